@@ -1,0 +1,169 @@
+"""Manifests: the lists behind a version.
+
+Canonical JSON (sorted keys, no spaces, UTF-8) so that equal content has equal digests.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrai.errors import IntegrityError, UnknownFormatVersion
+from orchestrai.ledger import merkle
+
+FORMAT = 1
+UNPARTITIONED = "all"
+
+StoreName = Literal["lake", "vault"]
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode a JSON value so that equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sha256_hex(data: bytes) -> str:
+    """SHA-256 as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a partition; `path` is its name inside the partition, `key` where its bytes lie in `store`.
+
+    Only path, size, rows and sha256 enter the version: the same data has the same version wherever it lies.
+    `role` is "data" for what engines read and "landed" for original objects kept beside it.
+    """
+
+    path: str
+    size: int
+    rows: int
+    sha256: str
+    key: str
+    store: StoreName = "lake"
+    role: Literal["data", "landed"] = "data"
+
+    def leaf(self) -> bytes:
+        """The bytes hashed into the partition root."""
+        return canonical_json([self.path, self.size, self.rows, self.sha256])
+
+    def as_json(self) -> dict[str, Any]:
+        """The form kept in a manifest."""
+        return {
+            "path": self.path,
+            "size": self.size,
+            "rows": self.rows,
+            "sha256": self.sha256,
+            "key": self.key,
+            "store": self.store,
+            "role": self.role,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionManifest:
+    """The files of one partition, sorted by path."""
+
+    partition: str
+    files: tuple[FileEntry, ...]
+    stats: Mapping[str, Any]
+
+    @property
+    def root(self) -> str:
+        """The partition's version, `sha256:<hex>`."""
+        return "sha256:" + merkle.root([entry.leaf() for entry in self.files]).hex()
+
+    @property
+    def rows(self) -> int:
+        """Rows in data files."""
+        return sum(entry.rows for entry in self.files if entry.role == "data")
+
+    @property
+    def size(self) -> int:
+        """Bytes in all files."""
+        return sum(entry.size for entry in self.files)
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        return canonical_json(
+            {
+                "format": FORMAT,
+                "partition": self.partition,
+                "files": [entry.as_json() for entry in self.files],
+                "stats": dict(self.stats),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionEntry:
+    """One partition's line in a dataset manifest; `manifest` and `receipt` are digests of stored objects."""
+
+    partition: str
+    root: str
+    rows: int
+    size: int
+    files: int
+    manifest: str
+    receipt: str
+
+    def as_json(self) -> list[Any]:
+        """The compact form kept in a manifest."""
+        return [self.partition, self.root, self.rows, self.size, self.files, self.manifest, self.receipt]
+
+
+@dataclass(frozen=True)
+class DatasetManifest:
+    """All partitions of an asset, by key."""
+
+    asset: str
+    partitions: Mapping[str, PartitionEntry]
+
+    @property
+    def version(self) -> str:
+        """The Merkle root over (partition, root): what Dagster shows as data version."""
+        return dataset_version({key: entry.root for key, entry in self.partitions.items()})
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        rows = [self.partitions[key].as_json() for key in sorted(self.partitions)]
+        return canonical_json({"format": FORMAT, "asset": self.asset, "partitions": rows})
+
+
+def dataset_version(roots: Mapping[str, str]) -> str:
+    """The version of a dataset whose partitions have these roots."""
+    leaves = [canonical_json([key, roots[key]]) for key in sorted(roots)]
+    return "sha256:" + merkle.root(leaves).hex()
+
+
+def make_partition(partition: str, files: Iterable[FileEntry], stats: Mapping[str, Any] | None = None) -> PartitionManifest:
+    """Sort files by path and refuse two of one name."""
+    ordered = tuple(sorted(files, key=lambda entry: entry.path))
+    if len({entry.path for entry in ordered}) != len(ordered):
+        raise IntegrityError(f"expected distinct file names in partition {partition!r}, found a name twice: rename one")
+    return PartitionManifest(partition, ordered, dict(stats or {}))
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except ValueError as exc:
+        raise IntegrityError(f"expected a manifest in JSON, found bytes that do not parse ({exc})") from exc
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        found = document.get("format") if isinstance(document, dict) else type(document).__name__
+        raise UnknownFormatVersion(f"expected manifest format {FORMAT}, found {found!r}: use a newer release")
+    return document
+
+
+def decode_partition(data: bytes) -> PartitionManifest:
+    """Read a partition manifest; raises IntegrityError, UnknownFormatVersion."""
+    document = _document(data)
+    return make_partition(document["partition"], (FileEntry(**entry) for entry in document["files"]), document["stats"])
+
+
+def decode_dataset(data: bytes) -> DatasetManifest:
+    """Read a dataset manifest; raises IntegrityError, UnknownFormatVersion."""
+    document = _document(data)
+    entries = (PartitionEntry(*row) for row in document["partitions"])
+    return DatasetManifest(document["asset"], {entry.partition: entry for entry in entries})

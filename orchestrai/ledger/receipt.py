@@ -1,0 +1,131 @@
+"""Receipts: signed statements of how a version came to be.
+
+An in-toto Statement v1 whose subjects are the dataset version and the partition roots it commits, in a DSSE envelope.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrai.contracts.verdict import JsonValue, Verdict
+from orchestrai.errors import NotReceipted, UnknownFormatVersion
+from orchestrai.ledger.manifest import canonical_json
+from orchestrai.ledger.report import Cost
+from orchestrai.ledger.signing import STATEMENT_TYPE, Keyring, Signer
+
+PREDICATE_TYPE = "urn:orchestrai:receipt:v1"
+STATEMENT = "https://in-toto.io/Statement/v1"
+
+
+@dataclass(frozen=True)
+class InputRef:
+    """An input version a stage read: an asset at a version, with the roots of the partitions it used."""
+
+    asset: str
+    version: str
+    partitions: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The form in which receipts carry it."""
+        return {"asset": self.asset, "version": self.version, "partitions": dict(self.partitions)}
+
+
+@dataclass(frozen=True)
+class Material:
+    """A landed object that went in: where it lay, which bytes it had, and when the source says it was written."""
+
+    uri: str
+    sha256: str
+    size: int
+    etag: str = ""
+    modified: str = ""
+    partition: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The form in which receipts carry it."""
+        return {name: getattr(self, name) for name in ("uri", "sha256", "size", "etag", "modified", "partition")}
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a stage signs: outputs, inputs, code, parameters, verdicts and cost."""
+
+    asset: str
+    stage: str
+    version: str
+    partitions: Mapping[str, str]
+    session: str
+    started: str
+    finished: str
+    inputs: tuple[InputRef, ...] = ()
+    materials: tuple[Material, ...] = ()
+    code_version: str = ""
+    parameters: Mapping[str, JsonValue] = field(default_factory=dict)
+    verdicts: Mapping[str, tuple[Verdict, ...]] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def statement(self) -> dict[str, Any]:
+        """The in-toto Statement."""
+        subjects = [{"name": self.asset, "digest": {"sha256": self.version.removeprefix("sha256:")}}]
+        subjects += [
+            {"name": f"{self.asset}@{key}", "digest": {"sha256": root.removeprefix("sha256:")}}
+            for key, root in sorted(self.partitions.items())
+        ]
+        return {
+            "_type": STATEMENT,
+            "subject": subjects,
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {
+                "asset": self.asset,
+                "stage": self.stage,
+                "version": self.version,
+                "partitions": dict(self.partitions),
+                "session": self.session,
+                "started": self.started,
+                "finished": self.finished,
+                "inputs": [ref.as_json() for ref in self.inputs],
+                "materials": [material.as_json() for material in self.materials],
+                "code_version": self.code_version,
+                "parameters": dict(self.parameters),
+                "verdicts": {key: [v.as_json() for v in found] for key, found in sorted(self.verdicts.items())},
+                "cost": self.cost.as_json(),
+                "facts": dict(self.facts),
+            },
+        }
+
+    def sign(self, signer: Signer) -> bytes:
+        """The signed DSSE envelope."""
+        return signer.sign(STATEMENT_TYPE, canonical_json(self.statement()))
+
+    def closed_checks(self, partition: str) -> list[str]:
+        """The names of checks that close the gate of a partition."""
+        return [verdict.check for verdict in self.verdicts.get(partition, ()) if verdict.closes_gate]
+
+
+def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
+    """Verify and read a receipt; raises SignatureInvalid, UnknownFormatVersion, NotReceipted."""
+    statement = json.loads(keyring.open(STATEMENT_TYPE, envelope))
+    if statement.get("predicateType") != PREDICATE_TYPE:
+        raise UnknownFormatVersion(f"expected predicate {PREDICATE_TYPE}, found {statement.get('predicateType')!r}")
+    body = statement["predicate"]
+    receipt = Receipt(
+        asset=body["asset"],
+        stage=body["stage"],
+        version=body["version"],
+        partitions=body["partitions"],
+        session=body["session"],
+        started=body["started"],
+        finished=body["finished"],
+        inputs=tuple(InputRef(**ref) for ref in body["inputs"]),
+        materials=tuple(Material(**material) for material in body["materials"]),
+        code_version=body["code_version"],
+        parameters=body["parameters"],
+        verdicts={key: tuple(Verdict(**v) for v in found) for key, found in body["verdicts"].items()},
+        cost=Cost(**body["cost"]),
+        facts=body["facts"],
+    )
+    if receipt.statement()["subject"] != statement["subject"]:
+        raise NotReceipted("expected a receipt whose subjects are its partitions, found others: treat it as forged")
+    return receipt

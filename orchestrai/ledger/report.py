@@ -1,0 +1,90 @@
+"""What a stage tells of its work: one shape for all stages."""
+
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from orchestrai.contracts.verdict import JsonValue, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a step used; seconds and bytes."""
+
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    peak_rss_bytes: int = 0
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form in which receipts carry it."""
+        return {
+            "wall_seconds": round(self.wall_seconds, 6),
+            "cpu_seconds": round(self.cpu_seconds, 6),
+            "bytes_read": self.bytes_read,
+            "bytes_written": self.bytes_written,
+            "peak_rss_bytes": self.peak_rss_bytes,
+        }
+
+
+class Meter:
+    """A context that measures a step: `with Meter() as meter: ...; meter.read += n`, then `meter.cost()`."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.written = 0
+        self._start = (time.perf_counter(), time.process_time())
+
+    def __enter__(self) -> "Meter":
+        self._start = (time.perf_counter(), time.process_time())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    def cost(self) -> Cost:
+        """What was used since the context was entered."""
+        return Cost(
+            wall_seconds=time.perf_counter() - self._start[0],
+            cpu_seconds=time.process_time() - self._start[1],
+            bytes_read=self.read,
+            bytes_written=self.written,
+            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOutcome:
+    """What became of one partition: published under `root`, or refused by the verdicts listed."""
+
+    partition: str
+    published: bool
+    root: str | None = None
+    rows: int = 0
+    size: int = 0
+    verdicts: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage did: the asset's version afterwards, an outcome per partition, facts and plots (PNG) for people."""
+
+    asset: str
+    version: str | None
+    outcomes: tuple[PartitionOutcome, ...]
+    cost: Cost = field(default_factory=Cost)
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
+    plots: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> tuple[PartitionOutcome, ...]:
+        """The partitions whose gate stayed closed."""
+        return tuple(outcome for outcome in self.outcomes if not outcome.published)
+
+    @property
+    def rows(self) -> int:
+        """Rows published."""
+        return sum(outcome.rows for outcome in self.outcomes if outcome.published)

@@ -1,0 +1,256 @@
+"""One writer's work on one asset: stage files, then commit them or have them refused."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
+from orchestrai.errors import ConcurrentCommit, GateClosed, ObjectExists
+from orchestrai.ledger.heads import Action, Head, append_head, head_prefix
+from orchestrai.ledger.manifest import DatasetManifest, FileEntry, PartitionEntry, PartitionManifest, canonical_json, make_partition
+from orchestrai.ledger.receipt import InputRef, Material, Receipt
+from orchestrai.ledger.report import Cost, PartitionOutcome, StageReport
+from orchestrai.storage.base import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    from orchestrai.ledger.ledger import Ledger
+
+MAX_ATTEMPTS = 100
+
+
+@dataclass
+class _Staged:
+    files: list[FileEntry] = field(default_factory=list)
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+class Session:
+    """Stages files of one asset and publishes them.
+
+    `fence` is the head seen when the session began. Nothing staged is visible until `commit`, and a session that dies
+    leaves only bytes that nobody lists. Not safe to share between threads.
+    """
+
+    def __init__(self, ledger: "Ledger", asset: str, stage: str, session_id: str, fence: Head | None) -> None:
+        self.ledger = ledger
+        self.asset = asset
+        self.stage = stage
+        self.id = session_id
+        self.fence = fence
+        self.started: datetime = ledger.clock()
+        self._staged: dict[str, _Staged] = {}
+
+    def key(self, partition: str, path: str) -> str:
+        """Where a staged file's bytes go in the lake."""
+        return f"data/{self.asset}/{partition}/{self.id}/{path}"
+
+    def add_bytes(self, partition: str, path: str, data: bytes, *, rows: int = 0, role: Literal["data", "landed"] = "data") -> FileEntry:
+        """Stage a small file."""
+        key = self.key(partition, path)
+        self.ledger.lake.write(key, data)
+        return self.add_entry(partition, FileEntry(path, len(data), rows, hashlib.sha256(data).hexdigest(), key, "lake", role))
+
+    def add_file(self, partition: str, path: str, source: Path, *, rows: int = 0, role: Literal["data", "landed"] = "data") -> FileEntry:
+        """Stage a local file, hashed as it is written, in bounded memory."""
+        key = self.key(partition, path)
+        digest = hashlib.sha256()
+
+        def chunks() -> Iterable[bytes]:
+            with source.open("rb") as stream:
+                while chunk := stream.read(CHUNK_BYTES):
+                    digest.update(chunk)
+                    yield chunk
+
+        info = self.ledger.lake.write(key, chunks())
+        return self.add_entry(partition, FileEntry(path, info.size, rows, digest.hexdigest(), key, "lake", role))
+
+    def add_entry(self, partition: str, entry: FileEntry) -> FileEntry:
+        """Stage a file whose bytes already lie under `entry.key` (in the lake or the vault) and were hashed by the caller."""
+        self._staged.setdefault(partition, _Staged()).files.append(entry)
+        return entry
+
+    def add_stats(self, partition: str, **stats: Any) -> None:
+        """Note facts about a partition (JSON values, such as min and max event time) in its manifest."""
+        self._staged.setdefault(partition, _Staged()).stats.update(stats)
+
+    def staged(self, partition: str) -> PartitionManifest:
+        """The partition as it would be published."""
+        found = self._staged.get(partition, _Staged())
+        return make_partition(partition, found.files, found.stats)
+
+    def commit(
+        self,
+        verdicts: Mapping[str, Sequence[Verdict]] | None = None,
+        *,
+        inputs: Sequence[InputRef] = (),
+        materials: Sequence[Material] = (),
+        code_version: str = "",
+        parameters: Mapping[str, JsonValue] | None = None,
+        cost: Cost | None = None,
+        facts: Mapping[str, JsonValue] | None = None,
+        drop: Sequence[str] = (),
+        action: Action = "publish",
+        reason: str = "",
+    ) -> StageReport:
+        """Publish every staged partition whose gate is open; quarantine the others; report both.
+
+        Atomic for all published partitions together. Raises ConcurrentCommit when another session published one of them
+        since this session began. Publishing what is already current, from the same inputs and code, changes nothing.
+        """
+        verdicts = verdicts or {}
+        partitions = sorted({*self._staged, *verdicts} - set(drop))
+        good = [key for key in partitions if key in self._staged and gate_open(verdicts.get(key, ()))]
+        bad = [key for key in partitions if key not in good]
+        if bad:
+            self._quarantine(bad, verdicts)
+        manifests = {key: self.staged(key) for key in good}
+        head = self.fence
+        if good or drop:
+            draft = Receipt(
+                asset=self.asset,
+                stage=self.stage,
+                version="",
+                partitions={key: manifest.root for key, manifest in manifests.items()},
+                session=self.id,
+                started=self.started.isoformat(),
+                finished="",
+                inputs=tuple(inputs),
+                materials=tuple(m for m in materials if not m.partition or m.partition in manifests),
+                code_version=code_version,
+                parameters=dict(parameters or {}),
+                verdicts={key: tuple(verdicts.get(key, ())) for key in good},
+                cost=cost or Cost(),
+                facts=dict(facts or {}),
+            )
+            head = self._publish(draft, manifests, tuple(drop), action, reason)
+        outcomes = [
+            PartitionOutcome(key, True, m.root, m.rows, m.size, tuple(verdicts.get(key, ()))) for key, m in manifests.items()
+        ]
+        outcomes += [PartitionOutcome(key, False, verdicts=tuple(verdicts.get(key, ()))) for key in bad]
+        outcomes.sort(key=lambda outcome: outcome.partition)
+        return StageReport(
+            self.asset, head.version if head else None, tuple(outcomes), cost or Cost(), dict(facts or {})
+        )
+
+    def _publish(
+        self, draft: Receipt, manifests: Mapping[str, PartitionManifest], drop: tuple[str, ...], action: Action, reason: str
+    ) -> Head:
+        ledger = self.ledger
+        changed = tuple(sorted({*manifests, *drop}))
+        digests = {key: ledger.put_blob("manifests", manifest.encode()) for key, manifest in manifests.items()}
+        for _ in range(MAX_ATTEMPTS):
+            newest = ledger.head(self.asset)
+            base = ledger.dataset(newest).partitions if newest else {}
+            self._check_fence(newest, changed)
+            if newest and action == "publish" and not drop and self._unchanged(newest, base, draft):
+                return newest
+            roots = {key: entry.root for key, entry in base.items() if key not in drop} | dict(draft.partitions)
+            receipt = self._finish(draft, roots)
+            receipt_digest = ledger.put_blob("receipts", receipt.sign(ledger.signer), witness=True)
+            entries = {key: entry for key, entry in base.items() if key not in drop}
+            for key, manifest in manifests.items():
+                entries[key] = PartitionEntry(
+                    key, manifest.root, manifest.rows, manifest.size, len(manifest.files), digests[key], receipt_digest
+                )
+            dataset = DatasetManifest(self.asset, entries)
+            ledger.lake.sync()
+            head = Head(
+                asset=self.asset,
+                seq=newest.seq + 1 if newest else 1,
+                version=dataset.version,
+                manifest=ledger.put_blob("manifests", dataset.encode()),
+                receipt=receipt_digest,
+                session=self.id,
+                time=ledger.clock().astimezone(UTC).isoformat(),
+                changed=changed,
+                previous=newest.digest if newest else "",
+                action=action,
+                reason=reason,
+            )
+            try:
+                committed = append_head(ledger.lake, ledger.signer, head)
+            except ObjectExists:
+                continue
+            self._witness(committed)
+            return committed
+        raise ConcurrentCommit(f"expected to publish {self.asset} within {MAX_ATTEMPTS} tries, found a rival each time: retry")
+
+    def _finish(self, draft: Receipt, roots: Mapping[str, str]) -> Receipt:
+        from orchestrai.ledger.manifest import dataset_version
+
+        finished = self.ledger.clock().astimezone(UTC).isoformat()
+        return Receipt(**{**draft.__dict__, "version": dataset_version(roots), "finished": finished})
+
+    def _check_fence(self, newest: Head | None, changed: tuple[str, ...]) -> None:
+        seen = self.fence.seq if self.fence else 0
+        if newest is None or newest.seq == seen:
+            return
+        from orchestrai.ledger.heads import read_head
+
+        for seq in range(seen + 1, newest.seq + 1):
+            head = read_head(self.ledger.lake, self.ledger.keyring, self.asset, seq)
+            rivals = sorted(set(head.changed) & set(changed))
+            if head.session != self.id and (rivals or head.action != "publish"):
+                raise ConcurrentCommit(
+                    f"expected {self.asset} partitions {', '.join(rivals[:3]) or 'any'} unchanged since this session began, "
+                    f"found head {seq} by session {head.session}: run the step again on the newest data",
+                    asset=self.asset,
+                )
+
+    def _unchanged(self, newest: Head, base: Mapping[str, PartitionEntry], draft: Receipt) -> bool:
+        for key, root in draft.partitions.items():
+            entry = base.get(key)
+            if entry is None or entry.root != root:
+                return False
+            current = self.ledger.receipt(entry.receipt)
+            same = (
+                current.inputs == draft.inputs
+                and current.code_version == draft.code_version
+                and current.parameters == draft.parameters
+                and current.verdicts.get(key) == draft.verdicts.get(key)
+            )
+            if not same:
+                return False
+        return bool(draft.partitions)
+
+    def _witness(self, head: Head) -> None:
+        from orchestrai.ledger.ledger import put_absent
+
+        vault = self.ledger.vault
+        if vault is not None:
+            key = f"{head_prefix(head.asset)}{head.seq:012d}.json"
+            put_absent(vault, key, self.ledger.lake.read(key))
+            put_absent(
+                vault,
+                f"manifests/{head.manifest[:2]}/{head.manifest}.json",
+                self.ledger.blob("manifests", head.manifest),
+            )
+
+    def _quarantine(self, partitions: Sequence[str], verdicts: Mapping[str, Sequence[Verdict]]) -> None:
+        record = {
+            "asset": self.asset,
+            "session": self.id,
+            "time": self.ledger.clock().astimezone(UTC).isoformat(),
+            "partitions": {
+                key: {
+                    "files": [entry.as_json() for entry in self.staged(key).files],
+                    "verdicts": [verdict.as_json() for verdict in verdicts.get(key, ())],
+                }
+                for key in partitions
+            },
+        }
+        self.ledger.lake.write(f"quarantine/{self.asset}/{self.id}.json", canonical_json(record))
+
+
+def require_open(report: StageReport) -> StageReport:
+    """Return the report, or raise GateClosed naming each refused partition and why."""
+    if report.refused:
+        reasons = [
+            f"{outcome.partition}: " + "; ".join(f"{v.check}: {v.message}" for v in outcome.verdicts if v.closes_gate)
+            for outcome in report.refused
+        ]
+        raise GateClosed(f"{report.asset}: {len(reasons)} partition(s) refused. " + " | ".join(reasons[:5]), asset=report.asset)
+    return report

@@ -1,0 +1,161 @@
+"""Ed25519 signatures in DSSE envelopes, and the keys behind them.
+
+Source: DSSE protocol v1 (pre-authentication encoding), RFC 8032. A key id is the first 16 hex digits of SHA-256 over the
+raw public key. Private keys are PKCS#8 PEM files of mode 0600, made on first use.
+"""
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from orchestrai.errors import ConfigError, SignatureInvalid
+from orchestrai.ledger.manifest import canonical_json, sha256_hex
+
+STATEMENT_TYPE = "application/vnd.in-toto+json"
+HEAD_TYPE = "application/vnd.orchestrai.head+json"
+
+
+def _pae(payload_type: str, payload: bytes) -> bytes:
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def _raw(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """The short name of a public key."""
+    return sha256_hex(_raw(key))[:16]
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Signs with one private key."""
+
+    private_key: Ed25519PrivateKey
+
+    @property
+    def key_id(self) -> str:
+        """The short name of this signer's public key."""
+        return key_id(self.private_key.public_key())
+
+    @property
+    def public_pem(self) -> bytes:
+        """The public key, to hand to a stranger who verifies."""
+        return self.private_key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def sign(self, payload_type: str, payload: bytes) -> bytes:
+        """Wrap `payload` in a signed DSSE envelope (canonical JSON)."""
+        signature = self.private_key.sign(_pae(payload_type, payload))
+        return canonical_json(
+            {
+                "payloadType": payload_type,
+                "payload": base64.standard_b64encode(payload).decode(),
+                "signatures": [{"keyid": self.key_id, "sig": base64.standard_b64encode(signature).decode()}],
+            }
+        )
+
+    def keyring(self) -> "Keyring":
+        """A keyring that trusts this signer alone."""
+        public = self.private_key.public_key()
+        return Keyring({key_id(public): public})
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The public keys whose signatures count."""
+
+    keys: Mapping[str, Ed25519PublicKey]
+
+    def open(self, payload_type: str, envelope: bytes) -> bytes:
+        """Return the payload of a DSSE envelope signed by a trusted key; raises SignatureInvalid."""
+        try:
+            document: dict[str, Any] = json.loads(envelope)
+            payload = base64.b64decode(document["payload"], validate=True)
+            found_type = document["payloadType"]
+            signatures = [(s["keyid"], base64.b64decode(s["sig"], validate=True)) for s in document["signatures"]]
+        except (ValueError, KeyError, TypeError, binascii.Error) as exc:
+            raise SignatureInvalid(f"expected a DSSE envelope, found something else ({exc}): restore the object") from exc
+        if found_type != payload_type:
+            raise SignatureInvalid(f"expected an envelope of type {payload_type}, found {found_type!r}")
+        for name, signature in signatures:
+            key = self.keys.get(name)
+            if key is None:
+                continue
+            try:
+                key.verify(signature, _pae(payload_type, payload))
+            except InvalidSignature:
+                continue
+            return payload
+        known = ", ".join(sorted(self.keys)) or "none"
+        names = ", ".join(name for name, _ in signatures) or "none"
+        raise SignatureInvalid(
+            f"expected a signature by a trusted key ({known}), found {names}: add the public key to the keyring, "
+            "or treat the record as forged"
+        )
+
+
+def load_keyring(pems: Iterable[bytes]) -> Keyring:
+    """Read PEM public keys; raises ConfigError for anything but Ed25519."""
+    keys = {}
+    for pem in pems:
+        try:
+            key = serialization.load_pem_public_key(pem)
+        except ValueError as exc:
+            raise ConfigError(f"expected a PEM public key, found something else ({exc})") from exc
+        if not isinstance(key, Ed25519PublicKey):
+            raise ConfigError(f"expected an Ed25519 public key, found {type(key).__name__}")
+        keys[key_id(key)] = key
+    return Keyring(keys)
+
+
+def load_or_create_signer(folder: Path) -> Signer:
+    """The signer kept in `folder` (signing.pem, 0600; public keys in trusted/*.pem), made on first use.
+
+    Safe when two processes start at once: the key file is created by link, and the loser reads the winner's.
+    """
+    path = folder / "signing.pem"
+    if not path.exists():
+        (folder / "trusted").mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        temporary = folder / f".signing.{os.getpid()}.tmp"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, fresh)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    private = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(private, Ed25519PrivateKey):
+        raise ConfigError(f"expected an Ed25519 key in {path.name}, found {type(private).__name__}: move the file away")
+    signer = Signer(private)
+    public = folder / "trusted" / f"{signer.key_id}.pem"
+    if not public.exists():
+        public.parent.mkdir(parents=True, exist_ok=True)
+        public.write_bytes(signer.public_pem)
+    return signer
+
+
+def trusted_keyring(folder: Path) -> Keyring:
+    """All public keys in `folder`/trusted."""
+    return load_keyring(path.read_bytes() for path in sorted((folder / "trusted").glob("*.pem")))

@@ -1,0 +1,26 @@
+"""Fixtures every part of the suite shares; servers are started by `orchestrai_tests.servers`."""
+
+import pathlib
+
+import pytest
+
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.storage.local import LocalStore
+
+
+@pytest.fixture
+def ledger(tmp_path: pathlib.Path) -> Ledger:
+    """A ledger over a fresh lake and vault on local disk."""
+    return Ledger(
+        LocalStore(tmp_path / "lake"), load_or_create_signer(tmp_path / "keys"), vault=LocalStore(tmp_path / "vault")
+    )
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """Real data made by others, beside the checkout; skips where it is absent."""
+    folder = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the shared data folder is not beside this checkout")
+    return folder
