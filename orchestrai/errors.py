@@ -18,6 +18,7 @@
         SignatureInvalid
         NotReceipted               no valid receipt with passing verdicts covers this version
         UnknownFormatVersion
+      UnreadableObject             landed bytes are not what their format or contract says (exit code 1)
       ConcurrentCommit             another writer published the same partitions first
       RestoreError
       FeatureViewError             a view is outside the portable subset or its data breaks a rule
@@ -120,6 +121,10 @@ class NotReceipted(IntegrityError):
 
 class UnknownFormatVersion(IntegrityError):
     """A record was written in a format this release does not know."""
+
+
+class UnreadableObject(OrchestraiError):
+    """An object's bytes are not what its format or contract says; the object is set aside and nothing is lost."""
 
 
 class ConcurrentCommit(OrchestraiError):

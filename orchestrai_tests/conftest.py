@@ -7,6 +7,14 @@ import pytest
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests import tiers
+
+pytest_plugins = ["orchestrai_tests.servers.plugin"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let CI prove which tiers ran."""
+    tiers.register(config)
 
 
 @pytest.fixture

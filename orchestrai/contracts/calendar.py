@@ -1,10 +1,10 @@
 """Partition keys and the time they cover; all UTC, keys as Dagster writes them.
 
-    grain   key                 covers
-    hour    2026-01-01-13:00    [13:00, 14:00)
-    day     2026-01-01          one day
-    month   2026-01-01          one month
-    all     all                 everything
+grain   key                 covers
+hour    2026-01-01-13:00    [13:00, 14:00)
+day     2026-01-01          one day
+month   2026-01-01          one month
+all     all                 everything
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,9 @@ def window(key: str, grain: Grain) -> tuple[datetime, datetime]:
     try:
         start = datetime.strptime(key, _FORMATS[grain]).replace(tzinfo=UTC)
     except ValueError as exc:
-        raise ConfigError(f"expected a {grain} partition such as {partition_of(datetime.now(UTC), grain)}, found {key!r}") from exc
+        raise ConfigError(
+            f"expected a {grain} partition such as {partition_of(datetime.now(UTC), grain)}, found {key!r}"
+        ) from exc
     if floor(start, grain) != start:
         raise ConfigError(f"expected the start of a {grain}, found {key!r}: use {partition_of(start, grain)}")
     return start, following(start, grain)

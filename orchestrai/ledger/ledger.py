@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectExists, ObjectNotFound
+from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
+from orchestrai.ledger.blobs import blob_key, put_absent
 from orchestrai.ledger.heads import Head, head_numbers, latest_head, read_head
 from orchestrai.ledger.manifest import (
     DatasetManifest,
@@ -163,20 +164,6 @@ class Ledger:
         return digest
 
 
-def blob_key(kind: str, digest: str) -> str:
-    """Where a content-addressed record lies."""
-    return f"{kind}/{digest[:2]}/{digest}.json"
-
-
-def put_absent(store: Store, key: str, data: bytes) -> None:
-    """Create an object, or find it already there with the same bytes; raises IntegrityError on other bytes."""
-    try:
-        store.write(key, data, create=True)
-    except ObjectExists:
-        if store.read(key) != data:
-            raise IntegrityError(f"expected {key} in {store.url} to hold what is being written, found other bytes") from None
-
-
 @dataclass(frozen=True)
 class Dataset:
     """One version of an asset, opened through its head."""
@@ -230,7 +217,9 @@ class Dataset:
         self.receipt(partition)
         manifest = decode_partition(self.ledger.blob("manifests", entry.manifest))
         if manifest.root != entry.root or manifest.partition != partition:
-            raise IntegrityError(f"expected the files of {self.asset}@{partition} to give {entry.root}, found {manifest.root}")
+            raise IntegrityError(
+                f"expected the files of {self.asset}@{partition} to give {entry.root}, found {manifest.root}"
+            )
         return manifest
 
     def fetch(self, partition: str, into: Path, *, role: str | None = "data") -> list[VerifiedFile]:

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import ConcurrentCommit, GateClosed, ObjectExists
-from orchestrai.ledger.heads import Action, Head, append_head, head_prefix
-from orchestrai.ledger.manifest import DatasetManifest, FileEntry, PartitionEntry, PartitionManifest, canonical_json, make_partition
+from orchestrai.ledger.blobs import blob_key, put_absent
+from orchestrai.ledger.heads import Action, Head, append_head, head_prefix, read_head
+from orchestrai.ledger.manifest import (
+    DatasetManifest,
+    FileEntry,
+    PartitionEntry,
+    PartitionManifest,
+    canonical_json,
+    dataset_version,
+    make_partition,
+)
 from orchestrai.ledger.receipt import InputRef, Material, Receipt
 from orchestrai.ledger.report import Cost, PartitionOutcome, StageReport
 from orchestrai.storage.base import CHUNK_BYTES
@@ -47,13 +56,19 @@ class Session:
         """Where a staged file's bytes go in the lake."""
         return f"data/{self.asset}/{partition}/{self.id}/{path}"
 
-    def add_bytes(self, partition: str, path: str, data: bytes, *, rows: int = 0, role: Literal["data", "landed"] = "data") -> FileEntry:
+    def add_bytes(
+        self, partition: str, path: str, data: bytes, *, rows: int = 0, role: Literal["data", "landed"] = "data"
+    ) -> FileEntry:
         """Stage a small file."""
         key = self.key(partition, path)
         self.ledger.lake.write(key, data)
-        return self.add_entry(partition, FileEntry(path, len(data), rows, hashlib.sha256(data).hexdigest(), key, "lake", role))
+        return self.add_entry(
+            partition, FileEntry(path, len(data), rows, hashlib.sha256(data).hexdigest(), key, "lake", role)
+        )
 
-    def add_file(self, partition: str, path: str, source: Path, *, rows: int = 0, role: Literal["data", "landed"] = "data") -> FileEntry:
+    def add_file(
+        self, partition: str, path: str, source: Path, *, rows: int = 0, role: Literal["data", "landed"] = "data"
+    ) -> FileEntry:
         """Stage a local file, hashed as it is written, in bounded memory."""
         key = self.key(partition, path)
         digest = hashlib.sha256()
@@ -131,9 +146,7 @@ class Session:
         ]
         outcomes += [PartitionOutcome(key, False, verdicts=tuple(verdicts.get(key, ()))) for key in bad]
         outcomes.sort(key=lambda outcome: outcome.partition)
-        return StageReport(
-            self.asset, head.version if head else None, tuple(outcomes), cost or Cost(), dict(facts or {})
-        )
+        return StageReport(self.asset, head.version if head else None, tuple(outcomes), cost or Cost(), dict(facts or {}))
 
     def _publish(
         self, draft: Receipt, manifests: Mapping[str, PartitionManifest], drop: tuple[str, ...], action: Action, reason: str
@@ -146,6 +159,8 @@ class Session:
             base = ledger.dataset(newest).partitions if newest else {}
             self._check_fence(newest, changed)
             if newest and action == "publish" and not drop and self._unchanged(newest, base, draft):
+                # a commit whose copy to the vault failed is repeated to mend just that
+                self._witness(newest, digests.values())
                 return newest
             roots = {key: entry.root for key, entry in base.items() if key not in drop} | dict(draft.partitions)
             receipt = self._finish(draft, roots)
@@ -174,13 +189,13 @@ class Session:
                 committed = append_head(ledger.lake, ledger.signer, head)
             except ObjectExists:
                 continue
-            self._witness(committed)
+            self._witness(committed, digests.values())
             return committed
-        raise ConcurrentCommit(f"expected to publish {self.asset} within {MAX_ATTEMPTS} tries, found a rival each time: retry")
+        raise ConcurrentCommit(
+            f"expected to publish {self.asset} within {MAX_ATTEMPTS} tries, found a rival each time: retry"
+        )
 
     def _finish(self, draft: Receipt, roots: Mapping[str, str]) -> Receipt:
-        from orchestrai.ledger.manifest import dataset_version
-
         finished = self.ledger.clock().astimezone(UTC).isoformat()
         return Receipt(**{**draft.__dict__, "version": dataset_version(roots), "finished": finished})
 
@@ -188,8 +203,6 @@ class Session:
         seen = self.fence.seq if self.fence else 0
         if newest is None or newest.seq == seen:
             return
-        from orchestrai.ledger.heads import read_head
-
         for seq in range(seen + 1, newest.seq + 1):
             head = read_head(self.ledger.lake, self.ledger.keyring, self.asset, seq)
             rivals = sorted(set(head.changed) & set(changed))
@@ -216,18 +229,13 @@ class Session:
                 return False
         return bool(draft.partitions)
 
-    def _witness(self, head: Head) -> None:
-        from orchestrai.ledger.ledger import put_absent
-
+    def _witness(self, head: Head, partition_manifests: Iterable[str]) -> None:
         vault = self.ledger.vault
         if vault is not None:
             key = f"{head_prefix(head.asset)}{head.seq:012d}.json"
             put_absent(vault, key, self.ledger.lake.read(key))
-            put_absent(
-                vault,
-                f"manifests/{head.manifest[:2]}/{head.manifest}.json",
-                self.ledger.blob("manifests", head.manifest),
-            )
+            for digest in (head.manifest, *partition_manifests):
+                put_absent(vault, blob_key("manifests", digest), self.ledger.blob("manifests", digest))
 
     def _quarantine(self, partitions: Sequence[str], verdicts: Mapping[str, Sequence[Verdict]]) -> None:
         record = {
@@ -252,5 +260,7 @@ def require_open(report: StageReport) -> StageReport:
             f"{outcome.partition}: " + "; ".join(f"{v.check}: {v.message}" for v in outcome.verdicts if v.closes_gate)
             for outcome in report.refused
         ]
-        raise GateClosed(f"{report.asset}: {len(reasons)} partition(s) refused. " + " | ".join(reasons[:5]), asset=report.asset)
+        raise GateClosed(
+            f"{report.asset}: {len(reasons)} partition(s) refused. " + " | ".join(reasons[:5]), asset=report.asset
+        )
     return report

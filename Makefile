@@ -1,0 +1,50 @@
+# Everything a person needs; `make` lists it. Needs only Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test dev check format lint types contracts bench-vault bench-arrival bench-features bench-models screenshot clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps -e .
+	@touch $@
+
+setup: .venv/.ready ## make the environment from the lock file
+
+demo: setup ## write landing objects, run every stage of all shipped pipelines, show what came of it
+	$(BIN)/orchestrai demo
+
+dev: setup ## open the Dagster UI with the same state on http://127.0.0.1:3000
+	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+test: setup ## run all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: setup format lint types contracts test ## format, lint, types, import contracts, tests
+
+format: setup ## fail when a file is not formatted
+	$(BIN)/ruff format --check orchestrai orchestrai_tests bench
+
+lint: setup ## fail on a lint finding
+	$(BIN)/ruff check orchestrai orchestrai_tests bench
+
+types: setup ## strict types
+	$(BIN)/mypy
+
+contracts: setup ## the layers, and Dagster only where it belongs
+	$(BIN)/lint-imports
+
+bench-vault bench-arrival bench-features bench-models: setup ## ratios against peers, one JSON object a line
+	$(BIN)/python -m bench.$(@:bench-%=%)
+
+screenshot: setup ## draw docs/graph.png with headless Chromium against the running UI
+	$(BIN)/python docs/screenshot.py
+
+clean: ## forget the embedded state (landing, lake, vault, keys, runs); the environment stays
+	rm -rf .orchestrai

@@ -1,0 +1,19 @@
+"""`orchestrai ...`: what must also work when Dagster is down.
+
+Exit codes: 0 done, 1 done and something is wrong, 2 the input or usage is wrong, 3 an outside system failed.
+"""
+
+import sys
+
+from orchestrai.errors import OrchestraiError
+
+
+def main() -> None:
+    """Run the command line; an error is one line on stderr and an exit code."""
+    from orchestrai.cli.app import app
+
+    try:
+        app()
+    except OrchestraiError as error:
+        sys.stderr.write(f"orchestrai: {error.message}\n")
+        sys.exit(error.exit_code)

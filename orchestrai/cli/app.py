@@ -1,0 +1,12 @@
+"""The command tree."""
+
+from orchestrai.cli import project, run
+from orchestrai.cli.output import make_app
+
+app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
+app.command("demo")(run.demo)
+app.command("backfill")(run.backfill)
+app.command("report")(run.report)
+app.command("check")(project.check)
+app.command("doctor")(project.doctor)
+app.command("new")(project.new)

@@ -1,0 +1,57 @@
+"""Printing: tables for people, one JSON document for programs."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document instead of text")]
+
+out = Console()
+err = Console(stderr=True)
+
+
+def make_app(help_text: str) -> typer.Typer:
+    """A command group in the house style."""
+    return typer.Typer(
+        help=help_text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
+    )
+
+
+def emit(value: Any) -> None:
+    """Print a value as JSON."""
+    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    sys.stdout.write(json.dumps(plain, indent=2, default=str) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; numbers to the right."""
+    shown = Table(title=title, title_justify="left", title_style="bold", header_style="dim", expand=False)
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else str(cell) for cell in row))
+    out.print(shown)
+
+
+@contextmanager
+def bars(quiet: bool) -> Iterator[Any]:
+    """Progress bars on stderr, one per kind of work; yields a callback `(what, done, total)`."""
+    columns = (SpinnerColumn(), TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=quiet, transient=False) as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield tell

@@ -1,0 +1,217 @@
+"""`demo`, `backfill` and `report`: run pipelines without a daemon, and show what came of it."""
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrai.cli.output import AsJson, bars, emit, err, out, table
+from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.defs.backfill import RunSummary
+    from orchestrai.pipeline import Runtime
+    from orchestrai.pipeline.summary import PipelineSummary
+
+
+def backfill(
+    pipeline: Annotated[str, typer.Argument(help="a pipeline's name, for example churn")],
+    first: Annotated[str | None, typer.Option("--from", help="first partition, for example 2010-12-01")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="last partition, included")] = None,
+    models: Annotated[bool, typer.Option(help="go on to features, training and promotion")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Run every stage of a pipeline over a span of partitions, one run per dataset, without a daemon.
+
+    A refused partition does not hold back the others; the exit code is then 1.
+
+    Example: ORDERS_URL=./by-day orchestrai backfill churn --from 2010-12-01 --to 2011-05-31
+    """
+    from orchestrai.pipeline import Runtime
+
+    runtime = Runtime(load_settings())
+    declared = runtime.project.pipeline(pipeline)
+    runs = run_pipelines(runtime, [declared.name], first, last, models=models, quiet=as_json)
+    from orchestrai.pipeline.summary import summarize
+
+    summary = summarize(runtime.ledger, declared)
+    if as_json:
+        emit({"runs": [vars(run) for run in runs], "summary": _plain(summary)})
+    else:
+        show_runs(runs)
+        show([summary])
+    raise typer.Exit(0 if all(run.success for run in runs) else 1)
+
+
+def report(as_json: AsJson = False) -> None:
+    """Show what is current: rows, versions, snapshots, restore times, refused partitions, metrics, champions, lineage.
+
+    Reads the ledger alone: works with Dagster down and its database gone. Example: orchestrai report --json
+    """
+    from orchestrai.pipeline import Runtime
+    from orchestrai.pipeline.summary import summarize
+
+    runtime = Runtime(load_settings())
+    found = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
+    if as_json:
+        emit([_plain(summary) for summary in found])
+    else:
+        show(found)
+
+
+def demo(
+    seed: Annotated[int, typer.Option(help="seed of the generated landing objects")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Write a few weeks of landing objects, run every stage of all shipped pipelines, and show what came of it.
+
+    Safe to run again: the same objects give the same versions. Example: orchestrai demo
+    """
+    from orchestrai.demo import items_api, write_landing
+
+    started = time.perf_counter()
+    settings = load_settings()
+    with ExitStack() as stack:
+        with bars(quiet=as_json) as progress:
+            landed = write_landing(settings.home / "landing", seed=seed, progress=progress)
+        os.environ["ITEMS_URL"] = stack.enter_context(items_api(settings.home / "landing", seed=seed))
+        from orchestrai.pipeline import Runtime
+        from orchestrai.pipeline.summary import summarize
+
+        runtime = Runtime(settings)
+        names = [pipeline.name for pipeline in runtime.project.pipelines]
+        spans = {name: landed.spans[name] for name in names}
+        runs = [run for name in names for run in run_pipelines(runtime, [name], *spans[name], quiet=as_json)]
+        later = try_downstream(runtime, runs)
+        found = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
+    seconds = time.perf_counter() - started
+    failures = [error for run in runs for error in run.errors if not run.refused]
+    if as_json:
+        emit(
+            {
+                "seconds": seconds,
+                "runs": [vars(run) for run in runs],
+                "pipelines": [_plain(s) for s in found],
+                "later": later,
+            }
+        )
+    else:
+        show_runs(runs)
+        for line in later:
+            out.print(line)
+        show(found)
+        out.print(f"\nDone in {seconds:.0f} s. Open the UI with [bold]make dev[/bold] and go to http://127.0.0.1:3000")
+    raise typer.Exit(1 if failures else 0)
+
+
+def run_pipelines(
+    runtime: "Runtime",
+    names: Sequence[str],
+    first: str | None,
+    last: str | None,
+    *,
+    models: bool = True,
+    quiet: bool = False,
+) -> list["RunSummary"]:
+    """Backfill pipelines in this process, in the instance that the UI shows."""
+    if not quiet:
+        err.print("[dim]loading Dagster ...[/dim]")
+    import logging
+
+    from orchestrai.defs.backfill import backfill as run_all
+    from orchestrai.defs.build import build_definitions
+    from orchestrai.defs.instance import open_instance
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    definitions = build_definitions(runtime)
+    runs: list[RunSummary] = []
+    with open_instance(runtime.settings.home) as instance, bars(quiet) as progress:
+        for name in names:
+            pipeline = runtime.project.pipeline(name)
+            runs += run_all(definitions, runtime, instance, pipeline, first, last, models=models, progress=progress)
+    return runs
+
+
+def try_downstream(runtime: "Runtime", runs: Sequence["RunSummary"]) -> list[str]:
+    """Ask for only the downstream of each refused partition in a later run, and tell that it is refused there too."""
+    from orchestrai.defs.backfill import run_dataset
+    from orchestrai.defs.build import build_definitions
+    from orchestrai.defs.instance import open_instance
+
+    lines = []
+    definitions = build_definitions(runtime)
+    with open_instance(runtime.settings.home) as instance:
+        for run in runs:
+            for partition in sorted(run.refused):
+                dataset = next(
+                    d
+                    for p in runtime.project.pipelines
+                    for d in p.datasets
+                    if run.job == f"{d.prefix.replace('/', '_')}_ingest"
+                )
+                later = run_dataset(definitions, instance, dataset, (partition, partition), only=("snapshot", "restored"))
+                verdict = "[red]trained on bad data[/red]" if later.success else "[green]refused again[/green]"
+                lines.append(f"a later run of only the downstream of {dataset.prefix}@{partition}: {verdict}")
+    return lines
+
+
+def show_runs(runs: Sequence["RunSummary"]) -> None:
+    """Tell what failed or was refused; silence means that all went well."""
+    for run in runs:
+        for partition, checks in sorted(run.refused.items()):
+            out.print(f"[yellow]refused[/yellow] {run.job} {partition}: {', '.join(checks)}")
+        for error in run.errors if not run.refused else ():
+            out.print(f"[red]failed[/red] {run.job}: {error}")
+
+
+def show(found: Sequence["PipelineSummary"]) -> None:
+    """The table a person wants to read."""
+    from orchestrai.ledger.ledger import describe
+
+    rows = []
+    for summary in found:
+        for data in summary.datasets:
+            rows.append(
+                (
+                    f"{summary.name}/{data.name}",
+                    data.partitions,
+                    data.rows,
+                    describe(data.raw_version),
+                    describe(data.snapshot_id)[:12],
+                    f"{data.restore_seconds:.2f} s" if data.restore_seconds is not None else "-",
+                    "[green]raw = snapshot = restored[/green]" if data.proven else "[red]not proven[/red]",
+                    ", ".join(data.refused[:2]) + ("..." if len(data.refused) > 2 else "") or "-",
+                )
+            )
+    table("Data", ("dataset", "partitions", "rows", "version", "snapshot", "restore", "proof", "refused"), rows)
+    models = [
+        (
+            model.name,
+            model.headline or "-",
+            f"{model.metrics['baseline']:.3f}" if "baseline" in model.metrics else "-",
+            describe(model.champion) or "-",
+            "[green]promoted[/green]" if model.promoted else "kept the champion" if model.champion else "rejected",
+        )
+        for summary in found
+        for model in summary.models
+    ]
+    table("Models", ("model", "metric", "baseline", "champion", "decision"), models)
+    for summary in found:
+        for model in summary.models:
+            if model.lineage:
+                out.print(f"[bold]{model.name}[/bold] " + " [dim]<-[/dim] ".join(model.lineage), soft_wrap=True)
+
+
+def _plain(summary: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(summary)
+
+
+def relative(path: Path) -> str:
+    """A path as a person would type it."""
+    return os.path.relpath(path)

@@ -1,0 +1,110 @@
+"""Schema changes: what a reader of the old schema survives (compatible), and what it does not (breaking)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from orchestrai.contracts.contract import Column, Contract
+
+Kind = Literal["equal", "compatible", "breaking"]
+WIDER = {("INT", "BIGINT"), ("INT", "DOUBLE"), ("DATE", "TIMESTAMP")}
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """The difference between two schemas, a line per column: `+ added`, `- gone`, `~ changed`."""
+
+    kind: Kind
+    lines: tuple[str, ...]
+
+    @property
+    def message(self) -> str:
+        """One line for people."""
+        if self.kind == "equal":
+            return "no change"
+        shown = "; ".join(self.lines[:6]) + ("; ..." if len(self.lines) > 6 else "")
+        remedy = "declare the column or ignore it" if self.kind == "compatible" else "publish a new contract version"
+        return f"expected the declared schema, found a {self.kind} change ({shown}): {remedy}"
+
+
+def compare_schemas(declared: "pa.Schema", found: "pa.Schema") -> SchemaChange:
+    """Compare a declared Arrow schema with the one found; extra columns are compatible, all else is breaking."""
+    lines: list[str] = []
+    breaking = False
+    for field in declared:
+        index = found.get_field_index(field.name)
+        if index < 0:
+            lines.append(f"- {field.name} {field.type}")
+            breaking = True
+        elif not _same(field.type, found.field(index).type):
+            lines.append(f"~ {field.name} {field.type} -> {found.field(index).type}")
+            breaking = True
+    known = set(declared.names)
+    lines += [f"+ {field.name} {field.type}" for field in found if field.name not in known]
+    if len(set(found.names)) != len(found.names):
+        lines.append("~ a column name appears twice")
+        breaking = True
+    return SchemaChange("breaking" if breaking else "compatible" if lines else "equal", tuple(lines))
+
+
+def _same(declared: "pa.DataType", found: "pa.DataType") -> bool:
+    import pyarrow.types as kinds
+
+    if declared == found:
+        return True
+    if kinds.is_dictionary(found):
+        found = found.value_type
+    return bool(kinds.is_string(declared) and (kinds.is_large_string(found) or kinds.is_string(found)))
+
+
+def compare_contracts(old: "Contract", new: "Contract") -> SchemaChange:
+    """Tell what a new contract version changes for readers of the old one.
+
+    Compatible: an added optional column, a wider type, a rule loosened or tightened. Breaking: a column gone, a narrower
+    or other type, an added column that is required, another primary key or event time.
+    """
+    before = {column.name: column for column in old.columns}
+    after = {column.name: column for column in new.columns}
+    lines: list[str] = []
+    breaking = False
+    for name, column in before.items():
+        if name not in after:
+            lines.append(f"- {name} {column.type}")
+            breaking = True
+            continue
+        line, breaks = _column_change(column, after[name])
+        lines += [line] if line else []
+        breaking = breaking or breaks
+    for name, column in after.items():
+        if name not in before:
+            lines.append(f"+ {name} {column.type}{' required' if column.required else ''}")
+            breaking = breaking or column.required
+    for label, was, now in (
+        ("primary key", old.primary_key, new.primary_key),
+        ("event time", old.event_time, new.event_time),
+    ):
+        if was != now:
+            lines.append(f"~ {label} {was} -> {now}")
+            breaking = True
+    return SchemaChange("breaking" if breaking else "compatible" if lines else "equal", tuple(lines))
+
+
+def _column_change(was: "Column", now: "Column") -> tuple[str, bool]:
+    if was.type != now.type:
+        return f"~ {was.name} {was.type} -> {now.type}", not _widens(was.type, now.type)
+    if was.required and not now.required:
+        return f"~ {was.name} may now be null", True
+    rules = ("required", "unique", "allowed", "minimum", "maximum", "pattern", "classification", "source")
+    changed = [rule for rule in rules if getattr(was, rule) != getattr(now, rule)]
+    return (f"~ {was.name}: {', '.join(changed)}" if changed else ""), False
+
+
+def _widens(was: str, now: str) -> bool:
+    if (was, now) in WIDER:
+        return True
+    if was.startswith("DECIMAL(") and now.startswith("DECIMAL("):
+        (p1, s1), (p2, s2) = (tuple(int(n) for n in text[8:-1].split(",")) for text in (was, now))
+        return s2 >= s1 and p2 - s2 >= p1 - s1
+    return False

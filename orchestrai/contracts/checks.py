@@ -1,0 +1,200 @@
+"""The audit of one partition: five checks of stable names, from Parquet footers wherever these suffice."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from orchestrai.contracts.calendar import Grain, window
+from orchestrai.contracts.changes import compare_schemas
+from orchestrai.contracts.contract import ClosedDays, Contract
+from orchestrai.contracts.footers import ColumnStats, Footers, read_footers
+from orchestrai.contracts.values import value_faults
+from orchestrai.contracts.verdict import JsonValue, Severity, Verdict
+from orchestrai.contracts.volume import judge_volume
+from orchestrai.errors import UnreadableObject
+
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckInfo:
+    """A check that a dataset's audit always reports."""
+
+    name: str
+    blocking: bool
+    description: str
+
+
+def check_names(contract: Contract) -> list[CheckInfo]:
+    """The checks that `check_partition` reports for a contract, always the same ones in the same order."""
+    found = [
+        CheckInfo("schema", True, "Declared columns and types, from the source's header and the Parquet footers."),
+        CheckInfo("row_volume", True, f"Rows against what this day should have (rule {contract.volume.method})."),
+        CheckInfo("values", True, "Nulls, keys, ranges, enumerations and patterns."),
+    ]
+    if contract.event_time:
+        found.append(CheckInfo("partition", True, f"{contract.event_time} lies inside the partition's window."))
+        found.append(CheckInfo("freshness", True, f"Newest {contract.event_time} against the declared promise."))
+    return found
+
+
+def check_partition(
+    contract: Contract,
+    files: Sequence[Path],
+    *,
+    partition: str,
+    grain: Grain,
+    history: Mapping[str, int],
+    now: datetime,
+    closed: ClosedDays | None = None,
+) -> list[Verdict]:
+    """Audit a partition's Parquet files; one verdict per name in `check_names`, in that order.
+
+    `history` has the rows of other partitions by key; only earlier ones count. `closed` replaces the contract's closed days.
+    Raises nothing on damaged files: they fail the schema check.
+    """
+    due = (closed or contract.closed).due(partition, grain)
+    try:
+        footers = read_footers(files, contract.names)
+    except UnreadableObject as exc:
+        return _unreadable(contract, exc)
+    if footers.rows == 0:
+        return _empty(contract, footers, partition, grain, due)
+    schema = _schema(contract, footers)
+    verdicts = [schema, _volume(contract, footers.rows, partition, grain, history, now)]
+    if not schema.passed and schema.severity == "error":
+        rest = [Verdict(info.name, False, "not judged: the schema check failed") for info in check_names(contract)[2:]]
+        return verdicts + rest
+    verdicts.append(_values(contract, footers))
+    if contract.event_time:
+        bounds = _event_bounds(footers.columns[contract.event_time])
+        verdicts.append(_partition(contract, bounds, partition, grain))
+        verdicts.append(_freshness(contract, bounds, partition, grain, now))
+    return verdicts
+
+
+def _unreadable(contract: Contract, error: UnreadableObject) -> list[Verdict]:
+    first, *rest = check_names(contract)
+    return [Verdict(first.name, False, error.message)] + [
+        Verdict(info.name, False, "not judged: a file cannot be read") for info in rest
+    ]
+
+
+def _empty(contract: Contract, footers: Footers, partition: str, grain: Grain, due: bool) -> list[Verdict]:
+    found = []
+    for info in check_names(contract):
+        if info.name == "row_volume" and due:
+            message = f"expected rows for {partition}, found 0 rows: have the producer send the {grain} again"
+            found.append(Verdict("row_volume", False, message, details={"rows": 0}))
+        elif info.name == "schema" and footers.schemas:
+            found.append(_schema(contract, footers))
+        else:
+            message = "no rows" if due else "nothing is due on this day"
+            found.append(Verdict(info.name, True, message, details={"rows": 0} if info.name == "row_volume" else {}))
+    return found
+
+
+def _schema(contract: Contract, footers: Footers) -> Verdict:
+    for found in footers.schemas:
+        change = compare_schemas(contract.arrow_schema(), found)
+        if change.kind != "equal":
+            severity: Severity = "error" if change.kind == "breaking" else "warn"
+            return Verdict("schema", False, change.message, severity, {"diff": list(change.lines), "change": change.kind})
+    return Verdict("schema", True, f"{len(contract.columns)} columns as declared in {contract.name} {contract.version}")
+
+
+def _volume(
+    contract: Contract, rows: int, partition: str, grain: Grain, history: Mapping[str, int], now: datetime
+) -> Verdict:
+    rule = contract.volume
+    finding = judge_volume(rule, rows, partition, grain, history)
+    details: dict[str, JsonValue] = {**finding.as_json(), "method": rule.method}
+    open_still = now < window(partition, grain)[1] and grain != "all"
+    if rule.minimum is not None and rows < rule.minimum and not open_still:
+        message = f"expected at least {rule.minimum} rows, found {rows}"
+        return Verdict("row_volume", False, message, details=details)
+    if rule.maximum is not None and rows > rule.maximum:
+        return Verdict("row_volume", False, f"expected at most {rule.maximum} rows, found {rows}", details=details)
+    if not finding.flagged or finding.expected is None:
+        return Verdict("row_volume", True, f"{rows} rows", details=details)
+    if open_still and rows < finding.expected:
+        return Verdict("row_volume", True, f"{rows} rows so far: {partition} is not over", details=details)
+    change = rows / finding.expected - 1
+    message = (
+        f"expected {finding.low:.0f} to {finding.high:.0f} rows (about {finding.expected:.0f}), "
+        f"found {rows} ({change:+.0%}) by the rule {rule.method}"
+    )
+    return Verdict("row_volume", False, message, "error" if finding.gross else "warn", details)
+
+
+def _values(contract: Contract, footers: Footers) -> Verdict:
+    faults = value_faults(contract, footers)
+    if not faults:
+        return Verdict("values", True, "nulls, keys, ranges and enumerations as declared")
+    errors = [fault for fault in faults if fault.severity == "error"]
+    worst = errors or faults
+    message = "; ".join(fault.message for fault in worst[:5])
+    details: dict[str, JsonValue] = {"faults": [fault.message for fault in faults]}
+    return Verdict("values", False, message, "error" if errors else "warn", details)
+
+
+def _utc(value: Any) -> datetime:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    found: datetime = value
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _event_bounds(stats: ColumnStats) -> tuple[datetime, datetime] | None:
+    if not stats.bounded or stats.low is None:
+        return None
+    return _utc(stats.low), _utc(stats.high)
+
+
+def _partition(contract: Contract, bounds: tuple[datetime, datetime] | None, partition: str, grain: Grain) -> Verdict:
+    if bounds is None:
+        return Verdict("partition", False, f"expected times in {contract.event_time}, found none")
+    details: dict[str, JsonValue] = {"earliest": bounds[0].isoformat(), "newest": bounds[1].isoformat()}
+    if grain == "all":
+        return Verdict("partition", True, "not partitioned by time", details=details)
+    start, end = window(partition, grain)
+    if start - contract.tolerance <= bounds[0] and bounds[1] < end + contract.tolerance:
+        return Verdict("partition", True, f"events inside {partition}", details=details)
+    message = (
+        f"expected {contract.event_time} inside {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, found "
+        f"{bounds[0]:%Y-%m-%d %H:%M:%S} to {bounds[1]:%Y-%m-%d %H:%M:%S}: a file of another {grain}, or late events"
+    )
+    return Verdict("partition", False, message, details=details)
+
+
+def _freshness(
+    contract: Contract, bounds: tuple[datetime, datetime] | None, partition: str, grain: Grain, now: datetime
+) -> Verdict:
+    if bounds is None:
+        return Verdict("freshness", False, f"expected times in {contract.event_time}, found none")
+    earliest, newest = bounds
+    details: dict[str, JsonValue] = {"newest": newest.isoformat(), "earliest": earliest.isoformat()}
+    if earliest < contract.earliest:
+        message = f"expected no event before {contract.earliest:%Y-%m-%d}, found {earliest.isoformat()}"
+        return Verdict("freshness", False, message, details=details)
+    if newest > now + CLOCK_SKEW:
+        message = f"expected no event after now, found {newest.isoformat()}: check the producer's clock"
+        return Verdict("freshness", False, message, details=details)
+    if contract.freshness is None:
+        return Verdict("freshness", True, f"newest event {newest.isoformat()}; no promise declared", details=details)
+    start, end = window(partition, grain)
+    # an old partition is judged at its own end: a backfill of 2010 is not stale today
+    due_by = min(now, end)
+    limit = due_by - contract.freshness
+    if grain != "all":
+        limit = max(limit, start) if now >= end else limit
+    details["promise_seconds"] = contract.freshness.total_seconds()
+    if newest >= limit:
+        return Verdict("freshness", True, f"newest event {newest.isoformat()}", details=details)
+    message = (
+        f"expected an event since {limit.isoformat()} (promise: {contract.freshness}), found the newest at "
+        f"{newest.isoformat()}: the source is stale"
+    )
+    return Verdict("freshness", False, message, details=details)

@@ -1,0 +1,180 @@
+"""A contract: what a dataset must look like, as the rest of orchestrai reads it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrai.contracts.calendar import Grain, window
+from orchestrai.contracts.verdict import JsonValue, Severity
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PERSONAL = frozenset({"pii", "personal", "sensitive", "restricted"})
+SIMPLE = ("STRING", "BIGINT", "INT", "DOUBLE", "BOOLEAN", "TIMESTAMP", "DATE")
+_DECIMAL = re.compile(r"DECIMAL\((\d{1,2})(?:,\s*(\d{1,2}))?\)")
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def normal_type(text: str) -> str:
+    """A physical type in its one spelling, such as `DECIMAL(12,2)`; raises ValueError for others."""
+    upper = text.strip().upper()
+    if upper in SIMPLE:
+        return upper
+    match = _DECIMAL.fullmatch(upper)
+    if match:
+        precision, scale = int(match[1]), int(match[2] or 0)
+        if 1 <= precision <= 38 and scale <= precision:
+            return f"DECIMAL({precision},{scale})"
+    raise ValueError(f"expected {', '.join(SIMPLE)} or DECIMAL(p,s) with p up to 38, found {text!r}")
+
+
+def arrow_type(physical: str) -> "pa.DataType":
+    """The Arrow type of a physical type; timestamps are UTC in microseconds."""
+    import pyarrow as pa
+
+    plain = {
+        "STRING": pa.string(),
+        "BIGINT": pa.int64(),
+        "INT": pa.int32(),
+        "DOUBLE": pa.float64(),
+        "BOOLEAN": pa.bool_(),
+        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+        "DATE": pa.date32(),
+    }
+    if physical in plain:
+        return plain[physical]
+    match = _DECIMAL.fullmatch(physical)
+    if match is None:
+        raise ValueError(f"expected a normal physical type, found {physical!r}")
+    return pa.decimal128(int(match[1]), int(match[2] or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; `source` is its name at the source, `key` its position in the primary key.
+
+    `canonical` "integer" writes text such as `17850.0` as `17850`; "trim" drops blanks around.
+    """
+
+    name: str
+    type: str
+    source: str
+    required: bool = False
+    unique: bool = False
+    key: int | None = None
+    allowed: tuple[str | int | float | bool, ...] = ()
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+    pattern: str | None = None
+    max_length: int | None = None
+    classification: str = ""
+    canonical: Literal["", "integer", "trim"] = ""
+    severity: Severity = "error"
+    description: str = ""
+
+    @property
+    def personal(self) -> bool:
+        """True for personal data."""
+        return self.classification.lower() in PERSONAL
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRule:
+    """How many rows a partition may have.
+
+    `threshold` is the relative change from the expected that alerts at all; `gross_below` and `gross_above` are the
+    shares of the expected beyond which an alert closes the gate; `minimum` and `maximum` always do.
+    `period` is the season in partitions (7 for days, 24 for hours, 0 for none, None by grain).
+    """
+
+    method: Literal["robust", "mean7d", "none"] = "robust"
+    threshold: float = 0.2
+    z: float = 4.0
+    gross_below: float = 0.2
+    gross_above: float = 5.0
+    period: int | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedDays:
+    """Days on which nothing is due: weekdays (0 is Monday) and spans of dates, both ends included."""
+
+    weekdays: frozenset[int] = frozenset()
+    spans: tuple[tuple[date, date], ...] = ()
+
+    def covers(self, day: date) -> bool:
+        """True when nothing is due on `day`."""
+        return day.weekday() in self.weekdays or any(first <= day <= last for first, last in self.spans)
+
+    def due(self, partition: str, grain: Grain) -> bool:
+        """True when data is due for a partition: at least one of its days is open."""
+        if grain == "all":
+            return True
+        start, end = window(partition, grain)
+        day = start.date()
+        while datetime(day.year, day.month, day.day, tzinfo=UTC) < end:
+            if not self.covers(day):
+                return True
+            day += timedelta(days=1)
+        return False
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a dataset must look like: columns, event time, and the promises on freshness, volume and retention.
+
+    `freshness` is how far the newest event may lie before the partition's end (or now, when that is earlier);
+    `tolerance` how far events may stray from the partition's window.
+    """
+
+    name: str
+    version: str
+    columns: tuple[Column, ...]
+    event_time: str | None = None
+    freshness: timedelta | None = None
+    earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
+    tolerance: timedelta = timedelta(0)
+    volume: VolumeRule = VolumeRule()
+    closed: ClosedDays = ClosedDays()
+    retention: timedelta | None = None
+    description: str = ""
+    owner: str = ""
+    extra: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def column(self, name: str) -> Column:
+        """A column by name; raises KeyError."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The columns of the primary key, in its order."""
+        keyed = sorted((column.key, column.name) for column in self.columns if column.key is not None)
+        return tuple(name for _, name in keyed)
+
+    @property
+    def personal_columns(self) -> tuple[str, ...]:
+        """Columns that hold personal data."""
+        return tuple(column.name for column in self.columns if column.personal)
+
+    def arrow_schema(self) -> "pa.Schema":
+        """The schema of the Parquet files; every field nullable, since the audit and not the writer judges nulls."""
+        import pyarrow as pa
+
+        return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in self.columns])
+
+    def digest_fields(self) -> list[Any]:
+        """What of the contract shapes the bytes written, in a stable form."""
+        return [[c.name, c.type, c.source, c.canonical] for c in self.columns]

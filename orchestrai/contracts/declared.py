@@ -1,0 +1,203 @@
+"""Read what a person declared in YAML, and tell a mistake in one line: `file:line: field: expected ..., found ...`.
+
+Bounded against hostile files: size, depth and aliases are limited, duplicate keys and merge keys are refused.
+"""
+
+import difflib
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from orchestrai.errors import DeclarationError
+
+MAX_BYTES = 1024 * 1024
+MAX_ALIASES = 16
+MAX_DEPTH = 50
+
+Location = Sequence[str | int]
+LineOf = Callable[[Location], int]
+
+
+def mistake(path: Path, line: int, field: str, expected: str, found: object) -> DeclarationError:
+    """The error that tells one mistake in one line."""
+    shown = found if isinstance(found, str) else repr(found)
+    shown = " ".join(shown.split())
+    shown = shown if len(shown) <= 120 else shown[:117] + "..."
+    return DeclarationError(
+        f"{path.name}:{line}: {field or '(top level)'}: expected {expected}, found {shown}",
+        path=str(path),
+        line=line,
+        field=field,
+    )
+
+
+def field_name(location: Location) -> str:
+    """A location as people write it: `datasets[0].source.url`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def load_yaml(path: Path) -> tuple[Any, LineOf]:
+    """Read one YAML document and a function from a location in it to its line; raises DeclarationError."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise mistake(path, 1, "", "a readable file", exc.strerror or type(exc).__name__) from exc
+    if len(raw) > MAX_BYTES:
+        raise mistake(path, 1, "", f"at most {MAX_BYTES} bytes", "more")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise mistake(path, 1, "", "UTF-8 text", f"byte {raw[exc.start]:#04x} at offset {exc.start}") from exc
+    node = _compose(path, text)
+    lines: dict[tuple[str | int, ...], int] = {(): 1}
+    data = None if node is None else _build(path, node, (), lines, yaml.SafeLoader(""), frozenset())
+
+    def line_of(location: Location) -> int:
+        for end in range(len(location), -1, -1):
+            found = lines.get(tuple(location[:end]))
+            if found is not None:
+                return found
+        return 1
+
+    return data, line_of
+
+
+def _compose(path: Path, text: str) -> yaml.Node | None:
+    try:
+        _refuse_bombs(path, text)
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        problem = getattr(exc, "problem", None) or "text that does not parse"
+        raise mistake(path, mark.line + 1 if mark else 1, "", "YAML", problem) from exc
+    except RecursionError as exc:
+        raise mistake(path, 1, "", f"at most {MAX_DEPTH} levels", "more") from exc
+
+
+def _refuse_bombs(path: Path, text: str) -> None:
+    aliases = depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            aliases += 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if aliases > MAX_ALIASES or depth > MAX_DEPTH:
+            limit = f"at most {MAX_ALIASES} aliases" if aliases > MAX_ALIASES else f"at most {MAX_DEPTH} levels"
+            raise mistake(path, event.start_mark.line + 1 if event.start_mark else 1, "", limit, "more")
+
+
+def _build(
+    path: Path,
+    node: yaml.Node,
+    at: tuple[str | int, ...],
+    lines: dict[tuple[str | int, ...], int],
+    loader: yaml.SafeLoader,
+    above: frozenset[int],
+) -> Any:
+    line = node.start_mark.line + 1
+    lines.setdefault(at, line)
+    if id(node) in above:
+        raise mistake(path, line, field_name(at), "a value that does not contain itself", "a recursive alias")
+    above = above | {id(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(path, child, (*at, index), lines, loader, above) for index, child in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        try:
+            return loader.construct_object(node)
+        except (yaml.YAMLError, ValueError) as exc:
+            raise mistake(path, line, field_name(at), "a plain value", node.value) from exc
+    built: dict[str, Any] = {}
+    for key_node, child in node.value:
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+        where = key_node.start_mark.line + 1
+        if not isinstance(key, str) or key_node.tag == "tag:yaml.org,2002:merge":
+            raise mistake(path, where, field_name(at), "plain keys", key or "a nested key")
+        if key in built:
+            raise mistake(path, where, field_name((*at, key)), "each key once", "it twice")
+        lines[(*at, key)] = where
+        built[key] = _build(path, child, (*at, key), lines, loader, above)
+    return built
+
+
+def explain(
+    path: Path, error: ValidationError, line_of: LineOf, *, model: type[BaseModel] | None = None, at: Location = ()
+) -> DeclarationError:
+    """Turn the first finding of a pydantic error into one line; `at` is where the validated part lies in the file."""
+    first = error.errors(include_url=False)[0]
+    inner = [part for part in first["loc"] if not _is_branch(part)]
+    location = [*at, *inner]
+    expected, found = _words(first)
+    if first["type"] == "extra_forbidden":
+        found = f"{inner[-1]!r}"
+        expected = _known(model, inner) or "a known field"
+    return mistake(path, line_of(location), field_name(location), expected, found)
+
+
+def _is_branch(part: str | int) -> bool:
+    # pydantic names the branch of a union in the location, such as "function-after[...]" or "list[str]"
+    return isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "bool", "dict", "none"))
+
+
+def _words(error: Any) -> tuple[str, str]:
+    message, kind = str(error["msg"]), error["type"]
+    if kind == "missing":
+        return "a value", "none"
+    cause = (error.get("ctx") or {}).get("error")
+    if cause is not None:
+        expected, _, found = str(cause).removeprefix("expected ").partition(", found ")
+        return expected, found or repr(error["input"])
+    for start in ("Input should be ", "Value should have ", "String should have ", "List should have "):
+        message = message.removeprefix(start)
+    return message[:1].lower() + message[1:], repr(error["input"])
+
+
+def _known(model: type[BaseModel] | None, location: Location) -> str:
+    found: type[BaseModel] | None = model
+    for part in location[:-1]:
+        if found is None or isinstance(part, int):
+            continue
+        field = found.model_fields.get(part)
+        found = next(iter(models_in(field.annotation)), None) if field else None
+    if found is None:
+        return ""
+    names = [field.alias or name for name, field in found.model_fields.items()]
+    close = difflib.get_close_matches(str(location[-1]), names, n=1)
+    return f"{close[0]!r}" if close else f"one of {', '.join(names)}"
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic models an annotation may hold, looking through lists and unions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (list, tuple, dict, typing.Union, types.UnionType, typing.Annotated):
+        return [model for part in typing.get_args(annotation) for model in models_in(part)]
+    return []
+
+
+def refuse_unknown(path: Path, model: type[BaseModel], data: Any, line_of: LineOf, at: tuple[str | int, ...] = ()) -> None:
+    """Raise DeclarationError for the first key that `model` does not know, at any depth.
+
+    For models of other packages that ignore unknown keys, so that a misspelt rule is told and not dropped.
+    """
+    if not isinstance(data, Mapping):
+        return
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    for key, value in data.items():
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            expected = repr(close[0]) if close else f"one of {', '.join(fields)}"
+            raise mistake(path, line_of((*at, key)), field_name((*at, key)), expected, repr(key))
+        for child in models_in(fields[key].annotation)[:1]:
+            for index, item in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                refuse_unknown(path, child, item, line_of, (*at, key) if index is None else (*at, key, index))

@@ -1,0 +1,146 @@
+"""What Parquet footers tell without reading a row: schema, rows, nulls, minima and maxima. Lying footers are refused."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrai.errors import UnreadableObject
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_FOOTER_BYTES = 64 * 1024 * 1024
+MAX_UNCOMPRESSED_BYTES = 4 * 1024**3
+MAX_RATIO = 2_000
+ENOUGH = 16 * 1024 * 1024
+
+
+def read_failures() -> tuple[type[BaseException], ...]:
+    """What pyarrow was seen to raise on damaged bytes: its own errors and most of Python's (never a bare Exception)."""
+    import pyarrow as pa
+
+    return (OSError, ValueError, ArithmeticError, LookupError, RuntimeError, TypeError, MemoryError, pa.lib.ArrowException)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text for people: one line, at most 200 characters."""
+    if isinstance(error, UnicodeDecodeError):
+        return "an error whose own text is not UTF-8"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+@dataclass
+class ColumnStats:
+    """One column over all files; `nulls` and the bounds are None where a footer does not tell them."""
+
+    nulls: int | None = 0
+    low: Any = None
+    high: Any = None
+    bounded: bool = True
+
+
+@dataclass
+class Footers:
+    """What all footers of a partition tell together."""
+
+    rows: int = 0
+    schemas: list["pa.Schema"] = field(default_factory=list)
+    columns: dict[str, ColumnStats] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
+
+
+def check_envelope(path: Path) -> None:
+    """Refuse a file that is not framed as Parquet; raises UnreadableObject. No row and no Thrift is read."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        start = stream.read(4)
+        if size < 12 or start != b"PAR1":
+            found = f"{size} bytes starting {start!r}"
+            raise UnreadableObject(f"expected a Parquet file, found {found}: have the producer send it again")
+        stream.seek(-8, 2)
+        length, magic = struct.unpack("<I4s", stream.read(8))
+    if magic != b"PAR1":
+        raise UnreadableObject(
+            f"expected a whole Parquet file, found one that ends in {magic!r}: it is truncated or encrypted"
+        )
+    if length > min(size - 12, MAX_FOOTER_BYTES):
+        raise UnreadableObject(
+            f"expected a footer of at most {size - 12} bytes, found a claim of {length}: the file is damaged"
+        )
+
+
+def check_sizes(path: Path, metadata: Any, limit: int = MAX_UNCOMPRESSED_BYTES) -> None:
+    """Refuse what its own footer says would not fit memory or cannot be true; raises UnreadableObject."""
+    size = path.stat().st_size
+    unpacked = rows = 0
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        rows += group.num_rows
+        for number in range(group.num_columns):
+            column = group.column(number)
+            if column.total_compressed_size < 0 or column.total_compressed_size > size or column.total_uncompressed_size < 0:
+                raise UnreadableObject(
+                    "expected column chunks inside the file, found a footer that claims more: it is damaged"
+                )
+            unpacked += column.total_uncompressed_size
+    if unpacked > limit or (unpacked > ENOUGH and unpacked > MAX_RATIO * size):
+        raise UnreadableObject(
+            f"expected at most {limit} bytes unpacked from {size}, found {unpacked}: it is a decompression bomb"
+        )
+    if rows != metadata.num_rows:
+        raise UnreadableObject(
+            f"expected {metadata.num_rows} rows as the footer says, found row groups of {rows}: it is damaged"
+        )
+
+
+def read_footers(paths: Sequence[Path], names: Sequence[str] = ()) -> Footers:
+    """Read the footers of a partition's files; statistics only of columns in `names`. Raises UnreadableObject."""
+    import pyarrow.parquet as pq
+
+    total = Footers(columns={name: ColumnStats() for name in names}, files=list(paths))
+    for path in paths:
+        try:
+            check_envelope(path)
+            metadata = pq.read_metadata(path)
+            check_sizes(path, metadata)
+            schema = metadata.schema.to_arrow_schema()
+            _add(total, metadata, schema)
+        except UnreadableObject:
+            raise
+        except read_failures() as exc:
+            raise UnreadableObject(f"expected a readable Parquet footer in {path.name}, found {one_line(exc)}") from exc
+    return total
+
+
+def _add(total: Footers, metadata: Any, schema: "pa.Schema") -> None:
+    total.rows += metadata.num_rows
+    if not total.schemas or all(not schema.equals(seen) for seen in total.schemas):
+        total.schemas.append(schema)
+    if not total.columns or metadata.num_columns != len(schema.names):
+        # nested columns have several leaves: no bounds
+        for stats in total.columns.values():
+            stats.nulls, stats.bounded = None, False
+        return
+    positions = {name: index for index, name in enumerate(schema.names)}
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        for name, stats in total.columns.items():
+            if name in positions:
+                _merge(stats, group.column(positions[name]).statistics, group.num_rows)
+
+
+def _merge(stats: ColumnStats, found: Any, rows: int) -> None:
+    if found is None:
+        stats.nulls, stats.bounded = None, False
+        return
+    if stats.nulls is not None:
+        stats.nulls = stats.nulls + found.null_count if found.has_null_count else None
+    if found.has_min_max:
+        low, high = found.min, found.max
+        stats.low = low if stats.low is None else min(stats.low, low)
+        stats.high = high if stats.high is None else max(stats.high, high)
+    elif not (found.has_null_count and found.null_count == rows):
+        stats.bounded = False

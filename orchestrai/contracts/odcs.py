@@ -1,0 +1,305 @@
+"""Read a contract in the Open Data Contract Standard 3 (YAML, `kind: DataContract`, `apiVersion: v3.x`).
+
+Rules are taken from `required`, `unique`, `primaryKey`, `enum`, `logicalTypeOptions`, `quality` (library metrics) and
+`slaProperties`; what the standard has no field for is in `customProperties` (docs/gates.md lists them).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract, VolumeRule, normal_type
+from orchestrai.contracts.declared import LineOf, Location, explain, field_name, load_yaml, mistake, refuse_unknown
+from orchestrai.errors import DeclarationError
+
+LOGICAL = {
+    "string": "STRING",
+    "integer": "BIGINT",
+    "number": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+}
+UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+UNITS |= {name: name for name in ("seconds", "minutes", "hours", "days", "weeks")}
+UNITS |= {name[:-1]: name for name in ("seconds", "minutes", "hours", "days", "weeks")}
+YEAR = timedelta(days=365)
+
+
+class _Reader:
+    """A contract file with the lines of its fields."""
+
+    def __init__(self, path: Path, data: Any, line_of: LineOf) -> None:
+        self.path, self.data, self.line_of = path, data, line_of
+
+    def wrong(self, at: Location, expected: str, found: object) -> DeclarationError:
+        return mistake(self.path, self.line_of(at), field_name(at), expected, found)
+
+    def span(self, at: Location, value: object, unit: object) -> timedelta:
+        """A length of time from an ODCS value and unit, or from text such as `26h`."""
+        text = str(value).strip()
+        if unit is None and not text.replace(".", "", 1).isdigit():
+            digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+            text, unit = digits, text[len(digits) :].strip()
+        name = str(unit).strip().lower() if unit is not None else "d"
+        try:
+            amount = float(text)
+        except ValueError:
+            raise self.wrong(at, "a number with a unit, such as 26h", repr(value)) from None
+        if name in ("y", "year", "years"):
+            return amount * YEAR
+        if name not in UNITS or amount < 0:
+            raise self.wrong(at, "a unit of s, m, h, d, w or y and a number from 0", f"{value!r} {unit!r}")
+        return timedelta(**{UNITS[name]: amount})
+
+    def moment(self, at: Location, value: object) -> datetime:
+        """A UTC time from a date, a datetime or ISO text."""
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+        try:
+            found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        except ValueError:
+            raise self.wrong(at, "a date or time in ISO 8601", repr(value)) from None
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def load_contract(path: Path) -> Contract:
+    """Read a contract; raises DeclarationError naming file, line and field."""
+    from open_data_contract_standard.model import OpenDataContractStandard
+
+    data, line_of = load_yaml(path)
+    reader = _Reader(path, data, line_of)
+    if not isinstance(data, dict):
+        raise reader.wrong((), "a mapping with kind: DataContract", type(data).__name__)
+    if data.get("kind") != "DataContract":
+        raise reader.wrong(("kind",), "DataContract", repr(data.get("kind")))
+    if not str(data.get("apiVersion", "")).startswith("v3."):
+        raise reader.wrong(("apiVersion",), "v3.x of the Open Data Contract Standard", repr(data.get("apiVersion")))
+    refuse_unknown(path, OpenDataContractStandard, data, line_of)
+    try:
+        document = OpenDataContractStandard(**data)
+    except ValidationError as exc:
+        raise explain(path, exc, line_of, model=OpenDataContractStandard) from exc
+    return _contract(reader, document)
+
+
+def _contract(reader: _Reader, document: Any) -> Contract:
+    schemas = document.schema_ or []
+    if len(schemas) != 1 or not schemas[0].properties:
+        raise reader.wrong(("schema",), "one schema object with properties", f"{len(schemas)} objects")
+    if not document.version:
+        raise reader.wrong(("version",), "a version such as 1.0.0", repr(document.version))
+    table = schemas[0]
+    columns = tuple(_column(reader, index, prop) for index, prop in enumerate(table.properties))
+    _refuse_twins(reader, columns)
+    custom = _custom(reader, ("customProperties",), document.customProperties)
+    custom |= _custom(reader, ("schema", 0, "customProperties"), table.customProperties)
+    promises = {str(sla.property): (index, sla) for index, sla in enumerate(document.slaProperties or ())}
+    freshness, element = None, ""
+    for name in ("latency", "freshness"):
+        if name in promises:
+            index, sla = promises[name]
+            freshness = reader.span(("slaProperties", index, "value"), sla.value, sla.unit)
+            element = str(sla.element or document.slaDefaultElement or "")
+    retention = None
+    if "retention" in promises:
+        index, sla = promises["retention"]
+        retention = reader.span(("slaProperties", index, "value"), sla.value, sla.unit)
+    event_at, event_time = custom.pop("eventTime", (("slaProperties",), element.rpartition(".")[2] or None))
+    _check_event_time(reader, event_at, event_time, columns)
+    contract = Contract(
+        name=str(document.name or document.id or table.name or reader.path.name.split(".")[0]),
+        version=str(document.version),
+        columns=columns,
+        event_time=event_time,
+        freshness=freshness,
+        volume=_volume(reader, custom, table.quality or []),
+        closed=_closed(reader, custom),
+        retention=retention,
+        description=str((document.description.purpose if document.description else None) or table.description or ""),
+        owner=str(document.domain or ""),
+        **_bounds(reader, custom),
+    )
+    if custom:
+        name, (at, _) = next(iter(custom.items()))
+        known = "eventTime, volume, closedWeekdays, closedDates, earliest, tolerance"
+        raise reader.wrong(at, f"a custom property of {known}", repr(name))
+    return contract
+
+
+def _refuse_twins(reader: _Reader, columns: tuple[Column, ...]) -> None:
+    for index, column in enumerate(columns):
+        for other in columns[:index]:
+            if column.name == other.name or column.source == other.source:
+                raise reader.wrong(("schema", 0, "properties", index), "each column once", f"{column.name!r} twice")
+
+
+def _check_event_time(reader: _Reader, at: Location, name: object, columns: tuple[Column, ...]) -> None:
+    timed = [column.name for column in columns if column.type in ("TIMESTAMP", "DATE")]
+    if name is not None and name not in timed:
+        raise reader.wrong(at, f"a TIMESTAMP or DATE column ({', '.join(timed) or 'there is none'})", repr(name))
+
+
+def _custom(reader: _Reader, at: tuple[str | int, ...], found: Any) -> dict[str, tuple[Location, Any]]:
+    return {str(item.property): ((*at, index, "value"), item.value) for index, item in enumerate(found or ())}
+
+
+def _column(reader: _Reader, index: int, prop: Any) -> Column:
+    at: tuple[str | int, ...] = ("schema", 0, "properties", index)
+    if not prop.name:
+        raise reader.wrong(at, "a name", "none")
+    if prop.properties or prop.items or prop.map:
+        raise reader.wrong(at, "a column of plain values", "a nested one")
+    rules: dict[str, Any] = {}
+    options = prop.logicalTypeOptions or {}
+    names = {"minimum": "minimum", "maximum": "maximum", "pattern": "pattern", "maxLength": "max_length"}
+    for option, value in options.items():
+        if option not in names:
+            raise reader.wrong((*at, "logicalTypeOptions", option), f"one of {', '.join(names)}", repr(option))
+        rules[names[option]] = value
+    if prop.enum:
+        rules["allowed"] = tuple(item.value for item in prop.enum)
+    for number, rule in enumerate(prop.quality or ()):
+        rules |= _quality(reader, (*at, "quality", number), rule)
+    custom = _custom(reader, (*at, "customProperties"), prop.customProperties)
+    if "canonical" in custom:
+        where, rules["canonical"] = custom.pop("canonical")
+        if rules["canonical"] not in ("integer", "trim"):
+            raise reader.wrong(where, "integer or trim", repr(rules["canonical"]))
+    key = (prop.primaryKeyPosition or 1) if prop.primaryKey else None
+    return Column(
+        name=prop.name,
+        type=_type(reader, at, prop),
+        source=prop.physicalName or prop.name,
+        required=bool(prop.required or prop.primaryKey or rules.pop("required", False)),
+        unique=bool(prop.unique or rules.pop("unique", False)),
+        key=key,
+        classification=prop.classification or "",
+        description=prop.description or "",
+        **rules,
+    )
+
+
+def _type(reader: _Reader, at: tuple[str | int, ...], prop: Any) -> str:
+    logical = prop.logicalType
+    if logical is not None and logical not in LOGICAL:
+        raise reader.wrong((*at, "logicalType"), f"one of {', '.join(LOGICAL)}", repr(logical))
+    if prop.physicalType is None:
+        if logical is None:
+            raise reader.wrong(at, "logicalType or physicalType", "neither")
+        return LOGICAL[logical]
+    try:
+        return normal_type(prop.physicalType)
+    except ValueError as exc:
+        expected, _, found = str(exc).removeprefix("expected ").partition(", found ")
+        raise reader.wrong((*at, "physicalType"), expected, found) from exc
+
+
+def _quality(reader: _Reader, at: tuple[str | int, ...], rule: Any) -> dict[str, Any]:
+    if rule.type == "text":
+        return {}
+    metric = rule.metric or rule.rule
+    arguments = rule.arguments or {}
+    found: dict[str, Any] = {}
+    if metric == "nullValues":
+        found["required"] = True
+    elif metric == "duplicateValues":
+        found["unique"] = True
+    elif metric == "invalidValues" and arguments.keys() <= {"validValues", "pattern"} and arguments:
+        if "validValues" in arguments:
+            found["allowed"] = tuple(arguments["validValues"])
+        if "pattern" in arguments:
+            found["pattern"] = str(arguments["pattern"])
+    else:
+        expected = "nullValues, duplicateValues, or invalidValues with validValues or pattern"
+        raise reader.wrong((*at, "metric"), expected, repr(metric))
+    if rule.mustBe not in (0, None):
+        raise reader.wrong((*at, "mustBe"), "0", repr(rule.mustBe))
+    if rule.severity in ("warning", "warn", "info"):
+        found["severity"] = "warn"
+    elif rule.severity not in (None, "error", "critical"):
+        raise reader.wrong((*at, "severity"), "error or warning", repr(rule.severity))
+    return found
+
+
+_DEFAULT = VolumeRule()
+
+
+class _Volume(BaseModel, extra="forbid"):
+    method: str = "robust"
+    threshold: float = _DEFAULT.threshold
+    z: float = _DEFAULT.z
+    gross_below: float = _DEFAULT.gross_below
+    gross_above: float = _DEFAULT.gross_above
+    period: int | None = None
+
+
+def _volume(reader: _Reader, custom: dict[str, tuple[Location, Any]], quality: list[Any]) -> VolumeRule:
+    at, value = custom.pop("volume", ((), {}))
+    value = {"method": value} if isinstance(value, str) else value
+    if not isinstance(value, Mapping):
+        raise reader.wrong(at, "a method or a mapping", repr(value))
+    try:
+        fields = _Volume(**value).model_dump()
+    except ValidationError as exc:
+        raise explain(reader.path, exc, reader.line_of, model=_Volume, at=at) from exc
+    if fields["method"] not in ("robust", "mean7d", "none"):
+        raise reader.wrong(at, "robust, mean7d or none", repr(fields["method"]))
+    for index, rule in enumerate(quality):
+        where = ("schema", 0, "quality", index)
+        if rule.type == "text":
+            continue
+        if (rule.metric or rule.rule) != "rowCount":
+            raise reader.wrong(where, "the metric rowCount", repr(rule.metric))
+        fields |= _row_count(reader, where, rule)
+    return VolumeRule(**fields)
+
+
+def _row_count(reader: _Reader, at: tuple[str | int, ...], rule: Any) -> dict[str, int]:
+    if rule.mustBeBetween is not None:
+        return {"minimum": int(rule.mustBeBetween[0]), "maximum": int(rule.mustBeBetween[1])}
+    found = {}
+    for name, field, shift in (
+        ("mustBeGreaterThan", "minimum", 1),
+        ("mustBeGreaterOrEqualTo", "minimum", 0),
+        ("mustBeLessThan", "maximum", -1),
+        ("mustBeLessOrEqualTo", "maximum", 0),
+    ):
+        value = getattr(rule, name)
+        if value is not None:
+            found[field] = int(value) + shift
+    if not found:
+        raise reader.wrong(at, "mustBeBetween, mustBeGreaterThan or mustBeLessThan", "none")
+    return found
+
+
+def _closed(reader: _Reader, custom: dict[str, tuple[Location, Any]]) -> ClosedDays:
+    at, names = custom.pop("closedWeekdays", ((), []))
+    weekdays = set()
+    for name in names if isinstance(names, list) else [names]:
+        if str(name).lower() not in WEEKDAYS:
+            raise reader.wrong(at, f"weekdays of {', '.join(WEEKDAYS)}", repr(name))
+        weekdays.add(WEEKDAYS.index(str(name).lower()))
+    at, dates = custom.pop("closedDates", ((), []))
+    spans = []
+    for item in dates if isinstance(dates, list) else [dates]:
+        first, _, last = str(item).partition("/")
+        start = reader.moment(at, first).date()
+        end = reader.moment(at, last).date() if last else start
+        if end < start:
+            raise reader.wrong(at, "a span first/last", repr(item))
+        spans.append((start, end))
+    return ClosedDays(frozenset(weekdays), tuple(spans))
+
+
+def _bounds(reader: _Reader, custom: dict[str, tuple[Location, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "earliest" in custom:
+        found["earliest"] = reader.moment(*custom.pop("earliest"))
+    if "tolerance" in custom:
+        at, value = custom.pop("tolerance")
+        found["tolerance"] = reader.span(at, value, None)
+    return found

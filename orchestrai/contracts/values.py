@@ -1,0 +1,150 @@
+"""Rules on values: nulls and ranges from footers; keys, enumerations and patterns from the columns they need, in batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from orchestrai.contracts.contract import Column, Contract
+from orchestrai.contracts.footers import ColumnStats, Footers, one_line, read_failures
+from orchestrai.contracts.verdict import Severity
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One rule broken, in words."""
+
+    message: str
+    severity: Severity = "error"
+
+
+def value_faults(contract: Contract, footers: Footers) -> list[Fault]:
+    """Every rule on values that a partition's files break."""
+    faults: list[Fault] = []
+    scan: list[Column] = []
+    for column in contract.columns:
+        stats = footers.columns[column.name]
+        faults += _nulls(column, stats, footers)
+        faults += _range(column, stats)
+        if _needs_scan(column, stats):
+            scan.append(column)
+    try:
+        for column in scan:
+            faults += _scan(column, footers)
+        unique = [(column.name,) for column in contract.columns if column.unique]
+        for key in [contract.primary_key, *unique]:
+            if key:
+                faults += _repeated(key, footers)
+    except read_failures() as exc:
+        faults.append(Fault(f"expected readable columns, found {one_line(exc)}"))
+    return faults
+
+
+def _nulls(column: Column, stats: ColumnStats, footers: Footers) -> list[Fault]:
+    if not column.required:
+        return []
+    nulls = stats.nulls
+    if nulls is None:
+        nulls = sum(batch.column(0).null_count for batch in _batches(footers, [column.name]))
+    if nulls:
+        return [Fault(f"expected {column.name} in every row, found {nulls} rows without", column.severity)]
+    return []
+
+
+def _comparable(column: Column, bound: Any) -> Any:
+    """A bound as the column's own kind of value."""
+    if bound is None:
+        return None
+    try:
+        if column.type.startswith("DECIMAL"):
+            return Decimal(str(bound))
+        if column.type == "DATE":
+            return bound if isinstance(bound, date) else date.fromisoformat(str(bound))
+        if column.type == "TIMESTAMP":
+            moment = bound if isinstance(bound, datetime) else datetime.fromisoformat(str(bound))
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    except (ValueError, InvalidOperation):
+        return None
+    return bound
+
+
+def _range(column: Column, stats: ColumnStats) -> list[Fault]:
+    faults = []
+    low, high = _comparable(column, column.minimum), _comparable(column, column.maximum)
+    if low is not None and stats.low is not None and stats.low < low:
+        faults.append(Fault(f"expected {column.name} from {column.minimum}, found {stats.low}", column.severity))
+    if high is not None and stats.high is not None and stats.high > high:
+        faults.append(Fault(f"expected {column.name} up to {column.maximum}, found {stats.high}", column.severity))
+    return faults
+
+
+def _needs_scan(column: Column, stats: ColumnStats) -> bool:
+    if column.pattern or column.max_length is not None:
+        return True
+    if column.allowed and not (stats.bounded and stats.low == stats.high and stats.low in (None, *column.allowed)):
+        return True
+    return bool((column.minimum is not None or column.maximum is not None) and not stats.bounded)
+
+
+def _batches(footers: Footers, names: list[str]) -> Iterator["pa.RecordBatch"]:
+    import pyarrow.parquet as pq
+
+    for path in footers.files:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=BATCH_ROWS, columns=names)
+
+
+def _scan(column: Column, footers: Footers) -> list[Fault]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    foreign: dict[str, int] = {}
+    for batch in _batches(footers, [column.name]):
+        values = pc.drop_null(batch.column(0))
+        keep = pa.array([False] * len(values)) if not len(values) else pc.is_null(values)
+        if column.allowed:
+            keep = pc.or_(keep, pc.invert(pc.is_in(values, pa.array(column.allowed).cast(values.type))))
+        if column.pattern:
+            keep = pc.or_(keep, pc.invert(pc.match_substring_regex(values, f"^(?:{column.pattern})$")))
+        if column.max_length is not None:
+            keep = pc.or_(keep, pc.greater(pc.utf8_length(values), column.max_length))
+        low, high = _comparable(column, column.minimum), _comparable(column, column.maximum)
+        if low is not None:
+            keep = pc.or_(keep, pc.less(values, pa.scalar(low)))
+        if high is not None:
+            keep = pc.or_(keep, pc.greater(values, pa.scalar(high)))
+        for value in pc.filter(values, keep):
+            shown = str(value.as_py())[:40]
+            foreign[shown] = foreign.get(shown, 0) + 1
+            if len(foreign) > 1000:
+                break
+    if not foreign:
+        return []
+    first = ", ".join(repr(value) for value in sorted(foreign)[:3])
+    rule = _rule(column)
+    return [Fault(f"expected {column.name} {rule}, found {sum(foreign.values())} others such as {first}", column.severity)]
+
+
+def _rule(column: Column) -> str:
+    if column.allowed:
+        return f"to be one of {', '.join(str(value) for value in column.allowed[:8])}"
+    if column.pattern:
+        return f"to match {column.pattern}"
+    return f"of at most {column.max_length} characters" if column.max_length is not None else "in its range"
+
+
+def _repeated(key: tuple[str, ...], footers: Footers) -> list[Fault]:
+    import pyarrow as pa
+
+    table = pa.Table.from_batches(list(_batches(footers, list(key))))
+    distinct = table.group_by(list(key), use_threads=False).aggregate([]).num_rows
+    if distinct == table.num_rows:
+        return []
+    name = "+".join(key)
+    return [Fault(f"expected each {name} once, found {table.num_rows - distinct} rows that repeat one")]

@@ -1,0 +1,168 @@
+"""How many rows a partition should have, judged from the partitions before it.
+
+`robust`: log1p of the rows; season factor = median of the difference to the centred mean of one period; level = median of
+the last period, deseasonalised, plus Theil-Sen drift; scale = 1.4826 MAD of the one-step errors, floored by counting noise.
+Flagged when |z| > 4 and the relative change exceeds the threshold, so that neither noise nor trifles alert.
+`mean7d`: the plain rule "more than 20 % off the mean of the 7 partitions before".
+A history is keyed by time, not by position: a missing day must not turn a Monday into a Tuesday.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrai.contracts.calendar import Grain, window
+from orchestrai.contracts.contract import VolumeRule
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WINDOW_SEASONS = 8
+DRIFT_SEASONS = 4
+FLOOR = 0.01
+PERIODS = {"hour": 24, "day": 7, "month": 0, "all": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFinding:
+    """What a rule expects of one partition, and whether the rows found alert; rows, except `z` (in scales)."""
+
+    rows: int
+    expected: float | None
+    low: float
+    high: float
+    z: float | None
+    history: int
+    flagged: bool
+    gross: bool
+
+    def as_json(self) -> dict[str, str | int | float | bool | None]:
+        """The form in which verdicts carry it."""
+        return {
+            "rows": self.rows,
+            "expected": None if self.expected is None else round(self.expected, 1),
+            "low": round(self.low, 1),
+            "high": None if math.isinf(self.high) else round(self.high, 1),
+            "z": None if self.z is None else round(self.z, 2),
+            "history": self.history,
+        }
+
+
+def judge_volume(rule: VolumeRule, rows: int, partition: str, grain: Grain, history: Mapping[str, int]) -> VolumeFinding:
+    """Judge a partition's rows by the earlier partitions in `history` (rows by key; later ones are ignored)."""
+    if rule.method == "none" or grain == "all":
+        return _finding(rule, rows, None, 0.0, math.inf, None, 0)
+    earlier = {_ordinal(key, grain): count for key, count in history.items() if key < partition and count > 0}
+    now = _ordinal(partition, grain)
+    if rule.method == "mean7d":
+        return _mean7d(rule, rows, earlier)
+    period = PERIODS[grain] if rule.period is None else rule.period
+    return _robust(rule, rows, now, earlier, period)
+
+
+def _finding(
+    rule: VolumeRule, rows: int, expected: float | None, low: float, high: float, z: float | None, history: int
+) -> VolumeFinding:
+    flagged = not low <= rows <= high
+    share = rows / expected if expected else 1.0
+    gross = flagged and not rule.gross_below <= share <= rule.gross_above
+    return VolumeFinding(rows, expected, low, high, z, history, flagged, gross)
+
+
+def _ordinal(key: str, grain: Grain) -> int:
+    start = window(key, grain)[0]
+    if grain == "month":
+        return start.year * 12 + start.month
+    return int(start.timestamp()) // (3600 if grain == "hour" else 86400)
+
+
+def _mean7d(rule: VolumeRule, rows: int, earlier: Mapping[int, int]) -> VolumeFinding:
+    last = [earlier[key] for key in sorted(earlier)[-7:]]
+    if len(last) < 7:
+        return _finding(rule, rows, None, 0.0, math.inf, None, len(last))
+    mean = sum(last) / 7
+    return _finding(rule, rows, mean, mean * (1 - rule.threshold), mean * (1 + rule.threshold), None, len(last))
+
+
+def _robust(rule: VolumeRule, rows: int, now: int, earlier: Mapping[int, int], period: int) -> VolumeFinding:
+    import numpy as np
+
+    step = period or 7
+    keys = sorted(key for key in earlier if key >= now - WINDOW_SEASONS * step)
+    count = len(keys)
+    if count < step:
+        return _finding(rule, rows, None, 0.0, math.inf, None, count)
+    times = np.array(keys)
+    logs = np.log1p(np.array([earlier[key] for key in keys], dtype=float))
+    if count < 3 * step:
+        return _short(rule, rows, now, times, logs, period)
+    season = _season(times, logs, period)
+    phase = times % period if period else np.zeros(count, dtype=int)
+    flat = logs - season[phase]
+    level, drift = _level(times, flat, now, step)
+    expected = math.expm1(level + drift + float(season[now % period if period else 0]))
+    scale = _scale(times, flat, step, max(expected, 1.0))
+    z = (math.log1p(rows) - math.log1p(max(expected, 0.0))) / scale
+    center = math.log1p(max(expected, 0.0))
+    low = min(expected * (1 - rule.threshold), math.expm1(center - rule.z * scale))
+    high = max(expected * (1 + rule.threshold), math.expm1(center + rule.z * scale))
+    return _finding(rule, rows, expected, max(low, 0.0), high, z, count)
+
+
+def _short(rule: VolumeRule, rows: int, now: int, times: Any, logs: Any, period: int) -> VolumeFinding:
+    """A young history: compare with the last one or two of the same season, by a wide ratio."""
+    import numpy as np
+
+    step = period or 7
+    same = logs[times % period == now % period] if period else logs
+    same = same if len(same) else logs
+    young = len(logs) < 2 * step
+    expected = math.expm1(float(same[-1] if young else np.median(same[-2:])))
+    ratio = SHORT_RATIO_FIRST if young else SHORT_RATIO_SECOND
+    return _finding(rule, rows, expected, expected / ratio, expected * ratio, None, len(logs))
+
+
+SHORT_RATIO_FIRST = 1.5
+SHORT_RATIO_SECOND = 1.3
+
+
+def _season(times: Any, logs: Any, period: int) -> "np.ndarray[Any, Any]":
+    """One additive factor per phase of the period, zero-mean over the phases seen."""
+    import numpy as np
+
+    if not period:
+        return np.zeros(1)
+    half = period // 2
+    left = np.searchsorted(times, times - half)
+    right = np.searchsorted(times, times + half, side="right")
+    sums = np.concatenate([[0.0], np.cumsum(logs)])
+    around = (sums[right] - sums[left]) / (right - left)
+    factors = np.full(period, np.nan)
+    for phase in np.unique(times % period):
+        factors[phase] = np.median((logs - around)[times % period == phase])
+    factors -= np.nanmean(factors)
+    found: np.ndarray[Any, Any] = np.nan_to_num(factors)
+    return found
+
+
+def _level(times: Any, flat: Any, now: int, step: int) -> tuple[float, float]:
+    """The median of the last season, and how far the drift has carried it from there to `now`."""
+    import numpy as np
+
+    last = slice(-step, None)
+    recent = times >= now - DRIFT_SEASONS * step
+    t, y = times[recent], flat[recent]
+    gap = t[None, :] - t[:, None]
+    pairs = gap >= step
+    slope = float(np.median((y[None, :] - y[:, None])[pairs] / gap[pairs])) if pairs.any() else 0.0
+    return float(np.median(flat[last])), slope * float(now - np.median(times[last]))
+
+
+def _scale(times: Any, flat: Any, step: int, expected: float) -> float:
+    """The usual one-step error, never below what counting alone would scatter."""
+    import numpy as np
+
+    errors = np.array([flat[i] - np.median(flat[i - step : i]) for i in range(step, len(flat))])
+    mad = 1.4826 * float(np.median(np.abs(errors - np.median(errors))))
+    return max(mad, 1.0 / math.sqrt(expected), FLOOR)

@@ -1,0 +1,1 @@
+"""Declarations -> Dagster objects. Thin: config, one core call, report."""

@@ -1,0 +1,179 @@
+"""One asset per node of the graph; each runs the same body."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, time
+from typing import Any
+
+import dagster as dg
+
+from orchestrai.defs.events import report_events
+from orchestrai.defs.resources import RuntimeResource
+from orchestrai.errors import GateClosed, OrchestraiError
+from orchestrai.pipeline import AssetNode, DatasetNode
+from orchestrai.pipeline.graph import ViewNode
+
+RETRIES = 3
+RETRY_SECONDS = 5
+
+KINDS: dict[str, set[str]] = {
+    "landing": {"file"},
+    "raw_events": {"parquet"},
+    "dead_letters": {"json"},
+    "snapshot": {"vault"},
+    "restored": {"parquet"},
+    "features": {"duckdb", "parquet"},
+    "training_set": {"parquet"},
+    "candidate": {"xgboost"},
+    "evaluation": {"report"},
+    "champion": {"xgboost"},
+    "predictions": {"parquet"},
+    "catalog": {"json"},
+}
+
+
+def asset_key(asset: str) -> dg.AssetKey:
+    """The Dagster key of an asset."""
+    return dg.AssetKey(asset.split("/"))
+
+
+def partitions_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | None:
+    """The Dagster partitions of a dataset, UTC; None for one that is not cut by time."""
+    spec = dataset.spec.partitions
+    if spec.grain == "all" or spec.start is None:
+        return None
+    start, end = _moment(spec.start), _moment(spec.end) if spec.end else None
+    if spec.grain == "hour":
+        # the running hour is a partition too: telemetry lands in it minute by minute
+        return dg.HourlyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC", end_offset=1)
+    if spec.grain == "day":
+        return dg.DailyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC")
+    return dg.MonthlyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC")
+
+
+def _moment(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return datetime.combine(value, time(), UTC)
+
+
+def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | None:
+    """The Dagster partitions of a node."""
+    if isinstance(node.subject, DatasetNode):
+        return partitions_of(node.subject)
+    if isinstance(node.subject, ViewNode) and node.subject.partitioned_like:
+        return partitions_of(node.subject.partitioned_like)
+    return None
+
+
+def build_assets(nodes: Sequence[AssetNode]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """A Dagster asset for each node that runs, a spec for each that is only seen."""
+    return [_asset(node) if node.executable else _spec(node) for node in nodes]
+
+
+def _common(node: AssetNode) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    if node.source_files:
+        references = [
+            dg.LocalFileCodeReference(file_path=str(path), label=path.name) for path in node.source_files if path.is_file()
+        ]
+        metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=references)
+    if isinstance(node.subject, DatasetNode) and node.stage in ("raw_events", "snapshot", "restored"):
+        metadata["dagster/column_schema"] = _column_schema(node.subject)
+    if isinstance(node.subject, ViewNode):
+        metadata |= _view_metadata(node.subject)
+    return {
+        "deps": [asset_key(dep) for dep in node.deps],
+        "group_name": node.pipeline,
+        "kinds": KINDS[node.stage],
+        "owners": [node.owner],
+        "description": node.description,
+        "tags": {"orchestrai/stage": node.stage},
+        "metadata": metadata,
+    }
+
+
+def _spec(node: AssetNode) -> dg.AssetSpec:
+    return dg.AssetSpec(asset_key(node.asset), partitions_def=node_partitions(node), **_common(node))
+
+
+def _asset(node: AssetNode) -> dg.AssetsDefinition:
+    key = asset_key(node.asset)
+    partitions = node_partitions(node)
+
+    @dg.asset(
+        key=key,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=[
+            dg.AssetCheckSpec(
+                check.name, asset=key, blocking=check.blocking, description=check.description, partitions_def=partitions
+            )
+            for check in node.checks
+        ],
+        dagster_type=dg.Nothing,
+        pool=node.asset.replace("/", "_"),
+        **_common(node),
+    )
+    def materialize(context: dg.AssetExecutionContext, runtime: RuntimeResource) -> Iterator[Any]:
+        keys = list(context.partition_keys) if partitions else ["all"]
+        try:
+            report = runtime.get().run(node, keys, progress=_log_progress(context))
+        except OrchestraiError as error:
+            raise translate(error, context.retry_number) from error
+        yield from report_events(context, node, report)
+
+    return materialize
+
+
+def _log_progress(context: dg.AssetExecutionContext) -> Any:
+    state = {"told": 0.0}
+
+    def progress(what: str, done: int, total: int) -> None:
+        share = done / total if total else 1.0
+        # a tenth at a time: the event log takes about 200 events per CPU second
+        if share - state["told"] >= 0.1 and total > 10:
+            state["told"] = share
+            context.log.info(f"{what}: {done} of {total}")
+
+    return progress
+
+
+def translate(error: OrchestraiError, attempt: int) -> Exception:
+    """The one place where errors of the core become Dagster's: transient ones are retried, a closed gate never."""
+    if error.retryable and attempt < RETRIES:
+        return dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS * 2**attempt)
+    title = "Gate closed" if isinstance(error, GateClosed) else type(error).__name__
+    return dg.Failure(description=f"{title}: {error.message}", metadata={"error": type(error).__name__}, allow_retries=False)
+
+
+def _column_schema(dataset: DatasetNode) -> dg.TableSchema:
+    columns = [
+        dg.TableColumn(
+            name=column.name,
+            type=column.physical_type,
+            description=column.description or None,
+            constraints=dg.TableColumnConstraints(nullable=not column.required, unique=column.unique),
+            tags={"classification": column.classification} if column.classification else {},
+        )
+        for column in dataset.contract.columns
+    ]
+    return dg.TableSchema(columns=columns)
+
+
+def _view_metadata(node: ViewNode) -> dict[str, Any]:
+    view = node.view
+    metadata: dict[str, Any] = {"sql": dg.MetadataValue.md(f"```sql\n{view.sql}\n```")}
+    columns = [dg.TableColumn(name=field.name, type=str(field.type)) for field in view.outputs]
+    metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
+    from orchestrai.features import lineage
+
+    deps = {
+        column: [
+            dg.TableColumnDep(asset_key(node.inputs[table].asset("restored")), source)
+            for table, source in sources
+            if table in node.inputs
+        ]
+        for column, sources in lineage(view).items()
+    }
+    metadata["dagster/column_lineage"] = dg.TableColumnLineage(deps_by_column=deps)
+    return metadata

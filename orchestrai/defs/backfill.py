@@ -1,0 +1,127 @@
+"""`orchestrai backfill`: many partitions in one run per dataset, without a daemon, then the models.
+
+Refused partitions do not hold back the others, and every run is an ordinary Dagster run in the same instance as the UI's.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from orchestrai.contracts.calendar import Grain, partition_of, window
+from orchestrai.defs.assets import asset_key, partitions_of
+from orchestrai.defs.checks import refused_partitions
+from orchestrai.defs.jobs import job_name, own_datasets
+from orchestrai.defs.schedules import PERIOD
+from orchestrai.errors import ConfigError
+from orchestrai.pipeline import DatasetNode, Pipeline, Progress, Runtime, Stage
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run of a backfill; `refused` maps partitions to the checks that closed their gate."""
+
+    job: str
+    run_id: str
+    success: bool
+    refused: dict[str, list[str]] = field(default_factory=dict)
+    errors: tuple[str, ...] = ()
+
+
+@contextmanager
+def listening(runtime: Runtime, progress: Progress | None) -> Iterator[None]:
+    """Send the stages' progress to a person's screen for a while."""
+    runtime.listener = progress
+    try:
+        yield
+    finally:
+        runtime.listener = None
+
+
+def backfill(
+    definitions: dg.Definitions,
+    runtime: Runtime,
+    instance: dg.DagsterInstance,
+    pipeline: Pipeline,
+    first: str | None,
+    last: str | None,
+    *,
+    models: bool = True,
+    progress: Progress | None = None,
+) -> Iterator[RunSummary]:
+    """Run every stage of a pipeline over a span of partitions, yielding a summary after each run; idempotent."""
+    with listening(runtime, progress):
+        for dataset in own_datasets(pipeline):
+            yield run_dataset(definitions, instance, dataset, span_of(dataset, first, last))
+        if models and pipeline.models:
+            yield _run(definitions, instance, job_name(pipeline.name, "train"), None)
+
+
+def run_dataset(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    dataset: DatasetNode,
+    span: tuple[str, str] | None,
+    only: tuple[Stage, ...] = (),
+) -> RunSummary:
+    """Landing to restored (or only some stages) for a span of partitions, in one run."""
+    gates = [dataset.asset("raw_events"), dataset.asset("restored")]
+    selection = [asset_key(dataset.asset(stage)) for stage in only] or None
+    return _run(definitions, instance, job_name(dataset.prefix, "ingest"), span, gates, selection)
+
+
+def span_of(dataset: DatasetNode, first: str | None, last: str | None) -> tuple[str, str] | None:
+    """The span in the dataset's own keys; a plain date stands for its first or last hour of an hourly dataset."""
+    grain = dataset.spec.partitions.grain
+    if grain == "all":
+        return None
+    if not first or not last:
+        raise ConfigError("expected --from and --to, found one missing: name the first and the last partition")
+    start = window(first, grain)[0] if _fits(first, grain) else window(first, "day")[0]
+    end = window(last, grain)[0] if _fits(last, grain) else window(last, "day")[1] - PERIOD[grain]
+    if end < start:
+        raise ConfigError(f"expected --from before --to, found {first} and {last}")
+    known = partitions_of(dataset)
+    keys = (partition_of(start, grain), partition_of(end, grain))
+    for key in keys:
+        if known is not None and not known.has_partition_key(key):
+            spec = dataset.spec.partitions
+            raise ConfigError(
+                f"expected a partition of {dataset.prefix} from {spec.start} on, found {key}: "
+                "change partitions.start in pipeline.yaml or the span"
+            )
+    return keys
+
+
+def _fits(key: str, grain: Grain) -> bool:
+    return grain != "hour" or key.count("-") == 3
+
+
+def _run(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    job: str,
+    span: tuple[str, str] | None,
+    gates: Sequence[str] = (),
+    selection: Sequence[dg.AssetKey] | None = None,
+) -> RunSummary:
+    tags = {"orchestrai/backfill": "true"}
+    if span:
+        tags |= {ASSET_PARTITION_RANGE_START_TAG: span[0], ASSET_PARTITION_RANGE_END_TAG: span[1]}
+    result = definitions.resolve_job_def(job).execute_in_process(
+        instance=instance, tags=tags, raise_on_error=False, asset_selection=selection
+    )
+    refused: dict[str, list[str]] = {}
+    for gate in gates:
+        for partition, checks in refused_partitions(instance, result.run_id, gate).items():
+            refused.setdefault(partition, []).extend(check for check in checks if check not in refused.get(partition, []))
+    errors = tuple(
+        (event.step_failure_data.user_failure_data.description or "")
+        if event.step_failure_data.user_failure_data
+        else str(event.step_failure_data.error.message if event.step_failure_data.error else "")
+        for event in result.all_events
+        if event.is_step_failure
+    )
+    return RunSummary(job, result.run_id, result.success, refused, errors)

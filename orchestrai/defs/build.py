@@ -1,0 +1,27 @@
+"""A runtime -> one `dagster.Definitions`."""
+
+import dagster as dg
+
+from orchestrai.defs.assets import build_assets
+from orchestrai.defs.checks import build_complete_checks
+from orchestrai.defs.jobs import build_jobs
+from orchestrai.defs.resources import RuntimeResource
+from orchestrai.defs.schedules import build_schedules
+from orchestrai.defs.sensors import build_sensors
+from orchestrai.pipeline import Runtime
+
+
+def build_definitions(runtime: Runtime) -> dg.Definitions:
+    """Everything of a project, as Dagster sees it."""
+    project = runtime.project
+    nodes = list(project.nodes.values())
+    executor = dg.multiprocess_executor if runtime.settings.executor == "multiprocess" else dg.in_process_executor
+    return dg.Definitions(
+        assets=build_assets(nodes),
+        asset_checks=build_complete_checks(nodes),
+        jobs=build_jobs(project.pipelines),
+        sensors=build_sensors(project.pipelines),
+        schedules=build_schedules(project.pipelines),
+        resources={"runtime": RuntimeResource.of(runtime)},
+        executor=executor,
+    )

@@ -1,0 +1,64 @@
+"""The check `complete`: fails a run in which some partitions were refused, without holding back the good ones.
+
+Dagster skips everything after a failed step, so a step that refused one day of 141 must itself succeed for the 140 others
+to go on. This check runs as a step of its own beside them and turns the run red.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from orchestrai.defs.assets import asset_key, node_partitions
+from orchestrai.pipeline import AssetNode
+
+COMPLETE = "complete"
+
+
+def build_complete_checks(nodes: Sequence[AssetNode]) -> list[dg.AssetChecksDefinition]:
+    """A `complete` check for each partitioned stage that can refuse partitions."""
+    return [_complete(node) for node in nodes if node.executable and node.checks and node_partitions(node) is not None]
+
+
+def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset_key(node.asset),
+        name=COMPLETE,
+        blocking=False,
+        description="Every partition asked for in this run was published; the run fails when one was refused.",
+    )
+    def complete(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        refused = refused_partitions(context.instance, context.run_id, node.asset)
+        lines = [f"{partition}: {', '.join(checks)}" for partition, checks in sorted(refused.items())]
+        yield dg.AssetCheckResult(
+            passed=not refused,
+            metadata={"refused": dg.MetadataValue.md("\n".join(f"- {line}" for line in lines) or "none")},
+        )
+        if refused:
+            raise dg.Failure(
+                description=f"{len(refused)} partition(s) of {node.asset} refused: " + "; ".join(lines[:10]),
+                allow_retries=False,
+            )
+
+    return complete
+
+
+def refused_partitions(instance: dg.DagsterInstance, run_id: str, asset: str) -> dict[str, list[str]]:
+    """The partitions of an asset whose gate closed in a run, with the checks that closed it."""
+    refused: dict[str, list[str]] = {}
+    cursor = None
+    while True:
+        page = instance.get_records_for_run(run_id, cursor, {dg.DagsterEventType.ASSET_CHECK_EVALUATION})
+        for record in page.records:
+            event = record.event_log_entry.dagster_event
+            evaluation = event.asset_check_evaluation_data if event else None
+            if (
+                evaluation is not None
+                and evaluation.asset_key == asset_key(asset)
+                and not evaluation.passed
+                and evaluation.severity == dg.AssetCheckSeverity.ERROR
+                and evaluation.partition
+            ):
+                refused.setdefault(evaluation.partition, []).append(evaluation.check_name)
+        if not page.has_more:
+            return refused
+        cursor = page.cursor

@@ -1,0 +1,144 @@
+"""A StageReport told to Dagster: materializations, check results, failure.
+
+Per-partition reporting uses what was found to work on Dagster 1.13 (docs/dagster.md): an `AssetCheckEvaluation` and an
+`AssetMaterialization` per partition, then an `Output` that adds no materialization of its own, so that in a run over a
+range the good partitions go on and the refused ones are visibly failed and never materialized.
+"""
+
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from dagster._core.storage.tags import BACKFILL_ID_TAG
+
+from orchestrai.contracts.verdict import Verdict
+from orchestrai.ledger import PartitionOutcome, StageReport
+from orchestrai.pipeline import AssetNode
+
+# an Output with this metadata is passed on without a materialization event (dagster/_core/execution/plan/execute_step.py)
+SILENT = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
+
+
+def report_events(context: dg.AssetExecutionContext, node: AssetNode, report: StageReport) -> Iterator[Any]:
+    """Yield everything Dagster should know of a stage's work; raises Failure when nothing was published."""
+    partitioned = node.grain != "all"
+    published = [outcome for outcome in report.outcomes if outcome.published]
+    specs = {spec.name: (output, spec) for output, spec in context.assets_def.check_specs_by_output_name.items()}
+    for outcome in report.outcomes:
+        yield from _check_events(node, specs, outcome, partitioned, blocking=not published)
+    if not published:
+        reasons = refusals(report)
+        raise dg.Failure(
+            description=f"Gate closed for {node.asset}: {reasons[0] if reasons else 'nothing to publish'}",
+            metadata={"refused": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in reasons[:50]))},
+            allow_retries=False,
+        )
+    for outcome in published if partitioned else ():
+        yield dg.AssetMaterialization(
+            asset_key=context.asset_key,
+            partition=outcome.partition,
+            metadata=_metadata(node, report, outcome, single=len(published) == 1),
+            tags=_tags(context, node, outcome),
+        )
+    if partitioned:
+        yield dg.Output(None, metadata=SILENT)
+        for output, _ in specs.values():
+            yield dg.Output(None, output_name=output)
+    else:
+        yield dg.Output(
+            None,
+            metadata=_metadata(node, report, _total(report), single=True),
+            data_version=dg.DataVersion(report.version or "none"),
+        )
+
+
+def refusals(report: StageReport) -> list[str]:
+    """One line per refused partition: which check, and why."""
+    return [
+        f"{outcome.partition}: " + "; ".join(f"{v.check}: {v.message}" for v in outcome.verdicts if v.closes_gate)
+        for outcome in report.refused
+    ]
+
+
+def _check_events(
+    node: AssetNode, specs: Mapping[str, Any], outcome: PartitionOutcome, partitioned: bool, blocking: bool
+) -> Iterator[Any]:
+    told = {verdict.check: verdict for verdict in _worst_first(outcome.verdicts)}
+    for name, (_, spec) in specs.items():
+        verdict = told.get(name)
+        if verdict is None:
+            if not outcome.published:
+                continue
+            verdict = Verdict(name, True, "nothing to object")
+        severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "error" else dg.AssetCheckSeverity.WARN
+        metadata = {"message": verdict.message, **{key: _value(value) for key, value in verdict.details.items()}}
+        if partitioned:
+            yield dg.AssetCheckEvaluation(
+                asset_key=spec.asset_key,
+                check_name=name,
+                passed=verdict.passed,
+                severity=severity,
+                metadata=metadata,
+                partition=outcome.partition,
+                # a blocking evaluation fails the step; where other partitions were published they must go on,
+                # and the check `complete` fails the run instead
+                blocking=blocking and spec.blocking,
+            )
+        else:
+            yield dg.AssetCheckResult(check_name=name, passed=verdict.passed, severity=severity, metadata=metadata)
+
+
+def _worst_first(verdicts: tuple[Verdict, ...]) -> list[Verdict]:
+    # several verdicts may share a check name; the last one in a dict wins, so the worst comes last
+    return sorted(verdicts, key=lambda verdict: (verdict.closes_gate, not verdict.passed))
+
+
+def _tags(context: dg.AssetExecutionContext, node: AssetNode, outcome: PartitionOutcome) -> dict[str, str]:
+    tags = {"dagster/data_version": outcome.root or "none", "dagster/data_version_is_user_provided": "true"}
+    code = context.assets_def.code_versions_by_key.get(context.asset_key)
+    if code:
+        tags["dagster/code_version"] = code
+    backfill = context.run.tags.get(BACKFILL_ID_TAG)
+    if backfill:
+        tags[BACKFILL_ID_TAG] = backfill
+    return tags
+
+
+def _total(report: StageReport) -> PartitionOutcome:
+    size = sum(outcome.size for outcome in report.outcomes if outcome.published)
+    return PartitionOutcome("all", True, report.version, report.rows, size)
+
+
+def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, single: bool) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "dagster/row_count": outcome.rows,
+        "orchestrai/bytes": outcome.size,
+        "orchestrai/version": report.version or "none",
+        "orchestrai/root": outcome.root or "none",
+        "orchestrai/stage": node.stage,
+    }
+    if single:
+        # figures of the whole step: given once, so that sums over partitions stay true
+        cost = report.cost
+        metadata |= {
+            "orchestrai/wall_seconds": round(cost.wall_seconds, 4),
+            "orchestrai/compute_seconds": round(cost.cpu_seconds, 4),
+            "orchestrai/bytes_read": cost.bytes_read,
+            "orchestrai/bytes_written": cost.bytes_written,
+            "orchestrai/peak_rss_mb": round(cost.peak_rss_bytes / 2**20, 1),
+        }
+        metadata |= {name: _value(value) for name, value in report.facts.items()}
+        metadata |= {name: _picture(name, png) for name, png in report.plots.items()}
+    return metadata
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, bool | int | float | str):
+        return value
+    return dg.MetadataValue.null() if value is None else dg.MetadataValue.json(value)
+
+
+def _picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")

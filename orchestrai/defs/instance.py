@@ -1,0 +1,30 @@
+"""The Dagster instance of the embedded default: SQLite under the home folder, the same that `make dev` opens."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+
+
+def open_instance(home: Path) -> dg.DagsterInstance:
+    """The instance that DAGSTER_HOME names, else the one under `home`; made on first use."""
+    if os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.get()
+    base = home / "dagster"
+    base.mkdir(parents=True, exist_ok=True)
+    overrides = {
+        "telemetry": {"enabled": False},
+        "storage": {"sqlite": {"base_dir": str(base)}},
+        "local_artifact_storage": {
+            "module": "dagster._core.storage.root",
+            "class": "LocalArtifactStorage",
+            "config": {"base_dir": str(base)},
+        },
+        "compute_logs": {
+            "module": "dagster._core.storage.local_compute_log_manager",
+            "class": "LocalComputeLogManager",
+            "config": {"base_dir": str(base / "compute_logs")},
+        },
+    }
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(base), overrides=overrides))

@@ -1,0 +1,216 @@
+"""The rules on time and order: total orders, frames that never see the future, and the look-back they imply."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlglot import exp
+from sqlglot.optimizer.scope import Scope, build_scope
+
+from orchestrai.features.lint import Context
+
+_ORDERED = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue)
+_SECONDS = {"MICROSECOND": 1e-6, "MILLISECOND": 1e-3, "SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400, "WEEK": 604800}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far back a view's windows and joins look; None means without bound."""
+
+    rows: int | None = 0
+    time: timedelta | None = timedelta(0)
+
+    def after(self, other: "Reach") -> "Reach":
+        """The reach of a step that reads a step that reaches `other`."""
+        rows = None if self.rows is None or other.rows is None else self.rows + other.rows
+        span = None if self.time is None or other.time is None else self.time + other.time
+        return Reach(rows, span)
+
+    def widest(self, other: "Reach") -> "Reach":
+        """The larger of both, each way."""
+        rows = None if self.rows is None or other.rows is None else max(self.rows, other.rows)
+        span = None if self.time is None or other.time is None else max(self.time, other.time)
+        return Reach(rows, span)
+
+
+def check_windows(tree: exp.Expr, context: Context) -> None:
+    """Apply the rules to a bound tree; raises FeatureViewError."""
+    scope = build_scope(tree)
+    if scope is None:
+        return
+    for step in scope.traverse():
+        if not isinstance(step.expression, exp.Select):
+            continue
+        for window, function in _windows(step):
+            _check_window(window, function, step, context)
+        if context.kind == "row":
+            _check_row_level(step, context)
+
+
+def reach(tree: exp.Expr, time: str) -> Reach:
+    """How far back the rows of a result depend on their inputs, from its window frames."""
+    scope = build_scope(tree)
+    return _scope_reach(scope, time) if scope is not None else Reach()
+
+
+def _scope_reach(scope: Scope, time: str) -> Reach:
+    below = Reach()
+    children = [*scope.set_operation_scopes, *(source for _, source in scope.selected_sources.values() if isinstance(source, Scope))]
+    for child in children:
+        below = below.widest(_scope_reach(child, time))
+    own = Reach()
+    if isinstance(scope.expression, exp.Select):
+        for window, function in _windows(scope):
+            own = own.widest(_window_reach(window, function, time))
+    return own.after(below)
+
+
+def _windows(step: Scope) -> Iterator[tuple[exp.Window, exp.Expr]]:
+    """Windows of one step with their functions; named ones resolved to their definition."""
+    named = {window.name: window for window in step.expression.args.get("windows") or ()}
+    for window in step.expression.find_all(exp.Window):
+        if window.find_ancestor(exp.Select) is not step.expression or window in named.values():
+            continue
+        alias = window.args.get("alias")
+        function = window.this
+        while isinstance(function, exp.IgnoreNulls | exp.Filter):
+            function = function.this
+        yield (named.get(alias.name, window) if alias is not None else window), function
+
+
+def _order(window: exp.Window) -> list[exp.Ordered]:
+    order = window.args.get("order")
+    return list(order.expressions) if order is not None else []
+
+
+def _check_window(window: exp.Window, function: exp.Expr, step: Scope, context: Context) -> None:
+    order, spec = _order(window), window.args.get("spec")
+    ordered = isinstance(function, _ORDERED) or (spec is not None and spec.args.get("kind") == "ROWS")
+    if ordered and not order:
+        context.refuse(window, "expected ORDER BY in the window, found none: rows have no order of their own")
+    if ordered and not _total(window, order, step, context):
+        names = ", ".join(part.this.sql() for part in order)
+        context.refuse(
+            window, f"expected a total order, found ORDER BY {names}: add a tie-break such as a sequence number or event id"
+        )
+    if isinstance(function, exp.LastValue) and spec is None:
+        context.refuse(window, "expected LAST_VALUE with ROWS BETWEEN ... AND CURRENT ROW, found no frame: write the frame")
+    if spec is not None and spec.args.get("kind") == "RANGE":
+        bounds = (spec.args.get("start"), spec.args.get("end"))
+        if any(isinstance(bound, exp.Expr) and not isinstance(bound, exp.Interval) for bound in bounds):
+            context.refuse(window, "expected RANGE with INTERVAL bounds, found numbers: order by the timestamp and write INTERVAL")
+    if any(part.args.get("nulls_first") is False and not part.args.get("desc") for part in order):
+        context.refuse(window, "expected ORDER BY without NULLS LAST, found it: order by columns that are never NULL")
+
+
+def _total(window: exp.Window, order: list[exp.Ordered], step: Scope, context: Context) -> bool:
+    columns = {part.name for part in (*(window.args.get("partition_by") or ()), *(item.this for item in order))}
+    keys = step_keys(step, context)
+    if keys:
+        return any(set(key) <= columns for key in keys)
+    return len(order) > 1 or len(columns - {context.event_time, *context.table_times.values(), *context.entity}) > 0
+
+
+def step_keys(step: Scope, context: Context) -> list[tuple[str, ...]]:
+    """Sets of columns known to be unique among the rows a step reads, by the names used in it; empty when unknown."""
+    sources = [source for _, source in step.selected_sources.values()]
+    if len(sources) != 1:
+        return []
+    source = sources[0]
+    if isinstance(source, exp.Table):
+        key = context.keys.get(source.name)
+        return [key] if key else []
+    return _result_keys(source, context)
+
+
+def _result_keys(scope: Scope, context: Context) -> list[tuple[str, ...]]:
+    query = scope.expression
+    if not isinstance(query, exp.Select):
+        return []
+    names = {column.unalias().name: column.alias_or_name for column in query.selects if isinstance(column.unalias(), exp.Column)}
+    group = query.args.get("group")
+    if group is not None:
+        keys = [tuple(part.name for part in group.expressions)]
+    else:
+        keys = [*step_keys(scope, context), *_deduplicated(scope)]
+    return [tuple(names[part] for part in key) for key in keys if all(part in names for part in key)]
+
+
+def _deduplicated(scope: Scope) -> list[tuple[str, ...]]:
+    """The partition of a ROW_NUMBER() that a WHERE rn = 1 keeps."""
+    where = scope.expression.args.get("where")
+    sources = [source for _, source in scope.selected_sources.values()]
+    if where is None or len(sources) != 1 or not isinstance(sources[0], Scope) or not isinstance(sources[0].expression, exp.Select):
+        return []
+    kept = {
+        test.this.name
+        for test in where.find_all(exp.EQ)
+        if isinstance(test.this, exp.Column) and test.expression.sql() == "1" and not test.find_ancestor(exp.Or)
+    }
+    found = []
+    for column in sources[0].expression.selects:
+        window = column.unalias()
+        if column.alias_or_name in kept and isinstance(window, exp.Window) and isinstance(window.this, exp.RowNumber):
+            found.append(tuple(part.name for part in window.args.get("partition_by") or ()))
+    return found
+
+
+def _check_row_level(step: Scope, context: Context) -> None:
+    """A row's features must not depend on later rows."""
+    time = context.event_time or ""
+    for window, function in _windows(step):
+        partition = {part.name for part in window.args.get("partition_by") or ()}
+        if time in partition:
+            continue
+        order, spec = _order(window), window.args.get("spec")
+        if not order or order[0].this.name != time or order[0].args.get("desc"):
+            context.refuse(window, f"expected ORDER BY {time} first, ascending, found another: the window would see later rows")
+        end = spec.args.get("end") if spec is not None else None
+        if isinstance(function, exp.Lead) or (spec is not None and spec.args.get("end_side") == "FOLLOWING") or end == "UNBOUNDED":
+            context.refuse(window, "expected a frame that ends at CURRENT ROW or PRECEDING, found FOLLOWING or LEAD: a feature must not see later rows")
+        missing = [name for name in context.entity if name not in partition]
+        if missing:
+            context.refuse(window, f"expected PARTITION BY {', '.join(context.entity)}, found a window without {missing[0]}")
+    group = step.expression.args.get("group")
+    if group is not None and time not in {part.name for part in group.expressions}:
+        context.refuse(group, f"expected GROUP BY with {time} in a row-level view, found it without: a sum would see later rows")
+    for join in step.expression.args.get("joins") or ():
+        _check_row_join(join, step, context)
+
+
+def _check_row_join(join: exp.Join, step: Scope, context: Context) -> None:
+    source = step.sources.get(join.alias_or_name)
+    time = context.table_times.get(source.name) if isinstance(source, exp.Table) else context.event_time
+    if time is None or (isinstance(source, Scope) and time not in source.expression.named_selects):
+        return
+    for test in join.args["on"].find_all(exp.LT, exp.LTE, exp.GT, exp.GTE, exp.EQ):
+        names = {side.table: side.name for side in (test.this, test.expression) if isinstance(side, exp.Column)}
+        if names.get(join.alias_or_name) == time and len(names) == 2:
+            return
+    context.refuse(join, f"expected ON ... AND {join.alias_or_name}.{time} <= the row's {context.event_time}, found no bound: a join must not see later rows")
+
+
+def _window_reach(window: exp.Window, function: exp.Expr, time: str) -> Reach:
+    spec = window.args.get("spec")
+    if time in {part.name for part in window.args.get("partition_by") or ()}:
+        # ranks among the duplicates of one moment reach no further
+        return Reach()
+    if isinstance(function, exp.Lag):
+        offset = function.args.get("offset")
+        return Reach(rows=int(offset.name) if isinstance(offset, exp.Literal) else 1)
+    if spec is None:
+        return Reach(None, None) if window.args.get("order") is not None else Reach()
+    start, side = spec.args.get("start"), spec.args.get("start_side")
+    if start == "UNBOUNDED":
+        return Reach(None, None)
+    if isinstance(start, exp.Interval):
+        return Reach(time=interval(start)) if side == "PRECEDING" else Reach()
+    if isinstance(start, exp.Literal):
+        return Reach(rows=int(start.name)) if side == "PRECEDING" else Reach()
+    return Reach()
+
+
+def interval(node: exp.Interval) -> timedelta:
+    """The length of an interval literal."""
+    unit = str(node.args.get("unit") or "").upper().removesuffix("S")
+    return timedelta(seconds=int(node.name) * _SECONDS[unit])

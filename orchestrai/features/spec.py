@@ -1,0 +1,161 @@
+"""What a user declares of features: views and labels."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DURATION = re.compile(r"(\d+)\s*([smhdw])")
+_IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+def parse_duration(value: object) -> object:
+    """Read "10m", "24h", "7d", "2w" or "90s"; other values pass through to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"expected a duration such as 10m, 24h or 7d, found {value!r}")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _names(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _table_name(reference: str) -> str:
+    return reference.rsplit("/", 1)[-1]
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+Name = Annotated[str, Field(pattern=_IDENTIFIER)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
+References = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Lookback(_Declared):
+    """How far before its own rows a view reads: events per entity, and time."""
+
+    rows: int | None = Field(default=None, ge=0)
+    time: Duration | None = None
+
+
+class AsOfSchedule(_Declared):
+    """When an entity-level view is computed: every so often, at UTC midnights where `every` is whole days.
+
+    Moments without `start` lie on a fixed grid from Monday 1970-01-05, so that they never move as data grows.
+    """
+
+    every: Duration
+    start: date | None = None
+    end: date | None = None
+
+
+class TableClocks(_Declared):
+    """How one input tells time; `known_at` is the column that says when a row became known, where it differs.
+
+    `lookback: all` exempts a slowly changing table (items, customers) from the view's time look-back.
+    """
+
+    event_time: Name | None = None
+    known_at: Name | None = None
+    lookback: Literal["view", "all"] = "view"
+
+
+class FeatureChecks(_Declared):
+    """Blocking rules on a view's output: the largest share of nulls, and the smallest and largest value, by column."""
+
+    null_rate: Mapping[Name, float] = Field(default_factory=dict)
+    ranges: Mapping[Name, tuple[float | None, float | None]] = Field(default_factory=dict)
+
+
+class _Query(_Declared):
+    sql: str = Field(min_length=1)
+    tables: Mapping[Name, TableClocks] = Field(default_factory=dict)
+    engine: Literal["auto", "duckdb", "spark"] = "auto"
+
+
+class FeatureViewSpec(_Query):
+    """A feature view: features of an entity, row-level (`event_time`) or at moments (`as_of`).
+
+    `from` lists datasets of this pipeline (`orders`) or of another (`churn/orders`); in SQL each is a table named by its
+    last part. An as-of view also reads `spine(<entity>, as_of)`.
+    """
+
+    name: Name
+    inputs: References = Field(alias="from")
+    entity: Names
+    event_time: Name | None = None
+    as_of: AsOfSchedule | None = None
+    spine_from: str | None = None
+    lookback: Lookback | None = None
+    checks: FeatureChecks = Field(default_factory=FeatureChecks)
+    format: Literal["parquet", "delta"] = "parquet"
+    files_every: Duration | None = None
+
+    @model_validator(mode="after")
+    def _one_clock(self) -> "FeatureViewSpec":
+        if (self.event_time is None) == (self.as_of is None):
+            raise ValueError("expected either event_time (a feature row per event) or as_of (a row per entity and moment)")
+        names = [_table_name(reference) for reference in self.inputs]
+        if len(set(names)) != len(names) or "spine" in names:
+            raise ValueError(f"expected inputs with distinct last parts, none named spine, found {', '.join(self.inputs)}")
+        if self.spine_from is not None and _table_name(self.spine_from) not in names:
+            raise ValueError(f"expected spine_from to be one of {', '.join(self.inputs)}, found {self.spine_from}")
+        if self.as_of is not None and self.files_every is not None:
+            raise ValueError("expected files_every only with event_time: an as-of partition is one file")
+        unknown = sorted(set(self.tables) - set(names))
+        if unknown:
+            raise ValueError(f"expected tables among {', '.join(names)}, found {', '.join(unknown)}")
+        return self
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """The inputs' names in SQL."""
+        return tuple(_table_name(reference) for reference in self.inputs)
+
+    @property
+    def spine_table(self) -> str:
+        """The table whose rows define the entities of an as-of view."""
+        return _table_name(self.spine_from or self.inputs[0])
+
+
+class LabelSpec(_Query):
+    """A label: SQL over `spine(<entity>, as_of)` and inputs, which sees rows of [as_of, as_of + horizon) only."""
+
+    horizon: Duration
+
+
+def moments(schedule: AsOfSchedule, first: datetime, last: datetime) -> list[datetime]:
+    """The as-of moments from `first` to `last`, both included, ascending."""
+    anchor = _midnight(schedule.start) if schedule.start else datetime(1970, 1, 5, tzinfo=UTC)
+    low = max(first, anchor) if schedule.start else first
+    high = min(last, _midnight(schedule.end)) if schedule.end else last
+    step = max(0, -((anchor - low) // schedule.every))
+    found = []
+    while (moment := anchor + step * schedule.every) <= high:
+        if moment >= low:
+            found.append(moment)
+        step += 1
+    return found
+
+
+def moment_key(moment: datetime, every: timedelta) -> str:
+    """The partition key of an as-of moment: a date, or date and minute where moments are less than days apart."""
+    return moment.strftime("%Y-%m-%d" if every % timedelta(days=1) == timedelta(0) else "%Y-%m-%d-%H:%M")
+
+
+def parse_moment(key: str) -> datetime:
+    """The moment of an as-of partition key; raises ValueError."""
+    return datetime.strptime(key, "%Y-%m-%d-%H:%M" if len(key) > 10 else "%Y-%m-%d").replace(tzinfo=UTC)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -1,0 +1,77 @@
+"""The tail of a row-level run: each entity's last rows before the time look-back, however long it was silent.
+
+A look-back in time cannot promise a window of rows: a device that was silent for an hour has its earlier rows an hour back.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from orchestrai.features.duckdb_engine import DuckDbEngine, source_sql
+from orchestrai.features.engine import Source
+from orchestrai.features.inputs import Inputs
+from orchestrai.features.view import FeatureView
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Rows before the look-back, as Parquet, and the partitions that were looked through for them.
+
+    `whole` says that the search ended at the beginning of the data: earlier data, should it arrive, would matter.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    scanned: list[str] = field(default_factory=list)
+    whole: bool = False
+
+
+@contextmanager
+def find_tail(
+    view: FeatureView,
+    opened: Inputs,
+    since: datetime | None,
+    until: datetime,
+    files: Mapping[str, Sequence[Path]],
+    folder: Path,
+) -> Iterator[Tail]:
+    """The last `lookback.rows` moments before `since` of every entity that has rows in [since, until).
+
+    Walks back partition by partition, and stops when every entity has enough or the data begins.
+    """
+    primary = next(iter(view.tables))
+    table, rows = view.tables[primary], view.lookback.rows or 0
+    order = list(opened.spans[primary])
+    if since is None:
+        yield Tail()
+        return
+    earlier = [key for key in reversed(order) if opened.spans[primary][key][0] < since]
+    entity = ", ".join(f'"{name}"' for name in view.entity)
+    joined = " AND ".join(f't."{name}" = e."{name}"' for name in view.entity)
+    scanned: list[str] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    with DuckDbEngine().connect() as db:
+        present = [path for key in opened.needed(primary, since, until) for path in files[key]]
+        now = source_sql(Source(table, present, since=since, until=until))
+        db.execute(f"CREATE TEMP TABLE wanted AS SELECT {entity}, 0 AS n FROM ({now}) GROUP BY {entity}")
+        db.execute(f"CREATE TEMP TABLE tail AS SELECT * FROM ({now}) LIMIT 0")
+        while earlier and db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0]:
+            key = earlier.pop(0)
+            scanned.append(key)
+            with opened.fetched({primary: [key]}) as found:
+                past = source_sql(Source(table, list(found[primary][key]), until=since))
+                db.execute(
+                    f"INSERT INTO tail SELECT t.* FROM ({past}) AS t JOIN wanted AS e ON {joined} WHERE e.n < {rows} "
+                    f'QUALIFY e.n + DENSE_RANK() OVER (PARTITION BY {", ".join(f"t.{chr(34)}{n}{chr(34)}" for n in view.entity)} '
+                    f'ORDER BY t."{view.time}" DESC) <= {rows}'
+                )
+            db.execute(
+                f'CREATE OR REPLACE TEMP TABLE wanted AS SELECT e.* EXCLUDE n, count(DISTINCT t."{view.time}") AS n '
+                f"FROM wanted AS e LEFT JOIN tail AS t ON {joined} GROUP BY ALL"
+            )
+        path = folder / "tail.parquet"
+        db.execute(f"COPY tail TO '{path}' (FORMAT parquet)")
+        short = bool(db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0])
+        held = db.execute("SELECT count(*) FROM tail").fetchall()[0][0]
+    yield Tail([path] if held else [], scanned, short)

@@ -1,0 +1,286 @@
+"""Feature views, loaded: text expanded, linted, bound to typed inputs and given exact output types."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+from sqlglot import ErrorLevel, exp
+
+from orchestrai.errors import FeatureViewError
+from orchestrai.features.lint import Context, Kind, check_subset, parse, resolve
+from orchestrai.features.lint_values import check_values
+from orchestrai.features.lint_windows import check_windows, reach
+from orchestrai.features.portable import UTC_MICROS, duckdb_type, from_duckdb, readable
+from orchestrai.features.snippets import expand
+from orchestrai.features.spec import FeatureViewSpec, LabelSpec, Lookback, TableClocks
+from orchestrai.ledger.manifest import canonical_json
+
+SPINE = "spine"
+AS_OF = "as_of"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One input of a view, as its SQL sees it."""
+
+    name: str
+    schema: pa.Schema
+    event_time: str | None
+    known_at: str | None
+    whole: bool
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """A view that may run: `sql` is Spark SQL for any Spark, `duckdb_sql` the same for DuckDB; `schema` is exact.
+
+    `key` are the output columns that are unique together: entity, then time.
+    """
+
+    name: str
+    kind: Kind
+    entity: tuple[str, ...]
+    time: str
+    sql: str
+    duckdb_sql: str
+    tables: Mapping[str, Table]
+    schema: pa.Schema
+    lookback: Lookback
+    hash: str
+    spec: FeatureViewSpec | LabelSpec
+    tree: exp.Expr
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Entity columns and the time column."""
+        return (*self.entity, self.time)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Output columns beside the key."""
+        return tuple(name for name in self.schema.names if name not in self.key)
+
+    @property
+    def reads_spine(self) -> bool:
+        """True when the text reads `spine`."""
+        return any(table.name == SPINE for table in self.tree.find_all(exp.Table))
+
+
+def load_view(spec: FeatureViewSpec, folder: Path, inputs: Mapping[str, pa.Schema]) -> FeatureView:
+    """Load a view whose SQL lies in `folder`; `inputs` are the schemas by dataset name. Raises FeatureViewError, one line."""
+    missing = [name for name in spec.table_names if name not in inputs]
+    if missing:
+        raise FeatureViewError(f"{spec.name}: expected the schema of {', '.join(missing)}, found {', '.join(inputs) or 'none'}")
+    kind: Kind = "row" if spec.event_time is not None else "entity"
+    schemas = {name: inputs[name] for name in spec.table_names}
+    time = spec.event_time or AS_OF
+    primary = spec.table_names[0] if kind == "row" else spec.spine_table
+    view = _load(spec, spec.name, folder, kind, schemas, spec.entity, time, primary)
+    _check_outputs(view, spec)
+    return view
+
+
+def load_label(
+    spec: LabelSpec, folder: Path, inputs: Mapping[str, pa.Schema], entity: tuple[str, ...], time: str, spine: pa.Schema
+) -> FeatureView:
+    """Load a label over `inputs` and a spine of the given key types; its columns are the entity, `time` and `label`."""
+    name = Path(spec.sql).stem if spec.sql.endswith(".sql") else "label"
+    view = _load(spec, name, folder, "label", dict(inputs), entity, time, next(iter(inputs)), spine)
+    if view.features != ("label",):
+        raise FeatureViewError(f"{name}: expected columns {', '.join(view.key)}, label, found {', '.join(view.schema.names)}")
+    return view
+
+
+def _load(
+    spec: FeatureViewSpec | LabelSpec,
+    name: str,
+    folder: Path,
+    kind: Kind,
+    schemas: Mapping[str, pa.Schema],
+    entity: tuple[str, ...],
+    time: str,
+    primary: str,
+    spine: pa.Schema | None = None,
+) -> FeatureView:
+    origin, text = _text(spec.sql, folder, name)
+    tables = {table: _table(table, schema, spec.tables.get(table), time, name) for table, schema in schemas.items()}
+    visible = {table.name: table.schema for table in tables.values()}
+    if kind != "row":
+        visible[SPINE] = spine if spine is not None else spine_schema(tables[primary], entity, name)
+    context = Context(
+        origin=origin,
+        kind=kind,
+        tables=visible,
+        entity=entity,
+        event_time=time,
+        table_times={**{table.name: table.event_time for table in tables.values()}, SPINE: AS_OF},
+        keys={**_keys(schemas), SPINE: (*entity, AS_OF)},
+    )
+    tree = parse(text, origin)
+    check_subset(tree, context)
+    bound = resolve(tree, context)
+    check_values(bound, context)
+    check_windows(bound, context)
+    duckdb_sql = to_duckdb(tree, origin)
+    schema = _output_schema(duckdb_sql, visible, context)
+    _check_key(schema, entity, time, context)
+    return FeatureView(
+        name=name,
+        kind=kind,
+        entity=entity,
+        time=time,
+        sql=text,
+        duckdb_sql=duckdb_sql,
+        tables=tables,
+        schema=schema,
+        lookback=_lookback(spec, kind, bound, time, origin, len(tables) > 1),
+        hash=_hash(spec, text, visible, schema),
+        spec=spec,
+        tree=bound,
+    )
+
+
+def _text(sql: str, folder: Path, name: str) -> tuple[str, str]:
+    origin, text = name, sql
+    if sql.endswith(".sql") and "\n" not in sql:
+        origin = sql
+        try:
+            text = (folder / sql).read_text(encoding="utf-8")
+        except FileNotFoundError as exc:
+            raise FeatureViewError(f"{name}: expected the file {sql} in {folder.name}/, found none: create it") from exc
+    try:
+        return origin, expand(text)
+    except ValueError as exc:
+        raise FeatureViewError(f"{origin}:{exc}") from exc
+
+
+def _metadata(schema: pa.Schema, name: str) -> str | None:
+    value = (schema.metadata or {}).get(name.encode())
+    return value.decode() if value else None
+
+
+def _keys(schemas: Mapping[str, pa.Schema]) -> dict[str, tuple[str, ...]]:
+    found = {name: _metadata(schema, "primary_key") for name, schema in schemas.items()}
+    return {name: tuple(part.strip() for part in key.split(",")) for name, key in found.items() if key}
+
+
+def _table(name: str, schema: pa.Schema, clocks: TableClocks | None, time: str, view: str) -> Table:
+    clocks = clocks or TableClocks()
+    columns = readable(schema)
+    moments = [field.name for field in columns if pa.types.is_timestamp(field.type)]
+    chosen = clocks.event_time or (time if time in moments else None) or _metadata(schema, "event_time")
+    if chosen is None and len(moments) == 1:
+        chosen = moments[0]
+    known = clocks.known_at or _metadata(schema, "known_at")
+    for column in (chosen, known):
+        if column is not None and column not in moments:
+            raise FeatureViewError(
+                f"{view}: expected a timestamp column of {name} ({', '.join(moments) or 'it has none'}), found {column}"
+            )
+    return Table(name, columns, chosen, known, clocks.lookback == "all")
+
+
+def spine_schema(table: Table, entity: tuple[str, ...], view: str) -> pa.Schema:
+    """The columns of `spine`: the entity's, as typed in the table that defines it, and `as_of`."""
+    missing = [name for name in entity if name not in table.schema.names]
+    if missing:
+        raise FeatureViewError(
+            f"{view}: expected {table.name} to define the entity with {', '.join(missing)}, found {', '.join(table.schema.names)}"
+        )
+    return pa.schema([*(table.schema.field(name) for name in entity), pa.field(AS_OF, UTC_MICROS)])
+
+
+def to_duckdb(tree: exp.Expr, origin: str) -> str:
+    """The tree in DuckDB's dialect, on plain timestamps."""
+    copied = tree.copy()
+    for kind in copied.find_all(exp.DataType):
+        if kind.this in (exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPLTZ):
+            kind.set("this", exp.DType.TIMESTAMP)
+    try:
+        return copied.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
+    except ValueError as exc:
+        raise FeatureViewError(f"{origin}:1: expected SQL that DuckDB can run, found {exc}") from exc
+
+
+def _output_schema(sql: str, tables: Mapping[str, pa.Schema], context: Context) -> pa.Schema:
+    import duckdb
+
+    with duckdb.connect() as connection:
+        for name, schema in tables.items():
+            columns = ", ".join(f'"{field.name}" {duckdb_type(field.type)}' for field in schema)
+            connection.execute(f'CREATE TABLE "{name}" ({columns})')
+        try:
+            rows = connection.execute(f"DESCRIBE {sql}").fetchall()
+        except duckdb.Error as exc:
+            message = " ".join(str(exc).split())[:300]
+            raise FeatureViewError(f"{context.origin}:1: expected SQL that binds to its inputs, found: {message}") from exc
+    fields = []
+    for row in rows:
+        column, kind = str(row[0]), str(row[1])
+        found = from_duckdb(kind)
+        if found is None:
+            instead = "write CAST(SUM(..) AS BIGINT)" if kind == "HUGEINT" else "give it a type with CAST"
+            raise FeatureViewError(f"{context.origin}:1: expected a plain type for {column}, found {kind}: {instead}")
+        fields.append(pa.field(column, found))
+    return pa.schema(fields)
+
+
+def _check_key(schema: pa.Schema, entity: tuple[str, ...], time: str, context: Context) -> None:
+    names = schema.names
+    missing = [name for name in (*entity, time) if name not in names]
+    if missing:
+        raise FeatureViewError(f"{context.origin}:1: expected the output columns {', '.join(missing)}, found {', '.join(names)}")
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise FeatureViewError(f"{context.origin}:1: expected distinct output columns, found {', '.join(twice)} twice")
+    if schema.field(time).type != UTC_MICROS:
+        raise FeatureViewError(f"{context.origin}:1: expected {time} to be a TIMESTAMP, found {schema.field(time).type}")
+    for name in entity:
+        if pa.types.is_floating(schema.field(name).type):
+            raise FeatureViewError(f"{context.origin}:1: expected the entity {name} to be text or whole numbers, found DOUBLE")
+
+
+def _lookback(
+    spec: FeatureViewSpec | LabelSpec, kind: Kind, tree: exp.Expr, time: str, origin: str, joined: bool
+) -> Lookback:
+    declared = spec.lookback if isinstance(spec, FeatureViewSpec) else None
+    if kind != "row":
+        return declared or Lookback()
+    found = reach(tree, time)
+    if joined and (declared is None or declared.time is None):
+        raise FeatureViewError(f"{origin}:1: expected lookback.time, found none: a join does not tell how far back it reads")
+    if declared is None:
+        if found.rows is None or found.time is None:
+            raise FeatureViewError(f"{origin}:1: expected a bounded frame, found one without bound: write n PRECEDING")
+        return Lookback(rows=found.rows, time=found.time or None)
+    rows, span = declared.rows or 0, declared.time or timedelta(0)
+    if found.rows is None or found.time is None or found.rows > rows or found.time > span:
+        needs = f"{found.rows if found.rows is not None else 'all'} rows and {found.time if found.time is not None else 'all time'}"
+        raise FeatureViewError(f"{origin}:1: expected a lookback that covers the windows ({needs}), found {rows} rows and {span}")
+    return declared
+
+
+def _hash(spec: FeatureViewSpec | LabelSpec, text: str, tables: Mapping[str, pa.Schema], schema: pa.Schema) -> str:
+    body = {
+        "sql": " ".join(text.split()),
+        "spec": spec.model_dump(mode="json", by_alias=True, exclude={"sql", "engine", "checks"}),
+        "tables": {name: [[field.name, str(field.type)] for field in table] for name, table in sorted(tables.items())},
+        "schema": [[field.name, str(field.type)] for field in schema],
+    }
+    return hashlib.sha256(canonical_json(body)).hexdigest()
+
+
+def _check_outputs(view: FeatureView, spec: FeatureViewSpec) -> None:
+    checked = sorted({*spec.checks.null_rate, *spec.checks.ranges} - set(view.schema.names))
+    if checked:
+        raise FeatureViewError(f"{view.name}: expected checks on {', '.join(view.schema.names)}, found {', '.join(checked)}")
+    if view.kind == "entity":
+        for table in view.tables.values():
+            if table.event_time is None:
+                raise FeatureViewError(
+                    f"{view.name}: expected the event time of {table.name}, found no single timestamp column: "
+                    f"declare tables: {{{table.name}: {{event_time: column}}}}"
+                )

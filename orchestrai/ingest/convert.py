@@ -1,0 +1,185 @@
+"""From text (or another type) to the declared type, a column of a batch at a time; values that do not fit are named."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrai.contracts.contract import Column, Contract, arrow_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ZONED = r"(Z|[+-]\d{2}:?\d{2})$"
+Cast = Callable[["pa.Array"], "pa.Array"]
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A value that does not fit its column."""
+
+    row: int
+    column: str
+    reason: str
+
+
+def convert(
+    contract: Contract, arrays: Mapping[str, "pa.Array"], rows: int, timestamp_formats: Sequence[str] = ()
+) -> tuple["pa.RecordBatch", list[Misfit]]:
+    """Type a batch given by source column name; a missing column becomes nulls, a misfit value a null that is named."""
+    import pyarrow as pa
+
+    typed, misfits = [], []
+    for column in contract.columns:
+        found = arrays.get(column.source)
+        if found is None:
+            typed.append(pa.nulls(rows, arrow_type(column.type)))
+            continue
+        array, bad = _typed(column, found, timestamp_formats)
+        typed.append(array)
+        misfits += [Misfit(row, column.name, _reason(column, found[row])) for row in bad]
+    return pa.RecordBatch.from_arrays(typed, schema=contract.arrow_schema()), misfits
+
+
+def _reason(column: Column, value: Any) -> str:
+    text = repr(value.as_py())
+    return f"expected {column.type}, found {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+def _typed(column: Column, array: "pa.Array", formats: Sequence[str]) -> tuple["pa.Array", list[int]]:
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    target = arrow_type(column.type)
+    if kinds.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if kinds.is_large_string(array.type):
+        array = array.cast(pa.string())
+    if kinds.is_string(array.type):
+        typed, bad = _from_text(column, array, target, formats)
+    elif array.type == target:
+        typed, bad = array, []
+    else:
+        typed, bad = _lenient(array, target, _other_cast(column, target))
+    if column.canonical and kinds.is_string(target):
+        typed = _canonical(column, typed)
+    if kinds.is_floating(target):
+        typed, bad = _finite(typed, bad)
+    return typed, bad
+
+
+def _other_cast(column: Column, target: "pa.DataType") -> Cast:
+    import pyarrow.compute as pc
+    import pyarrow.types as kinds
+
+    def cast(array: "pa.Array") -> "pa.Array":
+        if kinds.is_timestamp(target) and kinds.is_timestamp(array.type) and array.type.tz is None:
+            array = pc.assume_timezone(array, "UTC")
+        return pc.cast(array, target)
+
+    return cast
+
+
+def _canonical(column: Column, array: "pa.Array") -> "pa.Array":
+    import pyarrow.compute as pc
+
+    trimmed = pc.utf8_trim_whitespace(array)
+    if column.canonical == "trim":
+        return trimmed
+    return pc.replace_substring_regex(trimmed, r"^([+-]?\d+)\.0+$", r"\1")
+
+
+def _finite(array: "pa.Array", bad: list[int]) -> tuple["pa.Array", list[int]]:
+    import pyarrow.compute as pc
+
+    finite = pc.fill_null(pc.is_finite(array), True)
+    if pc.all(finite).as_py() is not False:
+        return array, bad
+    wild = pc.indices_nonzero(pc.invert(finite)).to_pylist()
+    return pc.if_else(finite, array, None), sorted({*bad, *wild})
+
+
+def _from_text(
+    column: Column, array: "pa.Array", target: "pa.DataType", formats: Sequence[str]
+) -> tuple["pa.Array", list[int]]:
+    import pyarrow.compute as pc
+    import pyarrow.types as kinds
+
+    if kinds.is_string(target):
+        return array, []
+    if kinds.is_timestamp(target) or kinds.is_date(target):
+        return _lenient(array, target, _time_cast(target, formats))
+
+    def cast(values: "pa.Array") -> "pa.Array":
+        if kinds.is_integer(target) and pc.any(pc.match_substring_regex(values, "[xX]")).as_py():
+            raise ValueError("expected a decimal integer")  # Arrow reads 0x10 as 16
+        return pc.cast(values, target)
+
+    try:
+        return cast(array), []
+    except _CAST_ERRORS:
+        pass
+    trimmed = pc.utf8_trim_whitespace(array)
+    if kinds.is_integer(target):
+        # pandas writes an integer column that has gaps as 17850.0
+        trimmed = pc.replace_substring_regex(trimmed, r"^([+-]?\d+)\.0+$", r"\1")
+    if kinds.is_integer(target) or kinds.is_floating(target) or kinds.is_decimal(target):
+        trimmed = pc.replace_substring_regex(trimmed, r"^\+", "")
+    return _lenient(trimmed, target, cast)
+
+
+# ArrowInvalid is a ValueError; ArrowNotImplementedError (no such cast) is a NotImplementedError
+_CAST_ERRORS = (ValueError, NotImplementedError, ArithmeticError)
+
+
+def _lenient(array: "pa.Array", target: "pa.DataType", cast: Cast) -> tuple["pa.Array", list[int]]:
+    """Cast by halving until the values that refuse stand alone: few misfits cost few casts."""
+    import pyarrow as pa
+
+    pieces: list[pa.Array] = []
+    bad: list[int] = []
+    todo = [(0, len(array))]
+    while todo:
+        start, length = todo.pop()
+        piece = array.slice(start, length)
+        try:
+            pieces.append(cast(piece))
+        except _CAST_ERRORS:
+            if length == 1:
+                pieces.append(pa.nulls(1, target))
+                bad.append(start)
+            else:
+                half = length // 2
+                todo += [(start + half, length - half), (start, half)]
+    return (pa.concat_arrays(pieces) if pieces else pa.nulls(0, target)), bad
+
+
+def _time_cast(target: "pa.DataType", formats: Sequence[str]) -> Cast:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as kinds
+
+    naive = pa.timestamp("us")
+
+    def iso(values: "pa.Array") -> "pa.Array":
+        zoned = pc.match_substring_regex(values, _ZONED)
+        if not pc.any(zoned).as_py():
+            return pc.assume_timezone(pc.cast(values, naive), "UTC")
+        plain = pc.assume_timezone(pc.cast(pc.if_else(zoned, None, values), naive), "UTC")
+        return pc.coalesce(plain, pc.cast(pc.if_else(zoned, values, None), pa.timestamp("us", tz="UTC")))
+
+    def by_format(values: "pa.Array") -> "pa.Array":
+        found = pa.nulls(len(values), naive)
+        for form in formats:
+            found = pc.coalesce(found, pc.strptime(values, format=form, unit="us", error_is_null=True))
+        if found.null_count != values.null_count:
+            raise ValueError(f"expected one of the formats {', '.join(formats)}")
+        return pc.assume_timezone(found, "UTC")
+
+    def cast(values: "pa.Array") -> "pa.Array":
+        values = pc.utf8_trim_whitespace(values)
+        moments = by_format(values) if formats else iso(values)
+        return moments if kinds.is_timestamp(target) else pc.cast(pc.cast(moments, naive), target)
+
+    return cast
+
+

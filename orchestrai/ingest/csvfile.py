@@ -1,0 +1,222 @@
+"""CSV, read fast by Arrow when it is in order and record by record when it is not."""
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from orchestrai.contracts.footers import one_line, read_failures
+from orchestrai.errors import UnreadableObject
+from orchestrai.ingest.chunks import CAREFUL_BYTES, CAREFUL_ROWS, Chunk, Untidy
+from orchestrai.ingest.refusal import Mark, Refused, shown
+from orchestrai.ingest.source import SourceSpec
+
+BLOCK = 4 * 1024 * 1024
+MAX_FIELDS = 10_000
+MAX_RECORD_LINES = 10_000
+UNNAMED = "\0row"
+
+
+class CsvReader:
+    """A CSV object; its header is read at once. Raises UnreadableObject for an empty object or an unreadable header."""
+
+    def __init__(self, source: SourceSpec, path: Path, wanted: tuple[str, ...]) -> None:
+        self.source, self.wanted = source, wanted
+        self._header_lines = 0
+        self.fields = self._header(path) if source.header else source.columns
+        self.names = (UNNAMED, *self.fields) if source.skip_leading_column else self.fields
+
+    def _header(self, path: Path) -> tuple[str, ...]:
+        with path.open("rb") as stream:
+            for found in _Records(stream, self.source):
+                if isinstance(found, Refused):
+                    raise UnreadableObject(f"expected a header, found {found.reason}: have the producer send it again")
+                mark, fields, lines = found
+                self._header_lines = mark.line + lines - 1
+                if len(fields) > MAX_FIELDS:
+                    raise UnreadableObject(f"expected at most {MAX_FIELDS} columns, found {len(fields)}")
+                return tuple(name.strip() for name in fields)
+        raise UnreadableObject("expected a header, found an empty object: have the producer send it again")
+
+    def fast(self, path: Path) -> Iterator[Chunk]:
+        import pyarrow as pa
+        import pyarrow.csv as arrow_csv
+
+        wanted = [name for name in self.wanted if name in self.names]
+        if len(set(self.names)) != len(self.names) or not wanted:
+            raise Untidy
+        source = self.source
+        try:
+            reader = arrow_csv.open_csv(
+                path,
+                read_options=arrow_csv.ReadOptions(
+                    use_threads=False,
+                    block_size=BLOCK,
+                    skip_rows=self._header_lines,
+                    column_names=list(self.names),
+                    encoding=source.encoding,
+                ),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=source.delimiter, quote_char=source.quote, newlines_in_values=True
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types={name: pa.string() for name in wanted},
+                    include_columns=wanted,
+                    null_values=list(source.null_values),
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=True,
+                ),
+            )
+            for batch in reader:
+                yield Chunk({name: batch.column(name) for name in wanted}, batch.num_rows)
+        except read_failures() as exc:
+            raise Untidy(one_line(exc)) from exc
+
+    def careful(self, path: Path) -> Iterator[Chunk]:
+        gather = _Gather(self)
+        with path.open("rb") as stream:
+            skip = self.source.header
+            for found in _Records(stream, self.source):
+                if skip:
+                    skip = False
+                    continue
+                gather.add(found)
+                if gather.full:
+                    yield gather.chunk()
+        if gather.any:
+            yield gather.chunk()
+
+
+class _Gather:
+    """Collects records into a chunk."""
+
+    def __init__(self, reader: CsvReader) -> None:
+        self.width = len(reader.names)
+        self.nulls = frozenset(reader.source.null_values)
+        self.picks = [(name, reader.names.index(name)) for name in reader.wanted if name in reader.names]
+        self._clear()
+
+    def _clear(self) -> None:
+        self.rows: list[list[str]] = []
+        self.marks: list[Mark] = []
+        self.refused: list[Refused] = []
+        self.size = 0
+
+    @property
+    def any(self) -> bool:
+        return bool(self.rows or self.refused)
+
+    @property
+    def full(self) -> bool:
+        return len(self.rows) + len(self.refused) >= CAREFUL_ROWS or self.size >= CAREFUL_BYTES
+
+    def add(self, found: "Refused | tuple[Mark, list[str], int]") -> None:
+        if isinstance(found, Refused):
+            self.refused.append(found)
+            self.size += len(found.mark.text)
+            return
+        mark, fields, _ = found
+        self.size += len(mark.text)
+        if len(fields) != self.width:
+            self.refused.append(Refused(mark, f"expected {self.width} fields, found {len(fields)}"))
+            return
+        self.rows.append(fields)
+        self.marks.append(mark)
+
+    def chunk(self) -> Chunk:
+        import pyarrow as pa
+
+        arrays = {
+            name: pa.array([None if row[i] in self.nulls else row[i] for row in self.rows], pa.string())
+            for name, i in self.picks
+        }
+        made = Chunk(arrays, len(self.rows), tuple(self.marks), tuple(self.refused))
+        self._clear()
+        return made
+
+
+class _Records:
+    """Records of a CSV stream with their place; a record that cannot be parsed is refused and the next line tried."""
+
+    def __init__(self, stream: BinaryIO, source: SourceSpec) -> None:
+        self.source = source
+        self.lines = numbered_lines(stream, source.max_row_bytes)
+        self.pending: deque[tuple[int, int, bytes, bool]] = deque()
+        self.record = 0 if source.header else 1
+        self.at_start = True
+
+    def __iter__(self) -> Iterator["Refused | tuple[Mark, list[str], int]"]:
+        while (first := self._line()) is not None:
+            line, offset, raw, whole = first
+            if not raw.strip(b"\r\n"):
+                continue
+            found = self._parse(line, offset, raw, whole)
+            self.record += 1
+            yield found
+
+    def _line(self) -> tuple[int, int, bytes, bool] | None:
+        return self.pending.popleft() if self.pending else next(self.lines, None)
+
+    def _parse(self, line: int, offset: int, raw: bytes, whole: bool) -> "Refused | tuple[Mark, list[str], int]":
+        limit = self.source.max_row_bytes
+        if not whole:
+            return Refused(Mark(self.record, line, offset, shown(raw)), f"expected at most {limit} bytes a row, found more")
+        used: list[tuple[int, int, bytes, bool]] = []
+        try:
+            fields = next(csv.reader(self._feed(raw, used), delimiter=self.source.delimiter, quotechar=self.source.quote, strict=True))
+        except (csv.Error, UnicodeDecodeError, StopIteration) as exc:
+            self.pending.extendleft(reversed(used))
+            return Refused(Mark(self.record, line, offset, shown(raw)), _why(exc))
+        text = shown((raw + b"".join(item[2] for item in used)).rstrip(b"\r\n"))
+        return Mark(self.record, line, offset, text), fields, 1 + len(used)
+
+    def _feed(self, raw: bytes, used: list[tuple[int, int, bytes, bool]]) -> Iterator[str]:
+        first = raw.decode(self.source.encoding)
+        yield first.removeprefix("\ufeff") if self.at_start else first
+        self.at_start = False
+        size = len(raw)
+        while (item := self._line()) is not None:
+            used.append(item)
+            size += len(item[2])
+            if size > self.source.max_row_bytes or len(used) > MAX_RECORD_LINES or not item[3]:
+                return
+            yield item[2].decode(self.source.encoding)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"expected {error.encoding} text, found byte {error.object[error.start]:#04x}"
+    text = str(error)
+    if "unexpected end of data" in text or isinstance(error, StopIteration):
+        return "expected a closing quote, found none"
+    return f"expected a CSV record, found {one_line(error)}"
+
+
+def numbered_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, int, bytes, bool]]:
+    """Yield (number from 1, byte offset, line with its end, whether whole); ends are LF, CRLF or CR, mixed at will.
+
+    A line longer than `limit` is cut there and marked as not whole; memory stays bounded.
+    """
+    number, offset, tail = 1, 0, b""
+    skipping = False
+    while True:
+        block = stream.read(min(BLOCK, 1024 * 1024))
+        data = tail + block
+        pieces = data.splitlines(keepends=True)
+        # the last piece may go on in the next block, and a CR at its end may be half of a CRLF
+        tail = pieces.pop() if pieces and block else b""
+        for piece in pieces:
+            if not skipping:
+                yield number, offset, piece[:limit], len(piece) <= limit
+            skipping = False
+            number += 1
+            offset += len(piece)
+        if len(tail) > limit:
+            if not skipping:
+                yield number, offset, tail[:limit], False
+            keep = 1 if tail.endswith(b"\r") else 0
+            offset += len(tail) - keep
+            tail, skipping = tail[len(tail) - keep :], True
+        if not block:
+            return

@@ -1,0 +1,31 @@
+"""Models: training, evaluation, promotion, registry and inference, each a stage that publishes through the ledger."""
+
+from orchestrai.models.artifact import ModelInfo, Scorer, load_model
+from orchestrai.models.decision import PromotionDecision, decide_promotion
+from orchestrai.models.evaluation import evaluate
+from orchestrai.models.inference import predict
+from orchestrai.models.promotion import promote
+from orchestrai.models.registry import ModelVersion, resolve, rollback, versions
+from orchestrai.models.spec import Estimator, ModelSpec, PromotionRule, Split, XGBoostParams
+from orchestrai.models.training import train
+
+__all__ = [
+    "Estimator",
+    "ModelInfo",
+    "ModelSpec",
+    "ModelVersion",
+    "PromotionDecision",
+    "PromotionRule",
+    "Scorer",
+    "Split",
+    "XGBoostParams",
+    "decide_promotion",
+    "evaluate",
+    "load_model",
+    "predict",
+    "promote",
+    "resolve",
+    "rollback",
+    "train",
+    "versions",
+]

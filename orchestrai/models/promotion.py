@@ -1,0 +1,88 @@
+"""Promotion: the gate before a model serves. Candidate, evaluation, decision, and only then the champion's pointer."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrai.contracts.verdict import Verdict
+from orchestrai.errors import ModelError
+from orchestrai.ledger import Dataset, InputRef, Ledger, Meter, StageReport
+from orchestrai.models.artifact import GOLDEN_ROWS, Scorer, load_dataset
+from orchestrai.models.decision import METRICS_FILE, decide_promotion
+from orchestrai.models.rows import WHOLE
+from orchestrai.models.spec import ModelSpec
+from orchestrai.models.training import code_version
+
+
+def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str, asset: str) -> StageReport:
+    """Make the candidate the champion `asset` when its own, current evaluation allows it.
+
+    The champion holds the candidate's very files, so the two versions are equal. A refusal is reported as a refused outcome
+    with the verdict `promotion`; the candidate stays registered and the champion keeps serving. Golden rows are scored again
+    first. Atomic; promoting what already serves changes nothing.
+    """
+    with Meter() as meter:
+        session = ledger.session(asset, "champion")
+        chosen, judged = ledger.open(candidate), ledger.open(evaluation)
+        document = read_metrics(judged)
+        verdicts = [_current(ledger, chosen, judged, document, asset)]
+        try:
+            scorer: Scorer | None = load_dataset(chosen)
+            verdicts.append(Verdict("golden_rows", True, f"up to {GOLDEN_ROWS} golden rows score as at training"))
+        except ModelError as exc:
+            scorer = None
+            verdicts.append(Verdict("golden_rows", False, exc.message))
+        decision = decide_promotion(spec, document)
+        verdicts.insert(0, Verdict("promotion", decision.promote, decision.reason, details=decision.as_json()))
+        for entry in chosen.files(WHOLE).files:
+            session.add_entry(WHOLE, entry)
+        return session.commit(
+            {WHOLE: verdicts},
+            inputs=[
+                InputRef(candidate, chosen.version, chosen.roots([WHOLE])),
+                InputRef(evaluation, judged.version, judged.roots([WHOLE])),
+            ],
+            code_version=code_version(),
+            parameters={"promote_when": spec.promote_when.model_dump(mode="json", exclude_none=True)},
+            cost=meter.cost(),
+            facts={
+                "model_version": chosen.version,
+                "training_set": dict(scorer.info.training_set) if scorer is not None else {},
+                "metrics": document["candidate"],
+                "decision": decision.reason,
+            },
+        )
+
+
+def read_metrics(judged: Dataset) -> dict[str, Any]:
+    """metrics.json of an evaluation, its bytes verified."""
+    with judged.fetched([WHOLE]) as fetched:
+        for file in fetched[WHOLE]:
+            if file.entry.path == METRICS_FILE:
+                document: dict[str, Any] = json.loads(file.path.read_bytes())
+                return document
+    raise ModelError(f"expected {METRICS_FILE} in {judged.asset}, found none: evaluate the candidate again")
+
+
+def _current(ledger: Ledger, chosen: Dataset, judged: Dataset, document: Mapping[str, Any], champion: str) -> Verdict:
+    """The evaluation must be of exactly this candidate, its training set, and the champion that serves now."""
+    seen = {ref.asset: ref.version for ref in judged.receipt(WHOLE).inputs}
+    trained = {ref.asset: ref.version for ref in chosen.receipt(WHOLE).inputs}
+    problems = []
+    if seen.get(chosen.asset) != chosen.version or document["candidate_version"] != chosen.version:
+        problems.append(f"it judged candidate {_short(seen.get(chosen.asset))}, the candidate is {_short(chosen.version)}")
+    problems += [
+        f"it used {asset} at {_short(seen.get(asset))}, the candidate learned from {_short(version)}"
+        for asset, version in trained.items()
+        if seen.get(asset) != version
+    ]
+    serving = ledger.head(champion)
+    now = serving.version if serving else None
+    if seen.get(champion) != now and now != chosen.version:
+        problems.append(f"it compared with champion {_short(seen.get(champion))}, now {_short(now)} serves")
+    message = "; ".join(problems) + ": evaluate the candidate again" if problems else "the evaluation is of this candidate"
+    return Verdict("evaluation_current", not problems, message)
+
+
+def _short(version: str | None) -> str:
+    return version.removeprefix("sha256:")[:12] if version else "none"

@@ -1,0 +1,197 @@
+"""Rows a model learns from or scores: read from a table, checked, and encoded as one float matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrai.errors import ModelError
+from orchestrai.ledger import InputRef, Ledger
+from orchestrai.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Matrix = npt.NDArray[np.float32]
+EVENT_TIME = "event_time"
+LABEL = "label"
+WHOLE = "all"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature as the model knows it; the code of a category is its place in `categories`, unknown ones are missing."""
+
+    name: str
+    kind: Literal["number", "bool", "category"]
+    categories: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The form kept in model.json."""
+        return {"name": self.name, "kind": self.kind, "categories": list(self.categories)}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows; missing values are NaN, `event_time` is microseconds since 1970 UTC, `label` is empty when unknown."""
+
+    columns: tuple[Column, ...]
+    matrix: Matrix
+    entity: tuple[npt.NDArray[np.object_], ...]
+    event_time: Ints
+    label: Floats
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    def take(self, index: npt.NDArray[np.intp]) -> "Rows":
+        """The rows at these places."""
+        return replace(
+            self,
+            matrix=self.matrix[index],
+            entity=tuple(values[index] for values in self.entity),
+            event_time=self.event_time[index],
+            label=self.label[index] if len(self.label) else self.label,
+        )
+
+    def groups(self) -> npt.NDArray[np.intp]:
+        """A number per row, equal for rows of the same first entity at the same moment: one list to rank."""
+        _, who = np.unique(self.entity[0].astype(str), return_inverse=True)
+        _, when = np.unique(self.event_time, return_inverse=True)
+        _, group = np.unique(who.astype(np.int64) * (int(when.max(initial=0)) + 1) + when, return_inverse=True)
+        return np.asarray(group, dtype=np.intp)
+
+
+def read_training_set(
+    ledger: Ledger, spec: ModelSpec, asset: str, version: str | None = None
+) -> "tuple[pa.Table, InputRef, int]":
+    """Open a training set through the ledger; returns the table, its pinned version and the bytes read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    dataset = ledger.open(asset, version)
+    with dataset.fetched([WHOLE]) as files:
+        found = files[WHOLE]
+        tables = [pq.read_table(file.path) for file in found]
+        size = sum(file.entry.size for file in found)
+    table = pa.concat_tables(tables)
+    _require(table, [*spec.entity, EVENT_TIME, LABEL], asset)
+    return table, InputRef(asset, dataset.version, dataset.roots([WHOLE])), size
+
+
+def _require(table: "pa.Table", names: Sequence[str], where: str) -> None:
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise ModelError(
+            f"{where}: expected columns {', '.join(names)}, found none named {', '.join(missing)}: correct the declaration"
+        )
+
+
+def infer_columns(table: "pa.Table", spec: ModelSpec) -> tuple[Column, ...]:
+    """The features of a training set, in its order; raises ModelError for a column no model can use."""
+    import pyarrow as pa
+
+    taken = {*spec.entity, EVENT_TIME, LABEL, *spec.exclude}
+    names = [name for name in table.column_names if name not in taken]
+    if not names:
+        raise ModelError(f"{spec.name}: expected at least one feature column in the training set, found none")
+    columns = []
+    for name in names:
+        kind = table.schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if any(character in name for character in "[]<"):
+            raise ModelError(
+                f"{spec.name}: expected a feature name without [, ] or <, found {name!r}: rename it in the view"
+            )
+        if pa.types.is_boolean(kind):
+            columns.append(Column(name, "bool"))
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            columns.append(Column(name, "number"))
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            values = table.column(name).unique().to_pylist()
+            columns.append(Column(name, "category", tuple(sorted(str(value) for value in values if value is not None))))
+        else:
+            raise ModelError(
+                f"{spec.name}: expected feature {name} to be a number, boolean or string, found {kind}: "
+                "turn it into a number in the view or list it under exclude"
+            )
+    return tuple(columns)
+
+
+def encode(table: "pa.Table", columns: Sequence[Column], entity: Sequence[str], *, where: str = "rows") -> Rows:
+    """Encode a table's rows for a model; raises ModelError for a missing column, another type or an infinite value."""
+    _require(table, [column.name for column in columns], where)
+    matrix = np.empty((table.num_rows, len(columns)), dtype=np.float32, order="C")
+    for place, column in enumerate(columns):
+        matrix[:, place] = _values(table.column(column.name), column, where)
+    return Rows(
+        columns=tuple(columns),
+        matrix=matrix,
+        entity=tuple(_texts(table.column(name)) for name in entity if name in table.column_names),
+        event_time=_micros(table),
+        label=_labels(table, where),
+    )
+
+
+def _values(data: "pa.ChunkedArray", column: Column, where: str) -> npt.NDArray[Any]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column.kind == "category":
+        codes = pc.index_in(data.cast(pa.string()), value_set=pa.array(column.categories, pa.string()))
+        return np.asarray(codes.cast(pa.float32()).to_numpy(zero_copy_only=False), dtype=np.float32)
+    try:
+        if column.kind == "bool" and pa.types.is_boolean(data.type):
+            data = data.cast(pa.int8())
+        values = np.asarray(data.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
+        raise ModelError(f"{where}: expected {column.name} to be a number, found {data.type} ({exc}): fix the view") from exc
+    infinite = int(np.isinf(values).sum()) + int((np.abs(values) > np.finfo(np.float32).max).sum() - np.isinf(values).sum())
+    if infinite:
+        raise ModelError(
+            f"{where}: expected finite numbers in feature {column.name}, found {infinite} infinite (or beyond 3.4e38): "
+            "guard the division in the view with NULLIF"
+        )
+    return values
+
+
+def _texts(data: "pa.ChunkedArray") -> npt.NDArray[np.object_]:
+    import pyarrow as pa
+
+    return np.asarray(data.cast(pa.string()).to_numpy(), dtype=object)
+
+
+def _micros(table: "pa.Table") -> Ints:
+    import pyarrow as pa
+
+    if EVENT_TIME not in table.column_names:
+        return np.zeros(table.num_rows, dtype=np.int64)
+    data = table.column(EVENT_TIME)
+    if not pa.types.is_timestamp(data.type):
+        raise ModelError(f"expected {EVENT_TIME} to be a timestamp, found {data.type}: cast it in the view")
+    if data.null_count:
+        raise ModelError(f"expected {EVENT_TIME} in every row, found {data.null_count} without: fix the view")
+    zone = data.type.tz
+    return np.asarray(data.cast(pa.timestamp("us", zone)).cast(pa.int64()).to_numpy(), dtype=np.int64)
+
+
+def _labels(table: "pa.Table", where: str) -> Floats:
+    import pyarrow as pa
+
+    if LABEL not in table.column_names:
+        return np.empty(0, dtype=np.float64)
+    data = table.column(LABEL)
+    if pa.types.is_boolean(data.type):
+        data = data.cast(pa.int8())
+    if not (pa.types.is_integer(data.type) or pa.types.is_floating(data.type) or pa.types.is_decimal(data.type)):
+        raise ModelError(f"{where}: expected {LABEL} to be a number or boolean, found {data.type}: fix the label's SQL")
+    values = np.asarray(data.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise ModelError(f"{where}: expected a finite {LABEL} in every row, found {bad} without: fix the label's SQL")
+    return values

@@ -1,0 +1,189 @@
+"""Training: a pinned training set in, a registered candidate out."""
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrai.contracts.verdict import Verdict
+from orchestrai.errors import ModelError
+from orchestrai.ledger import Ledger, Meter, StageReport
+from orchestrai.models import boosting, cooccurrence, logistic
+from orchestrai.models.artifact import (
+    GOLDEN_FILE,
+    INFO_FILE,
+    MODEL_FILES,
+    Estimation,
+    ModelInfo,
+    golden_rows,
+    library_versions,
+)
+from orchestrai.models.drift import profile
+from orchestrai.models.rows import WHOLE, Rows, encode, infer_columns, read_training_set
+from orchestrai.models.spec import ModelSpec
+from orchestrai.models.splitting import HeldOut, hold_out, moment, stopping_rows
+
+Progress = Callable[[str], None]
+MIN_ROWS = 10
+IDENTIFIER_SHARE = 0.5
+
+
+@cache
+def code_version() -> str:
+    """A digest of the sources that turn rows into a model."""
+    folder = Path(__file__).parent
+    names = ("rows", "splitting", "boosting", "logistic", "cooccurrence", "artifact", "drift", "training")
+    digest = hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names))
+    return f"models-{digest.hexdigest()[:16]}"
+
+
+def quiet(_: str) -> None:
+    """No progress wanted."""
+
+
+def train(
+    ledger: Ledger, spec: ModelSpec, *, training_set: str, asset: str, progress: Progress | None = None
+) -> StageReport:
+    """Train a candidate on the training part of `training_set` and register it under `asset`.
+
+    Deterministic: the same training set version, recipe, code and library versions give the same version. Raises ModelError
+    when the rows cannot make a model; nothing is published then and the champion keeps serving.
+    """
+    tell = progress or quiet
+    with Meter() as meter:
+        session = ledger.session(asset, "candidate")
+        table, source, meter.read = read_training_set(ledger, spec, training_set)
+        rows = encode(table, infer_columns(table, spec), spec.entity, where=training_set)
+        parts = hold_out(rows, spec)
+        tell(f"{len(parts.train)} of {len(rows)} rows train, {len(rows.columns)} features")
+        train_rows = rows.take(parts.train)
+        check_learnable(spec, train_rows)
+        model, facts = fit(spec, rows, parts.train)
+        tell(f"trained {spec.estimator.kind} {facts}")
+        info = describe_model(spec, rows, parts, model, {"asset": source.asset, "version": source.version}, facts)
+        golden = golden_rows(table.take(parts.train), info, spec, model)
+        files = {MODEL_FILES[info.kind]: model.encode(), INFO_FILE: info.encode(), GOLDEN_FILE: golden}
+        for name, data in files.items():
+            session.add_bytes(WHOLE, name, data)
+            meter.written += len(data)
+        session.add_stats(WHOLE, training_rows=len(train_rows), features=len(rows.columns))
+        verdicts = [_identifiers(spec, train_rows)]
+        cost = meter.cost()
+        if spec.sla is not None:
+            verdicts.append(_within(spec, cost.wall_seconds))
+        return session.commit(
+            {WHOLE: [verdict for verdict in verdicts if verdict is not None]},
+            inputs=[source],
+            code_version=code_version(),
+            parameters={"recipe": spec.recipe()},
+            cost=cost,
+            facts={
+                "training_rows": len(train_rows),
+                "held_out_rows": len(parts.test),
+                "features": len(rows.columns),
+                "trained_until": info.trained_until,
+                "top_features": _top(info.importance),
+                **facts,
+            },
+        )
+
+
+def fit(spec: ModelSpec, rows: Rows, train_places: Any) -> tuple[Estimation, dict[str, Any]]:
+    """Fit the declared estimator on some of the rows; returns it with what happened."""
+    chosen = spec.estimator
+    if chosen.logistic is not None:
+        return logistic.fit(chosen.logistic, rows.take(train_places)), {}
+    if chosen.cooccurrence is not None:
+        return cooccurrence.fit(chosen.cooccurrence, rows.take(train_places)), {}
+    params = chosen.xgboost
+    if params is None:
+        raise ModelError(f"{spec.name}: expected an estimator, found none")
+    if params.early_stopping_rounds:
+        fit_places, stop_places = stopping_rows(rows, spec, train_places)
+        if len(stop_places) and (spec.task == "regression" or len(np.unique(rows.label[stop_places])) > 1):
+            trees = boosting.fit(params, spec.task, rows.take(fit_places), rows.take(stop_places))
+            return trees, {"rounds": trees.booster.num_boosted_rounds(), "stopping_rows": len(stop_places)}
+    trees = boosting.fit(params, spec.task, rows.take(train_places))
+    return trees, {"rounds": trees.booster.num_boosted_rounds()}
+
+
+def check_learnable(spec: ModelSpec, rows: Rows) -> None:
+    """Raise ModelError when these training rows cannot make a model."""
+    if len(rows) < MIN_ROWS:
+        raise ModelError(
+            f"{spec.name}: expected at least {MIN_ROWS} training rows, found {len(rows)}: widen the label's range"
+        )
+    if spec.task != "regression":
+        values = np.unique(rows.label)
+        if not set(values.tolist()) <= {0.0, 1.0}:
+            shown = ", ".join(f"{value:g}" for value in values[:5])
+            raise ModelError(f"{spec.name}: expected labels 0 and 1 for {spec.task}, found {shown}: fix the label's SQL")
+        if len(values) < 2:
+            raise ModelError(
+                f"{spec.name}: expected both classes among {len(rows)} training rows, found only label {values[0]:g}: "
+                "check the label's SQL and its horizon"
+            )
+    elif len(np.unique(rows.label)) < 2:
+        raise ModelError(f"{spec.name}: expected labels that vary, found {rows.label[0]:g} in all {len(rows)} training rows")
+    empty = [column.name for place, column in enumerate(rows.columns) if np.isnan(rows.matrix[:, place]).all()]
+    if empty:
+        raise ModelError(
+            f"{spec.name}: expected a value somewhere in each feature, found only nulls in {', '.join(empty)} of "
+            f"{len(rows)} training rows: fix the view or list the column under exclude"
+        )
+
+
+def describe_model(
+    spec: ModelSpec, rows: Rows, parts: HeldOut, model: Estimation, source: dict[str, str], facts: dict[str, Any]
+) -> ModelInfo:
+    """The content of model.json."""
+    train_rows = rows.take(parts.train)
+    return ModelInfo(
+        kind=spec.estimator.kind,
+        recipe=spec.recipe(),
+        columns=rows.columns,
+        training_set=source,
+        rows=len(train_rows),
+        offset=model.offset if isinstance(model, boosting.BoostedTrees) else 0.0,
+        trained_until=moment(int(train_rows.event_time.max())),
+        test_from=parts.cut,
+        facts={**facts, "label_mean": float(train_rows.label.mean())},
+        profile=profile(train_rows),
+        importance=model.importance(rows.columns),
+        libraries=library_versions(spec.estimator.kind),
+    )
+
+
+def _top(importance: Any) -> list[Any]:
+    ranked = sorted(importance.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [{"feature": name, "share": round(share, 4)} for name, share in ranked[:10]]
+
+
+def _identifiers(spec: ModelSpec, rows: Rows) -> Verdict | None:
+    suspects = [
+        column.name
+        for column in rows.columns
+        if column.kind == "category" and len(column.categories) > max(50, IDENTIFIER_SHARE * len(rows))
+    ]
+    if not suspects:
+        return Verdict("identifier_features", True, "no feature looks like an identifier", "warn")
+    return Verdict(
+        "identifier_features",
+        False,
+        f"{', '.join(suspects)}: more values than half the rows, so the model can learn rows by heart; list it under exclude",
+        "warn",
+    )
+
+
+def _within(spec: ModelSpec, seconds: float) -> Verdict:
+    limit = spec.sla.total_seconds() if spec.sla else float("inf")
+    return Verdict(
+        "training_time",
+        seconds <= limit,
+        f"{seconds:.1f} s of at most {limit:.0f} s",
+        "warn",
+        {"seconds": round(seconds, 3)},
+    )

@@ -1,0 +1,222 @@
+"""Declarations -> the asset graph, as plain values that any orchestrator could draw.
+
+landing --> raw_events --> snapshot --> restored --> features --> training_set --> candidate --> evaluation --> champion --> predictions
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from orchestrai.contracts import CheckInfo, Contract, check_names
+from orchestrai.contracts.calendar import Grain
+from orchestrai.features import FeatureView
+from orchestrai.pipeline.declarations import DatasetSpec, PipelineModelSpec, PipelineSpec
+
+Stage = Literal[
+    "landing",
+    "raw_events",
+    "dead_letters",
+    "snapshot",
+    "restored",
+    "features",
+    "training_set",
+    "candidate",
+    "evaluation",
+    "champion",
+    "predictions",
+    "catalog",
+]
+
+DESCRIPTIONS: dict[Stage, str] = {
+    "landing": "Where producers put objects; orchestrai only reads here.",
+    "raw_events": "Typed, contract-checked Parquet, one row per event, the original objects kept beside it. "
+    "A partition that breaks its contract is never published.",
+    "dead_letters": "Rows and objects that were refused, with reason and source offset; they can be replayed.",
+    "snapshot": "The partition as committed to the vault: write-once, chained, signed. Its version equals the raw events'.",
+    "restored": "Files written from vault bytes only, every hash checked on the way. Its version equals the snapshot's; "
+    "everything downstream reads this and nothing else.",
+    "features": "One row per entity and moment, computed from restored data, never from the future.",
+    "training_set": "Labels joined to features as they were known at each moment.",
+    "candidate": "The model just trained, with golden rows and what it learned from.",
+    "evaluation": "The candidate scored on a later period it never saw, beside the champion and a plain baseline.",
+    "champion": "The model that serves. It moves only when the evaluation earns it.",
+    "predictions": "Scores of the champion for the newest features.",
+    "catalog": "What the pipeline holds: versions, snapshots, rows and bytes of every dataset, as backed up.",
+}
+
+
+@dataclass(frozen=True)
+class DatasetNode:
+    """A declared dataset with its contract loaded; `pipeline` is the one that declares it."""
+
+    pipeline: str
+    spec: DatasetSpec
+    contract: Contract
+    folder: Path
+
+    @property
+    def prefix(self) -> str:
+        """`<pipeline>/<dataset>`."""
+        return f"{self.pipeline}/{self.spec.name}"
+
+    def asset(self, stage: Stage) -> str:
+        """The asset key of a stage."""
+        return f"{self.prefix}/{stage}"
+
+
+@dataclass(frozen=True)
+class ViewNode:
+    """A feature view, linted, with the datasets it reads (table name -> dataset)."""
+
+    pipeline: str
+    view: FeatureView
+    inputs: dict[str, DatasetNode]
+
+    @property
+    def asset(self) -> str:
+        """The asset key of the feature table."""
+        return f"{self.pipeline}/{self.view.spec.name}/features"
+
+    @property
+    def partitioned_like(self) -> DatasetNode | None:
+        """The dataset whose partitions a row-level view shares; None for an as-of view."""
+        return next(iter(self.inputs.values())) if self.view.spec.event_time else None
+
+
+@dataclass(frozen=True)
+class ModelNode:
+    """A model with the feature views and the label inputs it learns from."""
+
+    pipeline: str
+    spec: PipelineModelSpec
+    views: tuple[ViewNode, ...]
+    label_inputs: dict[str, DatasetNode]
+    folder: Path
+
+    def asset(self, stage: Stage) -> str:
+        """The asset key of a stage."""
+        return f"{self.pipeline}/{self.spec.name}/{stage}"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One loaded pipeline."""
+
+    spec: PipelineSpec
+    folder: Path
+    datasets: tuple[DatasetNode, ...]
+    views: tuple[ViewNode, ...]
+    models: tuple[ModelNode, ...]
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name, which is also its group in the UI."""
+        return self.spec.pipeline
+
+
+@dataclass(frozen=True)
+class AssetNode:
+    """One asset of the graph: what defs/ turns into a Dagster asset, and what the runtime runs."""
+
+    asset: str
+    stage: Stage
+    pipeline: str
+    owner: str
+    description: str
+    subject: DatasetNode | ViewNode | ModelNode | Pipeline
+    deps: tuple[str, ...] = ()
+    checks: tuple[CheckInfo, ...] = ()
+    grain: Grain = "all"
+    source_files: tuple[Path, ...] = ()
+
+    @property
+    def executable(self) -> bool:
+        """False for what is only seen: landing and dead letters."""
+        return self.stage not in ("landing", "dead_letters")
+
+
+VERSION_CHECK = CheckInfo("same_version", True, "The version equals that of the stage before, byte for byte.")
+
+
+def asset_graph(pipelines: Sequence[Pipeline]) -> list[AssetNode]:
+    """Every asset of every pipeline, upstream first."""
+    nodes = [node for pipeline in pipelines for node in _pipeline_nodes(pipeline)]
+    return nodes
+
+
+def _pipeline_nodes(pipeline: Pipeline) -> Iterator[AssetNode]:
+    owner = pipeline.spec.owner
+    for dataset in pipeline.datasets:
+        if dataset.pipeline == pipeline.name:
+            yield from _dataset_nodes(dataset, owner)
+    own = [dataset for dataset in pipeline.datasets if dataset.pipeline == pipeline.name]
+    yield AssetNode(
+        f"{pipeline.name}/catalog",
+        "catalog",
+        pipeline.name,
+        owner,
+        DESCRIPTIONS["catalog"],
+        pipeline,
+        deps=tuple(dataset.asset("snapshot") for dataset in own),
+    )
+    for view in pipeline.views:
+        like = view.partitioned_like
+        yield AssetNode(
+            view.asset,
+            "features",
+            pipeline.name,
+            owner,
+            view.view.spec.description or DESCRIPTIONS["features"],
+            view,
+            deps=tuple(node.asset("restored") for node in view.inputs.values()),
+            checks=view.view.checks(),
+            grain=like.spec.partitions.grain if like else "all",
+            source_files=(view.view.path,) if view.view.path else (),
+        )
+    for model in pipeline.models:
+        yield from _model_nodes(model, owner)
+
+
+def _dataset_nodes(dataset: DatasetNode, owner: str) -> Iterator[AssetNode]:
+    grain = dataset.spec.partitions.grain
+    gates = tuple(check_names(dataset.contract))
+    files = (dataset.folder / "pipeline.yaml", dataset.folder / dataset.spec.contract)
+    about = dataset.spec.description
+
+    def node(stage: Stage, deps: tuple[str, ...], checks: tuple[CheckInfo, ...] = ()) -> AssetNode:
+        text = DESCRIPTIONS[stage] + (f"\n\n{about}" if about else "")
+        return AssetNode(dataset.asset(stage), stage, dataset.pipeline, owner, text, dataset, deps, checks, grain, files)
+
+    yield node("landing", ())
+    yield node("raw_events", (dataset.asset("landing"),), gates)
+    yield node("dead_letters", (dataset.asset("landing"),))
+    yield node("snapshot", (dataset.asset("raw_events"),), (VERSION_CHECK,))
+    yield node("restored", (dataset.asset("snapshot"),), (VERSION_CHECK, *gates))
+
+
+PROMOTION_CHECK = CheckInfo("promotion", True, "The candidate meets the declared rule and beats the champion.")
+EVALUATION_CHECKS = (
+    CheckInfo("promotion", False, "Whether the candidate would be promoted."),
+    CheckInfo("leak_alarm", False, "A metric too good to be true means that the label leaked into the features."),
+    CheckInfo("beats_baseline", False, "The model beats the plain baseline."),
+)
+
+
+def _model_nodes(model: ModelNode, owner: str) -> Iterator[AssetNode]:
+    def node(stage: Stage, deps: tuple[str, ...], checks: tuple[CheckInfo, ...] = ()) -> AssetNode:
+        files = (model.folder / "pipeline.yaml",)
+        return AssetNode(
+            model.asset(stage), stage, model.pipeline, owner, DESCRIPTIONS[stage], model, deps, checks, "all", files
+        )
+
+    features = tuple(view.asset for view in model.views)
+    labels = tuple(dataset.asset("restored") for dataset in model.label_inputs.values())
+    training, candidate, evaluation, champion = (
+        model.asset(stage) for stage in ("training_set", "candidate", "evaluation", "champion")
+    )
+    yield node("training_set", (*features, *labels))
+    yield node("candidate", (training,))
+    yield node("evaluation", (candidate, training), EVALUATION_CHECKS)
+    yield node("champion", (candidate, evaluation), (PROMOTION_CHECK,))
+    yield node("predictions", (champion, *features))

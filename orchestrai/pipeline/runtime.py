@@ -1,0 +1,218 @@
+"""One place where declarations meet stores and stages: run a node of the graph, get a report.
+
+Dagster, the command line and tests all call `Runtime.run`; there is no second way to materialize anything.
+"""
+
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from orchestrai.contracts import Verdict, check_partition
+from orchestrai.errors import ConfigError
+from orchestrai.features import compute, make_engine, training_set
+from orchestrai.ingest import ingest
+from orchestrai.ledger import Ledger, PartitionOutcome, StageReport, load_or_create_signer, trusted_keyring
+from orchestrai.ledger.ledger import utc_now
+from orchestrai.models import evaluate, predict, promote, train
+from orchestrai.pipeline.catalog import write_catalog
+from orchestrai.pipeline.graph import AssetNode, DatasetNode, ModelNode, Pipeline, ViewNode
+from orchestrai.pipeline.load import Project, load_project, pipeline_folders
+from orchestrai.restore import restore
+from orchestrai.settings import Settings
+from orchestrai.storage import Store, open_store
+from orchestrai.vault import Vault, snapshot
+
+Progress = Callable[[str, int, int], None]
+
+
+class Runtime:
+    """Settings, stores and declarations, opened once per process and only when first needed."""
+
+    def __init__(self, settings: Settings, project: Project | None = None, clock: Callable[[], datetime] = utc_now) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._project = project
+        self.listener: Progress | None = None
+
+    @cached_property
+    def project(self) -> Project:
+        """Every deployed pipeline."""
+        return self._project or load_project(pipeline_folders(self.settings.pipelines))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger over the lake, with the vault as witness."""
+        folder = self.settings.key_folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        signer = load_or_create_signer(folder)
+        lake, vault = open_store(self.settings.lake), open_store(self.settings.vault)
+        return Ledger(lake, signer, trusted_keyring(folder), vault=vault, clock=self.clock)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The backup engine over the vault store."""
+        ledger = self.ledger
+        if ledger.vault is None:
+            raise ConfigError("expected a vault, found none: set ORCHESTRAI_VAULT_URL")
+        return Vault(ledger.vault, ledger.signer, ledger.keyring, clock=self.clock, new_id=ledger.new_id)
+
+    @cached_property
+    def code_version(self) -> str:
+        """What receipts name as the code that ran."""
+        return f"orchestrai {importlib.metadata.version('orchestrai')}"
+
+    def landing(self, dataset: DatasetNode) -> Store:
+        """The store a dataset's producers write to; a relative path lies under the home folder."""
+        url = dataset.spec.source.url
+        return open_store(url if "://" in url or Path(url).is_absolute() else str(self.settings.home / url))
+
+    def run(self, node: AssetNode, partitions: Sequence[str], progress: Progress | None = None) -> StageReport:
+        """Materialize a node for some partitions; raises OrchestraiError, and publishes nothing that fails its audit."""
+        subject, progress = node.subject, self._told(progress)
+        if isinstance(subject, DatasetNode):
+            return self._run_dataset(node, subject, partitions, progress)
+        if isinstance(subject, ViewNode):
+            return self._run_view(subject, partitions, progress)
+        if isinstance(subject, Pipeline):
+            return write_catalog(self.ledger, subject, node.asset)
+        return self._run_model(node, subject, progress)
+
+    def _told(self, progress: Progress | None) -> Progress | None:
+        listener = self.listener
+        if listener is None or progress is None:
+            return listener or progress
+
+        def both(what: str, done: int, total: int) -> None:
+            progress(what, done, total)
+            listener(what, done, total)
+
+        return both
+
+    # -- datasets ----------------------------------------------------------------------------------------------
+
+    def _run_dataset(
+        self, node: AssetNode, dataset: DatasetNode, partitions: Sequence[str], progress: Progress | None
+    ) -> StageReport:
+        raw, kept, restored = (dataset.asset(stage) for stage in ("raw_events", "snapshot", "restored"))
+        if node.stage == "raw_events":
+            return ingest(
+                self.ledger,
+                asset=raw,
+                landing=self.landing(dataset),
+                source=dataset.spec.source,
+                contract=dataset.contract,
+                grain=node.grain,
+                partitions=partitions,
+                now=self.clock(),
+                progress=progress,
+            )
+        if node.stage == "snapshot":
+            ready, missing = self._published(raw, partitions)
+            if not ready:
+                return StageReport(kept, None, missing)
+            report = snapshot(self.ledger, self.vault, source=raw, asset=kept, partitions=ready, progress=progress)
+            return with_outcomes(report, missing)
+        if node.stage == "restored":
+            ready, missing = self._published(kept, partitions)
+            if not ready:
+                return StageReport(restored, None, missing)
+            audit = self._audit(dataset, node)
+            report = restore(
+                self.ledger, self.vault, snapshot=kept, asset=restored, partitions=ready, audit=audit, progress=progress
+            )
+            return with_outcomes(report, missing)
+        raise ConfigError(f"expected a stage that runs, found {node.stage} of {dataset.prefix}")
+
+    def _audit(self, dataset: DatasetNode, node: AssetNode) -> Callable[[str, list[Path]], Sequence[Verdict]]:
+        raw = self.ledger.find(dataset.asset("raw_events"))
+        history = {key: entry.rows for key, entry in raw.partitions.items()} if raw else {}
+
+        def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:
+            return check_partition(
+                dataset.contract, files, partition=partition, grain=node.grain, history=history, now=self.clock()
+            )
+
+        return audit
+
+    def _published(self, upstream: str, partitions: Sequence[str]) -> tuple[list[str], tuple[PartitionOutcome, ...]]:
+        found = self.ledger.find(upstream)
+        there = found.partitions if found else {}
+        missing = tuple(
+            PartitionOutcome(
+                key, False, verdicts=(Verdict("upstream", False, f"expected {upstream}@{key} to be published, found none"),)
+            )
+            for key in partitions
+            if key not in there
+        )
+        return [key for key in partitions if key in there], missing
+
+    # -- features and models -----------------------------------------------------------------------------------
+
+    def _run_view(self, node: ViewNode, partitions: Sequence[str], progress: Progress | None) -> StageReport:
+        like = node.partitioned_like
+        missing: tuple[PartitionOutcome, ...] = ()
+        wanted: Sequence[str] | None = None
+        if like is not None:
+            wanted, missing = self._published(like.asset("restored"), partitions)
+            if not wanted:
+                return StageReport(node.asset, None, missing)
+        report = compute(
+            self.ledger,
+            node.view,
+            asset=node.asset,
+            inputs={table: dataset.asset("restored") for table, dataset in node.inputs.items()},
+            grain=like.spec.partitions.grain if like else "all",
+            partitions=wanted,
+            engine=self._engine(),
+            progress=progress,
+            code_version=self.code_version,
+        )
+        return with_outcomes(report, missing)
+
+    def _engine(self) -> object:
+        return make_engine(self.settings.engine, memory_limit=self.settings.memory_limit)
+
+    def _run_model(self, node: AssetNode, model: ModelNode, progress: Progress | None) -> StageReport:
+        spec = model.spec
+        asset = {
+            stage: model.asset(stage) for stage in ("training_set", "candidate", "evaluation", "champion", "predictions")
+        }
+        features = [view.asset for view in model.views]
+        if node.stage == "training_set":
+            return training_set(
+                self.ledger,
+                asset=asset["training_set"],
+                features=[(view.view, view.asset) for view in model.views],
+                label=spec.label,
+                label_inputs={table: dataset.asset("restored") for table, dataset in model.label_inputs.items()},
+                folder=model.folder,
+                engine=self._engine(),
+            )
+        if node.stage == "candidate":
+            return train(self.ledger, spec, training_set=asset["training_set"], asset=asset["candidate"], progress=progress)
+        if node.stage == "evaluation":
+            return evaluate(
+                self.ledger,
+                spec,
+                candidate=asset["candidate"],
+                training_set=asset["training_set"],
+                champion=asset["champion"],
+                asset=asset["evaluation"],
+            )
+        if node.stage == "champion":
+            return promote(
+                self.ledger, spec, candidate=asset["candidate"], evaluation=asset["evaluation"], asset=asset["champion"]
+            )
+        return predict(
+            self.ledger, spec, champion=asset["champion"], features=features, asset=asset["predictions"], partition=None
+        )
+
+
+def with_outcomes(report: StageReport, more: Sequence[PartitionOutcome]) -> StageReport:
+    """The report with further outcomes, sorted by partition."""
+    if not more:
+        return report
+    outcomes = tuple(sorted((*report.outcomes, *more), key=lambda outcome: outcome.partition))
+    return StageReport(report.asset, report.version, outcomes, report.cost, report.facts, report.plots)

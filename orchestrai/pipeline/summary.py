@@ -1,0 +1,141 @@
+"""What a person wants to know of a pipeline at a glance, read from the ledger alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrai.errors import NotReceipted
+from orchestrai.ledger import Dataset, Ledger
+from orchestrai.ledger.ledger import describe
+from orchestrai.pipeline.graph import ModelNode, Pipeline
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """A dataset from landing to restored; seconds are of the newest restore."""
+
+    name: str
+    partitions: int
+    rows: int
+    bytes: int
+    raw_version: str
+    snapshot_version: str
+    restored_version: str
+    snapshot_id: str
+    restore_seconds: float | None
+    refused: tuple[str, ...] = ()
+    dead_letters: int = 0
+
+    @property
+    def proven(self) -> bool:
+        """True when raw events, snapshot and restored data are one version."""
+        return bool(self.restored_version) and self.raw_version == self.snapshot_version == self.restored_version
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A model's newest evaluation and who serves; `lineage` runs from the champion to a raw object."""
+
+    name: str
+    champion: str
+    promoted: bool
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    headline: str = ""
+    lineage: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PipelineSummary:
+    """A pipeline at a glance."""
+
+    name: str
+    datasets: tuple[DatasetSummary, ...]
+    models: tuple[ModelSummary, ...]
+    feature_rows: Mapping[str, int] = field(default_factory=dict)
+
+
+def summarize(ledger: Ledger, pipeline: Pipeline) -> PipelineSummary:
+    """Summarize a pipeline; whatever was not materialized yet is empty."""
+    datasets = tuple(_dataset(ledger, node.prefix, node.spec.name) for node in pipeline.datasets)
+    models = tuple(_model(ledger, node) for node in pipeline.models)
+    rows = {}
+    for view in pipeline.views:
+        found = ledger.find(view.asset)
+        rows[view.view.spec.name] = found.rows if found else 0
+    return PipelineSummary(pipeline.name, datasets, models, rows)
+
+
+def _version(dataset: Dataset | None) -> str:
+    return dataset.version if dataset else ""
+
+
+def _newest_facts(dataset: Dataset | None) -> Mapping[str, object]:
+    return dataset.ledger.receipt(dataset.head.receipt).facts if dataset else {}
+
+
+def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
+    raw, kept, restored = (ledger.find(f"{prefix}/{stage}") for stage in ("raw_events", "snapshot", "restored"))
+    letters = ledger.find(f"{prefix}/dead_letters")
+    seconds = _newest_facts(restored).get("rto_seconds")
+    return DatasetSummary(
+        name=name,
+        partitions=len(raw.partitions) if raw else 0,
+        rows=raw.rows if raw else 0,
+        bytes=sum(entry.size for entry in raw.partitions.values()) if raw else 0,
+        raw_version=_version(raw),
+        snapshot_version=_version(kept),
+        restored_version=_version(restored),
+        snapshot_id=str(_newest_facts(kept).get("snapshot_id", "")),
+        restore_seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        refused=refused_partitions(ledger, f"{prefix}/raw_events"),
+        dead_letters=letters.rows if letters else 0,
+    )
+
+
+def refused_partitions(ledger: Ledger, asset: str) -> tuple[str, ...]:
+    """Partitions in quarantine that have no good version published."""
+    import json
+
+    current = ledger.find(asset)
+    published = set(current.partitions) if current else set()
+    refused: set[str] = set()
+    for info in ledger.lake.list(f"quarantine/{asset}/"):
+        refused |= set(json.loads(ledger.lake.read(info.key))["partitions"])
+    return tuple(sorted(refused - published))
+
+
+def _model(ledger: Ledger, node: ModelNode) -> ModelSummary:
+    champion, evaluation = ledger.find(node.asset("champion")), ledger.find(node.asset("evaluation"))
+    facts = _newest_facts(evaluation)
+    metrics = {
+        key: float(value) for key, value in facts.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    rule = node.spec.promote_when
+    headline = f"{rule.metric} {metrics[rule.metric]:.3f}" if rule and rule.metric in metrics else ""
+    return ModelSummary(
+        name=f"{node.pipeline}/{node.spec.name}",
+        champion=_version(champion),
+        promoted=champion is not None and bool(facts.get("promoted", False)),
+        metrics=metrics,
+        headline=headline,
+        lineage=tuple(lineage_line(ledger, node.asset("champion"))) if champion else (),
+    )
+
+
+def lineage_line(ledger: Ledger, asset: str) -> list[str]:
+    """One path from an asset back to a raw object, newest partition at each step, following receipts only."""
+    steps: list[str] = []
+    version: str | None = None
+    while True:
+        try:
+            dataset = ledger.open(asset, version)
+        except NotReceipted:
+            return [*steps, f"{asset} (not in this lake)"]
+        partition = max(dataset.partitions)
+        receipt = dataset.receipt(partition)
+        steps.append(f"{asset}@{describe(dataset.version)}")
+        if receipt.materials:
+            materials = [m for m in receipt.materials if m.partition in ("", partition)] or list(receipt.materials)
+            return [*steps, materials[-1].uri]
+        if not receipt.inputs:
+            return steps
+        asset, version = receipt.inputs[0].asset, receipt.inputs[0].version

@@ -1,0 +1,81 @@
+"""Azure Blob Storage and Data Lake Storage Gen2, through the Blob API."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from orchestrai.storage.objects import NO_RETRIES, READ_RETRIES
+from orchestrai.storage.options import StoreOptions
+
+
+@dataclass
+class AzureBackend:
+    """One container, or a prefix of it; `options` are complete."""
+
+    container: str
+    prefix: str
+    options: StoreOptions = field(repr=False)
+    # a hierarchical namespace lists folder by folder, which is another order than by key
+    lists_in_order: bool = False
+
+    @property
+    def url(self) -> str:
+        account = self.options.account_name
+        return f"abfss://{self.container}@{account}.dfs.core.windows.net/{self.prefix}".rstrip("/")
+
+    @cached_property
+    def reads(self) -> Any:
+        return self._store(READ_RETRIES)
+
+    @cached_property
+    def writes(self) -> Any:
+        return self._store(NO_RETRIES)
+
+    @property
+    def account_url(self) -> str:
+        return self.options.endpoint_url or f"https://{self.options.account_name}.blob.core.windows.net"
+
+    @cached_property
+    def client(self) -> Any:
+        """The ContainerClient of the control plane."""
+        from azure.storage.blob import BlobServiceClient
+
+        options = self.options
+        credential: Any
+        if options.account_key:
+            credential = {"account_name": options.account_name, "account_key": options.account_key.get_secret_value()}
+        elif options.sas_token:
+            credential = options.sas_token.get_secret_value()
+        else:
+            from azure.identity import DefaultAzureCredential
+
+            credential = DefaultAzureCredential()
+        return BlobServiceClient(self.account_url, credential=credential).get_container_client(self.container)
+
+    def refuse(self, name: str) -> str | None:
+        # the service drops a trailing dot of a segment
+        if any(segment.endswith(".") for segment in name.split("/")):
+            return "Azure does not keep a dot at the end of a segment"
+        return None
+
+    def delete_version(self, name: str, version: str) -> None:
+        from orchestrai.storage.azure_control import AzureControlPlane
+
+        AzureControlPlane(self).delete_name_version(name, version)
+
+    def _store(self, retries: dict[str, Any]) -> Any:
+        from obstore.store import AzureStore
+
+        options = self.options
+        settings: dict[str, Any] = {"account_name": options.account_name}
+        if options.endpoint_url:
+            settings["endpoint"] = options.endpoint_url
+        if options.account_key:
+            settings["account_key"] = options.account_key.get_secret_value()
+        elif options.sas_token:
+            settings["sas_key"] = options.sas_token.get_secret_value()
+        else:
+            from obstore.auth.azure import AzureCredentialProvider
+
+            settings["credential_provider"] = AzureCredentialProvider()
+        return AzureStore(self.container, client_options=options.client_options(), retry_config=retries, **settings)

@@ -1,0 +1,351 @@
+"""The data plane of every cloud: what S3, Azure Blob and Google Cloud Storage have in common, through obstore."""
+
+import mmap
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from orchestrai.errors import (
+    InvalidKey,
+    ObjectExists,
+    ObjectNotFound,
+    PreconditionFailed,
+    RetentionLocked,
+    StorageError,
+    TransientStorageError,
+)
+from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo, check_key
+from orchestrai.storage.spool import spooled
+
+SINGLE_PUT_BYTES = 256 * 1024 * 1024
+READ_RETRIES = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+# a conditional write that was repeated by the client library could not be told from one that lost
+NO_RETRIES = {"max_retries": 0}
+_UNHOLDABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_STATUS = re.compile(r"status code: (\d{3})")
+_TRANSIENT_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
+T = TypeVar("T")
+
+
+class Backend(Protocol):
+    """One cloud: two obstore stores on the same bucket, and what differs between the clouds."""
+
+    url: str
+    prefix: str
+    reads: Any
+    writes: Any
+    lists_in_order: bool
+
+    def refuse(self, name: str) -> str | None:
+        """Why the cloud cannot hold a name, or None."""
+        ...
+
+    def delete_version(self, name: str, version: str) -> None:
+        """Remove one version through the cloud's own library."""
+        ...
+
+
+class ObjectStore:
+    """A bucket or container, or a prefix of it, as a store.
+
+    `create` is one conditional request up to 256 MiB. Above, the key is looked up first and the object written in parts, so
+    two writers of one larger key may both succeed: such keys must be unique per writer. Nothing is retried on writing: wrap
+    the store in `RetryingStore`. Not usable in a fork of the process that opened it.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._process = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        return self.backend.url
+
+    def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
+        import obstore
+
+        name = self._name(key)
+        with self._errors(key):
+            if version is None:
+                return self._info(obstore.head(self.backend.reads, name))
+            found = obstore.get(self.backend.reads, name, options={"version": version, "head": True})
+            return self._info(found.meta, version)
+
+    def read(
+        self,
+        key: str,
+        *,
+        version: str | None = None,
+        if_match: str | None = None,
+        start: int = 0,
+        length: int | None = None,
+    ) -> bytes:
+        if length == 0:
+            return b""
+        wanted: dict[str, object] = {}
+        if start or length is not None:
+            wanted["range"] = {"offset": start} if length is None else (start, start + length)
+        try:
+            found = self._get(key, version, if_match, wanted)
+            with self._errors(key):
+                return bytes(found.bytes())
+        except _BeyondEnd:
+            return b""
+
+    def stream(self, key: str, *, version: str | None = None, if_match: str | None = None) -> Iterator[bytes]:
+        return self._chunks(key, self._get(key, version, if_match, {}))
+
+    def write(self, key: str, data: bytes | Iterable[bytes], *, create: bool = False) -> ObjectInfo:
+        name = self._name(key)
+        if isinstance(data, bytes) and len(data) <= SINGLE_PUT_BYTES:
+            return self._put(key, name, data, create)
+        with spooled([data] if isinstance(data, bytes) else data) as body:
+            return (
+                self._put(key, name, body, create) if isinstance(body, bytes) else self.write_file(key, body, create=create)
+            )
+
+    def write_file(self, key: str, path: Path, *, create: bool = False) -> ObjectInfo:
+        name, size = self._name(key), path.stat().st_size
+        if size == 0:
+            return self._put(key, name, b"", create)
+        if size > SINGLE_PUT_BYTES:
+            return self._put_parts(key, name, path, create)
+        with path.open("rb") as file, closing(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)) as pages:
+            return self._put(key, name, pages, create)
+
+    def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
+        if any(segment in ("", ".", "..") for segment in prefix.split("/")[:-1]):
+            return
+        after = max(prefix, start_after or "", key=_order)
+        if prefix and not prefix.endswith("/") and (start_after is None or _order(start_after) < _order(prefix)):
+            # listing goes by folder and offset, both of which leave out the key that equals the prefix
+            yield from self._exact(prefix)
+        found = self._listed(prefix, after)
+        yield from found if self.backend.lists_in_order else sorted(found, key=lambda info: _order(info.key))
+
+    def delete(self, key: str, *, version: str | None = None) -> None:
+        import obstore
+
+        name = self._name(key)
+        if version is not None:
+            self.backend.delete_version(name, version)
+            return
+        try:
+            with self._errors(key):
+                obstore.delete(self.backend.writes, name)
+        except ObjectNotFound:
+            return
+
+    def local_path(self, key: str) -> None:
+        check_key(key)
+
+    def sync(self) -> None:
+        """A write returns once the service has made it durable."""
+
+    def name_of(self, key: str) -> str:
+        """The full name under which the bucket holds a key; raises InvalidKey where it cannot hold it."""
+        return self._name(key)
+
+    def _name(self, key: str) -> str:
+        name = self.backend.prefix + check_key(key)
+        if _UNHOLDABLE.search(key) or len(name.encode()) > 1024:
+            reason: str | None = "control characters are refused and a name has at most 1,024 bytes with its prefix"
+        else:
+            reason = self.backend.refuse(name)
+        if reason is not None:
+            raise InvalidKey(
+                f"expected a key that {self.url} can hold, found {key[:80]!r}: {reason}; rename the object", key=key
+            )
+        return name
+
+    def _get(self, key: str, version: str | None, if_match: str | None, wanted: dict[str, object]) -> Any:
+        import obstore
+
+        options = dict(wanted)
+        if version is not None:
+            options["version"] = version
+        if if_match is not None:
+            options["if_match"] = if_match
+        name = self._name(key)
+        with self._errors(key):
+            return obstore.get(self.backend.reads, name, options=options)
+
+    def _chunks(self, key: str, found: Any) -> Iterator[bytes]:
+        with self._errors(key):
+            chunks = iter(found.stream(min_chunk_size=CHUNK_BYTES))
+        while True:
+            with self._errors(key):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield bytes(chunk)
+
+    def _put(self, key: str, name: str, body: Any, create: bool) -> ObjectInfo:
+        import obstore
+
+        with self._errors(key):
+            put = obstore.put(self.backend.writes, name, body, mode="create" if create else "overwrite", use_multipart=False)
+        return self._written(key, put)
+
+    def _put_parts(self, key: str, name: str, path: Path, create: bool) -> ObjectInfo:
+        import obstore
+
+        if create and next(iter(self._exact(key)), None) is not None:
+            raise ObjectExists(
+                f"expected no object {key!r} in {self.url}, found one: read it or choose another key", key=key
+            )
+        # 10,000 parts at most
+        part = max(16 * 1024 * 1024, -(-path.stat().st_size // 9_000))
+        with self._errors(key):
+            put = obstore.put(self.backend.reads, name, path, use_multipart=True, chunk_size=part, max_concurrency=4)
+        return self._written(key, put)
+
+    def _written(self, key: str, put: Any) -> ObjectInfo:
+        return self.head(key, version=put["version"])
+
+    def _exact(self, key: str) -> Iterator[ObjectInfo]:
+        try:
+            found = self.head(key)
+        except (ObjectNotFound, InvalidKey):
+            return
+        yield found
+
+    def _listed(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        import obstore
+
+        root, full = self.backend.prefix, self.backend.prefix + prefix
+        folder, offset = full.rpartition("/")[0] or None, root + after
+        with self._errors(prefix):
+            pages = obstore.list(self.backend.reads, folder, offset=offset or None, chunk_size=1000)
+        last = b""
+        while True:
+            with self._errors(prefix):
+                page = next(pages, None)
+            if page is None:
+                return
+            for meta in page:
+                path = meta["path"]
+                if not path.startswith(full) or _order(path) <= _order(offset):
+                    if self.backend.lists_in_order and _order(path) > _order(full) and not path.startswith(full):
+                        return
+                    continue
+                if meta["size"] == 0 and self._is_folder_marker(path):
+                    continue
+                if self.backend.lists_in_order and _order(path) <= last:
+                    raise InvalidKey(
+                        f"expected keys of plain segments in {self.url}, found one that the store lists as {path!r} though it is "
+                        "written with a leading or trailing slash: rename the object",
+                        key=path,
+                    )
+                last = _order(path)
+                yield self._info(meta)
+
+    def _is_folder_marker(self, path: str) -> bool:
+        """Whether an empty object is the console's "folder" (its name ends in a slash, which obstore does not tell)."""
+        try:
+            self.head(path[len(self.backend.prefix) :])
+        except ObjectNotFound:
+            return True
+        return False
+
+    def _info(self, meta: Any, version: str | None = None) -> ObjectInfo:
+        key = meta["path"][len(self.backend.prefix) :]
+        return ObjectInfo(key, meta["size"], meta["e_tag"] or "", meta["last_modified"], version or meta["version"])
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        import obstore.exceptions as raised
+
+        if os.getpid() != self._process:
+            raise StorageError(
+                f"expected {self.url} to be used in the process that opened it, found a fork of it: "
+                "start processes by spawn, or open the store after the fork"
+            )
+        try:
+            yield
+        except (raised.BaseError, FileNotFoundError, PermissionError, TimeoutError, ValueError) as exc:
+            raise _translated(exc, key, self.url) from exc
+
+
+class _BeyondEnd(StorageError):
+    """A range starts behind the object's last byte."""
+
+
+def _order(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")
+
+
+def _translated(exc: Exception, key: str, url: str) -> StorageError:
+    import obstore.exceptions as raised
+
+    text = str(exc).split("\n\nDebug source")[0]
+    status = _STATUS.search(text)
+    code = int(status.group(1)) if status else 0
+    if "NoSuchBucket" in text or "ContainerNotFound" in text:
+        return StorageError(f"expected the bucket of {url}, found none: create it", key=key)
+    if isinstance(exc, raised.AlreadyExistsError | raised.PermissionDeniedError) and _is_lock_or_tier(text):
+        return _refused(text, key, url)
+    rules: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Callable[[], StorageError]], ...] = (
+        (FileNotFoundError, lambda: ObjectNotFound(f"expected an object {key!r} in {url}, found none", key=key)),
+        (
+            raised.AlreadyExistsError,
+            lambda: ObjectExists(f"expected no object {key!r} in {url}, found one: read it or choose another key", key=key),
+        ),
+        (
+            raised.PreconditionError,
+            lambda: PreconditionFailed(
+                f"expected {key!r} in {url} as it was listed, found it changed: list it again", key=key
+            ),
+        ),
+        (
+            (raised.InvalidPathError, ValueError),
+            lambda: InvalidKey(f"expected a key that {url} can hold: {_short(text)}", key=key),
+        ),
+        (
+            (raised.PermissionDeniedError, raised.UnauthenticatedError),
+            lambda: _refused(text, key, url),
+        ),
+    )
+    for kinds, made in rules:
+        if isinstance(exc, kinds):
+            return made()
+    if code == 416:
+        return _BeyondEnd(f"expected {key!r} to be longer", key=key)
+    told = f"expected {url} to answer for {key!r}, found: {_short(text)}"
+    if isinstance(exc, raised.GenericError) and (code == 0 or code in _TRANSIENT_STATUS):
+        return TransientStorageError(f"{told}: try again", key=key)
+    return StorageError(f"{told}: check the store's settings", key=key)
+
+
+_LOCKED = ("ObjectLocked", "WORM", "retention", "BlobImmutable", "legal hold")
+_COLD = ("InvalidObjectState", "BlobArchived")
+
+
+def _is_lock_or_tier(text: str) -> bool:
+    return any(word in text for word in _LOCKED + _COLD)
+
+
+def _refused(text: str, key: str, url: str) -> StorageError:
+    if any(word in text for word in _LOCKED):
+        return RetentionLocked(
+            f"expected {key!r} in {url} to be changeable, found it locked: wait until its retention ends", key=key
+        )
+    if any(word in text for word in _COLD):
+        return StorageError(
+            f"expected {key!r} in {url} to be readable, found it in a cold tier: request its restore", key=key
+        )
+    return StorageError(
+        f"expected access to {key!r} in {url}, found it refused: check the credentials and their policy", key=key
+    )
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else line[:297] + "..."

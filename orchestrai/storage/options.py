@@ -1,0 +1,129 @@
+"""How to reach a cloud store: endpoint, region and credentials, from arguments or the clouds' standard variables."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from orchestrai.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """What a URL does not say of its store; what is None comes from the environment, then from the cloud's own chain.
+
+    Secrets print as asterisks. `headers` go with every request of the data plane.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+    account_name: str | None = None
+    account_key: SecretStr | None = None
+    sas_token: SecretStr | None = None
+    service_account_file: str | None = None
+    service_account_key: SecretStr | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def for_s3(self, environ: Mapping[str, str]) -> "StoreOptions":
+        """Fill from AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_PROFILE and the access key's variables.
+
+        A key pair is taken whole, from the arguments or from the environment, never half from each.
+        """
+        filled = replace(
+            self,
+            endpoint_url=self.endpoint_url or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL"),
+            region=self.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"),
+            profile=self.profile or environ.get("AWS_PROFILE"),
+        )
+        if self.access_key_id is None and self.profile is None and environ.get("AWS_ACCESS_KEY_ID"):
+            filled = replace(
+                filled,
+                access_key_id=environ["AWS_ACCESS_KEY_ID"],
+                secret_access_key=_secret(environ.get("AWS_SECRET_ACCESS_KEY")),
+                session_token=_secret(environ.get("AWS_SESSION_TOKEN")),
+            )
+        if (filled.access_key_id is None) != (filled.secret_access_key is None):
+            raise ConfigError("expected an access key id together with its secret, found one of them: set both or neither")
+        return filled._checked()
+
+    def for_azure(self, environ: Mapping[str, str]) -> "StoreOptions":
+        """Fill from AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCOUNT, AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN."""
+        parts = dict(
+            part.split("=", 1) for part in environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";") if "=" in part
+        )
+        account = self.account_name or parts.get("AccountName") or environ.get("AZURE_STORAGE_ACCOUNT")
+        account = account or environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+        if account is None:
+            raise ConfigError(
+                "expected the name of a storage account, found none: set AZURE_STORAGE_ACCOUNT or use abfss://"
+            )
+        # a connection string of another account says nothing of this one
+        if parts.get("AccountName") != account:
+            parts = {}
+        key = parts.get("AccountKey") or environ.get("AZURE_STORAGE_KEY") or environ.get("AZURE_STORAGE_ACCOUNT_KEY")
+        sas = parts.get("SharedAccessSignature") or environ.get("AZURE_STORAGE_SAS_TOKEN")
+        return replace(
+            self,
+            account_name=account,
+            endpoint_url=self.endpoint_url or parts.get("BlobEndpoint"),
+            account_key=self.account_key or _secret(key),
+            sas_token=self.sas_token or _secret(sas),
+        )._checked()
+
+    def for_gcs(self, environ: Mapping[str, str]) -> "StoreOptions":
+        """Fill from STORAGE_EMULATOR_HOST and GOOGLE_APPLICATION_CREDENTIALS."""
+        emulator = environ.get("STORAGE_EMULATOR_HOST")
+        if emulator and "://" not in emulator:
+            emulator = f"http://{emulator}"
+        return replace(
+            self,
+            endpoint_url=self.endpoint_url or emulator,
+            service_account_file=self.service_account_file or environ.get("GOOGLE_APPLICATION_CREDENTIALS"),
+        )._checked()
+
+    @property
+    def plain_http(self) -> bool:
+        """Whether the endpoint is reached without TLS, which only loopback is."""
+        return self.endpoint_url is not None and urlsplit(self.endpoint_url).scheme == "http"
+
+    def client_options(self) -> dict[str, object]:
+        """obstore's client options."""
+        return {"allow_http": self.plain_http, "timeout": "300s", "connect_timeout": "10s", **self._default_headers()}
+
+    def anonymous_service_account(self) -> str:
+        """A service account that sends no token, for an emulator."""
+        account = {"gcs_base_url": self.endpoint_url, "disable_oauth": True}
+        return json.dumps({**account, "client_email": "", "private_key": "", "private_key_id": ""})
+
+    def _default_headers(self) -> dict[str, object]:
+        return {"default_headers": dict(self.headers)} if self.headers else {}
+
+    def _checked(self) -> "StoreOptions":
+        if self.endpoint_url is None:
+            return self
+        parts = urlsplit(self.endpoint_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+            raise ConfigError("expected an endpoint such as https://host without user or password: correct the endpoint URL")
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ConfigError(f"expected https for {parts.hostname}, found http, which is for loopback only: use https")
+        return self
+
+
+def _secret(value: str | None) -> SecretStr | None:
+    return SecretStr(value) if value else None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,96 @@
+"""S3 and what speaks its protocol."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from orchestrai.errors import ConfigError
+from orchestrai.storage.objects import NO_RETRIES, READ_RETRIES
+from orchestrai.storage.options import StoreOptions
+
+
+@dataclass
+class S3Backend:
+    """One bucket, or a prefix of it; `options` are complete."""
+
+    bucket: str
+    prefix: str
+    options: StoreOptions = field(repr=False)
+    lists_in_order: bool = True
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @cached_property
+    def reads(self) -> Any:
+        return self._store(READ_RETRIES)
+
+    @cached_property
+    def writes(self) -> Any:
+        return self._store(NO_RETRIES)
+
+    @cached_property
+    def client(self) -> Any:
+        """The boto3 client of the control plane."""
+        from botocore.config import Config
+
+        # an own endpoint rarely has a name per bucket
+        style = "path" if self.options.endpoint_url else "auto"
+        config = Config(s3={"addressing_style": style}, retries={"mode": "standard", "max_attempts": 4})
+        return self._session().client("s3", endpoint_url=self.options.endpoint_url, config=config)
+
+    def refuse(self, name: str) -> str | None:
+        return None
+
+    def delete_version(self, name: str, version: str) -> None:
+        from orchestrai.storage.s3_control import S3ControlPlane
+
+        S3ControlPlane(self).delete_name_version(name, version)
+
+    def _store(self, retries: dict[str, Any]) -> Any:
+        from obstore.store import S3Store
+
+        options = self.options
+        settings: dict[str, Any] = {"checksum_algorithm": "SHA256", "region": options.region or self._region()}
+        if options.endpoint_url:
+            settings["endpoint"] = options.endpoint_url
+        if options.access_key_id and options.secret_access_key:
+            settings["access_key_id"] = options.access_key_id
+            settings["secret_access_key"] = options.secret_access_key.get_secret_value()
+            if options.session_token:
+                settings["session_token"] = options.session_token.get_secret_value()
+        else:
+            settings["credential_provider"] = self._provider()
+        return S3Store(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)
+
+    def _provider(self) -> Any:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        try:
+            return Boto3CredentialProvider(self._session(), ttl=timedelta(minutes=10))
+        except ValueError as exc:
+            raise ConfigError(
+                f"expected AWS credentials for {self.url}, found none: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "AWS_PROFILE, or give the machine a role"
+            ) from exc
+
+    def _region(self) -> str:
+        return self._session().region_name or "us-east-1"
+
+    def _session(self) -> Any:
+        import boto3
+        from botocore.exceptions import ProfileNotFound
+
+        options = self.options
+        try:
+            return boto3.Session(
+                aws_access_key_id=options.access_key_id,
+                aws_secret_access_key=options.secret_access_key and options.secret_access_key.get_secret_value(),
+                aws_session_token=options.session_token and options.session_token.get_secret_value(),
+                region_name=options.region,
+                profile_name=options.profile,
+            )
+        except ProfileNotFound as exc:
+            raise ConfigError(f"expected the AWS profile {options.profile!r}, found none: correct AWS_PROFILE") from exc

@@ -1,0 +1,96 @@
+"""From a URL to the store behind it."""
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from orchestrai.errors import ConfigError
+from orchestrai.storage.base import Store
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.storage.options import StoreOptions
+
+if TYPE_CHECKING:
+    from orchestrai.storage.objects import Backend
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
+
+
+def open_store(url: str, options: StoreOptions | None = None) -> Store:
+    """Open the store at `url`: a path, file:, memory:, s3://, az://, abfss:// or gs://.
+
+    What `options` leaves open comes from the cloud's standard environment variables, read now. A cloud store retries.
+    Raises ConfigError, never with a secret in its message.
+    """
+    scheme = url.partition(":")[0] if ":" in url else ""
+    if not scheme or "/" in scheme:
+        return LocalStore(Path(url).expanduser())
+    if scheme == "file":
+        return LocalStore(_file_path(url))
+    if scheme == "memory":
+        return MemoryStore(name=url.partition(":")[2].strip("/") or "memory")
+    if scheme in ("s3", "s3a", "az", "azure", "abfs", "abfss", "gs", "gcs"):
+        return _cloud(scheme, url, options or StoreOptions())
+    raise ConfigError(
+        f"expected a path or a URL of file:, memory:, s3://, az://, abfss:// or gs://, found {scheme}: correct it"
+    )
+
+
+def _file_path(url: str) -> Path:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise ConfigError(f"expected file:///path, found the host {parts.netloc!r} in it: write three slashes")
+    return Path(unquote(parts.path))
+
+
+def _cloud(scheme: str, url: str, options: StoreOptions) -> Store:
+    from orchestrai.storage.objects import ObjectStore
+    from orchestrai.storage.retry import RetryingStore
+
+    parts = urlsplit(url)
+    backend: Backend
+    if scheme in ("s3", "s3a"):
+        from orchestrai.storage.s3 import S3Backend
+
+        backend = S3Backend(_bucket(parts, scheme), _prefix(parts), options.for_s3(os.environ))
+    elif scheme in ("gs", "gcs"):
+        from orchestrai.storage.gcs import GcsBackend
+
+        backend = GcsBackend(_bucket(parts, scheme), _prefix(parts), options.for_gcs(os.environ))
+    else:
+        backend = _azure(parts, scheme, options)
+    return RetryingStore(ObjectStore(backend))
+
+
+def _azure(parts: SplitResult, scheme: str, options: StoreOptions) -> "Backend":
+    from dataclasses import replace
+
+    from orchestrai.storage.azure import AzureBackend
+
+    if scheme in ("abfs", "abfss"):
+        container, at, host = parts.netloc.partition("@")
+        account = host.partition(".")[0]
+        if not at or ":" in container or not re.fullmatch("[a-z0-9]{3,24}", account):
+            raise ConfigError("expected abfss://container@account.dfs.core.windows.net/prefix: correct the URL")
+        options = replace(options, account_name=account)
+    else:
+        container = _bucket(parts, scheme)
+    return AzureBackend(container, _prefix(parts), options.for_azure(os.environ))
+
+
+def _bucket(parts: SplitResult, scheme: str) -> str:
+    # the text is not shown where it may hold a password
+    if "@" in parts.netloc or not _BUCKET.fullmatch(parts.netloc):
+        raise ConfigError(f"expected {scheme}://bucket/prefix with a plain bucket name and no credentials: correct the URL")
+    return parts.netloc
+
+
+def _prefix(parts: SplitResult) -> str:
+    if parts.query or parts.fragment:
+        raise ConfigError(f"expected {parts.scheme}://bucket/prefix, found a query or fragment in it: remove it")
+    segments = [segment for segment in parts.path.split("/") if segment]
+    if any(segment in (".", "..") for segment in segments):
+        raise ConfigError(f"expected a prefix of plain segments, found {parts.path!r}: correct the URL")
+    return "".join(f"{segment}/" for segment in segments)

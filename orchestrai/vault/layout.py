@@ -1,0 +1,65 @@
+"""Where the vault keeps things.
+
+    vault/identity.json                          the vault's signed name, made once
+    vault/objects/<session>/<name>               one file each; <name> is its SHA-256 (a number where encrypted)
+    vault/packs/<session>/<n>                    small files of one partition, end to end
+    vault/listings/<session>/<n>                 the files of one partition (Parquet)
+    vault/trees/<session>/<n>                    the partitions of one snapshot (Parquet)
+    vault/snapshots/<dataset>/<seq>.json         commits: signed, chained, created by put-if-absent
+    vault/forgotten/<dataset>/<seq>.json         tombstones: signed, created by put-if-absent
+    vault/attested/<session>.json                commit times of a vault this one was copied from, signed
+    work/sessions/<session>.json                 a running write; its store time is the session's start
+    work/marks/<session>.json                    what a prune wants to delete
+    work/clock/<session>.json                    written to learn the store's time
+
+Everything under vault/ is written once; only work/ is ever rewritten or removed by a writer. Every key of bytes carries the
+session that wrote it, so no key is ever written twice.
+"""
+
+ROOT = "vault/"
+IDENTITY = "vault/identity.json"
+BYTES = ("vault/objects/", "vault/packs/", "vault/listings/", "vault/trees/")
+SNAPSHOTS = "vault/snapshots/"
+FORGOTTEN = "vault/forgotten/"
+ATTESTED = "vault/attested/"
+SESSIONS = "work/sessions/"
+MARKS = "work/marks/"
+CLOCK = "work/clock/"
+
+
+def object_key(session: str, name: str) -> str:
+    """Where one file's bytes lie."""
+    return f"vault/objects/{session}/{name}"
+
+
+def pack_key(session: str, number: int) -> str:
+    """Where a pack lies."""
+    return f"vault/packs/{session}/{number:06d}"
+
+
+def listing_key(session: str, number: int) -> str:
+    """Where the list of a partition's files lies."""
+    return f"vault/listings/{session}/{number:06d}"
+
+
+def tree_key(session: str, number: int) -> str:
+    """Where the list of a snapshot's partitions lies; a session that lost a race writes another."""
+    return f"vault/trees/{session}/{number:03d}"
+
+
+def commit_key(dataset: str, seq: int) -> str:
+    """Where a commit lies; the key holds the number alone, so that two writers race on it."""
+    return f"{SNAPSHOTS}{dataset}/{seq:012d}.json"
+
+
+def tombstone_key(dataset: str, seq: int) -> str:
+    """Where the record lies that a snapshot was forgotten."""
+    return f"{FORGOTTEN}{dataset}/{seq:012d}.json"
+
+
+def numbered(prefix: str, key: str) -> tuple[str, int] | None:
+    """(dataset, seq) of a commit or tombstone key, or None for any other key."""
+    dataset, _, name = key[len(prefix) :].rpartition("/")
+    if not dataset or len(name) != 17 or not name.endswith(".json") or not name[:12].isdigit():
+        return None
+    return dataset, int(name[:12])
