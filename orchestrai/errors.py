@@ -20,6 +20,7 @@
         UnknownFormatVersion
       UnreadableObject             landed bytes are not what their format or contract says (exit code 1)
       ConcurrentCommit             another writer published the same partitions first
+      SessionExpired               a vault write took longer than a session may
       RestoreError
       FeatureViewError             a view is outside the portable subset or its data breaks a rule
       ModelError                   training, loading or scoring refused
@@ -129,6 +130,12 @@ class UnreadableObject(OrchestraiError):
 
 class ConcurrentCommit(OrchestraiError):
     """Another writer published the same partitions after this writer began; read again and redo."""
+
+    retryable = True
+
+
+class SessionExpired(OrchestraiError):
+    """A vault write outlived the longest session by the store's clock; its snapshot counts for nobody, write it again."""
 
     retryable = True
 

@@ -1,6 +1,6 @@
 """The command tree."""
 
-from orchestrai.cli import project, run
+from orchestrai.cli import project, proof, run
 from orchestrai.cli.output import make_app
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
@@ -10,3 +10,10 @@ app.command("report")(run.report)
 app.command("check")(project.check)
 app.command("doctor")(project.doctor)
 app.command("new")(project.new)
+# proof: what is asked of the records
+app.add_typer(proof.model, name="model")
+app.command("audit")(proof.audit)
+app.command("recall")(proof.recall)
+app.command("rebuild")(proof.rebuild)
+app.command("erase")(proof.erase)
+app.command("export")(proof.export)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from orchestrai.pipeline.summary import PipelineSummary
 
 
+# fixed, because a URL is part of what an object is: another port would be another source
+ITEMS_PORT = 8790
+
+
 def backfill(
     pipeline: Annotated[str, typer.Argument(help="a pipeline's name, for example churn")],
     first: Annotated[str | None, typer.Option("--from", help="first partition, for example 2010-12-01")] = None,
@@ -78,7 +82,7 @@ def demo(
     with ExitStack() as stack:
         with bars(quiet=as_json) as progress:
             landed = write_landing(settings.home / "landing", seed=seed, progress=progress)
-        os.environ["ITEMS_URL"] = stack.enter_context(items_api(settings.home / "landing", seed=seed))
+        os.environ["ITEMS_URL"] = stack.enter_context(items_api(settings.home / "landing", port=ITEMS_PORT))
         from orchestrai.pipeline import Runtime
         from orchestrai.pipeline.summary import summarize
 
@@ -120,13 +124,10 @@ def run_pipelines(
     """Backfill pipelines in this process, in the instance that the UI shows."""
     if not quiet:
         err.print("[dim]loading Dagster ...[/dim]")
-    import logging
-
     from orchestrai.defs.backfill import backfill as run_all
     from orchestrai.defs.build import build_definitions
     from orchestrai.defs.instance import open_instance
 
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
     definitions = build_definitions(runtime)
     runs: list[RunSummary] = []
     with open_instance(runtime.settings.home) as instance, bars(quiet) as progress:
@@ -192,7 +193,7 @@ def show(found: Sequence["PipelineSummary"]) -> None:
         (
             model.name,
             model.headline or "-",
-            f"{model.metrics['baseline']:.3f}" if "baseline" in model.metrics else "-",
+            model.baseline or "-",
             describe(model.champion) or "-",
             "[green]promoted[/green]" if model.promoted else "kept the champion" if model.champion else "rejected",
         )

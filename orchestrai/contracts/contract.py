@@ -93,8 +93,8 @@ class VolumeRule:
     method: Literal["robust", "mean7d", "none"] = "robust"
     threshold: float = 0.2
     z: float = 4.0
-    gross_below: float = 0.2
-    gross_above: float = 5.0
+    gross_below: float = 0.125
+    gross_above: float = 8.0
     period: int | None = None
     minimum: int | None = None
     maximum: int | None = None

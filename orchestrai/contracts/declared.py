@@ -109,6 +109,8 @@ def _build(
     lines.setdefault(at, line)
     if id(node) in above:
         raise mistake(path, line, field_name(at), "a value that does not contain itself", "a recursive alias")
+    if isinstance(node, yaml.CollectionNode) and node.tag not in ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"):
+        raise mistake(path, line, field_name(at), "plain YAML", f"the tag {node.tag}")
     above = above | {id(node)}
     if isinstance(node, yaml.SequenceNode):
         return [_build(path, child, (*at, index), lines, loader, above) for index, child in enumerate(node.value)]

@@ -111,20 +111,24 @@ def _robust(rule: VolumeRule, rows: int, now: int, earlier: Mapping[int, int], p
 
 
 def _short(rule: VolumeRule, rows: int, now: int, times: Any, logs: Any, period: int) -> VolumeFinding:
-    """A young history: compare with the last one or two of the same season, by a wide ratio."""
+    """A young history: compare with the last one or two of the same season, as widely as the few points scatter."""
     import numpy as np
 
     step = period or 7
     same = logs[times % period == now % period] if period else logs
     same = same if len(same) else logs
-    young = len(logs) < 2 * step
-    expected = math.expm1(float(same[-1] if young else np.median(same[-2:])))
-    ratio = SHORT_RATIO_FIRST if young else SHORT_RATIO_SECOND
+    expected = math.expm1(float(np.median(same[-2:]) if len(logs) >= 2 * step else same[-1]))
+    before = {int(time): float(log) for time, log in zip(times, logs, strict=True)}
+    steps = [before[time] - before[time - step] for time in before if time - step in before]
+    if len(steps) >= 3:
+        ratio, least = rule.z * 1.4826 * float(np.median(np.abs(steps))), LEAST_RATIO
+    else:
+        ratio, least = rule.z * 1.4826 * float(np.median(np.abs(logs - np.median(logs)))), FIRST_RATIO
+    ratio = min(max(math.exp(min(ratio, 10.0)), least), MOST_RATIO)
     return _finding(rule, rows, expected, expected / ratio, expected * ratio, None, len(logs))
 
 
-SHORT_RATIO_FIRST = 1.5
-SHORT_RATIO_SECOND = 1.3
+LEAST_RATIO, FIRST_RATIO, MOST_RATIO = 1.25, 1.5, 2.4
 
 
 def _season(times: Any, logs: Any, period: int) -> "np.ndarray[Any, Any]":

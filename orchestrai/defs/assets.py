@@ -7,9 +7,8 @@ from typing import Any
 import dagster as dg
 
 from orchestrai.defs.events import report_events
-from orchestrai.defs.resources import RuntimeResource
 from orchestrai.errors import GateClosed, OrchestraiError
-from orchestrai.pipeline import AssetNode, DatasetNode
+from orchestrai.pipeline import AssetNode, DatasetNode, Runtime
 from orchestrai.pipeline.graph import ViewNode
 
 RETRIES = 3
@@ -114,10 +113,10 @@ def _asset(node: AssetNode) -> dg.AssetsDefinition:
         pool=node.asset.replace("/", "_"),
         **_common(node),
     )
-    def materialize(context: dg.AssetExecutionContext, runtime: RuntimeResource) -> Iterator[Any]:
+    def materialize(context: dg.AssetExecutionContext, runtime: dg.ResourceParam[Runtime]) -> Iterator[Any]:
         keys = list(context.partition_keys) if partitions else ["all"]
         try:
-            report = runtime.get().run(node, keys, progress=_log_progress(context))
+            report = runtime.run(node, keys, progress=_log_progress(context))
         except OrchestraiError as error:
             raise translate(error, context.retry_number) from error
         yield from report_events(context, node, report)
@@ -150,7 +149,7 @@ def _column_schema(dataset: DatasetNode) -> dg.TableSchema:
     columns = [
         dg.TableColumn(
             name=column.name,
-            type=column.physical_type,
+            type=column.type,
             description=column.description or None,
             constraints=dg.TableColumnConstraints(nullable=not column.required, unique=column.unique),
             tags={"classification": column.classification} if column.classification else {},
@@ -163,7 +162,7 @@ def _column_schema(dataset: DatasetNode) -> dg.TableSchema:
 def _view_metadata(node: ViewNode) -> dict[str, Any]:
     view = node.view
     metadata: dict[str, Any] = {"sql": dg.MetadataValue.md(f"```sql\n{view.sql}\n```")}
-    columns = [dg.TableColumn(name=field.name, type=str(field.type)) for field in view.outputs]
+    columns = [dg.TableColumn(name=field.name, type=str(field.type)) for field in view.schema]
     metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
     from orchestrai.features import lineage
 

@@ -19,6 +19,10 @@ from orchestrai.errors import ConfigError
 from orchestrai.pipeline import DatasetNode, Pipeline, Progress, Runtime, Stage
 
 
+# a progress bar and a summary tell it better than two lines an event; the event log keeps everything
+SILENT_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
 @dataclass(frozen=True)
 class RunSummary:
     """One run of a backfill; `refused` maps partitions to the checks that closed their gate."""
@@ -111,7 +115,7 @@ def _run(
     if span:
         tags |= {ASSET_PARTITION_RANGE_START_TAG: span[0], ASSET_PARTITION_RANGE_END_TAG: span[1]}
     result = definitions.resolve_job_def(job).execute_in_process(
-        instance=instance, tags=tags, raise_on_error=False, asset_selection=selection
+        run_config=SILENT_CONSOLE, instance=instance, tags=tags, raise_on_error=False, asset_selection=selection
     )
     refused: dict[str, list[str]] = {}
     for gate in gates:

@@ -5,7 +5,6 @@ import dagster as dg
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.checks import build_complete_checks
 from orchestrai.defs.jobs import build_jobs
-from orchestrai.defs.resources import RuntimeResource
 from orchestrai.defs.schedules import build_schedules
 from orchestrai.defs.sensors import build_sensors
 from orchestrai.pipeline import Runtime
@@ -22,6 +21,6 @@ def build_definitions(runtime: Runtime) -> dg.Definitions:
         jobs=build_jobs(project.pipelines),
         sensors=build_sensors(project.pipelines),
         schedules=build_schedules(project.pipelines),
-        resources={"runtime": RuntimeResource.of(runtime)},
+        resources={"runtime": runtime},
         executor=executor,
     )

@@ -27,7 +27,7 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
         description="Every partition asked for in this run was published; the run fails when one was refused.",
     )
     def complete(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        refused = refused_partitions(context.instance, context.run_id, node.asset)
+        refused = refused_partitions(context.op_execution_context.instance, context.op_execution_context.run_id, node.asset)
         lines = [f"{partition}: {', '.join(checks)}" for partition, checks in sorted(refused.items())]
         yield dg.AssetCheckResult(
             passed=not refused,

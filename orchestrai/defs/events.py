@@ -26,8 +26,11 @@ def report_events(context: dg.AssetExecutionContext, node: AssetNode, report: St
     partitioned = node.grain != "all"
     published = [outcome for outcome in report.outcomes if outcome.published]
     specs = {spec.name: (output, spec) for output, spec in context.assets_def.check_specs_by_output_name.items()}
-    for outcome in report.outcomes:
-        yield from _check_events(node, specs, outcome, partitioned, blocking=not published)
+    if partitioned:
+        for outcome in report.outcomes:
+            yield from _partition_checks(specs, outcome, blocking=not published)
+    else:
+        yield from _whole_checks(specs, report)
     if not published:
         reasons = refusals(report)
         raise dg.Failure(
@@ -62,32 +65,40 @@ def refusals(report: StageReport) -> list[str]:
     ]
 
 
-def _check_events(
-    node: AssetNode, specs: Mapping[str, Any], outcome: PartitionOutcome, partitioned: bool, blocking: bool
-) -> Iterator[Any]:
-    told = {verdict.check: verdict for verdict in _worst_first(outcome.verdicts)}
+def _partition_checks(specs: Mapping[str, Any], outcome: PartitionOutcome, blocking: bool) -> Iterator[Any]:
+    told = _by_check(outcome.verdicts)
     for name, (_, spec) in specs.items():
         verdict = told.get(name)
-        if verdict is None:
-            if not outcome.published:
-                continue
-            verdict = Verdict(name, True, "nothing to object")
-        severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "error" else dg.AssetCheckSeverity.WARN
-        metadata = {"message": verdict.message, **{key: _value(value) for key, value in verdict.details.items()}}
-        if partitioned:
-            yield dg.AssetCheckEvaluation(
-                asset_key=spec.asset_key,
-                check_name=name,
-                passed=verdict.passed,
-                severity=severity,
-                metadata=metadata,
-                partition=outcome.partition,
-                # a blocking evaluation fails the step; where other partitions were published they must go on,
-                # and the check `complete` fails the run instead
-                blocking=blocking and spec.blocking,
-            )
-        else:
-            yield dg.AssetCheckResult(check_name=name, passed=verdict.passed, severity=severity, metadata=metadata)
+        if verdict is None and not outcome.published:
+            continue
+        yield dg.AssetCheckEvaluation(
+            asset_key=spec.asset_key,
+            check_name=name,
+            partition=outcome.partition,
+            # a blocking evaluation fails the step; where other partitions were published they must go on,
+            # and the check `complete` fails the run instead
+            blocking=blocking and spec.blocking,
+            **_finding(verdict),
+        )
+
+
+def _whole_checks(specs: Mapping[str, Any], report: StageReport) -> Iterator[Any]:
+    """One result per check over everything the stage did, the worst one."""
+    told = _by_check(tuple(verdict for outcome in report.outcomes for verdict in outcome.verdicts))
+    for name in specs:
+        yield dg.AssetCheckResult(check_name=name, **_finding(told.get(name)))
+
+
+def _finding(verdict: Verdict | None) -> dict[str, Any]:
+    if verdict is None:
+        return {"passed": True, "metadata": {}}
+    severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "error" else dg.AssetCheckSeverity.WARN
+    metadata = {"message": verdict.message, **{key: _value(value) for key, value in verdict.details.items()}}
+    return {"passed": verdict.passed, "severity": severity, "metadata": metadata}
+
+
+def _by_check(verdicts: tuple[Verdict, ...]) -> dict[str, Verdict]:
+    return {verdict.check: verdict for verdict in _worst_first(verdicts)}
 
 
 def _worst_first(verdicts: tuple[Verdict, ...]) -> list[Verdict]:
@@ -118,6 +129,7 @@ def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, s
         "orchestrai/version": report.version or "none",
         "orchestrai/root": outcome.root or "none",
         "orchestrai/stage": node.stage,
+        "orchestrai/due": outcome.root is not None,
     }
     if single:
         # figures of the whole step: given once, so that sums over partitions stay true

@@ -15,7 +15,21 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     base.mkdir(parents=True, exist_ok=True)
     overrides = {
         "telemetry": {"enabled": False},
-        "storage": {"sqlite": {"base_dir": str(base)}},
+        "run_storage": {
+            "module": "dagster._core.storage.runs",
+            "class": "SqliteRunStorage",
+            "config": {"base_dir": str(base / "history")},
+        },
+        "event_log_storage": {
+            "module": "orchestrai.defs.event_log",
+            "class": "EventLog",
+            "config": {"base_dir": str(base / "history" / "runs")},
+        },
+        "schedule_storage": {
+            "module": "dagster._core.storage.schedules",
+            "class": "SqliteScheduleStorage",
+            "config": {"base_dir": str(base / "schedules")},
+        },
         "local_artifact_storage": {
             "module": "dagster._core.storage.root",
             "class": "LocalArtifactStorage",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.pipeline import DatasetNode, Pipeline, Stage
@@ -21,7 +22,7 @@ def own_datasets(pipeline: Pipeline) -> list[DatasetNode]:
     return [dataset for dataset in pipeline.datasets if dataset.pipeline == pipeline.name]
 
 
-def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> dg.UnresolvedAssetJobDefinition:
+def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> UnresolvedAssetJobDefinition:
     """landing -> raw events -> snapshot -> restored, and the feature views that are cut like the dataset."""
     views = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
     stages: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
@@ -34,7 +35,7 @@ def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> dg.Unreso
     )
 
 
-def nightly_job(dataset: DatasetNode) -> dg.UnresolvedAssetJobDefinition:
+def nightly_job(dataset: DatasetNode) -> UnresolvedAssetJobDefinition:
     """Validate -> snapshot; the catalog is a job of its own because it is not partitioned."""
     keys = [asset_key(dataset.asset(stage)) for stage in ("raw_events", "snapshot")]
     return dg.define_asset_job(
@@ -46,7 +47,7 @@ def nightly_job(dataset: DatasetNode) -> dg.UnresolvedAssetJobDefinition:
     )
 
 
-def refresh_job(pipeline: Pipeline) -> dg.UnresolvedAssetJobDefinition:
+def refresh_job(pipeline: Pipeline) -> UnresolvedAssetJobDefinition:
     """Weekly: restore from the golden backup -> verify -> features -> train -> evaluate -> promote.
 
     One run has one set of partitions, so the job takes the datasets cut like the pipeline's first one.
@@ -68,7 +69,7 @@ def model_assets(pipeline: Pipeline) -> list[str]:
     return [model.asset(stage) for model in pipeline.models for stage in MODEL_STAGES]
 
 
-def train_job(pipeline: Pipeline) -> dg.UnresolvedAssetJobDefinition:
+def train_job(pipeline: Pipeline) -> UnresolvedAssetJobDefinition:
     """Features to predictions on what is restored already."""
     views = [view.asset for view in pipeline.views if view.partitioned_like is None]
     return dg.define_asset_job(
@@ -79,7 +80,7 @@ def train_job(pipeline: Pipeline) -> dg.UnresolvedAssetJobDefinition:
     )
 
 
-def build_jobs(pipelines: Sequence[Pipeline]) -> list[dg.UnresolvedAssetJobDefinition]:
+def build_jobs(pipelines: Sequence[Pipeline]) -> list[UnresolvedAssetJobDefinition]:
     """All jobs of all pipelines."""
     jobs = []
     for pipeline in pipelines:

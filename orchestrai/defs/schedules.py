@@ -8,8 +8,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from orchestrai.contracts.calendar import Grain, partition_of
 from orchestrai.defs.jobs import job_name, own_datasets
-from orchestrai.defs.resources import RuntimeResource
-from orchestrai.pipeline import DatasetNode, Pipeline
+from orchestrai.pipeline import DatasetNode, Pipeline, Runtime
 
 DAILY_INGEST = "0 1 * * *"
 PERIOD: dict[Grain, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=28)}
@@ -59,8 +58,8 @@ def _refresh_schedule(pipeline: Pipeline, cron: str) -> dg.ScheduleDefinition:
         job_name=job_name(pipeline.name, "refresh"),
         execution_timezone="UTC",
     )
-    def tick(context: dg.ScheduleEvaluationContext, runtime: RuntimeResource) -> dg.RunRequest | dg.SkipReason:
-        snapshot = runtime.get().ledger.find(dataset.asset("snapshot"))
+    def tick(context: dg.ScheduleEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
+        snapshot = runtime.ledger.find(dataset.asset("snapshot"))
         if snapshot is None or not snapshot.partitions:
             return dg.SkipReason(f"{dataset.asset('snapshot')} has no snapshot yet: ingest and back up first")
         keys = sorted(snapshot.partitions)

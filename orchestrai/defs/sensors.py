@@ -9,9 +9,8 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from orchestrai.contracts.calendar import Grain, keys_between
 from orchestrai.defs.assets import partitions_of
 from orchestrai.defs.jobs import job_name, own_datasets
-from orchestrai.defs.resources import RuntimeResource
 from orchestrai.ingest import discover
-from orchestrai.pipeline import DatasetNode, Pipeline
+from orchestrai.pipeline import DatasetNode, Pipeline, Runtime
 
 MAX_OBJECTS_PER_TICK = 5_000
 
@@ -35,14 +34,13 @@ def landing_sensor(dataset: DatasetNode) -> dg.SensorDefinition:
         minimum_interval_seconds=30,
         description=f"Requests runs for new or changed objects under {dataset.spec.source.url}.",
     )
-    def watch(context: dg.SensorEvaluationContext, runtime: RuntimeResource) -> dg.SensorResult:
-        opened = runtime.get()
+    def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult:
         found = discover(
-            opened.landing(dataset),
+            runtime.landing(dataset),
             dataset.spec.source,
             dataset.spec.partitions.grain,
             context.cursor,
-            now=opened.clock(),
+            now=runtime.clock(),
             limit=MAX_OBJECTS_PER_TICK,
         )
         known = partitions_of(dataset)

@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 class DuckDbEngine:
     """Runs views in this process within `memory_limit`, spilling to `temp_directory` beyond it."""
 
-    def __init__(
-        self, memory_limit: str = "1500MB", threads: int | None = None, temp_directory: Path | None = None
-    ) -> None:
+    def __init__(self, memory_limit: str = "1500MB", threads: int | None = None, temp_directory: Path | None = None) -> None:
         self.memory_limit = memory_limit
         self.threads = threads
         self.temp_directory = temp_directory
+        self._database: duckdb.DuckDBPyConnection | None = None
 
     @property
     def name(self) -> str:
@@ -38,7 +37,14 @@ class DuckDbEngine:
 
     @contextmanager
     def connect(self) -> Iterator["duckdb.DuckDBPyConnection"]:
-        """A fresh in-memory database with this engine's settings."""
+        """A connection with temporary tables and views of its own; the database behind it opens once per engine."""
+        if self._database is None:
+            self._database = self._open()
+        with self._database.cursor() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
+
+    def _open(self) -> "duckdb.DuckDBPyConnection":
         import duckdb
 
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -51,9 +57,7 @@ class DuckDbEngine:
             config["threads"] = self.threads
         if self.temp_directory is not None:
             config["temp_directory"] = str(self.temp_directory)
-        with duckdb.connect(config=config) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            yield connection
+        return duckdb.connect(config=config)
 
     @contextmanager
     def run(self, query: Query) -> Iterator[Iterator[pa.RecordBatch]]:
@@ -67,7 +71,7 @@ class DuckDbEngine:
                     connection.execute(f'CREATE TEMP VIEW "{name}" AS {source_sql(source)}')
                 if query.spine is not None:
                     _create_spine(connection, view, query.spine)
-                reader = connection.execute(_final_sql(query)).to_arrow_reader(BATCH_ROWS)
+                reader = connection.sql(_final_sql(query)).to_arrow_reader(BATCH_ROWS)
                 yield _translated(reader, view)
             except duckdb.Error as exc:
                 raise translate(exc, view) from exc
@@ -88,18 +92,18 @@ def _final_sql(query: Query) -> str:
     columns = ", ".join(f'CAST("{field.name}" AS {duckdb_type(field.type)}) AS "{field.name}"' for field in view.schema)
     keep = ""
     if query.keep is not None:
-        low, high = (_moment(value) for value in query.keep)
+        low, high = (moment_sql(value) for value in query.keep)
         keep = f' WHERE "{view.time}" >= {low} AND "{view.time}" < {high}'
     order = ", ".join(f'"{name}" NULLS FIRST' for name in view.key)
     return f"SELECT {columns} FROM ({view.duckdb_sql}) AS result{keep} ORDER BY {order}"
 
 
 def _create_spine(connection: "duckdb.DuckDBPyConnection", view: FeatureView, spine: Spine) -> None:
-    if spine.file is not None:
+    if spine.files:
         columns = ", ".join(f'"{name}"' for name in view.entity)
         connection.execute(
             f'CREATE TEMP VIEW "{SPINE}" AS SELECT {columns}, make_timestamp(epoch_us("as_of")) AS "as_of" '
-            f"FROM read_parquet({_paths([spine.file])})"
+            f"FROM read_parquet({paths_sql(spine.files)})"
         )
     else:
         connection.execute(f'CREATE TEMP TABLE "{SPINE}" AS {spine_sql(view, spine, chr(34))}')
@@ -124,9 +128,9 @@ def source_sql(source: Source) -> str:
     ):
         if column is not None and moment is not None:
             zoned = pa.types.is_timestamp(stored.field(column).type) and stored.field(column).type.tz
-            tests.append(f'"{column}" {test} {_moment(moment, zoned=bool(zoned))}')
+            tests.append(f'"{column}" {test} {moment_sql(moment, zoned=bool(zoned))}')
     where = f" WHERE {' AND '.join(tests)}" if tests else ""
-    return f"SELECT {columns} FROM read_parquet({_paths(source.files)}){where}"
+    return f"SELECT {columns} FROM read_parquet({paths_sql(source.files)}){where}"
 
 
 def _typed(field: pa.Field, stored: pa.Schema, table: str) -> str:
@@ -140,11 +144,13 @@ def _typed(field: pa.Field, stored: pa.Schema, table: str) -> str:
     return name if kind == field.type else f"CAST({name} AS {duckdb_type(field.type)})"
 
 
-def _moment(value: datetime, *, zoned: bool = False) -> str:
+def moment_sql(value: datetime, *, zoned: bool = False) -> str:
+    """A timestamp literal."""
     return f"{'TIMESTAMPTZ' if zoned else 'TIMESTAMP'} '{value:%Y-%m-%d %H:%M:%S.%f}{'+00' if zoned else ''}'"
 
 
-def _paths(files: Sequence[Path]) -> str:
+def paths_sql(files: Sequence[Path]) -> str:
+    """A list of files for read_parquet."""
     return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in files) + "]"
 
 

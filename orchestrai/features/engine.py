@@ -18,7 +18,8 @@ BATCH_ROWS = 131_072
 class Source:
     """Verified local Parquet files behind one table, and the span of it that the view may see.
 
-    Event time in [since, until), beside the earlier rows in `tail`; known strictly before `known_before`, where the table says when a row became known.
+    Event time in [since, until), beside the earlier rows in `tail`; known strictly before `known_before`, where the table
+    says when a row became known.
     """
 
     table: Table
@@ -31,11 +32,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Spine:
-    """The entities of an as-of run: those in the named source, or the rows of a file of (entity, as_of)."""
+    """The rows of `spine`: the entities in `table` at `as_of`, or the keys in feature files."""
 
     as_of: datetime | None = None
     table: str = ""
-    file: Path | None = None
+    files: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)

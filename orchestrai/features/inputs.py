@@ -61,7 +61,9 @@ def open_inputs(ledger: Ledger, view: FeatureView, assets: Mapping[str, str], gr
     """Open the assets behind a view's tables; raises FeatureViewError for a table without one, NotReceipted."""
     missing = [name for name in view.tables if name not in assets]
     if missing:
-        raise FeatureViewError(f"{view.name}: expected an asset for {', '.join(missing)}, found {', '.join(assets) or 'none'}")
+        raise FeatureViewError(
+            f"{view.name}: expected an asset for {', '.join(missing)}, found {', '.join(assets) or 'none'}"
+        )
     datasets = {name: ledger.open(assets[name]) for name in view.tables}
     first = next(iter(view.tables))
     found = {}

@@ -4,8 +4,10 @@ Everything is refused unless listed here, because each engine reads the rest in 
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, NoReturn
 
 import pyarrow as pa
@@ -70,11 +72,18 @@ _INSTEAD: Mapping[str, str] = {
 _GROUPS: Mapping[str, str] = {
     **dict.fromkeys(("Stddev", "StddevSamp", "StddevPop"), "Stddev"),
     **dict.fromkeys(("Variance", "VariancePop", "Corr", "CovarSamp", "CovarPop", "Kurtosis", "Skewness"), "Variance"),
-    **dict.fromkeys(("DateDiff", "DatetimeDiff", "TimestampDiff", "TsOrDsDiff", "MonthsBetween", "months_between"), "DateDiff"),
-    **dict.fromkeys(("ApproxDistinct", "ApproxQuantile", "approx_count_distinct", "percentile_approx", "ApproxTopK"), "Approx"),
-    **dict.fromkeys(("Median", "Quantile", "PercentileCont", "PercentileDisc", "percentile", "Mode", "WithinGroup"), "Quantile"),
     **dict.fromkeys(
-        ("CurrentTimestamp", "CurrentDate", "CurrentTime", "CurrentDatetime", "now", "CurrentUser", "Localtimestamp"), "Current"
+        ("DateDiff", "DatetimeDiff", "TimestampDiff", "TsOrDsDiff", "MonthsBetween", "months_between"), "DateDiff"
+    ),
+    **dict.fromkeys(
+        ("ApproxDistinct", "ApproxQuantile", "approx_count_distinct", "percentile_approx", "ApproxTopK"), "Approx"
+    ),
+    **dict.fromkeys(
+        ("Median", "Quantile", "PercentileCont", "PercentileDisc", "percentile", "Mode", "WithinGroup"), "Quantile"
+    ),
+    **dict.fromkeys(
+        ("CurrentTimestamp", "CurrentDate", "CurrentTime", "CurrentDatetime", "now", "CurrentUser", "Localtimestamp"),
+        "Current",
     ),
     **dict.fromkeys(("Rand", "Randn", "Uuid", "uuid", "random", "shuffle", "monotonically_increasing_id"), "Random"),
     **dict.fromkeys(
@@ -104,6 +113,7 @@ class Context:
     event_time: str | None
     table_times: Mapping[str, str | None]
     keys: Mapping[str, tuple[str, ...]]
+    horizon: timedelta | None = None
 
     def refuse(self, node: exp.Expr | None, message: str) -> NoReturn:
         """Raise the one-line error for a node."""
@@ -134,16 +144,18 @@ def parse(text: str, origin: str) -> exp.Select | exp.Union:
 
 def resolve(tree: exp.Expr, context: Context) -> exp.Expr:
     """The tree with every column bound to its table and typed; raises FeatureViewError for an unknown column."""
-    schema = {name: dict(spark_types(table)) for name, table in context.tables.items()}
+    schema: dict[str, object] = {name: dict(spark_types(table)) for name, table in context.tables.items()}
     try:
         bound = qualify(tree.copy(), schema=schema, dialect=DIALECT, quote_identifiers=False)
     except OptimizeError as exc:
-        context.refuse(None, _unknown(str(exc), context))
+        line = re.search(r"Line: (\d+)", str(exc))
+        raise FeatureViewError(f"{context.origin}:{line[1] if line else 1}: {_unknown(str(exc), context)}") from exc
     return annotate_types(bound, schema=schema, dialect=DIALECT)
 
 
 def _unknown(message: str, context: Context) -> str:
-    wanted = message.split("'")[1] if message.count("'") >= 2 else ""
+    name = re.search(r"[Cc]olumn:? '?(\w+)", message)
+    wanted = name[1] if name else ""
     names = sorted({field.name for schema in context.tables.values() for field in schema})
     near = difflib.get_close_matches(wanted, names, 1)
     hint = f": did you mean {near[0]}?" if near else f": the inputs have {', '.join(names[:12])}"
@@ -183,9 +195,9 @@ def _check_shape(tree: exp.Expr, context: Context) -> None:
     for node in tree.find_all(exp.Subquery):
         if not isinstance(node.parent, exp.From | exp.Join):
             context.refuse(node, f"expected no subquery here: write {_INSTEAD['Subquery']}")
-    for node in tree.find_all(exp.In):
-        if node.args.get("query") is not None:
-            context.refuse(node, f"expected a list of values, found IN (SELECT ...): write {_INSTEAD['Subquery']}")
+    for test in tree.find_all(exp.In):
+        if test.args.get("query") is not None:
+            context.refuse(test, f"expected a list of values, found IN (SELECT ...): write {_INSTEAD['Subquery']}")
     for join in tree.find_all(exp.Join):
         _check_join(join, context)
 
@@ -202,8 +214,8 @@ def _check_select(select: exp.Select, context: Context) -> None:
             context.refuse(column, f"expected a name for {column.sql(DIALECT)[:40]}, found none: add AS name")
     group = select.args.get("group")
     if group is not None:
-        if any(group.args.get(part) for part in ("rollup", "cube", "grouping_sets", "all")):
-            context.refuse(group, "expected GROUP BY with columns, found ROLLUP, CUBE, ALL or GROUPING SETS: list the columns")
+        if group.args.get("all"):
+            context.refuse(group, "expected GROUP BY with columns, found ALL: list the columns")
         if any(isinstance(part, exp.Literal) for part in group.expressions):
             context.refuse(group, "expected GROUP BY with columns, found a position: write the column's name")
 
@@ -212,9 +224,10 @@ def _check_join(join: exp.Join, context: Context) -> None:
     method, side, kind = join.args.get("method"), join.side, join.kind
     if method or (side, kind) not in {("", ""), ("", "INNER"), ("LEFT", ""), ("LEFT", "OUTER")}:
         found = " ".join(filter(None, (method, side, kind)))
-        context.refuse(join, f"expected JOIN or LEFT JOIN, found {found} JOIN: {_INSTEAD['ASOF'] if method else 'turn it round'}")
+        remedy = _INSTEAD["ASOF"] if method == "ASOF" else "JOIN or LEFT JOIN with ON a.key = b.key"
+        context.refuse(join, f"expected JOIN or LEFT JOIN, found {found} JOIN: write {remedy}")
     condition = join.args.get("on")
-    if condition is None or not any(isinstance(part, exp.EQ) for part in condition.flatten(unnest=True)) and not isinstance(
-        condition, exp.EQ
+    if condition is None or (
+        not any(isinstance(part, exp.EQ) for part in condition.flatten(unnest=True)) and not isinstance(condition, exp.EQ)
     ):
         context.refuse(join, "expected a join with ON a.key = b.key, found none: without a key it multiplies rows")

@@ -1,6 +1,8 @@
 """The rules on values: sums, divisions, casts and comparisons whose result would differ between engines."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 from sqlglot import exp
 
@@ -49,11 +51,15 @@ def _sum(node: exp.Sum, context: Context) -> None:
     kind = type_of(node.this)
     if kind and kind not in _INTEGERS:
         context.refuse(
-            node, f"expected SUM of whole numbers, found SUM of {kind}: sum {{{{ fixed(x, scale) }}}}, such as cents, and divide last"
+            node,
+            f"expected SUM of whole numbers, found SUM of {kind}: sum {{{{ fixed(x, scale) }}}}, such as cents, and divide last",
         )
     parent = _outer(node)
     if not (isinstance(parent, exp.Cast) and type_of(parent) == "BIGINT"):
-        context.refuse(node, f"expected CAST({node.sql('databricks')[:40]} AS BIGINT), found a bare SUM: its type differs between engines")
+        context.refuse(
+            node,
+            f"expected CAST({node.sql('databricks')[:40]} AS BIGINT), found a bare SUM: its type differs between engines",
+        )
 
 
 def _division(node: exp.Div | exp.Mod, context: Context) -> None:
@@ -89,23 +95,38 @@ def _cast(node: exp.Cast, context: Context) -> None:
         context.refuse(node, "expected CAST, found TRY_CAST: a failed TRY_CAST is a silent NULL")
     if target not in _TARGETS:
         shown = node.to.sql("databricks")
-        context.refuse(node, f"expected a CAST to BIGINT, INT, DOUBLE, DECIMAL, STRING, DATE, TIMESTAMP or BOOLEAN, found {shown}")
+        context.refuse(
+            node, f"expected a CAST to BIGINT, INT, DOUBLE, DECIMAL, STRING, DATE, TIMESTAMP or BOOLEAN, found {shown}"
+        )
     inner = node.this.unnest()
-    if target in ("INT", "BIGINT"):
+    if target in ("INT", "BIGINT") and not _is_sum(inner):
         _cast_to_integer(node, inner, source, context)
     elif target == "DOUBLE" and source == "TEXT":
         context.refuse(node, "expected a number, found STRING: give the column its type in the contract")
     elif target in ("TEXT", "VARCHAR") and source in ("DOUBLE", "FLOAT", "DECIMAL", "TIMESTAMP", "TIMESTAMPTZ"):
-        context.refuse(node, f"expected CAST of a whole number, date or boolean AS STRING, found {source}: engines print it differently")
+        context.refuse(
+            node, f"expected CAST of a whole number, date or boolean AS STRING, found {source}: engines print it differently"
+        )
     elif target in ("TIMESTAMP", "TIMESTAMPTZ", "DATE") and not _castable_to_time(inner, source):
-        context.refuse(node, "expected a timestamp, a date or a literal 'YYYY-MM-DD HH:MM:SS', found something else: type it in the contract")
+        context.refuse(
+            node,
+            "expected a timestamp, a date or a literal 'YYYY-MM-DD HH:MM:SS', found something else: type it in the contract",
+        )
+
+
+def _is_sum(node: exp.Expr) -> bool:
+    while isinstance(node, exp.Window | exp.Filter | exp.Paren):
+        node = node.this
+    return isinstance(node, exp.Sum)
 
 
 def _cast_to_integer(node: exp.Cast, inner: exp.Expr, source: str, context: Context) -> None:
     if source in ("DOUBLE", "FLOAT"):
         context.refuse(node, "expected CAST(FLOOR(x + 0.5) AS BIGINT), found CAST of a DOUBLE: engines round differently")
     if source == "DECIMAL" and not _whole_decimal(inner):
-        context.refuse(node, "expected CAST(FLOOR(x * scale + 0.5) AS BIGINT), found CAST of a DECIMAL: engines round differently")
+        context.refuse(
+            node, "expected CAST(FLOOR(x * scale + 0.5) AS BIGINT), found CAST of a DECIMAL: engines round differently"
+        )
     if source == "TEXT":
         context.refuse(node, "expected a number, found STRING: give the column its type in the contract")
     if source in ("TIMESTAMP", "TIMESTAMPTZ", "DATE"):
@@ -136,7 +157,9 @@ def _floor(node: exp.Floor | exp.Ceil, context: Context) -> None:
     while isinstance(parent, exp.Paren):
         parent = parent.parent
     if node.args.get("decimals") is not None or not (isinstance(parent, exp.Cast) and type_of(parent) in ("BIGINT", "INT")):
-        context.refuse(node, "expected CAST(FLOOR(x) AS BIGINT), found a bare FLOOR or CEIL: its type differs between engines")
+        context.refuse(
+            node, "expected CAST(FLOOR(x) AS BIGINT), found a bare FLOOR or CEIL: its type differs between engines"
+        )
 
 
 def _comparison(node: exp.Binary, context: Context) -> None:
@@ -159,15 +182,31 @@ def _list(node: exp.In | exp.Between | exp.Coalesce | exp.Greatest | exp.Least, 
 def _interval(node: exp.Interval, context: Context) -> None:
     unit = str(node.args.get("unit") or "").upper().removesuffix("S")
     if unit not in _UNITS or not isinstance(node.this, exp.Literal) or not re.fullmatch(r"\d+", node.this.this):
-        context.refuse(node, f"expected an interval such as INTERVAL 7 DAYS, found {node.sql('databricks')}: months have no fixed length")
+        context.refuse(
+            node,
+            f"expected an interval such as INTERVAL 7 DAYS, found {node.sql('databricks')}: months have no fixed length",
+        )
 
 
 def _by(node: exp.ArgMax | exp.ArgMin, context: Context) -> None:
     value, key = node.this.unnest(), node.expression.unnest()
     if not isinstance(key, exp.Struct) or len(key.expressions) < 2:
         context.refuse(node, "expected MAX_BY(v, STRUCT(ts, id)), found one key: ties fall differently without a tie-break")
+    select = node.find_ancestor(exp.Select)
+    group = select.args.get("group") if select is not None else None
+    constant = {part.sql() for part in group.expressions} if group is not None else set()
+    if len({_bare(part).sql() for part in key.expressions} - constant) < 2:
+        context.refuse(
+            node, "expected a tie-break that differs within the group, found GROUP BY columns only: add an id or the value"
+        )
     if not isinstance(value, exp.Coalesce | exp.Literal):
-        context.refuse(node, "expected MAX_BY(COALESCE(v, ''), ...), found a value that may be NULL: engines treat it differently")
+        context.refuse(
+            node, "expected MAX_BY(COALESCE(v, ''), ...), found a value that may be NULL: engines treat it differently"
+        )
+
+
+def _bare(node: exp.Expr) -> exp.Expr:
+    return node.expression if isinstance(node, exp.PropertyEQ) else node.unalias()
 
 
 def _struct(node: exp.Struct, context: Context) -> None:
@@ -178,12 +217,16 @@ def _struct(node: exp.Struct, context: Context) -> None:
 def _substring(node: exp.Substring, context: Context) -> None:
     start, length = node.args.get("start"), node.args.get("length")
     if not isinstance(start, exp.Literal) or int(start.this) < 1 or not isinstance(length, exp.Literal):
-        context.refuse(node, "expected SUBSTRING(x, 1, n) with a start of 1 or more, found another: engines count from 0 differently")
+        context.refuse(
+            node, "expected SUBSTRING(x, 1, n) with a start of 1 or more, found another: engines count from 0 differently"
+        )
 
 
 def _like(node: exp.Like, context: Context) -> None:
     if not isinstance(node.expression, exp.Literal) or "\\" in node.expression.this:
-        context.refuse(node, "expected LIKE with a plain literal, found an expression or a backslash: engines escape differently")
+        context.refuse(
+            node, "expected LIKE with a plain literal, found an expression or a backslash: engines escape differently"
+        )
 
 
 def _truncate(node: exp.TimestampTrunc, context: Context) -> None:
@@ -217,10 +260,13 @@ def _distinct(node: exp.Count, context: Context) -> None:
 def _decimal_product(node: exp.Mul, context: Context) -> None:
     if type_of(node.this) == "DECIMAL" and type_of(node.expression) == "DECIMAL":
         if not (_literal_only(node.this) or _literal_only(node.expression)):
-            context.refuse(node, "expected whole numbers, found DECIMAL * DECIMAL: multiply {{ fixed(x, scale) }} units instead")
+            context.refuse(
+                node, "expected whole numbers, found DECIMAL * DECIMAL: multiply {{ fixed(x, scale) }} units instead"
+            )
 
 
-_RULES = (
+_Kinds = type[exp.Expr] | tuple[type[exp.Expr], ...]
+_RULES: tuple[tuple[_Kinds, Callable[[Any, Context], None]], ...] = (
     (exp.Sum, _sum),
     ((exp.Div, exp.Mod), _division),
     (exp.Cast, _cast),

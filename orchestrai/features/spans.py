@@ -32,14 +32,10 @@ def guess(keys: Iterable[str]) -> Grain:
     raise FeatureViewError(f"expected partitions by hour, day or month, or {WHOLE}, found {', '.join(keys[:3])}")
 
 
-def overlapping(
-    found: Mapping[str, tuple[datetime, datetime]], since: datetime | None, until: datetime | None
-) -> list[str]:
+def overlapping(found: Mapping[str, tuple[datetime, datetime]], since: datetime | None, until: datetime | None) -> list[str]:
     """The partitions that may hold rows of [since, until)."""
     return [
-        key
-        for key, (start, end) in found.items()
-        if (until is None or start < until) and (since is None or end > since)
+        key for key, (start, end) in found.items() if (until is None or start < until) and (since is None or end > since)
     ]
 
 

@@ -51,9 +51,11 @@ class AsOfSchedule(_Declared):
     """When an entity-level view is computed: every so often, at UTC midnights where `every` is whole days.
 
     Moments without `start` lie on a fixed grid from Monday 1970-01-05, so that they never move as data grows.
+    The first one comes `warmup` after the data begins, by default the view's look-back: earlier windows are not full.
     """
 
     every: Duration
+    warmup: Duration | None = None
     start: date | None = None
     end: date | None = None
 

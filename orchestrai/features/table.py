@@ -39,8 +39,10 @@ class KeyWatch:
             self.rows += batch.num_rows
             keys = batch.select(list(self.key))
             self.nulls += self._null_rows(keys)
-            before = pa.concat_batches([self._last, keys.slice(0, keys.num_rows - 1)]) if self._last else keys.slice(
-                0, keys.num_rows - 1
+            before = (
+                pa.concat_batches([self._last, keys.slice(0, keys.num_rows - 1)])
+                if self._last
+                else keys.slice(0, keys.num_rows - 1)
             )
             self._compare(before, keys if self._last else keys.slice(1))
             self._last = keys.slice(keys.num_rows - 1)
@@ -72,14 +74,18 @@ class KeyWatch:
         null = Verdict(
             "entity_not_null",
             self.nulls == 0,
-            "" if not self.nulls else f"expected no NULL in {', '.join(self.key)}, found {self.nulls} of {self.rows} rows: "
+            ""
+            if not self.nulls
+            else f"expected no NULL in {', '.join(self.key)}, found {self.nulls} of {self.rows} rows: "
             f"filter them in {view} or close the gap in the contract",
             details={"rows": self.rows, "null_rows": self.nulls},
         )
         unique = Verdict(
             "unique_key",
             self.repeats == 0,
-            "" if not self.repeats else f"expected one row per {', '.join(self.key)}, found {self.repeats} more, such as "
+            ""
+            if not self.repeats
+            else f"expected one row per {', '.join(self.key)}, found {self.repeats} more, such as "
             f"{self.example}: a join multiplies rows, or duplicates were not removed",
             details={"rows": self.rows, "repeated_rows": self.repeats},
         )

@@ -4,12 +4,12 @@ A look-back in time cannot promise a window of rows: a device that was silent fo
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from orchestrai.features.duckdb_engine import DuckDbEngine, source_sql
+from orchestrai.features.duckdb_engine import DuckDbEngine, moment_sql, source_sql
 from orchestrai.features.engine import Source
 from orchestrai.features.inputs import Inputs
 from orchestrai.features.view import FeatureView
@@ -32,42 +32,53 @@ def find_tail(
     view: FeatureView,
     opened: Inputs,
     since: datetime | None,
-    until: datetime,
+    keep: tuple[datetime, datetime],
     files: Mapping[str, Sequence[Path]],
     folder: Path,
+    engine: DuckDbEngine,
 ) -> Iterator[Tail]:
-    """The last `lookback.rows` moments before `since` of every entity that has rows in [since, until).
+    """The last `lookback.rows` moments before `keep` of every entity that has rows in it, as far as they lie before `since`.
 
     Walks back partition by partition, and stops when every entity has enough or the data begins.
     """
     primary = next(iter(view.tables))
     table, rows = view.tables[primary], view.lookback.rows or 0
     order = list(opened.spans[primary])
-    if since is None:
-        yield Tail()
+    earlier = [key for key in reversed(order) if since is not None and opened.spans[primary][key][0] < since]
+    if not earlier:
+        yield Tail(whole=True)
         return
-    earlier = [key for key in reversed(order) if opened.spans[primary][key][0] < since]
     entity = ", ".join(f'"{name}"' for name in view.entity)
     joined = " AND ".join(f't."{name}" = e."{name}"' for name in view.entity)
     scanned: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)
-    with DuckDbEngine().connect() as db:
-        present = [path for key in opened.needed(primary, since, until) for path in files[key]]
-        now = source_sql(Source(table, present, since=since, until=until))
-        db.execute(f"CREATE TEMP TABLE wanted AS SELECT {entity}, 0 AS n FROM ({now}) GROUP BY {entity}")
+    with engine.connect() as db:
+        present = [path for key in opened.needed(primary, since, keep[1]) for path in files[key]]
+        now = source_sql(Source(table, present, since=since, until=keep[1]))
+        # rows inside the look-back count, unless a window reads another's result: then each of them needs its own rows
+        held = (
+            "0"
+            if view.chained
+            else f'count(DISTINCT CASE WHEN "{view.time}" < {moment_sql(keep[0])} THEN "{view.time}" END)'
+        )
+        db.execute(
+            f"CREATE TEMP TABLE wanted AS SELECT {entity}, {held} AS held, {held} AS n FROM ({now}) "
+            f'GROUP BY {entity} HAVING max("{view.time}") >= {moment_sql(keep[0])}'
+        )
         db.execute(f"CREATE TEMP TABLE tail AS SELECT * FROM ({now}) LIMIT 0")
         while earlier and db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0]:
             key = earlier.pop(0)
             scanned.append(key)
-            with opened.fetched({primary: [key]}) as found:
-                past = source_sql(Source(table, list(found[primary][key]), until=since))
+            with ExitStack() as stack:
+                found = files if key in files else stack.enter_context(opened.fetched({primary: [key]}))[primary]
+                past = source_sql(Source(table, found[key], until=since))
                 db.execute(
                     f"INSERT INTO tail SELECT t.* FROM ({past}) AS t JOIN wanted AS e ON {joined} WHERE e.n < {rows} "
-                    f'QUALIFY e.n + DENSE_RANK() OVER (PARTITION BY {", ".join(f"t.{chr(34)}{n}{chr(34)}" for n in view.entity)} '
+                    f"QUALIFY e.n + DENSE_RANK() OVER (PARTITION BY {', '.join(f't.{chr(34)}{n}{chr(34)}' for n in view.entity)} "
                     f'ORDER BY t."{view.time}" DESC) <= {rows}'
                 )
             db.execute(
-                f'CREATE OR REPLACE TEMP TABLE wanted AS SELECT e.* EXCLUDE n, count(DISTINCT t."{view.time}") AS n '
+                f'CREATE OR REPLACE TEMP TABLE wanted AS SELECT e.* EXCLUDE n, any_value(e.held) + count(DISTINCT t."{view.time}") AS n '
                 f"FROM wanted AS e LEFT JOIN tail AS t ON {joined} GROUP BY ALL"
             )
         path = folder / "tail.parquet"

@@ -1,24 +1,23 @@
 """Training sets: labels joined to the features that were known, never to the future."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrai.contracts.verdict import JsonValue, Verdict
 from orchestrai.errors import FeatureViewError, NotReceipted
-from orchestrai.features.duckdb_engine import DuckDbEngine
-from orchestrai.features.engine import Engine, Query, Source, Spine
-from orchestrai.features.inputs import Inputs, open_inputs, time_bounds
+from orchestrai.features.duckdb_engine import DuckDbEngine, paths_sql
+from orchestrai.features.engine import BATCH_ROWS, Engine
+from orchestrai.features.inputs import open_inputs
+from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, data_end
 from orchestrai.features.portable import UTC_MICROS
-from orchestrai.features.spec import LabelSpec, parse_moment
+from orchestrai.features.spec import LabelSpec
 from orchestrai.features.table import KeyWatch, write_files
-from orchestrai.features.view import AS_OF, FeatureView, load_label
+from orchestrai.features.view import FeatureView
 from orchestrai.ledger.ledger import Dataset, Ledger
 from orchestrai.ledger.manifest import UNPARTITIONED
 from orchestrai.ledger.receipt import InputRef
@@ -27,14 +26,7 @@ from orchestrai.ledger.report import Meter, StageReport
 STAGE = "training_set"
 EVENT_TIME = "event_time"
 LABEL = "label"
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Labels of one moment, or of all events of a row-level view."""
-
-    label: Path
-    rows: int
+FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
 
 
 def training_set(
@@ -55,76 +47,140 @@ def training_set(
     by `as_of_limit`) take part. Columns: the entity's, `event_time`, `label`, then the features. Raises FeatureViewError.
     """
     engine = engine or DuckDbEngine()
-    primary, primary_asset = features[0]
+    primary = features[0][0]
     _distinct_columns(features)
     with Meter() as meter, ExitStack() as stack:
         session = ledger.session(asset, STAGE)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-training-")))
-        tables = [(view, _open_features(ledger, view, name)) for view, name in features]
-        files = [stack.enter_context(_fetched(dataset)) for _, dataset in tables]
-        view = _load(ledger, label, label_inputs, folder, primary)
+        datasets = [_open_features(ledger, view, name) for view, name in features]
+        tables = [(view, stack.enter_context(_files(found))) for (view, _), found in zip(features, datasets, strict=True)]
+        view = bind_label(ledger, label, label_inputs, folder, primary)
         opened = open_inputs(ledger, view, label_inputs)
-        labels = stack.enter_context(opened.fetched({name: list(found) for name, found in opened.spans.items()}))
-        end = _data_end(view, opened, {n: [p for paths in part.values() for p in paths] for n, part in labels.items()})
-        limit = end - label.horizon if as_of_limit is None else min(end - label.horizon, as_of_limit - label.horizon)
-        parts = _label_parts(view, primary, tables[0][1], files[0], opened, labels, label, limit, engine, scratch)
-        watch = KeyWatch((*primary.entity, EVENT_TIME), primary.entity)
+        files = stack.enter_context(opened.fetched({name: list(found) for name, found in opened.spans.items()}))
+        end = data_end(view, opened, files)
+        limit = min(end, as_of_limit or end) - label.horizon
+        run = LabelRun(view, label, opened, files, engine, scratch)
+        if primary.kind == "entity":
+            labels = run.moments(tables[0][1], limit)
+        else:
+            labels = run.rows(limit + timedelta(microseconds=1))
         schema = _schema(features, view)
-        batches = _joined(parts, tables, files, primary, schema, scratch, engine)
-        written = write_files(watch.watch(batches), schema, scratch / "out")
+        watch = KeyWatch((*primary.entity, EVENT_TIME), primary.entity)
+        with _joined(labels, tables, view, schema) as batches:
+            written = write_files(watch.watch(batches), schema, scratch / "out")
         for part in written:
             session.add_file(UNPARTITIONED, part.path.name, part.path, rows=part.rows)
-        rows = sum(part.rows for part in written)
-        positive = _positives([part.path for part in written])
-        filled = Verdict(
-            "not_empty",
-            rows > 0,
-            "" if rows else f"expected labelled rows, found none: no moment has its horizon of {label.horizon} complete by {end}",
-        )
         facts: dict[str, JsonValue] = {
-            "rows": rows, "label_rate": positive, "moments": len(parts), "data_end": end.isoformat(),
-            "last_moment": limit.isoformat(), "engine": engine.name,
-        }  # fmt: skip
-        refs = [InputRef(dataset.asset, dataset.version, dataset.roots()) for _, dataset in tables]
-        refs += opened.refs(opened.spans)
+            "rows": watch.rows,
+            "data_end": end.isoformat(),
+            "last_moment": limit.isoformat(),
+            "features": len(schema) - len(primary.entity) - 2,
+            "engine": engine.name,
+        }
         return session.commit(
-            {UNPARTITIONED: [*watch.verdicts(view.name), filled]},
-            inputs=refs,
+            {UNPARTITIONED: [*watch.verdicts(view.name), _not_empty(watch.rows, label, end)]},
+            inputs=[
+                *(InputRef(found.asset, found.version, found.roots()) for found in datasets),
+                *opened.refs(opened.spans),
+            ],
             code_version=code_version,
             parameters={
-                "label": label.model_dump(mode="json"), "label_sql": view.sql, "label_hash": view.hash,
-                "views": {item.name: item.hash for item, _ in features}, "columns": list(schema.names),
+                "label": label.model_dump(mode="json"),
+                "label_sql": view.sql,
+                "label_hash": view.hash,
+                "views": {item.name: item.hash for item, _ in features},
+                "columns": list(schema.names),
                 "as_of_limit": as_of_limit.isoformat() if as_of_limit else None,
             },
             cost=meter.cost(),
             facts=facts,
-        )  # fmt: skip
+        )
 
 
 def _distinct_columns(features: Sequence[tuple[FeatureView, str]]) -> None:
     seen: dict[str, str] = {EVENT_TIME: "the training set", LABEL: "the training set"}
-    entity = set(features[0][0].entity)
+    entity = features[0][0].entity
     for view, _ in features:
-        if not set(view.entity) <= entity:
+        if not set(view.entity) <= set(entity):
             raise FeatureViewError(
-                f"{view.name}: expected an entity among {', '.join(features[0][0].entity)}, found {', '.join(view.entity)}"
+                f"{view.name}: expected an entity among {', '.join(entity)}, found {', '.join(view.entity)}"
             )
         for name in view.features:
             if name in seen:
-                raise FeatureViewError(f"{view.name}: expected a feature name of its own, found {name} of {seen[name]}: rename it")
+                raise FeatureViewError(
+                    f"{view.name}: expected a feature name of its own, found {name} of {seen[name]}: rename it"
+                )
             seen[name] = view.name
 
 
 def _open_features(ledger: Ledger, view: FeatureView, asset: str) -> Dataset:
     dataset = ledger.open(asset)
     for key in dataset.partitions:
-        found = dataset.receipt(key).parameters.get("view_hash")
-        if found != view.hash:
+        if dataset.receipt(key).parameters.get("view_hash") != view.hash:
             raise NotReceipted(
                 f"expected {asset}@{key} to come from {view.name} as it is now, found another definition: compute it again"
             )
     return dataset
 
 
-def _fetched(dataset: Dataset):  # type: ignore[no-untyped-def]
-    return dataset.fetched(sorted(dataset.partitions))
+@contextmanager
+def _files(dataset: Dataset) -> Iterator[FeatureFiles]:
+    with dataset.fetched(sorted(dataset.partitions)) as found:
+        yield {key: [file.path for file in files] for key, files in found.items()}
+
+
+def _schema(features: Sequence[tuple[FeatureView, str]], label: FeatureView) -> pa.Schema:
+    primary = features[0][0]
+    return pa.schema(
+        [
+            *(primary.schema.field(name) for name in primary.entity),
+            pa.field(EVENT_TIME, UTC_MICROS),
+            pa.field(LABEL, label.schema.field(LABEL).type),
+            *(view.schema.field(name) for view, _ in features for name in view.features),
+        ]
+    )
+
+
+@contextmanager
+def _joined(
+    labels: Sequence[Path], tables: FeatureTables, label: FeatureView, schema: pa.Schema
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The rows of the training set, sorted by entity and time."""
+    if not labels:
+        yield iter(())
+        return
+    primary = tables[0][0]
+    with DuckDbEngine().connect() as db:
+        for number, (_, files) in enumerate(tables):
+            paths = paths_sql([path for key in sorted(files) for path in files[key]])
+            db.execute(f"CREATE TEMP VIEW f{number} AS SELECT * FROM read_parquet({paths})")
+        db.execute(f"CREATE TEMP VIEW labels AS SELECT * FROM read_parquet({paths_sql(labels)})")
+        columns = [f'f0."{name}"' for name in primary.entity]
+        columns += [f'f0."{primary.time}" AS "{EVENT_TIME}"', f'labels."{LABEL}"']
+        columns += [f'f{number}."{name}"' for number, (view, _) in enumerate(tables) for name in view.features]
+        joins = [_on("JOIN", "labels", label.entity, f'labels."{label.time}" = f0."{primary.time}"')]
+        joins += [_feature_join(number, view, primary) for number, (view, _) in enumerate(tables) if number]
+        order = ", ".join(f'"{name}"' for name in (*primary.entity, EVENT_TIME))
+        sql = f"SELECT * FROM (SELECT {', '.join(columns)} FROM f0 {' '.join(joins)}) AS joined ORDER BY {order}"
+        yield (batch.cast(schema) for batch in db.sql(sql).to_arrow_reader(BATCH_ROWS))
+
+
+def _on(join: str, table: str, entity: Sequence[str], time: str) -> str:
+    return f"{join} {table} ON " + " AND ".join([*(f'{table}."{name}" = f0."{name}"' for name in entity), time])
+
+
+def _feature_join(number: int, view: FeatureView, primary: FeatureView) -> str:
+    """The newest features known at the row's moment; those of events at that very instant only from the same events."""
+    table = f"f{number}"
+    mine, theirs = f'{table}."{view.time}"', f'f0."{primary.time}"'
+    if view.kind == "row" and primary.kind == "row" and next(iter(view.tables)) == next(iter(primary.tables)):
+        return _on("LEFT JOIN", table, view.entity, f"{mine} = {theirs}")
+    test = ">=" if view.kind == "entity" else ">"
+    return _on("ASOF LEFT JOIN", table, view.entity, f"{theirs} {test} {mine}")
+
+
+def _not_empty(rows: int, label: LabelSpec, end: datetime) -> Verdict:
+    message = (
+        f"expected labelled rows, found none: no moment has its horizon of {label.horizon} complete by {end.isoformat()}"
+    )
+    return Verdict("not_empty", rows > 0, "" if rows else message)

@@ -52,6 +52,7 @@ class FeatureView:
     hash: str
     spec: FeatureViewSpec | LabelSpec
     tree: exp.Expr
+    chained: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -63,17 +64,14 @@ class FeatureView:
         """Output columns beside the key."""
         return tuple(name for name in self.schema.names if name not in self.key)
 
-    @property
-    def reads_spine(self) -> bool:
-        """True when the text reads `spine`."""
-        return any(table.name == SPINE for table in self.tree.find_all(exp.Table))
-
 
 def load_view(spec: FeatureViewSpec, folder: Path, inputs: Mapping[str, pa.Schema]) -> FeatureView:
     """Load a view whose SQL lies in `folder`; `inputs` are the schemas by dataset name. Raises FeatureViewError, one line."""
     missing = [name for name in spec.table_names if name not in inputs]
     if missing:
-        raise FeatureViewError(f"{spec.name}: expected the schema of {', '.join(missing)}, found {', '.join(inputs) or 'none'}")
+        raise FeatureViewError(
+            f"{spec.name}: expected the schema of {', '.join(missing)}, found {', '.join(inputs) or 'none'}"
+        )
     kind: Kind = "row" if spec.event_time is not None else "entity"
     schemas = {name: inputs[name] for name in spec.table_names}
     time = spec.event_time or AS_OF
@@ -90,7 +88,9 @@ def load_label(
     name = Path(spec.sql).stem if spec.sql.endswith(".sql") else "label"
     view = _load(spec, name, folder, "label", dict(inputs), entity, time, next(iter(inputs)), spine)
     if view.features != ("label",):
-        raise FeatureViewError(f"{name}: expected columns {', '.join(view.key)}, label, found {', '.join(view.schema.names)}")
+        raise FeatureViewError(
+            f"{name}: expected columns {', '.join(view.key)}, label, found {', '.join(view.schema.names)}"
+        )
     return view
 
 
@@ -118,6 +118,7 @@ def _load(
         event_time=time,
         table_times={**{table.name: table.event_time for table in tables.values()}, SPINE: AS_OF},
         keys={**_keys(schemas), SPINE: (*entity, AS_OF)},
+        horizon=spec.horizon if isinstance(spec, LabelSpec) else None,
     )
     tree = parse(text, origin)
     check_subset(tree, context)
@@ -140,6 +141,7 @@ def _load(
         hash=_hash(spec, text, visible, schema),
         spec=spec,
         tree=bound,
+        chained=kind == "row" and (len(tables) > 1 or reach(bound, time).chained),
     )
 
 
@@ -232,7 +234,9 @@ def _check_key(schema: pa.Schema, entity: tuple[str, ...], time: str, context: C
     names = schema.names
     missing = [name for name in (*entity, time) if name not in names]
     if missing:
-        raise FeatureViewError(f"{context.origin}:1: expected the output columns {', '.join(missing)}, found {', '.join(names)}")
+        raise FeatureViewError(
+            f"{context.origin}:1: expected the output columns {', '.join(missing)}, found {', '.join(names)}"
+        )
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise FeatureViewError(f"{context.origin}:1: expected distinct output columns, found {', '.join(twice)} twice")
@@ -240,7 +244,9 @@ def _check_key(schema: pa.Schema, entity: tuple[str, ...], time: str, context: C
         raise FeatureViewError(f"{context.origin}:1: expected {time} to be a TIMESTAMP, found {schema.field(time).type}")
     for name in entity:
         if pa.types.is_floating(schema.field(name).type):
-            raise FeatureViewError(f"{context.origin}:1: expected the entity {name} to be text or whole numbers, found DOUBLE")
+            raise FeatureViewError(
+                f"{context.origin}:1: expected the entity {name} to be text or whole numbers, found DOUBLE"
+            )
 
 
 def _lookback(
@@ -259,7 +265,9 @@ def _lookback(
     rows, span = declared.rows or 0, declared.time or timedelta(0)
     if found.rows is None or found.time is None or found.rows > rows or found.time > span:
         needs = f"{found.rows if found.rows is not None else 'all'} rows and {found.time if found.time is not None else 'all time'}"
-        raise FeatureViewError(f"{origin}:1: expected a lookback that covers the windows ({needs}), found {rows} rows and {span}")
+        raise FeatureViewError(
+            f"{origin}:1: expected a lookback that covers the windows ({needs}), found {rows} rows and {span}"
+        )
     return declared
 
 

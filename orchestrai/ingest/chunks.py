@@ -14,7 +14,7 @@ CAREFUL_ROWS = 10_000
 CAREFUL_BYTES = 8 * 1024 * 1024
 
 
-class Untidy(Exception):  # noqa: N818 - a turn of control, never shown
+class Untidy(Exception):
     """A fast reader met something it cannot name; read the object again with care."""
 
 

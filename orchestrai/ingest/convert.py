@@ -9,7 +9,7 @@ from orchestrai.contracts.contract import Column, Contract, arrow_type
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ZONED = r"(Z|[+-]\d{2}:?\d{2})$"
+_ZONED = r":.*(Z|[+-]\d{2}(:?\d{2})?)$"
 Cast = Callable[["pa.Array"], "pa.Array"]
 
 
@@ -110,7 +110,7 @@ def _from_text(
         return _lenient(array, target, _time_cast(target, formats))
 
     def cast(values: "pa.Array") -> "pa.Array":
-        if kinds.is_integer(target) and pc.any(pc.match_substring_regex(values, "[xX]")).as_py():
+        if kinds.is_integer(target) and _has_hexadecimal(values):
             raise ValueError("expected a decimal integer")  # Arrow reads 0x10 as 16
         return pc.cast(values, target)
 
@@ -125,6 +125,15 @@ def _from_text(
     if kinds.is_integer(target) or kinds.is_floating(target) or kinds.is_decimal(target):
         trimmed = pc.replace_substring_regex(trimmed, r"^\+", "")
     return _lenient(trimmed, target, cast)
+
+
+def _has_hexadecimal(values: "pa.Array") -> bool:
+    import pyarrow.compute as pc
+
+    data = values.buffers()[2]
+    raw = b"" if data is None else data.to_pybytes()
+    # the buffer may hold more than this slice: it only tells that there is none
+    return (b"x" in raw or b"X" in raw) and pc.any(pc.match_substring_regex(values, "[xX]")).as_py() is True
 
 
 # ArrowInvalid is a ValueError; ArrowNotImplementedError (no such cast) is a NotImplementedError
@@ -175,11 +184,14 @@ def _time_cast(target: "pa.DataType", formats: Sequence[str]) -> Cast:
             raise ValueError(f"expected one of the formats {', '.join(formats)}")
         return pc.assume_timezone(found, "UTC")
 
+    def plain_or_iso(values: "pa.Array") -> "pa.Array":
+        try:
+            return pc.assume_timezone(pc.cast(values, naive), "UTC")
+        except _CAST_ERRORS:
+            return iso(pc.utf8_trim_whitespace(values))
+
     def cast(values: "pa.Array") -> "pa.Array":
-        values = pc.utf8_trim_whitespace(values)
-        moments = by_format(values) if formats else iso(values)
+        moments = by_format(pc.utf8_trim_whitespace(values)) if formats else plain_or_iso(values)
         return moments if kinds.is_timestamp(target) else pc.cast(pc.cast(moments, naive), target)
 
     return cast
-
-

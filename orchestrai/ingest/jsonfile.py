@@ -53,6 +53,7 @@ class JsonLinesReader:
                 parse_options=arrow_json.ParseOptions(explicit_schema=pa.schema(typed), unexpected_field_behavior="ignore"),
             )
             for batch in reader:
+                batch.validate(full=True)  # Arrow lets through strings that are not UTF-8
                 yield Chunk({name: batch.column(name) for name in batch.schema.names}, batch.num_rows)
         except read_failures() as exc:
             raise Untidy(one_line(exc)) from exc
@@ -82,8 +83,10 @@ class JsonDocumentReader:
         self.source, self.contract = source, contract
         size = path.stat().st_size
         if size > MAX_DOCUMENT_BYTES:
-            raise UnreadableObject(f"expected at most {MAX_DOCUMENT_BYTES} bytes in a JSON document, found {size}: use jsonl")
-        self.items = records_at(path.read_bytes(), source)
+            raise UnreadableObject(
+                f"expected at most {MAX_DOCUMENT_BYTES} bytes in a JSON document, found {size}: use jsonl"
+            )
+        self.items = records_in(parse_document(path.read_bytes(), source.encoding), source.records)
         first = next((item for item in self.items if isinstance(item, dict)), {})
         self.fields = tuple(first)
 
@@ -98,16 +101,54 @@ class JsonDocumentReader:
         return (mark, item) if isinstance(item, dict) else Refused(mark, f"expected an object, found {type(item).__name__}")
 
 
-def records_at(data: bytes, source: SourceSpec) -> list[Any]:
-    """The list of records in a JSON document; raises UnreadableObject."""
+class PagesReader:
+    """An object with one page of an HTTP API a line, each holding a list of records at the path `records`."""
+
+    def __init__(self, source: SourceSpec, path: Path, contract: Contract) -> None:
+        self.source, self.contract = source, contract
+        first: dict[str, Any] = {}
+        for _, found in self._items(path):
+            if isinstance(found, dict):
+                first = found
+                break
+        self.fields = tuple(first)
+
+    def fast(self, path: Path) -> Iterator[Chunk]:
+        raise Untidy
+
+    def careful(self, path: Path) -> Iterator[Chunk]:
+        def records() -> Iterator["Refused | tuple[Mark, Mapping[str, Any]]"]:
+            for number, (line, item) in enumerate(self._items(path), start=1):
+                mark = Mark(number, line, 0, shown(json.dumps(item, ensure_ascii=False)))
+                fits = isinstance(item, dict)
+                yield (mark, item) if fits else Refused(mark, f"expected an object, found {type(item).__name__}")
+
+        yield from gather(self.contract, records())
+
+    def _items(self, path: Path) -> Iterator[tuple[int, Any]]:
+        limit = self.source.http.max_page_bytes
+        with path.open("rb") as stream:
+            for line, _, raw, whole in numbered_lines(stream, limit):
+                if not whole:
+                    raise UnreadableObject(f"expected pages of at most {limit} bytes, found more in line {line}")
+                for item in records_in(parse_document(raw, "utf-8"), self.source.records):
+                    yield line, item
+
+
+def parse_document(data: bytes, encoding: str) -> Any:
+    """A JSON document; raises UnreadableObject."""
     try:
-        document = json.loads(data.decode(source.encoding), parse_constant=_refuse_constant)
+        return json.loads(data.decode(encoding).removeprefix("\ufeff"), parse_constant=_refuse_constant, parse_float=str)
     except _JSON_ERRORS as exc:
         raise UnreadableObject(f"expected a JSON document, found {one_line(exc)}: have the producer send it again") from exc
-    for part in source.records.split(".") if source.records else ():
+
+
+def records_in(document: Any, path: str) -> list[Any]:
+    """The list of records in a JSON document; raises UnreadableObject."""
+    for part in path.split(".") if path else ():
         document = document.get(part) if isinstance(document, dict) else None
     if not isinstance(document, list):
-        where = source.records or "the document"
+        where = path or "the document"
         raise UnreadableObject(f"expected a list of records in {where}, found {type(document).__name__}: set source.records")
     return document
 

@@ -23,7 +23,7 @@ class ParquetReader:
         check_envelope(path)
         try:
             metadata = pq.read_metadata(path)
-            check_sizes(path, metadata, limit)
+            check_sizes(path.stat().st_size, metadata, limit)
             self.fields: tuple[str, ...] = tuple(metadata.schema.to_arrow_schema().names)
         except read_failures() as exc:
             raise UnreadableObject(f"expected a readable Parquet footer, found {one_line(exc)}") from exc

@@ -2,8 +2,9 @@
 
 import fnmatch
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 from orchestrai.contracts.calendar import WHOLE, Grain, partition_of
 from orchestrai.ingest.source import SourceSpec
@@ -36,9 +37,9 @@ def place(source: SourceSpec, grain: Grain, info: ObjectInfo) -> str | None:
     return _find(_LABELS.sub("", info.key) if source.partition_from == "path" else name, grain)
 
 
-def _key(moment: "object", grain: Grain) -> str | None:
+def _key(moment: Callable[[], datetime], grain: Grain) -> str | None:
     try:
-        return partition_of(moment(), grain)  # type: ignore[operator]
+        return partition_of(moment(), grain)
     except ValueError:
         return None
 
@@ -46,13 +47,11 @@ def _key(moment: "object", grain: Grain) -> str | None:
 def _find(text: str, grain: Grain) -> str | None:
     for match in _DAY.finditer(text):
         year, month, day, hour, minute = (int(part) if part else None for part in match.groups())
-        if grain == "hour" and hour is None:
+        if year is None or month is None or day is None or (grain == "hour" and hour is None):
             continue
         clock = (hour or 0, minute or 0) if grain == "hour" else (0, 0)
-        found = _key(lambda y=year, m=month, d=day, c=clock: datetime(y, m, d, *c, tzinfo=UTC), grain)
+        found = _key(partial(datetime, year, month, day, clock[0], clock[1], tzinfo=UTC), grain)
         if found is not None:
             return found
-    match_month = _MONTH.search(text) if grain == "month" else None
-    if match_month:
-        return _key(lambda: datetime(int(match_month[1]), int(match_month[2]), 1, tzinfo=UTC), grain)
-    return None
+    month_only = _MONTH.search(text) if grain == "month" else None
+    return _key(partial(datetime, int(month_only[1]), int(month_only[2]), 1, tzinfo=UTC), grain) if month_only else None

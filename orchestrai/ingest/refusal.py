@@ -1,6 +1,8 @@
 """A row or object that was refused, as it is told to people and kept in the dead letters."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 SHOWN_BYTES = 16_384
 
@@ -15,6 +17,31 @@ class Mark:
     text: str
 
 
+class Places(Sequence[Mark]):
+    """The marks of many rows, made only for those that are asked for."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        self._encoding = encoding
+        self._rows: list[tuple[int, int, int, bytes]] = []
+
+    def add(self, record: int, line: int, offset: int, raw: bytes) -> None:
+        """Note where a row lies."""
+        self._rows.append((record, line, offset, raw))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Mark: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mark]: ...
+    def __getitem__(self, index: int | slice) -> Mark | Sequence[Mark]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        record, line, offset, raw = self._rows[index]
+        return Mark(record, line, offset, shown(raw.rstrip(b"\r\n"), self._encoding))
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """A record that cannot be typed as declared, and why."""
@@ -24,7 +51,7 @@ class Refused:
     column: str = ""
 
 
-def shown(raw: bytes | str) -> str:
+def shown(raw: bytes | str, encoding: str = "utf-8") -> str:
     """A record's text for a dead letter: undecodable bytes escaped, at most SHOWN_BYTES characters."""
-    text = raw if isinstance(raw, str) else raw[: SHOWN_BYTES + 1].decode("utf-8", errors="backslashreplace")
+    text = raw if isinstance(raw, str) else raw[: SHOWN_BYTES + 1].decode(encoding, errors="backslashreplace")
     return text if len(text) <= SHOWN_BYTES else text[:SHOWN_BYTES] + "..."

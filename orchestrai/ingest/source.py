@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MIB = 1024 * 1024
-Format = Literal["csv", "jsonl", "json", "parquet", "http"]
+Format = Literal["csv", "jsonl", "json", "parquet", "http", "sql"]
 
 
 class HttpOptions(BaseModel):
@@ -29,6 +29,19 @@ class HttpOptions(BaseModel):
     max_page_bytes: Annotated[int, Field(ge=1024)] = 32 * MIB
 
 
+class SqlOptions(BaseModel):
+    """A query over one partition's window, `%(start)s` to `%(end)s`; `dsn_env` names the variable with the connection string.
+
+    `settle_seconds` is how long after its end a partition is read anew, for rows that were committed late.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    query: str = ""
+    dsn_env: str = ""
+    settle_seconds: Annotated[int, Field(ge=0)] = 3600
+
+
 class SourceSpec(BaseModel):
     """One landing place; relative paths lie under the home folder.
 
@@ -41,8 +54,11 @@ class SourceSpec(BaseModel):
 
     url: str
     format: Format
-    partition_from: Literal["filename", "path", "modified", "column"] = "filename"
+    partition_from: Literal["filename", "path", "modified"] = "filename"
     partition_format: Annotated[str, Field(description="strptime format of the file name without its ending")] = ""
+    objects: Annotated[
+        Literal["all", "newest"], Field(description="newest: each object is the whole partition, the last one counts")
+    ] = "all"
     pattern: Annotated[str, Field(description="shell pattern the object's key must match")] = "*"
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
@@ -54,16 +70,26 @@ class SourceSpec(BaseModel):
     skip_leading_column: bool = False
     records: Annotated[str, Field(description="path of the list of records in a JSON document, such as data.items")] = ""
     http: HttpOptions = HttpOptions()
+    sql: SqlOptions = SqlOptions()
     max_object_bytes: Annotated[int, Field(ge=1)] = 4 * 1024 * MIB
     max_partition_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * MIB
     max_row_bytes: Annotated[int, Field(ge=64)] = MIB
     max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.01
 
+    @model_validator(mode="after")
+    def _has_query(self) -> "SourceSpec":
+        if self.format == "sql" and not self.sql.query.strip():
+            raise ValueError("expected sql.query for the format sql, found none")
+        return self
+
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str) -> str:
         try:
-            "".encode(value)
+            plain = "\n,".encode(value) == b"\n,"
         except LookupError:
-            raise ValueError(f"expected an encoding such as utf-8 or latin-1, found {value!r}") from None
+            plain = False
+        if not plain:
+            # lines are found before they are decoded
+            raise ValueError(f"expected an encoding that keeps ASCII, such as utf-8 or latin-1, found {value!r}")
         return value

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from orchestrai.ledger.manifest import (
     decode_partition,
     sha256_hex,
 )
+from orchestrai.ledger.recalls import RecallRecord, Recalls, read_recall, recall_keys
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.session import Session
 from orchestrai.ledger.signing import Keyring, Signer
@@ -77,6 +78,7 @@ class Ledger:
         self.clock = clock
         self.new_id = new_id
         self._receipts: dict[str, Receipt] = {}
+        self._recalled: dict[str, RecallRecord] = {}
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -117,7 +119,15 @@ class Ledger:
         manifest = decode_dataset(self.blob("manifests", head.manifest))
         if (manifest.asset, manifest.version) != (head.asset, head.version):
             raise IntegrityError(f"expected the manifest of {head.asset} at {head.version}, found {manifest.version}")
-        return Dataset(self, head, manifest)
+        return Dataset(self, head, manifest, self.recalls())
+
+    def recalls(self) -> Recalls:
+        """Every recall in the lake, verified."""
+        keys = recall_keys(self.lake)
+        for key in keys:
+            if key not in self._recalled:
+                self._recalled[key] = read_recall(self.lake, self.keyring, key)
+        return Recalls(self._recalled[key] for key in keys)
 
     def receipt(self, digest: str) -> Receipt:
         """A verified receipt by digest (kept in memory after the first check)."""
@@ -171,6 +181,7 @@ class Dataset:
     ledger: Ledger
     head: Head
     manifest: DatasetManifest
+    recalls: Recalls = field(default_factory=Recalls)
 
     @property
     def asset(self) -> str:
@@ -198,8 +209,16 @@ class Dataset:
         return {key: self.partitions[key].root for key in keys}
 
     def receipt(self, partition: str) -> Receipt:
-        """The receipt that admits a partition; raises NotReceipted unless it covers the root with an open gate."""
+        """The receipt that admits a partition; raises NotReceipted unless it covers the root with an open gate, unrecalled."""
         entry = self._entry(partition)
+        recall = self.recalls.find(self.asset, partition, entry.root, entry.receipt)
+        if recall is not None:
+            raise NotReceipted(
+                f"expected data that counts in {self.asset}@{partition}, found it recalled on {recall.time[:10]} with "
+                f"{recall.target} ({recall.reason or 'no reason given'}): materialize it again from clean inputs",
+                asset=self.asset,
+                partition=partition,
+            )
         receipt = self.ledger.receipt(entry.receipt)
         if receipt.asset != self.asset or receipt.partitions.get(partition) != entry.root:
             raise NotReceipted(

@@ -214,10 +214,13 @@ class Session:
                 )
 
     def _unchanged(self, newest: Head, base: Mapping[str, PartitionEntry], draft: Receipt) -> bool:
+        recalls = self.ledger.recalls()
         for key, root in draft.partitions.items():
             entry = base.get(key)
             if entry is None or entry.root != root:
                 return False
+            if recalls.find(self.asset, key, root, entry.receipt):
+                return False  # the same bytes from clean inputs need a receipt of their own
             current = self.ledger.receipt(entry.receipt)
             same = (
                 current.inputs == draft.inputs

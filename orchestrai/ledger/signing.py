@@ -29,6 +29,16 @@ def _pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
+def _envelope(payload_type: str, payload: bytes, signatures: Iterable[tuple[str, bytes]]) -> bytes:
+    return canonical_json(
+        {
+            "payloadType": payload_type,
+            "payload": base64.standard_b64encode(payload).decode(),
+            "signatures": [{"keyid": name, "sig": base64.standard_b64encode(value).decode()} for name, value in signatures],
+        }
+    )
+
+
 def _raw(key: Ed25519PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
@@ -58,14 +68,7 @@ class Signer:
 
     def sign(self, payload_type: str, payload: bytes) -> bytes:
         """Wrap `payload` in a signed DSSE envelope (canonical JSON)."""
-        signature = self.private_key.sign(_pae(payload_type, payload))
-        return canonical_json(
-            {
-                "payloadType": payload_type,
-                "payload": base64.standard_b64encode(payload).decode(),
-                "signatures": [{"keyid": self.key_id, "sig": base64.standard_b64encode(signature).decode()}],
-            }
-        )
+        return _envelope(payload_type, payload, [(self.key_id, self.private_key.sign(_pae(payload_type, payload)))])
 
     def keyring(self) -> "Keyring":
         """A keyring that trusts this signer alone."""
@@ -86,8 +89,14 @@ class Keyring:
             payload = base64.b64decode(document["payload"], validate=True)
             found_type = document["payloadType"]
             signatures = [(s["keyid"], base64.b64decode(s["sig"], validate=True)) for s in document["signatures"]]
+            rewritten = _envelope(found_type, payload, signatures)
         except (ValueError, KeyError, TypeError, binascii.Error) as exc:
             raise SignatureInvalid(f"expected a DSSE envelope, found something else ({exc}): restore the object") from exc
+        if rewritten != envelope:
+            # spelling, order and unused base64 bits are not signed: only the one form counts
+            raise SignatureInvalid(
+                "expected an envelope as it was written, found it altered around its payload: restore the object"
+            )
         if found_type != payload_type:
             raise SignatureInvalid(f"expected an envelope of type {payload_type}, found {found_type!r}")
         for name, signature in signatures:

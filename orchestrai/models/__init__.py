@@ -6,10 +6,13 @@ from orchestrai.models.evaluation import evaluate
 from orchestrai.models.inference import predict
 from orchestrai.models.promotion import promote
 from orchestrai.models.registry import ModelVersion, resolve, rollback, versions
+from orchestrai.models.sagemaker_registry import Deployment, deploy
+from orchestrai.models.serving import scoring_app
 from orchestrai.models.spec import Estimator, ModelSpec, PromotionRule, Split, XGBoostParams
 from orchestrai.models.training import train
 
 __all__ = [
+    "Deployment",
     "Estimator",
     "ModelInfo",
     "ModelSpec",
@@ -20,12 +23,14 @@ __all__ = [
     "Split",
     "XGBoostParams",
     "decide_promotion",
+    "deploy",
     "evaluate",
     "load_model",
     "predict",
     "promote",
     "resolve",
     "rollback",
+    "scoring_app",
     "train",
     "versions",
 ]

@@ -1,7 +1,7 @@
 """Batch inference: the champion over the newest features, each prediction traceable to both."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,11 +26,13 @@ def predict(
     features: Sequence[str],
     asset: str,
     partition: str | None = None,
+    event_time: Mapping[str, str] | None = None,
 ) -> StageReport:
     """Score one partition (by default the newest all feature assets have) with the champion and publish it under `asset`.
 
     Columns: the entity, event_time, score, model_version. Several feature assets are joined by entity, each row taking the
-    newest values not later than its own event_time. Raises ModelError when a feature the model needs is missing.
+    newest values not later than its own event_time. `event_time` names the time column of a feature asset where it is not
+    the only timestamp. Raises ModelError when a feature the model needs is missing.
     """
     with Meter() as meter:
         session = ledger.session(asset, "predictions")
@@ -38,7 +40,8 @@ def predict(
         scorer = load_dataset(current)
         sources = [ledger.open(name) for name in features]
         chosen = partition or newest_common(spec, sources)
-        tables = [_read(source, chosen, meter) for source in sources]
+        named = event_time or {}
+        tables = [_timed(_read(source, chosen, meter), source.asset, named.get(source.asset)) for source in sources]
         table = join_features(spec, tables)
         rows = scorer.rows(table)
         data = _predictions(spec, table, scorer, rows)
@@ -83,6 +86,21 @@ def _read(source: Dataset, partition: str, meter: Meter) -> "pa.Table":
     if not tables:
         raise ModelError(f"expected rows in {source.asset}@{partition}, found no file: materialize the features again")
     return pa.concat_tables(tables)
+
+
+def _timed(table: "pa.Table", asset: str, column: str | None) -> "pa.Table":
+    """The table with its time column as `event_time`, microseconds UTC."""
+    import pyarrow as pa
+
+    stamps = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
+    usual = [name for name in (EVENT_TIME, "as_of") if name in stamps]
+    found = [column] if column else usual[:1] or stamps
+    if len(found) != 1 or found[0] not in stamps:
+        raise ModelError(
+            f"{asset}: expected one timestamp column {column or EVENT_TIME}, found {', '.join(stamps) or 'none'}: name the view's time"
+        )
+    place = table.column_names.index(found[0])
+    return table.set_column(place, EVENT_TIME, table.column(place).cast(pa.timestamp("us", "UTC")))
 
 
 def join_features(spec: ModelSpec, tables: Sequence["pa.Table"]) -> "pa.Table":

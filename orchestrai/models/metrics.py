@@ -1,9 +1,10 @@
 """How good scores are: the field's metrics, each with a seeded bootstrap interval.
 
 Parts are the held-out rows of a split, or one part per fold; a metric over several parts is their mean, as a k-fold figure is.
+The bootstrap draws rows (for a ranking whole lists) with replacement, as weights, so that rows are sorted once only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,9 @@ from orchestrai.models.rows import Floats
 from orchestrai.models.spec import SMALLER_IS_BETTER, Task
 
 Index = npt.NDArray[np.intp]
-Groups = npt.NDArray[np.intp]
 RESAMPLES = 200
-LARGE = 50_000
+LARGE = 200_000
+TOP = 10
 BOUNDS = (2.5, 97.5)
 
 
@@ -25,7 +26,7 @@ class Scored:
 
     label: Floats
     score: Floats
-    groups: Groups
+    groups: Index
 
     def take(self, index: Index) -> "Scored":
         """Some of the rows."""
@@ -45,75 +46,108 @@ class Measured:
         return {"value": round(self.value, 6), "low": round(self.low, 6), "high": round(self.high, 6)}
 
 
+class Judge:
+    """Computes the metrics of one part under row weights."""
+
+    def __init__(self, task: Task, part: Scored) -> None:
+        self.task, self.part = task, part
+        self.order = np.argsort(-part.score, kind="stable")
+        ranked = part.score[self.order]
+        self.ends = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True]) if len(ranked) else self.order[:0]
+        self.positive = (part.label > 0).astype(np.float64)
+        if task == "ranking":
+            self.lists, self.recall, self.ndcg = ranking_by_group(part, TOP)
+
+    def metrics(self, weight: Floats) -> dict[str, float]:
+        """Every metric of the task."""
+        if self.task == "regression":
+            return self._regression(weight)
+        if self.task == "ranking":
+            return {**self._discrimination(weight), **self._ranking(weight)}
+        return {**self._discrimination(weight), **self._probability(weight)}
+
+    def defined(self, weight: Floats) -> bool:
+        """True when these weights leave rows, and both classes where the task has classes."""
+        positives, total = float((weight * self.positive).sum()), float(weight.sum())
+        return total > 0 if self.task == "regression" else 0 < positives < total
+
+    def _discrimination(self, weight: Floats) -> dict[str, float]:
+        ranked, hit = weight[self.order], self.positive[self.order]
+        true = np.cumsum(ranked * hit)
+        seen = np.cumsum(ranked)
+        tp, fp = true[self.ends], (seen - true)[self.ends]
+        before_tp, before_fp = np.r_[0.0, tp[:-1]], np.r_[0.0, fp[:-1]]
+        area = float(((fp - before_fp) * (tp + before_tp)).sum()) / (2 * tp[-1] * fp[-1])
+        precise = tp / np.maximum(tp + fp, 1e-300)
+        share = tp[-1] / seen[-1]
+        cut = min(int(np.searchsorted(seen, 0.1 * seen[-1])), len(seen) - 1)
+        return {
+            "auc": float(area),
+            "pr_auc": float(((tp - before_tp) * precise).sum() / tp[-1]),
+            "lift_top_tenth": float(true[cut] / max(seen[cut], 1e-300) / share),
+        }
+
+    def _probability(self, weight: Floats) -> dict[str, float]:
+        label, score, total = self.positive, self.part.score, weight.sum()
+        p = np.clip(score, 1e-15, 1 - 1e-15)
+        loss = -(label * np.log(p) + (1 - label) * np.log(1 - p))
+        bins = np.array_split(self.order, 10)
+        gaps = [abs(float((weight[b] * (score[b] - label[b])).sum())) for b in bins]
+        return {
+            "log_loss": float((weight * loss).sum() / total),
+            "accuracy": float((weight * ((score >= 0.5) == (label > 0))).sum() / total),
+            "brier": float((weight * (score - label) ** 2).sum() / total),
+            "calibration_error": float(sum(gaps) / total),
+        }
+
+    def _regression(self, weight: Floats) -> dict[str, float]:
+        error, total = self.part.score - self.part.label, weight.sum()
+        mean = (weight * self.part.label).sum() / total
+        spread = float((weight * (self.part.label - mean) ** 2).sum())
+        squared = float((weight * error**2).sum())
+        return {
+            "rmse": float(np.sqrt(squared / total)),
+            "mae": float((weight * np.abs(error)).sum() / total),
+            "r2": 1 - squared / spread if spread else 0.0,
+        }
+
+    def _ranking(self, weight: Floats) -> dict[str, float]:
+        chosen = weight[self.lists]
+        total = max(float(chosen.sum()), 1e-300)
+        return {
+            f"recall_at_{TOP}": float((chosen * self.recall).sum() / total),
+            f"ndcg_at_{TOP}": float((chosen * self.ndcg).sum() / total),
+        }
+
+
 def point_metrics(task: Task, part: Scored) -> dict[str, float]:
     """Every metric of the task on one part."""
-    if task == "regression":
-        return _regression(part)
-    if task == "ranking":
-        return {**_discrimination(part), **_ranking(part)}
-    return {**_discrimination(part), **_probability(part)}
+    return Judge(task, part).metrics(np.ones(len(part.label)))
 
 
-def _discrimination(part: Scored) -> dict[str, float]:
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    return {
-        "auc": float(roc_auc_score(part.label, part.score)),
-        "pr_auc": float(average_precision_score(part.label, part.score)),
-        "lift_top_tenth": lift(part, 0.1),
-    }
+def usable(task: Task, part: Scored) -> bool:
+    """True when the task's metrics are defined on these rows."""
+    return len(part.label) > 0 and Judge(task, part).defined(np.ones(len(part.label)))
 
 
-def _probability(part: Scored) -> dict[str, float]:
-    p = np.clip(part.score, 1e-15, 1 - 1e-15)
-    return {
-        "log_loss": float(-(part.label * np.log(p) + (1 - part.label) * np.log(1 - p)).mean()),
-        "accuracy": float(((part.score >= 0.5) == (part.label > 0)).mean()),
-        "brier": float(((part.score - part.label) ** 2).mean()),
-        "calibration_error": calibration_error(part),
-    }
-
-
-def _regression(part: Scored) -> dict[str, float]:
-    error = part.score - part.label
-    spread = float(((part.label - part.label.mean()) ** 2).sum())
-    return {
-        "rmse": float(np.sqrt((error**2).mean())),
-        "mae": float(np.abs(error).mean()),
-        "r2": 1 - float((error**2).sum()) / spread if spread else 0.0,
-    }
-
-
-def _ranking(part: Scored, k: int = 10) -> dict[str, float]:
-    recall, ndcg = ranking_by_group(part, k)
-    return {f"recall_at_{k}": float(recall.mean()), f"ndcg_at_{k}": float(ndcg.mean())}
-
-
-def ranking_by_group(part: Scored, k: int) -> tuple[Floats, Floats]:
-    """recall@k and NDCG@k of each list that has a positive; equal scores are ordered by a seeded draw, not by position."""
-    ties = np.random.default_rng(0).random(len(part.score))
-    order = np.lexsort((ties, -part.score, part.groups))
-    label, group = part.label[order] > 0, part.groups[order]
-    starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
-    sizes = np.diff(np.r_[starts, len(group)])
-    rank = np.arange(len(group)) - np.repeat(starts, sizes)
-    discount = 1.0 / np.log2(rank + 2.0)
-    hits = label & (rank < k)
-    positives = np.add.reduceat(label.astype(np.float64), starts)
-    found = np.add.reduceat(hits.astype(np.float64), starts)
-    gained = np.add.reduceat(np.where(hits, discount, 0.0), starts)
-    ideal = np.r_[0.0, np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))]
+def ranking_by_group(part: Scored, k: int) -> tuple[Index, Floats, Floats]:
+    """A row of each list that has a positive, and the list's recall@k and NDCG@k, equal scores at their expected place."""
+    order = np.lexsort((-part.score, part.groups))
+    group, score, label = part.groups[order], part.score[order], (part.label[order] > 0).astype(np.float64)
+    new_list = np.r_[True, group[1:] != group[:-1]]
+    starts = np.flatnonzero(new_list)
+    ties = np.flatnonzero(new_list | np.r_[True, score[1:] != score[:-1]])
+    tied = np.diff(np.r_[ties, len(group)])
+    first = ties - starts[np.searchsorted(starts, ties, side="right") - 1]
+    gains = np.r_[0.0, np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))]
+    above, below = np.minimum(first, k), np.minimum(first + tied, k)
+    shown = np.repeat((below - above) / tied, tied)
+    gained = np.repeat((gains[below] - gains[above]) / tied, tied)
+    positives = np.add.reduceat(label, starts)
     some = positives > 0
-    best = ideal[np.minimum(positives[some], k).astype(np.intp)]
-    return found[some] / positives[some], gained[some] / best
-
-
-def lift(part: Scored, share: float) -> float:
-    """How many times more positives the best-scored share holds than rows drawn at random."""
-    count = max(1, round(len(part.score) * share))
-    best = np.argsort(-part.score, kind="stable")[:count]
-    base = float(part.label.mean())
-    return float(part.label[best].mean()) / base if base else 0.0
+    best = gains[np.minimum(positives[some], k).astype(np.intp)]
+    found = np.add.reduceat(label * shown, starts)[some] / positives[some]
+    return order[starts[some]], found, np.add.reduceat(label * gained, starts)[some] / best
 
 
 def calibration_bins(part: Scored, bins: int = 10) -> list[tuple[float, float, int]]:
@@ -123,75 +157,47 @@ def calibration_bins(part: Scored, bins: int = 10) -> list[tuple[float, float, i
     return [(float(part.score[c].mean()), float(part.label[c].mean()), len(c)) for c in cut]
 
 
-def calibration_error(part: Scored) -> float:
-    """The mean distance between score and share of positives over ten bins (expected calibration error)."""
-    return sum(abs(score - share) * count for score, share, count in calibration_bins(part)) / max(1, len(part.score))
-
-
-def usable(task: Task, part: Scored) -> bool:
-    """True when the task's metrics are defined on these rows."""
-    return len(part.label) > 0 and (task == "regression" or 0 < float((part.label > 0).mean()) < 1)
-
-
-def mean_metrics(task: Task, parts: Sequence[Scored]) -> dict[str, float]:
-    """The mean over parts of each metric."""
-    each = [point_metrics(task, part) for part in parts]
-    return {name: float(np.mean([values[name] for values in each])) for name in each[0]}
-
-
 def measure(task: Task, parts: Sequence[Scored], seed: int = 0) -> dict[str, Measured]:
-    """Every metric with its 95 % interval: rows (for a ranking whole lists) are drawn again with replacement."""
-    values = mean_metrics(task, parts)
-    drawn = _resampled(task, parts, seed, lambda sample: mean_metrics(task, sample))
-    low, high = (np.percentile(drawn, bound, axis=0) for bound in BOUNDS) if len(drawn) else (None, None)
-    return {
-        name: Measured(value, float(low[i]) if low is not None else value, float(high[i]) if high is not None else value)
-        for i, (name, value) in enumerate(values.items())
-    }
+    """Every metric with its 95 % interval."""
+    judges = [Judge(task, part) for part in parts]
+    values = _mean(judges, [np.ones(len(part.label)) for part in parts])
+    drawn = [list(_mean(judges, weights).values()) for weights in _weights(judges, seed)]
+    if not drawn:
+        return {name: Measured(value, value, value) for name, value in values.items()}
+    low, high = (np.percentile(np.asarray(drawn), bound, axis=0) for bound in BOUNDS)
+    return {name: Measured(value, float(low[i]), float(high[i])) for i, (name, value) in enumerate(values.items())}
 
 
 def improvement(task: Task, metric: str, parts: Sequence[Scored], rivals: Sequence[Scored], seed: int = 0) -> Measured:
     """By how much `parts` beat `rivals` (the same rows) on a metric, towards better, with its paired interval."""
     sign = -1.0 if metric in SMALLER_IS_BETTER else 1.0
+    ours, theirs = [Judge(task, part) for part in parts], [Judge(task, part) for part in rivals]
 
-    def gain(ours: Sequence[Scored], theirs: Sequence[Scored]) -> dict[str, float]:
-        return {"gain": sign * (mean_metrics(task, ours)[metric] - mean_metrics(task, theirs)[metric])}
+    def gain(weights: Sequence[Floats]) -> float:
+        return sign * (_mean(ours, weights)[metric] - _mean(theirs, weights)[metric])
 
-    both = [Scored(o.label, np.column_stack([o.score, t.score]), o.groups) for o, t in zip(parts, rivals, strict=True)]
-
-    def pair(sample: Sequence[Scored]) -> dict[str, float]:
-        return gain(
-            [Scored(s.label, s.score[:, 0], s.groups) for s in sample],
-            [Scored(s.label, s.score[:, 1], s.groups) for s in sample],
-        )
-
-    drawn = _resampled(task, both, seed, pair)
-    value = gain(parts, rivals)["gain"]
-    low, high = (float(np.percentile(drawn, bound)) for bound in BOUNDS) if len(drawn) else (value, value)
+    value = gain([np.ones(len(part.label)) for part in parts])
+    drawn = [gain(weights) for weights in _weights(ours, seed)]
+    low, high = (float(np.percentile(drawn, bound)) for bound in BOUNDS) if drawn else (value, value)
     return Measured(value, low, high)
 
 
-def _resampled(
-    task: Task, parts: Sequence[Scored], seed: int, statistic: Callable[[Sequence[Scored]], dict[str, float]]
-) -> npt.NDArray[np.float64]:
+def _mean(judges: Sequence[Judge], weights: Sequence[Floats]) -> dict[str, float]:
+    each = [judge.metrics(weight) for judge, weight in zip(judges, weights, strict=True)]
+    return {name: float(np.mean([values[name] for values in each])) for name in each[0]}
+
+
+def _weights(judges: Sequence[Judge], seed: int) -> Iterator[list[Floats]]:
     rng = np.random.default_rng(seed)
-    rows = sum(len(part.label) for part in parts)
-    drawn = []
+    rows = sum(len(judge.part.label) for judge in judges)
     for _ in range(RESAMPLES if rows <= LARGE else RESAMPLES // 4):
-        sample = [_draw(task, part, rng) for part in parts]
-        if all(usable(task, part) for part in sample):
-            drawn.append(list(statistic(sample).values()))
-    return np.asarray(drawn, dtype=np.float64)
+        weights = [_draw(judge, rng) for judge in judges]
+        if all(judge.defined(weight) for judge, weight in zip(judges, weights, strict=True)):
+            yield weights
 
 
-def _draw(task: Task, part: Scored, rng: np.random.Generator) -> Scored:
-    if task != "ranking":
-        return part.take(rng.integers(0, len(part.label), len(part.label)))
-    order = np.argsort(part.groups, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(part.groups[order]) != 0])
-    lists = np.split(order, starts[1:])
-    chosen = rng.integers(0, len(lists), len(lists))
-    index = np.concatenate([lists[place] for place in chosen])
-    renumbered = np.repeat(np.arange(len(chosen)), [len(lists[place]) for place in chosen])
-    sample = part.take(index)
-    return Scored(sample.label, sample.score, renumbered.astype(np.intp))
+def _draw(judge: Judge, rng: np.random.Generator) -> Floats:
+    groups = judge.part.groups
+    units = int(groups.max()) + 1 if judge.task == "ranking" else len(groups)
+    counts = np.bincount(rng.integers(0, units, units), minlength=units).astype(np.float64)
+    return counts[groups] if judge.task == "ranking" else counts

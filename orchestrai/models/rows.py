@@ -146,12 +146,14 @@ def _values(data: "pa.ChunkedArray", column: Column, where: str) -> npt.NDArray[
         codes = pc.index_in(data.cast(pa.string()), value_set=pa.array(column.categories, pa.string()))
         return np.asarray(codes.cast(pa.float32()).to_numpy(zero_copy_only=False), dtype=np.float32)
     try:
-        if column.kind == "bool" and pa.types.is_boolean(data.type):
+        if pa.types.is_boolean(data.type):
             data = data.cast(pa.int8())
-        values = np.asarray(data.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+        elif pa.types.is_decimal(data.type):
+            data = data.cast(pa.float64(), safe=False)
+        values = np.asarray(data.cast(pa.float32(), safe=False).to_numpy(), dtype=np.float32)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
         raise ModelError(f"{where}: expected {column.name} to be a number, found {data.type} ({exc}): fix the view") from exc
-    infinite = int(np.isinf(values).sum()) + int((np.abs(values) > np.finfo(np.float32).max).sum() - np.isinf(values).sum())
+    infinite = int(np.isinf(values).sum())
     if infinite:
         raise ModelError(
             f"{where}: expected finite numbers in feature {column.name}, found {infinite} infinite (or beyond 3.4e38): "

@@ -106,12 +106,14 @@ class Split(_Declared):
 
     by: time (default)   the latest as-of moments, about `test_share` of the rows; training ends `gap` before them, so that
                          a label that looks ahead by its horizon does not overlap the test (set `gap` to the horizon)
+    test: earliest       holds out the earliest moments instead, for data whose test period lies first
     by: entity           a seeded hash of the entity decides, so an entity is never on both sides, in no later training either
     folds: k             k folds by entity, stratified by label; the candidate itself is trained on all rows
     `disjoint_entities` also drops from training every entity of the test, for a split by time.
     """
 
     by: Literal["time", "entity"] = "time"
+    test: Literal["latest", "earliest"] = "latest"
     test_share: float = Field(default=0.25, gt=0, lt=1)
     gap: timedelta = timedelta(0)
     disjoint_entities: bool = False
@@ -124,6 +126,29 @@ class Split(_Declared):
         return parse_duration(value)
 
 
+class Search(_Declared):
+    """Values of XGBoost parameters to choose from: all combinations, or `trials` of them drawn by `seed`.
+
+    Each is judged by promote_when's metric on a tenth of the training rows; the best trains the candidate.
+    """
+
+    space: dict[str, list[float | int | str]] = Field(min_length=1)
+    trials: int = Field(default=20, ge=1, le=1000)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("space")
+    @classmethod
+    def _known(cls, space: dict[str, list[float | int | str]]) -> dict[str, list[float | int | str]]:
+        for name, values in space.items():
+            if name not in XGBoostParams.model_fields or name in ("monotone_constraints", "objective", "device"):
+                raise ValueError(f"expected a tuning parameter of xgboost, found {name}")
+            if not values:
+                raise ValueError(f"{name}: expected values to choose from, found none")
+            for value in values:
+                XGBoostParams.model_validate({name: value})
+        return space
+
+
 class PromotionRule(_Declared):
     """When a candidate may replace the champion; every bound that is set must hold.
 
@@ -134,6 +159,57 @@ class PromotionRule(_Declared):
     at_least: float | None = None
     at_most: float | None = None
     better_than_champion_by: float | None = None
+
+
+class SageMakerTraining(_Declared):
+    """A SageMaker training job in Amazon's built-in XGBoost container (`image`: its ECR address, 3.0 or newer).
+
+    `time_limit` ends the job; with `spot` it may also wait `spot_wait` for a machine. `price_per_hour` (USD) turns billable
+    seconds into the cost in the receipt. Categories go as their codes.
+    """
+
+    role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
+    image: str = Field(pattern=r"^[^\s]+sagemaker-xgboost:[^\s]+$")
+    output: str = Field(pattern=r"^s3://[^/\s]+(/[^\s]*)?$")
+    region: str | None = None
+    instance_type: str = Field(default="ml.m5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+    volume_gb: int = Field(default=30, ge=1, le=16384)
+    time_limit: timedelta = timedelta(hours=2)
+    spot: bool = False
+    spot_wait: timedelta = timedelta(hours=1)
+    kms_key: str | None = None
+    price_per_hour: float | None = Field(default=None, gt=0)
+    poll: timedelta = timedelta(seconds=15)
+
+    @field_validator("time_limit", "spot_wait", "poll", mode="before")
+    @classmethod
+    def _durations(cls, value: Any) -> Any:
+        return parse_duration(value)
+
+
+class SageMakerServing(_Declared):
+    """The SageMaker Model Registry group and, optionally, the endpoint that follow the champion."""
+
+    role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
+    image: str = Field(pattern=r"^[^\s]+sagemaker-xgboost:[^\s]+$")
+    output: str = Field(pattern=r"^s3://[^/\s]+(/[^\s]*)?$")
+    group: str = Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,62}$")
+    endpoint: str | None = Field(default=None, pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,40}$")
+    region: str | None = None
+    instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+    instance_count: int = Field(default=1, ge=1)
+
+
+class ServeOn(_Declared):
+    """Where the champion is registered and served besides the lake."""
+
+    sagemaker: SageMakerServing
+
+
+class TrainOn(_Declared):
+    """Where to train when not in the step's own process."""
+
+    sagemaker: SageMakerTraining
 
 
 class ModelSpec(_Declared):
@@ -155,6 +231,9 @@ class ModelSpec(_Declared):
     slices: list[str] = Field(default_factory=list, description="categorical features reported value by value")
     retrain: str | None = None
     sla: timedelta | None = None
+    search: Search | None = None
+    train_on: TrainOn | None = None
+    serve_on: ServeOn | None = None
     alarm_above: float = Field(default=0.999, gt=0.5, le=1)
 
     @field_validator("sla", mode="before")
@@ -178,13 +257,17 @@ class ModelSpec(_Declared):
             raise ValueError("estimator: logistic is for classification and ranking, found task regression: use xgboost")
         if self.estimator.kind == "cooccurrence" and (self.task != "ranking" or len(self.entity) != 2):
             raise ValueError("estimator: cooccurrence needs task ranking and two entity columns (who, what)")
+        if self.train_on is not None and self.estimator.kind != "xgboost":
+            raise ValueError(f"train_on: sagemaker trains xgboost, found {self.estimator.kind}: remove train_on")
+        if self.search is not None and (self.estimator.kind != "xgboost" or self.train_on is not None):
+            raise ValueError("search: expected estimator xgboost, trained in the step itself: remove search or train_on")
         if self.task == "ranking" and len(self.entity) < 2:
             raise ValueError(f"entity: ranking needs two columns (who, what), found {', '.join(self.entity)}")
         return self
 
     def recipe(self) -> dict[str, Any]:
         """The part of the declaration that decides the model's bytes, as JSON."""
-        fields = {"name", "features", "entity", "task", "estimator", "split", "exclude"}
+        fields = {"name", "features", "entity", "task", "estimator", "split", "exclude", "search"}
         return self.model_dump(mode="json", include=fields, exclude_none=True)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,12 +76,20 @@ def _by_time(rows: Rows, spec: ModelSpec) -> HeldOut:
             f"{spec.name}: expected at least two as-of moments for a split by time, found {len(moments)} in {len(rows)} rows: "
             "declare split: {folds: 5} or split: {by: entity}, or add history"
         )
+    gap = round(split.gap.total_seconds() * 1_000_000)
+    if split.test == "earliest":
+        earlier = np.cumsum(counts)[:-1] / len(rows)
+        last = int(moments[:-1][int(np.argmin(np.abs(earlier - split.test_share)))])
+        train = (rows.event_time > last) & (rows.event_time >= last + gap)
+        return _apart(rows, spec, train, rows.event_time <= last, last)
     later = np.cumsum(counts[::-1])[::-1][1:] / len(rows)
     cut = int(moments[1:][int(np.argmin(np.abs(later - split.test_share)))])
-    gap = round(split.gap.total_seconds() * 1_000_000)
     train = (rows.event_time < cut) & (rows.event_time <= cut - gap)
-    test = rows.event_time >= cut
-    if split.disjoint_entities:
+    return _apart(rows, spec, train, rows.event_time >= cut, cut)
+
+
+def _apart(rows: Rows, spec: ModelSpec, train: Any, test: Any, cut: int) -> HeldOut:
+    if spec.split.disjoint_entities:
         entities = who(rows, spec).astype(str)
         train &= ~np.isin(entities, entities[test])
     return HeldOut(np.flatnonzero(train), np.flatnonzero(test), moment(cut))

@@ -10,7 +10,7 @@ from typing import Literal
 
 from orchestrai.contracts import CheckInfo, Contract, check_names
 from orchestrai.contracts.calendar import Grain
-from orchestrai.features import FeatureView
+from orchestrai.features import FeatureView, FeatureViewSpec
 from orchestrai.pipeline.declarations import DatasetSpec, PipelineModelSpec, PipelineSpec
 
 Stage = Literal[
@@ -76,12 +76,12 @@ class ViewNode:
     @property
     def asset(self) -> str:
         """The asset key of the feature table."""
-        return f"{self.pipeline}/{self.view.spec.name}/features"
+        return f"{self.pipeline}/{self.view.name}/features"
 
     @property
     def partitioned_like(self) -> DatasetNode | None:
         """The dataset whose partitions a row-level view shares; None for an as-of view."""
-        return next(iter(self.inputs.values())) if self.view.spec.event_time else None
+        return next(iter(self.inputs.values())) if self.view.kind == "row" else None
 
 
 @dataclass(frozen=True)
@@ -167,12 +167,12 @@ def _pipeline_nodes(pipeline: Pipeline) -> Iterator[AssetNode]:
             "features",
             pipeline.name,
             owner,
-            view.view.spec.description or DESCRIPTIONS["features"],
+            DESCRIPTIONS["features"],
             view,
             deps=tuple(node.asset("restored") for node in view.inputs.values()),
-            checks=view.view.checks(),
+            checks=_feature_checks(view),
             grain=like.spec.partitions.grain if like else "all",
-            source_files=(view.view.path,) if view.view.path else (),
+            source_files=(pipeline.folder / "pipeline.yaml", *_sql_files(view, pipeline.folder)),
         )
     for model in pipeline.models:
         yield from _model_nodes(model, owner)
@@ -195,11 +195,37 @@ def _dataset_nodes(dataset: DatasetNode, owner: str) -> Iterator[AssetNode]:
     yield node("restored", (dataset.asset("snapshot"),), (VERSION_CHECK, *gates))
 
 
-PROMOTION_CHECK = CheckInfo("promotion", True, "The candidate meets the declared rule and beats the champion.")
+def _sql_files(view: ViewNode, folder: Path) -> tuple[Path, ...]:
+    path = folder / view.view.spec.sql if view.view.spec.sql.endswith(".sql") else None
+    return (path,) if path else ()
+
+
+def _feature_checks(node: ViewNode) -> tuple[CheckInfo, ...]:
+    found = [
+        CheckInfo("entity_not_null", True, "No row without its entity."),
+        CheckInfo("unique_key", True, "One row per entity and moment: no join multiplied rows."),
+    ]
+    spec = node.view.spec
+    if isinstance(spec, FeatureViewSpec):
+        if spec.checks.null_rate:
+            found.append(CheckInfo("null_rate", True, "Shares of nulls within their declared limits."))
+        if spec.checks.ranges:
+            found.append(CheckInfo("value_range", True, "Values within their declared ranges."))
+    return tuple(found)
+
+
+TRAINING_CHECKS = (CheckInfo("not_empty", True, "At least one label whose horizon is complete."),)
+CANDIDATE_CHECKS = (CheckInfo("identifier_features", False, "No feature looks like an identifier."),)
 EVALUATION_CHECKS = (
     CheckInfo("promotion", False, "Whether the candidate would be promoted."),
     CheckInfo("leak_alarm", False, "A metric too good to be true means that the label leaked into the features."),
-    CheckInfo("beats_baseline", False, "The model beats the plain baseline."),
+    CheckInfo("feature_drift", False, "Features against the champion's training set."),
+)
+BASELINE_CHECK = CheckInfo("beats_baseline", False, "The model beats the plain baseline.")
+CHAMPION_CHECKS = (
+    CheckInfo("promotion", True, "The candidate meets the declared rule and beats the champion."),
+    CheckInfo("evaluation_current", True, "The evaluation is of exactly this candidate and training set."),
+    CheckInfo("golden_rows", True, "The model scores its golden rows as it did at training."),
 )
 
 
@@ -215,8 +241,9 @@ def _model_nodes(model: ModelNode, owner: str) -> Iterator[AssetNode]:
     training, candidate, evaluation, champion = (
         model.asset(stage) for stage in ("training_set", "candidate", "evaluation", "champion")
     )
-    yield node("training_set", (*features, *labels))
-    yield node("candidate", (training,))
-    yield node("evaluation", (candidate, training), EVALUATION_CHECKS)
-    yield node("champion", (candidate, evaluation), (PROMOTION_CHECK,))
+    yield node("training_set", (*features, *labels), TRAINING_CHECKS)
+    yield node("candidate", (training,), CANDIDATE_CHECKS)
+    judged = (*EVALUATION_CHECKS, BASELINE_CHECK) if model.spec.baseline else EVALUATION_CHECKS
+    yield node("evaluation", (candidate, training), judged)
+    yield node("champion", (candidate, evaluation), CHAMPION_CHECKS)
     yield node("predictions", (champion, *features))

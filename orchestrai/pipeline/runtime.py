@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrai.contracts import Verdict, check_partition
 from orchestrai.errors import ConfigError
-from orchestrai.features import compute, make_engine, training_set
+from orchestrai.features import DuckDbEngine, Engine, SparkEngine, compute, training_set
 from orchestrai.ingest import ingest
 from orchestrai.ledger import Ledger, PartitionOutcome, StageReport, load_or_create_signer, trusted_keyring
 from orchestrai.ledger.ledger import utc_now
@@ -72,9 +72,10 @@ class Runtime:
         """Materialize a node for some partitions; raises OrchestraiError, and publishes nothing that fails its audit."""
         subject, progress = node.subject, self._told(progress)
         if isinstance(subject, DatasetNode):
-            return self._run_dataset(node, subject, partitions, progress)
+            return settle(self._run_dataset(node, subject, partitions, progress), subject, partitions)
         if isinstance(subject, ViewNode):
-            return self._run_view(subject, partitions, progress)
+            report = self._run_view(subject, partitions, progress)
+            return settle(report, subject.partitioned_like, partitions) if subject.partitioned_like else report
         if isinstance(subject, Pipeline):
             return write_catalog(self.ledger, subject, node.asset)
         return self._run_model(node, subject, progress)
@@ -109,13 +110,13 @@ class Runtime:
                 progress=progress,
             )
         if node.stage == "snapshot":
-            ready, missing = self._published(raw, partitions)
+            ready, missing = self._published(raw, dataset, partitions)
             if not ready:
                 return StageReport(kept, None, missing)
             report = snapshot(self.ledger, self.vault, source=raw, asset=kept, partitions=ready, progress=progress)
             return with_outcomes(report, missing)
         if node.stage == "restored":
-            ready, missing = self._published(kept, partitions)
+            ready, missing = self._published(kept, dataset, partitions)
             if not ready:
                 return StageReport(restored, None, missing)
             audit = self._audit(dataset, node)
@@ -136,7 +137,9 @@ class Runtime:
 
         return audit
 
-    def _published(self, upstream: str, partitions: Sequence[str]) -> tuple[list[str], tuple[PartitionOutcome, ...]]:
+    def _published(
+        self, upstream: str, dataset: DatasetNode, partitions: Sequence[str]
+    ) -> tuple[list[str], tuple[PartitionOutcome, ...]]:
         found = self.ledger.find(upstream)
         there = found.partitions if found else {}
         missing = tuple(
@@ -144,7 +147,7 @@ class Runtime:
                 key, False, verdicts=(Verdict("upstream", False, f"expected {upstream}@{key} to be published, found none"),)
             )
             for key in partitions
-            if key not in there
+            if key not in there and is_due(dataset, key)
         )
         return [key for key in partitions if key in there], missing
 
@@ -155,9 +158,11 @@ class Runtime:
         missing: tuple[PartitionOutcome, ...] = ()
         wanted: Sequence[str] | None = None
         if like is not None:
-            wanted, missing = self._published(like.asset("restored"), partitions)
+            wanted, missing = self._published(like.asset("restored"), like, partitions)
             if not wanted:
                 return StageReport(node.asset, None, missing)
+        inputs = [self.ledger.find(dataset.asset("restored")) for dataset in node.inputs.values()]
+        size = sum(entry.size for found in inputs if found for entry in found.partitions.values())
         report = compute(
             self.ledger,
             node.view,
@@ -165,14 +170,26 @@ class Runtime:
             inputs={table: dataset.asset("restored") for table, dataset in node.inputs.items()},
             grain=like.spec.partitions.grain if like else "all",
             partitions=wanted,
-            engine=self._engine(),
-            progress=progress,
+            engine=self._engine(node.view.spec.engine, size),
+            progress=_shares(node.asset, progress),
             code_version=self.code_version,
         )
         return with_outcomes(report, missing)
 
-    def _engine(self) -> object:
-        return make_engine(self.settings.engine, memory_limit=self.settings.memory_limit)
+    def _engine(self, wanted: str = "auto", size: int = 0) -> Engine:
+        choice = self.settings.engine if self.settings.engine != "auto" else wanted
+        threshold = self.settings.spark_threshold_bytes
+        if choice == "auto":
+            choice = "spark" if threshold and size >= threshold else "duckdb"
+        if choice == "spark":
+            return SparkEngine(self.spark_session)
+        return DuckDbEngine(memory_limit=self.settings.memory_limit)
+
+    def spark_session(self) -> object:
+        """The session that Spark views run in; replaced by the Dagster side with dagster-pyspark's."""
+        from pyspark.sql import SparkSession
+
+        return SparkSession.builder.getOrCreate()
 
     def _run_model(self, node: AssetNode, model: ModelNode, progress: Progress | None) -> StageReport:
         spec = model.spec
@@ -191,7 +208,7 @@ class Runtime:
                 engine=self._engine(),
             )
         if node.stage == "candidate":
-            return train(self.ledger, spec, training_set=asset["training_set"], asset=asset["candidate"], progress=progress)
+            return train(self.ledger, spec, training_set=asset["training_set"], asset=asset["candidate"])
         if node.stage == "evaluation":
             return evaluate(
                 self.ledger,
@@ -208,6 +225,24 @@ class Runtime:
         return predict(
             self.ledger, spec, champion=asset["champion"], features=features, asset=asset["predictions"], partition=None
         )
+
+
+def _shares(what: str, progress: Progress | None) -> Callable[[float, str], None] | None:
+    if progress is None:
+        return None
+    return lambda share, _: progress(what, round(share * 100), 100)
+
+
+def is_due(dataset: DatasetNode, partition: str) -> bool:
+    """False for a partition in which nothing has to arrive, such as a closed day."""
+    return dataset.contract.closed.due(partition, dataset.spec.partitions.grain)
+
+
+def settle(report: StageReport, dataset: DatasetNode, partitions: Sequence[str]) -> StageReport:
+    """Count partitions in which nothing was due as done, with no rows and no version, so that a backfill can end."""
+    told = {outcome.partition for outcome in report.outcomes}
+    idle = [PartitionOutcome(key, True) for key in partitions if key not in told and not is_due(dataset, key)]
+    return with_outcomes(report, idle)
 
 
 def with_outcomes(report: StageReport, more: Sequence[PartitionOutcome]) -> StageReport:

@@ -40,6 +40,7 @@ class ModelSummary:
     promoted: bool
     metrics: Mapping[str, float] = field(default_factory=dict)
     headline: str = ""
+    baseline: str = ""
     lineage: tuple[str, ...] = ()
 
 
@@ -106,19 +107,32 @@ def refused_partitions(ledger: Ledger, asset: str) -> tuple[str, ...]:
 def _model(ledger: Ledger, node: ModelNode) -> ModelSummary:
     champion, evaluation = ledger.find(node.asset("champion")), ledger.find(node.asset("evaluation"))
     facts = _newest_facts(evaluation)
-    metrics = {
-        key: float(value) for key, value in facts.items() if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    rule = node.spec.promote_when
-    headline = f"{rule.metric} {metrics[rule.metric]:.3f}" if rule and rule.metric in metrics else ""
+    metrics, baseline = _values(facts.get("metrics")), _values(facts.get("baseline_metrics"))
+    wanted = node.spec.promote_when.metric
+    headline = f"{wanted} {metrics[wanted]:.3f}" if wanted in metrics else ""
     return ModelSummary(
         name=f"{node.pipeline}/{node.spec.name}",
         champion=_version(champion),
-        promoted=champion is not None and bool(facts.get("promoted", False)),
+        promoted=_promoted(champion, ledger.find(node.asset("candidate"))),
+        baseline=f"{baseline[wanted]:.3f}" if wanted in baseline else "",
         metrics=metrics,
         headline=headline,
         lineage=tuple(lineage_line(ledger, node.asset("champion"))) if champion else (),
     )
+
+
+def _promoted(champion: Dataset | None, candidate: Dataset | None) -> bool:
+    return champion is not None and candidate is not None and champion.version == candidate.version
+
+
+def _values(metrics: object) -> dict[str, float]:
+    """Metric values, given plainly or with their interval as {value, low, high}."""
+    found = {}
+    for name, measured in metrics.items() if isinstance(metrics, Mapping) else ():
+        value = measured.get("value") if isinstance(measured, Mapping) else measured
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found[str(name)] = float(value)
+    return found
 
 
 def lineage_line(ledger: Ledger, asset: str) -> list[str]:

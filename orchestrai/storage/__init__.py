@@ -1,10 +1,25 @@
 """Where bytes live: one protocol, one adapter per kind of store, no knowledge of data."""
 
 from orchestrai.storage.base import ObjectInfo, Store
+from orchestrai.storage.capabilities import capabilities, control_plane
+from orchestrai.storage.control import Capabilities, ControlPlane, Retention
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.options import StoreOptions
 from orchestrai.storage.retry import RetryingStore
 from orchestrai.storage.url import open_store
 
-__all__ = ["LocalStore", "MemoryStore", "ObjectInfo", "RetryingStore", "Store", "StoreOptions", "open_store"]
+__all__ = [
+    "Capabilities",
+    "ControlPlane",
+    "LocalStore",
+    "MemoryStore",
+    "ObjectInfo",
+    "Retention",
+    "RetryingStore",
+    "Store",
+    "StoreOptions",
+    "capabilities",
+    "control_plane",
+    "open_store",
+]

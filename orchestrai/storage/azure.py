@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from orchestrai.storage.azure_control import AzureControlPlane
 from orchestrai.storage.objects import NO_RETRIES, READ_RETRIES
 from orchestrai.storage.options import StoreOptions
 
@@ -43,9 +44,9 @@ class AzureBackend:
         options = self.options
         credential: Any
         if options.account_key:
-            credential = {"account_name": options.account_name, "account_key": options.account_key.get_secret_value()}
+            credential = {"account_name": options.account_name, "account_key": options.reveal("account_key")}
         elif options.sas_token:
-            credential = options.sas_token.get_secret_value()
+            credential = options.reveal("sas_token")
         else:
             from azure.identity import DefaultAzureCredential
 
@@ -58,12 +59,10 @@ class AzureBackend:
             return "Azure does not keep a dot at the end of a segment"
         return None
 
-    def delete_version(self, name: str, version: str) -> None:
-        from orchestrai.storage.azure_control import AzureControlPlane
+    def control(self) -> AzureControlPlane:
+        return AzureControlPlane(self.client, self.prefix, self.url)
 
-        AzureControlPlane(self).delete_name_version(name, version)
-
-    def _store(self, retries: dict[str, Any]) -> Any:
+    def _store(self, retries: Any) -> Any:
         from obstore.store import AzureStore
 
         options = self.options
@@ -71,9 +70,9 @@ class AzureBackend:
         if options.endpoint_url:
             settings["endpoint"] = options.endpoint_url
         if options.account_key:
-            settings["account_key"] = options.account_key.get_secret_value()
+            settings["account_key"] = options.reveal("account_key")
         elif options.sas_token:
-            settings["sas_key"] = options.sas_token.get_secret_value()
+            settings["sas_key"] = options.reveal("sas_token")
         else:
             from obstore.auth.azure import AzureCredentialProvider
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from orchestrai.storage.gcs_control import GcsControlPlane
 from orchestrai.storage.objects import NO_RETRIES, READ_RETRIES
 from orchestrai.storage.options import StoreOptions
 
@@ -39,11 +40,12 @@ class GcsBackend:
 
         options = self.options
         if options.endpoint_url:
+            anonymous: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
             return storage.Client(
-                project="test", credentials=AnonymousCredentials(), client_options={"api_endpoint": options.endpoint_url}
+                project="test", credentials=anonymous, client_options={"api_endpoint": options.endpoint_url}
             )
         if options.service_account_key:
-            return storage.Client.from_service_account_info(json.loads(options.service_account_key.get_secret_value()))
+            return storage.Client.from_service_account_info(json.loads(options.reveal("service_account_key") or ""))
         if options.service_account_file:
             return storage.Client.from_service_account_json(options.service_account_file)
         return storage.Client()
@@ -53,18 +55,16 @@ class GcsBackend:
             return "Google Cloud Storage keeps .well-known/acme-challenge/ for itself"
         return None
 
-    def delete_version(self, name: str, version: str) -> None:
-        from orchestrai.storage.gcs_control import GcsControlPlane
+    def control(self) -> GcsControlPlane:
+        return GcsControlPlane(self.client, self.bucket, self.prefix, self.url)
 
-        GcsControlPlane(self).delete_name_version(name, version)
-
-    def _store(self, retries: dict[str, Any]) -> Any:
+    def _store(self, retries: Any) -> Any:
         from obstore.store import GCSStore
 
         options = self.options
         settings: dict[str, Any] = {}
         if options.service_account_key:
-            settings["service_account_key"] = options.service_account_key.get_secret_value()
+            settings["service_account_key"] = options.reveal("service_account_key")
         elif options.endpoint_url:
             settings["service_account_key"] = options.anonymous_service_account()
         elif options.service_account_file:

@@ -19,12 +19,13 @@ from orchestrai.errors import (
     TransientStorageError,
 )
 from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo, check_key
+from orchestrai.storage.control import ControlPlane
 from orchestrai.storage.spool import spooled
 
 SINGLE_PUT_BYTES = 256 * 1024 * 1024
-READ_RETRIES = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+READ_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
 # a conditional write that was repeated by the client library could not be told from one that lost
-NO_RETRIES = {"max_retries": 0}
+NO_RETRIES: Any = {"max_retries": 0}
 _UNHOLDABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _STATUS = re.compile(r"status code: (\d{3})")
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
@@ -34,18 +35,33 @@ T = TypeVar("T")
 class Backend(Protocol):
     """One cloud: two obstore stores on the same bucket, and what differs between the clouds."""
 
-    url: str
-    prefix: str
-    reads: Any
-    writes: Any
-    lists_in_order: bool
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def prefix(self) -> str:
+        """Empty, or ending in a slash."""
+        ...
+
+    @property
+    def reads(self) -> Any:
+        """The obstore store that retries by itself."""
+        ...
+
+    @property
+    def writes(self) -> Any:
+        """The obstore store that never retries."""
+        ...
+
+    @property
+    def lists_in_order(self) -> bool: ...
 
     def refuse(self, name: str) -> str | None:
         """Why the cloud cannot hold a name, or None."""
         ...
 
-    def delete_version(self, name: str, version: str) -> None:
-        """Remove one version through the cloud's own library."""
+    def control(self) -> ControlPlane:
+        """What obstore cannot do, through the cloud's own library."""
         ...
 
 
@@ -76,7 +92,8 @@ class ObjectStore:
             if version is None:
                 return self._info(obstore.head(self.backend.reads, name))
             found = obstore.get(self.backend.reads, name, options={"version": version, "head": True})
-            return self._info(found.meta, version)
+        self._require_version(key, found, version)
+        return self._info(found.meta)
 
     def read(
         self,
@@ -88,6 +105,7 @@ class ObjectStore:
         length: int | None = None,
     ) -> bytes:
         if length == 0:
+            self._get(key, version, if_match, {"head": True})
             return b""
         wanted: dict[str, object] = {}
         if start or length is not None:
@@ -135,7 +153,7 @@ class ObjectStore:
 
         name = self._name(key)
         if version is not None:
-            self.backend.delete_version(name, version)
+            self.backend.control().delete_version(key, version)
             return
         try:
             with self._errors(key):
@@ -168,14 +186,23 @@ class ObjectStore:
     def _get(self, key: str, version: str | None, if_match: str | None, wanted: dict[str, object]) -> Any:
         import obstore
 
-        options = dict(wanted)
+        options: Any = dict(wanted)
         if version is not None:
             options["version"] = version
         if if_match is not None:
             options["if_match"] = if_match
         name = self._name(key)
         with self._errors(key):
-            return obstore.get(self.backend.reads, name, options=options)
+            found = obstore.get(self.backend.reads, name, options=options)
+        self._require_version(key, found, version)
+        return found
+
+    def _require_version(self, key: str, found: Any, version: str | None) -> None:
+        # a service without versions ignores the question and answers with what it has
+        if version is not None and found.meta["version"] != version:
+            raise ObjectNotFound(
+                f"expected version {version} of {key!r} in {self.url}, found {found.meta['version']}", key=key
+            )
 
     def _chunks(self, key: str, found: Any) -> Iterator[bytes]:
         with self._errors(key):
@@ -208,7 +235,7 @@ class ObjectStore:
         return self._written(key, put)
 
     def _written(self, key: str, put: Any) -> ObjectInfo:
-        return self.head(key, version=put["version"])
+        return self.head(key, version=_version(put))
 
     def _exact(self, key: str) -> Iterator[ObjectInfo]:
         try:
@@ -255,9 +282,9 @@ class ObjectStore:
             return True
         return False
 
-    def _info(self, meta: Any, version: str | None = None) -> ObjectInfo:
+    def _info(self, meta: Any) -> ObjectInfo:
         key = meta["path"][len(self.backend.prefix) :]
-        return ObjectInfo(key, meta["size"], meta["e_tag"] or "", meta["last_modified"], version or meta["version"])
+        return ObjectInfo(key, meta["size"], meta["e_tag"] or "", meta["last_modified"], _version(meta))
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
@@ -276,6 +303,12 @@ class ObjectStore:
 
 class _BeyondEnd(StorageError):
     """A range starts behind the object's last byte."""
+
+
+def _version(answer: Any) -> str | None:
+    # "null" is how S3 names what a bucket without versions holds
+    version: str | None = answer["version"]
+    return None if version == "null" else version
 
 
 def _order(key: str) -> bytes:
@@ -316,7 +349,7 @@ def _translated(exc: Exception, key: str, url: str) -> StorageError:
     for kinds, made in rules:
         if isinstance(exc, kinds):
             return made()
-    if code == 416:
+    if code == 416 or "Wanted range starting at" in text:
         return _BeyondEnd(f"expected {key!r} to be longer", key=key)
     told = f"expected {url} to answer for {key!r}, found: {_short(text)}"
     if isinstance(exc, raised.GenericError) and (code == 0 or code in _TRANSIENT_STATUS):

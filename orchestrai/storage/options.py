@@ -4,32 +4,46 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from orchestrai.errors import ConfigError
 
+_SECRETS = ("secret_access_key", "session_token", "account_key", "sas_token", "service_account_key")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOptions:
     """What a URL does not say of its store; what is None comes from the environment, then from the cloud's own chain.
 
-    Secrets print as asterisks. `headers` go with every request of the data plane.
+    Secrets may be given as text and print as asterisks. `headers` go with every request of the data plane.
     """
 
     endpoint_url: str | None = None
     region: str | None = None
     profile: str | None = None
     access_key_id: str | None = None
-    secret_access_key: SecretStr | None = None
-    session_token: SecretStr | None = None
+    secret_access_key: SecretStr | str | None = None
+    session_token: SecretStr | str | None = None
     account_name: str | None = None
-    account_key: SecretStr | None = None
-    sas_token: SecretStr | None = None
+    account_key: SecretStr | str | None = None
+    sas_token: SecretStr | str | None = None
     service_account_file: str | None = None
-    service_account_key: SecretStr | None = None
+    service_account_key: SecretStr | str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in _SECRETS:
+            value = getattr(self, name)
+            if isinstance(value, str):
+                object.__setattr__(self, name, SecretStr(value))
+
+    def reveal(self, name: str) -> str | None:
+        """The text of a secret field, for the library that must have it."""
+        value = getattr(self, name)
+        return value.get_secret_value() if isinstance(value, SecretStr) else None
 
     def for_s3(self, environ: Mapping[str, str]) -> "StoreOptions":
         """Fill from AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_PROFILE and the access key's variables.
@@ -93,7 +107,7 @@ class StoreOptions:
         """Whether the endpoint is reached without TLS, which only loopback is."""
         return self.endpoint_url is not None and urlsplit(self.endpoint_url).scheme == "http"
 
-    def client_options(self) -> dict[str, object]:
+    def client_options(self) -> Any:
         """obstore's client options."""
         return {"allow_http": self.plain_http, "timeout": "300s", "connect_timeout": "10s", **self._default_headers()}
 

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrai.errors import ConfigError
 from orchestrai.storage.objects import NO_RETRIES, READ_RETRIES
 from orchestrai.storage.options import StoreOptions
+from orchestrai.storage.s3_control import S3ControlPlane
 
 
 @dataclass
@@ -44,12 +45,10 @@ class S3Backend:
     def refuse(self, name: str) -> str | None:
         return None
 
-    def delete_version(self, name: str, version: str) -> None:
-        from orchestrai.storage.s3_control import S3ControlPlane
+    def control(self) -> S3ControlPlane:
+        return S3ControlPlane(self.client, self.bucket, self.prefix, self.url)
 
-        S3ControlPlane(self).delete_name_version(name, version)
-
-    def _store(self, retries: dict[str, Any]) -> Any:
+    def _store(self, retries: Any) -> Any:
         from obstore.store import S3Store
 
         options = self.options
@@ -58,9 +57,9 @@ class S3Backend:
             settings["endpoint"] = options.endpoint_url
         if options.access_key_id and options.secret_access_key:
             settings["access_key_id"] = options.access_key_id
-            settings["secret_access_key"] = options.secret_access_key.get_secret_value()
+            settings["secret_access_key"] = options.reveal("secret_access_key")
             if options.session_token:
-                settings["session_token"] = options.session_token.get_secret_value()
+                settings["session_token"] = options.reveal("session_token")
         else:
             settings["credential_provider"] = self._provider()
         return S3Store(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)
@@ -87,8 +86,8 @@ class S3Backend:
         try:
             return boto3.Session(
                 aws_access_key_id=options.access_key_id,
-                aws_secret_access_key=options.secret_access_key and options.secret_access_key.get_secret_value(),
-                aws_session_token=options.session_token and options.session_token.get_secret_value(),
+                aws_secret_access_key=options.reveal("secret_access_key"),
+                aws_session_token=options.reveal("session_token"),
                 region_name=options.region,
                 profile_name=options.profile,
             )

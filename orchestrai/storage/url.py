@@ -2,18 +2,20 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from orchestrai.errors import ConfigError
+from orchestrai.storage.azure import AzureBackend
 from orchestrai.storage.base import Store
+from orchestrai.storage.gcs import GcsBackend
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
+from orchestrai.storage.objects import Backend, ObjectStore
 from orchestrai.storage.options import StoreOptions
-
-if TYPE_CHECKING:
-    from orchestrai.storage.objects import Backend
+from orchestrai.storage.retry import RetryingStore
+from orchestrai.storage.s3 import S3Backend
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
@@ -46,29 +48,18 @@ def _file_path(url: str) -> Path:
 
 
 def _cloud(scheme: str, url: str, options: StoreOptions) -> Store:
-    from orchestrai.storage.objects import ObjectStore
-    from orchestrai.storage.retry import RetryingStore
-
     parts = urlsplit(url)
     backend: Backend
     if scheme in ("s3", "s3a"):
-        from orchestrai.storage.s3 import S3Backend
-
         backend = S3Backend(_bucket(parts, scheme), _prefix(parts), options.for_s3(os.environ))
     elif scheme in ("gs", "gcs"):
-        from orchestrai.storage.gcs import GcsBackend
-
         backend = GcsBackend(_bucket(parts, scheme), _prefix(parts), options.for_gcs(os.environ))
     else:
         backend = _azure(parts, scheme, options)
     return RetryingStore(ObjectStore(backend))
 
 
-def _azure(parts: SplitResult, scheme: str, options: StoreOptions) -> "Backend":
-    from dataclasses import replace
-
-    from orchestrai.storage.azure import AzureBackend
-
+def _azure(parts: SplitResult, scheme: str, options: StoreOptions) -> Backend:
     if scheme in ("abfs", "abfss"):
         container, at, host = parts.netloc.partition("@")
         account = host.partition(".")[0]

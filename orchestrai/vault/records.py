@@ -12,6 +12,7 @@ from orchestrai.ledger import Keyring, Signer
 from orchestrai.ledger.manifest import canonical_json, sha256_hex
 
 FORMAT = 1
+NEVER = datetime.min.replace(tzinfo=UTC)
 IDENTITY_TYPE = "application/vnd.orchestrai.vault+json"
 COMMIT_TYPE = "application/vnd.orchestrai.snapshot+json"
 TOMBSTONE_TYPE = "application/vnd.orchestrai.tombstone+json"
@@ -31,6 +32,7 @@ class SnapshotCommit:
     dataset: str
     seq: int
     snapshot_id: str
+    session: str
     previous: str
     started: str
     created: str
@@ -50,7 +52,7 @@ class SnapshotCommit:
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
     encrypted: bool = False
     digest: str = ""
-    committed: datetime = datetime.min.replace(tzinfo=UTC)
+    committed: datetime = NEVER
 
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope."""
@@ -61,7 +63,12 @@ class SnapshotCommit:
     def as_json(self) -> dict[str, JsonValue]:
         """The form shown to people and programs."""
         body: dict[str, Any] = {name: getattr(self, name) for name in _STORED}
-        body |= {"changed": list(self.changed), "tags": list(self.tags), "source": dict(self.source), "facts": dict(self.facts)}
+        body |= {
+            "changed": list(self.changed),
+            "tags": list(self.tags),
+            "source": dict(self.source),
+            "facts": dict(self.facts),
+        }
         return body | {"committed": self.committed.isoformat(), "digest": self.digest}
 
 

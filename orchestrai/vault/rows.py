@@ -1,9 +1,10 @@
 """The rows of a snapshot's lists, and their form on the store."""
 
 import io
+from array import array
 from collections.abc import Iterable, Sequence
-from itertools import starmap
-from typing import Any, NamedTuple, Protocol
+from itertools import accumulate, starmap
+from typing import Any, Literal, NamedTuple, Protocol
 
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger import merkle
@@ -14,8 +15,9 @@ from orchestrai.vault.layout import object_key, pack_key
 class StoredFile(NamedTuple):
     """One file of a partition and where its bytes lie: `length` stored bytes from `offset` of `key`.
 
-    `size` and `sha256` are of the file itself; under encryption `length` is larger. `token` is what a source without recorded
-    hashes says of the unchanged file (inode, mtime, size). `pack` is -1 for a file with an object of its own.
+    `size` and `sha256` are of the file itself; under encryption `length` is larger. `token` is what a source without
+    recorded hashes says of the unchanged file (inode, mtime, ctime). `pack` is -1 for a file with an object of its own;
+    `name` is that object's name where it is not the hash, and the length of the whole pack for a packed file.
     """
 
     path: str
@@ -36,6 +38,11 @@ class StoredFile(NamedTuple):
         if self.pack >= 0:
             return pack_key(self.session, self.pack)
         return object_key(self.session, self.name or self.sha256)
+
+    @property
+    def object_length(self) -> int:
+        """How long the object under `key` is."""
+        return int(self.name) if self.pack >= 0 else self.length
 
     def leaf(self) -> bytes:
         """The bytes hashed into the partition root: the same as the ledger's."""
@@ -82,30 +89,11 @@ class Codec(Protocol):
 
 
 class ParquetCodec:
-    """Parquet with zstd; keys delta-encoded, hashes as 32 raw bytes."""
+    """Parquet with zstd; paths delta-encoded, hashes as 32 raw bytes."""
 
     def encode_files(self, files: Sequence[StoredFile]) -> bytes:
         """The bytes of a partition's list."""
-        import pyarrow as pa
-
-        columns = list(zip(*files, strict=True)) if files else [()] * len(StoredFile._fields)
-        text, number = pa.string(), pa.int64()
-        table = pa.table(
-            {
-                "path": pa.array(columns[0], text),
-                "role": pa.array(columns[1], text),
-                "size": pa.array(columns[2], number),
-                "rows": pa.array(columns[3], number),
-                "sha256": pa.array([bytes.fromhex(value) for value in columns[4]], pa.binary(32)),
-                "session": pa.array(columns[5], text),
-                "name": pa.array(columns[6], text),
-                "pack": pa.array(columns[7], pa.int32()),
-                "offset": pa.array(columns[8], number),
-                "length": pa.array(columns[9], number),
-                "token": pa.array(columns[10], text),
-            }
-        )
-        return _write(table, ["role", "session", "name", "pack"], {"path": "DELTA_BYTE_ARRAY", "token": "DELTA_BYTE_ARRAY"})
+        return _write(files, StoredFile._fields, _FILE_KINDS, {"path": "DELTA_BYTE_ARRAY", "token": "DELTA_BYTE_ARRAY"})
 
     def decode_files(self, data: bytes) -> list[StoredFile]:
         """Read a partition's list; raises IntegrityError."""
@@ -115,24 +103,53 @@ class ParquetCodec:
 
     def encode_tree(self, partitions: Sequence[StoredPartition]) -> bytes:
         """The bytes of a snapshot's partitions."""
-        import pyarrow as pa
-
-        columns = list(zip(*partitions, strict=True)) if partitions else [()] * len(StoredPartition._fields)
-        kinds = [pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.string(), pa.string(), pa.string(), pa.int64()]
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
-        return _write(pa.table(dict(zip(StoredPartition._fields, arrays, strict=True))), ["session"], {})
+        return _write(partitions, StoredPartition._fields, _TREE_KINDS, {})
 
     def decode_tree(self, data: bytes) -> list[StoredPartition]:
         """Read a snapshot's partitions; raises IntegrityError."""
         return list(starmap(StoredPartition, zip(*_read(data, StoredPartition._fields), strict=True)))
 
 
-def _write(table: Any, dictionary: list[str], encodings: dict[str, str]) -> bytes:
+# text, dictionary-encoded text, 64-bit number, 32 bytes from hex digits
+_Kind = Literal["text", "name", "number", "digest"]
+_FILE_KINDS: tuple[_Kind, ...] = (
+    "text", "name", "number", "number", "digest", "name", "name", "number", "number", "number", "text",
+)  # fmt: skip
+_TREE_KINDS: tuple[_Kind, ...] = ("text", "text", "number", "number", "number", "text", "name", "text", "number")
+
+
+def _array(values: Sequence[Any], kind: _Kind) -> Any:
+    """An Arrow array from its buffers: pyarrow's own constructors import pandas."""
+    import pyarrow as pa
+
+    if kind == "number":
+        return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(array("q", values))])
+    if kind == "digest":
+        return pa.Array.from_buffers(pa.binary(32), len(values), [None, pa.py_buffer(bytes.fromhex("".join(values)))])
+    encoded = [value.encode() for value in values]
+    offsets = array("q", accumulate(map(len, encoded), initial=0))
+    return pa.Array.from_buffers(
+        pa.large_string(), len(values), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    )
+
+
+def _write(
+    rows: Sequence[tuple[Any, ...]], names: Sequence[str], kinds: Sequence[_Kind], encodings: dict[str, str]
+) -> bytes:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    arrays = [_array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+    dictionary = [name for name, kind in zip(names, kinds, strict=True) if kind == "name"]
     sink = io.BytesIO()
     pq.write_table(
-        table, sink, compression="zstd", use_dictionary=dictionary, column_encoding=encodings or None, write_statistics=False
+        pa.Table.from_arrays(arrays, names=list(names)),
+        sink,
+        compression="zstd",
+        use_dictionary=dictionary,
+        column_encoding=encodings or None,
+        write_statistics=False,
     )
     return sink.getvalue()
 
@@ -142,7 +159,7 @@ def _read(data: bytes, fields: Sequence[str]) -> list[list[Any]]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
         return [table.column(name).to_pylist() for name in fields]
     except (pa.ArrowException, OSError, KeyError) as exc:
         raise IntegrityError(f"expected a vault list in Parquet, found something else ({exc}): verify the vault") from exc

@@ -81,9 +81,7 @@ def run(ledger: Ledger) -> Callable[..., tuple[StageReport, StageReport, StageRe
         if table is not None:
             publish(ledger, TRAINING_SET, table)
         trained = train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE)
-        judged = evaluate(
-            ledger, model, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION
-        )
+        judged = evaluate(ledger, model, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
         return trained, judged, promote(ledger, model, candidate=CANDIDATE, evaluation=EVALUATION, asset=CHAMPION)
 
     return steps

@@ -38,6 +38,27 @@ def postgres_server() -> Iterator[PostgresServer]:
     with tempfile.TemporaryDirectory() as folder:
         server = pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
         try:
-            yield PostgresServer(server.get_uri(), Path(pgserver.__file__).parent / "pginstall" / "bin")
+            found = PostgresServer(server.get_uri(), _tools(Path(pgserver.__file__).parent, server.get_uri()))
+            _forgo_durability(found.url)
+            yield found
         finally:
             server.cleanup()
+
+
+def _tools(wheel: Path, url: str) -> Path:
+    """The folder of the tools of the server's own major version: the wheel may bring several."""
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        major = connection.info.server_version // 10_000
+    own = wheel / f"pginstall{major}" / "bin"
+    return own if own.is_dir() else wheel / "pginstall" / "bin"
+
+
+def _forgo_durability(url: str) -> None:
+    """Nothing here outlives the tests, and syncing thousands of files at the end takes a minute on a busy disk."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")

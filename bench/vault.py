@@ -1,0 +1,313 @@
+"""The vault against restic and borg: one JSON object a line, exit code 1 if any is not ok.
+
+python -m bench.vault [--rounds 5] [--shape 40x10MB --shape 10000x20KB] [--million] [--folder FOLDER]
+
+Every measure is a whole command: start of the interpreter, imports and all. Rounds are interleaved: in each, ours and the peers do
+the same step one after the other. Unencrypted is held against borg without encryption, encrypted against restic, both without
+compression. Snapshots of ours are committed and signed; verify reads every byte back; restore proves every hash.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+SHAPES = {"40x10MB": (40, 10_000_000), "10000x20KB": (10_000, 20_000)}
+STEPS = ("snapshot", "verify", "restore", "1% changed", "nothing changed")
+MILLION, PARTITIONS, CHANGED = 1_000_000, 100, 0.001
+
+
+class Measured:
+    """What a command used: CPU and wall seconds, peak MiB, and what its repository then holds."""
+
+    def __init__(self, command: list[str], environment: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            command, env={**os.environ, **(environment or {})}, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        assert process.stderr is not None
+        problem = process.stderr.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise SystemExit(f"{' '.join(command[:4])} failed: {problem.decode()[-800:]}")
+        self.wall_s = time.perf_counter() - begun
+        self.cpu_s = used.ru_utime + used.ru_stime
+        self.peak_mib = used.ru_maxrss / 1024
+
+
+class Ours:
+    """orchestrai, plain or sealed."""
+
+    def __init__(self, folder: Path, sealed: bool) -> None:
+        self.name = "sealed" if sealed else "plain"
+        self.repo = folder / f"ours-{self.name}"
+        self.base = [sys.executable, "-m", "bench.vault", "--repo", str(self.repo), "--keys", str(folder / "keys")]
+        self.base += ["--sealed"] if sealed else []
+        # compiled modules, as an installed package has them
+        self.environment = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "pycache")}
+
+    def init(self) -> None:
+        shutil.rmtree(self.repo, ignore_errors=True)
+
+    def snapshot(self, source: Path) -> Measured:
+        return Measured([*self.base, "--op", "snapshot", "--source", str(source)], self.environment)
+
+    def verify(self) -> Measured:
+        return Measured([*self.base, "--op", "verify"], self.environment)
+
+    def restore(self, target: Path) -> Measured:
+        return Measured([*self.base, "--op", "restore", "--source", str(target)], self.environment)
+
+
+class Restic:
+    """restic without compression."""
+
+    name = "restic"
+
+    def __init__(self, folder: Path) -> None:
+        self.repo = folder / "restic"
+        self.base = ["restic", "--no-cache", "-r", str(self.repo)]
+        self.environment = {"RESTIC_PASSWORD": "bench", "RESTIC_COMPRESSION": "off"}
+
+    def init(self) -> None:
+        shutil.rmtree(self.repo, ignore_errors=True)
+        Measured([*self.base, "init"], self.environment)
+
+    def snapshot(self, source: Path) -> Measured:
+        return Measured([*self.base, "backup", "."], self.environment, source)
+
+    def verify(self) -> Measured:
+        return Measured([*self.base, "check", "--read-data"], self.environment)
+
+    def restore(self, target: Path) -> Measured:
+        return Measured([*self.base, "restore", "latest", "--target", str(target)], self.environment)
+
+
+class Borg:
+    """borg without encryption and compression."""
+
+    name = "borg"
+
+    def __init__(self, folder: Path) -> None:
+        self.repo = folder / "borg"
+        self.number = 0
+        self.environment = {"BORG_BASE_DIR": str(folder / "borg-home"), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
+
+    def init(self) -> None:
+        shutil.rmtree(self.repo, ignore_errors=True)
+        Measured(["borg", "init", "--encryption=none", str(self.repo)], self.environment)
+
+    def snapshot(self, source: Path) -> Measured:
+        self.number += 1
+        command = ["borg", "create", "--compression=none", f"{self.repo}::a{self.number}", "."]
+        return Measured(command, self.environment, source)
+
+    def verify(self) -> Measured:
+        return Measured(["borg", "check", "--verify-data", str(self.repo)], self.environment)
+
+    def restore(self, target: Path) -> Measured:
+        target.mkdir()
+        return Measured(["borg", "extract", f"{self.repo}::a{self.number}"], self.environment, target)
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shape", action="append", choices=sorted(SHAPES))
+    parser.add_argument("--million", action="store_true", help="also one million objects, 0.1 %% changed")
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
+    for hidden in ("--op", "--repo", "--keys", "--source"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    parser.add_argument("--sealed", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.op:
+        operate(asked)
+        return 0
+    ok = True
+    with tempfile.TemporaryDirectory(prefix="bench-vault-", dir=asked.folder) as folder:
+        for shape in asked.shape or SHAPES:
+            ok &= all([tell(line) for line in compare(Path(folder), shape, asked.rounds)])
+        if asked.million:
+            ok &= all([tell(line) for line in million(Path(folder))])
+    return 0 if ok else 1
+
+
+def tell(line: dict[str, object]) -> bool:
+    """Print one line; true when it is ok."""
+    print(json.dumps({"bench": "vault", **line}), flush=True)
+    return bool(line["ok"])
+
+
+def compare(folder: Path, shape: str, rounds: int) -> Iterator[dict[str, object]]:
+    """Interleaved rounds of all steps, then a line for each cell."""
+    engines = [Ours(folder, False), Ours(folder, True)]
+    peers = [peer(folder) for name, peer in (("borg", Borg), ("restic", Restic)) if shutil.which(name)]
+    cells: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    stored: dict[str, int] = {}
+    copies: list[float] = []
+    restored: list[float] = []
+    warm_up(folder, engines)
+    for turn in range(rounds):
+        source = make_source(folder / "source", shape, turn)
+        begun = time.perf_counter()
+        shutil.rmtree(folder / "copy", ignore_errors=True)
+        subprocess.run(["cp", "-r", str(source), str(folder / "copy")], check=True)
+        copies.append(time.perf_counter() - begun)
+        for engine in [*engines, *peers]:
+            engine.init()
+        for step in STEPS:
+            if step == "1% changed":
+                change(source, shape, turn)
+            for engine in [*engines, *peers]:
+                target = folder / "target"
+                shutil.rmtree(target, ignore_errors=True)
+                found = engine.verify() if step == "verify" else (
+                    engine.restore(target) if step == "restore" else engine.snapshot(source)
+                )  # fmt: skip
+                cells[engine.name, step].append(found)
+                if step == "restore" and engine.name == "plain":
+                    restored.append(found.wall_s)
+                    same(source, target)
+                if step == "snapshot":
+                    stored[engine.name] = size_of(engine.repo)
+    for ours, theirs in (("plain", "borg"), ("sealed", "restic")):
+        if theirs in {peer.name for peer in peers}:
+            yield from lines(shape, ours, theirs, cells, stored)
+    yield line(f"{shape} restore, full proof", "bytes_per_s", size_of(source) / statistics.median(restored), "cp -r",
+               size_of(source) / statistics.median(copies), 0.8, more_is_better=True) | (
+        {} if shape == "40x10MB" else {"ok": True, "target": None}
+    )  # fmt: skip
+
+
+def warm_up(folder: Path, engines: list[Ours]) -> None:
+    """Run each of our commands once, unmeasured, so that its modules are compiled."""
+    (folder / "one").mkdir(exist_ok=True)
+    (folder / "one" / "file").write_bytes(b"x" * 300_000)
+    for engine in engines:
+        engine.init()
+        engine.snapshot(folder / "one")
+        engine.verify()
+        engine.restore(folder / f"warm-{engine.name}")
+        shutil.rmtree(folder / f"warm-{engine.name}")
+
+
+def lines(
+    shape: str, ours: str, theirs: str, cells: dict[tuple[str, str], list[Measured]], stored: dict[str, int]
+) -> Iterator[dict[str, object]]:
+    """The cells of one pairing."""
+    for step in STEPS:
+        for metric, target in (("cpu_s", 0.5), ("wall_s", 1.0), ("peak_mib", None)):
+            mine, other = (statistics.median(getattr(m, metric) for m in cells[name, step]) for name in (ours, theirs))
+            yield line(f"{shape} {step} ({ours})", metric, mine, theirs, other, target)
+    yield line(f"{shape} snapshot ({ours})", "stored_bytes", stored[ours], theirs, stored[theirs], 1.02)
+
+
+def line(
+    case: str, metric: str, ours: float, peer: str, theirs: float, target: float | None, *, more_is_better: bool = False
+) -> dict[str, object]:
+    """One comparison."""
+    ratio = ours / theirs if theirs else float("inf")
+    ok = target is None or (ratio >= target if more_is_better else ratio <= target)
+    return {
+        "case": case, "metric": metric, "ours": round(ours, 3), "peer": peer, "theirs": round(theirs, 3),
+        "ratio": round(ratio, 3), "target": target, "ok": ok,
+    }  # fmt: skip
+
+
+def make_source(folder: Path, shape: str, seed: int) -> Path:
+    """Fresh random files."""
+    shutil.rmtree(folder, ignore_errors=True)
+    count, size = SHAPES[shape]
+    rng = random.Random(seed)
+    for number in range(count):
+        path = folder / f"{number % 100:02d}" / f"{number:06d}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(rng.randbytes(size))
+    return folder
+
+
+def change(folder: Path, shape: str, seed: int) -> None:
+    """Rewrite 1 % of the files."""
+    count, size = SHAPES[shape]
+    rng = random.Random(seed + 1000)
+    for number in rng.sample(range(count), max(1, count // 100)):
+        (folder / f"{number % 100:02d}" / f"{number:06d}.bin").write_bytes(rng.randbytes(size))
+
+
+def size_of(folder: Path) -> int:
+    """Bytes in all files below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def same(one: Path, other: Path) -> None:
+    """Exit when two trees differ."""
+    subprocess.run(["diff", "-rq", str(one), str(other)], check=True)
+
+
+def million(folder: Path) -> Iterator[dict[str, object]]:
+    """One million objects, 0.1 % changed: the incremental snapshot in a process of its own."""
+    base = [sys.executable, "-m", "bench.vault", "--repo", str(folder / "million"), "--keys", str(folder / "keys")]
+    Measured([*base, "--op", "million", "--source", "0"])
+    found = Measured([*base, "--op", "million", "--source", "1"])
+    case = "1,000,000 objects, 0.1% changed, incremental snapshot"
+    yield line(case, "wall_s", found.wall_s, "target", 60, 1.0)
+    yield line(case, "peak_mib", found.peak_mib, "target", 1024, 1.0)
+
+
+def synthetic(turn: int) -> Iterable[tuple[str, int]]:
+    """(path, generation) of each object."""
+    every = int(1 / CHANGED)
+    for number in range(MILLION):
+        yield f"events/2026/{number:09d}.json", turn if number % every == 0 else 0
+
+
+def operate(asked: argparse.Namespace) -> None:
+    """One command of ours; imports only what it needs."""
+    from orchestrai.ledger.signing import load_or_create_signer
+    from orchestrai.storage.local import LocalStore
+    from orchestrai.vault.encryption import FileKey
+    from orchestrai.vault.vault import Vault
+
+    keys = Path(asked.keys)
+    port = FileKey(keys / "data.key") if asked.sealed else None
+    vault = Vault(LocalStore(Path(asked.repo)), load_or_create_signer(keys), encryption=port)
+    if asked.op == "snapshot":
+        from orchestrai.vault.folder import backup_folder
+
+        backup_folder(vault, "bench", Path(asked.source))
+    elif asked.op == "verify":
+        from orchestrai.vault.verify import verify
+
+        if not verify(vault, level="read").ok:
+            raise SystemExit("verify found something")
+    elif asked.op == "restore":
+        from orchestrai.restore.folder import restore_folder
+
+        restore_folder(vault, vault.latest("bench"), Path(asked.source), sync=False)
+    else:
+        from orchestrai.vault.source import SourceFile
+
+        turn = int(asked.source)
+        contents: dict[str, list[SourceFile]] = {f"p{n:03d}": [] for n in range(PARTITIONS)}
+        names = list(contents)
+        for position, (path, generation) in enumerate(synthetic(turn)):
+            data = b"%d-%d" % (position, generation)
+            contents[names[position * PARTITIONS // MILLION]].append(
+                SourceFile(path, len(data), data, token=f"{position:x}-{generation}")
+            )
+        vault.commit("million", contents)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Features: views in a portable subset of Spark SQL, run with equal bytes on DuckDB and Spark; point-in-time training sets."""
+
+from orchestrai.features.compute import compute
+from orchestrai.features.duckdb_engine import DuckDbEngine
+from orchestrai.features.engine import Engine
+from orchestrai.features.exports import register_delta, register_iceberg, write_delta
+from orchestrai.features.lineage import lineage
+from orchestrai.features.online import OnlineRow, OnlineStore, OnlineUpdate, update_online
+from orchestrai.features.spark_engine import SparkEngine
+from orchestrai.features.spec import AsOfSchedule, FeatureChecks, FeatureViewSpec, LabelSpec, Lookback, TableClocks
+from orchestrai.features.stats import Drift, drift, drift_verdicts, feature_stats
+from orchestrai.features.training import training_set
+from orchestrai.features.view import FeatureView, load_view
+
+__all__ = [
+    "AsOfSchedule",
+    "Drift",
+    "DuckDbEngine",
+    "Engine",
+    "FeatureChecks",
+    "FeatureView",
+    "FeatureViewSpec",
+    "LabelSpec",
+    "Lookback",
+    "OnlineRow",
+    "OnlineStore",
+    "OnlineUpdate",
+    "SparkEngine",
+    "TableClocks",
+    "compute",
+    "drift",
+    "drift_verdicts",
+    "feature_stats",
+    "lineage",
+    "load_view",
+    "register_delta",
+    "register_iceberg",
+    "training_set",
+    "update_online",
+    "write_delta",
+]

@@ -1,0 +1,106 @@
+"""Labels of feature rows: computed from what happened at or after each row's moment, and from nothing before."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrai.errors import FeatureViewError
+from orchestrai.features.engine import Engine, Query, Source, Spine
+from orchestrai.features.inputs import Files, Inputs, time_bounds
+from orchestrai.features.portable import UTC_MICROS, readable
+from orchestrai.features.spec import LabelSpec, parse_moment
+from orchestrai.features.table import KeyWatch, write_files
+from orchestrai.features.view import AS_OF, FeatureView, load_label
+from orchestrai.ledger.ledger import Ledger
+
+FeatureFiles = Mapping[str, Sequence[Path]]
+
+
+def bind_label(
+    ledger: Ledger, spec: LabelSpec, inputs: Mapping[str, str], folder: Path, primary: FeatureView
+) -> FeatureView:
+    """Load the label against the stored schemas of its inputs and the keys of the primary view."""
+    schemas = {}
+    for name, asset in inputs.items():
+        dataset = ledger.open(asset)
+        newest = max(dataset.partitions)
+        with dataset.fetched([newest]) as files:
+            schemas[name] = readable(pq.read_schema(files[newest][0].path))
+    fields = [primary.schema.field(name) for name in primary.entity]
+    spine = pa.schema([*fields, pa.field(AS_OF, UTC_MICROS)])
+    return load_label(spec, folder, schemas, primary.entity, primary.time, spine)
+
+
+def data_end(view: FeatureView, opened: Inputs, files: Files) -> datetime:
+    """The last event time of the first label input: labels need their whole horizon before it.
+
+    A table without a clock has no end: it says once what holds, so every label is complete.
+    """
+    name, table = next(iter(view.tables.items()))
+    column = table.event_time
+    if column is None:
+        return datetime.max.replace(tzinfo=UTC)
+    bounds = time_bounds([path for paths in files[name].values() for path in paths], column)
+    if bounds is None:
+        raise FeatureViewError(
+            f"{view.name}: expected rows in {name}, found none: materialize {opened.datasets[name].asset}"
+        )
+    return bounds[1]
+
+
+@dataclass(frozen=True)
+class LabelRun:
+    """Everything a label needs to run over the primary view's rows."""
+
+    view: FeatureView
+    spec: LabelSpec
+    opened: Inputs
+    files: Files
+    engine: Engine
+    scratch: Path
+
+    def moments(self, features: FeatureFiles, limit: datetime) -> list[Path]:
+        """Labels of an as-of view: one file per moment up to `limit`, which sees [as_of, as_of + horizon) only."""
+        written: list[Path] = []
+        for key in sorted(features):
+            as_of = parse_moment(key)
+            if as_of > limit:
+                continue
+            until = as_of + self.spec.horizon
+            spine = Spine(files=features[key])
+            written += self._run(self._sources(as_of, until), spine, self.scratch / f"label-{len(written):05d}")
+        return written
+
+    def rows(self, limit: datetime) -> list[Path]:
+        """Labels of a row-level view, all at once, for rows before `limit`."""
+        return self._run(self._sources(None, None), None, self.scratch / "label", (datetime(1, 1, 1, tzinfo=UTC), limit))
+
+    def _sources(self, since: datetime | None, until: datetime | None) -> dict[str, Source]:
+        return {
+            name: Source(
+                table,
+                [path for key in self.opened.needed(name, since, until) for path in self.files[name][key]],
+                since=since,
+                until=until,
+            )
+            for name, table in self.view.tables.items()
+        }
+
+    def _run(
+        self,
+        sources: Mapping[str, Source],
+        spine: Spine | None,
+        folder: Path,
+        keep: tuple[datetime, datetime] | None = None,
+    ) -> list[Path]:
+        watch = KeyWatch(self.view.key, self.view.entity)
+        with self.engine.run(Query(self.view, sources, spine, keep)) as batches:
+            written = write_files(watch.watch(batches), self.view.schema, folder)
+        failed = [verdict.message for verdict in watch.verdicts(self.view.name) if not verdict.passed]
+        if failed:
+            raise FeatureViewError(f"{self.view.name}: {failed[0]}")
+        return [part.path for part in written]

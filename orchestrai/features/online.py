@@ -1,0 +1,159 @@
+"""Online reads: the newest features of an entity by key, from one SQLite file built from a feature table.
+
+Readers on other threads and processes see the state before or after an update, never between.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from orchestrai.contracts.verdict import JsonValue
+from orchestrai.errors import FeatureViewError
+from orchestrai.features.duckdb_engine import DuckDbEngine, paths_sql
+from orchestrai.features.view import FeatureView
+from orchestrai.ledger.ledger import Dataset, Ledger
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS latest (entity TEXT PRIMARY KEY, time TEXT NOT NULL, partition TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS latest_partition ON latest (partition);
+CREATE TABLE IF NOT EXISTS source (partition TEXT PRIMARY KEY, root TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+_UPSERT = """
+INSERT INTO latest VALUES (?, ?, ?, ?) ON CONFLICT (entity) DO UPDATE
+SET time = excluded.time, partition = excluded.partition, body = excluded.body WHERE excluded.time >= latest.time
+"""
+
+
+@dataclass(frozen=True)
+class OnlineRow:
+    """The newest features of one entity: their event or as-of time, and the feature table's version they were read from."""
+
+    entity: tuple[JsonValue, ...]
+    time: datetime
+    version: str
+    values: dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class OnlineUpdate:
+    """What an update did: the version now served, partitions read, and entities known."""
+
+    version: str
+    partitions: int
+    entities: int
+
+
+class OnlineStore:
+    """Reads of one online store; raises FeatureViewError where none was built."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise FeatureViewError(f"expected an online store at {path.name}, found none: build it with update_online")
+        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+
+    def get(self, *entity: JsonValue) -> OnlineRow | None:
+        """The newest features of an entity, or None for one never seen."""
+        row = self._db.execute(
+            "SELECT entity, time, body, (SELECT value FROM meta WHERE name = 'version') FROM latest WHERE entity = ?",
+            (json.dumps(entity),),
+        ).fetchone()
+        if row is None:
+            return None
+        return OnlineRow(tuple(json.loads(row[0])), datetime.fromisoformat(row[1]), row[3], json.loads(row[2]))
+
+    @property
+    def version(self) -> str:
+        """The feature table's version that is served."""
+        return str(self._db.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()[0])
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    def __enter__(self) -> "OnlineStore":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def update_online(ledger: Ledger, view: FeatureView, *, asset: str, path: Path) -> OnlineUpdate:
+    """Bring the store at `path` to the feature table's current version, reading changed partitions only.
+
+    Idempotent and atomic. A partition that was published anew replaces what was served from it; entities whose newest row
+    it no longer has fall back to their newest row elsewhere.
+    """
+    dataset = ledger.open(asset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(_SCHEMA)
+        with _transaction(db):
+            known = dict(db.execute("SELECT partition, root FROM source"))
+            roots = dataset.roots()
+            replaced = {key for key, root in known.items() if roots.get(key) != root}
+            fresh = {key for key, root in roots.items() if known.get(key) != root}
+            for key in replaced:
+                db.execute("UPDATE latest SET time = '' WHERE partition = ?", (key,))
+                db.execute("DELETE FROM source WHERE partition = ?", (key,))
+            read = _read(db, view, dataset, fresh)
+            # an entity whose newest row is gone falls back to its next newest, in whatever partition that lies
+            for key in sorted(set(roots) - fresh, reverse=True):
+                if not db.execute("SELECT 1 FROM latest WHERE time = '' LIMIT 1").fetchone():
+                    break
+                read += _read(db, view, dataset, {key})
+            db.execute("DELETE FROM latest WHERE time = ''")
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (dataset.version,))
+            entities = int(db.execute("SELECT count(*) FROM latest").fetchone()[0])
+    return OnlineUpdate(dataset.version, read, entities)
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _read(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, partitions: set[str]) -> int:
+    wanted = sorted(partitions)
+    with dataset.fetched(wanted) as files:
+        for key in wanted:
+            db.executemany(_UPSERT, _newest(view, key, [file.path for file in files[key]]))
+            db.execute("INSERT OR REPLACE INTO source VALUES (?, ?)", (key, dataset.partitions[key].root))
+    return len(wanted)
+
+
+def _newest(view: FeatureView, partition: str, files: Sequence[Path]) -> Iterator[tuple[str, str, str, str]]:
+    entity = ", ".join(f'"{name}"' for name in view.entity)
+    sql = (
+        f"SELECT * FROM read_parquet({paths_sql(files)}) "
+        f'QUALIFY ROW_NUMBER() OVER (PARTITION BY {entity} ORDER BY "{view.time}" DESC) = 1'
+    )
+    with DuckDbEngine().connect() as db:
+        for batch in db.sql(sql).to_arrow_reader(65_536):
+            for row in batch.to_pylist():
+                key = json.dumps([_plain(row[name]) for name in view.entity])
+                body = json.dumps({name: _plain(row[name]) for name in view.features})
+                yield key, row[view.time].isoformat(timespec="microseconds"), partition, body
+
+
+def _plain(value: Any) -> JsonValue:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    plain: JsonValue = value
+    return plain

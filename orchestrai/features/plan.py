@@ -1,0 +1,118 @@
+"""The plan of a features run: which partitions, from which part of which inputs, and which are fresh."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrai.contracts.verdict import JsonValue
+from orchestrai.errors import FeatureViewError
+from orchestrai.features.inputs import Inputs, time_bounds
+from orchestrai.features.spans import ALWAYS, back
+from orchestrai.features.spec import FeatureViewSpec, moment_key, moments, parse_moment
+from orchestrai.features.view import FeatureView
+from orchestrai.ledger.ledger import Dataset
+
+
+@dataclass(frozen=True)
+class Task:
+    """One partition to compute: what each table may show, and which rows to keep."""
+
+    key: str
+    since: Mapping[str, datetime | None]
+    until: datetime | None
+    partitions: Mapping[str, Sequence[str]]
+    keep: tuple[datetime, datetime] | None = None
+    as_of: datetime | None = None
+
+
+def plan(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None) -> list[Task]:
+    """One task per partition asked for, or per one that is due; raises FeatureViewError, NotReceipted."""
+    return _row_tasks(view, opened, partitions) if view.kind == "row" else _moment_tasks(view, opened, partitions)
+
+
+def _row_tasks(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None) -> list[Task]:
+    primary = next(iter(view.tables))
+    dataset, found = opened.datasets[primary], opened.spans[primary]
+    for key in partitions or ():
+        dataset.receipt(key)
+    tasks = []
+    for key in sorted(found) if partitions is None else sorted(set(partitions)):
+        start, end = found[key]
+        since = {
+            name: None if table.whole else (start if (start, end) == ALWAYS else back(start, view.lookback.time) or start)
+            for name, table in view.tables.items()
+        }
+        if view.lookback.time is None:
+            since[primary] = start
+        needed = {name: opened.needed(name, since[name], end) for name in view.tables}
+        keep = None if (start, end) == ALWAYS else (start, end)
+        tasks.append(Task(key, since, None if keep is None else end, needed, keep))
+    return tasks
+
+
+def _moment_tasks(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None) -> list[Task]:
+    spec = view.spec
+    assert isinstance(spec, FeatureViewSpec) and spec.as_of is not None
+    if partitions is None:
+        first, last = _data_span(opened, spec.spine_table, view)
+        lowest = first + (spec.as_of.warmup or view.lookback.time or spec.as_of.every)
+        keys = [moment_key(moment, spec.as_of.every) for moment in moments(spec.as_of, lowest, last)]
+    else:
+        keys = sorted(set(partitions))
+    tasks = []
+    for key in keys:
+        try:
+            as_of = parse_moment(key)
+        except ValueError as exc:
+            raise FeatureViewError(f"{view.name}: expected as-of partitions such as 2026-01-05, found {key!r}") from exc
+        since = {name: None if table.whole else back(as_of, view.lookback.time) for name, table in view.tables.items()}
+        needed = {name: opened.needed(name, since[name], as_of) for name in view.tables}
+        tasks.append(Task(key, since, as_of, needed, as_of=as_of))
+    return tasks
+
+
+def _data_span(opened: Inputs, table: str, view: FeatureView) -> tuple[datetime, datetime]:
+    found = opened.spans[table]
+    if all(span != ALWAYS for span in found.values()):
+        return min(start for start, _ in found.values()), max(end for _, end in found.values())
+    column = view.tables[table].event_time
+    with opened.fetched({table: list(found)}) as files:
+        bounds = time_bounds([path for paths in files[table].values() for path in paths], column or "")
+    if bounds is None:
+        raise FeatureViewError(
+            f"{view.name}: expected rows in {table}, found none: materialize {opened.datasets[table].asset}"
+        )
+    return bounds
+
+
+def _recorded(current: Dataset | None, key: str) -> Mapping[str, JsonValue]:
+    if current is None or key not in current.partitions:
+        return {}
+    return current.files(key).stats
+
+
+def fresh(current: Dataset | None, task: Task, opened: Inputs, code: str) -> bool:
+    """True when the published partition came from the very inputs and code of today."""
+    stats = _recorded(current, task.key)
+    if stats.get("code") != code:
+        return False
+    reach = stats.get("tail_from")
+    needed = dict(task.partitions)
+    if isinstance(reach, str):
+        primary = next(iter(needed))
+        ordered = list(opened.spans[primary])
+        if reach and reach not in ordered:
+            return False
+        first = ordered.index(reach) if reach else 0
+        last = max((ordered.index(key) for key in needed[primary]), default=-1)
+        needed[primary] = ordered[first : last + 1]
+    return stats.get("inputs") == opened.roots(needed)
+
+
+def union(view: FeatureView, tasks: Sequence[Task]) -> dict[str, set[str]]:
+    """Every partition that some task reads, by table."""
+    used: dict[str, set[str]] = {name: set() for name in view.tables}
+    for task in tasks:
+        for name, keys in task.partitions.items():
+            used[name].update(keys)
+    return used

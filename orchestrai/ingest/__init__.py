@@ -1,0 +1,26 @@
+"""Arrival: from landing to raw events, every object exactly once."""
+
+from orchestrai.ingest.deadletters import LetterCount, count_letters, list_letters, replay, show_letter
+from orchestrai.ingest.discovery import Discovery, discover, landed, missing
+from orchestrai.ingest.ingestion import ingest
+from orchestrai.ingest.landing import open_landing
+from orchestrai.ingest.letters import DeadLetter
+from orchestrai.ingest.source import HttpOptions, SourceSpec, SqlOptions
+
+__all__ = [
+    "DeadLetter",
+    "Discovery",
+    "HttpOptions",
+    "LetterCount",
+    "SourceSpec",
+    "SqlOptions",
+    "count_letters",
+    "discover",
+    "ingest",
+    "landed",
+    "list_letters",
+    "missing",
+    "open_landing",
+    "replay",
+    "show_letter",
+]

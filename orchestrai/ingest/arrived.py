@@ -1,0 +1,174 @@
+"""What a partition already holds: the arrivals its receipt names, and their bytes kept beside the raw events."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from orchestrai.contracts.calendar import Grain
+from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
+from orchestrai.ingest.discovery import uri_of
+from orchestrai.ingest.source import SourceSpec
+from orchestrai.ledger import Dataset, FileEntry, Ledger, Material, Session
+from orchestrai.storage.base import ObjectInfo, Store
+
+LANDED = "landed/"
+MAX_READS = 3
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One object that goes into a partition: what is said of it, its staged entry and a local file with its bytes."""
+
+    material: Material
+    entry: FileEntry
+    path: Path
+
+
+def arrivals(dataset: Dataset | None, partition: str) -> list[Material]:
+    """The landed objects that a published partition was made from."""
+    if dataset is None or partition not in dataset.partitions:
+        return []
+    return [m for m in dataset.receipt(partition).materials if m.partition == partition]
+
+
+def name_of(uri: str, landing: Store) -> str:
+    """The path under which an original is kept beside the raw events."""
+    relative = uri.removeprefix(landing.url.rstrip("/") + "/") if uri.startswith(landing.url) else PurePosixPath(uri).name
+    return LANDED + relative
+
+
+class Intake:
+    """Brings the objects of one partition together: new ones from the landing, earlier ones from the ledger.
+
+    An object that was overwritten is taken anew; one that left the landing stays, so that a producer's clean-up loses nothing.
+    """
+
+    def __init__(
+        self, ledger: Ledger, session: Session, landing: Store, source: SourceSpec, grain: Grain, work: Path
+    ) -> None:
+        self.ledger, self.session, self.landing = ledger, session, landing
+        self.source, self.grain, self.work = source, grain, work
+        self.dataset = ledger.find(session.asset)
+        self.bytes_read = 0
+
+    def gather(self, partition: str, present: list[ObjectInfo], *, recover: bool = False) -> list[Arrival]:
+        """All arrivals of a partition, in the order of their URIs; raises StorageError, IntegrityError.
+
+        `recover` adds the originals of its last refused run that are neither in the landing nor published.
+        """
+        before = {material.uri: material for material in arrivals(self.dataset, partition)}
+        if self.source.objects == "newest" and present:
+            present, before = [max(present, key=lambda info: (info.modified, info.key))], {}
+        now = {uri_of(self.landing, info): info for info in present}
+        kept = self._kept(partition, before, now)
+        if recover:
+            held = self._quarantined(partition)
+            kept |= {uri: self._held(partition, uri, entry) for uri, entry in held.items() if uri not in {*before, *now}}
+        found = []
+        for uri in sorted({*before, *now, *kept}):
+            if uri in kept:
+                found.append(kept[uri])
+                continue
+            taken = self._take(partition, uri, now[uri]) if uri in now else None
+            if taken is not None:
+                found.append(taken)
+        return found
+
+    def _kept(self, partition: str, before: dict[str, Material], now: dict[str, ObjectInfo]) -> dict[str, Arrival]:
+        """Earlier arrivals that are unchanged in the landing or gone from it, their bytes verified."""
+        wanted = {
+            name_of(uri, self.landing): uri
+            for uri, material in before.items()
+            if uri not in now or material.etag == (now[uri].version or now[uri].etag)
+        }
+        if not wanted or self.dataset is None:
+            return {}
+        kept = {}
+        for file in self.dataset.fetch(partition, self.work / "kept" / partition, role="landed"):
+            uri = wanted.get(file.entry.path)
+            if uri is not None:
+                self.session.add_entry(partition, file.entry)
+                kept[uri] = Arrival(before[uri], file.entry, file.path)
+        return kept
+
+    def _quarantined(self, partition: str) -> dict[str, FileEntry]:
+        """The originals that the newest refused run of a partition left in quarantine, by URI."""
+        lake, prefix = self.ledger.lake, f"quarantine/{self.session.asset}/"
+        newest = ""
+        found: dict[str, FileEntry] = {}
+        for info in lake.list(prefix):
+            record = json.loads(lake.read(info.key))
+            if partition in record["partitions"] and record["time"] > newest:
+                newest = record["time"]
+                files = [FileEntry(**entry) for entry in record["partitions"][partition]["files"]]
+                found = {self._uri(file.path): file for file in files if file.role == "landed"}
+        return found
+
+    def _uri(self, name: str) -> str:
+        return f"{self.landing.url.rstrip('/')}/{name.removeprefix(LANDED)}"
+
+    def _held(self, partition: str, uri: str, entry: FileEntry) -> Arrival:
+        """An original from quarantine, re-hashed before it is used; raises MissingObject, DigestMismatch."""
+        path = self.work / "held" / partition / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = sha256()
+        try:
+            with path.open("wb") as sink:
+                for chunk in self.ledger.lake.stream(entry.key):
+                    digest.update(chunk)
+                    sink.write(chunk)
+        except ObjectNotFound as exc:
+            raise MissingObject(
+                f"expected {entry.key} in quarantine, found nothing: have the producer send it again"
+            ) from exc
+        if digest.hexdigest() != entry.sha256:
+            raise DigestMismatch(f"expected {entry.key} to be what was quarantined, found other bytes", key=entry.key)
+        self.session.add_entry(partition, entry)
+        return Arrival(Material(uri, entry.sha256, entry.size, partition=partition), entry, path)
+
+    def _take(self, partition: str, uri: str, info: ObjectInfo) -> Arrival | None:
+        """Copy a landed object beside the raw events, hashed on the way; None when it is gone by now."""
+        for _ in range(MAX_READS):
+            try:
+                return self._copy(partition, uri, info)
+            except PreconditionFailed:
+                # overwritten since it was listed: take what is there now
+                try:
+                    info = self.landing.head(info.key)
+                except ObjectNotFound:
+                    return None
+            except ObjectNotFound:
+                return None
+        raise PreconditionFailed(f"expected {uri} to hold still, found it rewritten {MAX_READS} times: try again")
+
+    def _copy(self, partition: str, uri: str, info: ObjectInfo) -> Arrival:
+        name = name_of(uri, self.landing)
+        key = self.session.key(partition, name)
+        lake, digest = self.ledger.lake, sha256()
+        local = lake.local_path(key)
+        path = local or self.work / "taken" / partition / name
+        if local is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        size = 0
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal size
+            sink = None if local else path.open("wb")
+            try:
+                for chunk in self.landing.stream(info.key, version=info.version, if_match=info.etag or None):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    if sink:
+                        sink.write(chunk)
+                    yield chunk
+            finally:
+                if sink:
+                    sink.close()
+
+        lake.write(key, chunks())
+        self.bytes_read += size
+        entry = self.session.add_entry(partition, FileEntry(name, size, 0, digest.hexdigest(), key, "lake", "landed"))
+        material = Material(uri, entry.sha256, size, info.version or info.etag, info.modified.isoformat(), partition)
+        return Arrival(material, entry, path)

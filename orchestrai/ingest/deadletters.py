@@ -1,0 +1,102 @@
+"""Dead letters for people: list them, show one with its original bytes, replay them after the contract or the data is mended."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from orchestrai.contracts.calendar import Grain
+from orchestrai.contracts.contract import Contract
+from orchestrai.errors import ConfigError
+from orchestrai.ingest.ingestion import Progress, ingest
+from orchestrai.ingest.letters import DeadLetter, asset_of
+from orchestrai.ingest.source import SourceSpec
+from orchestrai.ledger import Ledger, StageReport
+from orchestrai.storage.base import Store
+
+
+@dataclass(frozen=True)
+class LetterCount:
+    """How many dead letters of one reason a partition has."""
+
+    partition: str
+    kind: str
+    column: str
+    reason: str
+    count: int
+
+
+def list_letters(ledger: Ledger, raw_events: str, *, partitions: Sequence[str] | None = None) -> list[DeadLetter]:
+    """The dead letters of a dataset, by partition and place; every byte is verified as it is read."""
+    dataset = ledger.find(asset_of(raw_events))
+    if dataset is None:
+        return []
+    wanted = [key for key in sorted(dataset.partitions) if partitions is None or key in partitions]
+    with dataset.fetched(wanted) as files:
+        return [letter for key in wanted for file in files[key] for letter in _read(file.path)]
+
+
+def _read(path: Path) -> Iterator[DeadLetter]:
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            yield DeadLetter(**json.loads(line))
+
+
+def count_letters(letters: Sequence[DeadLetter]) -> list[LetterCount]:
+    """Letters grouped by partition and reason (what was found in the row left out), the most frequent first."""
+    counts: dict[tuple[str, str, str, str], int] = {}
+    for letter in letters:
+        reason = letter.reason.partition(", found ")[0] if letter.kind == "row" else letter.reason
+        key = (letter.partition, letter.kind, letter.column, reason)
+        counts[key] = counts.get(key, 0) + 1
+    return [LetterCount(*key, count) for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def show_letter(ledger: Ledger, raw_events: str, letter_id: str) -> DeadLetter:
+    """One dead letter by its id or the start of it; raises ConfigError when none or several have it."""
+    found = [letter for letter in list_letters(ledger, raw_events) if letter.id.startswith(letter_id)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"expected one dead letter of {raw_events.rpartition('/')[0]} with an id that starts {letter_id!r}, "
+            f"found {len(found)}: list them first"
+        )
+    return found[0]
+
+
+def replay(
+    ledger: Ledger,
+    *,
+    asset: str,
+    landing: Store,
+    source: SourceSpec,
+    contract: Contract,
+    grain: Grain,
+    now: datetime,
+    partitions: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    code_version: str = "",
+) -> StageReport | None:
+    """Make raw events anew of every partition that has dead letters (or of those named); None when there is none.
+
+    Exactly once: a partition is rebuilt whole from its originals, so a row that was dead and now fits is added and no other
+    twice. Originals that left the landing are taken from what the ledger kept of them, refused partitions included.
+    """
+    dead = ledger.find(asset_of(asset))
+    have = sorted(dead.partitions) if dead else []
+    wanted = have if partitions is None else [key for key in have if key in partitions]
+    if not wanted:
+        return None
+    return ingest(
+        ledger,
+        asset=asset,
+        landing=landing,
+        source=source,
+        contract=contract,
+        grain=grain,
+        partitions=wanted,
+        now=now,
+        progress=progress,
+        code_version=code_version,
+        recover=True,
+    )

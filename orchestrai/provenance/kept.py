@@ -1,0 +1,156 @@
+"""Does the vault hold the snapshots that a chain of receipts names?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
+from orchestrai.ledger import Receipt
+from orchestrai.ledger.manifest import PartitionEntry, sha256_hex
+from orchestrai.provenance.lineage import Step
+from orchestrai.provenance.records import Records
+from orchestrai.provenance.verification import Problems
+
+if TYPE_CHECKING:
+    from orchestrai.vault import StoredFile
+
+
+@dataclass
+class Kept:
+    """How many snapshot commits, files and bytes were found as the receipts say; `forgotten` by retention."""
+
+    commits: int = 0
+    files: int = 0
+    size: int = 0
+    forgotten: int = 0
+
+
+def check_kept(records: Records, steps: Sequence[Step], problems: Problems, *, read_bytes: bool) -> Kept:
+    """Check the vault's own commit behind each snapshot receipt; with `read_bytes` read its files back and hash them."""
+    kept = Kept()
+    reader: _Reader | None = None
+    for asset, receipt, entries in _snapshots(steps):
+        place = f"{asset}@{receipt.facts.get('snapshot_id', receipt.version[:19])}"
+        try:
+            reader = reader or _Reader(records)
+            if reader.is_forgotten(receipt):
+                kept.forgotten += 1
+                continue
+            reader.check(receipt, entries)
+            kept.commits += 1
+            if read_bytes:
+                for size in reader.read(receipt, entries):
+                    kept.files += 1
+                    kept.size += size
+        except IntegrityError as error:
+            problems.say("bytes" if read_bytes and _is_bytes(error) else "snapshots", place, error.message)
+    return kept
+
+
+def _is_bytes(error: IntegrityError) -> bool:
+    return str(error.fields.get("key", "")).startswith(("vault/objects/", "vault/packs/"))
+
+
+def _snapshots(steps: Sequence[Step]) -> Iterator[tuple[str, Receipt, list[PartitionEntry]]]:
+    for step in steps:
+        if step.use.stage == "snapshot":
+            for digest, receipt in step.receipts.items():
+                yield step.use.asset, receipt, [e for e in step.use.entries.values() if e.receipt == digest]
+
+
+class _Reader:
+    """The vault read by a stranger: public keys only."""
+
+    def __init__(self, records: Records) -> None:
+        from orchestrai.vault.catalog import Catalog
+        from orchestrai.vault.layout import FORGOTTEN, IDENTITY
+        from orchestrai.vault.records import IDENTITY_TYPE, document
+        from orchestrai.vault.rows import ParquetCodec
+
+        self.store, self.keyring = records.store, records.keyring
+        try:
+            body = document(self.keyring, IDENTITY_TYPE, self.store.read(IDENTITY))
+        except ObjectNotFound as exc:
+            raise MissingObject(f"expected {IDENTITY} in {self.store.url}, found nothing: this is no vault") from exc
+        self.vault, self.encrypted = str(body["vault"]), bool(body["encrypted"])
+        self.catalog = Catalog(self.store, self.keyring, lambda: self.vault, ParquetCodec(), lambda: None, timedelta.max)
+        self.forgotten = {info.key for info in self.store.list(FORGOTTEN)}
+
+    def is_forgotten(self, receipt: Receipt) -> bool:
+        """True when a signed tombstone says that retention removed this snapshot."""
+        from orchestrai.vault.layout import tombstone_key
+
+        key = tombstone_key(*_place(receipt))
+        return key in self.forgotten and self.catalog.tombstone(key).commit == receipt.facts.get("commit")
+
+    def check(self, receipt: Receipt, entries: Sequence[PartitionEntry]) -> None:
+        """The commit a receipt names is there, unchanged and signed, and its list gives the roots that were used."""
+        from orchestrai.vault.layout import commit_key
+        from orchestrai.vault.records import open_commit, require_place
+
+        key = commit_key(*_place(receipt))
+        try:
+            envelope = self.store.read(key)
+        except ObjectNotFound as exc:
+            raise MissingObject(f"expected {key}, found nothing: the snapshot was removed without a tombstone") from exc
+        if sha256_hex(envelope) != receipt.facts.get("commit"):
+            raise IntegrityError(f"expected {key} to be the commit the receipt names, found another", key=key)
+        self.commit = open_commit(self.keyring, envelope, self.store.head(key).modified)
+        require_place(self.commit, self.vault, *_place(receipt))
+        # one version over all partitions: the roots are those of the receipt, whose own version was computed again
+        if self.encrypted or self.commit.version == receipt.version:
+            return
+        tree = {row.partition: row for row in self.catalog.tree(self.commit)}
+        for entry in entries:
+            found = tree[entry.partition].root if entry.partition in tree else "none"
+            if found != entry.root:
+                raise IntegrityError(
+                    f"expected {entry.partition} at {entry.root[:19]} in {self.commit.tree}, found {found[:19]}"
+                )
+
+    def read(self, receipt: Receipt, entries: Sequence[PartitionEntry]) -> Iterator[int]:
+        """Read the files of the partitions back, each hashed; yields sizes."""
+        from orchestrai.vault.reader import stream_file
+        from orchestrai.vault.rows import partition_root
+
+        if self.encrypted:
+            raise IntegrityError(
+                "expected a vault whose bytes a public key can read, found it encrypted: verify with its key"
+            )
+        wanted = {entry.partition: entry for entry in entries}
+        for row in self.catalog.tree(self.commit):
+            if row.partition in wanted:
+                files = self.catalog.files(row)
+                if partition_root(files) != wanted[row.partition].root:
+                    raise IntegrityError(
+                        f"expected {row.key} to list the files of {row.root[:19]}, found others", key=row.key
+                    )
+                for file in files:
+                    self.require_size(file)
+                    yield sum(len(chunk) for chunk in stream_file(self.store, self.vault, None, file))
+
+    def require_size(self, file: "StoredFile") -> None:
+        """Raise DigestMismatch when an object of its own grew or shrank."""
+        # a pack may hold more than this list names; an object of its own may not
+        if file.pack < 0 and self._size(file.key) != file.length:
+            raise DigestMismatch(
+                f"expected {file.key} to be {file.length} bytes, found {self._size(file.key)}", key=file.key
+            )
+
+    def _size(self, key: str) -> int:
+        try:
+            return self.store.head(key).size
+        except ObjectNotFound as exc:
+            raise MissingObject(
+                f"expected {key} in the vault, found nothing: copy it back from the replica", key=key
+            ) from exc
+
+
+def _place(receipt: Receipt) -> tuple[str, int]:
+    dataset, seq = receipt.facts.get("dataset"), receipt.facts.get("snapshot_seq")
+    if not isinstance(dataset, str) or not isinstance(seq, int):
+        raise IntegrityError(
+            "expected a snapshot receipt to name its commit in the vault, found none: take the snapshot again"
+        )
+    return dataset, seq

@@ -1,0 +1,237 @@
+"""Verify a model file with the vault and a public key: no lake, no Dagster, no database, no network but the vault's."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.ledger import Head, Keyring
+from orchestrai.ledger.manifest import PartitionEntry
+from orchestrai.ledger.recalls import Recalls, read_recall, recall_keys
+from orchestrai.provenance.kept import check_kept
+from orchestrai.provenance.lineage import VERBATIM, Step, Use, use_of, walk
+from orchestrai.provenance.records import Records
+from orchestrai.provenance.verification import Check, Problems, Verification
+from orchestrai.storage import Store
+from orchestrai.storage.base import CHUNK_BYTES
+
+MODEL_STAGES = ("champion", "candidate")
+# what each stage may have learned from; a stage that is not named here is not judged
+SOURCES = {
+    "raw_events": frozenset[str](),
+    "snapshot": frozenset({"raw_events"}),
+    "restored": frozenset({"snapshot"}),
+    "features": frozenset({"restored", "features"}),
+    "training_set": frozenset({"features", "restored"}),
+    "candidate": frozenset({"training_set"}),
+    "evaluation": frozenset({"candidate", "training_set"}),
+    "champion": frozenset({"candidate", "evaluation"}),
+    "predictions": frozenset({"champion", "features"}),
+}
+REPRODUCIBLE = (
+    "that features and training give these bytes again: their records are checked here, `orchestrai model reproduce` computes "
+    "them anew"
+)
+LANDED_TRUTH = "that the landed objects were true: what is proven is that these bytes, by these hashes, were learned from"
+NO_ROLLBACK = (
+    "that nothing newer was removed from the vault: a rollback of the whole store cannot be seen from inside it; give the "
+    "newest head from an anchor outside"
+)
+
+
+def verify_model(
+    file: Path, *, vault: Store, keyring: Keyring, asset: str | None = None, read_bytes: bool = False
+) -> Verification:
+    """Verify everything from a model file back to the landed objects, from the vault's records.
+
+    Checks signatures, hashes, Merkle roots, verdicts, the chain of stages, and raw = snapshot = restored; with `read_bytes`
+    also reads every snapshot file back and hashes it. `asset` narrows the search. Never raises for what does not verify:
+    that is told in the outcome. Raises StorageError when the vault cannot be read, ConfigError when the file cannot.
+    """
+    started = time.perf_counter()
+    digest = file_hash(file)
+    records, problems = Records(vault, keyring), Problems()
+    found = find_file(records, digest, asset, problems)
+    if found is None:
+        problems.say("file", file.name, f"expected sha256 {digest} in a receipt of the vault, found it in none")
+        return Verification(
+            file.name,
+            digest,
+            "",
+            "",
+            _checks(records, problems, []),
+            tuple(problems.found),
+            (),
+            time.perf_counter() - started,
+        )
+    head, entry = found
+    steps = _walk(records, head, entry, problems)
+    for step in steps:
+        _check_log(records, step, problems)
+        _check_sources(step, problems)
+        _check_files(records, step, problems)
+    _check_equal(steps, problems)
+    _check_recalls(records, steps, problems)
+    unprovable = [NO_ROLLBACK, REPRODUCIBLE, LANDED_TRUTH]
+    checks = [*_checks(records, problems, steps)]
+    kept = check_kept(records, steps, problems, read_bytes=read_bytes)
+    checks.append(
+        problems.check("snapshots", kept.commits, "snapshot commits in the vault, signed, with the root that was used")
+    )
+    if kept.forgotten:
+        unprovable.append(
+            f"the bytes of {kept.forgotten} snapshots that retention has removed since: hashes and receipts remain"
+        )
+    if read_bytes:
+        checks.append(problems.check("bytes", kept.files, f"files read back from the vault and hashed, {kept.size:,} bytes"))
+    else:
+        unprovable.append("that the vault still holds the bytes: run with --bytes to read them back")
+    return Verification(
+        file.name, digest, head.asset, head.version, tuple(checks), tuple(problems.found), tuple(unprovable),
+        time.perf_counter() - started,
+    )  # fmt: skip
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file; raises ConfigError when it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as exc:
+        raise ConfigError(f"expected a model file at {file}, found none that can be read ({exc.strerror})") from exc
+    return digest.hexdigest()
+
+
+def find_file(
+    records: Records, digest: str, asset: str | None = None, problems: Problems | None = None
+) -> tuple[Head, PartitionEntry] | None:
+    """The newest published partition that lists a file of this hash: champions first, then candidates, then all else."""
+    heard = problems or Problems()
+    for name in [asset] if asset else _searched(records.assets()):
+        try:
+            for head, entry in _published(records, name):
+                if any(file.sha256 == digest for file in records.files(name, entry).files):
+                    return head, entry
+        except IntegrityError as error:
+            heard.add(name, error)
+    return None
+
+
+def _searched(assets: Sequence[str]) -> list[str]:
+    rank = {stage: place for place, stage in enumerate(MODEL_STAGES)}
+    return sorted(assets, key=lambda name: (rank.get(name.rsplit("/", 1)[-1], len(rank)), name))
+
+
+def _published(records: Records, asset: str) -> Iterator[tuple[Head, PartitionEntry]]:
+    for head in reversed(records.log(asset)):
+        entries = records.entries(head)
+        for key in head.changed:
+            if key in entries:
+                yield head, entries[key]
+
+
+def _walk(records: Records, head: Head, entry: PartitionEntry, problems: Problems) -> list[Step]:
+    try:
+        start = use_of(records, head.asset, head.version)
+    except IntegrityError as error:
+        problems.add(head.asset, error)
+        start = Use(head.asset, {entry.partition: entry})
+    return walk(records, start, problems.add)
+
+
+def _check_log(records: Records, step: Step, problems: Problems) -> None:
+    try:
+        records.require_records(records.log(step.use.asset))
+    except IntegrityError as error:
+        problems.add(step.use.asset, error)
+
+
+def _check_sources(step: Step, problems: Problems) -> None:
+    asset, stage = step.use.asset, step.use.stage
+    for receipt in step.receipts.values():
+        if receipt.stage != stage:
+            problems.say("lineage", asset, f"expected receipts of stage {stage}, found one of {receipt.stage}")
+    allowed = SOURCES.get(stage)
+    if allowed is None:
+        return
+    for above in step.upstream:
+        if above.stage not in allowed:
+            problems.say(
+                "lineage", asset, f"expected {stage} to come from {', '.join(sorted(allowed))}, found {above.asset}"
+            )
+    if stage == "raw_events" and not step.materials:
+        problems.say("lineage", asset, "expected raw events to name the landed objects they came from, found none")
+    if stage != "raw_events" and not step.upstream:
+        problems.say("lineage", asset, f"expected {stage} to name its inputs, found none")
+
+
+def _check_files(records: Records, step: Step, problems: Problems) -> None:
+    """Recompute every partition root; a raw partition that keeps its landed objects keeps exactly those it names."""
+    for key, entry in sorted(step.use.entries.items()):
+        try:
+            files = records.files(step.use.asset, entry).files
+        except IntegrityError as error:
+            problems.add(f"{step.use.asset}@{key}", error)
+            continue
+        landed = {file.sha256 for file in files if file.role == "landed"}
+        named = {material.sha256 for material in step.materials if material.partition in ("", key)}
+        if step.use.stage == "raw_events" and landed and landed != named:
+            problems.say(
+                "lineage",
+                f"{step.use.asset}@{key}",
+                f"expected the {len(landed)} landed objects kept to be those the receipt names, found {len(landed ^ named)} others",
+            )
+
+
+def _check_equal(steps: Sequence[Step], problems: Problems) -> None:
+    for step in steps:
+        if step.use.stage not in VERBATIM:
+            continue
+        for key, entry in step.use.entries.items():
+            roots = {above.entries[key].root for above in step.upstream if key in above.entries}
+            if roots != {entry.root}:
+                problems.say(
+                    "equal",
+                    f"{step.use.asset}@{key}",
+                    f"expected the root of its source, {entry.root[:19]}, found {', '.join(sorted(roots)) or 'none'}",
+                )
+
+
+def _check_recalls(records: Records, steps: Sequence[Step], problems: Problems) -> None:
+    try:
+        recalls = Recalls(read_recall(records.store, records.keyring, key) for key in recall_keys(records.store))
+    except IntegrityError as error:
+        problems.add("recalls", error)
+        return
+    for step in steps:
+        for key, entry in step.use.entries.items():
+            found = recalls.find(step.use.asset, key, entry.root, entry.receipt)
+            if found is not None:
+                why = f"recalled on {found.time[:10]} with {found.target} ({found.reason or 'no reason given'})"
+                problems.say("receipts", f"{step.use.asset}@{key}", why)
+
+
+def _checks(records: Records, problems: Problems, steps: Sequence[Step]) -> tuple[Check, ...]:
+    tally = records.tally
+    partitions = sum(len(step.use.entries) for step in steps)
+    equal = sum(len(step.use.entries) for step in steps if step.use.stage in VERBATIM)
+    verdicts = sum(
+        len(step.receipts[entry.receipt].verdicts.get(key, ()))
+        for step in steps
+        for key, entry in step.use.entries.items()
+        if entry.receipt in step.receipts
+    )
+    objects = len({(m.uri, m.sha256) for step in steps for m in step.materials})
+    return (
+        problems.check("file", 1, "the file's hash is in a receipted manifest"),
+        problems.check("signatures", tally.signatures, "receipts and heads signed by a trusted key"),
+        problems.check("hashes", tally.hashes, "records that hash to their names"),
+        problems.check("records", tally.heads, "log entries, numbered without a gap and chained by hash"),
+        problems.check("merkle", tally.roots, "Merkle roots computed again from their leaves"),
+        problems.check("receipts", partitions, f"partitions covered by a receipt with an open gate ({verdicts:,} verdicts)"),
+        problems.check("lineage", len(steps), f"steps whose inputs were published, back to {objects:,} landed objects"),
+        problems.check("equal", equal, "partitions whose restored and snapshot roots equal their source's"),
+    )

@@ -1,0 +1,64 @@
+"""A snapshot of any dataset back into a folder."""
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from orchestrai.errors import RestoreError
+from orchestrai.ledger.ledger import new_session_id
+from orchestrai.restore.reading import copy_out
+from orchestrai.storage.base import check_key
+from orchestrai.vault import SnapshotCommit, StoredFile, Vault
+
+_WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def restore_folder(
+    vault: Vault, commit: SnapshotCommit, target: Path, *, partitions: Sequence[str] | None = None, sync: bool = True
+) -> int:
+    """Write a snapshot's files below `target`, which must not exist yet; returns the bytes written.
+
+    Written beside it, every hash checked on the way, then renamed at once: a failed restore leaves nothing. A partition other than
+    "all" becomes a folder. Raises RestoreError, MissingObject, DigestMismatch.
+    """
+    if target.exists() or target.is_symlink():
+        raise RestoreError(f"expected no {target} yet, found one: restore elsewhere, live data is never written over")
+    staging = target.with_name(f".{target.name}.{new_session_id()[:8]}")
+    entries = vault.partitions(commit)
+    wanted = sorted(entries) if partitions is None else partitions
+    missing = [name for name in wanted if name not in entries]
+    if missing:
+        raise RestoreError(f"expected partition {missing[0]} in snapshot {commit.snapshot_id}, found none: see `vault show`")
+    size = 0
+    try:
+        for partition in wanted:
+            files = vault.catalog.files(entries[partition])
+            folder = staging if partition == "all" else staging / check_key(partition)
+            size += _write_all(vault, files, folder)
+        if sync:
+            os.sync()
+        os.rename(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return size
+
+
+def _write_all(vault: Vault, files: Sequence[StoredFile], folder: Path) -> int:
+    root = os.fspath(folder)
+    for name in sorted({os.path.dirname(check_key(file.path)) for file in files} | {""}):
+        os.makedirs(f"{root}/{name}", exist_ok=True)
+
+    def put(file: StoredFile, data: Iterable[bytes]) -> None:
+        descriptor = os.open(f"{root}/{file.path}", _WRITE_NEW, 0o644)
+        try:
+            for chunk in data:
+                view = memoryview(chunk)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+        finally:
+            os.close(descriptor)
+
+    for _ in copy_out(vault, files, put, workers=vault.workers, reuse=True):
+        pass
+    return sum(file.size for file in files)

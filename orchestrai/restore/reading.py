@@ -1,0 +1,54 @@
+"""Copies kept files out of the vault, every hash checked on the way."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+
+from orchestrai.vault import StoredFile, Vault
+from orchestrai.vault.reader import read_packed
+
+Put = Callable[[StoredFile, Iterable[bytes]], None]
+
+
+def copy_out(vault: Vault, files: Sequence[StoredFile], put: Put, *, workers: int = 2, reuse: bool = False) -> Iterator[int]:
+    """Hand each file's verified bytes to `put`; yields how many files each finished piece of work held.
+
+    A small file's bytes are proven before `put` is called; a large one's while it reads, so `put` must keep nothing when the
+    iterable raises. With `reuse`, a chunk is valid only until the next is asked for. Raises MissingObject, DigestMismatch.
+    """
+    tasks = [_packed(vault, group, put) for group in _packs(files)]
+    tasks += [_single(vault, file, put, reuse) for file in files if file.pack < 0]
+    if workers < 2 or len(tasks) < 2:
+        yield from (task() for task in tasks)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(task) for task in tasks]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _packs(files: Sequence[StoredFile]) -> Iterator[list[StoredFile]]:
+    packed = sorted((file for file in files if file.pack >= 0), key=lambda file: (file.key, file.offset, file.path))
+    for _, group in groupby(packed, key=lambda file: file.key):
+        yield list(group)
+
+
+def _packed(vault: Vault, group: Sequence[StoredFile], put: Put) -> Callable[[], int]:
+    def task() -> int:
+        for file, data in read_packed(vault.store, vault.identity(), vault.cipher, group):
+            put(file, [data])
+        return len(group)
+
+    return task
+
+
+def _single(vault: Vault, file: StoredFile, put: Put, reuse: bool) -> Callable[[], int]:
+    def task() -> int:
+        put(file, vault.stream(file, reuse=reuse))
+        return 1
+
+    return task

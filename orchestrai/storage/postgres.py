@@ -1,0 +1,83 @@
+"""Connections to PostgreSQL by secret reference, with the driver's errors translated once and never a secret in them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from orchestrai.errors import (
+    ConfigError,
+    MissingExtra,
+    OrchestraiError,
+    StorageError,
+    TransientStorageError,
+    UnreadableObject,
+)
+from orchestrai.storage.secret_ref import resolve_secret, scrubbed
+
+# connection lost, resources short, operator intervention, serialization and deadlock
+_TRANSIENT = ("08", "53", "57", "40")
+_REFUSED = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "permission denied")
+
+
+def parameters(reference: str) -> Mapping[str, str]:
+    """The connection parameters behind a reference to a URL or DSN; raises ConfigError that shows none of them."""
+    driver = _driver()
+    text = resolve_secret(reference)
+    try:
+        found = driver.conninfo.conninfo_to_dict(text)
+    except driver.ProgrammingError:
+        # the driver quotes what it cannot read
+        raise ConfigError(f"expected a PostgreSQL URL at {reference}, found text that is none: correct it") from None
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def address(reference: str) -> str:
+    """`postgresql://host:port/database`, without user, password and options."""
+    found = parameters(reference)
+    host = found.get("host", "localhost")
+    where = "socket" if host.startswith("/") else f"{host}:{found.get('port', '5432')}"
+    return f"postgresql://{where}/{found.get('dbname', found.get('user', ''))}"
+
+
+@contextmanager
+def connection(reference: str, *, autocommit: bool = False, timeout: float = 15.0) -> Iterator[Any]:
+    """A psycopg connection with times in UTC; leaving the block commits, or rolls back on an error.
+
+    Raises TransientStorageError, StorageError, ConfigError (a wrong name in a statement), UnreadableObject (a value that
+    the driver cannot hold).
+    """
+    driver = _driver()
+    given = dict(parameters(reference))
+    given.setdefault("connect_timeout", str(max(2, round(timeout))))
+    given["options"] = (given.get("options", "") + " -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601").strip()
+    given.setdefault("application_name", "orchestrai")
+    try:
+        with driver.connect(**given, autocommit=autocommit) as opened:
+            yield opened
+    except driver.Error as exc:
+        raise _translated(exc, address(reference), given.get("password")) from None
+
+
+def _driver() -> Any:
+    try:
+        import psycopg
+        import psycopg.conninfo
+    except ImportError as exc:
+        raise MissingExtra("expected psycopg, found it absent: install orchestrai[postgres]") from exc
+    return psycopg
+
+
+def _translated(exc: Any, where: str, password: str | None) -> OrchestraiError:
+    import psycopg
+
+    text = scrubbed(exc.diag.message_primary or str(exc).split("\n")[0], password)
+    state = exc.sqlstate or ""
+    told = f"expected {where} to answer, found: {text}"
+    if isinstance(exc, psycopg.DataError):
+        return UnreadableObject(f"expected values of {where} as declared, found: {text}; declare the column as STRING")
+    if state[:2] == "42" or isinstance(exc, psycopg.ProgrammingError):
+        return ConfigError(f"{told}: correct the name")
+    lost = isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError) and not state
+    if state[:2] in _TRANSIENT or (lost and not any(word in text for word in _REFUSED)):
+        return TransientStorageError(f"{told}: retry")
+    return StorageError(f"{told}: check access and settings")

@@ -1,0 +1,68 @@
+"""The files of a directory in the order of their keys, folder by folder, so that a long listing starts at once."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+
+from orchestrai.storage.base import ObjectInfo
+from orchestrai.storage.posix import info, order
+
+Found = tuple[bytes, str, "os.DirEntry[str]"]
+
+
+def walk(root: str, prefix: str, after: bytes | None, *, hidden: str) -> Iterator[ObjectInfo]:
+    """Yield the regular files below `root` whose key starts with `prefix` and sorts behind `after`; never through a link.
+
+    Folders that lie wholly before `after` or outside `prefix` are not read. `hidden` is a folder of the root to leave out.
+    """
+    folder = prefix.rpartition("/")[0]
+    if any(segment in ("", ".", "..") or "\0" in segment for segment in folder.split("/")) and folder:
+        return
+    if folder and not _is_plain(root, folder):
+        return
+    yield from _below(root, f"{folder}/" if folder else "", prefix, after, hidden)
+
+
+def _below(root: str, folder: str, prefix: str, after: bytes | None, hidden: str) -> Iterator[ObjectInfo]:
+    for place, key, entry in _entries(root, folder, prefix, after, hidden):
+        if key[-1] == "/":
+            inside = after if after is not None and after.startswith(place) else None
+            yield from _below(root, key, prefix, inside, hidden)
+        else:
+            # removed since the folder was read: as if it had been removed before
+            with suppress(FileNotFoundError):
+                yield info(key, entry.stat(follow_symlinks=False))
+
+
+def _entries(root: str, folder: str, prefix: str, after: bytes | None, hidden: str) -> list[Found]:
+    found: list[Found] = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{root}/{folder}") as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                key = f"{folder}{entry.name}"
+                wanted = key.startswith(prefix)
+            elif entry.is_dir(follow_symlinks=False):
+                # a folder sorts by what its keys begin with: "a-b" comes before "a/b"
+                key = f"{folder}{entry.name}/"
+                wanted = (key.startswith(prefix) or prefix.startswith(key)) and (folder != "" or entry.name != hidden)
+            else:
+                continue
+            place = order(key)
+            if wanted and (after is None or place > after or (key[-1] == "/" and after.startswith(place))):
+                found.append((place, key, entry))
+    found.sort(key=lambda item: item[0])
+    return found
+
+
+def _is_plain(root: str, folder: str) -> bool:
+    """Whether a folder is reached without a symbolic link."""
+    path = root
+    for segment in folder.split("/"):
+        path = f"{path}/{segment}"
+        try:
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                return False
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return True

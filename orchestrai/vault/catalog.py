@@ -1,0 +1,182 @@
+"""What the vault holds: which commits count, which were forgotten, what they list."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
+from orchestrai.ledger import Keyring
+from orchestrai.ledger.manifest import sha256_hex
+from orchestrai.storage.base import ObjectInfo, Store
+from orchestrai.vault.encryption import Cipher
+from orchestrai.vault.layout import ATTESTED, FORGOTTEN, SNAPSHOTS, numbered
+from orchestrai.vault.records import (
+    ATTESTATION_TYPE,
+    TOMBSTONE_TYPE,
+    SnapshotCommit,
+    Tombstone,
+    document,
+    open_commit,
+    require_place,
+)
+from orchestrai.vault.rows import Codec, StoredFile, StoredPartition
+from orchestrai.vault.writer import context
+
+
+class Catalog:
+    """Reads commits and lists, each verified; keeps what it read, since nothing in the vault changes."""
+
+    def __init__(
+        self,
+        store: Store,
+        keyring: Keyring,
+        vault: Callable[[], str],
+        codec: Codec,
+        cipher: Callable[[], Cipher | None],
+        max_session: timedelta,
+    ) -> None:
+        self.store = store
+        self.keyring = keyring
+        self.vault = vault
+        self.codec = codec
+        self.cipher = cipher
+        self.max_session = max_session
+        self._commits: dict[tuple[str, str], SnapshotCommit] = {}
+        self._attested: dict[tuple[str, str], dict[str, datetime]] = {}
+        self._tombstones: set[tuple[str, str]] = set()
+        self._trees: dict[str, list[StoredPartition]] = {}
+
+    # -- which commits count ---------------------------------------------------------------------------------
+
+    def commits(self, dataset: str | None = None, *, strict: bool = True) -> list[SnapshotCommit]:
+        """Every commit record by dataset and number, whether it counts or not.
+
+        A damaged one raises, unless it was forgotten or `strict` is off.
+        """
+        found = []
+        gone: dict[tuple[str, int], datetime] | None = None
+        for info in self._records(SNAPSHOTS, dataset):
+            try:
+                found.append(self._commit(info))
+            except IntegrityError:
+                gone = self.forgotten(dataset, strict=False) if gone is None else gone
+                if strict and numbered(SNAPSHOTS, info.key) not in gone:
+                    raise
+        return sorted(found, key=lambda commit: (commit.dataset, commit.seq))
+
+    def forgotten(self, dataset: str | None = None, *, strict: bool = True) -> dict[tuple[str, int], datetime]:
+        """When each forgotten snapshot was forgotten, by the store's clock.
+
+        A tombstone that is not signed for its place raises, or hides nothing where `strict` is off.
+        """
+        found = {}
+        for info in self._records(FORGOTTEN, dataset):
+            place = numbered(FORGOTTEN, info.key)
+            try:
+                if place is not None and (info.key, info.etag) not in self._tombstones:
+                    require_place(self.tombstone(info.key), self.vault(), *place)
+                    self._tombstones.add((info.key, info.etag))
+            except IntegrityError:
+                if strict:
+                    raise
+                continue
+            if place is not None:
+                found[place] = info.modified
+        return found
+
+    def counts(self, commit: SnapshotCommit) -> bool:
+        """True when the commit was made within the longest session, by the store's clock."""
+        return commit.committed - datetime.fromisoformat(commit.started) <= self.max_session
+
+    def visible(self, dataset: str | None = None, *, strict: bool = True) -> list[SnapshotCommit]:
+        """The snapshots that count and were not forgotten, by dataset and number."""
+        gone = self.forgotten(dataset, strict=strict)
+        return [c for c in self._settled(dataset, strict) if self.counts(c) and (c.dataset, c.seq) not in gone]
+
+    def live(self, now: datetime) -> list[SnapshotCommit]:
+        """The snapshots whose bytes must stay at store time `now`.
+
+        A forgotten snapshot stays for one longest session: a writer that read it before it was forgotten may still refer to its
+        bytes, and must have committed by then to count. Tombstones are read before commits.
+        """
+        gone = self.forgotten()
+        kept = []
+        for commit in self._settled(None, True):
+            since = gone.get((commit.dataset, commit.seq))
+            if self.counts(commit) and (since is None or since >= now - self.max_session):
+                kept.append(commit)
+        return kept
+
+    def tombstone(self, key: str) -> Tombstone:
+        """Read and verify a tombstone; raises ObjectNotFound, SignatureInvalid."""
+        return Tombstone(**document(self.keyring, TOMBSTONE_TYPE, self.store.read(key)))
+
+    def _records(self, prefix: str, dataset: str | None) -> Iterator[ObjectInfo]:
+        for info in self.store.list(prefix if dataset is None else f"{prefix}{dataset}/"):
+            place = numbered(prefix, info.key)
+            if place is not None and dataset in (None, place[0]):
+                yield info
+
+    def _commit(self, info: ObjectInfo) -> SnapshotCommit:
+        found = self._commits.get((info.key, info.etag))
+        if found is None:
+            place = numbered(SNAPSHOTS, info.key)
+            found = open_commit(self.keyring, self.store.read(info.key), info.modified)
+            require_place(found, self.vault(), *(place or ("", 0)))
+            self._commits[info.key, info.etag] = found
+        return found
+
+    def _settled(self, dataset: str | None, strict: bool) -> list[SnapshotCommit]:
+        """The commits, with the time a vault they were copied from says they were made at."""
+        commits = self.commits(dataset, strict=strict)
+        if all(map(self.counts, commits)):
+            return commits
+        attested = self._attestations()
+        return [
+            SnapshotCommit(**{**c.__dict__, "committed": attested[c.digest]}) if c.digest in attested else c for c in commits
+        ]
+
+    def _attestations(self) -> dict[str, datetime]:
+        times: dict[str, datetime] = {}
+        for info in self.store.list(ATTESTED):
+            known = self._attested.get((info.key, info.etag))
+            if known is None:
+                body = document(self.keyring, ATTESTATION_TYPE, self.store.read(info.key))
+                if body["vault"] != self.vault():
+                    raise IntegrityError(f"expected {info.key} to be of this vault, found {body['vault'][:8]}: remove it")
+                known = {digest: datetime.fromisoformat(time).astimezone(UTC) for digest, time in body["committed"].items()}
+                self._attested[info.key, info.etag] = known
+            times |= known
+        return times
+
+    # -- what they list --------------------------------------------------------------------------------------
+
+    def tree(self, commit: SnapshotCommit) -> list[StoredPartition]:
+        """The partitions of a snapshot; raises MissingObject, DigestMismatch."""
+        found = self._trees.get(commit.tree_sha256)
+        if found is None:
+            session = commit.tree.split("/")[2]
+            data = self._list_bytes("tree", commit.tree, session, commit.tree_sha256)
+            found = self._trees[commit.tree_sha256] = self.codec.decode_tree(data)
+        return found
+
+    def files(self, entry: StoredPartition) -> list[StoredFile]:
+        """The files of a partition; raises MissingObject, DigestMismatch."""
+        return self.codec.decode_files(self._list_bytes("listing", entry.key, entry.session, entry.sha256))
+
+    def forget_read(self, commit: SnapshotCommit) -> None:
+        """Read a snapshot's tree from the store the next time, for who must see the store as it is now."""
+        self._trees.pop(commit.tree_sha256, None)
+
+    def _list_bytes(self, kind: str, key: str, session: str, sha256: str) -> bytes:
+        try:
+            data = self.store.read(key)
+        except ObjectNotFound as exc:
+            raise MissingObject(
+                f"expected {key} in the vault, found nothing: copy it back from the replica", key=key
+            ) from exc
+        if sha256_hex(data) != sha256:
+            raise DigestMismatch(f"expected {key} to hash to what its commit says, found other bytes: copy it back", key=key)
+        cipher = self.cipher()
+        if cipher is None:
+            return data
+        return b"".join(cipher.open(context(self.vault(), kind, key, session), [data]))

@@ -1,0 +1,198 @@
+"""Client-side encryption: AES-256-GCM in chunks under a data key that a key port wraps.
+
+    sealed bytes = "ORV1" | data key id (8) | salt (16) | chunk ...      chunk = AES-256-GCM(1 MiB of plaintext) with its 16-byte tag
+
+Each sealing has a key of its own: HKDF-SHA256(data key, salt, context), where the context binds vault, kind, key, session and
+offset. The nonce is the chunk's number and whether it is the last (the STREAM construction, Hoang et al. 2015), so that no
+chunk can be dropped, moved or taken from elsewhere.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from orchestrai.errors import ConfigError, DigestMismatch, ObjectExists
+from orchestrai.ledger.manifest import canonical_json
+from orchestrai.storage.base import Store
+
+CHUNK = 1024 * 1024
+_MAGIC = b"ORV1"
+_TAG = 16
+_HEADER = len(_MAGIC) + 8 + 16
+_KEYS = "vault/keys/"
+
+
+class KeyPort(Protocol):
+    """What wraps data keys: a file, or a cloud key service."""
+
+    @property
+    def name(self) -> str:
+        """Which key this is, without its secret."""
+        ...
+
+    def wrap(self, key: bytes, context: bytes) -> bytes:
+        """Encrypt a data key, bound to `context`."""
+        ...
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """Decrypt a data key; raises ConfigError when it is not this port's."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileKey:
+    """A 32-byte key in a file of mode 0600, made on first use."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Which key this is, without its secret."""
+        return f"file:{hashlib.sha256(b'orchestrai-key-name' + self._key()).hexdigest()[:16]}"
+
+    def wrap(self, key: bytes, context: bytes) -> bytes:
+        """Encrypt a data key, bound to `context`."""
+        nonce = secrets.token_bytes(12)
+        return nonce + AESGCM(self._key()).encrypt(nonce, key, context)
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """Decrypt a data key; raises ConfigError when it is not this port's."""
+        try:
+            return AESGCM(self._key()).decrypt(wrapped[:12], wrapped[12:], context)
+        except InvalidTag as exc:
+            raise ConfigError(
+                f"expected {self.path.name} to open the vault's data key, found that it does not: use the key file it was made with"
+            ) from exc
+
+    def _key(self) -> bytes:
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.write(descriptor, secrets.token_bytes(32))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            try:
+                os.link(temporary, self.path)
+            except FileExistsError:
+                pass  # another process made it first: read that one
+            finally:
+                temporary.unlink()
+        key = self.path.read_bytes()
+        if len(key) != 32:
+            raise ConfigError(f"expected 32 bytes in {self.path.name}, found {len(key)}: use the vault's key file")
+        return key
+
+
+@dataclass(frozen=True)
+class Cipher:
+    """Seals with one data key, opens with any it holds."""
+
+    current: bytes
+    keys: Mapping[bytes, bytes]
+
+    def sealed_length(self, size: int) -> int:
+        """How many bytes `size` bytes become."""
+        return _HEADER + size + _TAG * max(1, -(-size // CHUNK))
+
+    def seal(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Encrypt a stream; bounded memory."""
+        salt = secrets.token_bytes(16)
+        aead = AESGCM(_derive(self.keys[self.current], salt, context))
+        yield _MAGIC + self.current + salt
+        number, pending = 0, b""
+        for block in _blocks(chunks, CHUNK):
+            if number or pending:
+                yield aead.encrypt(_nonce(number - 1, last=False), pending, None)
+            pending, number = block, number + 1
+        yield aead.encrypt(_nonce(max(0, number - 1), last=True), pending, None)
+
+    def open(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Decrypt a stream, each chunk proven before it is yielded; raises DigestMismatch."""
+        blocks = _blocks(chunks, CHUNK + _TAG, first=_HEADER)
+        header = next(blocks, b"")
+        key = self.keys.get(header[4:12])
+        if len(header) != _HEADER or header[:4] != _MAGIC or key is None:
+            raise DigestMismatch("expected bytes sealed with this vault's data key, found others: restore from the replica")
+        aead = AESGCM(_derive(key, header[12:], context))
+        number, pending = 0, b""
+        try:
+            for block in blocks:
+                if pending:
+                    yield aead.decrypt(_nonce(number - 1, last=False), pending, None)
+                pending, number = block, number + 1
+            yield aead.decrypt(_nonce(max(0, number - 1), last=True), pending, None)
+        except InvalidTag as exc:
+            raise DigestMismatch("expected sealed bytes unchanged, found them altered: restore from the replica") from exc
+
+
+def _derive(key: bytes, salt: bytes, context: bytes) -> bytes:
+    return HKDF(SHA256(), 32, salt, context).derive(key)
+
+
+def _nonce(number: int, *, last: bool) -> bytes:
+    return number.to_bytes(11, "big") + (b"\x01" if last else b"\x00")
+
+
+def _blocks(chunks: Iterable[bytes], size: int, first: int = 0) -> Iterator[bytes]:
+    buffer, wanted = bytearray(), first or size
+    for chunk in chunks:
+        buffer += chunk
+        while len(buffer) >= wanted:
+            yield bytes(buffer[:wanted])
+            del buffer[:wanted]
+            wanted = size
+    if buffer:
+        yield bytes(buffer)
+
+
+def open_cipher(store: Store, vault: str, port: KeyPort) -> Cipher:
+    """The cipher of a vault: its wrapped data keys lie in the vault, the first one is made on first use."""
+    keys = _read_keys(store, vault, port)
+    if not keys:
+        identity, key = secrets.token_bytes(8), secrets.token_bytes(32)
+        record = {
+            "port": port.name,
+            "wrapped": port.wrap(key, _key_context(vault, identity, port.name)).hex(),
+            "id": identity.hex(),
+        }
+        try:
+            store.write(f"{_KEYS}000001.json", canonical_json(record), create=True)
+        except ObjectExists:
+            pass  # another process made it first: read that one
+        keys = _read_keys(store, vault, port)
+    return Cipher(next(reversed(keys)), keys)
+
+
+def _key_context(vault: str, identity: bytes, port: str) -> bytes:
+    return canonical_json(["data-key", vault, identity.hex(), port])
+
+
+def _read_keys(store: Store, vault: str, port: KeyPort) -> dict[bytes, bytes]:
+    found = {}
+    for info in store.list(_KEYS):
+        data = store.read(info.key)
+        try:
+            record = json.loads(data)
+            identity, wrapped, name = bytes.fromhex(record["id"]), bytes.fromhex(record["wrapped"]), str(record["port"])
+            same = canonical_json({"id": identity.hex(), "port": name, "wrapped": wrapped.hex()})
+        except (ValueError, KeyError, TypeError) as exc:
+            raise DigestMismatch(f"expected a wrapped data key in {info.key}, found something else: restore it") from exc
+        if same != data:
+            raise DigestMismatch(
+                f"expected a wrapped data key in {info.key} as it was written, found it altered: restore it"
+            )
+        found[identity] = port.unwrap(wrapped, _key_context(vault, identity, name))
+    return found

@@ -1,0 +1,58 @@
+"""Any folder as a dataset: its files, read again only when they changed."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from orchestrai.contracts.calendar import WHOLE
+from orchestrai.contracts.verdict import JsonValue
+from orchestrai.errors import ConfigError, InvalidKey, MissingObject, PreconditionFailed
+from orchestrai.storage.base import check_key
+from orchestrai.vault.records import SnapshotCommit
+from orchestrai.vault.source import SourceFile, file_token
+from orchestrai.vault.vault import Progress, Vault
+
+ATTEMPTS = 3
+
+
+def list_folder(folder: Path) -> dict[str, list[SourceFile]]:
+    """The plain files of a folder, in one partition; raises InvalidKey naming what cannot be kept (a link, a socket, a name)."""
+    if not folder.is_dir():
+        raise ConfigError(f"expected a folder, found none at {folder}")
+    return {WHOLE: sorted(_walk(os.fspath(folder), ""), key=lambda file: file.path)}
+
+
+def _walk(root: str, prefix: str) -> Iterator[SourceFile]:
+    with os.scandir(f"{root}/{prefix}") as entries:
+        for entry in entries:
+            name = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(root, f"{name}/")
+            elif entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                yield SourceFile(check_key(name), status.st_size, Path(entry.path), token=file_token(status))
+            else:
+                raise InvalidKey(f"expected plain files, found {name!r}, which is none: move it out of the folder", key=name)
+
+
+def backup_folder(
+    vault: Vault,
+    dataset: str,
+    folder: Path,
+    *,
+    tags: Sequence[str] = (),
+    source: Mapping[str, JsonValue] | None = None,
+    progress: Progress | None = None,
+) -> SnapshotCommit:
+    """Commit a folder's files as a snapshot. A file whose inode, times and size are unchanged is not read.
+
+    A file that changes or goes while it is read is listed again; after three tries PreconditionFailed or MissingObject is raised and
+    nothing is committed: a snapshot never mixes two states of one file.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return vault.commit(dataset, list_folder(folder), tags=tags, source=source, progress=progress)
+        except (PreconditionFailed, MissingObject):
+            if attempt == ATTEMPTS:
+                raise
+    raise ConfigError("expected at least one attempt")

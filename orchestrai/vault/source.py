@@ -1,0 +1,136 @@
+"""What a writer is given to keep: files and where their bytes are now."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
+from orchestrai.storage.base import CHUNK_BYTES, Store
+
+_BUFFER = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAt:
+    """Bytes in a store."""
+
+    store: Store
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file to keep. With a `sha256` its bytes must hash to it; without one, `token` tells whether it changed.
+
+    A token is what `file_token` gives of a local file: equal tokens and sizes mean that the file is not read again.
+    """
+
+    path: str
+    size: int
+    content: Path | bytes | StoredAt
+    sha256: str = ""
+    rows: int = 0
+    role: str = "data"
+    token: str = ""
+
+
+def file_token(status: os.stat_result) -> str:
+    """Inode, mtime and ctime: what changes whenever a local file does."""
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
+
+
+def read_whole(source: SourceFile) -> bytes:
+    """All bytes of a small file; raises MissingObject, PreconditionFailed."""
+    content = source.content
+    if isinstance(content, bytes):
+        return content
+    if isinstance(content, Path):
+        try:
+            descriptor = os.open(content, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError as exc:
+            raise _gone(source) from exc
+        try:
+            data = os.read(descriptor, source.size + 1)
+            while len(data) < source.size and (more := os.read(descriptor, source.size + 1 - len(data))):
+                data += more
+            _require_unchanged(source, descriptor)
+        finally:
+            os.close(descriptor)
+        return data
+    try:
+        return content.store.read(content.key)
+    except ObjectNotFound as exc:
+        raise _gone(source) from exc
+
+
+def chunks(source: SourceFile, *, reuse: bool = False) -> Iterator[bytes]:
+    """A file's bytes in chunks; with `reuse`, views of one buffer that are valid until the next is asked for."""
+    content = source.content
+    if isinstance(content, bytes):
+        yield content
+    elif isinstance(content, Path):
+        yield from _file_chunks(source, content, reuse)
+    else:
+        try:
+            yield from content.store.stream(content.key)
+        except ObjectNotFound as exc:
+            raise _gone(source) from exc
+
+
+def _file_chunks(source: SourceFile, path: Path, reuse: bool) -> Iterator[bytes]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError as exc:
+        raise _gone(source) from exc
+    try:
+        if reuse:
+            buffer = memoryview(bytearray(_BUFFER))
+            while count := os.readv(descriptor, [buffer]):
+                yield buffer[:count]  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
+        else:
+            while chunk := os.read(descriptor, CHUNK_BYTES):
+                yield chunk
+        _require_unchanged(source, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Hashing:
+    """Hashes and counts what passes through."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def through(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield `parts`, hashed."""
+        for part in parts:
+            self.digest.update(part)
+            self.size += len(part)
+            yield part
+
+    def require(self, source: SourceFile) -> str:
+        """The hash, or DigestMismatch when the bytes are not what the source says."""
+        return require_equal(source, self.size, self.digest.hexdigest())
+
+
+def require_equal(source: SourceFile, size: int, sha256: str) -> str:
+    """Return `sha256`, or raise DigestMismatch when size or hash are not what the source says."""
+    if size != source.size or (source.sha256 and sha256 != source.sha256):
+        raise DigestMismatch(
+            f"expected {source.path} to be {source.size} bytes of sha256 {source.sha256[:12] or 'any'}, found {size} bytes of "
+            f"{sha256[:12]}: the source was altered; nothing was committed",
+            path=source.path,
+        )
+    return sha256
+
+
+def _require_unchanged(source: SourceFile, descriptor: int) -> None:
+    if source.token and file_token(os.fstat(descriptor)) != source.token:
+        raise PreconditionFailed(f"expected {source.path} unchanged since it was listed, found it changed", path=source.path)
+
+
+def _gone(source: SourceFile) -> MissingObject:
+    return MissingObject(f"expected {source.path} to be readable, found nothing: publish the source again", path=source.path)

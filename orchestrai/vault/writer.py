@@ -1,0 +1,138 @@
+"""Puts file contents into the vault: one object for a large file, packs for small ones."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from orchestrai.ledger.manifest import canonical_json
+from orchestrai.storage.base import Store
+from orchestrai.vault.encryption import Cipher
+from orchestrai.vault.layout import object_key, pack_key
+from orchestrai.vault.rows import StoredFile
+from orchestrai.vault.source import Hashing, SourceFile, chunks, read_whole, require_equal
+
+PACK_BELOW = 256 * 1024
+PACK_BYTES = 16 * 1024 * 1024
+
+
+def context(vault: str, kind: str, key: str, session: str, offset: int = 0) -> bytes:
+    """What encryption binds bytes to."""
+    return canonical_json([vault, kind, key, session, offset])
+
+
+@dataclass
+class Writer:
+    """Stores the contents of one session; `workers` 0 works in the calling thread."""
+
+    store: Store
+    vault: str
+    session: str
+    cipher: Cipher | None = None
+    workers: int = 2
+    written: int = 0
+    _packs: int = 0
+    _objects: int = 0
+
+    def put_all(self, sources: Sequence[SourceFile], done: Callable[[int, int], None] | None = None) -> list[StoredFile]:
+        """Store every file; small ones share packs in the order given."""
+        tasks = list(self._tasks(sources))
+        stored: list[StoredFile] = []
+        for number, found in enumerate(self._run(tasks), 1):
+            stored += found
+            self.written += sum(file.length for file in found)
+            if done:
+                done(number, len(tasks))
+        return stored
+
+    def _run(self, tasks: Sequence[Callable[[], list[StoredFile]]]) -> Iterator[list[StoredFile]]:
+        if self.workers < 2 or len(tasks) < 2:
+            yield from (task() for task in tasks)
+            return
+        with ThreadPoolExecutor(self.workers) as pool:
+            futures = [pool.submit(task) for task in tasks]
+            try:
+                for future in futures:
+                    yield future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+    def _tasks(self, sources: Sequence[SourceFile]) -> Iterator[Callable[[], list[StoredFile]]]:
+        batch: list[SourceFile] = []
+        filled = 0
+        for source in sources:
+            if source.size >= PACK_BELOW:
+                yield self._object_task(source)
+                continue
+            if filled + source.size > PACK_BYTES:
+                yield self._pack_task(batch)
+                batch, filled = [], 0
+            batch.append(source)
+            filled += source.size
+        if len(batch) == 1:
+            yield self._object_task(batch[0])
+        elif batch:
+            yield self._pack_task(batch)
+
+    def _object_task(self, source: SourceFile) -> Callable[[], list[StoredFile]]:
+        self._objects += 1
+        name = "" if source.sha256 and self.cipher is None else f"{self._objects:08d}"
+        return lambda: [self._put_object(source, name)]
+
+    def _pack_task(self, batch: list[SourceFile]) -> Callable[[], list[StoredFile]]:
+        self._packs += 1
+        number = self._packs
+        return lambda: self._put_pack(batch, number)
+
+    def _put_object(self, source: SourceFile, name: str) -> StoredFile:
+        key = object_key(self.session, name or source.sha256)
+        hashing = Hashing()
+        plain = hashing.through(chunks(source, reuse=self.store.local_path(key) is not None and self.cipher is None))
+        info = self.store.write(key, self._seal("object", key, plain))
+        sha256 = hashing.require(source)
+        return StoredFile(
+            source.path, source.role, source.size, source.rows, sha256, self.session, name, -1, 0, info.size, source.token
+        )
+
+    def _put_pack(self, batch: Sequence[SourceFile], number: int) -> list[StoredFile]:
+        key = pack_key(self.session, number)
+        parts: list[bytes] = []
+        files = []
+        offset = 0
+        for source in batch:
+            data = read_whole(source)
+            sha256 = require_equal(source, len(data), hashlib.sha256(data).hexdigest())
+            if self.cipher is not None:
+                where = context(self.vault, "pack", key, self.session, offset)
+                data = b"".join(self.cipher.seal(where, [data]))
+            files.append(
+                StoredFile(
+                    source.path, source.role, source.size, source.rows, sha256,
+                    self.session, "", number, offset, len(data), source.token,
+                )
+            )  # fmt: skip
+            parts.append(data)
+            offset += len(data)
+        self.store.write(key, _pieces(parts))
+        # a packed file's name is the pack's length, so that a listing alone shows a truncated or lengthened pack
+        return [file._replace(name=str(offset)) for file in files]
+
+    def _seal(self, kind: str, key: str, plain: Iterable[bytes]) -> Iterable[bytes]:
+        if self.cipher is None:
+            return plain
+        return self.cipher.seal(context(self.vault, kind, key, self.session), plain)
+
+
+def _pieces(parts: Sequence[bytes], limit: int = 1024 * 1024) -> Iterator[bytes]:
+    """Join small parts so that each write is worth its call."""
+    gathered: list[bytes] = []
+    size = 0
+    for part in parts:
+        gathered.append(part)
+        size += len(part)
+        if size >= limit:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)

@@ -1,0 +1,138 @@
+"""Feature tables in other hands: online reads by key, Delta and Iceberg over the same bytes."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrai.errors import FeatureViewError
+from orchestrai.features import FeatureView, FeatureViewSpec, OnlineStore, compute, load_view, update_online
+from orchestrai.features.exports import register_delta, register_iceberg, write_delta
+from orchestrai.ledger import Ledger
+from orchestrai_tests.features.conftest import PIPELINES, READINGS, START, Publish, by_hour, readings
+
+IN, OUT = "p/readings/restored", "p/rolling/features"
+
+
+def view() -> FeatureView:
+    spec = {"name": "rolling", "from": "readings", "entity": "device_id", "event_time": "ts", "sql": "device_rolling.sql"}
+    return load_view(FeatureViewSpec.model_validate(spec), PIPELINES / "telemetry", {"readings": READINGS})
+
+
+def run(ledger: Ledger) -> None:
+    compute(ledger, view(), asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
+
+
+def table_of(ledger: Ledger) -> pa.Table:
+    dataset = ledger.open(OUT)
+    with dataset.fetched(sorted(dataset.partitions)) as files:
+        return pa.concat_tables([pq.read_table(file.path) for key in sorted(files) for file in files[key]])
+
+
+def newest(ledger: Ledger) -> dict[str, tuple[datetime, float | None]]:
+    rows = sorted(table_of(ledger).to_pylist(), key=lambda row: row["ts"])
+    return {row["device_id"]: (row["ts"], row["temp_avg_10"]) for row in rows}
+
+
+def served(path: Path, devices: int) -> dict[str, tuple[datetime, float | None]]:
+    with OnlineStore(path) as store:
+        rows = [store.get(f"d{number:04d}") for number in range(devices)]
+    return {str(row.entity[0]): (row.time, row.values["temp_avg_10"]) for row in rows if row is not None}
+
+
+def test_the_newest_features_are_read_by_key_with_their_version(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
+    path = tmp_path / "online.sqlite"
+    with pytest.raises(FeatureViewError, match="build it"):
+        OnlineStore(path)
+    rows = readings(8, 60, gap=200)
+    hours = by_hour(rows)
+    early = sorted(hours)[:2]
+    publish(IN, READINGS, {key: hours[key] for key in early})
+    run(ledger)
+    update_online(ledger, view(), asset=OUT, path=path)
+    reader = OnlineStore(path)
+    before = reader.get("d0000")
+    assert served(path, 8) == newest(ledger) and reader.get("nobody") is None
+    publish(IN, READINGS, {key: part for key, part in hours.items() if key not in early})
+    run(ledger)
+    update = update_online(ledger, view(), asset=OUT, path=path)
+    after = reader.get("d0000")
+    assert served(path, 8) == newest(ledger) and update.partitions == len(hours) - 2
+    assert before is not None and after is not None and after.time > before.time
+    assert after.version == reader.version == ledger.open(OUT).version != before.version
+    assert update_online(ledger, view(), asset=OUT, path=path).partitions == 0
+
+
+def test_an_entity_whose_newest_row_was_withdrawn_falls_back(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
+    base = {"device_id": "d0000", "failed": False, "vibration": 1.0, "temperature": 20.0}
+    rows = [{**base, "ts": START + timedelta(hours=hour), "seq": hour} for hour in range(4)]
+    other = {**base, "device_id": "d0001", "ts": START + timedelta(hours=3, minutes=1), "seq": 9}
+    publish(IN, READINGS, by_hour([*rows, other]))
+    run(ledger)
+    update_online(ledger, view(), asset=OUT, path=tmp_path / "o.sqlite")
+    publish(IN, READINGS, by_hour([other]))
+    run(ledger)
+    update_online(ledger, view(), asset=OUT, path=tmp_path / "o.sqlite")
+    assert served(tmp_path / "o.sqlite", 2) == newest(ledger)
+    assert newest(ledger)["d0000"][0] == START + timedelta(hours=2)
+
+
+def test_delta_replaces_changed_partitions_only_and_travels_in_time(
+    ledger: Ledger, publish: Publish, tmp_path: Path
+) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    hours = by_hour(readings(4, 40, gap=200))
+    publish(IN, READINGS, hours)
+    run(ledger)
+    target = str(tmp_path / "delta")
+    first = write_delta(ledger, view(), asset=OUT, table=target)
+    assert write_delta(ledger, view(), asset=OUT, table=target) == first
+    last = sorted(hours)[-1]
+    old = table_of(ledger)
+    publish(IN, READINGS, {last: hours[last][: len(hours[last]) // 2]})
+    run(ledger)
+    assert write_delta(ledger, view(), asset=OUT, table=target) == first + 1
+    keys = [("device_id", "ascending"), ("ts", "ascending")]
+
+    def delta(version: int) -> pa.Table:
+        found = deltalake.DeltaTable(target, version=version).to_pyarrow_table().select(view().schema.names)
+        return found.cast(view().schema).sort_by(keys)
+
+    assert delta(first + 1).equals(table_of(ledger).sort_by(keys))
+    assert delta(first).equals(old.sort_by(keys))
+
+
+def test_restored_files_are_registered_without_a_copy(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    hours = by_hour(readings(4, 40, gap=200))
+    publish(IN, READINGS, hours)
+    rows = sum(len(part) for part in hours.values())
+    register_delta(ledger, asset=IN, table=tmp_path / "delta")
+    assert not list((tmp_path / "delta").glob("*.parquet"))
+    found = deltalake.DeltaTable(str(tmp_path / "delta"))
+    assert found.to_pyarrow_table().num_rows == rows
+    assert register_delta(ledger, asset=IN, table=tmp_path / "delta") == found.version()
+
+
+def test_restored_files_are_an_iceberg_table_too(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
+    pytest.importorskip("pyiceberg")
+    pytest.importorskip("sqlalchemy")
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    hours = by_hour(readings(4, 40, gap=200))
+    publish(IN, READINGS, hours)
+    (tmp_path / "warehouse").mkdir()
+    catalog = SqlCatalog("local", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse")
+    first = register_iceberg(ledger, asset=IN, catalog=catalog, identifier="p.readings")
+    assert register_iceberg(ledger, asset=IN, catalog=catalog, identifier="p.readings") == first
+    table = catalog.load_table("p.readings")
+    assert table.scan().to_arrow().num_rows == sum(len(part) for part in hours.values())
+    assert not list((tmp_path / "warehouse").rglob("*.parquet"))
+    last = sorted(hours)[-1]
+    publish(IN, READINGS, {last: hours[last][:3]})
+    register_iceberg(ledger, asset=IN, catalog=catalog, identifier="p.readings")
+    assert (
+        catalog.load_table("p.readings").scan().to_arrow().num_rows == sum(map(len, hours.values())) - len(hours[last]) + 3
+    )

@@ -1,0 +1,184 @@
+"""What must not become a model, and what happens to the champion then."""
+
+import dataclasses
+import pickle  # noqa: TID251  the attack under test
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from orchestrai.errors import DigestMismatch, IntegrityError, ModelError
+from orchestrai.ledger import Ledger
+from orchestrai.models import evaluate, load_model, predict, promote, train
+from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
+
+Run = Callable[..., Any]
+
+
+def _with(name: str, values: Any) -> pa.Table:
+    table = customers()
+    return table.set_column(table.column_names.index(name), name, pa.array(values))
+
+
+def _rows() -> int:
+    return int(customers().num_rows)
+
+
+CASES = {
+    "one class": (_with("label", [0] * _rows()), "both classes"),
+    "one row": (customers().slice(0, 1), "at least two as-of moments"),
+    "few rows": (customers(per_moment=2, moments=3), "at least 10 training rows"),
+    "no row": (customers().slice(0, 0), "at least two as-of moments"),
+    "only nulls": (_with("spend_90d", pa.nulls(_rows(), pa.float64())), "only nulls in spend_90d"),
+    "infinite": (_with("spend_90d", [float("inf")] + [1.0] * (_rows() - 1)), "1 infinite"),
+    "beyond a float": (_with("spend_90d", [1e300] + [1.0] * (_rows() - 1)), "beyond 3.4e38"),
+    "three labels": (_with("label", [n % 3 for n in range(_rows())]), "labels 0 and 1"),
+    "null label": (_with("label", [None] + [1] * (_rows() - 1)), "finite label"),
+    "text label": (_with("label", ["yes", "no"] * (_rows() // 2)), "label to be a number"),
+    "no label": (customers().drop_columns(["label"]), "none named label"),
+    "no time": (customers().drop_columns(["event_time"]), "none named event_time"),
+    "a list": (_with("orders", [[1]] * _rows()), "number, boolean or string"),
+    "no feature": (customers().select(["customer_id", "event_time", "label"]), "at least one feature"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_training_refuses_rows_that_cannot_make_a_model_and_publishes_nothing(ledger: Ledger, case: str) -> None:
+    table, message = CASES[case]
+    publish(ledger, TRAINING_SET, table)
+    with pytest.raises(ModelError, match=message):
+        train(ledger, spec(), training_set=TRAINING_SET, asset=CANDIDATE)
+    assert ledger.head(CANDIDATE) is None
+
+
+def test_the_champion_keeps_serving_when_a_later_training_set_is_broken(ledger: Ledger, run: Run) -> None:
+    run(spec(), customers())
+    serving = load_model(ledger, CHAMPION)
+    publish(ledger, TRAINING_SET, CASES["one class"][0])
+    with pytest.raises(ModelError):
+        run(spec())
+    assert load_model(ledger, CHAMPION).version == serving.version
+
+
+def test_a_feature_that_gives_the_label_away_is_named_and_never_promoted(ledger: Ledger, run: Run) -> None:
+    table = customers()
+    leaking = table.append_column("cancelled_on_day", pa.array(table.column("label").to_numpy() * 3.0))
+    _, judged, promoted = run(spec(), leaking)
+    alarm = next(v for v in judged.outcomes[0].verdicts if v.check == "leak_alarm")
+    assert not alarm.passed and "cancelled_on_day alone" in alarm.message
+    assert promoted.refused and ledger.head(CHAMPION) is None
+
+
+def test_a_champion_replaced_by_a_pickle_is_found_before_anything_is_parsed(ledger: Ledger, run: Run) -> None:
+    run(spec(), customers())
+    entry = next(e for e in ledger.open(CHAMPION).files("all").files if e.path == "model.ubj")
+    ledger.lake.write(entry.key, pickle.dumps({"a": 1}))
+    with pytest.raises(DigestMismatch):
+        load_model(ledger, CHAMPION)
+
+
+def _publish_files(ledger: Ledger, files: dict[str, bytes]) -> None:
+    session = ledger.session(CHAMPION, "champion")
+    for name, data in files.items():
+        session.add_bytes("all", name, data)
+    session.commit()
+
+
+def _files(ledger: Ledger, asset: str) -> dict[str, bytes]:
+    with ledger.open(asset).fetched(["all"]) as fetched:
+        return {file.entry.path: file.path.read_bytes() for file in fetched["all"]}
+
+
+def test_a_signed_pickle_is_refused_as_no_model(ledger: Ledger, run: Run) -> None:
+    run(spec(), customers())
+    _publish_files(ledger, {**_files(ledger, CHAMPION), "model.ubj": pickle.dumps({"a": 1})})
+    with pytest.raises(ModelError, match="expected an XGBoost model in UBJ, found bytes that begin with 8004"):
+        load_model(ledger, CHAMPION)
+
+
+def test_a_signed_model_of_other_features_is_refused(ledger: Ledger, run: Run) -> None:
+    run(spec(), customers())
+    champion = _files(ledger, CHAMPION)
+    publish(ledger, TRAINING_SET, customers().drop_columns(["orders"]))
+    train(ledger, spec(), training_set=TRAINING_SET, asset=CANDIDATE)
+    _publish_files(ledger, {**champion, "model.ubj": _files(ledger, CANDIDATE)["model.ubj"]})
+    with pytest.raises(ModelError, match="it is another model"):
+        load_model(ledger, CHAMPION)
+
+
+def test_a_signed_model_that_predicts_otherwise_fails_its_golden_rows(ledger: Ledger, run: Run) -> None:
+    run(spec(), customers())
+    champion = _files(ledger, CHAMPION)
+    publish(ledger, TRAINING_SET, customers(seed=99))
+    train(ledger, spec(), training_set=TRAINING_SET, asset=CANDIDATE)
+    _publish_files(ledger, {**champion, "model.ubj": _files(ledger, CANDIDATE)["model.ubj"]})
+    with pytest.raises(ModelError, match="golden rows to differ"):
+        load_model(ledger, CHAMPION)
+
+
+def test_an_asset_that_holds_no_model_is_refused(ledger: Ledger) -> None:
+    publish(ledger, CHAMPION, customers())
+    with pytest.raises(IntegrityError, match=r"expected model\.json"):
+        load_model(ledger, CHAMPION)
+
+
+@pytest.mark.parametrize("junk", [b"", b"{", b"{" * 200, b"not a model", b"[1,2]", b"\x80\x04."])
+@pytest.mark.parametrize("name", ["model.ubj", "model.json", "golden.parquet"])
+def test_signed_junk_in_any_file_is_one_clear_error(ledger: Ledger, run: Run, name: str, junk: bytes) -> None:
+    run(spec(), customers(per_moment=60))
+    _publish_files(ledger, {**_files(ledger, CHAMPION), name: junk})
+    with pytest.raises((ModelError, IntegrityError), match="expected"):
+        load_model(ledger, CHAMPION)
+
+
+def test_prediction_refuses_infinite_features_and_missing_columns(ledger: Ledger, run: Run) -> None:
+    run(spec(), customers())
+    fresh = customers(seed=5, moments=1).drop_columns(["label"])
+    broken = {
+        "infinite": fresh.set_column(
+            fresh.column_names.index("recency_days"), "recency_days", pa.array(np.full(fresh.num_rows, np.inf))
+        ),
+        "none named recency_days": fresh.drop_columns(["recency_days"]),
+        "none named recency_days, orders": fresh.drop_columns(["recency_days", "orders"]),
+    }
+    for message, table in broken.items():
+        publish(ledger, "churn/customer_rfm/features", table, "2026-07-01")
+        with pytest.raises(ModelError, match=message):
+            predict(
+                ledger, spec(), champion=CHAMPION, features=["churn/customer_rfm/features"], asset="churn/churn/predictions"
+            )
+    assert ledger.head("churn/churn/predictions") is None
+
+
+def test_evaluation_refuses_a_candidate_of_another_declaration(ledger: Ledger, run: Run) -> None:
+    run(spec(), customers())
+    other = spec(split={"by": "entity"})
+    with pytest.raises(ModelError, match="present declaration, found another split"):
+        evaluate(ledger, other, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
+
+
+def test_promotion_refuses_a_stale_evaluation(ledger: Ledger, run: Run) -> None:
+    run(spec(), customers())
+    serving = ledger.open(CHAMPION).version
+    publish(ledger, TRAINING_SET, customers(seed=7))
+    train(ledger, spec(), training_set=TRAINING_SET, asset=CANDIDATE)
+    report = promote(ledger, spec(), candidate=CANDIDATE, evaluation=EVALUATION, asset=CHAMPION)
+    assert [v.check for v in report.refused[0].verdicts if v.closes_gate] == ["evaluation_current"]
+    assert ledger.open(CHAMPION).version == serving == report.version
+
+
+def test_promotion_refuses_an_evaluation_against_a_champion_that_no_longer_serves(ledger: Ledger, run: Run) -> None:
+    run(spec(), customers())
+    publish(ledger, TRAINING_SET, customers(seed=7))
+    train(ledger, spec(), training_set=TRAINING_SET, asset=CANDIDATE)
+    evaluate(ledger, spec(), candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
+    publish(ledger, CHAMPION, customers())
+    report = promote(ledger, spec(), candidate=CANDIDATE, evaluation=EVALUATION, asset=CHAMPION)
+    assert "now" in next(v.message for v in report.refused[0].verdicts if v.check == "evaluation_current")
+
+
+def test_a_cost_is_recorded_with_every_stage(ledger: Ledger, run: Run) -> None:
+    for report in run(spec(), customers()):
+        assert dataclasses.asdict(report.cost)["cpu_seconds"] > 0

@@ -1,0 +1,134 @@
+"""After an erasure no snapshot gives the person back, and the person does not come back by landing again."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrai.contracts.tokens import PERSON, reveal, token, tokenise
+from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.ledger import Material
+from orchestrai.ledger.persons import PersonKeys
+from orchestrai.provenance.erasure import erase, plan_erasure, read_erasures
+from orchestrai.storage import MemoryStore
+from orchestrai_tests.provenance.builder import GOOD, MODEL, ORDERS, World
+
+SCHEMA = pa.schema([("customer_id", pa.string()), ("email", pa.string()), ("amount", pa.float64())])
+
+
+def orders(*customers: str | None) -> pa.Table:
+    rows = [{"customer_id": c, "email": f"{c}@example.org", "amount": 1.0} for c in customers]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def land(world: World, keys: PersonKeys, day: str, table: pa.Table, folder: Path) -> None:
+    """What ingest does with a tokenised dataset: tokens in the raw events, no original beside them."""
+    done = tokenise(table, ["customer_id", "email"], "customer_id", keys)
+    path = folder / f"{day}.parquet"
+    pq.write_table(done.table, path)
+    session = world.ledger.session(f"{ORDERS}/raw_events", "raw_events")
+    session.add_file(day, "part-00000.parquet", path, rows=done.table.num_rows)
+    session.add_stats(day, tokenised={"person": "customer_id", "columns": ["customer_id", "email"]})
+    session.commit({day: GOOD}, materials=[Material(f"s3://landing/{day}.csv", "0" * 64, 1, partition=day)])
+
+
+def every_byte(*stores: MemoryStore) -> bytes:
+    return b"".join(store.read(info.key) for store in stores for info in store.list())
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_token_turns_back_under_its_own_key_and_column_only(person: str, value: str, column: str) -> None:
+    keys = PersonKeys(MemoryStore())
+    mine, other = keys.key(person), keys.key(person + "x")
+    assert mine is not None and other is not None
+    text = token(mine, column, value)
+    assert reveal(mine, column, text) == value
+    assert token(mine, column, value) == text
+    with pytest.raises(IntegrityError):
+        reveal(other, column, text)
+    with pytest.raises(IntegrityError):
+        reveal(mine, column + "x", text)
+
+
+def test_tokens_join_across_datasets_and_hide_what_they_stand_for() -> None:
+    keys = PersonKeys(MemoryStore())
+    first = tokenise(orders("17850", "13047"), ["email"], "customer_id", keys).table
+    second = tokenise(orders("17850").rename_columns(["buyer", "email", "amount"]), ["email"], "buyer", keys).table
+    assert first.column("customer_id")[0] == second.column("buyer")[0]
+    assert first.column("customer_id")[0] != first.column("customer_id")[1]
+    assert "17850" not in str(first.to_pylist())
+    assert first.schema == SCHEMA
+
+
+def test_personal_values_of_nobody_become_null() -> None:
+    done = tokenise(orders(None), ["email"], "customer_id", PersonKeys(MemoryStore())).table
+    assert done.to_pylist() == [{"customer_id": None, "email": None, "amount": 1.0}]
+
+
+def test_a_column_that_cannot_hold_a_token_is_a_usage_error() -> None:
+    with pytest.raises(ConfigError, match="STRING"):
+        tokenise(orders("1"), ["amount"], "customer_id", PersonKeys(MemoryStore()))
+
+
+def test_planning_names_partitions_and_models_and_destroys_nothing(world: World, tmp_path: Path) -> None:
+    keys = PersonKeys(MemoryStore())
+    learn(world, keys, tmp_path)
+    plan = plan_erasure(world.ledger, keys, "17850")
+    assert [place[:2] for place in plan.partitions] == [(f"{ORDERS}/raw_events", "2026-01-01")]
+    assert {model.asset for model in plan.models} == {f"{MODEL}/candidate", f"{MODEL}/champion"}
+    assert keys.peek("17850") is not None
+    assert plan_erasure(world.ledger, keys, "99999").partitions == ()
+
+
+def learn(world: World, keys: PersonKeys, folder: Path) -> None:
+    days = ["2026-01-01", "2026-01-02"]
+    land(world, keys, days[0], orders("17850", "13047"), folder)
+    land(world, keys, days[1], orders("13047"), folder)
+    world.back_up(days)
+    world.restore(days)
+    world.features(days)
+    world.train()
+
+
+def test_after_an_erasure_no_store_holds_or_gives_back_the_person(world: World, tmp_path: Path) -> None:
+    store = MemoryStore()
+    keys = PersonKeys(store)
+    learn(world, keys, tmp_path)
+    key = keys.peek("17850")
+    assert key is not None
+    assert erase(world.ledger, keys, "17850").done
+    world.restore(["2026-01-01", "2026-01-02"])
+    assert isinstance(world.lake, MemoryStore) and isinstance(world.store, MemoryStore)
+    everything = every_byte(world.lake, world.store, store)
+    assert b"17850" not in everything
+    assert key not in everything
+    fresh = PersonKeys(store)
+    assert fresh.key("17850") is None
+    assert fresh.key("13047") is not None
+    for file in world.ledger.open(f"{ORDERS}/restored").fetch("2026-01-01", tmp_path):
+        for text in pq.read_table(file.path).column("customer_id").to_pylist():
+            with pytest.raises(IntegrityError):
+                reveal(b"\0" * 64, PERSON, text)
+
+
+def test_an_erased_person_who_lands_again_is_left_out() -> None:
+    keys = PersonKeys(MemoryStore())
+    keys.key("17850")
+    keys.destroy("17850")
+    done = tokenise(orders("17850", "13047"), ["email"], "customer_id", keys)
+    assert (done.table.num_rows, done.erased_rows) == (1, 1)
+
+
+def test_the_tombstone_is_signed_in_lake_and_vault_and_erasing_twice_keeps_it(world: World, tmp_path: Path) -> None:
+    keys = PersonKeys(MemoryStore())
+    learn(world, keys, tmp_path)
+    erase(world.ledger, keys, "17850")
+    before = read_erasures(world.store, world.keyring)
+    assert erase(world.ledger, keys, "17850").done
+    assert read_erasures(world.lake, world.keyring) == before
+    assert before[0]["person"] == keys.name("17850")
+    assert any(text.startswith(f"{MODEL}/champion@") for text in before[0]["models"])
+    assert "17850" not in str(before)

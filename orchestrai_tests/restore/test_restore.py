@@ -1,0 +1,163 @@
+"""Restore reads the vault alone, proves what it read, and publishes nothing that is not equal."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrai.contracts.verdict import Verdict
+from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, RestoreError
+from orchestrai.ledger import Ledger, StageReport
+from orchestrai.restore import drill, plan_restore, restore
+from orchestrai.vault import BackupSpec, Vault, snapshot
+
+RAW, KEPT, RESTORED = "churn/orders/raw_events", "churn/orders/snapshot", "churn/orders/restored"
+DAYS = ["2026-01-01", "2026-01-02"]
+
+
+def publish(ledger: Ledger, content: dict[str, dict[str, bytes]], role: str = "data") -> StageReport:
+    session = ledger.session(RAW, "raw_events")
+    for partition, files in content.items():
+        for path, data in files.items():
+            session.add_bytes(
+                partition, path, data, rows=len(data) % 7, role="landed" if path.startswith("landed") else "data"
+            )
+    return session.commit({partition: [Verdict("schema", True)] for partition in content})
+
+
+CONTENT = {
+    "2026-01-01": {"part-0.parquet": b"one" * 100, "landed/a.csv": b"a,b\n1,2\n", "big.parquet": bytes(range(256)) * 1200},
+    "2026-01-02": {"part-0.parquet": b"two" * 100, "same.parquet": b"one" * 100},
+}
+
+
+@pytest.fixture
+def vault(ledger: Ledger) -> Vault:
+    assert ledger.vault is not None
+    return Vault(ledger.vault, ledger.signer, ledger.keyring, clock=ledger.clock, new_id=ledger.new_id)
+
+
+@pytest.fixture
+def kept(ledger: Ledger, vault: Vault) -> StageReport:
+    publish(ledger, CONTENT)
+    return snapshot(ledger, vault, source=RAW, asset=KEPT, partitions=DAYS)
+
+
+def test_raw_snapshot_and_restored_have_one_version(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    report = restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
+    assert ledger.open(RAW).version == kept.version == report.version == ledger.open(RESTORED).version
+    assert report.facts["bytes"] == sum(len(data) for files in CONTENT.values() for data in files.values())
+    with ledger.open(RESTORED).fetched(DAYS, role=None) as files:
+        found = {day: {f.entry.path: f.path.read_bytes() for f in files[day]} for day in DAYS}
+    assert found == CONTENT
+
+
+def test_restore_never_reads_the_raw_bytes(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    for day in DAYS:
+        for entry in ledger.open(RAW).files(day).files:
+            ledger.lake.delete(entry.key)
+    report = restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
+    assert report.version == kept.version
+
+
+def test_an_unchanged_object_is_not_read_again(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    for entry in ledger.open(RAW).files(DAYS[0]).files:
+        ledger.lake.delete(entry.key)
+    report = snapshot(ledger, vault, source=RAW, asset=KEPT, partitions=DAYS)
+    assert report.facts["new_bytes"] == 0
+    assert report.version == kept.version
+
+
+def test_same_content_in_another_partition_is_stored_once(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    one, two = (vault.files(vault.latest(RAW), day) for day in DAYS)
+    assert {f.sha256: f.key for f in one if f.path == "part-0.parquet"} == {
+        f.sha256: f.key for f in two if f.path == "same.parquet"
+    }
+
+
+@pytest.mark.parametrize("victim", ["packs", "objects"])
+def test_restore_refuses_altered_bytes(ledger: Ledger, vault: Vault, kept: StageReport, victim: str) -> None:
+    for info in list(vault.store.list(f"vault/{victim}/")):
+        data = bytearray(vault.store.read(info.key))
+        data[5] ^= 1
+        vault.store.write(info.key, bytes(data))
+    with pytest.raises(DigestMismatch):
+        restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
+    assert ledger.find(RESTORED) is None
+
+
+@pytest.mark.parametrize("victim", ["packs", "objects", "listings", "trees"])
+def test_restore_refuses_a_missing_object(ledger: Ledger, vault: Vault, kept: StageReport, victim: str) -> None:
+    for info in list(vault.store.list(f"vault/{victim}/")):
+        vault.store.delete(info.key)
+    fresh = Vault(vault.store, vault.signer, vault.keyring)
+    with pytest.raises(MissingObject):
+        restore(ledger, fresh, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
+    assert ledger.find(RESTORED) is None
+
+
+def test_restore_refuses_a_snapshot_that_is_gone(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    vault.forget(str(kept.facts["snapshot_id"]))
+    with pytest.raises(RestoreError):
+        restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
+
+
+def test_restore_finds_an_equal_snapshot_when_the_receipted_one_was_forgotten(
+    ledger: Ledger, vault: Vault, kept: StageReport
+) -> None:
+    publish(ledger, {"2026-01-03": {"c.parquet": b"three"}})
+    snapshot(ledger, vault, source=RAW, asset=KEPT, partitions=["2026-01-03"])
+    vault.forget(str(kept.facts["snapshot_id"]))
+    report = restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
+    assert [outcome.root for outcome in report.outcomes] == [outcome.root for outcome in kept.outcomes]
+
+
+def test_what_the_audit_refuses_is_not_published(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    seen: dict[str, list[str]] = {}
+
+    def audit(partition: str, files: list[Path]) -> list[Verdict]:
+        seen[partition] = [path.name for path in files]
+        return [Verdict("schema", partition == DAYS[0], "no")]
+
+    report = restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS, audit=audit)
+    assert [outcome.published for outcome in report.outcomes] == [True, False]
+    assert seen[DAYS[0]] == ["big.parquet", "part-0.parquet"]
+    assert list(ledger.open(RESTORED).partitions) == [DAYS[0]]
+
+
+def test_restore_refuses_a_root_that_is_not_the_raw_one(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    session = ledger.session(KEPT, "snapshot")
+    for entry in ledger.open(KEPT).files(DAYS[1]).files:
+        session.add_entry(DAYS[0], entry)
+    session.commit({}, inputs=[ledger.receipt(ledger.open(KEPT).partitions[DAYS[0]].receipt).inputs[0]])
+    with pytest.raises(IntegrityError):
+        restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=[DAYS[0]])
+
+
+def test_the_plan_tells_bytes_and_time_before_anything_is_read(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    plan = plan_restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
+    assert plan.bytes == sum(len(data) for files in CONTENT.values() for data in files.values())
+    assert plan.predicted_seconds > 0
+
+
+def test_a_drill_proves_and_leaves_nothing(ledger: Ledger, vault: Vault, kept: StageReport, tmp_path: Path) -> None:
+    publish(ledger, {"2026-01-01": {"part-0.parquet": b"changed"}})
+    snapshot(ledger, vault, source=RAW, asset=KEPT, partitions=DAYS)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    report = drill(vault, dataset=RAW, spec=BackupSpec(), seed=1, current_version=ledger.open(RAW).version, scratch=scratch)
+    assert report.passed and report.rpo_seconds == 0
+    assert {run.chosen for run in report.runs} <= {"latest", "random"}
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_drill_tells_damage(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    for info in list(vault.store.list("vault/packs/")):
+        vault.store.write(info.key, b"x" * info.size)
+    report = drill(vault, dataset=RAW)
+    assert not report.passed
+    assert [verdict.check for verdict in report.verdicts if not verdict.passed] == ["restore_proven"]
+
+
+def test_a_drill_tells_a_missed_target(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    report = drill(vault, dataset=RAW, spec=BackupSpec(rpo="1s"), current_version="sha256:other")
+    assert report.rpo_seconds >= 0

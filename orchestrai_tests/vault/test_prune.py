@@ -1,0 +1,109 @@
+"""Prune gives back what no snapshot needs, and not before it may."""
+
+import pytest
+
+from orchestrai.errors import MissingObject, RetentionLocked
+from orchestrai.vault import Vault, apply_prune, plan_prune
+from orchestrai_tests.vault.conftest import Clock
+from orchestrai_tests.vault.contents import files, read_all
+
+
+def stored(vault: Vault) -> set[str]:
+    return {
+        info.key
+        for info in vault.store.list("vault/")
+        if info.key.split("/")[1] in ("objects", "packs", "listings", "trees")
+    }
+
+
+def test_what_a_forgotten_snapshot_alone_needed_goes_after_the_wait(vault: Vault, clock: Clock) -> None:
+    first = vault.commit("d", {"p": files(a=b"a" * 300_000, b=b"b")})
+    only_first = stored(vault)
+    second = vault.commit("d", {"p": files(c=b"c" * 300_000)})
+    vault.forget(first.snapshot_id)
+    deleted = []
+    for _ in range(6):
+        clock.pass_by(hours=20)
+        deleted.append(set(apply_prune(vault, plan_prune(vault)).deleted))
+    assert set().union(*deleted) == only_first
+    assert deleted[0] == set()
+    assert read_all(vault, second) == {"p": {"c": b"c" * 300_000}}
+    assert plan_prune(vault).delete == {} and plan_prune(vault).mark == {}
+
+
+def test_what_a_dead_session_left_goes(vault: Vault, clock: Clock) -> None:
+    kept = vault.commit("d", {"p": files(a=b"a")})
+    vault.store.write("vault/objects/dead/1", b"left behind")
+    vault.store.write("work/sessions/dead.json", b"{}")
+    for _ in range(3):
+        clock.pass_by(hours=31)
+        apply_prune(vault, plan_prune(vault))
+    assert not any("dead" in info.key for info in vault.store.list())
+    assert read_all(vault, kept) == {"p": {"a": b"a"}}
+
+
+def test_content_shared_with_a_live_snapshot_stays(vault: Vault, clock: Clock) -> None:
+    first = vault.commit("d", {"p": files(a=b"a" * 300_000, b=b"b" * 300_000)})
+    second = vault.commit("d", {"p": files(a=b"a" * 300_000)})
+    vault.forget(first.snapshot_id)
+    for _ in range(4):
+        clock.pass_by(hours=31)
+        apply_prune(vault, plan_prune(vault))
+    assert read_all(vault, second) == {"p": {"a": b"a" * 300_000}}
+    assert len([key for key in stored(vault) if key.startswith("vault/objects/")]) == 1
+
+
+def test_damage_in_a_live_snapshot_stops_a_prune(vault: Vault, clock: Clock) -> None:
+    vault.commit("d", {"p": files(a=b"a")})
+    for info in list(vault.store.list("vault/listings/")):
+        vault.store.delete(info.key)
+    with pytest.raises(MissingObject):
+        plan_prune(vault)
+
+
+def test_a_lock_defers_and_the_next_prune_tries_again(vault: Vault, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = vault.commit("d", {"p": files(a=b"a")})
+    vault.commit("d", {"p": files(b=b"b")})
+    vault.forget(first.snapshot_id)
+    clock.pass_by(hours=25)
+    apply_prune(vault, plan_prune(vault))
+    clock.pass_by(hours=31)
+    plan = plan_prune(vault)
+    assert plan.delete
+
+    def locked(key: str, *, version: str | None = None) -> None:
+        if key.startswith("vault/"):
+            raise RetentionLocked("locked until 2027-01-01")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vault.store, "delete", locked)
+        report = apply_prune(vault, plan)
+    assert set(report.deferred) == set(plan.delete) and report.deleted == ()
+    assert set(apply_prune(vault, plan_prune(vault)).deleted) == set(plan.delete)
+
+
+def test_a_plan_that_went_stale_deletes_nothing_that_is_needed(vault: Vault, clock: Clock) -> None:
+    first = vault.commit("d", {"p": files(a=b"a")})
+    vault.commit("d", {"p": files(b=b"b")})
+    vault.forget(first.snapshot_id)
+    clock.pass_by(hours=25)
+    apply_prune(vault, plan_prune(vault))
+    clock.pass_by(hours=31)
+    plan = plan_prune(vault)
+    vault.store.delete(f"vault/forgotten/d/{first.seq:012d}.json")
+    assert apply_prune(vault, plan).deleted == ()
+
+
+def test_a_commit_later_than_the_longest_session_counts_for_nobody(vault: Vault, clock: Clock) -> None:
+    from orchestrai.errors import SessionExpired
+    from orchestrai.vault.protocol import Request, WriteSession
+
+    class Slow(WriteSession):
+        def put_tree(self, attempt, entries):  # type: ignore[no-untyped-def]
+            clock.pass_by(hours=25)
+            return super().put_tree(attempt, entries)
+
+    with pytest.raises(SessionExpired):
+        Slow(vault, Request("d", {"p": files(a=b"a")})).run()
+    assert vault.snapshots() == []
+    assert vault.commit("d", {"p": files(a=b"a")}).seq == 2

@@ -1,0 +1,43 @@
+"""Lists keep what they are given, byte for byte the same each time, and never bring pandas in."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrai.vault.rows import ParquetCodec, StoredFile, StoredPartition
+
+TEXT = st.text(max_size=20).filter(lambda text: text.isprintable())
+NUMBER = st.integers(0, 2**62)
+FILE = st.builds(
+    StoredFile, TEXT, st.sampled_from(["data", "landed"]), NUMBER, NUMBER, st.binary(min_size=32, max_size=32).map(bytes.hex),
+    TEXT, TEXT, st.integers(-1, 10**6), NUMBER, NUMBER, TEXT,
+)  # fmt: skip
+PARTITION = st.builds(StoredPartition, TEXT, TEXT, NUMBER, NUMBER, NUMBER, TEXT, TEXT, TEXT, NUMBER)
+
+
+@settings(deadline=None)
+@given(st.lists(FILE, max_size=20), st.lists(PARTITION, max_size=20))
+def test_lists_round_trip_and_are_deterministic(files: list[StoredFile], partitions: list[StoredPartition]) -> None:
+    codec = ParquetCodec()
+    assert codec.decode_files(codec.encode_files(files)) == files
+    assert codec.decode_tree(codec.encode_tree(partitions)) == partitions
+    assert codec.encode_files(files) == codec.encode_files(list(files))
+
+
+def test_a_snapshot_brings_neither_pandas_nor_dagster_in(tmp_path: Path) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from orchestrai.ledger import load_or_create_signer
+from orchestrai.storage.local import LocalStore
+from orchestrai.vault import SourceFile, Vault
+vault = Vault(LocalStore(Path({str(tmp_path)!r}) / "v"), load_or_create_signer(Path({str(tmp_path)!r}) / "k"))
+vault.commit("d", {{"p": [SourceFile("a", 1, b"a")]}})
+vault.read_file(vault.latest("d").snapshot_id, "p", "a")
+assert not {{"pandas", "dagster", "boto3"}} & set(sys.modules), sorted(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
