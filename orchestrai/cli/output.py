@@ -14,7 +14,8 @@ from rich.table import Table
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document instead of text")]
 
-out = Console()
+# a pipe or a log has no width of its own
+out = Console(width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import dagster as dg
+from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from orchestrai.contracts.calendar import Grain, partition_of, window
@@ -17,7 +18,6 @@ from orchestrai.defs.jobs import job_name, own_datasets
 from orchestrai.defs.schedules import PERIOD
 from orchestrai.errors import ConfigError
 from orchestrai.pipeline import DatasetNode, Pipeline, Progress, Runtime, Stage
-
 
 # a progress bar and a summary tell it better than two lines an event; the event log keeps everything
 SILENT_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -121,11 +121,15 @@ def _run(
     for gate in gates:
         for partition, checks in refused_partitions(instance, result.run_id, gate).items():
             refused.setdefault(partition, []).extend(check for check in checks if check not in refused.get(partition, []))
-    errors = tuple(
-        (event.step_failure_data.user_failure_data.description or "")
-        if event.step_failure_data.user_failure_data
-        else str(event.step_failure_data.error.message if event.step_failure_data.error else "")
-        for event in result.all_events
-        if event.is_step_failure
-    )
+    errors = tuple(_told(event.step_failure_data) for event in result.all_events if event.is_step_failure)
     return RunSummary(job, result.run_id, result.success, refused, errors)
+
+
+def _told(failure: StepFailureData) -> str:
+    """What went wrong, as a person should read it: our own words, or the first cause."""
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error else "no reason given"

@@ -49,7 +49,7 @@ def _rows(source: SourceSpec, start: datetime, end: datetime) -> Iterator[bytes]
     try:
         with _connection(source) as connection, connection.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'")
-            with cursor.copy(statement, bounds) as copy:  # type: ignore[call-overload]
+            with cursor.copy(statement, bounds) as copy:
                 for block in copy:
                     yield bytes(block)
     except psycopg.OperationalError as exc:

@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrai.contracts import Verdict, check_partition
 from orchestrai.errors import ConfigError
 from orchestrai.features import DuckDbEngine, Engine, SparkEngine, compute, training_set
-from orchestrai.ingest import ingest
+from orchestrai.ingest import ingest, open_landing
 from orchestrai.ledger import Ledger, PartitionOutcome, StageReport, load_or_create_signer, trusted_keyring
 from orchestrai.ledger.ledger import utc_now
 from orchestrai.models import evaluate, predict, promote, train
@@ -65,8 +65,7 @@ class Runtime:
 
     def landing(self, dataset: DatasetNode) -> Store:
         """The store a dataset's producers write to; a relative path lies under the home folder."""
-        url = dataset.spec.source.url
-        return open_store(url if "://" in url or Path(url).is_absolute() else str(self.settings.home / url))
+        return open_landing(dataset.spec.source.url, self.settings.home)
 
     def run(self, node: AssetNode, partitions: Sequence[str], progress: Progress | None = None) -> StageReport:
         """Materialize a node for some partitions; raises OrchestraiError, and publishes nothing that fails its audit."""

@@ -107,7 +107,7 @@ def test_a_wrong_query_a_lost_server_and_a_missing_variable_are_told_apart(
 ) -> None:
     now = datetime(2026, 3, 2, tzinfo=UTC)
     wrong = source.model_copy(update={"sql": SqlOptions(query="SELECT nothing FROM nowhere", dsn_env="SALES_DSN")})
-    with pytest.raises(StorageError, match="correct sql.query"):
+    with pytest.raises(StorageError, match=r"correct sql\.query"):
         pull_sql(wrong, landing, DAY, "day", now)
     monkeypatch.setenv("SALES_DSN", "postgresql://u:s3cret@127.0.0.1:1/x")
     with pytest.raises(TransientStorageError) as caught:
