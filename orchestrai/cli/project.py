@@ -29,7 +29,7 @@ def check(
         {
             "pipeline": pipeline.name,
             "datasets": [node.spec.name for node in pipeline.datasets],
-            "features": [view.view.spec.name for view in pipeline.views],
+            "features": [view.view.name for view in pipeline.views],
             "models": [model.spec.name for model in pipeline.models],
         }
         for pipeline in project.pipelines

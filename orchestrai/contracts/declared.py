@@ -147,8 +147,10 @@ def explain(
 
 
 def _is_branch(part: str | int) -> bool:
-    # pydantic names the branch of a union in the location, such as "function-after[...]" or "list[str]"
-    return isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "bool", "dict", "none"))
+    # pydantic names the branch of a union in the location, such as "function-after[...]", "list[str]" or a class
+    return isinstance(part, str) and (
+        "[" in part or part[:1].isupper() or part in ("str", "int", "float", "bool", "dict", "none")
+    )
 
 
 def _words(error: Any) -> tuple[str, str]:

@@ -72,7 +72,7 @@ def build_assets(nodes: Sequence[AssetNode]) -> list[dg.AssetsDefinition | dg.As
 def _common(node: AssetNode) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     if node.source_files:
-        references = [
+        references: list[dg.LocalFileCodeReference | dg.UrlCodeReference] = [
             dg.LocalFileCodeReference(file_path=str(path), label=path.name) for path in node.source_files if path.is_file()
         ]
         metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=references)
@@ -121,6 +121,7 @@ def _asset(node: AssetNode) -> dg.AssetsDefinition:
             raise translate(error, context.retry_number) from error
         yield from report_events(context, node, report)
 
+    assert isinstance(materialize, dg.AssetsDefinition)
     return materialize
 
 

@@ -6,6 +6,7 @@ Producers that keep old times (copies with their mtime) fall behind the floor: `
 """
 
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,8 @@ from orchestrai.ledger import Ledger
 from orchestrai.storage.base import ObjectInfo, Store
 
 OVERLAP = timedelta(minutes=10)
-MAX_SEEN = 20_000
+MAX_SEEN = 40_000
+ID_LENGTH = 11
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -53,13 +55,20 @@ class _Cursor:
             if document["v"] != 1:
                 raise ValueError(f"version {document['v']}")
             floor = datetime.fromisoformat(document["floor"])
-            seen = {name: floor + timedelta(microseconds=later) for name, later in document["seen"]}
+            seen = {
+                names[at : at + ID_LENGTH]: floor + timedelta(microseconds=later)
+                for later, names in document["seen"]
+                for at in range(0, len(names), ID_LENGTH)
+            }
         except (ValueError, KeyError, TypeError) as exc:
             raise ConfigError(f"expected a landing cursor, found {text[:40]!r} ({exc}): reset the sensor's cursor") from exc
         return cls(floor, seen)
 
     def encode(self) -> str:
-        seen = [[name, (at - self.floor) // timedelta(microseconds=1)] for name, at in sorted(self.seen.items())]
+        at_once: dict[int, list[str]] = {}
+        for name, at in sorted(self.seen.items()):
+            at_once.setdefault((at - self.floor) // timedelta(microseconds=1), []).append(name)
+        seen = [[later, "".join(names)] for later, names in sorted(at_once.items())]
         return json.dumps({"v": 1, "floor": self.floor.isoformat(), "seen": seen}, separators=(",", ":"))
 
     def new(self, info: ObjectInfo) -> bool:
@@ -82,8 +91,9 @@ class _Cursor:
 
 
 def identity(info: ObjectInfo) -> str:
-    """A short name for one arrival: 80 bits over key and version or etag."""
-    return blake2b(f"{info.key}\n{info.version or info.etag}".encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+    """A short name for one arrival: 64 bits over key and version or etag, as ID_LENGTH characters."""
+    digest = blake2b(f"{info.key}\n{info.version or info.etag}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return urlsafe_b64encode(digest)[:ID_LENGTH].decode()
 
 
 def discover(

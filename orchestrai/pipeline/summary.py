@@ -61,7 +61,7 @@ def summarize(ledger: Ledger, pipeline: Pipeline) -> PipelineSummary:
     rows = {}
     for view in pipeline.views:
         found = ledger.find(view.asset)
-        rows[view.view.spec.name] = found.rows if found else 0
+        rows[view.view.name] = found.rows if found else 0
     return PipelineSummary(pipeline.name, datasets, models, rows)
 
 
@@ -144,8 +144,13 @@ def lineage_line(ledger: Ledger, asset: str) -> list[str]:
             dataset = ledger.open(asset, version)
         except NotReceipted:
             return [*steps, f"{asset} (not in this lake)"]
+        if not dataset.partitions:
+            return [*steps, f"{asset} (all of it was dropped)"]
         partition = max(dataset.partitions)
-        receipt = dataset.receipt(partition)
+        try:
+            receipt = dataset.receipt(partition)
+        except NotReceipted:
+            return [*steps, f"{asset}@{describe(dataset.version)} (recalled)"]
         steps.append(f"{asset}@{describe(dataset.version)}")
         if receipt.materials:
             materials = [m for m in receipt.materials if m.partition in ("", partition)] or list(receipt.materials)

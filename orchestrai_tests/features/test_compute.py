@@ -322,7 +322,9 @@ def test_windows_over_windows_get_a_tail_for_every_row_they_read(ledger: Ledger,
       SELECT device_id, ts, MAX(s) OVER (PARTITION BY device_id ORDER BY ts
         RANGE BETWEEN INTERVAL 2 HOURS PRECEDING AND CURRENT ROW) AS f FROM a"""
     schema = READINGS.with_metadata({"primary_key": "device_id,ts"})
-    spec = FeatureViewSpec.model_validate({"name": "c", "from": "readings", "entity": "device_id", "event_time": "ts", "sql": sql})
+    spec = FeatureViewSpec.model_validate(
+        {"name": "c", "from": "readings", "entity": "device_id", "event_time": "ts", "sql": sql}
+    )
     view = load_view(spec, Path(), {"readings": schema})
     assert view.chained and view.lookback.rows == 3
     rows = [row for row in readings(3, 40, gap=1500) if row["temperature"] is not None and math.isfinite(row["temperature"])]

@@ -217,9 +217,11 @@ _GROUP = [
     "MAX_BY(COALESCE(o.country, '?'), STRUCT(o.invoice_date, o.invoice_no, o.stock_code))", "CAST(MAX(o.invoice_date) AS DATE)",
     "MIN_BY(COALESCE(o.quantity, 0), STRUCT(o.invoice_date, o.invoice_no, o.stock_code, o.quantity))",
     "CAST(FLOOR((UNIX_MICROS(s.as_of) - MAX(UNIX_MICROS(o.invoice_date))) / 86400000000) AS BIGINT)",
-    "COUNT(CASE WHEN o.invoice_date >= s.as_of - INTERVAL 30 DAYS THEN 1 END)", "CAST(SUM(o.quantity) FILTER (WHERE o.quantity > 0) AS BIGINT)",
+    "COUNT(CASE WHEN o.invoice_date >= s.as_of - INTERVAL 30 DAYS THEN 1 END)",
+    "CAST(SUM(o.quantity) FILTER (WHERE o.quantity > 0) AS BIGINT)",
     "CAST(COUNT(o.country) AS DOUBLE) / CAST(NULLIF(COUNT(*), 0) AS DOUBLE)", "MAX(CAST(o.unit_price AS DOUBLE))",
-    "CAST(MAX(o.unit_price * 1000) AS DECIMAL(18,3))", "MIN(SUBSTRING(o.stock_code, 1, 2))", "MAX(CASE WHEN o.country IS NULL THEN 1 ELSE 0 END)",
+    "CAST(MAX(o.unit_price * 1000) AS DECIMAL(18,3))", "MIN(SUBSTRING(o.stock_code, 1, 2))",
+    "MAX(CASE WHEN o.country IS NULL THEN 1 ELSE 0 END)",
 ]  # fmt: skip
 
 
@@ -230,7 +232,8 @@ def generated(rng: random.Random, number: int) -> FeatureView:
         columns = ", ".join(f"{text} AS f{at}" for at, text in enumerate(rng.sample(_ROW, rng.randrange(1, 7))))
         order = rng.choice(["seq", "seq DESC"])
         sql = (
-            "WITH d AS (SELECT device_id, ts, seq, temperature AS raw, {{ fixed(temperature, 1000) }} AS t, {{ fixed(vibration, 10000) }} AS v "
+            "WITH d AS (SELECT device_id, ts, seq, temperature AS raw, {{ fixed(temperature, 1000) }} AS t, "
+            "{{ fixed(vibration, 10000) }} AS v "
             f"FROM (SELECT *, 1 AS x FROM readings) AS q WHERE rn = 1) SELECT device_id, ts, {columns} FROM d {window}"
         ).replace(
             "(SELECT *, 1 AS x FROM readings)",

@@ -41,7 +41,7 @@ def edit(tmp_path: Path) -> Edit:
         ("features: [customer_rfm]", "features: [customer_rfn]", "customer_rfn"),
         ("from: [orders]", "from: [order]", "order"),
         ("rpo: 26h", "rpo: soon", "rpo"),
-        ("max_depth: 3", "max_depth: -3", "max_depth"),
+        ("max_depth: 2", "max_depth: -2", "max_depth"),
     ],
 )
 def test_a_mistake_is_one_line_with_file_and_field(edit: Edit, old: str, new: str, said: str) -> None:

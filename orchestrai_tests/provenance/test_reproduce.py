@@ -8,28 +8,10 @@ import pytest
 from orchestrai.errors import ConfigError
 from orchestrai.pipeline import Project, Runtime
 from orchestrai.provenance import Reproduction, reproduce
-from orchestrai.settings import load_settings
 from orchestrai.storage import open_store
 
 pytestmark = pytest.mark.e2e
 CHAMPION = "telemetry/failure/champion"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    """The shipped telemetry pipeline, run once over generated readings."""
-    from orchestrai.contracts.calendar import keys_between
-    from orchestrai.demo import write_landing
-
-    settings = load_settings(home=tmp_path_factory.mktemp("origin"))
-    landed = write_landing(settings.home / "landing", seed=7, days=28, click_days=1)
-    runtime = Runtime(settings)
-    for node in runtime.project.nodes.values():
-        if node.pipeline == "telemetry" and node.executable and node.stage not in ("catalog", "predictions"):
-            keys = keys_between(*landed.readings, node.grain) if node.grain != "all" else ["all"]
-            report = runtime.run(node, keys)
-            assert not report.refused, report.refused
-    return runtime
 
 
 def again(runtime: Runtime, home: Path, project: Project | None = None) -> Reproduction:

@@ -1,0 +1,63 @@
+"""A poisoned object in the shipped telemetry pipeline: recalled, and the last clean champion serves again."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrai.errors import NotReceipted
+from orchestrai.ledger.manifest import sha256_hex
+from orchestrai.models import load_model
+from orchestrai.pipeline import Project, Runtime
+from orchestrai.pipeline.summary import summarize
+from orchestrai.provenance import ReceiptIndex, apply_recall, plan_recall, trace
+from orchestrai.settings import load_settings
+from orchestrai_tests.provenance.conftest import run_telemetry
+
+pytestmark = pytest.mark.e2e
+CHAMPION = "telemetry/failure/champion"
+
+
+def eager(project: Project) -> Project:
+    """The same project, whose candidates are promoted whatever they score."""
+    pipeline = project.pipeline("telemetry")
+    model = pipeline.models[0]
+    rule = model.spec.promote_when.model_copy(update={"at_least": 0.0, "better_than_champion_by": None})
+    changed = dataclasses.replace(model, spec=model.spec.model_copy(update={"promote_when": rule}))
+    return Project((dataclasses.replace(pipeline, models=(changed,)),))
+
+
+def test_a_poisoned_object_is_recalled_and_the_clean_champion_serves(trained: Runtime, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(trained.settings.home, home)
+    runtime = Runtime(load_settings(home=home), eager(trained.project))
+    clean = runtime.ledger.open(CHAMPION).version
+    last = max(runtime.ledger.open("telemetry/readings/raw_events").partitions)
+    victim = max(Path(runtime.landing(runtime.project.dataset("telemetry/readings")).url.removeprefix("file://")).iterdir())
+    rows = [json.loads(line) for line in victim.read_text().splitlines()]
+    hot = [{**row, "temperature": (row["temperature"] or 60) + 30} for row in rows]
+    victim.write_text("".join(json.dumps(row) + "\n" for row in hot))
+    run_telemetry(runtime, last, last)
+    assert runtime.ledger.open(CHAMPION).version != clean
+
+    ledger = runtime.ledger
+    target = sha256_hex(victim.read_bytes())
+    plan = plan_recall(ledger, ReceiptIndex.build(ledger.lake, ledger.keyring), target, "sensor fault")
+    assert plan.drop == dict.fromkeys(
+        ["telemetry/device_rolling/features", *(f"telemetry/readings/{s}" for s in ("raw_events", "restored", "snapshot"))],
+        (last,),
+    )
+    assert [(move.asset, move.to) for move in plan.champions] == [(CHAMPION, clean)]
+    done = apply_recall(ledger, plan)
+    assert load_model(ledger, CHAMPION).version == clean
+    assert done.retrain == tuple(f"telemetry/failure/{stage}" for stage in ("training_set", "candidate", "evaluation"))
+    with pytest.raises(NotReceipted, match="sensor fault"):
+        load_model(ledger, "telemetry/failure/candidate")
+    summarize(ledger, runtime.project.pipeline("telemetry"))
+
+    victim.unlink()
+    run_telemetry(runtime, last, last)
+    uris = {material.sha256 for material in trace(ledger, CHAMPION).objects}
+    assert target not in uris
