@@ -4,10 +4,12 @@ python bench/models.py [--data FOLDER]    FOLDER holds telco_churn/, occupancy/ 
 """
 
 import argparse
+import atexit
 import io
 import json
 import pathlib
 import resource
+import shutil
 import statistics
 import sys
 import tempfile
@@ -42,9 +44,16 @@ def line(case: str, metric: str, ours: float, peer: str, theirs: float, target: 
     print(json.dumps({"bench": "models", "case": case, "metric": metric, **values, "ok": ok}), flush=True)
 
 
+def scratch() -> pathlib.Path:
+    """A folder that goes when the benchmark ends."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="orchestrai-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def fresh() -> Ledger:
     """A ledger in a folder of its own."""
-    home = pathlib.Path(tempfile.mkdtemp(prefix="orchestrai-bench-"))
+    home = scratch()
     return Ledger(LocalStore(home / "lake"), load_or_create_signer(home / "keys"))
 
 
@@ -273,7 +282,7 @@ def overhead() -> None:
     params = spec.estimator.xgboost
     assert params is not None
     library = xgboost()
-    path = pathlib.Path(tempfile.mkdtemp()) / "table.parquet"
+    path = scratch() / "table.parquet"
     pq.write_table(table, path)
     cut = pc_cut(table)
 

@@ -85,6 +85,7 @@ def verify_command(
     key: KeyFile = None,
     asset: Annotated[str | None, typer.Option(help="look only in this asset, for example churn/churn/champion")] = None,
     read_bytes: Annotated[bool, typer.Option("--bytes", help="also read every snapshot file back and hash it")] = False,
+    anchor: Annotated[Path | None, typer.Option(help="file outside the vault that remembers its newest commits")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every signature, hash and Merkle root from a model's file back to the landed objects.
@@ -96,7 +97,7 @@ def verify_command(
     from orchestrai.provenance import verify_model
 
     store, keyring = open_vault(vault, key)
-    found = verify_model(file, vault=store, keyring=keyring, asset=asset, read_bytes=read_bytes)
+    found = verify_model(file, vault=store, keyring=keyring, asset=asset, read_bytes=read_bytes, anchor=anchor)
     if as_json:
         emit(found.as_json())
     else:

@@ -2,9 +2,8 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,7 +38,7 @@ def backfill(
 
     runtime = Runtime(load_settings())
     declared = runtime.project.pipeline(pipeline)
-    runs = run_pipelines(runtime, [declared.name], first, last, models=models, quiet=as_json)
+    runs, _ = run_pipelines(runtime, {declared.name: (first, last)}, models=models, quiet=as_json)
     from orchestrai.pipeline.summary import summarize
 
     summary = summarize(runtime.ledger, declared)
@@ -87,10 +86,8 @@ def demo(
         from orchestrai.pipeline.summary import summarize
 
         runtime = Runtime(settings)
-        names = [pipeline.name for pipeline in runtime.project.pipelines]
-        spans = {name: landed.spans[name] for name in names}
-        runs = [run for name in names for run in run_pipelines(runtime, [name], *spans[name], quiet=as_json)]
-        later = try_downstream(runtime, runs)
+        spans = {pipeline.name: landed.spans[pipeline.name] for pipeline in runtime.project.pipelines}
+        runs, later = run_pipelines(runtime, spans, quiet=as_json, again=True)
         found = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
     seconds = time.perf_counter() - started
     failures = [error for run in runs for error in run.errors if not run.refused]
@@ -114,14 +111,16 @@ def demo(
 
 def run_pipelines(
     runtime: "Runtime",
-    names: Sequence[str],
-    first: str | None,
-    last: str | None,
+    spans: Mapping[str, tuple[str | None, str | None]],
     *,
     models: bool = True,
     quiet: bool = False,
-) -> list["RunSummary"]:
-    """Backfill pipelines in this process, in the instance that the UI shows."""
+    again: bool = False,
+) -> tuple[list["RunSummary"], list[str]]:
+    """Backfill pipelines in this process, in the instance that the UI shows.
+
+    With `again`, ask for only the downstream of each refused partition in a later run too, and tell what came of it.
+    """
     if not quiet:
         err.print("[dim]loading Dagster ...[/dim]")
     from orchestrai.defs.backfill import backfill as run_all
@@ -130,33 +129,27 @@ def run_pipelines(
 
     definitions = build_definitions(runtime)
     runs: list[RunSummary] = []
+    later: list[str] = []
     with open_instance(runtime.settings.home) as instance, bars(quiet) as progress:
-        for name in names:
+        for name, (first, last) in spans.items():
             pipeline = runtime.project.pipeline(name)
             runs += run_all(definitions, runtime, instance, pipeline, first, last, models=models, progress=progress)
-    return runs
+        if again:
+            later = [line for run in runs for line in _downstream(definitions, runtime, instance, run)]
+    return runs, later
 
 
-def try_downstream(runtime: "Runtime", runs: Sequence["RunSummary"]) -> list[str]:
-    """Ask for only the downstream of each refused partition in a later run, and tell that it is refused there too."""
+def _downstream(definitions: Any, runtime: "Runtime", instance: Any, run: "RunSummary") -> list[str]:
     from orchestrai.defs.backfill import run_dataset
-    from orchestrai.defs.build import build_definitions
-    from orchestrai.defs.instance import open_instance
+    from orchestrai.defs.jobs import job_name
 
     lines = []
-    definitions = build_definitions(runtime)
-    with open_instance(runtime.settings.home) as instance:
-        for run in runs:
-            for partition in sorted(run.refused):
-                dataset = next(
-                    d
-                    for p in runtime.project.pipelines
-                    for d in p.datasets
-                    if run.job == f"{d.prefix.replace('/', '_')}_ingest"
-                )
-                later = run_dataset(definitions, instance, dataset, (partition, partition), only=("snapshot", "restored"))
-                verdict = "[red]trained on bad data[/red]" if later.success else "[green]refused again[/green]"
-                lines.append(f"a later run of only the downstream of {dataset.prefix}@{partition}: {verdict}")
+    datasets = {job_name(d.prefix, "ingest"): d for pipeline in runtime.project.pipelines for d in pipeline.datasets}
+    for partition in sorted(run.refused):
+        dataset = datasets[run.job]
+        result = run_dataset(definitions, instance, dataset, (partition, partition), only=("snapshot", "restored"))
+        verdict = "[red]let through[/red]" if result.success else "[green]refused again[/green]"
+        lines.append(f"a later run of only the downstream of {dataset.prefix}@{partition}: {verdict}")
     return lines
 
 
@@ -211,8 +204,3 @@ def _plain(summary: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(summary)
-
-
-def relative(path: Path) -> str:
-    """A path as a person would type it."""
-    return os.path.relpath(path)

@@ -100,7 +100,6 @@ class FeatureViewSpec(_Query):
     lookback: Lookback | None = None
     checks: FeatureChecks = Field(default_factory=FeatureChecks)
     format: Literal["parquet", "delta"] = "parquet"
-    files_every: Duration | None = None
 
     @model_validator(mode="after")
     def _one_clock(self) -> "FeatureViewSpec":
@@ -111,8 +110,6 @@ class FeatureViewSpec(_Query):
             raise ValueError(f"expected inputs with distinct last parts, none named spine, found {', '.join(self.inputs)}")
         if self.spine_from is not None and _table_name(self.spine_from) not in names:
             raise ValueError(f"expected spine_from to be one of {', '.join(self.inputs)}, found {self.spine_from}")
-        if self.as_of is not None and self.files_every is not None:
-            raise ValueError("expected files_every only with event_time: an as-of partition is one file")
         unknown = sorted(set(self.tables) - set(names))
         if unknown:
             raise ValueError(f"expected tables among {', '.join(names)}, found {', '.join(unknown)}")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from orchestrai.contracts.calendar import Grain
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
@@ -33,12 +33,6 @@ def arrivals(dataset: Dataset | None, partition: str) -> list[Material]:
     return [m for m in dataset.receipt(partition).materials if m.partition == partition]
 
 
-def name_of(uri: str, landing: Store) -> str:
-    """The path under which an original is kept beside the raw events."""
-    relative = uri.removeprefix(landing.url.rstrip("/") + "/") if uri.startswith(landing.url) else PurePosixPath(uri).name
-    return LANDED + relative
-
-
 class Intake:
     """Brings the objects of one partition together: new ones from the landing, earlier ones from the ledger.
 
@@ -54,47 +48,49 @@ class Intake:
         self.bytes_read = 0
 
     def gather(self, partition: str, present: list[ObjectInfo], *, recover: bool = False) -> list[Arrival]:
-        """All arrivals of a partition, in the order of their URIs; raises StorageError, IntegrityError.
+        """All arrivals of a partition, in the order of their keys; raises StorageError, IntegrityError.
 
         `recover` adds the originals of its last refused run that are neither in the landing nor published.
         """
-        before = {material.uri: material for material in arrivals(self.dataset, partition)}
+        earlier = self._earlier(partition)
         if self.source.objects == "newest" and present:
-            present, before = [max(present, key=lambda info: (info.modified, info.key))], {}
-        now = {uri_of(self.landing, info): info for info in present}
-        kept = self._kept(partition, before, now)
+            present, earlier = [max(present, key=lambda info: (info.modified, info.key))], {}
+        found: dict[str, Arrival] = {}
+        for info in present:
+            uri, known = uri_of(self.landing, info), earlier.get(LANDED + info.key)
+            if known is None or (known.uri, known.etag) != (uri, info.version or info.etag):
+                taken = self._take(partition, uri, info)
+                if taken is not None:
+                    found[taken.entry.path] = taken
+        found |= self._kept(partition, {path: material for path, material in earlier.items() if path not in found})
         if recover:
             held = self._quarantined(partition)
-            kept |= {uri: self._held(partition, uri, entry) for uri, entry in held.items() if uri not in {*before, *now}}
-        found = []
-        for uri in sorted({*before, *now, *kept}):
-            if uri in kept:
-                found.append(kept[uri])
-                continue
-            taken = self._take(partition, uri, now[uri]) if uri in now else None
-            if taken is not None:
-                found.append(taken)
-        return found
+            found |= {path: self._held(partition, entry) for path, entry in held.items() if path not in found}
+        return [found[path] for path in sorted(found)]
 
-    def _kept(self, partition: str, before: dict[str, Material], now: dict[str, ObjectInfo]) -> dict[str, Arrival]:
-        """Earlier arrivals that are unchanged in the landing or gone from it, their bytes verified."""
-        wanted = {
-            name_of(uri, self.landing): uri
-            for uri, material in before.items()
-            if uri not in now or material.etag == (now[uri].version or now[uri].etag)
-        }
+    def _earlier(self, partition: str) -> dict[str, Material]:
+        """What a published partition was made from, by the path of the original: a landing that moved names the same objects."""
+        materials: dict[str, list[Material]] = {}
+        for material in sorted(arrivals(self.dataset, partition), key=lambda m: m.uri, reverse=True):
+            materials.setdefault(material.sha256, []).append(material)
+        if not materials or self.dataset is None:
+            return {}
+        originals = [entry for entry in self.dataset.files(partition).files if entry.role == "landed"]
+        return {entry.path: materials[entry.sha256].pop() for entry in originals if materials.get(entry.sha256)}
+
+    def _kept(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
+        """Earlier arrivals, every byte verified."""
         if not wanted or self.dataset is None:
             return {}
         kept = {}
         for file in self.dataset.fetch(partition, self.work / "kept" / partition, role="landed"):
-            uri = wanted.get(file.entry.path)
-            if uri is not None:
+            if file.entry.path in wanted:
                 self.session.add_entry(partition, file.entry)
-                kept[uri] = Arrival(before[uri], file.entry, file.path)
+                kept[file.entry.path] = Arrival(wanted[file.entry.path], file.entry, file.path)
         return kept
 
     def _quarantined(self, partition: str) -> dict[str, FileEntry]:
-        """The originals that the newest refused run of a partition left in quarantine, by URI."""
+        """The originals that the newest refused run of a partition left in quarantine, by path."""
         lake, prefix = self.ledger.lake, f"quarantine/{self.session.asset}/"
         newest = ""
         found: dict[str, FileEntry] = {}
@@ -103,13 +99,13 @@ class Intake:
             if partition in record["partitions"] and record["time"] > newest:
                 newest = record["time"]
                 files = [FileEntry(**entry) for entry in record["partitions"][partition]["files"]]
-                found = {self._uri(file.path): file for file in files if file.role == "landed"}
+                found = {file.path: file for file in files if file.role == "landed"}
         return found
 
     def _uri(self, name: str) -> str:
         return f"{self.landing.url.rstrip('/')}/{name.removeprefix(LANDED)}"
 
-    def _held(self, partition: str, uri: str, entry: FileEntry) -> Arrival:
+    def _held(self, partition: str, entry: FileEntry) -> Arrival:
         """An original from quarantine, re-hashed before it is used; raises MissingObject, DigestMismatch."""
         path = self.work / "held" / partition / entry.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +122,7 @@ class Intake:
         if digest.hexdigest() != entry.sha256:
             raise DigestMismatch(f"expected {entry.key} to be what was quarantined, found other bytes", key=entry.key)
         self.session.add_entry(partition, entry)
-        return Arrival(Material(uri, entry.sha256, entry.size, partition=partition), entry, path)
+        return Arrival(Material(self._uri(entry.path), entry.sha256, entry.size, partition=partition), entry, path)
 
     def _take(self, partition: str, uri: str, info: ObjectInfo) -> Arrival | None:
         """Copy a landed object beside the raw events, hashed on the way; None when it is gone by now."""
@@ -144,7 +140,7 @@ class Intake:
         raise PreconditionFailed(f"expected {uri} to hold still, found it rewritten {MAX_READS} times: try again")
 
     def _copy(self, partition: str, uri: str, info: ObjectInfo) -> Arrival:
-        name = name_of(uri, self.landing)
+        name = LANDED + info.key
         key = self.session.key(partition, name)
         lake, digest = self.ledger.lake, sha256()
         local = lake.local_path(key)

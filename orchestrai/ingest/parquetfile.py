@@ -1,6 +1,8 @@
 """Landed Parquet: footers are checked before a byte is unpacked."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,31 @@ from orchestrai.ingest.refusal import Mark, shown
 BATCH_ROWS = 65_536
 
 
+PROBE = """
+import sys, pyarrow.parquet as pq
+try:
+    metadata = pq.read_metadata(sys.argv[1])
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            column.total_uncompressed_size
+except BaseException:
+    sys.exit(3)
+"""
+
+
+def probe(path: Path) -> None:
+    """Walk a footer's columns in another process; raises UnreadableObject when that process does not survive it.
+
+    pyarrow aborts the whole process on some damaged column metadata, which no handler in this one could catch.
+    """
+    try:
+        done = subprocess.run([sys.executable, "-I", "-c", PROBE, str(path)], capture_output=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired as exc:
+        raise UnreadableObject("expected a Parquet footer that is read in 60 s, found one that takes longer") from exc
+    if done.returncode < 0:
+        raise UnreadableObject("expected readable Parquet column metadata, found some that stops the reader: it is damaged")
+
+
 class ParquetReader:
     """A Parquet object; raises UnreadableObject for a bomb, a lying footer or damage."""
 
@@ -21,6 +48,7 @@ class ParquetReader:
 
         self.wanted = tuple(column.source for column in contract.columns)
         check_envelope(path)
+        probe(path)
         try:
             metadata = pq.read_metadata(path)
             check_sizes(path.stat().st_size, metadata, limit)

@@ -8,7 +8,7 @@ from orchestrai.contracts.verdict import Verdict
 from orchestrai.errors import ModelError
 from orchestrai.ledger import Dataset, InputRef, Ledger, Meter, StageReport
 from orchestrai.models.artifact import GOLDEN_ROWS, Scorer, load_dataset
-from orchestrai.models.decision import METRICS_FILE, decide_promotion
+from orchestrai.models.decision import METRICS_FILE, PromotionDecision, decide_promotion
 from orchestrai.models.rows import WHOLE
 from orchestrai.models.spec import ModelSpec
 from orchestrai.models.training import code_version
@@ -33,7 +33,7 @@ def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str,
             scorer = None
             verdicts.append(Verdict("golden_rows", False, exc.message))
         decision = decide_promotion(spec, document)
-        verdicts.insert(0, Verdict("promotion", decision.promote, decision.reason, details=decision.as_json()))
+        verdicts.insert(0, _earned(ledger, chosen, asset, decision))
         for entry in chosen.files(WHOLE).files:
             session.add_entry(WHOLE, entry)
         return session.commit(
@@ -52,6 +52,14 @@ def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str,
                 "decision": decision.reason,
             },
         )
+
+
+def _earned(ledger: Ledger, chosen: Dataset, champion: str, decision: PromotionDecision) -> Verdict:
+    serving = ledger.head(champion)
+    if serving is not None and serving.version == chosen.version:
+        # an unchanged retraining gains nothing over itself, and loses nothing either
+        return Verdict("promotion", True, f"{_short(chosen.version)} serves already", details=decision.as_json())
+    return Verdict("promotion", decision.promote, decision.reason, details=decision.as_json())
 
 
 def read_metrics(judged: Dataset) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
+from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
 from orchestrai.ledger import Receipt
 from orchestrai.ledger.manifest import PartitionEntry, sha256_hex
 from orchestrai.provenance.lineage import Step
@@ -46,6 +47,34 @@ def check_kept(records: Records, steps: Sequence[Step], problems: Problems, *, r
         except IntegrityError as error:
             problems.say("bytes" if read_bytes and _is_bytes(error) else "snapshots", place, error.message)
     return kept
+
+
+def check_anchor(records: Records, anchor: Path, problems: Problems) -> int:
+    """Check that the vault still holds each newest commit that an anchor outside it remembers; returns how many there are."""
+    from orchestrai.vault.layout import IDENTITY, commit_key
+    from orchestrai.vault.records import ANCHOR_TYPE, IDENTITY_TYPE, document
+
+    try:
+        body = document(records.keyring, ANCHOR_TYPE, anchor.read_bytes())
+        vault = document(records.keyring, IDENTITY_TYPE, records.store.read(IDENTITY))["vault"]
+    except OSError as exc:
+        raise ConfigError(f"expected an anchor at {anchor}, found none that can be read ({exc.strerror})") from exc
+    except (IntegrityError, ObjectNotFound) as error:
+        problems.say("anchor", anchor.name, error.message)
+        return 0
+    if body["vault"] != vault:
+        problems.say("anchor", anchor.name, f"expected an anchor of vault {vault[:8]}, found one of {body['vault'][:8]}")
+        return 0
+    for dataset, (seq, digest, *_) in sorted(body["heads"].items()):
+        try:
+            found = sha256_hex(records.store.read(commit_key(dataset, seq)))
+        except ObjectNotFound:
+            found = "nothing"
+        if found != digest:
+            problems.say(
+                "anchor", dataset, f"expected commit {seq} as anchored, found {found[:12]}: the vault was rolled back"
+            )
+    return len(body["heads"])
 
 
 def _is_bytes(error: IntegrityError) -> bool:

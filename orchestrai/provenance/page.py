@@ -7,7 +7,9 @@ from orchestrai.ledger.ledger import describe
 from orchestrai.provenance.render import span
 from orchestrai.provenance.trace import Trace, TraceNode
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, PAD = 236, 62, 44, 18, 12
+WIDTH, HEIGHT, GAP_X, GAP_Y, PAD = 270, 62, 32, 28, 12
+DIM, PLAIN = ' class="dim"', ""
+BULGE = 26
 LISTED_OBJECTS = 2000
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1d2733;--dim:#5f6b7a;--line:#b9c3cf;--card:#fff;--ground:#f4f6f9;--good:#137a4b;--warn:#a15c00}
@@ -20,7 +22,7 @@ table{border-collapse:collapse;width:100%;font-size:13px}th,td{text-align:left;p
 vertical-align:top}th{color:var(--dim);font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums}
 details{border:1px solid var(--line);border-radius:8px;background:var(--card);margin:8px 0;padding:8px 12px}summary{cursor:pointer}
 .good{color:var(--good)}.warn{color:var(--warn)}
-svg text{fill:var(--ink);font:12px system-ui,sans-serif}svg .dim{fill:var(--dim);font-size:11px}
+svg{display:block;margin:0 auto}svg text{fill:var(--ink);font:12px system-ui,sans-serif}svg .dim{fill:var(--dim);font-size:11px}
 svg rect{fill:var(--card);stroke:var(--line)}svg a:hover rect{stroke:var(--ink)}svg path{fill:none;stroke:var(--line);stroke-width:1.5}
 """
 
@@ -49,8 +51,8 @@ def trace_html(trace: Trace) -> str:
     )
 
 
-def columns(trace: Trace) -> list[list[TraceNode]]:
-    """Nodes by longest distance from the root: every arrow goes from right to left."""
+def layers(trace: Trace) -> list[list[TraceNode]]:
+    """Nodes in layers by longest distance from the root: every line goes up."""
     depth = {trace.root.id: 0}
     for _ in trace.nodes:
         before = dict(depth)
@@ -66,36 +68,47 @@ def columns(trace: Trace) -> list[list[TraceNode]]:
 
 
 def graph_svg(trace: Trace) -> str:
-    """The graph as inline SVG: raw objects on the left, the model on the right."""
-    placed = columns(trace)[::-1]
-    tallest = max(len(column) for column in placed)
-    height = tallest * (HEIGHT + GAP_Y) - GAP_Y + 2 * PAD
+    """The graph as inline SVG: the model on top, what it came from below it, raw events at the bottom."""
+    placed = layers(trace)
+    widest = max(len(layer) for layer in placed)
+    # room on both sides for lines that pass by a layer
+    width = widest * (WIDTH + GAP_X) - GAP_X + 2 * (PAD + BULGE * len(placed))
+    height = len(placed) * (HEIGHT + GAP_Y) - GAP_Y + 2 * PAD
     at: dict[str, tuple[int, int]] = {}
-    for place, column in enumerate(placed):
-        top = (height - len(column) * (HEIGHT + GAP_Y) + GAP_Y) // 2
-        for row, node in enumerate(column):
-            at[node.id] = (PAD + place * (WIDTH + GAP_X), top + row * (HEIGHT + GAP_Y))
-    width = len(placed) * (WIDTH + GAP_X) - GAP_X + 2 * PAD
+    for place, layer in enumerate(placed):
+        left = (width - len(layer) * (WIDTH + GAP_X) + GAP_X) // 2
+        for number, node in enumerate(layer):
+            at[node.id] = (left + number * (WIDTH + GAP_X), PAD + place * (HEIGHT + GAP_Y))
     parts = [f'<svg role="img" aria-label="lineage graph" width="{width}" height="{height}" viewBox="0 0 {width} {height}">']
     for node in trace.nodes:
-        x2, y2 = at[node.id]
-        for identity in node.inputs:
-            x1, y1 = at[identity][0] + WIDTH, at[identity][1] + HEIGHT // 2
-            middle, end = (x1 + x2) // 2, y2 + HEIGHT // 2
-            parts.append(f'<path d="M{x1} {y1}C{middle} {y1} {middle} {end} {x2} {end}"/>')
+        parts += [_line(at[identity], at[node.id]) for identity in node.inputs]
     parts += [_box(node, *at[node.id]) for node in trace.nodes]
     return "".join(parts) + "</svg>"
 
 
+def _line(low: tuple[int, int], high: tuple[int, int]) -> str:
+    """From the top of one box to the bottom of another; past layers in between it swings out to the right."""
+    passed = (low[1] - high[1]) // (HEIGHT + GAP_Y) - 1
+    if passed <= 0:
+        x1, y1, x2, y2 = low[0] + WIDTH // 2, low[1], high[0] + WIDTH // 2, high[1] + HEIGHT
+        middle = (y1 + y2) // 2
+        return f'<path d="M{x1} {y1}C{x1} {middle} {x2} {middle} {x2} {y2}"/>'
+    x1, y1, x2, y2 = low[0] + WIDTH, low[1] + HEIGHT // 2, high[0] + WIDTH, high[1] + HEIGHT // 2
+    out = max(x1, x2) + BULGE * (passed + 1)
+    return f'<path d="M{x1} {y1}C{out} {y1} {out} {y2} {x2} {y2}"/>'
+
+
 def _box(node: TraceNode, x: int, y: int) -> str:
-    about = f"{node.rows:,} rows" + (f", {len(node.objects):,} objects" if node.objects else "")
-    lines = (
-        short(node.asset, 34),
-        f"{describe(node.version)}  {node.finished[:16]}",
-        f"{span(node) or node.stage}, {about}",
+    count = len(node.partitions)
+    facts = (
+        f"{count:,} partitions" if count > 1 else "",
+        f"{node.rows:,} rows" if node.rows else "",
+        f"{len(node.objects):,} objects" if node.objects else "",
     )
+    about = ", ".join(fact for fact in facts if fact) or node.stage
+    lines = (short(node.asset, 40), f"{describe(node.version)}  {node.finished[:16]}", about)
     text = "".join(
-        f'<text x="{x + 10}" y="{y + 19 + 16 * number}"{" class=dim" if number else ""}>{escape(short(line, 42))}</text>'
+        f'<text x="{x + 10}" y="{y + 19 + 16 * number}"{DIM if number else ""}>{escape(line)}</text>'
         for number, line in enumerate(lines)
     )
     return (

@@ -82,11 +82,13 @@ class Records:
         if asset not in self._versions:
             self._versions[asset] = {head.version: head for head in log}
         exact = self._versions[asset].get(wanted)
+        if exact is not None:
+            return exact
         digits = wanted.removeprefix("sha256:")
         near = [head for known, head in self._versions[asset].items() if len(digits) >= 8 and known[7:].startswith(digits)]
-        if exact is None and len(near) != 1:
+        if len(near) != 1:
             raise NotReceipted(f"expected {wanted} of {asset} in its log, found none: it was never published", asset=asset)
-        return exact or near[0]
+        return near[0]
 
     def before(self, asset: str, version: str, moment: str) -> Head:
         """The newest head with this version that was there at a moment (ISO, UTC), else the newest with it."""

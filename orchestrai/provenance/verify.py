@@ -9,7 +9,7 @@ from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger import Head, Keyring
 from orchestrai.ledger.manifest import PartitionEntry
 from orchestrai.ledger.recalls import Recalls, read_recall, recall_keys
-from orchestrai.provenance.kept import check_kept
+from orchestrai.provenance.kept import check_anchor, check_kept
 from orchestrai.provenance.lineage import VERBATIM, Step, Use, use_of, walk
 from orchestrai.provenance.records import Records
 from orchestrai.provenance.verification import Check, Problems, Verification
@@ -35,18 +35,26 @@ REPRODUCIBLE = (
 )
 LANDED_TRUTH = "that the landed objects were true: what is proven is that these bytes, by these hashes, were learned from"
 NO_ROLLBACK = (
-    "that nothing newer was removed from the vault: a rollback of the whole store cannot be seen from inside it; give the "
-    "newest head from an anchor outside"
+    "that nothing newer was removed from the vault: a rollback of the whole store cannot be seen from inside it; give an "
+    "anchor kept outside it"
 )
+AFTER_ANCHOR = "that nothing newer than the anchor was removed from the vault: update the anchor after each snapshot"
 
 
 def verify_model(
-    file: Path, *, vault: Store, keyring: Keyring, asset: str | None = None, read_bytes: bool = False
+    file: Path,
+    *,
+    vault: Store,
+    keyring: Keyring,
+    asset: str | None = None,
+    read_bytes: bool = False,
+    anchor: Path | None = None,
 ) -> Verification:
     """Verify everything from a model file back to the landed objects, from the vault's records.
 
     Checks signatures, hashes, Merkle roots, verdicts, the chain of stages, and raw = snapshot = restored; with `read_bytes`
-    also reads every snapshot file back and hashes it. `asset` narrows the search. Never raises for what does not verify:
+    also reads every snapshot file back and hashes it. `asset` narrows the search; `anchor` is a file kept outside the vault that
+    remembers its newest commits, without which a rollback of the whole vault cannot be seen. Never raises for what does not verify:
     that is told in the outcome. Raises StorageError when the vault cannot be read, ConfigError when the file cannot.
     """
     started = time.perf_counter()
@@ -73,12 +81,15 @@ def verify_model(
         _check_files(records, step, problems)
     _check_equal(steps, problems)
     _check_recalls(records, steps, problems)
-    unprovable = [NO_ROLLBACK, REPRODUCIBLE, LANDED_TRUTH]
+    unprovable = [NO_ROLLBACK if anchor is None else AFTER_ANCHOR, REPRODUCIBLE, LANDED_TRUTH]
     checks = [*_checks(records, problems, steps)]
     kept = check_kept(records, steps, problems, read_bytes=read_bytes)
     checks.append(
         problems.check("snapshots", kept.commits, "snapshot commits in the vault, signed, with the root that was used")
     )
+    if anchor is not None:
+        anchored = check_anchor(records, anchor, problems)
+        checks.append(problems.check("anchor", anchored, "newest commits that an anchor outside the vault remembers"))
     if kept.forgotten:
         unprovable.append(
             f"the bytes of {kept.forgotten} snapshots that retention has removed since: hashes and receipts remain"
@@ -170,19 +181,22 @@ def _check_sources(step: Step, problems: Problems) -> None:
 
 def _check_files(records: Records, step: Step, problems: Problems) -> None:
     """Recompute every partition root; a raw partition that keeps its landed objects keeps exactly those it names."""
+    named: dict[str, set[str]] = {}
+    for material in step.materials:
+        named.setdefault(material.partition, set()).add(material.sha256)
     for key, entry in sorted(step.use.entries.items()):
         try:
             files = records.files(step.use.asset, entry).files
         except IntegrityError as error:
             problems.add(f"{step.use.asset}@{key}", error)
             continue
-        landed = {file.sha256 for file in files if file.role == "landed"}
-        named = {material.sha256 for material in step.materials if material.partition in ("", key)}
-        if step.use.stage == "raw_events" and landed and landed != named:
+        landed = {file.sha256 for file in files if file.role == "landed"} if step.use.stage == "raw_events" else set()
+        odd = landed ^ (named.get(key, set()) | named.get("", set())) if landed else landed
+        if odd:
             problems.say(
                 "lineage",
                 f"{step.use.asset}@{key}",
-                f"expected the {len(landed)} landed objects kept to be those the receipt names, found {len(landed ^ named)} others",
+                f"expected the {len(landed)} landed objects kept to be those the receipt names, found {len(odd)} others",
             )
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from orchestrai.contracts.verdict import JsonValue
 from orchestrai.errors import ConcurrentCommit, ObjectExists, ObjectNotFound, SessionExpired
 from orchestrai.ledger.manifest import canonical_json, dataset_version, sha256_hex
+from orchestrai.vault.known import Known
 from orchestrai.vault.layout import SESSIONS, SNAPSHOTS, commit_key, listing_key, numbered, tree_key
 from orchestrai.vault.records import SnapshotCommit, open_commit
 from orchestrai.vault.rows import StoredFile, StoredPartition, partition_root
@@ -119,7 +120,7 @@ class WriteSession:
             return False
         return entry.root == partition_root(map(_as_stored, sources))
 
-    def known_content(self, trees: Sequence[Sequence[StoredPartition]], partition: str) -> "Known":
+    def known_content(self, trees: Sequence[Sequence[StoredPartition]], partition: str) -> Known:
         """Content that the seen snapshots hold of one partition, newest first."""
         known = Known()
         lists = {entry.key: entry for tree in trees for entry in tree if entry.partition == partition}
@@ -127,7 +128,7 @@ class WriteSession:
             known.add(self.vault.catalog.files(entry), entry.key)
         return known
 
-    def other_content(self, trees: Sequence[Sequence[StoredPartition]]) -> "Known":
+    def other_content(self, trees: Sequence[Sequence[StoredPartition]]) -> Known:
         """Content that the newest snapshot holds of any partition, and what this session stored; read once."""
         if self._others is None:
             self._others = Known()
@@ -140,7 +141,7 @@ class WriteSession:
         self,
         partition: str,
         sources: Sequence[SourceFile],
-        known: "Known",
+        known: Known,
         trees: Sequence[Sequence[StoredPartition]],
     ) -> list[StoredFile]:
         """Refer to what is known, store the rest, in the order of the sources."""
@@ -179,7 +180,7 @@ class WriteSession:
         return [by_path[source.path] for source in sources]
 
     def put_listing(
-        self, number: int, partition: str, files: list[StoredFile], before: StoredPartition | None, known: "Known"
+        self, number: int, partition: str, files: list[StoredFile], before: StoredPartition | None, known: Known
     ) -> StoredPartition:
         """Write the list of a partition's files."""
         key = listing_key(self.id, number)
@@ -304,38 +305,6 @@ class Base:
 
     last: tuple[int, str]
     seen: list[SnapshotCommit]
-
-
-class Known:
-    """Content that may be referred to: by hash, or by an unchanged file's path and token."""
-
-    def __init__(self) -> None:
-        self.lists: dict[str, list[StoredFile]] = {}
-        self._by_hash: dict[str, StoredFile] = {}
-        self._by_path: dict[str, StoredFile] = {}
-
-    def add(self, files: list[StoredFile], key: str = "") -> None:
-        """Know these files; what was known first stays."""
-        if key:
-            self.lists[key] = files
-        for file in files:
-            self._by_hash.setdefault(file.sha256, file)
-            if file.token:
-                self._by_path.setdefault(file.path, file)
-
-    def find(self, source: SourceFile) -> StoredFile | None:
-        """Where the source's content lies already, under the source's own name."""
-        if source.sha256:
-            found = self._by_hash.get(source.sha256)
-        else:
-            found = self._by_path.get(source.path) if source.token else None
-            if found is not None and found.token != source.token:
-                return None
-        if found is None or found.size != source.size:
-            return None
-        if (found.path, found.role, found.rows, found.token) == (source.path, source.role, source.rows, source.token):
-            return found
-        return found._replace(path=source.path, role=source.role, rows=source.rows, token=source.token)
 
 
 def _as_stored(source: SourceFile) -> StoredFile:

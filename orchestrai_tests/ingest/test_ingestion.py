@@ -108,6 +108,31 @@ def test_a_late_object_joins_its_day_and_one_that_left_the_landing_stays(shop: S
     assert shop.run().rows == 100
 
 
+def test_a_landing_that_moved_names_the_same_objects_and_loses_none(shop: Shop, tmp_path: Path) -> None:
+    shop.put(f"a/{DAY}.csv", HEADER + lines(50))
+    shop.put(f"b/{DAY}.csv", HEADER + lines(50, start=50))
+    shop.run()
+    shop.landing = LocalStore(tmp_path / "elsewhere")
+    shop.put(f"b/{DAY}.csv", HEADER + lines(50, start=50))
+    assert shop.run().rows == 100
+    assert shop.table(tmp_path)["invoice_no"].to_pylist() == [str(536000 + i) for i in range(100)]
+
+
+def test_an_object_overwritten_and_deleted_before_it_was_read_keeps_its_published_rows(shop: Shop, tmp_path: Path) -> None:
+    shop.put(f"{DAY}.csv", HEADER + lines(50))
+    shop.run()
+    shop.put(f"{DAY}.csv", HEADER + lines(60))
+    present = list(shop.landing.list())
+    shop.landing.delete(f"{DAY}.csv")
+
+    class Stale(LocalStore):
+        def list(self, prefix: str = "", *, start_after: str | None = None):  # type: ignore[no-untyped-def]
+            return iter(present)
+
+    shop.landing = Stale(tmp_path / "landing")
+    assert shop.run().rows == 50
+
+
 def test_an_overwritten_object_replaces_its_former_rows(shop: Shop, tmp_path: Path) -> None:
     shop.put(f"{DAY}.csv", HEADER + lines(50))
     shop.run()

@@ -35,7 +35,12 @@ def test_a_poisoned_object_is_recalled_and_the_clean_champion_serves(trained: Ru
     runtime = Runtime(load_settings(home=home), eager(trained.project))
     clean = runtime.ledger.open(CHAMPION).version
     last = max(runtime.ledger.open("telemetry/readings/raw_events").partitions)
-    victim = max(Path(runtime.landing(runtime.project.dataset("telemetry/readings")).url.removeprefix("file://")).iterdir())
+    batches = sorted(
+        Path(runtime.landing(runtime.project.dataset("telemetry/readings")).url.removeprefix("file://")).iterdir()
+    )
+    victim = next(
+        path for path in batches if path.name.startswith(f"{last[:10]}T{last[11:13]}")
+    )  # within the label's horizon
     rows = [json.loads(line) for line in victim.read_text().splitlines()]
     hot = [{**row, "temperature": (row["temperature"] or 60) + 30} for row in rows]
     victim.write_text("".join(json.dumps(row) + "\n" for row in hot))

@@ -15,6 +15,7 @@ from orchestrai.ledger import InputRef, Signer
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.provenance import Verification, verify_model
 from orchestrai.storage import LocalStore, MemoryStore
+from orchestrai.vault.anchor import Anchor
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, Remembering, World, written
 
 TAMPERS = int(os.environ.get("ORCHESTRAI_TEST_TAMPERS", "1500"))
@@ -112,6 +113,25 @@ def test_a_snapshot_removed_without_a_tombstone_is_a_problem_and_one_forgotten_i
     second = next(info.key for info in world.store.list("vault/snapshots/") if "000002" in info.key)
     world.store.delete(second)
     assert any(problem.check == "snapshots" for problem in run(world, tmp_path, model).problems)
+
+
+def test_a_rollback_of_the_whole_vault_is_found_with_an_anchor_and_said_to_be_unprovable_without(tmp_path: Path) -> None:
+    store = MemoryStore()
+    world = World(store=store)
+    model = world.whole()
+    earlier = {info.key: store.read(info.key) for info in store.list()}
+    world.prove({"2026-01-04": b"later"})
+    anchor = tmp_path / "anchor.json"
+    Anchor(anchor).update(world.vault)
+    file = written(tmp_path, model)
+    assert verify_model(file, vault=store, keyring=world.keyring, anchor=anchor).ok
+    for info in list(store.list()):
+        store.delete(info.key)
+    for key, data in earlier.items():
+        store.write(key, data)
+    assert run(world, tmp_path, model).ok
+    found = verify_model(file, vault=store, keyring=world.keyring, anchor=anchor)
+    assert [problem.check for problem in found.problems] == ["anchor"]
 
 
 def test_every_single_byte_or_field_that_changes_is_found(tmp_path: Path) -> None:

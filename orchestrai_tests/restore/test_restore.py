@@ -1,14 +1,16 @@
 """Restore reads the vault alone, proves what it read, and publishes nothing that is not equal."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrai.contracts.verdict import Verdict
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, RestoreError
-from orchestrai.ledger import Ledger, StageReport
+from orchestrai.ledger import Ledger, Signer, StageReport
 from orchestrai.restore import drill, plan_restore, restore
-from orchestrai.vault import BackupSpec, Vault, snapshot
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault import BackupSpec, SourceFile, Vault, snapshot
 
 RAW, KEPT, RESTORED = "churn/orders/raw_events", "churn/orders/snapshot", "churn/orders/restored"
 DAYS = ["2026-01-01", "2026-01-02"]
@@ -28,6 +30,11 @@ CONTENT = {
     "2026-01-01": {"part-0.parquet": b"one" * 100, "landed/a.csv": b"a,b\n1,2\n", "big.parquet": bytes(range(256)) * 1200},
     "2026-01-02": {"part-0.parquet": b"two" * 100, "same.parquet": b"one" * 100},
 }
+
+
+@pytest.fixture
+def signer(ledger: Ledger) -> Signer:
+    return ledger.signer
 
 
 @pytest.fixture
@@ -158,6 +165,13 @@ def test_a_drill_tells_damage(ledger: Ledger, vault: Vault, kept: StageReport) -
     assert [verdict.check for verdict in report.verdicts if not verdict.passed] == ["restore_proven"]
 
 
-def test_a_drill_tells_a_missed_target(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
-    report = drill(vault, dataset=RAW, spec=BackupSpec(rpo="1s"), current_version="sha256:other")
-    assert report.rpo_seconds >= 0
+def test_a_drill_tells_a_missed_target(signer: Signer) -> None:
+    now = [datetime(2026, 11, 1, tzinfo=UTC)]
+    vault = Vault(MemoryStore(lambda: now[0]), signer, clock=lambda: now[0])
+    vault.commit("d", {"p": [SourceFile("a", 1, b"a")]})
+    now[0] += timedelta(hours=30)
+    late = drill(vault, dataset="d", spec=BackupSpec(rpo="26h"), current_version="sha256:other")
+    assert late.rpo_seconds == 30 * 3600 and not late.passed
+    assert [verdict.check for verdict in late.verdicts if not verdict.passed] == ["rpo"]
+    same = drill(vault, dataset="d", spec=BackupSpec(rpo="26h"), current_version=vault.latest("d").version)
+    assert same.rpo_seconds == 0 and same.passed

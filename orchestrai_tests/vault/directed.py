@@ -162,4 +162,19 @@ def d4(parts: Parts) -> History:
     return play.end()
 
 
-DIRECTED: dict[str, Callable[[Parts], History]] = {"D1": d1, "D2": d2, "D3": d3, "D4": d4}
+def d5(parts: Parts) -> History:
+    """Two prunes, whose own clocks are years ahead, while a writer has stored its bytes and not yet committed."""
+    play = Director(parts)
+    play.at(200)
+    writer = play.writer("w", "p", "x1", "own")
+    play.until(writer, *COMMIT)
+    play.at(201)
+    play.finish(play.prune("ga", skew=10**8))
+    play.at(211)
+    play.finish(play.prune("gb", skew=10**8))
+    play.at(212)
+    play.finish(writer)
+    return play.end()
+
+
+DIRECTED: dict[str, Callable[[Parts], History]] = {"D1": d1, "D2": d2, "D3": d3, "D4": d4, "D5": d5}

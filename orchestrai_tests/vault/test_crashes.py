@@ -132,8 +132,9 @@ for line in iter(sys.stdin.readline, ""):
 """
 
 
-def test_real_kills_lose_nothing_acknowledged(tmp_path: Path, signer: Signer) -> None:
-    kills = int(os.environ.get("ORCHESTRAI_KILLS", "200"))
+@pytest.mark.parametrize("part", range(5))
+def test_real_kills_lose_nothing_acknowledged(tmp_path: Path, signer: Signer, part: int) -> None:
+    kills = int(os.environ.get("ORCHESTRAI_KILLS", "200")) // 5
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path)],
@@ -147,7 +148,9 @@ def test_real_kills_lose_nothing_acknowledged(tmp_path: Path, signer: Signer) ->
         for number in range(kills):
             process.stdin.write("fork\n")
             pid = int(process.stdout.readline().split()[1])
-            time.sleep(0.002 + (number % 40) * 0.0007)
+            for _ in range(number % 3):  # so many snapshots are acknowledged first, whatever the machine's load
+                acknowledged.add(process.stdout.readline().strip())
+            time.sleep((number % 40) * 0.0007)
             os.kill(pid, signal.SIGKILL)
             while (line := process.stdout.readline().strip()) != "dead":
                 acknowledged.add(line)
@@ -156,7 +159,7 @@ def test_real_kills_lose_nothing_acknowledged(tmp_path: Path, signer: Signer) ->
         process.wait()
     vault = Vault(LocalStore(tmp_path), signer, codec=JsonCodec())
     kept = {commit.snapshot_id for commit in vault.snapshots("d")} if acknowledged or list(vault.store.list()) else set()
-    assert len(acknowledged) > kills // 10
+    assert len(acknowledged) >= kills // 2
     assert acknowledged <= kept
     report = verify(vault, level="read")
     assert report.findings == ()

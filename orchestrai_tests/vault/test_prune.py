@@ -3,6 +3,7 @@
 import pytest
 
 from orchestrai.errors import MissingObject, RetentionLocked
+from orchestrai.storage.control import ObjectVersion
 from orchestrai.vault import Vault, apply_prune, plan_prune
 from orchestrai_tests.vault.conftest import Clock
 from orchestrai_tests.vault.contents import files, read_all
@@ -107,3 +108,28 @@ def test_a_commit_later_than_the_longest_session_counts_for_nobody(vault: Vault,
         Slow(vault, Request("d", {"p": files(a=b"a")})).run()
     assert vault.snapshots() == []
     assert vault.commit("d", {"p": files(a=b"a")}).seq == 2
+
+
+def test_every_version_of_an_unneeded_object_goes(vault: Vault, clock: Clock) -> None:
+    first = vault.commit("d", {"p": files(a=b"a")})
+    vault.commit("d", {"p": files(b=b"b")})
+    vault.forget(first.snapshot_id)
+    clock.pass_by(hours=25)
+    apply_prune(vault, plan_prune(vault))
+    clock.pass_by(hours=31)
+    gone: list[tuple[str, str]] = []
+
+    class Versions:
+        def versions(self, prefix: str) -> list[ObjectVersion]:
+            return [
+                ObjectVersion(key, version, 1, "", clock(), version == "2")
+                for key in (prefix, prefix + "9")
+                for version in ("1", "2")
+            ]
+
+        def delete_version(self, key: str, version: str) -> None:
+            gone.append((key, version))
+
+    plan = plan_prune(vault)
+    apply_prune(vault, plan, control=Versions())  # type: ignore[arg-type]
+    assert sorted(gone) == sorted((key, version) for key in plan.delete for version in ("1", "2"))
