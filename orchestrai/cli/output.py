@@ -1,6 +1,7 @@
 """Printing: tables for people, one JSON document for programs."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+# one bar for all partitions of a stage, not one each
+PARTITION = re.compile(r"[@ ]\d{4}-\d\d-\d\d.*$")
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document instead of text")]
 
@@ -51,8 +55,9 @@ def bars(quiet: bool) -> Iterator[Any]:
         tasks: dict[str, Any] = {}
 
         def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)
+            kind = PARTITION.sub("", what)
+            if kind not in tasks:
+                tasks[kind] = progress.add_task(kind, total=total)
+            progress.update(tasks[kind], completed=done, total=total)
 
         yield tell

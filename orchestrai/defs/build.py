@@ -15,8 +15,7 @@ from orchestrai.pipeline import Runtime
 def build_definitions(runtime: Runtime) -> dg.Definitions:
     """Everything of a project, as Dagster sees it."""
     with warnings.catch_warnings():
-        # partitioned checks, code references and column lineage are marked preview or beta in Dagster 1.13; the lock file
-        # pins that release and the tests hold what is used of them
+        # Dagster's decorators warn in their own name, not in that of the caller
         warnings.simplefilter("ignore", dg.PreviewWarning)
         warnings.simplefilter("ignore", dg.BetaWarning)
         return _build(runtime)
