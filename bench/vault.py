@@ -18,12 +18,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 SHAPES = {"40x10MB": (40, 10_000_000), "10000x20KB": (10_000, 20_000)}
 STEPS = ("snapshot", "verify", "restore", "1% changed", "nothing changed")
-MILLION, PARTITIONS, CHANGED = 1_000_000, 100, 0.001
+OURS = (sys.executable, "-m", "bench.vault_command")
 
 
 class Measured:
@@ -51,8 +51,7 @@ class Ours:
     def __init__(self, folder: Path, sealed: bool) -> None:
         self.name = "sealed" if sealed else "plain"
         self.repo = folder / f"ours-{self.name}"
-        self.base = [sys.executable, "-m", "bench.vault", "--repo", str(self.repo), "--keys", str(folder / "keys")]
-        self.base += ["--sealed"] if sealed else []
+        self.base = [*OURS, str(self.repo), str(folder / "keys"), "sealed" if sealed else "plain"]
         # compiled modules, as an installed package has them
         self.environment = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "pycache")}
 
@@ -60,13 +59,13 @@ class Ours:
         shutil.rmtree(self.repo, ignore_errors=True)
 
     def snapshot(self, source: Path) -> Measured:
-        return Measured([*self.base, "--op", "snapshot", "--source", str(source)], self.environment)
+        return Measured([*self.base, "snapshot", str(source)], self.environment)
 
     def verify(self) -> Measured:
-        return Measured([*self.base, "--op", "verify"], self.environment)
+        return Measured([*self.base, "verify"], self.environment)
 
     def restore(self, target: Path) -> Measured:
-        return Measured([*self.base, "--op", "restore", "--source", str(target)], self.environment)
+        return Measured([*self.base, "restore", str(target)], self.environment)
 
 
 class Restic:
@@ -127,13 +126,7 @@ def main() -> int:
     parser.add_argument("--shape", action="append", choices=sorted(SHAPES))
     parser.add_argument("--million", action="store_true", help="also one million objects, 0.1 %% changed")
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
-    for hidden in ("--op", "--repo", "--keys", "--source"):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
-    parser.add_argument("--sealed", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.op:
-        operate(asked)
-        return 0
     ok = True
     with tempfile.TemporaryDirectory(prefix="bench-vault-", dir=asked.folder) as folder:
         for shape in asked.shape or SHAPES:
@@ -257,56 +250,12 @@ def same(one: Path, other: Path) -> None:
 
 def million(folder: Path) -> Iterator[dict[str, object]]:
     """One million objects, 0.1 % changed: the incremental snapshot in a process of its own."""
-    base = [sys.executable, "-m", "bench.vault", "--repo", str(folder / "million"), "--keys", str(folder / "keys")]
-    Measured([*base, "--op", "million", "--source", "0"])
-    found = Measured([*base, "--op", "million", "--source", "1"])
+    base = [*OURS, str(folder / "million"), str(folder / "keys"), "plain", "million"]
+    Measured([*base, "0"])
+    found = Measured([*base, "1"])
     case = "1,000,000 objects, 0.1% changed, incremental snapshot"
     yield line(case, "wall_s", found.wall_s, "target", 60, 1.0)
     yield line(case, "peak_mib", found.peak_mib, "target", 1024, 1.0)
-
-
-def synthetic(turn: int) -> Iterable[tuple[str, int]]:
-    """(path, generation) of each object."""
-    every = int(1 / CHANGED)
-    for number in range(MILLION):
-        yield f"events/2026/{number:09d}.json", turn if number % every == 0 else 0
-
-
-def operate(asked: argparse.Namespace) -> None:
-    """One command of ours; imports only what it needs."""
-    from orchestrai.ledger.signing import load_or_create_signer
-    from orchestrai.storage.local import LocalStore
-    from orchestrai.vault.encryption import FileKey
-    from orchestrai.vault.vault import Vault
-
-    keys = Path(asked.keys)
-    port = FileKey(keys / "data.key") if asked.sealed else None
-    vault = Vault(LocalStore(Path(asked.repo)), load_or_create_signer(keys), encryption=port)
-    if asked.op == "snapshot":
-        from orchestrai.vault.folder import backup_folder
-
-        backup_folder(vault, "bench", Path(asked.source))
-    elif asked.op == "verify":
-        from orchestrai.vault.verify import verify
-
-        if not verify(vault, level="read").ok:
-            raise SystemExit("verify found something")
-    elif asked.op == "restore":
-        from orchestrai.restore.folder import restore_folder
-
-        restore_folder(vault, vault.latest("bench"), Path(asked.source), sync=False)
-    else:
-        from orchestrai.vault.source import SourceFile
-
-        turn = int(asked.source)
-        contents: dict[str, list[SourceFile]] = {f"p{n:03d}": [] for n in range(PARTITIONS)}
-        names = list(contents)
-        for position, (path, generation) in enumerate(synthetic(turn)):
-            data = b"%d-%d" % (position, generation)
-            contents[names[position * PARTITIONS // MILLION]].append(
-                SourceFile(path, len(data), data, token=f"{position:x}-{generation}")
-            )
-        vault.commit("million", contents)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,13 @@ import urllib.request
 from pathlib import Path
 
 from selenium import webdriver
-from selenium.webdriver.common.by import By
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = {"graph.png": "/asset-groups", "asset.png": "/assets/churn/orders/raw_events", "runs.png": "/runs"}
+PAGES = {
+    "graph.png": "/locations/orchestrai/asset-groups/churn/lineage",
+    "asset.png": "/assets/churn/orders/raw_events?view=checks",
+    "evaluation.png": "/assets/churn/churn/evaluation",
+}
 
 
 def free_port() -> int:
@@ -68,21 +71,12 @@ def main(target: Path) -> None:
                 for name, path in PAGES.items():
                     driver.get(f"http://127.0.0.1:{port}{path}")
                     time.sleep(12)
-                    if name == "graph.png":
-                        expand_groups(driver)
                     driver.save_screenshot(str(target / name))
             finally:
                 driver.quit()
     finally:
         server.terminate()
         server.wait(30)
-
-
-def expand_groups(driver: webdriver.Chrome) -> None:
-    """Open every group of the graph, where the page offers it."""
-    for button in driver.find_elements(By.CSS_SELECTOR, "button[aria-label='Expand all groups'], [data-testid='expand-all']"):
-        button.click()
-        time.sleep(6)
 
 
 if __name__ == "__main__":

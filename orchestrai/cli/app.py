@@ -1,6 +1,6 @@
 """The command tree."""
 
-from orchestrai.cli import project, proof, run
+from orchestrai.cli import deadletters, keeping, models, project, proof, run, vault
 from orchestrai.cli.output import make_app
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
@@ -17,3 +17,14 @@ app.command("recall")(proof.recall)
 app.command("rebuild")(proof.rebuild)
 app.command("erase")(proof.erase)
 app.command("export")(proof.export)
+# vault: snapshots and what becomes of them
+app.add_typer(vault.vault, name="vault")
+vault.vault.command("prune")(keeping.prune)
+vault.vault.command("drill")(keeping.drill)
+vault.vault.command("lock")(keeping.lock)
+vault.vault.command("replicate")(keeping.replicate)
+vault.vault.command("forget")(keeping.forget)
+app.add_typer(deadletters.deadletters, name="deadletters")
+proof.model.command("list")(models.list_models)
+proof.model.command("rollback")(models.rollback)
+proof.model.command("serve")(models.serve)

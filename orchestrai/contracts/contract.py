@@ -56,7 +56,8 @@ def arrow_type(physical: str) -> "pa.DataType":
 class Column:
     """One column; `source` is its name at the source, `key` its position in the primary key.
 
-    `canonical` "integer" writes text such as `17850.0` as `17850`; "trim" drops blanks around.
+    `canonical` "integer" writes text such as `17850.0` as `17850`; "trim" drops blanks around. `tokenise` asks for tokens in
+    place of values from ingest on (see tokens.py).
     """
 
     name: str
@@ -72,6 +73,7 @@ class Column:
     max_length: int | None = None
     classification: str = ""
     canonical: Literal["", "integer", "trim"] = ""
+    tokenise: bool = False
     severity: Severity = "error"
     description: str = ""
 
@@ -129,7 +131,8 @@ class Contract:
     """What a dataset must look like: columns, event time, and the promises on freshness, volume and retention.
 
     `freshness` is how far the newest event may lie before the partition's end (or now, when that is earlier);
-    `tolerance` how far events may stray from the partition's window.
+    `tolerance` how far events may stray from the partition's window. `person` is the column that names whose row it is, where
+    columns are tokenised.
     """
 
     name: str
@@ -141,6 +144,7 @@ class Contract:
     tolerance: timedelta = timedelta(0)
     volume: VolumeRule = VolumeRule()
     closed: ClosedDays = ClosedDays()
+    person: str | None = None
     retention: timedelta | None = None
     description: str = ""
     owner: str = ""
@@ -169,12 +173,15 @@ class Contract:
         """Columns that hold personal data."""
         return tuple(column.name for column in self.columns if column.personal)
 
+    @property
+    def tokenised_columns(self) -> tuple[str, ...]:
+        """Columns that hold tokens under the key of the person; empty for a dataset without `person`."""
+        if self.person is None:
+            return ()
+        return tuple(column.name for column in self.columns if column.tokenise or column.name == self.person)
+
     def arrow_schema(self) -> "pa.Schema":
         """The schema of the Parquet files; every field nullable, since the audit and not the writer judges nulls."""
         import pyarrow as pa
 
         return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in self.columns])
-
-    def digest_fields(self) -> list[Any]:
-        """What of the contract shapes the bytes written, in a stable form."""
-        return [[c.name, c.type, c.source, c.canonical] for c in self.columns]

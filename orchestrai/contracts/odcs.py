@@ -110,6 +110,7 @@ def _contract(reader: _Reader, document: Any) -> Contract:
         retention = reader.span(("slaProperties", index, "value"), sla.value, sla.unit)
     event_at, event_time = custom.pop("eventTime", (("slaProperties",), element.rpartition(".")[2] or None))
     _check_event_time(reader, event_at, event_time, columns)
+    person = _person(reader, custom, columns)
     contract = Contract(
         name=str(document.name or document.id or table.name or reader.path.name.split(".")[0]),
         version=str(document.version),
@@ -118,6 +119,7 @@ def _contract(reader: _Reader, document: Any) -> Contract:
         freshness=freshness,
         volume=_volume(reader, custom, table.quality or []),
         closed=_closed(reader, custom),
+        person=person,
         retention=retention,
         description=str((document.description.purpose if document.description else None) or table.description or ""),
         owner=str(document.domain or ""),
@@ -125,9 +127,40 @@ def _contract(reader: _Reader, document: Any) -> Contract:
     )
     if custom:
         name, (at, _) = next(iter(custom.items()))
-        known = "eventTime, volume, closedWeekdays, closedDates, earliest, tolerance"
+        known = "eventTime, volume, closedWeekdays, closedDates, earliest, tolerance, person"
         raise reader.wrong(at, f"a custom property of {known}", repr(name))
     return contract
+
+
+def _person(reader: _Reader, custom: dict[str, tuple[Location, Any]], columns: tuple[Column, ...]) -> str | None:
+    """The column that names the person; every tokenised column must be one that tokens can stand in."""
+    at, person = custom.pop("person", ((), None))
+    texts = [column.name for column in columns if column.type == "STRING"]
+    if person is not None and person not in texts:
+        raise reader.wrong(at, f"a STRING column ({', '.join(texts) or 'there is none'})", repr(person))
+    for index, column in enumerate(columns):
+        if column.tokenise or column.name == person:
+            _check_tokenised(reader, ("schema", 0, "properties", index), column, person)
+    return None if person is None else str(person)
+
+
+def _check_tokenised(reader: _Reader, at: Location, column: Column, person: object) -> None:
+    if person is None:
+        raise reader.wrong(at, "a custom property person of the dataset that names whose row it is", "tokenise without it")
+    if column.type != "STRING":
+        raise reader.wrong(at, f"{column.name} as STRING, since a token is text", column.type)
+    # the audit sees tokens: it could judge none of these
+    rules = {
+        "enum": column.allowed,
+        "pattern": column.pattern,
+        "minimum": column.minimum is not None,
+        "maximum": column.maximum is not None,
+        "maxLength": column.max_length is not None,
+        "a unique value across persons": column.name != person and (column.unique or column.key is not None),
+    }
+    found = [name for name, given in rules.items() if given]
+    if found:
+        raise reader.wrong(at, f"no rule on the values of {column.name}, which is tokenised", ", ".join(found))
 
 
 def _refuse_twins(reader: _Reader, columns: tuple[Column, ...]) -> None:
@@ -169,6 +202,13 @@ def _column(reader: _Reader, index: int, prop: Any) -> Column:
         where, rules["canonical"] = custom.pop("canonical")
         if rules["canonical"] not in ("integer", "trim"):
             raise reader.wrong(where, "integer or trim", repr(rules["canonical"]))
+    if "tokenise" in custom:
+        where, rules["tokenise"] = custom.pop("tokenise")
+        if not isinstance(rules["tokenise"], bool):
+            raise reader.wrong(where, "true or false", repr(rules["tokenise"]))
+    if custom:
+        name, (where, _) = next(iter(custom.items()))
+        raise reader.wrong(where, "a custom property of canonical, tokenise", repr(name))
     key = (prop.primaryKeyPosition or 1) if prop.primaryKey else None
     return Column(
         name=prop.name,

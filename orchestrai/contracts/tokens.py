@@ -7,7 +7,7 @@ under one fixed name, so that its token is equal in every dataset.
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,8 +24,8 @@ KEY_BYTES = 64
 class TokenKeys(Protocol):
     """Where the keys of persons are."""
 
-    def key(self, person: str) -> bytes | None:
-        """The person's 64-byte key, made on first use; None for a person who was erased."""
+    def many(self, persons: Iterable[str]) -> dict[str, bytes | None]:
+        """Each person's 64-byte key, made on first use and durable on return; None for a person who was erased."""
         ...
 
 
@@ -77,7 +77,7 @@ def tokenise(table: "pa.Table", columns: Sequence[str], person: str, keys: Token
                 f"expected a text column {name} to tokenise, found {found}: declare it as STRING in the contract"
             )
     persons: list[str | None] = table.column(person).to_pylist()
-    known = {name: keys.key(name) for name in sorted({name for name in persons if name is not None})}
+    known = keys.many(sorted({name for name in persons if name is not None}))
     keep = [name is None or known[name] is not None for name in persons]
     erased = keep.count(False)
     if erased:

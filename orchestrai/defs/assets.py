@@ -20,6 +20,7 @@ KINDS: dict[str, set[str]] = {
     "dead_letters": {"json"},
     "snapshot": {"vault"},
     "restored": {"parquet"},
+    "drill": {"report"},
     "features": {"duckdb", "parquet"},
     "training_set": {"parquet"},
     "candidate": {"xgboost"},
@@ -57,6 +58,8 @@ def _moment(value: Any) -> datetime:
 
 def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | None:
     """The Dagster partitions of a node."""
+    if node.grain == "all":
+        return None
     if isinstance(node.subject, DatasetNode):
         return partitions_of(node.subject)
     if isinstance(node.subject, ViewNode) and node.subject.partitioned_like:
@@ -119,10 +122,27 @@ def _asset(node: AssetNode) -> dg.AssetsDefinition:
             report = runtime.run(node, keys, progress=_log_progress(context))
         except OrchestraiError as error:
             raise translate(error, context.retry_number) from error
+        if node.stage == "raw_events" and isinstance(node.subject, DatasetNode):
+            yield from dead_letters(runtime, node.subject, keys)
         yield from report_events(context, node, report)
 
     assert isinstance(materialize, dg.AssetsDefinition)
     return materialize
+
+
+def dead_letters(runtime: Runtime, dataset: DatasetNode, keys: Sequence[str]) -> Iterator[dg.AssetMaterialization]:
+    """Tell of the dead letters that ingest left for some partitions; ingest publishes them, refused partitions included."""
+    asset = dataset.asset("dead_letters")
+    found = runtime.ledger.find(asset)
+    for key in keys if found else ():
+        entry = found.partitions.get(key) if found else None
+        if entry is not None:
+            yield dg.AssetMaterialization(
+                asset_key(asset),
+                partition=key if partitions_of(dataset) else None,
+                metadata={"dagster/row_count": entry.rows, "orchestrai/root": entry.root},
+                tags={"dagster/data_version": entry.root, "dagster/data_version_is_user_provided": "true"},
+            )
 
 
 def _log_progress(context: dg.AssetExecutionContext) -> Any:

@@ -21,6 +21,10 @@ from orchestrai.pipeline import AssetNode
 SILENT = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 
 
+# a model and what is said of it have no rows
+ROWLESS = ("candidate", "evaluation", "champion")
+
+
 def report_events(context: dg.AssetExecutionContext, node: AssetNode, report: StageReport) -> Iterator[Any]:
     """Yield everything Dagster should know of a stage's work; raises Failure when nothing was published."""
     partitioned = node.grain != "all"
@@ -123,8 +127,8 @@ def _total(report: StageReport) -> PartitionOutcome:
 
 
 def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, single: bool) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "dagster/row_count": outcome.rows,
+    metadata: dict[str, Any] = {} if node.stage in ROWLESS else {"dagster/row_count": outcome.rows}
+    metadata |= {
         "orchestrai/bytes": outcome.size,
         "orchestrai/version": report.version or "none",
         "orchestrai/root": outcome.root or "none",

@@ -1,6 +1,7 @@
 """Jobs: what sensors and schedules launch, and what a person finds in the UI."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -17,6 +18,13 @@ def job_name(*parts: str) -> str:
     return "_".join(part.replace("/", "_") for part in parts)
 
 
+def offered(dataset: DatasetNode, partition: str, now: datetime) -> bool:
+    """True when Dagster has this partition of the dataset at a moment: within the declared span, and over if it is a day or month."""
+    known = partitions_of(dataset)
+    with dg.partition_loading_context(effective_dt=now):
+        return known is None or known.has_partition_key(partition)
+
+
 def own_datasets(pipeline: Pipeline) -> list[DatasetNode]:
     """The datasets a pipeline declares itself."""
     return [dataset for dataset in pipeline.datasets if dataset.pipeline == pipeline.name]
@@ -28,39 +36,79 @@ def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolve
     stages: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
     return dg.define_asset_job(
         job_name(dataset.prefix, "ingest"),
-        selection=dg.AssetSelection.assets(*map(asset_key, [*(dataset.asset(stage) for stage in stages), *views])),
-        partitions_def=partitions_of(dataset),
+        selection=dg.AssetSelection.assets(
+            *map(asset_key, [*(dataset.asset(stage) for stage in stages), f"{dataset.pipeline}/catalog", *views])
+        ),
         tags=MAX_RUNTIME,
         description="Validate new objects, back them up, restore them from that backup and prove them equal.",
     )
 
 
 def nightly_job(dataset: DatasetNode) -> UnresolvedAssetJobDefinition:
-    """Validate -> snapshot; the catalog is a job of its own because it is not partitioned."""
+    """Validate -> snapshot -> catalog; the catalog is not partitioned and runs last."""
     keys = [asset_key(dataset.asset(stage)) for stage in ("raw_events", "snapshot")]
     return dg.define_asset_job(
         job_name(dataset.prefix, "nightly"),
         selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.assets(asset_key(f"{dataset.pipeline}/catalog")),
-        partitions_def=partitions_of(dataset),
         tags=MAX_RUNTIME,
         description="Nightly: validate the day's data, back it up, update the catalog.",
     )
 
 
-def refresh_job(pipeline: Pipeline) -> UnresolvedAssetJobDefinition:
-    """Weekly: restore from the golden backup -> verify -> features -> train -> evaluate -> promote.
+def refresh_anchor(pipeline: Pipeline) -> DatasetNode | None:
+    """The dataset whose partitions a refresh runs over: the first one cut by time, the pipeline's own before others'."""
+    cut = [dataset for dataset in pipeline.datasets if partitions_of(dataset) is not None]
+    own = [dataset for dataset in cut if dataset.pipeline == pipeline.name]
+    return next(iter([*own, *cut]), None)
 
-    One run has one set of partitions, so the job takes the datasets cut like the pipeline's first one.
+
+def refreshed(pipeline: Pipeline) -> list[DatasetNode]:
+    """The datasets a refresh restores: those cut like its anchor, and those that are not cut.
+
+    One run has one set of partitions. A dataset that is cut otherwise has a restore job of its own.
     """
-    partitions = partitions_of(pipeline.datasets[0])
-    restored = [dataset.asset("restored") for dataset in pipeline.datasets if partitions_of(dataset) == partitions]
-    views = [view.asset for view in pipeline.views if view.partitioned_like in (None, *pipeline.datasets)]
+    anchor = refresh_anchor(pipeline)
+    cut = partitions_of(anchor) if anchor else None
+    return [dataset for dataset in pipeline.datasets if partitions_of(dataset) in (None, cut)]
+
+
+def restored_apart(pipeline: Pipeline) -> list[DatasetNode]:
+    """The pipeline's own datasets that its refresh cannot restore in the same run; what it borrows, the lender refreshes."""
+    together = refreshed(pipeline)
+    return [dataset for dataset in own_datasets(pipeline) if dataset not in together]
+
+
+def drill_job(dataset: DatasetNode) -> UnresolvedAssetJobDefinition:
+    """Restore the newest and a random snapshot to scratch and prove them."""
+    return dg.define_asset_job(
+        job_name(dataset.prefix, "drill"),
+        selection=dg.AssetSelection.assets(asset_key(dataset.asset("drill"))),
+        tags=MAX_RUNTIME,
+        description="Restore the newest and a random snapshot to scratch, prove every byte, measure RTO and RPO.",
+    )
+
+
+def refresh_job(pipeline: Pipeline) -> UnresolvedAssetJobDefinition:
+    """Weekly: restore from the golden backup -> verify -> features -> train -> evaluate -> promote."""
+    datasets = refreshed(pipeline)
+    restored = [dataset.asset("restored") for dataset in datasets]
+    views = [view.asset for view in pipeline.views if view.partitioned_like in (None, *datasets)]
     return dg.define_asset_job(
         job_name(pipeline.name, "refresh"),
         selection=dg.AssetSelection.assets(*map(asset_key, [*restored, *views, *model_assets(pipeline)])),
-        partitions_def=partitions,
         tags=MAX_RUNTIME,
         description="Restore the training data from the golden backup, verify it, then compute features, train, evaluate, promote.",
+    )
+
+
+def restore_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> UnresolvedAssetJobDefinition:
+    """Restore and verify one dataset, and compute the views that are cut like it."""
+    views = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
+    return dg.define_asset_job(
+        job_name(dataset.prefix, "restore"),
+        selection=dg.AssetSelection.assets(*map(asset_key, [dataset.asset("restored"), *views])),
+        tags=MAX_RUNTIME,
+        description="Restore this dataset from the golden backup and verify it, beside the refresh of its pipeline.",
     )
 
 
@@ -85,7 +133,8 @@ def build_jobs(pipelines: Sequence[Pipeline]) -> list[UnresolvedAssetJobDefiniti
     jobs = []
     for pipeline in pipelines:
         for dataset in own_datasets(pipeline):
-            jobs += [ingest_job(dataset, pipelines), nightly_job(dataset)]
+            jobs += [ingest_job(dataset, pipelines), nightly_job(dataset), drill_job(dataset)]
         if pipeline.models:
             jobs += [train_job(pipeline), refresh_job(pipeline)]
+            jobs += [restore_job(dataset, pipelines) for dataset in restored_apart(pipeline)]
     return jobs

@@ -1,17 +1,20 @@
-"""Schedules: daily ingest, nightly validate -> snapshot -> catalog, weekly refresh from the golden backup."""
+"""Schedules: daily ingest, nightly validate -> snapshot -> catalog, weekly drill and refresh from the golden backup."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._utils.schedules import schedule_execution_time_iterator
 
-from orchestrai.contracts.calendar import Grain, partition_of
-from orchestrai.defs.jobs import job_name, own_datasets
+from orchestrai.contracts.calendar import Grain, floor, keys_between, partition_of
+from orchestrai.defs.jobs import job_name, offered, own_datasets, refresh_anchor, restored_apart
 from orchestrai.pipeline import DatasetNode, Pipeline, Runtime
 
 DAILY_INGEST = "0 1 * * *"
+WEEKLY_DRILL = "30 3 * * 0"
 PERIOD: dict[Grain, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=28)}
+MOMENT = timedelta(microseconds=1)
 
 
 def build_schedules(pipelines: Sequence[Pipeline]) -> list[dg.ScheduleDefinition]:
@@ -19,51 +22,78 @@ def build_schedules(pipelines: Sequence[Pipeline]) -> list[dg.ScheduleDefinition
     schedules = []
     for pipeline in pipelines:
         for dataset in own_datasets(pipeline):
-            if dataset.spec.partitions.grain == "all":
-                continue
+            schedules.append(_drill_schedule(dataset))
             daily = dataset.spec.ingest_schedule or DAILY_INGEST
             schedules.append(_partition_schedule(dataset, "daily_ingest", daily, job_name(dataset.prefix, "ingest")))
             if dataset.spec.backup.every:
                 job = job_name(dataset.prefix, "nightly")
                 schedules.append(_partition_schedule(dataset, "nightly_backup", dataset.spec.backup.every, job))
         crons = [model.spec.retrain for model in pipeline.models if model.spec.retrain]
-        if crons and pipeline.datasets[0].spec.partitions.grain != "all":
-            schedules.append(_refresh_schedule(pipeline, crons[0]))
+        if crons:
+            names = job_name(pipeline.name, "weekly_refresh"), job_name(pipeline.name, "refresh")
+            schedules.append(_refresh_schedule(*names, refresh_anchor(pipeline), crons[0]))
+            for dataset in restored_apart(pipeline):
+                names = job_name(dataset.prefix, "weekly_restore"), job_name(dataset.prefix, "restore")
+                schedules.append(_refresh_schedule(*names, dataset, crons[0]))
     return schedules
 
 
 def _partition_schedule(dataset: DatasetNode, what: str, cron: str, job: str) -> dg.ScheduleDefinition:
-    grain = dataset.spec.partitions.grain
-
     @dg.schedule(name=job_name(dataset.prefix, what), cron_schedule=cron, job_name=job, execution_timezone="UTC")
-    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        # the newest partition that is over
-        key = partition_of(context.scheduled_execution_time - PERIOD[grain], grain)
-        if grain != "hour" or not cron.startswith("0 "):
-            return dg.RunRequest(run_key=f"{what}:{key}", partition_key=key)
-        # a daily tick over hourly partitions takes the whole day before it
-        first = partition_of(context.scheduled_execution_time - timedelta(days=1), grain)
-        span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: key}
-        return dg.RunRequest(run_key=f"{what}:{first}..{key}", tags=span)
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        now = context.scheduled_execution_time.astimezone(UTC)
+        if dataset.spec.partitions.grain == "all":
+            return dg.RunRequest(run_key=f"{what}:{now.isoformat()}")
+        ended = ended_between(dataset, previous_tick(cron, now), now)
+        if not ended:
+            return dg.SkipReason(f"no partition of {dataset.prefix} ended since the tick before")
+        if len(ended) == 1:
+            return dg.RunRequest(run_key=f"{what}:{ended[0]}", partition_key=ended[0])
+        return dg.RunRequest(run_key=f"{what}:{ended[0]}..{ended[-1]}", tags=_span(ended))
 
     return tick
 
 
-def _refresh_schedule(pipeline: Pipeline, cron: str) -> dg.ScheduleDefinition:
-    dataset = pipeline.datasets[0]
+def previous_tick(cron: str, now: datetime) -> datetime:
+    """The newest time before `now` at which a schedule fires, UTC."""
+    return next(schedule_execution_time_iterator(now.timestamp() - 1, cron, "UTC", ascending=False)).astimezone(UTC)
 
-    @dg.schedule(
-        name=job_name(pipeline.name, "weekly_refresh"),
-        cron_schedule=cron,
-        job_name=job_name(pipeline.name, "refresh"),
-        execution_timezone="UTC",
-    )
+
+def ended_between(dataset: DatasetNode, since: datetime, now: datetime) -> list[str]:
+    """The declared partitions whose end lies in (since, now], oldest first."""
+    grain = dataset.spec.partitions.grain
+    # the partition that runs at `since` is the first to end after it
+    first, last = partition_of(since, grain), partition_of(floor(now, grain) - MOMENT, grain)
+    return [key for key in keys_between(first, last, grain) if offered(dataset, key, now)]
+
+
+def _span(keys: Sequence[str]) -> dict[str, str]:
+    return {ASSET_PARTITION_RANGE_START_TAG: keys[0], ASSET_PARTITION_RANGE_END_TAG: keys[-1]}
+
+
+def _drill_schedule(dataset: DatasetNode) -> dg.ScheduleDefinition:
+    name = job_name(dataset.prefix, "drill")
+
+    @dg.schedule(name=name, cron_schedule=WEEKLY_DRILL, job_name=name, execution_timezone="UTC")
     def tick(context: dg.ScheduleEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
-        snapshot = runtime.ledger.find(dataset.asset("snapshot"))
-        if snapshot is None or not snapshot.partitions:
+        if runtime.ledger.find(dataset.asset("snapshot")) is None:
             return dg.SkipReason(f"{dataset.asset('snapshot')} has no snapshot yet: ingest and back up first")
-        keys = sorted(snapshot.partitions)
-        span = {ASSET_PARTITION_RANGE_START_TAG: keys[0], ASSET_PARTITION_RANGE_END_TAG: keys[-1]}
-        return dg.RunRequest(run_key=f"refresh:{context.scheduled_execution_time.isoformat()}", tags=span)
+        return dg.RunRequest(run_key=f"drill:{context.scheduled_execution_time.isoformat()}")
+
+    return tick
+
+
+def _refresh_schedule(name: str, job: str, dataset: DatasetNode | None, cron: str) -> dg.ScheduleDefinition:
+    @dg.schedule(name=name, cron_schedule=cron, job_name=job, execution_timezone="UTC")
+    def tick(context: dg.ScheduleEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
+        now = context.scheduled_execution_time.astimezone(UTC)
+        run_key = f"{name}:{now.isoformat()}"
+        if dataset is None:
+            return dg.RunRequest(run_key=run_key)
+        snapshot = runtime.ledger.find(dataset.asset("snapshot"))
+        keys = sorted(key for key in (snapshot.partitions if snapshot else ()) if offered(dataset, key, now))
+        if not keys:
+            return dg.SkipReason(f"{dataset.asset('snapshot')} has no snapshot yet: ingest and back up first")
+        return dg.RunRequest(run_key=run_key, tags=_span(keys))
 
     return tick

@@ -1,16 +1,21 @@
 """Features: views in a portable subset of Spark SQL, run with equal bytes on DuckDB and Spark; point-in-time training sets."""
 
-from orchestrai.features.compute import compute
-from orchestrai.features.duckdb_engine import DuckDbEngine
-from orchestrai.features.engine import Engine
-from orchestrai.features.exports import register_delta, register_iceberg, write_delta
-from orchestrai.features.lineage import lineage
-from orchestrai.features.online import OnlineRow, OnlineStore, OnlineUpdate, update_online
-from orchestrai.features.spark_engine import SparkEngine
-from orchestrai.features.spec import AsOfSchedule, FeatureChecks, FeatureViewSpec, LabelSpec, Lookback, TableClocks
-from orchestrai.features.stats import Drift, drift, drift_verdicts, feature_stats
-from orchestrai.features.training import training_set
-from orchestrai.features.view import FeatureView, load_view
+from typing import TYPE_CHECKING
+
+from orchestrai.lazy import lazily
+
+if TYPE_CHECKING:
+    from orchestrai.features.compute import compute
+    from orchestrai.features.duckdb_engine import DuckDbEngine
+    from orchestrai.features.engine import Engine
+    from orchestrai.features.exports import register_delta, register_iceberg, write_delta
+    from orchestrai.features.lineage import lineage
+    from orchestrai.features.online import OnlineRow, OnlineStore, OnlineUpdate, update_online
+    from orchestrai.features.spark_engine import SparkEngine
+    from orchestrai.features.spec import AsOfSchedule, FeatureChecks, FeatureViewSpec, LabelSpec, Lookback, TableClocks
+    from orchestrai.features.stats import Drift, drift, drift_verdicts, feature_stats
+    from orchestrai.features.training import training_set
+    from orchestrai.features.view import FeatureView, load_view
 
 __all__ = [
     "AsOfSchedule",
@@ -39,3 +44,20 @@ __all__ = [
     "update_online",
     "write_delta",
 ]
+
+lazily(
+    __name__,
+    {
+        "compute": ("compute",),
+        "duckdb_engine": ("DuckDbEngine",),
+        "engine": ("Engine",),
+        "exports": ("register_delta", "register_iceberg", "write_delta"),
+        "lineage": ("lineage",),
+        "online": ("OnlineRow", "OnlineStore", "OnlineUpdate", "update_online"),
+        "spark_engine": ("SparkEngine",),
+        "spec": ("AsOfSchedule", "FeatureChecks", "FeatureViewSpec", "LabelSpec", "Lookback", "TableClocks"),
+        "stats": ("Drift", "drift", "drift_verdicts", "feature_stats"),
+        "training": ("training_set",),
+        "view": ("FeatureView", "load_view"),
+    },
+)

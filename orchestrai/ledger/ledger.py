@@ -5,7 +5,6 @@ A reader opens a `Dataset`, which hands out local files only after signature, re
 """
 
 import hashlib
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,8 @@ from typing import Any
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.blobs import blob_key, put_absent
 from orchestrai.ledger.heads import Head, head_numbers, latest_head, read_head
+from orchestrai.ledger.ids import Clock, new_session_id
+from orchestrai.ledger.ids import utc_now as utc_now
 from orchestrai.ledger.manifest import (
     DatasetManifest,
     FileEntry,
@@ -32,18 +33,6 @@ from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.session import Session
 from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store
-
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The present moment, UTC-aware."""
-    return datetime.now(UTC)
-
-
-def new_session_id() -> str:
-    """A name no other session has: 96 random bits."""
-    return secrets.token_hex(12)
 
 
 @dataclass(frozen=True, slots=True)

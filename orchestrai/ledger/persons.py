@@ -32,7 +32,28 @@ class PersonKeys:
 
     def key(self, person: str) -> bytes | None:
         """The person's key, made on first use; None for a person who was erased. Raises IntegrityError for a damaged key."""
-        name = self.name(person)
+        return self.many([person])[person]
+
+    def many(self, persons: Iterable[str]) -> dict[str, bytes | None]:
+        """`key` of several persons; what was made is durable on return, so that no token outlives a key that was lost."""
+        found: dict[str, bytes | None] = {}
+        made = False
+        for person in persons:
+            name = self.name(person)
+            made = not (self._is_erased(name) or self._has_key(name)) or made
+            found[person] = self._key_of(name)
+        if made:
+            self.store.sync()
+        return found
+
+    def _has_key(self, name: str) -> bool:
+        try:
+            self.store.head(_key(name))
+        except ObjectNotFound:
+            return False
+        return True
+
+    def _key_of(self, name: str) -> bytes | None:
         if self._is_erased(name):
             return None
         try:

@@ -1,15 +1,20 @@
 """Models: training, evaluation, promotion, registry and inference, each a stage that publishes through the ledger."""
 
-from orchestrai.models.artifact import ModelInfo, Scorer, load_model
-from orchestrai.models.decision import PromotionDecision, decide_promotion
-from orchestrai.models.evaluation import evaluate
-from orchestrai.models.inference import predict
-from orchestrai.models.promotion import promote
-from orchestrai.models.registry import ModelVersion, resolve, rollback, versions
-from orchestrai.models.sagemaker_registry import Deployment, deploy
-from orchestrai.models.serving import scoring_app
-from orchestrai.models.spec import Estimator, ModelSpec, PromotionRule, Split, XGBoostParams
-from orchestrai.models.training import train
+from typing import TYPE_CHECKING
+
+from orchestrai.lazy import lazily
+
+if TYPE_CHECKING:
+    from orchestrai.models.artifact import ModelInfo, Scorer, load_model
+    from orchestrai.models.decision import PromotionDecision, decide_promotion
+    from orchestrai.models.evaluation import evaluate
+    from orchestrai.models.inference import predict
+    from orchestrai.models.promotion import promote
+    from orchestrai.models.registry import ModelVersion, resolve, rollback, versions
+    from orchestrai.models.sagemaker_registry import Deployment, deploy
+    from orchestrai.models.serving import scoring_app
+    from orchestrai.models.spec import Estimator, ModelSpec, PromotionRule, Split, XGBoostParams
+    from orchestrai.models.training import train
 
 __all__ = [
     "Deployment",
@@ -34,3 +39,19 @@ __all__ = [
     "train",
     "versions",
 ]
+
+lazily(
+    __name__,
+    {
+        "artifact": ("ModelInfo", "Scorer", "load_model"),
+        "decision": ("PromotionDecision", "decide_promotion"),
+        "evaluation": ("evaluate",),
+        "inference": ("predict",),
+        "promotion": ("promote",),
+        "registry": ("ModelVersion", "resolve", "rollback", "versions"),
+        "sagemaker_registry": ("Deployment", "deploy"),
+        "serving": ("scoring_app",),
+        "spec": ("Estimator", "ModelSpec", "PromotionRule", "Split", "XGBoostParams"),
+        "training": ("train",),
+    },
+)

@@ -4,7 +4,7 @@ landing --> raw_events --> snapshot --> restored --> features --> training_set -
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ Stage = Literal[
     "dead_letters",
     "snapshot",
     "restored",
+    "drill",
     "features",
     "training_set",
     "candidate",
@@ -36,6 +37,8 @@ DESCRIPTIONS: dict[Stage, str] = {
     "snapshot": "The partition as committed to the vault: write-once, chained, signed. Its version equals the raw events'.",
     "restored": "Files written from vault bytes only, every hash checked on the way. Its version equals the snapshot's; "
     "everything downstream reads this and nothing else.",
+    "drill": "The newest snapshot and a random one restored whole to scratch, every byte proven, and how long that took (RTO) and how "
+    "much would be lost (RPO).",
     "features": "One row per entity and moment, computed from restored data, never from the future.",
     "training_set": "Labels joined to features as they were known at each moment.",
     "candidate": "The model just trained, with golden rows and what it learned from.",
@@ -137,6 +140,11 @@ class AssetNode:
 
 
 VERSION_CHECK = CheckInfo("same_version", True, "The version equals that of the stage before, byte for byte.")
+DRILL_CHECKS = (
+    CheckInfo("proof", True, "Every byte and row of the drilled snapshots was restored and proven."),
+    CheckInfo("rto", False, "The slowest restore took no longer than declared."),
+    CheckInfo("rpo", False, "No more would be lost than declared."),
+)
 
 
 def asset_graph(pipelines: Sequence[Pipeline]) -> list[AssetNode]:
@@ -193,6 +201,8 @@ def _dataset_nodes(dataset: DatasetNode, owner: str) -> Iterator[AssetNode]:
     yield node("dead_letters", (dataset.asset("landing"),))
     yield node("snapshot", (dataset.asset("raw_events"),), (VERSION_CHECK,))
     yield node("restored", (dataset.asset("snapshot"),), (VERSION_CHECK, *gates))
+    # a drill is of the whole dataset, however it is cut
+    yield replace(node("drill", (dataset.asset("snapshot"),), DRILL_CHECKS), grain="all")
 
 
 def _sql_files(view: ViewNode, folder: Path) -> tuple[Path, ...]:

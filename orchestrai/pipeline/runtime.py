@@ -5,6 +5,7 @@ Dagster, the command line and tests all call `Runtime.run`; there is no second w
 
 import importlib.metadata
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from orchestrai.ingest import ingest, open_landing
 from orchestrai.ledger import Ledger, PartitionOutcome, StageReport, load_or_create_signer, trusted_keyring
 from orchestrai.ledger.ledger import utc_now
 from orchestrai.models import evaluate, predict, promote, train
+from orchestrai.pipeline.backup import open_vault, protect, protection_of, require_ready, run_drill, with_same_version
 from orchestrai.pipeline.catalog import write_catalog
 from orchestrai.pipeline.graph import AssetNode, DatasetNode, ModelNode, Pipeline, ViewNode
 from orchestrai.pipeline.load import Project, load_project, pipeline_folders
@@ -52,11 +54,12 @@ class Runtime:
 
     @cached_property
     def vault(self) -> Vault:
-        """The backup engine over the vault store."""
-        ledger = self.ledger
-        if ledger.vault is None:
-            raise ConfigError("expected a vault, found none: set ORCHESTRAI_VAULT_URL")
-        return Vault(ledger.vault, ledger.signer, ledger.keyring, clock=self.clock, new_id=ledger.new_id)
+        """The backup engine over the vault store; sealed as a whole when any dataset declares `encrypt`."""
+        return open_vault(self.ledger, self.settings.key_folder, self._seals)
+
+    def _seals(self) -> bool:
+        """True when any dataset asks for encryption: a vault is sealed as a whole, and when it is made."""
+        return any(dataset.spec.backup.encrypt for pipeline in self.project.pipelines for dataset in pipeline.datasets)
 
     @cached_property
     def code_version(self) -> str:
@@ -71,6 +74,8 @@ class Runtime:
         """Materialize a node for some partitions; raises OrchestraiError, and publishes nothing that fails its audit."""
         subject, progress = node.subject, self._told(progress)
         if isinstance(subject, DatasetNode):
+            if node.stage == "drill":
+                return run_drill(self.ledger, self.vault, subject)
             return settle(self._run_dataset(node, subject, partitions, progress), subject, partitions)
         if isinstance(subject, ViewNode):
             report = self._run_view(subject, partitions, progress)
@@ -112,8 +117,7 @@ class Runtime:
             ready, missing = self._published(raw, dataset, partitions)
             if not ready:
                 return StageReport(kept, None, missing)
-            report = snapshot(self.ledger, self.vault, source=raw, asset=kept, partitions=ready, progress=progress)
-            return with_outcomes(report, missing)
+            return with_outcomes(self._snapshot(dataset, ready, progress), missing)
         if node.stage == "restored":
             ready, missing = self._published(kept, dataset, partitions)
             if not ready:
@@ -122,8 +126,16 @@ class Runtime:
             report = restore(
                 self.ledger, self.vault, snapshot=kept, asset=restored, partitions=ready, audit=audit, progress=progress
             )
-            return with_outcomes(report, missing)
+            return with_outcomes(with_same_version(self.ledger, dataset, report), missing)
         raise ConfigError(f"expected a stage that runs, found {node.stage} of {dataset.prefix}")
+
+    def _snapshot(self, dataset: DatasetNode, partitions: Sequence[str], progress: Progress | None) -> StageReport:
+        wanted = protection_of(dataset.spec.backup, self.settings)
+        require_ready(self.vault, wanted, dataset.prefix)
+        raw, kept = dataset.asset("raw_events"), dataset.asset("snapshot")
+        report = snapshot(self.ledger, self.vault, source=raw, asset=kept, partitions=partitions, progress=progress)
+        done = protect(self.vault, str(report.facts["snapshot_id"]), wanted, progress=progress)
+        return with_same_version(self.ledger, dataset, replace(report, facts={**report.facts, **done}))
 
     def _audit(self, dataset: DatasetNode, node: AssetNode) -> Callable[[str, list[Path]], Sequence[Verdict]]:
         raw = self.ledger.find(dataset.asset("raw_events"))

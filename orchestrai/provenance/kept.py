@@ -95,7 +95,7 @@ class _Reader:
         from orchestrai.vault.catalog import Catalog
         from orchestrai.vault.layout import FORGOTTEN, IDENTITY
         from orchestrai.vault.records import IDENTITY_TYPE, document
-        from orchestrai.vault.rows import ParquetCodec
+        from orchestrai.vault.rows import ColumnCodec
 
         self.store, self.keyring = records.store, records.keyring
         try:
@@ -103,7 +103,7 @@ class _Reader:
         except ObjectNotFound as exc:
             raise MissingObject(f"expected {IDENTITY} in {self.store.url}, found nothing: this is no vault") from exc
         self.vault, self.encrypted = str(body["vault"]), bool(body["encrypted"])
-        self.catalog = Catalog(self.store, self.keyring, lambda: self.vault, ParquetCodec(), lambda: None, timedelta.max)
+        self.catalog = Catalog(self.store, self.keyring, lambda: self.vault, ColumnCodec(), lambda: None, timedelta.max)
         self.forgotten = {info.key for info in self.store.list(FORGOTTEN)}
 
     def is_forgotten(self, receipt: Receipt) -> bool:

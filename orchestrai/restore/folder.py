@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orchestrai.errors import RestoreError
-from orchestrai.ledger.ledger import new_session_id
+from orchestrai.ledger.ids import new_session_id
 from orchestrai.restore.reading import copy_out
 from orchestrai.storage.base import check_key
 from orchestrai.vault import SnapshotCommit, StoredFile, Vault

@@ -1,6 +1,5 @@
 """The system calls under the local store, and what their errors mean."""
 
-import ctypes
 import errno
 import os
 from contextlib import suppress
@@ -84,6 +83,8 @@ def remove_stale(folder: str) -> None:
 
 def syncfs(descriptor: int) -> None:
     """Flush the file system that a descriptor is on."""
+    import ctypes
+
     call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if call is None:
         os.sync()

@@ -1,7 +1,8 @@
 """Any folder as a dataset: its files, read again only when they changed."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from orchestrai.contracts.calendar import WHOLE
@@ -19,20 +20,26 @@ def list_folder(folder: Path) -> dict[str, list[SourceFile]]:
     """The plain files of a folder, in one partition; raises InvalidKey naming what cannot be kept (a link, a socket, a name)."""
     if not folder.is_dir():
         raise ConfigError(f"expected a folder, found none at {folder}")
-    return {WHOLE: sorted(_walk(os.fspath(folder), ""), key=lambda file: file.path)}
+    return {WHOLE: sorted(_walk(os.fspath(folder)), key=attrgetter("path"))}
 
 
-def _walk(root: str, prefix: str) -> Iterator[SourceFile]:
-    with os.scandir(f"{root}/{prefix}") as entries:
-        for entry in entries:
-            name = prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(root, f"{name}/")
-            elif entry.is_file(follow_symlinks=False):
-                status = entry.stat(follow_symlinks=False)
-                yield SourceFile(check_key(name), status.st_size, Path(entry.path), token=file_token(status))
-            else:
-                raise InvalidKey(f"expected plain files, found {name!r}, which is none: move it out of the folder", key=name)
+def _walk(root: str) -> list[SourceFile]:
+    found, waiting = [], [""]
+    while waiting:
+        prefix = waiting.pop()
+        with os.scandir(f"{root}/{prefix}") as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{name}/")
+                elif entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    found.append(SourceFile(check_key(name), status.st_size, entry.path, token=file_token(status)))
+                else:
+                    raise InvalidKey(
+                        f"expected plain files, found {name!r}, which is none: move it out of the folder", key=name
+                    )
+    return found
 
 
 def backup_folder(

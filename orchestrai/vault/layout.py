@@ -3,8 +3,8 @@
     vault/identity.json                          the vault's signed name, made once
     vault/objects/<session>/<name>               one file each; <name> is its SHA-256 (a number where encrypted)
     vault/packs/<session>/<n>                    small files of one partition, end to end
-    vault/listings/<session>/<n>                 the files of one partition (Parquet)
-    vault/trees/<session>/<n>                    the partitions of one snapshot (Parquet)
+    vault/listings/<session>/<n>                 the files of one partition (see rows.ColumnCodec)
+    vault/trees/<session>/<n>                    the partitions of one snapshot
     vault/snapshots/<dataset>/<seq>.json         commits: signed, chained, created by put-if-absent
     vault/forgotten/<dataset>/<seq>.json         tombstones: signed, created by put-if-absent
     vault/attested/<session>.json                commit times of a vault this one was copied from, signed

@@ -1,15 +1,18 @@
 """The rows of a snapshot's lists, and their form on the store."""
 
-import io
-from array import array
+import json
+import json.encoder
+import zlib
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, starmap
-from typing import Any, Literal, NamedTuple, Protocol
+from itertools import starmap
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger import merkle
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.vault.layout import object_key, pack_key
+
+_text = json.encoder.encode_basestring
 
 
 class StoredFile(NamedTuple):
@@ -46,7 +49,8 @@ class StoredFile(NamedTuple):
 
     def leaf(self) -> bytes:
         """The bytes hashed into the partition root: the same as the ledger's."""
-        return canonical_json([self.path, self.size, self.rows, self.sha256])
+        # canonical_json([path, size, rows, sha256]), spelt out: it is asked for once for each file of a snapshot
+        return f"[{_text(self.path)},{self.size},{self.rows},{_text(self.sha256)}]".encode()
 
 
 class StoredPartition(NamedTuple):
@@ -88,78 +92,63 @@ class Codec(Protocol):
         ...
 
 
-class ParquetCodec:
-    """Parquet with zstd; paths delta-encoded, hashes as 32 raw bytes."""
+class ColumnCodec:
+    """zlib-compressed JSON, one array a column in the order of the fields; hashes follow it as 32 raw bytes each.
+
+    Plain library code: a command that lists, verifies or restores need not load an engine for tables.
+    """
 
     def encode_files(self, files: Sequence[StoredFile]) -> bytes:
         """The bytes of a partition's list."""
-        return _write(files, StoredFile._fields, _FILE_KINDS, {"path": "DELTA_BYTE_ARRAY", "token": "DELTA_BYTE_ARRAY"})
+        columns = _columns(files, StoredFile._fields)
+        digests, columns[_SHA256] = "".join(columns[_SHA256]), ()
+        return _compress(columns) + bytes.fromhex(digests)
 
     def decode_files(self, data: bytes) -> list[StoredFile]:
         """Read a partition's list; raises IntegrityError."""
-        columns = _read(data, StoredFile._fields)
-        columns[4] = [value.hex() for value in columns[4]]
-        return list(starmap(StoredFile, zip(*columns, strict=True)))
+        columns, rest = _decompress(data, StoredFile._fields)
+        digits = rest.hex()
+        columns[_SHA256] = [digits[start : start + 64] for start in range(0, len(digits), 64)]
+        return _rows(StoredFile, columns)
 
     def encode_tree(self, partitions: Sequence[StoredPartition]) -> bytes:
         """The bytes of a snapshot's partitions."""
-        return _write(partitions, StoredPartition._fields, _TREE_KINDS, {})
+        return _compress(_columns(partitions, StoredPartition._fields))
 
     def decode_tree(self, data: bytes) -> list[StoredPartition]:
         """Read a snapshot's partitions; raises IntegrityError."""
-        return list(starmap(StoredPartition, zip(*_read(data, StoredPartition._fields), strict=True)))
+        columns, _ = _decompress(data, StoredPartition._fields)
+        return _rows(StoredPartition, columns)
 
 
-# text, dictionary-encoded text, 64-bit number, 32 bytes from hex digits
-_Kind = Literal["text", "name", "number", "digest"]
-_FILE_KINDS: tuple[_Kind, ...] = (
-    "text", "name", "number", "number", "digest", "name", "name", "number", "number", "number", "text",
-)  # fmt: skip
-_TREE_KINDS: tuple[_Kind, ...] = ("text", "text", "number", "number", "number", "text", "name", "text", "number")
+_SHA256 = StoredFile._fields.index("sha256")
+# higher levels take three times as long for a tenth less
+_LEVEL = 1
+_Row = TypeVar("_Row", StoredFile, StoredPartition)
 
 
-def _array(values: Sequence[Any], kind: _Kind) -> Any:
-    """An Arrow array from its buffers: pyarrow's own constructors import pandas."""
-    import pyarrow as pa
-
-    if kind == "number":
-        return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(array("q", values))])
-    if kind == "digest":
-        return pa.Array.from_buffers(pa.binary(32), len(values), [None, pa.py_buffer(bytes.fromhex("".join(values)))])
-    encoded = [value.encode() for value in values]
-    offsets = array("q", accumulate(map(len, encoded), initial=0))
-    return pa.Array.from_buffers(
-        pa.large_string(), len(values), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
-    )
+def _columns(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> list[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) if rows else [()] * len(names)
 
 
-def _write(
-    rows: Sequence[tuple[Any, ...]], names: Sequence[str], kinds: Sequence[_Kind], encodings: dict[str, str]
-) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    arrays = [_array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
-    dictionary = [name for name, kind in zip(names, kinds, strict=True) if kind == "name"]
-    sink = io.BytesIO()
-    pq.write_table(
-        pa.Table.from_arrays(arrays, names=list(names)),
-        sink,
-        compression="zstd",
-        use_dictionary=dictionary,
-        column_encoding=encodings or None,
-        write_statistics=False,
-    )
-    return sink.getvalue()
+def _compress(columns: Sequence[Sequence[Any]]) -> bytes:
+    return zlib.compress(canonical_json(columns), _LEVEL)
 
 
-def _read(data: bytes, fields: Sequence[str]) -> list[list[Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _decompress(data: bytes, names: Sequence[str]) -> tuple[list[Sequence[Any]], bytes]:
+    """The columns, and what follows them."""
+    stream = zlib.decompressobj()
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-        return [table.column(name).to_pylist() for name in fields]
-    except (pa.ArrowException, OSError, KeyError) as exc:
-        raise IntegrityError(f"expected a vault list in Parquet, found something else ({exc}): verify the vault") from exc
+        columns = json.loads(stream.decompress(data))
+    except (zlib.error, ValueError) as exc:
+        raise IntegrityError(f"expected a vault list, found something else ({exc}): verify the vault") from exc
+    if not isinstance(columns, list) or len(columns) != len(names):
+        raise IntegrityError("expected a vault list, found one of other columns: read it with the version that wrote it")
+    return columns, stream.unused_data
+
+
+def _rows(kind: type[_Row], columns: Sequence[Sequence[Any]]) -> list[_Row]:
+    try:
+        return list(starmap(kind, zip(*columns, strict=True)))
+    except (TypeError, ValueError) as exc:
+        raise IntegrityError(f"expected a vault list, found its columns uneven ({exc}): verify the vault") from exc

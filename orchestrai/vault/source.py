@@ -5,11 +5,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
 from orchestrai.storage.base import CHUNK_BYTES, Store
 
 _BUFFER = 512 * 1024
+# where the byte goes that shows that a file is longer than it was; nobody reads it
+_BEYOND = bytearray(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +23,17 @@ class StoredAt:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """One file to keep. With a `sha256` its bytes must hash to it; without one, `token` tells whether it changed.
+class SourceFile(NamedTuple):
+    """One file to keep; `content` is a local file (its path), the bytes themselves, or where they lie in a store.
+
+    With a `sha256` its bytes must hash to it; without one, `token` tells whether it changed.
 
     A token is what `file_token` gives of a local file: equal tokens and sizes mean that the file is not read again.
     """
 
     path: str
     size: int
-    content: Path | bytes | StoredAt
+    content: Path | str | bytes | StoredAt
     sha256: str = ""
     rows: int = 0
     role: str = "data"
@@ -46,11 +50,8 @@ def read_whole(source: SourceFile) -> bytes:
     content = source.content
     if isinstance(content, bytes):
         return content
-    if isinstance(content, Path):
-        try:
-            descriptor = os.open(content, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError as exc:
-            raise _gone(source) from exc
+    if isinstance(content, Path | str):
+        descriptor = _open(source, content)
         try:
             data = os.read(descriptor, source.size + 1)
             while len(data) < source.size and (more := os.read(descriptor, source.size + 1 - len(data))):
@@ -65,12 +66,32 @@ def read_whole(source: SourceFile) -> bytes:
         raise _gone(source) from exc
 
 
+def read_into(source: SourceFile, target: memoryview) -> int:
+    """Read a small file into `target`, which is as long as it should be; returns its length, which is more where it grew.
+
+    Raises MissingObject, PreconditionFailed.
+    """
+    if not isinstance(source.content, Path | str):
+        data = read_whole(source)
+        target[: len(data)] = data[: len(target)]
+        return len(data)
+    descriptor = _open(source, source.content)
+    try:
+        done = os.readv(descriptor, [target, _BEYOND])
+        while 0 < done < len(target) and (more := os.readv(descriptor, [target[done:], _BEYOND])):
+            done += more
+        _require_unchanged(source, descriptor)
+    finally:
+        os.close(descriptor)
+    return done
+
+
 def chunks(source: SourceFile, *, reuse: bool = False) -> Iterator[bytes]:
     """A file's bytes in chunks; with `reuse`, views of one buffer that are valid until the next is asked for."""
     content = source.content
     if isinstance(content, bytes):
         yield content
-    elif isinstance(content, Path):
+    elif isinstance(content, Path | str):
         yield from _file_chunks(source, content, reuse)
     else:
         try:
@@ -79,11 +100,8 @@ def chunks(source: SourceFile, *, reuse: bool = False) -> Iterator[bytes]:
             raise _gone(source) from exc
 
 
-def _file_chunks(source: SourceFile, path: Path, reuse: bool) -> Iterator[bytes]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError as exc:
-        raise _gone(source) from exc
+def _file_chunks(source: SourceFile, path: Path | str, reuse: bool) -> Iterator[bytes]:
+    descriptor = _open(source, path)
     try:
         if reuse:
             buffer = memoryview(bytearray(_BUFFER))
@@ -95,6 +113,13 @@ def _file_chunks(source: SourceFile, path: Path, reuse: bool) -> Iterator[bytes]
         _require_unchanged(source, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _open(source: SourceFile, path: Path | str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError as exc:
+        raise _gone(source) from exc
 
 
 class Hashing:

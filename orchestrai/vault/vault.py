@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from orchestrai.contracts.verdict import JsonValue
 from orchestrai.errors import ConfigError, ObjectExists, ObjectNotFound, RestoreError
 from orchestrai.ledger import Keyring, Signer
-from orchestrai.ledger.ledger import new_session_id, utc_now
+from orchestrai.ledger.ids import new_session_id, utc_now
 from orchestrai.ledger.manifest import canonical_json, sha256_hex
 from orchestrai.storage.base import Store
 from orchestrai.vault.catalog import Catalog
@@ -16,7 +16,7 @@ from orchestrai.vault.layout import CLOCK, IDENTITY, commit_key, tombstone_key
 from orchestrai.vault.protocol import Request, WriteSession
 from orchestrai.vault.reader import stream_file
 from orchestrai.vault.records import FORMAT, IDENTITY_TYPE, TOMBSTONE_TYPE, SnapshotCommit, document
-from orchestrai.vault.rows import Codec, ParquetCodec, StoredFile, StoredPartition
+from orchestrai.vault.rows import Codec, ColumnCodec, StoredFile, StoredPartition
 from orchestrai.vault.source import SourceFile
 from orchestrai.vault.writer import context
 
@@ -52,7 +52,7 @@ class Vault:
         self.encryption = encryption
         self.max_session = max_session
         self.workers = workers
-        self.codec = codec or ParquetCodec()
+        self.codec = codec or ColumnCodec()
         self.catalog = Catalog(store, self.keyring, self.identity, self.codec, lambda: self.cipher, max_session)
         self._identity = ""
         self._cipher: Cipher | None = None

@@ -9,18 +9,20 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrai.contracts.verdict import JsonValue
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.ledger.manifest import dataset_version
-from orchestrai.storage.control import ControlPlane
 from orchestrai.vault.anchor import Anchor, Rollback, rollback_state
 from orchestrai.vault.layout import BYTES, FORGOTTEN, SNAPSHOTS, numbered
 from orchestrai.vault.reader import read_packed
 from orchestrai.vault.records import SnapshotCommit, open_commit, require_place
 from orchestrai.vault.rows import StoredFile, partition_root
 from orchestrai.vault.vault import Progress, Vault
+
+if TYPE_CHECKING:
+    from orchestrai.storage.control import ControlPlane
 
 Level = Literal["listing", "checksum", "read"]
 
@@ -79,7 +81,7 @@ def verify(
     level: Level = "listing",
     sample: tuple[int, int] | None = None,
     dataset: str | None = None,
-    control: ControlPlane | None = None,
+    control: "ControlPlane | None" = None,
     anchor: Anchor | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
@@ -197,7 +199,7 @@ def _check_presence(walk: _Walk) -> None:
             walk.note(key, f"expected {length} bytes, found {sizes[key]}: copy it back from the replica")
 
 
-def _check_checksums(walk: _Walk, control: ControlPlane) -> None:
+def _check_checksums(walk: _Walk, control: "ControlPlane") -> None:
     plain = walk.vault.cipher is None
     for (key, _, _), file in walk.files.items():
         sum_ = control.checksum(key) if plain and file.pack < 0 else None

@@ -2,18 +2,18 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store
 from orchestrai.vault.encryption import Cipher
 from orchestrai.vault.layout import object_key, pack_key
 from orchestrai.vault.rows import StoredFile
-from orchestrai.vault.source import Hashing, SourceFile, chunks, read_whole, require_equal
+from orchestrai.vault.source import Hashing, SourceFile, chunks, read_into, read_whole, require_equal
 
 PACK_BELOW = 256 * 1024
 PACK_BYTES = 16 * 1024 * 1024
+_PIECE = 1024 * 1024
 
 
 def context(vault: str, kind: str, key: str, session: str, offset: int = 0) -> bytes:
@@ -33,6 +33,7 @@ class Writer:
     written: int = 0
     _packs: int = 0
     _objects: int = 0
+    _buffers: list[bytearray] = field(default_factory=list)
 
     def put_all(self, sources: Sequence[SourceFile], done: Callable[[int, int], None] | None = None) -> list[StoredFile]:
         """Store every file; small ones share packs in the order given."""
@@ -49,6 +50,8 @@ class Writer:
         if self.workers < 2 or len(tasks) < 2:
             yield from (task() for task in tasks)
             return
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(self.workers) as pool:
             futures = [pool.submit(task) for task in tasks]
             try:
@@ -97,42 +100,54 @@ class Writer:
 
     def _put_pack(self, batch: Sequence[SourceFile], number: int) -> list[StoredFile]:
         key = pack_key(self.session, number)
-        parts: list[bytes] = []
-        files = []
-        offset = 0
+        pack, ends, hashes = (self._sealed_pack if self.cipher else self._plain_pack)(batch, key)
+        try:
+            if self.store.local_path(key) is not None:
+                self.store.write(key, [pack])  # type: ignore[list-item]  # a view stands in for bytes where it is written at once
+            else:
+                self.store.write(key, (bytes(pack[at : at + _PIECE]) for at in range(0, len(pack), _PIECE)))
+        finally:
+            if isinstance(pack.obj, bytearray):
+                self._buffers.append(pack.obj)
+        # a packed file's name is the pack's length, so that a listing alone shows a truncated or lengthened pack
+        name, starts = str(len(pack)), [0, *ends]
+        return [
+            StoredFile(
+                source.path, source.role, source.size, source.rows, sha256,
+                self.session, name, number, start, end - start, source.token,
+            )
+            for source, sha256, start, end in zip(batch, hashes, starts, ends, strict=False)
+        ]  # fmt: skip
+
+    def _plain_pack(self, batch: Sequence[SourceFile], key: str) -> tuple[memoryview, list[int], list[str]]:
+        """The files end to end in a buffer that is used again, where each ends, and their hashes."""
+        wanted = sum(source.size for source in batch)
+        buffer = self._buffers.pop() if self._buffers else bytearray()
+        if len(buffer) < wanted:
+            buffer = bytearray(wanted)
+        view, end = memoryview(buffer), 0
+        ends, hashes = [], []
+        for source in batch:
+            part = view[end : end + source.size]
+            size = read_into(source, part)
+            hashes.append(require_equal(source, size, hashlib.sha256(part).hexdigest()))
+            end += size
+            ends.append(end)
+        return view[:end], ends, hashes
+
+    def _sealed_pack(self, batch: Sequence[SourceFile], key: str) -> tuple[memoryview, list[int], list[str]]:
+        assert self.cipher is not None
+        sealed, ends, hashes = bytearray(), [], []
         for source in batch:
             data = read_whole(source)
-            sha256 = require_equal(source, len(data), hashlib.sha256(data).hexdigest())
-            if self.cipher is not None:
-                where = context(self.vault, "pack", key, self.session, offset)
-                data = b"".join(self.cipher.seal(where, [data]))
-            files.append(
-                StoredFile(
-                    source.path, source.role, source.size, source.rows, sha256,
-                    self.session, "", number, offset, len(data), source.token,
-                )
-            )  # fmt: skip
-            parts.append(data)
-            offset += len(data)
-        self.store.write(key, _pieces(parts))
-        # a packed file's name is the pack's length, so that a listing alone shows a truncated or lengthened pack
-        return [file._replace(name=str(offset)) for file in files]
+            hashes.append(require_equal(source, len(data), hashlib.sha256(data).hexdigest()))
+            where = context(self.vault, "pack", key, self.session, len(sealed))
+            for part in self.cipher.seal(where, [data]):
+                sealed += part
+            ends.append(len(sealed))
+        return memoryview(bytes(sealed)), ends, hashes
 
     def _seal(self, kind: str, key: str, plain: Iterable[bytes]) -> Iterable[bytes]:
         if self.cipher is None:
             return plain
         return self.cipher.seal(context(self.vault, kind, key, self.session), plain)
-
-
-def _pieces(parts: Sequence[bytes], limit: int = 1024 * 1024) -> Iterator[bytes]:
-    """Join small parts so that each write is worth its call."""
-    gathered: list[bytes] = []
-    size = 0
-    for part in parts:
-        gathered.append(part)
-        size += len(part)
-        if size >= limit:
-            yield b"".join(gathered)
-            gathered, size = [], 0
-    if gathered:
-        yield b"".join(gathered)

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrai.vault.rows import ParquetCodec, StoredFile, StoredPartition
+from orchestrai.vault.rows import ColumnCodec, StoredFile, StoredPartition
 
 TEXT = st.text(max_size=20).filter(lambda text: text.isprintable())
 NUMBER = st.integers(0, 2**62)
@@ -21,7 +21,7 @@ PARTITION = st.builds(StoredPartition, TEXT, TEXT, NUMBER, NUMBER, NUMBER, TEXT,
 @settings(deadline=None)
 @given(st.lists(FILE, max_size=20), st.lists(PARTITION, max_size=20))
 def test_lists_round_trip_and_are_deterministic(files: list[StoredFile], partitions: list[StoredPartition]) -> None:
-    codec = ParquetCodec()
+    codec = ColumnCodec()
     assert codec.decode_files(codec.encode_files(files)) == files
     assert codec.decode_tree(codec.encode_tree(partitions)) == partitions
     assert codec.encode_files(files) == codec.encode_files(list(files))

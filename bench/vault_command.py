@@ -1,0 +1,52 @@
+"""One vault command of the bench, in a process of its own: REPO KEYS plain|sealed snapshot|verify|restore|million [ARGUMENT]."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+MILLION, PARTITIONS, CHANGED = 1_000_000, 100, 0.001
+
+
+def main(repo: str, keys: str, kind: str, step: str, argument: str = "") -> None:
+    """Run one command; imports only what it needs."""
+    from orchestrai.ledger import load_or_create_signer
+    from orchestrai.storage import LocalStore
+    from orchestrai.vault import FileKey, Vault
+
+    port = FileKey(Path(keys) / "data.key") if kind == "sealed" else None
+    vault = Vault(LocalStore(Path(repo)), load_or_create_signer(Path(keys)), encryption=port)
+    if step == "snapshot":
+        from orchestrai.vault import backup_folder
+
+        backup_folder(vault, "bench", Path(argument))
+    elif step == "verify":
+        from orchestrai.vault import verify
+
+        if not verify(vault, level="read").ok:
+            raise SystemExit("verify found something")
+    elif step == "restore":
+        from orchestrai.restore import restore_folder
+
+        restore_folder(vault, vault.latest("bench"), Path(argument), sync=False)
+    else:
+        from orchestrai.vault import SourceFile
+
+        contents: dict[str, list[SourceFile]] = {f"p{n:03d}": [] for n in range(PARTITIONS)}
+        names = list(contents)
+        for position, (path, generation) in enumerate(synthetic(int(argument))):
+            data = b"%d-%d" % (position, generation)
+            contents[names[position * PARTITIONS // MILLION]].append(
+                SourceFile(path, len(data), data, token=f"{position:x}-{generation}")
+            )
+        vault.commit("million", contents)
+
+
+def synthetic(turn: int) -> Iterator[tuple[str, int]]:
+    """(path, generation) of each object."""
+    every = int(1 / CHANGED)
+    for number in range(MILLION):
+        yield f"events/2026/{number:09d}.json", turn if number % every == 0 else 0
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,114 @@
+"""`model list|rollback|serve`: versions, the way back, and an endpoint that scores."""
+
+import socket
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrai.cli.output import AsJson, emit, out, table
+from orchestrai.errors import ConfigError
+from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.pipeline import ModelNode, Runtime
+
+HOST = "127.0.0.1"
+ModelName = Annotated[str, typer.Argument(help="PIPELINE/NAME, or NAME where only one pipeline has it")]
+
+
+def list_models(
+    name: Annotated[str | None, typer.Argument(help="one model; default: all")] = None, as_json: AsJson = False
+) -> None:
+    """List every version of the models, newest first: when it was registered, promoted, and what serves.
+
+    Example: orchestrai model list churn
+    """
+    from orchestrai.models import versions
+    from orchestrai.pipeline import Runtime
+
+    runtime = Runtime(load_settings())
+    every = [model for pipeline in runtime.project.pipelines for model in pipeline.models]
+    nodes = [runtime.project.model(name)] if name else every
+    found: dict[str, Any] = {
+        f"{node.pipeline}/{node.spec.name}": versions(
+            runtime.ledger, candidate=node.asset("candidate"), champion=node.asset("champion")
+        )
+        for node in nodes
+    }
+    if as_json:
+        emit({model: [version.as_json() for version in listed] for model, listed in found.items()})
+        return
+    rows = [
+        (model, v.version[7:19], ", ".join(v.aliases) or "-", v.registered[:19], v.promoted[:19] or "never", v.times_serving)
+        for model, listed in found.items()
+        for v in listed
+    ]
+    table("Models", ("model", "version", "is", "registered (UTC)", "promoted (UTC)", "times serving"), rows)
+
+
+def rollback(
+    name: ModelName,
+    to: Annotated[
+        str | None, typer.Option("--to", help="a version or its first digits; default: the champion before")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="why, kept in the signed record")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier champion serve again; its receipts are checked and its golden rows scored first.
+
+    One more entry of the signed log, so it can itself be rolled back. Data stays as it is: see `orchestrai rollback`.
+
+    Example: orchestrai model rollback churn --reason "bad scores in the north"
+    """
+    from orchestrai.models import rollback as roll_back
+
+    runtime, node = _opened(name)
+    champion = node.asset("champion")
+    before = runtime.ledger.find(champion)
+    report = roll_back(runtime.ledger, champion, to, reason=reason)
+    moved = {"model": f"{node.pipeline}/{node.spec.name}", "from": before.version if before else "", "to": report.version}
+    if as_json:
+        emit(moved)
+    else:
+        out.print(f"{moved['model']} serves {str(moved['to'])[7:19]} again, instead of {str(moved['from'])[7:19]}")
+
+
+def serve(
+    name: ModelName,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8008,
+    as_json: AsJson = False,
+) -> None:
+    """Score rows over HTTP with the champion, on this machine only; promotions and rollbacks are followed.
+
+    POST /score, GET /model, GET /health. It has no authentication: put it behind what has.
+
+    Example: orchestrai model serve churn --port 8008
+    """
+    import uvicorn
+
+    from orchestrai.models import scoring_app
+
+    runtime, node = _opened(name)
+    # found out now, not at the first request
+    runtime.ledger.open(node.asset("champion"))
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as exc:
+            raise ConfigError(f"expected port {port} to be free, found it taken: choose another with --port") from exc
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        if as_json:
+            emit({"model": f"{node.pipeline}/{node.spec.name}", "url": url})
+        else:
+            out.print(f"{node.pipeline}/{node.spec.name} serves at {url} (stop with Ctrl-C)")
+        app = scoring_app(runtime.ledger, node.asset("champion"))
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _opened(name: str) -> "tuple[Runtime, ModelNode]":
+    from orchestrai.pipeline import Runtime
+
+    runtime = Runtime(load_settings())
+    return runtime, runtime.project.model(name)

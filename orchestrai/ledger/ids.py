@@ -1,0 +1,17 @@
+"""Where a session gets its name and its time."""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The present moment, UTC-aware."""
+    return datetime.now(UTC)
+
+
+def new_session_id() -> str:
+    """A name no other session has: 96 random bits."""
+    return secrets.token_hex(12)

@@ -1,0 +1,189 @@
+"""What a declared backup asks for around the snapshot: sealing, lock, second copy, anchor, drill, and the proof of equality."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrai.contracts.calendar import WHOLE
+from orchestrai.contracts.duration import parse_duration
+from orchestrai.contracts.verdict import JsonValue, Verdict
+from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.ledger import Dataset, InputRef, Keyring, Ledger, Meter, PartitionOutcome, StageReport
+from orchestrai.ledger.ledger import describe
+from orchestrai.ledger.manifest import canonical_json
+from orchestrai.pipeline.graph import DatasetNode, Stage
+from orchestrai.restore import drill
+from orchestrai.settings import Settings
+from orchestrai.storage import Store, control_plane, open_store
+from orchestrai.vault import Anchor, BackupSpec, FileKey, Vault, lock_snapshot, replicate
+from orchestrai.vault.layout import IDENTITY
+from orchestrai.vault.records import IDENTITY_TYPE, document
+from orchestrai.vault.vault import Progress
+
+KEY_FILE = "vault.key"
+
+
+def is_sealed(store: Store, keyring: Keyring) -> bool | None:
+    """Whether the vault in a store is encrypted; None when there is no vault yet. Writes nothing."""
+    try:
+        envelope = store.read(IDENTITY)
+    except ObjectNotFound:
+        return None
+    return bool(document(keyring, IDENTITY_TYPE, envelope)["encrypted"])
+
+
+def open_vault(ledger: Ledger, key_folder: Path, seal: Callable[[], bool], store: Store | None = None) -> Vault:
+    """The vault beside a ledger, or the one in `store`: sealed when it was made so, or, when it is new, when `seal()` says so.
+
+    Raises ConfigError when there is no vault store, or when the key of a sealed vault is missing.
+    """
+    store = store or ledger.vault
+    if store is None:
+        raise ConfigError("expected a vault, found none: set ORCHESTRAI_VAULT_URL")
+    key = FileKey(key_folder / KEY_FILE)
+    sealed = is_sealed(store, ledger.keyring)
+    if sealed and not key.path.exists():
+        raise ConfigError(
+            f"expected the key of the sealed vault in {store.url} at {key.path}, found none: put the file back, nothing else opens it"
+        )
+    encryption = key if (seal() if sealed is None else sealed) else None
+    return Vault(store, ledger.signer, ledger.keyring, clock=ledger.clock, new_id=ledger.new_id, encryption=encryption)
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What has to be done for a snapshot besides writing it; `replica` is a URL, empty for none."""
+
+    spec: BackupSpec
+    anchor: Anchor | None = None
+    replica: str = ""
+
+
+def anchor_of(settings: Settings) -> Anchor | None:
+    """The anchor of the settings."""
+    return Anchor(Path(settings.anchor).expanduser()) if settings.anchor else None
+
+
+def protection_of(spec: BackupSpec, settings: Settings) -> Protection:
+    """A dataset's declared backup, with the settings' replica where it names none."""
+    return Protection(spec, anchor_of(settings), spec.replica or settings.replica_url)
+
+
+def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:
+    """Raise, before anything is written, ConfigError for a plain vault where `encrypt` is declared, IntegrityError for a rollback."""
+    if wanted.spec.encrypt and not vault.encrypted:
+        raise ConfigError(
+            f"expected a sealed vault for {dataset}, found a plain one in {vault.store.url}: encryption is chosen when a vault "
+            "is made, so point ORCHESTRAI_VAULT_URL at a new one"
+        )
+    problems = (wanted.anchor.problems(vault) if wanted.anchor else None) or []
+    if problems:
+        raise IntegrityError(f"{problems[0]}; copy the vault back from its replica", problems=problems)
+
+
+def protect(vault: Vault, snapshot_id: str, wanted: Protection, *, progress: Progress | None = None) -> dict[str, JsonValue]:
+    """Lock a snapshot, copy the vault to its replica and anchor it, each where declared; returns what was done. Idempotent.
+
+    A store that cannot lock is told of as `locked: false`. Raises StorageError or IntegrityError when the replica was not written
+    or does not verify: the snapshot stands then, and a repeat does what is missing.
+    """
+    facts: dict[str, JsonValue] = {}
+    commit = vault.get(snapshot_id)
+    if wanted.spec.lock:
+        lock = lock_snapshot(vault, commit, control_plane(vault.store), parse_duration(wanted.spec.lock))
+        facts |= {"locked": lock.locked, "lock_mode": lock.mode, "lock_reason": lock.reason}
+        facts["locked_until"] = lock.until.isoformat() if lock.until else None
+    if wanted.replica:
+        facts |= copy_to(vault, wanted.replica, progress=progress)
+    if wanted.anchor:
+        wanted.anchor.update(vault)
+        facts["anchor_seq"] = commit.seq
+    return facts
+
+
+def copy_to(vault: Vault, url: str, *, progress: Progress | None = None) -> dict[str, JsonValue]:
+    """Replicate the vault to another store and tell what was copied; raises IntegrityError when the replica does not verify."""
+    target = open_store(url)
+    if target.url == vault.store.url:
+        raise ConfigError(f"expected a replica in another store than the vault, found {target.url} for both: name another")
+    report = replicate(vault, target, progress=progress)
+    if not report.verified.ok:
+        first = report.verified.findings[0]
+        raise IntegrityError(
+            f"expected a sound replica in {report.target}, found {len(report.verified.findings)} problem(s), first {first.key}: "
+            f"{first.problem}"
+        )
+    return {
+        "replica": report.target,
+        "replica_copied": report.copied,
+        "replica_bytes": report.bytes,
+        "replica_snapshots": report.verified.snapshots,
+    }
+
+
+def run_drill(ledger: Ledger, vault: Vault, dataset: DatasetNode) -> StageReport:
+    """Drill a dataset's backup and publish what was measured; a snapshot that was not proven is not published as a drill."""
+    asset, raw = dataset.asset("drill"), ledger.find(dataset.asset("raw_events"))
+    with Meter() as meter:
+        session = ledger.session(asset, "drill")
+        found = drill(
+            vault,
+            dataset=dataset.asset("raw_events"),
+            spec=dataset.spec.backup,
+            current_version=raw.version if raw else None,
+        )
+        told = found.as_json()
+        entry = session.add_bytes(WHOLE, "drill.json", canonical_json(told), rows=len(found.runs))
+        meter.read, meter.written = sum(run.bytes for run in found.runs), entry.size
+    verdicts = [replace(v, check="proof") if v.check == "restore_proven" else v for v in found.verdicts]
+    kept = ledger.find(dataset.asset("snapshot"))
+    inputs = [InputRef(kept.asset, kept.version)] if kept else []
+    facts = {name: told[name] for name in ("drill_id", "rto_seconds", "rpo_seconds", "runs")}
+    return session.commit({WHOLE: verdicts}, inputs=inputs, cost=meter.cost(), facts=facts)
+
+
+# -- equality ----------------------------------------------------------------------------------------------------
+
+
+def with_same_version(ledger: Ledger, dataset: DatasetNode, report: StageReport) -> StageReport:
+    """A snapshot's or restore's report with the verdict `same_version` on each published partition.
+
+    It compares the root just published with those that its signed receipts say were read: the snapshot's with the raw events', the
+    restored data's with both. A partition that differs counts as refused.
+    """
+    stages: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
+    chain = stages[: 3 if report.asset == dataset.asset("restored") else 2]
+    opened: dict[tuple[str, str], Dataset] = {}
+
+    def at(asset: str, version: str) -> Dataset:
+        if (asset, version) not in opened:
+            newest = ledger.open(asset)
+            opened[asset, version] = newest if version in ("", newest.version) else ledger.open(asset, version)
+        return opened[asset, version]
+
+    def judged(outcome: PartitionOutcome) -> PartitionOutcome:
+        if not outcome.published or outcome.root is None:
+            return outcome
+        verdict = _same_version([dataset.asset(stage) for stage in chain], at, outcome.partition, outcome.root)
+        return replace(outcome, published=verdict.passed, verdicts=(verdict, *outcome.verdicts))
+
+    return replace(report, outcomes=tuple(map(judged, report.outcomes)))
+
+
+def _same_version(chain: Sequence[str], at: Callable[[str, str], Dataset], partition: str, root: str) -> Verdict:
+    """Walk the receipts from the last asset of `chain` to the first."""
+    roots: dict[str, JsonValue] = {chain[-1]: root}
+    version = ""
+    for asset, below in zip(reversed(chain[1:]), reversed(chain[:-1]), strict=True):
+        receipt = at(asset, version).receipt(partition)
+        read = next((ref for ref in receipt.inputs if ref.asset == below), None)
+        roots[below] = read.partitions.get(partition) if read else None
+        if read is None:
+            break
+        version = read.version
+    names = {asset: asset.rsplit("/", 1)[-1] for asset in chain}
+    details = {f"{names[asset]}_root": roots.get(asset) for asset in chain}
+    if len({*details.values()}) == 1:
+        return Verdict("same_version", True, " = ".join(names.values()), details=details)
+    told = ", ".join(f"{names[asset]} {describe(roots.get(asset))}" for asset in chain)
+    return Verdict("same_version", False, f"expected one root, found {told}: run the stages again", details=details)

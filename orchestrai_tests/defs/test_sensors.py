@@ -1,0 +1,282 @@
+"""Landing sensors over a local folder and over S3: the right partitions, once, and an outage is a failed tick."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import dagster as dg
+import pytest
+
+from orchestrai.defs.sensors import build_sensors, contiguous, decode_cursor
+from orchestrai.demo import LandingSummary
+from orchestrai.errors import OrchestraiError, StorageError
+from orchestrai.pipeline import load_project, pipeline_folders
+from orchestrai.pipeline.load import SHIPPED
+from orchestrai_tests.defs.conftest import Project
+from orchestrai_tests.defs.deploying import Daemon, deployed, keys_of, launch
+from orchestrai_tests.servers.s3 import S3Server
+
+SENSOR, JOB = "churn_orders_landing_sensor", "churn_orders_ingest"
+RAW, RESTORED = "churn/orders/raw_events", "churn/orders/restored"
+NOW = datetime(2026, 11, 5, 12, tzinfo=UTC)
+
+
+class Place(Protocol):
+    """Where a producer writes."""
+
+    url: str
+
+    def put(self, name: str, data: bytes) -> None: ...
+    def delete(self, name: str) -> None: ...
+
+
+@dataclass
+class Folder:
+    """A local folder, and the environment that names it."""
+
+    path: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return str(self.path)
+
+    def put(self, name: str, data: bytes) -> None:
+        # the way producers should: complete, then renamed into place
+        part = self.path.parent / f"{name}.part"
+        part.write_bytes(data)
+        part.rename(self.path / name)
+
+    def delete(self, name: str) -> None:
+        (self.path / name).unlink()
+
+
+@dataclass
+class Prefix:
+    """An S3 prefix, written with boto3 over HTTP."""
+
+    client: Any
+    bucket: str
+    prefix: str = "landing/orders"
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def put(self, name: str, data: bytes) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}", Body=data)
+
+    def delete(self, name: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}")
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.emulator)])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    if request.param == "folder":
+        (tmp_path / "orders").mkdir()
+        return Folder(tmp_path / "orders")
+    moto: S3Server = request.getfixturevalue("moto")
+    for name, value in moto.environment().items():
+        monkeypatch.setenv(name, value)
+    return Prefix(moto.client(), moto.bucket())
+
+
+@pytest.fixture
+def project(tmp_path: Path, place: Place, landing: tuple[Path, LandingSummary]) -> Iterator[Project]:
+    environment = {"ORDERS_URL": place.url}
+    with deployed(tmp_path / "home", landing[1], environment, folders=[SHIPPED / "churn"], clock=lambda: NOW) as found:
+        yield found
+
+
+@pytest.fixture
+def orders(landing: tuple[Path, LandingSummary]) -> Path:
+    return landing[0] / "orders"
+
+
+@pytest.fixture
+def daemon(project: Project) -> Daemon:
+    return Daemon(project, SENSOR)
+
+
+def days_of(orders: Path, landed: LandingSummary, count: int) -> list[str]:
+    return [path.stem for path in sorted(orders.iterdir()) if path.stem != landed.bad_day][:count]
+
+
+def spans(requests: list[dg.RunRequest]) -> list[tuple[str, str]]:
+    return [keys_of(request) for request in requests]
+
+
+def test_new_objects_become_runs_of_exactly_their_partitions_once(
+    daemon: Daemon, project: Project, place: Place, orders: Path
+) -> None:
+    # Monday to Wednesday, and a Friday: one run over a range, one of a single partition
+    wanted = ["2026-10-05", "2026-10-06", "2026-10-07", "2026-10-09"]
+    for day in wanted:
+        place.put(f"{day}.csv", (orders / f"{day}.csv").read_bytes())
+    requests = daemon.tick()
+    assert spans(requests) == [("2026-10-05", "2026-10-07"), ("2026-10-09", "2026-10-09")]
+    assert daemon.tick() == []
+    for request in requests:
+        assert launch(project, JOB, request).success
+    assert project.materialized(RAW) == project.materialized(RESTORED) == set(wanted)
+    assert set(project.runtime.ledger.open(RESTORED).partitions) == set(wanted)
+    assert daemon.tick() == []
+
+
+def test_an_overwritten_object_requests_its_partition_again(
+    daemon: Daemon, project: Project, place: Place, orders: Path
+) -> None:
+    day = "2026-10-05"
+    text = (orders / f"{day}.csv").read_bytes()
+    place.put(f"{day}.csv", text)
+    (first,) = daemon.tick()
+    assert launch(project, JOB, first).success
+    before = project.runtime.ledger.open(RESTORED)
+    place.put(f"{day}.csv", b"\n".join(text.split(b"\n")[:-2]) + b"\n")
+    (second,) = daemon.tick()
+    assert keys_of(second) == (day, day)
+    assert second.run_key != first.run_key
+    assert launch(project, JOB, second).success
+    assert project.runtime.ledger.open(RESTORED).rows == before.rows - 1
+    assert daemon.tick() == []
+
+
+def test_a_deleted_object_that_the_cursor_knows_is_survived(daemon: Daemon, place: Place, orders: Path) -> None:
+    place.put("2026-10-05.csv", (orders / "2026-10-05.csv").read_bytes())
+    assert spans(daemon.tick()) == [("2026-10-05", "2026-10-05")]
+    place.delete("2026-10-05.csv")
+    place.put("2026-10-06.csv", (orders / "2026-10-06.csv").read_bytes())
+    assert spans(daemon.tick()) == [("2026-10-06", "2026-10-06")]
+    assert daemon.tick() == []
+
+
+def test_an_object_of_the_same_second_that_lands_after_the_tick_is_found(daemon: Daemon, place: Place, orders: Path) -> None:
+    names = ["2026-10-05", "2026-10-06", "2026-10-07"]
+    place.put(f"{names[1]}.csv", (orders / f"{names[1]}.csv").read_bytes())
+    seen = spans(daemon.tick())
+    # on S3 these have the time of the one before, to the second; on a folder it is set so
+    for name in (names[0], names[2]):
+        place.put(f"{name}.csv", (orders / f"{name}.csv").read_bytes())
+    if isinstance(place, Folder):
+        moment = (place.path / f"{names[1]}.csv").stat().st_mtime_ns
+        for name in (names[0], names[2]):
+            os.utime(place.path / f"{name}.csv", ns=(moment, moment))
+    seen += spans(daemon.tick())
+    assert sorted(seen) == [(name, name) for name in names]
+    assert daemon.tick() == []
+
+
+def test_a_lost_cursor_asks_again_under_the_same_run_keys(daemon: Daemon, place: Place, orders: Path) -> None:
+    place.put("2026-10-05.csv", (orders / "2026-10-05.csv").read_bytes())
+    assert len(daemon.tick()) == 1
+    daemon.cursor = None
+    assert daemon.tick() == []  # what the daemon launches once: the run key is known
+
+
+def test_an_outage_fails_the_tick_and_keeps_the_cursor(
+    daemon: Daemon, place: Place, orders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.put("2026-10-05.csv", (orders / "2026-10-05.csv").read_bytes())
+    assert len(daemon.tick()) == 1
+    cursor = daemon.cursor
+    if isinstance(place, Folder):
+        place.path.rename(place.path.with_name("gone"))
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens on the port of `discard`
+    with pytest.raises(StorageError) as caught:
+        daemon.tick()
+    assert isinstance(caught.value, OrchestraiError)
+    assert daemon.cursor == cursor
+
+
+def test_partitions_outside_the_declared_span_are_warned_about_not_requested(
+    daemon: Daemon, place: Place, orders: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = (orders / "2026-10-05.csv").read_bytes()
+    for name in ("1999-01-01.csv", "2031-01-01.csv", "2026-10-05.csv", "readme.csv"):
+        place.put(name, text)
+    assert spans(daemon.tick()) == [("2026-10-05", "2026-10-05")]
+    told = capfd.readouterr().err
+    assert "2 partition(s) lie outside the declared span, for example 1999-01-01" in told
+    assert "1 object(s) name no partition, for example readme.csv" in told
+
+
+def test_a_day_that_lands_before_it_is_over_is_requested_when_dagster_has_its_partition(
+    tmp_path: Path, place: Place, landing: tuple[Path, LandingSummary], orders: Path
+) -> None:
+    moment = [datetime(2026, 10, 5, 18, tzinfo=UTC)]
+    environment, folders = {"ORDERS_URL": place.url}, [SHIPPED / "churn"]
+    with deployed(tmp_path / "home", landing[1], environment, folders=folders, clock=lambda: moment[0]) as project:
+        daemon = Daemon(project, SENSOR)
+        place.put("2026-10-05.csv", (orders / "2026-10-05.csv").read_bytes())
+        assert daemon.tick() == []
+        assert decode_cursor(daemon.cursor)[1].keys() == {"2026-10-05"}
+        moment[0] = datetime(2026, 10, 5, 23, 59, tzinfo=UTC)
+        assert daemon.tick() == []
+        moment[0] = datetime(2026, 10, 6, 0, 1, tzinfo=UTC)
+        assert spans(daemon.tick()) == [("2026-10-05", "2026-10-05")]
+        assert daemon.tick() == []
+        assert decode_cursor(daemon.cursor)[1] == {}
+
+
+def test_a_planted_bad_day_is_requested_like_any_other_and_refused_in_its_run(
+    daemon: Daemon, project: Project, place: Place, orders: Path
+) -> None:
+    bad = project.landed.bad_day
+    place.put(f"{bad}.csv", (orders / f"{bad}.csv").read_bytes())
+    (request,) = daemon.tick()
+    assert not launch(project, JOB, request).success
+    assert project.runtime.ledger.find(RAW) is None
+    # the producer sends the day again: another etag, so another run, and it is taken
+    good = days_of(orders, project.landed, 1)[0]
+    text = (orders / f"{good}.csv").read_bytes().replace(good.encode(), bad.encode())
+    place.put(f"{bad}.csv", text)
+    (request,) = daemon.tick()
+    assert launch(project, JOB, request).success
+    assert project.materialized(RESTORED) == {bad}
+
+
+def test_hourly_micro_batches_are_requested_by_the_hour(tmp_path: Path, landing: tuple[Path, LandingSummary]) -> None:
+    folder = tmp_path / "readings"
+    folder.mkdir()
+    batches = sorted((landing[0] / "readings").iterdir())
+    for path in batches[:24]:
+        shutil.copyfile(path, folder / path.name)
+    environment, folders = {"READINGS_URL": str(folder)}, [SHIPPED / "telemetry"]
+    with deployed(tmp_path / "home", landing[1], environment, folders=folders, clock=lambda: NOW) as project:
+        daemon = Daemon(project, "telemetry_readings_landing_sensor")
+        (request,) = daemon.tick()
+        first = project.landed.readings[0]
+        assert keys_of(request)[0] == first
+        assert launch(project, "telemetry_readings_ingest", request).success
+        hours = project.materialized("telemetry/readings/restored")
+        shutil.copyfile(batches[24], folder / batches[24].name)
+        (later,) = daemon.tick()
+        assert keys_of(later)[0] == keys_of(later)[1]
+        assert len(hours) == 2
+        assert keys_of(later)[0] not in hours
+
+
+def test_what_is_pulled_has_no_sensor() -> None:
+    names = {sensor.name for sensor in build_sensors(load_project(pipeline_folders(), {}).pipelines)}
+    assert names == {SENSOR, "recommendations_clicks_landing_sensor", "telemetry_readings_landing_sensor"}
+
+
+def test_groups_end_at_each_gap() -> None:
+    days = ["2026-01-01", "2026-01-02", "2026-01-04", "2026-02-28", "2026-03-01"]
+    assert contiguous(days, "day") == [days[:2], [days[2]], days[3:]]
+    assert contiguous(["2026-01-01-22:00", "2026-01-01-23:00", "2026-01-02-00:00"], "hour") == [
+        ["2026-01-01-22:00", "2026-01-01-23:00", "2026-01-02-00:00"]
+    ]
+    assert contiguous(["all"], "all") == [["all"]]
+
+
+def test_a_cursor_of_an_older_release_is_understood() -> None:
+    plain = json.dumps({"v": 1, "floor": "2026-01-01T00:00:00+00:00", "seen": []})
+    assert decode_cursor(plain) == (plain, {})
+    assert decode_cursor(None) == (None, {})
