@@ -68,7 +68,9 @@ def load_settings(**overrides: object) -> Settings:
     unknown = sorted(
         name
         for name in os.environ
-        if name.startswith(PREFIX) and name[len(PREFIX) :].lower() not in Settings.model_fields and name != "ORCHESTRAI_TEST"
+        if name.startswith(PREFIX)
+        and not name.startswith(f"{PREFIX}TEST_")
+        and name[len(PREFIX) :].lower() not in Settings.model_fields
     )
     if unknown:
         known = ", ".join(PREFIX + name.upper() for name in Settings.model_fields)

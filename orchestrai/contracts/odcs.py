@@ -197,18 +197,7 @@ def _column(reader: _Reader, index: int, prop: Any) -> Column:
         rules["allowed"] = tuple(item.value for item in prop.enum)
     for number, rule in enumerate(prop.quality or ()):
         rules |= _quality(reader, (*at, "quality", number), rule)
-    custom = _custom(reader, (*at, "customProperties"), prop.customProperties)
-    if "canonical" in custom:
-        where, rules["canonical"] = custom.pop("canonical")
-        if rules["canonical"] not in ("integer", "trim"):
-            raise reader.wrong(where, "integer or trim", repr(rules["canonical"]))
-    if "tokenise" in custom:
-        where, rules["tokenise"] = custom.pop("tokenise")
-        if not isinstance(rules["tokenise"], bool):
-            raise reader.wrong(where, "true or false", repr(rules["tokenise"]))
-    if custom:
-        name, (where, _) = next(iter(custom.items()))
-        raise reader.wrong(where, "a custom property of canonical, tokenise", repr(name))
+    rules |= _column_custom(reader, at, prop)
     key = (prop.primaryKeyPosition or 1) if prop.primaryKey else None
     return Column(
         name=prop.name,
@@ -221,6 +210,23 @@ def _column(reader: _Reader, index: int, prop: Any) -> Column:
         description=prop.description or "",
         **rules,
     )
+
+
+def _column_custom(reader: _Reader, at: tuple[str | int, ...], prop: Any) -> dict[str, Any]:
+    rules: dict[str, Any] = {}
+    custom = _custom(reader, (*at, "customProperties"), prop.customProperties)
+    if "canonical" in custom:
+        where, rules["canonical"] = custom.pop("canonical")
+        if rules["canonical"] not in ("integer", "trim"):
+            raise reader.wrong(where, "integer or trim", repr(rules["canonical"]))
+    if "tokenise" in custom:
+        where, rules["tokenise"] = custom.pop("tokenise")
+        if not isinstance(rules["tokenise"], bool):
+            raise reader.wrong(where, "true or false", repr(rules["tokenise"]))
+    if custom:
+        name, (where, _) = next(iter(custom.items()))
+        raise reader.wrong(where, "a custom property of canonical, tokenise", repr(name))
+    return rules
 
 
 def _type(reader: _Reader, at: tuple[str | int, ...], prop: Any) -> str:

@@ -25,7 +25,7 @@ from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.session import Session
 
 STAGE = "features"
-LAYOUT = "parquet-1"
+LAYOUT = "parquet-2"
 Progress = Callable[[float, str], None]
 
 

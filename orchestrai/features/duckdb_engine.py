@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engine import BATCH_ROWS, SPINE, Query, Source, Spine, spine_sql
-from orchestrai.features.portable import UTC_MICROS, duckdb_type
+from orchestrai.features.portable import UTC_MICROS, canonical, duckdb_type
 from orchestrai.features.view import FeatureView
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _translated(batches: Iterator[pa.RecordBatch], view: FeatureView) -> Iterato
 
     try:
         for batch in batches:
-            yield batch.cast(view.schema)
+            yield canonical(batch, view.schema)
     except (duckdb.Error, pa.ArrowException, OSError) as exc:
         raise translate(exc, view) from exc
 
@@ -95,6 +95,9 @@ def _final_sql(query: Query) -> str:
         low, high = (moment_sql(value) for value in query.keep)
         keep = f' WHERE "{view.time}" >= {low} AND "{view.time}" < {high}'
     order = ", ".join(f'"{name}" NULLS FIRST' for name in view.key)
+    if query.slices is not None:
+        micros = query.slices // timedelta(microseconds=1)
+        order = f'epoch_us("{view.time}") - (epoch_us("{view.time}") % {micros} + {micros}) % {micros} NULLS FIRST, {order}'
     return f"SELECT {columns} FROM ({view.duckdb_sql}) AS result{keep} ORDER BY {order}"
 
 

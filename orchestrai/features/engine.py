@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -41,12 +41,16 @@ class Spine:
 
 @dataclass(frozen=True)
 class Query:
-    """One run of a view. Only rows whose time lies in `keep` (half-open) come out, sorted by the view's key."""
+    """One run of a view. Only rows whose time lies in `keep` (half-open) come out, sorted by the view's key.
+
+    With `slices`, they are sorted by the slice of that length, counted from 1970, in which their time lies, and then by the key.
+    """
 
     view: FeatureView
     sources: Mapping[str, Source]
     spine: Spine | None = None
     keep: tuple[datetime, datetime] | None = None
+    slices: timedelta | None = None
 
 
 class Engine(Protocol):

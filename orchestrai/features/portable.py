@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 _SPARK = {
@@ -75,3 +76,19 @@ def from_duckdb(name: str) -> pa.DataType | None:
 def spark_types(schema: pa.Schema) -> Mapping[str, str]:
     """Column names and Spark SQL types."""
     return {field.name: spark_type(field.type) for field in schema}
+
+
+def canonical(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch in the exact types of `schema`, with one zero and one NaN.
+
+    Engines compare -0.0 and 0.0 as equal and keep either, by their plan: DuckDB's ROW_NUMBER() = 1 loses the sign, Spark's not.
+    """
+    batch = batch.cast(schema)
+    columns = [_one_zero(column) if pa.types.is_floating(column.type) else column for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _one_zero(column: pa.Array) -> pa.Array:
+    column = pc.add(column, 0.0)  # -0.0 + 0.0 is 0.0, every other number stays itself
+    strange = pc.is_nan(column)
+    return pc.if_else(strange, float("nan"), column) if pc.any(strange).as_py() else column

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.duckdb_engine import translate
 from orchestrai.features.engine import BATCH_ROWS, SPINE, Query, Source, Spine, spine_sql
-from orchestrai.features.portable import spark_type
+from orchestrai.features.portable import canonical, spark_type
 from orchestrai.features.view import FeatureView
 
 # what makes Spark 3.5 and 4 read and write as DuckDB does
@@ -69,16 +69,27 @@ class SparkEngine:
                     low, high = (_moment(value) for value in query.keep)
                     result = result.where(f"`{view.time}` >= {low} AND `{view.time}` < {high}")
                 columns = [f"CAST(`{field.name}` AS {spark_type(field.type)}) AS `{field.name}`" for field in view.schema]
-                result.selectExpr(*columns).orderBy(*view.key).write.parquet(str(scratch / "out"))
+                result.selectExpr(*columns).orderBy(*_order(query)).write.parquet(str(scratch / "out"))
             except PySparkException as exc:
                 raise translate(exc, view) from exc
             yield _batches(scratch / "out", view.schema)
 
 
+def _order(query: Query) -> list[Any]:
+    from pyspark.sql.functions import col, expr
+
+    order = [col(name) for name in query.view.key]
+    if query.slices is None:
+        return order
+    micros = query.slices // timedelta(microseconds=1)
+    moment = f"UNIX_MICROS(`{query.view.time}`)"
+    return [expr(f"{moment} - PMOD({moment}, {micros})"), *order]
+
+
 def _batches(folder: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     for path in sorted(folder.glob("part-*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
-            yield batch.cast(schema)
+            yield canonical(batch, schema)
 
 
 def _linked(files: Sequence[Path], folder: Path) -> list[str]:

@@ -88,7 +88,9 @@ class FeatureViewSpec(_Query):
     """A feature view: features of an entity, row-level (`event_time`) or at moments (`as_of`).
 
     `from` lists datasets of this pipeline (`orders`) or of another (`churn/orders`); in SQL each is a table named by its
-    last part. An as-of view also reads `spine(<entity>, as_of)`.
+    last part. An as-of view also reads `spine(<entity>, as_of)`. `files_every` cuts each partition of a row-level view into files
+    of that much event time, so that new rows rewrite only the files from theirs on. `delta` is the path or URL of a Delta table
+    that follows the feature table.
     """
 
     name: Name
@@ -99,12 +101,15 @@ class FeatureViewSpec(_Query):
     spine_from: str | None = None
     lookback: Lookback | None = None
     checks: FeatureChecks = Field(default_factory=FeatureChecks)
-    format: Literal["parquet", "delta"] = "parquet"
+    files_every: Annotated[Duration, Field(ge=timedelta(minutes=1))] | None = None
+    delta: str = ""
 
     @model_validator(mode="after")
     def _one_clock(self) -> "FeatureViewSpec":
         if (self.event_time is None) == (self.as_of is None):
             raise ValueError("expected either event_time (a feature row per event) or as_of (a row per entity and moment)")
+        if self.files_every is not None and self.event_time is None:
+            raise ValueError("expected files_every beside event_time, found it beside as_of: a moment has no span to cut into files")
         names = [_table_name(reference) for reference in self.inputs]
         if len(set(names)) != len(names) or "spine" in names:
             raise ValueError(f"expected inputs with distinct last parts, none named spine, found {', '.join(self.inputs)}")

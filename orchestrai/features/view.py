@@ -274,7 +274,7 @@ def _lookback(
 def _hash(spec: FeatureViewSpec | LabelSpec, text: str, tables: Mapping[str, pa.Schema], schema: pa.Schema) -> str:
     body = {
         "sql": " ".join(text.split()),
-        "spec": spec.model_dump(mode="json", by_alias=True, exclude={"sql", "engine", "checks"}),
+        "spec": spec.model_dump(mode="json", by_alias=True, exclude={"sql", "engine", "checks", "delta"}),
         "tables": {name: [[field.name, str(field.type)] for field in table] for name, table in sorted(tables.items())},
         "schema": [[field.name, str(field.type)] for field in schema],
     }

@@ -1,6 +1,7 @@
 """What a partition already holds: the arrivals its receipt names, and their bytes kept beside the raw events."""
 
 import json
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,8 +10,9 @@ from pathlib import Path
 from orchestrai.contracts.calendar import Grain
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
 from orchestrai.ingest.discovery import uri_of
+from orchestrai.ingest.personal import STATS
 from orchestrai.ingest.source import SourceSpec
-from orchestrai.ledger import Dataset, FileEntry, Ledger, Material, Session
+from orchestrai.ledger import Dataset, FileEntry, Ledger, Material, PartitionManifest, Session
 from orchestrai.storage.base import ObjectInfo, Store
 
 LANDED = "landed/"
@@ -19,11 +21,16 @@ MAX_READS = 3
 
 @dataclass(frozen=True)
 class Arrival:
-    """One object that goes into a partition: what is said of it, its staged entry and a local file with its bytes."""
+    """One object that goes into a partition: what is said of it, the name of its original and a local file with its bytes.
+
+    `part` stands for an object of which only the published part is left; `path` is then that part, tokenised by `columns`.
+    """
 
     material: Material
-    entry: FileEntry
+    name: str
     path: Path
+    part: FileEntry | None = None
+    columns: tuple[str, ...] = ()
 
 
 def arrivals(dataset: Dataset | None, partition: str) -> list[Material]:
@@ -37,13 +44,22 @@ class Intake:
     """Brings the objects of one partition together: new ones from the landing, earlier ones from the ledger.
 
     An object that was overwritten is taken anew; one that left the landing stays, so that a producer's clean-up loses nothing.
+    Without `keep` no original is written to the lake; of an object that left the landing its part stays, which holds tokens.
     """
 
     def __init__(
-        self, ledger: Ledger, session: Session, landing: Store, source: SourceSpec, grain: Grain, work: Path
+        self,
+        ledger: Ledger,
+        session: Session,
+        landing: Store,
+        source: SourceSpec,
+        grain: Grain,
+        work: Path,
+        *,
+        keep: bool = True,
     ) -> None:
         self.ledger, self.session, self.landing = ledger, session, landing
-        self.source, self.grain, self.work = source, grain, work
+        self.source, self.grain, self.work, self.keep = source, grain, work, keep
         self.dataset = ledger.find(session.asset)
         self.bytes_read = 0
 
@@ -61,7 +77,7 @@ class Intake:
             if known is None or (known.uri, known.etag) != (uri, info.version or info.etag):
                 taken = self._take(partition, uri, info)
                 if taken is not None:
-                    found[taken.entry.path] = taken
+                    found[taken.name] = taken
         found |= self._kept(partition, {path: material for path, material in earlier.items() if path not in found})
         if recover:
             held = self._quarantined(partition)
@@ -75,8 +91,11 @@ class Intake:
             materials.setdefault(material.sha256, []).append(material)
         if not materials or self.dataset is None:
             return {}
-        originals = [entry for entry in self.dataset.files(partition).files if entry.role == "landed"]
-        return {entry.path: materials[entry.sha256].pop() for entry in originals if materials.get(entry.sha256)}
+        manifest = self.dataset.files(partition)
+        named = {material.uri: material for found in materials.values() for material in found}
+        parts = {origin["name"]: named[origin["uri"]] for origin in _parts(manifest).values() if origin["uri"] in named}
+        originals = [entry for entry in manifest.files if entry.role == "landed"]
+        return parts | {entry.path: materials[entry.sha256].pop() for entry in originals if materials.get(entry.sha256)}
 
     def _kept(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
         """Earlier arrivals, every byte verified."""
@@ -85,9 +104,25 @@ class Intake:
         kept = {}
         for file in self.dataset.fetch(partition, self.work / "kept" / partition, role="landed"):
             if file.entry.path in wanted:
-                self.session.add_entry(partition, file.entry)
-                kept[file.entry.path] = Arrival(wanted[file.entry.path], file.entry, file.path)
-        return kept
+                if self.keep:
+                    self.session.add_entry(partition, file.entry)
+                kept[file.entry.path] = Arrival(wanted[file.entry.path], file.entry.path, file.path)
+        return self._kept_parts(partition, wanted) | kept
+
+    def _kept_parts(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
+        """Parts of earlier arrivals whose originals were not kept, every byte verified."""
+        manifest = self.dataset.files(partition) if self.dataset else None
+        origins = {part: origin["name"] for part, origin in _parts(manifest).items() if origin["name"] in wanted}
+        if not origins or self.dataset is None or manifest is None:
+            return {}
+        columns = tuple(manifest.stats[STATS]["columns"])
+        return {
+            origins[file.entry.path]: Arrival(
+                wanted[origins[file.entry.path]], origins[file.entry.path], file.path, file.entry, columns
+            )
+            for file in self.dataset.fetch(partition, self.work / "parts of" / partition)
+            if file.entry.path in origins
+        }
 
     def _quarantined(self, partition: str) -> dict[str, FileEntry]:
         """The originals that the newest refused run of a partition left in quarantine, by path."""
@@ -121,11 +156,12 @@ class Intake:
             ) from exc
         if digest.hexdigest() != entry.sha256:
             raise DigestMismatch(f"expected {entry.key} to be what was quarantined, found other bytes", key=entry.key)
-        self.session.add_entry(partition, entry)
-        return Arrival(Material(self._uri(entry.path), entry.sha256, entry.size, partition=partition), entry, path)
+        if self.keep:
+            self.session.add_entry(partition, entry)
+        return Arrival(Material(self._uri(entry.path), entry.sha256, entry.size, partition=partition), entry.path, path)
 
     def _take(self, partition: str, uri: str, info: ObjectInfo) -> Arrival | None:
-        """Copy a landed object beside the raw events, hashed on the way; None when it is gone by now."""
+        """Take a landed object, hashed on the way; None when it is gone by now."""
         for _ in range(MAX_READS):
             try:
                 return self._copy(partition, uri, info)
@@ -143,7 +179,7 @@ class Intake:
         name = LANDED + info.key
         key = self.session.key(partition, name)
         lake, digest = self.ledger.lake, sha256()
-        local = lake.local_path(key)
+        local = lake.local_path(key) if self.keep else None
         path = local or self.work / "taken" / partition / name
         if local is None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,8 +199,17 @@ class Intake:
                 if sink:
                     sink.close()
 
-        lake.write(key, chunks())
+        if self.keep:
+            lake.write(key, chunks())
+            self.session.add_entry(partition, FileEntry(name, size, 0, digest.hexdigest(), key, "lake", "landed"))
+        else:
+            deque(chunks(), maxlen=0)
         self.bytes_read += size
-        entry = self.session.add_entry(partition, FileEntry(name, size, 0, digest.hexdigest(), key, "lake", "landed"))
-        material = Material(uri, entry.sha256, size, info.version or info.etag, info.modified.isoformat(), partition)
-        return Arrival(material, entry, path)
+        material = Material(uri, digest.hexdigest(), size, info.version or info.etag, info.modified.isoformat(), partition)
+        return Arrival(material, name, path)
+
+
+def _parts(manifest: PartitionManifest | None) -> dict[str, dict[str, str]]:
+    """By part, the landed object that it was made from and that was not kept."""
+    stated = manifest.stats.get(STATS) if manifest else None
+    return dict(stated["objects"]) if isinstance(stated, dict) and "objects" in stated else {}

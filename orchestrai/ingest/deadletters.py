@@ -1,16 +1,15 @@
 """Dead letters for people: list them, show one with its original bytes, replay them after the contract or the data is mended."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from orchestrai.contracts.calendar import Grain
 from orchestrai.contracts.contract import Contract
+from orchestrai.contracts.tokens import TokenKeys
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.ingestion import Progress, ingest
-from orchestrai.ingest.letters import DeadLetter, asset_of
+from orchestrai.ingest.letters import DeadLetter, asset_of, read_letters
 from orchestrai.ingest.source import SourceSpec
 from orchestrai.ledger import Ledger, StageReport
 from orchestrai.storage.base import Store
@@ -33,14 +32,7 @@ def list_letters(ledger: Ledger, raw_events: str, *, partitions: Sequence[str] |
     if dataset is None:
         return []
     wanted = [key for key in sorted(dataset.partitions) if partitions is None or key in partitions]
-    with dataset.fetched(wanted) as files:
-        return [letter for key in wanted for file in files[key] for letter in _read(file.path)]
-
-
-def _read(path: Path) -> Iterator[DeadLetter]:
-    with path.open(encoding="utf-8") as stream:
-        for line in stream:
-            yield DeadLetter(**json.loads(line))
+    return [letter for key in wanted for letter in read_letters(dataset, key)]
 
 
 def count_letters(letters: Sequence[DeadLetter]) -> list[LetterCount]:
@@ -76,6 +68,7 @@ def replay(
     partitions: Sequence[str] | None = None,
     progress: Progress | None = None,
     code_version: str = "",
+    persons: TokenKeys | None = None,
 ) -> StageReport | None:
     """Make raw events anew of every partition that has dead letters (or of those named); None when there is none.
 
@@ -99,4 +92,5 @@ def replay(
         progress=progress,
         code_version=code_version,
         recover=True,
+        persons=persons,
     )

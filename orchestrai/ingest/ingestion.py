@@ -2,26 +2,33 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrai.contracts.calendar import Grain
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
+from orchestrai.contracts.tokens import TokenKeys
 from orchestrai.contracts.verdict import Verdict
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.arrived import Arrival, Intake
 from orchestrai.ingest.chunks import Untidy
 from orchestrai.ingest.discovery import landed
-from orchestrai.ingest.letters import DeadLetter, asset_of, letters_of, publish_letters
+from orchestrai.ingest.letters import DeadLetter, asset_of, letters_of, publish_letters, read_letters
 from orchestrai.ingest.parts import PartWriter
+from orchestrai.ingest.personal import Sealing, discreet, sealing_of
 from orchestrai.ingest.pull import pull_http
 from orchestrai.ingest.pull_sql import pull_sql
 from orchestrai.ingest.reading import SMALL_BYTES, ObjectOutcome, Typing, unpacked
+from orchestrai.ingest.refusal import Mark, Refused
 from orchestrai.ingest.source import SourceSpec
-from orchestrai.ledger import Ledger, Meter, Session, StageReport
+from orchestrai.ledger import FileEntry, Ledger, Meter, Session, StageReport
 from orchestrai.storage.base import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Progress = Callable[[str, int, int], None]
 
@@ -35,6 +42,7 @@ class _Partition:
     outcomes: list[ObjectOutcome] = field(default_factory=list)
     parts: list[Path] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
+    objects: dict[str, dict[str, str]] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     rows: int = 0
 
@@ -52,17 +60,21 @@ def ingest(
     progress: Progress | None = None,
     code_version: str = "",
     recover: bool = False,
+    persons: TokenKeys | None = None,
 ) -> StageReport:
     """Make raw events of some partitions from all objects landed for them, and publish those that pass their audit.
 
     Idempotent: objects already taken are not taken again (identity is URI and etag), and the same objects give the same
     version. Rows that cannot be typed go to `<dataset>/dead_letters`. A partition that is not due and has no object is left
-    out. `recover` also takes originals of refused runs that have left the landing. Raises StorageError when the landing or
-    the lake fails; what is wrong with data is told in verdicts.
+    out. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises columns needs the
+    keys of `persons` and keeps no originals. Raises StorageError when the landing or the lake fails, ConfigError without keys;
+    what is wrong with data is told in verdicts.
     """
+    sealing = sealing_of(contract, persons)
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-ingest-") as folder:
         session = ledger.session(asset, "raw_events")
-        intake = Intake(ledger, session, landing, source, grain, Path(folder))
+        intake = Intake(ledger, session, landing, source, grain, Path(folder), keep=sealing is None)
+        dead = ledger.find(asset_of(asset)) if sealing else None
         history = {key: entry.rows for key, entry in intake.dataset.partitions.items()} if intake.dataset else {}
         for key in partitions if source.format in ("http", "sql") else ():
             (pull_http if source.format == "http" else pull_sql)(source, landing, key, grain, now)
@@ -74,7 +86,8 @@ def ingest(
             part = _Partition(key, intake.gather(key, present[key], recover=recover))
             if not part.arrivals and not contract.closed.due(key, grain):
                 continue
-            _read(part, Typing(source, contract), session, Path(folder) / "parts" / key)
+            kept = list(read_letters(dead, key))
+            _Reading(part, Typing(source, contract), session, Path(folder) / "parts" / key, sealing, kept).read()
             _judge(part, source, contract, grain, history, now)
             if not any(verdict.closes_gate for verdict in part.verdicts):
                 history[key] = part.rows
@@ -90,6 +103,7 @@ def ingest(
             facts={
                 "objects": sum(len(part.arrivals) for part in done),
                 "dead_letters": sum(len(part.letters) for part in done),
+                **({"erased_rows": sum(o.erased for part in done for o in part.outcomes)} if sealing else {}),
             },
         )
         if progress:
@@ -97,57 +111,112 @@ def ingest(
         return report
 
 
-def _read(part: _Partition, typing: Typing, session: Session, folder: Path) -> None:
-    """Write the partition's rows to Parquet parts: small objects share one, a large one has its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    schema = typing.contract.arrow_schema()
+@dataclass
+class _Reading:
+    """Writes a partition's rows to Parquet parts: small objects share one, a large one has its own.
+
+    With `sealing` every object has a part of its own, as no original tells later what came from where.
+    """
+
+    part: _Partition
+    typing: Typing
+    session: Session
+    folder: Path
+    sealing: Sealing | None = None
+    earlier_letters: Sequence[DeadLetter] = ()
     writer: PartWriter | None = None
+    total: int = 0
 
-    def close() -> None:
-        nonlocal writer
-        if writer is not None:
-            writer.close()
-            part.parts.append(writer.path)
-            part.rows += writer.rows
-            session.add_file(part.key, writer.path.name, writer.path, rows=writer.rows)
-            writer = None
+    def read(self) -> None:
+        """Read all arrivals, and note what of them is refused."""
+        part = self.part
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for arrival in part.arrivals:
+            outcome = ObjectOutcome()
+            part.outcomes.append(outcome)
+            if arrival.part is not None:
+                self._keep(arrival, arrival.part, outcome)
+                continue
+            try:
+                self._one(arrival, outcome)
+            except UnreadableObject as exc:
+                outcome.unreadable = exc.message
+            part.letters += letters_of(self.typing.contract, arrival.material, outcome)
+            if self.sealing:
+                self._close(arrival)
+        self._close()
+        if self.sealing:
+            self.session.add_stats(part.key, **self.sealing.stats(part.objects))
 
-    total = 0
-    for arrival in part.arrivals:
-        outcome = ObjectOutcome()
-        part.outcomes.append(outcome)
-        try:
-            path = unpacked(arrival.path, arrival.material.uri, typing.source.max_object_bytes)
-            total += path.stat().st_size
-            if total > typing.source.max_partition_bytes:
-                raise UnreadableObject(
-                    f"expected at most {typing.source.max_partition_bytes} bytes in a partition, found more: use a finer grain"
-                )
-            if path.stat().st_size > SMALL_BYTES:
-                close()
-                writer = _large(typing, path, outcome, folder / f"part-{len(part.parts):05d}.parquet")
-                close()
-            else:
-                writer = writer or PartWriter(folder / f"part-{len(part.parts):05d}.parquet", schema)
-                for batch in typing.batches(path, outcome):
-                    writer.write(batch)
-        except UnreadableObject as exc:
-            outcome.unreadable = exc.message
-        part.letters += letters_of(typing.contract, arrival.material, outcome)
-    close()
+    def _target(self) -> Path:
+        return self.folder / f"part-{len(self.part.parts):05d}.parquet"
 
+    def _one(self, arrival: Arrival, outcome: ObjectOutcome) -> None:
+        source = self.typing.source
+        path = unpacked(arrival.path, arrival.material.uri, source.max_object_bytes)
+        self.total += path.stat().st_size
+        if self.total > source.max_partition_bytes:
+            raise UnreadableObject(
+                f"expected at most {source.max_partition_bytes} bytes in a partition, found more: use a finer grain"
+            )
+        if path.stat().st_size > SMALL_BYTES:
+            self._close()
+            self.writer = self._large(path, outcome)
+            self._close(arrival)
+            return
+        self.writer = self.writer or PartWriter(self._target(), self.typing.contract.arrow_schema())
+        for batch in self.typing.batches(path, outcome):
+            self._write(self.writer, batch, outcome)
 
-def _large(typing: Typing, path: Path, outcome: ObjectOutcome, target: Path) -> PartWriter:
-    for careful in (False, True):
-        writer = PartWriter(target, typing.contract.arrow_schema())
-        outcome.rows, outcome.refused, outcome.unreadable = 0, [], ""
-        try:
-            for batch in typing.large(path, outcome, careful=careful):
-                writer.write(batch)
-            return writer
-        except Untidy:
-            writer.close()
-    raise UnreadableObject("expected rows as declared, found none that can be read")
+    def _large(self, path: Path, outcome: ObjectOutcome) -> PartWriter:
+        for careful in (False, True):
+            writer = PartWriter(self._target(), self.typing.contract.arrow_schema())
+            outcome.rows, outcome.erased, outcome.refused, outcome.unreadable = 0, 0, [], ""
+            try:
+                for batch in self.typing.large(path, outcome, careful=careful):
+                    self._write(writer, batch, outcome)
+                return writer
+            except Untidy:
+                writer.close()
+        raise UnreadableObject("expected rows as declared, found none that can be read")
+
+    def _write(self, writer: PartWriter, batch: "pa.RecordBatch", outcome: ObjectOutcome) -> None:
+        if self.sealing:
+            batch, erased = self.sealing.seal(batch)
+            outcome.erased += erased
+        writer.write(batch)
+
+    def _close(self, arrival: Arrival | None = None) -> None:
+        writer, part = self.writer, self.part
+        if writer is None:
+            return
+        self.writer = None
+        writer.close()
+        part.parts.append(writer.path)
+        part.rows += writer.rows
+        self.session.add_file(part.key, writer.path.name, writer.path, rows=writer.rows)
+        if arrival and self.sealing:
+            part.objects[writer.path.name] = {"name": arrival.name, "uri": arrival.material.uri}
+
+    def _keep(self, arrival: Arrival, entry: FileEntry, outcome: ObjectOutcome) -> None:
+        """Take over the part of an object that left the landing and of which no original was kept."""
+        part, contract = self.part, self.typing.contract
+        if arrival.columns != contract.tokenised_columns:
+            outcome.unreadable = (
+                f"expected the object, to tokenise {', '.join(contract.tokenised_columns) or 'nothing'} in it instead of "
+                f"{', '.join(arrival.columns)}, found it gone: have the producer send it again"
+            )
+            part.letters += letters_of(contract, arrival.material, outcome)
+            return
+        name = self._target().name
+        self.session.add_entry(part.key, replace(entry, path=name))
+        part.objects[name] = {"name": arrival.name, "uri": arrival.material.uri}
+        part.parts.append(arrival.path)
+        part.rows += entry.rows
+        letters = [letter for letter in self.earlier_letters if letter.uri == arrival.material.uri]
+        outcome.rows = entry.rows
+        outcome.refused = [Refused(Mark(x.record, x.line, x.offset, x.text), x.reason, x.column) for x in letters]
+        part.letters += letters
 
 
 def _judge(
@@ -165,7 +234,10 @@ def _source_verdict(part: _Partition, source: SourceSpec, contract: Contract) ->
     for arrival, outcome in zip(part.arrivals, part.outcomes, strict=True):
         if outcome.unreadable:
             return Verdict(
-                "schema", False, f"{arrival.entry.path}: {outcome.unreadable}", details={"uri": arrival.material.uri}
+                "schema",
+                False,
+                f"{arrival.name}: {discreet(contract, outcome.unreadable)}",
+                details={"uri": arrival.material.uri},
             )
     refused = sum(len(outcome.refused) for outcome in part.outcomes)
     seen = sum(outcome.seen for outcome in part.outcomes)
@@ -174,7 +246,7 @@ def _source_verdict(part: _Partition, source: SourceSpec, contract: Contract) ->
         first = next(outcome.refused[0] for outcome in part.outcomes if outcome.refused)
         message = (
             f"expected at most {source.max_refused_share:.2%} refused rows, found {refused} of {seen} "
-            f"(line {first.mark.line}: {first.column} {first.reason}): see the dead letters"
+            f"(line {first.mark.line}: {first.column} {discreet(contract, first.reason)}): see the dead letters"
         )
         return Verdict("schema", False, message, details=details)
     extra = sorted({name for outcome in part.outcomes for name in outcome.extra})

@@ -1,14 +1,15 @@
 """Dead letters: refused rows and objects, kept with reason and place as an asset of its own beside the raw events."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Literal
 
 from orchestrai.contracts.contract import Contract
+from orchestrai.ingest.personal import discreet
 from orchestrai.ingest.reading import ObjectOutcome
-from orchestrai.ledger import Ledger, Material, StageReport
+from orchestrai.ledger import Dataset, Ledger, Material, StageReport
 
 FILE = "letters.jsonl"
 
@@ -42,7 +43,11 @@ def asset_of(raw_events: str) -> str:
 
 
 def letters_of(contract: Contract, material: Material, outcome: ObjectOutcome) -> list[DeadLetter]:
-    """The letters of one object, in the order of its records."""
+    """The letters of one object, in the order of its records.
+
+    Where the contract tokenises columns they hold no text and not what was found: a row that cannot be read cannot be
+    tokenised, and a digest of it could be tested against a guess. Object and place tell the producer where to look.
+    """
 
     def letter(
         kind: Literal["row", "object"], record: int, line: int, offset: int, column: str, reason: str, text: str
@@ -58,8 +63,8 @@ def letters_of(contract: Contract, material: Material, outcome: ObjectOutcome) -
             line,
             offset,
             column,
-            reason,
-            text,
+            discreet(contract, reason),
+            "" if contract.person else text,
             contract.name,
             contract.version,
         )
@@ -69,6 +74,17 @@ def letters_of(contract: Contract, material: Material, outcome: ObjectOutcome) -
         mark = refused.mark
         found.append(letter("row", mark.record, mark.line, mark.offset, refused.column, refused.reason, mark.text))
     return found
+
+
+def read_letters(dataset: Dataset | None, partition: str) -> Iterator[DeadLetter]:
+    """The letters of a partition, in order; every byte is verified as it is read."""
+    if dataset is None or partition not in dataset.partitions:
+        return
+    with dataset.fetched([partition]) as files:
+        for file in files[partition]:
+            with file.path.open(encoding="utf-8") as stream:
+                for line in stream:
+                    yield DeadLetter(**json.loads(line))
 
 
 def publish_letters(

@@ -69,7 +69,11 @@ def _connection(source: SourceSpec) -> "psycopg.Connection[Any]":
     dsn = os.environ.get(name, "") if name else source.url
     if not dsn:
         raise ConfigError(f"expected a connection string in the environment variable {name}, found none: set it")
-    connection: psycopg.Connection[Any] = psycopg.connect(dsn, connect_timeout=10)
+    try:
+        connection: psycopg.Connection[Any] = psycopg.connect(dsn, connect_timeout=10)
+    except psycopg.ProgrammingError:
+        # the driver quotes the text that it cannot read, password and all
+        raise ConfigError(f"expected a PostgreSQL URL in {name or 'source.url'}, found text that is none: correct it") from None
     connection.read_only = True
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     return connection

@@ -28,9 +28,10 @@ ALWAYS_KEPT = 1_000
 
 @dataclass
 class ObjectOutcome:
-    """What became of one object's rows."""
+    """What became of one object's rows; `erased` ones belong to persons who were erased and are left out."""
 
     rows: int = 0
+    erased: int = 0
     refused: list[Refused] = field(default_factory=list)
     unreadable: str = ""
     missing: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.letters import asset_of
+from orchestrai.ingest.personal import refuse_tokenised
 from orchestrai.ingest.sql_reader import Extract, Position, SqlSource, TableReader
 from orchestrai.ingest.streaming import all_or_nothing, append_letters
 from orchestrai.ledger import Dataset, Ledger, Material, Meter, Session, StageReport
@@ -43,6 +44,7 @@ def ingest_table(
     Exactly once through crashes: rows and position are one commit. All or nothing, as in streaming.py. Memory is bounded by
     `limit_rows`; `facts["more"]` tells that a further call has further rows. Raises StorageError, ConcurrentCommit.
     """
+    refuse_tokenised(contract, "a table")
     reader = TableReader(source, contract, grain)
     session = ledger.session(asset, "raw_events")
     dataset = None if session.fence is None else ledger.dataset(session.fence)

@@ -13,6 +13,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
 from orchestrai.ingest.letters import FILE, DeadLetter, asset_of, publish_letters
 from orchestrai.ingest.parts import PartWriter
+from orchestrai.ingest.personal import refuse_tokenised
 from orchestrai.ingest.records import write_archive
 from orchestrai.ingest.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.streams import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
@@ -78,6 +79,7 @@ def publish_batch(
     code_version: str = "",
 ) -> StageReport:
     """Publish a batch in `session`; `known` are the offsets at the session's fence. A batch published before is a no-op."""
+    refuse_tokenised(contract, "a stream")
     version = session.fence.version if session.fence else None
     facts: dict[str, JsonValue] = {"topic": batch.topic, "lag": batch.lag, "records": len(batch.records)}
     facts["offsets"] = {str(number): list(span) for number, span in batch.ranges.items()}

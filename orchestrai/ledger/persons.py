@@ -9,6 +9,7 @@ The store must not be versioned, replicated or backed up beyond the time in whic
 
 import hmac
 import secrets
+from collections.abc import Iterable
 
 from orchestrai.contracts.tokens import KEY_BYTES
 from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound
@@ -28,6 +29,7 @@ class PersonKeys:
         """The person's name in records: it tells nothing without this store's pepper."""
         if not self._pepper:
             self._pepper = self._create(PEPPER, secrets.token_bytes(32))
+            self.store.sync()
         return hmac.digest(self._pepper, person.encode(), "sha256").hex()
 
     def key(self, person: str) -> bytes | None:
@@ -39,34 +41,26 @@ class PersonKeys:
         found: dict[str, bytes | None] = {}
         made = False
         for person in persons:
-            name = self.name(person)
-            made = not (self._is_erased(name) or self._has_key(name)) or made
-            found[person] = self._key_of(name)
+            found[person], new = self._key_of(self.name(person))
+            made = made or new
         if made:
             self.store.sync()
         return found
 
-    def _has_key(self, name: str) -> bool:
-        try:
-            self.store.head(_key(name))
-        except ObjectNotFound:
-            return False
-        return True
-
-    def _key_of(self, name: str) -> bytes | None:
+    def _key_of(self, name: str) -> tuple[bytes | None, bool]:
         if self._is_erased(name):
-            return None
+            return None, False
         try:
-            found = self.store.read(_key(name))
+            found, new = self.store.read(_key(name)), False
         except ObjectNotFound:
-            found = self._create(_key(name), secrets.token_bytes(KEY_BYTES))
+            found, new = self._create(_key(name), secrets.token_bytes(KEY_BYTES)), True
         if self._is_erased(name):
             # an erasure came between: what was just made must not outlive it
             self.store.delete(_key(name))
-            return None
+            return None, False
         if len(found) != KEY_BYTES:
             raise IntegrityError(f"expected {KEY_BYTES} bytes in {_key(name)}, found {len(found)}: the key store is damaged")
-        return found
+        return found, new
 
     def peek(self, person: str) -> bytes | None:
         """The person's key if there is one; makes none."""
@@ -97,7 +91,6 @@ class PersonKeys:
     def _create(self, key: str, data: bytes) -> bytes:
         try:
             self.store.write(key, data, create=True)
-            self.store.sync()
         except ObjectExists:
             return self.store.read(key)
         return data

@@ -16,6 +16,7 @@ from orchestrai.features import DuckDbEngine, Engine, SparkEngine, compute, trai
 from orchestrai.ingest import ingest, open_landing
 from orchestrai.ledger import Ledger, PartitionOutcome, StageReport, load_or_create_signer, trusted_keyring
 from orchestrai.ledger.ledger import utc_now
+from orchestrai.ledger.persons import PersonKeys
 from orchestrai.models import evaluate, predict, promote, train
 from orchestrai.pipeline.backup import open_vault, protect, protection_of, require_ready, run_drill, with_same_version
 from orchestrai.pipeline.catalog import write_catalog
@@ -56,6 +57,11 @@ class Runtime:
     def vault(self) -> Vault:
         """The backup engine over the vault store; sealed as a whole when any dataset declares `encrypt`."""
         return open_vault(self.ledger, self.settings.key_folder, self._seals)
+
+    @cached_property
+    def persons(self) -> PersonKeys:
+        """The keys that tokens are made with, outside lake and vault so that destroying one is final."""
+        return PersonKeys(open_store(str(self.settings.key_folder / "persons")))
 
     def _seals(self) -> bool:
         """True when any dataset asks for encryption: a vault is sealed as a whole, and when it is made."""
@@ -112,6 +118,7 @@ class Runtime:
                 partitions=partitions,
                 now=self.clock(),
                 progress=progress,
+                persons=self.persons if dataset.contract.person else None,
             )
         if node.stage == "snapshot":
             ready, missing = self._published(raw, dataset, partitions)

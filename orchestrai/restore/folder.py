@@ -9,6 +9,7 @@ from orchestrai.errors import RestoreError
 from orchestrai.ledger.ids import new_session_id
 from orchestrai.restore.reading import copy_out
 from orchestrai.storage.base import check_key
+from orchestrai.storage.posix import syncfs
 from orchestrai.vault import SnapshotCommit, StoredFile, Vault
 
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,11 +38,22 @@ def restore_folder(
             folder = staging if partition == "all" else staging / check_key(partition)
             size += _write_all(vault, files, folder)
         if sync:
-            os.sync()
+            _flush(staging)
         os.rename(staging, target)
+        if sync:
+            _flush(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return size
+
+
+def _flush(folder: Path) -> None:
+    """Return once what was written on the folder's file system survives a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        syncfs(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write_all(vault: Vault, files: Sequence[StoredFile], folder: Path) -> int:

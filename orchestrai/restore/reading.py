@@ -1,7 +1,6 @@
 """Copies kept files out of the vault, every hash checked on the way."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from orchestrai.vault import StoredFile, Vault
@@ -16,11 +15,13 @@ def copy_out(vault: Vault, files: Sequence[StoredFile], put: Put, *, workers: in
     A small file's bytes are proven before `put` is called; a large one's while it reads, so `put` must keep nothing when the
     iterable raises. With `reuse`, a chunk is valid only until the next is asked for. Raises MissingObject, DigestMismatch.
     """
-    tasks = [_packed(vault, group, put) for group in _packs(files)]
+    tasks = [_packed(vault, group, put, reuse) for group in _packs(files)]
     tasks += [_single(vault, file, put, reuse) for file in files if file.pack < 0]
     if workers < 2 or len(tasks) < 2:
         yield from (task() for task in tasks)
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(task) for task in tasks]
         try:
@@ -37,9 +38,9 @@ def _packs(files: Sequence[StoredFile]) -> Iterator[list[StoredFile]]:
         yield list(group)
 
 
-def _packed(vault: Vault, group: Sequence[StoredFile], put: Put) -> Callable[[], int]:
+def _packed(vault: Vault, group: Sequence[StoredFile], put: Put, reuse: bool) -> Callable[[], int]:
     def task() -> int:
-        for file, data in read_packed(vault.store, vault.identity(), vault.cipher, group):
+        for file, data in read_packed(vault.store, vault.identity(), vault.cipher, group, reuse=reuse):
             put(file, [data])
         return len(group)
 

@@ -2,11 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import attrgetter
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound
 from orchestrai.storage.base import CHUNK_BYTES, Store
+from orchestrai.storage.posix import translated
 from orchestrai.vault.encryption import Cipher
 from orchestrai.vault.rows import StoredFile
 from orchestrai.vault.writer import context
@@ -14,6 +17,8 @@ from orchestrai.vault.writer import context
 # a gap between two wanted files of a pack that is cheaper to read over than to ask again for
 _READ_OVER = 1024 * 1024
 _BUFFER = 256 * 1024
+# how much of a local pack is read at once: what stays in the processor's cache while it is hashed
+_WINDOW = 512 * 1024
 
 
 def stream_file(
@@ -32,29 +37,81 @@ def stream_file(
 
 
 def read_packed(
-    store: Store, vault: str, cipher: Cipher | None, files: Sequence[StoredFile]
+    store: Store, vault: str, cipher: Cipher | None, files: Sequence[StoredFile], *, reuse: bool = False
 ) -> Iterator[tuple[StoredFile, bytes]]:
-    """Yield the bytes of files that share one pack, in few reads; raises MissingObject, DigestMismatch."""
-    for run in _runs(sorted(files, key=lambda file: file.offset)):
-        start = run[0].offset
-        end = max(file.offset + file.length for file in run)
-        data = memoryview(_range(store, run[0], start, end - start))
-        for file in run:
-            sealed = data[file.offset - start : file.offset - start + file.length]
-            plain = bytes(sealed) if cipher is None else b"".join(_plain(vault, cipher, file, [bytes(sealed)]))
-            _require(file, len(plain), hashlib.sha256(plain).hexdigest())
-            yield file, plain
+    """Yield the bytes of files that share one pack, in few reads; raises MissingObject, DigestMismatch.
+
+    With `reuse`, the bytes may be a view of a buffer that is valid only until the next file is asked for.
+    """
+    files = sorted(files, key=attrgetter("offset"))
+    local = store.local_path(files[0].key) is not None
+    with _reading(store, files[0], local) as read:
+        for run in _runs(files, _WINDOW if local else sys.maxsize):
+            start = run[0].offset
+            data = read(start, max(file.offset + file.length for file in run) - start)
+            for file in run:
+                part = data[file.offset - start : file.offset - start + file.length]
+                if cipher is None:
+                    plain = part if reuse else bytes(part)
+                else:
+                    plain = b"".join(_plain(vault, cipher, file, [bytes(part)]))
+                _require(file, len(plain), hashlib.sha256(plain).hexdigest())
+                yield file, plain  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
 
 
-def _runs(files: Sequence[StoredFile]) -> Iterator[list[StoredFile]]:
+def _runs(files: Sequence[StoredFile], limit: int) -> Iterator[list[StoredFile]]:
+    """Files that one read covers: with small gaps alone between them, and `limit` bytes at most where there are more than one."""
     run: list[StoredFile] = []
+    start = end = 0
     for file in files:
-        if run and file.offset > run[-1].offset + run[-1].length + _READ_OVER:
+        if run and (file.offset > end + _READ_OVER or file.offset + file.length - start > limit):
             yield run
             run = []
+        if not run:
+            start = file.offset
         run.append(file)
+        end = file.offset + file.length
     if run:
         yield run
+
+
+@contextmanager
+def _reading(store: Store, file: StoredFile, local: bool) -> Iterator[Callable[[int, int], memoryview]]:
+    """What reads from the file's object: in a local store, into a buffer that each read uses again."""
+    if not local:
+        yield lambda start, length: memoryview(_range(store, file, start, length))
+        return
+    with _opened(store, file) as descriptor:
+        buffer = bytearray()
+
+        def read(start: int, length: int) -> memoryview:
+            nonlocal buffer
+            if len(buffer) < length:
+                buffer = bytearray(length)
+            view = memoryview(buffer)[:length]
+            try:
+                return view[: os.preadv(descriptor, [view], start)]
+            except OSError as exc:
+                raise translated(exc, file.key, "read", store.url) from exc
+
+        yield read
+
+
+@contextmanager
+def _opened(store: Store, file: StoredFile) -> Iterator[int]:
+    """The descriptor of an object in a local store; raises MissingObject."""
+    path = store.local_path(file.key)
+    assert path is not None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError as exc:
+        raise _missing(file) from exc
+    except OSError as exc:
+        raise translated(exc, file.key, "read", store.url) from exc
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _plain(vault: str, cipher: Cipher | None, file: StoredFile, stored: Iterable[bytes]) -> Iterator[bytes]:
@@ -66,9 +123,8 @@ def _plain(vault: str, cipher: Cipher | None, file: StoredFile, stored: Iterable
 
 
 def _stored(store: Store, file: StoredFile, reuse: bool) -> Iterator[bytes]:
-    local = store.local_path(file.key) if reuse and file.pack < 0 else None
-    if local is not None:
-        yield from _local_views(local, file)
+    if reuse and file.pack < 0 and store.local_path(file.key) is not None:
+        yield from _local_views(store, file)
         return
     if file.pack >= 0 or file.length <= CHUNK_BYTES:
         yield _range(store, file, file.offset, file.length)
@@ -79,18 +135,19 @@ def _stored(store: Store, file: StoredFile, reuse: bool) -> Iterator[bytes]:
         raise _missing(file) from exc
 
 
-def _local_views(path: Path, file: StoredFile) -> Iterator[bytes]:
+def _local_views(store: Store, file: StoredFile) -> Iterator[bytes]:
     """A local object through one small buffer, which stays in the processor's cache."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError as exc:
-        raise _missing(file) from exc
-    try:
-        buffer = memoryview(bytearray(_BUFFER))
-        while count := os.readv(descriptor, [buffer]):
+    with _opened(store, file) as descriptor:
+        buffer = memoryview(bytearray(min(_BUFFER, file.length + 1)))
+        while count := _read(store, file, descriptor, buffer):
             yield buffer[:count]  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
-    finally:
-        os.close(descriptor)
+
+
+def _read(store: Store, file: StoredFile, descriptor: int, buffer: memoryview) -> int:
+    try:
+        return os.readv(descriptor, [buffer])
+    except OSError as exc:
+        raise translated(exc, file.key, "read", store.url) from exc
 
 
 def _range(store: Store, file: StoredFile, start: int, length: int) -> bytes:

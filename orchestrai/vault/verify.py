@@ -210,8 +210,10 @@ def _check_checksums(walk: _Walk, control: "ControlPlane") -> None:
 
 
 def _read_back(walk: _Walk, sample: tuple[int, int] | None, progress: Progress | None) -> None:
-    chosen = sorted((file for file in walk.files.values() if _in_sample(file.key, sample)), key=lambda f: (f.key, f.offset))
-    groups = [list(group) for _, group in groupby(chosen, key=lambda file: file.key)]
+    by_key: dict[str, list[StoredFile]] = {}
+    for (key, _, _), file in walk.files.items():
+        by_key.setdefault(key, []).append(file)
+    groups = [by_key[key] for key in sorted(by_key) if _in_sample(key, sample)]
     for number, group in enumerate(groups, 1):
         for file, problem in _read_object(walk.vault, group):
             walk.read += 1
@@ -225,7 +227,7 @@ def _read_back(walk: _Walk, sample: tuple[int, int] | None, progress: Progress |
 def _read_object(vault: Vault, group: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, str]]:
     try:
         if group[0].pack >= 0:
-            for file, _ in read_packed(vault.store, vault.identity(), vault.cipher, group):
+            for file, _ in read_packed(vault.store, vault.identity(), vault.cipher, group, reuse=True):
                 yield file, ""
         else:
             for file in group:

@@ -1,6 +1,6 @@
 """The frozen graph: a change of asset keys, dependencies, checks, jobs, sensors or schedules shows as a diff of graph.txt.
 
-To accept a change: `ORCHESTRAI_ACCEPT_GRAPH=1 pytest orchestrai_tests/defs/test_graph.py`, then read the diff.
+To accept a change: `ORCHESTRAI_TEST_ACCEPT_GRAPH=1 pytest orchestrai_tests/defs/test_graph.py`, then read the diff.
 """
 
 import os
@@ -42,7 +42,7 @@ def shipped(tmp_path: Path) -> dg.Definitions:
 
 def test_the_graph_is_what_was_agreed(tmp_path: Path) -> None:
     drawn = draw(shipped(tmp_path))
-    if os.environ.get("ORCHESTRAI_ACCEPT_GRAPH"):
+    if os.environ.get("ORCHESTRAI_TEST_ACCEPT_GRAPH"):
         GOLDEN.write_text(drawn)
     assert drawn == GOLDEN.read_text()
 

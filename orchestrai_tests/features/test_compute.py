@@ -167,7 +167,7 @@ def test_earlier_data_that_arrives_last_repairs_short_windows(ledger: Ledger, pu
 
 @given(seed=st.integers(0, 10**6), batches=st.integers(2, 4), gap=st.sampled_from([30.0, 600.0, 2400.0]))
 @settings(
-    max_examples=int(os.environ.get("ORCHESTRAI_EXAMPLES", "12")), deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("ORCHESTRAI_TEST_EXAMPLES", "5")), deadline=None, suppress_health_check=list(HealthCheck)
 )
 def test_incremental_equals_a_full_recompute(
     tmp_path_factory: pytest.TempPathFactory, seed: int, batches: int, gap: float
@@ -259,7 +259,7 @@ KNOWN = {
 
 
 def test_no_late_correction_leaks_into_an_earlier_moment(ledger: Ledger, publish: Publish) -> None:
-    count = int(os.environ.get("ORCHESTRAI_LEAK_ROWS", "20000"))
+    count = int(os.environ.get("ORCHESTRAI_TEST_LEAK_ROWS", "20000"))
     days, rng = 56, random.Random(3)
     found: dict[str, list[dict[str, Any]]] = {}
     blank = {"stock_code": "s", "description": None, "unit_price": Decimal(1), "country": None, "quantity": 1}

@@ -30,7 +30,7 @@ from orchestrai_tests.features.conftest import (
 )
 
 pytestmark = pytest.mark.spark
-VIEWS = int(os.environ.get("ORCHESTRAI_PARITY_VIEWS", "50"))
+VIEWS = int(os.environ.get("ORCHESTRAI_TEST_PARITY_VIEWS", "20"))
 
 
 @pytest.fixture(scope="module")

@@ -195,7 +195,7 @@ def soak(arrivals: int, per_second: int, seed: int) -> tuple[Counter[tuple[str, 
 
 
 def test_a_soak_of_arrivals_is_told_each_exactly_once() -> None:
-    count = int(os.environ.get("SOAK_ARRIVALS", "20000"))
+    count = int(os.environ.get("ORCHESTRAI_TEST_ARRIVALS", "20000"))
     told, expected, biggest = soak(count, per_second=50, seed=7)
     assert set(told) == expected
     assert set(told.values()) == {1}

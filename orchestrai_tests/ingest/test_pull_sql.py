@@ -131,3 +131,15 @@ def test_the_future_is_not_asked_and_a_query_is_required(source: SourceSpec, lan
     assert not pull_sql(source, landing, "2026-03-09", "day", datetime(2026, 3, 2, tzinfo=UTC))
     with pytest.raises(ValidationError, match=r"expected sql\.query"):
         SourceSpec(url="postgresql://x", format="sql")
+
+
+def test_a_connection_string_that_cannot_be_read_is_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_DSN", "postgresql://shop:pw%zz-canary@localhost/shop")
+    source = SourceSpec.model_validate(
+        {"url": "postgresql://localhost/shop", "format": "sql", "sql": {"query": QUERY, "dsn_env": "SHOP_DSN"}}
+    )
+    with pytest.raises(ConfigError) as caught:
+        pull_sql(source, LocalStore(tmp_path), DAY, "day", datetime(2026, 3, 3, tzinfo=UTC))
+    assert "canary" not in caught.value.message

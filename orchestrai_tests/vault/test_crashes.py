@@ -134,7 +134,7 @@ for line in iter(sys.stdin.readline, ""):
 
 @pytest.mark.parametrize("part", range(5))
 def test_real_kills_lose_nothing_acknowledged(tmp_path: Path, signer: Signer, part: int) -> None:
-    kills = int(os.environ.get("ORCHESTRAI_KILLS", "200")) // 5
+    kills = int(os.environ.get("ORCHESTRAI_TEST_KILLS", "50")) // 5
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path)],

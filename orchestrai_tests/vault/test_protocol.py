@@ -9,7 +9,7 @@ from orchestrai_tests.vault.directed import DIRECTED
 from orchestrai_tests.vault.mutants import MUTANTS
 from orchestrai_tests.vault.simulation import SOUND, Parts, play
 
-HISTORIES = int(os.environ.get("ORCHESTRAI_HISTORIES", "20000"))
+HISTORIES = int(os.environ.get("ORCHESTRAI_TEST_HISTORIES", "4000"))
 CHUNK = 500
 
 

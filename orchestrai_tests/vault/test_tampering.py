@@ -14,7 +14,7 @@ from orchestrai.vault import Anchor, FileKey, Vault, replicate, verify
 from orchestrai_tests.vault.contents import files
 from orchestrai_tests.vault.simulation import JsonCodec
 
-FLIPS = int(os.environ.get("ORCHESTRAI_FLIPS", "10000"))
+FLIPS = int(os.environ.get("ORCHESTRAI_TEST_FLIPS", "2500"))
 CLEAN = 1000
 
 

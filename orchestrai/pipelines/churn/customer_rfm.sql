@@ -1,4 +1,5 @@
--- Per customer and as-of moment: recency, frequency, money, returns, basket breadth, country, trends and tenure.
+-- Per customer who bought or returned something in the last 90 days, and as-of moment: recency, frequency, money, returns, basket
+-- breadth, country, trends and tenure. Tenure and the *_all columns reach back to the customer's first order.
 WITH lines AS (
   SELECT s.customer_id, s.as_of, o.invoice_no, o.stock_code, o.country, o.invoice_date AS ts,
     o.invoice_no LIKE 'C%' AS returned, o.quantity * {{ fixed(o.unit_price, 1000) }} AS milli,
@@ -23,3 +24,4 @@ SELECT customer_id, as_of,
   MAX(CASE WHEN country = 'United Kingdom' THEN 1 ELSE 0 END) AS is_uk
 FROM lines
 GROUP BY customer_id, as_of
+HAVING COUNT(CASE WHEN in90 THEN 1 END) > 0

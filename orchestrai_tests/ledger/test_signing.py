@@ -1,0 +1,52 @@
+"""Keys and envelopes."""
+
+import json
+import stat
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from orchestrai.errors import SignatureInvalid
+from orchestrai.ledger import Keyring, load_or_create_signer, trusted_keyring
+from orchestrai.ledger.signing import HEAD_TYPE, STATEMENT_TYPE
+
+
+def test_the_signing_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    load_or_create_signer(tmp_path)
+    assert stat.S_IMODE((tmp_path / "signing.pem").stat().st_mode) == 0o600
+
+
+def _key_id(folder: str) -> str:
+    return load_or_create_signer(Path(folder)).key_id
+
+
+def test_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
+    with get_context("spawn").Pool(4) as pool:
+        assert len(set(pool.map(_key_id, [str(tmp_path)] * 8))) == 1
+
+
+def test_an_envelope_of_another_type_is_refused(tmp_path: Path) -> None:
+    signer = load_or_create_signer(tmp_path)
+    envelope = signer.sign(STATEMENT_TYPE, b"{}")
+    assert signer.keyring().open(STATEMENT_TYPE, envelope) == b"{}"
+    with pytest.raises(SignatureInvalid, match="type"):
+        signer.keyring().open(HEAD_TYPE, envelope)
+
+
+def test_a_signature_moved_to_another_payload_is_refused(tmp_path: Path) -> None:
+    signer = load_or_create_signer(tmp_path)
+    first, second = (json.loads(signer.sign(STATEMENT_TYPE, text)) for text in (b"one", b"two"))
+    first["signatures"] = second["signatures"]
+    forged = json.dumps(first, sort_keys=True, separators=(",", ":")).encode()
+    with pytest.raises(SignatureInvalid):
+        signer.keyring().open(STATEMENT_TYPE, forged)
+
+
+def test_a_key_that_is_not_trusted_does_not_count(tmp_path: Path) -> None:
+    signer, stranger = load_or_create_signer(tmp_path / "a"), load_or_create_signer(tmp_path / "b")
+    assert trusted_keyring(tmp_path / "a").keys.keys() == {signer.key_id}
+    with pytest.raises(SignatureInvalid, match=stranger.key_id):
+        trusted_keyring(tmp_path / "a").open(HEAD_TYPE, stranger.sign(HEAD_TYPE, b"{}"))
+    with pytest.raises(SignatureInvalid):
+        Keyring({}).open(HEAD_TYPE, signer.sign(HEAD_TYPE, b"{}"))
