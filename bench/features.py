@@ -266,6 +266,45 @@ def minute(devices: int, scratch: Path) -> None:
     emit(case, "wall_s", waited, "the limit of one minute", 60.0, 1.0)
 
 
+TEN_ROWS_SQL = """
+WITH t AS (SELECT device_id, ts, {{ fixed(temperature, 1000) }} AS t, {{ fixed(vibration, 10000) }} AS v
+  FROM (SELECT device_id, ts, temperature, vibration, ROW_NUMBER() OVER (PARTITION BY device_id, ts ORDER BY seq) AS rn
+        FROM readings) AS numbered
+  WHERE rn = 1)
+SELECT device_id, ts, {{ rolling_avg(t, 1000, rows10) }} AS temp_avg_10, {{ rolling_std(t, 1000, rows10) }} AS temp_std_10,
+  {{ spike(v, rows10) }} AS vib_spike
+FROM t WINDOW rows10 AS (PARTITION BY device_id ORDER BY ts ROWS BETWEEN 9 PRECEDING AND CURRENT ROW)
+"""
+
+
+def growing(devices: int, scratch: Path, name: str, sql: str, target: float) -> None:
+    """A micro-batch of one minute appended to an hour that holds 19 of them, against the whole hour computed again."""
+    home = scratch / f"growing-{name}"
+    ledger = Ledger(LocalStore(home / "lake"), load_or_create_signer(home / "keys"))
+    spec = {"name": name, "from": "readings", "entity": "device_id", "event_time": "ts", "sql": sql, "files_every": "1m"}
+    view = load_view(FeatureViewSpec.model_validate(spec), PIPELINES, {"readings": READINGS})
+    files = []
+    for number in range(20):
+        path = scratch / f"{name}-minute-{number:02d}.parquet"
+        # the rows of a minute stay inside it
+        sql = READINGS_SQL.format(
+            rows=devices * 9, devices=devices, start=int((START + timedelta(minutes=number)).timestamp() * 1e6)
+        )
+        files.append(make(path, sql))
+    engine, options = DuckDbEngine(), {"inputs": {"readings": "b/readings/restored"}, "grain": "hour", "partitions": None}
+    publish(ledger, {"2026-01-01-00:00": files[:18]})
+    compute(ledger, view, asset="b/f/features", engine=engine, **options)
+    used: list[tuple[float, float]] = []
+    for count in (19, 20):
+        publish(ledger, {"2026-01-01-00:00": files[:count]})
+        used.append(cpu(lambda: compute(ledger, view, asset="b/f/features", engine=engine, **options)))
+    full, _ = cpu(lambda: compute(ledger, view, asset="b/full/features", engine=engine, **options))
+    assert ledger.open("b/f/features").version == ledger.open("b/full/features").version
+    case = f"{name}: one minute of {devices:,} devices ({devices * 9:,} rows) appended to an hour"
+    emit(case, "cpu_s", used[-1][0], "the hour so far computed again", full, target)
+    emit(case, "wall_s", used[-1][1], "the limit of one minute", 60.0, 1.0)
+
+
 CHURN_SQL = """
 SELECT 'i' || (i // 3) AS invoice_no, 's' || (hash(i + 1) % 4000)::VARCHAR AS stock_code, NULL::VARCHAR AS description,
   (1 + hash(i + 2) % 9)::BIGINT AS quantity, make_timestamptz({start} + (hash(i + 3) % 31536000)::BIGINT * 1000000) AS invoice_date,
@@ -372,6 +411,8 @@ def main() -> int:
         scratch = Path(folder)
         rolling(options.rows, options.repeats, options.spark, scratch)
         minute(max(10, options.rows // 100), scratch)
+        growing(max(10, options.rows // 100), scratch, "rows", TEN_ROWS_SQL, 0.25)
+        growing(max(10, options.rows // 100), scratch, "rows_and_minutes", ROLLING_SQL, 0.75)
         if options.large:
             large(scratch, options.large)
         if options.huge:

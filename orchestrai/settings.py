@@ -7,18 +7,17 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from orchestrai.errors import ConfigError
 
 PREFIX = "ORCHESTRAI_"
 
 
-class Settings(BaseSettings):
-    """All settings; `ORCHESTRAI_<FIELD>` in the environment overrides each."""
+class Settings(BaseModel):
+    """All settings; `load_settings` takes each from `ORCHESTRAI_<FIELD>` where that is set."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Annotated[Path, Field(description="folder of the embedded default: landing, lake, vault and keys")] = Path(
         ".orchestrai"
@@ -63,6 +62,12 @@ class Settings(BaseSettings):
         return Path(self.keys).expanduser() if self.keys else self.home / "keys"
 
 
+def _from_environment() -> dict[str, object]:
+    """What the environment sets, by field; an empty value sets nothing."""
+    given = {name.upper(): value for name, value in os.environ.items() if value}
+    return {field: given[key] for field in Settings.model_fields if (key := PREFIX + field.upper()) in given}
+
+
 def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment; raises ConfigError with one line per mistake."""
     unknown = sorted(
@@ -76,7 +81,7 @@ def load_settings(**overrides: object) -> Settings:
         known = ", ".join(PREFIX + name.upper() for name in Settings.model_fields)
         raise ConfigError(f"expected one of {known}, found {', '.join(unknown)} in the environment: rename or unset it")
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return Settings(**(_from_environment() | overrides))  # type: ignore[arg-type]
     except ValidationError as exc:
         first = exc.errors()[0]
         name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()

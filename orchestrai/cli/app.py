@@ -1,6 +1,6 @@
 """The command tree."""
 
-from orchestrai.cli import deadletters, keeping, models, project, proof, run, vault
+from orchestrai.cli import deadletters, gate, keeping, models, project, proof, rollback, run, vault
 from orchestrai.cli.output import make_app
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
@@ -28,3 +28,5 @@ app.add_typer(deadletters.deadletters, name="deadletters")
 proof.model.command("list")(models.list_models)
 proof.model.command("rollback")(models.rollback)
 proof.model.command("serve")(models.serve)
+app.command("rollback")(rollback.rollback)
+app.add_typer(gate.gate, name="gate")

@@ -93,6 +93,7 @@ def replay_command(dataset: DatasetName, partitions: Partitions = None, as_json:
             now=runtime.clock(),
             partitions=wanted,
             progress=progress,
+            persons=runtime.persons if node.contract.person else None,
         )
     after = len(list_letters(runtime.ledger, raw, partitions=wanted))
     outcomes = report.outcomes if report else ()

@@ -96,6 +96,8 @@ def serve(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
+            # who reads the address below may ask at once
+            listener.listen()
         except OSError as exc:
             raise ConfigError(f"expected port {port} to be free, found it taken: choose another with --port") from exc
         url = f"http://{HOST}:{listener.getsockname()[1]}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from orchestrai.cli.output import AsJson, emit, out, table
 from orchestrai.errors import ConfigError, OrchestraiError
@@ -64,7 +65,7 @@ def doctor(as_json: AsJson = False) -> None:
         ("kafka", "confluent_kafka"),
         ("postgres", "psycopg"),
         ("delta", "deltalake"),
-        ("search", "optuna"),
+        ("iceberg", "pyiceberg"),
     ):
         there = importlib.util.find_spec(module) is not None
         findings.append((f"extra {extra}", there, "installed" if there else f"pip install 'orchestrai[{extra}]'"))
@@ -74,7 +75,7 @@ def doctor(as_json: AsJson = False) -> None:
         emit({"healthy": healthy, "findings": [{"name": n, "ok": ok, "detail": d} for n, ok, d in findings]})
     else:
         marks = {True: "[green]ok[/green]", False: "[yellow]no[/yellow]"}
-        table("Doctor", ("what", "", "detail"), [(name, marks[ok], detail) for name, ok, detail in findings])
+        table("Doctor", ("what", "", "detail"), [(name, marks[ok], escape(detail)) for name, ok, detail in findings])
     raise typer.Exit(0 if healthy else 1)
 
 

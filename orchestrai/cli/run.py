@@ -182,6 +182,10 @@ def show(found: Sequence["PipelineSummary"]) -> None:
                 )
             )
     table("Data", ("dataset", "partitions", "rows", "version", "snapshot", "restore", "proof", "refused"), rows)
+    for summary in found:
+        for data in summary.datasets:
+            for line in data.waived:
+                out.print(f"waived: {line}", style="yellow", markup=False, soft_wrap=True)
     models = [
         (
             model.name,

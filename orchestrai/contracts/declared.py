@@ -24,12 +24,12 @@ LineOf = Callable[[Location], int]
 
 
 def mistake(path: Path, line: int, field: str, expected: str, found: object) -> DeclarationError:
-    """The error that tells one mistake in one line."""
+    """The error that tells one mistake in one line; the file is named with its folder, since all are called pipeline.yaml."""
     shown = found if isinstance(found, str) else repr(found)
     shown = " ".join(shown.split())
     shown = shown if len(shown) <= 120 else shown[:117] + "..."
     return DeclarationError(
-        f"{path.name}:{line}: {field or '(top level)'}: expected {expected}, found {shown}",
+        f"{path.parent.name}/{path.name}:{line}: {field or '(top level)'}: expected {expected}, found {shown}",
         path=str(path),
         line=line,
         field=field,

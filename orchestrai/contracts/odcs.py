@@ -5,15 +5,15 @@ Rules are taken from `required`, `unique`, `primaryKey`, `enum`, `logicalTypeOpt
 """
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract, VolumeRule, normal_type
-from orchestrai.contracts.declared import LineOf, Location, explain, field_name, load_yaml, mistake, refuse_unknown
-from orchestrai.errors import DeclarationError
+from orchestrai.contracts.contract_file import ContractFile
+from orchestrai.contracts.declared import Location, explain, load_yaml, refuse_unknown
+from orchestrai.contracts.personal import person_column
 
 LOGICAL = {
     "string": "STRING",
@@ -23,47 +23,6 @@ LOGICAL = {
     "date": "DATE",
     "timestamp": "TIMESTAMP",
 }
-UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-UNITS |= {name: name for name in ("seconds", "minutes", "hours", "days", "weeks")}
-UNITS |= {name[:-1]: name for name in ("seconds", "minutes", "hours", "days", "weeks")}
-YEAR = timedelta(days=365)
-
-
-class _Reader:
-    """A contract file with the lines of its fields."""
-
-    def __init__(self, path: Path, data: Any, line_of: LineOf) -> None:
-        self.path, self.data, self.line_of = path, data, line_of
-
-    def wrong(self, at: Location, expected: str, found: object) -> DeclarationError:
-        return mistake(self.path, self.line_of(at), field_name(at), expected, found)
-
-    def span(self, at: Location, value: object, unit: object) -> timedelta:
-        """A length of time from an ODCS value and unit, or from text such as `26h`."""
-        text = str(value).strip()
-        if unit is None and not text.replace(".", "", 1).isdigit():
-            digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
-            text, unit = digits, text[len(digits) :].strip()
-        name = str(unit).strip().lower() if unit is not None else "d"
-        try:
-            amount = float(text)
-        except ValueError:
-            raise self.wrong(at, "a number with a unit, such as 26h", repr(value)) from None
-        if name in ("y", "year", "years"):
-            return amount * YEAR
-        if name not in UNITS or amount < 0:
-            raise self.wrong(at, "a unit of s, m, h, d, w or y and a number from 0", f"{value!r} {unit!r}")
-        return timedelta(**{UNITS[name]: amount})
-
-    def moment(self, at: Location, value: object) -> datetime:
-        """A UTC time from a date, a datetime or ISO text."""
-        if isinstance(value, date) and not isinstance(value, datetime):
-            value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-        try:
-            found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        except ValueError:
-            raise self.wrong(at, "a date or time in ISO 8601", repr(value)) from None
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def load_contract(path: Path) -> Contract:
@@ -71,7 +30,7 @@ def load_contract(path: Path) -> Contract:
     from open_data_contract_standard.model import OpenDataContractStandard
 
     data, line_of = load_yaml(path)
-    reader = _Reader(path, data, line_of)
+    reader = ContractFile(path, data, line_of)
     if not isinstance(data, dict):
         raise reader.wrong((), "a mapping with kind: DataContract", type(data).__name__)
     if data.get("kind") != "DataContract":
@@ -86,7 +45,7 @@ def load_contract(path: Path) -> Contract:
     return _contract(reader, document)
 
 
-def _contract(reader: _Reader, document: Any) -> Contract:
+def _contract(reader: ContractFile, document: Any) -> Contract:
     schemas = document.schema_ or []
     if len(schemas) != 1 or not schemas[0].properties:
         raise reader.wrong(("schema",), "one schema object with properties", f"{len(schemas)} objects")
@@ -110,7 +69,7 @@ def _contract(reader: _Reader, document: Any) -> Contract:
         retention = reader.span(("slaProperties", index, "value"), sla.value, sla.unit)
     event_at, event_time = custom.pop("eventTime", (("slaProperties",), element.rpartition(".")[2] or None))
     _check_event_time(reader, event_at, event_time, columns)
-    person = _person(reader, custom, columns)
+    person = person_column(reader, custom, columns)
     contract = Contract(
         name=str(document.name or document.id or table.name or reader.path.name.split(".")[0]),
         version=str(document.version),
@@ -132,55 +91,24 @@ def _contract(reader: _Reader, document: Any) -> Contract:
     return contract
 
 
-def _person(reader: _Reader, custom: dict[str, tuple[Location, Any]], columns: tuple[Column, ...]) -> str | None:
-    """The column that names the person; every tokenised column must be one that tokens can stand in."""
-    at, person = custom.pop("person", ((), None))
-    texts = [column.name for column in columns if column.type == "STRING"]
-    if person is not None and person not in texts:
-        raise reader.wrong(at, f"a STRING column ({', '.join(texts) or 'there is none'})", repr(person))
-    for index, column in enumerate(columns):
-        if column.tokenise or column.name == person:
-            _check_tokenised(reader, ("schema", 0, "properties", index), column, person)
-    return None if person is None else str(person)
-
-
-def _check_tokenised(reader: _Reader, at: Location, column: Column, person: object) -> None:
-    if person is None:
-        raise reader.wrong(at, "a custom property person of the dataset that names whose row it is", "tokenise without it")
-    if column.type != "STRING":
-        raise reader.wrong(at, f"{column.name} as STRING, since a token is text", column.type)
-    # the audit sees tokens: it could judge none of these
-    rules = {
-        "enum": column.allowed,
-        "pattern": column.pattern,
-        "minimum": column.minimum is not None,
-        "maximum": column.maximum is not None,
-        "maxLength": column.max_length is not None,
-        "a unique value across persons": column.name != person and (column.unique or column.key is not None),
-    }
-    found = [name for name, given in rules.items() if given]
-    if found:
-        raise reader.wrong(at, f"no rule on the values of {column.name}, which is tokenised", ", ".join(found))
-
-
-def _refuse_twins(reader: _Reader, columns: tuple[Column, ...]) -> None:
+def _refuse_twins(reader: ContractFile, columns: tuple[Column, ...]) -> None:
     for index, column in enumerate(columns):
         for other in columns[:index]:
             if column.name == other.name or column.source == other.source:
                 raise reader.wrong(("schema", 0, "properties", index), "each column once", f"{column.name!r} twice")
 
 
-def _check_event_time(reader: _Reader, at: Location, name: object, columns: tuple[Column, ...]) -> None:
+def _check_event_time(reader: ContractFile, at: Location, name: object, columns: tuple[Column, ...]) -> None:
     timed = [column.name for column in columns if column.type in ("TIMESTAMP", "DATE")]
     if name is not None and name not in timed:
         raise reader.wrong(at, f"a TIMESTAMP or DATE column ({', '.join(timed) or 'there is none'})", repr(name))
 
 
-def _custom(reader: _Reader, at: tuple[str | int, ...], found: Any) -> dict[str, tuple[Location, Any]]:
+def _custom(reader: ContractFile, at: tuple[str | int, ...], found: Any) -> dict[str, tuple[Location, Any]]:
     return {str(item.property): ((*at, index, "value"), item.value) for index, item in enumerate(found or ())}
 
 
-def _column(reader: _Reader, index: int, prop: Any) -> Column:
+def _column(reader: ContractFile, index: int, prop: Any) -> Column:
     at: tuple[str | int, ...] = ("schema", 0, "properties", index)
     if not prop.name:
         raise reader.wrong(at, "a name", "none")
@@ -212,7 +140,7 @@ def _column(reader: _Reader, index: int, prop: Any) -> Column:
     )
 
 
-def _column_custom(reader: _Reader, at: tuple[str | int, ...], prop: Any) -> dict[str, Any]:
+def _column_custom(reader: ContractFile, at: tuple[str | int, ...], prop: Any) -> dict[str, Any]:
     rules: dict[str, Any] = {}
     custom = _custom(reader, (*at, "customProperties"), prop.customProperties)
     if "canonical" in custom:
@@ -229,7 +157,7 @@ def _column_custom(reader: _Reader, at: tuple[str | int, ...], prop: Any) -> dic
     return rules
 
 
-def _type(reader: _Reader, at: tuple[str | int, ...], prop: Any) -> str:
+def _type(reader: ContractFile, at: tuple[str | int, ...], prop: Any) -> str:
     logical = prop.logicalType
     if logical is not None and logical not in LOGICAL:
         raise reader.wrong((*at, "logicalType"), f"one of {', '.join(LOGICAL)}", repr(logical))
@@ -244,7 +172,7 @@ def _type(reader: _Reader, at: tuple[str | int, ...], prop: Any) -> str:
         raise reader.wrong((*at, "physicalType"), expected, found) from exc
 
 
-def _quality(reader: _Reader, at: tuple[str | int, ...], rule: Any) -> dict[str, Any]:
+def _quality(reader: ContractFile, at: tuple[str | int, ...], rule: Any) -> dict[str, Any]:
     if rule.type == "text":
         return {}
     metric = rule.metric or rule.rule
@@ -283,7 +211,7 @@ class _Volume(BaseModel, extra="forbid"):
     period: int | None = None
 
 
-def _volume(reader: _Reader, custom: dict[str, tuple[Location, Any]], quality: list[Any]) -> VolumeRule:
+def _volume(reader: ContractFile, custom: dict[str, tuple[Location, Any]], quality: list[Any]) -> VolumeRule:
     at, value = custom.pop("volume", ((), {}))
     value = {"method": value} if isinstance(value, str) else value
     if not isinstance(value, Mapping):
@@ -304,7 +232,7 @@ def _volume(reader: _Reader, custom: dict[str, tuple[Location, Any]], quality: l
     return VolumeRule(**fields)
 
 
-def _row_count(reader: _Reader, at: tuple[str | int, ...], rule: Any) -> dict[str, int]:
+def _row_count(reader: ContractFile, at: tuple[str | int, ...], rule: Any) -> dict[str, int]:
     if rule.mustBeBetween is not None:
         return {"minimum": int(rule.mustBeBetween[0]), "maximum": int(rule.mustBeBetween[1])}
     found = {}
@@ -322,7 +250,7 @@ def _row_count(reader: _Reader, at: tuple[str | int, ...], rule: Any) -> dict[st
     return found
 
 
-def _closed(reader: _Reader, custom: dict[str, tuple[Location, Any]]) -> ClosedDays:
+def _closed(reader: ContractFile, custom: dict[str, tuple[Location, Any]]) -> ClosedDays:
     at, names = custom.pop("closedWeekdays", ((), []))
     weekdays = set()
     for name in names if isinstance(names, list) else [names]:
@@ -341,7 +269,7 @@ def _closed(reader: _Reader, custom: dict[str, tuple[Location, Any]]) -> ClosedD
     return ClosedDays(frozenset(weekdays), tuple(spans))
 
 
-def _bounds(reader: _Reader, custom: dict[str, tuple[Location, Any]]) -> dict[str, Any]:
+def _bounds(reader: ContractFile, custom: dict[str, tuple[Location, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "earliest" in custom:
         found["earliest"] = reader.moment(*custom.pop("earliest"))

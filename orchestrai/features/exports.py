@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,12 @@ VERSION = "orchestrai.version"
 ROOTS = "orchestrai.roots"
 
 
+def require_delta() -> None:
+    """Raises MissingExtra without the `delta` extra."""
+    if find_spec("deltalake") is None:
+        raise MissingExtra("expected the package deltalake, found none: install orchestrai[delta]")
+
+
 def write_delta(
     ledger: Ledger, view: FeatureView, *, asset: str, table: str, storage_options: dict[str, str] | None = None
 ) -> int:
@@ -29,10 +36,9 @@ def write_delta(
     Idempotent: each Delta commit names the feature version and partition roots it holds. Time travel is Delta's own.
     Raises MissingExtra without the `delta` extra.
     """
-    try:
-        from deltalake import CommitProperties, DeltaTable, write_deltalake
-    except ImportError as exc:
-        raise MissingExtra("expected the package deltalake, found none: install orchestrai[delta]") from exc
+    require_delta()
+    from deltalake import CommitProperties, DeltaTable, write_deltalake
+
     dataset = ledger.open(asset)
     held: dict[str, str] = {}
     exists = DeltaTable.is_deltatable(table, storage_options)
@@ -86,11 +92,10 @@ def register_iceberg(
 
 def register_delta(ledger: Ledger, *, asset: str, table: Path, location: Callable[[FileEntry], str] | None = None) -> int:
     """Register a dataset's current files as a Delta table at `table`, without a copy; returns its version."""
-    try:
-        from deltalake import DeltaTable, Schema
-        from deltalake.transaction import AddAction, CommitProperties, create_table_with_add_actions
-    except ImportError as exc:
-        raise MissingExtra("expected the package deltalake, found none: install orchestrai[delta]") from exc
+    require_delta()
+    from deltalake import DeltaTable, Schema
+    from deltalake.transaction import AddAction, CommitProperties, create_table_with_add_actions
+
     dataset = ledger.open(asset)
     if DeltaTable.is_deltatable(str(table)):
         found = DeltaTable(str(table))

@@ -100,5 +100,17 @@ def time_bounds(files: Iterable[Path], column: str) -> Span | None:
     return (min(low), max(high)) if low else None
 
 
+def within(files: Iterable[Path], column: str | None, since: datetime | None, until: datetime | None) -> list[Path]:
+    """The files that may hold rows of [since, until), by their footers."""
+    if column is None or (since is None and until is None):
+        return list(files)
+    found = []
+    for path in files:
+        bounds = time_bounds([path], column)
+        if bounds is None or ((until is None or bounds[0] < until) and (since is None or bounds[1] >= since)):
+            found.append(path)
+    return found
+
+
 def _utc(value: datetime) -> datetime:
     return value.astimezone(UTC) if value.tzinfo is not None else value.replace(tzinfo=UTC)

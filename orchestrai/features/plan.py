@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrai.contracts.verdict import JsonValue
-from orchestrai.errors import FeatureViewError
+from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.inputs import Inputs, time_bounds
 from orchestrai.features.spans import ALWAYS, back
 from orchestrai.features.spec import FeatureViewSpec, moment_key, moments, parse_moment
@@ -85,28 +85,37 @@ def _data_span(opened: Inputs, table: str, view: FeatureView) -> tuple[datetime,
     return bounds
 
 
-def _recorded(current: Dataset | None, key: str) -> Mapping[str, JsonValue]:
+def recorded(current: Dataset | None, key: str) -> Mapping[str, JsonValue]:
+    """What was noted of a published partition; nothing where none counts, so that it is computed again."""
     if current is None or key not in current.partitions:
         return {}
-    return current.files(key).stats
+    try:
+        return current.files(key).stats
+    except NotReceipted:
+        return {}
 
 
-def fresh(current: Dataset | None, task: Task, opened: Inputs, code: str) -> bool:
-    """True when the published partition came from the very inputs and code of today."""
-    stats = _recorded(current, task.key)
-    if stats.get("code") != code:
-        return False
-    reach = stats.get("tail_from")
-    needed = dict(task.partitions)
+def reached(task: Task, opened: Inputs, reach: JsonValue) -> dict[str, list[str]] | None:
+    """A task's partitions with those its tail search reached (`""`: to the beginning); None when that one is no more."""
+    needed = {name: list(keys) for name, keys in task.partitions.items()}
     if isinstance(reach, str):
         primary = next(iter(needed))
         ordered = list(opened.spans[primary])
         if reach and reach not in ordered:
-            return False
+            return None
         first = ordered.index(reach) if reach else 0
         last = max((ordered.index(key) for key in needed[primary]), default=-1)
         needed[primary] = ordered[first : last + 1]
-    return stats.get("inputs") == opened.roots(needed)
+    return needed
+
+
+def fresh(current: Dataset | None, task: Task, opened: Inputs, code: str) -> bool:
+    """True when the published partition came from the very inputs and code of today."""
+    stats = recorded(current, task.key)
+    if stats.get("code") != code:
+        return False
+    needed = reached(task, opened, stats.get("tail_from"))
+    return needed is not None and stats.get("inputs") == opened.roots(needed)
 
 
 def union(view: FeatureView, tasks: Sequence[Task]) -> dict[str, set[str]]:

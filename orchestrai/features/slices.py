@@ -4,10 +4,10 @@ A row-level view looks back only, so the features before the earliest new row st
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,18 @@ from orchestrai.ledger.ledger import Dataset
 from orchestrai.ledger.manifest import FileEntry
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A published partition whose own input only gained files: how often each digest is new, and how far its tail reached."""
+
+    added: Counter[str]
+    reach: str | None
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Mend:
 
     task: Task
     kept: Sequence[FileEntry]
+    reach: str | None
 
 
 def slices_of(view: FeatureView) -> timedelta | None:
@@ -54,32 +62,33 @@ def write_slices(
     return written or write_files([], schema, folder)
 
 
-def mend(view: FeatureView, task: Task, current: Dataset | None, opened: Inputs, code: str) -> Mend | None:
-    """What new files in the partition's own input leave to do; None when all of it must be computed.
+def growth(view: FeatureView, task: Task, current: Dataset | None, opened: Inputs, code: str) -> Growth | None:
+    """The new files of the partition's own input, where nothing else changed since it was computed; None otherwise.
 
-    Files may only have been added: a file that was replaced or taken away may have held any row.
+    A file that was replaced or taken away may have held any row.
     """
-    every, primary = slices_of(view), next(iter(view.tables))
-    table, dataset = view.tables[primary], opened.datasets[primary]
+    primary = next(iter(view.tables))
     stats = recorded(current, task.key)
-    held = stats.get("files")
-    if every is None or current is None or task.keep is None or stats.get("code") != code or not isinstance(held, list):
+    held, before, reach = stats.get("files"), stats.get("inputs"), stats.get("tail_from")
+    if slices_of(view) is None or view.tables[primary].event_time != view.time or task.keep is None:
         return None
-    needed = reached(task, opened, stats.get("tail_from"))
-    if table.event_time != view.time or needed is None or task.key not in needed[primary]:
+    if stats.get("code") != code or not isinstance(held, list) or not isinstance(before, dict):
         return None
-    now, before = opened.roots(needed), stats.get("inputs")
-    if not isinstance(before, dict) or _without(now, dataset.asset, task.key) != _without(before, dataset.asset, task.key):
+    needed, asset = reached(task, opened, reach), opened.datasets[primary].asset
+    if needed is None or _without(opened.roots(needed), asset, task.key) != _without(before, asset, task.key):
         return None
-    added = Counter(digests(opened, primary, task.key))
-    gone = Counter(str(digest) for digest in held)
-    if gone - added:
-        return None
-    added -= gone
-    with opened.fetched({primary: [task.key]}) as files:
-        entries = [entry for entry in dataset.files(task.key).files if entry.role == "data"]
-        paths = [path for path, entry in zip(files[primary][task.key], entries, strict=True) if added[entry.sha256]]
-        bounds = time_bounds(paths, view.time)
+    now, then = Counter(digests(opened, primary, task.key)), Counter(str(digest) for digest in held)
+    return None if then - now else Growth(now - then, reach if isinstance(reach, str) else None)
+
+
+def mend(
+    view: FeatureView, task: Task, grown: Growth, current: Dataset, opened: Inputs, files: Sequence[Path]
+) -> Mend | None:
+    """What the new rows leave to do, by the times in their verified files; None when that is all of the partition."""
+    every, primary = slices_of(view), next(iter(view.tables))
+    assert every is not None and task.keep is not None
+    entries = [entry for entry in opened.datasets[primary].files(task.key).files if entry.role == "data"]
+    bounds = time_bounds([path for path, entry in zip(files, entries, strict=True) if grown.added[entry.sha256]], view.time)
     if bounds is None:
         return None
     cut = bounds[0] - (bounds[0] - _EPOCH) % every
@@ -88,7 +97,7 @@ def mend(view: FeatureView, task: Task, current: Dataset | None, opened: Inputs,
     since = {**task.since, primary: back(cut, view.lookback.time) or cut}
     partitions = {**task.partitions, primary: opened.needed(primary, since[primary], task.keep[1])}
     kept = [entry for entry in current.files(task.key).files if entry.rows and entry.path < _stem(cut)]
-    return Mend(replace(task, since=since, partitions=partitions, keep=(cut, task.keep[1])), kept)
+    return Mend(replace(task, since=since, partitions=partitions, keep=(cut, task.keep[1])), kept, grown.reach)
 
 
 def digests(opened: Inputs, table: str, partition: str) -> list[str]:
@@ -96,8 +105,9 @@ def digests(opened: Inputs, table: str, partition: str) -> list[str]:
     return sorted(entry.sha256 for entry in opened.datasets[table].files(partition).files if entry.role == "data")
 
 
-def _without(roots: dict[str, dict[str, str]], asset: str, partition: str) -> dict[str, dict[str, str]]:
-    return {name: {key: root for key, root in part.items() if (name, key) != (asset, partition)} for name, part in roots.items()}
+def _without(roots: Mapping[str, object], asset: str, partition: str) -> Mapping[str, object]:
+    mine = roots.get(asset)
+    return {**roots, asset: {key: root for key, root in mine.items() if key != partition} if isinstance(mine, dict) else {}}
 
 
 def _stem(start: datetime) -> str:
@@ -111,5 +121,5 @@ def _pieces(batch: pa.RecordBatch, time: str, micros: int) -> Iterator[tuple[int
         return
     numbers: NDArray[np.int64] = np.asarray(batch.column(time).cast(pa.int64()).fill_null(0)) // micros
     starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), batch.num_rows]
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         yield int(numbers[start]), batch.slice(start, end - start)

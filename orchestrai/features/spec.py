@@ -109,7 +109,9 @@ class FeatureViewSpec(_Query):
         if (self.event_time is None) == (self.as_of is None):
             raise ValueError("expected either event_time (a feature row per event) or as_of (a row per entity and moment)")
         if self.files_every is not None and self.event_time is None:
-            raise ValueError("expected files_every beside event_time, found it beside as_of: a moment has no span to cut into files")
+            raise ValueError(
+                "expected files_every beside event_time, found it beside as_of: a moment has no span to cut into files"
+            )
         names = [_table_name(reference) for reference in self.inputs]
         if len(set(names)) != len(names) or "spine" in names:
             raise ValueError(f"expected inputs with distinct last parts, none named spine, found {', '.join(self.inputs)}")

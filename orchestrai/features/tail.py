@@ -11,8 +11,10 @@ from pathlib import Path
 
 from orchestrai.features.duckdb_engine import DuckDbEngine, moment_sql, source_sql
 from orchestrai.features.engine import Source
-from orchestrai.features.inputs import Inputs
+from orchestrai.features.inputs import Inputs, Span, within
 from orchestrai.features.view import FeatureView
+
+_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,9 @@ def find_tail(
     joined = " AND ".join(f't."{name}" = e."{name}"' for name in view.entity)
     scanned: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)
-    with engine.connect() as db:
+    with engine.connect() as db, ExitStack() as stack:
         present = [path for key in opened.needed(primary, since, keep[1]) for path in files[key]]
-        now = source_sql(Source(table, present, since=since, until=keep[1]))
+        now = source_sql(Source(table, within(present, table.event_time, since, keep[1]), since=since, until=keep[1]))
         # rows inside the look-back count, unless a window reads another's result: then each of them needs its own rows
         held = (
             "0"
@@ -66,17 +68,18 @@ def find_tail(
             f'GROUP BY {entity} HAVING max("{view.time}") >= {moment_sql(keep[0])}'
         )
         db.execute(f"CREATE TEMP TABLE tail AS SELECT * FROM ({now}) LIMIT 0")
-        while earlier and db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0]:
-            key = earlier.pop(0)
-            scanned.append(key)
-            with ExitStack() as stack:
+        for key, low, high in _steps(earlier, opened.spans[primary], since):
+            if not db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0]:
+                break
+            if key not in scanned:
+                scanned.append(key)
                 found = files if key in files else stack.enter_context(opened.fetched({primary: [key]}))[primary]
-                past = source_sql(Source(table, found[key], until=since))
-                db.execute(
-                    f"INSERT INTO tail SELECT t.* FROM ({past}) AS t JOIN wanted AS e ON {joined} WHERE e.n < {rows} "
-                    f"QUALIFY e.n + DENSE_RANK() OVER (PARTITION BY {', '.join(f't.{chr(34)}{n}{chr(34)}' for n in view.entity)} "
-                    f'ORDER BY t."{view.time}" DESC) <= {rows}'
-                )
+            past = source_sql(Source(table, within(found[key], table.event_time, low, high), since=low, until=high))
+            db.execute(
+                f"INSERT INTO tail SELECT t.* FROM ({past}) AS t JOIN wanted AS e ON {joined} WHERE e.n < {rows} "
+                f"QUALIFY e.n + DENSE_RANK() OVER (PARTITION BY {', '.join(f't.{chr(34)}{n}{chr(34)}' for n in view.entity)} "
+                f'ORDER BY t."{view.time}" DESC) <= {rows}'
+            )
             db.execute(
                 f'CREATE OR REPLACE TEMP TABLE wanted AS SELECT e.* EXCLUDE n, any_value(e.held) + count(DISTINCT t."{view.time}") AS n '
                 f"FROM wanted AS e LEFT JOIN tail AS t ON {joined} GROUP BY ALL"
@@ -86,3 +89,20 @@ def find_tail(
         short = bool(db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0])
         held = db.execute("SELECT count(*) FROM tail").fetchall()[0][0]
     yield Tail([path] if held else [], scanned, short)
+
+
+def _steps(
+    earlier: Sequence[str], spans: Mapping[str, Span], since: datetime | None
+) -> Iterator[tuple[str, datetime | None, datetime | None]]:
+    """Spans to look through, newest first: the nearest partition in growing steps, as most entities need only its end."""
+    for number, key in enumerate(earlier):
+        high = since
+        if number == 0 and since is not None:
+            start, end = spans[key]
+            step, high = (end - start) / _STEPS, min(since, end)
+            if high < since:
+                yield key, high, since
+            while high - step > start:
+                yield key, high - step, high
+                high, step = high - step, 2 * step
+        yield key, None, high

@@ -74,7 +74,7 @@ class Intake:
         found: dict[str, Arrival] = {}
         for info in present:
             uri, known = uri_of(self.landing, info), earlier.get(LANDED + info.key)
-            if known is None or (known.uri, known.etag) != (uri, info.version or info.etag):
+            if known is None or not self.keep or (known.uri, known.etag) != (uri, info.version or info.etag):
                 taken = self._take(partition, uri, info)
                 if taken is not None:
                     found[taken.name] = taken

@@ -24,7 +24,7 @@ from orchestrai.ingest.pull_sql import pull_sql
 from orchestrai.ingest.reading import SMALL_BYTES, ObjectOutcome, Typing, unpacked
 from orchestrai.ingest.refusal import Mark, Refused
 from orchestrai.ingest.source import SourceSpec
-from orchestrai.ledger import FileEntry, Ledger, Meter, Session, StageReport
+from orchestrai.ledger import FileEntry, Ledger, Meter, Override, Session, StageReport
 from orchestrai.storage.base import Store
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def ingest(
     code_version: str = "",
     recover: bool = False,
     persons: TokenKeys | None = None,
+    overrides: Sequence[Override] = (),
 ) -> StageReport:
     """Make raw events of some partitions from all objects landed for them, and publish those that pass their audit.
 
@@ -68,7 +69,7 @@ def ingest(
     version. Rows that cannot be typed go to `<dataset>/dead_letters`. A partition that is not due and has no object is left
     out. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises columns needs the
     keys of `persons` and keeps no originals. Raises StorageError when the landing or the lake fails, ConfigError without keys;
-    what is wrong with data is told in verdicts.
+    what is wrong with data is told in verdicts, and published all the same only where one of `overrides` waives it.
     """
     sealing = sealing_of(contract, persons)
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-ingest-") as folder:
@@ -100,6 +101,7 @@ def ingest(
             code_version=code_version,
             parameters={"contract": contract.name, "contract_version": contract.version, "format": source.format},
             cost=meter.cost(),
+            overrides=overrides,
             facts={
                 "objects": sum(len(part.arrivals) for part in done),
                 "dead_letters": sum(len(part.letters) for part in done),
@@ -203,7 +205,7 @@ class _Reading:
         part, contract = self.part, self.typing.contract
         if arrival.columns != contract.tokenised_columns:
             outcome.unreadable = (
-                f"expected the object, to tokenise {', '.join(contract.tokenised_columns) or 'nothing'} in it instead of "
+                f"expected the object sent again, to tokenise {', '.join(contract.tokenised_columns) or 'nothing'} in it instead of "
                 f"{', '.join(arrival.columns)}, found it gone: have the producer send it again"
             )
             part.letters += letters_of(contract, arrival.material, outcome)

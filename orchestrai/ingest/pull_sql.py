@@ -73,7 +73,9 @@ def _connection(source: SourceSpec) -> "psycopg.Connection[Any]":
         connection: psycopg.Connection[Any] = psycopg.connect(dsn, connect_timeout=10)
     except psycopg.ProgrammingError:
         # the driver quotes the text that it cannot read, password and all
-        raise ConfigError(f"expected a PostgreSQL URL in {name or 'source.url'}, found text that is none: correct it") from None
+        raise ConfigError(
+            f"expected a PostgreSQL URL in {name or 'source.url'}, found text that is none: correct it"
+        ) from None
     connection.read_only = True
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     return connection

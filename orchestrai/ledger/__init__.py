@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from orchestrai.ledger.heads import Head
     from orchestrai.ledger.ledger import Dataset, Ledger, VerifiedFile
     from orchestrai.ledger.manifest import DatasetManifest, FileEntry, PartitionManifest, dataset_version
+    from orchestrai.ledger.override import Override
     from orchestrai.ledger.receipt import InputRef, Material, Receipt
     from orchestrai.ledger.report import Cost, Meter, PartitionOutcome, StageReport
     from orchestrai.ledger.session import Session, require_open
@@ -24,6 +25,7 @@ __all__ = [
     "Ledger",
     "Material",
     "Meter",
+    "Override",
     "PartitionManifest",
     "PartitionOutcome",
     "Receipt",
@@ -43,6 +45,7 @@ lazily(
         "heads": ("Head",),
         "ledger": ("Dataset", "Ledger", "VerifiedFile"),
         "manifest": ("DatasetManifest", "FileEntry", "PartitionManifest", "dataset_version"),
+        "override": ("Override",),
         "receipt": ("InputRef", "Material", "Receipt"),
         "report": ("Cost", "Meter", "PartitionOutcome", "StageReport"),
         "session": ("Session", "require_open"),

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrai.contracts.verdict import JsonValue, Verdict
-from orchestrai.errors import NotReceipted, UnknownFormatVersion
+from orchestrai.errors import ConfigError, NotReceipted, UnknownFormatVersion
 from orchestrai.ledger.manifest import canonical_json
+from orchestrai.ledger.override import Override, read_override
 from orchestrai.ledger.report import Cost
 from orchestrai.ledger.signing import STATEMENT_TYPE, Keyring, Signer
 
@@ -65,6 +66,7 @@ class Receipt:
     verdicts: Mapping[str, tuple[Verdict, ...]] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
+    overrides: Mapping[str, Override] = field(default_factory=dict)
 
     def statement(self) -> dict[str, Any]:
         """The in-toto Statement."""
@@ -73,6 +75,7 @@ class Receipt:
             {"name": f"{self.asset}@{key}", "digest": {"sha256": root.removeprefix("sha256:")}}
             for key, root in sorted(self.partitions.items())
         ]
+        waived = {key: found.as_json() for key, found in sorted(self.overrides.items())}
         return {
             "_type": STATEMENT,
             "subject": subjects,
@@ -92,6 +95,7 @@ class Receipt:
                 "verdicts": {key: [v.as_json() for v in found] for key, found in sorted(self.verdicts.items())},
                 "cost": self.cost.as_json(),
                 "facts": dict(self.facts),
+                **({"overrides": waived} if waived else {}),
             },
         }
 
@@ -100,8 +104,16 @@ class Receipt:
         return signer.sign(STATEMENT_TYPE, canonical_json(self.statement()))
 
     def closed_checks(self, partition: str) -> list[str]:
-        """The names of checks that close the gate of a partition."""
-        return [verdict.check for verdict in self.verdicts.get(partition, ()) if verdict.closes_gate]
+        """The names of checks that close the gate of a partition; those that an override of just this content waives do not."""
+        closed = [verdict.check for verdict in self.verdicts.get(partition, ()) if verdict.closes_gate]
+        override = self.override(partition)
+        return [check for check in closed if override is None or check not in override.checks]
+
+    def override(self, partition: str) -> Override | None:
+        """The override under which a partition was published, or None."""
+        found = self.overrides.get(partition)
+        root = self.partitions.get(partition, "")
+        return found if found is not None and found.covers(self.asset, partition, root, ()) else None
 
 
 def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
@@ -125,7 +137,15 @@ def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
         verdicts={key: tuple(Verdict(**v) for v in found) for key, found in body["verdicts"].items()},
         cost=Cost(**body["cost"]),
         facts=body["facts"],
+        overrides=_overrides(body.get("overrides", {})),
     )
     if receipt.statement()["subject"] != statement["subject"]:
         raise NotReceipted("expected a receipt whose subjects are its partitions, found others: treat it as forged")
     return receipt
+
+
+def _overrides(found: Mapping[str, Any]) -> dict[str, Override]:
+    try:
+        return {key: read_override(body) for key, body in found.items()}
+    except ConfigError as exc:
+        raise NotReceipted(f"expected an override that may be given, found one that may not: {exc.message}") from exc

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
-from orchestrai.errors import ConcurrentCommit, GateClosed, ObjectExists
+from orchestrai.errors import ConcurrentCommit, GateClosed, NotReceipted, ObjectExists
 from orchestrai.ledger.blobs import blob_key, put_absent
 from orchestrai.ledger.heads import Action, Head, append_head, head_prefix, read_head
 from orchestrai.ledger.manifest import (
@@ -20,6 +20,7 @@ from orchestrai.ledger.manifest import (
     dataset_version,
     make_partition,
 )
+from orchestrai.ledger.override import Override
 from orchestrai.ledger.receipt import InputRef, Material, Receipt
 from orchestrai.ledger.report import Cost, PartitionOutcome, StageReport
 from orchestrai.storage.base import CHUNK_BYTES
@@ -109,15 +110,22 @@ class Session:
         drop: Sequence[str] = (),
         action: Action = "publish",
         reason: str = "",
+        overrides: Sequence[Override] = (),
     ) -> StageReport:
         """Publish every staged partition whose gate is open; quarantine the others; report both.
 
         Atomic for all published partitions together. Raises ConcurrentCommit when another session published one of them
         since this session began. Publishing what is already current, from the same inputs and code, changes nothing.
+        A closed gate is opened by one of `overrides`, or by that which the same content is published under, if it waives every
+        closed check.
         """
         verdicts = verdicts or {}
         partitions = sorted({*self._staged, *verdicts} - set(drop))
-        good = [key for key in partitions if key in self._staged and gate_open(verdicts.get(key, ()))]
+        waived = self._waived(verdicts, overrides)
+        fresh = [found for found in waived.values() if any(found is given for given in overrides)]
+        if fresh and action == "publish":
+            action, reason = "override", "; ".join(f"{found.reason} ({found.by})" for found in fresh)
+        good = [key for key in partitions if key in waived or (key in self._staged and gate_open(verdicts.get(key, ())))]
         bad = [key for key in partitions if key not in good]
         if bad:
             self._quarantine(bad, verdicts)
@@ -139,14 +147,37 @@ class Session:
                 verdicts={key: tuple(verdicts.get(key, ())) for key in good},
                 cost=cost or Cost(),
                 facts=dict(facts or {}),
+                overrides={key: found for key, found in waived.items() if key in good},
             )
             head = self._publish(draft, manifests, tuple(drop), action, reason)
         outcomes = [
-            PartitionOutcome(key, True, m.root, m.rows, m.size, tuple(verdicts.get(key, ()))) for key, m in manifests.items()
+            PartitionOutcome(key, True, m.root, m.rows, m.size, _told(verdicts.get(key, ()), waived.get(key)))
+            for key, m in manifests.items()
         ]
         outcomes += [PartitionOutcome(key, False, verdicts=tuple(verdicts.get(key, ()))) for key in bad]
         outcomes.sort(key=lambda outcome: outcome.partition)
         return StageReport(self.asset, head.version if head else None, tuple(outcomes), cost or Cost(), dict(facts or {}))
+
+    def _waived(self, verdicts: Mapping[str, Sequence[Verdict]], given: Sequence[Override]) -> dict[str, Override]:
+        """What opens each closed gate; that of the published version comes first, so that a second run changes nothing."""
+        found: dict[str, Override] = {}
+        for key, judged in verdicts.items():
+            closed = {verdict.check for verdict in judged if verdict.closes_gate}
+            if closed and key in self._staged:
+                root = self.staged(key).root
+                for override in (self._standing(key), *given):
+                    if override is not None and override.covers(self.asset, key, root, closed):
+                        found.setdefault(key, override)
+        return found
+
+    def _standing(self, partition: str) -> Override | None:
+        dataset = self.ledger.dataset(self.fence) if self.fence else None
+        if dataset is None or partition not in dataset.partitions:
+            return None
+        try:
+            return dataset.receipt(partition).override(partition)
+        except NotReceipted:
+            return None  # recalled: whoever waived it did not know
 
     def _publish(
         self, draft: Receipt, manifests: Mapping[str, PartitionManifest], drop: tuple[str, ...], action: Action, reason: str
@@ -227,6 +258,7 @@ class Session:
                 and current.code_version == draft.code_version
                 and current.parameters == draft.parameters
                 and current.verdicts.get(key) == draft.verdicts.get(key)
+                and current.override(key) == draft.override(key)
             )
             if not same:
                 return False
@@ -254,6 +286,10 @@ class Session:
             },
         }
         self.ledger.lake.write(f"quarantine/{self.asset}/{self.id}.json", canonical_json(record))
+
+
+def _told(verdicts: Sequence[Verdict], override: Override | None) -> tuple[Verdict, ...]:
+    return tuple(verdict if override is None else override.told(verdict) for verdict in verdicts)
 
 
 def require_open(report: StageReport) -> StageReport:

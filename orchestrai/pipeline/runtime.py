@@ -14,7 +14,7 @@ from orchestrai.contracts import Verdict, check_partition
 from orchestrai.errors import ConfigError
 from orchestrai.features import DuckDbEngine, Engine, SparkEngine, compute, training_set
 from orchestrai.ingest import ingest, open_landing
-from orchestrai.ledger import Ledger, PartitionOutcome, StageReport, load_or_create_signer, trusted_keyring
+from orchestrai.ledger import Ledger, Override, PartitionOutcome, StageReport, load_or_create_signer, trusted_keyring
 from orchestrai.ledger.ledger import utc_now
 from orchestrai.ledger.persons import PersonKeys
 from orchestrai.models import evaluate, predict, promote, train
@@ -28,6 +28,7 @@ from orchestrai.storage import Store, open_store
 from orchestrai.vault import Vault, snapshot
 
 Progress = Callable[[str, int, int], None]
+GATES = ("raw_events", "restored")
 
 
 class Runtime:
@@ -76,13 +77,25 @@ class Runtime:
         """The store a dataset's producers write to; a relative path lies under the home folder."""
         return open_landing(dataset.spec.source.url, self.settings.home)
 
-    def run(self, node: AssetNode, partitions: Sequence[str], progress: Progress | None = None) -> StageReport:
-        """Materialize a node for some partitions; raises OrchestraiError, and publishes nothing that fails its audit."""
+    def run(
+        self,
+        node: AssetNode,
+        partitions: Sequence[str],
+        progress: Progress | None = None,
+        *,
+        overrides: Sequence[Override] = (),
+    ) -> StageReport:
+        """Materialize a node for some partitions; raises OrchestraiError.
+
+        What fails its audit is not published, unless one of `overrides` waives it, which only raw events and restored data take.
+        """
+        if overrides and node.stage not in GATES:
+            raise ConfigError(f"expected a gate of {' or '.join(GATES)} to override, found {node.stage} of {node.asset}")
         subject, progress = node.subject, self._told(progress)
         if isinstance(subject, DatasetNode):
             if node.stage == "drill":
                 return run_drill(self.ledger, self.vault, subject)
-            return settle(self._run_dataset(node, subject, partitions, progress), subject, partitions)
+            return settle(self._run_dataset(node, subject, partitions, progress, overrides), subject, partitions)
         if isinstance(subject, ViewNode):
             report = self._run_view(subject, partitions, progress)
             return settle(report, subject.partitioned_like, partitions) if subject.partitioned_like else report
@@ -104,7 +117,12 @@ class Runtime:
     # -- datasets ----------------------------------------------------------------------------------------------
 
     def _run_dataset(
-        self, node: AssetNode, dataset: DatasetNode, partitions: Sequence[str], progress: Progress | None
+        self,
+        node: AssetNode,
+        dataset: DatasetNode,
+        partitions: Sequence[str],
+        progress: Progress | None,
+        overrides: Sequence[Override],
     ) -> StageReport:
         raw, kept, restored = (dataset.asset(stage) for stage in ("raw_events", "snapshot", "restored"))
         if node.stage == "raw_events":
@@ -118,7 +136,10 @@ class Runtime:
                 partitions=partitions,
                 now=self.clock(),
                 progress=progress,
+                # what was looked at may have left the landing since
+                recover=bool(overrides),
                 persons=self.persons if dataset.contract.person else None,
+                overrides=overrides,
             )
         if node.stage == "snapshot":
             ready, missing = self._published(raw, dataset, partitions)
@@ -131,7 +152,14 @@ class Runtime:
                 return StageReport(restored, None, missing)
             audit = self._audit(dataset, node)
             report = restore(
-                self.ledger, self.vault, snapshot=kept, asset=restored, partitions=ready, audit=audit, progress=progress
+                self.ledger,
+                self.vault,
+                snapshot=kept,
+                asset=restored,
+                partitions=ready,
+                audit=audit,
+                progress=progress,
+                overrides=overrides,
             )
             return with_outcomes(with_same_version(self.ledger, dataset, report), missing)
         raise ConfigError(f"expected a stage that runs, found {node.stage} of {dataset.prefix}")

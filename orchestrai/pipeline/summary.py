@@ -24,6 +24,7 @@ class DatasetSummary:
     restore_seconds: float | None
     refused: tuple[str, ...] = ()
     dead_letters: int = 0
+    waived: tuple[str, ...] = ()
 
     @property
     def proven(self) -> bool:
@@ -89,7 +90,18 @@ def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
         restore_seconds=float(seconds) if isinstance(seconds, int | float) else None,
         refused=refused_partitions(ledger, f"{prefix}/raw_events"),
         dead_letters=letters.rows if letters else 0,
+        waived=tuple(line for dataset in (raw, restored) if dataset for line in waived_partitions(dataset)),
     )
+
+
+def waived_partitions(dataset: Dataset) -> list[str]:
+    """A line for each partition that is published under an override: which, what was waived, by whom and why."""
+    lines = []
+    for key, entry in sorted(dataset.partitions.items()):
+        override = dataset.ledger.receipt(entry.receipt).override(key)
+        if override is not None:
+            lines.append(f"{dataset.asset}@{key} {', '.join(override.checks)} {override.note}")
+    return lines
 
 
 def refused_partitions(ledger: Ledger, asset: str) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from orchestrai.provenance.records import Records
 class TraceNode:
     """Partitions of one asset that were used together; `inputs` are ids of other nodes, `objects` are landed objects.
 
-    `checks` counts passed checks by name, `warned` those that failed without closing the gate. Times are ISO, UTC.
+    `checks` counts passed checks by name, `warned` has those that failed without closing the gate, or were
+    waived by an override, which is named. Times are ISO, UTC.
     """
 
     id: str
@@ -112,9 +113,13 @@ def _node(step: Step, identity: str, inputs: Sequence[str]) -> TraceNode:
     checks: Counter[str] = Counter()
     warned: set[str] = set()
     for key, entry in step.use.entries.items():
-        for verdict in step.receipts[entry.receipt].verdicts.get(key, ()):
+        receipt = step.receipts[entry.receipt]
+        override = receipt.override(key)
+        for verdict in receipt.verdicts.get(key, ()):
             if verdict.passed:
                 checks[verdict.check] += 1
+            elif override is not None and verdict.closes_gate:
+                warned.add(f"{key} {verdict.check} {override.note}: {verdict.message}")
             else:
                 warned.add(f"{verdict.check}: {verdict.message}")
     newest = max(receipts, key=lambda receipt: receipt.finished, default=None)

@@ -238,6 +238,13 @@ def _checks(records: Records, problems: Problems, steps: Sequence[Step]) -> tupl
         for key, entry in step.use.entries.items()
         if entry.receipt in step.receipts
     )
+    waived = sum(
+        step.receipts[entry.receipt].override(key) is not None
+        for step in steps
+        for key, entry in step.use.entries.items()
+        if entry.receipt in step.receipts
+    )
+    told = f"{verdicts:,} verdicts" + (f", {waived} partitions under an override" if waived else "")
     objects = len({(m.uri, m.sha256) for step in steps for m in step.materials})
     return (
         problems.check("file", 1, "the file's hash is in a receipted manifest"),
@@ -245,7 +252,7 @@ def _checks(records: Records, problems: Problems, steps: Sequence[Step]) -> tupl
         problems.check("hashes", tally.hashes, "records that hash to their names"),
         problems.check("records", tally.heads, "log entries, numbered without a gap and chained by hash"),
         problems.check("merkle", tally.roots, "Merkle roots computed again from their leaves"),
-        problems.check("receipts", partitions, f"partitions covered by a receipt with an open gate ({verdicts:,} verdicts)"),
+        problems.check("receipts", partitions, f"partitions covered by a receipt with an open gate ({told})"),
         problems.check("lineage", len(steps), f"steps whose inputs were published, back to {objects:,} landed objects"),
         problems.check("equal", equal, "partitions whose restored and snapshot roots equal their source's"),
     )

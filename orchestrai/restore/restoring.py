@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrai.contracts.verdict import JsonValue, Verdict
 from orchestrai.errors import DigestMismatch
-from orchestrai.ledger import FileEntry, InputRef, Ledger, Meter, Session, StageReport
+from orchestrai.ledger import FileEntry, InputRef, Ledger, Meter, Override, Session, StageReport
 from orchestrai.restore.plan import PartitionPlan, plan_restore
 from orchestrai.restore.reading import copy_out
 from orchestrai.vault import StoredFile, Vault
@@ -27,12 +27,13 @@ def restore(
     partitions: Sequence[str],
     audit: Audit | None = None,
     progress: Progress | None = None,
+    overrides: Sequence[Override] = (),
 ) -> StageReport:
     """Restore partitions of `snapshot` from the vault's bytes, and publish them as `asset`.
 
     Every byte is hashed on the way; each partition's root must equal the snapshot's and the raw events'. `audit` sees the staged
-    data files, and what it refuses is not published. Raises RestoreError, MissingObject, DigestMismatch, IntegrityError: then
-    nothing is published. Never writes over live data.
+    data files, and what it refuses is not published, unless one of `overrides` waives it. Raises RestoreError, MissingObject,
+    DigestMismatch, IntegrityError: then nothing is published. Never writes over live data.
     """
     begun = time.perf_counter()
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-") as scratch:
@@ -58,7 +59,8 @@ def restore(
             "snapshots": [*sorted({part.snapshot.snapshot_id for part in plan.partitions})],
         }
         roots = source.roots([part.partition for part in plan.partitions])
-        return session.commit(verdicts, inputs=[InputRef(snapshot, source.version, roots)], cost=meter.cost(), facts=facts)
+        inputs = [InputRef(snapshot, source.version, roots)]
+        return session.commit(verdicts, inputs=inputs, cost=meter.cost(), facts=facts, overrides=overrides)
 
 
 def _stage(ledger: Ledger, vault: Vault, session: Session, part: PartitionPlan, progress: Progress | None) -> None:

@@ -13,17 +13,20 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from orchestrai.errors import ConfigError, DigestMismatch, ObjectExists
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 CHUNK = 1024 * 1024
 _MAGIC = b"ORV1"
@@ -63,12 +66,12 @@ class FileKey:
     def wrap(self, key: bytes, context: bytes) -> bytes:
         """Encrypt a data key, bound to `context`."""
         nonce = secrets.token_bytes(12)
-        return nonce + AESGCM(self._key()).encrypt(nonce, key, context)
+        return nonce + _aead(self._key()).encrypt(nonce, key, context)
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """Decrypt a data key; raises ConfigError when it is not this port's."""
         try:
-            return AESGCM(self._key()).decrypt(wrapped[:12], wrapped[12:], context)
+            return _aead(self._key()).decrypt(wrapped[:12], wrapped[12:], context)
         except InvalidTag as exc:
             raise ConfigError(
                 f"expected {self.path.name} to open the vault's data key, found that it does not: use the key file it was made with"
@@ -110,7 +113,7 @@ class Cipher:
     def seal(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Encrypt a stream; bounded memory."""
         salt = secrets.token_bytes(16)
-        aead = AESGCM(_derive(self.keys[self.current], salt, context))
+        aead = _aead(_derive(self.keys[self.current], salt, context))
         yield _MAGIC + self.current + salt
         number, pending = 0, b""
         for block in _blocks(chunks, CHUNK):
@@ -119,14 +122,30 @@ class Cipher:
             pending, number = block, number + 1
         yield aead.encrypt(_nonce(max(0, number - 1), last=True), pending, None)
 
-    def open(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Decrypt a stream, each chunk proven before it is yielded; raises DigestMismatch."""
-        blocks = _blocks(chunks, CHUNK + _TAG, first=_HEADER)
-        header = next(blocks, b"")
+    def seal_small(self, context: bytes, data: bytes) -> bytes:
+        """`seal` in one piece, for at most one chunk."""
+        salt = secrets.token_bytes(16)
+        sealed = _aead(_derive(self.keys[self.current], salt, context)).encrypt(_ONLY, data, None)
+        return _MAGIC + self.current + salt + sealed
+
+    def open_small(self, context: bytes, sealed: bytes) -> bytes:
+        """`open` in one piece, for at most one chunk; raises DigestMismatch."""
+        aead = self._opened(bytes(sealed[:_HEADER]), context)
+        try:
+            return aead.decrypt(_ONLY, sealed[_HEADER:], None)
+        except InvalidTag as exc:
+            raise DigestMismatch("expected sealed bytes unchanged, found them altered: restore from the replica") from exc
+
+    def _opened(self, header: bytes, context: bytes) -> "AESGCM":
         key = self.keys.get(header[4:12])
         if len(header) != _HEADER or header[:4] != _MAGIC or key is None:
             raise DigestMismatch("expected bytes sealed with this vault's data key, found others: restore from the replica")
-        aead = AESGCM(_derive(key, header[12:], context))
+        return _aead(_derive(key, header[12:], context))
+
+    def open(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Decrypt a stream, each chunk proven before it is yielded; raises DigestMismatch."""
+        blocks = _blocks(chunks, CHUNK + _TAG, first=_HEADER)
+        aead = self._opened(next(blocks, b""), context)
         number, pending = 0, b""
         try:
             for block in blocks:
@@ -138,24 +157,51 @@ class Cipher:
             raise DigestMismatch("expected sealed bytes unchanged, found them altered: restore from the replica") from exc
 
 
+def block_sizes() -> Iterator[int]:
+    """How long the pieces of sealed bytes are, one after another: who reads by them spares a copy."""
+    yield _HEADER
+    while True:
+        yield CHUNK + _TAG
+
+
+def _aead(key: bytes) -> "AESGCM":
+    return _primitives()[0](key)
+
+
 def _derive(key: bytes, salt: bytes, context: bytes) -> bytes:
-    return HKDF(SHA256(), 32, salt, context).derive(key)
+    _, hkdf, sha256 = _primitives()
+    return hkdf(sha256, 32, salt, context).derive(key)
+
+
+@cache
+def _primitives() -> "tuple[type[AESGCM], type[HKDF], SHA256]":
+    """Loaded on first use: the commands of a vault without encryption need none of them."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return AESGCM, HKDF, SHA256()
 
 
 def _nonce(number: int, *, last: bool) -> bytes:
     return number.to_bytes(11, "big") + (b"\x01" if last else b"\x00")
 
 
+# of a stream that is one chunk
+_ONLY = _nonce(0, last=True)
+
+
 def _blocks(chunks: Iterable[bytes], size: int, first: int = 0) -> Iterator[bytes]:
-    buffer, wanted = bytearray(), first or size
+    """Cut a stream into blocks; a chunk that is one block is passed on as it is."""
+    rest, wanted = b"", first or size
     for chunk in chunks:
-        buffer += chunk
-        while len(buffer) >= wanted:
-            yield bytes(buffer[:wanted])
-            del buffer[:wanted]
-            wanted = size
-    if buffer:
-        yield bytes(buffer)
+        data, start = rest + chunk if rest else chunk, 0
+        while len(data) - start >= wanted:
+            yield data if len(data) == wanted else data[start : start + wanted]
+            start, wanted = start + wanted, size
+        rest = data[start:] if start < len(data) else b""
+    if rest:
+        yield rest
 
 
 def open_cipher(store: Store, vault: str, port: KeyPort) -> Cipher:

@@ -10,7 +10,7 @@ from operator import attrgetter
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound
 from orchestrai.storage.base import CHUNK_BYTES, Store
 from orchestrai.storage.posix import translated
-from orchestrai.vault.encryption import Cipher
+from orchestrai.vault.encryption import Cipher, block_sizes
 from orchestrai.vault.rows import StoredFile
 from orchestrai.vault.writer import context
 
@@ -29,7 +29,7 @@ def stream_file(
     With `reuse`, a chunk may be a view of a buffer that is valid only until the next is asked for.
     """
     digest, size = hashlib.sha256(), 0
-    for chunk in _plain(vault, cipher, file, _stored(store, file, reuse)):
+    for chunk in _plain(vault, cipher, file, _stored(store, file, reuse, block_sizes() if cipher else None)):
         digest.update(chunk)
         size += len(chunk)
         yield chunk
@@ -54,7 +54,7 @@ def read_packed(
                 if cipher is None:
                     plain = part if reuse else bytes(part)
                 else:
-                    plain = b"".join(_plain(vault, cipher, file, [bytes(part)]))
+                    plain = cipher.open_small(context(vault, "pack", file.key, file.session, file.offset), part)  # type: ignore[arg-type]
                 _require(file, len(plain), hashlib.sha256(plain).hexdigest())
                 yield file, plain  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
 
@@ -122,9 +122,10 @@ def _plain(vault: str, cipher: Cipher | None, file: StoredFile, stored: Iterable
     yield from cipher.open(context(vault, kind, file.key, file.session, file.offset), stored)
 
 
-def _stored(store: Store, file: StoredFile, reuse: bool) -> Iterator[bytes]:
+def _stored(store: Store, file: StoredFile, reuse: bool, sizes: Iterator[int] | None = None) -> Iterator[bytes]:
+    """The bytes as they are stored; those of a local object in blocks of `sizes`, where given."""
     if reuse and file.pack < 0 and store.local_path(file.key) is not None:
-        yield from _local_views(store, file)
+        yield from _local_views(store, file) if sizes is None else _local_blocks(store, file, sizes)
         return
     if file.pack >= 0 or file.length <= CHUNK_BYTES:
         yield _range(store, file, file.offset, file.length)
@@ -141,6 +142,18 @@ def _local_views(store: Store, file: StoredFile) -> Iterator[bytes]:
         buffer = memoryview(bytearray(min(_BUFFER, file.length + 1)))
         while count := _read(store, file, descriptor, buffer):
             yield buffer[:count]  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
+
+
+def _local_blocks(store: Store, file: StoredFile, sizes: Iterator[int]) -> Iterator[bytes]:
+    with _opened(store, file) as descriptor:
+        for size in sizes:
+            try:
+                block = os.read(descriptor, size)
+            except OSError as exc:
+                raise translated(exc, file.key, "read", store.url) from exc
+            if not block:
+                return
+            yield block
 
 
 def _read(store: Store, file: StoredFile, descriptor: int, buffer: memoryview) -> int:

@@ -12,7 +12,8 @@ from orchestrai.ledger import merkle
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.vault.layout import object_key, pack_key
 
-_text = json.encoder.encode_basestring
+# a string as canonical JSON
+text = json.encoder.encode_basestring
 
 
 class StoredFile(NamedTuple):
@@ -50,7 +51,7 @@ class StoredFile(NamedTuple):
     def leaf(self) -> bytes:
         """The bytes hashed into the partition root: the same as the ledger's."""
         # canonical_json([path, size, rows, sha256]), spelt out: it is asked for once for each file of a snapshot
-        return f"[{_text(self.path)},{self.size},{self.rows},{_text(self.sha256)}]".encode()
+        return f"[{text(self.path)},{self.size},{self.rows},{text(self.sha256)}]".encode()
 
 
 class StoredPartition(NamedTuple):
@@ -142,8 +143,10 @@ def _decompress(data: bytes, names: Sequence[str]) -> tuple[list[Sequence[Any]],
         columns = json.loads(stream.decompress(data))
     except (zlib.error, ValueError) as exc:
         raise IntegrityError(f"expected a vault list, found something else ({exc}): verify the vault") from exc
-    if not isinstance(columns, list) or len(columns) != len(names):
-        raise IntegrityError("expected a vault list, found one of other columns: read it with the version that wrote it")
+    if not stream.eof or not isinstance(columns, list) or len(columns) != len(names):
+        raise IntegrityError(
+            "expected a whole vault list, found one cut off or of other columns: read it with the version that wrote it"
+        )
     return columns, stream.unused_data
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
-from orchestrai.storage.base import CHUNK_BYTES, Store
+from orchestrai.storage.base import Store
 
 _BUFFER = 512 * 1024
+_BLOCK = 1024 * 1024
 # where the byte goes that shows that a file is longer than it was; nobody reads it
 _BEYOND = bytearray(1)
 
@@ -108,7 +109,7 @@ def _file_chunks(source: SourceFile, path: Path | str, reuse: bool) -> Iterator[
             while count := os.readv(descriptor, [buffer]):
                 yield buffer[:count]  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
         else:
-            while chunk := os.read(descriptor, CHUNK_BYTES):
+            while chunk := os.read(descriptor, _BLOCK):
                 yield chunk
         _require_unchanged(source, descriptor)
     finally:

@@ -2,23 +2,25 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store
 from orchestrai.vault.encryption import Cipher
 from orchestrai.vault.layout import object_key, pack_key
-from orchestrai.vault.rows import StoredFile
+from orchestrai.vault.rows import StoredFile, text
 from orchestrai.vault.source import Hashing, SourceFile, chunks, read_into, read_whole, require_equal
 
 PACK_BELOW = 256 * 1024
 PACK_BYTES = 16 * 1024 * 1024
-_PIECE = 1024 * 1024
+_BUFFER = 512 * 1024
+# sealed pieces that are worth one write
+_JOINED = 64
 
 
 def context(vault: str, kind: str, key: str, session: str, offset: int = 0) -> bytes:
     """What encryption binds bytes to."""
-    return canonical_json([vault, kind, key, session, offset])
+    # canonical_json of the five, spelt out: it is asked for once for each sealed file
+    return f"[{text(vault)},{text(kind)},{text(key)},{text(session)},{offset}]".encode()
 
 
 @dataclass
@@ -33,7 +35,6 @@ class Writer:
     written: int = 0
     _packs: int = 0
     _objects: int = 0
-    _buffers: list[bytearray] = field(default_factory=list)
 
     def put_all(self, sources: Sequence[SourceFile], done: Callable[[int, int], None] | None = None) -> list[StoredFile]:
         """Store every file; small ones share packs in the order given."""
@@ -100,52 +101,53 @@ class Writer:
 
     def _put_pack(self, batch: Sequence[SourceFile], number: int) -> list[StoredFile]:
         key = pack_key(self.session, number)
-        pack, ends, hashes = (self._sealed_pack if self.cipher else self._plain_pack)(batch, key)
-        try:
-            if self.store.local_path(key) is not None:
-                self.store.write(key, [pack])  # type: ignore[list-item]  # a view stands in for bytes where it is written at once
-            else:
-                self.store.write(key, (bytes(pack[at : at + _PIECE]) for at in range(0, len(pack), _PIECE)))
-        finally:
-            if isinstance(pack.obj, bytearray):
-                self._buffers.append(pack.obj)
+        spans: list[tuple[str, int, int]] = []
+        parts = self._plain_parts(batch, key, spans) if self.cipher is None else self._sealed_parts(batch, key, spans)
         # a packed file's name is the pack's length, so that a listing alone shows a truncated or lengthened pack
-        name, starts = str(len(pack)), [0, *ends]
+        name = str(self.store.write(key, parts).size)
         return [
             StoredFile(
                 source.path, source.role, source.size, source.rows, sha256,
-                self.session, name, number, start, end - start, source.token,
+                self.session, name, number, offset, length, source.token,
             )
-            for source, sha256, start, end in zip(batch, hashes, starts, ends, strict=False)
+            for source, (sha256, offset, length) in zip(batch, spans, strict=True)
         ]  # fmt: skip
 
-    def _plain_pack(self, batch: Sequence[SourceFile], key: str) -> tuple[memoryview, list[int], list[str]]:
-        """The files end to end in a buffer that is used again, where each ends, and their hashes."""
-        wanted = sum(source.size for source in batch)
-        buffer = self._buffers.pop() if self._buffers else bytearray()
-        if len(buffer) < wanted:
-            buffer = bytearray(wanted)
-        view, end = memoryview(buffer), 0
-        ends, hashes = [], []
-        for source in batch:
-            part = view[end : end + source.size]
-            size = read_into(source, part)
-            hashes.append(require_equal(source, size, hashlib.sha256(part).hexdigest()))
-            end += size
-            ends.append(end)
-        return view[:end], ends, hashes
+    def _plain_parts(self, batch: Sequence[SourceFile], key: str, spans: list[tuple[str, int, int]]) -> Iterator[bytes]:
+        """The files end to end; (hash, offset, length) of each goes to `spans`.
 
-    def _sealed_pack(self, batch: Sequence[SourceFile], key: str) -> tuple[memoryview, list[int], list[str]]:
+        A local store, which writes each chunk at once, is given views of one buffer that is small enough for the processor's cache.
+        """
+        local = self.store.local_path(key) is not None
+        buffer = memoryview(bytearray(_BUFFER))
+        filled = offset = 0
+        for source in batch:
+            if filled + source.size > _BUFFER:
+                yield buffer[:filled] if local else bytes(buffer[:filled])  # type: ignore[misc]
+                filled = 0
+            part = buffer[filled : filled + source.size]
+            size = read_into(source, part)
+            spans.append((require_equal(source, size, hashlib.sha256(part).hexdigest()), offset, size))
+            filled += size
+            offset += size
+        yield buffer[:filled] if local else bytes(buffer[:filled])  # type: ignore[misc]
+
+    def _sealed_parts(self, batch: Sequence[SourceFile], key: str, spans: list[tuple[str, int, int]]) -> Iterator[bytes]:
+        """Each file sealed by itself, end to end; (hash, offset, length) of each goes to `spans`."""
         assert self.cipher is not None
-        sealed, ends, hashes = bytearray(), [], []
+        offset = 0
+        pending: list[bytes] = []
         for source in batch:
             data = read_whole(source)
-            hashes.append(require_equal(source, len(data), hashlib.sha256(data).hexdigest()))
-            where = context(self.vault, "pack", key, self.session, len(sealed))
-            for part in self.cipher.seal(where, [data]):
-                sealed += part
-            ends.append(len(sealed))
-        return memoryview(bytes(sealed)), ends, hashes
+            sha256 = require_equal(source, len(data), hashlib.sha256(data).hexdigest())
+            pending.append(self.cipher.seal_small(context(self.vault, "pack", key, self.session, offset), data))
+            length = len(pending[-1])
+            spans.append((sha256, offset, length))
+            offset += length
+            if len(pending) >= _JOINED:
+                yield b"".join(pending)
+                pending = []
+        yield b"".join(pending)
 
     def _seal(self, kind: str, key: str, plain: Iterable[bytes]) -> Iterable[bytes]:
         if self.cipher is None:

@@ -43,6 +43,8 @@ def added(column: Column) -> Contract:
         (changed("id", key=None), "breaking", "~ primary key ('id',) -> ()"),
         (replace(OLD, columns=OLD.columns[:1] + OLD.columns[2:]), "breaking", "- name STRING"),
         (replace(OLD, event_time=None), "breaking", "~ event time at -> None"),
+        (changed("name", tokenise=True), "breaking", "~ name: tokens from now on"),
+        (replace(OLD, person="name"), "breaking", "~ person None -> name"),
     ],
 )
 def test_a_change_is_told_apart_with_its_difference(new: Contract, kind: str, line: str) -> None:

@@ -44,6 +44,61 @@ def test_a_contract_reads_types_keys_rules_and_promises(tmp_path: Path) -> None:
     assert str(contract.arrow_schema().field("at").type) == "timestamp[us, tz=UTC]"
 
 
+PERSONAL = GOOD.replace(
+    "slaProperties:",
+    """\
+      - {name: who, physicalType: STRING}
+      - {name: mail, physicalType: STRING, customProperties: [{property: tokenise, value: true}]}
+customProperties:
+  - {property: person, value: who}
+slaProperties:""",
+)
+
+
+def test_a_contract_names_tokenised_columns_and_the_person(tmp_path: Path) -> None:
+    contract = load_contract(write(tmp_path, PERSONAL))
+    assert (contract.person, contract.tokenised_columns) == ("who", ("who", "mail"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("value: true}", "value: yes please}", 12, "expected true or false, found 'yes please'"),
+        (
+            "property: tokenise",
+            "property: tokenize",
+            12,
+            "expected a custom property of canonical, tokenise, found 'tokenize'",
+        ),
+        ("value: who}", "value: whom}", 14, "expected a STRING column (who, mail), found 'whom'"),
+        ("value: who}", "value: id}", 14, "expected a STRING column (who, mail), found 'id'"),
+        ("property: person, value: who", "property: volume, value: none", 12, "expected a custom property person"),
+        ("name: mail, physicalType: STRING", "name: mail, physicalType: BIGINT", 12, "since a token is text, found BIGINT"),
+        (
+            "name: who, physicalType: STRING",
+            "name: who, physicalType: STRING, enum: [{value: a}]",
+            11,
+            "tokenised, found enum",
+        ),
+        ("STRING, customProperties", "STRING, unique: true, customProperties", 12, "found a unique value across persons"),
+        (
+            "STRING, customProperties",
+            "STRING, logicalTypeOptions: {maxLength: 9, pattern: x}, customProperties",
+            12,
+            "found pattern, maxLength",
+        ),
+    ],
+)
+def test_a_mistake_in_what_is_tokenised_is_one_line(tmp_path: Path, old: str, new: str, line: int, words: str) -> None:
+    assert old in PERSONAL
+    with pytest.raises(DeclarationError) as caught:
+        load_contract(write(tmp_path, PERSONAL.replace(old, new, 1)))
+    message = str(caught.value)
+    assert f"/orders.contract.yaml:{line}: " in message, message
+    assert words in message
+    assert "\n" not in message
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
@@ -64,7 +119,7 @@ def test_a_mistake_is_one_line_with_file_line_and_field(tmp_path: Path, old: str
     with pytest.raises(DeclarationError) as caught:
         load_contract(write(tmp_path, GOOD.replace(old, new, 1)))
     message = str(caught.value)
-    assert message.startswith(f"orders.contract.yaml:{line}: "), message
+    assert f"/orders.contract.yaml:{line}: " in message, message
     assert words in message
     assert "\n" not in message
 
@@ -122,4 +177,4 @@ def test_a_pydantic_finding_becomes_one_line(tmp_path: Path, text: str, message:
     data, line_of = load_yaml(path)
     with pytest.raises(ValidationError) as caught:
         Whole.model_validate(data)
-    assert str(explain(path, caught.value, line_of, model=Whole)).startswith(message)
+    assert str(explain(path, caught.value, line_of, model=Whole)).startswith(f"{tmp_path.name}/{message}")

@@ -1,7 +1,8 @@
-"""The gate for triggers outside this process: Dagster's own command line, and the mutation that the UI sends."""
+"""Triggers outside this process: Dagster's command line, `dg`, our own command line, the daemon, the UI's mutation, the UI itself."""
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +32,61 @@ mutation Launch($params: ExecutionParams!) {
     ... on LaunchRunSuccess { run { runId } }
     ... on PythonError { message }
     ... on RunConfigValidationInvalid { errors { message } }
+    ... on InvalidSubsetError { message }
   }
 }
 """
+CHAIN = [f"churn/orders/{stage}" for stage in ("raw_events", "snapshot", "restored")]
+DRY_RUN = """
+mutation DryRun($selector: SensorSelector!) {
+  sensorDryRun(selectorData: $selector, cursor: null) {
+    ... on DryRunInstigationTick {
+      evaluationResult { skipReason error { message errorChain { error { message } } } runRequests { runKey } }
+    }
+    ... on PythonError { message }
+  }
+}
+"""
+BROWSER_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=2400,1400",
+)
 STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
 class Deployment:
     """A home with landed orders, and the commands a person would type there."""
 
-    def __init__(self, home: Path, bad_day: str, good_day: str) -> None:
-        self.home, self.bad_day, self.good_day = home, bad_day, good_day
-        self.environment = {**os.environ, "ORCHESTRAI_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
+    def __init__(self, home: Path, bad_day: str) -> None:
+        self.home, self.bad_day = home, bad_day
+        self.days = [path.stem for path in sorted((home / "landing" / "orders").iterdir()) if path.stem != bad_day]
+        self.good_day = self.days[0]
+        # no setting of the person who runs the tests may leak in
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRAI_", "DAGSTER_"))}
+        self.environment = {**inherited, "ORCHESTRAI_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
 
     def cli(self, *words: str, timeout: float = 240) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [str(BIN / words[0]), *words[1:]], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout
+            [str(BIN / words[0]), *words[1:]],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
 
     def materialize(self, select: str, partition: str) -> "subprocess.CompletedProcess[str]":
+        how = "--partition-range" if "..." in partition else "--partition"
         return self.cli(
-            "dagster", "asset", "materialize", "-m", "orchestrai.definitions", "--select", select, "--partition", partition
+            "dagster", "asset", "materialize", "-m", "orchestrai.definitions", "--select", select, how, partition
         )
 
     def published(self, asset: str) -> set[str]:
@@ -66,18 +102,61 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     landed = write_landing(home / "landing", days=28, click_days=14, hours=6)
     (home / "dagster").mkdir()
     (home / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    return Deployment(home, landed.bad_day, landed.orders[0])
+    return Deployment(home, landed.bad_day)
 
 
 def test_dagsters_own_command_line_refuses_the_bad_day_and_its_downstream_later(deployment: Deployment) -> None:
     assert deployment.materialize("churn/orders/raw_events", deployment.bad_day).returncode != 0
     later = deployment.materialize("churn/orders/snapshot,churn/orders/restored", deployment.bad_day)
     assert later.returncode != 0
-    good = deployment.materialize(
-        "churn/orders/raw_events,churn/orders/snapshot,churn/orders/restored", deployment.good_day
-    )
+    good = deployment.materialize("churn/orders/raw_events,churn/orders/snapshot,churn/orders/restored", deployment.good_day)
     assert good.returncode == 0, good.stderr[-2000:]
     assert deployment.published("churn/orders/restored") == {deployment.good_day}
+
+
+def test_a_range_on_dagsters_command_line_restores_the_good_days_and_fails(deployment: Deployment) -> None:
+    bad = date.fromisoformat(deployment.bad_day)
+    first, last = bad - timedelta(days=1), bad + timedelta(days=1)
+    ran = deployment.materialize(",".join(CHAIN), f"{first}...{last}")
+    assert ran.returncode != 0
+    assert f"{bad}: " in ran.stderr + ran.stdout
+    for asset in CHAIN:
+        found = deployment.published(asset)
+        assert {str(first), str(last)} <= found
+        assert str(bad) not in found
+
+
+def test_our_own_backfill_tells_a_refused_day_with_exit_code_1(deployment: Deployment) -> None:
+    bad = deployment.bad_day
+    ran = deployment.cli("orchestrai", "backfill", "churn", "--from", bad, "--to", bad, "--no-models", "--json")
+    assert ran.returncode == 1, ran.stderr[-2000:]
+    (run,) = json.loads(ran.stdout)["runs"]
+    assert run["success"] is False
+    assert list(run["refused"]) == [bad]
+    assert bad not in deployment.published(CHAIN[0])
+
+
+def test_a_broken_declaration_is_one_line_and_exit_code_2(deployment: Deployment, tmp_path: Path) -> None:
+    folder = tmp_path / "churn"
+    shutil.copytree(ROOT / "orchestrai" / "pipelines" / "churn", folder)
+    text = (folder / "pipeline.yaml").read_text()
+    (folder / "pipeline.yaml").write_text(text.replace("grain: day", "grain: fortnight"))
+    ran = deployment.cli("orchestrai", "check", str(folder))
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert "pipeline.yaml" in line
+    assert "grain" in line
+    assert ran.stdout == ""
+    assert deployment.cli("orchestrai", "check").returncode == 0
+
+
+def test_dg_knows_the_project(deployment: Deployment) -> None:
+    checked = deployment.cli("dg", "check", "defs")
+    assert checked.returncode == 0, checked.stdout[-2000:] + checked.stderr[-2000:]
+    listed = deployment.cli("dg", "list", "defs", "--json")
+    assert listed.returncode == 0, listed.stdout[-2000:] + listed.stderr[-2000:]
+    for name in (*CHAIN, "churn_orders_landing_sensor", "churn_weekly_refresh", "churn_refresh"):
+        assert f'"{name}"' in listed.stdout, name
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +225,60 @@ def test_the_mutation_of_the_ui_is_refused_the_bad_day_and_its_downstream(deploy
     assert launch(ui, ["churn/orders/snapshot"], deployment.bad_day) == "FAILURE"
     assert launch(ui, ["churn/orders/restored"], deployment.bad_day) == "FAILURE"
     assert deployment.bad_day not in deployment.published("churn/orders/raw_events")
+
+
+def test_the_daemon_runs_a_job_backfill(deployment: Deployment, ui: str) -> None:
+    days = [day for day in deployment.days if day not in deployment.published(CHAIN[2])][:2]
+    command = ("dagster", "job", "backfill", "-w", "workspace.yaml", "-j", "churn_orders_ingest", "--noprompt")
+    ran = deployment.cli(*command, "--partitions", ",".join(days))
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    deadline = time.monotonic() + 240
+    while not set(days) <= deployment.published(CHAIN[2]):
+        assert time.monotonic() < deadline, f"{days} were not restored within 240 s"
+        time.sleep(1)
+
+
+def dry_run(url: str, sensor: str) -> Any:
+    selector = {"repositoryLocationName": "orchestrai", "repositoryName": "__repository__", "sensorName": sensor}
+    return ask(url, DRY_RUN, {"selector": selector})["sensorDryRun"]["evaluationResult"]
+
+
+def test_a_tick_of_the_landing_sensor_fails_visibly_in_an_outage(deployment: Deployment, ui: str) -> None:
+    told = dry_run(ui, "churn_orders_landing_sensor")
+    assert told["error"] is None
+    assert told["runRequests"]
+    landing = deployment.home / "landing" / "orders"
+    landing.rename(landing.with_name("unmounted"))
+    try:
+        told = dry_run(ui, "churn_orders_landing_sensor")
+    finally:
+        landing.with_name("unmounted").rename(landing)
+    assert told["skipReason"] is None
+    assert not told["runRequests"]
+    causes = [told["error"]["message"], *(error["error"]["message"] for error in told["error"]["errorChain"])]
+    assert any("expected the landing folder" in cause for cause in causes), causes
+
+
+@pytest.mark.browser
+def test_the_ui_draws_the_churn_graph(ui: str, tmp_path: Path) -> None:
+    for program in ("chromium", "chromedriver"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed: install the packages chromium chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for flag in (*BROWSER_FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        driver.set_page_load_timeout(120)
+        driver.get(f"{ui.removesuffix('/graphql')}/asset-groups/~churn?expanded=churn")
+        wanted = {"raw_events", "snapshot", "restored", "features", "training_set", "candidate", "evaluation", "champion"}
+        deadline = time.monotonic() + 120
+        shown = ""
+        while time.monotonic() < deadline and not all(name in shown for name in wanted):
+            time.sleep(1)
+            shown = driver.execute_script("return document.body.innerText")
+        assert all(name in shown for name in wanted), shown[:3000]
+    finally:
+        driver.quit()

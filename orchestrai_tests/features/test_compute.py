@@ -190,6 +190,106 @@ def test_incremental_equals_a_full_recompute(
     assert sorted(incremental, key=lambda row: (row["device_id"], row["ts"])) == full
 
 
+SLICED = ROLLING.model_copy(update={"files_every": timedelta(minutes=5)})
+
+
+def sliced(ledger: Ledger, asset: str = OUT, **changes: Any) -> Mapping[str, Any]:
+    view = load_view(SLICED.model_copy(update=changes), PIPELINES / "telemetry", {"readings": READINGS})
+    report = compute(ledger, view, asset=asset, inputs={"readings": IN}, grain="hour", partitions=None)
+    assert not report.refused
+    return report.facts
+
+
+def test_new_rows_rewrite_only_the_files_from_theirs_on(ledger: Ledger, publish: Publish) -> None:
+    rows = sorted(readings(3, 80, gap=40), key=lambda row: row["ts"])
+    rows = [row for row in rows if row["ts"] < START + timedelta(hours=1)]
+    cut = START + timedelta(minutes=42)
+    old, new = [row for row in rows if row["ts"] < cut], [row for row in rows if row["ts"] >= cut]
+    publish(IN, READINGS, {"2026-01-05-00:00": [old]})
+    sliced(ledger)
+    before = {entry.path: entry for entry in ledger.open(OUT).files("2026-01-05-00:00").files}
+    publish(IN, READINGS, {"2026-01-05-00:00": [old, new]})
+    assert sliced(ledger)["mended"] == 1
+    after = {entry.path: entry for entry in ledger.open(OUT).files("2026-01-05-00:00").files}
+    stay = [name for name in before if name < "part-20260105T0040"]
+    assert len(stay) == 8 and all(after[name].key == before[name].key for name in stay)
+    assert after["part-20260105T0040-00000.parquet"] != before["part-20260105T0040-00000.parquet"]
+    sliced(ledger, asset="p/full/features")
+    assert ledger.open(OUT).version == ledger.open("p/full/features").version
+    assert "mended" not in sliced(ledger)
+
+
+def test_a_file_that_was_replaced_means_the_whole_partition(ledger: Ledger, publish: Publish) -> None:
+    rows = [row for row in readings(2, 60, gap=40) if row["ts"] < START + timedelta(hours=1)]
+    early, late = [row for row in rows if row["ts"].minute < 30], [row for row in rows if row["ts"].minute >= 30]
+    publish(IN, READINGS, {"2026-01-05-00:00": [early, late]})
+    sliced(ledger)
+    publish(IN, READINGS, {"2026-01-05-00:00": [early[1:], late, late[:1]]})
+    assert "mended" not in sliced(ledger)
+    sliced(ledger, asset="p/full/features")
+    assert ledger.open(OUT).version == ledger.open("p/full/features").version
+
+
+def test_declared_checks_see_the_files_that_stay(ledger: Ledger, publish: Publish) -> None:
+    from orchestrai.features import FeatureChecks
+
+    row = {"device_id": "d", "failed": False, "vibration": 1.0}
+    rows = [
+        {**row, "ts": START + timedelta(minutes=n), "seq": n, "temperature": None if n < 50 else 20.0} for n in range(60)
+    ]
+    view = load_view(
+        SLICED.model_copy(update={"checks": FeatureChecks(null_rate={"temp_avg_10": 0.9})}),
+        PIPELINES / "telemetry",
+        {"readings": READINGS},
+    )
+    for count, most in ((55, 50 / 55), (60, 50 / 60)):
+        publish(IN, READINGS, {"2026-01-05-00:00": [[r] for r in rows[:count]]})
+        report = compute(ledger, view, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
+        assert bool(report.refused) == (most > 0.9)
+        sliced(ledger, checks=FeatureChecks())
+    publish(IN, READINGS, {"2026-01-05-00:00": [[r] for r in rows[:52]]})
+    sliced(ledger)
+    publish(IN, READINGS, {"2026-01-05-00:00": [[r] for r in rows[:53]]})
+    report = compute(ledger, view, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
+    # the file that was computed anew holds 3 rows of 53 without a null; only all files together are above the limit
+    assert [verdict.check for verdict in report.refused[0].verdicts if verdict.closes_gate] == ["null_rate"]
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    batches=st.integers(2, 5),
+    gap=st.sampled_from([20.0, 120.0, 900.0]),
+    late=st.sampled_from([0, 5, 60, 400]),
+)
+@settings(
+    max_examples=int(os.environ.get("ORCHESTRAI_EXAMPLES", "12")), deadline=None, suppress_health_check=list(HealthCheck)
+)
+def test_mended_partitions_equal_a_full_recompute(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, batches: int, gap: float, late: int
+) -> None:
+    """Micro-batches append files to their hours, some rows late by `late` minutes; every state equals one run over it."""
+    home = tmp_path_factory.mktemp("run")
+    ledger = Ledger(LocalStore(home / "lake"), load_or_create_signer(home / "keys"))
+    rng = random.Random(seed)
+    rows = readings(rng.randrange(1, 4), rng.randrange(20, 90), seed, gap=gap)
+    arrival = {id(row): row["ts"] + timedelta(minutes=rng.random() * late if rng.random() < 0.1 else 0) for row in rows}
+    rows.sort(key=lambda row: arrival[id(row)])
+    arrived: dict[str, list[Any]] = {}
+    for number in range(batches):
+        part = by_hour(rows[len(rows) * number // batches : len(rows) * (number + 1) // batches])
+        for key, fresh in part.items():
+            arrived.setdefault(key, []).append(fresh)
+        session = ledger.session(IN, "restored")
+        for key in part:
+            for at, file in enumerate(arrived[key]):
+                pq.write_table(pa.Table.from_pylist(list(file), READINGS), home / "staged.parquet")
+                session.add_file(key, f"part-{at:05d}.parquet", home / "staged.parquet", rows=len(file))
+        session.commit()
+        sliced(ledger)
+        sliced(ledger, asset=f"p/full{number}/features")
+        assert ledger.open(OUT).version == ledger.open(f"p/full{number}/features").version
+
+
 def _publish(ledger: Ledger, asset: str, hours: Mapping[str, Any], changed: set[str], folder: Path) -> None:
     session = ledger.session(asset, "restored")
     for key in sorted(changed):

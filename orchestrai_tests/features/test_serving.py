@@ -136,3 +136,23 @@ def test_restored_files_are_an_iceberg_table_too(ledger: Ledger, publish: Publis
     assert (
         catalog.load_table("p.readings").scan().to_arrow().num_rows == sum(map(len, hours.values())) - len(hours[last]) + 3
     )
+
+
+def test_a_declared_delta_table_follows_the_feature_table(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
+    from deltalake import DeltaTable
+
+    spec = {"name": "rolling", "from": "readings", "entity": "device_id", "event_time": "ts", "sql": "device_rolling.sql"}
+    place = str(tmp_path / "delta")
+    followed = load_view(
+        FeatureViewSpec.model_validate({**spec, "delta": place}), PIPELINES / "telemetry", {"readings": READINGS}
+    )
+    assert followed.hash == view().hash
+    hours = by_hour(readings(3, 60, gap=200))
+    publish(IN, READINGS, hours)
+    run(ledger)
+    # the table is new here: also what was published before it was declared goes in
+    report = compute(ledger, followed, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
+    assert report.facts["computed"] == 0
+    assert DeltaTable(place).to_pyarrow_table().num_rows == table_of(ledger).num_rows
+    again = compute(ledger, followed, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
+    assert again.facts["delta_version"] == report.facts["delta_version"] == DeltaTable(place).version()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.errors import ConfigError, IntegrityError, StorageError
 from orchestrai.ledger import InputRef, Ledger
 from orchestrai.pipeline import Runtime, load_project
 from orchestrai.pipeline.backup import KEY_FILE, Protection, is_sealed, open_vault, protect, run_drill, with_same_version
@@ -41,7 +41,11 @@ def test_raw_events_published_meanwhile_do_not_unprove_what_was_restored(make: M
     day.write_text("\n".join(day.read_text().splitlines()[:-1]) + "\n")
     run(runtime, days[:1], "raw_events")
     assert runtime.ledger.open(RAW).version != runtime.ledger.open(KEPT).version
-    assert [found["passed"] for found in same_version(runtime, days[:1], "restored")] == [True]
+    report = run(runtime, days[:1], "restored")["restored"]
+    assert not report.refused
+    run(runtime, days[:1], "snapshot")
+    assert runtime.ledger.open(RAW).version == runtime.ledger.open(KEPT).version != report.version
+    assert not with_same_version(runtime.ledger, runtime.project.dataset(DATASET), report).refused
 
 
 def test_a_restore_of_other_data_is_refused_by_same_version(make: MakeRuntime, days: list[str]) -> None:
@@ -156,7 +160,7 @@ def _declaring_replica(make: MakeRuntime, tmp_path: Path, url: str) -> Runtime:
 def test_a_repeat_mends_a_replica_that_was_not_there(make: MakeRuntime, days: list[str], tmp_path: Path) -> None:
     (tmp_path / "replica").write_text("not a folder")
     runtime = make(replica_url=str(tmp_path / "replica"))
-    with pytest.raises(Exception, match="replica"):
+    with pytest.raises(StorageError, match="replica"):
         run(runtime, days[:1])
     assert len(runtime.vault.snapshots()) == 1
     (tmp_path / "replica").unlink()

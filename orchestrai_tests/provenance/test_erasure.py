@@ -1,5 +1,6 @@
 """After an erasure no snapshot gives the person back, and the person does not come back by landing again."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,14 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import csv
 
+from orchestrai.contracts import Column, Contract, VolumeRule
 from orchestrai.contracts.tokens import PERSON, reveal, token, tokenise
 from orchestrai.errors import ConfigError, IntegrityError
-from orchestrai.ledger import Material
+from orchestrai.ingest import SourceSpec, ingest
 from orchestrai.ledger.persons import PersonKeys
 from orchestrai.provenance.erasure import erase, plan_erasure, read_erasures
-from orchestrai.storage import MemoryStore
-from orchestrai_tests.provenance.builder import GOOD, MODEL, ORDERS, World
+from orchestrai.storage import LocalStore, MemoryStore
+from orchestrai_tests.provenance.builder import MODEL, ORDERS, World
 
 SCHEMA = pa.schema([("customer_id", pa.string()), ("email", pa.string()), ("amount", pa.float64())])
 
@@ -24,15 +27,35 @@ def orders(*customers: str | None) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
+CONTRACT = Contract(
+    name="orders",
+    version="1.0.0",
+    columns=(
+        Column("customer_id", "STRING", "customer_id"),
+        Column("email", "STRING", "email", tokenise=True),
+        Column("amount", "DOUBLE", "amount"),
+    ),
+    person="customer_id",
+    volume=VolumeRule("none"),
+)
+
+
 def land(world: World, keys: PersonKeys, day: str, table: pa.Table, folder: Path) -> None:
-    """What ingest does with a tokenised dataset: tokens in the raw events, no original beside them."""
-    done = tokenise(table, ["customer_id", "email"], "customer_id", keys)
-    path = folder / f"{day}.parquet"
-    pq.write_table(done.table, path)
-    session = world.ledger.session(f"{ORDERS}/raw_events", "raw_events")
-    session.add_file(day, "part-00000.parquet", path, rows=done.table.num_rows)
-    session.add_stats(day, tokenised={"person": "customer_id", "columns": ["customer_id", "email"]})
-    session.commit({day: GOOD}, materials=[Material(f"s3://landing/{day}.csv", "0" * 64, 1, partition=day)])
+    landing = LocalStore(folder / "landing")
+    csv.write_csv(table, folder / "table.csv")
+    landing.write(f"{day}.csv", (folder / "table.csv").read_bytes())
+    report = ingest(
+        world.ledger,
+        asset=f"{ORDERS}/raw_events",
+        landing=landing,
+        source=SourceSpec(url="landing", format="csv"),
+        contract=CONTRACT,
+        grain="day",
+        partitions=[day],
+        now=datetime(2026, 2, 1, tzinfo=UTC),
+        persons=keys,
+    )
+    assert not report.refused
 
 
 def every_byte(*stores: MemoryStore) -> bytes:

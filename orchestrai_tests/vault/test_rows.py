@@ -4,10 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrai.errors import IntegrityError
+from orchestrai.ledger.manifest import FileEntry, canonical_json
 from orchestrai.vault.rows import ColumnCodec, StoredFile, StoredPartition
+from orchestrai.vault.writer import context
 
 TEXT = st.text(max_size=20).filter(lambda text: text.isprintable())
 NUMBER = st.integers(0, 2**62)
@@ -25,6 +29,30 @@ def test_lists_round_trip_and_are_deterministic(files: list[StoredFile], partiti
     assert codec.decode_files(codec.encode_files(files)) == files
     assert codec.decode_tree(codec.encode_tree(partitions)) == partitions
     assert codec.encode_files(files) == codec.encode_files(list(files))
+
+
+@given(st.text(st.characters(codec="utf-8")), NUMBER, NUMBER, st.binary(min_size=32, max_size=32))
+def test_a_leaf_and_a_context_are_canonical_json(path: str, size: int, rows: int, digest: bytes) -> None:
+    file = StoredFile(path, "data", size, rows, digest.hex(), "s", "", -1, 0, size)
+    assert file.leaf() == FileEntry(path, size, rows, digest.hex(), "k").leaf()
+    assert context(path, "pack", path, "s", size) == canonical_json([path, "pack", path, "s", size])
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1 something else", ColumnCodec().encode_tree([])[:-3]])
+def test_what_is_no_list_is_refused(data: bytes) -> None:
+    with pytest.raises(IntegrityError):
+        ColumnCodec().decode_files(data)
+    with pytest.raises(IntegrityError):
+        ColumnCodec().decode_tree(data)
+
+
+def test_a_list_of_other_columns_is_refused() -> None:
+    codec = ColumnCodec()
+    with pytest.raises(IntegrityError, match="other columns"):
+        codec.decode_files(codec.encode_tree([]))
+    one = StoredFile("a", "data", 1, 0, "00" * 32, "s", "", -1, 0, 1)
+    with pytest.raises(IntegrityError, match="uneven"):
+        codec.decode_files(codec.encode_files([one]) + bytes(32))
 
 
 def test_a_snapshot_brings_neither_pandas_nor_dagster_in(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""`gate show|override`: why a gate is closed, and a person's signed decision to open it all the same."""
+
+import getpass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
+from orchestrai.errors import ConfigError
+from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.pipeline import AssetNode, Runtime
+
+gate = make_app("Closed gates: why a partition was refused, and how to publish it all the same.")
+AssetName = Annotated[str, typer.Argument(help="raw events or restored data, for example churn/orders/raw_events")]
+PartitionName = Annotated[str, typer.Argument(help="for example 2011-03-14")]
+
+
+@gate.command("show")
+def show_command(asset: AssetName, partition: PartitionName, as_json: AsJson = False) -> None:
+    """Show what the gate said of a partition when it refused it last.
+
+    Example: orchestrai gate show churn/orders/raw_events 2011-03-14
+    """
+    from orchestrai.ledger.override import last_refusal
+
+    runtime, node = _opened(asset)
+    found = last_refusal(runtime.ledger.lake, node.asset, partition)
+    if as_json:
+        verdicts = [verdict.as_json() for verdict in found.verdicts]
+        emit({"asset": node.asset, "partition": partition, "root": found.root, "time": found.time, "verdicts": verdicts})
+        return
+    rows = [(v.check, "passed" if v.passed else "closed" if v.closes_gate else "warned", v.message) for v in found.verdicts]
+    table(f"{node.asset}@{partition} {found.root[7:19]} at {found.time[:19]}", ("check", "", "message"), rows)
+
+
+@gate.command("override")
+def override_command(
+    asset: AssetName,
+    partition: PartitionName,
+    reason: Annotated[str, typer.Option(help="why, kept in the signed receipt")],
+    check: Annotated[list[str], typer.Option("--check", help="a check to waive; repeat it for each")],
+    by: Annotated[str | None, typer.Option(help="who decides; default: the user of this process")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a refused stage again and publish the partition although the checks named have failed.
+
+    Only for the very content that was refused last; other content is judged anew. What proves that bytes are whole is never
+    waived. Exit code 1 when the gate stays closed. Restored data has a gate of its own.
+
+    Example: orchestrai gate override churn/orders/raw_events 2011-03-14 --check row_volume --reason "public holiday"
+    """
+    from orchestrai.ledger import Override
+    from orchestrai.ledger.override import last_refusal
+
+    runtime, node = _opened(asset)
+    root = last_refusal(runtime.ledger.lake, node.asset, partition).root
+    given = Override(node.asset, partition, root, tuple(sorted(set(check))), reason, by or getpass.getuser())
+    with bars(quiet=as_json) as progress:
+        report = runtime.run(node, [partition], progress, overrides=[given])
+    outcome = next(found for found in report.outcomes if found.partition == partition)
+    closed = [f"{verdict.check}: {verdict.message}" for verdict in outcome.verdicts if verdict.closes_gate]
+    if not outcome.published and last_refusal(runtime.ledger.lake, node.asset, partition).root != root:
+        closed.insert(0, f"its content is no longer what was refused as {root[7:19]}, look at it again")
+    if as_json:
+        emit({**given.as_json(), "published": outcome.published, "version": report.version, "closed": closed})
+    else:
+        told = f"published, {given.note}" if outcome.published else "refused: " + "; ".join(closed)
+        out.print(f"{node.asset}@{partition} {told}", markup=False, soft_wrap=True)
+    raise typer.Exit(0 if outcome.published else 1)
+
+
+def _opened(asset: str) -> "tuple[Runtime, AssetNode]":
+    from orchestrai.pipeline import Runtime
+
+    runtime = Runtime(load_settings())
+    node = runtime.project.nodes.get(asset)
+    if node is None:
+        raise ConfigError(f"expected an asset such as churn/orders/raw_events, found {asset!r}: see `orchestrai check`")
+    return runtime, node

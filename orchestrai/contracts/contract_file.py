@@ -1,0 +1,51 @@
+"""A contract file with the lines of its fields, so that a mistake is told where it is."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from orchestrai.contracts.declared import LineOf, Location, field_name, mistake
+from orchestrai.errors import DeclarationError
+
+UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+UNITS |= {name: name for name in ("seconds", "minutes", "hours", "days", "weeks")}
+UNITS |= {name[:-1]: name for name in ("seconds", "minutes", "hours", "days", "weeks")}
+YEAR = timedelta(days=365)
+
+
+class ContractFile:
+    """The parsed file; `line_of` finds the line of a field."""
+
+    def __init__(self, path: Path, data: Any, line_of: LineOf) -> None:
+        self.path, self.data, self.line_of = path, data, line_of
+
+    def wrong(self, at: Location, expected: str, found: object) -> DeclarationError:
+        """The mistake in a field, as one line with file, line and field."""
+        return mistake(self.path, self.line_of(at), field_name(at), expected, found)
+
+    def span(self, at: Location, value: object, unit: object) -> timedelta:
+        """A length of time from an ODCS value and unit, or from text such as `26h`."""
+        text = str(value).strip()
+        if unit is None and not text.replace(".", "", 1).isdigit():
+            digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+            text, unit = digits, text[len(digits) :].strip()
+        name = str(unit).strip().lower() if unit is not None else "d"
+        try:
+            amount = float(text)
+        except ValueError:
+            raise self.wrong(at, "a number with a unit, such as 26h", repr(value)) from None
+        if name in ("y", "year", "years"):
+            return amount * YEAR
+        if name not in UNITS or amount < 0:
+            raise self.wrong(at, "a unit of s, m, h, d, w or y and a number from 0", f"{value!r} {unit!r}")
+        return timedelta(**{UNITS[name]: amount})
+
+    def moment(self, at: Location, value: object) -> datetime:
+        """A UTC time from a date, a datetime or ISO text."""
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+        try:
+            found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        except ValueError:
+            raise self.wrong(at, "a date or time in ISO 8601", repr(value)) from None
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -1,0 +1,231 @@
+"""Return a pipeline to an earlier verified state: its datasets, features and champions.
+
+A state is what was current at a moment just before new raw events were published. It is verified when each dataset's raw events,
+snapshot and restored data were one version then, and every receipt and byte that comes back is checked again before anything moves.
+
+All or nothing: everything is checked before the first log is appended to, and each asset moves by one signed entry with
+action "rollback". The logs are appended to one after another, so a crash in between leaves the later assets where they were; the same
+plan applied again (the command names the moment) finishes it. A reader never sees half of one asset.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrai.contracts.verdict import JsonValue
+from orchestrai.errors import ConcurrentCommit, ConfigError
+from orchestrai.ledger import Dataset, InputRef, Ledger, Material, StageReport
+from orchestrai.ledger.heads import Head
+from orchestrai.models import rollback as champion_back
+from orchestrai.models.artifact import load_dataset
+from orchestrai.pipeline.graph import Pipeline, Stage
+
+STAGES: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
+
+
+@dataclass(frozen=True)
+class Move:
+    """One asset's way back; `restaged` come back, `dropped` were not there yet. Empty both: it stays as it is."""
+
+    asset: str
+    stage: Stage
+    current: Head
+    target: Head
+    restaged: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def stays(self) -> bool:
+        """True when the asset has the wanted version already."""
+        return self.current.version == self.target.version
+
+
+@dataclass(frozen=True)
+class RollbackPlan:
+    """What a rollback would do, upstream first; `moment` names the state."""
+
+    pipeline: str
+    moment: datetime
+    moves: tuple[Move, ...]
+
+    @property
+    def changes(self) -> tuple[Move, ...]:
+        """The assets that move."""
+        return tuple(move for move in self.moves if not move.stays)
+
+
+def plan_rollback(ledger: Ledger, pipeline: Pipeline, *, to: datetime | None = None, steps: int = 1) -> RollbackPlan:
+    """Plan the way to the state at `to`, or `steps` verified states back; reads only.
+
+    Raises ConfigError when there was no such state, or it was not verified.
+    """
+    logs = {asset: list(ledger.history(asset)) for asset, _ in _scope(pipeline)}
+    logs = {asset: heads for asset, heads in logs.items() if heads}
+    if not logs:
+        raise ConfigError(f"expected something published by {pipeline.name}, found nothing: there is no state to go back to")
+    if to is not None:
+        targets = _state(logs, lambda head: _time(head) <= to)
+        problem = _problem(pipeline, logs, targets)
+        if problem:
+            raise ConfigError(f"expected a verified state of {pipeline.name} at {to.isoformat()}, found {problem}")
+        return _plan(ledger, pipeline, to, logs, targets)
+    earlier = list(_states(pipeline, logs))
+    if not 1 <= steps <= len(earlier):
+        raise ConfigError(
+            f"expected one of the {len(earlier)} earlier verified states of {pipeline.name}, found step {steps}: give a smaller one"
+        )
+    moment, targets = earlier[steps - 1]
+    return _plan(ledger, pipeline, moment, logs, targets)
+
+
+def apply_rollback(ledger: Ledger, plan: RollbackPlan, *, reason: str = "") -> list[StageReport]:
+    """Check everything that comes back, then move each asset by one log entry. Idempotent.
+
+    Raises IntegrityError, NotReceipted (recalled data does not come back), ConcurrentCommit when something was published since the
+    plan; nothing was moved then.
+    """
+    for move in plan.changes:
+        newest = ledger.head(move.asset)
+        if newest is None or newest.digest != move.current.digest:
+            raise ConcurrentCommit(
+                f"expected {move.asset} as planned, found it published since: plan again", asset=move.asset
+            )
+        _check(ledger, move)
+    told = f"rolled back to {plan.moment.isoformat()}" + (f": {reason}" if reason else "")
+    return [_move(ledger, move, told) for move in plan.changes]
+
+
+# -- states ------------------------------------------------------------------------------------------------------
+
+
+def _scope(pipeline: Pipeline) -> Iterator[tuple[str, Stage]]:
+    """The pipeline's own assets that go back, upstream first; what it borrows from another pipeline stays."""
+    for dataset in pipeline.datasets:
+        if dataset.pipeline == pipeline.name:
+            yield from ((dataset.asset(stage), stage) for stage in STAGES)
+    yield from ((view.asset, "features") for view in pipeline.views)
+    yield from ((model.asset("champion"), "champion") for model in pipeline.models)
+
+
+def _time(head: Head) -> datetime:
+    return datetime.fromisoformat(head.time).astimezone(UTC)
+
+
+def _state(logs: dict[str, list[Head]], when: Callable[[Head], bool]) -> dict[str, Head]:
+    newest = {asset: next((head for head in heads if when(head)), None) for asset, heads in logs.items()}
+    return {asset: head for asset, head in newest.items() if head is not None}
+
+
+def _problem(pipeline: Pipeline, logs: dict[str, list[Head]], targets: dict[str, Head]) -> str:
+    absent = [asset for asset in logs if asset not in targets]
+    if absent:
+        return f"{absent[0]} not published yet"
+    for dataset in pipeline.datasets:
+        heads = [targets[asset] for stage in STAGES if (asset := dataset.asset(stage)) in targets]
+        if dataset.pipeline == pipeline.name and len({head.version for head in heads}) > 1:
+            return f"{dataset.prefix} with raw events, snapshot and restored data of different versions"
+    return ""
+
+
+def _states(pipeline: Pipeline, logs: dict[str, list[Head]]) -> Iterator[tuple[datetime, dict[str, Head]]]:
+    """Earlier verified states, newest first, each once."""
+    seen = [{asset: heads[0].version for asset, heads in logs.items()}]
+    cuts = sorted({_time(h) for asset, heads in logs.items() if asset.endswith("/raw_events") for h in heads}, reverse=True)
+    for cut in cuts:
+        targets = _state(logs, lambda head, cut=cut: _time(head) < cut)  # type: ignore[misc]
+        versions = {asset: head.version for asset, head in targets.items()}
+        if versions not in seen and not _problem(pipeline, logs, targets):
+            seen.append(versions)
+            yield max(map(_time, targets.values())), targets
+
+
+def _plan(
+    ledger: Ledger, pipeline: Pipeline, moment: datetime, logs: dict[str, list[Head]], targets: dict[str, Head]
+) -> RollbackPlan:
+    moves = []
+    for asset, stage in _scope(pipeline):
+        if asset in logs:
+            now, then = ledger.dataset(logs[asset][0]).partitions, ledger.dataset(targets[asset]).partitions
+            back = tuple(sorted(key for key, e in then.items() if key not in now or now[key].root != e.root))
+            gone = tuple(sorted(set(now) - set(then)))
+            moves.append(Move(asset, stage, logs[asset][0], targets[asset], back, gone))
+    return RollbackPlan(pipeline.name, moment, tuple(moves))
+
+
+# -- moving ------------------------------------------------------------------------------------------------------
+
+
+def _check(ledger: Ledger, move: Move) -> None:
+    target = ledger.dataset(move.target)
+    for key in target.partitions:
+        target.receipt(key)
+    if move.stage == "champion":
+        load_dataset(target)
+        return
+    # a snapshot's bytes are read by the restored data's turn; a sealed vault's are no plain files
+    if move.stage != "snapshot":
+        with tempfile.TemporaryDirectory(prefix="orchestrai-") as folder:
+            for key in move.restaged:
+                target.fetch(key, Path(folder) / key, role=None)
+
+
+def _move(ledger: Ledger, move: Move, reason: str) -> StageReport:
+    if move.stage == "champion":
+        return champion_back(ledger, move.asset, move.target.version, reason=reason)
+    target = ledger.dataset(move.target)
+    session = ledger.session(move.asset, move.stage)
+    if session.fence is None or session.fence.digest != move.current.digest:
+        raise ConcurrentCommit(
+            f"expected {move.asset} as planned, found it published since: apply the same moment again", asset=move.asset
+        )
+    for key in move.restaged:
+        manifest = target.files(key)
+        for entry in manifest.files:
+            session.add_entry(key, entry)
+        session.add_stats(key, **manifest.stats)
+    receipts = {key: target.receipt(key) for key in move.restaged}
+    facts: dict[str, JsonValue] = {}
+    for receipt in (*receipts.values(), ledger.receipt(move.target.receipt)):
+        facts |= receipt.facts
+    report = session.commit(
+        {key: receipt.verdicts.get(key, ()) for key, receipt in receipts.items()},
+        inputs=_inputs(move, target),
+        materials=_materials(target, move),
+        facts=facts,
+        drop=move.dropped,
+        action="rollback",
+        reason=reason,
+        overrides=[found for key, receipt in receipts.items() if (found := receipt.override(key))],
+    )
+    if report.version != target.version:
+        raise ConcurrentCommit(
+            f"expected {move.asset} at {target.version[:19]}, found {str(report.version)[:19]}, because something was published "
+            "meanwhile: apply the same moment again",
+            asset=move.asset,
+        )
+    return report
+
+
+def _inputs(move: Move, target: Dataset) -> list[InputRef]:
+    """What the partitions that come back were made from, as their own receipts say."""
+    if move.stage in ("snapshot", "restored"):
+        # the state is verified: the stage before has this very version
+        above = move.asset.removesuffix(move.stage) + STAGES[STAGES.index(move.stage) - 1]
+        return [InputRef(above, target.version, target.roots(move.restaged))] if move.restaged else []
+    refs: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+    for key in move.restaged:
+        for ref in target.receipt(key).inputs:
+            refs.setdefault((ref.asset, ref.version), []).append(ref.partitions)
+    # no partitions named means all of them
+    return [
+        InputRef(asset, version, {k: root for named in read for k, root in named.items()} if all(read) else {})
+        for (asset, version), read in sorted(refs.items())
+    ]
+
+
+def _materials(target: Dataset, move: Move) -> list[Material]:
+    return [
+        material for key in move.restaged for material in target.receipt(key).materials if material.partition in ("", key)
+    ]

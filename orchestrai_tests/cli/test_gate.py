@@ -1,0 +1,81 @@
+"""`orchestrai gate ...`: a refused day, published because a person signs for it, and seen wherever the data goes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrai.errors import ConfigError
+from orchestrai.pipeline import Runtime
+from orchestrai_tests.cli.conftest import KEPT, RAW, RESTORED, command, run
+
+WHY = ("--reason", "booked [late]", "--by", "ann")
+
+
+@pytest.fixture
+def mixed(shop: Runtime, days: list[str], landing: Path) -> str:
+    """The fourth day with a row of the first, refused."""
+    path = landing / f"{days[3]}.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], lines[-1].replace(days[3], days[0])]) + "\n")
+    report = run(shop, days[3:4], "raw_events")["raw_events"]
+    assert {v.check for v in report.refused[0].verdicts if v.closes_gate} == {"partition"}
+    return days[3]
+
+
+def test_a_refused_day_is_shown_and_published_under_an_override(mixed: str, shop: Runtime) -> None:
+    shown = json.loads(command("gate", "show", RAW, mixed, "--json")[1])
+    assert [v["check"] for v in shown["verdicts"] if not v["passed"]] == ["partition"]
+    assert "closed" in command("gate", "show", RAW, mixed)[1]
+    code, text = command("gate", "override", RAW, mixed, "--check", "row_volume", *WHY)
+    assert (code, "refused: partition" in text) == (1, True)
+    code, text = command("gate", "override", RAW, mixed, "--check", "partition", *WHY, "--json")
+    found = json.loads(text)
+    assert (code, found["published"], found["root"], found["closed"]) == (0, True, shown["root"], [])
+    head = shop.ledger.head(RAW)
+    assert head is not None and (head.action, head.reason) == ("override", "booked [late] (ann)")
+
+
+def test_restored_data_has_its_own_gate_and_report_and_trace_name_both(mixed: str, shop: Runtime) -> None:
+    command("gate", "override", RAW, mixed, "--check", "partition", *WHY)
+    run(shop, [mixed], "snapshot")
+    assert run(shop, [mixed], "restored")["restored"].refused
+    code, text = command("gate", "override", RESTORED, mixed, "--check", "partition", *WHY)
+    assert (code, "published, waived by ann (booked [late])" in text) == (0, True)
+    assert shop.ledger.open(RESTORED).version == shop.ledger.open(KEPT).version == shop.ledger.open(RAW).version
+    assert not run(shop, [mixed], "raw_events", "restored")["restored"].refused
+    told = f"@{mixed} partition waived by ann (booked [late])"
+    report = command("report")[1]
+    assert f"waived: {RAW}{told}" in report and f"waived: {RESTORED}{told}" in report
+    trace = command("model", "trace", RESTORED)[1]
+    assert trace.count(f"{mixed} partition waived by ann") == 2
+
+
+def test_an_override_is_not_for_what_arrived_since(mixed: str, landing: Path) -> None:
+    path = landing / f"{mixed}.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-2], lines[-1]]) + "\n")
+    code, text = command("gate", "override", RAW, mixed, "--check", "partition", *WHY)
+    assert (code, "no longer what was refused" in text) == (1, True)
+
+
+def test_an_override_of_a_day_that_left_the_landing_takes_what_was_refused(mixed: str, landing: Path) -> None:
+    (landing / f"{mixed}.csv").unlink()
+    assert command("gate", "override", RAW, mixed, "--check", "partition", *WHY)[0] == 0
+
+
+def test_what_can_not_be_overridden_is_a_usage_error(mixed: str, days: list[str]) -> None:
+    with pytest.raises(ConfigError, match="never waived"):
+        command("gate", "override", RAW, mixed, "--check", "version", *WHY)
+    with pytest.raises(ConfigError, match="never closed"):
+        command("gate", "override", RAW, days[0], "--check", "partition", *WHY)
+    with pytest.raises(ConfigError, match="found 'churn/nothing'"):
+        command("gate", "show", "churn/nothing", mixed)
+
+
+def test_no_other_stage_takes_an_override(shop: Runtime, mixed: str) -> None:
+    from orchestrai.ledger import Override
+
+    given = Override(KEPT, mixed, "sha256:00", ("partition",), "why", "ann")
+    with pytest.raises(ConfigError, match="raw_events or restored"):
+        shop.run(shop.project.nodes[KEPT], [mixed], overrides=[given])

@@ -1,0 +1,215 @@
+"""`orchestrai vault ...`: what it says, what it leaves alone, and how it ends."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrai.errors import ConfigError, RestoreError
+from orchestrai.pipeline import Runtime
+from orchestrai.pipeline.backup import is_sealed
+from orchestrai.vault import verify
+from orchestrai_tests.cli.conftest import DATASET, RAW, MakeRuntime, command, run
+
+
+def damage(runtime: Runtime, day: str) -> None:
+    vault = runtime.vault
+    file = vault.files(vault.latest(RAW), day)[0]
+    path = vault.store.local_path(file.key)
+    assert path is not None
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[file.offset] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_list_and_show_tell_what_is_kept(shop: Runtime, days: list[str]) -> None:
+    code, text = command("vault", "list", DATASET, "--json")
+    first, second = json.loads(text)
+    assert (code, first["partitions"], second["partitions"]) == (0, 2, 3)
+    code, text = command("vault", "show", second["snapshot_id"][:8], "--partition", days[2], "--json")
+    shown = json.loads(text)
+    assert [held["partition"] for held in shown["held"]] == days[:3]
+    assert {listed["role"] for listed in shown["listed"]} == {"data", "landed"}
+    assert second["snapshot_id"][:12] in command("vault", "list")[1]
+    assert days[0] in command("vault", "show", second["snapshot_id"])[1]
+
+
+def test_nothing_kept_yet_is_an_empty_list_and_makes_no_vault(make: MakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path / "fresh"))
+    assert command("vault", "list", "--json") == (0, "[]\n")
+    with pytest.raises(RestoreError, match="take a snapshot first"):
+        command("vault", "verify")
+    fresh = make(home="fresh").ledger
+    assert fresh.vault is not None
+    assert is_sealed(fresh.vault, fresh.keyring) is None
+
+
+def test_verify_answers_by_exit_code(shop: Runtime, days: list[str]) -> None:
+    for level in ("listing", "read"):
+        assert command("vault", "verify", "--level", level, "--dataset", DATASET)[0] == 0
+    damage(shop, days[0])
+    code, text = command("vault", "verify", "--level", "read", "--json")
+    assert (code, json.loads(text)["ok"]) == (1, False)
+    parts = [json.loads(command("vault", "verify", "--level", "read", "--sample", f"{n}/2", "--json")[1]) for n in (1, 2)]
+    assert sorted(part["ok"] for part in parts) == [False, True]
+
+
+def test_verify_with_the_anchor_finds_a_rollback(shop: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    anchor = tmp_path / "anchor.json"
+    monkeypatch.setenv("ORCHESTRAI_ANCHOR", str(anchor))
+    assert json.loads(command("vault", "verify", "--json")[1])["rollback"] == "not provable"
+    newest = shop.vault.latest(RAW)
+    command("vault", "forget", shop.vault.snapshots()[0].snapshot_id, "--reason", "test")
+    assert json.loads(command("vault", "verify", "--json")[1])["rollback"] == "none found"
+    (tmp_path / "home" / "vault" / "vault" / "snapshots" / RAW / f"{newest.seq:012d}.json").unlink()
+    code, text = command("vault", "verify", "--json")
+    assert (code, json.loads(text)["rollback"]) == (1, "found")
+
+
+@pytest.mark.parametrize("wrong", [("--level", "deep"), ("--level", "checksum"), ("--sample", "3"), ("--sample", "4/3"), ("--sample", "0/3")])
+def test_verify_refuses_what_it_does_not_know(shop: Runtime, wrong: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        command("vault", "verify", *wrong)
+    assert caught.value.exit_code == 2
+
+
+def test_restore_writes_a_new_folder_and_never_over_another(shop: Runtime, days: list[str], landing: Path, tmp_path: Path) -> None:
+    target = tmp_path / "back"
+    code, text = command("vault", "restore", DATASET, "--into", str(target), "--partitions", f"{days[0]}..{days[1]}", "--json")
+    assert (code, json.loads(text)["partitions"]) == (0, days[:2])
+    assert sorted(path.name for path in target.iterdir()) == days[:2]
+    originals = {path.read_bytes() for path in target.rglob("*.csv")}
+    assert (landing / f"{days[0]}.csv").read_bytes() in originals
+    before = sorted(target.rglob("*"))
+    with pytest.raises(RestoreError, match="never written over"):
+        command("vault", "restore", DATASET, "--into", str(target))
+    assert sorted(target.rglob("*")) == before
+
+
+def test_restore_finds_a_snapshot_by_dataset_id_time_or_tag(shop: Runtime, tmp_path: Path) -> None:
+    first, second = shop.vault.snapshots()
+
+    def restored(*arguments: str) -> str:
+        folder = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+        return str(json.loads(command("vault", "restore", *arguments, "--into", str(folder), "--json")[1])["snapshot"]["snapshot_id"])
+
+    assert restored(DATASET) == restored(second.snapshot_id[:10]) == second.snapshot_id
+    assert restored(DATASET, "--id", first.snapshot_id) == first.snapshot_id
+    assert restored(DATASET, "--as-of", first.committed.isoformat()) == first.snapshot_id
+    for wrong in (("--tag", "golden"), ("--as-of", "2001-01-01"), ("--partitions", "2001-01-01")):
+        with pytest.raises(RestoreError):
+            restored(DATASET, *wrong)
+    for wrong in (("--as-of", "yesterday"), ("--id", first.snapshot_id, "--tag", "golden")):
+        with pytest.raises(ConfigError):
+            restored(DATASET, *wrong)
+    with pytest.raises(RestoreError):
+        restored("nothing/such")
+
+
+def test_prune_plans_first_and_forgets_only_when_told(shop: Runtime) -> None:
+    declared = shop.project.pipeline("churn").folder / "pipeline.yaml"
+    declared.write_text(declared.read_text().replace("keep: {daily: 7, weekly: 5, monthly: 12}", "keep: {last: 1}"))
+    first, second = shop.vault.snapshots()
+    code, text = command("vault", "prune", "--json")
+    plan = json.loads(text)
+    assert (code, plan["forget"], plan["applied"]) == (0, {RAW: [first.snapshot_id]}, None)
+    assert "nothing was changed" in command("vault", "prune")[1]
+    assert len(shop.vault.snapshots()) == 2
+    applied = json.loads(command("vault", "prune", "--apply", "--json")[1])["applied"]
+    assert applied["forgotten"] == [first.snapshot_id]
+    assert shop.vault.snapshots() == [second]
+    assert command("vault", "verify", "--level", "read")[0] == 0
+
+
+def test_what_nobody_declares_is_never_let_go(shop: Runtime, tmp_path: Path, days: list[str]) -> None:
+    from orchestrai.vault import backup_folder
+
+    for n in range(2):
+        (tmp_path / "orders" / "extra.txt").write_text(str(n))
+        backup_folder(shop.vault, "files", tmp_path / "orders")
+    command("vault", "prune", "--apply")
+    assert len(shop.vault.snapshots("files")) == 2
+
+
+def test_drill_publishes_and_answers_by_exit_code(shop: Runtime, days: list[str]) -> None:
+    code, text = command("vault", "drill", DATASET, "--json")
+    assert (code, json.loads(text)["passed"]) == (0, True)
+    published = shop.ledger.head(f"{DATASET}/drill")
+    assert published is not None
+    damage(shop, days[0])
+    code, text = command("vault", "drill", DATASET, "--json")
+    assert (code, json.loads(text)["passed"]) == (1, False)
+    assert shop.ledger.head(f"{DATASET}/drill") == published
+
+
+def test_lock_says_no_where_the_store_cannot(shop: Runtime) -> None:
+    code, text = command("vault", "lock", shop.vault.latest(RAW).snapshot_id, "--for", "30d", "--json")
+    assert (code, json.loads(text)["locked"]) == (1, False)
+    with pytest.raises(ConfigError):
+        command("vault", "lock", shop.vault.latest(RAW).snapshot_id, "--for", "long")
+
+
+def test_replicate_and_work_on_the_replica_alone(shop: Runtime, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--to"):
+        command("vault", "replicate")
+    replica = str(tmp_path / "replica")
+    code, text = command("vault", "replicate", "--to", replica, "--json")
+    assert (code, json.loads(text)[0]["replica_snapshots"]) == (0, 2)
+    (tmp_path / "home" / "vault").rename(tmp_path / "lost")
+    assert len(json.loads(command("vault", "list", "--vault", replica, "--json")[1])) == 2
+    assert command("vault", "verify", "--level", "read", "--vault", replica)[0] == 0
+    assert command("vault", "drill", DATASET, "--vault", replica)[0] == 0
+    assert command("vault", "restore", DATASET, "--into", str(tmp_path / "back"), "--vault", replica)[0] == 0
+
+
+def test_forget_takes_an_id_or_a_damaged_commits_number(shop: Runtime, tmp_path: Path) -> None:
+    first, second = shop.vault.snapshots()
+    with pytest.raises(ConfigError, match="reason"):
+        command("vault", "forget", first.snapshot_id, "--reason", " ")
+    assert json.loads(command("vault", "forget", first.snapshot_id[:9], "--reason", "test", "--json")[1])["seq"] == 1
+    assert [c.seq for c in shop.vault.snapshots()] == [2]
+    record = tmp_path / "home" / "vault" / "vault" / "snapshots" / RAW / f"{second.seq:012d}.json"
+    record.chmod(0o644)
+    record.write_bytes(record.read_bytes()[:-20])
+    assert command("vault", "verify")[0] == 1
+    assert command("vault", "forget", f"{RAW}@2", "--reason", "torn")[0] == 0
+    assert command("vault", "list", "--json") == (0, "[]\n")
+
+
+def test_a_sealed_vault_is_worked_on_without_any_option(make: MakeRuntime, days: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(make("encrypt: true", home="sealed"), days[:1])
+    monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path / "sealed"))
+    assert command("vault", "verify", "--level", "read")[0] == 0
+    assert command("vault", "restore", DATASET, "--into", str(tmp_path / "plain"))[0] == 0
+    assert list((tmp_path / "plain").rglob("*.csv"))
+    assert verify(make("encrypt: true", home="sealed").vault).ok
+
+
+COMMANDS = [
+    *(("vault", name) for name in ("list", "show", "verify", "restore", "prune", "drill", "lock", "replicate", "forget")),
+    *(("deadletters", name) for name in ("list", "show", "replay")),
+    *(("model", name) for name in ("list", "rollback", "serve")),
+    ("rollback",),
+]
+
+
+@pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself_with_an_example(names: tuple[str, ...]) -> None:
+    code, text = command(*names, "--help")
+    assert code == 0
+    assert "Example" in text and "orchestrai" in text
+    assert "--json" in text
+
+
+def test_no_dagster_is_imported(shop: Runtime, tmp_path: Path) -> None:
+    """With Dagster down, or not even installed, the vault can be read."""
+    script = (
+        "import sys; sys.modules['dagster'] = None; sys.argv = ['orchestrai', *sys.argv[1:]]\n"
+        "from orchestrai.cli import main; main()"
+    )
+    for arguments in (["vault", "drill", DATASET], ["vault", "prune"], ["deadletters", "list", DATASET], ["model", "list"]):
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr

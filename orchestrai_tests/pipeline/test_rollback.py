@@ -1,0 +1,189 @@
+"""A pipeline goes back to an earlier verified state, all of it or nothing."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrai.errors import ConcurrentCommit, ConfigError, IntegrityError, NotReceipted
+from orchestrai.ledger import InputRef, Ledger
+from orchestrai.models import evaluate, promote, train
+from orchestrai.pipeline import Pipeline, Runtime, rollback
+from orchestrai.pipeline.rollback import apply_rollback, plan_rollback
+from orchestrai.provenance import ReceiptIndex, apply_recall, audit, plan_recall
+from orchestrai_tests.cli.conftest import KEPT, RAW, RESTORED, MakeRuntime, run
+from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
+
+VIEW = "churn/customer_rfm/features"
+ASSETS = (RAW, KEPT, RESTORED)
+
+
+def versions(ledger: Ledger, *assets: str) -> list[str]:
+    return [ledger.open(asset).version for asset in assets or ASSETS]
+
+
+def shorten(path: Path) -> None:
+    """One order less in a day."""
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+
+
+@pytest.fixture
+def runtime(make: MakeRuntime, days: list[str]) -> Runtime:
+    """A first state of two days."""
+    made = make()
+    run(made, days[:2])
+    return made
+
+
+@pytest.fixture
+def pipeline(runtime: Runtime) -> Pipeline:
+    return runtime.project.pipeline("churn")
+
+
+def test_days_that_came_later_go_out_and_changed_ones_come_back(
+    runtime: Runtime, pipeline: Pipeline, days: list[str], landing: Path
+) -> None:
+    before = versions(runtime.ledger)
+    shorten(landing / f"{days[0]}.csv")
+    run(runtime, days[:3])
+    after = versions(runtime.ledger)
+    plan = plan_rollback(runtime.ledger, pipeline)
+    assert versions(runtime.ledger) == after
+    assert {(move.restaged, move.dropped) for move in plan.changes} == {((days[0],), (days[2],))}
+    apply_rollback(runtime.ledger, plan, reason="bad export")
+    assert versions(runtime.ledger) == before
+    head = runtime.ledger.head(RAW)
+    assert head is not None and head.action == "rollback" and "bad export" in head.reason
+    with runtime.ledger.open(RESTORED).fetched(days[:2], role=None) as files:
+        assert all(files.values())
+    assert plan_rollback(runtime.ledger, pipeline, to=plan.moment).changes == ()
+
+
+def test_what_came_back_is_restored_audited_and_recalled_like_anything_else(
+    runtime: Runtime, pipeline: Pipeline, days: list[str], landing: Path
+) -> None:
+    shorten(landing / f"{days[0]}.csv")
+    run(runtime, days[:2])
+    apply_rollback(runtime.ledger, plan_rollback(runtime.ledger, pipeline))
+    report = run(runtime, days[:2], "restored")["restored"]
+    assert not report.refused
+    assert [v.details["raw_events_root"] for o in report.outcomes for v in o.verdicts if v.check == "same_version"] == [
+        runtime.ledger.open(RAW).partitions[day].root for day in days[:2]
+    ]
+    ledger = runtime.ledger
+    assert ledger.vault is not None
+    assert audit(ledger.lake, ledger.keyring, witness=ledger.vault).ok
+    material = next(m for m in ledger.open(RAW).receipt(days[0]).materials if days[0] in m.uri)
+    plan = apply_recall(ledger, plan_recall(ledger, ReceiptIndex.build(ledger.lake, ledger.keyring), material.sha256))
+    assert plan.in_force
+    for asset in ASSETS:
+        assert days[0] not in ledger.open(asset).partitions
+    assert days[1] in ledger.open(RESTORED).partitions
+
+
+def promoted(ledger: Ledger, seed: int) -> str:
+    rule = spec(promote_when={"metric": "auc", "at_least": 0.5, "better_than_champion_by": -1.0})
+    publish(ledger, TRAINING_SET, customers(seed=seed))
+    train(ledger, rule, training_set=TRAINING_SET, asset=CANDIDATE)
+    evaluate(ledger, rule, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
+    return str(promote(ledger, rule, candidate=CANDIDATE, evaluation=EVALUATION, asset=CHAMPION).version)
+
+
+def features(ledger: Ledger, data: bytes) -> str:
+    restored = ledger.open(RESTORED)
+    session = ledger.session(VIEW, "features")
+    session.add_bytes("all", "part-0.parquet", data, rows=1)
+    return str(session.commit({"all": ()}, inputs=[InputRef(RESTORED, restored.version, restored.roots())]).version)
+
+
+def test_features_and_champion_go_back_with_the_data(runtime: Runtime, pipeline: Pipeline, days: list[str]) -> None:
+    ledger = runtime.ledger
+    before = [features(ledger, b"old"), promoted(ledger, 1)]
+    run(runtime, days[2:3])
+    after = [features(ledger, b"new"), promoted(ledger, 2)]
+    assert before != after
+    apply_rollback(ledger, plan_rollback(ledger, pipeline))
+    assert versions(ledger, VIEW, CHAMPION) == before
+    assert {ref.asset for ref in ledger.open(VIEW).receipt("all").inputs} == {RESTORED}
+    apply_rollback(ledger, plan_rollback(ledger, pipeline))
+    assert versions(ledger, VIEW, CHAMPION) == after, "a rollback can be rolled back"
+
+
+@pytest.mark.parametrize("asset", [RAW, RESTORED])
+def test_nothing_moves_when_what_comes_back_is_damaged(
+    runtime: Runtime, pipeline: Pipeline, days: list[str], landing: Path, asset: str
+) -> None:
+    entry = runtime.ledger.open(asset).files(days[0]).files[0]
+    shorten(landing / f"{days[0]}.csv")
+    run(runtime, days[:2])
+    after = versions(runtime.ledger)
+    path = runtime.ledger.store_of(entry).local_path(entry.key)
+    assert path is not None
+    path.chmod(0o644)
+    path.write_bytes(b"damaged")
+    with pytest.raises(IntegrityError):
+        apply_rollback(runtime.ledger, plan_rollback(runtime.ledger, pipeline))
+    assert versions(runtime.ledger) == after
+
+
+@pytest.mark.parametrize("what", ["landed object", "snapshot"])
+def test_recalled_data_does_not_come_back(
+    runtime: Runtime, pipeline: Pipeline, days: list[str], landing: Path, what: str
+) -> None:
+    ledger = runtime.ledger
+    names = {"landed object": ledger.open(RAW).receipt(days[0]).materials[0].sha256}
+    names["snapshot"] = str(ledger.open(KEPT).receipt(days[0]).facts["snapshot_id"])
+    shorten(landing / f"{days[0]}.csv")
+    run(runtime, days[:2])
+    apply_recall(ledger, plan_recall(ledger, ReceiptIndex.build(ledger.lake, ledger.keyring), names[what]))
+    after = versions(ledger)
+    with pytest.raises(NotReceipted, match="recalled"):
+        apply_rollback(ledger, plan_rollback(ledger, pipeline))
+    assert versions(ledger) == after
+
+
+def test_a_crash_between_two_assets_is_finished_by_the_same_moment(
+    runtime: Runtime, pipeline: Pipeline, days: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = versions(runtime.ledger)
+    run(runtime, days[2:3])
+    plan = plan_rollback(runtime.ledger, pipeline)
+    move = rollback._move
+
+    def dies(ledger: Ledger, found: rollback.Move, reason: str) -> object:
+        if found.asset == KEPT:
+            raise KeyboardInterrupt
+        return move(ledger, found, reason)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rollback, "_move", dies)
+        with pytest.raises(KeyboardInterrupt):
+            apply_rollback(runtime.ledger, plan)
+    assert versions(runtime.ledger) != before
+    apply_rollback(runtime.ledger, plan_rollback(runtime.ledger, pipeline, to=plan.moment))
+    assert versions(runtime.ledger) == before
+
+
+def test_a_plan_that_was_overtaken_moves_nothing(runtime: Runtime, pipeline: Pipeline, days: list[str]) -> None:
+    run(runtime, days[2:3])
+    plan = plan_rollback(runtime.ledger, pipeline)
+    run(runtime, days[3:4])
+    after = versions(runtime.ledger)
+    with pytest.raises(ConcurrentCommit, match="plan again"):
+        apply_rollback(runtime.ledger, plan)
+    assert versions(runtime.ledger) == after
+
+
+def test_only_verified_states_are_gone_back_to(runtime: Runtime, pipeline: Pipeline, days: list[str]) -> None:
+    first = versions(runtime.ledger)
+    run(runtime, days[2:3], "raw_events")
+    halfway = runtime.ledger.head(RAW)
+    assert halfway is not None
+    with pytest.raises(ConfigError, match="different versions"):
+        plan_rollback(runtime.ledger, pipeline, to=datetime.fromisoformat(halfway.time))
+    with pytest.raises(ConfigError, match="not published yet"):
+        plan_rollback(runtime.ledger, pipeline, to=datetime.fromisoformat(halfway.time) - timedelta(days=1))
+    apply_rollback(runtime.ledger, plan_rollback(runtime.ledger, pipeline))
+    assert versions(runtime.ledger) == first
+    with pytest.raises(ConfigError, match="earlier verified states"):
+        plan_rollback(runtime.ledger, pipeline, steps=9)
