@@ -43,7 +43,8 @@ def landing_sensor(dataset: DatasetNode) -> dg.SensorDefinition:
     def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult:
         listing, early = decode_cursor(context.cursor)
         grain, now = dataset.spec.partitions.grain, runtime.clock()
-        found = discover(runtime.landing(dataset), dataset.spec.source, grain, listing, now=now, limit=MAX_OBJECTS_PER_TICK)
+        landing = require_landing(runtime.landing(dataset))
+        found = discover(landing, dataset.spec.source, grain, listing, now=now, limit=MAX_OBJECTS_PER_TICK)
         arrived = merge(early, found)
         wanted = sorted(key for key in arrived if offered(dataset, key, now))
         waiting = {key: arrived[key] for key in sorted(set(arrived) - set(wanted)) if opens_soon(dataset, key, now)}

@@ -163,30 +163,12 @@ class _Reading:
             )
         if path.stat().st_size > SMALL_BYTES:
             self._close()
-            self.writer = self._large(path, outcome)
+            self.writer = _large(self.typing, path, outcome, self._target(), self.sealing)
             self._close(arrival)
             return
         self.writer = self.writer or PartWriter(self._target(), self.typing.contract.arrow_schema())
         for batch in self.typing.batches(path, outcome):
-            self._write(self.writer, batch, outcome)
-
-    def _large(self, path: Path, outcome: ObjectOutcome) -> PartWriter:
-        for careful in (False, True):
-            writer = PartWriter(self._target(), self.typing.contract.arrow_schema())
-            outcome.rows, outcome.erased, outcome.refused, outcome.unreadable = 0, 0, [], ""
-            try:
-                for batch in self.typing.large(path, outcome, careful=careful):
-                    self._write(writer, batch, outcome)
-                return writer
-            except Untidy:
-                writer.close()
-        raise UnreadableObject("expected rows as declared, found none that can be read")
-
-    def _write(self, writer: PartWriter, batch: "pa.RecordBatch", outcome: ObjectOutcome) -> None:
-        if self.sealing:
-            batch, erased = self.sealing.seal(batch)
-            outcome.erased += erased
-        writer.write(batch)
+            self.writer.write(_sealed(batch, outcome, self.sealing))
 
     def _close(self, arrival: Arrival | None = None) -> None:
         writer, part = self.writer, self.part
@@ -219,6 +201,27 @@ class _Reading:
         outcome.rows = entry.rows
         outcome.refused = [Refused(Mark(x.record, x.line, x.offset, x.text), x.reason, x.column) for x in letters]
         part.letters += letters
+
+
+def _large(typing: Typing, path: Path, outcome: ObjectOutcome, target: Path, sealing: Sealing | None = None) -> PartWriter:
+    for careful in (False, True):
+        writer = PartWriter(target, typing.contract.arrow_schema())
+        outcome.rows, outcome.erased, outcome.refused, outcome.unreadable = 0, 0, [], ""
+        try:
+            for batch in typing.large(path, outcome, careful=careful):
+                writer.write(_sealed(batch, outcome, sealing))
+            return writer
+        except Untidy:
+            writer.close()
+    raise UnreadableObject("expected rows as declared, found none that can be read")
+
+
+def _sealed(batch: "pa.RecordBatch", outcome: ObjectOutcome, sealing: Sealing | None) -> "pa.RecordBatch":
+    if sealing is None:
+        return batch
+    batch, erased = sealing.seal(batch)
+    outcome.erased += erased
+    return batch
 
 
 def _judge(

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrai.contracts.verdict import JsonValue
-from orchestrai.errors import ConcurrentCommit, ConfigError
+from orchestrai.errors import ConcurrentCommit, ConfigError, GateClosed
 from orchestrai.ledger import Dataset, InputRef, Ledger, Material, StageReport
 from orchestrai.ledger.heads import Head
 from orchestrai.models import rollback as champion_back
@@ -83,7 +83,7 @@ def plan_rollback(ledger: Ledger, pipeline: Pipeline, *, to: datetime | None = N
 def apply_rollback(ledger: Ledger, plan: RollbackPlan, *, reason: str = "") -> list[StageReport]:
     """Check everything that comes back, then move each asset by one log entry. Idempotent.
 
-    Raises IntegrityError, NotReceipted (recalled data does not come back), ConcurrentCommit when something was published since the
+    Raises IntegrityError, NotReceipted (recalled data does not come back), GateClosed (nor does overridden data), ConcurrentCommit when something was published since the
     plan; nothing was moved then.
     """
     for move in plan.changes:
@@ -160,7 +160,13 @@ def _plan(
 def _check(ledger: Ledger, move: Move) -> None:
     target = ledger.dataset(move.target)
     for key in target.partitions:
-        target.receipt(key)
+        waived = target.receipt(key).override(key)
+        if waived is not None and key in move.restaged:
+            raise GateClosed(
+                f"expected {move.asset}@{key} to have passed its gate, found it published under an override by {waived.by}: go back to "
+                "another state, or override the gate for this partition again",
+                asset=move.asset,
+            )
     if move.stage == "champion":
         load_dataset(target)
         return

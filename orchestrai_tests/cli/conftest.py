@@ -76,7 +76,9 @@ def make(tmp_path: Path, landing: Path) -> MakeRuntime:
 
 
 @pytest.fixture
-def shop(make: MakeRuntime, days: list[str], tmp_path: Path, landing: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+def shop(
+    make: MakeRuntime, days: list[str], tmp_path: Path, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Runtime]:
     """Two snapshots (two days, then a third), restored, and the environment of a shell that works on them."""
     runtime = make()
     run(runtime, days[:2])

@@ -74,7 +74,9 @@ def test_rollback_shows_its_plan_and_applies_it_only_when_told(shop: Runtime, da
     code, text = command("rollback", "churn", "--json")
     plan = json.loads(text)
     assert (code, plan["applied"]) == (0, False)
-    assert {(move["from"], move["to"], tuple(move["dropped"])) for move in plan["moves"]} == {(newest.version, before, (days[2],))}
+    assert {(move["from"], move["to"], tuple(move["dropped"])) for move in plan["moves"]} == {
+        (newest.version, before, (days[2],))
+    }
     assert "nothing was changed" in command("rollback", "churn")[1]
     assert shop.ledger.open(RAW).version == newest.version
     assert command("rollback", "churn", "--to", plan["moment"], "--apply", "--reason", "test")[0] == 0

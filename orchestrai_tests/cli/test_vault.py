@@ -37,7 +37,9 @@ def test_list_and_show_tell_what_is_kept(shop: Runtime, days: list[str]) -> None
     assert days[0] in command("vault", "show", second["snapshot_id"])[1]
 
 
-def test_nothing_kept_yet_is_an_empty_list_and_makes_no_vault(make: MakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_kept_yet_is_an_empty_list_and_makes_no_vault(
+    make: MakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path / "fresh"))
     assert command("vault", "list", "--json") == (0, "[]\n")
     with pytest.raises(RestoreError, match="take a snapshot first"):
@@ -69,16 +71,22 @@ def test_verify_with_the_anchor_finds_a_rollback(shop: Runtime, tmp_path: Path, 
     assert (code, json.loads(text)["rollback"]) == (1, "found")
 
 
-@pytest.mark.parametrize("wrong", [("--level", "deep"), ("--level", "checksum"), ("--sample", "3"), ("--sample", "4/3"), ("--sample", "0/3")])
+@pytest.mark.parametrize(
+    "wrong", [("--level", "deep"), ("--level", "checksum"), ("--sample", "3"), ("--sample", "4/3"), ("--sample", "0/3")]
+)
 def test_verify_refuses_what_it_does_not_know(shop: Runtime, wrong: tuple[str, str]) -> None:
     with pytest.raises(ConfigError) as caught:
         command("vault", "verify", *wrong)
     assert caught.value.exit_code == 2
 
 
-def test_restore_writes_a_new_folder_and_never_over_another(shop: Runtime, days: list[str], landing: Path, tmp_path: Path) -> None:
+def test_restore_writes_a_new_folder_and_never_over_another(
+    shop: Runtime, days: list[str], landing: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "back"
-    code, text = command("vault", "restore", DATASET, "--into", str(target), "--partitions", f"{days[0]}..{days[1]}", "--json")
+    code, text = command(
+        "vault", "restore", DATASET, "--into", str(target), "--partitions", f"{days[0]}..{days[1]}", "--json"
+    )
     assert (code, json.loads(text)["partitions"]) == (0, days[:2])
     assert sorted(path.name for path in target.iterdir()) == days[:2]
     originals = {path.read_bytes() for path in target.rglob("*.csv")}
@@ -94,7 +102,11 @@ def test_restore_finds_a_snapshot_by_dataset_id_time_or_tag(shop: Runtime, tmp_p
 
     def restored(*arguments: str) -> str:
         folder = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
-        return str(json.loads(command("vault", "restore", *arguments, "--into", str(folder), "--json")[1])["snapshot"]["snapshot_id"])
+        return str(
+            json.loads(command("vault", "restore", *arguments, "--into", str(folder), "--json")[1])["snapshot"][
+                "snapshot_id"
+            ]
+        )
 
     assert restored(DATASET) == restored(second.snapshot_id[:10]) == second.snapshot_id
     assert restored(DATASET, "--id", first.snapshot_id) == first.snapshot_id
@@ -179,7 +191,9 @@ def test_forget_takes_an_id_or_a_damaged_commits_number(shop: Runtime, tmp_path:
     assert command("vault", "list", "--json") == (0, "[]\n")
 
 
-def test_a_sealed_vault_is_worked_on_without_any_option(make: MakeRuntime, days: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sealed_vault_is_worked_on_without_any_option(
+    make: MakeRuntime, days: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(make("encrypt: true", home="sealed"), days[:1])
     monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path / "sealed"))
     assert command("vault", "verify", "--level", "read")[0] == 0
@@ -211,5 +225,7 @@ def test_no_dagster_is_imported(shop: Runtime, tmp_path: Path) -> None:
         "from orchestrai.cli import main; main()"
     )
     for arguments in (["vault", "drill", DATASET], ["vault", "prune"], ["deadletters", "list", DATASET], ["model", "list"]):
-        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 0, done.stderr

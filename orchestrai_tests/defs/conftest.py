@@ -24,7 +24,9 @@ class Project:
     instance: dg.DagsterInstance
     landed: LandingSummary
 
-    def run(self, job: str, first: str | None = None, last: str | None = None, only: tuple[str, ...] = ()) -> dg.ExecuteInProcessResult:
+    def run(
+        self, job: str, first: str | None = None, last: str | None = None, only: tuple[str, ...] = ()
+    ) -> dg.ExecuteInProcessResult:
         """Run a job over a span; failures are results, not exceptions."""
         tags = {RANGE_START: first, RANGE_END: last or first} if first else {}
         selection = [dg.AssetKey(asset.split("/")) for asset in only] or None

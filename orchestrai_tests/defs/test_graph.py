@@ -22,14 +22,22 @@ def draw(definitions: dg.Definitions) -> str:
     lines = []
     for key in sorted(graph.get_all_asset_keys()):
         node = graph.get(key)
-        cut = type(node.partitions_def).__name__.removesuffix("PartitionsDefinition").lower() if node.partitions_def else "whole"
+        cut = (
+            type(node.partitions_def).__name__.removesuffix("PartitionsDefinition").lower()
+            if node.partitions_def
+            else "whole"
+        )
         kind = "runs" if node.is_executable else "seen"
         lines.append(f"asset {key.to_user_string()} [{node.group_name}, {cut}, {kind}]")
         lines += [f"    <- {parent.to_user_string()}" for parent in sorted(node.parent_keys)]
         for check in sorted(graph.get_check_keys_for_assets({key}), key=lambda check: check.name):
             blocking = "blocking" if graph.get_check_spec(check).blocking else "informing"
             lines.append(f"    check {check.name} ({blocking})")
-    lines += [f"job {job.name}" for job in sorted(repository.get_all_jobs(), key=lambda job: job.name) if not job.name.startswith("__")]
+    lines += [
+        f"job {job.name}"
+        for job in sorted(repository.get_all_jobs(), key=lambda job: job.name)
+        if not job.name.startswith("__")
+    ]
     lines += [f"sensor {sensor.name}" for sensor in sorted(repository.sensor_defs, key=lambda sensor: sensor.name)]
     schedules = sorted(repository.schedule_defs, key=lambda schedule: schedule.name)
     lines += [f"schedule {schedule.name} {schedule.cron_schedule} -> {schedule.job_name}" for schedule in schedules]

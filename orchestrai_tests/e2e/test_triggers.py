@@ -209,7 +209,8 @@ def launch(url: str, assets: list[str], partition: str) -> str:
         },
     }
     launched = ask(url, LAUNCH, {"params": params})["launchRun"]
-    assert launched["__typename"] == "LaunchRunSuccess", launched
+    if launched["__typename"] != "LaunchRunSuccess":
+        pytest.fail(str(launched)[-3000:])
     run_id = launched["run"]["runId"]
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:

@@ -190,6 +190,15 @@ def test_shipped_views_are_equal_bit_for_bit(spark: SparkEngine, tmp_path: Path)
     assert differing_bits(table_of(DuckDbEngine(), query), table_of(spark, query)) == []
 
 
+def test_rows_by_slice_come_in_the_same_order_from_both(spark: SparkEngine, tmp_path: Path) -> None:
+    view = shipped("device_rolling", "telemetry", **{"from": "readings"}, entity="device_id", event_time="ts")
+    files = [store(tmp_path, "readings", nasty_readings(), READINGS)]
+    query = Query(view, {"readings": Source(view.tables["readings"], files)}, slices=timedelta(minutes=5))
+    expected = table_of(DuckDbEngine(), query)
+    assert differing_bits(expected, table_of(spark, query)) == []
+    assert expected["ts"].to_pylist() != sorted(expected["ts"].to_pylist())
+
+
 # expressions of one reading `t`, `v` (BIGINT), and of windows over them
 _ROW = [
     "{{ rolling_avg(t, 1000, W) }}", "{{ rolling_std(t, 1000, W) }}", "{{ rolling_std(v, 10000, W) }}", "{{ spike(v, W) }}",

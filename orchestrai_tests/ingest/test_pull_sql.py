@@ -133,9 +133,7 @@ def test_the_future_is_not_asked_and_a_query_is_required(source: SourceSpec, lan
         SourceSpec(url="postgresql://x", format="sql")
 
 
-def test_a_connection_string_that_cannot_be_read_is_never_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_string_that_cannot_be_read_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_DSN", "postgresql://shop:pw%zz-canary@localhost/shop")
     source = SourceSpec.model_validate(
         {"url": "postgresql://localhost/shop", "format": "sql", "sql": {"query": QUERY, "dsn_env": "SHOP_DSN"}}

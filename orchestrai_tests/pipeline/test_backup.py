@@ -34,7 +34,9 @@ def test_each_partition_tells_the_roots_it_was_compared_by(make: MakeRuntime, da
     assert back == [{**found, "restored_root": root[d]} for found, d in zip(kept, days, strict=False)]
 
 
-def test_raw_events_published_meanwhile_do_not_unprove_what_was_restored(make: MakeRuntime, days: list[str], landing: Path) -> None:
+def test_raw_events_published_meanwhile_do_not_unprove_what_was_restored(
+    make: MakeRuntime, days: list[str], landing: Path
+) -> None:
     runtime = make()
     run(runtime, days[:1], "raw_events", "snapshot")
     day = landing / f"{days[0]}.csv"
@@ -73,7 +75,11 @@ def test_encrypt_seals_the_vault_with_a_key_in_the_key_folder(make: MakeRuntime,
     assert reports["snapshot"].version == reports["restored"].version == reports["raw_events"].version
     key = tmp_path / "home" / "keys" / KEY_FILE
     assert key.stat().st_mode & 0o077 == 0
-    raw = next(path for path in (tmp_path / "home" / "vault" / "vault").rglob("*") if path.parent.parent.name in ("packs", "objects"))
+    raw = next(
+        path
+        for path in (tmp_path / "home" / "vault" / "vault").rglob("*")
+        if path.parent.parent.name in ("packs", "objects")
+    )
     assert raw.read_bytes().startswith(b"ORV1")
 
 
@@ -212,7 +218,9 @@ def test_a_missed_target_is_told_and_the_drill_published(make: MakeRuntime, days
     run(runtime, days[1:2], "raw_events")
     dataset = runtime.project.dataset(DATASET)
     spec = dataset.spec.backup.model_copy(update={"rpo": "1s"})
-    tight = type(dataset)(dataset.pipeline, dataset.spec.model_copy(update={"backup": spec}), dataset.contract, dataset.folder)
+    tight = type(dataset)(
+        dataset.pipeline, dataset.spec.model_copy(update={"backup": spec}), dataset.contract, dataset.folder
+    )
     commit = runtime.vault.latest(RAW)
     runtime.vault.store_time = lambda: commit.committed + timedelta(minutes=1)  # type: ignore[method-assign]
     (outcome,) = run_drill(runtime.ledger, runtime.vault, tight).outcomes
