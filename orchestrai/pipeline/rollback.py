@@ -83,8 +83,8 @@ def plan_rollback(ledger: Ledger, pipeline: Pipeline, *, to: datetime | None = N
 def apply_rollback(ledger: Ledger, plan: RollbackPlan, *, reason: str = "") -> list[StageReport]:
     """Check everything that comes back, then move each asset by one log entry. Idempotent.
 
-    Raises IntegrityError, NotReceipted (recalled data does not come back), GateClosed (nor does overridden data), ConcurrentCommit when something was published since the
-    plan; nothing was moved then.
+    Raises IntegrityError, NotReceipted (recalled data does not come back), GateClosed (nor does overridden data), ConcurrentCommit
+    when something was published since the plan; nothing was moved then.
     """
     for move in plan.changes:
         newest = ledger.head(move.asset)

@@ -205,7 +205,6 @@ def launch(url: str, assets: list[str], partition: str) -> str:
             "repositoryName": "__repository__",
             "pipelineName": "churn_orders_ingest",
             "assetSelection": [{"path": asset.split("/")} for asset in assets],
-            "assetCheckSelection": [],
         },
     }
     launched = ask(url, LAUNCH, {"params": params})["launchRun"]
@@ -273,7 +272,7 @@ def test_the_ui_draws_the_churn_graph(ui: str, tmp_path: Path) -> None:
     driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     try:
         driver.set_page_load_timeout(120)
-        driver.get(f"{ui.removesuffix('/graphql')}/asset-groups/~churn?expanded=churn")
+        driver.get(f"{ui.removesuffix('/graphql')}/locations/__repository__@orchestrai/asset-groups/churn/lineage")
         wanted = {"raw_events", "snapshot", "restored", "features", "training_set", "candidate", "evaluation", "champion"}
         deadline = time.monotonic() + 120
         shown = ""
