@@ -1,6 +1,6 @@
 """No unverified byte reaches a feature or a model: triggers x faults x seeds, and clean data is never refused.
 
-ORCHESTRAI_TRIALS=1000 runs that many; without it about 170 run. Each trial copies a published home, breaks one thing about the
+ORCHESTRAI_TEST_TRIALS=1000 runs that many; without it about 100 run. Each trial copies a published home, breaks one thing about the
 ninth day at one stage, pulls a trigger, and then looks at what anyone would be given: the ninth day may be in later stages only
 with the very roots it has when nothing goes wrong, and not at all where the fault makes its bytes unfit.
 """
@@ -34,7 +34,7 @@ from orchestrai_tests.defs.shop import (
     World,
 )
 
-TRIALS = int(os.environ.get("ORCHESTRAI_TRIALS", "0"))
+TRIALS = int(os.environ.get("ORCHESTRAI_TEST_TRIALS", "0"))
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
