@@ -17,7 +17,7 @@ PREFIX = "ORCHESTRAI_"
 class Settings(BaseModel):
     """All settings; `load_settings` takes each from `ORCHESTRAI_<FIELD>` where that is set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     home: Annotated[Path, Field(description="folder of the embedded default: landing, lake, vault and keys")] = Path(
         ".orchestrai"

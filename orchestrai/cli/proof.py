@@ -120,7 +120,7 @@ def reproduce_command(
 
     The vault is only read. Exit code 1 when something came out otherwise; the first stage that differs is the cause.
 
-    Example: orchestrai model reproduce churn@champion --vault s3://bucket/vault --key signer.pem --home /tmp/again
+    Example: orchestrai model reproduce churn@champion --vault s3://bucket/vault --key signer.pem --home ./again
     """
     from orchestrai.pipeline import load_project, pipeline_folders
     from orchestrai.provenance.naming import find_asset
