@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test dev check format lint types contracts bench-vault bench-arrival bench-features bench-models screenshot clean
+.PHONY: help setup demo test dev check format lint types contracts bench-vault bench-arrival bench-features bench-models bench-proof screenshot clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -40,7 +40,7 @@ types: setup ## strict types
 contracts: setup ## the layers, and Dagster only where it belongs
 	$(BIN)/lint-imports
 
-bench-vault bench-arrival bench-features bench-models: setup ## ratios against peers, one JSON object a line
+bench-vault bench-arrival bench-features bench-models bench-proof: setup ## ratios against peers, one JSON object a line
 	$(BIN)/python -m bench.$(@:bench-%=%)
 
 screenshot: setup ## draw docs/graph.png with headless Chromium against the running UI

@@ -4,9 +4,7 @@ python -m bench.arrival [--data FOLDER] [--rounds N]    FOLDER holds online_reta
 """
 
 import argparse
-import collections
 import contextlib
-import csv
 import json
 import os
 import pathlib
@@ -16,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -24,10 +22,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrai.contracts import Column, Contract, VolumeRule, check_partition, judge_volume
+from bench.volume import run as bench_volume
+from orchestrai.contracts import Column, Contract, check_partition
 from orchestrai.ingest import SourceSpec
-from orchestrai.ingest.ingestion import _large
-from orchestrai.ingest.reading import ObjectOutcome, Typing
+from orchestrai.ingest.reading import ObjectOutcome, Typing, large_part
 from orchestrai.storage import open_store
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
@@ -166,7 +164,7 @@ def make_orders(path: pathlib.Path, rows: int, form: str) -> None:
 def land(path: pathlib.Path, target: pathlib.Path, form: str) -> int:
     """Our way: typed, audited Parquet."""
     outcome = ObjectOutcome()
-    writer = _large(Typing(SourceSpec(url="x", format=form), CONTRACT), path, outcome, target)  # type: ignore[arg-type]
+    writer = large_part(Typing(SourceSpec(url="x", format=form), CONTRACT), path, outcome, target)  # type: ignore[arg-type]
     writer.close()
     verdicts = check_partition(CONTRACT, [target], partition="2026-01-01", grain="day", history={}, now=NOW)
     assert all(verdict.passed for verdict in verdicts), verdicts
@@ -258,63 +256,6 @@ def bench_checks(folder: pathlib.Path, rounds: int) -> None:
     )
 
 
-def score(rule: VolumeRule, series: Mapping[str, int], skip: list[tuple[str, str]], warm: int) -> tuple[float, float, float]:
-    """Share of ordinary days that alert, of halved days found, of days at 75 % found."""
-    keys, count = sorted(series), collections.Counter[str]()
-    for index, key in enumerate(keys):
-        history = {k: series[k] for k in keys[:index]}
-        found = judge_volume(rule, series[key], key, "day", history)
-        if any(a <= key <= b for a, b in skip) or found.history < warm:
-            continue
-        count["days"] += 1
-        count["alerts"] += found.flagged
-        count["half"] += judge_volume(rule, series[key] // 2, key, "day", history).flagged
-        count["most"] += judge_volume(rule, series[key] * 3 // 4, key, "day", history).flagged
-    return count["alerts"] / count["days"], count["half"] / count["days"], count["most"] / count["days"]
-
-
-def bench_cut_off(data: pathlib.Path) -> None:
-    """Retail days cut off in their middle, found by a promise that events reach 15:30; whole days are the false alarms."""
-    whole = cut = days = 0
-    for path in sorted((data / "online_retail_by_day" / "by-day").glob("*.csv")):
-        with path.open(newline="") as stream:
-            times = [row["InvoiceDate"][11:16] for row in csv.DictReader(stream)]
-        days += 1
-        whole += max(times) < "15:30"
-        cut += max(times[: len(times) // 2]) < "15:30"
-    line("freshness, 141 retail days, whole days that alert", "share", whole / days, "target 3 %", 0.03, 1.0)
-    line(
-        "freshness, 141 retail days, days cut off in their middle found",
-        "recall_quality",
-        cut / days,
-        "target 95 %",
-        0.95,
-        1.0,
-    )
-
-
-def bench_volume(data: pathlib.Path) -> None:
-    """The volume rule on real days, beside the plain 20 % rule; days are judged from 21 (ours) and 7 (theirs) days of history on."""
-    retail = {}
-    for path in sorted((data / "online_retail_by_day" / "by-day").glob("*.csv")):
-        with path.open(newline="") as stream:
-            retail[path.stem] = sum(1 for _ in csv.reader(stream)) - 1
-    taxi: collections.Counter[str] = collections.Counter()
-    with (data / "nab/data/realKnownCause/nyc_taxi.csv").open(newline="") as stream:
-        for row in csv.DictReader(stream):
-            taxi[row["timestamp"][:10]] += int(row["value"])
-    labels = json.loads((data / "nab/labels/combined_windows.json").read_text())["realKnownCause/nyc_taxi.csv"]
-    windows = [(first[:10], last[:10]) for first, last in labels]
-    for name, series, skip in (("141 retail days", retail, []), ("nyc_taxi days", dict(taxi), windows)):
-        ours, plain = score(VolumeRule(), series, skip, 21), score(VolumeRule(method="mean7d"), series, skip, 7)
-        whole = score(VolumeRule(), series, skip, 0)
-        line(f"volume, {name}, alerts on ordinary days", "share", whole[0], "target 3 %", 0.03, 1.0)
-        line(f"volume, {name}, alerts on ordinary days", "share", ours[0], "mean7d", plain[0], 1.0)
-        line(f"volume, {name}, halved days found", "recall_quality", ours[1], "target 100 %", 1.0, 1.0)
-        line(f"volume, {name}, days at 75 % found", "recall_quality", ours[2], "target 80 %", 0.8, 1.0)
-        line(f"volume, {name}, halved days found", "recall_quality", ours[1], "mean7d", plain[1], 0.0)
-
-
 def main() -> int:
     """Run all cases."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -329,10 +270,8 @@ def main() -> int:
         bench_checks(folder, options.rounds)
         bench_memory(folder, options.rows)
     bench_listing(options.rounds)
-    if options.data.is_dir():
-        bench_volume(options.data)
-        bench_cut_off(options.data)
-    return 1 if failed else 0
+    volume = bench_volume(options.data) if options.data.is_dir() else 0
+    return 1 if failed or volume else 0
 
 
 if __name__ == "__main__":

@@ -49,4 +49,8 @@ def synthetic(turn: int) -> Iterator[tuple[str, int]]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    from orchestrai.short_lived import one_command
+
+    # as the command line does
+    with one_command():
+        main(*sys.argv[1:])

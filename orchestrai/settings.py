@@ -29,9 +29,20 @@ class Settings(BaseModel):
     keys: Annotated[str, Field(description="folder of signing and trusted keys; empty means <home>/keys")] = ""
     pipelines: Annotated[str, Field(description="folders of pipelines, ':'-separated; empty means those that ship")] = ""
     environment: Annotated[str, Field(description="name shown in metadata and alerts")] = "local"
+    alert_url: Annotated[
+        str, Field(description="where the URL of a webhook lies (env://NAME) that is told of failed runs; empty means none")
+    ] = ""
     memory_limit: Annotated[str, Field(description="memory DuckDB may use, e.g. 1500MB")] = "1500MB"
     engine: Annotated[str, Field(description="feature engine: auto, duckdb or spark")] = "auto"
     spark_threshold_bytes: Annotated[int, Field(description="input size from which 'auto' means spark", ge=0)] = 0
+    spark_url: Annotated[
+        str,
+        Field(
+            description="Spark for views: a master such as local[2], sc://host:port (Connect), or a job: subprocess:, emr:FILE, "
+            "emr-serverless:FILE"
+        ),
+    ] = ""
+    spark_exchange: Annotated[str, Field(description="store that this machine and Spark jobs both reach; jobs need it")] = ""
     executor: Annotated[str, Field(description="in_process or multiprocess")] = "in_process"
 
     @field_validator("home")

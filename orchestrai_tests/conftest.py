@@ -7,14 +7,15 @@ import pytest
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
-from orchestrai_tests import tiers
+from orchestrai_tests import tables, tiers
 
 pytest_plugins = ["orchestrai_tests.servers.plugin"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let CI prove which tiers ran."""
+    """Let CI prove which tiers ran, and show what was counted."""
     tiers.register(config)
+    tables.register(config)
 
 
 @pytest.fixture

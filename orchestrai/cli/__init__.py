@@ -6,14 +6,16 @@ Exit codes: 0 done, 1 done and something is wrong, 2 the input or usage is wrong
 import sys
 
 from orchestrai.errors import OrchestraiError
+from orchestrai.short_lived import one_command
 
 
 def main() -> None:
     """Run the command line; an error is one line on stderr and an exit code."""
-    from orchestrai.cli.app import app
+    with one_command():
+        from orchestrai.cli.app import app
 
-    try:
-        app()
-    except OrchestraiError as error:
-        sys.stderr.write(f"orchestrai: {error.message}\n")
-        sys.exit(error.exit_code)
+        try:
+            app()
+        except OrchestraiError as error:
+            sys.stderr.write(f"orchestrai: {error.message}\n")
+            sys.exit(error.exit_code)

@@ -38,8 +38,11 @@ def list_command(
         body = {"dataset": node.prefix, "letters": len(letters), "reasons": [asdict(group) for group in groups]}
         emit({**body, "each": [letter.as_json() for letter in letters]} if each else body)
     elif each:
-        columns = ("id", "partition", "kind", "line", "column", "reason")
-        rows = [(x.id, x.partition, x.kind, x.line, x.column or "-", x.reason) for x in letters]
+        # of a stream the partition and the offset in it, of an object the line
+        streamed = node.spec.source.kind == "stream"
+        columns = ("id", "partition", "kind", "offset" if streamed else "line", "column", "reason")
+        places = [f"{x.line}:{x.offset}" if streamed else str(x.line) for x in letters]
+        rows = [(x.id, x.partition, x.kind, at, x.column or "-", x.reason) for x, at in zip(letters, places, strict=True)]
         table(f"Dead letters of {node.prefix}", columns, rows)
     else:
         counted = [(g.count, g.partition, g.kind, g.column or "-", g.reason) for g in groups]
@@ -86,7 +89,7 @@ def replay_command(dataset: DatasetName, partitions: Partitions = None, as_json:
         report = replay(
             runtime.ledger,
             asset=raw,
-            landing=runtime.landing(node),
+            landing=None if node.spec.source.positioned else runtime.landing(node),
             source=node.spec.source,
             contract=node.contract,
             grain=node.spec.partitions.grain,

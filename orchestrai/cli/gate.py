@@ -1,10 +1,10 @@
-"""`gate show|override`: why a gate is closed, and a person's signed decision to open it all the same."""
+"""`gate show|override|skip|lift`: why a gate is closed, and a person's signed decision to open it, or to go on without the partition."""
 
-import getpass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
+from orchestrai.cli.opening import this_user
 from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
@@ -12,7 +12,7 @@ from orchestrai.settings import load_settings
 if TYPE_CHECKING:
     from orchestrai.pipeline import AssetNode, Runtime
 
-gate = make_app("Closed gates: why a partition was refused, and how to publish it all the same.")
+gate = make_app("Closed gates: why a partition was refused, and how to publish it all the same or go on without it.")
 AssetName = Annotated[str, typer.Argument(help="raw events or restored data, for example churn/orders/raw_events")]
 PartitionName = Annotated[str, typer.Argument(help="for example 2011-03-14")]
 
@@ -56,7 +56,7 @@ def override_command(
 
     runtime, node = _opened(asset)
     root = last_refusal(runtime.ledger.lake, node.asset, partition).root
-    given = Override(node.asset, partition, root, tuple(sorted(set(check))), reason, by or getpass.getuser())
+    given = Override(node.asset, partition, root, tuple(sorted(set(check))), reason, by or this_user())
     with bars(quiet=as_json) as progress:
         report = runtime.run(node, [partition], progress, overrides=[given])
     outcome = next(found for found in report.outcomes if found.partition == partition)
@@ -69,6 +69,86 @@ def override_command(
         told = f"published, {given.note}" if outcome.published else "refused: " + "; ".join(closed)
         out.print(f"{node.asset}@{partition} {told}", markup=False, soft_wrap=True)
     raise typer.Exit(0 if outcome.published else 1)
+
+
+@gate.command("skip")
+def skip_command(
+    asset: AssetName,
+    partition: PartitionName,
+    reason: Annotated[str, typer.Option(help="why, kept in the signed record")],
+    by: Annotated[str | None, typer.Option(help="who decides; default: the user of this process")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Leave a refused partition out: later runs that meet it count as done, and nothing of it is published.
+
+    Only as long as the content refused is what was refused last: when the producer sends another, that is judged anew. The record
+    is signed, kept in lake and vault, and shown in the report, in the UI and in the lineage of whatever learned without the day.
+
+    Example: orchestrai gate skip churn/orders/raw_events 2011-03-14 --reason "export lost, the shop was closed"
+    """
+    from orchestrai.ledger.override import last_refusal
+
+    runtime, node = _opened(asset)
+    refusal = last_refusal(runtime.ledger.lake, node.asset, partition)
+    _decide(runtime, node, Decided(partition, refusal.root, refusal.closed, reason, by, "skip"), as_json)
+
+
+@gate.command("lift")
+def lift_command(
+    asset: AssetName,
+    partition: PartitionName,
+    reason: Annotated[str, typer.Option(help="why, kept in the signed record")],
+    by: Annotated[str | None, typer.Option(help="who decides; default: the user of this process")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a skip: the partition's gate counts again.
+
+    Example: orchestrai gate lift churn/orders/raw_events 2011-03-14 --reason "the export was found"
+    """
+    runtime, node = _opened(asset)
+    standing = runtime.ledger.skips().find(node.asset, partition)
+    if standing is None:
+        raise ConfigError(
+            f"expected {node.asset}@{partition} to be left out, found no such decision: see `orchestrai report`"
+        )
+    _decide(runtime, node, Decided(partition, standing.root, standing.checks, reason, by, "lift"), as_json)
+
+
+class Decided(NamedTuple):
+    """What a person said about a partition."""
+
+    partition: str
+    root: str
+    checks: tuple[str, ...]
+    reason: str
+    by: str | None
+    action: Literal["skip", "lift"]
+
+
+def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool) -> None:
+    from orchestrai.ledger.skips import Skip, put_skip
+    from orchestrai.pipeline.runtime import GATES
+
+    if node.stage not in GATES:
+        raise ConfigError(f"expected a gate of {' or '.join(GATES)}, found {node.stage} of {node.asset}")
+    ledger = runtime.ledger
+    record = Skip(
+        id=ledger.new_id(),
+        asset=node.asset,
+        partition=said.partition,
+        root=said.root,
+        reason=said.reason,
+        by=said.by or this_user(),
+        time=ledger.clock().isoformat(),
+        checks=said.checks,
+        action=said.action,
+    )
+    put_skip([store for store in (ledger.lake, ledger.vault) if store is not None], ledger.signer, record)
+    if as_json:
+        emit(record.as_json())
+    else:
+        told = record.note if said.action == "skip" else f"counts again, says {record.by} ({record.reason})"
+        out.print(f"{node.asset}@{said.partition} {told}", markup=False, soft_wrap=True)
 
 
 def _opened(asset: str) -> "tuple[Runtime, AssetNode]":

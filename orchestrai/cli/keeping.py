@@ -1,19 +1,18 @@
-"""`vault prune|drill|lock|replicate|forget`: what becomes of snapshots once they are taken."""
+"""`vault prune|drill|lock|replicate|forget|warm`: what becomes of snapshots once they are taken."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrai.cli.opening import SnapshotId, VaultUrl, declared_project, name_in, open_existing
-from orchestrai.cli.output import AsJson, bars, emit, out, table
-from orchestrai.cli.proof import OK
+from orchestrai.cli.output import OK, AsJson, bars, emit, out, table
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.contracts.verdict import Verdict
     from orchestrai.pipeline import Project
-    from orchestrai.vault import PrunePlan, RetentionPlan, Vault
+    from orchestrai.vault import BackupSpec, PrunePlan, RetentionPlan, Vault
 
 
 def prune(
@@ -60,20 +59,20 @@ def prune(
 
 
 def drill(
-    dataset: Annotated[str, typer.Argument(help="for example churn/orders")],
+    dataset: Annotated[str, typer.Argument(help="for example churn/orders, churn/churn or orchestrai/instance")],
     url: VaultUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Restore the newest and a random snapshot to scratch, prove every byte, measure RTO and RPO.
+    """Restore the newest and a random snapshot to scratch, prove every byte, open what was restored, measure RTO and RPO.
 
-    A declared dataset's drill is published like the weekly one. Exit code 1 when something was not proven or took too long.
+    A declared drill is published like the weekly one. Exit code 1 when something was not proven or took too long.
 
     Example: orchestrai vault drill churn/orders
     """
     kept = open_existing(url)
     nodes = {} if url else declared_project().nodes
     name = name_in(kept, dataset)
-    declared = nodes.get(f"{name.removesuffix('/raw_events')}/drill")
+    declared = nodes.get(f"{name.rpartition('/')[0]}/drill")
     verdicts: tuple[Verdict, ...]
     told: dict[str, Any]
     if declared is not None:
@@ -98,6 +97,7 @@ def drill(
 def lock(
     snapshot_id: SnapshotId,
     duration: Annotated[str, typer.Option("--for", help="from its commit on, for example 30d")],
+    full: Annotated[bool, typer.Option("--full", help="read every lock back, those proven before too")] = False,
     url: VaultUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -110,7 +110,7 @@ def lock(
     from orchestrai.vault import lock_snapshot
 
     kept = open_existing(url)
-    found = lock_snapshot(kept, kept.get(snapshot_id), control_plane(kept.store), parse_duration(duration))
+    found = lock_snapshot(kept, kept.get(snapshot_id), control_plane(kept.store), parse_duration(duration), full=full)
     if as_json:
         emit(found.as_json())
     elif found.locked:
@@ -126,6 +126,7 @@ def replicate(
     to: Annotated[
         str | None, typer.Option("--to", help="URL of the replica; default: those declared and in the settings")
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="verify the whole replica, not only what is new")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy what a replica lacks, read each copy back, and verify the replica as a vault of its own.
@@ -135,17 +136,13 @@ def replicate(
     from orchestrai.pipeline.backup import copy_to, protection_of
 
     settings = load_settings()
-    wanted = (
-        [to]
-        if to
-        else [protection_of(d.spec.backup, settings).replica for p in declared_project().pipelines for d in p.datasets]
-    )
+    wanted = [to] if to else [protection_of(spec, settings).replica for spec in _backups(declared_project()).values()]
     urls = sorted({url for url in wanted if url})
     if not urls:
         raise ConfigError("expected a replica to copy to, found none: give --to URL or set ORCHESTRAI_REPLICA_URL")
     kept = open_existing(None)
     with bars(quiet=as_json) as progress:
-        done = [copy_to(kept, url, progress=progress) for url in urls]
+        done = [copy_to(kept, url, progress=progress, full=full) for url in urls]
     if as_json:
         emit(done)
         return
@@ -186,13 +183,48 @@ def forget(
         out.print(f"snapshot {seq} of {dataset} is forgotten", soft_wrap=True)
 
 
+def warm(
+    snapshot_id: SnapshotId,
+    days: Annotated[int, typer.Option(min=1, help="for how long the contents are to be readable")] = 7,
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a cold store to make a snapshot readable again; repeat until it is ready, then restore. Exit code 1 until then.
+
+    Example: orchestrai vault warm 3f2a --days 3 --vault s3://archive/vault
+    """
+    from orchestrai.restore import plan_folder, warm_up
+    from orchestrai.storage import control_plane
+
+    kept = open_existing(url)
+    commit, control = kept.get(snapshot_id), control_plane(kept.store)
+    found = plan_folder(kept, commit, control=control).warmth
+    if control is not None and not found.ready:
+        found = warm_up(found, control, days)
+    if as_json:
+        emit({"snapshot_id": commit.snapshot_id, **found.as_json()})
+    else:
+        readable = f"{found.objects - len(found.cold):,} of {found.objects:,} objects are readable"
+        hours = int(found.wait.total_seconds() // 3600)
+        out.print(f"{readable}: {'[green]ready[/green]' if found.ready else f'[yellow]ask again within {hours} h[/yellow]'}")
+    raise typer.Exit(0 if found.ready else 1)
+
+
+def _backups(project: "Project") -> "dict[str, BackupSpec]":
+    from orchestrai.pipeline.kept_graph import declared_backups
+
+    return declared_backups(tuple(project.nodes.values()))
+
+
 def _retention(kept: "Vault", project: "Project") -> "list[RetentionPlan]":
     from orchestrai.vault import KeepSpec, plan_retention
+    from orchestrai.vault.holds import holds
 
-    keep = {d.asset("raw_events"): d.spec.backup.keep for pipeline in project.pipelines for d in pipeline.datasets}
+    held = holds(kept.store, kept.keyring, kept.identity())
+    keep = {name: spec.keep for name, spec in _backups(project).items()}
     now = kept.store_time()
     # what nobody declares is kept
-    return [plan_retention(kept.snapshots(name), keep.get(name, KeepSpec()), now) for name in kept.datasets()]
+    return [plan_retention(kept.snapshots(name), keep.get(name, KeepSpec()), now, held) for name in kept.datasets()]
 
 
 def _show_plans(retention: "list[RetentionPlan]", plan: "PrunePlan") -> None:

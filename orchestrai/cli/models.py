@@ -1,4 +1,4 @@
-"""`model list|rollback|serve`: versions, the way back, and an endpoint that scores."""
+"""`model list|rollback|deploy|serve`: versions, the way back, registries and endpoints, and an endpoint that scores."""
 
 import socket
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +10,7 @@ from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
+    from orchestrai.ledger import StageReport
     from orchestrai.pipeline import ModelNode, Runtime
 
 HOST = "127.0.0.1"
@@ -66,11 +67,71 @@ def rollback(
     champion = node.asset("champion")
     before = runtime.ledger.find(champion)
     report = roll_back(runtime.ledger, champion, to, reason=reason)
-    moved = {"model": f"{node.pipeline}/{node.spec.name}", "from": before.version if before else "", "to": report.version}
+    moved: dict[str, Any] = {
+        "model": f"{node.pipeline}/{node.spec.name}",
+        "from": before.version if before else "",
+        "to": report.version,
+    }
+    followed = _deployed(runtime, node) if node.spec.deployed else None
+    if followed is not None:
+        moved["deployment"] = _places(followed)
     if as_json:
         emit(moved)
     else:
         out.print(f"{moved['model']} serves {str(moved['to'])[7:19]} again, instead of {str(moved['from'])[7:19]}")
+        if followed is not None:
+            _tell(followed)
+    if followed is not None and followed.refused:
+        raise typer.Exit(1)
+
+
+def deploy(name: ModelName, as_json: AsJson = False) -> None:
+    """Register the champion with every registry and endpoint that the model declares; what has it already is left as it is.
+
+    The same as materializing the asset PIPELINE/NAME/deployment. Exit code 1 when a target failed; run it again to mend that.
+
+    Example: orchestrai model deploy churn
+    """
+    runtime, node = _opened(name)
+    if not node.spec.deployed:
+        raise ConfigError(
+            f"expected {node.pipeline}/{node.spec.name} to declare registry or serve_on, found neither: for example "
+            "registry: mlflow+https://mlflow.example.com"
+        )
+    report = _deployed(runtime, node)
+    if as_json:
+        emit({"model": f"{node.pipeline}/{node.spec.name}", "version": report.facts["model_version"], **_places(report)})
+    else:
+        _tell(report)
+    if report.refused:
+        raise typer.Exit(1)
+
+
+def _deployed(runtime: "Runtime", node: "ModelNode") -> "StageReport":
+    return runtime.run(runtime.project.nodes[node.asset("deployment")], ["all"])
+
+
+def _places(report: "StageReport") -> dict[str, Any]:
+    problems = [verdict.message for outcome in report.refused for verdict in outcome.verdicts if verdict.closes_gate]
+    return {"targets": report.facts["targets"], "changed": report.facts["changed"], "problems": problems}
+
+
+def _tell(report: "StageReport") -> None:
+    found = _places(report)
+    rows = [
+        (
+            t["target"],
+            t["name"],
+            t["version"],
+            t["status"],
+            t.get("endpoint", "-"),
+            "yes" if t["target"] in found["changed"] else "no",
+        )
+        for t in found["targets"]
+    ]
+    table("Deployed", ("target", "name", "version", "status", "endpoint", "changed now"), rows)
+    for problem in found["problems"]:
+        out.print(problem, soft_wrap=True)
 
 
 def serve(
@@ -80,12 +141,14 @@ def serve(
 ) -> None:
     """Score rows over HTTP with the champion, on this machine only; promotions and rollbacks are followed.
 
-    POST /score, GET /model, GET /health. It has no authentication: put it behind what has.
+    POST /score, GET /model, GET /health, and POST /features/VIEW with keys where the model's views are online. It has no
+    authentication: put it behind what has.
 
     Example: orchestrai model serve churn --port 8008
     """
     import uvicorn
 
+    from orchestrai.features import FeatureViewSpec, features_app
     from orchestrai.models import scoring_app
 
     runtime, node = _opened(name)
@@ -106,6 +169,9 @@ def serve(
         else:
             out.print(f"{node.pipeline}/{node.spec.name} serves at {url} (stop with Ctrl-C)")
         app = scoring_app(runtime.ledger, node.asset("champion"))
+        online = [view for view in node.views if isinstance(view.view.spec, FeatureViewSpec) and view.view.spec.online]
+        if online:
+            app.mount("/features", features_app({view.view.name: runtime.online_path(view) for view in online}))
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 

@@ -1,21 +1,94 @@
-"""How the `vault` commands find their vault, dataset, snapshot and partitions."""
+"""How commands find their ledger, records, vault, dataset, snapshot and partitions."""
 
-from collections.abc import Iterable
+import getpass
+import os
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.proof import open_ledger
 from orchestrai.errors import ConfigError, RestoreError
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
+    from orchestrai.ledger import Keyring, Ledger, Signer
     from orchestrai.pipeline import Project
+    from orchestrai.provenance.records import Records
+    from orchestrai.storage import Store
     from orchestrai.vault import SnapshotCommit, Vault
+    from orchestrai.vault.encryption import KeyPort
 
 VaultUrl = Annotated[str | None, typer.Option("--vault", help="URL of another vault, such as the replica")]
+RecordsUrl = Annotated[str | None, typer.Option("--vault", help="URL of the vault; default: the one in the settings")]
+KeyFile = Annotated[
+    list[Path] | None, typer.Option("--key", help="public key (PEM) whose signatures count; may be repeated")
+]
+KeyFolder = Annotated[
+    Path | None, typer.Option("--keys", help="folder with the key of a sealed vault; default: that of the settings")
+]
 SnapshotId = Annotated[str, typer.Argument(help="a snapshot's id, or a beginning of it that only one has")]
+
+
+def open_ledger() -> "Ledger":
+    """The ledger of the settings, without loading any pipeline."""
+    from orchestrai.ledger import Ledger, load_or_create_signer, trusted_keyring
+    from orchestrai.storage import open_store
+
+    settings = load_settings()
+    folder = settings.key_folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    signer = load_or_create_signer(folder)
+    return Ledger(open_store(settings.lake), signer, trusted_keyring(folder), vault=open_store(settings.vault))
+
+
+def open_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Store, Keyring]":
+    """A vault's records and the public keys to trust, from options or else from the settings; makes no key."""
+    from orchestrai.ledger import trusted_keyring
+    from orchestrai.ledger.signing import load_keyring
+    from orchestrai.storage import open_store
+
+    settings = load_settings()
+    for path in keys or ():
+        if not path.is_file():
+            raise ConfigError(f"expected a public key at {path}, found no file")
+    keyring = load_keyring(path.read_bytes() for path in keys) if keys else trusted_keyring(settings.key_folder)
+    if not keyring.keys:
+        raise ConfigError("expected a public key to check signatures with, found none: give --key PUB.pem")
+    return open_store(vault or settings.vault), keyring
+
+
+def vault_key(store: "Store", keyring: "Keyring", folder: Path | None) -> "KeyPort | None":
+    """What opens the bytes of a sealed vault; None for a plain one, or where there is no vault. Makes no key, writes nothing."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from orchestrai.ledger import Ledger, Signer
+    from orchestrai.pipeline.backup import is_sealed, open_vault
+
+    if not is_sealed(store, keyring):
+        return None
+    ledger = Ledger(store, Signer(Ed25519PrivateKey.generate()), keyring, vault=store)
+    return open_vault(ledger, folder or load_settings().key_folder, lambda: False).encryption
+
+
+def chosen_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Records, Signer | None]":
+    """The lake's records and its signing key; where a vault or keys are given, that vault's records and no signing key."""
+    from orchestrai.provenance.records import Records
+
+    if vault is None and not keys:
+        ledger = open_ledger()
+        return Records(ledger.lake, ledger.keyring), ledger.signer
+    return Records(*open_records(vault, keys)), None
+
+
+def this_user() -> str:
+    """Who runs this process, for signed records."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # a container's user may have no name
+        return f"uid {os.getuid()}"
 
 
 def declared_project() -> "Project":
@@ -46,10 +119,18 @@ def open_existing(url: str | None) -> "Vault":
     return found
 
 
+# how the vault calls what is kept of a dataset, a feature view, a model, a database, and the definitions
+KEPT = ("raw_events", "features", "registry", "dump", "files")
+# the assets by which a person may name it
+BACKUP_STAGES = ("snapshot", "restored", "feature_backup", "model_backup", "cold_copy", "drill")
+
+
 def name_in(kept: "Vault", given: str) -> str:
-    """A dataset's name in the vault: as given, or the raw events of a declared dataset."""
+    """A dataset's name in the vault: as given, by `<pipeline>/<name>`, or by the asset of its backup."""
     known = kept.datasets()
-    for name in (given, f"{given}/raw_events"):
+    prefix, _, stage = given.rpartition("/")
+    subject = prefix if stage in BACKUP_STAGES else given
+    for name in (given, *(f"{subject}/{kind}" for kind in KEPT)):
         if name in known:
             return name
     raise RestoreError(f"expected one of the datasets {', '.join(known) or '(none)'}, found {given!r}")
@@ -64,7 +145,7 @@ def chosen(kept: "Vault", what: str, as_of: str | None, tag: str | None, snapsho
         if commit.dataset != name_in(kept, what):
             raise ConfigError(f"expected a snapshot of {what}, found {snapshot_id} of {commit.dataset}")
         return commit
-    if as_of is None and tag is None and what not in (names := kept.datasets()) and f"{what}/raw_events" not in names:
+    if as_of is None and tag is None and "/" not in what and what not in kept.datasets():
         return kept.get(what)
     return kept.latest(name_in(kept, what), moment_of(as_of) if as_of else None, tag)
 

@@ -16,6 +16,7 @@ from rich.table import Table
 # one bar for all partitions of a stage, not one each
 PARTITION = re.compile(r"[@ ]\d{4}-\d\d-\d\d.*$")
 
+OK = {True: "[green]ok[/green]", False: "[red]failed[/red]"}
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document instead of text")]
 
 # a pipe or a log has no width of its own

@@ -20,8 +20,8 @@ def rollback(
 ) -> None:
     """Return a pipeline's datasets, features and champions to an earlier verified state; without --apply, show the plan.
 
-    A state ends when new raw events are published. All that comes back is checked first; if the machine dies midway, the same
-    --to finishes it. The landing is not touched: the next ingest goes forward again, unless what was bad is recalled or removed.
+    A state ends when new raw events are published. All that comes back is checked first, and all of it moves at once or nothing
+    does. The landing is not touched: the next ingest goes forward again, unless what was bad is recalled or removed.
 
     Example: orchestrai rollback churn --steps 1, then: orchestrai rollback churn --steps 1 --apply --reason "bad export"
     """

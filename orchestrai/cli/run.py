@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrai.cli.items_port import items_port
 from orchestrai.cli.output import AsJson, bars, emit, err, out, table
 from orchestrai.settings import load_settings
 
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from orchestrai.defs.backfill import RunSummary
     from orchestrai.pipeline import Runtime
     from orchestrai.pipeline.summary import PipelineSummary
-
-
-# fixed, because a URL is part of what an object is: another port would be another source
-ITEMS_PORT = 8790
 
 
 def backfill(
@@ -80,8 +77,11 @@ def demo(
     settings = load_settings()
     with ExitStack() as stack:
         with bars(quiet=as_json) as progress:
-            landed = write_landing(settings.home / "landing", seed=seed, progress=progress)
-        os.environ["ITEMS_URL"] = stack.enter_context(items_api(settings.home / "landing", port=ITEMS_PORT))
+            home = settings.home
+            landed = write_landing(
+                home / "landing", seed=seed, streams=home / "streams", database=home / "shop.sqlite", progress=progress
+            )
+        os.environ["ITEMS_URL"] = stack.enter_context(items_api(settings.home / "landing", port=items_port(settings.home)))
         from orchestrai.pipeline import Runtime
         from orchestrai.pipeline.summary import summarize
 
@@ -186,6 +186,8 @@ def show(found: Sequence["PipelineSummary"]) -> None:
         for data in summary.datasets:
             for line in data.waived:
                 out.print(f"waived: {line}", style="yellow", markup=False, soft_wrap=True)
+            for line in data.left_out:
+                out.print(line, style="yellow", markup=False, soft_wrap=True)
     models = [
         (
             model.name,

@@ -1,20 +1,23 @@
 """`vault list|show|verify|restore`: snapshots, their proof and their way back."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from orchestrai.cli.opening import SnapshotId, VaultUrl, chosen, name_in, open_existing, open_or_none, sample_of, span_of
-from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
-from orchestrai.cli.proof import OK
+from orchestrai.cli.output import OK, AsJson, bars, emit, make_app, out, table
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
+    from orchestrai.restore import FolderPlan, Warmth
+    from orchestrai.storage import ControlPlane
+    from orchestrai.vault import SnapshotCommit, Vault
     from orchestrai.vault.verify import Level
 
-vault = make_app("Snapshots: list, verify, restore, prune, drill, lock, replicate, forget.")
+vault = make_app("Snapshots: list, verify, restore, prune, drill, lock, replicate, forget, warm.")
 SHOWN = 40
 
 
@@ -117,31 +120,91 @@ def verify_command(
 @vault.command("restore")
 def restore_command(
     what: Annotated[str, typer.Argument(help="a dataset, for example churn/orders, or a snapshot's id")],
-    into: Annotated[Path, typer.Option("--into", help="folder to make; it must not exist yet")],
+    into: Annotated[Path | None, typer.Option("--into", help="folder to make; it must not exist yet")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="of a PostgreSQL dump: env://NAME of the URL of an empty database to restore into"),
+    ] = None,
     as_of: Annotated[str | None, typer.Option("--as-of", help="newest snapshot committed by this time (ISO, UTC)")] = None,
     tag: Annotated[str | None, typer.Option("--tag", help="newest snapshot that bears this tag")] = None,
     snapshot_id: Annotated[str | None, typer.Option("--id", help="this snapshot of the dataset")] = None,
     partitions: Annotated[str | None, typer.Option(help="A..B, both included, or one partition")] = None,
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="show what would be read and how long it takes, and stop")
+    ] = False,
+    wait: Annotated[
+        str | None, typer.Option("--wait", help="how long to wait for what is in a cold tier, for example 12h")
+    ] = None,
     url: VaultUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a snapshot's files to a new folder, every hash checked on the way. Nothing is ever written over.
 
+    The plan says how many bytes are read, how long that should take, and what is in a cold tier: `vault warm` asks for that, and without
+    --wait the restore says when to come again.
+
+    What a name stands for: a dataset's events, a view's feature table, a model's versions, a database's dump, orchestrai/instance
+    (Dagster's database) and orchestrai/definitions.
+
     Example: orchestrai vault restore churn/orders --into ./orders --as-of 2011-04-01 --partitions 2011-03-01..2011-03-31
     """
-    from orchestrai.restore import restore_folder
+    from orchestrai.restore import plan_folder, require_warm, restore_folder
+    from orchestrai.storage import control_plane
 
+    if (into is None) == (database is None):
+        raise ConfigError("expected either --into FOLDER or --database env://NAME, found both or neither")
     kept = open_existing(url)
     commit = chosen(kept, what, as_of, tag, snapshot_id)
+    if into is None or database is not None:
+        _restore_database(kept, commit, str(database), as_json)
+        return
     keys = span_of(sorted(kept.partitions(commit)), partitions)
+    control = control_plane(kept.store)
+    plan = plan_folder(kept, commit, keys, control)
     if not as_json:
         out.print(
             f"snapshot {commit.snapshot_id[:12]} of {commit.dataset}, committed {commit.committed:%Y-%m-%d %H:%M:%S} UTC: "
             f"{len(keys):,} of {commit.partitions:,} partitions into {into}",
             soft_wrap=True,
         )
+        cold = f", {len(plan.warmth.cold):,} of {plan.warmth.objects:,} objects cold" if plan.warmth.cold else ""
+        out.print(
+            f"{plan.bytes:,} bytes in {len(plan.files):,} files, about {plan.predicted_seconds:.1f} s{cold}", soft_wrap=True
+        )
+    if only_plan:
+        if as_json:
+            emit({"snapshot": commit.as_json(), "plan": plan.as_json()})
+        return
+    require_warm(_waited(plan, control, wait))
     size = restore_folder(kept, commit, into, partitions=keys)
     if as_json:
-        emit({"snapshot": commit.as_json(), "folder": str(into), "partitions": keys, "bytes": size})
+        emit({"snapshot": commit.as_json(), "folder": str(into), "partitions": keys, "bytes": size, "plan": plan.as_json()})
     else:
         out.print(f"[green]restored[/green] {size:,} bytes, each proven")
+
+
+def _waited(plan: "FolderPlan", control: "ControlPlane | None", wait: str | None) -> "Warmth":
+    """What is cold, after waiting for it where that was asked for."""
+    import time
+
+    from orchestrai.contracts.duration import parse_duration
+    from orchestrai.restore import survey, wait_until_warm
+
+    if plan.warmth.ready or wait is None:
+        return plan.warmth
+    return wait_until_warm(lambda: survey(plan.files, control), time.sleep, limit=parse_duration(wait))
+
+
+def _restore_database(kept: "Vault", commit: "SnapshotCommit", reference: str, as_json: bool) -> None:
+    """Restore a dump into an empty database, and count its rows again."""
+    from orchestrai.restore import restore_folder
+    from orchestrai.vault.kept_dumps import prove_postgres
+
+    with TemporaryDirectory(prefix="orchestrai-restore-") as scratch:
+        folder = Path(scratch) / "dump"
+        restore_folder(kept, commit, folder, sync=False)
+        tables = prove_postgres(folder, reference)
+    if as_json:
+        emit({"snapshot": commit.as_json(), "tables": dict(tables)})
+    else:
+        out.print(f"[green]restored[/green] {sum(tables.values()):,} rows in {len(tables)} tables, counted again")

@@ -89,6 +89,7 @@ class VolumeRule:
 
     `threshold` is the relative change from the expected that alerts at all; `gross_below` and `gross_above` are the
     shares of the expected beyond which an alert closes the gate; `minimum` and `maximum` always do.
+    `z` is in scales of the usual error: an alert takes three quarters of it below the expected, one and a half of it above.
     `period` is the season in partitions (7 for days, 24 for hours, 0 for none, None by grain).
     """
 

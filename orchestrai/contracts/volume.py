@@ -2,7 +2,8 @@
 
 `robust`: log1p of the rows; season factor = median of the difference to the centred mean of one period; level = median of
 the last period, deseasonalised, plus Theil-Sen drift; scale = 1.4826 MAD of the one-step errors, floored by counting noise.
-Flagged when |z| > 4 and the relative change exceeds the threshold, so that neither noise nor trifles alert.
+Flagged when z < -3 or z > 6 and the relative change exceeds the threshold, so that neither noise nor trifles alert. The bounds are
+apart because the errors are not alike: what is lost is gone unless somebody looks, while a day too many rows is seen by keys.
 `mean7d`: the plain rule "more than 20 % off the mean of the 7 partitions before".
 A history is keyed by time, not by position: a missing day must not turn a Monday into a Tuesday.
 """
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 WINDOW_SEASONS = 8
 DRIFT_SEASONS = 4
 FLOOR = 0.01
+# shares of a rule's z at which a partition is too small and too large
+BELOW, ABOVE = 0.75, 1.5
 PERIODS = {"hour": 24, "day": 7, "month": 0, "all": 0}
 
 
@@ -105,8 +108,8 @@ def _robust(rule: VolumeRule, rows: int, now: int, earlier: Mapping[int, int], p
     scale = _scale(times, flat, step, max(expected, 1.0))
     z = (math.log1p(rows) - math.log1p(max(expected, 0.0))) / scale
     center = math.log1p(max(expected, 0.0))
-    low = min(expected * (1 - rule.threshold), math.expm1(center - rule.z * scale))
-    high = max(expected * (1 + rule.threshold), math.expm1(center + rule.z * scale))
+    low = min(expected * (1 - rule.threshold), math.expm1(center - BELOW * rule.z * scale))
+    high = max(expected * (1 + rule.threshold), math.expm1(center + ABOVE * rule.z * scale))
     return _finding(rule, rows, expected, max(low, 0.0), high, z, count)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import dagster as dg
 
 from orchestrai.defs.events import report_events
+from orchestrai.defs.spark import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.pipeline import AssetNode, DatasetNode, Runtime
-from orchestrai.pipeline.graph import ViewNode
+from orchestrai.pipeline.graph import LoadNode, ViewNode
 
 RETRIES = 3
 RETRY_SECONDS = 5
@@ -26,9 +27,20 @@ KINDS: dict[str, set[str]] = {
     "candidate": {"xgboost"},
     "evaluation": {"report"},
     "champion": {"xgboost"},
+    "deployment": {"json"},
     "predictions": {"parquet"},
     "catalog": {"json"},
+    "warehouse": {"table"},
+    "feature_backup": {"vault"},
+    "model_backup": {"vault"},
+    "cold_copy": {"vault"},
+    "dump": {"vault", "sql"},
+    "recovery_point": {"aws"},
+    "restore_test": {"aws", "report"},
 }
+
+
+LANDING_KINDS = {"objects": "file", "stream": "stream", "http": "api", "sql": "sql"}
 
 
 def asset_key(asset: str) -> dg.AssetKey:
@@ -42,12 +54,13 @@ def partitions_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | N
     if spec.grain == "all" or spec.start is None:
         return None
     start, end = _moment(spec.start), _moment(spec.end) if spec.end else None
+    # the running hour is a partition too, and of a stream or a table the running day or month: it fills batch by batch
+    running = int(spec.grain == "hour" or dataset.spec.source.positioned)
     if spec.grain == "hour":
-        # the running hour is a partition too: telemetry lands in it minute by minute
-        return dg.HourlyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC", end_offset=1)
+        return dg.HourlyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC", end_offset=running)
     if spec.grain == "day":
-        return dg.DailyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC")
-    return dg.MonthlyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC")
+        return dg.DailyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC", end_offset=running)
+    return dg.MonthlyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC", end_offset=running)
 
 
 def _moment(value: Any) -> datetime:
@@ -62,7 +75,7 @@ def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | None
         return None
     if isinstance(node.subject, DatasetNode):
         return partitions_of(node.subject)
-    if isinstance(node.subject, ViewNode) and node.subject.partitioned_like:
+    if isinstance(node.subject, ViewNode | LoadNode) and node.subject.partitioned_like:
         return partitions_of(node.subject.partitioned_like)
     return None
 
@@ -81,17 +94,24 @@ def _common(node: AssetNode) -> dict[str, Any]:
         metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=references)
     if isinstance(node.subject, DatasetNode) and node.stage in ("raw_events", "snapshot", "restored"):
         metadata["dagster/column_schema"] = _column_schema(node.subject)
-    if isinstance(node.subject, ViewNode):
+    if isinstance(node.subject, ViewNode) and node.stage == "features":
         metadata |= _view_metadata(node.subject)
     return {
         "deps": [asset_key(dep) for dep in node.deps],
         "group_name": node.pipeline,
-        "kinds": KINDS[node.stage],
+        "kinds": _kinds(node),
         "owners": [node.owner],
         "description": node.description,
         "tags": {"orchestrai/stage": node.stage},
         "metadata": metadata,
     }
+
+
+def _kinds(node: AssetNode) -> set[str]:
+    if node.stage == "landing" and isinstance(node.subject, DatasetNode):
+        source = node.subject.spec.source
+        return {"kafka"} if source.url.startswith("kafka://") else {LANDING_KINDS[source.kind]}
+    return KINDS[node.stage]
 
 
 def _spec(node: AssetNode) -> dg.AssetSpec:
@@ -119,11 +139,13 @@ def _asset(node: AssetNode) -> dg.AssetsDefinition:
     def materialize(context: dg.AssetExecutionContext, runtime: dg.ResourceParam[Runtime]) -> Iterator[Any]:
         keys = list(context.partition_keys) if partitions else ["all"]
         try:
-            report = runtime.run(node, keys, progress=_log_progress(context))
+            with launching(runtime, context):
+                report = runtime.run(node, keys, progress=_log_progress(context))
         except OrchestraiError as error:
             raise translate(error, context.retry_number) from error
         if node.stage == "raw_events" and isinstance(node.subject, DatasetNode):
-            yield from dead_letters(runtime, node.subject, keys)
+            fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
+            yield from dead_letters(runtime, node.subject, fed)
         yield from report_events(context, node, report)
 
     assert isinstance(materialize, dg.AssetsDefinition)

@@ -14,9 +14,10 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from orchestrai.contracts.calendar import Grain, partition_of, window
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.checks import refused_partitions
-from orchestrai.defs.jobs import job_name, own_datasets
+from orchestrai.defs.jobs import job_name, offered, own_datasets
 from orchestrai.defs.schedules import PERIOD
 from orchestrai.errors import ConfigError
+from orchestrai.ingest import behind
 from orchestrai.pipeline import DatasetNode, Pipeline, Progress, Runtime, Stage
 
 # a progress bar and a summary tell it better than two lines an event; the event log keeps everything
@@ -59,8 +60,27 @@ def backfill(
     with listening(runtime, progress):
         for dataset in own_datasets(pipeline):
             yield run_dataset(definitions, instance, dataset, span_of(dataset, first, last))
+            for span in fed_beside(runtime, dataset):
+                yield run_dataset(definitions, instance, dataset, span)
         if models and pipeline.models:
             yield _run(definitions, instance, job_name(pipeline.name, "train"), None)
+
+
+def fed_beside(runtime: Runtime, dataset: DatasetNode) -> list[tuple[str, str]]:
+    """Spans that a reading of a stream or table fed beside those asked for, and that are not restored yet."""
+    if not dataset.spec.source.positioned or dataset.spec.partitions.grain == "all":
+        return []
+    late = behind(runtime.ledger, dataset.asset("raw_events"), dataset.asset("restored"))
+    raw, now = runtime.ledger.find(dataset.asset("raw_events")), runtime.clock()
+    spans: list[tuple[str, str]] = []
+    follows = False
+    for key, entry in sorted(raw.partitions.items()) if raw else ():
+        wanted = key in late and entry.rows > 0 and offered(dataset, key, now)
+        if wanted:
+            # days without rows lie between, and count as done where nothing was due
+            spans = [*spans[:-1], (spans[-1][0], key)] if follows else [*spans, (key, key)]
+        follows = wanted
+    return spans
 
 
 def run_dataset(

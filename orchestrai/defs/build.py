@@ -4,11 +4,16 @@ import warnings
 
 import dagster as dg
 
+from orchestrai.defs.alerts import build_alert_sensors
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.checks import build_complete_checks
+from orchestrai.defs.drift import build_drift_checks
 from orchestrai.defs.jobs import build_jobs
+from orchestrai.defs.keeping import build_keeping_jobs, build_keeping_schedules
+from orchestrai.defs.recalls import build_recall_sensors
 from orchestrai.defs.schedules import build_schedules
 from orchestrai.defs.sensors import build_sensors
+from orchestrai.defs.spark import spark_resources
 from orchestrai.pipeline import Runtime
 
 
@@ -27,10 +32,14 @@ def _build(runtime: Runtime) -> dg.Definitions:
     executor = dg.multiprocess_executor if runtime.settings.executor == "multiprocess" else dg.in_process_executor
     return dg.Definitions(
         assets=build_assets(nodes),
-        asset_checks=build_complete_checks(nodes),
-        jobs=build_jobs(project.pipelines),
-        sensors=build_sensors(project.pipelines),
-        schedules=build_schedules(project.pipelines),
-        resources={"runtime": runtime},
+        asset_checks=[*build_complete_checks(nodes), *build_drift_checks(project.pipelines)],
+        jobs=[*build_jobs(project.pipelines, nodes), *build_keeping_jobs(nodes)],
+        sensors=[
+            *build_sensors(project.pipelines),
+            *build_recall_sensors(project.pipelines),
+            *build_alert_sensors(runtime),
+        ],
+        schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],
+        resources={"runtime": runtime, **spark_resources(runtime)},
         executor=executor,
     )

@@ -7,6 +7,7 @@ range the good partitions go on and the refused ones are visibly failed and neve
 
 import base64
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -22,7 +23,9 @@ SILENT = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 
 
 # a model and what is said of it have no rows
-ROWLESS = ("candidate", "evaluation", "champion")
+ROWLESS = ("candidate", "evaluation", "champion", "deployment")
+# a missed RTO or RPO, an unlocked copy or a failed test is red, though the record of it is published
+RED = ("drill", "cold_copy", "recovery_point", "restore_test")
 
 
 def report_events(context: dg.AssetExecutionContext, node: AssetNode, report: StageReport) -> Iterator[Any]:
@@ -34,7 +37,7 @@ def report_events(context: dg.AssetExecutionContext, node: AssetNode, report: St
         for outcome in report.outcomes:
             yield from _partition_checks(specs, outcome, blocking=not published)
     else:
-        yield from _whole_checks(specs, report)
+        yield from _whole_checks(specs, report, red=node.stage in RED)
     if not published:
         reasons = refusals(report)
         raise dg.Failure(
@@ -71,8 +74,10 @@ def refusals(report: StageReport) -> list[str]:
 
 def _partition_checks(specs: Mapping[str, Any], outcome: PartitionOutcome, blocking: bool) -> Iterator[Any]:
     told = _by_check(outcome.verdicts)
+    left_out = left_out_by(outcome)
     for name, (_, spec) in specs.items():
-        verdict = told.get(name)
+        # what a person left out has passed nothing
+        verdict = told.get(name, left_out)
         if verdict is None and not outcome.published:
             continue
         yield dg.AssetCheckEvaluation(
@@ -86,11 +91,19 @@ def _partition_checks(specs: Mapping[str, Any], outcome: PartitionOutcome, block
         )
 
 
-def _whole_checks(specs: Mapping[str, Any], report: StageReport) -> Iterator[Any]:
+def _whole_checks(specs: Mapping[str, Any], report: StageReport, *, red: bool = False) -> Iterator[Any]:
     """One result per check over everything the stage did, the worst one."""
     told = _by_check(tuple(verdict for outcome in report.outcomes for verdict in outcome.verdicts))
     for name in specs:
-        yield dg.AssetCheckResult(check_name=name, **_finding(told.get(name)))
+        verdict = told.get(name)
+        yield dg.AssetCheckResult(
+            check_name=name, **_finding(replace(verdict, severity="error") if verdict and red else verdict)
+        )
+
+
+def left_out_by(outcome: PartitionOutcome) -> Verdict | None:
+    """The finding that says who left the partition out, where somebody did."""
+    return next((verdict for verdict in outcome.verdicts if "skipped_by" in verdict.details), None)
 
 
 def _finding(verdict: Verdict | None) -> dict[str, Any]:
@@ -135,6 +148,9 @@ def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, s
         "orchestrai/stage": node.stage,
         "orchestrai/due": outcome.root is not None,
     }
+    left_out = left_out_by(outcome)
+    if left_out is not None:
+        metadata["orchestrai/left_out"] = left_out.message
     if single:
         # figures of the whole step: given once, so that sums over partitions stay true
         cost = report.cost
@@ -146,7 +162,7 @@ def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, s
             "orchestrai/peak_rss_mb": round(cost.peak_rss_bytes / 2**20, 1),
         }
         metadata |= {name: _value(value) for name, value in report.facts.items()}
-        metadata |= {name: _picture(name, png) for name, png in report.plots.items()}
+        metadata |= {name: picture(name, png) for name, png in report.plots.items()}
     return metadata
 
 
@@ -156,5 +172,6 @@ def _value(value: Any) -> Any:
     return dg.MetadataValue.null() if value is None else dg.MetadataValue.json(value)
 
 
-def _picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+def picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+    """A PNG shown in metadata."""
     return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")

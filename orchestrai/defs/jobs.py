@@ -1,15 +1,18 @@
 """Jobs: what sensors and schedules launch, and what a person finds in the UI."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from orchestrai.contracts.calendar import window
 from orchestrai.defs.assets import asset_key, partitions_of
-from orchestrai.pipeline import DatasetNode, Pipeline, Stage
+from orchestrai.defs.keeping import kept_with_models, kept_with_snapshot
+from orchestrai.pipeline import AssetNode, DatasetNode, Pipeline, Stage
 
-MODEL_STAGES: tuple[Stage, ...] = ("training_set", "candidate", "evaluation", "champion", "predictions")
+MODEL_STAGES: tuple[Stage, ...] = ("training_set", "candidate", "evaluation", "champion", "deployment", "predictions")
+AHEAD = timedelta(days=1)
 MAX_RUNTIME = {"dagster/max_runtime": str(4 * 3600)}
 
 
@@ -25,6 +28,15 @@ def offered(dataset: DatasetNode, partition: str, now: datetime) -> bool:
         return known is None or known.has_partition_key(partition)
 
 
+def opens_soon(dataset: DatasetNode, partition: str, now: datetime) -> bool:
+    """True for a partition within the declared span that Dagster does not offer yet: the running day or month, or the next.
+
+    A day's file may land before midnight; it is remembered until its partition exists.
+    """
+    begins, ends = window(partition, dataset.spec.partitions.grain)
+    return begins <= now + AHEAD and offered(dataset, partition, max(ends, now))
+
+
 def own_datasets(pipeline: Pipeline) -> list[DatasetNode]:
     """The datasets a pipeline declares itself."""
     return [dataset for dataset in pipeline.datasets if dataset.pipeline == pipeline.name]
@@ -33,6 +45,7 @@ def own_datasets(pipeline: Pipeline) -> list[DatasetNode]:
 def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> UnresolvedAssetJobDefinition:
     """landing -> raw events -> snapshot -> restored, and the feature views that are cut like the dataset."""
     views = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
+    views += [load.asset for pipeline in pipelines for load in pipeline.loads if load.partitioned_like == dataset]
     stages: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
     return dg.define_asset_job(
         job_name(dataset.prefix, "ingest"),
@@ -44,9 +57,10 @@ def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolve
     )
 
 
-def nightly_job(dataset: DatasetNode) -> UnresolvedAssetJobDefinition:
+def nightly_job(dataset: DatasetNode, nodes: Sequence[AssetNode] = ()) -> UnresolvedAssetJobDefinition:
     """Validate -> snapshot -> catalog; the catalog is not partitioned and runs last."""
     keys = [asset_key(dataset.asset(stage)) for stage in ("raw_events", "snapshot")]
+    keys += map(asset_key, kept_with_snapshot(nodes, dataset))
     return dg.define_asset_job(
         job_name(dataset.prefix, "nightly"),
         selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.assets(asset_key(f"{dataset.pipeline}/catalog")),
@@ -88,14 +102,15 @@ def drill_job(dataset: DatasetNode) -> UnresolvedAssetJobDefinition:
     )
 
 
-def refresh_job(pipeline: Pipeline) -> UnresolvedAssetJobDefinition:
+def refresh_job(pipeline: Pipeline, nodes: Sequence[AssetNode] = ()) -> UnresolvedAssetJobDefinition:
     """Weekly: restore from the golden backup -> verify -> features -> train -> evaluate -> promote."""
     datasets = refreshed(pipeline)
     restored = [dataset.asset("restored") for dataset in datasets]
     views = [view.asset for view in pipeline.views if view.partitioned_like in (None, *datasets)]
+    models = [*model_assets(pipeline), *kept_with_models(nodes, pipeline), *loaded_whole(pipeline)]
     return dg.define_asset_job(
         job_name(pipeline.name, "refresh"),
-        selection=dg.AssetSelection.assets(*map(asset_key, [*restored, *views, *model_assets(pipeline)])),
+        selection=dg.AssetSelection.assets(*map(asset_key, [*restored, *views, *models])),
         tags=MAX_RUNTIME,
         description="Restore the training data from the golden backup, verify it, then compute features, train, evaluate, promote.",
     )
@@ -112,29 +127,41 @@ def restore_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolv
     )
 
 
+def loaded_whole(pipeline: Pipeline) -> list[str]:
+    """The warehouse tables that are loaded whole, from as-of features, predictions and what is not cut by time."""
+    return [load.asset for load in pipeline.loads if load.partitioned_like is None]
+
+
 def model_assets(pipeline: Pipeline) -> list[str]:
     """The asset keys of every model stage."""
-    return [model.asset(stage) for model in pipeline.models for stage in MODEL_STAGES]
+    return [
+        model.asset(stage)
+        for model in pipeline.models
+        for stage in MODEL_STAGES
+        if stage != "deployment" or model.spec.deployed
+    ]
 
 
-def train_job(pipeline: Pipeline) -> UnresolvedAssetJobDefinition:
+def train_job(pipeline: Pipeline, nodes: Sequence[AssetNode] = ()) -> UnresolvedAssetJobDefinition:
     """Features to predictions on what is restored already."""
     views = [view.asset for view in pipeline.views if view.partitioned_like is None]
     return dg.define_asset_job(
         job_name(pipeline.name, "train"),
-        selection=dg.AssetSelection.assets(*map(asset_key, [*views, *model_assets(pipeline)])),
+        selection=dg.AssetSelection.assets(
+            *map(asset_key, [*views, *model_assets(pipeline), *kept_with_models(nodes, pipeline), *loaded_whole(pipeline)])
+        ),
         tags=MAX_RUNTIME,
         description="Features, training set, candidate, evaluation, promotion and predictions from the data restored so far.",
     )
 
 
-def build_jobs(pipelines: Sequence[Pipeline]) -> list[UnresolvedAssetJobDefinition]:
-    """All jobs of all pipelines."""
+def build_jobs(pipelines: Sequence[Pipeline], nodes: Sequence[AssetNode] = ()) -> list[UnresolvedAssetJobDefinition]:
+    """All jobs of all pipelines; `nodes` is their graph."""
     jobs = []
     for pipeline in pipelines:
         for dataset in own_datasets(pipeline):
-            jobs += [ingest_job(dataset, pipelines), nightly_job(dataset), drill_job(dataset)]
+            jobs += [ingest_job(dataset, pipelines), nightly_job(dataset, nodes), drill_job(dataset)]
         if pipeline.models:
-            jobs += [train_job(pipeline), refresh_job(pipeline)]
+            jobs += [train_job(pipeline, nodes), refresh_job(pipeline, nodes)]
             jobs += [restore_job(dataset, pipelines) for dataset in restored_apart(pipeline)]
     return jobs

@@ -1,38 +1,39 @@
 """Landing sensors: new objects become runs of exactly the partitions they belong to, once."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from orchestrai.contracts.calendar import Grain, keys_between, window
-from orchestrai.defs.jobs import job_name, offered, own_datasets
+from orchestrai.defs.jobs import job_name, offered, opens_soon, own_datasets
+from orchestrai.defs.queue_sensors import queue_sensor
+from orchestrai.defs.spans import contiguous as contiguous
+from orchestrai.defs.spans import run_request
+from orchestrai.defs.stream_sensors import late_sensor, stream_sensor
 from orchestrai.errors import StorageError
 from orchestrai.ingest import Discovery, discover
 from orchestrai.pipeline import DatasetNode, Pipeline, Runtime
 from orchestrai.storage import Store
 
 MAX_OBJECTS_PER_TICK = 5_000
-AHEAD = timedelta(days=1)
-# what orchestrai fetches itself: there is no landing to watch, the schedule asks for it
-PULLED = ("http", "sql")
+# an HTTP API is asked by the schedule alone: there is nothing to watch
+SENSORS = {"objects": lambda dataset: landing_sensor(dataset), "stream": stream_sensor, "sql": late_sensor}
 
 
 def build_sensors(pipelines: Sequence[Pipeline]) -> list[dg.SensorDefinition]:
-    """A sensor for each dataset that asks for one and lands as objects."""
+    """A sensor for each dataset that asks for one."""
     return [
-        landing_sensor(dataset)
+        SENSORS[dataset.spec.source.kind](dataset)
         for pipeline in pipelines
         for dataset in own_datasets(pipeline)
-        if dataset.spec.sensor and dataset.spec.source.format not in PULLED
+        if dataset.spec.sensor and dataset.spec.source.kind in SENSORS
     ]
 
 
 def landing_sensor(dataset: DatasetNode) -> dg.SensorDefinition:
     """Watches one landing; an outage fails the tick, it never looks like "nothing new"."""
+    if dataset.spec.source.notifications:
+        return queue_sensor(dataset, dataset.spec.source.notifications)
 
     @dg.sensor(
         name=job_name(dataset.prefix, "landing_sensor"),
@@ -81,15 +82,6 @@ def merge(early: Mapping[str, Sequence[str]], found: Discovery) -> dict[str, lis
     return arrived
 
 
-def opens_soon(dataset: DatasetNode, partition: str, now: datetime) -> bool:
-    """True for a partition within the declared span that Dagster does not offer yet: the running day or month, or the next.
-
-    A day's file may land before midnight; it is remembered until its partition exists.
-    """
-    begins, ends = window(partition, dataset.spec.partitions.grain)
-    return begins <= now + AHEAD and offered(dataset, partition, max(ends, now))
-
-
 def decode_cursor(text: str | None) -> tuple[str | None, dict[str, list[str]]]:
     """The listing's cursor, and the arrivals that wait for their partition; a bare listing cursor is understood too."""
     if not text or '"early"' not in text:
@@ -101,25 +93,3 @@ def decode_cursor(text: str | None) -> tuple[str | None, dict[str, list[str]]]:
 def encode_cursor(listing: str, early: Mapping[str, Sequence[str]]) -> str:
     """What the next tick gets; the bare listing cursor where nothing waits."""
     return json.dumps({"early": early, "listing": listing}, separators=(",", ":")) if early else listing
-
-
-def run_request(group: Sequence[str], arrivals: Sequence[str]) -> dg.RunRequest:
-    """One run for a contiguous group of partitions; the same arrivals give the same run key."""
-    digest = hashlib.sha256("\n".join(arrivals).encode()).hexdigest()[:24]
-    run_key = f"{group[0]}..{group[-1]}@{digest}"
-    tags = {"orchestrai/objects": str(len(arrivals))}
-    if len(group) == 1:
-        return dg.RunRequest(run_key=run_key, partition_key=group[0] if group[0] != "all" else None, tags=tags)
-    span = {ASSET_PARTITION_RANGE_START_TAG: group[0], ASSET_PARTITION_RANGE_END_TAG: group[-1]}
-    return dg.RunRequest(run_key=run_key, tags={**tags, **span})
-
-
-def contiguous(keys: Sequence[str], grain: Grain) -> list[list[str]]:
-    """Group sorted partition keys into runs without a gap."""
-    groups: list[list[str]] = []
-    for key in keys:
-        if groups and grain != "all" and keys_between(groups[-1][-1], key, grain)[1:] == [key]:
-            groups[-1].append(key)
-        else:
-            groups.append([key])
-    return groups

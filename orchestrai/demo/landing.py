@@ -1,16 +1,19 @@
-"""Write the demo's landing objects: what three producers would have put there, the same bytes for the same seed."""
+"""Write what the demo's producers send, to landing objects or to streams: the same bytes for the same seed."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
 from orchestrai.contracts.calendar import partition_of
 from orchestrai.demo.catalogue import make_customers, make_items
+from orchestrai.demo.database import Purchases, purchases
 from orchestrai.demo.devices import BATCH_MINUTES, Fleet, garble
 from orchestrai.demo.shop import SATURDAY, Shop, midnight, spoil
+from orchestrai.demo.topics import Topic, topics
 from orchestrai.errors import ConfigError
 
 END = date(2026, 10, 30)
@@ -29,7 +32,8 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class LandingSummary:
     """What was written. `bad_day` is the planted day of orders, to be refused; `bad_batch` the planted micro-batch of
-    readings (its object's name), whose broken records belong in the dead letters. Spans are first and last partition keys.
+    readings (its object's name, were it one), whose broken records belong in the dead letters. Spans are first and last partition
+    keys; `size` is in bytes, streams included, `objects` counts landed objects.
     """
 
     folder: Path
@@ -57,10 +61,14 @@ def write_landing(
     click_days: int = CLICK_DAYS,
     hours: int = HOURS,
     scale: int = 1,
+    streams: Path | None = None,
+    database: Path | None = None,
     progress: Progress | None = None,
 ) -> LandingSummary:
     """Write `orders/`, `clicks/`, `items/` and `readings/` under `landing`; existing objects of the same name are replaced.
 
+    With `streams`, clicks and readings go to the topics of these names in that folder instead, each record once. With `database`,
+    the order lines are also written to an SQLite file, the planted day as it should have been.
     `scale` multiplies customers and devices, and so the rows; memory grows with a few days, not with all of them. Idempotent: the same
     arguments give the same bytes. Raises ConfigError for fewer than 28 days.
     """
@@ -69,7 +77,16 @@ def write_landing(
             f"expected at least {LEAST_DAYS} days, no more click days than days, 6 hours and a scale of 1, "
             f"found {days}, {click_days}, {hours} and {scale}: give more days"
         )
-    writer = _Writer(landing, progress, days + hours * 60 // BATCH_MINUTES)
+    with ExitStack() as stack:
+        sent = stack.enter_context(topics(streams, "clicks", "readings")) if streams else {}
+        writer = _Writer(landing, progress, days + hours * 60 // BATCH_MINUTES, sent)
+        sold = stack.enter_context(purchases(database)) if database else None
+        return _written(writer, sold, seed, days, end, click_days, hours, scale)
+
+
+def _written(
+    writer: "_Writer", sold: Purchases | None, seed: int, days: int, end: date, click_days: int, hours: int, scale: int
+) -> LandingSummary:
     first = end - timedelta(days=days - 1)
     bad_day = end - timedelta(days=BAD_DAY_BEFORE_END)
     bad_day -= timedelta(days=bad_day.weekday() == SATURDAY)
@@ -82,18 +99,20 @@ def write_landing(
             text = spoil(made.orders) if made.day == bad_day else made.orders
             writer.put(f"orders/{made.day}.csv", text, header=1)
             order_days.append(str(made.day))
+            if sold:
+                sold.add(made.day, made.orders)
         if made.clicks:
-            writer.put(f"clicks/{made.day}.jsonl", made.clicks)
+            writer.send("clicks", str(made.day), made.clicks, midnight(made.day + timedelta(days=1)))
         writer.step("shop days")
     writer.put("items/items.jsonl", _lines(items.as_records(midnight(first) - timedelta(days=30))))
     start = midnight(end + timedelta(days=1)) - timedelta(hours=hours)
     bad_start = start + timedelta(hours=hours) - timedelta(minutes=BAD_BATCH_BEFORE_END * BATCH_MINUTES)
     for batch in Fleet(np.random.default_rng([seed, 1]), DEVICES * scale).batches(start, hours):
         text = garble(batch.text) if batch.start == bad_start else batch.text
-        writer.put(f"readings/{batch.start:%Y-%m-%dT%H-%M}.jsonl", text)
+        writer.send("readings", f"{batch.start:%Y-%m-%dT%H-%M}", text, batch.start + timedelta(minutes=BATCH_MINUTES))
         writer.step("micro-batches")
     return LandingSummary(
-        folder=landing,
+        folder=writer.folder,
         orders=(order_days[0], order_days[-1]),
         clicks=(str(end - timedelta(days=click_days - 1)), str(end)),
         readings=(partition_of(start, "hour"), partition_of(start + timedelta(hours=hours - 1), "hour")),
@@ -106,8 +125,8 @@ def write_landing(
 
 
 class _Writer:
-    def __init__(self, folder: Path, progress: Progress | None, steps: int) -> None:
-        self.folder, self.progress, self.steps = folder, progress, steps
+    def __init__(self, folder: Path, progress: Progress | None, steps: int, sent: dict[str, Topic]) -> None:
+        self.folder, self.progress, self.steps, self.sent = folder, progress, steps, sent
         self.done = self.objects = self.rows = self.size = 0
 
     def put(self, key: str, text: str, header: int = 0) -> None:
@@ -120,6 +139,16 @@ class _Writer:
         partial.replace(path)
         self.objects += 1
         self.rows += text.count("\n") - header
+        self.size += len(data)
+
+    def send(self, topic: str, name: str, text: str, arrived: datetime) -> None:
+        """A batch of JSON records as a producer sends it: to the topic, or as one object where there is none."""
+        if topic not in self.sent:
+            self.put(f"{topic}/{name}.jsonl", text)
+            return
+        data = text.encode()
+        self.sent[topic].send(data.splitlines(), arrived)
+        self.rows += text.count("\n")
         self.size += len(data)
 
     def step(self, what: str) -> None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from orchestrai.features.exports import register_delta, register_iceberg, write_delta
     from orchestrai.features.lineage import lineage
     from orchestrai.features.online import OnlineRow, OnlineStore, OnlineUpdate, update_online
+    from orchestrai.features.online_http import features_app
+    from orchestrai.features.remote import RemoteSparkEngine
     from orchestrai.features.spark_engine import SparkEngine
     from orchestrai.features.spec import AsOfSchedule, FeatureChecks, FeatureViewSpec, LabelSpec, Lookback, TableClocks
     from orchestrai.features.stats import Drift, drift, drift_verdicts, feature_stats
@@ -30,12 +32,14 @@ __all__ = [
     "OnlineRow",
     "OnlineStore",
     "OnlineUpdate",
+    "RemoteSparkEngine",
     "SparkEngine",
     "TableClocks",
     "compute",
     "drift",
     "drift_verdicts",
     "feature_stats",
+    "features_app",
     "lineage",
     "load_view",
     "register_delta",
@@ -53,7 +57,9 @@ lazily(
         "engine": ("Engine",),
         "exports": ("register_delta", "register_iceberg", "write_delta"),
         "lineage": ("lineage",),
+        "online_http": ("features_app",),
         "online": ("OnlineRow", "OnlineStore", "OnlineUpdate", "update_online"),
+        "remote": ("RemoteSparkEngine",),
         "spark_engine": ("SparkEngine",),
         "spec": ("AsOfSchedule", "FeatureChecks", "FeatureViewSpec", "LabelSpec", "Lookback", "TableClocks"),
         "stats": ("Drift", "drift", "drift_verdicts", "feature_stats"),

@@ -12,13 +12,16 @@ from pathlib import Path
 
 from orchestrai.contracts.calendar import Grain
 from orchestrai.contracts.verdict import JsonValue, Verdict
+from orchestrai.errors import FeatureViewError
 from orchestrai.features.duckdb_engine import DuckDbEngine
 from orchestrai.features.engine import Engine, Query, Source, Spine
 from orchestrai.features.exports import require_delta, write_delta
 from orchestrai.features.inputs import Files, Inputs, open_inputs, within
 from orchestrai.features.plan import Task, fresh, plan, reached, union
+from orchestrai.features.python_engine import PythonEngine
+from orchestrai.features.reach import aged, coverage, freshness
 from orchestrai.features.slices import Mend, digests, growth, mend, slices_of, write_slices
-from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.spec import FeatureChecks, FeatureViewSpec
 from orchestrai.features.table import KeyWatch, rule_verdicts, summarize, write_files
 from orchestrai.features.tail import Tail, find_tail
 from orchestrai.features.view import FeatureView
@@ -28,7 +31,7 @@ from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.session import Session
 
 STAGE = "features"
-LAYOUT = "parquet-2"
+LAYOUT = "parquet-3"
 Progress = Callable[[float, str], None]
 
 
@@ -54,6 +57,13 @@ def compute(
         require_delta()
     engine = engine or DuckDbEngine()
     local = engine if isinstance(engine, DuckDbEngine) else DuckDbEngine()
+    if view.python is not None:
+        if engine is not local:
+            raise FeatureViewError(
+                f"{view.name}: expected an engine on this machine for a view in Python, found {type(engine).__name__}: "
+                "declare engine: duckdb, or write the view as sql"
+            )
+        engine = PythonEngine(local)
     with Meter() as meter:
         session = ledger.session(asset, STAGE)
         opened = open_inputs(ledger, view, inputs, grain)
@@ -66,7 +76,18 @@ def compute(
         with ExitStack() as stack:
             mends, files = _fetched(view, stale, current, opened, code, stack)
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-features-"))
-            run = _Run(session, view, engine, local, current, opened, files, code, used)
+            run = _Run(
+                session,
+                view,
+                engine,
+                local,
+                current,
+                opened,
+                files,
+                code,
+                used,
+                max((task.key for task in tasks), default=""),
+            )
             for number, task in enumerate(stale):
                 if progress is not None:
                     progress(number / len(stale), f"{view.name} {task.key}")
@@ -85,7 +106,15 @@ def compute(
         )
     if progress is not None:
         progress(1.0, f"{view.name} done")
-    report = _with_unchanged(report, current, [task.key for task in tasks if task not in stale], facts)
+    most = view.spec.checks.freshness if isinstance(view.spec, FeatureViewSpec) else None
+    now = ledger.clock()
+    report = _with_unchanged(
+        report,
+        current,
+        [task.key for task in tasks if task not in stale],
+        facts,
+        lambda verdict: verdict if most is None else aged(verdict, now, most),
+    )
     if _delta(view) and report.version is not None:
         version = write_delta(ledger, view, asset=asset, table=_delta(view))
         report = replace(report, facts={**report.facts, "delta_version": version})
@@ -131,6 +160,7 @@ class _Run:
     files: Files
     code: str
     used: dict[str, set[str]]
+    newest: str
 
     def partition(self, task: Task, mended: Mend | None, folder: Path) -> list[Verdict]:
         """Stage one partition; returns its verdicts."""
@@ -159,13 +189,25 @@ class _Run:
             self.session.add_stats(task.key, **self._stats(task, mended, tail))
             paths = [*self._kept(task.key, kept, stack), *(part.path for part in written)]
             verdicts = [*watch.verdicts(view.name), *rule_verdicts(spec.checks, summarize(paths))]
+            verdicts += self._warnings(task, spec, paths, spine)
             shutil.rmtree(folder)
         return verdicts
+
+    def _warnings(self, task: Task, spec: FeatureViewSpec, paths: Sequence[Path], spine: Spine | None) -> list[Verdict]:
+        """`coverage` and `freshness`, where the view declares them."""
+        found = []
+        if spec.checks.coverage is not None:
+            name = spec.spine_table if spine is not None else next(iter(self.view.tables))
+            source = self._source(name, task, Tail())
+            found.append(coverage(self.local, self.view, source, paths, task.keep, spec.checks.coverage))
+        if spec.checks.freshness is not None and task.key == self.newest:
+            found.append(freshness(self.view, paths, self.session.ledger.clock(), spec.checks.freshness))
+        return found
 
     def _kept(self, key: str, kept: Sequence[FileEntry], stack: ExitStack) -> list[Path]:
         """Verified files that stay, for the declared checks to see; none where nothing is declared."""
         checks = self.view.spec.checks if isinstance(self.view.spec, FeatureViewSpec) else None
-        if self.current is None or not kept or checks is None or not (checks.null_rate or checks.ranges):
+        if self.current is None or not kept or checks is None or checks == FeatureChecks(drift=checks.drift):
             return []
         files = stack.enter_context(self.current.fetched([key]))[key]
         return [file.path for file in files if file.entry in kept]
@@ -214,7 +256,11 @@ class _Run:
 
 
 def _with_unchanged(
-    report: StageReport, current: Dataset | None, keys: Sequence[str], facts: Mapping[str, JsonValue]
+    report: StageReport,
+    current: Dataset | None,
+    keys: Sequence[str],
+    facts: Mapping[str, JsonValue],
+    today: Callable[[Verdict], Verdict],
 ) -> StageReport:
     """The report with the partitions that needed no work, as published before."""
     if current is None or not keys:
@@ -222,7 +268,7 @@ def _with_unchanged(
     outcomes = list(report.outcomes)
     for key in keys:
         entry = current.partitions[key]
-        verdicts = current.receipt(key).verdicts.get(key, ())
+        verdicts = tuple(today(verdict) for verdict in current.receipt(key).verdicts.get(key, ()))
         outcomes.append(PartitionOutcome(key, True, entry.root, entry.rows, entry.size, verdicts))
     outcomes.sort(key=lambda outcome: outcome.partition)
     return replace(report, version=report.version or current.version, outcomes=tuple(outcomes), facts=dict(facts))

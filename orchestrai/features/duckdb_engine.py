@@ -11,22 +11,38 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrai.errors import FeatureViewError
+from orchestrai.features import one_sort
 from orchestrai.features.engine import BATCH_ROWS, SPINE, Query, Source, Spine, spine_sql
 from orchestrai.features.portable import UTC_MICROS, canonical, duckdb_type
+from orchestrai.features.sliding import Unsuited
 from orchestrai.features.view import FeatureView
 
 if TYPE_CHECKING:
     import duckdb
 
 
-class DuckDbEngine:
-    """Runs views in this process within `memory_limit`, spilling to `temp_directory` beyond it."""
+_SORTED_ROWS = 8_000_000
 
-    def __init__(self, memory_limit: str = "1500MB", threads: int | None = None, temp_directory: Path | None = None) -> None:
+
+class DuckDbEngine:
+    """Runs views in this process within `memory_limit`, spilling to `temp_directory` beyond it.
+
+    With `one_sort`, windows over rows in one order are done by prefix sums where the view's shape allows; the bits are the same.
+    """
+
+    def __init__(
+        self,
+        memory_limit: str = "1500MB",
+        threads: int | None = None,
+        temp_directory: Path | None = None,
+        one_sort: bool = True,
+    ) -> None:
         self.memory_limit = memory_limit
         self.threads = threads
         self.temp_directory = temp_directory
+        self.one_sort = one_sort
         self._database: duckdb.DuckDBPyConnection | None = None
+        self._in_order: duckdb.DuckDBPyConnection | None = None
 
     @property
     def name(self) -> str:
@@ -59,22 +75,102 @@ class DuckDbEngine:
             config["temp_directory"] = str(self.temp_directory)
         return duckdb.connect(config=config)
 
+    def tables(self, query: Query) -> dict[str, pa.Table]:
+        """The tables a view sees, whole, in one order however the files lie."""
+        with self._bound(query) as connection:
+            names = [*query.sources, *([SPINE] if query.spine is not None else [])]
+            found = {name: connection.sql(f'SELECT * FROM "{name}" ORDER BY ALL').to_arrow_table() for name in names}
+        return {name: table.cast(_zoned(table.schema)) for name, table in found.items()}
+
+    def sorted(self, query: Query, rows: pa.Table) -> pa.Table:
+        """A result in the order that the query asks for."""
+        with self.connect() as connection:
+            connection.register("result_rows", rows)
+            plain = (
+                f'SELECT * REPLACE (make_timestamp(epoch_us("{query.view.time}")) AS "{query.view.time}") FROM result_rows'
+            )
+            ordered = connection.sql(f"SELECT * FROM ({plain}) ORDER BY {_order(query)}").to_arrow_table()
+            connection.unregister("result_rows")
+        return ordered
+
     @contextmanager
-    def run(self, query: Query) -> Iterator[Iterator[pa.RecordBatch]]:
-        """As `Engine.run`."""
+    def _bound(self, query: Query) -> Iterator["duckdb.DuckDBPyConnection"]:
+        """A connection with the query's tables; DuckDB's errors come out as FeatureViewError."""
         import duckdb
 
-        view = query.view
         with self.connect() as connection:
             try:
                 for name, source in query.sources.items():
                     connection.execute(f'CREATE TEMP VIEW "{name}" AS {source_sql(source)}')
                 if query.spine is not None:
-                    _create_spine(connection, view, query.spine)
-                reader = connection.sql(_final_sql(query)).to_arrow_reader(BATCH_ROWS)
-                yield _translated(reader, view)
+                    _create_spine(connection, query.view, query.spine)
+                yield connection
             except duckdb.Error as exc:
-                raise translate(exc, view) from exc
+                raise translate(exc, query.view) from exc
+
+    @contextmanager
+    def run(self, query: Query) -> Iterator[Iterator[pa.RecordBatch]]:
+        """As `Engine.run`."""
+        view = query.view
+        with self._bound(query) as connection:
+            found = one_sort.plan(view) if self.one_sort and _holds(query) else None
+            if found is None:
+                yield _translated(connection.sql(_final_sql(query)).to_arrow_reader(BATCH_ROWS), view)
+            else:
+                yield _translated(self._over_one_sort(found, query, connection), view)
+
+    def _over_one_sort(
+        self, found: one_sort.Plan, query: Query, connection: "duckdb.DuckDBPyConnection"
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a view by its one sort, or, from where that stops, by DuckDB's windows."""
+        last = found.stages[-1]
+        stages = (*found.stages[:-1], replace(last, sql=_typed_sql(query, last.sql)))
+        source = connection.sql(found.source).to_arrow_reader(BATCH_ROWS // 2)
+        done = 0
+        try:
+            tables = one_sort.run(replace(found, stages=stages), iter(source), self._evaluator())
+            if query.slices is not None:
+                tables = _by_slice(tables, query.view.time, query.slices)
+            for table in tables:
+                done += table.num_rows
+                yield from table.to_batches()
+            return
+        except Unsuited:
+            source.close()
+        for batch in connection.sql(_final_sql(query)).to_arrow_reader(BATCH_ROWS):
+            known, done = min(done, batch.num_rows), max(0, done - batch.num_rows)
+            yield batch.slice(known)
+
+    def _evaluator(self) -> "duckdb.DuckDBPyConnection":
+        """A database that keeps the order of the rows it is given."""
+        if self._in_order is None:
+            import duckdb
+
+            self._in_order = duckdb.connect(config={"threads": 1, "preserve_insertion_order": "true"})
+            self._in_order.execute("SET TimeZone = 'UTC'")
+        return self._in_order
+
+
+def _holds(query: Query) -> bool:
+    """True where rows need no order but the view's, or are few enough to be put in another one in memory."""
+    if query.spine is not None:
+        return False
+    if query.slices is None:
+        return True
+    files = [path for source in query.sources.values() for path in (*source.files, *source.tail)]
+    return bool(sum(pq.read_metadata(path).num_rows for path in files) <= _SORTED_ROWS)
+
+
+def _by_slice(tables: Iterator[pa.Table], time: str, length: timedelta) -> Iterator[pa.Table]:
+    """Rows in the order of their slice, and within it in the order they came."""
+    import numpy as np
+
+    found = list(tables)
+    if found:
+        whole = pa.concat_tables(found)
+        numbers = np.asarray(whole.column(time).combine_chunks().cast(pa.int64())) // (length // timedelta(microseconds=1))
+        in_order = bool((numbers[1:] >= numbers[:-1]).all())
+        yield whole if in_order else whole.take(pa.array(np.argsort(numbers, kind="stable")))
 
 
 def _translated(batches: Iterator[pa.RecordBatch], view: FeatureView) -> Iterator[pa.RecordBatch]:
@@ -87,18 +183,33 @@ def _translated(batches: Iterator[pa.RecordBatch], view: FeatureView) -> Iterato
         raise translate(exc, view) from exc
 
 
-def _final_sql(query: Query) -> str:
+def _typed_sql(query: Query, sql: str) -> str:
+    """The result of `sql` in the view's exact types, and only the rows to keep."""
     view = query.view
     columns = ", ".join(f'CAST("{field.name}" AS {duckdb_type(field.type)}) AS "{field.name}"' for field in view.schema)
     keep = ""
     if query.keep is not None:
         low, high = (moment_sql(value) for value in query.keep)
         keep = f' WHERE "{view.time}" >= {low} AND "{view.time}" < {high}'
+    return f"SELECT {columns} FROM ({sql}) AS result{keep}"
+
+
+def _final_sql(query: Query) -> str:
+    return f"{_typed_sql(query, query.view.duckdb_sql)} ORDER BY {_order(query)}"
+
+
+def _order(query: Query) -> str:
+    view = query.view
     order = ", ".join(f'"{name}" NULLS FIRST' for name in view.key)
     if query.slices is not None:
         micros = query.slices // timedelta(microseconds=1)
         order = f'epoch_us("{view.time}") - (epoch_us("{view.time}") % {micros} + {micros}) % {micros} NULLS FIRST, {order}'
-    return f"SELECT {columns} FROM ({view.duckdb_sql}) AS result{keep} ORDER BY {order}"
+    return order
+
+
+def _zoned(schema: pa.Schema) -> pa.Schema:
+    """The schema with timestamps in UTC, as people expect them."""
+    return pa.schema([field.with_type(UTC_MICROS) if pa.types.is_timestamp(field.type) else field for field in schema])
 
 
 def _create_spine(connection: "duckdb.DuckDBPyConnection", view: FeatureView, spine: Spine) -> None:

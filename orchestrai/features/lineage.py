@@ -3,21 +3,23 @@
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.lineage import lineage as column_lineage
+from sqlglot.optimizer.scope import build_scope
 
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.lint import DIALECT
-from orchestrai.features.portable import spark_type, spark_types
-from orchestrai.features.view import AS_OF, SPINE, FeatureView
+from orchestrai.features.view import FeatureView
 
 
 def lineage(view: FeatureView) -> dict[str, list[tuple[str, str]]]:
-    """The (table, column) pairs behind each output column, sorted; `spine` columns included."""
-    schema: dict[str, object] = {name: dict(spark_types(table.schema)) for name, table in view.tables.items()}
-    schema[SPINE] = {name: spark_type(view.schema.field(name).type) for name in view.entity} | {AS_OF: "TIMESTAMP"}
+    """The (table, column) pairs behind each output column, sorted; `spine` columns included. A view in Python has none to read."""
+    if view.tree is None:
+        return {}
+    # one scope for all columns: without it sqlglot qualifies the whole text anew for each of them
+    scope = build_scope(view.tree)
     found = {}
     for column in view.schema.names:
         try:
-            root = column_lineage(column, view.tree.copy(), schema, dialect=DIALECT)
+            root = column_lineage(column, view.tree, {}, scope=scope, dialect=DIALECT, trim_selects=False, copy=False)
         except SqlglotError as exc:
             raise FeatureViewError(f"{view.name}: expected to trace {column} to its inputs, found: {exc}") from exc
         leaves = {

@@ -5,7 +5,7 @@ Readers on other threads and processes see the state before or after an update, 
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,15 +20,17 @@ from orchestrai.features.duckdb_engine import DuckDbEngine, paths_sql
 from orchestrai.features.view import FeatureView
 from orchestrai.ledger.ledger import Dataset, Ledger
 
+_LAYOUT = 2
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS latest (entity TEXT PRIMARY KEY, time TEXT NOT NULL, partition TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS latest_partition ON latest (partition);
+CREATE TABLE IF NOT EXISTS latest (entity TEXT PRIMARY KEY, time TEXT NOT NULL, unit TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS latest_unit ON latest (unit);
 CREATE TABLE IF NOT EXISTS source (partition TEXT PRIMARY KEY, root TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS held (partition TEXT, path TEXT, sha256 TEXT NOT NULL, PRIMARY KEY (partition, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 _UPSERT = """
 INSERT INTO latest VALUES (?, ?, ?, ?) ON CONFLICT (entity) DO UPDATE
-SET time = excluded.time, partition = excluded.partition, body = excluded.body WHERE excluded.time >= latest.time
+SET time = excluded.time, unit = excluded.unit, body = excluded.body WHERE excluded.time >= latest.time
 """
 
 
@@ -57,7 +59,9 @@ class OnlineStore:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise FeatureViewError(f"expected an online store at {path.name}, found none: build it with update_online")
-        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        self._db = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        )
 
     def get(self, *entity: JsonValue) -> OnlineRow | None:
         """The newest features of an entity, or None for one never seen."""
@@ -74,6 +78,15 @@ class OnlineStore:
         """The feature table's version that is served."""
         return str(self._db.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()[0])
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See one state of the store for the length of a `with` block, whatever is updated meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
     def close(self) -> None:
         """Release the file."""
         self._db.close()
@@ -86,34 +99,51 @@ class OnlineStore:
 
 
 def update_online(ledger: Ledger, view: FeatureView, *, asset: str, path: Path) -> OnlineUpdate:
-    """Bring the store at `path` to the feature table's current version, reading changed partitions only.
+    """Bring the store at `path` to the feature table's current version, reading only files that are new in changed partitions.
 
-    Idempotent and atomic. A partition that was published anew replaces what was served from it; entities whose newest row
-    it no longer has fall back to their newest row elsewhere.
+    Idempotent and atomic. A file that is gone takes back what was served from it; entities whose newest row it held fall back
+    to their newest row elsewhere.
     """
     dataset = ledger.open(asset)
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as db:
         db.execute("PRAGMA journal_mode = WAL")
-        db.executescript(_SCHEMA)
+        if db.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
+            db.executescript("DROP TABLE IF EXISTS latest; DROP TABLE IF EXISTS source;")
+        db.executescript(f"{_SCHEMA} PRAGMA user_version = {_LAYOUT};")
         with _transaction(db):
             known = dict(db.execute("SELECT partition, root FROM source"))
             roots = dataset.roots()
-            replaced = {key for key, root in known.items() if roots.get(key) != root}
-            fresh = {key for key, root in roots.items() if known.get(key) != root}
-            for key in replaced:
-                db.execute("UPDATE latest SET time = '' WHERE partition = ?", (key,))
-                db.execute("DELETE FROM source WHERE partition = ?", (key,))
-            read = _read(db, view, dataset, fresh)
+            changed = sorted(key for key in {*known, *roots} if known.get(key) != roots.get(key))
+            added = {key: _exchange(db, dataset, key) for key in changed}
+            for key in changed:
+                _read(db, view, dataset, key, added[key])
             # an entity whose newest row is gone falls back to its next newest, in whatever partition that lies
-            for key in sorted(set(roots) - fresh, reverse=True):
+            for key in sorted(roots, reverse=True):
                 if not db.execute("SELECT 1 FROM latest WHERE time = '' LIMIT 1").fetchone():
                     break
-                read += _read(db, view, dataset, {key})
+                held = {name for (name,) in db.execute("SELECT path FROM held WHERE partition = ?", (key,))}
+                _read(db, view, dataset, key, held - added.get(key, set()))
             db.execute("DELETE FROM latest WHERE time = ''")
             db.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (dataset.version,))
             entities = int(db.execute("SELECT count(*) FROM latest").fetchone()[0])
-    return OnlineUpdate(dataset.version, read, entities)
+    return OnlineUpdate(dataset.version, len([key for key in changed if key in roots]), entities)
+
+
+def _exchange(db: sqlite3.Connection, dataset: Dataset, partition: str) -> set[str]:
+    """Note which files a partition has now and take back what those served that are gone; returns the files to read."""
+    entry = dataset.partitions.get(partition)
+    now = {part.path: part.sha256 for part in dataset.files(partition).files if part.role == "data"} if entry else {}
+    then = dict(db.execute("SELECT path, sha256 FROM held WHERE partition = ?", (partition,)))
+    for name in (name for name, digest in then.items() if now.get(name) != digest):
+        db.execute("UPDATE latest SET time = '' WHERE unit = ?", (f"{partition}/{name}",))
+        db.execute("DELETE FROM held WHERE partition = ? AND path = ?", (partition, name))
+    db.executemany("INSERT OR REPLACE INTO held VALUES (?, ?, ?)", [(partition, *item) for item in now.items()])
+    if entry is None:
+        db.execute("DELETE FROM source WHERE partition = ?", (partition,))
+    else:
+        db.execute("INSERT OR REPLACE INTO source VALUES (?, ?)", (partition, entry.root))
+    return {name for name, digest in now.items() if then.get(name) != digest}
 
 
 @contextmanager
@@ -127,19 +157,19 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def _read(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, partitions: set[str]) -> int:
-    wanted = sorted(partitions)
-    with dataset.fetched(wanted) as files:
-        for key in wanted:
-            db.executemany(_UPSERT, _newest(view, key, [file.path for file in files[key]]))
-            db.execute("INSERT OR REPLACE INTO source VALUES (?, ?)", (key, dataset.partitions[key].root))
-    return len(wanted)
+def _read(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, partition: str, names: set[str]) -> None:
+    if not names:
+        return
+    with dataset.fetched([partition]) as files:
+        for file in files[partition]:
+            if file.entry.path in names:
+                db.executemany(_UPSERT, _newest(view, f"{partition}/{file.entry.path}", file.path))
 
 
-def _newest(view: FeatureView, partition: str, files: Sequence[Path]) -> Iterator[tuple[str, str, str, str]]:
+def _newest(view: FeatureView, unit: str, path: Path) -> Iterator[tuple[str, str, str, str]]:
     entity = ", ".join(f'"{name}"' for name in view.entity)
     sql = (
-        f"SELECT * FROM read_parquet({paths_sql(files)}) "
+        f"SELECT * FROM read_parquet({paths_sql([path])}) "
         f'QUALIFY ROW_NUMBER() OVER (PARTITION BY {entity} ORDER BY "{view.time}" DESC) = 1'
     )
     with DuckDbEngine().connect() as db:
@@ -147,7 +177,7 @@ def _newest(view: FeatureView, partition: str, files: Sequence[Path]) -> Iterato
             for row in batch.to_pylist():
                 key = json.dumps([_plain(row[name]) for name in view.entity])
                 body = json.dumps({name: _plain(row[name]) for name in view.features})
-                yield key, row[view.time].isoformat(timespec="microseconds"), partition, body
+                yield key, row[view.time].isoformat(timespec="microseconds"), unit, body
 
 
 def _plain(value: Any) -> JsonValue:

@@ -73,6 +73,11 @@ def from_duckdb(name: str) -> pa.DataType | None:
     return _FROM_DUCKDB.get(name)
 
 
+def from_spark(name: str) -> pa.DataType | None:
+    """The portable type of a Spark SQL type; None when there is none."""
+    return from_duckdb(_DUCKDB.get(name.upper(), name.upper()))
+
+
 def spark_types(schema: pa.Schema) -> Mapping[str, str]:
     """Column names and Spark SQL types."""
     return {field.name: spark_type(field.type) for field in schema}

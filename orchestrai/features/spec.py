@@ -1,25 +1,14 @@
 """What a user declares of features: views and labels."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DURATION = re.compile(r"(\d+)\s*([smhdw])")
+from orchestrai.contracts.duration import declared_duration
+
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
-
-
-def parse_duration(value: object) -> object:
-    """Read "10m", "24h", "7d", "2w" or "90s"; other values pass through to pydantic."""
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.fullmatch(value.strip())
-    if match is None:
-        raise ValueError(f"expected a duration such as 10m, 24h or 7d, found {value!r}")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _names(value: object) -> object:
@@ -30,7 +19,7 @@ def _table_name(reference: str) -> str:
     return reference.rsplit("/", 1)[-1]
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+Duration = Annotated[timedelta, BeforeValidator(declared_duration), Field(gt=timedelta(0))]
 Name = Annotated[str, Field(pattern=_IDENTIFIER)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
 References = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
@@ -72,10 +61,17 @@ class TableClocks(_Declared):
 
 
 class FeatureChecks(_Declared):
-    """Blocking rules on a view's output: the largest share of nulls, and the smallest and largest value, by column."""
+    """Rules on a view's output. `null_rate` and `ranges` (smallest and largest value), by column, close the gate.
+
+    The others warn: `coverage` is the least share of the entities of the first input (or of the spine) that must have features,
+    `freshness` the greatest age of the newest features, `drift` the largest PSI against the champion's training set.
+    """
 
     null_rate: Mapping[Name, float] = Field(default_factory=dict)
     ranges: Mapping[Name, tuple[float | None, float | None]] = Field(default_factory=dict)
+    coverage: Annotated[float, Field(gt=0, le=1)] | None = None
+    freshness: Duration | None = None
+    drift: Annotated[float, Field(gt=0)] | None = None
 
 
 class _Query(_Declared):
@@ -90,10 +86,18 @@ class FeatureViewSpec(_Query):
     `from` lists datasets of this pipeline (`orders`) or of another (`churn/orders`); in SQL each is a table named by its
     last part. An as-of view also reads `spine(<entity>, as_of)`. `files_every` cuts each partition of a row-level view into files
     of that much event time, so that new rows rewrite only the files from theirs on. `delta` is the path or URL of a Delta table
-    that follows the feature table.
+    that follows the feature table; `online` keeps the newest features of each entity where a client reads them by key;
+    `share` registers the table's own files as a Delta or Iceberg table.
+
+    Instead of `sql`, `python: module:function` names a function over Arrow (or `over: pandas`) tables in the pipeline's folder; its
+    columns are declared in `outputs` (Spark SQL types), and a row-level one says how far it looks back. It runs on this machine only.
     """
 
     name: Name
+    sql: str = ""
+    python: str = ""
+    over: Literal["arrow", "pandas"] = "arrow"
+    outputs: Mapping[Name, str] = Field(default_factory=dict)
     inputs: References = Field(alias="from")
     entity: Names
     event_time: Name | None = None
@@ -103,6 +107,26 @@ class FeatureViewSpec(_Query):
     checks: FeatureChecks = Field(default_factory=FeatureChecks)
     files_every: Annotated[Duration, Field(ge=timedelta(minutes=1))] | None = None
     delta: str = ""
+    online: bool = False
+    share: tuple[Literal["delta", "iceberg"], ...] = ()
+
+    @model_validator(mode="after")
+    def _one_text(self) -> "FeatureViewSpec":
+        if bool(self.sql) == bool(self.python):
+            raise ValueError("expected either sql (a file or a text) or python (module:function)")
+        if self.python and not self.outputs:
+            raise ValueError("expected outputs: {column: TYPE} beside python, found none")
+        if not self.python and (self.outputs or self.over != "arrow"):
+            raise ValueError("expected outputs and over beside python only, found them beside sql")
+        if self.python and self.engine == "spark":
+            raise ValueError(
+                "expected engine: duckdb or auto beside python, found spark: write the view as sql to run it on Spark"
+            )
+        if self.python and self.event_time is not None and self.lookback is None:
+            raise ValueError(
+                "expected lookback: {rows, time} beside python, found none: how far back a function reads is not seen"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_clock(self) -> "FeatureViewSpec":

@@ -87,6 +87,11 @@ def drift_verdicts(found: Sequence[Drift], most: float = 0.25) -> list[Verdict]:
     return [Verdict("drift", not moved, message if moved else "", severity="warn", details=details)]
 
 
+def numbers_of(files: Sequence[Path], name: str) -> "np.ndarray[Any, Any]":
+    """The values of a numeric column, nulls left out."""
+    return _numbers(_read(files, name))
+
+
 def _files(path: Path | Sequence[Path]) -> list[Path]:
     if isinstance(path, Path):
         return sorted(path.glob("*.parquet")) if path.is_dir() else [path]

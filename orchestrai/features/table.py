@@ -103,13 +103,19 @@ class Written:
 def write_files(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: Path, stem: str = "part") -> list[Written]:
     """Write sorted batches as part-00000.parquet and so on, a new file every FILE_ROWS rows; at least one file."""
     folder.mkdir(parents=True, exist_ok=True)
+    # a dictionary of doubles or times holds every value: 3/4 of the CPU, and larger files
+    repeated = [
+        field.name for field in schema if not (pa.types.is_floating(field.type) or pa.types.is_timestamp(field.type))
+    ]
     written: list[Written] = []
     groups = _groups(batches, schema)
     group: pa.Table | None = next(groups, schema.empty_table())
     while group is not None:
         path = folder / f"{stem}-{len(written):05d}.parquet"
         rows = 0
-        with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, store_schema=False) as writer:
+        with pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=1, use_dictionary=repeated, store_schema=False
+        ) as writer:
             while group is not None and rows < FILE_ROWS:
                 writer.write_table(group, row_group_size=GROUP_ROWS)
                 rows += group.num_rows

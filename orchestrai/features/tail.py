@@ -60,7 +60,7 @@ def find_tail(
         # rows inside the look-back count, unless a window reads another's result: then each of them needs its own rows
         held = (
             "0"
-            if view.chained
+            if view.chained or (since is not None and since >= keep[0])
             else f'count(DISTINCT CASE WHEN "{view.time}" < {moment_sql(keep[0])} THEN "{view.time}" END)'
         )
         db.execute(
@@ -85,7 +85,7 @@ def find_tail(
                 f"FROM wanted AS e LEFT JOIN tail AS t ON {joined} GROUP BY ALL"
             )
         path = folder / "tail.parquet"
-        db.execute(f"COPY tail TO '{path}' (FORMAT parquet)")
+        db.execute(f"COPY tail TO '{path}' (FORMAT parquet, COMPRESSION uncompressed)")
         short = bool(db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0])
         held = db.execute("SELECT count(*) FROM tail").fetchall()[0][0]
     yield Tail([path] if held else [], scanned, short)

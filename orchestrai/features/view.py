@@ -11,9 +11,11 @@ from sqlglot import ErrorLevel, exp
 
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.lint import Context, Kind, check_subset, parse, resolve
+from orchestrai.features.lint_bounds import check_bounds
 from orchestrai.features.lint_values import check_values
 from orchestrai.features.lint_windows import check_windows, reach
 from orchestrai.features.portable import UTC_MICROS, duckdb_type, from_duckdb, readable
+from orchestrai.features.python_view import PythonFunction, find_function, output_schema
 from orchestrai.features.snippets import expand
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec, Lookback, TableClocks
 from orchestrai.ledger.manifest import canonical_json
@@ -37,6 +39,7 @@ class Table:
 class FeatureView:
     """A view that may run: `sql` is Spark SQL for any Spark, `duckdb_sql` the same for DuckDB; `schema` is exact.
 
+    A view in Python has `python` and no tree; its `sql` is the module's text.
     `key` are the output columns that are unique together: entity, then time.
     """
 
@@ -51,8 +54,9 @@ class FeatureView:
     lookback: Lookback
     hash: str
     spec: FeatureViewSpec | LabelSpec
-    tree: exp.Expr
+    tree: exp.Expr | None
     chained: bool = False
+    python: PythonFunction | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -76,7 +80,10 @@ def load_view(spec: FeatureViewSpec, folder: Path, inputs: Mapping[str, pa.Schem
     schemas = {name: inputs[name] for name in spec.table_names}
     time = spec.event_time or AS_OF
     primary = spec.table_names[0] if kind == "row" else spec.spine_table
-    view = _load(spec, spec.name, folder, kind, schemas, spec.entity, time, primary)
+    if spec.python:
+        view = _load_python(spec, folder, kind, schemas, time, primary)
+    else:
+        view = _load(spec, spec.name, folder, kind, schemas, spec.entity, time, primary)
     _check_outputs(view, spec)
     return view
 
@@ -125,6 +132,7 @@ def _load(
     bound = resolve(tree, context)
     check_values(bound, context)
     check_windows(bound, context)
+    check_bounds(bound, context, _bounds(schemas))
     duckdb_sql = to_duckdb(tree, origin)
     schema = _output_schema(duckdb_sql, visible, context)
     _check_key(schema, entity, time, context)
@@ -142,6 +150,34 @@ def _load(
         spec=spec,
         tree=bound,
         chained=kind == "row" and (len(tables) > 1 or reach(bound, time).chained),
+    )
+
+
+def _load_python(
+    spec: FeatureViewSpec, folder: Path, kind: Kind, schemas: Mapping[str, pa.Schema], time: str, primary: str
+) -> FeatureView:
+    tables = {table: _table(table, schema, spec.tables.get(table), time, spec.name) for table, schema in schemas.items()}
+    visible = {table.name: table.schema for table in tables.values()}
+    if kind != "row":
+        visible[SPINE] = spine_schema(tables[primary], spec.entity, spec.name)
+    function = find_function(spec.python, folder, spec.name, tuple(visible), spec.over)
+    schema = output_schema(spec.outputs, spec.name)
+    context = Context(function.path.name, kind, visible, spec.entity, time, {}, {})
+    _check_key(schema, spec.entity, time, context)
+    return FeatureView(
+        name=spec.name,
+        kind=kind,
+        entity=spec.entity,
+        time=time,
+        sql=function.text,
+        duckdb_sql="",
+        tables=tables,
+        schema=schema,
+        lookback=spec.lookback or Lookback(),
+        hash=_hash(spec, function.text, visible, schema),
+        spec=spec,
+        tree=None,
+        python=function,
     )
 
 
@@ -167,6 +203,17 @@ def _metadata(schema: pa.Schema, name: str) -> str | None:
 def _keys(schemas: Mapping[str, pa.Schema]) -> dict[str, tuple[str, ...]]:
     found = {name: _metadata(schema, "primary_key") for name, schema in schemas.items()}
     return {name: tuple(part.strip() for part in key.split(",")) for name, key in found.items() if key}
+
+
+def _bounds(schemas: Mapping[str, pa.Schema]) -> dict[str, dict[str, float]]:
+    """The largest absolute value of columns whose field names a `minimum` and a `maximum`."""
+    found: dict[str, dict[str, float]] = {name: {} for name in schemas}
+    for name, schema in schemas.items():
+        for field in schema:
+            given = field.metadata or {}
+            if b"minimum" in given and b"maximum" in given:
+                found[name][field.name] = max(abs(float(given[b"minimum"])), abs(float(given[b"maximum"])))
+    return found
 
 
 def _table(name: str, schema: pa.Schema, clocks: TableClocks | None, time: str, view: str) -> Table:
@@ -273,8 +320,11 @@ def _lookback(
 
 def _hash(spec: FeatureViewSpec | LabelSpec, text: str, tables: Mapping[str, pa.Schema], schema: pa.Schema) -> str:
     body = {
-        "sql": " ".join(text.split()),
-        "spec": spec.model_dump(mode="json", by_alias=True, exclude={"sql", "engine", "checks", "delta"}),
+        # what stands between the words is part of Python
+        "sql": text if isinstance(spec, FeatureViewSpec) and spec.python else " ".join(text.split()),
+        "spec": spec.model_dump(
+            mode="json", by_alias=True, exclude={"sql", "engine", "checks", "delta", "online", "share", "backup"}
+        ),
         "tables": {name: [[field.name, str(field.type)] for field in table] for name, table in sorted(tables.items())},
         "schema": [[field.name, str(field.type)] for field in schema],
     }

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from orchestrai.contracts.calendar import Grain
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
-from orchestrai.ingest.discovery import uri_of
 from orchestrai.ingest.personal import STATS
+from orchestrai.ingest.placing import uri_of
 from orchestrai.ingest.source import SourceSpec
 from orchestrai.ledger import Dataset, FileEntry, Ledger, Material, PartitionManifest, Session
 from orchestrai.storage.base import ObjectInfo, Store

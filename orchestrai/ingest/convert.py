@@ -68,12 +68,13 @@ def _typed(column: Column, array: "pa.Array", formats: Sequence[str]) -> tuple["
 
 
 def _other_cast(column: Column, target: "pa.DataType") -> Cast:
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as kinds
 
     def cast(array: "pa.Array") -> "pa.Array":
         if kinds.is_timestamp(target) and kinds.is_timestamp(array.type) and array.type.tz is None:
-            array = pc.assume_timezone(array, "UTC")
+            array = pc.cast(array, pa.timestamp(array.type.unit, tz="UTC"))
         return pc.cast(array, target)
 
     return cast
@@ -91,9 +92,10 @@ def _canonical(column: Column, array: "pa.Array") -> "pa.Array":
 def _finite(array: "pa.Array", bad: list[int]) -> tuple["pa.Array", list[int]]:
     import pyarrow.compute as pc
 
-    finite = pc.fill_null(pc.is_finite(array), True)
+    finite = pc.is_finite(array)
     if pc.all(finite).as_py() is not False:
         return array, bad
+    finite = pc.fill_null(finite, True)
     wild = pc.indices_nonzero(pc.invert(finite)).to_pylist()
     return pc.if_else(finite, array, None), sorted({*bad, *wild})
 
@@ -159,6 +161,8 @@ def _lenient(array: "pa.Array", target: "pa.DataType", cast: Cast) -> tuple["pa.
             else:
                 half = length // 2
                 todo += [(start + half, length - half), (start, half)]
+    if len(pieces) == 1:
+        return pieces[0], bad
     return (pa.concat_arrays(pieces) if pieces else pa.nulls(0, target)), bad
 
 
@@ -167,13 +171,14 @@ def _time_cast(target: "pa.DataType", formats: Sequence[str]) -> Cast:
     import pyarrow.compute as pc
     import pyarrow.types as kinds
 
-    naive = pa.timestamp("us")
+    # a naive time cast to UTC keeps its number: no table of zones is asked
+    naive, utc = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
 
     def iso(values: "pa.Array") -> "pa.Array":
         zoned = pc.match_substring_regex(values, _ZONED)
         if not pc.any(zoned).as_py():
-            return pc.assume_timezone(pc.cast(values, naive), "UTC")
-        plain = pc.assume_timezone(pc.cast(pc.if_else(zoned, None, values), naive), "UTC")
+            return pc.cast(pc.cast(values, naive), utc)
+        plain = pc.cast(pc.cast(pc.if_else(zoned, None, values), naive), utc)
         return pc.coalesce(plain, pc.cast(pc.if_else(zoned, values, None), pa.timestamp("us", tz="UTC")))
 
     def by_format(values: "pa.Array") -> "pa.Array":
@@ -182,11 +187,11 @@ def _time_cast(target: "pa.DataType", formats: Sequence[str]) -> Cast:
             found = pc.coalesce(found, pc.strptime(values, format=form, unit="us", error_is_null=True))
         if found.null_count != values.null_count:
             raise ValueError(f"expected one of the formats {', '.join(formats)}")
-        return pc.assume_timezone(found, "UTC")
+        return pc.cast(found, utc)
 
     def plain_or_iso(values: "pa.Array") -> "pa.Array":
         try:
-            return pc.assume_timezone(pc.cast(values, naive), "UTC")
+            return pc.cast(pc.cast(values, naive), utc)
         except _CAST_ERRORS:
             return iso(pc.utf8_trim_whitespace(values))
 

@@ -10,6 +10,7 @@ from orchestrai.contracts.tokens import TokenKeys
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.ingestion import Progress, ingest
 from orchestrai.ingest.letters import DeadLetter, asset_of, read_letters
+from orchestrai.ingest.replaying import replay_records
 from orchestrai.ingest.source import SourceSpec
 from orchestrai.ledger import Ledger, StageReport
 from orchestrai.storage.base import Store
@@ -60,7 +61,7 @@ def replay(
     ledger: Ledger,
     *,
     asset: str,
-    landing: Store,
+    landing: Store | None,
     source: SourceSpec,
     contract: Contract,
     grain: Grain,
@@ -70,16 +71,29 @@ def replay(
     code_version: str = "",
     persons: TokenKeys | None = None,
 ) -> StageReport | None:
-    """Make raw events anew of every partition that has dead letters (or of those named); None when there is none.
+    """Make raw events of the dead letters of every partition that has any (or of those named); None when there is none.
 
-    Exactly once: a partition is rebuilt whole from its originals, so a row that was dead and now fits is added and no other
-    twice. Originals that left the landing are taken from what the ledger kept of them, refused partitions included.
+    Exactly once. Of landed objects a partition is rebuilt whole from its originals, so a row that was dead and now fits is added
+    and no other twice; originals that left the landing are taken from what the ledger kept of them, refused partitions included.
+    Of a stream or a table the records kept are typed again, see replaying.py.
     """
     dead = ledger.find(asset_of(asset))
     have = sorted(dead.partitions) if dead else []
     wanted = have if partitions is None else [key for key in have if key in partitions]
     if not wanted:
         return None
+    if source.positioned:
+        return replay_records(
+            ledger,
+            asset=asset,
+            contract=contract,
+            grain=grain,
+            now=now,
+            partitions=wanted,
+            code_version=code_version,
+        )
+    if landing is None:
+        raise ConfigError(f"expected the landing of {asset}, found none: name it")
     return ingest(
         ledger,
         asset=asset,

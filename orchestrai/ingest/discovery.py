@@ -6,15 +6,17 @@ Producers that keep old times (copies with their mtime) fall behind the floor: `
 """
 
 import json
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from orchestrai.contracts.calendar import Grain
+from orchestrai.contracts.duration import parse_duration
 from orchestrai.errors import ConfigError
-from orchestrai.ingest.placing import listed, place
+from orchestrai.ingest.arrived import arrivals
+from orchestrai.ingest.placing import listed, listed_for, place, uri_of
 from orchestrai.ingest.source import SourceSpec
 from orchestrai.ledger import Ledger
 from orchestrai.storage.base import ObjectInfo, Store
@@ -22,6 +24,7 @@ from orchestrai.storage.base import ObjectInfo, Store
 OVERLAP = timedelta(minutes=10)
 MAX_SEEN = 40_000
 ID_LENGTH = 11
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -71,9 +74,6 @@ class _Cursor:
         seen = [[later, "".join(names)] for later, names in sorted(at_once.items())]
         return json.dumps({"v": 1, "floor": self.floor.isoformat(), "seen": seen}, separators=(",", ":"))
 
-    def new(self, info: ObjectInfo) -> bool:
-        return info.modified >= self.floor and identity(info) not in self.seen
-
     def advance(self, taken: Sequence[ObjectInfo], untaken: datetime | None, now: datetime) -> "_Cursor":
         """The cursor after some objects were taken; `untaken` is the earliest time among those left behind."""
         seen = self.seen | {identity(info): info.modified for info in taken}
@@ -93,7 +93,7 @@ class _Cursor:
 def identity(info: ObjectInfo) -> str:
     """A short name for one arrival: 64 bits over key and version or etag, as ID_LENGTH characters."""
     digest = blake2b(f"{info.key}\n{info.version or info.etag}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return urlsafe_b64encode(digest)[:ID_LENGTH].decode()
+    return b2a_base64(digest).translate(_URLSAFE)[:ID_LENGTH].decode()
 
 
 def discover(
@@ -107,9 +107,11 @@ def discover(
     state = _Cursor.decode(cursor)
     count = 0
     fresh: list[ObjectInfo] = []
-    for info in listed(landing, source):
+    floor, seen = state.floor, state.seen
+    since = floor - parse_duration(source.late) if source.key_prefix and floor > EPOCH else None
+    for info in listed(landing, source, since=since):
         count += 1
-        if state.new(info):
+        if info.modified >= floor and identity(info) not in seen:
             fresh.append(info)
     fresh.sort(key=lambda info: (info.modified, info.key))
     taken, left = fresh[:limit], fresh[limit:]
@@ -132,7 +134,7 @@ def places(landing: Store, source: SourceSpec, grain: Grain, info: ObjectInfo) -
 def landed(landing: Store, source: SourceSpec, grain: Grain, partitions: Sequence[str]) -> dict[str, list[ObjectInfo]]:
     """All landed objects of some partitions, sorted by key; a partition without any has an empty list."""
     found: dict[str, list[ObjectInfo]] = {key: [] for key in partitions}
-    for info in listed(landing, source):
+    for info in listed_for(landing, source, grain, partitions):
         for key in places(landing, source, grain, info):
             if key in found:
                 found[key].append(info)
@@ -144,8 +146,6 @@ def missing(ledger: Ledger, asset: str, landing: Store, source: SourceSpec, grai
 
     Finds what queues lost and what cursors cannot see; costs one listing and the receipts of the partitions listed.
     """
-    from orchestrai.ingest.arrived import arrivals
-
     found: dict[str, list[ObjectInfo]] = {}
     known: dict[str, set[tuple[str, str]]] = {}
     dataset = ledger.find(asset)
@@ -156,8 +156,3 @@ def missing(ledger: Ledger, asset: str, landing: Store, source: SourceSpec, grai
             if (uri_of(landing, info), info.version or info.etag) not in known[key]:
                 found.setdefault(key, []).append(info)
     return found
-
-
-def uri_of(landing: Store, info: ObjectInfo) -> str:
-    """Where an object lay, for receipts and dead letters."""
-    return f"{landing.url.rstrip('/')}/{info.key}"

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,39 +11,21 @@ from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.tokens import TokenKeys
 from orchestrai.contracts.verdict import Verdict
-from orchestrai.errors import UnreadableObject
-from orchestrai.ingest.arrived import Arrival, Intake
-from orchestrai.ingest.chunks import Untidy
+from orchestrai.ingest.arrived import Intake
 from orchestrai.ingest.discovery import landed
-from orchestrai.ingest.letters import DeadLetter, asset_of, letters_of, publish_letters, read_letters
-from orchestrai.ingest.parts import PartWriter
-from orchestrai.ingest.personal import Sealing, discreet, sealing_of
+from orchestrai.ingest.letters import asset_of, publish_letters, read_letters
+from orchestrai.ingest.partition_reading import Partition, PartitionReading
+from orchestrai.ingest.personal import discreet, sealing_of
 from orchestrai.ingest.pull import pull_http
-from orchestrai.ingest.pull_sql import pull_sql
-from orchestrai.ingest.reading import SMALL_BYTES, ObjectOutcome, Typing, unpacked
-from orchestrai.ingest.refusal import Mark, Refused
+from orchestrai.ingest.reading import Typing
 from orchestrai.ingest.source import SourceSpec
-from orchestrai.ledger import FileEntry, Ledger, Meter, Override, Session, StageReport
+from orchestrai.ledger import Ledger, Meter, Override, StageReport
 from orchestrai.storage.base import Store
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass
-class _Partition:
-    """One partition on its way to the commit."""
-
-    key: str
-    arrivals: list[Arrival] = field(default_factory=list)
-    outcomes: list[ObjectOutcome] = field(default_factory=list)
-    parts: list[Path] = field(default_factory=list)
-    letters: list[DeadLetter] = field(default_factory=list)
-    objects: dict[str, dict[str, str]] = field(default_factory=dict)
-    verdicts: list[Verdict] = field(default_factory=list)
-    rows: int = 0
 
 
 def ingest(
@@ -62,13 +43,15 @@ def ingest(
     recover: bool = False,
     persons: TokenKeys | None = None,
     overrides: Sequence[Override] = (),
+    spark: Callable[[], object] | None = None,
 ) -> StageReport:
     """Make raw events of some partitions from all objects landed for them, and publish those that pass their audit.
 
     Idempotent: objects already taken are not taken again (identity is URI and etag), and the same objects give the same
     version. Rows that cannot be typed go to `<dataset>/dead_letters`. A partition that is not due and has no object is left
     out. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises columns needs the
-    keys of `persons` and keeps no originals. Raises StorageError when the landing or the lake fails, ConfigError without keys;
+    keys of `persons` and keeps no originals. A partition of more than `source.spark_above` bytes is typed in the session that
+    `spark` gives, to the same bytes. Raises StorageError when the landing or the lake fails, ConfigError without keys;
     what is wrong with data is told in verdicts, and published all the same only where one of `overrides` waives it.
     """
     sealing = sealing_of(contract, persons)
@@ -77,18 +60,24 @@ def ingest(
         intake = Intake(ledger, session, landing, source, grain, Path(folder), keep=sealing is None)
         dead = ledger.find(asset_of(asset)) if sealing else None
         history = {key: entry.rows for key, entry in intake.dataset.partitions.items()} if intake.dataset else {}
-        for key in partitions if source.format in ("http", "sql") else ():
-            (pull_http if source.format == "http" else pull_sql)(source, landing, key, grain, now)
+        for key in partitions if source.kind == "http" else ():
+            pull_http(source, landing, key, grain, now)
         present = landed(landing, source, grain, partitions)
-        done: list[_Partition] = []
+        done: list[Partition] = []
+        on_spark = 0
         for number, key in enumerate(sorted(set(partitions))):
             if progress:
                 progress(f"{asset}@{key}", number, len(partitions))
-            part = _Partition(key, intake.gather(key, present[key], recover=recover))
+            part = Partition(key, intake.gather(key, present[key], recover=recover))
             if not part.arrivals and not contract.closed.due(key, grain):
                 continue
             kept = list(read_letters(dead, key))
-            _Reading(part, Typing(source, contract), session, Path(folder) / "parts" / key, sealing, kept).read()
+            reading = PartitionReading(part, Typing(source, contract), session, Path(folder) / "parts" / key, sealing, kept)
+            if spark and sealing is None and source.needs_spark(sum(arrival.material.size for arrival in part.arrivals)):
+                reading.read_on_spark(spark())
+                on_spark += 1
+            else:
+                reading.read()
             _judge(part, source, contract, grain, history, now)
             if not any(verdict.closes_gate for verdict in part.verdicts):
                 history[key] = part.rows
@@ -105,6 +94,7 @@ def ingest(
             facts={
                 "objects": sum(len(part.arrivals) for part in done),
                 "dead_letters": sum(len(part.letters) for part in done),
+                **({"partitions_on_spark": on_spark} if on_spark else {}),
                 **({"erased_rows": sum(o.erased for part in done for o in part.outcomes)} if sealing else {}),
             },
         )
@@ -113,119 +103,8 @@ def ingest(
         return report
 
 
-@dataclass
-class _Reading:
-    """Writes a partition's rows to Parquet parts: small objects share one, a large one has its own.
-
-    With `sealing` every object has a part of its own, as no original tells later what came from where.
-    """
-
-    part: _Partition
-    typing: Typing
-    session: Session
-    folder: Path
-    sealing: Sealing | None = None
-    earlier_letters: Sequence[DeadLetter] = ()
-    writer: PartWriter | None = None
-    total: int = 0
-
-    def read(self) -> None:
-        """Read all arrivals, and note what of them is refused."""
-        part = self.part
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for arrival in part.arrivals:
-            outcome = ObjectOutcome()
-            part.outcomes.append(outcome)
-            if arrival.part is not None:
-                self._keep(arrival, arrival.part, outcome)
-                continue
-            try:
-                self._one(arrival, outcome)
-            except UnreadableObject as exc:
-                outcome.unreadable = exc.message
-            part.letters += letters_of(self.typing.contract, arrival.material, outcome)
-            if self.sealing:
-                self._close(arrival)
-        self._close()
-        if self.sealing:
-            self.session.add_stats(part.key, **self.sealing.stats(part.objects))
-
-    def _target(self) -> Path:
-        return self.folder / f"part-{len(self.part.parts):05d}.parquet"
-
-    def _one(self, arrival: Arrival, outcome: ObjectOutcome) -> None:
-        source = self.typing.source
-        path = unpacked(arrival.path, arrival.material.uri, source.max_object_bytes)
-        self.total += path.stat().st_size
-        if self.total > source.max_partition_bytes:
-            raise UnreadableObject(
-                f"expected at most {source.max_partition_bytes} bytes in a partition, found more: use a finer grain"
-            )
-        if path.stat().st_size > SMALL_BYTES:
-            self._close()
-            self.writer = _large(self.typing, path, outcome, self._target(), self.sealing)
-            self._close(arrival)
-            return
-        self.writer = self.writer or PartWriter(self._target(), self.typing.contract.arrow_schema())
-        for batch in self.typing.batches(path, outcome):
-            self.writer.write(_sealed(batch, outcome, self.sealing))
-
-    def _close(self, arrival: Arrival | None = None) -> None:
-        writer, part = self.writer, self.part
-        if writer is None:
-            return
-        self.writer = None
-        writer.close()
-        part.parts.append(writer.path)
-        part.rows += writer.rows
-        self.session.add_file(part.key, writer.path.name, writer.path, rows=writer.rows)
-        if arrival and self.sealing:
-            part.objects[writer.path.name] = {"name": arrival.name, "uri": arrival.material.uri}
-
-    def _keep(self, arrival: Arrival, entry: FileEntry, outcome: ObjectOutcome) -> None:
-        """Take over the part of an object that left the landing and of which no original was kept."""
-        part, contract = self.part, self.typing.contract
-        if arrival.columns != contract.tokenised_columns:
-            outcome.unreadable = (
-                f"expected the object sent again, to tokenise {', '.join(contract.tokenised_columns) or 'nothing'} in it instead of "
-                f"{', '.join(arrival.columns)}, found it gone: have the producer send it again"
-            )
-            part.letters += letters_of(contract, arrival.material, outcome)
-            return
-        name = self._target().name
-        self.session.add_entry(part.key, replace(entry, path=name))
-        part.objects[name] = {"name": arrival.name, "uri": arrival.material.uri}
-        part.parts.append(arrival.path)
-        part.rows += entry.rows
-        letters = [letter for letter in self.earlier_letters if letter.uri == arrival.material.uri]
-        outcome.rows = entry.rows
-        outcome.refused = [Refused(Mark(x.record, x.line, x.offset, x.text), x.reason, x.column) for x in letters]
-        part.letters += letters
-
-
-def _large(typing: Typing, path: Path, outcome: ObjectOutcome, target: Path, sealing: Sealing | None = None) -> PartWriter:
-    for careful in (False, True):
-        writer = PartWriter(target, typing.contract.arrow_schema())
-        outcome.rows, outcome.erased, outcome.refused, outcome.unreadable = 0, 0, [], ""
-        try:
-            for batch in typing.large(path, outcome, careful=careful):
-                writer.write(_sealed(batch, outcome, sealing))
-            return writer
-        except Untidy:
-            writer.close()
-    raise UnreadableObject("expected rows as declared, found none that can be read")
-
-
-def _sealed(batch: "pa.RecordBatch", outcome: ObjectOutcome, sealing: Sealing | None) -> "pa.RecordBatch":
-    if sealing is None:
-        return batch
-    batch, erased = sealing.seal(batch)
-    outcome.erased += erased
-    return batch
-
-
 def _judge(
-    part: _Partition, source: SourceSpec, contract: Contract, grain: Grain, history: dict[str, int], now: datetime
+    part: Partition, source: SourceSpec, contract: Contract, grain: Grain, history: dict[str, int], now: datetime
 ) -> None:
     verdicts = check_partition(contract, part.parts, partition=part.key, grain=grain, history=history, now=now)
     found = _source_verdict(part, source, contract)
@@ -234,7 +113,7 @@ def _judge(
     part.verdicts = verdicts
 
 
-def _source_verdict(part: _Partition, source: SourceSpec, contract: Contract) -> Verdict | None:
+def _source_verdict(part: Partition, source: SourceSpec, contract: Contract) -> Verdict | None:
     """What the objects themselves say of the schema; None when all is as declared."""
     for arrival, outcome in zip(part.arrivals, part.outcomes, strict=True):
         if outcome.unreadable:

@@ -168,19 +168,32 @@ class KafkaSource:
         return TransientStorageError(f"{told}: retry")
 
 
-def open_stream(url: str, folder: Path, settings: KafkaSettings | None = None) -> "KafkaSource | StreamLog":
-    """Open the stream at `url` as a context: `log://topic` in `folder`, or `kafka://host:port,host:port/topic`.
+def stream_address(url: str) -> tuple[str, str]:
+    """The servers (none for the embedded log) and the topic of `log://topic` or `kafka://host:port,host:port/topic`.
 
-    `settings` tell of security and secrets; the URL names the servers. Raises ConfigError.
+    Raises ConfigError.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "log":
-        return StreamLog(folder, rest)
+        if not rest or "/" in rest or rest.startswith("."):
+            raise ConfigError(f"expected log:// with a plain topic name, found {rest!r}: rename it")
+        return "", rest
     servers, slash, topic = rest.partition("/")
     if scheme != "kafka" or not (servers and slash and topic) or "@" in rest or "/" in topic:
         raise ConfigError(
             "expected log://topic or kafka://host:port/topic without credentials, found another URL: correct it"
         )
+    return servers, topic
+
+
+def open_stream(url: str, folder: Path, settings: KafkaSettings | None = None) -> "KafkaSource | StreamLog":
+    """Open the stream at `url` as a context; the embedded log lies in `folder`.
+
+    `settings` tell of security and secrets; the URL names the servers. Raises ConfigError, MissingExtra.
+    """
+    servers, topic = stream_address(url)
+    if not servers:
+        return StreamLog(folder, topic)
     return KafkaSource(replace(settings or KafkaSettings(servers), servers=servers), topic)
 
 

@@ -9,9 +9,9 @@ from orchestrai.storage import LocalStore, Store, open_store
 def open_landing(url: str, home: Path) -> Store:
     """The store of landed objects; relative paths lie under `home`.
 
-    What is pulled (an HTTP API, a database) is landed below `home` first, so that its original bytes are kept like any other.
+    What is pulled from an HTTP API is landed below `home` first, so that its original bytes are kept like any other.
     """
-    if url.startswith(("http://", "https://", "postgresql://", "postgres://")):
+    if url.startswith(("http://", "https://")):
         return LocalStore(home / "landing" / f"pulled-{sha256(url.encode()).hexdigest()[:12]}")
     if "://" in url or Path(url).is_absolute():
         return open_store(url)

@@ -2,25 +2,54 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from orchestrai.contracts.calendar import WHOLE, Grain, partition_of
+from orchestrai.contracts.calendar import WHOLE, Grain, partition_of, window
 from orchestrai.ingest.source import SourceSpec
 from orchestrai.storage.base import ObjectInfo, Store
 
 _DAY = re.compile(r"(?<!\d)(\d{4})[-_/.]?(\d{2})[-_/.]?(\d{2})(?:[T_\-/. ]?(\d{2})(?:[-:_h]?(\d{2}))?)?(?!\d{3})")
 _MONTH = re.compile(r"(?<!\d)(\d{4})[-_/.]?(\d{2})(?!\d)")
+_HIDDEN = re.compile(r"(?:^|/)[._]")
 _LABELS = re.compile(r"(?:year|month|day|hour|date|dt|y|m|d|h)=", re.IGNORECASE)
 
 
-def listed(landing: Store, source: SourceSpec) -> Iterator[ObjectInfo]:
-    """The objects of a landing that are data: hidden names, `_SUCCESS` and the like and other patterns are passed over."""
-    for info in landing.list():
-        hidden = any(part.startswith((".", "_")) for part in info.key.split("/"))
-        if not hidden and fnmatch.fnmatchcase(info.key, source.pattern):
+def listed(landing: Store, source: SourceSpec, *, since: datetime | None = None, prefix: str = "") -> Iterator[ObjectInfo]:
+    """The objects of a landing that are data: hidden names, `_SUCCESS` and the like and other patterns are passed over.
+
+    `since` leaves out partitions before it, where the source promises a `key_prefix`; `prefix` leaves out other keys.
+    """
+    after = since.strftime(source.key_prefix) if since is not None and source.key_prefix else None
+    hidden = _HIDDEN.search
+    fits = None if source.pattern == "*" else re.compile(fnmatch.translate(source.pattern)).match
+    for info in landing.list(prefix, start_after=after):
+        if not hidden(info.key) and (fits is None or fits(info.key)):
             yield info
+
+
+def listed_for(landing: Store, source: SourceSpec, grain: Grain, partitions: Sequence[str]) -> Iterator[ObjectInfo]:
+    """The objects that may belong to some partitions: all, or those under their prefixes where the source promises one."""
+    if not source.key_prefix or grain == "all":
+        yield from listed(landing, source)
+        return
+    # a month lies under many days, a day under many hours
+    step = timedelta(hours=1) if "%H" in source.key_prefix else timedelta(days=1)
+    starts = [moment for key in partitions for moment in _steps(*window(key, grain), step)]
+    for prefix in sorted({start.strftime(source.key_prefix) for start in starts}):
+        yield from listed(landing, source, prefix=prefix)
+
+
+def _steps(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
+    while start < end:
+        yield start
+        start += step
+
+
+def uri_of(landing: Store, info: ObjectInfo) -> str:
+    """Where an object lay, for receipts and dead letters."""
+    return f"{landing.url.rstrip('/')}/{info.key}"
 
 
 def place(source: SourceSpec, grain: Grain, info: ObjectInfo) -> str | None:

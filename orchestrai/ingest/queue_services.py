@@ -5,6 +5,7 @@ Errors of the SDKs are translated here, once; clients are arguments.
 
 import base64
 import binascii
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from orchestrai.errors import ConfigError, MissingExtra, StorageError, TransientStorageError
 from orchestrai.ingest.notifications import parse_event_grid, parse_gcs, parse_s3
 from orchestrai.ingest.queues import WAIT_SECONDS, ArrivalQueue, Message
+from orchestrai.storage.options import StoreOptions
 
 _THROTTLED = ("Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "OverLimit")
 
@@ -190,30 +192,52 @@ class PubSubQueue:
 
 
 def open_queue(url: str) -> ArrivalQueue:
-    """Open the queue at `url` with the cloud's standard credentials; raises ConfigError.
+    """Open a queue with the cloud's standard credentials; raises ConfigError, MissingExtra.
 
-    https://sqs.<region>.amazonaws.com/..., https://<account>.queue.core.windows.net/<queue>, or
-    projects/<project>/subscriptions/<name>.
+    `sqs://sqs.<region>.amazonaws.com/<account>/<name>`, `azure-queue://<account>.queue.core.windows.net/<name>` or
+    `pubsub://<project>/<subscription>`; without TLS on loopback only.
     """
-    host = urlsplit(url).hostname or ""
-    if url.startswith("projects/"):
-        try:
-            from google.cloud import pubsub_v1
-        except ImportError as exc:
-            raise MissingExtra("expected the package google-cloud-pubsub, found it absent: install it") from exc
-        return PubSubQueue(pubsub_v1.SubscriberClient(), url)
-    if ".queue." in host:
-        from azure.identity import DefaultAzureCredential
-        from azure.storage.queue import QueueClient
-
-        return AzureQueue(QueueClient.from_queue_url(url, credential=DefaultAzureCredential()))
-    if host.startswith("sqs.") or "/queue/" in url or host in ("127.0.0.1", "localhost"):
+    parts = urlsplit(url)
+    path = parts.path.strip("/")
+    if "@" in parts.netloc or not parts.netloc or not path or parts.query:
+        raise ConfigError("expected a queue such as sqs://host/account/name without credentials, found another: correct it")
+    host = parts.hostname or ""
+    secure = "http" if host in ("127.0.0.1", "localhost") else "https"
+    if parts.scheme == "pubsub":
+        return _pubsub(f"projects/{parts.netloc}/subscriptions/{path}")
+    if parts.scheme == "azure-queue":
+        return _azure_queue(f"{secure}://{parts.netloc}/{path}", host)
+    if parts.scheme == "sqs":
         import boto3
 
-        return SqsQueue(boto3.client("sqs", region_name=_region(host)), url)
-    raise ConfigError(
-        "expected the URL of an SQS or Azure queue or projects/<p>/subscriptions/<s>, found another: correct it"
-    )
+        return SqsQueue(boto3.client("sqs", region_name=_region(host)), f"{secure}://{parts.netloc}/{path}")
+    raise ConfigError(f"expected a queue of sqs://, azure-queue:// or pubsub://, found {parts.scheme}: correct it")
+
+
+def _pubsub(subscription: str) -> PubSubQueue:
+    try:
+        from google.cloud.pubsub_v1 import SubscriberClient
+    except ImportError as exc:
+        raise MissingExtra("expected google-cloud-pubsub, found it absent: install orchestrai[pubsub]") from exc
+    return PubSubQueue(SubscriberClient(), subscription)
+
+
+def _azure_queue(url: str, host: str) -> AzureQueue:
+    from azure.storage.queue import QueueClient
+
+    # an emulator has its account in the path
+    account = host.partition(".")[0] if ".queue." in host else urlsplit(url).path.strip("/").partition("/")[0]
+    options = StoreOptions(account_name=account).for_azure(os.environ)
+    credential: Any
+    if options.account_key:
+        credential = {"account_name": account, "account_key": options.reveal("account_key")}
+    elif options.sas_token:
+        credential = options.reveal("sas_token")
+    else:
+        from azure.identity import DefaultAzureCredential
+
+        credential = DefaultAzureCredential()
+    return AzureQueue(QueueClient.from_queue_url(url, credential=credential))
 
 
 def _region(host: str) -> str | None:

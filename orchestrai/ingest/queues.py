@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from orchestrai.contracts.calendar import Grain, partition_of
-from orchestrai.ingest.arrived import arrivals
+from orchestrai.ingest.arrived import LANDED, arrivals
 from orchestrai.ingest.discovery import places
 from orchestrai.ingest.notifications import ObjectEvent, Parsed, Refusal
 from orchestrai.ingest.source import SourceSpec
@@ -49,6 +49,7 @@ class ArrivalQueue(Protocol):
 class Drained:
     """What a queue told: new objects by partition, and what to store before `handles` are acknowledged.
 
+    `settled` are the handles of messages that tell of no object to take: once `refused` and `unplaced` are kept, they may go.
     `refused` are messages that are no event we know; `unplaced` are objects whose name tells no partition. `known` counts
     objects taken before, `foreign` events of other places; `more` when the limit or the time ended the drain.
     """
@@ -57,6 +58,7 @@ class Drained:
     refused: tuple[Refusal, ...]
     unplaced: tuple[ObjectInfo, ...]
     handles: tuple[str, ...]
+    settled: tuple[str, ...] = ()
     messages: int = 0
     known: int = 0
     foreign: int = 0
@@ -67,14 +69,42 @@ Known = Callable[[str, ObjectEvent], bool]
 
 
 def published(ledger: Ledger, asset: str) -> Known:
-    """Says of a partition and an event whether the published raw events already hold that object at that version."""
+    """Says of a partition and an event whether the published raw events already hold that object at that version, or a later one."""
     dataset = ledger.find(asset)
-    seen: dict[str, set[tuple[str, str]]] = {}
+    seen: dict[str, dict[tuple[str, str], str]] = {}
+    newest: dict[str, dict[str, str]] = {}
 
     def known(partition: str, event: ObjectEvent) -> bool:
         if partition not in seen:
-            seen[partition] = {(m.uri, m.etag.strip('"')) for m in arrivals(dataset, partition)}
-        return any((event.uri, mark) in seen[partition] for mark in (event.version, event.etag) if mark)
+            found = arrivals(dataset, partition)
+            seen[partition] = {(m.uri, m.etag.strip('"')): m.modified for m in found}
+            newest[partition] = {m.uri: m.modified for m in sorted(found, key=lambda m: m.modified)}
+        if any((event.uri, mark) in seen[partition] for mark in (event.version, event.etag) if mark):
+            return True
+        time = newest[partition].get(event.uri)
+        # the service keeps whole seconds of a change, its events tell more
+        return bool(time) and datetime.fromisoformat(str(time)) > event.time
+
+    return known
+
+
+def quarantined(ledger: Ledger, asset: str, landing: Store) -> Known:
+    """Says of a partition and an event whether a refused run holds that object since: it was taken, and a replay finds it."""
+    held: dict[tuple[str, str], str] = {}
+    looked: list[bool] = []
+
+    def known(partition: str, event: ObjectEvent) -> bool:
+        if not looked:
+            looked.append(True)
+            for info in ledger.lake.list(f"quarantine/{asset}/"):
+                record = json.loads(ledger.lake.read(info.key))
+                for key, part in record["partitions"].items():
+                    for file in part["files"]:
+                        place = (key, file["path"])
+                        held[place] = max(held.get(place, ""), record["time"])
+        key = event.uri.removeprefix(landing.url.rstrip("/") + "/")
+        time = held.get((partition, f"{LANDED}{key}"))
+        return time is not None and datetime.fromisoformat(time) >= event.time
 
     return known
 
@@ -99,7 +129,7 @@ def drain(
     messages: dict[str, Message] = {}
     more = True
     while len(messages) < limit and now() < ends:
-        got = queue.receive(limit - len(messages))
+        got = [message for message in queue.receive(limit - len(messages)) if message.handle not in messages]
         if not got:
             more = False
             break
@@ -113,6 +143,7 @@ def _sorted_out(
     partitions: dict[str, list[ObjectInfo]] = {}
     unplaced: list[ObjectInfo] = []
     foreign = taken_before = 0
+    open_: set[tuple[str, str]] = set()
     events = {event.identity: event for message in messages.values() for event in message.parsed.events}
     for event in sorted(events.values(), key=lambda e: (e.time, e.identity)):
         info = _relative(event, landing, source)
@@ -125,6 +156,7 @@ def _sorted_out(
             unplaced.append(info)
         elif not fresh:
             taken_before += 1
+        open_ |= {event.identity} if fresh else set()
         for key in fresh:
             partitions.setdefault(key, []).append(info)
     return Drained(
@@ -132,6 +164,7 @@ def _sorted_out(
         tuple(refusal for message in messages.values() for refusal in message.parsed.refused),
         tuple(unplaced),
         tuple(messages),
+        tuple(handle for handle, m in messages.items() if not any(event.identity in open_ for event in m.parsed.events)),
         len(messages),
         taken_before,
         foreign,

@@ -3,7 +3,7 @@
 import gzip
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from orchestrai.ingest.convert import convert
 from orchestrai.ingest.csvfile import UNNAMED, CsvReader
 from orchestrai.ingest.jsonfile import JsonDocumentReader, JsonLinesReader, PagesReader
 from orchestrai.ingest.parquetfile import ParquetReader
-from orchestrai.ingest.pull_sql import NULL
+from orchestrai.ingest.parts import PartWriter
 from orchestrai.ingest.refusal import Mark, Refused
 from orchestrai.ingest.source import SourceSpec
 
@@ -87,12 +87,13 @@ class Typing:
             raise UnreadableObject("expected data, found an empty object: have the producer send it again")
         if source.format == "parquet":
             return ParquetReader(path, contract, source.max_object_bytes)
-        if source.format in ("csv", "sql"):
-            if source.format == "sql":
-                source = source.model_copy(
-                    update={"null_values": (NULL,), "delimiter": ",", "quote": '"', "encoding": "utf-8"}
-                )
-            return CsvReader(source, path, tuple(column.source for column in contract.columns))
+        if source.format == "csv":
+            return CsvReader(
+                source,
+                path,
+                tuple(column.source for column in contract.columns),
+                {c.source: c.type for c in contract.columns},
+            )
         if source.format == "json":
             return JsonDocumentReader(source, path, contract)
         if source.format == "http":
@@ -154,6 +155,26 @@ class Typing:
         keep = pa.array([row not in bad for row in range(batch.num_rows)])
         refused = sorted([*chunk.refused, *bad.values()], key=lambda r: r.mark.record)
         return batch.filter(keep), refused
+
+
+def large_part(
+    typing: Typing,
+    path: Path,
+    outcome: ObjectOutcome,
+    target: Path,
+    seal: Callable[["pa.RecordBatch"], "pa.RecordBatch"] | None = None,
+) -> PartWriter:
+    """Type a large object into a part of its own, in bounded memory; raises UnreadableObject. The writer is still open."""
+    for careful in (False, True):
+        writer = PartWriter(target, typing.contract.arrow_schema())
+        outcome.rows, outcome.erased, outcome.refused, outcome.unreadable = 0, 0, [], ""
+        try:
+            for batch in typing.large(path, outcome, careful=careful):
+                writer.write(seal(batch) if seal else batch)
+            return writer
+        except Untidy:
+            writer.close()
+    raise UnreadableObject("expected rows as declared, found none that can be read")
 
 
 def unpacked(path: Path, name: str, limit: int) -> Path:

@@ -15,6 +15,8 @@ from pathlib import Path
 from orchestrai.errors import IntegrityError
 
 FRAME = struct.Struct(">I8s")
+# the header that names the dead letter a record was kept for, where its offset does not
+LETTER = "letter"
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 _PLACE = struct.Struct(">IQq")
 _LENGTH = struct.Struct(">i")

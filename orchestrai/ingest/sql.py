@@ -1,4 +1,4 @@
-"""Arrival from PostgreSQL: rows newer than a watermark, read in one snapshot, published with the position they reach.
+"""Arrival from a database: rows newer than a watermark, read in one snapshot, published with the position they reach.
 
 A row is known by its primary key and watermark: each change of a row is one raw event. Transactions that commit late, with a
 watermark behind what was read, are found by an overlap; what was read before is dropped by key. Deletes leave no trace in a
@@ -7,7 +7,7 @@ table, so they are not seen.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -18,14 +18,13 @@ from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.letters import asset_of
 from orchestrai.ingest.personal import refuse_tokenised
-from orchestrai.ingest.sql_reader import Extract, Position, SqlSource, TableReader
-from orchestrai.ingest.streaming import all_or_nothing, append_letters
-from orchestrai.ledger import Dataset, Ledger, Material, Meter, Session, StageReport
-from orchestrai.storage.postgres import address
+from orchestrai.ingest.records import write_archive
+from orchestrai.ingest.sql_reader import Extract, TableReader
+from orchestrai.ingest.sql_source import Position, SqlSource
+from orchestrai.ingest.streaming import all_or_nothing, append_letters, judged_so_far
+from orchestrai.ledger import Dataset, Ledger, Material, Meter, Override, Session, StageReport
 
 STATS = "sql"
-# a partition still filling cannot be judged on these; the snapshot's audit does
-_NOT_YET = ("row_volume", "freshness")
 
 
 def ingest_table(
@@ -38,6 +37,7 @@ def ingest_table(
     now: datetime,
     code_version: str = "",
     sleep: Callable[[float], None] = time.sleep,
+    overrides: Sequence[Override] = (),
 ) -> StageReport:
     """Publish the rows that are new since the position the published data has reached; none changes nothing.
 
@@ -45,13 +45,13 @@ def ingest_table(
     `limit_rows`; `facts["more"]` tells that a further call has further rows. Raises StorageError, ConcurrentCommit.
     """
     refuse_tokenised(contract, "a table")
-    reader = TableReader(source, contract, grain)
+    reader = TableReader(source, contract, grain, now)
     session = ledger.session(asset, "raw_events")
     dataset = None if session.fence is None else ledger.dataset(session.fence)
     position = published_position(dataset, source.table)
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-sql-") as folder:
         found = _first_new(reader, position, dataset, Path(folder), sleep)
-        return _publish(ledger, session, dataset, source, contract, grain, now, found, meter, code_version)
+        return _publish(ledger, session, dataset, source, contract, grain, now, found, meter, code_version, overrides)
 
 
 def _first_new(
@@ -114,13 +114,15 @@ def _publish(
     found: Extract,
     meter: Meter,
     code_version: str,
+    overrides: Sequence[Override],
 ) -> StageReport:
     if found.position is None or not found.touched:
         return StageReport(session.asset, session.fence.version if session.fence else None, (), meter.cost(), found.facts)
     verdicts: dict[str, list[Verdict]] = {}
     materials: list[Material] = []
-    uri = f"{address(source.url)}/{source.table}"
-    name = f"part-{(session.fence.seq if session.fence else 0):012d}.parquet"
+    uri, seq = source.uri, session.fence.seq if session.fence else 0
+    name = f"part-{seq:012d}.parquet"
+    mark = str(found.facts["snapshot"])
     for key in found.touched:
         before = dataset.files(key) if dataset and key in dataset.partitions else None
         stats = dict(before.stats) if before else {}
@@ -133,10 +135,14 @@ def _publish(
         if key in found.rows:
             writer = found.rows[key]
             entry = session.add_file(key, name, writer.path, rows=writer.rows)
-            mark = f"{found.facts['snapshot']}"
             materials.append(Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key))
             judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
-            verdicts[key] = [verdict for verdict in judged if verdict.check not in _NOT_YET]
+            verdicts[key] = judged_so_far(judged)
+        if key in found.refused:
+            path = found.folder / f"{len(materials):06d}.frames"
+            write_archive(path, found.refused[key])
+            entry = session.add_file(key, f"landed/refused-{seq:012d}.frames", path, role="landed")
+            materials.append(Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key))
         verdicts.setdefault(key, []).extend(_warnings(found))
     all_or_nothing(verdicts)
     if found.letters and all(gate_open(judged) for judged in verdicts.values()):
@@ -154,6 +160,7 @@ def _publish(
         },
         cost=meter.cost(),
         facts=found.facts,
+        overrides=overrides,
     )
 
 

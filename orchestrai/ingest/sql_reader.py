@@ -1,8 +1,10 @@
-"""Reading a PostgreSQL table behind a watermark: one snapshot, a cursor on the server, rows typed as declared."""
+"""Reading a table behind a watermark: one snapshot, page by page, rows typed as declared."""
 
-from collections.abc import Iterator, Sequence
+import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,61 +14,32 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.verdict import JsonValue
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.convert import convert
+from orchestrai.ingest.databases import Wanted, snapshot
 from orchestrai.ingest.letters import DeadLetter
 from orchestrai.ingest.parts import PartWriter
+from orchestrai.ingest.records import LETTER, StreamRecord
 from orchestrai.ingest.refusal import shown
+from orchestrai.ingest.sql_source import Position, SqlSource
 from orchestrai.ingest.unfit import unfit_rows
 from orchestrai.ledger import Dataset
-from orchestrai.storage.postgres import address, connection
-from orchestrai.storage.secret_ref import check_reference
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
-@dataclass(frozen=True)
-class SqlSource:
-    """A table or view of PostgreSQL; `url` is a secret reference (env://NAME, file:///path) to a connection URL.
-
-    `watermark` names the contract's column that grows with every change: a TIMESTAMP, or a BIGINT with `overlap_ids` instead of
-    `overlap`. `overlap` must be longer than the longest writing transaction. One slice holds at most `limit_rows`.
-    """
-
-    url: str
-    table: str
-    watermark: str
-    overlap: timedelta = timedelta(minutes=10)
-    overlap_ids: int = 1_000
-    page_rows: int = 5_000
-    limit_rows: int = 1_000_000
-    statement_timeout: timedelta = timedelta(minutes=30)
-    retries: int = 3
-
-    def __post_init__(self) -> None:
-        check_reference(self.url)
-        if self.overlap < timedelta(0) or self.overlap_ids < 0 or min(self.page_rows, self.limit_rows) < 1:
-            raise ConfigError("expected an overlap of at least 0 and pages of at least 1 row: correct the source")
-
-
-@dataclass(frozen=True)
-class Position:
-    """How far a table was read: the greatest watermark, and the key reached where a slice ended before the table's end."""
-
-    watermark: str | int
-    key: tuple[str, ...] | None = None
-
-    def as_json(self) -> dict[str, JsonValue]:
-        """The form kept in a manifest."""
-        return {"watermark": self.watermark, "key": None if self.key is None else list(self.key)}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass
 class Extract:
-    """What one snapshot gave: a Parquet file and letters per partition, and how far it reached."""
+    """What one snapshot gave: a Parquet file and letters per partition, and how far it reached.
+
+    `refused` are the rows of the letters as they were read, each under its letter's id.
+    """
 
     folder: Path
     rows: dict[str, PartWriter] = field(default_factory=dict)
     letters: dict[str, list[DeadLetter]] = field(default_factory=dict)
+    refused: dict[str, list[StreamRecord]] = field(default_factory=dict)
     position: Position | None = None
     read: int = 0
     repeated: int = 0
@@ -82,29 +55,33 @@ class Extract:
 class TableReader:
     """Reads one table as one contract declares it."""
 
-    def __init__(self, source: SqlSource, contract: Contract, grain: Grain) -> None:
-        self.source, self.contract, self.grain = source, contract, grain
+    def __init__(self, source: SqlSource, contract: Contract, grain: Grain, now: datetime = EPOCH) -> None:
+        self.source, self.contract, self.grain, self.now = source, contract, grain, now
+        key = source.key or contract.primary_key
         if source.watermark not in contract.names or contract.column(source.watermark).type not in ("TIMESTAMP", "BIGINT"):
             raise ConfigError(
                 f"expected the watermark {source.watermark!r} as a TIMESTAMP or BIGINT column of {contract.name}"
             )
-        if not contract.primary_key:
-            raise ConfigError(f"expected {contract.name} to declare a primary key, found none: rows are known by it")
+        unknown = sorted(set(key) - set(contract.names))
+        if not key or unknown:
+            found = f"unknown {unknown}" if unknown else "none"
+            raise ConfigError(
+                f"expected a primary key in {contract.name}, or sql.key of its columns, found {found}: rows are known by it"
+            )
         self.timed = contract.column(source.watermark).type == "TIMESTAMP"
-        self.sorting = (source.watermark, *(name for name in contract.primary_key if name != source.watermark))
+        self.sorting = (source.watermark, *(name for name in key if name != source.watermark))
         self.at = [contract.names.index(name) for name in self.sorting]
 
     def extract(self, folder: Path, position: Position | None, dataset: Dataset | None) -> Extract:
         """Read a slice in one snapshot; raises StorageError, ConfigError."""
         folder.mkdir(parents=True)
         found = Extract(folder)
-        with connection(self.source.url) as opened:
-            opened.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            opened.execute(f"SET LOCAL statement_timeout = {round(self.source.statement_timeout.total_seconds() * 1000)}")
-            self._note_facts(opened, found)
+        with snapshot(self.source) as opened:
+            found.facts |= opened.facts(self.contract.column(self.source.watermark).source)
+            found.facts["overlap_seconds"] = self.source.overlap.total_seconds() if self.timed else None
             keys = _Seen(self, dataset, position is not None)
             count, last = 0, None
-            for rows in self._pages(opened, position):
+            for rows in opened.pages(self._wanted(), position):
                 count, last = count + len(rows), rows[-1]
                 self._take(rows, found, keys)
         for writer in found.rows.values():
@@ -112,7 +89,7 @@ class TableReader:
         if last is not None:
             cut = count >= self.source.limit_rows
             mark = last[-len(self.at)]
-            key = tuple(str(value) for value in last[-len(self.at) + 1 :]) if cut else None
+            key = tuple(str(value) for value in last[len(last) - len(self.at) + 1 :]) if cut else None
             found.position = Position(mark if not self.timed else str(mark), key)
         found.read, found.more = count, count >= self.source.limit_rows
         found.facts |= {"read": count, "repeated": found.repeated, "more": found.more}
@@ -120,68 +97,14 @@ class TableReader:
         found.facts["dead_letters"] = sum(len(letters) for letters in found.letters.values())
         return found
 
-    def _note_facts(self, opened: Any, found: Extract) -> None:
-        from psycopg import sql
-
-        column = sql.Identifier(self.contract.column(self.source.watermark).source)
-        query = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(self._table(), column)
-        (nulls,) = opened.execute(query).fetchone()
-        snapshot, version, age = opened.execute(
-            "SELECT pg_current_snapshot()::text, current_setting('server_version'), (SELECT extract(epoch FROM max(now() - "
-            "xact_start))::float8 FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid())"
-        ).fetchone()
-        found.facts |= {"snapshot": snapshot, "server_version": version, "null_watermarks": nulls}
-        found.facts["oldest_transaction_seconds"] = age
-        found.facts["overlap_seconds"] = self.source.overlap.total_seconds() if self.timed else None
-
-    def _table(self) -> Any:
-        from psycopg import sql
-
-        return sql.Identifier(*self.source.table.split("."))
-
-    def _pages(self, opened: Any, position: Position | None) -> Iterator[list[tuple[Any, ...]]]:
-        """Rows in the order of watermark and key, a page at a time, from a cursor on the server.
-
-        The sorting columns come once more at the end, the keys as text, to note where a slice ends.
-        """
-        from psycopg import sql
-
-        columns = [self.contract.column(name) for name in self.contract.names]
-        chosen = [
-            sql.SQL("{}::text" if column.type == "STRING" else "{}").format(sql.Identifier(column.source))
-            for column in columns
-        ]
-        order = [sql.Identifier("t", self.contract.column(name).source) for name in self.sorting]
-        marks = [sql.SQL("{}::text" if self.timed or n else "{}").format(name) for n, name in enumerate(order)]
-        where, values = self._where(order, position)
-        query = sql.SQL("SELECT {} FROM {} AS t WHERE {} ORDER BY {} LIMIT {}").format(
-            sql.SQL(", ").join([*chosen, *marks]),
-            self._table(),
-            where,
-            sql.SQL(", ").join(order),
-            sql.Literal(self.source.limit_rows),
+    def _wanted(self) -> Wanted:
+        columns = self.contract.columns
+        return Wanted(
+            tuple(column.source for column in columns),
+            frozenset(column.source for column in columns if column.type == "STRING"),
+            tuple(self.contract.column(name).source for name in self.sorting),
+            self.timed,
         )
-        with opened.cursor(name="orchestrai_extract") as cursor:
-            cursor.execute(query, values)
-            while rows := cursor.fetchmany(self.source.page_rows):
-                yield rows
-
-    def _where(self, order: Sequence[Any], position: Position | None) -> tuple[Any, Sequence[Any]]:
-        from psycopg import sql
-
-        if position is None:
-            return sql.SQL("{} IS NOT NULL").format(order[0]), ()
-        if position.key is not None:
-            # the rest of a slice that was cut: strictly behind the last row read
-            return sql.SQL("({}) > ({})").format(
-                sql.SQL(", ").join(order), sql.SQL(", ").join([sql.Placeholder()] * len(order))
-            ), (position.watermark, *position.key)
-        if self.timed:
-            return sql.SQL("{} >= (%s::timestamptz - %s::interval)").format(order[0]), (
-                position.watermark,
-                self.source.overlap,
-            )
-        return sql.SQL("{} >= (%s::bigint - %s)").format(order[0]), (position.watermark, self.source.overlap_ids)
 
     def _take(self, rows: Sequence[tuple[Any, ...]], found: Extract, seen: "_Seen") -> None:
         """Type a page, place its rows and write those that were not read before."""
@@ -197,8 +120,9 @@ class TableReader:
         keep: dict[str, list[int]] = {}
         for row, place in enumerate(places):
             if row in bad:
-                letter = self._letter(rows[row], bad[row].column, bad[row].reason, place)
+                letter, record = self._letter(rows[row], bad[row].column, bad[row].reason, place)
                 found.letters.setdefault(place, []).append(letter)
+                found.refused.setdefault(place, []).append(record)
             elif seen.before(place, identities[row]):
                 found.repeated += 1
             else:
@@ -217,15 +141,16 @@ class TableReader:
         chosen = [a if isinstance(a, datetime) else b for a, b in zip(moments, marks, strict=True)]
         return [partition_of(moment, self.grain) if isinstance(moment, datetime) else "all" for moment in chosen]
 
-    def _letter(self, row: tuple[Any, ...], column: str, reason: str, place: str) -> DeadLetter:
-        uri = f"{address(self.source.url)}/{self.source.table}"
-        text = shown(repr(dict(zip((c.source for c in self.contract.columns), row, strict=False))))
-        digest = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    def _letter(self, row: tuple[Any, ...], column: str, reason: str, place: str) -> tuple[DeadLetter, StreamRecord]:
+        uri, contract = self.source.uri, self.contract
+        values = {c.source: _plain(value) for c, value in zip(contract.columns, row, strict=False)}
+        body = json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace")
         identity = sha256(f"{uri}\n{row[-len(self.at) :]!r}".encode()).hexdigest()[:16]
-        contract = self.contract
-        return DeadLetter(
+        text, digest = shown(body), sha256(body).hexdigest()
+        letter = DeadLetter(
             identity, "row", place, uri, digest, 0, 0, 0, column, reason, text, contract.name, contract.version
         )
+        return letter, StreamRecord(0, 0, self.now, body, None, ((LETTER, identity.encode()),))
 
 
 @dataclass
@@ -263,3 +188,14 @@ def _natural(values: Sequence[Any]) -> "pa.Array":
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    """A value as JSON that `convert` reads back as the declared type."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    return value.isoformat() if isinstance(value, date) else str(value)

@@ -34,17 +34,14 @@ class Slice:
 
 
 def sliced(batch: MicroBatch, contract: Contract, grain: Grain, known: KnownKeys) -> dict[str, Slice]:
-    """Type a batch and place every record: by its event time, or by the broker's where it has none or is refused.
+    """Type a batch and place every record by its event time, one that tells none with the record before it, or by the broker's time.
 
     `known` has the primary keys a partition holds; a record that repeats one is refused.
     """
     import pyarrow as pa
 
-    kept, table, refused = _typed(batch, contract)
-    moments: list[Any] = table.column(contract.event_time).to_pylist() if contract.event_time else [None] * len(kept)
-    places = {index: partition_of(record.time, grain) for index, record in enumerate(batch.records)}
-    placed = {index: partition_of(at, grain) for index, at in zip(kept, moments, strict=True) if isinstance(at, datetime)}
-    places |= placed
+    kept, table, refused, moments = _typed(batch, contract)
+    places = _places(batch, grain, moments)
     for index in _repeated(contract, table, kept, places, known):
         record = batch.records[index]
         mark = Mark(index, 0, record.offset, shown(record.value or b""))
@@ -78,12 +75,24 @@ def known_keys(dataset: Dataset | None, contract: Contract, partition: str) -> s
     return found
 
 
-def _typed(batch: MicroBatch, contract: Contract) -> tuple[list[int], "pa.Table", dict[int, Refused]]:
-    """The rows, with the number of the record of each, and the records that are no rows."""
+def _places(batch: MicroBatch, grain: Grain, moments: Mapping[int, datetime]) -> dict[int, str]:
+    """The partition of each record. What a record lies beside depends only on where a batch begins, which is the same after a crash."""
+    places: dict[int, str] = {}
+    before: dict[int, str] = {}
+    for index, record in enumerate(batch.records):
+        if index in moments:
+            before[record.partition] = partition_of(moments[index], grain)
+        places[index] = before.get(record.partition) or partition_of(record.time, grain)
+    return places
+
+
+def _typed(batch: MicroBatch, contract: Contract) -> tuple[list[int], "pa.Table", dict[int, Refused], dict[int, datetime]]:
+    """The rows, with the number of the record of each, the records that are no rows, and the event times that can be believed."""
     import pyarrow as pa
 
     kept: list[int] = []
     refused: dict[int, Refused] = {}
+    moments: dict[int, datetime] = {}
     typed: list[pa.RecordBatch] = []
     for chunk in gather(contract, [_parsed(index, record) for index, record in enumerate(batch.records)]):
         rows, misfits = convert(contract, chunk.arrays, chunk.rows)
@@ -92,8 +101,16 @@ def _typed(batch: MicroBatch, contract: Contract) -> tuple[list[int], "pa.Table"
         bad = {misfit.row: Refused(marks[misfit.row], misfit.reason, misfit.column) for misfit in reversed(misfits)}
         refused |= {found.mark.record: found for found in (*chunk.refused, *bad.values())}
         kept += [mark.record for row, mark in enumerate(marks) if row not in bad]
+        if contract.event_time:
+            wrong = {misfit.row for misfit in misfits if misfit.column == contract.event_time}
+            told = rows.column(contract.names.index(contract.event_time)).to_pylist()
+            moments |= {
+                mark.record: at
+                for row, (mark, at) in enumerate(zip(marks, told, strict=True))
+                if row not in wrong and isinstance(at, datetime)
+            }
         typed.append(rows.filter(pa.array([row not in bad for row in range(rows.num_rows)], pa.bool_())))
-    return kept, pa.Table.from_batches(typed, contract.arrow_schema()).combine_chunks(), refused
+    return kept, pa.Table.from_batches(typed, contract.arrow_schema()).combine_chunks(), refused, moments
 
 
 def _repeated(

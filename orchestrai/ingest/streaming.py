@@ -17,9 +17,9 @@ from orchestrai.ingest.personal import refuse_tokenised
 from orchestrai.ingest.records import write_archive
 from orchestrai.ingest.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.streams import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
-from orchestrai.ledger import Ledger, Material, Meter, Session, StageReport
+from orchestrai.ledger import Ledger, Material, Meter, Override, Session, StageReport
 
-# a partition still filling cannot be judged on these; the snapshot's audit does
+# a partition still filling cannot be judged on these; the audit of the restored data does
 _NOT_YET = ("row_volume", "freshness")
 ALWAYS_REFUSED = 20
 
@@ -38,6 +38,7 @@ def ingest_stream(
     accept_gaps: bool = False,
     max_refused_share: float = 0.5,
     code_version: str = "",
+    overrides: Sequence[Override] = (),
 ) -> StageReport:
     """Publish the next micro-batch of JSON records; an empty stream changes nothing.
 
@@ -62,6 +63,7 @@ def ingest_stream(
         accept_gaps=accept_gaps,
         max_refused_share=max_refused_share,
         code_version=code_version,
+        overrides=overrides,
     )
 
 
@@ -77,6 +79,7 @@ def publish_batch(
     accept_gaps: bool = False,
     max_refused_share: float = 0.5,
     code_version: str = "",
+    overrides: Sequence[Override] = (),
 ) -> StageReport:
     """Publish a batch in `session`; `known` are the offsets at the session's fence. A batch published before is a no-op."""
     refuse_tokenised(contract, "a stream")
@@ -108,7 +111,7 @@ def publish_batch(
             if part.rows.num_rows:
                 session.add_file(key, f"part-{name}.parquet", writer.path, rows=writer.rows)
             judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
-            verdicts[key] = [verdict for verdict in judged if verdict.check not in _NOT_YET]
+            verdicts[key] = judged_so_far(judged)
         _judge_share(verdicts, slices, len(batch.records), max_refused_share)
         all_or_nothing(verdicts)
         letters = {key: part.letters for key, part in slices.items() if part.letters}
@@ -124,7 +127,14 @@ def publish_batch(
             parameters={"contract": contract.name, "contract_version": contract.version, "format": "stream"},
             cost=meter.cost(),
             facts=facts,
+            overrides=overrides,
         )
+
+
+def judged_so_far(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Verdicts on what a batch adds to a partition: volume and freshness are those of the whole, and wait."""
+    later = "judged when the partition is restored: it fills batch by batch"
+    return [Verdict(v.check, True, later) if v.check in _NOT_YET else v for v in verdicts]
 
 
 def _name(batch: MicroBatch) -> str:

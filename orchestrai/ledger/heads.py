@@ -17,7 +17,10 @@ Action = Literal["publish", "rollback", "override"]
 
 @dataclass(frozen=True)
 class Head:
-    """One entry of an asset's log; `manifest`, `receipt` and `previous` are hex digests of stored objects."""
+    """One entry of an asset's log; `manifest`, `receipt` and `previous` are hex digests of stored objects.
+
+    With a `transaction` it counts once that is committed (transactions.py).
+    """
 
     asset: str
     seq: int
@@ -31,11 +34,14 @@ class Head:
     action: Action = "publish"
     reason: str = ""
     digest: str = ""
+    transaction: str = ""
 
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope (the digest field is derived, not stored)."""
         body = {**asdict(self), "format": FORMAT, "changed": list(self.changed)}
         del body["digest"]
+        if not self.transaction:
+            del body["transaction"]
         return signer.sign(HEAD_TYPE, canonical_json(body))
 
 
@@ -70,12 +76,6 @@ def head_numbers(store: Store, asset: str, after: int = 0) -> list[int]:
     start = f"{prefix}{after:012d}.json" if after else None
     numbers = (_number(info.key) for info in store.list(prefix, start_after=start) if "/" not in info.key[len(prefix) :])
     return sorted(number for number in numbers if number is not None and number > after)
-
-
-def latest_head(store: Store, keyring: Keyring, asset: str, known: int = 0) -> Head | None:
-    """The newest entry, or None for an asset without any; `known` skips what was seen before."""
-    numbers = head_numbers(store, asset, max(0, known - 1))
-    return read_head(store, keyring, asset, numbers[-1]) if numbers else None
 
 
 def append_head(store: Store, signer: Signer, head: Head) -> Head:

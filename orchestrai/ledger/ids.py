@@ -1,6 +1,6 @@
 """Where a session gets its name and its time."""
 
-import secrets
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -14,4 +14,4 @@ def utc_now() -> datetime:
 
 def new_session_id() -> str:
     """A name no other session has: 96 random bits."""
-    return secrets.token_hex(12)
+    return os.urandom(12).hex()

@@ -3,7 +3,6 @@
 Canonical JSON (sorted keys, no spaces, UTF-8) so that equal content has equal digests.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,21 +10,28 @@ from typing import Any, Literal
 
 from orchestrai.errors import IntegrityError, UnknownFormatVersion
 from orchestrai.ledger import merkle
+from orchestrai.ledger.canonical import canonical_json, dataset_version, sha256_hex
+
+__all__ = [
+    "FORMAT",
+    "UNPARTITIONED",
+    "DatasetManifest",
+    "FileEntry",
+    "PartitionEntry",
+    "PartitionManifest",
+    "StoreName",
+    "canonical_json",
+    "dataset_version",
+    "decode_dataset",
+    "decode_partition",
+    "make_partition",
+    "sha256_hex",
+]
 
 FORMAT = 1
 UNPARTITIONED = "all"
 
 StoreName = Literal["lake", "vault"]
-
-
-def canonical_json(value: Any) -> bytes:
-    """Encode a JSON value so that equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def sha256_hex(data: bytes) -> str:
-    """SHA-256 as 64 hex digits."""
-    return hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +135,6 @@ class DatasetManifest:
         """Canonical bytes."""
         rows = [self.partitions[key].as_json() for key in sorted(self.partitions)]
         return canonical_json({"format": FORMAT, "asset": self.asset, "partitions": rows})
-
-
-def dataset_version(roots: Mapping[str, str]) -> str:
-    """The version of a dataset whose partitions have these roots."""
-    leaves = [canonical_json([key, roots[key]]) for key in sorted(roots)]
-    return "sha256:" + merkle.root(leaves).hex()
 
 
 def make_partition(partition: str, files: Iterable[FileEntry], stats: Mapping[str, Any] | None = None) -> PartitionManifest:

@@ -20,13 +20,17 @@ PREFIX = "recalls/"
 
 @dataclass(frozen=True)
 class RecallRecord:
-    """What is recalled: partitions by receipt digest, and data by (asset, partition, root), under whatever receipt it comes again."""
+    """What is recalled: partitions by receipt digest, and data by (asset, partition, root), under whatever receipt it comes again.
+
+    `by` names who decided.
+    """
 
     target: str
     reason: str
     time: str
     receipts: Mapping[str, tuple[str, ...]]
     roots: tuple[tuple[str, str, str], ...] = ()
+    by: str = ""
 
     @property
     def digest(self) -> str:
@@ -42,7 +46,7 @@ class RecallRecord:
 
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope."""
-        body = {**self._content(), "reason": self.reason, "time": self.time, "format": FORMAT}
+        body = {**self._content(), "reason": self.reason, "time": self.time, "by": self.by, "format": FORMAT}
         return signer.sign(RECALL_TYPE, canonical_json(body))
 
 
@@ -70,6 +74,7 @@ def read_recall(store: Store, keyring: Keyring, key: str) -> RecallRecord:
         time=body["time"],
         receipts={digest: tuple(keys) for digest, keys in body["receipts"].items()},
         roots=tuple((asset, partition, root) for asset, partition, root in body["roots"]),
+        by=body.get("by", ""),
     )
     if recall_key(record.digest) != key:
         raise IntegrityError(f"expected {key} to hold the recall of that name, found {record.digest[:12]}: it was moved")

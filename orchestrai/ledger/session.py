@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import ConcurrentCommit, GateClosed, NotReceipted, ObjectExists
 from orchestrai.ledger.blobs import blob_key, put_absent
-from orchestrai.ledger.heads import Action, Head, append_head, head_prefix, read_head
+from orchestrai.ledger.heads import Action, Head, append_head, head_numbers, head_prefix, read_head
 from orchestrai.ledger.manifest import (
     DatasetManifest,
     FileEntry,
@@ -23,6 +23,8 @@ from orchestrai.ledger.manifest import (
 from orchestrai.ledger.override import Override
 from orchestrai.ledger.receipt import InputRef, Material, Receipt
 from orchestrai.ledger.report import Cost, PartitionOutcome, StageReport
+from orchestrai.ledger.skips import Skip, Skips
+from orchestrai.ledger.transactions import Decision, Transaction, counted, decide, undecided
 from orchestrai.storage.base import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -111,13 +113,15 @@ class Session:
         action: Action = "publish",
         reason: str = "",
         overrides: Sequence[Override] = (),
+        transaction: Transaction | None = None,
     ) -> StageReport:
         """Publish every staged partition whose gate is open; quarantine the others; report both.
 
         Atomic for all published partitions together. Raises ConcurrentCommit when another session published one of them
         since this session began. Publishing what is already current, from the same inputs and code, changes nothing.
         A closed gate is opened by one of `overrides`, or by that which the same content is published under, if it waives every
-        closed check.
+        closed check. A refused partition whose very content a skip covers counts as done, with nothing published of it.
+        With a `transaction` nothing is seen before that is committed.
         """
         verdicts = verdicts or {}
         partitions = sorted({*self._staged, *verdicts} - set(drop))
@@ -126,7 +130,9 @@ class Session:
         if fresh and action == "publish":
             action, reason = "override", "; ".join(f"{found.reason} ({found.by})" for found in fresh)
         good = [key for key in partitions if key in waived or (key in self._staged and gate_open(verdicts.get(key, ())))]
-        bad = [key for key in partitions if key not in good]
+        closed = [key for key in partitions if key not in good]
+        skipped = self._skipped(closed)
+        bad = [key for key in closed if key not in skipped]
         if bad:
             self._quarantine(bad, verdicts)
         manifests = {key: self.staged(key) for key in good}
@@ -149,14 +155,23 @@ class Session:
                 facts=dict(facts or {}),
                 overrides={key: found for key, found in waived.items() if key in good},
             )
-            head = self._publish(draft, manifests, tuple(drop), action, reason)
+            head = self._publish(draft, manifests, tuple(drop), action, reason, transaction)
         outcomes = [
             PartitionOutcome(key, True, m.root, m.rows, m.size, _told(verdicts.get(key, ()), waived.get(key)))
             for key, m in manifests.items()
         ]
         outcomes += [PartitionOutcome(key, False, verdicts=tuple(verdicts.get(key, ()))) for key in bad]
+        outcomes += [
+            PartitionOutcome(key, True, verdicts=tuple(skip.told(verdict) for verdict in verdicts.get(key, ())))
+            for key, skip in skipped.items()
+        ]
         outcomes.sort(key=lambda outcome: outcome.partition)
         return StageReport(self.asset, head.version if head else None, tuple(outcomes), cost or Cost(), dict(facts or {}))
+
+    def _skipped(self, closed: Sequence[str]) -> dict[str, Skip]:
+        skips = self.ledger.skips() if closed else Skips()
+        found = {key: skips.find(self.asset, key, self.staged(key).root) for key in closed}
+        return {key: skip for key, skip in found.items() if skip is not None}
 
     def _waived(self, verdicts: Mapping[str, Sequence[Verdict]], given: Sequence[Override]) -> dict[str, Override]:
         """What opens each closed gate; that of the published version comes first, so that a second run changes nothing."""
@@ -180,13 +195,20 @@ class Session:
             return None  # recalled: whoever waived it did not know
 
     def _publish(
-        self, draft: Receipt, manifests: Mapping[str, PartitionManifest], drop: tuple[str, ...], action: Action, reason: str
+        self,
+        draft: Receipt,
+        manifests: Mapping[str, PartitionManifest],
+        drop: tuple[str, ...],
+        action: Action,
+        reason: str,
+        transaction: Transaction | None,
     ) -> Head:
         ledger = self.ledger
         changed = tuple(sorted({*manifests, *drop}))
         digests = {key: ledger.put_blob("manifests", manifest.encode()) for key, manifest in manifests.items()}
         for _ in range(MAX_ATTEMPTS):
-            newest = ledger.head(self.asset)
+            newest = self._decided()
+            self._mend_witness(newest)
             base = ledger.dataset(newest).partitions if newest else {}
             self._check_fence(newest, changed)
             if newest and action == "publish" and not drop and self._unchanged(newest, base, draft):
@@ -215,27 +237,58 @@ class Session:
                 previous=newest.digest if newest else "",
                 action=action,
                 reason=reason,
+                transaction=transaction.id if transaction else "",
             )
             try:
                 committed = append_head(ledger.lake, ledger.signer, head)
             except ObjectExists:
                 continue
             self._witness(committed, digests.values())
+            if transaction is not None:
+                transaction.heads[self.asset] = committed.digest
+            else:
+                ledger.published(committed)
             return committed
         raise ConcurrentCommit(
             f"expected to publish {self.asset} within {MAX_ATTEMPTS} tries, found a rival each time: retry"
         )
+
+    def _decided(self) -> Head | None:
+        """The newest head, after a transaction that nobody decided was aborted: what comes next must know what it follows."""
+        ledger = self.ledger
+        while (newest := ledger.newest(self.asset)) is not None:
+            waiting = undecided(ledger.lake, ledger.keyring, self.asset, newest.seq)
+            if waiting is None:
+                break
+            decide(ledger, Decision(waiting, "abort", time=ledger.clock().astimezone(UTC).isoformat()))
+        return newest
+
+    def _mend_witness(self, newest: Head | None) -> None:
+        """Copy to the vault what a writer that died left uncopied, so that the copy of the log has no gap."""
+        ledger = self.ledger
+        if ledger.vault is None or newest is None:
+            return
+        last = read_head(ledger.lake, ledger.keyring, self.asset, newest.seq)
+        if last.transaction:
+            decide(ledger, Decision(last.transaction, "abort"))  # it is decided: only its copy may be missing
+        seq, lacking = newest.seq, []
+        while seq > 0 and seq not in head_numbers(ledger.vault, self.asset, seq - 1):
+            lacking.append(read_head(ledger.lake, ledger.keyring, self.asset, seq))
+            seq -= 1
+        for head in reversed(lacking):
+            entries = ledger.dataset(head).partitions
+            self._witness(head, [entries[key].manifest for key in head.changed if key in entries])
 
     def _finish(self, draft: Receipt, roots: Mapping[str, str]) -> Receipt:
         finished = self.ledger.clock().astimezone(UTC).isoformat()
         return Receipt(**{**draft.__dict__, "version": dataset_version(roots), "finished": finished})
 
     def _check_fence(self, newest: Head | None, changed: tuple[str, ...]) -> None:
-        seen = self.fence.seq if self.fence else 0
+        ledger, seen = self.ledger, self.fence.seq if self.fence else 0
         if newest is None or newest.seq == seen:
             return
         for seq in range(seen + 1, newest.seq + 1):
-            head = read_head(self.ledger.lake, self.ledger.keyring, self.asset, seq)
+            head = counted(ledger.lake, ledger.keyring, read_head(ledger.lake, ledger.keyring, self.asset, seq))
             rivals = sorted(set(head.changed) & set(changed))
             if head.session != self.id and (rivals or head.action != "publish"):
                 raise ConcurrentCommit(
@@ -245,7 +298,7 @@ class Session:
                 )
 
     def _unchanged(self, newest: Head, base: Mapping[str, PartitionEntry], draft: Receipt) -> bool:
-        recalls = self.ledger.recalls()
+        recalls = self.ledger.newest_recalls()
         for key, root in draft.partitions.items():
             entry = base.get(key)
             if entry is None or entry.root != root:

@@ -8,20 +8,24 @@ import base64
 import binascii
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from orchestrai.errors import ConfigError, SignatureInvalid
-from orchestrai.ledger.manifest import canonical_json, sha256_hex
+from orchestrai.ledger.canonical import canonical_json, sha256_hex
 
 STATEMENT_TYPE = "application/vnd.in-toto+json"
 HEAD_TYPE = "application/vnd.orchestrai.head+json"
+# what stands before the 32 bytes of an Ed25519 key in the DER of RFC 8410, section 10
+_PRIVATE = bytes.fromhex("302e020100300506032b657004220420")
+_PUBLIC = bytes.fromhex("302a300506032b6570032100")
+_PEM = re.compile(rb"-----BEGIN (PRIVATE|PUBLIC) KEY-----\n([A-Za-z0-9+/]+=?)\n-----END \1 KEY-----\n")
 
 
 def _pae(payload_type: str, payload: bytes) -> bytes:
@@ -40,7 +44,7 @@ def _envelope(payload_type: str, payload: bytes, signatures: Iterable[tuple[str,
 
 
 def _raw(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return key.public_bytes_raw()
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -48,8 +52,7 @@ def key_id(key: Ed25519PublicKey) -> str:
     return sha256_hex(_raw(key))[:16]
 
 
-@dataclass(frozen=True)
-class Signer:
+class Signer(NamedTuple):
     """Signs with one private key."""
 
     private_key: Ed25519PrivateKey
@@ -62,6 +65,8 @@ class Signer:
     @property
     def public_pem(self) -> bytes:
         """The public key, to hand to a stranger who verifies."""
+        from cryptography.hazmat.primitives import serialization
+
         return self.private_key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
@@ -118,16 +123,23 @@ class Keyring:
 
 def load_keyring(pems: Iterable[bytes]) -> Keyring:
     """Read PEM public keys; raises ConfigError for anything but Ed25519."""
-    keys = {}
-    for pem in pems:
-        try:
-            key = serialization.load_pem_public_key(pem)
-        except ValueError as exc:
-            raise ConfigError(f"expected a PEM public key, found something else ({exc})") from exc
-        if not isinstance(key, Ed25519PublicKey):
-            raise ConfigError(f"expected an Ed25519 public key, found {type(key).__name__}")
-        keys[key_id(key)] = key
-    return Keyring(keys)
+    keys = map(_load_public, pems)
+    return Keyring({key_id(key): key for key in keys})
+
+
+def _load_public(pem: bytes) -> Ed25519PublicKey:
+    raw = _plain(pem, _PUBLIC)
+    if raw:
+        return Ed25519PublicKey.from_public_bytes(raw)
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except ValueError as exc:
+        raise ConfigError(f"expected a PEM public key, found something else ({exc})") from exc
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(f"expected an Ed25519 public key, found {type(key).__name__}")
+    return key
 
 
 def load_or_create_signer(folder: Path) -> Signer:
@@ -138,9 +150,7 @@ def load_or_create_signer(folder: Path) -> Signer:
     path = folder / "signing.pem"
     if not path.exists():
         (folder / "trusted").mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        fresh = _private_pem(Ed25519PrivateKey.generate())
         temporary = folder / f".signing.{os.getpid()}.tmp"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
@@ -154,15 +164,43 @@ def load_or_create_signer(folder: Path) -> Signer:
             pass
         finally:
             temporary.unlink()
-    private = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    if not isinstance(private, Ed25519PrivateKey):
-        raise ConfigError(f"expected an Ed25519 key in {path.name}, found {type(private).__name__}: move the file away")
-    signer = Signer(private)
+    signer = Signer(_load_private(path))
     public = folder / "trusted" / f"{signer.key_id}.pem"
     if not public.exists():
         public.parent.mkdir(parents=True, exist_ok=True)
         public.write_bytes(signer.public_pem)
     return signer
+
+
+def _private_pem(key: Ed25519PrivateKey) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def _load_private(path: Path) -> Ed25519PrivateKey:
+    pem = path.read_bytes()
+    raw = _plain(pem, _PRIVATE)
+    if raw:
+        return Ed25519PrivateKey.from_private_bytes(raw)
+    from cryptography.hazmat.primitives import serialization
+
+    private = serialization.load_pem_private_key(pem, password=None)
+    if not isinstance(private, Ed25519PrivateKey):
+        raise ConfigError(f"expected an Ed25519 key in {path.name}, found {type(private).__name__}: move the file away")
+    return private
+
+
+def _plain(pem: bytes, prefix: bytes) -> bytes:
+    """The key's 32 bytes where the file has the one form that we write, else nothing.
+
+    The library's parser of all forms takes as long to load as all else that a short command does.
+    """
+    found = _PEM.fullmatch(pem)
+    if found is None:
+        return b""
+    encoded = base64.b64decode(found[2])
+    return encoded[len(prefix) :] if encoded.startswith(prefix) and len(encoded) == len(prefix) + 32 else b""
 
 
 def trusted_keyring(folder: Path) -> Keyring:

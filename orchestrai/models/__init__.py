@@ -7,8 +7,10 @@ from orchestrai.lazy import lazily
 if TYPE_CHECKING:
     from orchestrai.models.artifact import ModelInfo, Scorer, load_model
     from orchestrai.models.decision import PromotionDecision, decide_promotion
+    from orchestrai.models.deployment import deploy_champion
     from orchestrai.models.evaluation import evaluate
     from orchestrai.models.inference import predict
+    from orchestrai.models.notify import told_of_rejection
     from orchestrai.models.promotion import promote
     from orchestrai.models.registry import ModelVersion, resolve, rollback, versions
     from orchestrai.models.sagemaker_registry import Deployment, deploy
@@ -29,6 +31,7 @@ __all__ = [
     "XGBoostParams",
     "decide_promotion",
     "deploy",
+    "deploy_champion",
     "evaluate",
     "load_model",
     "predict",
@@ -36,6 +39,7 @@ __all__ = [
     "resolve",
     "rollback",
     "scoring_app",
+    "told_of_rejection",
     "train",
     "versions",
 ]
@@ -45,8 +49,10 @@ lazily(
     {
         "artifact": ("ModelInfo", "Scorer", "load_model"),
         "decision": ("PromotionDecision", "decide_promotion"),
+        "deployment": ("deploy_champion",),
         "evaluation": ("evaluate",),
         "inference": ("predict",),
+        "notify": ("told_of_rejection",),
         "promotion": ("promote",),
         "registry": ("ModelVersion", "resolve", "rollback", "versions"),
         "sagemaker_registry": ("Deployment", "deploy"),

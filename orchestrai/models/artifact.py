@@ -13,7 +13,7 @@ import numpy as np
 from orchestrai.errors import IntegrityError, ModelError, UnknownFormatVersion
 from orchestrai.ledger import Dataset, Ledger
 from orchestrai.ledger.manifest import canonical_json
-from orchestrai.models import boosting, cooccurrence, logistic
+from orchestrai.models import boosting, cooccurrence, logistic, sklearn_model
 from orchestrai.models.rows import EVENT_TIME, WHOLE, Column, Floats, Rows, encode
 from orchestrai.models.spec import ModelSpec
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 FORMAT = 1
 INFO_FILE = "model.json"
 GOLDEN_FILE = "golden.parquet"
-MODEL_FILES = {"xgboost": "model.ubj", "logistic": "coefficients.json", "cooccurrence": "items.json"}
+MODEL_FILES = {
+    "xgboost": "model.ubj",
+    "logistic": "coefficients.json",
+    "cooccurrence": "items.json",
+    "sklearn": "model.skops",
+}
 GOLDEN_ROWS = 64
 # predictions of the same trees differ by rounding of 32-bit sums between processors, and by far more between releases at fault
 GOLDEN_TOLERANCE = 1e-5
@@ -95,7 +100,11 @@ def library_versions(kind: str) -> dict[str, str]:
     versions = {"python": ".".join(platform.python_version_tuple()[:2]), "numpy": np.__version__}
     if kind == "xgboost":
         versions["xgboost"] = boosting.xgboost().__version__
-    if kind == "logistic":
+    if kind == "sklearn":
+        import skops
+
+        versions["skops"] = skops.__version__
+    if kind in ("logistic", "sklearn"):
         import sklearn
 
         versions["scikit-learn"] = sklearn.__version__
@@ -128,6 +137,8 @@ def decode_model(info: ModelInfo, data: bytes) -> Estimation:
         return logistic.decode(data, info.columns)
     if info.kind == "cooccurrence":
         return cooccurrence.decode(data)
+    if info.kind == "sklearn":
+        return sklearn_model.decode(data, info.recipe["task"], info.columns)
     raise ModelError(f"expected a model of kind {', '.join(MODEL_FILES)}, found {info.kind!r}: use a newer release")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrai.errors import ModelError
+from orchestrai.errors import ConfigError, ModelError
 from orchestrai.models.rows import Column, Floats, Rows
 from orchestrai.models.spec import Task, XGBoostParams
 
@@ -83,6 +83,11 @@ def settings(params: XGBoostParams, task: Task, columns: tuple[Column, ...], lab
 def fit(params: XGBoostParams, task: Task, rows: Rows, stop: Rows | None = None) -> BoostedTrees:
     """Train; the same rows, parameters and library versions give the same bytes."""
     library = xgboost()
+    if params.device == "cuda" and not library.build_info().get("USE_CUDA"):
+        raise ConfigError(
+            "expected a build of XGBoost with CUDA for device: cuda, found the CPU build: install xgboost in place of xgboost-cpu "
+            "on a machine with a GPU, or declare device: cpu"
+        )
     chosen = settings(params, task, rows.columns, rows.label)
     centred = chosen["objective"] in ("reg:squarederror", "reg:absoluteerror")
     offset = float(np.float32(rows.label.mean() - BASE_SCORE)) if centred else 0.0

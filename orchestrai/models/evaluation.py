@@ -16,6 +16,7 @@ from orchestrai.models.card import model_card
 from orchestrai.models.decision import METRICS_FILE, decide_promotion, leak_verdict
 from orchestrai.models.drift import drift, drift_verdict
 from orchestrai.models.metrics import Measured, Scored, improvement, measure, point_metrics, usable
+from orchestrai.models.registry import serving_champion
 from orchestrai.models.rows import WHOLE, Floats, Rows, encode, read_training_set
 from orchestrai.models.spec import Estimator, LogisticParams, ModelSpec, Split
 from orchestrai.models.splitting import HeldOut, folds, hold_out, moment
@@ -55,7 +56,7 @@ def evaluate(
         challenger = load_dataset(dataset)
         _same_recipe(spec, challenger)
         table, source, meter.read = read_training_set(ledger, spec, training_set, challenger.info.training_set["version"])
-        current = ledger.find(champion)
+        current = serving_champion(ledger, champion)
         incumbent = load_dataset(current) if current is not None else None
         rows = encode(table, challenger.info.columns, spec.entity, where=training_set)
         splits = folds(rows, spec) if spec.split.folds else [hold_out(rows, spec)]
@@ -70,7 +71,7 @@ def evaluate(
         document = _document(spec, contest, splits, challenger, incumbent)
         verdicts = _verdicts(spec, document, challenger, incumbent, contest)
         importance = dict(challenger.info.importance)
-        pictures = plots.draw(spec.task, contest.parts, importance)
+        pictures = plots.draw(spec.task, contest.parts, importance, document.get("drift"))
         files = {
             METRICS_FILE: canonical_json(document),
             CARD_FILE: model_card(spec, document, challenger.info, verdicts).encode(),

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from orchestrai.errors import ModelError
 from orchestrai.ledger import Dataset, InputRef, Ledger, Meter, StageReport
 from orchestrai.models.artifact import Scorer, load_dataset
 from orchestrai.models.drift import drift, drift_verdict
-from orchestrai.models.rows import EVENT_TIME, WHOLE, Rows
+from orchestrai.models.plots import draw_drift
+from orchestrai.models.rows import EVENT_TIME, WHOLE, Floats, Rows
 from orchestrai.models.spec import ModelSpec
 from orchestrai.models.training import code_version
 
@@ -44,11 +46,13 @@ def predict(
         tables = [_timed(_read(source, chosen, meter), source.asset, named.get(source.asset)) for source in sources]
         table = join_features(spec, tables)
         rows = scorer.rows(table)
-        data = _predictions(spec, table, scorer, rows)
+        scores, job = _scores(spec, scorer, rows)
+        data = _predictions(spec, table, scorer, scores)
         session.add_bytes(chosen, "part-0.parquet", data, rows=len(rows))
         meter.written += len(data)
-        moved = drift_verdict(drift(scorer.info.profile, rows), f"champion {current.version[7:19]} was trained")
-        return session.commit(
+        found = drift(scorer.info.profile, rows)
+        moved = drift_verdict(found, f"champion {current.version[7:19]} was trained")
+        report = session.commit(
             {chosen: [moved]},
             inputs=[
                 InputRef(champion, current.version, current.roots([WHOLE])),
@@ -61,8 +65,10 @@ def predict(
                 "rows": len(rows),
                 "model_version": current.version,
                 "training_set": dict(scorer.info.training_set),
+                **({"job": job} if job else {}),
             },
         )
+    return replace(report, plots=draw_drift(found))
 
 
 def newest_common(spec: ModelSpec, sources: Sequence[Dataset]) -> str:
@@ -124,18 +130,27 @@ def join_features(spec: ModelSpec, tables: Sequence["pa.Table"]) -> "pa.Table":
     return pa.Table.from_pandas(joined, preserve_index=False)
 
 
-def _predictions(spec: ModelSpec, table: "pa.Table", scorer: Scorer, rows: Rows) -> bytes:
+def _scores(spec: ModelSpec, scorer: Scorer, rows: Rows) -> tuple[Floats, dict[str, Any]]:
+    """Scores from this process, or where it is declared from a batch transform job, and what that cost."""
+    if spec.serve_on is None or not spec.serve_on.sagemaker.batch or not len(rows):
+        return scorer.model.score(rows), {}
+    from orchestrai.models.sagemaker_batch import BatchTransform
+
+    scores, job = BatchTransform(spec.serve_on.sagemaker).score(scorer, rows)
+    return scores, job.as_json()
+
+
+def _predictions(spec: ModelSpec, table: "pa.Table", scorer: Scorer, scores: Floats) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    scores = scorer.model.score(rows)
     if not np.isfinite(scores).all():
         raise ModelError(
             f"{spec.name}: expected finite scores, found {int((~np.isfinite(scores)).sum())} others: train again"
         )
     kept = table.select([*spec.entity, EVENT_TIME]).replace_schema_metadata(None)
     kept = kept.append_column("score", pa.array(scores, pa.float64()))
-    kept = kept.append_column("model_version", pa.array([scorer.version] * len(rows), pa.string()))
+    kept = kept.append_column("model_version", pa.array([scorer.version] * len(scores), pa.string()))
     kept = kept.sort_by([(name, "ascending") for name in (*spec.entity, EVENT_TIME)])
     sink = io.BytesIO()
     pq.write_table(kept, sink)

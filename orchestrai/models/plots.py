@@ -6,13 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from orchestrai.models.drift import DRIFTED
 from orchestrai.models.metrics import Scored, calibration_bins
 from orchestrai.models.spec import Task
 
 
-def draw(task: Task, curves: Mapping[str, Sequence[Scored]], importance: Mapping[str, float]) -> dict[str, bytes]:
-    """The plots of a task by name; `curves` maps "candidate", "champion", "baseline" to their scored parts."""
+def draw(
+    task: Task,
+    curves: Mapping[str, Sequence[Scored]],
+    importance: Mapping[str, float],
+    moved: Mapping[str, float] | None = None,
+) -> dict[str, bytes]:
+    """The plots of a task by name; `curves` maps "candidate", "champion", "baseline" to their scored parts, `moved` features to PSI."""
     plots = {"importance": _png(lambda axes: _importance(axes, importance))}
+    if moved:
+        plots |= draw_drift(moved)
     if task == "regression":
         plots["predicted"] = _png(lambda axes: _predicted(axes, curves["candidate"]))
         return plots
@@ -21,6 +29,19 @@ def draw(task: Task, curves: Mapping[str, Sequence[Scored]], importance: Mapping
     if task == "classification":
         plots["calibration"] = _png(lambda axes: _calibration(axes, curves))
     return plots
+
+
+def draw_drift(moved: Mapping[str, float]) -> dict[str, bytes]:
+    """How far each feature moved, beside the limit; nothing where there is no feature."""
+    return {"drift": _png(lambda axes: _drift(axes, moved))} if moved else {}
+
+
+def _drift(axes: Any, moved: Mapping[str, float]) -> None:
+    ranked = sorted(moved.items(), key=lambda pair: (pair[1], pair[0]))[-15:]
+    colours = ["tab:red" if psi > DRIFTED else "tab:blue" for _, psi in ranked]
+    axes.barh([name for name, _ in ranked], [psi for _, psi in ranked], color=colours)
+    axes.axvline(DRIFTED, color="0.4", linestyle=":", linewidth=1)
+    axes.set(xlabel=f"population stability index (limit {DRIFTED})", title="Drift since the champion's training set")
 
 
 def _png(paint: Callable[[Any], None]) -> bytes:

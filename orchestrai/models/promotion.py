@@ -9,6 +9,7 @@ from orchestrai.errors import ModelError
 from orchestrai.ledger import Dataset, InputRef, Ledger, Meter, StageReport
 from orchestrai.models.artifact import GOLDEN_ROWS, Scorer, load_dataset
 from orchestrai.models.decision import METRICS_FILE, PromotionDecision, decide_promotion
+from orchestrai.models.registry import serving_champion
 from orchestrai.models.rows import WHOLE
 from orchestrai.models.spec import ModelSpec
 from orchestrai.models.training import code_version
@@ -55,8 +56,8 @@ def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str,
 
 
 def _earned(ledger: Ledger, chosen: Dataset, champion: str, decision: PromotionDecision) -> Verdict:
-    serving = ledger.head(champion)
-    if serving is not None and serving.version == chosen.version:
+    current = serving_champion(ledger, champion)
+    if current is not None and current.version == chosen.version:
         # an unchanged retraining gains nothing over itself, and loses nothing either
         return Verdict("promotion", True, f"{_short(chosen.version)} serves already", details=decision.as_json())
     return Verdict("promotion", decision.promote, decision.reason, details=decision.as_json())
@@ -84,8 +85,8 @@ def _current(ledger: Ledger, chosen: Dataset, judged: Dataset, document: Mapping
         for asset, version in trained.items()
         if seen.get(asset) != version
     ]
-    serving = ledger.head(champion)
-    now = serving.version if serving else None
+    current = serving_champion(ledger, champion)
+    now = current.version if current else None
     if seen.get(champion) != now and now != chosen.version:
         problems.append(f"it compared with champion {_short(seen.get(champion))}, now {_short(now)} serves")
     message = "; ".join(problems) + ": evaluate the candidate again" if problems else "the evaluation is of this candidate"

@@ -7,6 +7,7 @@ from orchestrai.contracts.verdict import Verdict
 from orchestrai.errors import ConfigError, ModelError
 from orchestrai.ledger import Dataset, InputRef, Ledger, Meter, StageReport
 from orchestrai.ledger.heads import Head
+from orchestrai.ledger.transactions import Transaction
 from orchestrai.models.artifact import load_dataset
 from orchestrai.models.rows import WHOLE
 from orchestrai.models.training import code_version
@@ -65,11 +66,22 @@ def resolve(ledger: Ledger, *, candidate: str, champion: str, name: str) -> Data
     raise ConfigError(f"expected candidate, champion or a version of {candidate}, found {name!r}: list the versions first")
 
 
-def rollback(ledger: Ledger, champion: str, to: str | None = None, *, reason: str = "") -> StageReport:
+def serving_champion(ledger: Ledger, champion: str) -> Dataset | None:
+    """The champion that serves; None when there is none, or the last one was recalled and nothing took its place."""
+    current = ledger.find(champion)
+    entry = current.partitions.get(WHOLE) if current is not None else None
+    if current is None or entry is None:
+        return None
+    return None if current.recalls.find(champion, WHOLE, entry.root, entry.receipt) else current
+
+
+def rollback(
+    ledger: Ledger, champion: str, to: str | None = None, *, reason: str = "", transaction: Transaction | None = None
+) -> StageReport:
     """Make an earlier champion serve again: `to` (a version or its first digits), or the one that served before.
 
     Its receipts are checked and its golden rows scored first; the move is one more entry of the signed log, so it can itself
-    be rolled back. Raises ModelError when there is nothing earlier.
+    be rolled back. With a `transaction` it counts once that is committed. Raises ModelError when there is nothing earlier.
     """
     with Meter() as meter:
         session = ledger.session(champion, "champion")
@@ -92,6 +104,7 @@ def rollback(ledger: Ledger, champion: str, to: str | None = None, *, reason: st
             },
             action="rollback",
             reason=reason or "rolled back on request",
+            transaction=transaction,
         )
 
 

@@ -4,20 +4,19 @@ What leaves for S3 is the encoded matrix with the label in front (no entity, no 
 tar with one file, `xgboost-model`, in UBJ (containers 3.0 and newer; older ones write a format that is refused here).
 """
 
-import hashlib
 import io
 import tarfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from orchestrai.errors import ModelError, StorageError
-from orchestrai.ledger.manifest import canonical_json
 from orchestrai.models.boosting import BASE_SCORE, BoostedTrees, feature_types, settings, xgboost
+from orchestrai.models.remote import Phase, RemoteJob, Waiting, job_name, price
 from orchestrai.models.rows import Rows
 from orchestrai.models.spec import SageMakerServing, SageMakerTraining, Task, XGBoostParams
 
@@ -26,28 +25,11 @@ if TYPE_CHECKING:
 
 MODEL_MEMBER = "xgboost-model"
 MAX_MODEL_BYTES = 2 * 1024**3
-ENDED = ("Completed", "Failed", "Stopped")
 RENAMED = {"reg_lambda": "lambda", "reg_alpha": "alpha"}
 # the container refuses names it does not know; these decide nothing for a matrix of numbers on its processors
 LEFT_OUT = ("max_cat_to_onehot", "max_cat_threshold", "device", "verbosity")
 OBJECTIVES = ("binary:logistic", "reg:squarederror", "count:poisson")
 Clients = Callable[[str], Any]
-
-
-@dataclass(frozen=True)
-class RemoteJob:
-    """A finished job and what it cost; `usd` is None without a declared price."""
-
-    name: str
-    seconds: int
-    billable_seconds: int
-    instance_type: str
-    spot: bool
-    usd: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        """For receipts."""
-        return dict(self.__dict__)
 
 
 def boto_clients(where: SageMakerTraining | SageMakerServing) -> Clients:
@@ -91,7 +73,10 @@ class SageMakerTrainer:
         self.where = where
         make = clients or boto_clients(where)
         self.s3, self.jobs = make("s3"), make("sagemaker")
-        self._sleep, self._monotonic = sleep, monotonic
+        # a spot job may wait for its machine before its own clock starts
+        allowed = where.time_limit + where.poll + (where.spot_wait if where.spot else timedelta())
+        remedy = "raise train_on.sagemaker.time_limit or take a larger instance"
+        self._waiting = Waiting(allowed, where.poll, remedy, sleep, monotonic)
 
     def train(
         self, name: str, params: XGBoostParams, task: Task, rows: Rows, stop: Rows | None = None
@@ -102,10 +87,7 @@ class SageMakerTrainer:
         if stop is not None and params.early_stopping_rounds:
             channels["validation"] = _channel(stop, offset)
             hyper["early_stopping_rounds"] = str(params.early_stopping_rounds)
-        digest = hashlib.sha256(canonical_json([hyper, self.where.image]))
-        for data in channels.values():
-            digest.update(hashlib.sha256(data).digest())
-        job = f"{name.replace('_', '-')[:40]}-{digest.hexdigest()[:20]}"
+        job = job_name(name, {"hyper": hyper, "image": self.where.image}, channels)
         described = self._finished(job) or self._run(job, hyper, channels)
         data = self._download(described)
         return _booster(data, rows, offset), self._cost(described)
@@ -172,27 +154,22 @@ class SageMakerTrainer:
         return request
 
     def _wait(self, job: str) -> Mapping[str, Any]:
-        allowed = self.where.time_limit.total_seconds() + (self.where.spot_wait.total_seconds() if self.where.spot else 0)
-        deadline = self._monotonic() + allowed + self.where.poll.total_seconds()
-        while True:
+        described: Mapping[str, Any] = {}
+
+        def look() -> tuple[Phase, str]:
+            nonlocal described
             with translated(f"describe training job {job}"):
-                described: Mapping[str, Any] = self.jobs.describe_training_job(TrainingJobName=job)
-            status = described["TrainingJobStatus"]
-            if status == "Completed":
-                return described
-            if status in ENDED:
-                reason = described.get("FailureReason") or described.get("SecondaryStatus", "no reason given")
-                raise ModelError(
-                    f"expected training job {job} to complete, found {status}: {reason}; no model was registered"
-                )
-            if self._monotonic() > deadline:
-                with translated(f"stop training job {job}"):
-                    self.jobs.stop_training_job(TrainingJobName=job)
-                raise ModelError(
-                    f"expected training job {job} to end within {self.where.time_limit}, found it {status}: it was stopped; "
-                    "raise train_on.sagemaker.time_limit or take a larger instance"
-                )
-            self._sleep(self.where.poll.total_seconds())
+                described = self.jobs.describe_training_job(TrainingJobName=job)
+            return phase_of(
+                described["TrainingJobStatus"], described.get("FailureReason") or described.get("SecondaryStatus")
+            )
+
+        def stop() -> None:
+            with translated(f"stop training job {job}"):
+                self.jobs.stop_training_job(TrainingJobName=job)
+
+        self._waiting.until_done(job, look, stop)
+        return described
 
     def _download(self, described: Mapping[str, Any]) -> bytes:
         bucket, key = split_url(described["ModelArtifacts"]["S3ModelArtifacts"], folder=False)
@@ -211,15 +188,22 @@ class SageMakerTrainer:
     def _cost(self, described: Mapping[str, Any]) -> RemoteJob:
         spent = int(described.get("TrainingTimeInSeconds") or 0)
         billed = int(described.get("BillableTimeInSeconds") or spent)
-        price = self.where.price_per_hour
         return RemoteJob(
             name=described["TrainingJobName"],
             seconds=spent,
             billable_seconds=billed,
             instance_type=described["ResourceConfig"]["InstanceType"],
             spot=bool(described.get("EnableManagedSpotTraining")),
-            usd=None if price is None else round(price * billed / 3600, 6),
+            usd=price(billed, self.where.price_per_hour),
         )
+
+
+def phase_of(status: str, reason: str | None) -> tuple[Phase, str]:
+    """What AWS's word for a job's state means."""
+    if status == "Completed":
+        return "completed", status
+    ended = status in ("Failed", "Stopped")
+    return ("ended" if ended else "running"), (f"{status}: {reason or 'no reason given'}" if ended else status)
 
 
 def hyperparameters(params: XGBoostParams, task: Task, rows: Rows) -> tuple[dict[str, str], float]:

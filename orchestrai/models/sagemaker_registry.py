@@ -9,10 +9,11 @@ from typing import Any
 
 from orchestrai.errors import ModelError
 from orchestrai.ledger import Ledger
-from orchestrai.models.artifact import INFO_FILE, Scorer, load_model
+from orchestrai.models.artifact import INFO_FILE
 from orchestrai.models.boosting import BoostedTrees
 from orchestrai.models.sagemaker import MODEL_MEMBER, Clients, boto_clients, split_url, translated
 from orchestrai.models.spec import SageMakerServing
+from orchestrai.models.targets import RECEIPT_FILE, Champion, Registered, open_champion
 
 VERSION_KEY = "orchestrai_version"
 
@@ -32,22 +33,39 @@ class Deployment:
         return dict(self.__dict__)
 
 
+class SageMakerRegistry:
+    """Registers champions as approved model packages of one group and moves the endpoint where one is declared."""
+
+    def __init__(self, where: SageMakerServing, *, clients: Clients | None = None) -> None:
+        self.where = where
+        self.url = f"sagemaker://{where.group}"
+        self._clients = clients
+
+    def register(self, champion: Champion) -> Registered:
+        """Upload, register and point the endpoint; idempotent per model version. Raises ModelError, StorageError."""
+        where, scorer = self.where, champion.scorer
+        if not isinstance(scorer.model, BoostedTrees):
+            raise ModelError(
+                f"expected an xgboost champion for SageMaker, found {scorer.info.kind}: serve it over HTTP instead"
+            )
+        make = self._clients or boto_clients(where)
+        s3, api = make("s3"), make("sagemaker")
+        artifact = _upload(s3, where, champion, scorer.model)
+        found = _package(api, where, scorer.version)
+        package = found or _register(api, where, champion, artifact)
+        moved = where.endpoint is not None and _point(api, where, scorer.version, artifact)
+        return Registered(self.url, where.group, package, "Approved", artifact, found is None or moved, where.endpoint or "")
+
+
 def deploy(ledger: Ledger, where: SageMakerServing, *, champion: str, clients: Clients | None = None) -> Deployment:
     """Register the champion as an approved model package and point the endpoint at it; idempotent per model version.
 
     The model is checked as on any load first. Raises ModelError for a model that the container cannot serve, StorageError
-    for AWS itself. The package's properties carry the model's and its training set's version.
+    for AWS itself. The package's properties carry the versions of model and training set and the receipt's digest.
     """
-    scorer = load_model(ledger, champion)
-    if not isinstance(scorer.model, BoostedTrees):
-        raise ModelError(f"expected an xgboost champion for SageMaker, found {scorer.info.kind}: serve it over HTTP instead")
-    make = clients or boto_clients(where)
-    s3, api = make("s3"), make("sagemaker")
-    artifact = _upload(s3, where, scorer, scorer.model)
-    found = _package(api, where, scorer.version)
-    package = found or _register(api, where, scorer, artifact)
-    moved = where.endpoint is not None and _point(api, where, scorer.version, artifact)
-    return Deployment(scorer.version, package, artifact, where.endpoint, found is None or moved)
+    opened = open_champion(ledger, champion)
+    held = SageMakerRegistry(where, clients=clients).register(opened)
+    return Deployment(opened.scorer.version, held.version, held.artifact, where.endpoint, held.changed)
 
 
 def archive(model: BoostedTrees) -> bytes:
@@ -60,13 +78,15 @@ def archive(model: BoostedTrees) -> bytes:
     return sink.getvalue()
 
 
-def _upload(s3: Any, where: SageMakerServing, scorer: Scorer, model: BoostedTrees) -> str:
+def _upload(s3: Any, where: SageMakerServing, champion: Champion, model: BoostedTrees) -> str:
     bucket, prefix = split_url(where.output)
+    scorer = champion.scorer
     folder = f"{prefix}models/{scorer.version.removeprefix('sha256:')}/"
     with translated(f"store the model in {bucket}"):
         # the key names the version, so writing it again writes the same bytes
         s3.put_object(Bucket=bucket, Key=f"{folder}model.tar.gz", Body=archive(model))
         s3.put_object(Bucket=bucket, Key=f"{folder}{INFO_FILE}", Body=scorer.info.encode())
+        s3.put_object(Bucket=bucket, Key=f"{folder}{RECEIPT_FILE}", Body=champion.receipt)
     return f"s3://{bucket}/{folder}model.tar.gz"
 
 
@@ -88,12 +108,9 @@ def _package(api: Any, where: SageMakerServing, version: str) -> str | None:
             listed = api.list_model_packages(ModelPackageGroupName=where.group, NextToken=token)
 
 
-def _register(api: Any, where: SageMakerServing, scorer: Scorer, artifact: str) -> str:
-    properties = {
-        VERSION_KEY: scorer.version,
-        "orchestrai_training_set": scorer.info.training_set["version"],
-        "orchestrai_score_offset": repr(scorer.info.offset),
-    }
+def _register(api: Any, where: SageMakerServing, champion: Champion, artifact: str) -> str:
+    scorer = champion.scorer
+    properties = {**champion.labels(), "orchestrai_score_offset": repr(scorer.info.offset)}
     with translated("register a model package"):
         answer: Mapping[str, Any] = api.create_model_package(
             ModelPackageGroupName=where.group,
@@ -117,11 +134,7 @@ def _point(api: Any, where: SageMakerServing, version: str, artifact: str) -> bo
         exists = any(one["EndpointName"] == where.endpoint for one in known)
         if exists and api.describe_endpoint(EndpointName=where.endpoint)["EndpointConfigName"] == name:
             return False
-        if not any(one["ModelName"] == name for one in api.list_models(NameContains=name)["Models"]):
-            container = {"Image": where.image, "ModelDataUrl": artifact}
-            api.create_model(
-                ModelName=name, ExecutionRoleArn=where.role, PrimaryContainer=container, EnableNetworkIsolation=True
-            )
+        ensure_model(api, where, name, artifact)
         configs = api.list_endpoint_configs(NameContains=name)["EndpointConfigs"]
         if not any(one["EndpointConfigName"] == name for one in configs):
             variant = {
@@ -135,3 +148,12 @@ def _point(api: Any, where: SageMakerServing, version: str, artifact: str) -> bo
         change = api.update_endpoint if exists else api.create_endpoint
         change(EndpointName=where.endpoint, EndpointConfigName=name)
     return True
+
+
+def ensure_model(api: Any, where: SageMakerServing, name: str, artifact: str) -> None:
+    """The SageMaker model of an artifact, which endpoints and transform jobs run."""
+    if not any(one["ModelName"] == name for one in api.list_models(NameContains=name)["Models"]):
+        container = {"Image": where.image, "ModelDataUrl": artifact}
+        api.create_model(
+            ModelName=name, ExecutionRoleArn=where.role, PrimaryContainer=container, EnableNetworkIsolation=True
+        )

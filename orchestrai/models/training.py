@@ -12,7 +12,7 @@ import numpy as np
 from orchestrai.contracts.verdict import Verdict
 from orchestrai.errors import ModelError
 from orchestrai.ledger import Ledger, Meter, StageReport
-from orchestrai.models import boosting, cooccurrence, logistic
+from orchestrai.models import boosting, cooccurrence, logistic, sklearn_model
 from orchestrai.models.artifact import (
     GOLDEN_FILE,
     INFO_FILE,
@@ -23,9 +23,10 @@ from orchestrai.models.artifact import (
     library_versions,
 )
 from orchestrai.models.drift import profile
+from orchestrai.models.remote import Trainer
 from orchestrai.models.rows import WHOLE, Rows, encode, infer_columns, read_training_set
 from orchestrai.models.search import best_parameters
-from orchestrai.models.spec import ModelSpec
+from orchestrai.models.spec import ModelSpec, TrainOn
 from orchestrai.models.splitting import HeldOut, hold_out, moment, stopping_rows
 
 Progress = Callable[[str], None]
@@ -37,7 +38,8 @@ IDENTIFIER_SHARE = 0.5
 def code_version() -> str:
     """A digest of the sources that turn rows into a model."""
     folder = Path(__file__).parent
-    names = ("rows", "splitting", "boosting", "logistic", "cooccurrence", "artifact", "drift", "search", "training")
+    names = ["rows", "splitting", "boosting", "logistic", "cooccurrence", "trees_on_spark", "sklearn_model", "artifact"]
+    names += ["drift", "search", "training"]
     digest = hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names))
     return f"models-{digest.hexdigest()[:16]}"
 
@@ -72,7 +74,7 @@ def train(
             session.add_bytes(WHOLE, name, data)
             meter.written += len(data)
         session.add_stats(WHOLE, training_rows=len(train_rows), features=len(rows.columns))
-        verdicts = [_identifiers(spec, train_rows)]
+        verdicts = [_identifiers(spec, train_rows), _searched(facts)]
         cost = meter.cost()
         if spec.sla is not None:
             verdicts.append(_within(spec.sla, cost.wall_seconds))
@@ -100,6 +102,8 @@ def fit(spec: ModelSpec, rows: Rows, train_places: Any) -> tuple[Estimation, dic
         return logistic.fit(chosen.logistic, rows.take(train_places)), {}
     if chosen.cooccurrence is not None:
         return cooccurrence.fit(chosen.cooccurrence, rows.take(train_places)), {}
+    if chosen.sklearn is not None:
+        return sklearn_model.fit(chosen.sklearn, spec.task, rows.take(train_places)), {}
     params = chosen.xgboost
     if params is None:
         raise ModelError(f"{spec.name}: expected an estimator, found none")
@@ -124,18 +128,36 @@ def _who_matters(spec: ModelSpec) -> bool:
 
 
 def fit_declared(spec: ModelSpec, rows: Rows, train_places: Any) -> tuple[Estimation, dict[str, Any]]:
-    """Fit where the declaration says: in this process, or on SageMaker."""
+    """Fit where the declaration says: in this process, or elsewhere."""
     params = spec.estimator.xgboost
     if spec.train_on is None or params is None:
         return fit(spec, rows, train_places)
-    from orchestrai.models.sagemaker import SageMakerTrainer
-
     fit_places, stop_places = train_places, None
     if params.early_stopping_rounds:
         fit_places, stop_places = stopping_rows(rows, spec, train_places)
     stop = rows.take(stop_places) if stop_places is not None else None
-    trees, job = SageMakerTrainer(spec.train_on.sagemaker).train(spec.name, params, spec.task, rows.take(fit_places), stop)
+    trees, job = _trainer(spec.train_on).train(spec.name, params, spec.task, rows.take(fit_places), stop)
     return trees, {"rounds": trees.booster.num_boosted_rounds(), "job": job.as_json()}
+
+
+def _trainer(where: TrainOn) -> Trainer:
+    if where.spark is not None:
+        from orchestrai.models.trees_on_spark import SparkTrainer
+
+        return SparkTrainer(where.spark)
+    if where.sagemaker is not None:
+        from orchestrai.models.sagemaker import SageMakerTrainer
+
+        return SageMakerTrainer(where.sagemaker)
+    if where.azure_ml is not None:
+        from orchestrai.models.azureml import azureml_trainer
+
+        return azureml_trainer(where.azure_ml)
+    if where.vertex is not None:
+        from orchestrai.models.vertex import vertex_trainer
+
+        return vertex_trainer(where.vertex)
+    raise ModelError("expected a place to train, found none: declare one under train_on")
 
 
 def _place(spec: ModelSpec) -> dict[str, Any] | None:
@@ -208,6 +230,17 @@ def _identifiers(spec: ModelSpec, rows: Rows) -> Verdict | None:
         f"{', '.join(suspects)}: more values than half the rows, so the model can learn rows by heart; list it under exclude",
         "warn",
     )
+
+
+def _searched(facts: dict[str, Any]) -> Verdict | None:
+    found = facts.get("search")
+    if found is None:
+        return None
+    done = found["tried"] == found["wanted"]
+    message = f"{found['tried']} of {found['wanted']} trials"
+    if not done:
+        message += " before search.timeout: training again may choose other parameters and give another model"
+    return Verdict("search_complete", done, message, "warn")
 
 
 def _within(limit: timedelta, seconds: float) -> Verdict:

@@ -13,14 +13,17 @@ from orchestrai.ledger.ledger import describe
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.pipeline.graph import DatasetNode, Stage
 from orchestrai.restore import drill
+from orchestrai.restore.drill import Prove
 from orchestrai.settings import Settings
 from orchestrai.storage import Store, control_plane, open_store
 from orchestrai.vault import Anchor, BackupSpec, FileKey, Vault, lock_snapshot, replicate
+from orchestrai.vault.data_keys import wrapped_keys
+from orchestrai.vault.holds import held_by, holds
+from orchestrai.vault.key_services import KEY_FILE as KEY_FILE
+from orchestrai.vault.key_services import key_port
 from orchestrai.vault.layout import IDENTITY
 from orchestrai.vault.records import IDENTITY_TYPE, document
 from orchestrai.vault.vault import Progress
-
-KEY_FILE = "vault.key"
 
 
 def is_sealed(store: Store, keyring: Keyring) -> bool | None:
@@ -32,22 +35,31 @@ def is_sealed(store: Store, keyring: Keyring) -> bool | None:
     return bool(document(keyring, IDENTITY_TYPE, envelope)["encrypted"])
 
 
-def open_vault(ledger: Ledger, key_folder: Path, seal: Callable[[], bool], store: Store | None = None) -> Vault:
-    """The vault beside a ledger, or the one in `store`: sealed when it was made so, or, when it is new, when `seal()` says so.
+def open_vault(ledger: Ledger, key_folder: Path, seal: Callable[[], bool | str], store: Store | None = None) -> Vault:
+    """The vault beside a ledger, or the one in `store`: sealed when it was made so, or, when it is new, as `seal()` says.
 
-    Raises ConfigError when there is no vault store, or when the key of a sealed vault is missing.
+    `seal` gives the URL of what wraps a new vault's data key (True: the key file), or nothing for a plain vault. A vault that is
+    sealed says in its signed records what wraps it. Raises ConfigError when there is no vault store, or no key file where that is it.
     """
     store = store or ledger.vault
     if store is None:
         raise ConfigError("expected a vault, found none: set ORCHESTRAI_VAULT_URL")
-    key = FileKey(key_folder / KEY_FILE)
     sealed = is_sealed(store, ledger.keyring)
-    if sealed and not key.path.exists():
+    wanted = seal() if sealed is None else sealed and _wrapped_by(store, ledger.keyring)
+    encryption = key_port("file" if wanted is True else wanted, key_folder) if wanted else None
+    if sealed and isinstance(encryption, FileKey) and not encryption.path.exists():
         raise ConfigError(
-            f"expected the key of the sealed vault in {store.url} at {key.path}, found none: put the file back, nothing else opens it"
+            f"expected the key of the sealed vault in {store.url} at {encryption.path}, found none: put the file back, "
+            "nothing else opens it"
         )
-    encryption = key if (seal() if sealed is None else sealed) else None
     return Vault(store, ledger.signer, ledger.keyring, clock=ledger.clock, new_id=ledger.new_id, encryption=encryption)
+
+
+def _wrapped_by(store: Store, keyring: Keyring) -> bool | str:
+    """What wraps the newest data key of a sealed vault; True where none was made yet."""
+    identity = str(document(keyring, IDENTITY_TYPE, store.read(IDENTITY))["vault"])
+    records = wrapped_keys(store, identity, keyring)
+    return records[-1].port if records else True
 
 
 @dataclass(frozen=True)
@@ -71,10 +83,16 @@ def protection_of(spec: BackupSpec, settings: Settings) -> Protection:
 
 def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:
     """Raise, before anything is written, ConfigError for a plain vault where `encrypt` is declared, IntegrityError for a rollback."""
-    if wanted.spec.encrypt and not vault.encrypted:
+    if wanted.spec.key_url and not vault.encrypted:
         raise ConfigError(
             f"expected a sealed vault for {dataset}, found a plain one in {vault.store.url}: encryption is chosen when a vault "
             "is made, so point ORCHESTRAI_VAULT_URL at a new one"
+        )
+    declared, found = wanted.spec.key_url, vault.encryption.name if vault.encryption else ""
+    if (declared and declared.partition(":")[0] != found.partition(":")[0]) or ("://" in declared and declared != found):
+        raise ConfigError(
+            f"expected the data key of {vault.store.url} to be wrapped by {declared} for {dataset}, found {found}: run `orchestrai vault "
+            "rewrap --to` it first"
         )
     problems = (wanted.anchor.problems(vault) if wanted.anchor else None) or []
     if problems:
@@ -89,6 +107,11 @@ def protect(vault: Vault, snapshot_id: str, wanted: Protection, *, progress: Pro
     """
     facts: dict[str, JsonValue] = {}
     commit = vault.get(snapshot_id)
+    if held_by(holds(vault.store, vault.keyring, vault.identity()), commit) is not None:
+        from orchestrai.vault.hold import extend_hold
+
+        held = extend_hold(vault, commit.dataset, [commit], control_plane(vault.store), beyond=True)
+        facts |= {"held": True, "hold_enforced": held.enforced}
     if wanted.spec.lock:
         lock = lock_snapshot(vault, commit, control_plane(vault.store), parse_duration(wanted.spec.lock))
         facts |= {"locked": lock.locked, "lock_mode": lock.mode, "lock_reason": lock.reason}
@@ -101,12 +124,12 @@ def protect(vault: Vault, snapshot_id: str, wanted: Protection, *, progress: Pro
     return facts
 
 
-def copy_to(vault: Vault, url: str, *, progress: Progress | None = None) -> dict[str, JsonValue]:
+def copy_to(vault: Vault, url: str, *, progress: Progress | None = None, full: bool = False) -> dict[str, JsonValue]:
     """Replicate the vault to another store and tell what was copied; raises IntegrityError when the replica does not verify."""
     target = open_store(url)
     if target.url == vault.store.url:
         raise ConfigError(f"expected a replica in another store than the vault, found {target.url} for both: name another")
-    report = replicate(vault, target, progress=progress)
+    report = replicate(vault, target, progress=progress, full=full)
     if not report.verified.ok:
         first = report.verified.findings[0]
         raise IntegrityError(
@@ -121,23 +144,37 @@ def copy_to(vault: Vault, url: str, *, progress: Progress | None = None) -> dict
     }
 
 
-def run_drill(ledger: Ledger, vault: Vault, dataset: DatasetNode) -> StageReport:
+def run_drill(ledger: Ledger, vault: Vault, dataset: DatasetNode, prove: Prove | None = None) -> StageReport:
     """Drill a dataset's backup and publish what was measured; a snapshot that was not proven is not published as a drill."""
-    asset, raw = dataset.asset("drill"), ledger.find(dataset.asset("raw_events"))
+    kept, source = dataset.asset("snapshot"), dataset.asset("raw_events")
+    return drill_of(ledger, vault, dataset.asset("drill"), source, kept, dataset.spec.backup, prove, source=source)
+
+
+def drill_of(
+    ledger: Ledger,
+    vault: Vault,
+    asset: str,
+    dataset: str,
+    kept: str,
+    spec: BackupSpec,
+    prove: Prove | None = None,
+    *,
+    source: str = "",
+) -> StageReport:
+    """Drill a dataset of the vault and publish `asset`; `kept` is the asset of its snapshots.
+
+    Nothing would be lost where the newest snapshot is the current version of `source`; else its age is what would be.
+    """
+    now = ledger.find(source) if source else None
     with Meter() as meter:
         session = ledger.session(asset, "drill")
-        found = drill(
-            vault,
-            dataset=dataset.asset("raw_events"),
-            spec=dataset.spec.backup,
-            current_version=raw.version if raw else None,
-        )
+        found = drill(vault, dataset=dataset, spec=spec, current_version=now.version if now else None, prove=prove)
         told = found.as_json()
         entry = session.add_bytes(WHOLE, "drill.json", canonical_json(told), rows=len(found.runs))
         meter.read, meter.written = sum(run.bytes for run in found.runs), entry.size
     verdicts = [replace(v, check="proof") if v.check == "restore_proven" else v for v in found.verdicts]
-    kept = ledger.find(dataset.asset("snapshot"))
-    inputs = [InputRef(kept.asset, kept.version)] if kept else []
+    snapshots = ledger.find(kept)
+    inputs = [InputRef(snapshots.asset, snapshots.version)] if snapshots else []
     facts = {name: told[name] for name in ("drill_id", "rto_seconds", "rpo_seconds", "runs")}
     return session.commit({WHOLE: verdicts}, inputs=inputs, cost=meter.cost(), facts=facts)
 

@@ -4,14 +4,17 @@ Each stage owns the shape of its own part (source, backup, feature view, model);
 """
 
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrai.contracts.calendar import Grain
 from orchestrai.features import FeatureViewSpec, LabelSpec
-from orchestrai.ingest import SourceSpec
+from orchestrai.ingest import LoadSpec, SourceSpec
+from orchestrai.ingest.source import Duration
 from orchestrai.models import ModelSpec
+from orchestrai.pipeline.kept import HOUSE
+from orchestrai.pipeline.kept_specs import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
 from orchestrai.vault import BackupSpec
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and underscores")]
@@ -47,7 +50,13 @@ class DatasetSpec(Declared):
     partitions: PartitionSpec
     backup: BackupSpec
     ingest_schedule: Annotated[str | None, Field(description="cron of the daily ingest")] = None
+    halt_training_after: Annotated[
+        Duration | None, Field(description="training halts when the newest restored partition ended longer ago than this")
+    ] = None
     sensor: bool = True
+    share: Annotated[
+        tuple[Literal["delta", "iceberg"], ...], Field(description="register the restored files as tables for other tools")
+    ] = ()
 
 
 class DatasetRef(Declared):
@@ -56,10 +65,17 @@ class DatasetRef(Declared):
     ref: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$")]
 
 
+class PipelineViewSpec(FeatureViewSpec):
+    """A feature view with how its table is kept."""
+
+    backup: WeeklyBackup = WEEKLY
+
+
 class PipelineModelSpec(ModelSpec):
-    """A model with the label it learns."""
+    """A model with the label it learns, and how its versions are kept."""
 
     label: LabelSpec
+    backup: WeeklyBackup = WEEKLY
 
 
 class PipelineSpec(Declared):
@@ -69,14 +85,27 @@ class PipelineSpec(Declared):
     description: str = ""
     owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:data"
     datasets: Annotated[tuple[DatasetSpec | DatasetRef, ...], Field(min_length=1)]
-    features: tuple[FeatureViewSpec, ...] = ()
+    features: tuple[PipelineViewSpec, ...] = ()
     models: tuple[PipelineModelSpec, ...] = ()
+    load: tuple[LoadSpec, ...] = ()
+    databases: tuple[DatabaseSpec, ...] = ()
+    managed_backups: tuple[CheckedManagedBackup, ...] = ()
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "PipelineSpec":
         own = [dataset.name for dataset in self.datasets if isinstance(dataset, DatasetSpec)]
         refs = [dataset.ref.split("/")[1] for dataset in self.datasets if isinstance(dataset, DatasetRef)]
         names = [*own, *refs, *(view.name for view in self.features), *(model.name for model in self.models)]
+        names += [load.name for load in self.load]
+        names += [*(database.name for database in self.databases), *(managed.name for managed in self.managed_backups)]
+        if self.pipeline == HOUSE:
+            raise ValueError(f"pipeline: expected another name, found {HOUSE!r}, which is the group of what keeps the house")
+        triggers = {*own, *(model.name for model in self.models)}
+        for managed in self.managed_backups:
+            if managed.after is not None and managed.after not in triggers:
+                raise ValueError(
+                    f"managed_backups.{managed.name}.after: expected one of {sorted(triggers)}, found {managed.after!r}"
+                )
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"expected distinct names, found {', '.join(twice)} more than once")

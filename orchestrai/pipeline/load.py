@@ -5,16 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from orchestrai.contracts import load_contract
+from orchestrai.contracts import Contract, load_contract
 from orchestrai.contracts.declared import explain, load_yaml
 from orchestrai.errors import ConfigError, DeclarationError
-from orchestrai.features import FeatureViewSpec, load_view
-from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineSpec
+from orchestrai.features import load_view
+from orchestrai.ingest import check_source
+from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineSpec, PipelineViewSpec
 from orchestrai.pipeline.expand import expand
-from orchestrai.pipeline.graph import AssetNode, DatasetNode, ModelNode, Pipeline, ViewNode, asset_graph
+from orchestrai.pipeline.graph import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode, asset_graph
+from orchestrai.pipeline.kept_graph import with_kept
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SHIPPED = Path(__file__).resolve().parent.parent / "pipelines"
 
@@ -28,7 +34,7 @@ class Project:
     @cached_property
     def nodes(self) -> dict[str, AssetNode]:
         """The asset graph by asset key, upstream first."""
-        return {node.asset: node for node in asset_graph(self.pipelines)}
+        return {node.asset: node for node in with_kept(asset_graph(self.pipelines), self.pipelines)}
 
     def pipeline(self, name: str) -> Pipeline:
         """A pipeline by name; raises ConfigError naming those there are."""
@@ -84,8 +90,16 @@ def load_project(folders: Sequence[Path], environment: Mapping[str, str] | None 
         for dataset in spec.datasets:
             if isinstance(dataset, DatasetSpec):
                 contract = load_contract(folder / dataset.contract)
+                _check_source(folder / "pipeline.yaml", dataset, contract)
                 known[f"{spec.pipeline}/{dataset.name}"] = DatasetNode(spec.pipeline, dataset, contract, folder)
     return Project(tuple(_assemble(folder, spec, known) for folder, spec in specs))
+
+
+def _check_source(path: Path, dataset: DatasetSpec, contract: Contract) -> None:
+    try:
+        check_source(dataset.source, contract, dataset.partitions.grain)
+    except ConfigError as exc:
+        raise DeclarationError(f"{path}: datasets.{dataset.name}.source: {exc.message}") from exc
 
 
 def read_spec(path: Path, environment: Mapping[str, str]) -> PipelineSpec:
@@ -109,7 +123,16 @@ def _assemble(folder: Path, spec: PipelineSpec, known: Mapping[str, DatasetNode]
         datasets[key.split("/")[1]] = known[key]
     views = {view.name: _view(path, spec, view, datasets) for view in spec.features}
     models = tuple(_model(path, spec, model, views) for model in spec.models)
-    return Pipeline(spec, folder, tuple(datasets.values()), tuple(views.values()), models)
+    loads = _loads(path, spec, {**datasets, **views, **{model.spec.name: model for model in models}})
+    return Pipeline(spec, folder, tuple(datasets.values()), tuple(views.values()), models, loads)
+
+
+def _loads(path: Path, spec: PipelineSpec, known: Mapping[str, DatasetNode | ViewNode | ModelNode]) -> tuple[LoadNode, ...]:
+    for load in spec.load:
+        if load.source not in known:
+            told = f"load.{load.name}.from: expected one of {', '.join(known)}, found {load.source!r}"
+            raise DeclarationError(f"{path}: {told}")
+    return tuple(LoadNode(spec.pipeline, load, known[load.source]) for load in spec.load)
 
 
 def _inputs(path: Path, field: str, names: Sequence[str], datasets: Mapping[str, DatasetNode]) -> dict[str, DatasetNode]:
@@ -120,10 +143,20 @@ def _inputs(path: Path, field: str, names: Sequence[str], datasets: Mapping[str,
     return {table: datasets[table] for table in tables}
 
 
-def _view(path: Path, spec: PipelineSpec, view: FeatureViewSpec, datasets: Mapping[str, DatasetNode]) -> ViewNode:
+def _view(path: Path, spec: PipelineSpec, view: PipelineViewSpec, datasets: Mapping[str, DatasetNode]) -> ViewNode:
     inputs = _inputs(path, f"features.{view.name}.from", view.inputs, datasets)
-    schemas = {table: node.contract.arrow_schema() for table, node in inputs.items()}
-    return ViewNode(spec.pipeline, load_view(view, path.parent, schemas), inputs)
+    schemas = {table: _bounded(node) for table, node in inputs.items()}
+    return ViewNode(spec.pipeline, load_view(view, path.parent, schemas), inputs, view.backup)
+
+
+def _bounded(node: DatasetNode) -> "pa.Schema":
+    """A dataset's schema with the bounds of its numbers, by which a view is judged when it is loaded."""
+    schema = node.contract.arrow_schema()
+    for place, column in enumerate(node.contract.columns):
+        if isinstance(column.minimum, int | float) and isinstance(column.maximum, int | float):
+            bounds = {"minimum": str(column.minimum), "maximum": str(column.maximum)}
+            schema = schema.set(place, schema.field(place).with_metadata(bounds))
+    return schema
 
 
 def _model(path: Path, spec: PipelineSpec, model: PipelineModelSpec, views: Mapping[str, ViewNode]) -> ModelNode:

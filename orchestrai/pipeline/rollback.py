@@ -3,9 +3,9 @@
 A state is what was current at a moment just before new raw events were published. It is verified when each dataset's raw events,
 snapshot and restored data were one version then, and every receipt and byte that comes back is checked again before anything moves.
 
-All or nothing: everything is checked before the first log is appended to, and each asset moves by one signed entry with
-action "rollback". The logs are appended to one after another, so a crash in between leaves the later assets where they were; the same
-plan applied again (the command names the moment) finishes it. A reader never sees half of one asset.
+All or nothing: everything is checked before the first log is appended to, each asset moves by one signed entry with action
+"rollback", and one record decides that all of these entries count (ledger/transactions.py). A crash before it leaves everything as it
+was, a crash after it leaves everything moved.
 """
 
 import tempfile
@@ -18,6 +18,7 @@ from orchestrai.contracts.verdict import JsonValue
 from orchestrai.errors import ConcurrentCommit, ConfigError, GateClosed
 from orchestrai.ledger import Dataset, InputRef, Ledger, Material, StageReport
 from orchestrai.ledger.heads import Head
+from orchestrai.ledger.transactions import Transaction
 from orchestrai.models import rollback as champion_back
 from orchestrai.models.artifact import load_dataset
 from orchestrai.pipeline.graph import Pipeline, Stage
@@ -81,10 +82,10 @@ def plan_rollback(ledger: Ledger, pipeline: Pipeline, *, to: datetime | None = N
 
 
 def apply_rollback(ledger: Ledger, plan: RollbackPlan, *, reason: str = "") -> list[StageReport]:
-    """Check everything that comes back, then move each asset by one log entry. Idempotent.
+    """Check everything that comes back, then move all assets at once. Atomic and idempotent.
 
     Raises IntegrityError, NotReceipted (recalled data does not come back), GateClosed (nor does overridden data), ConcurrentCommit
-    when something was published since the plan; nothing was moved then.
+    when something was published since the plan or meanwhile; nothing was moved then.
     """
     for move in plan.changes:
         newest = ledger.head(move.asset)
@@ -94,7 +95,10 @@ def apply_rollback(ledger: Ledger, plan: RollbackPlan, *, reason: str = "") -> l
             )
         _check(ledger, move)
     told = f"rolled back to {plan.moment.isoformat()}" + (f": {reason}" if reason else "")
-    return [_move(ledger, move, told) for move in plan.changes]
+    transaction = Transaction(ledger, told)
+    reports = [_move(ledger, move, told, transaction) for move in plan.changes]
+    transaction.commit()
+    return reports
 
 
 # -- states ------------------------------------------------------------------------------------------------------
@@ -177,15 +181,13 @@ def _check(ledger: Ledger, move: Move) -> None:
                 target.fetch(key, Path(folder) / key, role=None)
 
 
-def _move(ledger: Ledger, move: Move, reason: str) -> StageReport:
+def _move(ledger: Ledger, move: Move, reason: str, transaction: Transaction) -> StageReport:
     if move.stage == "champion":
-        return champion_back(ledger, move.asset, move.target.version, reason=reason)
+        return champion_back(ledger, move.asset, move.target.version, reason=reason, transaction=transaction)
     target = ledger.dataset(move.target)
     session = ledger.session(move.asset, move.stage)
     if session.fence is None or session.fence.digest != move.current.digest:
-        raise ConcurrentCommit(
-            f"expected {move.asset} as planned, found it published since: apply the same moment again", asset=move.asset
-        )
+        raise ConcurrentCommit(f"expected {move.asset} as planned, found it published since: plan again", asset=move.asset)
     for key in move.restaged:
         manifest = target.files(key)
         for entry in manifest.files:
@@ -204,11 +206,12 @@ def _move(ledger: Ledger, move: Move, reason: str) -> StageReport:
         action="rollback",
         reason=reason,
         overrides=[found for key, receipt in receipts.items() if (found := receipt.override(key))],
+        transaction=transaction,
     )
     if report.version != target.version:
         raise ConcurrentCommit(
             f"expected {move.asset} at {target.version[:19]}, found {str(report.version)[:19]}, because something was published "
-            "meanwhile: apply the same moment again",
+            "meanwhile: plan again",
             asset=move.asset,
         )
     return report

@@ -12,23 +12,38 @@ from pathlib import Path
 
 from orchestrai.contracts import Verdict, check_partition
 from orchestrai.errors import ConfigError
-from orchestrai.features import DuckDbEngine, Engine, SparkEngine, compute, training_set
-from orchestrai.ingest import ingest, open_landing
+from orchestrai.features import (
+    DuckDbEngine,
+    Engine,
+    FeatureViewSpec,
+    RemoteSparkEngine,
+    SparkEngine,
+    compute,
+    training_set,
+    update_online,
+)
+from orchestrai.ingest import follow, ingest, load_partitions, open_landing
 from orchestrai.ledger import Ledger, Override, PartitionOutcome, StageReport, load_or_create_signer, trusted_keyring
 from orchestrai.ledger.ledger import utc_now
 from orchestrai.ledger.persons import PersonKeys
-from orchestrai.models import evaluate, predict, promote, train
+from orchestrai.ledger.skips import Skips
+from orchestrai.models import deploy_champion, evaluate, predict, promote, told_of_rejection, train
 from orchestrai.pipeline.backup import open_vault, protect, protection_of, require_ready, run_drill, with_same_version
 from orchestrai.pipeline.catalog import write_catalog
-from orchestrai.pipeline.graph import AssetNode, DatasetNode, ModelNode, Pipeline, ViewNode
+from orchestrai.pipeline.engines import JOBS, Launch, cluster_url, session_settings
+from orchestrai.pipeline.graph import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, Stage, ViewNode
+from orchestrai.pipeline.halting import inputs_current
+from orchestrai.pipeline.keeping import is_kept, prover, run_kept
+from orchestrai.pipeline.kept_graph import declared_backups
 from orchestrai.pipeline.load import Project, load_project, pipeline_folders
+from orchestrai.pipeline.sharing import shared
 from orchestrai.restore import restore
 from orchestrai.settings import Settings
 from orchestrai.storage import Store, open_store
 from orchestrai.vault import Vault, snapshot
 
 Progress = Callable[[str, int, int], None]
-GATES = ("raw_events", "restored")
+GATES: tuple[Stage, ...] = ("raw_events", "restored")
 
 
 class Runtime:
@@ -39,6 +54,7 @@ class Runtime:
         self.clock = clock
         self._project = project
         self.listener: Progress | None = None
+        self.launch: Launch | None = None
 
     @cached_property
     def project(self) -> Project:
@@ -64,9 +80,14 @@ class Runtime:
         """The keys that tokens are made with, outside lake and vault so that destroying one is final."""
         return PersonKeys(open_store(str(self.settings.key_folder / "persons")))
 
-    def _seals(self) -> bool:
-        """True when any dataset asks for encryption: a vault is sealed as a whole, and when it is made."""
-        return any(dataset.spec.backup.encrypt for pipeline in self.project.pipelines for dataset in pipeline.datasets)
+    def _seals(self) -> str:
+        """What is declared to wrap the data key, or nothing: a vault is sealed as a whole, and when it is made."""
+        declared = {spec.key_url for spec in declared_backups(tuple(self.project.nodes.values())).values()} - {""}
+        if len(declared) > 1:
+            raise ConfigError(
+                f"expected one key for the vault, found {', '.join(sorted(declared))} declared: a vault is sealed as a whole"
+            )
+        return declared.pop() if declared else ""
 
     @cached_property
     def code_version(self) -> str:
@@ -91,16 +112,27 @@ class Runtime:
         """
         if overrides and node.stage not in GATES:
             raise ConfigError(f"expected a gate of {' or '.join(GATES)} to override, found {node.stage} of {node.asset}")
-        subject, progress = node.subject, self._told(progress)
+        with self.ledger.reading():
+            return self._run(node, partitions, self._told(progress), overrides)
+
+    def _run(
+        self, node: AssetNode, partitions: Sequence[str], progress: Progress | None, overrides: Sequence[Override]
+    ) -> StageReport:
+        subject = node.subject
+        if is_kept(node):
+            return run_kept(self, node, progress)
         if isinstance(subject, DatasetNode):
             if node.stage == "drill":
-                return run_drill(self.ledger, self.vault, subject)
+                return run_drill(self.ledger, self.vault, subject, prover(self, subject))
             return settle(self._run_dataset(node, subject, partitions, progress, overrides), subject, partitions)
         if isinstance(subject, ViewNode):
             report = self._run_view(subject, partitions, progress)
             return settle(report, subject.partitioned_like, partitions) if subject.partitioned_like else report
+        if isinstance(subject, LoadNode):
+            return self._run_load(node, subject, partitions)
         if isinstance(subject, Pipeline):
             return write_catalog(self.ledger, subject, node.asset)
+        assert isinstance(subject, ModelNode)
         return self._run_model(node, subject, progress)
 
     def _told(self, progress: Progress | None) -> Progress | None:
@@ -125,6 +157,19 @@ class Runtime:
         overrides: Sequence[Override],
     ) -> StageReport:
         raw, kept, restored = (dataset.asset(stage) for stage in ("raw_events", "snapshot", "restored"))
+        if node.stage == "raw_events" and dataset.spec.source.positioned:
+            return follow(
+                self.ledger,
+                asset=raw,
+                source=dataset.spec.source,
+                home=self.settings.home,
+                contract=dataset.contract,
+                grain=node.grain,
+                partitions=partitions,
+                now=self.clock(),
+                progress=progress,
+                overrides=overrides,
+            )
         if node.stage == "raw_events":
             return ingest(
                 self.ledger,
@@ -140,6 +185,7 @@ class Runtime:
                 recover=bool(overrides),
                 persons=self.persons if dataset.contract.person else None,
                 overrides=overrides,
+                spark=self.spark_session if dataset.spec.source.spark_above else None,
             )
         if node.stage == "snapshot":
             ready, missing = self._published(raw, dataset, partitions)
@@ -161,7 +207,8 @@ class Runtime:
                 progress=progress,
                 overrides=overrides,
             )
-            return with_outcomes(with_same_version(self.ledger, dataset, report), missing)
+            report = with_same_version(self.ledger, dataset, report)
+            return with_outcomes(shared(self.ledger, report, dataset.spec.share, self.settings.home / "tables"), missing)
         raise ConfigError(f"expected a stage that runs, found {node.stage} of {dataset.prefix}")
 
     def _snapshot(self, dataset: DatasetNode, partitions: Sequence[str], progress: Progress | None) -> StageReport:
@@ -188,14 +235,28 @@ class Runtime:
     ) -> tuple[list[str], tuple[PartitionOutcome, ...]]:
         found = self.ledger.find(upstream)
         there = found.partitions if found else {}
-        missing = tuple(
-            PartitionOutcome(
-                key, False, verdicts=(Verdict("upstream", False, f"expected {upstream}@{key} to be published, found none"),)
-            )
-            for key in partitions
-            if key not in there and is_due(dataset, key)
+        absent = [key for key in partitions if key not in there and is_due(dataset, key)]
+        skips = self.ledger.skips() if absent else Skips()
+        return [key for key in partitions if key in there], tuple(_absent(upstream, dataset, key, skips) for key in absent)
+
+    def _run_load(self, node: AssetNode, load: LoadNode, partitions: Sequence[str]) -> StageReport:
+        like, wanted = load.partitioned_like, None
+        missing: tuple[PartitionOutcome, ...] = ()
+        if like is not None:
+            wanted, missing = self._published(load.source_asset, like, partitions)
+            if not wanted:
+                return settle(StageReport(node.asset, None, missing), like, partitions)
+        report = load_partitions(
+            self.ledger,
+            load.spec,
+            source=load.source_asset,
+            asset=node.asset,
+            partitions=wanted,
+            home=self.settings.home,
+            code_version=self.code_version,
         )
-        return [key for key in partitions if key in there], missing
+        report = with_outcomes(report, missing)
+        return settle(report, like, partitions) if like else report
 
     # -- features and models -----------------------------------------------------------------------------------
 
@@ -216,11 +277,22 @@ class Runtime:
             inputs={table: dataset.asset("restored") for table, dataset in node.inputs.items()},
             grain=like.spec.partitions.grain if like else "all",
             partitions=wanted,
-            engine=self._engine(node.view.spec.engine, size),
+            # a view in Python runs on this machine, whatever the settings choose for the others
+            engine=self._embedded() if node.view.python is not None else self._engine(node.view.spec.engine, size),
             progress=_shares(node.asset, progress),
             code_version=self.code_version,
         )
+        if isinstance(node.view.spec, FeatureViewSpec):
+            if node.view.spec.online and report.version is not None:
+                done = update_online(self.ledger, node.view, asset=node.asset, path=self.online_path(node))
+                facts = {**report.facts, "online_entities": done.entities, "online_version": done.version}
+                report = replace(report, facts=facts)
+            report = shared(self.ledger, report, node.view.spec.share, self.settings.home / "tables")
         return with_outcomes(report, missing)
+
+    def online_path(self, node: ViewNode) -> Path:
+        """The file from which the newest features of a view are read by key."""
+        return self.settings.home / "online" / node.pipeline / f"{node.view.name}.sqlite"
 
     def _engine(self, wanted: str = "auto", size: int = 0) -> Engine:
         choice = self.settings.engine if self.settings.engine != "auto" else wanted
@@ -228,14 +300,36 @@ class Runtime:
         if choice == "auto":
             choice = "spark" if threshold and size >= threshold else "duckdb"
         if choice == "spark":
-            return SparkEngine(self.spark_session)
+            return self._spark()
+        return self._embedded()
+
+    def _embedded(self) -> DuckDbEngine:
         return DuckDbEngine(memory_limit=self.settings.memory_limit)
+
+    def _spark(self) -> Engine:
+        """A session, or jobs on another system."""
+        where, _, _ = self.settings.spark_url.partition(":")
+        if where not in JOBS:
+            return SparkEngine(self.spark_session)
+        if self.launch is None:
+            raise ConfigError(
+                f"expected a run in Dagster to start Spark jobs by {where}, found none: materialize it in Dagster"
+            )
+        if not self.settings.spark_exchange:
+            raise ConfigError(
+                f"expected ORCHESTRAI_SPARK_EXCHANGE beside {where}, found none: name a store both sides reach"
+            )
+        exchange = open_store(self.settings.spark_exchange)
+        return RemoteSparkEngine(exchange, cluster_url(self.settings.spark_exchange), self.launch, where)
 
     def spark_session(self) -> object:
         """The session that Spark views run in; replaced by the Dagster side with dagster-pyspark's."""
         from pyspark.sql import SparkSession
 
-        return SparkSession.builder.getOrCreate()
+        builder = SparkSession.builder
+        for name, value in session_settings(self.settings.spark_url).items():
+            builder = builder.config(name, value)
+        return builder.getOrCreate()
 
     def _run_model(self, node: AssetNode, model: ModelNode, progress: Progress | None) -> StageReport:
         spec = model.spec
@@ -244,6 +338,9 @@ class Runtime:
         }
         features = [view.asset for view in model.views]
         if node.stage == "training_set":
+            current = inputs_current(self.ledger, model, self.clock())
+            if current.closes_gate:
+                return StageReport(node.asset, None, (PartitionOutcome("all", False, verdicts=(current,)),))
             return training_set(
                 self.ledger,
                 asset=asset["training_set"],
@@ -265,9 +362,12 @@ class Runtime:
                 asset=asset["evaluation"],
             )
         if node.stage == "champion":
-            return promote(
+            report = promote(
                 self.ledger, spec, candidate=asset["candidate"], evaluation=asset["evaluation"], asset=asset["champion"]
             )
+            return told_of_rejection(spec, report)
+        if node.stage == "deployment":
+            return deploy_champion(self.ledger, spec, champion=asset["champion"], asset=model.asset("deployment"))
         return predict(
             self.ledger, spec, champion=asset["champion"], features=features, asset=asset["predictions"], partition=None
         )
@@ -277,6 +377,15 @@ def _shares(what: str, progress: Progress | None) -> Callable[[float, str], None
     if progress is None:
         return None
     return lambda share, _: progress(what, round(share * 100), 100)
+
+
+def _absent(upstream: str, dataset: DatasetNode, partition: str, skips: Skips) -> PartitionOutcome:
+    """Refused for want of what comes before it, or done where a person left it out."""
+    skip = next((found for stage in GATES if (found := skips.find(dataset.asset(stage), partition))), None)
+    if skip is not None:
+        return PartitionOutcome(partition, True, verdicts=(skip.verdict("upstream"),))
+    message = f"expected {upstream}@{partition} to be published, found none"
+    return PartitionOutcome(partition, False, verdicts=(Verdict("upstream", False, message),))
 
 
 def is_due(dataset: DatasetNode, partition: str) -> bool:

@@ -25,6 +25,7 @@ class DatasetSummary:
     refused: tuple[str, ...] = ()
     dead_letters: int = 0
     waived: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def proven(self) -> bool:
@@ -77,6 +78,8 @@ def _newest_facts(dataset: Dataset | None) -> Mapping[str, object]:
 def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
     raw, kept, restored = (ledger.find(f"{prefix}/{stage}") for stage in ("raw_events", "snapshot", "restored"))
     letters = ledger.find(f"{prefix}/dead_letters")
+    skips = ledger.skips().of(f"{prefix}/")
+    left_out = {skip.partition for skip in skips}
     seconds = _newest_facts(restored).get("rto_seconds")
     return DatasetSummary(
         name=name,
@@ -88,9 +91,10 @@ def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
         restored_version=_version(restored),
         snapshot_id=str(_newest_facts(kept).get("snapshot_id", "")),
         restore_seconds=float(seconds) if isinstance(seconds, int | float) else None,
-        refused=refused_partitions(ledger, f"{prefix}/raw_events"),
+        refused=tuple(key for key in refused_partitions(ledger, f"{prefix}/raw_events") if key not in left_out),
         dead_letters=letters.rows if letters else 0,
         waived=tuple(line for dataset in (raw, restored) if dataset for line in waived_partitions(dataset)),
+        left_out=tuple(f"{skip.asset}@{skip.partition} {skip.note}" for skip in skips),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger import Head, Keyring
-from orchestrai.ledger.recalls import read_recall, recall_keys
+from orchestrai.provenance.decisions import decision_keys, read_decision
 from orchestrai.provenance.records import Records
 from orchestrai.provenance.verification import Check, Problem, Problems
 from orchestrai.storage import Store
@@ -43,7 +43,7 @@ def audit(store: Store, keyring: Keyring, *, witness: Store | None = None) -> Au
     started = time.perf_counter()
     records, problems = Records(store, keyring), Problems()
     assets = records.assets()
-    partitions = recalls = compared = 0
+    partitions = decisions = compared = 0
     for asset in assets:
         log: tuple[Head, ...] = ()
         try:
@@ -53,17 +53,21 @@ def audit(store: Store, keyring: Keyring, *, witness: Store | None = None) -> Au
             problems.add(asset, error)
         for head in log:
             partitions += _check_head(records, head, problems)
-    for key in recall_keys(store):
+    for key in decision_keys(store):
         try:
-            read_recall(store, keyring, key)
-            recalls += 1
+            read_decision(store, keyring, key)
+            decisions += 1
         except IntegrityError as error:
             problems.add(key, error)
     if witness is not None:
         compared = _compare(records, Records(witness, keyring), problems)
     tally = records.tally
     checks = [
-        problems.check("signatures", tally.signatures + recalls, "receipts, heads and recalls signed by a trusted key"),
+        problems.check(
+            "signatures",
+            tally.signatures + decisions,
+            "receipts, heads and decisions signed by a trusted key",
+        ),
         problems.check("hashes", tally.hashes, "records that hash to their names"),
         problems.check("records", tally.heads, "log entries, numbered without a gap and chained by hash"),
         problems.check("lineage", tally.roots, "Merkle roots computed again from their leaves"),
@@ -94,6 +98,11 @@ def _check_head(records: Records, head: Head, problems: Problems) -> int:
 
 def _compare(records: Records, witness: Records, problems: Problems) -> int:
     compared = 0
+    lopsided = set(decision_keys(records.store)) ^ set(decision_keys(witness.store))
+    for key in sorted(lopsided):
+        problems.say(
+            "witness", key, "expected it in lake and vault, found it in one: run `orchestrai rebuild`, or decide again"
+        )
     for asset in sorted({*records.assets(), *witness.assets()}):
         try:
             ours, theirs = records.log(asset), witness.log(asset)

@@ -1,23 +1,26 @@
 """Erasure: destroy a person's key, say so in a signed tombstone, and name the models that learned from the person's rows."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.tokens import PERSON, token
-from orchestrai.errors import NotReceipted, UnknownFormatVersion
+from orchestrai.errors import NotReceipted
 from orchestrai.ledger import Keyring, Ledger
 from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.manifest import FORMAT, canonical_json
 from orchestrai.ledger.persons import PersonKeys
+from orchestrai.provenance.clear import ClearCopy, clear_copies, holds
+from orchestrai.provenance.decisions import ERASURE_TYPE, ERASURES, read_decision
 from orchestrai.provenance.index import Derivation, ReceiptIndex
 from orchestrai.storage import Store
 
-ERASURE_TYPE = "application/vnd.orchestrai.erasure+json"
+if TYPE_CHECKING:
+    from orchestrai.vault import Vault
+
 MODEL_STAGES = ("candidate", "champion")
 
 
@@ -25,7 +28,8 @@ MODEL_STAGES = ("candidate", "champion")
 class Erasure:
     """What erasing a person means: the partitions that hold tokens of theirs, and the models that learned from those.
 
-    `person` is the name in records, which tells nothing without the key store. `unchecked` partitions could not be read.
+    `person` is the name in records, which tells nothing without the key store. `unchecked` partitions could not be read. `clear`
+    has what was kept before the contract tokenised: no key opens or closes that, and `in_clear` names all that was derived from it.
     """
 
     person: str
@@ -33,6 +37,13 @@ class Erasure:
     models: tuple[Derivation, ...]
     unchecked: tuple[str, ...]
     done: bool
+    clear: tuple[ClearCopy, ...] = ()
+    in_clear: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """False while a copy in clear is left, or may be: destroying the key does not reach it."""
+        return not self.clear and not self.unchecked
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -42,27 +53,43 @@ class Erasure:
             "partitions": [{"asset": a, "partition": p, "root": r} for a, p, r in self.partitions],
             "models": [{name: getattr(model, name) for name in Derivation.__slots__} for model in self.models],
             "unchecked": list(self.unchecked),
+            "complete": self.complete,
+            "clear": [copy.as_json() for copy in self.clear],
+            "in_clear": list(self.in_clear),
         }
 
 
-def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str) -> Erasure:
-    """Find where a person's tokens are, in every published version of every tokenised dataset; changes nothing."""
-    key = keys.peek(person)
-    name = keys.name(person)
-    if key is None:
-        return Erasure(name, (), (), (), keys.is_erased(person))
-    wanted = token(key, PERSON, person)
+def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" = None) -> Erasure:
+    """Find where a person's tokens are, in every published version of every tokenised dataset; changes nothing.
+
+    Also finds what was kept in clear before those datasets tokenised, and, with a vault, the snapshots that hold it.
+    """
+    key, name = keys.peek(person), keys.name(person)
     found: list[tuple[str, str, str]] = []
+    clear: list[ClearCopy] = []
     unchecked: list[str] = []
     with TemporaryDirectory(prefix="orchestrai-erase-") as folder:
         for asset in (asset for asset in ledger.assets() if asset.endswith("/raw_events")):
+            clear += clear_copies(ledger, asset, person, Path(folder), vault, unchecked)
+            if key is None:
+                continue
+            wanted = token(key, PERSON, person)
             for partition, root, column, paths in _tokenised(ledger, asset, Path(folder), unchecked):
-                if _holds(paths, column, wanted):
+                if holds(paths, column, wanted):
                     found.append((asset, partition, root))
-    index = ReceiptIndex.build(ledger.lake, ledger.keyring)
-    reached = index.reached(node for place in found for node in index.nodes(*place))
-    models = tuple(item for item in reached if item.stage in MODEL_STAGES)
-    return Erasure(name, tuple(found), models, tuple(sorted(set(unchecked))), False)
+    places = [*found, *((copy.asset, copy.partition, copy.root) for copy in clear)]
+    index = ReceiptIndex.build(ledger.lake, ledger.keyring) if places else ReceiptIndex.empty()
+    reached = index.reached(node for place in places for node in index.nodes(*place))
+    bare = index.reached(node for c in clear for node in index.nodes(c.asset, c.partition, c.root))
+    return Erasure(
+        name,
+        tuple(found),
+        tuple(item for item in reached if item.stage in MODEL_STAGES),
+        tuple(sorted(set(unchecked))),
+        keys.is_erased(person),
+        tuple(clear),
+        tuple(sorted({item.asset for item in bare})),
+    )
 
 
 def _tokenised(ledger: Ledger, asset: str, folder: Path, unchecked: list[str]) -> Iterator[tuple[str, str, str, list[Path]]]:
@@ -82,52 +109,33 @@ def _tokenised(ledger: Ledger, asset: str, folder: Path, unchecked: list[str]) -
                 unchecked.append(f"{asset}@{partition}")
 
 
-def _holds(paths: list[Path], column: str, wanted: str) -> bool:
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    for path in paths:
-        with pq.ParquetFile(path) as file:
-            if column in file.schema_arrow.names:
-                values = file.read(columns=[column], use_threads=False).column(column)
-                if pc.any(pc.equal(values, wanted)).as_py():
-                    return True
-    return False
-
-
-def erase(ledger: Ledger, keys: PersonKeys, person: str) -> Erasure:
-    """Destroy the person's key and leave a signed tombstone in lake and vault. Final and idempotent.
+def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" = None, *, by: str = "") -> Erasure:
+    """Destroy the person's key and leave a signed tombstone in lake and vault, in the name of `by`. Final and idempotent.
 
     From then on no token of theirs, in any snapshot however old or locked, can be turned back or told apart from chance, and the
-    person's rows are left out when they land again.
+    person's rows are left out when they land again. What was kept in clear before is not reached: see `complete`.
     """
-    plan = plan_erasure(ledger, keys, person)
+    plan = plan_erasure(ledger, keys, person, vault)
     name = keys.destroy(person)
     body = {
         "format": FORMAT,
         "person": name,
         "time": ledger.clock().astimezone(UTC).isoformat(),
+        "by": by,
         "partitions": [list(place) for place in plan.partitions],
         "models": sorted({f"{model.asset}@{model.root}" for model in plan.models}),
+        "clear": [[copy.asset, copy.partition, copy.root, *copy.snapshots] for copy in plan.clear],
     }
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
-    key = f"erasures/{name}.json"
+    key = f"{ERASURES}{name}.json"
     envelope = next((s.read(key) for s in stores if any(info.key == key for info in s.list(key))), None)
     if envelope is None:
         envelope = ledger.signer.sign(ERASURE_TYPE, canonical_json(body))
     for store in stores:
         put_absent(store, key, envelope)
-    return Erasure(name, plan.partitions, plan.models, plan.unchecked, True)
+    return replace(plan, done=True)
 
 
 def read_erasures(store: Store, keyring: Keyring) -> list[dict[str, Any]]:
     """Every tombstone of a store, verified; raises SignatureInvalid, UnknownFormatVersion."""
-    found = []
-    for info in store.list("erasures/"):
-        body: dict[str, Any] = json.loads(keyring.open(ERASURE_TYPE, store.read(info.key)))
-        if body.get("format") != FORMAT:
-            raise UnknownFormatVersion(
-                f"expected tombstone format {FORMAT}, found {body.get('format')!r}: use a newer release"
-            )
-        found.append(body)
-    return found
+    return [read_decision(store, keyring, info.key) for info in store.list(ERASURES)]

@@ -162,7 +162,7 @@ class _Builder:
                 self.work.append((head, receipt))
                 versions += [(asset, head.version, head.seq, node) for node in self._changed(head, receipt) if node]
                 named = receipt.facts.get("snapshot_id")
-                if receipt.stage == "snapshot" and isinstance(named, str):
+                if isinstance(named, str):
                     snapshots.append((named, head.receipt))
         for head, receipt in self.work:
             self._link(head, receipt)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
-from orchestrai.ledger import Receipt
+from orchestrai.ledger import Receipt, Signer
 from orchestrai.ledger.manifest import PartitionEntry, sha256_hex
 from orchestrai.provenance.lineage import Step
 from orchestrai.provenance.records import Records
@@ -15,6 +15,7 @@ from orchestrai.provenance.verification import Problems
 
 if TYPE_CHECKING:
     from orchestrai.vault import StoredFile
+    from orchestrai.vault.encryption import Cipher, KeyPort
 
 
 @dataclass
@@ -27,14 +28,19 @@ class Kept:
     forgotten: int = 0
 
 
-def check_kept(records: Records, steps: Sequence[Step], problems: Problems, *, read_bytes: bool) -> Kept:
-    """Check the vault's own commit behind each snapshot receipt; with `read_bytes` read its files back and hash them."""
+def check_kept(
+    records: Records, steps: Sequence[Step], problems: Problems, *, read_bytes: bool, encryption: "KeyPort | None" = None
+) -> Kept:
+    """Check the vault's own commit behind each snapshot receipt; with `read_bytes` read its files back and hash them.
+
+    `encryption` opens a sealed vault, whose lists and bytes a public key cannot read.
+    """
     kept = Kept()
     reader: _Reader | None = None
     for asset, receipt, entries in _snapshots(steps):
         place = f"{asset}@{receipt.facts.get('snapshot_id', receipt.version[:19])}"
         try:
-            reader = reader or _Reader(records)
+            reader = reader or _Reader(records, encryption)
             if reader.is_forgotten(receipt):
                 kept.forgotten += 1
                 continue
@@ -89,9 +95,9 @@ def _snapshots(steps: Sequence[Step]) -> Iterator[tuple[str, Receipt, list[Parti
 
 
 class _Reader:
-    """The vault read by a stranger: public keys only."""
+    """The vault read by a stranger: public keys, and the vault's own key where it is sealed. Writes nothing."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, encryption: "KeyPort | None") -> None:
         from orchestrai.vault.catalog import Catalog
         from orchestrai.vault.layout import FORGOTTEN, IDENTITY
         from orchestrai.vault.records import IDENTITY_TYPE, document
@@ -104,7 +110,19 @@ class _Reader:
             raise MissingObject(f"expected {IDENTITY} in {self.store.url}, found nothing: this is no vault") from exc
         self.vault, self.encrypted = str(body["vault"]), bool(body["encrypted"])
         self.catalog = Catalog(self.store, self.keyring, lambda: self.vault, ColumnCodec(), lambda: None, timedelta.max)
+        self.cipher: Cipher | None = None
+        if self.encrypted and encryption is not None:
+            self._unseal(encryption)
         self.forgotten = {info.key for info in self.store.list(FORGOTTEN)}
+
+    def _unseal(self, encryption: "KeyPort") -> None:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        from orchestrai.vault import Vault
+
+        # it signs nothing: the key is for a vault that would have to be made first
+        opened = Vault(self.store, Signer(Ed25519PrivateKey.generate()), self.keyring, encryption=encryption)
+        self.catalog, self.cipher = opened.catalog, opened.cipher
 
     def is_forgotten(self, receipt: Receipt) -> bool:
         """True when a signed tombstone says that retention removed this snapshot."""
@@ -128,7 +146,7 @@ class _Reader:
         self.commit = open_commit(self.keyring, envelope, self.store.head(key).modified)
         require_place(self.commit, self.vault, *_place(receipt))
         # one version over all partitions: the roots are those of the receipt, whose own version was computed again
-        if self.encrypted or self.commit.version == receipt.version:
+        if (self.encrypted and self.cipher is None) or self.commit.version == receipt.version:
             return
         tree = {row.partition: row for row in self.catalog.tree(self.commit)}
         for entry in entries:
@@ -143,10 +161,8 @@ class _Reader:
         from orchestrai.vault.reader import stream_file
         from orchestrai.vault.rows import partition_root
 
-        if self.encrypted:
-            raise IntegrityError(
-                "expected a vault whose bytes a public key can read, found it encrypted: verify with its key"
-            )
+        if self.encrypted and self.cipher is None:
+            raise IntegrityError("expected the key of a sealed vault to read its bytes, found none: give --keys FOLDER")
         wanted = {entry.partition: entry for entry in entries}
         for row in self.catalog.tree(self.commit):
             if row.partition in wanted:
@@ -157,7 +173,7 @@ class _Reader:
                     )
                 for file in files:
                     self.require_size(file)
-                    yield sum(len(chunk) for chunk in stream_file(self.store, self.vault, None, file))
+                    yield sum(len(chunk) for chunk in stream_file(self.store, self.vault, self.cipher, file))
 
     def require_size(self, file: "StoredFile") -> None:
         """Raise DigestMismatch when an object of its own grew or shrank."""

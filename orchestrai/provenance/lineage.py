@@ -8,7 +8,8 @@ from orchestrai.ledger import InputRef, Material, Receipt, dataset_version
 from orchestrai.ledger.manifest import PartitionEntry
 from orchestrai.provenance.records import Records
 
-VERBATIM = frozenset({"snapshot", "restored"})
+# stages that hold their source byte for byte, partition by partition
+VERBATIM = frozenset({"snapshot", "restored", "feature_backup"})
 Problem = Callable[[str, OrchestraiError], None]
 
 

@@ -9,17 +9,23 @@ from orchestrai.storage import ObjectInfo, Store
 
 
 class OverlayStore:
-    """Reads what was written here, else what lies in `below`; nothing below is ever written or removed."""
+    """Reads what was written here, else what lies in `below`; nothing below is ever written or removed.
 
-    def __init__(self, below: Store, above: Store) -> None:
+    Keys under the prefixes of `own` are looked for here alone: a log of one's own begins anew.
+    """
+
+    def __init__(self, below: Store, above: Store, own: tuple[str, ...] = ()) -> None:
         self.below = below
         self.above = above
+        self.own = own
 
     @property
     def url(self) -> str:
         return self.below.url
 
     def _holder(self, key: str) -> Store:
+        if key.startswith(self.own):
+            return self.above
         try:
             self.above.head(key)
         except ObjectNotFound:
@@ -51,8 +57,9 @@ class OverlayStore:
 
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         last = ""
-        both = (store.list(prefix, start_after=start_after) for store in (self.above, self.below))
-        for info in merge(*both, key=lambda info: info.key.encode()):
+        above = self.above.list(prefix, start_after=start_after)
+        below = (i for i in self.below.list(prefix, start_after=start_after) if not i.key.startswith(self.own))
+        for info in merge(above, below, key=lambda info: info.key.encode()):
             if info.key != last:
                 yield info
             last = info.key

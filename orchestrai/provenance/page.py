@@ -1,49 +1,73 @@
-"""A trace as one HTML page: graph, table and facts, with no resource from outside."""
+"""A trace as one HTML page: graph, table and facts, with no script and no resource from outside."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from orchestrai.ledger.ledger import describe
+from orchestrai.provenance.graph import graph_svg, moment, size_of
+from orchestrai.provenance.lineage import VERBATIM
 from orchestrai.provenance.render import span
 from orchestrai.provenance.trace import Trace, TraceNode
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, PAD = 270, 62, 32, 28, 12
-DIM, PLAIN = ' class="dim"', ""
-BULGE = 26
 LISTED_OBJECTS = 2000
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1d2733;--dim:#5f6b7a;--line:#b9c3cf;--card:#fff;--ground:#f4f6f9;--good:#137a4b;--warn:#a15c00}
-@media(prefers-color-scheme:dark){:root{--ink:#e6ebf2;--dim:#9aa7b6;--line:#46525f;--card:#1b232d;--ground:#10161d;--good:#4cc38a;--warn:#f0b35b}}
-body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1200px;padding:24px;color:var(--ink);background:var(--ground)}
-h1{font-size:22px;margin:0 0 4px}h2{font-size:16px;margin:32px 0 8px}p{margin:4px 0;color:var(--dim)}
+:root{color-scheme:light dark;--ink:#16202c;--dim:#5b6878;--line:#cdd6e0;--edge:#a9b6c5;--card:#fff;--ground:#f3f5f8;
+--good:#11734a;--goodbg:#e3f5ec;--warn:#9a5600;--warnbg:#fdf1de;--link:#1a56b0;
+--c-landing:#7a8796;--c-raw_events:#2f74c9;--c-snapshot:#7a52c7;--c-restored:#15845a;--c-features:#b7791f;--c-training_set:#0f7f8c;
+--c-candidate:#b5487a;--c-evaluation:#6a7a1e;--c-champion:#c2571a;--c-predictions:#4b5fc4}
+@media(prefers-color-scheme:dark){:root{--ink:#e7edf4;--dim:#9daab9;--line:#33404d;--edge:#566677;--card:#18212b;--ground:#0f151c;
+--good:#57cf99;--goodbg:#12301f;--warn:#f2b866;--warnbg:#33240d;--link:#86b4f5;
+--c-landing:#8f9dac;--c-raw_events:#6aa5ee;--c-snapshot:#ad8df0;--c-restored:#4cc38a;--c-features:#e0a94f;--c-training_set:#45bccb;
+--c-candidate:#e585b2;--c-evaluation:#b2c554;--c-champion:#f08a4b;--c-predictions:#8d9df2}}
+*{box-sizing:border-box}
+body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1640px;padding:28px 24px 64px;color:var(--ink);background:var(--ground)}
+h1{font-size:24px;letter-spacing:-.01em;margin:0}h2{font-size:16px;margin:36px 0 10px}p{margin:4px 0;color:var(--dim)}a{color:var(--link)}
 code,.mono{font-family:ui-monospace,monospace;font-size:13px;overflow-wrap:anywhere}
-.scroll{overflow-x:auto;border:1px solid var(--line);border-radius:8px;background:var(--card)}
-table{border-collapse:collapse;width:100%;font-size:13px}th,td{text-align:left;padding:6px 10px;border-bottom:1px solid var(--line);
-vertical-align:top}th{color:var(--dim);font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums}
-details{border:1px solid var(--line);border-radius:8px;background:var(--card);margin:8px 0;padding:8px 12px}summary{cursor:pointer}
+.chips{display:flex;flex-wrap:wrap;gap:10px;margin:18px 0 0;padding:0;list-style:none}
+.chips li{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:7px 14px;min-width:96px}
+.chips strong{display:block;font-size:17px;font-variant-numeric:tabular-nums;line-height:1.3}.chips span{font-size:12px;color:var(--dim)}
+.chips .good{background:var(--goodbg);border-color:transparent}.chips .warn{background:var(--warnbg);border-color:transparent}
+.scroll{overflow-x:auto;border:1px solid var(--line);border-radius:12px;background:var(--card);padding:8px}
+table{border-collapse:collapse;width:100%;font-size:13px}th,td{text-align:left;padding:7px 10px;border-bottom:1px solid var(--line);
+vertical-align:top}tr:last-child>*{border-bottom:0}th{color:var(--dim);font-weight:600;white-space:nowrap}
+.scroll td{white-space:nowrap}td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}th.n{text-align:right}
+.dot{display:inline-block;width:9px;height:9px;border-radius:3px;margin-right:8px}
+.share{display:inline-block;height:6px;border-radius:3px;background:var(--edge);margin-left:8px;vertical-align:middle}
+details{border:1px solid var(--line);border-radius:10px;background:var(--card);margin:8px 0;padding:9px 14px}summary{cursor:pointer}
+details:target{border-color:var(--link);box-shadow:0 0 0 2px color-mix(in srgb,var(--link) 25%,transparent)}
 .good{color:var(--good)}.warn{color:var(--warn)}
-svg{display:block;margin:0 auto}svg text{fill:var(--ink);font:12px system-ui,sans-serif}svg .dim{fill:var(--dim);font-size:11px}
-svg rect{fill:var(--card);stroke:var(--line)}svg a:hover rect{stroke:var(--ink)}svg path{fill:none;stroke:var(--line);stroke-width:1.5}
+svg{display:block;width:100%;height:auto}svg text{fill:var(--ink);font:11.5px system-ui,sans-serif}
+svg .head{fill:var(--dim);font-size:11px;font-weight:600;text-transform:uppercase;letter-spacing:.05em}
+svg .name{font-weight:600;font-size:12px}svg .dim{fill:var(--dim);font-size:10.5px}svg .mono{font:11px ui-monospace,monospace}
+svg rect{fill:var(--card);stroke:var(--line)}svg a{text-decoration:none}svg a:hover rect{stroke:var(--link);stroke-width:1.5}
+svg .edge{fill:none;stroke:var(--edge);stroke-width:1.4}svg .stripe{stroke:var(--c);stroke-width:4;stroke-linecap:round}
+svg .bars{fill:none;stroke:var(--c);opacity:.55}svg .warned rect{stroke:var(--warn);stroke-width:1.5}
+svg .s-landing rect{stroke-dasharray:4 3}svg .equal circle{fill:var(--goodbg);stroke:var(--good)}
+svg .equal text{fill:var(--good);font-weight:700}
+@media print{body{background:#fff;padding:0}.scroll{overflow:visible}}
 """
+_STAGES = (
+    "landing", "raw_events", "snapshot", "restored", "features", "training_set", "candidate", "evaluation", "champion", "predictions",
+)  # fmt: skip
+_COLOURS = "".join(f".s-{stage}{{--c:var(--c-{stage})}}" for stage in _STAGES)
 
 
 def trace_html(trace: Trace) -> str:
     """One self-contained page; everything from data is escaped, no script, no outside resource."""
-    root, cost = trace.root, trace.cost
+    root = trace.root
     title = f"{root.asset}@{describe(root.version)}"
     return "".join(
         (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width,initial-scale=1">',
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
-            f"<h1>{escape(root.asset)}</h1><p class=mono>{escape(root.version)}</p>",
-            f"<p>From {len(trace.objects):,} landed objects through {len(trace.nodes)} steps: {cost.wall_seconds:,.1f} s, "
-            f"{cost.cpu_seconds:,.1f} CPU seconds, {cost.bytes_read:,} bytes read, {cost.bytes_written:,} written.</p>",
-            '<h2>Graph</h2><div class="scroll">',
+            f"<title>{escape(title)}</title><style>{_STYLE}.card,.dot{{--c:var(--edge)}}{_COLOURS}</style></head><body>",
+            f'<h1>{escape(root.asset)}</h1><p class="mono">{escape(root.version)}</p>',
+            f'<ul class="chips">{"".join(_chips(trace))}</ul>',
+            '<h2>From landed objects to here</h2><div class="scroll">',
             graph_svg(trace),
             '</div><h2>Steps</h2><div class="scroll">',
-            _table(trace.nodes),
+            _table(trace),
             "</div><h2>Details</h2>",
             *(_details(node) for node in trace.nodes),
             "</body></html>",
@@ -51,99 +75,61 @@ def trace_html(trace: Trace) -> str:
     )
 
 
-def layers(trace: Trace) -> list[list[TraceNode]]:
-    """Nodes in layers by longest distance from the root: every line goes up."""
-    depth = {trace.root.id: 0}
-    for _ in trace.nodes:
-        before = dict(depth)
-        for node in trace.nodes:
-            for identity in node.inputs:
-                depth[identity] = max(depth.get(identity, 0), depth.get(node.id, 0) + 1)
-        if depth == before:
-            break
-    found: list[list[TraceNode]] = [[] for _ in range(max(depth.values()) + 1)]
-    for node in trace.nodes:
-        found[depth[node.id]].append(node)
-    return found
+def _chips(trace: Trace) -> Iterator[str]:
+    """The figures a person asks for first."""
+    nodes, cost = trace.nodes, trace.cost
+    verbatim = [node for node in nodes if node.stage in VERBATIM]
+    versions = {node.id: node.version for node in nodes}
+    equal = sum(all(versions[above] == node.version for above in node.inputs) for node in verbatim)
+    passed, warned = sum(sum(node.checks.values()) for node in nodes), sum(len(node.warned) for node in nodes)
+    snapshots = sum(len(node.receipts) for node in nodes if node.stage == "snapshot")
 
+    def chip(value: str, about: str, state: str = "") -> str:
+        return f'<li class="{state}"><strong>{escape(value)}</strong><span>{escape(about)}</span></li>'
 
-def graph_svg(trace: Trace) -> str:
-    """The graph as inline SVG: the model on top, what it came from below it, raw events at the bottom."""
-    placed = layers(trace)
-    widest = max(len(layer) for layer in placed)
-    # room on both sides for lines that pass by a layer
-    width = widest * (WIDTH + GAP_X) - GAP_X + 2 * (PAD + BULGE * len(placed))
-    height = len(placed) * (HEIGHT + GAP_Y) - GAP_Y + 2 * PAD
-    at: dict[str, tuple[int, int]] = {}
-    for place, layer in enumerate(placed):
-        left = (width - len(layer) * (WIDTH + GAP_X) + GAP_X) // 2
-        for number, node in enumerate(layer):
-            at[node.id] = (left + number * (WIDTH + GAP_X), PAD + place * (HEIGHT + GAP_Y))
-    parts = [f'<svg role="img" aria-label="lineage graph" width="{width}" height="{height}" viewBox="0 0 {width} {height}">']
-    for node in trace.nodes:
-        parts += [_line(at[identity], at[node.id]) for identity in node.inputs]
-    parts += [_box(node, *at[node.id]) for node in trace.nodes]
-    return "".join(parts) + "</svg>"
-
-
-def _line(low: tuple[int, int], high: tuple[int, int]) -> str:
-    """From the top of one box to the bottom of another; past layers in between it swings out to the right."""
-    passed = (low[1] - high[1]) // (HEIGHT + GAP_Y) - 1
-    if passed <= 0:
-        x1, y1, x2, y2 = low[0] + WIDTH // 2, low[1], high[0] + WIDTH // 2, high[1] + HEIGHT
-        middle = (y1 + y2) // 2
-        return f'<path d="M{x1} {y1}C{x1} {middle} {x2} {middle} {x2} {y2}"/>'
-    x1, y1, x2, y2 = low[0] + WIDTH, low[1] + HEIGHT // 2, high[0] + WIDTH, high[1] + HEIGHT // 2
-    out = max(x1, x2) + BULGE * (passed + 1)
-    return f'<path d="M{x1} {y1}C{out} {y1} {out} {y2} {x2} {y2}"/>'
-
-
-def _box(node: TraceNode, x: int, y: int) -> str:
-    count = len(node.partitions)
-    facts = (
-        f"{count:,} partitions" if count > 1 else "",
-        f"{node.rows:,} rows" if node.rows else "",
-        f"{len(node.objects):,} objects" if node.objects else "",
-    )
-    about = ", ".join(fact for fact in facts if fact) or node.stage
-    lines = (short(node.asset, 40), f"{describe(node.version)}  {node.finished[:16]}", about)
-    text = "".join(
-        f'<text x="{x + 10}" y="{y + 19 + 16 * number}"{DIM if number else ""}>{escape(line)}</text>'
-        for number, line in enumerate(lines)
-    )
-    return (
-        f'<a href="#{node.id}"><title>{escape(node.asset)} {escape(node.version)}</title>'
-        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="8"/>{text}</a>'
-    )
-
-
-def short(text: str, limit: int) -> str:
-    """The end of a text that is too long: keys differ at their ends."""
-    return text if len(text) <= limit else "…" + text[1 - limit :]
+    yield chip(f"{len(trace.objects):,}", "landed objects")
+    if snapshots:
+        yield chip(f"{snapshots:,}", "snapshots" if snapshots > 1 else "snapshot")
+    if verbatim:
+        whole = equal == len(verbatim)
+        yield chip("raw = snapshot = restored" if whole else "not equal", "byte for byte", "good" if whole else "warn")
+    yield chip(f"{passed:,}", "checks passed", "good" if passed else "")
+    if warned:
+        yield chip(f"{warned:,}", "warnings", "warn")
+    yield chip(f"{cost.wall_seconds:,.1f} s", f"{cost.cpu_seconds:,.1f} CPU seconds")
+    yield chip(size_of(cost.bytes_read), f"read, {size_of(cost.bytes_written)} written")
+    metrics = trace.root.facts.get("metrics")
+    for name, found in sorted(metrics.items()) if isinstance(metrics, dict) else ():
+        if isinstance(found, dict) and isinstance(found.get("value"), int | float):
+            yield chip(f"{found['value']:.4g}", f"{name} ({found.get('low', 0):.3g} to {found.get('high', 0):.3g})")
 
 
 def _row(cells: Iterable[str]) -> str:
     return "<tr>" + "".join(cells) + "</tr>"
 
 
-def _table(nodes: Iterable[TraceNode]) -> str:
-    head = "".join(
-        f"<th>{name}" for name in ("asset", "version", "partitions", "rows", "bytes", "finished", "checks", "seconds")
-    )
+def _table(trace: Trace) -> str:
+    names = ("asset", "version", "partitions", "rows", "bytes", "finished (UTC)", "checks", "CPU s", "seconds")
+    numbers = ("rows", "bytes", "CPU s", "seconds")
+    head = "".join(f"<th{' class=n' if name in numbers else ''}>{name}" for name in names)
+    longest = max((node.cost.wall_seconds for node in trace.nodes), default=0.0) or 1.0
     rows = (
         _row(
             (
-                f'<td><a href="#{node.id}">{escape(node.asset)}</a>',
+                f'<td><i class="dot s-{escape(node.stage)}" style="background:var(--c)"></i>',
+                f'<a href="#{node.id}">{escape(node.asset)}</a>',
                 f"<td><code>{describe(node.version)}</code>",
                 f"<td>{escape(span(node) or '1')}",
                 f"<td class=n>{node.rows:,}",
                 f"<td class=n>{node.size:,}",
-                f"<td>{escape(node.finished[:19])}",
+                f"<td>{escape(moment(node.finished))}",
                 f"<td>{_checks(node)}",
+                f"<td class=n>{node.cost.cpu_seconds:,.2f}",
                 f"<td class=n>{node.cost.wall_seconds:,.2f}",
+                f'<i class="share" style="width:{1 + 60 * node.cost.wall_seconds / longest:.0f}px"></i>',
             )
         )
-        for node in nodes
+        for node in trace.nodes
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
@@ -156,15 +142,21 @@ def _checks(node: TraceNode) -> str:
 
 
 def _details(node: TraceNode) -> str:
+    cost = node.cost
     facts = [
         ("version", node.version),
         ("stage", node.stage),
         ("code", ", ".join(node.code_versions)),
         ("began", node.started),
         ("finished", node.finished),
+        (
+            "cost",
+            f"{cost.wall_seconds:,.2f} s, {cost.cpu_seconds:,.2f} CPU s, {cost.bytes_read:,} bytes read, "
+            f"{cost.bytes_written:,} written, {size_of(cost.peak_rss_bytes)} of memory at most",
+        ),
         ("checks passed", ", ".join(f"{name} ({count:,})" for name, count in node.checks.items())),
         ("warnings", "; ".join(node.warned)),
-        ("partitions", ", ".join(node.partitions)),
+        ("partitions", ", ".join(_with_rows(node))),
         (
             "receipts",
             " ".join(node.receipts[:50]) + (f" and {len(node.receipts) - 50} more" if len(node.receipts) > 50 else ""),
@@ -177,4 +169,12 @@ def _details(node: TraceNode) -> str:
     )
     if len(node.objects) > LISTED_OBJECTS:
         rows += f"<tr><th>landed<td>and {len(node.objects) - LISTED_OBJECTS:,} more; see --json</tr>"
-    return f'<details id="{node.id}"><summary>{escape(node.asset)}</summary><table>{rows}</table></details>'
+    return (
+        f'<details id="{node.id}"><summary><i class="dot s-{escape(node.stage)}" style="background:var(--c)"></i>'
+        f"{escape(node.asset)} <code>{describe(node.version)}</code></summary><table>{rows}</table></details>"
+    )
+
+
+def _with_rows(node: TraceNode) -> Iterator[str]:
+    for key, rows in zip(node.partitions, node.rows_by_partition, strict=False):
+        yield f"{key} ({rows:,})" if rows else key

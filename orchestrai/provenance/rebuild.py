@@ -9,7 +9,7 @@ from orchestrai.ledger import FileEntry, Head, Ledger
 from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.heads import head_prefix
 from orchestrai.ledger.manifest import sha256_hex
-from orchestrai.ledger.recalls import read_recall, recall_keys
+from orchestrai.provenance.decisions import PREFIXES, read_decision
 from orchestrai.provenance.records import Records
 from orchestrai.storage import Store
 from orchestrai.vault import StoredFile, Vault
@@ -48,7 +48,7 @@ class Recovered:
 
 
 def rebuild(ledger: Ledger) -> Rebuilt:
-    """Copy heads, receipts, manifests and recalls that the lake lacks from the vault, and check that both agree.
+    """Copy heads, receipts, manifests, recalls, erasures and requests that the lake lacks from the vault; check that both agree.
 
     Each record is verified before it is written; heads go last and in order, so that a crash leaves no head without its records.
     Idempotent; never overwrites. Raises IntegrityError when the vault's records do not verify or the lake holds others.
@@ -56,7 +56,8 @@ def rebuild(ledger: Ledger) -> Rebuilt:
     vault = _vault(ledger)
     records = Records(vault, ledger.keyring)
     logs = {asset: records.log(asset) for asset in records.assets()}
-    copied = {**{kind: _copy_blobs(ledger, records, kind) for kind in BLOBS}, "recalls": _copy_recalls(ledger, vault)}
+    copied = {kind: _copy_blobs(ledger, records, kind) for kind in BLOBS}
+    copied |= {prefix.rstrip("/"): _copy_decisions(ledger, vault, prefix) for prefix in PREFIXES}
     ledger.lake.sync()
     for log in logs.values():
         records.require_records(log)
@@ -77,11 +78,11 @@ def _copy_blobs(ledger: Ledger, records: Records, kind: str) -> int:
     return len(lacking)
 
 
-def _copy_recalls(ledger: Ledger, vault: Store) -> int:
-    there = set(recall_keys(ledger.lake))
-    lacking = [key for key in recall_keys(vault) if key not in there]
+def _copy_decisions(ledger: Ledger, vault: Store, prefix: str) -> int:
+    there = {info.key for info in ledger.lake.list(prefix)}
+    lacking = [info.key for info in vault.list(prefix) if info.key not in there]
     for key in lacking:
-        read_recall(vault, ledger.keyring, key)
+        read_decision(vault, ledger.keyring, key)
         put_absent(ledger.lake, key, vault.read(key))
     return len(lacking)
 
@@ -100,7 +101,7 @@ def _copy_head(ledger: Ledger, vault: Store, head: Head) -> bool:
 def recover_bytes(ledger: Ledger, vault: Vault) -> Recovered:
     """Put lost lake files of current versions back under their own keys, from vault bytes, each hashed on the way.
 
-    What no snapshot holds (features, training sets, models) is dropped from its asset, so that the next run computes it again
+    What no snapshot holds (training sets, what was not backed up) is dropped from its asset, so that the next run computes it again
     instead of finding it unchanged. Idempotent. Raises MissingObject, DigestMismatch when the vault is damaged.
     """
     held: dict[tuple[str, int], StoredFile] | None = None

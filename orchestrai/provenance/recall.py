@@ -9,11 +9,12 @@ from orchestrai.errors import ConfigError
 from orchestrai.ledger import Head, Ledger, StageReport
 from orchestrai.ledger.recalls import RecallRecord, put_recall, recall_key, recall_keys
 from orchestrai.provenance.index import Derivation, ReceiptIndex
+from orchestrai.provenance.retraining import RetrainingRequest, request_retraining
 
 # data that is the landed bytes, or a copy of them: bad under whatever receipt it comes again
 BY_CONTENT = frozenset({"raw_events", "snapshot", "restored"})
 # stages that go on without a recalled partition; what learns from all of them is to be made again
-DROPPED = frozenset({"raw_events", "snapshot", "restored", "features", "dead_letters"})
+DROPPED = frozenset({"raw_events", "snapshot", "restored", "features", "feature_backup", "dead_letters"})
 RollBack = Callable[[Ledger, str, str, str], StageReport]
 
 
@@ -54,7 +55,10 @@ class ChampionMove:
 
 @dataclass(frozen=True)
 class RecallPlan:
-    """What applying a recall will do; nothing is changed yet. `drop` names partitions by asset, `retrain` assets in order."""
+    """What applying a recall will do; nothing is changed yet. `drop` names partitions by asset, `retrain` assets in order.
+
+    `request` is what was recorded for clean retraining, once it is in force and where it reached a model.
+    """
 
     record: RecallRecord
     reach: Reach
@@ -62,6 +66,7 @@ class RecallPlan:
     champions: tuple[ChampionMove, ...]
     retrain: tuple[str, ...]
     in_force: bool
+    request: RetrainingRequest | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -72,6 +77,7 @@ class RecallPlan:
             "drop": {asset: list(keys) for asset, keys in self.drop.items()},
             "champions": [move.__dict__ for move in self.champions],
             "retrain": list(self.retrain),
+            "request": self.request.as_json() if self.request else None,
             "reach": self.reach.as_json(),
         }
 
@@ -87,8 +93,8 @@ def recall(index: ReceiptIndex, target: str) -> Reach:
     return Reach(target, tuple(index.reached(start)))
 
 
-def plan_recall(ledger: Ledger, index: ReceiptIndex, target: str, reason: str = "") -> RecallPlan:
-    """Plan to recall everything a target reached; reads only."""
+def plan_recall(ledger: Ledger, index: ReceiptIndex, target: str, reason: str = "", by: str = "") -> RecallPlan:
+    """Plan to recall everything a target reached, in the name of `by`; reads only."""
     reach = recall(index, target)
     derived = [found for found in reach.derivations if found.receipt]
     receipts: dict[str, set[str]] = {}
@@ -101,6 +107,7 @@ def plan_recall(ledger: Ledger, index: ReceiptIndex, target: str, reason: str = 
         time=ledger.clock().astimezone(UTC).isoformat(),
         receipts={digest: tuple(sorted(keys)) for digest, keys in sorted(receipts.items())},
         roots=tuple(sorted(roots)),
+        by=by,
     )
     plan = RecallPlan(record, reach, {}, (), (), recall_key(record.digest) in recall_keys(ledger.lake))
     return replace(plan, drop=_drop(ledger, plan), champions=_moves(ledger, plan), retrain=_retrain(ledger, plan))
@@ -142,7 +149,7 @@ def _retrain(ledger: Ledger, plan: RecallPlan) -> tuple[str, ...]:
 
 
 def apply_recall(ledger: Ledger, plan: RecallPlan, roll_back: RollBack | None = None) -> RecallPlan:
-    """Put the plan into force: refuse what it names everywhere, drop its partitions, roll champions back.
+    """Put the plan into force: refuse what it names everywhere, drop its partitions, roll champions back, request retraining.
 
     The first write, one signed record, makes every reader refuse what was reached; the rest is repeated until done, so a crash in
     between is mended by applying again. Idempotent. Returns the plan as it stands now, with what is left to retrain.
@@ -159,7 +166,12 @@ def apply_recall(ledger: Ledger, plan: RecallPlan, roll_back: RollBack | None = 
         if champion.to and _hit(ledger, plan, champion.asset):
             move(ledger, champion.asset, champion.to, f"recalled with {plan.record.target}")
     return replace(
-        plan, drop=_drop(ledger, plan), champions=_moves(ledger, plan), retrain=_retrain(ledger, plan), in_force=True
+        plan,
+        drop=_drop(ledger, plan),
+        champions=_moves(ledger, plan),
+        retrain=_retrain(ledger, plan),
+        in_force=True,
+        request=request_retraining(ledger, plan),
     )
 
 

@@ -14,6 +14,7 @@ from orchestrai.ledger.blobs import blob_key
 from orchestrai.ledger.heads import head_numbers, read_head
 from orchestrai.ledger.manifest import FORMAT, PartitionEntry, canonical_json, decode_partition, sha256_hex
 from orchestrai.ledger.receipt import open_receipt
+from orchestrai.ledger.transactions import counted
 from orchestrai.storage import Store
 
 
@@ -71,7 +72,7 @@ class Records:
             previous = head.digest
             self.tally.heads += 1
             self.tally.signatures += 1
-            yield head
+            yield counted(self.store, self.keyring, head)
 
     def at(self, asset: str, version: str | None = None) -> Head:
         """The newest head, or the newest with this version (or its first digits); raises NotReceipted."""

@@ -74,12 +74,14 @@ def reproduce(
     keyring: Keyring,
     home: Path,
     project: "Project",
+    key_folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Reproduction:
     """Restore the snapshots a candidate or champion learned from into an empty home, compute features, training set and model
     with the declared code, and compare every partition root.
 
-    The vault is only read. A stage that differs is made from what came out before it, so that the first difference is the cause.
+    The vault is only read; the key of a sealed one is in `key_folder`. A stage that differs is made from what came out before
+    it, so that the first difference is the cause.
     Raises ConfigError for a home that is not empty or a model that is not declared, IntegrityError for records that do not verify.
     """
     started = time.perf_counter()
@@ -87,7 +89,7 @@ def reproduce(
         raise ConfigError(f"expected an empty folder to work in, found files in {home}: give another --home")
     records = Records(vault, keyring)
     steps = walk(records, use_of(records, asset, version))
-    bench = _Bench(vault, keyring, load_settings(home=home), project, records, progress)
+    bench = _Bench(vault, keyring, load_settings(home=home), project, records, progress, key_folder)
     compared: list[StageComparison] = []
     for stage, run in (
         ("restored", bench.restore),
@@ -116,15 +118,19 @@ class _Bench:
         project: "Project",
         records: Records,
         progress: Progress | None,
+        key_folder: Path | None,
     ) -> None:
-        from orchestrai.vault import Vault
+        from orchestrai.pipeline import Runtime
+        from orchestrai.pipeline.backup import open_vault
 
         signer = load_or_create_signer(settings.home / "keys")
         both = Keyring({**keyring.keys, **signer.keyring().keys})
-        store = OverlayStore(vault, LocalStore(settings.home / "witness"))
+        store = OverlayStore(vault, LocalStore(settings.home / "witness"), own=("heads/",))
         self.ledger = Ledger(LocalStore(settings.home / "lake"), signer, both, vault=store)
-        self.vault: Vault = Vault(store, signer, both, new_id=self.ledger.new_id)
+        self.vault = open_vault(self.ledger, key_folder or settings.key_folder, lambda: False)
         self.project, self.records, self.settings, self.progress = project, records, settings, progress
+        self.runtime = Runtime(settings, project)
+        self.runtime.__dict__["ledger"] = self.ledger
 
     def restore(self, step: Step) -> StageComparison:
         """Restore exactly the partitions that were used, from vault bytes."""
@@ -179,6 +185,7 @@ class _Bench:
                 grain=like.spec.partitions.grain if like else "all",
                 partitions=sorted(step.use.entries),
                 engine=DuckDbEngine(memory_limit=self.settings.memory_limit),
+                code_version=self.runtime.code_version,
             ),
         )
 
@@ -191,11 +198,7 @@ class _Bench:
         return self._compare(step, lambda: self._run(step.use.asset))
 
     def _run(self, asset: str) -> object:
-        from orchestrai.pipeline import Runtime
-
-        runtime = Runtime(self.settings, self.project)
-        runtime.__dict__["ledger"] = self.ledger
-        return runtime.run(self._node(asset), ["all"])
+        return self.runtime.run(self._node(asset), ["all"])
 
     def _node(self, asset: str) -> Any:
         node = self.project.nodes.get(asset)

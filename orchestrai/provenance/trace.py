@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrai.ledger import Cost, Ledger, Material, Receipt
+from orchestrai.ledger.skips import Skips, skips_in
 from orchestrai.provenance.lineage import Step, use_of, walk
 from orchestrai.provenance.records import Records
 
@@ -15,7 +16,8 @@ class TraceNode:
     """Partitions of one asset that were used together; `inputs` are ids of other nodes, `objects` are landed objects.
 
     `checks` counts passed checks by name, `warned` has those that failed without closing the gate, or were
-    waived by an override, which is named. Times are ISO, UTC.
+    waived by an override, which is named; `warned` also tells which partitions a person left out. `rows_by_partition` is in the
+    order of `partitions`. Times are ISO, UTC.
     """
 
     id: str
@@ -35,6 +37,7 @@ class TraceNode:
     facts: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     objects: tuple[Material, ...] = ()
+    rows_by_partition: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -91,7 +94,10 @@ def trace_records(records: Records, asset: str, version: str | None = None) -> T
     """As `trace`, from any store of records."""
     steps = walk(records, use_of(records, asset, version))
     names = {step.use.identity: f"n{number}" for number, step in enumerate(steps)}
-    nodes = tuple(_node(step, names[step.use.identity], [names[use.identity] for use in step.upstream]) for step in steps)
+    skips = skips_in(records.store, records.keyring)
+    nodes = tuple(
+        _node(step, names[step.use.identity], [names[use.identity] for use in step.upstream], skips) for step in steps
+    )
     distinct = {digest: receipt for step in steps for digest, receipt in step.receipts.items()}
     return Trace(nodes, total(distinct.values()))
 
@@ -108,10 +114,10 @@ def total(receipts: Iterable[Receipt]) -> Cost:
     )
 
 
-def _node(step: Step, identity: str, inputs: Sequence[str]) -> TraceNode:
+def _node(step: Step, identity: str, inputs: Sequence[str], skips: Skips) -> TraceNode:
     receipts: Sequence[Receipt] = list(step.receipts.values())
     checks: Counter[str] = Counter()
-    warned: set[str] = set()
+    warned = {f"{skip.partition} {skip.note}" for skip in skips.of(step.use.asset) if skip.asset == step.use.asset}
     for key, entry in step.use.entries.items():
         receipt = step.receipts[entry.receipt]
         override = receipt.override(key)
@@ -141,4 +147,5 @@ def _node(step: Step, identity: str, inputs: Sequence[str]) -> TraceNode:
         facts=newest.facts if newest else {},
         inputs=tuple(inputs),
         objects=step.materials,
+        rows_by_partition=tuple(entry.rows for _, entry in sorted(step.use.entries.items())),
     )

@@ -1,28 +1,31 @@
 """Verify a model file with the vault and a public key: no lake, no Dagster, no database, no network but the vault's."""
 
-import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.errors import IntegrityError
 from orchestrai.ledger import Head, Keyring
 from orchestrai.ledger.manifest import PartitionEntry
 from orchestrai.ledger.recalls import Recalls, read_recall, recall_keys
+from orchestrai.provenance.finding import file_hash, find_file
 from orchestrai.provenance.kept import check_anchor, check_kept
 from orchestrai.provenance.lineage import VERBATIM, Step, Use, use_of, walk
 from orchestrai.provenance.records import Records
 from orchestrai.provenance.verification import Check, Problems, Verification
 from orchestrai.storage import Store
-from orchestrai.storage.base import CHUNK_BYTES
 
-MODEL_STAGES = ("champion", "candidate")
+if TYPE_CHECKING:
+    from orchestrai.vault.encryption import KeyPort
+
 # what each stage may have learned from; a stage that is not named here is not judged
 SOURCES = {
     "raw_events": frozenset[str](),
     "snapshot": frozenset({"raw_events"}),
     "restored": frozenset({"snapshot"}),
     "features": frozenset({"restored", "features"}),
+    "feature_backup": frozenset({"features"}),
     "training_set": frozenset({"features", "restored"}),
     "candidate": frozenset({"training_set"}),
     "evaluation": frozenset({"candidate", "training_set"}),
@@ -49,12 +52,14 @@ def verify_model(
     asset: str | None = None,
     read_bytes: bool = False,
     anchor: Path | None = None,
+    encryption: "KeyPort | None" = None,
 ) -> Verification:
     """Verify everything from a model file back to the landed objects, from the vault's records.
 
     Checks signatures, hashes, Merkle roots, verdicts, the chain of stages, and raw = snapshot = restored; with `read_bytes`
     also reads every snapshot file back and hashes it. `asset` narrows the search; `anchor` is a file kept outside the vault that
-    remembers its newest commits, without which a rollback of the whole vault cannot be seen. Never raises for what does not verify:
+    remembers its newest commits, without which a rollback of the whole vault cannot be seen; `encryption` opens the bytes of a
+    sealed vault. Never raises for what does not verify:
     that is told in the outcome. Raises StorageError when the vault cannot be read, ConfigError when the file cannot.
     """
     started = time.perf_counter()
@@ -83,7 +88,7 @@ def verify_model(
     _check_recalls(records, steps, problems)
     unprovable = [NO_ROLLBACK if anchor is None else AFTER_ANCHOR, REPRODUCIBLE, LANDED_TRUTH]
     checks = [*_checks(records, problems, steps)]
-    kept = check_kept(records, steps, problems, read_bytes=read_bytes)
+    kept = check_kept(records, steps, problems, read_bytes=read_bytes, encryption=encryption)
     checks.append(
         problems.check("snapshots", kept.commits, "snapshot commits in the vault, signed, with the root that was used")
     )
@@ -102,46 +107,6 @@ def verify_model(
         file.name, digest, head.asset, head.version, tuple(checks), tuple(problems.found), tuple(unprovable),
         time.perf_counter() - started,
     )  # fmt: skip
-
-
-def file_hash(file: Path) -> str:
-    """SHA-256 of a file; raises ConfigError when it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with file.open("rb") as stream:
-            while chunk := stream.read(CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as exc:
-        raise ConfigError(f"expected a model file at {file}, found none that can be read ({exc.strerror})") from exc
-    return digest.hexdigest()
-
-
-def find_file(
-    records: Records, digest: str, asset: str | None = None, problems: Problems | None = None
-) -> tuple[Head, PartitionEntry] | None:
-    """The newest published partition that lists a file of this hash: champions first, then candidates, then all else."""
-    heard = problems or Problems()
-    for name in [asset] if asset else _searched(records.assets()):
-        try:
-            for head, entry in _published(records, name):
-                if any(file.sha256 == digest for file in records.files(name, entry).files):
-                    return head, entry
-        except IntegrityError as error:
-            heard.add(name, error)
-    return None
-
-
-def _searched(assets: Sequence[str]) -> list[str]:
-    rank = {stage: place for place, stage in enumerate(MODEL_STAGES)}
-    return sorted(assets, key=lambda name: (rank.get(name.rsplit("/", 1)[-1], len(rank)), name))
-
-
-def _published(records: Records, asset: str) -> Iterator[tuple[Head, PartitionEntry]]:
-    for head in reversed(records.log(asset)):
-        entries = records.entries(head)
-        for key in head.changed:
-            if key in entries:
-                yield head, entries[key]
 
 
 def _walk(records: Records, head: Head, entry: PartitionEntry, problems: Problems) -> list[Step]:

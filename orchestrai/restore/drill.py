@@ -4,7 +4,7 @@ import hashlib
 import random
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,18 @@ from orchestrai.restore.reading import copy_out
 from orchestrai.storage.local import LocalStore
 from orchestrai.vault import BackupSpec, SnapshotCommit, StoredFile, Vault
 from orchestrai.vault.rows import partition_root
+
+
+@dataclass(frozen=True)
+class RestoredPartition:
+    """A partition as a drill restored it: where its files lie, and what the snapshot says of them."""
+
+    folder: Path
+    files: Sequence[StoredFile]
+
+
+# looks into what was restored and returns what is wrong with it, or ""; `chosen` is "latest" or "random"
+Prove = Callable[[Mapping[str, RestoredPartition], str], str]
 
 
 @dataclass(frozen=True)
@@ -75,9 +87,11 @@ def drill(
     current_version: str | None = None,
     seed: int | None = None,
     scratch: Path | None = None,
+    prove: Prove | None = None,
 ) -> DrillReport:
     """Restore the latest and a random snapshot of `dataset` to a scratch folder, prove them, and remove them again.
 
+    Bytes, rows and roots are compared with what the commit says; `prove` opens the restored files as their users would.
     `current_version` is the version now published: when the newest snapshot has it, nothing would be lost and RPO is 0.
     A damaged snapshot gives a failed verdict, not an error; raises RestoreError when there is no snapshot at all.
     """
@@ -87,12 +101,13 @@ def drill(
     found = vault.snapshots(dataset)
     if not found:
         raise RestoreError(f"expected a snapshot of {dataset} to drill, found none: take one first", dataset=dataset)
-    chosen = {"latest": found[-1], "random": random.Random(drill_id if seed is None else seed).choice(found)}
+    older = found[:-1] or found
+    chosen = {"latest": found[-1], "random": random.Random(drill_id if seed is None else seed).choice(older)}
     runs = []
     for why, commit in chosen.items():
         if why == "latest" or commit.seq != found[-1].seq:
             with tempfile.TemporaryDirectory(prefix="orchestrai-drill-", dir=scratch) as folder:
-                runs.append(_run(vault, commit, why, Path(folder)))
+                runs.append(_run(vault, commit, why, Path(folder), prove))
     rto = max(run.seconds for run in runs)
     rpo = 0.0 if found[-1].version == current_version else (vault.store_time() - found[-1].committed).total_seconds()
     return DrillReport(
@@ -100,8 +115,9 @@ def drill(
     )
 
 
-def _run(vault: Vault, commit: SnapshotCommit, why: str, folder: Path) -> DrillRun:
+def _run(vault: Vault, commit: SnapshotCommit, why: str, folder: Path, prove: Prove | None) -> DrillRun:
     target = LocalStore(folder)
+    restored: dict[str, RestoredPartition] = {}
     begun = time.perf_counter()
     size = files = rows = 0
     problem = ""
@@ -116,6 +132,7 @@ def _run(vault: Vault, commit: SnapshotCommit, why: str, folder: Path) -> DrillR
             files += sum(copy_out(vault, kept, put, workers=vault.workers, reuse=True))
             if partition_root(kept) != entry.root:
                 raise IntegrityError(f"expected {partition} to give {entry.root}, found another root: verify the vault")
+            restored[partition] = RestoredPartition(folder / prefix, kept)
             size += sum(file.size for file in kept)
             rows += sum(file.rows for file in kept if file.role == "data")
         target.sync()
@@ -123,7 +140,9 @@ def _run(vault: Vault, commit: SnapshotCommit, why: str, folder: Path) -> DrillR
             problem = (
                 f"expected {commit.files} files, {commit.rows} rows, {commit.size} bytes, found {files}, {rows}, {size}"
             )
-    except IntegrityError as exc:
+        elif prove is not None:
+            problem = prove(restored, why)
+    except (IntegrityError, RestoreError) as exc:
         problem = exc.message
     seconds = round(time.perf_counter() - begun, 6)
     return DrillRun(commit.snapshot_id, commit.seq, why, size, files, rows, seconds, problem)

@@ -1,7 +1,6 @@
 """A snapshot of any dataset back into a folder."""
 
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -43,7 +42,10 @@ def restore_folder(
         if sync:
             _flush(target.parent)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging.exists():
+            import shutil
+
+            shutil.rmtree(staging, ignore_errors=True)
     return size
 
 
@@ -58,7 +60,7 @@ def _flush(folder: Path) -> None:
 
 def _write_all(vault: Vault, files: Sequence[StoredFile], folder: Path) -> int:
     root = os.fspath(folder)
-    for name in sorted({os.path.dirname(check_key(file.path)) for file in files} | {""}):
+    for name in sorted({check_key(file.path).rpartition("/")[0] for file in files} | {""}):
         os.makedirs(f"{root}/{name}", exist_ok=True)
 
     def put(file: StoredFile, data: Iterable[bytes]) -> None:

@@ -79,4 +79,9 @@ def _predict(ledger: Ledger, asset: str, size: int, objects: int) -> float:
         seconds, read = facts.get("rto_seconds"), facts.get("bytes")
         if isinstance(seconds, int | float) and isinstance(read, int) and seconds > 0 and read > 0:
             return round(float(seconds) * max(size, 1) / read, 3)
+    return predicted_seconds(size, objects)
+
+
+def predicted_seconds(size: int, objects: int) -> float:
+    """How long a restore takes by rule of thumb, where none was measured yet."""
     return round(size / _BYTES_PER_SECOND + objects * _SECONDS_PER_OBJECT, 3)

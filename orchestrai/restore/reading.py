@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import attrgetter
 
 from orchestrai.vault import StoredFile, Vault
+from orchestrai.vault.parallel import in_order
 from orchestrai.vault.reader import read_packed
 
 Put = Callable[[StoredFile, Iterable[bytes]], None]
@@ -17,24 +19,12 @@ def copy_out(vault: Vault, files: Sequence[StoredFile], put: Put, *, workers: in
     """
     tasks = [_packed(vault, group, put, reuse) for group in _packs(files)]
     tasks += [_single(vault, file, put, reuse) for file in files if file.pack < 0]
-    if workers < 2 or len(tasks) < 2:
-        yield from (task() for task in tasks)
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(task) for task in tasks]
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+    yield from in_order(tasks, workers)
 
 
 def _packs(files: Sequence[StoredFile]) -> Iterator[list[StoredFile]]:
-    packed = sorted((file for file in files if file.pack >= 0), key=lambda file: (file.key, file.offset, file.path))
-    for _, group in groupby(packed, key=lambda file: file.key):
+    packed = sorted((file for file in files if file.pack >= 0), key=attrgetter("session", "pack", "offset", "path"))
+    for _, group in groupby(packed, key=attrgetter("session", "pack")):
         yield list(group)
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from orchestrai.contracts.verdict import JsonValue, Verdict
 from orchestrai.errors import DigestMismatch
 from orchestrai.ledger import FileEntry, InputRef, Ledger, Meter, Override, Session, StageReport
+from orchestrai.restore.cold import require_warm, survey
 from orchestrai.restore.plan import PartitionPlan, plan_restore
 from orchestrai.restore.reading import copy_out
+from orchestrai.storage import control_plane
 from orchestrai.vault import StoredFile, Vault
 
 STAGE = "restored"
@@ -39,6 +41,7 @@ def restore(
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-") as scratch:
         session = ledger.session(asset, STAGE)
         plan = plan_restore(ledger, vault, snapshot=snapshot, asset=asset, partitions=partitions)
+        require_warm(survey([file for part in plan.partitions for file in part.files], control_plane(vault.store)))
         source = ledger.open(snapshot)
         verdicts: dict[str, Sequence[Verdict]] = {}
         for part in plan.partitions:

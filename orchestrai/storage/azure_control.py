@@ -6,9 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrai.errors import (
-    ConfigError,
     ObjectNotFound,
-    PreconditionFailed,
     RetentionLocked,
     StorageError,
     TransientStorageError,
@@ -24,6 +22,7 @@ from orchestrai.storage.control import (
     ServiceChecksum,
     Tier,
 )
+from orchestrai.storage.control_rules import changed, elsewhere, locked, require_kept, stronger
 
 COPY_BYTES = 256 * 1024 * 1024
 _MODES: dict[str, LockMode] = {"locked": "compliance", "unlocked": "governance"}
@@ -31,6 +30,8 @@ _MODES: dict[str, LockMode] = {"locked": "compliance", "unlocked": "governance"}
 
 class AzureControlPlane:
     """Versions, version-level immutability, copies and access tiers of one container, or a prefix of it."""
+
+    archives = True
 
     def __init__(self, client: Any, prefix: str, url: str) -> None:
         self.client = client
@@ -67,13 +68,8 @@ class AzureControlPlane:
         except ObjectNotFound:
             return
         except RetentionLocked as exc:
-            retention = self.retention(key, version)
-            until = f" until {retention.until:%Y-%m-%d %H:%M} UTC" if retention else ""
-            raise RetentionLocked(
-                f"expected {key!r} version {version} to be deletable, found it locked{until}: delete it after that",
-                key=key,
-                until=retention.until if retention else None,
-            ) from exc
+            why = locked(key, version, self.retention(key, version), self.held(key, version))
+            raise why or exc from exc
 
     def retention(self, key: str, version: str | None = None) -> Retention | None:
         policy = self._properties(key, version).immutability_policy
@@ -85,22 +81,17 @@ class AzureControlPlane:
         from azure.storage.blob import ImmutabilityPolicy
 
         now = self.retention(key, version)
-        if now and now.until >= until and (now.mode == mode or now.mode == "compliance"):
-            return now
-        locked = mode == "compliance" or (now is not None and now.mode == "compliance")
+        wanted = stronger(now, until, mode)
+        if wanted == now:
+            return wanted
         policy = ImmutabilityPolicy(
-            expiry_time=max(until, now.until) if now else until, policy_mode="Locked" if locked else "Unlocked"
+            expiry_time=wanted.until, policy_mode="Locked" if wanted.mode == "compliance" else "Unlocked"
         )
         with self._errors(key):
             self._blob(key, version).set_immutability_policy(policy)
-        read = self.retention(key, version)
-        if read is None or read.until < until.replace(microsecond=0):
-            raise StorageError(
-                f"expected {key!r} in {self.url} to be locked until {until:%Y-%m-%d %H:%M}, found {read}: "
-                "enable version-level immutability on the container",
-                key=key,
-            )
-        return read
+        # the service keeps whole seconds
+        remedy = "enable version-level immutability on the container"
+        return require_kept(key, self.url, self.retention(key, version), until.replace(microsecond=0), remedy)
 
     def held(self, key: str, version: str | None = None) -> bool:
         return bool(self._properties(key, version).has_legal_hold)
@@ -121,9 +112,7 @@ class AzureControlPlane:
         storage_class: str | None = None,
     ) -> Copied:
         if not isinstance(source, AzureControlPlane):
-            raise ConfigError(
-                f"expected a source in Azure for a copy into {self.url}, found another cloud: stream the object"
-            )
+            raise elsewhere("Azure", self.url)
         from azure.storage.blob import StandardBlobTier
 
         before = source._properties(source_key, source_version)
@@ -132,14 +121,14 @@ class AzureControlPlane:
                 f"expected {source_key!r} to have at most 256 MiB for one copy request, found more: stream it"
             )
         if if_match is not None and _quoted(before.etag) != if_match:
-            raise source._changed(source_key)
+            raise changed(source_key, source.url)
         settings: dict[str, Any] = {"standard_blob_tier": StandardBlobTier(storage_class)} if storage_class else {}
         with self._errors(source_key):
             answer = self._blob(key, None).start_copy_from_url(
                 source._readable_url(source_key, source_version), requires_sync=True, **settings
             )
         if source._properties(source_key, source_version).etag != before.etag:
-            raise source._changed(source_key)
+            raise changed(source_key, source.url)
         return Copied(key, _quoted(answer["etag"]), answer.get("version_id"), self.checksum(key))
 
     def checksum(self, key: str, version: str | None = None) -> ServiceChecksum | None:
@@ -188,11 +177,6 @@ class AzureControlPlane:
         )
         return f"{blob.url}{'&' if '?' in blob.url else '?'}{signature}"
 
-    def _changed(self, key: str) -> PreconditionFailed:
-        return PreconditionFailed(
-            f"expected {key!r} in {self.url} as it was listed, found it changed: list it again", key=key
-        )
-
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
         from azure.core.exceptions import (
@@ -209,7 +193,7 @@ class AzureControlPlane:
         except ResourceNotFoundError as exc:
             raise ObjectNotFound(f"expected an object {key!r} in {self.url}, found none", key=key) from exc
         except ResourceModifiedError as exc:
-            raise self._changed(key) from exc
+            raise changed(key, self.url) from exc
         except ClientAuthenticationError as exc:
             raise StorageError(f"{told}, found access refused: check the credentials and their roles", key=key) from exc
         except HttpResponseError as exc:

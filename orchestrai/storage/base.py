@@ -6,10 +6,9 @@ no backslash, at most 1,024 bytes of UTF-8. It knows nothing of datasets.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from orchestrai.errors import InvalidKey
 
@@ -18,8 +17,7 @@ CHUNK_BYTES = 4 * 1024 * 1024
 _PLAIN = re.compile(r"[\w=:-][\w.=:-]{0,254}(?:/[\w=:-][\w.=:-]{0,254})*", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(NamedTuple):
     """What a store says of one object; `modified` is UTC by the store's own clock."""
 
     key: str

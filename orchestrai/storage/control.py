@@ -83,6 +83,9 @@ class ControlPlane(Protocol):
     Raises only StorageErrors: ObjectNotFound, RetentionLocked, TransientStorageError. `version=None` means the newest one.
     """
 
+    archives: bool
+    """Whether there is a class whose objects must be warmed before they are read."""
+
     def capabilities(self) -> Capabilities:
         """Ask the bucket's configuration; what is refused or unknown counts as absent."""
         ...

@@ -36,19 +36,17 @@ class GcsBackend:
         import json
 
         from google.auth.credentials import AnonymousCredentials
-        from google.cloud import storage
+        from google.cloud.storage import Client
 
         options = self.options
         if options.endpoint_url:
             anonymous: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
-            return storage.Client(
-                project="test", credentials=anonymous, client_options={"api_endpoint": options.endpoint_url}
-            )
+            return Client(project="test", credentials=anonymous, client_options={"api_endpoint": options.endpoint_url})
         if options.service_account_key:
-            return storage.Client.from_service_account_info(json.loads(options.reveal("service_account_key") or ""))
+            return Client.from_service_account_info(json.loads(options.reveal("service_account_key") or ""))
         if options.service_account_file:
-            return storage.Client.from_service_account_json(options.service_account_file)
-        return storage.Client()
+            return Client.from_service_account_json(options.service_account_file)
+        return Client()
 
     def refuse(self, name: str) -> str | None:
         if name.startswith(".well-known/acme-challenge/"):

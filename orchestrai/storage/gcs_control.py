@@ -9,8 +9,6 @@ from typing import Any
 from orchestrai.errors import (
     ConfigError,
     ObjectNotFound,
-    PreconditionFailed,
-    RetentionLocked,
     StorageError,
     TransientStorageError,
 )
@@ -25,12 +23,15 @@ from orchestrai.storage.control import (
     ServiceChecksum,
     Tier,
 )
+from orchestrai.storage.control_rules import changed, elsewhere, locked, require_kept, stronger
 
 _MODES: dict[str, LockMode] = {"Locked": "compliance", "Unlocked": "governance"}
 
 
 class GcsControlPlane:
     """Generations, object retention, copies and storage classes of one bucket, or a prefix of it."""
+
+    archives = False
 
     def __init__(self, client: Any, bucket: str, prefix: str, url: str) -> None:
         self.bucket = client.bucket(bucket)
@@ -70,15 +71,8 @@ class GcsControlPlane:
         except ObjectNotFound:
             return
         except _Refused as exc:
-            retention = self.retention(key, version)
-            if retention is None and not self.held(key, version):
-                raise StorageError(exc.message, key=key) from exc
-            until = f" until {retention.until:%Y-%m-%d %H:%M} UTC" if retention else ""
-            raise RetentionLocked(
-                f"expected {key!r} version {version} to be deletable, found it locked{until}: delete it after that",
-                key=key,
-                until=retention.until if retention else None,
-            ) from exc
+            why = locked(key, version, self.retention(key, version), self.held(key, version))
+            raise why or StorageError(exc.message, key=key) from exc
 
     def retention(self, key: str, version: str | None = None) -> Retention | None:
         found = self._loaded(key, version).retention
@@ -88,22 +82,18 @@ class GcsControlPlane:
 
     def retain(self, key: str, until: datetime, mode: LockMode, version: str | None = None) -> Retention:
         now = self.retention(key, version)
-        if now and now.until >= until and (now.mode == mode or now.mode == "compliance"):
-            return now
-        locked = mode == "compliance" or (now is not None and now.mode == "compliance")
+        wanted = stronger(now, until, mode)
+        if wanted == now:
+            return wanted
         blob = self._loaded(key, version)
-        blob.retention.mode = "Locked" if locked else "Unlocked"
-        blob.retention.retain_until_time = max(until, now.until) if now else until
+        blob.retention.mode = "Locked" if wanted.mode == "compliance" else "Unlocked"
+        blob.retention.retain_until_time = wanted.until
         with self._errors(key):
             blob.patch(override_unlocked_retention=now is not None and now.mode == "governance")
-        read = self.retention(key, version)
-        if read is None or read.until < until.replace(microsecond=until.microsecond // 1000 * 1000):
-            raise StorageError(
-                f"expected {key!r} in {self.url} to be locked until {until:%Y-%m-%d %H:%M}, found {read}: "
-                "create the bucket with object retention enabled",
-                key=key,
-            )
-        return read
+        # the service keeps milliseconds
+        least = until.replace(microsecond=until.microsecond // 1000 * 1000)
+        remedy = "create the bucket with object retention enabled"
+        return require_kept(key, self.url, self.retention(key, version), least, remedy)
 
     def held(self, key: str, version: str | None = None) -> bool:
         return bool(self._loaded(key, version).temporary_hold)
@@ -126,12 +116,10 @@ class GcsControlPlane:
         storage_class: str | None = None,
     ) -> Copied:
         if not isinstance(source, GcsControlPlane):
-            raise ConfigError(
-                f"expected a source in Google Cloud for a copy into {self.url}, found another cloud: stream it"
-            )
+            raise elsewhere("Google Cloud", self.url)
         before = source._loaded(source_key, source_version)
         if if_match is not None and _same_etag(before, if_match) is False:
-            raise source._changed(source_key)
+            raise changed(source_key, source.url)
         target = self._blob(key, None)
         if storage_class:
             target.storage_class = storage_class
@@ -163,11 +151,6 @@ class GcsControlPlane:
             blob.reload()
         return blob
 
-    def _changed(self, key: str) -> PreconditionFailed:
-        return PreconditionFailed(
-            f"expected {key!r} in {self.url} as it was listed, found it changed: list it again", key=key
-        )
-
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
         from google.api_core import exceptions as raised
@@ -180,7 +163,7 @@ class GcsControlPlane:
         except raised.NotFound as exc:
             raise ObjectNotFound(f"expected an object {key!r} in {self.url}, found none", key=key) from exc
         except raised.PreconditionFailed as exc:
-            raise self._changed(key) from exc
+            raise changed(key, self.url) from exc
         except raised.Forbidden as exc:
             raise _Refused(f"{told}, found access refused: check the credentials and their roles", key=key) from exc
         except (raised.TooManyRequests, raised.ServerError, raised.RetryError, RequestException) as exc:

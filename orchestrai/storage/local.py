@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -161,8 +160,21 @@ class LocalStore:
         return segments
 
     @contextmanager
-    def _folder(self, segments: Iterable[str], *, make: bool = False) -> Iterator[int]:
-        """Open a folder by walking from the root without following a symbolic link."""
+    def _folder(self, segments: Sequence[str], *, make: bool = False) -> Iterator[int]:
+        """Open a folder without following a symbolic link; a missing one is made with `make`."""
+        descriptor = self._walk_to(segments, make)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _walk_to(self, segments: Sequence[str], make: bool) -> int:
+        path = "/".join([self._root, *segments])
+        with suppress(OSError):
+            descriptor = os.open(path, _OPEN_DIR | os.O_NOFOLLOW)
+            if _lies_at(descriptor, path):
+                return descriptor
+            os.close(descriptor)
         descriptor = os.open(self._root, _OPEN_DIR)
         try:
             for segment in segments:
@@ -176,17 +188,16 @@ class LocalStore:
                         os.mkdir(segment, dir_fd=parent)
                     descriptor = os.open(segment, _OPEN_DIR | os.O_NOFOLLOW, dir_fd=parent)
                 os.close(parent)
-            yield descriptor
-        finally:
+        except OSError:
             os.close(descriptor)
+            raise
+        return descriptor
 
     def _descriptor(self, key: str, segments: Sequence[str]) -> int:
         path = f"{self._root}/{key}"
         descriptor = os.open(path, _OPEN_FILE)
-        with suppress(OSError):
-            # the kernel says where it is: one call in place of a walk through every folder
-            if os.readlink(f"/proc/self/fd/{descriptor}") == path:
-                return descriptor
+        if _lies_at(descriptor, path):
+            return descriptor
         os.close(descriptor)
         with self._folder(segments[:-1]) as parent:
             return os.open(segments[-1], _OPEN_FILE, dir_fd=parent)
@@ -222,15 +233,18 @@ class LocalStore:
         segments = self._segments(key)
         with self._errors(key, "written"):
             temporary, descriptor = self._temporary()
+        moved = False
         try:
             fill(descriptor)
             with self._errors(key, "written"):
                 self._place(temporary, segments, create)
+                moved = not create
                 return info(key, settle_time(descriptor))
         finally:
             os.close(descriptor)
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+            if not moved:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
 
     def _place(self, temporary: str, segments: Sequence[str], create: bool) -> None:
         key, name = "/".join(segments), segments[-1]
@@ -271,7 +285,7 @@ class LocalStore:
 
     def _temporary(self) -> tuple[str, int]:
         folder = f"{self._root}/{TEMPORARY}"
-        path = f"{folder}/{os.getpid()}-{secrets.token_hex(8)}"
+        path = f"{folder}/{os.getpid()}-{os.urandom(8).hex()}"
         try:
             descriptor = os.open(path, _OPEN_NEW, 0o666)
         except FileNotFoundError:
@@ -298,6 +312,17 @@ class LocalStore:
             raise
         except OSError as exc:
             raise translated(exc, key, done, self.url) from exc
+
+
+def _lies_at(descriptor: int, path: str) -> bool:
+    """Whether what was opened lies at `path` with no symbolic link on the way.
+
+    The kernel says where it is: one call in place of a walk through every folder.
+    """
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}") == path
+    except OSError:
+        return False
 
 
 def _changed(key: str, if_match: str | None, status: os.stat_result) -> PreconditionFailed:

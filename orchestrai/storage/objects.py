@@ -3,7 +3,7 @@
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,12 +14,12 @@ from orchestrai.errors import (
     ObjectExists,
     ObjectNotFound,
     PreconditionFailed,
-    RetentionLocked,
     StorageError,
     TransientStorageError,
 )
 from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo, check_key
 from orchestrai.storage.control import ControlPlane
+from orchestrai.storage.object_errors import BeyondEnd, translated
 from orchestrai.storage.spool import spooled
 
 SINGLE_PUT_BYTES = 256 * 1024 * 1024
@@ -27,8 +27,8 @@ READ_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
 # a conditional write that was repeated by the client library could not be told from one that lost
 NO_RETRIES: Any = {"max_retries": 0}
 _UNHOLDABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-_STATUS = re.compile(r"status code: (\d{3})")
-_TRANSIENT_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
+# how S3, Azure and Google answer for a version that is not written as theirs are
+_OTHER_VERSION = re.compile("status code: 400|InvalidArgument|InvalidQueryParameterValue")
 T = TypeVar("T")
 
 
@@ -88,12 +88,10 @@ class ObjectStore:
         import obstore
 
         name = self._name(key)
-        with self._errors(key):
-            if version is None:
+        if version is None:
+            with self._errors(key):
                 return self._info(obstore.head(self.backend.reads, name))
-            found = obstore.get(self.backend.reads, name, options={"version": version, "head": True})
-        self._require_version(key, found, version)
-        return self._info(found.meta)
+        return self._info(self._get(key, version, None, {"head": True}).meta)
 
     def read(
         self,
@@ -114,7 +112,7 @@ class ObjectStore:
             found = self._get(key, version, if_match, wanted)
             with self._errors(key):
                 return bytes(found.bytes())
-        except _BeyondEnd:
+        except BeyondEnd:
             return b""
 
     def stream(self, key: str, *, version: str | None = None, if_match: str | None = None) -> Iterator[bytes]:
@@ -192,10 +190,22 @@ class ObjectStore:
         if if_match is not None:
             options["if_match"] = if_match
         name = self._name(key)
-        with self._errors(key):
+        with self._version_errors(key, version), self._errors(key):
             found = obstore.get(self.backend.reads, name, options=options)
         self._require_version(key, found, version)
         return found
+
+    @contextmanager
+    def _version_errors(self, key: str, version: str | None) -> Iterator[None]:
+        """A version that could not be this service's, such as another bucket's, is not there."""
+        try:
+            yield
+        except (ObjectNotFound, PreconditionFailed, TransientStorageError):
+            raise
+        except StorageError as exc:
+            if version is None or not _OTHER_VERSION.search(exc.message):
+                raise
+            raise ObjectNotFound(f"expected version {version} of {key!r} in {self.url}, found none", key=key) from exc
 
     def _require_version(self, key: str, found: Any, version: str | None) -> None:
         # a service without versions ignores the question and answers with what it has
@@ -298,11 +308,7 @@ class ObjectStore:
         try:
             yield
         except (raised.BaseError, FileNotFoundError, PermissionError, TimeoutError, ValueError) as exc:
-            raise _translated(exc, key, self.url) from exc
-
-
-class _BeyondEnd(StorageError):
-    """A range starts behind the object's last byte."""
+            raise translated(exc, key, self.url) from exc
 
 
 def _version(answer: Any) -> str | None:
@@ -313,72 +319,3 @@ def _version(answer: Any) -> str | None:
 
 def _order(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")
-
-
-def _translated(exc: Exception, key: str, url: str) -> StorageError:
-    import obstore.exceptions as raised
-
-    text = str(exc).split("\n\nDebug source")[0]
-    status = _STATUS.search(text)
-    code = int(status.group(1)) if status else 0
-    if "NoSuchBucket" in text or "ContainerNotFound" in text:
-        return StorageError(f"expected the bucket of {url}, found none: create it", key=key)
-    if isinstance(exc, raised.AlreadyExistsError | raised.PermissionDeniedError) and _is_lock_or_tier(text):
-        return _refused(text, key, url)
-    rules: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Callable[[], StorageError]], ...] = (
-        (FileNotFoundError, lambda: ObjectNotFound(f"expected an object {key!r} in {url}, found none", key=key)),
-        (
-            raised.AlreadyExistsError,
-            lambda: ObjectExists(f"expected no object {key!r} in {url}, found one: read it or choose another key", key=key),
-        ),
-        (
-            raised.PreconditionError,
-            lambda: PreconditionFailed(
-                f"expected {key!r} in {url} as it was listed, found it changed: list it again", key=key
-            ),
-        ),
-        (
-            (raised.InvalidPathError, ValueError),
-            lambda: InvalidKey(f"expected a key that {url} can hold: {_short(text)}", key=key),
-        ),
-        (
-            (raised.PermissionDeniedError, raised.UnauthenticatedError),
-            lambda: _refused(text, key, url),
-        ),
-    )
-    for kinds, made in rules:
-        if isinstance(exc, kinds):
-            return made()
-    if code == 416 or "Wanted range starting at" in text:
-        return _BeyondEnd(f"expected {key!r} to be longer", key=key)
-    told = f"expected {url} to answer for {key!r}, found: {_short(text)}"
-    if isinstance(exc, raised.GenericError) and (code == 0 or code in _TRANSIENT_STATUS):
-        return TransientStorageError(f"{told}: try again", key=key)
-    return StorageError(f"{told}: check the store's settings", key=key)
-
-
-_LOCKED = ("ObjectLocked", "WORM", "retention", "BlobImmutable", "legal hold")
-_COLD = ("InvalidObjectState", "BlobArchived")
-
-
-def _is_lock_or_tier(text: str) -> bool:
-    return any(word in text for word in _LOCKED + _COLD)
-
-
-def _refused(text: str, key: str, url: str) -> StorageError:
-    if any(word in text for word in _LOCKED):
-        return RetentionLocked(
-            f"expected {key!r} in {url} to be changeable, found it locked: wait until its retention ends", key=key
-        )
-    if any(word in text for word in _COLD):
-        return StorageError(
-            f"expected {key!r} in {url} to be readable, found it in a cold tier: request its restore", key=key
-        )
-    return StorageError(
-        f"expected access to {key!r} in {url}, found it refused: check the credentials and their policy", key=key
-    )
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 300 else line[:297] + "..."

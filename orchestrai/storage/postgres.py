@@ -12,17 +12,29 @@ from orchestrai.errors import (
     TransientStorageError,
     UnreadableObject,
 )
-from orchestrai.storage.secret_ref import resolve_secret, scrubbed
+from orchestrai.storage.secret_ref import check_reference, resolve_secret, scrubbed
 
 # connection lost, resources short, operator intervention, serialization and deadlock
 _TRANSIENT = ("08", "53", "57", "40")
 _REFUSED = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "permission denied")
 
 
+_PLAIN = ("postgresql://", "postgres://")
+
+
+def check_address(reference: str) -> str:
+    """Return a secret reference, or a PostgreSQL URL without a password, unchanged; raises ConfigError that shows neither."""
+    if not reference.startswith(_PLAIN):
+        return check_reference(reference)
+    if ("@" in reference and ":" in reference.partition("://")[2].partition("@")[0]) or "password=" in reference:
+        raise ConfigError("expected a URL without a password, found one with: write where the URL lies, such as env://NAME")
+    return reference
+
+
 def parameters(reference: str) -> Mapping[str, str]:
-    """The connection parameters behind a reference to a URL or DSN; raises ConfigError that shows none of them."""
+    """The connection parameters behind a reference to a URL or DSN, or in a URL; raises ConfigError that shows none of them."""
     driver = _driver()
-    text = resolve_secret(reference)
+    text = check_address(reference) if reference.startswith(_PLAIN) else resolve_secret(reference)
     try:
         found = driver.conninfo.conninfo_to_dict(text)
     except driver.ProgrammingError:

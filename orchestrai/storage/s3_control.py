@@ -11,8 +11,6 @@ from typing import Any
 from orchestrai.errors import (
     ConfigError,
     ObjectNotFound,
-    PreconditionFailed,
-    RetentionLocked,
     StorageError,
     TransientStorageError,
 )
@@ -27,6 +25,7 @@ from orchestrai.storage.control import (
     ServiceChecksum,
     Tier,
 )
+from orchestrai.storage.control_rules import changed, elsewhere, locked, require_kept, stronger
 
 COPY_BYTES = 5 * 1024**3
 _MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
@@ -45,6 +44,8 @@ _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 class S3ControlPlane:
     """Versions, Object Lock, copies, SHA-256 checksums and Glacier of one bucket, or a prefix of it."""
+
+    archives = True
 
     def __init__(self, client: Any, bucket: str, prefix: str, url: str) -> None:
         self.client = client
@@ -87,7 +88,8 @@ class S3ControlPlane:
         except ObjectNotFound:
             return
         except _Refused as exc:
-            raise self._locked(key, version, exc) from exc
+            why = locked(key, version, self.retention(key, version), self.held(key, version))
+            raise why or StorageError(exc.message, key=key) from exc
 
     def retention(self, key: str, version: str | None = None) -> Retention | None:
         try:
@@ -103,24 +105,15 @@ class S3ControlPlane:
 
     def retain(self, key: str, until: datetime, mode: LockMode, version: str | None = None) -> Retention:
         now = self.retention(key, version)
-        if now and now.until >= until and (now.mode == mode or now.mode == "compliance"):
-            return now
-        wanted = Retention(
-            "compliance" if now and now.mode == "compliance" else mode, max(until, now.until) if now else until
-        )
+        wanted = stronger(now, until, mode)
+        if wanted == now:
+            return wanted
         body = {"Mode": wanted.mode.upper(), "RetainUntilDate": wanted.until}
         # only ever used to make a lock stronger: `wanted` is neither shorter nor weaker than `now`
         bypass = {"BypassGovernanceRetention": True} if now and now.mode != wanted.mode else {}
         with self._errors(key):
             self.client.put_object_retention(**self._target(key, version), Retention=body, **bypass)
-        read = self.retention(key, version)
-        if read is None or read.until < until:
-            raise StorageError(
-                f"expected {key!r} in {self.url} to be locked until {until:%Y-%m-%d %H:%M}, found {read}: "
-                "create the bucket with Object Lock",
-                key=key,
-            )
-        return read
+        return require_kept(key, self.url, self.retention(key, version), until, "create the bucket with Object Lock")
 
     def held(self, key: str, version: str | None = None) -> bool:
         try:
@@ -146,12 +139,12 @@ class S3ControlPlane:
         storage_class: str | None = None,
     ) -> Copied:
         if not isinstance(source, S3ControlPlane):
-            raise ConfigError(f"expected a source in S3 for a copy into {self.url}, found another cloud: stream the object")
+            raise elsewhere("S3", self.url)
         before = source._head(source_key, source_version)
         if before["ContentLength"] > COPY_BYTES:
             raise StorageError(f"expected {source_key!r} to have at most 5 GiB for one copy request, found more: stream it")
         if if_match is not None and before["ETag"] != if_match:
-            raise source._changed(source_key)
+            raise changed(source_key, source.url)
         settings: dict[str, Any] = {"StorageClass": storage_class} if storage_class else {}
         with self._errors(source_key):
             answer = self.client.copy_object(
@@ -164,7 +157,7 @@ class S3ControlPlane:
                 **settings,
             )
         if source._head(source_key, source_version)["ETag"] != before["ETag"]:
-            raise source._changed(source_key)
+            raise changed(source_key, source.url)
         result = answer["CopyObjectResult"]
         checksum = _sha256(result.get("ChecksumSHA256"))
         return Copied(key, result["ETag"], answer.get("VersionId"), checksum)
@@ -215,26 +208,6 @@ class S3ControlPlane:
         days = rule.get("Days") or 365 * rule.get("Years", 0)
         return "compliance", timedelta(days=days) if days else None
 
-    def _locked(self, key: str, version: str, refused: StorageError) -> StorageError:
-        retention = self.retention(key, version)
-        if retention is not None:
-            return RetentionLocked(
-                f"expected {key!r} version {version} to be deletable, found it locked until {retention.until:%Y-%m-%d %H:%M} UTC: "
-                "delete it after that",
-                key=key,
-                until=retention.until,
-            )
-        if self.held(key, version):
-            return RetentionLocked(
-                f"expected {key!r} version {version} to be deletable, found a legal hold: lift it first", key=key
-            )
-        return StorageError(refused.message, key=key)
-
-    def _changed(self, key: str) -> PreconditionFailed:
-        return PreconditionFailed(
-            f"expected {key!r} in {self.url} as it was listed, found it changed: list it again", key=key
-        )
-
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -259,7 +232,7 @@ class S3ControlPlane:
         if code in _MISSING:
             return ObjectNotFound(f"expected an object {key!r} in {self.url}, found none", key=key)
         if code == "PreconditionFailed":
-            return self._changed(key)
+            return changed(key, self.url)
         if code in _UNLOCKED:
             return _Unlocked(f"{told}: create the bucket with Object Lock", key=key)
         if code in _REFUSED:

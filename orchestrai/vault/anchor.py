@@ -1,13 +1,12 @@
 """An anchor: the newest commits, remembered outside the vault, so that a rollback of the whole vault is found."""
 
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from orchestrai.errors import IntegrityError
-from orchestrai.ledger.manifest import canonical_json
+from orchestrai.ledger.canonical import canonical_json
 from orchestrai.vault.records import ANCHOR_TYPE, FORMAT, document
 from orchestrai.vault.vault import Vault
 
@@ -68,7 +67,7 @@ class Anchor:
             heads[commit.dataset] = [commit.seq, commit.digest, forgotten]
         body = {"format": FORMAT, "vault": vault.identity(), "heads": heads}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
+        temporary = self.path.with_name(f".{self.path.name}.{os.urandom(4).hex()}")
         with temporary.open("wb") as sink:
             sink.write(vault.signer.sign(ANCHOR_TYPE, canonical_json(body)))
             sink.flush()

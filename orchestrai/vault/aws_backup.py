@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from orchestrai.contracts.verdict import JsonValue, Verdict
+from orchestrai.contracts.verdict import JsonValue
 from orchestrai.errors import ConfigError, RestoreError, StorageError, TransientStorageError
-from orchestrai.ledger import Ledger, StageReport
-from orchestrai.ledger.manifest import canonical_json
 
 SERVICES = {"rds": "RDS", "elasticfilesystem": "EFS", "dynamodb": "DynamoDB", "s3": "S3"}
 _TRANSIENT = ("ServiceUnavailableException", "ThrottlingException", "TooManyRequestsException", "DependencyFailureException")
@@ -124,41 +122,46 @@ class AwsBackup:
         found = self._wait("backup", job, lambda: self._call("describe_backup_job", BackupJobId=job), "State")
         return self.point(target.vault, str(found["RecoveryPointArn"]), target.resource, job)
 
-    def copy(self, target: BackupTarget, point: RecoveryPoint, destination: "AwsBackup", token: str) -> RecoveryPoint:
-        """Copy a recovery point to the vault `target.copy_to`, and read it back there; `destination` is that vault's region."""
-        answer = self._call(
-            "start_copy_job",
-            RecoveryPointArn=point.arn,
-            SourceBackupVaultName=point.vault,
-            DestinationBackupVaultArn=target.copy_to,
-            IamRoleArn=target.role,
-            IdempotencyToken=_token(token, point.arn, target.copy_to),
-            **({"Lifecycle": target.lifecycle} if target.lifecycle else {}),
-        )
-        job = str(answer["CopyJobId"])
+    def copy(
+        self, target: BackupTarget, point: RecoveryPoint, destination: "AwsBackup", token: str, *, job: str = ""
+    ) -> RecoveryPoint:
+        """Copy a recovery point to the vault `target.copy_to`, and read it back there; `destination` is that vault's region.
+
+        With `job`, that copy job is waited for and none is started.
+        """
+        if not job:
+            answer = self._call(
+                "start_copy_job",
+                RecoveryPointArn=point.arn,
+                SourceBackupVaultName=point.vault,
+                DestinationBackupVaultArn=target.copy_to,
+                IamRoleArn=target.role,
+                IdempotencyToken=_token(token, point.arn, target.copy_to),
+                **({"Lifecycle": target.lifecycle} if target.lifecycle else {}),
+            )
+            job = str(answer["CopyJobId"])
         found = self._wait("copy", job, lambda: self._call("describe_copy_job", CopyJobId=job)["CopyJob"], "State")
         vault = target.copy_to.rpartition(":")[2]
         return destination.point(vault, str(found["DestinationRecoveryPointArn"]), target.resource, job)
 
     def test_restore(
-        self, target: BackupTarget, point: RecoveryPoint, metadata: Mapping[str, str], validate: Validation, token: str
+        self,
+        target: BackupTarget,
+        point: RecoveryPoint,
+        metadata: Mapping[str, str],
+        validate: Validation,
+        token: str,
+        *,
+        job: str = "",
     ) -> RestoreTest:
         """Restore a recovery point to a new resource, let `validate` look at it and report its finding to the service.
 
         `metadata` overrides what the point's own restore metadata says (a new name, a private subnet). `validate` is given the
-        created resource's ARN and returns what is wrong, or None. The restored resource is the caller's to delete.
+        created resource's ARN and returns what is wrong, or None. The restored resource is the caller's to delete. With `job`, that
+        restore job is waited for and none is started.
         """
         began = self.clock()
-        own = self._call("get_recovery_point_restore_metadata", BackupVaultName=point.vault, RecoveryPointArn=point.arn)
-        answer = self._call(
-            "start_restore_job",
-            RecoveryPointArn=point.arn,
-            Metadata={**own.get("RestoreMetadata", {}), **metadata},
-            IamRoleArn=target.role,
-            IdempotencyToken=_token(token, point.arn, "restore"),
-            ResourceType=point.resource_type,
-        )
-        job = str(answer["RestoreJobId"])
+        job = job or self._start_restore(target, point, metadata, token)
         found = self._wait("restore", job, lambda: self._call("describe_restore_job", RestoreJobId=job), "Status")
         created = str(found.get("CreatedResourceArn", ""))
         if not created or created == point.resource:
@@ -171,6 +174,18 @@ class AwsBackup:
         told = {"ValidationStatusMessage": fault[:1000]} if fault else {}
         self._call("put_restore_validation_result", RestoreJobId=job, ValidationStatus=status, **told)
         return RestoreTest(job, created, (self.clock() - began).total_seconds(), fault)
+
+    def _start_restore(self, target: BackupTarget, point: RecoveryPoint, metadata: Mapping[str, str], token: str) -> str:
+        own = self._call("get_recovery_point_restore_metadata", BackupVaultName=point.vault, RecoveryPointArn=point.arn)
+        answer = self._call(
+            "start_restore_job",
+            RecoveryPointArn=point.arn,
+            Metadata={**own.get("RestoreMetadata", {}), **metadata},
+            IamRoleArn=target.role,
+            IdempotencyToken=_token(token, point.arn, "restore"),
+            ResourceType=point.resource_type,
+        )
+        return str(answer["RestoreJobId"])
 
     def point(self, vault: str, arn: str, resource: str, job: str = "") -> RecoveryPoint:
         """Read a recovery point back; raises StorageError unless it is whole and of `resource`."""
@@ -196,6 +211,17 @@ class AwsBackup:
             None if delete_at is None else _utc(delete_at),
             job,
         )
+
+    def jobs(self, operation: str, member: str, **arguments: Any) -> list[Mapping[str, Any]]:
+        """All entries of a listing of jobs, page after page."""
+        found: list[Mapping[str, Any]] = []
+        token = ""
+        while True:
+            page = self._call(operation, **arguments, **({"NextToken": token} if token else {}))
+            found += page.get(member, ())
+            token = page.get("NextToken", "")
+            if not token:
+                return found
 
     def _wait(self, kind: str, job: str, describe: Callable[[], Mapping[str, Any]], field: str) -> Mapping[str, Any]:
         ends = self.clock() + self.waiting.limit
@@ -247,38 +273,6 @@ def open_aws_backup(region: str, clock: Callable[[], datetime]) -> AwsBackup:
     import boto3
 
     return AwsBackup(boto3.client("backup", region_name=region), clock)
-
-
-def publish_points(
-    ledger: Ledger,
-    *,
-    asset: str,
-    partition: str,
-    target: BackupTarget,
-    point: RecoveryPoint,
-    copied: RecoveryPoint | None = None,
-    tested: RestoreTest | None = None,
-    code_version: str = "",
-) -> StageReport:
-    """Publish a recovery point, its copy and its restore test as one partition of `asset`.
-
-    The record is published also when the copy is missing or the test failed: the recovery point exists. A failed verdict of
-    severity "error" would hide it, so these are warnings, told as failed checks.
-    """
-    session = ledger.session(asset, "snapshot")
-    record: dict[str, JsonValue] = {"recovery_point": point.as_json()}
-    record |= {"copy": copied.as_json()} if copied else {}
-    record |= {"restore_test": tested.as_json()} if tested else {}
-    session.add_bytes(partition, "recovery_point.json", canonical_json(record), rows=1)
-    session.add_stats(partition, engine="aws_backup", **record)
-    verdicts = [Verdict("recovery_point", True, f"{point.arn} in {point.vault}, {point.size} bytes")]
-    if target.copy_to:
-        message = copied.arn if copied else f"expected a copy in {target.copy_to}, found none: copy it"
-        verdicts.append(Verdict("copy", copied is not None, message, "warn"))
-    if tested:
-        message = tested.fault or f"restored as {tested.created} in {tested.seconds:.0f} s"
-        verdicts.append(Verdict("restore_test", not tested.fault, message, "warn"))
-    return session.commit({partition: verdicts}, code_version=code_version, facts=record)
 
 
 def _token(*parts: str) -> str:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
+from orchestrai.errors import DigestMismatch, IntegrityError
 from orchestrai.ledger import Keyring
-from orchestrai.ledger.manifest import sha256_hex
+from orchestrai.ledger.canonical import sha256_hex
 from orchestrai.storage.base import ObjectInfo, Store
 from orchestrai.vault.encryption import Cipher
 from orchestrai.vault.layout import ATTESTED, FORGOTTEN, SNAPSHOTS, numbered
+from orchestrai.vault.reader import pinned
 from orchestrai.vault.records import (
     ATTESTATION_TYPE,
     TOMBSTONE_TYPE,
@@ -130,12 +131,13 @@ class Catalog:
         commits = self.commits(dataset, strict=strict)
         if all(map(self.counts, commits)):
             return commits
-        attested = self._attestations()
+        attested = self.attestations()
         return [
             SnapshotCommit(**{**c.__dict__, "committed": attested[c.digest]}) if c.digest in attested else c for c in commits
         ]
 
-    def _attestations(self) -> dict[str, datetime]:
+    def attestations(self) -> dict[str, datetime]:
+        """When each commit was made, by its digest, in the vault that this one was copied from."""
         times: dict[str, datetime] = {}
         for info in self.store.list(ATTESTED):
             known = self._attested.get((info.key, info.etag))
@@ -155,25 +157,20 @@ class Catalog:
         found = self._trees.get(commit.tree_sha256)
         if found is None:
             session = commit.tree.split("/")[2]
-            data = self._list_bytes("tree", commit.tree, session, commit.tree_sha256)
+            data = self._list_bytes("tree", commit.tree, session, commit.tree_sha256, commit.tree_version)
             found = self._trees[commit.tree_sha256] = self.codec.decode_tree(data)
         return found
 
     def files(self, entry: StoredPartition) -> list[StoredFile]:
         """The files of a partition; raises MissingObject, DigestMismatch."""
-        return self.codec.decode_files(self._list_bytes("listing", entry.key, entry.session, entry.sha256))
+        return self.codec.decode_files(self._list_bytes("listing", entry.key, entry.session, entry.sha256, entry.version))
 
     def forget_read(self, commit: SnapshotCommit) -> None:
         """Read a snapshot's tree from the store the next time, for who must see the store as it is now."""
         self._trees.pop(commit.tree_sha256, None)
 
-    def _list_bytes(self, kind: str, key: str, session: str, sha256: str) -> bytes:
-        try:
-            data = self.store.read(key)
-        except ObjectNotFound as exc:
-            raise MissingObject(
-                f"expected {key} in the vault, found nothing: copy it back from the replica", key=key
-            ) from exc
+    def _list_bytes(self, kind: str, key: str, session: str, sha256: str, version: str) -> bytes:
+        data = pinned(key, version, lambda at: self.store.read(key, version=at))
         if sha256_hex(data) != sha256:
             raise DigestMismatch(f"expected {key} to hash to what its commit says, found other bytes: copy it back", key=key)
         cipher = self.cipher()

@@ -1,4 +1,4 @@
-"""Databases as datasets: consistent dumps of SQLite and PostgreSQL, published through the ledger, restored and compared.
+"""Databases as datasets: consistent dumps of SQLite and PostgreSQL, restored and compared.
 
 A dump carries the row count of every table, taken in the dump's own snapshot; a restore counts again before it says done.
 """
@@ -9,47 +9,60 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-from orchestrai.contracts.verdict import JsonValue, Verdict
+from orchestrai.contracts.verdict import JsonValue
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError, TransientStorageError
-from orchestrai.ledger import Dataset, Ledger, Meter, StageReport
 from orchestrai.vault.dump_tools import counted, pg_dump, pg_restore, snapshot_of
 
-STATS = "dump"
+SQLITE, POSTGRES = "sqlite", "postgresql"
 
 
 @dataclass(frozen=True)
 class DumpFile:
-    """One staged file of a dump."""
+    """One staged file of a dump, with the rows of each table in it at the moment of the dump.
+
+    `source` None: nothing changed since the dump before, where the vault has it under `token`.
+    """
 
     path: str
-    source: Path
+    source: Path | None
     size: int
+    tables: Mapping[str, int]
+    token: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Rows in all its tables."""
+        return sum(self.tables.values())
 
 
 @dataclass(frozen=True)
 class Dump:
-    """A database as files; `tables` has the rows of each table at the moment of the dump."""
+    """A database as files."""
 
     engine: str
     server_version: str
     files: tuple[DumpFile, ...]
-    tables: Mapping[str, int]
     facts: Mapping[str, JsonValue]
+
+    @property
+    def tables(self) -> Mapping[str, int]:
+        """Rows by table; where there are several files, a table is named `file:table`."""
+        alone = len(self.files) == 1
+        return {name if alone else f"{file.path}:{name}": rows for file in self.files for name, rows in file.tables.items()}
 
     @property
     def rows(self) -> int:
         """Rows in all tables."""
-        return sum(self.tables.values())
+        return sum(file.rows for file in self.files)
 
     def as_json(self) -> dict[str, JsonValue]:
-        """What the partition's manifest notes."""
+        """What is kept beside the files, so that a restore can compare without anything else."""
         return {
             "engine": self.engine,
             "server_version": self.server_version,
-            "tables": dict(sorted(self.tables.items())),
+            "files": {file.path: dict(sorted(file.tables.items())) for file in self.files},
             **dict(self.facts),
         }
 
@@ -72,7 +85,7 @@ def dump_sqlite(path: Path, into: Path, *, pages: int = -1) -> Dump:
         tables = _checked_sqlite(target)
     size = target.stat().st_size
     facts: dict[str, JsonValue] = {"bytes": size, "source_bytes": path.stat().st_size}
-    return Dump("sqlite", sqlite3.sqlite_version, (DumpFile(target.name, target, size),), tables, facts)
+    return Dump(SQLITE, sqlite3.sqlite_version, (DumpFile(target.name, target, size, tables),), facts)
 
 
 def restore_sqlite(dump: Path, target: Path, *, tables: Mapping[str, int] | None = None) -> Mapping[str, int]:
@@ -116,7 +129,7 @@ def dump_postgres(url: str, into: Path, *, tools: Path | None = None, timeout: f
         tables = counted(snapshot.connection)
     size = target.stat().st_size
     facts: dict[str, JsonValue] = {"bytes": size, "database_bytes": snapshot.size, "tool_version": version}
-    return Dump("postgresql", snapshot.server_version, (DumpFile(target.name, target, size),), tables, facts)
+    return Dump(POSTGRES, snapshot.server_version, (DumpFile(target.name, target, size, tables),), facts)
 
 
 def restore_postgres(
@@ -138,44 +151,6 @@ def restore_postgres(
         found = counted(snapshot.connection)
     _same(tables, found)
     return found
-
-
-def publish_dump(
-    ledger: Ledger, *, asset: str, partition: str, dump: Dump, now: datetime, code_version: str = "", minimum_rows: int = 0
-) -> StageReport:
-    """Publish a dump as one partition of `asset`, so that the vault snapshots it as any dataset.
-
-    A dump without tables, or with fewer than `minimum_rows` rows, closes the gate: an empty backup is no backup.
-    """
-    with Meter() as meter:
-        session = ledger.session(asset, "raw_events")
-        for number, file in enumerate(dump.files):
-            session.add_file(partition, file.path, file.source, rows=dump.rows if number == 0 else 0)
-            meter.written += file.size
-        note = dump.as_json()
-        session.add_stats(partition, **{STATS: {**note, "time": now.isoformat()}})
-        enough = bool(dump.tables) and dump.rows >= minimum_rows
-        message = f"{dump.rows} rows in {len(dump.tables)} tables"
-        if not enough:
-            message = f"expected tables with at least {minimum_rows} rows in all, found {message}: check what was dumped"
-        verdicts = {partition: [Verdict("dump", enough, message, details={"tables": len(dump.tables), "rows": dump.rows})]}
-        return session.commit(
-            verdicts,
-            code_version=code_version,
-            parameters={"engine": dump.engine},
-            cost=meter.cost(),
-            facts=note,
-        )
-
-
-@contextmanager
-def fetched_dump(dataset: Dataset, partition: str) -> Iterator[tuple[Path, Mapping[str, int]]]:
-    """The verified dump file of a partition and the rows of its tables, for the length of a block; raises IntegrityError."""
-    note = dataset.files(partition).stats.get(STATS)
-    if note is None:
-        raise ConfigError(f"expected a database dump in {dataset.asset}@{partition}, found another kind of dataset")
-    with dataset.fetched([partition]) as files:
-        yield files[partition][0].path, note["tables"]
 
 
 def _same(expected: Mapping[str, int] | None, found: Mapping[str, int]) -> None:

@@ -8,9 +8,7 @@ chunk can be dropped, moved or taken from elsewhere.
 """
 
 import hashlib
-import json
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,9 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cryptography.exceptions import InvalidTag
 
-from orchestrai.errors import ConfigError, DigestMismatch, ObjectExists
-from orchestrai.ledger.manifest import canonical_json
-from orchestrai.storage.base import Store
+from orchestrai.errors import ConfigError, DigestMismatch
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -32,7 +28,6 @@ CHUNK = 1024 * 1024
 _MAGIC = b"ORV1"
 _TAG = 16
 _HEADER = len(_MAGIC) + 8 + 16
-_KEYS = "vault/keys/"
 
 
 class KeyPort(Protocol):
@@ -65,14 +60,14 @@ class FileKey:
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
         """Encrypt a data key, bound to `context`."""
-        nonce = secrets.token_bytes(12)
+        nonce = os.urandom(12)
         return nonce + _aead(self._key()).encrypt(nonce, key, context)
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """Decrypt a data key; raises ConfigError when it is not this port's."""
         try:
             return _aead(self._key()).decrypt(wrapped[:12], wrapped[12:], context)
-        except InvalidTag as exc:
+        except (InvalidTag, ValueError) as exc:
             raise ConfigError(
                 f"expected {self.path.name} to open the vault's data key, found that it does not: use the key file it was made with"
             ) from exc
@@ -80,10 +75,10 @@ class FileKey:
     def _key(self) -> bytes:
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
+            temporary = self.path.with_name(f".{self.path.name}.{os.urandom(4).hex()}")
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                os.write(descriptor, secrets.token_bytes(32))
+                os.write(descriptor, os.urandom(32))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -112,7 +107,7 @@ class Cipher:
 
     def seal(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Encrypt a stream; bounded memory."""
-        salt = secrets.token_bytes(16)
+        salt = os.urandom(16)
         aead = _aead(_derive(self.keys[self.current], salt, context))
         yield _MAGIC + self.current + salt
         number, pending = 0, b""
@@ -124,7 +119,7 @@ class Cipher:
 
     def seal_small(self, context: bytes, data: bytes) -> bytes:
         """`seal` in one piece, for at most one chunk."""
-        salt = secrets.token_bytes(16)
+        salt = os.urandom(16)
         sealed = _aead(_derive(self.keys[self.current], salt, context)).encrypt(_ONLY, data, None)
         return _MAGIC + self.current + salt + sealed
 
@@ -202,43 +197,3 @@ def _blocks(chunks: Iterable[bytes], size: int, first: int = 0) -> Iterator[byte
         rest = data[start:] if start < len(data) else b""
     if rest:
         yield rest
-
-
-def open_cipher(store: Store, vault: str, port: KeyPort) -> Cipher:
-    """The cipher of a vault: its wrapped data keys lie in the vault, the first one is made on first use."""
-    keys = _read_keys(store, vault, port)
-    if not keys:
-        identity, key = secrets.token_bytes(8), secrets.token_bytes(32)
-        record = {
-            "port": port.name,
-            "wrapped": port.wrap(key, _key_context(vault, identity, port.name)).hex(),
-            "id": identity.hex(),
-        }
-        try:
-            store.write(f"{_KEYS}000001.json", canonical_json(record), create=True)
-        except ObjectExists:
-            pass  # another process made it first: read that one
-        keys = _read_keys(store, vault, port)
-    return Cipher(next(reversed(keys)), keys)
-
-
-def _key_context(vault: str, identity: bytes, port: str) -> bytes:
-    return canonical_json(["data-key", vault, identity.hex(), port])
-
-
-def _read_keys(store: Store, vault: str, port: KeyPort) -> dict[bytes, bytes]:
-    found = {}
-    for info in store.list(_KEYS):
-        data = store.read(info.key)
-        try:
-            record = json.loads(data)
-            identity, wrapped, name = bytes.fromhex(record["id"]), bytes.fromhex(record["wrapped"]), str(record["port"])
-            same = canonical_json({"id": identity.hex(), "port": name, "wrapped": wrapped.hex()})
-        except (ValueError, KeyError, TypeError) as exc:
-            raise DigestMismatch(f"expected a wrapped data key in {info.key}, found something else: restore it") from exc
-        if same != data:
-            raise DigestMismatch(
-                f"expected a wrapped data key in {info.key} as it was written, found it altered: restore it"
-            )
-        found[identity] = port.unwrap(wrapped, _key_context(vault, identity, name))
-    return found

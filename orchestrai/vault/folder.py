@@ -6,7 +6,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from orchestrai.contracts.calendar import WHOLE
-from orchestrai.contracts.verdict import JsonValue
+from orchestrai.contracts.json_value import JsonValue
 from orchestrai.errors import ConfigError, InvalidKey, MissingObject, PreconditionFailed
 from orchestrai.storage.base import check_key
 from orchestrai.vault.records import SnapshotCommit

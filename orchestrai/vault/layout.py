@@ -1,6 +1,7 @@
 """Where the vault keeps things.
 
     vault/identity.json                          the vault's signed name, made once
+    vault/keys/<n>.json                          wrapped data keys of a sealed vault
     vault/objects/<session>/<name>               one file each; <name> is its SHA-256 (a number where encrypted)
     vault/packs/<session>/<n>                    small files of one partition, end to end
     vault/listings/<session>/<n>                 the files of one partition (see rows.ColumnCodec)
@@ -8,6 +9,9 @@
     vault/snapshots/<dataset>/<seq>.json         commits: signed, chained, created by put-if-absent
     vault/forgotten/<dataset>/<seq>.json         tombstones: signed, created by put-if-absent
     vault/attested/<session>.json                commit times of a vault this one was copied from, signed
+    vault/holds/<dataset>/<seq>/<n>.json         legal holds placed and released, signed; seq 0 is the whole dataset
+    work/locks/<dataset>/<seq>.json              until when all that a snapshot needs was read back as locked, signed
+    work/verified.json                           in a replica: the snapshots found sound, signed
     work/sessions/<session>.json                 a running write; its store time is the session's start
     work/marks/<session>.json                    what a prune wants to delete
     work/clock/<session>.json                    written to learn the store's time
@@ -22,6 +26,10 @@ BYTES = ("vault/objects/", "vault/packs/", "vault/listings/", "vault/trees/")
 SNAPSHOTS = "vault/snapshots/"
 FORGOTTEN = "vault/forgotten/"
 ATTESTED = "vault/attested/"
+DATA_KEYS = "vault/keys/"
+HOLDS = "vault/holds/"
+LOCKS = "work/locks/"
+VERIFIED = "work/verified.json"
 SESSIONS = "work/sessions/"
 MARKS = "work/marks/"
 CLOCK = "work/clock/"

@@ -1,14 +1,16 @@
 """Immutability: locks on everything a snapshot needs, extended on reuse, read back."""
 
-from concurrent.futures import ThreadPoolExecutor
+import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from orchestrai.contracts.verdict import JsonValue
-from orchestrai.storage.control import ControlPlane, LockMode
-from orchestrai.vault.layout import IDENTITY, commit_key
-from orchestrai.vault.prune import Pruning
-from orchestrai.vault.records import SnapshotCommit
+from orchestrai.errors import IntegrityError, ObjectNotFound
+from orchestrai.ledger.canonical import canonical_json
+from orchestrai.storage.control import ControlPlane, LockMode, Retention
+from orchestrai.vault.layout import LOCKS, numbered
+from orchestrai.vault.reach import reach
+from orchestrai.vault.records import FORMAT, LOCK_TYPE, SnapshotCommit, document
 from orchestrai.vault.vault import Vault
 
 _THREADS = 8
@@ -16,7 +18,10 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class LockReport:
-    """Whether a snapshot is locked; `locked` is true only when every object was read back as locked until `until` or later."""
+    """Whether a snapshot is locked; true only when every object was read back as locked until `until` or later.
+
+    `objects` were read back now. What an earlier snapshot needs too was read back then, as a signed record says (`relied_on`).
+    """
 
     snapshot_id: str
     locked: bool
@@ -25,11 +30,21 @@ class LockReport:
     objects: int
     extended: int
     reason: str = ""
+    relied_on: str = ""
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form shown to people and programs."""
         body: dict[str, JsonValue] = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "until"}
         return body | {"until": self.until.isoformat() if self.until else None}
+
+
+@dataclass(frozen=True)
+class _Proven:
+    """Until when all that a snapshot needs was read back as locked."""
+
+    commit: SnapshotCommit
+    mode: LockMode
+    until: datetime
 
 
 def lock_snapshot(
@@ -40,11 +55,13 @@ def lock_snapshot(
     *,
     slack: timedelta = timedelta(days=7),
     mode: LockMode = "compliance",
+    full: bool = False,
 ) -> LockReport:
     """Lock all that a snapshot needs for `duration` from its commit on. Idempotent.
 
-    What is locked for less is extended by `slack` beyond the need, so that reuse costs one request per object and slack. A store that
-    cannot lock is told of as not locked; raises nothing for it.
+    What is locked for less is extended by `slack` beyond the need, so that reuse costs one request per object and slack. What an
+    earlier snapshot was proven to have locked for long enough is not asked for again, unless `full`: the cost grows with what
+    changed. A store that cannot lock is told of as not locked; raises nothing for it.
     """
     capability = control.capabilities().lock if control is not None else "none"
     if control is None or capability == "none":
@@ -52,20 +69,75 @@ def lock_snapshot(
     if capability == "governance":
         mode = "governance"
     until = commit.committed + duration
-    keys = sorted(Pruning(vault).needed([commit]) | {commit_key(commit.dataset, commit.seq), IDENTITY})
+    base = None if full else _proven(vault, commit, until, mode)
+    beyond = base.commit if base is not None else None
+    needed = {} if beyond == commit else reach(vault, commit, beyond)
 
-    def extend(key: str) -> tuple[bool, bool]:
-        found = control.retention(key)
+    def extend(item: tuple[str, str]) -> tuple[datetime, bool]:
+        key, at, found = _retention(control, *item)
         if found is not None and found.until >= until and (found.mode == mode or found.mode == "compliance"):
-            return True, False
-        kept = control.retain(key, until + slack, mode)
-        return kept.until >= until, True
+            return found.until, False
+        return control.retain(key, until + slack, mode, at).until, True
+
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        results = list(pool.map(extend, keys))
-    held = all(locked for locked, _ in results)
-    extended = sum(changed for _, changed in results)
-    reason = "" if held else "the store did not keep the retention it was given"
+        results = list(pool.map(extend, sorted(needed.items())))
+    proven = min([found for found, _ in results] + ([base.until] if base is not None else []))
+    held = proven >= until
+    if held and needed:
+        _write(vault, _Proven(commit, mode, proven))
     return LockReport(
-        commit.snapshot_id, held, mode if held else "none", until if held else None, len(keys), extended, reason
+        commit.snapshot_id,
+        held,
+        mode if held else "none",
+        until if held else None,
+        len(needed),
+        sum(changed for _, changed in results),
+        "" if held else "the store did not keep the retention it was given",
+        base.commit.snapshot_id if base is not None else "",
     )
+
+
+def _retention(control: ControlPlane, key: str, version: str) -> tuple[str, str | None, Retention | None]:
+    """What locks the recorded version; a copy of the vault has versions of its own, and there the newest counts."""
+    if version:
+        try:
+            return key, version, control.retention(key, version)
+        except ObjectNotFound:
+            pass
+    return key, None, control.retention(key)
+
+
+def _proven(vault: Vault, commit: SnapshotCommit, until: datetime, mode: LockMode) -> _Proven | None:
+    """The newest snapshot up to this one that is known to be locked until `until`."""
+    commits = {found.digest: found for found in vault.catalog.visible(commit.dataset, strict=False)}
+    keys = [info.key for info in vault.store.list(f"{LOCKS}{commit.dataset}/")]
+    for key in reversed(keys):
+        place = numbered(LOCKS, key)
+        if place is None or place[0] != commit.dataset or place[1] > commit.seq:
+            continue
+        try:
+            body = document(vault.keyring, LOCK_TYPE, vault.store.read(key))
+        except (IntegrityError, ObjectNotFound, json.JSONDecodeError):
+            continue  # a record that proves nothing only costs the requests it would have saved
+        found = commits.get(body["commit"])
+        strong = body["mode"] in (mode, "compliance")
+        if found is None or body["vault"] != vault.identity() or body["store"] != vault.store.url or not strong:
+            continue
+        proven = _Proven(found, body["mode"], datetime.fromisoformat(body["until"]).astimezone(UTC))
+        return proven if proven.until >= until else None
+    return None
+
+
+def _write(vault: Vault, proven: _Proven) -> None:
+    body = {
+        "format": FORMAT,
+        "vault": vault.identity(),
+        "store": vault.store.url,
+        "commit": proven.commit.digest,
+        "mode": proven.mode,
+        "until": proven.until.isoformat(),
+    }
+    key = f"{LOCKS}{proven.commit.dataset}/{proven.commit.seq:012d}.json"
+    vault.store.write(key, vault.signer.sign(LOCK_TYPE, canonical_json(body)))

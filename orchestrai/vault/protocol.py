@@ -14,11 +14,12 @@ Each step is a method of its own, so that the simulator can break one and show t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrai.contracts.verdict import JsonValue
+from orchestrai.contracts.json_value import JsonValue
 from orchestrai.errors import ConcurrentCommit, ObjectExists, ObjectNotFound, SessionExpired
-from orchestrai.ledger.manifest import canonical_json, dataset_version, sha256_hex
+from orchestrai.ledger.canonical import canonical_json, dataset_version, sha256_hex
+from orchestrai.storage.base import ObjectInfo
 from orchestrai.vault.known import Known
 from orchestrai.vault.layout import SESSIONS, SNAPSHOTS, commit_key, listing_key, numbered, tree_key
 from orchestrai.vault.records import SnapshotCommit, open_commit
@@ -189,10 +190,10 @@ class WriteSession:
         key = listing_key(self.id, number)
         root = partition_root(files)
         data = self.vault.seal("listing", key, self.id, self.vault.codec.encode_files(files))
-        self.vault.store.write(key, data)
+        version = self.vault.store.write(key, data).version or ""
         rows = sum(file.rows for file in files if file.role == "data")
         size = sum(file.size for file in files)
-        return StoredPartition(partition, root, rows, size, len(files), key, self.id, sha256_hex(data), len(data))
+        return StoredPartition(partition, root, rows, size, len(files), key, self.id, sha256_hex(data), len(data), version)
 
     def append(self, base: "Base", entries: Mapping[str, StoredPartition]) -> SnapshotCommit:
         """Create the commit under the next number; on a lost race, on top of the winner's snapshot."""
@@ -215,12 +216,12 @@ class WriteSession:
             f"expected to commit {self.request.dataset} within {MAX_ATTEMPTS} tries, found a rival each time: run it again"
         )
 
-    def put_tree(self, attempt: int, entries: Sequence[StoredPartition]) -> tuple[str, str, int]:
-        """Write the list of partitions; returns key, digest and length."""
+    def put_tree(self, attempt: int, entries: Sequence[StoredPartition]) -> "TreePlace":
+        """Write the list of partitions."""
         key = tree_key(self.id, attempt)
         data = self.vault.seal("tree", key, self.id, self.vault.codec.encode_tree(entries))
-        self.vault.store.write(key, data)
-        return key, sha256_hex(data), len(data)
+        version = self.vault.store.write(key, data).version or ""
+        return TreePlace(key, sha256_hex(data), len(data), version)
 
     def last_commit(self) -> tuple[int, str]:
         """Number and digest of the newest commit record, whether it counts or not; (0, "") where there is none."""
@@ -231,9 +232,7 @@ class WriteSession:
                 last = max(last, place[1])
         return last, sha256_hex(self.vault.store.read(commit_key(self.request.dataset, last))) if last else ""
 
-    def draft(
-        self, tree: Mapping[str, StoredPartition], place: tuple[str, str, int], last: tuple[int, str]
-    ) -> SnapshotCommit:
+    def draft(self, tree: Mapping[str, StoredPartition], place: "TreePlace", last: tuple[int, str]) -> SnapshotCommit:
         """The commit to be tried."""
         request, entries = self.request, list(tree.values())
         return SnapshotCommit(
@@ -246,9 +245,10 @@ class WriteSession:
             started=self.started.isoformat(),
             created=self.vault.clock().astimezone(UTC).isoformat(),
             version=dataset_version({name: entry.root for name, entry in tree.items()}),
-            tree=place[0],
-            tree_sha256=place[1],
-            tree_length=place[2],
+            tree=place.key,
+            tree_sha256=place.sha256,
+            tree_length=place.length,
+            tree_version=place.version,
             partitions=len(entries),
             files=sum(entry.files for entry in entries),
             rows=sum(entry.rows for entry in entries),
@@ -273,13 +273,17 @@ class WriteSession:
 
     def acknowledge(self, commit: SnapshotCommit) -> None:
         """Raise SessionExpired when the commit came too late to count."""
-        info = self.vault.store.head(commit_key(commit.dataset, commit.seq))
+        info = self.listed(commit_key(commit.dataset, commit.seq))
         if info.modified - self.started > self.vault.max_session:
             raise SessionExpired(
                 f"expected snapshot {commit.seq} of {commit.dataset} within {self.vault.max_session} of its start, found "
                 f"{info.modified - self.started}: it counts for nobody; run it again",
                 dataset=commit.dataset,
             )
+
+    def listed(self, key: str) -> ObjectInfo:
+        """A record as a listing has it: some stores tell a listing's times to a millisecond and a single object's to a second."""
+        return next(self.vault.store.list(key.removesuffix(".json")), None) or self.vault.store.head(key)
 
     def end(self) -> None:
         """Remove the session's record."""
@@ -296,12 +300,20 @@ class WriteSession:
     def committed(self, commit: SnapshotCommit) -> SnapshotCommit:
         """The commit as readers see it: with the store's time and its digest."""
         key = commit_key(commit.dataset, commit.seq)
-        info = self.vault.store.head(key)
+        info = self.listed(key)
         return open_commit(self.vault.keyring, self.vault.store.read(key), info.modified)
 
 
-@dataclass(frozen=True)
-class Base:
+class TreePlace(NamedTuple):
+    """Where the list of partitions was written."""
+
+    key: str
+    sha256: str
+    length: int
+    version: str
+
+
+class Base(NamedTuple):
     """What a commit is built on: the last record's number and digest, and the snapshots that count, newest last."""
 
     last: tuple[int, str]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
+from typing import TypeVar
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound
 from orchestrai.storage.base import CHUNK_BYTES, Store
@@ -19,6 +20,7 @@ _READ_OVER = 1024 * 1024
 _BUFFER = 256 * 1024
 # how much of a local pack is read at once: what stays in the processor's cache while it is hashed
 _WINDOW = 512 * 1024
+T = TypeVar("T")
 
 
 def stream_file(
@@ -44,7 +46,8 @@ def read_packed(
     With `reuse`, the bytes may be a view of a buffer that is valid only until the next file is asked for.
     """
     files = sorted(files, key=attrgetter("offset"))
-    local = store.local_path(files[0].key) is not None
+    key = files[0].key
+    local = store.local_path(key) is not None
     with _reading(store, files[0], local) as read:
         for run in _runs(files, _WINDOW if local else sys.maxsize):
             start = run[0].offset
@@ -54,7 +57,7 @@ def read_packed(
                 if cipher is None:
                     plain = part if reuse else bytes(part)
                 else:
-                    plain = cipher.open_small(context(vault, "pack", file.key, file.session, file.offset), part)  # type: ignore[arg-type]
+                    plain = cipher.open_small(context(vault, "pack", key, file.session, file.offset), part)  # type: ignore[arg-type]
                 _require(file, len(plain), hashlib.sha256(plain).hexdigest())
                 yield file, plain  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
 
@@ -105,7 +108,7 @@ def _opened(store: Store, file: StoredFile) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError as exc:
-        raise _missing(file) from exc
+        raise _missing(file.key) from exc
     except OSError as exc:
         raise translated(exc, file.key, "read", store.url) from exc
     try:
@@ -130,10 +133,7 @@ def _stored(store: Store, file: StoredFile, reuse: bool, sizes: Iterator[int] | 
     if file.pack >= 0 or file.length <= CHUNK_BYTES:
         yield _range(store, file, file.offset, file.length)
         return
-    try:
-        yield from store.stream(file.key)
-    except ObjectNotFound as exc:
-        raise _missing(file) from exc
+    yield from pinned(file.key, file.version, lambda version: store.stream(file.key, version=version))
 
 
 def _local_views(store: Store, file: StoredFile) -> Iterator[bytes]:
@@ -165,16 +165,29 @@ def _read(store: Store, file: StoredFile, descriptor: int, buffer: memoryview) -
 
 def _range(store: Store, file: StoredFile, start: int, length: int) -> bytes:
     if length == 0:
-        store.head(file.key)
+        pinned(file.key, file.version, lambda version: store.head(file.key, version=version))
         return b""
+    return pinned(file.key, file.version, lambda version: store.read(file.key, version=version, start=start, length=length))
+
+
+def pinned(key: str, version: str, read: Callable[[str | None], T]) -> T:
+    """Read the version that was written, so that nothing put over it later counts; raises MissingObject.
+
+    A copy of the vault in another store has versions of its own: there the newest is read, and its hash decides.
+    """
+    if version:
+        try:
+            return read(version)
+        except ObjectNotFound:
+            pass
     try:
-        return store.read(file.key, start=start, length=length)
+        return read(None)
     except ObjectNotFound as exc:
-        raise _missing(file) from exc
+        raise _missing(key) from exc
 
 
-def _missing(file: StoredFile) -> MissingObject:
-    return MissingObject(f"expected {file.key} in the vault, found nothing: copy it back from the replica", key=file.key)
+def _missing(key: str) -> MissingObject:
+    return MissingObject(f"expected {key} in the vault, found nothing: copy it back from the replica", key=key)
 
 
 def _require(file: StoredFile, size: int, sha256: str) -> None:

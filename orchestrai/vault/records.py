@@ -4,19 +4,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from orchestrai.contracts.verdict import JsonValue
+from orchestrai.contracts.json_value import JsonValue
 from orchestrai.errors import IntegrityError, UnknownFormatVersion
 from orchestrai.ledger import Keyring, Signer
-from orchestrai.ledger.manifest import canonical_json, sha256_hex
+from orchestrai.ledger.canonical import canonical_json, sha256_hex
 
 FORMAT = 1
+# of commits that name the version of their tree, which releases before it cannot read
+VERSIONED = 2
 NEVER = datetime.min.replace(tzinfo=UTC)
 IDENTITY_TYPE = "application/vnd.orchestrai.vault+json"
 COMMIT_TYPE = "application/vnd.orchestrai.snapshot+json"
 TOMBSTONE_TYPE = "application/vnd.orchestrai.tombstone+json"
 ATTESTATION_TYPE = "application/vnd.orchestrai.attestation+json"
+DATA_KEY_TYPE = "application/vnd.orchestrai.data-key+json"
+HOLD_TYPE = "application/vnd.orchestrai.hold+json"
+VERIFIED_TYPE = "application/vnd.orchestrai.verified+json"
+LOCK_TYPE = "application/vnd.orchestrai.lock+json"
 ANCHOR_TYPE = "application/vnd.orchestrai.anchor+json"
 
 
@@ -51,13 +57,17 @@ class SnapshotCommit:
     source: Mapping[str, JsonValue] = field(default_factory=dict)
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
     encrypted: bool = False
+    tree_version: str = ""
     digest: str = ""
     committed: datetime = NEVER
 
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope."""
         body = {name: getattr(self, name) for name in _STORED}
-        body |= {"format": FORMAT, "changed": list(self.changed), "tags": list(self.tags), "source": dict(self.source)}
+        if not self.tree_version:
+            del body["tree_version"]
+        body |= {"format": VERSIONED if self.tree_version else FORMAT}
+        body |= {"changed": list(self.changed), "tags": list(self.tags), "source": dict(self.source)}
         return signer.sign(COMMIT_TYPE, canonical_json(body | {"facts": dict(self.facts)}))
 
     def as_json(self) -> dict[str, JsonValue]:
@@ -75,8 +85,7 @@ class SnapshotCommit:
 _STORED = tuple(f.name for f in fields(SnapshotCommit) if f.name not in ("digest", "committed"))
 
 
-@dataclass(frozen=True)
-class Tombstone:
+class Tombstone(NamedTuple):
     """A snapshot was forgotten; its bytes go once no other snapshot needs them."""
 
     vault: str
@@ -86,18 +95,18 @@ class Tombstone:
     reason: str
 
 
-def document(keyring: Keyring, kind: str, envelope: bytes) -> dict[str, Any]:
+def document(keyring: Keyring, kind: str, envelope: bytes, newest: int = FORMAT) -> dict[str, Any]:
     """The body of a signed record; raises SignatureInvalid, UnknownFormatVersion."""
     body: dict[str, Any] = json.loads(keyring.open(kind, envelope))
     found = body.pop("format", None)
-    if found != FORMAT:
-        raise UnknownFormatVersion(f"expected vault format {FORMAT}, found {found!r}: use a newer release")
+    if found not in range(FORMAT, newest + 1):
+        raise UnknownFormatVersion(f"expected vault format {FORMAT} to {newest}, found {found!r}: use a newer release")
     return body
 
 
 def open_commit(keyring: Keyring, envelope: bytes, committed: datetime) -> SnapshotCommit:
     """Verify and read a commit; `committed` is the store's time of it."""
-    body = document(keyring, COMMIT_TYPE, envelope)
+    body = document(keyring, COMMIT_TYPE, envelope, VERSIONED)
     body |= {"changed": tuple(body["changed"]), "tags": tuple(body["tags"])}
     return SnapshotCommit(**body, digest=sha256_hex(envelope), committed=committed)
 

@@ -4,12 +4,13 @@ Each rule keeps the newest snapshot of a bucket (hour, day, ISO week, month, yea
 restic and borg do. A snapshot that any rule keeps is kept, and the newest of a dataset always is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrai.contracts.duration import parse_duration
+from orchestrai.vault.holds import Hold, held_by
 from orchestrai.vault.records import SnapshotCommit
 from orchestrai.vault.spec import KeepSpec
 
@@ -51,9 +52,12 @@ class RetentionPlan:
         return tuple(decision.snapshot for decision in self.decisions if not decision.kept)
 
 
-def plan_retention(snapshots: Sequence[SnapshotCommit], keep: KeepSpec, now: datetime) -> RetentionPlan:
-    """Decide on each snapshot of one dataset; a policy without rules keeps everything."""
+def plan_retention(
+    snapshots: Sequence[SnapshotCommit], keep: KeepSpec, now: datetime, held: Mapping[tuple[str, int], Hold] | None = None
+) -> RetentionPlan:
+    """Decide on each snapshot of one dataset; a policy without rules keeps everything, and what is `held` stays."""
     newest_first = sorted(snapshots, key=lambda found: (found.committed, found.seq), reverse=True)
+    dataset = newest_first[0].dataset if newest_first else ""
     reasons: dict[int, list[str]] = {found.seq: [] for found in newest_first}
     if keep.keeps_all:
         for found in newest_first:
@@ -73,7 +77,7 @@ def plan_retention(snapshots: Sequence[SnapshotCommit], keep: KeepSpec, now: dat
         if keep.within and now - found.committed <= parse_duration(keep.within):
             reasons[found.seq].append(f"within {keep.within}")
         reasons[found.seq] += [f"tagged {tag}" for tag in found.tags if tag in keep.tagged]
-    dataset = newest_first[0].dataset if newest_first else ""
+        reasons[found.seq] += [f"legal hold: {hold.reason}" for hold in [held_by(held or {}, found)] if hold is not None]
     return RetentionPlan(dataset, tuple(Retained(found, tuple(reasons[found.seq])) for found in newest_first))
 
 

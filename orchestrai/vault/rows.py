@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger import merkle
-from orchestrai.ledger.manifest import canonical_json
+from orchestrai.ledger.canonical import canonical_json
 from orchestrai.vault.layout import object_key, pack_key
 
 # a string as canonical JSON
@@ -22,6 +22,8 @@ class StoredFile(NamedTuple):
     `size` and `sha256` are of the file itself; under encryption `length` is larger. `token` is what a source without
     recorded hashes says of the unchanged file (inode, mtime, ctime). `pack` is -1 for a file with an object of its own;
     `name` is that object's name where it is not the hash, and the length of the whole pack for a packed file.
+    `version` is the object's version where the store keeps versions; `stored` is the SHA-256 of the object as it is stored, where
+    that is not `sha256` and the store is not on this machine.
     """
 
     path: str
@@ -35,6 +37,8 @@ class StoredFile(NamedTuple):
     offset: int
     length: int
     token: str = ""
+    version: str = ""
+    stored: str = ""
 
     @property
     def key(self) -> str:
@@ -66,6 +70,7 @@ class StoredPartition(NamedTuple):
     session: str
     sha256: str
     length: int
+    version: str = ""
 
 
 def partition_root(files: Iterable[StoredFile]) -> str:
@@ -101,49 +106,54 @@ class ColumnCodec:
 
     def encode_files(self, files: Sequence[StoredFile]) -> bytes:
         """The bytes of a partition's list."""
-        columns = _columns(files, StoredFile._fields)
+        columns = _columns(files, StoredFile)
         digests, columns[_SHA256] = "".join(columns[_SHA256]), ()
         return _compress(columns) + bytes.fromhex(digests)
 
     def decode_files(self, data: bytes) -> list[StoredFile]:
         """Read a partition's list; raises IntegrityError."""
-        columns, rest = _decompress(data, StoredFile._fields)
+        columns, rest = _decompress(data, StoredFile)
         digits = rest.hex()
         columns[_SHA256] = [digits[start : start + 64] for start in range(0, len(digits), 64)]
         return _rows(StoredFile, columns)
 
     def encode_tree(self, partitions: Sequence[StoredPartition]) -> bytes:
         """The bytes of a snapshot's partitions."""
-        return _compress(_columns(partitions, StoredPartition._fields))
+        return _compress(_columns(partitions, StoredPartition))
 
     def decode_tree(self, data: bytes) -> list[StoredPartition]:
         """Read a snapshot's partitions; raises IntegrityError."""
-        columns, _ = _decompress(data, StoredPartition._fields)
+        columns, _ = _decompress(data, StoredPartition)
         return _rows(StoredPartition, columns)
 
 
 _SHA256 = StoredFile._fields.index("sha256")
+# what format 1 had at first: later columns follow, and are left out from the end while they are empty
+_FIRST: dict[type, int] = {StoredFile: 11, StoredPartition: 9}
 # higher levels take three times as long for a tenth less
 _LEVEL = 1
 _Row = TypeVar("_Row", StoredFile, StoredPartition)
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> list[Sequence[Any]]:
-    return list(zip(*rows, strict=True)) if rows else [()] * len(names)
+def _columns(rows: Sequence[tuple[Any, ...]], kind: type[_Row]) -> list[Sequence[Any]]:
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(kind._fields)
+    while len(columns) > _FIRST[kind] and not any(columns[-1]):
+        columns.pop()
+    return columns
 
 
 def _compress(columns: Sequence[Sequence[Any]]) -> bytes:
     return zlib.compress(canonical_json(columns), _LEVEL)
 
 
-def _decompress(data: bytes, names: Sequence[str]) -> tuple[list[Sequence[Any]], bytes]:
+def _decompress(data: bytes, kind: type[_Row]) -> tuple[list[Sequence[Any]], bytes]:
     """The columns, and what follows them."""
     stream = zlib.decompressobj()
     try:
         columns = json.loads(stream.decompress(data))
     except (zlib.error, ValueError) as exc:
         raise IntegrityError(f"expected a vault list, found something else ({exc}): verify the vault") from exc
-    if not stream.eof or not isinstance(columns, list) or len(columns) != len(names):
+    if not stream.eof or not isinstance(columns, list) or not _FIRST[kind] <= len(columns) <= len(kind._fields):
         raise IntegrityError(
             "expected a whole vault list, found one cut off or of other columns: read it with the version that wrote it"
         )

@@ -1,8 +1,9 @@
-"""raw events -> snapshot: receipted partitions go into the vault, and the ledger publishes that they are there."""
+"""raw events -> snapshot: receipted partitions, and whatever else is to be kept, go into the vault; the ledger publishes that they
+are there."""
 
 from collections.abc import Mapping, Sequence
 
-from orchestrai.contracts.verdict import JsonValue
+from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger import FileEntry, InputRef, Ledger, Meter, PartitionManifest, StageReport
 from orchestrai.vault.records import SnapshotCommit
@@ -23,19 +24,23 @@ def snapshot(
     progress: Progress | None = None,
     tags: Sequence[str] = (),
     facts: Mapping[str, JsonValue] | None = None,
+    drop: Sequence[str] = (),
+    stage: str = STAGE,
 ) -> StageReport:
     """Back up receipted partitions of `source` and publish `asset`, whose version is equal by construction.
 
-    Content the vault holds is not read again. Raises NotReceipted, DigestMismatch, SessionExpired; then nothing is published.
+    Partitions in `drop` are left out of the new snapshot and of `asset`. Content the vault holds is not read again. Raises
+    NotReceipted, DigestMismatch, SessionExpired; then nothing is published.
     """
     with Meter() as meter:
-        session = ledger.session(asset, STAGE)
+        session = ledger.session(asset, stage)
         dataset = ledger.open(source)
         manifests = {partition: dataset.files(partition) for partition in sorted(set(partitions))}
         inputs = InputRef(source, dataset.version, dataset.roots(sorted(manifests)))
         commit = vault.commit(
             source,
-            {partition: _sources(ledger, manifest) for partition, manifest in manifests.items()},
+            {partition: sources_of(ledger, manifest) for partition, manifest in manifests.items()},
+            drop=drop,
             tags=tags,
             source={"asset": source, "version": dataset.version},
             facts=facts,
@@ -56,10 +61,58 @@ def snapshot(
             inputs=[inputs],
             cost=meter.cost(),
             facts={**_facts(vault, commit), **dict(facts or {})},
+            drop=[key for key in drop if session.fence and key in ledger.dataset(session.fence).partitions],
         )
 
 
-def _sources(ledger: Ledger, manifest: PartitionManifest) -> list[SourceFile]:
+def keep(
+    ledger: Ledger,
+    vault: Vault,
+    *,
+    dataset: str,
+    asset: str,
+    stage: str,
+    contents: Mapping[str, Sequence[SourceFile]],
+    verdicts: Mapping[str, Sequence[Verdict]] | None = None,
+    inputs: Sequence[InputRef] = (),
+    facts: Mapping[str, JsonValue] | None = None,
+    progress: Progress | None = None,
+) -> StageReport:
+    """Commit files of any kind as the whole of `dataset`, and publish `asset` over the vault's own bytes.
+
+    For what has no receipts of its own, such as a database's dump; partitions that are not in `contents` are dropped. Each call is a
+    commit, tagged with the stage, also when nothing changed: it says that the source was so at that time. Content the
+    vault holds is not read again, and what `verdicts` refuse never reaches the vault. Raises as `snapshot`.
+    """
+    with Meter() as meter:
+        session = ledger.session(asset, stage)
+        if not all(map(gate_open, (verdicts or {}).values())):
+            return session.commit(verdicts, inputs=inputs, cost=meter.cost(), facts=facts)
+        before = vault.snapshots(dataset)
+        gone = sorted({*(vault.partitions(before[-1]) if before else ())} - {*contents})
+        tell = None if progress is None else _named(progress, f"store {dataset}")
+        commit = vault.commit(dataset, contents, drop=gone, tags=[stage], source={"asset": asset}, progress=tell)
+        for partition in contents:
+            for file in vault.files(commit, partition):
+                session.add_entry(partition, _entry(file))
+        there = ledger.dataset(session.fence).partitions if session.fence else {}
+        meter.read = meter.written = commit.new_bytes
+        return session.commit(
+            verdicts or {},
+            inputs=inputs,
+            cost=meter.cost(),
+            facts={**_facts(vault, commit), **dict(facts or {})},
+            drop=[key for key in there if key not in contents],
+        )
+
+
+def _named(progress: Progress, name: str) -> Progress:
+    """One line of progress for all partitions."""
+    return lambda _, done, total: progress(name, done, total)
+
+
+def sources_of(ledger: Ledger, manifest: PartitionManifest) -> list[SourceFile]:
+    """A published partition's files, as a vault takes them."""
     found = []
     for entry in manifest.files:
         store = ledger.store_of(entry)

@@ -2,8 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +15,7 @@ _BLOCK = 1024 * 1024
 _BEYOND = bytearray(1)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAt:
+class StoredAt(NamedTuple):
     """Bytes in a store."""
 
     store: Store
@@ -39,6 +37,11 @@ class SourceFile(NamedTuple):
     rows: int = 0
     role: str = "data"
     token: str = ""
+
+
+def held(path: str, data: bytes) -> SourceFile:
+    """A file whose bytes are in memory; hashed here, so that it is not written again where the vault has it."""
+    return SourceFile(path, len(data), data, hashlib.sha256(data).hexdigest())
 
 
 def file_token(status: os.stat_result) -> str:
@@ -130,7 +133,7 @@ class Hashing:
         self.digest = hashlib.sha256()
         self.size = 0
 
-    def through(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+    def through(self, parts: Iterable[bytes]) -> Iterator[bytes]:
         """Yield `parts`, hashed."""
         for part in parts:
             self.digest.update(part)

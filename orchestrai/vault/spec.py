@@ -25,7 +25,10 @@ def _is_cron(text: str) -> str:
 
 
 DurationText = Annotated[str, AfterValidator(_is_duration)]
+CronText = Annotated[str, AfterValidator(_is_cron)]
 Count = Annotated[int, Field(ge=0)]
+# file, or the URL of a key of a key service: see vault.key_services
+KeyUrl = Annotated[str, Field(pattern=r"^(file|(awskms|azurekv|gcpkms)://\S+)?$")]
 
 
 class KeepSpec(BaseModel):
@@ -48,15 +51,32 @@ class KeepSpec(BaseModel):
         return self == KeepSpec()
 
 
+class ColdSpec(BaseModel):
+    """A second copy in a cold tier; `url` empty means none. `tier` is the store's own name of a storage class."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = ""
+    tier: Annotated[str, Field(pattern=r"^([A-Za-z_]{2,40})?$")] = ""
+    lock: DurationText | None = None
+
+
 class BackupSpec(BaseModel):
     """How a dataset is backed up; durations are a number and a unit (s, m, h, d, w)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    every: Annotated[str, AfterValidator(_is_cron)] | None = None
+    every: CronText | None = None
     keep: KeepSpec = KeepSpec()
     lock: DurationText | None = None
     replica: str | None = None
     rpo: DurationText = "26h"
     rto: DurationText = "1h"
     encrypt: bool = False
+    encryption: KeyUrl = ""
+    cold: ColdSpec = ColdSpec()
+
+    @property
+    def key_url(self) -> str:
+        """What wraps the data key: empty for a vault that is not sealed."""
+        return self.encryption or ("file" if self.encrypt else "")

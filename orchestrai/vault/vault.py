@@ -3,22 +3,25 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from orchestrai.contracts.verdict import JsonValue
-from orchestrai.errors import ConfigError, ObjectExists, ObjectNotFound, RestoreError
+from orchestrai.contracts.json_value import JsonValue
+from orchestrai.errors import ConfigError, ObjectExists, ObjectNotFound, RestoreError, RetentionLocked
 from orchestrai.ledger import Keyring, Signer
+from orchestrai.ledger.canonical import canonical_json, sha256_hex
 from orchestrai.ledger.ids import new_session_id, utc_now
-from orchestrai.ledger.manifest import canonical_json, sha256_hex
 from orchestrai.storage.base import Store
 from orchestrai.vault.catalog import Catalog
-from orchestrai.vault.encryption import Cipher, KeyPort, open_cipher
+from orchestrai.vault.encryption import Cipher, KeyPort
 from orchestrai.vault.layout import CLOCK, IDENTITY, commit_key, tombstone_key
-from orchestrai.vault.protocol import Request, WriteSession
 from orchestrai.vault.reader import stream_file
 from orchestrai.vault.records import FORMAT, IDENTITY_TYPE, TOMBSTONE_TYPE, SnapshotCommit, document
 from orchestrai.vault.rows import Codec, ColumnCodec, StoredFile, StoredPartition
 from orchestrai.vault.source import SourceFile
 from orchestrai.vault.writer import context
+
+if TYPE_CHECKING:
+    from orchestrai.vault.protocol import Request, WriteSession
 
 Progress = Callable[[str, int, int], None]
 
@@ -92,8 +95,24 @@ class Vault:
     def cipher(self) -> Cipher | None:
         """What seals and opens, or None in a vault without encryption."""
         if self.encryption is not None and self._cipher is None:
-            self._cipher = open_cipher(self.store, self.identity(), self.encryption)
+            from orchestrai.vault.data_keys import open_cipher
+
+            self._cipher = open_cipher(self.store, self.identity(), self.encryption, self.signer, self.keyring)
         return self._cipher
+
+    def rewrap(self, port: KeyPort) -> int:
+        """Wrap the data keys by another port, which opens the vault from then on; returns how many. Idempotent.
+
+        Raises ConfigError in a vault without encryption.
+        """
+        cipher = self.cipher
+        if cipher is None:
+            raise ConfigError(f"expected a sealed vault, found a plain one in {self.store.url}: it has no data key to wrap")
+        from orchestrai.vault.data_keys import rewrap
+
+        wrapped = rewrap(self.store, self.identity(), cipher, port, self.signer, self.keyring)
+        self.encryption = port
+        return wrapped
 
     def seal(self, kind: str, key: str, session: str, data: bytes) -> bytes:
         """Encrypt a list where the vault is encrypted."""
@@ -120,6 +139,8 @@ class Vault:
         Atomic, and safe beside other writers and prunes. When nothing differs from the newest snapshot and no tag is given, that
         one is returned, with `new_bytes` 0. Raises SessionExpired, ConcurrentCommit, DigestMismatch, PreconditionFailed.
         """
+        from orchestrai.vault.protocol import Request
+
         request = Request(
             dataset, contents, tuple(sorted(set(drop))), tuple(sorted(set(tags))), dict(source or {}), dict(facts or {})
         )
@@ -129,18 +150,28 @@ class Vault:
             return replace(commit, new_bytes=0, reused_bytes=session.reused_bytes)
         return session.committed(commit)
 
-    def session(self, request: Request, progress: Progress | None = None) -> WriteSession:
+    def session(self, request: "Request", progress: Progress | None = None) -> "WriteSession":
         """One run of the commit protocol."""
+        from orchestrai.vault.protocol import WriteSession
+
         return WriteSession(self, request, progress)
 
     def forget(self, snapshot_id: str, *, reason: str = "") -> SnapshotCommit:
-        """Make a snapshot invisible; its bytes go by prune once nothing needs them. Idempotent."""
+        """Make a snapshot invisible; its bytes go by prune once nothing needs them. Idempotent; raises RetentionLocked when held."""
         commit = self._find(snapshot_id, self.catalog.commits())
         self.forget_record(commit.dataset, commit.seq, reason=reason)
         return commit
 
     def forget_record(self, dataset: str, seq: int, *, reason: str) -> None:
         """Forget a commit by its number, a damaged one too, so that writers and prunes no longer stop at it. Idempotent."""
+        from orchestrai.vault.holds import WHOLE_DATASET, holds
+
+        held = holds(self.store, self.keyring, self.identity())
+        if (dataset, seq) in held or (dataset, WHOLE_DATASET) in held:
+            raise RetentionLocked(
+                f"expected snapshot {seq} of {dataset} to be forgettable, found a legal hold on it: release it first",
+                dataset=dataset,
+            )
         digest = sha256_hex(self.store.read(commit_key(dataset, seq)))
         body = {"vault": self.identity(), "dataset": dataset, "seq": seq, "commit": digest, "reason": reason}
         try:

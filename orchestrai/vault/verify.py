@@ -6,15 +6,14 @@ read       and every file read back and hashed, or a rotating sample of them
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from orchestrai.contracts.verdict import JsonValue
+from orchestrai.contracts.json_value import JsonValue
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
-from orchestrai.ledger.manifest import dataset_version
-from orchestrai.vault.anchor import Anchor, Rollback, rollback_state
+from orchestrai.ledger.canonical import dataset_version
 from orchestrai.vault.layout import BYTES, FORGOTTEN, SNAPSHOTS, numbered
 from orchestrai.vault.reader import read_packed
 from orchestrai.vault.records import SnapshotCommit, open_commit, require_place
@@ -23,12 +22,12 @@ from orchestrai.vault.vault import Progress, Vault
 
 if TYPE_CHECKING:
     from orchestrai.storage.control import ControlPlane
+    from orchestrai.vault.anchor import Anchor, Rollback
 
 Level = Literal["listing", "checksum", "read"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing that is not as it should be; `key` names the object."""
 
     key: str
@@ -45,7 +44,7 @@ class VerifyReport:
     files_read: int
     bytes_read: int
     findings: tuple[Finding, ...]
-    rollback: Rollback
+    rollback: "Rollback"
     unchecked: int = 0
 
     @property
@@ -62,16 +61,20 @@ class VerifyReport:
         return body | {"findings": [{"key": found.key, "problem": found.problem} for found in self.findings]}
 
 
-@dataclass
-class _Walk:
-    vault: Vault
-    findings: list[Finding] = field(default_factory=list)
-    files: dict[tuple[str, int, int], StoredFile] = field(default_factory=dict)
-    read: int = 0
-    bytes: int = 0
-    unchecked: int = 0
+class Walk:
+    """What a verification has seen so far."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
+        self.findings: list[Finding] = []
+        self.files: dict[tuple[str, int, int], StoredFile] = {}
+        self.lists: set[tuple[str, str, str]] = set()
+        self.read = 0
+        self.bytes = 0
+        self.unchecked = 0
 
     def note(self, key: str, problem: object) -> None:
+        """Add a finding."""
         self.findings.append(Finding(key, getattr(problem, "message", None) or str(problem)))
 
 
@@ -82,17 +85,19 @@ def verify(
     sample: tuple[int, int] | None = None,
     dataset: str | None = None,
     control: "ControlPlane | None" = None,
-    anchor: Anchor | None = None,
+    anchor: "Anchor | None" = None,
     progress: Progress | None = None,
+    since: Collection[str] = (),
 ) -> VerifyReport:
     """Check the vault and report all that is wrong; nothing damaged raises.
 
     `sample` (part, parts) reads back one part of all files at level "read": part 1 of 30 today, part 2 tomorrow. Level
-    "checksum" needs the store's control plane; raises ConfigError without.
+    "checksum" needs the store's control plane; raises ConfigError without. Snapshots whose digests are in `since` were verified
+    before: their lists and contents are not looked at again.
     """
     if level == "checksum" and control is None:
         raise ConfigError("expected a store with a control plane for level checksum, found none: use level read")
-    walk = _Walk(vault)
+    walk = Walk(vault)
     try:
         vault.identity()
         assert vault.encryption is None or vault.cipher is not None
@@ -106,21 +111,27 @@ def verify(
     except IntegrityError as exc:
         walk.note("vault/attested/", exc)
         visible = []
+    known = _known_lists(vault, [commit for commit in visible if commit.digest in since])
     for commit in visible:
-        _check_lists(walk, commit)
+        if commit.digest not in since:
+            _check_lists(walk, commit, known)
     _check_presence(walk)
+    if level != "listing" and control is not None and control.capabilities().versions:
+        from orchestrai.vault.verify_service import check_hidden
+
+        check_hidden(walk, control)
     if level == "checksum" and control is not None:
-        _check_checksums(walk, control)
+        from orchestrai.vault.verify_service import check_checksums
+
+        check_checksums(walk, control)
     if level == "read":
         _read_back(walk, sample, progress)
-    problems = _check_anchor(walk, anchor)
+    rollback = _check_anchor(walk, anchor)
     objects = len({key for key, _, _ in walk.files})
-    return VerifyReport(
-        level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback_state(problems), walk.unchecked
-    )
+    return VerifyReport(level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback, walk.unchecked)
 
 
-def _check_commits(walk: _Walk, dataset: str | None) -> dict[tuple[str, int], SnapshotCommit]:
+def _check_commits(walk: Walk, dataset: str | None) -> dict[tuple[str, int], SnapshotCommit]:
     vault, found = walk.vault, {}
     places = []
     for info in vault.store.list(SNAPSHOTS if dataset is None else f"{SNAPSHOTS}{dataset}/"):
@@ -141,7 +152,7 @@ def _check_commits(walk: _Walk, dataset: str | None) -> dict[tuple[str, int], Sn
     return found
 
 
-def _check_chain(walk: _Walk, dataset: str, numbers: Sequence[int], commits: dict[tuple[str, int], SnapshotCommit]) -> None:
+def _check_chain(walk: Walk, dataset: str, numbers: Sequence[int], commits: dict[tuple[str, int], SnapshotCommit]) -> None:
     for expected, seq in enumerate(numbers, numbers[0] if numbers else 1):
         if seq != expected or (expected == numbers[0] and seq != 1):
             walk.note(f"{SNAPSHOTS}{dataset}/", f"expected commit {expected if seq != expected else 1}, found it gone")
@@ -152,7 +163,7 @@ def _check_chain(walk: _Walk, dataset: str, numbers: Sequence[int], commits: dic
             walk.note(f"{SNAPSHOTS}{dataset}/", f"expected commit {seq} to follow {seq - 1}, found another before it")
 
 
-def _check_tombstones(walk: _Walk, commits: dict[tuple[str, int], SnapshotCommit], dataset: str | None) -> None:
+def _check_tombstones(walk: Walk, commits: dict[tuple[str, int], SnapshotCommit], dataset: str | None) -> None:
     for info in walk.vault.store.list(FORGOTTEN if dataset is None else f"{FORGOTTEN}{dataset}/"):
         place = numbered(FORGOTTEN, info.key)
         try:
@@ -167,7 +178,13 @@ def _check_tombstones(walk: _Walk, commits: dict[tuple[str, int], SnapshotCommit
             walk.note(info.key, exc)
 
 
-def _check_lists(walk: _Walk, commit: SnapshotCommit) -> None:
+def _known_lists(vault: Vault, verified: Sequence[SnapshotCommit]) -> set[str]:
+    """The lists of the newest snapshot of each dataset that was verified before."""
+    newest = {commit.dataset: commit for commit in verified}
+    return {entry.key for commit in newest.values() for entry in vault.catalog.tree(commit)}
+
+
+def _check_lists(walk: Walk, commit: SnapshotCommit, known: Collection[str]) -> None:
     catalog = walk.vault.catalog
     try:
         catalog.forget_read(commit)
@@ -178,6 +195,10 @@ def _check_lists(walk: _Walk, commit: SnapshotCommit) -> None:
     if dataset_version({entry.partition: entry.root for entry in entries}) != commit.version:
         walk.note(commit.tree, f"expected the partitions to give {commit.version}, found another version")
     for entry in entries:
+        # lists are shared between snapshots, and looked at once
+        if entry.key in known or (entry.key, entry.root, entry.sha256) in walk.lists:
+            continue
+        walk.lists.add((entry.key, entry.root, entry.sha256))
         try:
             files = catalog.files(entry)
         except IntegrityError as exc:
@@ -189,27 +210,33 @@ def _check_lists(walk: _Walk, commit: SnapshotCommit) -> None:
             walk.files.setdefault((file.key, file.offset, file.length), file)
 
 
-def _check_presence(walk: _Walk) -> None:
-    wanted = {key: file.object_length for (key, _, _), file in walk.files.items()}
+def _check_presence(walk: Walk) -> None:
+    wanted = {key: file for (key, _, _), file in walk.files.items()}
     sizes = {info.key: info.size for prefix in BYTES[:2] for info in walk.vault.store.list(prefix) if info.key in wanted}
-    for key, length in wanted.items():
-        if key not in sizes:
+    for key, file in wanted.items():
+        length, found = file.object_length, sizes.get(key)
+        if found == length:
+            continue
+        if _has_version(walk, file):
+            what = "deleted" if found is None else "overwritten"
+            walk.note(
+                key, f"expected it as it was written, found it {what}; its version is kept and read: see `vault repair`"
+            )
+        elif found is None:
             walk.note(key, "expected an object, found none: copy it back from the replica")
-        elif sizes[key] != length:
-            walk.note(key, f"expected {length} bytes, found {sizes[key]}: copy it back from the replica")
+        else:
+            walk.note(key, f"expected {length} bytes, found {found}: copy it back from the replica")
 
 
-def _check_checksums(walk: _Walk, control: "ControlPlane") -> None:
-    plain = walk.vault.cipher is None
-    for (key, _, _), file in walk.files.items():
-        sum_ = control.checksum(key) if plain and file.pack < 0 else None
-        if sum_ is None or not sum_.cryptographic or sum_.algorithm.lower() != "sha256":
-            walk.unchecked += 1
-        elif sum_.value != file.sha256:
-            walk.note(key, f"expected sha256 {file.sha256[:12]}, found that the service has {sum_.value[:12]}: copy it back")
+def _has_version(walk: Walk, file: StoredFile) -> bool:
+    """Whether the version that was written is still there, whatever lies over it."""
+    try:
+        return bool(file.version) and walk.vault.store.head(file.key, version=file.version).size == file.object_length
+    except ObjectNotFound:
+        return False
 
 
-def _read_back(walk: _Walk, sample: tuple[int, int] | None, progress: Progress | None) -> None:
+def _read_back(walk: Walk, sample: tuple[int, int] | None, progress: Progress | None) -> None:
     by_key: dict[str, list[StoredFile]] = {}
     for (key, _, _), file in walk.files.items():
         by_key.setdefault(key, []).append(file)
@@ -245,14 +272,16 @@ def _in_sample(key: str, sample: tuple[int, int] | None) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % parts == part % parts
 
 
-def _check_anchor(walk: _Walk, anchor: Anchor | None) -> list[str] | None:
+def _check_anchor(walk: Walk, anchor: "Anchor | None") -> "Rollback":
     if anchor is None:
-        return None
+        return "not provable"
+    from orchestrai.vault.anchor import rollback_state
+
     try:
         problems = anchor.problems(walk.vault)
     except (IntegrityError, TypeError, KeyError) as exc:
         walk.note(anchor.path.name, exc)
-        return []
+        return rollback_state([])
     for problem in problems or []:
         walk.note(SNAPSHOTS, problem)
-    return problems
+    return rollback_state(problems)

@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from orchestrai.storage.base import Store
 from orchestrai.vault.encryption import Cipher
 from orchestrai.vault.layout import object_key, pack_key
+from orchestrai.vault.parallel import in_order
 from orchestrai.vault.rows import StoredFile, text
 from orchestrai.vault.source import Hashing, SourceFile, chunks, read_into, read_whole, require_equal
 
@@ -23,44 +23,29 @@ def context(vault: str, kind: str, key: str, session: str, offset: int = 0) -> b
     return f"[{text(vault)},{text(kind)},{text(key)},{text(session)},{offset}]".encode()
 
 
-@dataclass
 class Writer:
     """Stores the contents of one session; `workers` 0 works in the calling thread."""
 
-    store: Store
-    vault: str
-    session: str
-    cipher: Cipher | None = None
-    workers: int = 2
-    written: int = 0
-    _packs: int = 0
-    _objects: int = 0
+    def __init__(self, store: Store, vault: str, session: str, cipher: Cipher | None = None, workers: int = 2) -> None:
+        self.store = store
+        self.vault = vault
+        self.session = session
+        self.cipher = cipher
+        self.workers = workers
+        self.written = 0
+        self._packs = 0
+        self._objects = 0
 
     def put_all(self, sources: Sequence[SourceFile], done: Callable[[int, int], None] | None = None) -> list[StoredFile]:
         """Store every file; small ones share packs in the order given."""
         tasks = list(self._tasks(sources))
         stored: list[StoredFile] = []
-        for number, found in enumerate(self._run(tasks), 1):
+        for number, found in enumerate(in_order(tasks, self.workers), 1):
             stored += found
             self.written += sum(file.length for file in found)
             if done:
                 done(number, len(tasks))
         return stored
-
-    def _run(self, tasks: Sequence[Callable[[], list[StoredFile]]]) -> Iterator[list[StoredFile]]:
-        if self.workers < 2 or len(tasks) < 2:
-            yield from (task() for task in tasks)
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(self.workers) as pool:
-            futures = [pool.submit(task) for task in tasks]
-            try:
-                for future in futures:
-                    yield future.result()
-            finally:
-                for future in futures:
-                    future.cancel()
 
     def _tasks(self, sources: Sequence[SourceFile]) -> Iterator[Callable[[], list[StoredFile]]]:
         batch: list[SourceFile] = []
@@ -93,22 +78,27 @@ class Writer:
         key = object_key(self.session, name or source.sha256)
         hashing = Hashing()
         plain = hashing.through(chunks(source, reuse=self.store.local_path(key) is not None and self.cipher is None))
-        info = self.store.write(key, self._seal("object", key, plain))
+        as_stored = self._stored_hashing(key) if self.cipher is not None else None
+        sealed = self._seal("object", key, plain)
+        info = self.store.write(key, as_stored.through(sealed) if as_stored else sealed)
         sha256 = hashing.require(source)
         return StoredFile(
-            source.path, source.role, source.size, source.rows, sha256, self.session, name, -1, 0, info.size, source.token
-        )
+            source.path, source.role, source.size, source.rows, sha256, self.session, name, -1, 0, info.size, source.token,
+            info.version or "", as_stored.digest.hexdigest() if as_stored else "",
+        )  # fmt: skip
 
     def _put_pack(self, batch: Sequence[SourceFile], number: int) -> list[StoredFile]:
         key = pack_key(self.session, number)
         spans: list[tuple[str, int, int]] = []
         parts = self._plain_parts(batch, key, spans) if self.cipher is None else self._sealed_parts(batch, key, spans)
         # a packed file's name is the pack's length, so that a listing alone shows a truncated or lengthened pack
-        name = str(self.store.write(key, parts).size)
+        as_stored = self._stored_hashing(key)
+        info = self.store.write(key, as_stored.through(parts) if as_stored else parts)
+        name, version, stored = str(info.size), info.version or "", as_stored.digest.hexdigest() if as_stored else ""
         return [
             StoredFile(
                 source.path, source.role, source.size, source.rows, sha256,
-                self.session, name, number, offset, length, source.token,
+                self.session, name, number, offset, length, source.token, version, stored,
             )
             for source, (sha256, offset, length) in zip(batch, spans, strict=True)
         ]  # fmt: skip
@@ -148,6 +138,10 @@ class Writer:
                 yield b"".join(pending)
                 pending = []
         yield b"".join(pending)
+
+    def _stored_hashing(self, key: str) -> Hashing | None:
+        """What hashes an object as it is stored, for a service that can tell its own hash of it."""
+        return Hashing() if self.store.local_path(key) is None else None
 
     def _seal(self, kind: str, key: str, plain: Iterable[bytes]) -> Iterable[bytes]:
         if self.cipher is None:

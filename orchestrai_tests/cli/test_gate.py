@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.errors import ConfigError
+from orchestrai.errors import ConfigError, SignatureInvalid
 from orchestrai.pipeline import Runtime
 from orchestrai_tests.cli.conftest import KEPT, RAW, RESTORED, command, run
 
@@ -79,3 +79,63 @@ def test_no_other_stage_takes_an_override(shop: Runtime, mixed: str) -> None:
     given = Override(KEPT, mixed, "sha256:00", ("partition",), "why", "ann")
     with pytest.raises(ConfigError, match="raw_events or restored"):
         shop.run(shop.project.nodes[KEPT], [mixed], overrides=[given])
+
+
+SAYS = ("--reason", "the export was lost", "--by", "ann")
+
+
+def test_a_day_left_out_is_done_with_nothing_published_of_it_and_named_everywhere(
+    mixed: str, shop: Runtime, days: list[str]
+) -> None:
+    code, text = command("gate", "skip", RAW, mixed, *SAYS)
+    assert (code, "left out by ann (the export was lost)" in text) == (0, True)
+    reports = run(shop, days[2:4])
+    for asset, stage in zip((RAW, KEPT, RESTORED), reports, strict=True):
+        assert not reports[stage].refused, stage
+        assert mixed not in shop.ledger.open(asset).partitions
+        (outcome,) = (found for found in reports[stage].outcomes if found.partition == mixed)
+        assert (outcome.root, outcome.rows) == (None, 0)
+        assert any(not v.passed and v.severity == "warn" and "left out by ann" in v.message for v in outcome.verdicts)
+    assert f"{RAW}@{mixed} left out by ann" in command("report")[1]
+    assert f"{mixed} left out by ann" in command("model", "trace", RESTORED)[1]
+    assert shop.ledger.vault is not None
+    assert {info.key for info in shop.ledger.lake.list("skips/")} == {info.key for info in shop.ledger.vault.list("skips/")}
+
+
+def test_other_content_of_a_day_left_out_is_judged_anew(mixed: str, shop: Runtime, landing: Path, days: list[str]) -> None:
+    command("gate", "skip", RAW, mixed, *SAYS)
+    path = landing / f"{mixed}.csv"
+    whole = path.read_text().splitlines()
+    path.write_text("\n".join([*whole[:-2], whole[-1]]) + "\n")
+    assert run(shop, [mixed], "raw_events")["raw_events"].refused
+    path.write_text("\n".join(whole[:-1]) + "\n")
+    reports = run(shop, [mixed])
+    assert not any(report.refused for report in reports.values())
+    assert mixed in shop.ledger.open(RESTORED).partitions
+
+
+def test_a_skip_that_was_lifted_no_longer_counts(mixed: str, shop: Runtime) -> None:
+    with pytest.raises(ConfigError, match="no such decision"):
+        command("gate", "lift", RAW, mixed, *SAYS)
+    command("gate", "skip", RAW, mixed, *SAYS)
+    assert not run(shop, [mixed], "raw_events")["raw_events"].refused
+    assert command("gate", "lift", RAW, mixed, *SAYS)[0] == 0
+    reports = run(shop, [mixed])
+    assert all(report.refused for report in reports.values())
+
+
+def test_a_skip_needs_a_reason_a_refusal_and_a_gate(mixed: str, shop: Runtime, days: list[str]) -> None:
+    with pytest.raises(ConfigError, match="a reason and a name"):
+        command("gate", "skip", RAW, mixed, "--reason", " ", "--by", "ann")
+    with pytest.raises(ConfigError, match="never closed"):
+        command("gate", "skip", RAW, days[0], *SAYS)
+
+
+def test_a_forged_skip_opens_nothing(mixed: str, shop: Runtime, tmp_path: Path) -> None:
+    command("gate", "skip", RAW, mixed, *SAYS)
+    (info,) = shop.ledger.lake.list("skips/")
+    data = json.loads(shop.ledger.lake.read(info.key))
+    data["payload"] = data["payload"].replace(data["payload"][8:12], data["payload"][12:16], 1)
+    shop.ledger.lake.write(info.key, json.dumps(data).encode())
+    with pytest.raises(SignatureInvalid):
+        run(shop, [mixed], "raw_events")

@@ -1,5 +1,17 @@
 """The gate through Dagster: the good days flow, the bad one does not, in the same run and in any later one."""
 
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from orchestrai.defs.assets import build_assets
+from orchestrai.ledger.override import last_refusal
+from orchestrai.ledger.skips import Skip, put_skip
+from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.conftest import Project
 
 RAW, SNAPSHOT, RESTORED = (f"churn/orders/{stage}" for stage in ("raw_events", "snapshot", "restored"))
@@ -47,3 +59,91 @@ def test_the_second_run_changes_nothing(project: Project) -> None:
     heads = [project.runtime.ledger.head(asset) for asset in (RAW, SNAPSHOT)]
     assert project.run("churn_orders_ingest", first).success
     assert [project.runtime.ledger.head(asset) for asset in (RAW, SNAPSHOT)] == heads
+
+
+def test_a_day_left_out_by_a_signed_decision_no_longer_turns_the_run_red(project: Project) -> None:
+    bad = project.landed.bad_day
+    span = [bad, str(date.fromisoformat(bad) + timedelta(days=1))]
+    assert not project.run("churn_orders_ingest", *span).success
+    ledger, refusal = project.runtime.ledger, last_refusal(project.runtime.ledger.lake, RAW, bad)
+    skip = Skip("first", RAW, bad, refusal.root, "the export was lost", "ann", "2026-11-22T00:00:00+00:00", refusal.closed)
+    put_skip([ledger.lake, ledger.vault], ledger.signer, skip)  # type: ignore[list-item]
+    result = project.run("churn_orders_ingest", *span)
+    assert result.success
+    told = [
+        event.event_specific_data
+        for event in result.all_events
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION and event.event_specific_data.partition == bad
+    ]
+    closed = {evaluation.check_name: evaluation for evaluation in told if not evaluation.passed}
+    assert {evaluation.severity for evaluation in closed.values()} == {dg.AssetCheckSeverity.WARN}
+    assert {*refusal.closed, "same_version"} <= set(closed)
+    # what the gate passed of it stays said; nothing else did
+    assert {evaluation.asset_key.to_user_string() for evaluation in told if evaluation.passed} <= {RAW}
+    assert all("left out by ann" in str(evaluation.metadata["message"].value) for evaluation in closed.values())
+    for asset in (RAW, SNAPSHOT, RESTORED):
+        assert bad not in ledger.open(asset).partitions
+        event = project.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset.split("/")), asset_partitions=[bad]), limit=1
+        ).records[0]
+        metadata = event.asset_materialization.metadata  # type: ignore[union-attr]
+        assert metadata["orchestrai/due"].value is False
+        assert "left out by ann" in str(metadata["orchestrai/left_out"].value)
+
+
+@dataclass
+class Small:
+    """The small shop's raw events, of a landed day, through Dagster."""
+
+    workshop: shop.Workshop
+    home: Path
+
+    def land(self, text: str) -> dg.ExecuteInProcessResult:
+        landing = self.home / "landing" / "readings"
+        landing.mkdir(parents=True, exist_ok=True)
+        (landing / f"{shop.NINTH}.csv").write_text(text)
+        runtime = self.workshop.move(self.home)
+        with dg.DagsterInstance.ephemeral() as instance:
+            return dg.materialize(
+                build_assets([runtime.project.nodes[shop.RAW]]),
+                resources={"runtime": runtime},
+                partition_key=shop.NINTH,
+                instance=instance,
+                raise_on_error=False,
+            )
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Small:
+    return Small(shop.Workshop(tmp_path / "declared"), tmp_path / "home")
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+def test_a_new_column_is_a_warning_with_the_difference(small: Small) -> None:
+    lines = shop.csv_of(shop.NINTH).splitlines()
+    result = small.land("\n".join([lines[0] + ",battery", *(line + ",7" for line in lines[1:])]) + "\n")
+    assert result.success
+    found = checks(result)["schema"]
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "battery" in str(found.metadata["diff"].value)
+    assert found.metadata["change"].value == "compatible"
+
+
+def test_a_renamed_column_closes_the_gate_with_the_difference(small: Small) -> None:
+    result = small.land(shop.csv_of(shop.NINTH).replace("level", "height", 1))
+    assert not result.success
+    found = checks(result)["schema"]
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "level" in str(found.metadata["message"].value)
+    assert "height" in str(found.metadata["message"].value)
+
+
+def test_a_day_that_lost_its_evening_is_stale(small: Small) -> None:
+    lines = shop.csv_of(shop.NINTH).splitlines()
+    result = small.land("\n".join(lines[:20]) + "\n")
+    assert not result.success
+    assert not checks(result)["freshness"].passed
+    assert checks(small.land(shop.csv_of(shop.NINTH)))["freshness"].passed

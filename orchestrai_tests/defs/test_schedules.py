@@ -170,7 +170,8 @@ def test_each_shipped_dataset_is_restored_by_one_weekly_refresh_at_least() -> No
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """All shipped pipelines; hours enough for a telemetry model, too few days for one of the shop."""
     home = tmp_path_factory.mktemp("whole")
-    landed = write_landing(home / "landing", days=28, click_days=21, hours=18)
+    sources = {"streams": home / "streams", "database": home / "shop.sqlite"}
+    landed = write_landing(home / "landing", days=28, click_days=21, hours=18, **sources)
     with items_api(home / "landing") as url, deployed(home, landed, {"ITEMS_URL": url}) as project:
         yield project
 
@@ -185,14 +186,16 @@ def test_the_night_and_the_week_of_every_pipeline_run(whole: Project) -> None:
     """Ingest what landed, then let the clock strike: nightly backup and weekly refresh, from the vault to predictions."""
     ledger, landed = whole.runtime.ledger, whole.landed
     whole.run("churn_orders_ingest", "2026-10-20", landed.orders[1])
+    whole.run("recommendations_purchases_ingest", *landed.orders)
     whole.run("recommendations_clicks_ingest", *landed.clicks)
     whole.run("telemetry_readings_ingest", *landed.readings)
     assert run_at(whole, "recommendations_items_daily_ingest", "2026-10-31T01:00").success
 
-    for dataset in ("churn_orders", "recommendations_clicks", "recommendations_items"):
+    for dataset in ("churn_orders", "recommendations_purchases", "recommendations_clicks", "recommendations_items"):
         assert run_at(whole, f"{dataset}_nightly_backup", "2026-10-31T02:00").success, dataset
     assert run_at(whole, "telemetry_readings_nightly_backup", "2026-10-31T00:15").success
-    for prefix in ("churn/orders", "recommendations/clicks", "recommendations/items", "telemetry/readings"):
+    shop = ("purchases", "clicks", "items")
+    for prefix in ("churn/orders", *(f"recommendations/{name}" for name in shop), "telemetry/readings"):
         assert ledger.find(f"{prefix.split('/')[0]}/catalog") is not None
         assert ledger.open(f"{prefix}/raw_events").version == ledger.open(f"{prefix}/snapshot").version
 
@@ -219,6 +222,9 @@ def test_the_night_and_the_week_of_every_pipeline_run(whole: Project) -> None:
 
 REFRESHED = {
     "churn": ("2026-11-02T04:00", ["churn/orders"]),
-    "recommendations": ("2026-11-02T06:00", ["recommendations/clicks", "recommendations/items"]),
+    "recommendations": (
+        "2026-11-02T06:00",
+        ["recommendations/purchases", "recommendations/clicks", "recommendations/items"],
+    ),
     "telemetry": ("2026-11-02T05:00", ["telemetry/readings"]),
 }

@@ -262,9 +262,10 @@ def test_hourly_micro_batches_are_requested_by_the_hour(tmp_path: Path, landing:
         assert keys_of(later)[0] not in hours
 
 
-def test_what_is_pulled_has_no_sensor() -> None:
+def test_each_dataset_has_the_sensor_of_its_kind_and_what_is_pulled_has_none() -> None:
     names = {sensor.name for sensor in build_sensors(load_project(pipeline_folders(), {}).pipelines)}
-    assert names == {SENSOR, "recommendations_clicks_landing_sensor", "telemetry_readings_landing_sensor"}
+    streams = {"recommendations_clicks_stream_sensor", "telemetry_readings_stream_sensor"}
+    assert names == {SENSOR, *streams, "recommendations_purchases_late_sensor"}
 
 
 def test_groups_end_at_each_gap() -> None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import sqlite3
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from orchestrai.contracts import load_contract
 from orchestrai.demo import LandingSummary, write_landing
 from orchestrai.errors import ConfigError
+from orchestrai.ingest import StreamLog
 
 PIPELINES = Path(__file__).resolve().parents[2] / "orchestrai" / "pipelines"
 
@@ -113,6 +115,31 @@ def test_clicks_name_known_customers_and_items(made: LandingSummary) -> None:
             assert click["event_id"] not in events
             events.add(click["event_id"])
     assert len(events) > 1000
+
+
+def _sent(folder: Path, topic: str) -> list[bytes | None]:
+    return [record.value for record in StreamLog(folder, topic).read({0: 0}, 10**6, 10**9, 0)]
+
+
+def test_streams_hold_what_the_files_would_once_however_often_it_runs(made: LandingSummary, tmp_path: Path) -> None:
+    for _ in range(2):
+        again = write_landing(
+            tmp_path / "landing", days=42, click_days=21, hours=6, streams=tmp_path / "streams", database=tmp_path / "db"
+        )
+    assert again.rows == made.rows and not (tmp_path / "landing" / "readings").exists()
+    for topic in ("readings", "clicks"):
+        files = sorted((made.folder / topic).iterdir())
+        assert _sent(tmp_path / "streams", topic) == [line for path in files for line in path.read_bytes().splitlines()]
+    with sqlite3.connect(tmp_path / "db") as database:
+        lines = database.execute("SELECT count(*), count(DISTINCT invoice_date) FROM purchases").fetchone()
+        bad = database.execute("SELECT count(*) FROM purchases WHERE invoice_date LIKE ?", (f"{made.bad_day}%",)).fetchone()
+    assert lines[0] > sum(len(_orders(made, day)) for day in _good_days(made)) and bad[0] > 20
+
+
+def test_another_seed_does_not_mix_into_a_stream(tmp_path: Path) -> None:
+    write_landing(tmp_path / "landing", days=28, click_days=1, hours=6, streams=tmp_path / "streams")
+    with pytest.raises(ConfigError, match="found others"):
+        write_landing(tmp_path / "landing", seed=8, days=28, click_days=1, hours=6, streams=tmp_path / "streams")
 
 
 def test_scale_multiplies_rows(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Triggers outside this process: Dagster's command line, `dg`, our own command line, the daemon, the UI's mutation, the UI itself."""
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -99,7 +101,7 @@ class Deployment:
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     home = tmp_path_factory.mktemp("home")
-    landed = write_landing(home / "landing", days=28, click_days=14, hours=6)
+    landed = write_landing(home / "landing", days=28, click_days=14, hours=6, streams=home / "streams")
     (home / "dagster").mkdir()
     (home / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     return Deployment(home, landed.bad_day)
@@ -166,7 +168,12 @@ def ui(deployment: Deployment) -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [str(BIN / "dagster"), "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(
-        command, cwd=ROOT, env=deployment.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        env=deployment.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         url = f"http://127.0.0.1:{port}"
@@ -182,7 +189,12 @@ def ui(deployment: Deployment) -> Iterator[str]:
         yield f"{url}/graphql"
     finally:
         server.terminate()
-        server.wait(60)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(20)
+        # an open page keeps the web server from ending, and its children outlive it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait(20)
 
 
 def ask(url: str, query: str, variables: dict[str, Any]) -> Any:

@@ -263,7 +263,7 @@ def test_declared_checks_see_the_files_that_stay(ledger: Ledger, publish: Publis
     late=st.sampled_from([0, 5, 60, 400]),
 )
 @settings(
-    max_examples=int(os.environ.get("ORCHESTRAI_EXAMPLES", "12")), deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("ORCHESTRAI_TEST_EXAMPLES", "4")), deadline=None, suppress_health_check=list(HealthCheck)
 )
 def test_mended_partitions_equal_a_full_recompute(
     tmp_path_factory: pytest.TempPathFactory, seed: int, batches: int, gap: float, late: int

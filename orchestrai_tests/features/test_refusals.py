@@ -268,3 +268,48 @@ def test_the_message_names_file_and_line(tmp_path: Path) -> None:
         load_view(spec, tmp_path, SCHEMAS)
     with pytest.raises(FeatureViewError, match=r"expected the file gone\.sql"):
         load_view(spec.model_copy(update={"sql": "gone.sql"}), tmp_path, SCHEMAS)
+
+
+def bounded(most: float, sql: str) -> FeatureView:
+    field = READINGS.field("vibration").with_metadata({"minimum": str(-most), "maximum": "1"})
+    schema = READINGS.set(READINGS.names.index("vibration"), field)
+    spec = {"name": "v", "from": "readings", "entity": "device_id", "event_time": "ts", "sql": sql}
+    return load_view(FeatureViewSpec.model_validate(spec), Path(), {"readings": schema})
+
+
+SPIKE = (
+    "SELECT device_id, ts, {{{{ {formula} }}}} AS f FROM (SELECT device_id, ts, seq, {{{{ fixed(vibration, {scale}) }}}} AS v "
+    "FROM readings) AS q WINDOW w AS (PARTITION BY device_id ORDER BY ts, seq ROWS BETWEEN 9 PRECEDING AND CURRENT ROW)"
+)
+
+
+@pytest.mark.parametrize(
+    ("most", "scale", "formula", "fits"),
+    [
+        (100, 10_000, "rolling_std(v, 10000, w)", True),
+        (100, 1_000_000_000, "rolling_std(v, 1000000000, w)", False),
+        (1e6, 10_000, "rolling_avg(v, 10000, w)", True),
+        (1e18, 10, "rolling_avg(v, 10, w)", False),
+        (10_000, 10_000, "spike(v, w)", True),
+        (1_000_000, 1_000, "spike(v, w)", False),
+    ],
+)
+def test_a_scale_that_may_overflow_within_the_contracts_bounds_is_refused_when_loaded(
+    most: float, scale: int, formula: str, fits: bool
+) -> None:
+    sql = SPIKE.format(formula=formula, scale=scale)
+    if fits:
+        assert bounded(most, sql).features == ("f",)
+        return
+    with pytest.raises(FeatureViewError, match="smaller scale in fixed") as told:
+        bounded(most, sql)
+    assert "2^63" in str(told.value)
+
+
+def test_without_bounds_in_the_contract_or_a_count_of_rows_nothing_is_refused() -> None:
+    sql = SPIKE.format(formula="spike(v, w)", scale=10**12)
+    spec = {"name": "v", "from": "readings", "entity": "device_id", "event_time": "ts", "sql": sql}
+    assert load_view(FeatureViewSpec.model_validate(spec), Path(), {"readings": READINGS}).features == ("f",)
+    fine = SPIKE.format(formula="spike(v, w)", scale=1000)
+    minutes = fine.replace("ORDER BY ts, seq ROWS BETWEEN 9", "ORDER BY ts RANGE BETWEEN INTERVAL 9 MINUTES")
+    assert bounded(1e6, minutes).features == ("f",)

@@ -3,14 +3,26 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fastapi.testclient import TestClient
 
 from orchestrai.errors import FeatureViewError
-from orchestrai.features import FeatureView, FeatureViewSpec, OnlineStore, compute, load_view, update_online
+from orchestrai.features import (
+    FeatureView,
+    FeatureViewSpec,
+    OnlineStore,
+    compute,
+    features_app,
+    load_view,
+    online,
+    update_online,
+)
 from orchestrai.features.exports import register_delta, register_iceberg, write_delta
 from orchestrai.ledger import Ledger
+from orchestrai.pipeline.sharing import shared
 from orchestrai_tests.features.conftest import PIPELINES, READINGS, START, Publish, by_hour, readings
 
 IN, OUT = "p/readings/restored", "p/rolling/features"
@@ -138,6 +150,30 @@ def test_restored_files_are_an_iceberg_table_too(ledger: Ledger, publish: Publis
     )
 
 
+def test_what_a_stage_published_is_shared_where_its_report_says(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    pytest.importorskip("pyiceberg")
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    publish(IN, READINGS, by_hour(readings(3, 30, gap=200)))
+    report = compute(ledger, view(), asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
+    done = shared(ledger, report, ("delta", "iceberg"), tmp_path / "tables")
+    assert shared(ledger, report, (), tmp_path / "tables") is report
+    keys = [("device_id", "ascending"), ("ts", "ascending")]
+    expected = table_of(ledger).sort_by(keys)
+    found = deltalake.DeltaTable(str(done.facts["delta_table"]))
+    assert found.to_pyarrow_table().cast(expected.schema).sort_by(keys).equals(expected)
+    name, _, place = str(done.facts["iceberg_table"]).partition(" in ")
+    rows = SqlCatalog("orchestrai", uri=place).load_table(name).scan().to_arrow()
+    assert rows.cast(expected.schema).sort_by(keys).equals(expected)
+    files = [str(tmp_path / "tables" / "delta" / OUT / file) for file in found.to_pyarrow_dataset().files]
+    with duckdb.connect() as db:
+        assert db.read_parquet(files).count("*").fetchall()[0][0] == expected.num_rows
+    assert not [
+        path for path in (tmp_path / "tables").rglob("*.parquet") if not path.resolve().is_relative_to(ledger.lake.root)
+    ]
+
+
 def test_a_declared_delta_table_follows_the_feature_table(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
     from deltalake import DeltaTable
 
@@ -156,3 +192,45 @@ def test_a_declared_delta_table_follows_the_feature_table(ledger: Ledger, publis
     assert DeltaTable(place).to_pyarrow_table().num_rows == table_of(ledger).num_rows
     again = compute(ledger, followed, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
     assert again.facts["delta_version"] == report.facts["delta_version"] == DeltaTable(place).version()
+
+
+def test_a_micro_batch_reaches_the_online_store_by_its_own_files_alone(
+    ledger: Ledger, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = {
+        "name": "rolling", "from": "readings", "entity": "device_id", "event_time": "ts", "sql": "device_rolling.sql",
+        "files_every": "5m",
+    }  # fmt: skip
+    sliced = load_view(FeatureViewSpec.model_validate(spec), PIPELINES / "telemetry", {"readings": READINGS})
+    rows = sorted(readings(6, 60, gap=40), key=lambda row: row["ts"])
+    hour = f"{START:%Y-%m-%d-%H:00}"
+    inside = [row for row in rows if row["ts"] < START + timedelta(hours=1)]
+    path, opened = tmp_path / "online.sqlite", []
+    read = online._newest
+    monkeypatch.setattr(online, "_newest", lambda view, unit, file: opened.append(unit) or read(view, unit, file))
+    for count in (200, 230, 260):
+        publish(IN, READINGS, {hour: [inside[:200], inside[200:230], inside[230:260]][: 1 + (count > 200) + (count > 230)]})
+        compute(ledger, sliced, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
+        opened.clear()
+        update_online(ledger, sliced, asset=OUT, path=path)
+        assert served(path, 6) == newest(ledger)
+    with ledger.open(OUT).fetched([hour]) as files:
+        assert 0 < len(opened) < len(files[hour])
+
+
+def test_a_client_reads_features_by_key_over_http(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
+    path = tmp_path / "online.sqlite"
+    client = TestClient(features_app({"rolling": path, "other": tmp_path / "none.sqlite"}))
+    assert client.post("/rolling", json={"keys": [["d0000"]]}).status_code == 503
+    publish(IN, READINGS, by_hour(readings(3, 30)))
+    run(ledger)
+    update_online(ledger, view(), asset=OUT, path=path)
+    version = ledger.open(OUT).version
+    answer = client.post("/rolling", json={"keys": [["d0001"], ["nobody"]]}).json()
+    found = newest(ledger)["d0001"]
+    assert answer["version"] == version and [row["key"] for row in answer["rows"]] == [["d0001"], ["nobody"]]
+    assert (datetime.fromisoformat(answer["rows"][0]["time"]), answer["rows"][0]["values"]["temp_avg_10"]) == found
+    assert answer["rows"][1] == {"key": ["nobody"], "time": None, "values": {}}
+    assert client.post("/nothing", json={"keys": [["d"]]}).status_code == 404
+    assert client.post("/rolling", json={"keys": []}).status_code == 422
+    assert client.get("/").json() == {"rolling": version}

@@ -35,7 +35,7 @@ RFM = FeatureViewSpec.model_validate(
 AFFINITY = FeatureViewSpec.model_validate(
     {
         "name": "user_item_affinity",
-        "from": ["clicks", "churn/orders", "items"],
+        "from": ["clicks", "purchases", "items"],
         "entity": ["user_id", "item_id"],
         "as_of": {"every": "7d"},
         "sql": "user_item_affinity.sql",
@@ -114,8 +114,8 @@ def test_affinity_features_and_training_set(ledger: Ledger, publish: Publish) ->
     publish("r/orders/restored", ORDERS, purchases)
     publish("r/clicks/restored", CLICKS, by_hour(clicks))
     publish("r/items/restored", ITEMS, {day: items})
-    inputs = {"clicks": "r/clicks/restored", "orders": "r/orders/restored", "items": "r/items/restored"}
-    view = load_view(AFFINITY, PIPELINES / "recommendations", {"clicks": CLICKS, "orders": ORDERS, "items": ITEMS})
+    inputs = {"clicks": "r/clicks/restored", "purchases": "r/orders/restored", "items": "r/items/restored"}
+    view = load_view(AFFINITY, PIPELINES / "recommendations", {"clicks": CLICKS, "purchases": ORDERS, "items": ITEMS})
     report = compute(ledger, view, asset="r/affinity/features", inputs=inputs, grain="hour", partitions=None)
     assert not report.refused and report.rows > 100
     trained = training_set(
@@ -123,7 +123,7 @@ def test_affinity_features_and_training_set(ledger: Ledger, publish: Publish) ->
         asset="r/m/training_set",
         features=[(view, "r/affinity/features")],
         label=LabelSpec(sql="bought_within_14d.sql", horizon="14d"),
-        label_inputs={"orders": inputs["orders"]},
+        label_inputs={"purchases": inputs["purchases"]},
         folder=PIPELINES / "recommendations",
     )
     assert not trained.refused and {row["label"] for row in rows_of(ledger, "r/m/training_set")} == {0, 1}

@@ -14,6 +14,7 @@ from orchestrai.contracts import Contract
 from orchestrai.contracts.calendar import Grain
 from orchestrai.errors import ConfigError, StorageError
 from orchestrai.ingest import SourceSpec, discover, missing
+from orchestrai.ingest.discovery import landed
 from orchestrai.ingest.placing import place
 from orchestrai.ledger import Ledger
 from orchestrai.storage import LocalStore, ObjectInfo
@@ -222,3 +223,43 @@ def test_a_cursor_is_plain_json() -> None:
     landing = Listing()
     landing.put("2026-01-01.jsonl", START)
     assert json.loads(discover(landing, SOURCE, "day", None, now=NOW).cursor)["v"] == 1  # type: ignore[arg-type]
+
+
+class Sorted(Listing):
+    """A listing in order of key that begins where it is told to, and counts what it gives."""
+
+    given = 0
+
+    def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
+        for key in sorted(self.objects):
+            if key.startswith(prefix) and (start_after is None or key > start_after):
+                self.given += 1
+                yield self.objects[key]
+
+
+def test_a_promised_prefix_spares_the_old_objects_and_what_breaks_it_is_seen_by_no_tick() -> None:
+    source = SOURCE.model_copy(update={"key_prefix": "dt=%Y-%m-%d/", "partition_from": "path", "late": "2d"})
+    landing = Sorted()
+    for day in range(30):
+        at = START + timedelta(days=day)
+        for number in range(10):
+            landing.put(f"dt={at:%Y-%m-%d}/{number}.jsonl", at)
+    first = discover(landing, source, "day", None, now=NOW)  # type: ignore[arg-type]
+    assert len(keys(first)) == landing.given == 300
+    landing.given = 0
+    for day in (29, 28, 3):
+        landing.put(f"dt={START + timedelta(days=day):%Y-%m-%d}/new.jsonl", START + timedelta(days=30))
+    second = discover(landing, source, "day", first.cursor, now=NOW)  # type: ignore[arg-type]
+    assert keys(second) == ["dt=2026-01-29/new.jsonl", "dt=2026-01-30/new.jsonl"]
+    assert landing.given == 42
+    landing.given = 0
+    found = landed(landing, source, "day", ["2026-01-04", "2026-01-30"])  # type: ignore[arg-type]
+    assert [len(found[key]) for key in found] == [11, 11]
+    assert landing.given == 22
+    assert len(landed(landing, source, "month", ["2026-01-01"])["2026-01-01"]) == 303  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["%d-%m-%Y/", "%-m/%-d/", "%b/%d", "data/"])
+def test_a_prefix_that_does_not_sort_by_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="sort in order of time"):
+        SourceSpec(url="x", format="jsonl", key_prefix=text)

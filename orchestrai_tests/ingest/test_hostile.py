@@ -268,12 +268,12 @@ with open(folder / "big", "wb") as sink:
     for _ in range(8):
         sink.write(b"1,lamp,2.50,2024-01-01 00:00:00\\n" * 100_000)
     sink.write(b"torn")
-from orchestrai.ingest.ingestion import _large
+from orchestrai.ingest.reading import large_part
 from orchestrai.ingest.reading import Typing, ObjectOutcome
 from orchestrai.ingest import SourceSpec
 from orchestrai_tests.ingest.test_hostile import CONTRACT
 outcome = ObjectOutcome()
-_large(Typing(SourceSpec(url="x", format="csv"), CONTRACT), folder / "big", outcome, folder / "part").close()
+large_part(Typing(SourceSpec(url="x", format="csv"), CONTRACT), folder / "big", outcome, folder / "part").close()
 assert outcome.rows == 800_000 and len(outcome.refused) == 1, outcome.rows
 # not ru_maxrss, which a child inherits from the process that started it
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -293,3 +293,47 @@ def test_all_of_it_stays_under_512_mib_in_one_process_that_lives(shared_data: Pa
     assert done.returncode == 0, done.stderr[-2000:]
     peak = json.loads(done.stdout.splitlines()[-1])
     assert peak < 512, f"{peak} MiB"
+
+
+NUMBERS = Contract(
+    "n",
+    "1",
+    (
+        Column("id", "BIGINT", "id"),
+        Column("few", "INT", "few"),
+        Column("price", "DOUBLE", "price"),
+        Column("at", "TIMESTAMP", "at"),
+    ),
+)
+WAYS = st.sampled_from(
+    """
+    0|1|-7|+1| 1|1 |01|1.0|1.50|1e3|-0|0x10|0X1F|nan|inf|-Infinity|1_000|2147483648|9223372036854775808|1.7976931348623157e309|1,5|t|
+    true|NULL|\u0661|1\u00a0|2024-01-01|2024-01-01 10:00|2024-01-01T10:00:00.123456|2024-01-01T10:00:00.1234567|
+    2024-01-01T10:00:00Z|2024-01-01 10:00:00+02:00| 2024-01-01|2024-02-30|24:00|20240101|1700000000|2024-01-01 24:00:00|
+    """.replace("\n    ", "").split("|")
+)
+PLAIN = st.tuples(
+    st.integers(-(2**63), 2**63 - 1).map(str),
+    st.integers(-(2**31), 2**31 - 1).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.datetimes().map(lambda moment: moment.isoformat(sep=" ")),
+)
+
+
+@given(plain=st.lists(PLAIN, max_size=3), odd=st.lists(st.tuples(WAYS, WAYS, WAYS, WAYS), min_size=1, max_size=4))
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_numbers_and_times_typed_by_arrow_are_those_that_the_careful_reader_finds(
+    tmp_path: Path, plain: list[tuple[str, ...]], odd: list[tuple[str, ...]]
+) -> None:
+    path = tmp_path / "object"
+    rows = ["id,few,price,at", *(";".join(row) for row in (*plain, *odd))]
+    data = "\n".join([rows[0].replace(",", ";"), *rows[1:]]) + "\n"
+    found = []
+    for text in (data, data + "torn\n"):
+        path.write_text(text)
+        outcome = ObjectOutcome()
+        source = SourceSpec(url="x", format="csv", delimiter=";", max_refused_share=1)
+        batches = list(Typing(source, NUMBERS).batches(path, outcome))
+        reasons = [(r.mark.line, r.column, r.reason) for r in outcome.refused if r.column]
+        found.append(([row for batch in batches for row in batch.to_pylist()], reasons, outcome.unreadable))
+    assert repr(found[0]) == repr(found[1])

@@ -254,7 +254,7 @@ def test_a_large_object_is_read_in_bounded_parts_whether_tidy_or_not(
     shop.put(f"{DAY}.csv", HEADER + lines(3000))
     shop.run()
     small = shop.table(tmp_path)
-    monkeypatch.setattr("orchestrai.ingest.ingestion.SMALL_BYTES", 1000)
+    monkeypatch.setattr("orchestrai.ingest.partition_reading.SMALL_BYTES", 1000)
     monkeypatch.setattr("orchestrai.ingest.csvfile.BLOCK", 4096)
     monkeypatch.setattr("orchestrai.ingest.chunks.CAREFUL_ROWS", 100)
     shop.put(f"{DAY}.csv", HEADER + lines(3000) + "x\n")

@@ -298,7 +298,7 @@ def test_dead_letters_and_quarantine_of_a_tokenised_dataset_name_nobody(shop: Sh
 
 
 def test_a_large_object_is_tokenised_too(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrai.ingest.ingestion.SMALL_BYTES", 10_000)
+    monkeypatch.setattr("orchestrai.ingest.partition_reading.SMALL_BYTES", 10_000)
     count = 1000
     shop.put(f"{DAY}.csv", HEADER + rows(BERT, count) + rows(ANNA, 1, amount="two") + rows(ANNA, 2, start=5))
     erase(shop.ledger, shop.keys, BERT)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.errors import SignatureInvalid
+from orchestrai.errors import ConfigError, SignatureInvalid
 from orchestrai.ledger import Keyring, load_or_create_signer, trusted_keyring
-from orchestrai.ledger.signing import HEAD_TYPE, STATEMENT_TYPE
+from orchestrai.ledger.signing import HEAD_TYPE, STATEMENT_TYPE, load_keyring
 
 
 def test_the_signing_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
@@ -50,3 +50,30 @@ def test_a_key_that_is_not_trusted_does_not_count(tmp_path: Path) -> None:
         trusted_keyring(tmp_path / "a").open(HEAD_TYPE, stranger.sign(HEAD_TYPE, b"{}"))
     with pytest.raises(SignatureInvalid):
         Keyring({}).open(HEAD_TYPE, signer.sign(HEAD_TYPE, b"{}"))
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n"])
+def test_a_key_file_in_another_form_of_pem_is_the_same_key(tmp_path: Path, ending: bytes) -> None:
+    """What we write is read without the library's parser of all forms; whatever else is PEM still goes through it."""
+    first = load_or_create_signer(tmp_path)
+    path = tmp_path / "signing.pem"
+    pem = path.read_bytes()
+    path.write_bytes(b"a comment\n" + pem.replace(b"\n", b"\r\n") + ending)
+    assert load_or_create_signer(tmp_path).key_id == first.key_id
+    public = first.public_pem
+    assert set(load_keyring([public]).keys) == set(load_keyring([public.replace(b"\n", b"\r\n") + ending]).keys)
+
+
+def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    load_or_create_signer(tmp_path)
+    other = X25519PrivateKey.generate()
+    pem = other.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "signing.pem").write_bytes(pem)
+    with pytest.raises(ConfigError, match="Ed25519"):
+        load_or_create_signer(tmp_path)
+    public = other.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(ConfigError, match="Ed25519"):
+        load_keyring([public])

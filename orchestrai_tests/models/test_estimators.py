@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from orchestrai.errors import ModelError
 from orchestrai.ledger import Ledger
 from orchestrai.models import load_model, train
-from orchestrai.models.search import trials
+from orchestrai.models.search import grid
 from orchestrai.models.spec import Search
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, TRAINING_SET, customers, publish, spec
 
@@ -111,8 +111,9 @@ def test_search_tries_a_seeded_budget_on_training_rows_and_trains_with_the_best(
 
 
 def test_a_small_space_is_tried_whole_and_never_twice() -> None:
-    search = Search.model_validate({"space": SPACE, "trials": 100})
-    assert len({str(one) for one in trials(search)}) == len(trials(search)) == 12
+    every = grid(Search.model_validate({"space": SPACE, "trials": 12}))
+    assert every is not None and len({str(one) for one in every}) == len(every) == 12
+    assert grid(Search.model_validate({"space": SPACE, "trials": 11})) is None
 
 
 def test_regression_is_judged_by_error_and_promoted_by_rmse(ledger: Ledger, run: Run) -> None:

@@ -1,16 +1,21 @@
 """A pipeline goes back to an earlier verified state, all of it or nothing."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrai.errors import ConcurrentCommit, ConfigError, IntegrityError, NotReceipted
-from orchestrai.ledger import InputRef, Ledger
+from orchestrai.contracts import Verdict
+from orchestrai.errors import ConcurrentCommit, ConfigError, GateClosed, IntegrityError, NotReceipted
+from orchestrai.ledger import InputRef, Ledger, Override
+from orchestrai.ledger.transactions import Transaction
 from orchestrai.models import evaluate, promote, train
-from orchestrai.pipeline import Pipeline, Runtime, rollback
+from orchestrai.pipeline import Pipeline, Runtime
 from orchestrai.pipeline.rollback import apply_rollback, plan_rollback
 from orchestrai.provenance import ReceiptIndex, apply_recall, audit, plan_recall
+from orchestrai.storage import LocalStore
 from orchestrai_tests.cli.conftest import KEPT, RAW, RESTORED, MakeRuntime, run
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
 
@@ -142,26 +147,93 @@ def test_recalled_data_does_not_come_back(
     assert versions(ledger) == after
 
 
-def test_a_crash_between_two_assets_is_finished_by_the_same_moment(
+@pytest.fixture(autouse=True)
+def no_disk_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power losses are tried elsewhere; waiting for the disk would take most of the time."""
+    monkeypatch.setattr(LocalStore, "sync", lambda store: None)
+
+
+class Mortal(BaseException):
+    """The machine dies."""
+
+
+def test_a_crash_at_any_write_leaves_all_of_the_old_state_or_all_of_the_new(
+    runtime: Runtime, pipeline: Pipeline, days: list[str], monkeypatch: pytest.MonkeyPatch, make: MakeRuntime
+) -> None:
+    """Every fifteenth write, data, features and champion together; orchestrai_tests/ledger/test_transactions.py tries every one."""
+    assets = (*ASSETS, VIEW, CHAMPION)
+    features(runtime.ledger, b"old")
+    promoted(runtime.ledger, 1)
+    old = versions(runtime.ledger, *assets)
+    run(runtime, days[2:3])
+    features(runtime.ledger, b"new")
+    promoted(runtime.ledger, 2)
+    new, write = versions(runtime.ledger, *assets), LocalStore.write
+    assert not set(old) & set(new)
+    outcomes, left = [], [0]
+
+    def dies(store: LocalStore, key: str, *rest: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Mortal
+        return write(store, key, *rest, **options)
+
+    for survived in range(0, 1000, 15):
+        left[0] = survived
+        with monkeypatch.context() as patched, suppress(Mortal):
+            patched.setattr(LocalStore, "write", dies)
+            apply_rollback(make().ledger, plan_rollback(make().ledger, pipeline), reason="bad export")
+        # what any other process reads now
+        found = versions(make().ledger, *assets)
+        assert found in (old, new), f"torn after {survived} writes"
+        outcomes.append(found)
+        if found == old:
+            break
+    assert outcomes.count(new) >= 3
+    run(make(), days[3:4])
+    ledger = make().ledger
+    assert {days[0], days[3]} <= set(ledger.open(RESTORED).partitions)
+    assert ledger.vault is not None
+    assert audit(ledger.lake, ledger.keyring, witness=ledger.vault).ok
+
+
+def test_a_publish_meanwhile_wins_and_nothing_moves(
     runtime: Runtime, pipeline: Pipeline, days: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = versions(runtime.ledger)
     run(runtime, days[2:3])
-    plan = plan_rollback(runtime.ledger, pipeline)
-    move = rollback._move
+    plan, commit = plan_rollback(runtime.ledger, pipeline), Transaction.commit
 
-    def dies(ledger: Ledger, found: rollback.Move, reason: str) -> object:
-        if found.asset == KEPT:
-            raise KeyboardInterrupt
-        return move(ledger, found, reason)
+    def late(transaction: Transaction) -> None:
+        run(runtime, days[3:4])
+        commit(transaction)
 
     with monkeypatch.context() as patched:
-        patched.setattr(rollback, "_move", dies)
-        with pytest.raises(KeyboardInterrupt):
+        patched.setattr(Transaction, "commit", late)
+        with pytest.raises(ConcurrentCommit, match="nothing was moved"):
             apply_rollback(runtime.ledger, plan)
-    assert versions(runtime.ledger) != before
-    apply_rollback(runtime.ledger, plan_rollback(runtime.ledger, pipeline, to=plan.moment))
-    assert versions(runtime.ledger) == before
+    assert len(set(versions(runtime.ledger))) == 1
+    assert set(days) <= set(runtime.ledger.open(RESTORED).partitions)
+
+
+def test_a_day_published_under_an_override_does_not_come_back(
+    runtime: Runtime, pipeline: Pipeline, days: list[str], landing: Path
+) -> None:
+    ledger = runtime.ledger
+    for asset, stage in zip(ASSETS, ("raw_events", "snapshot", "restored"), strict=True):
+        session = ledger.session(asset, stage)
+        current = ledger.open(asset)
+        for entry in current.files(days[0]).files:
+            session.add_entry(days[0], entry)
+        closed = Verdict("row_volume", False, "expected more rows")
+        root = session.staged(days[0]).root
+        given = Override(asset, days[0], root, ("row_volume",), "known", "ann")
+        session.commit({days[0]: [closed]}, overrides=[given])
+    shorten(landing / f"{days[0]}.csv")
+    run(runtime, days[:2])
+    after = versions(ledger)
+    with pytest.raises(GateClosed, match="override by ann"):
+        apply_rollback(ledger, plan_rollback(ledger, pipeline))
+    assert versions(ledger) == after
 
 
 def test_a_plan_that_was_overtaken_moves_nothing(runtime: Runtime, pipeline: Pipeline, days: list[str]) -> None:

@@ -21,7 +21,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 
     settings = load_settings(home=tmp_path_factory.mktemp("origin"))
     landing = tmp_path_factory.mktemp("landing")
-    landed = write_landing(landing, seed=7, days=28, click_days=1)
+    landed = write_landing(landing, seed=7, days=28, click_days=1, hours=14)
     project = load_project(pipeline_folders(), {"READINGS_URL": str(landing / "readings")})
     runtime = Runtime(settings, project)
     run_telemetry(runtime, *landed.readings)

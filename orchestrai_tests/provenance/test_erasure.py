@@ -1,5 +1,9 @@
 """After an erasure no snapshot gives the person back, and the person does not come back by landing again."""
 
+import dataclasses
+import json
+import os
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,9 +20,11 @@ from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ingest import SourceSpec, ingest
 from orchestrai.ledger.persons import PersonKeys
 from orchestrai.provenance.erasure import erase, plan_erasure, read_erasures
+from orchestrai.restore.folder import restore_folder
 from orchestrai.storage import LocalStore, MemoryStore
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World
 
+TRIALS = int(os.environ.get("ORCHESTRAI_TEST_ERASURES", "4"))
 SCHEMA = pa.schema([("customer_id", pa.string()), ("email", pa.string()), ("amount", pa.float64())])
 
 
@@ -40,7 +46,12 @@ CONTRACT = Contract(
 )
 
 
-def land(world: World, keys: PersonKeys, day: str, table: pa.Table, folder: Path) -> None:
+CLEAR = dataclasses.replace(
+    CONTRACT, person=None, columns=tuple(dataclasses.replace(column, tokenise=False) for column in CONTRACT.columns)
+)
+
+
+def land(world: World, keys: PersonKeys, day: str, table: pa.Table, folder: Path, contract: Contract = CONTRACT) -> None:
     landing = LocalStore(folder / "landing")
     csv.write_csv(table, folder / "table.csv")
     landing.write(f"{day}.csv", (folder / "table.csv").read_bytes())
@@ -49,7 +60,7 @@ def land(world: World, keys: PersonKeys, day: str, table: pa.Table, folder: Path
         asset=f"{ORDERS}/raw_events",
         landing=landing,
         source=SourceSpec(url="landing", format="csv"),
-        contract=CONTRACT,
+        contract=contract,
         grain="day",
         partitions=[day],
         now=datetime(2026, 2, 1, tzinfo=UTC),
@@ -155,3 +166,106 @@ def test_the_tombstone_is_signed_in_lake_and_vault_and_erasing_twice_keeps_it(wo
     assert before[0]["person"] == keys.name("17850")
     assert any(text.startswith(f"{MODEL}/champion@") for text in before[0]["models"])
     assert "17850" not in str(before)
+
+
+def test_what_was_backed_up_in_clear_before_is_named_with_its_snapshots(world: World, tmp_path: Path) -> None:
+    keys = PersonKeys(MemoryStore())
+    days = ["2026-01-01", "2026-01-02"]
+    land(world, keys, days[0], orders("17850", "13047"), tmp_path, CLEAR)
+    world.back_up(days[:1])
+    world.restore(days[:1])
+    land(world, keys, days[1], orders("17850"), tmp_path)
+    world.back_up(days)
+    ids = [commit.snapshot_id for commit in world.vault.snapshots()]
+    done = erase(world.ledger, keys, "17850", world.vault)
+    assert done.done and not done.complete
+    (copy,) = done.clear
+    assert (copy.asset, copy.partition, copy.snapshots) == (f"{ORDERS}/raw_events", days[0], tuple(ids))
+    assert done.in_clear == (f"{ORDERS}/raw_events", f"{ORDERS}/restored", f"{ORDERS}/snapshot")
+    assert any(b"17850" in world.lake.read(key) for key in copy.lake_keys)
+    assert plan_erasure(world.ledger, keys, "99999", world.vault).clear == ()
+    assert read_erasures(world.store, world.keyring)[0]["clear"] == [[copy.asset, copy.partition, copy.root, *ids]]
+
+    # the remedy: tokenised anew, backed up, the snapshots that hold it in clear forgotten
+    for key in copy.lake_keys:
+        world.lake.delete(key)
+    assert plan_erasure(world.ledger, keys, "17850", world.vault).clear[0].snapshots == tuple(ids)
+    land(world, keys, days[0], orders("13047"), tmp_path)
+    world.back_up(days)
+    for identity in ids:
+        world.vault.forget(identity, reason="in clear")
+    assert plan_erasure(world.ledger, keys, "17850", world.vault).complete
+
+
+def test_erasures_leave_no_row_of_the_person_readable_in_any_snapshot(tmp_path: Path) -> None:
+    """Random persons over random days; one is erased, then every snapshot there ever was is restored and read with every key."""
+    readable = checked = others = 0
+    for trial in range(TRIALS):
+        chosen = random.Random(trial)
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        world, keys = World(), PersonKeys(store := MemoryStore())
+        persons = [f"person-{chosen.randrange(10**9):09d}" for _ in range(4)]
+        days = ["2026-01-01", "2026-01-02", "2026-01-03"]
+        for day in days:
+            land(world, keys, day, orders(*(chosen.choice(persons) for _ in range(6)), persons[0]), folder)
+            world.back_up([day])
+        if chosen.random() < 0.5:
+            land(world, keys, days[0], orders(*persons), folder)
+            world.back_up(days[:1])
+        gone = persons[0]
+        assert erase(world.ledger, keys, gone, world.vault).complete
+        left = [store.read(info.key) for info in store.list("keys/")]
+        for commit in world.vault.snapshots():
+            target = folder / commit.snapshot_id
+            restore_folder(world.vault, commit, target, sync=False)
+            for path in sorted(target.rglob("*")):
+                if path.is_file():
+                    assert gone.encode() not in path.read_bytes()
+            for path in sorted(target.rglob("*.parquet")):
+                for text in pq.read_table(path).column("customer_id").to_pylist():
+                    opened = {found for key in left if (found := _revealed(key, text)) is not None}
+                    checked += 1
+                    readable += gone in opened
+                    others += bool(opened)
+    assert readable == 0
+    assert checked > others > 0
+
+
+def _revealed(key: bytes, text: str) -> str | None:
+    try:
+        return reveal(key, PERSON, text)
+    except IntegrityError:
+        return None
+
+
+def test_the_command_plans_and_is_loud_about_copies_in_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from orchestrai.cli.app import app
+    from orchestrai.ledger import load_or_create_signer
+
+    home = tmp_path / "home"
+    world = World(
+        lake=LocalStore(home / "lake"), store=LocalStore(home / "vault"), signer=load_or_create_signer(home / "keys")
+    )
+    keys = PersonKeys(LocalStore(home / "keys" / "persons"))
+    land(world, keys, "2026-01-01", orders("17850"), tmp_path, CLEAR)
+    land(world, keys, "2026-01-02", orders("17850", "13047"), tmp_path)
+    world.back_up(["2026-01-01", "2026-01-02"])
+    monkeypatch.setenv("ORCHESTRAI_HOME", str(home))
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["erase", *arguments])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.stdout
+
+    code, text = run("17850", "--plan")
+    assert code == 1
+    assert "IN CLEAR" in text and "vault forget" in text and "nothing was changed" in text
+    assert keys.peek("17850") is not None
+    code, text = run("17850", "--yes", "--by", "ann", "--json")
+    assert (code, json.loads(text)["done"], json.loads(text)["complete"]) == (1, True, False)
+    assert keys.peek("17850") is None
+    assert read_erasures(world.store, world.keyring)[0]["by"] == "ann"
+    assert run("13047", "--plan")[0] == 0

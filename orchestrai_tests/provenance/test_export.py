@@ -14,7 +14,7 @@ DAYS = ("2026-01-01", "2026-01-02")
 
 
 def exported(world: World, form: str) -> str:
-    return export(Records(world.store, world.keyring), f"{MODEL}/champion", form=form)
+    return export(Records(world.store, world.keyring), f"{MODEL}/champion", form=form, signer=world.signer)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -25,7 +25,7 @@ def test_the_same_records_give_the_same_bytes(world: World, form: str) -> None:
 
 def test_the_bundle_holds_every_receipt_once_as_it_was_signed(world: World) -> None:
     world.whole(DAYS)
-    lines = exported(world, "intoto").splitlines()
+    lines = exported(world, "in-toto").splitlines()
     receipts = [open_receipt(line.encode(), world.keyring) for line in lines]
     assert len(set(lines)) == len(lines)
     assert [receipt.stage for receipt in receipts][:2] == ["raw_events", "raw_events"]

@@ -85,6 +85,18 @@ def test_a_target_may_be_a_snapshot_an_object_s_hash_a_partition_or_a_root(world
     assert places(recall(built, object_hash)) == whole
 
 
+def test_a_backup_of_features_is_reached_partition_by_partition(world: World) -> None:
+    poisoned(world)
+    from orchestrai.vault import snapshot
+
+    kept = "churn/customer_rfm/feature_backup"
+    snapshot(world.ledger, world.vault, source=VIEW, asset=kept, partitions=list(DAYS), stage="feature_backup")
+    found = places(recall(index(world), uri(DAYS[2])))
+    assert [place for place in found if place[0] == kept] == [(kept, DAYS[2])]
+    apply_recall(world.ledger, plan_recall(world.ledger, index(world), uri(DAYS[2])), roll_back)
+    assert sorted(world.ledger.open(kept).partitions) == sorted(DAYS[:2])
+
+
 def test_an_unknown_target_is_a_usage_error(world: World) -> None:
     poisoned(world)
     with pytest.raises(ConfigError, match="in no receipt"):

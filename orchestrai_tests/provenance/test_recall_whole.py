@@ -51,7 +51,10 @@ def test_a_poisoned_object_is_recalled_and_the_clean_champion_serves(trained: Ru
     target = sha256_hex(victim.read_bytes())
     plan = plan_recall(ledger, ReceiptIndex.build(ledger.lake, ledger.keyring), target, "sensor fault")
     assert plan.drop == dict.fromkeys(
-        ["telemetry/device_rolling/features", *(f"telemetry/readings/{s}" for s in ("raw_events", "restored", "snapshot"))],
+        [
+            *(f"telemetry/device_rolling/{s}" for s in ("features", "feature_backup")),
+            *(f"telemetry/readings/{s}" for s in ("raw_events", "restored", "snapshot")),
+        ],
         (last,),
     )
     assert [(move.asset, move.to) for move in plan.champions] == [(CHAMPION, clean)]

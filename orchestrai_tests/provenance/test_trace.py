@@ -2,12 +2,14 @@
 
 import json
 import re
+from itertools import pairwise
 
 import pytest
 
 from orchestrai.errors import NotReceipted, SignatureInvalid
 from orchestrai.ledger import Material
 from orchestrai.provenance import trace, trace_html, trace_text
+from orchestrai.provenance.graph import columns_of, placed
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, VIEW, World, uri
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
@@ -97,12 +99,39 @@ def test_the_page_needs_nothing_from_outside_and_escapes_what_it_shows(world: Wo
     assert "@import" not in page and "url(" not in page
 
 
-def test_the_page_draws_every_node(world: World) -> None:
+def test_the_page_draws_every_node_once_and_every_way_between(world: World) -> None:
     world.whole(DAYS)
     found = trace(world.ledger, f"{MODEL}/champion")
     page = trace_html(found)
-    assert page.count("<rect ") == len(found.nodes)
-    assert page.count("<path ") == sum(len(node.inputs) for node in found.nodes)
+    landed = sum(bool(node.objects) for node in found.nodes)
+    assert page.count("<rect ") == len(found.nodes) + landed
+    assert page.count('class="edge"') == sum(len(node.inputs) for node in found.nodes) + landed
+    # raw = snapshot = restored, said where it holds
+    assert page.count('class="equal"') == 2
+    assert page.count('class="bars"') == 4
+
+
+def test_cards_of_one_column_never_cover_each_other(world: World) -> None:
+    for dataset in (ORDERS, "churn/clicks", "churn/returns"):
+        world.prove({day: f"{dataset} {day}".encode() for day in DAYS}, dataset)
+        world.features(DAYS, dataset=dataset, asset=f"{dataset}_view/features")
+    world.train(features=[f"{name}_view/features" for name in (ORDERS, "churn/clicks", "churn/returns")])
+    found = trace(world.ledger, f"{MODEL}/champion")
+    columns = columns_of(found)
+    assert columns[0] == "landing" and columns[-1] == "champion"
+    places = placed(found, columns)
+    assert len(places) == len(found.nodes) + 3
+    for column in range(len(columns)):
+        rows = sorted(row for at, row in places.values() if at == column)
+        assert all(high - low >= 1 for low, high in pairwise(rows))
+    assert all(places[low][0] < places[node.id][0] for node in found.nodes for low in node.inputs)
+
+
+def test_a_node_tells_the_rows_of_each_partition(world: World) -> None:
+    world.whole(DAYS)
+    raw = next(node for node in trace(world.ledger, f"{MODEL}/champion").nodes if node.stage == "raw_events")
+    assert len(raw.rows_by_partition) == len(raw.partitions)
+    assert sum(raw.rows_by_partition) == raw.rows
 
 
 def test_the_json_form_round_trips(world: World) -> None:

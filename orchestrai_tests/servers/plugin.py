@@ -8,6 +8,7 @@ import pytest
 
 from orchestrai_tests.servers.azurite import AzuriteServer, azurite_server
 from orchestrai_tests.servers.gcs import GcsServer, gcs_server
+from orchestrai_tests.servers.mlflow import mlflow_server
 from orchestrai_tests.servers.moto import moto_server
 from orchestrai_tests.servers.postgres import PostgresServer, postgres_server
 from orchestrai_tests.servers.process import ServerAbsent
@@ -54,3 +55,9 @@ def gcs() -> Iterator[GcsServer]:
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server."""
     yield from _or_skip(postgres_server())
+
+
+@pytest.fixture(scope="session")
+def mlflow_url() -> Iterator[str]:
+    """MLflow's server: tracking, artifacts and model registry."""
+    yield from _or_skip(mlflow_server())

@@ -102,3 +102,35 @@ def test_a_fork_is_refused_instead_of_hanging(moto: S3Server) -> None:
     told = answer.get(timeout=30)
     child.join(30)
     assert "spawn" in told
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Server returned non-2xx status code: 400 Bad Request: <Code>InvalidArgument</Code> Invalid version id specified",
+        "Server returned non-2xx status code: 400 Bad Request: <Code>InvalidQueryParameterValue</Code>",
+    ],
+)
+def test_a_version_that_is_written_as_another_service_writes_them_is_not_there(
+    told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import obstore
+    from obstore.exceptions import GenericError
+
+    class Bucket:
+        url, prefix, reads = "s3://b", "", None
+
+        def refuse(self, name: str) -> None:
+            return None
+
+    def refused(*args: object, **options: object) -> None:
+        raise GenericError(told)
+
+    monkeypatch.setattr(obstore, "get", refused)
+    store = objects.ObjectStore(Bucket())  # type: ignore[arg-type]
+    for call in (store.read, store.head):
+        with pytest.raises(ObjectNotFound):
+            call("k", version="17")
+    with pytest.raises(StorageError) as other:
+        store.read("k")
+    assert type(other.value) is StorageError

@@ -108,7 +108,7 @@ class _Later:
         self.held.append((key, whole))
 
         class Info:
-            size = len(whole)
+            size, version = len(whole), None
 
         return Info
 

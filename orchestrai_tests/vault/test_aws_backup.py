@@ -12,7 +12,8 @@ from botocore.stub import ANY, Stubber
 
 from orchestrai.errors import ConfigError, RestoreError, StorageError, TransientStorageError
 from orchestrai.ledger import Ledger
-from orchestrai.vault.aws_backup import AwsBackup, BackupTarget, RecoveryPoint, RestoreTest, Waiting, publish_points
+from orchestrai.vault.aws_backup import AwsBackup, BackupTarget, RecoveryPoint, RestoreTest, Waiting
+from orchestrai.vault.recovery_points import ManagedBackup, points_of, publish_backup, publish_test
 
 NOW = datetime(2026, 11, 22, 2, tzinfo=UTC)
 DATABASE = "arn:aws:rds:eu-west-1:123456789012:db:shop"
@@ -292,27 +293,24 @@ def test_a_restore_over_the_live_resource_is_an_error_and_not_validated(service:
 
 
 def test_points_are_published_with_what_is_missing_told(ledger: Ledger) -> None:
-    asset = "platform/shop_database/recovery_points"
-    tested = RestoreTest("r-1", RESTORED, 35.0, "3 rows lack")
-    point = a_point()
-    report = publish_points(ledger, asset=asset, partition="2026-11-22", target=TARGET, point=point, tested=tested)
-    (outcome,) = report.outcomes
-    assert outcome.published and {v.check: v.passed for v in outcome.verdicts} == {
-        "recovery_point": True,
-        "copy": False,
-        "restore_test": False,
-    }
-    copied = replace(point, arn=COPIED, vault="second")
-    good = publish_points(
-        ledger,
-        asset=asset,
-        partition="2026-11-22",
-        target=TARGET,
-        point=point,
-        copied=copied,
-        tested=replace(tested, fault=""),
-    )
+    asset, point = "platform/carts/recovery_point", a_point()
+    lacking = ManagedBackup(point, None, (), "no key")
+    (outcome,) = publish_backup(ledger, asset=asset, target=TARGET, done=lacking, now=NOW).outcomes
+    assert outcome.published and {v.check: v.passed for v in outcome.verdicts} == {"recovery_point": True, "copy": False}
+    assert "no key" in outcome.verdicts[1].message
+    copied = ManagedBackup(point, replace(point, arn=COPIED, vault="second"), ("copy",))
+    good = publish_backup(ledger, asset=asset, target=TARGET, done=copied, now=NOW)
     assert all(verdict.passed for verdict in good.outcomes[0].verdicts)
-    with ledger.open(asset).fetched(["2026-11-22"]) as files:
-        record = json.loads(files["2026-11-22"][0].path.read_bytes())
+    assert list(points_of(ledger.open(asset)).values()) == [point]
+    with ledger.open(asset).fetched([outcome.partition]) as files:
+        record = json.loads(files[outcome.partition][0].path.read_bytes())
     assert record["recovery_point"]["arn"] == POINT and record["copy"]["arn"] == COPIED
+
+
+def test_a_failed_restore_test_is_published_as_failed(ledger: Ledger) -> None:
+    tested = RestoreTest("r-1", RESTORED, 35.0, "3 rows lack")
+    report = publish_test(
+        ledger, asset="p/c/restore_test", partition="x", point=a_point(), tested=tested, left="still there"
+    )
+    (outcome,) = report.outcomes
+    assert outcome.published and {v.check: v.passed for v in outcome.verdicts} == {"restore_test": False, "cleanup": False}

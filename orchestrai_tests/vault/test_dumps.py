@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,14 @@ import pytest
 
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError
 from orchestrai.ledger import Ledger
-from orchestrai.storage import LocalStore
+from orchestrai.restore import restore_folder
+from orchestrai.vault import Vault
 from orchestrai.vault.dump_tools import find_tool, snapshot_of
-from orchestrai.vault.dumps import (
-    Dump,
-    dump_postgres,
-    dump_sqlite,
-    fetched_dump,
-    publish_dump,
-    restore_postgres,
-    restore_sqlite,
-)
+from orchestrai.vault.dumps import Dump, DumpFile, dump_postgres, dump_sqlite, restore_postgres, restore_sqlite
+from orchestrai.vault.kept_dumps import keep_dump, prove_postgres, prove_sqlite
 from orchestrai_tests.servers.postgres import PostgresServer
 
-NOW = datetime(2026, 11, 22, 2, tzinfo=UTC)
-ASSET = "platform/dagster_database/raw_events"
+ASSET = "platform/shop/dump"
 CANARY = "hunter2canary"
 
 
@@ -44,13 +36,26 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
+def vault_of(ledger: Ledger) -> Vault:
+    assert ledger.vault is not None
+    return Vault(ledger.vault, ledger.signer)
+
+
+def restored(ledger: Ledger, tmp_path: Path) -> Path:
+    vault = vault_of(ledger)
+    restore_folder(vault, vault.latest(ASSET), tmp_path / "back")
+    return tmp_path / "back"
+
+
 def test_a_sqlite_dump_is_published_and_restored_with_equal_rows(ledger: Ledger, small: Path, tmp_path: Path) -> None:
     dump = dump_sqlite(small, tmp_path / "dump")
     assert dump.tables == {'odd "name': 2, "b": 1} and dump.rows == 3
-    report = publish_dump(ledger, asset=ASSET, partition="2026-11-22", dump=dump, now=NOW)
+    report = keep_dump(ledger, vault_of(ledger), asset=ASSET, dump=dump)
     assert report.rows == 3 and not report.refused
-    with fetched_dump(ledger.open(ASSET), "2026-11-22") as (path, tables):
-        assert restore_sqlite(path, tmp_path / "back.sqlite", tables=tables) == dump.tables
+    folder = restored(ledger, tmp_path)
+    (tmp_path / "scratch").mkdir()
+    assert sum(prove_sqlite(folder, tmp_path / "scratch").values()) == 3
+    restore_sqlite(folder / "database.sqlite", tmp_path / "back.sqlite", tables=dump.tables)
     with closing(sqlite3.connect(tmp_path / "back.sqlite")) as opened:
         assert opened.execute('SELECT x FROM "odd ""name"').fetchall() == [(1,), (2,)]
 
@@ -136,29 +141,32 @@ def test_a_sqlite_restore_never_touches_a_file_and_finds_other_rows(small: Path,
     assert not (tmp_path / "new.sqlite").exists() and not list(tmp_path.glob(".new*"))
 
 
-def test_a_flipped_byte_in_a_published_dump_is_found(ledger: Ledger, small: Path, tmp_path: Path) -> None:
-    publish_dump(ledger, asset=ASSET, partition="p", dump=dump_sqlite(small, tmp_path / "dump"), now=NOW)
-    entry = ledger.open(ASSET).files("p").files[0]
-    lake = ledger.lake
-    assert isinstance(lake, LocalStore)
-    path = lake.local_path(entry.key)
+def test_a_flipped_byte_in_a_kept_dump_is_found(ledger: Ledger, small: Path, tmp_path: Path) -> None:
+    vault = vault_of(ledger)
+    keep_dump(ledger, vault, asset=ASSET, dump=dump_sqlite(small, tmp_path / "dump"))
+    file = next(f for f in vault.files(vault.latest(ASSET), "all") if f.path == "database.sqlite")
+    path = vault.store.local_path(file.key)
     assert path is not None
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[file.offset + file.length // 2] ^= 1
     path.chmod(0o600)
     path.write_bytes(data)
-    with pytest.raises(IntegrityError), fetched_dump(ledger.open(ASSET), "p"):
-        pass
+    with pytest.raises(IntegrityError):
+        restored(ledger, tmp_path)
+    assert not (tmp_path / "back").exists()
 
 
 def test_an_empty_dump_closes_the_gate(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "empty.sqlite"
     sqlite3.connect(path).close()
     dump = dump_sqlite(path, tmp_path / "dump")
-    assert publish_dump(ledger, asset=ASSET, partition="p", dump=dump, now=NOW).refused
-    few = Dump(dump.engine, dump.server_version, dump.files, {"t": 3}, dump.facts)
-    assert publish_dump(ledger, asset=ASSET, partition="p", dump=few, now=NOW, minimum_rows=4).refused
-    assert not publish_dump(ledger, asset=ASSET, partition="p", dump=few, now=NOW).refused
+    vault = vault_of(ledger)
+    assert keep_dump(ledger, vault, asset=ASSET, dump=dump).refused
+    (file,) = dump.files
+    few = Dump(dump.engine, dump.server_version, (DumpFile(file.path, file.source, file.size, {"t": 3}),), dump.facts)
+    assert keep_dump(ledger, vault, asset=ASSET, dump=few, minimum_rows=4).refused
+    assert vault.snapshots(ASSET) == []
+    assert not keep_dump(ledger, vault, asset=ASSET, dump=few).refused
 
 
 # -- PostgreSQL --------------------------------------------------------------------------------------------------
@@ -202,10 +210,8 @@ def test_a_postgres_dump_is_published_and_restored_with_equal_rows(
     source, target = databases
     dump = dump_postgres("env://SOURCE_URL", tmp_path / "dump")
     assert dump.tables == TABLES and dump.server_version.startswith(str(dump.facts["tool_version"]).split(".")[0])
-    report = publish_dump(ledger, asset=ASSET, partition="2026-11-22", dump=dump, now=NOW)
-    assert report.rows == 1007
-    with fetched_dump(ledger.open(ASSET), "2026-11-22") as (path, tables):
-        assert restore_postgres(path, "env://TARGET_URL", tables=tables) == TABLES
+    assert keep_dump(ledger, vault_of(ledger), asset=ASSET, dump=dump).rows == 1007
+    assert prove_postgres(restored(ledger, tmp_path), "env://TARGET_URL") == TABLES
     for table in ("orders", '"Sales & Co"."Order Lines"', "parted"):
         query = f"SELECT * FROM {table} ORDER BY 1"
         assert run(source, query) == run(target, query)

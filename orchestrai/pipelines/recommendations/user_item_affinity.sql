@@ -8,7 +8,7 @@ WITH seen AS (
 bought AS (
   SELECT customer_id AS user_id, stock_code AS item_id, COUNT(invoice_no) AS buys,
     CAST(SUM(quantity * {{ fixed(unit_price, 1000) }}) AS BIGINT) AS milli
-  FROM orders WHERE customer_id IS NOT NULL AND NOT invoice_no LIKE 'C%' GROUP BY customer_id, stock_code),
+  FROM purchases WHERE customer_id IS NOT NULL AND NOT invoice_no LIKE 'C%' GROUP BY customer_id, stock_code),
 popular AS (SELECT item_id, COUNT(user_id) AS users, CAST(SUM(buys) AS BIGINT) AS buys FROM bought GROUP BY item_id),
 together AS (
   SELECT a.user_id, b.item_id, COUNT(a.item_id) AS pairs

@@ -1,0 +1,60 @@
+"""What the cases of the model benchmark share: printing a line, a fresh ledger, a judged model."""
+
+import atexit
+import io
+import json
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrai.ledger import Ledger, load_or_create_signer
+from orchestrai.models import ModelSpec, evaluate, train
+from orchestrai.storage.local import LocalStore
+
+TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION = (
+    f"bench/model/{s}" for s in ("training_set", "candidate", "evaluation", "champion")
+)
+failures: list[str] = []
+
+
+def line(case: str, metric: str, ours: float, peer: str, theirs: float, target: float, *, larger: bool) -> None:
+    """Print one result; `target` bounds the ratio ours / theirs."""
+    ratio = ours / theirs
+    ok = ratio >= target if larger else ratio <= target
+    if not ok:
+        failures.append(f"{case}: {metric}")
+    values = {"ours": round(ours, 5), "peer": peer, "theirs": round(theirs, 5), "ratio": round(ratio, 4), "target": target}
+    print(json.dumps({"bench": "models", "case": case, "metric": metric, **values, "ok": ok}), flush=True)
+
+
+def scratch() -> pathlib.Path:
+    """A folder that goes when the benchmark ends."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="orchestrai-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def fresh() -> Ledger:
+    """A ledger in a folder of its own."""
+    home = scratch()
+    return Ledger(LocalStore(home / "lake"), load_or_create_signer(home / "keys"))
+
+
+def publish(ledger: Ledger, table: pa.Table) -> None:
+    """Publish a training set."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    session = ledger.session(TRAINING_SET, "training_set")
+    session.add_bytes("all", "part-0.parquet", sink.getvalue(), rows=table.num_rows)
+    session.commit()
+
+
+def judged(ledger: Ledger, spec: ModelSpec) -> dict[str, Any]:
+    """Train and evaluate; the facts of the evaluation."""
+    train(ledger, spec, training_set=TRAINING_SET, asset=CANDIDATE)
+    report = evaluate(ledger, spec, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
+    return dict(report.facts)

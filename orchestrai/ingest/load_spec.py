@@ -1,0 +1,44 @@
+"""What is loaded into a warehouse table: the `load` part of a declaration."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from orchestrai.errors import ConfigError
+from orchestrai.storage.postgres import check_address
+
+
+class LoadSpec(BaseModel):
+    """One table: the restored data of a dataset, a feature view or the predictions of a model, kept equal to its newest version.
+
+    `to` is postgresql://, duckdb:///file, an SQLAlchemy URL (bigquery://, snowflake://, redshift+redshift_connector://, with that
+    dialect installed), none with a password, or a secret reference to one (env://NAME). Mode "partitions" replaces the partitions
+    that changed; "merge" inserts and updates by `key` (PostgreSQL and DuckDB).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+    source: Annotated[str, Field(alias="from", description="a dataset, feature view or model of the pipeline")]
+    to: str
+    table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}$")]
+    mode: Literal["partitions", "merge"] = "partitions"
+    key: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "LoadSpec":
+        if (self.mode == "merge") != bool(self.key):
+            raise ValueError("expected key with the mode merge, and only with it")
+        scheme, separator, rest = self.to.partition("://")
+        if not separator or not scheme:
+            raise ValueError("expected to: a URL such as postgresql://host/db or env://NAME, found text that is none")
+        if ":" in rest.partition("@")[0] and "@" in rest:
+            raise ValueError(
+                "expected a URL without a password, found one with: write where the URL lies, such as env://NAME"
+            )
+        if scheme in ("env", "file", "postgresql", "postgres"):
+            try:
+                check_address(self.to)
+            except ConfigError as exc:
+                raise ValueError(exc.message) from exc
+        return self

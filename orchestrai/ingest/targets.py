@@ -1,0 +1,180 @@
+"""Tables that versions are loaded into: PostgreSQL and DuckDB, each in one transaction that readers see whole or not at all."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrai.errors import ConfigError, StorageError, TransientStorageError
+from orchestrai.storage.postgres import check_address, connection
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STAGED = "orchestrai_staged"
+
+
+class Statements(Protocol):
+    """A transaction of one of the two databases; `mark` stands for a value in its statements."""
+
+    @property
+    def mark(self) -> str: ...
+
+    def lock(self, table: str) -> None:
+        """Keep other loaders out until the transaction ends."""
+        ...
+
+    def run(self, statement: str, *values: Any) -> int:
+        """Run a statement whose first answer, if any, is a number."""
+        ...
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run a query; its rows."""
+        ...
+
+    def stage(self, columns: Sequence[str], files: Sequence[Path]) -> None:
+        """Fill the staging table from Parquet files."""
+        ...
+
+    def type_of(self, kind: "pa.DataType") -> str:
+        """The column type for an Arrow type."""
+        ...
+
+
+class Target(Protocol):
+    """A table that versions are loaded into."""
+
+    @property
+    def table(self) -> str: ...
+
+    def transaction(self) -> "Any":
+        """A context that gives `Statements`, and commits when it is left without an error."""
+        ...
+
+
+@dataclass(frozen=True)
+class PostgresTarget:
+    """A table of PostgreSQL, `name` or `schema.name`; `url` is a secret reference to a connection URL, or one without a password."""
+
+    url: str
+    table: str
+
+    def __post_init__(self) -> None:
+        check_address(self.url)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Statements]:
+        with connection(self.url) as opened:
+            yield _Postgres(opened)
+
+
+@dataclass(frozen=True)
+class DuckdbTarget:
+    """A table in a DuckDB file."""
+
+    path: Path
+    table: str
+
+    @contextmanager
+    def transaction(self) -> Iterator[Statements]:
+        import duckdb
+
+        try:
+            with duckdb.connect(str(self.path)) as opened:
+                opened.execute("SET TimeZone = 'UTC'")
+                opened.begin()
+                yield _Duckdb(opened)
+                opened.commit()
+        except (duckdb.IOException, duckdb.TransactionException) as exc:
+            told = str(exc).split("\n")[0][:200]
+            raise TransientStorageError(f"expected to write {self.path.name}, found: {told}; retry when it is free") from exc
+        except duckdb.Error as exc:
+            told = str(exc).split("\n")[0][:200]
+            raise StorageError(f"expected {self.path.name} to take the rows, found: {told}; check the table") from exc
+
+
+@dataclass(frozen=True)
+class _Postgres:
+    opened: Any
+    mark: str = "%s"
+
+    def lock(self, table: str) -> None:
+        self.opened.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+
+    def run(self, statement: str, *values: Any) -> int:
+        answer = self.opened.execute(statement, values or None)
+        return int(answer.fetchone()[0]) if answer.description else 0
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        return list(self.opened.execute(statement, values or None).fetchall())
+
+    def stage(self, columns: Sequence[str], files: Sequence[Path]) -> None:
+        import pyarrow.parquet as pq
+
+        names = ", ".join(quoted(name) for name in columns)
+        with self.opened.cursor().copy(f"COPY {STAGED} ({names}) FROM STDIN") as copy:
+            for path in files:
+                with pq.ParquetFile(path) as file:
+                    for batch in file.iter_batches(batch_size=5_000, columns=list(columns)):
+                        for row in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
+                            copy.write_row(row)
+
+    def type_of(self, kind: "pa.DataType") -> str:
+        return _type_of(kind, double="DOUBLE PRECISION", real="REAL", timestamp="TIMESTAMP", binary="BYTEA")
+
+
+@dataclass(frozen=True)
+class _Duckdb:
+    opened: Any
+    mark: str = "?"
+
+    def lock(self, table: str) -> None:
+        """The file has one writing process, which holds it."""
+
+    def run(self, statement: str, *values: Any) -> int:
+        answer = self.opened.execute(statement, list(values) or None).fetchone()
+        return int(answer[0]) if answer and isinstance(answer[0], int) else 0
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        return list(self.opened.execute(statement, list(values) or None).fetchall())
+
+    def stage(self, columns: Sequence[str], files: Sequence[Path]) -> None:
+        names = ", ".join(quoted(name) for name in columns)
+        self.opened.execute(
+            f"INSERT INTO {STAGED} SELECT {names} FROM read_parquet(?, union_by_name = true)",
+            [[str(path) for path in files]],
+        )
+
+    def type_of(self, kind: "pa.DataType") -> str:
+        return _type_of(kind, double="DOUBLE", real="REAL", timestamp="TIMESTAMP", binary="BLOB")
+
+
+def _type_of(kind: "pa.DataType", **names: str) -> str:
+    import pyarrow.types as kinds
+
+    if kinds.is_timestamp(kind):
+        return "TIMESTAMPTZ" if kind.tz else names["timestamp"]
+    if kinds.is_decimal(kind):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    rules = (
+        (kinds.is_boolean, "BOOLEAN"),
+        (kinds.is_uint64, "DECIMAL(20,0)"),
+        (lambda k: kinds.is_int64(k) or kinds.is_uint32(k), "BIGINT"),
+        (kinds.is_integer, "INTEGER"),
+        (kinds.is_float64, names["double"]),
+        (kinds.is_floating, names["real"]),
+        (kinds.is_date, "DATE"),
+        (lambda k: kinds.is_string(k) or kinds.is_large_string(k), "TEXT"),
+        (lambda k: kinds.is_binary(k) or kinds.is_large_binary(k), names["binary"]),
+    )
+    for holds, name in rules:
+        if holds(kind):
+            return name
+    raise ConfigError(f"expected columns of plain types, found {kind}: leave the column out of the view")
+
+
+def quoted(name: str) -> str:
+    if not name or "\0" in name or "%" in name:
+        raise ConfigError(f"expected a plain column or table name, found {name!r}: rename it")
+    return '"' + name.replace('"', '""') + '"'

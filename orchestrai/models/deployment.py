@@ -1,0 +1,70 @@
+"""Deployment: the champion in every registry and endpoint that its declaration names, and a signed record of where it is."""
+
+from collections.abc import Sequence
+
+from orchestrai.contracts.verdict import Verdict
+from orchestrai.errors import ConfigError, ModelError, StorageError
+from orchestrai.ledger import InputRef, Ledger, Meter, StageReport
+from orchestrai.ledger.manifest import canonical_json
+from orchestrai.models.rows import WHOLE
+from orchestrai.models.spec import ModelSpec
+from orchestrai.models.targets import Registered, Target, open_champion, open_target
+from orchestrai.models.training import code_version
+
+DEPLOYMENT_FILE = "deployment.json"
+
+
+def targets_of(spec: ModelSpec) -> list[Target]:
+    """The registries and endpoints a model declares, in order."""
+    found = [open_target(url) for url in spec.registry]
+    if spec.serve_on is not None:
+        from orchestrai.models.sagemaker_registry import SageMakerRegistry
+
+        found.append(SageMakerRegistry(spec.serve_on.sagemaker))
+    return found
+
+
+def deploy_champion(
+    ledger: Ledger, spec: ModelSpec, *, champion: str, asset: str, targets: Sequence[Target] | None = None
+) -> StageReport:
+    """Register the champion with every target and publish `deployment.json` under `asset`.
+
+    The champion is checked as on any load first. Every target is tried; when one fails the record is refused with the
+    verdict `registered` and running it again mends what is missing. Deploying what is deployed changes nothing.
+    """
+    wanted = targets_of(spec) if targets is None else list(targets)
+    if not wanted:
+        raise ConfigError(f"{spec.name}: expected a registry or serve_on to deploy to, found none: declare one")
+    with Meter() as meter:
+        session = ledger.session(asset, "deployment")
+        opened = open_champion(ledger, champion)
+        dataset = ledger.open(champion, opened.scorer.version)
+        held: list[Registered] = []
+        failed: list[str] = []
+        for target in wanted:
+            try:
+                held.append(target.register(opened))
+            except (StorageError, ModelError, ConfigError) as exc:
+                failed.append(f"{target.url}: {exc.message}")
+        record = {
+            "asset": champion,
+            **opened.labels(),
+            "targets": [one.as_json() for one in held],
+        }
+        data = canonical_json(record)
+        session.add_bytes(WHOLE, DEPLOYMENT_FILE, data)
+        meter.written += len(data)
+        done = f"{len(held)} of {len(wanted)} targets hold {opened.scorer.version[7:19]}"
+        verdict = Verdict("registered", not failed, "; ".join([done, *failed]))
+        return session.commit(
+            {WHOLE: [verdict]},
+            inputs=[InputRef(champion, dataset.version, dataset.roots([WHOLE]))],
+            code_version=code_version(),
+            parameters={"targets": [target.url for target in wanted]},
+            cost=meter.cost(),
+            facts={
+                "model_version": opened.scorer.version,
+                "targets": [one.as_json() for one in held],
+                "changed": [one.target for one in held if one.changed],
+            },
+        )

@@ -1,0 +1,193 @@
+"""Training by a script in a container of one's own choice: what is the same on Azure ML and on Vertex AI.
+
+What leaves is the encoded matrix with its labels (no entity, no event time), the recipe and the script; what comes back is
+the model in UBJ. A job's folder is named by a digest of all of that, and so is the job.
+"""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from orchestrai.errors import ModelError, ObjectNotFound, StorageError, TransientStorageError
+from orchestrai.ledger.manifest import canonical_json
+from orchestrai.models import boosting
+from orchestrai.models.boosting import BASE_SCORE, BoostedTrees, feature_types, settings
+from orchestrai.models.remote import Phase, RemoteJob, Waiting, job_name, price
+from orchestrai.models.rows import Rows
+from orchestrai.models.spec import Task, XGBoostParams
+from orchestrai.storage import Store, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+SCRIPT = "train.py"
+TRIES = 100
+REQUEST_SECONDS = 60.0
+
+
+class Service(Protocol):
+    """A cloud's training jobs."""
+
+    def phase(self, job: str) -> tuple[Phase, str] | None:
+        """How a job of this name stands; None when there is none."""
+        ...
+
+    def start(self, job: str, folder: str) -> None:
+        """Start a job over the files in `folder` of the staging store."""
+        ...
+
+    def cancel(self, job: str) -> None:
+        """Ask for its end; no error when it has ended."""
+        ...
+
+    def seconds(self, job: str) -> float | None:
+        """How long its machine ran, where the service tells."""
+        ...
+
+
+class ScriptTrainer:
+    """Trains boosted trees as jobs of a service; one that runs or completed is taken up instead of paid for twice."""
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        staging: str,
+        waiting: Waiting,
+        machine: str,
+        image: str,
+        spot: bool,
+        per_hour: float | None,
+    ) -> None:
+        self.service = service
+        self.staging = staging
+        self.waiting = waiting
+        self.machine, self.image, self.spot, self.per_hour = machine, image, spot, per_hour
+
+    def train(
+        self, name: str, params: XGBoostParams, task: Task, rows: Rows, stop: Rows | None = None
+    ) -> tuple[BoostedTrees, RemoteJob]:
+        """Run the job to its end; raises ModelError when it fails or passes its time limit, StorageError for the cloud."""
+        chosen = settings(params, task, rows.columns, rows.label)
+        if str(chosen["objective"]).startswith("rank:"):
+            raise ModelError(
+                f"expected an objective without groups in a training job, found {chosen['objective']}: train locally"
+            )
+        centred = chosen["objective"] in ("reg:squarederror", "reg:absoluteerror")
+        offset = float(np.float32(rows.label.mean() - BASE_SCORE)) if centred else 0.0
+        files = _files(params, chosen, rows, stop, offset)
+        job = job_name(name, {"image": self.image}, files)
+        store = open_store(self.staging)
+        attempt = self._existing(job) or self._start(job, store, files)
+        self.waiting.until_done(attempt, lambda: self._phase(attempt), lambda: self.service.cancel(attempt))
+        booster, told = _fetched(store, f"{attempt}/output", rows, offset)
+        seconds = self.service.seconds(attempt)
+        spent = float(told.get("seconds", 0.0)) if seconds is None else seconds
+        cost = price(spent, self.per_hour)
+        return booster, RemoteJob(attempt, round(spent), round(spent), self.machine, self.spot, cost)
+
+    def _phase(self, attempt: str) -> tuple[Phase, str]:
+        return self.service.phase(attempt) or ("ended", "no such job")
+
+    def _existing(self, job: str) -> str | None:
+        for number in range(1, TRIES):
+            found = self.service.phase(f"{job}-{number}")
+            if found is None:
+                return None
+            if found[0] != "ended":
+                return f"{job}-{number}"
+        return None
+
+    def _start(self, job: str, store: Store, files: Mapping[str, bytes]) -> str:
+        taken = sum(self.service.phase(f"{job}-{number}") is not None for number in range(1, TRIES))
+        attempt = f"{job}-{taken + 1}"
+        for name, data in files.items():
+            store.write(f"{attempt}/{name}", data)
+        self.service.start(attempt, attempt)
+        return attempt
+
+
+def _files(
+    params: XGBoostParams, chosen: Mapping[str, Any], rows: Rows, stop: Rows | None, offset: float
+) -> dict[str, bytes]:
+    early = params.early_stopping_rounds if stop is not None else None
+    body = {
+        "settings": {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()},
+        "num_boost_round": params.num_boost_round,
+        "early_stopping_rounds": early,
+        "feature_names": [column.name for column in rows.columns],
+        "feature_types": feature_types(rows.columns),
+    }
+    files = {"job.json": canonical_json(body), SCRIPT: (Path(__file__).parent / "container_train.py").read_bytes()}
+    parts = {"train": rows} if early is None or stop is None else {"train": rows, "stop": stop}
+    for part, held in parts.items():
+        files[f"{part}_matrix.npy"] = _array(held.matrix)
+        files[f"{part}_label.npy"] = _array(held.label - offset)
+    return files
+
+
+def _array(values: Any) -> bytes:
+    sink = io.BytesIO()
+    np.save(sink, values, allow_pickle=False)
+    return sink.getvalue()
+
+
+def _fetched(store: Store, folder: str, rows: Rows, offset: float) -> tuple[BoostedTrees, dict[str, Any]]:
+    try:
+        data, done = store.read(f"{folder}/model.ubj"), store.read(f"{folder}/done.json")
+        told: dict[str, Any] = json.loads(done)
+    except ObjectNotFound as exc:
+        raise ModelError(
+            f"expected the job to leave model.ubj and done.json in {folder}, found: {exc.message}: see its log"
+        ) from exc
+    except ValueError as exc:
+        raise ModelError(f"expected JSON in {folder}/done.json, found something else ({exc}): see the job's log") from exc
+    return boosting.decode(data, rows.columns, offset), told
+
+
+class Api:
+    """JSON over HTTPS with a bearer token; outages become TransientStorageError, so that a retry takes the job up."""
+
+    def __init__(self, base: str, token: Callable[[], str], *, what: str) -> None:
+        self.base, self._token, self.what = base.rstrip("/"), token, what
+
+    def call(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None) -> Any | None:
+        """The answer's JSON; None for 404. Raises StorageError."""
+        import httpx
+
+        headers = {"Authorization": f"Bearer {self._token()}"}
+        with self._translated(method, path):
+            answer = httpx.request(
+                method, f"{self.base}/{path}", params=dict(query or {}), json=body, headers=headers, timeout=REQUEST_SECONDS
+            )
+        if answer.status_code == 404:
+            return None
+        self._refuse(answer, method, path)
+        return answer.json() if answer.content else {}
+
+    @contextmanager
+    def _translated(self, method: str, path: str) -> "Iterator[None]":
+        import httpx
+
+        try:
+            yield
+        except httpx.TransportError as exc:
+            raise TransientStorageError(f"expected {self.what} to answer {method} {path}, found: {exc}") from exc
+
+    def _refuse(self, answer: "httpx.Response", method: str, path: str) -> None:
+        if answer.is_success:
+            return
+        try:
+            error = answer.json().get("error", {})
+            said = f"{error.get('code') or error.get('status')}: {error.get('message')}"
+        except (ValueError, AttributeError):
+            said = answer.text[:200]
+        kind = TransientStorageError if answer.status_code in (408, 429) or answer.status_code >= 500 else StorageError
+        raise kind(f"expected {self.what} to {method} {path}, found {answer.status_code} {said}")

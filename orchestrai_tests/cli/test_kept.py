@@ -1,0 +1,102 @@
+"""`orchestrai vault ...` on what is no event: by every name a person may use, into a database, out of a cold tier."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrai.errors import ConfigError, RestoreError
+from orchestrai.pipeline import Runtime
+from orchestrai_tests.cli.conftest import command
+from orchestrai_tests.pipeline import kept_shop
+from orchestrai_tests.pipeline.conftest import published_shop
+from orchestrai_tests.pipeline.kept_shop import DATABASE, MODEL, VIEW, materialize
+from orchestrai_tests.servers.postgres import PostgresServer
+
+__all__ = ["published_shop"]
+
+
+@pytest.fixture
+def kept(published_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    """A shop with a backup of each kind, and a shell there."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setenv("CRM_URL", str(kept_shop.make_sqlite(tmp_path / "crm.sqlite")))
+    runtime = kept_shop.fresh(kept_shop.copied(published_shop, tmp_path / "home"), tmp_path / "declared")
+    monkeypatch.setenv("ORCHESTRAI_HOME", str(runtime.settings.home))
+    monkeypatch.setenv("ORCHESTRAI_PIPELINES", str(tmp_path / "declared"))
+    monkeypatch.chdir(tmp_path)
+    for asset in (f"{VIEW}/feature_backup", f"{MODEL}/model_backup", "orchestrai/definitions/snapshot"):
+        materialize(runtime, asset)
+    return runtime
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        ("shop/levels", "shop/levels/features"),
+        ("shop/levels/feature_backup", "shop/levels/features"),
+        ("shop/alarm", "shop/alarm/registry"),
+        ("shop/alarm/model_backup", "shop/alarm/registry"),
+        ("shop/readings", "shop/readings/raw_events"),
+        ("shop/readings/snapshot", "shop/readings/raw_events"),
+        ("orchestrai/definitions/snapshot", "orchestrai/definitions/files"),
+    ],
+)
+def test_a_dataset_is_found_by_each_of_its_names(kept: Runtime, name: str, dataset: str) -> None:
+    listed = json.loads(command("vault", "list", name, "--json")[1])
+    assert {snapshot["dataset"] for snapshot in listed} == {dataset}
+    code, text = command("vault", "restore", name, "--into", "back", "--json")
+    assert (code, json.loads(text)["snapshot"]["dataset"]) == (0, dataset)
+
+
+def test_an_unknown_name_lists_those_there_are(kept: Runtime) -> None:
+    for name in ("shop/nothing", "shop/nothing/feature_backup"):
+        with pytest.raises(RestoreError, match=r"shop/levels/features.*found 'shop/nothing"):
+            command("vault", "restore", name, "--into", "back")
+    with pytest.raises(ConfigError, match="either --into"):
+        command("vault", "restore", "shop/levels")
+
+
+def test_a_drill_by_name_is_published_like_the_weekly_one(kept: Runtime) -> None:
+    code, text = command("vault", "drill", MODEL, "--json")
+    told = json.loads(text)
+    assert (code, told["asset"], told["passed"]) == (0, f"{MODEL}/drill", True)
+    assert kept.ledger.open(f"{MODEL}/drill").rows == 1
+
+
+def test_prune_keeps_what_is_declared_of_each_kind(kept: Runtime) -> None:
+    for _ in range(3):
+        materialize(kept, f"{DATABASE}/dump")
+    plan = json.loads(command("vault", "prune", "--json")[1])
+    assert len(plan["forget"][f"{DATABASE}/dump"]) == 1  # keep: {last: 2}
+    applied = json.loads(command("vault", "prune", "--apply", "--json")[1])["applied"]
+    assert len(applied["forgotten"]) == 1
+    assert len(kept.vault.snapshots(f"{DATABASE}/dump")) == 2
+
+
+def test_warm_on_a_store_without_tiers_is_ready(kept: Runtime) -> None:
+    snapshot = kept.vault.latest("shop/levels/features").snapshot_id
+    code, text = command("vault", "warm", snapshot, "--json")
+    told = json.loads(text)
+    assert code == 0 and told["ready"] and told["cold"] == 0 < told["objects"]
+
+
+@pytest.mark.emulator
+def test_a_dump_goes_into_an_empty_database_and_never_into_a_used_one(
+    kept: Runtime, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    monkeypatch.setenv("CRM_URL", source := postgres.database())
+    monkeypatch.setenv("NEW_URL", target := postgres.database())
+    with psycopg.connect(source, autocommit=True) as opened:
+        opened.execute("CREATE TABLE customer AS SELECT generate_series(1, 50) AS id")
+    materialize(kept, f"{DATABASE}/dump")
+    code, text = command("vault", "restore", DATABASE, "--database", "env://NEW_URL", "--json")
+    assert (code, json.loads(text)["tables"]) == (0, {"public.customer": 50})
+    with psycopg.connect(target) as opened:
+        assert opened.execute("SELECT sum(id) FROM customer").fetchone() == (1275,)
+    with pytest.raises(RestoreError, match="empty database"):
+        command("vault", "restore", DATABASE, "--database", "env://NEW_URL")
+    with pytest.raises(ConfigError, match=r"found no dump\.json"):
+        command("vault", "restore", "shop/levels", "--database", "env://NEW_URL")

@@ -1,0 +1,160 @@
+"""What is kept beside events, as Dagster sees it: jobs, schedules, metadata, and checks that go red without closing a gate."""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+
+from orchestrai.defs.build import build_definitions
+from orchestrai.pipeline import Runtime
+from orchestrai_tests.pipeline import kept_shop
+from orchestrai_tests.pipeline.kept_shop import CRM, MODEL, VIEW
+
+MORE = (
+    CRM
+    + """
+managed_backups:
+  - name: carts
+    resource: arn:aws:dynamodb:eu-west-1:123456789012:table/shop
+    vault: main
+    role: arn:aws:iam::123456789012:role/backup
+    after: alarm
+    test: {metadata: {targetTableName: shop-drill}, every: "0 7 1 * *"}
+"""
+)
+
+
+class Shop:
+    """A shop with a cold tier, its definitions and an instance."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
+        self.folder, self.instance = folder, instance
+        cold = f"backup: {{cold: {{url: {folder / 'cold'}, tier: DEEP_ARCHIVE, lock: 180d}}}}"
+        changes = {
+            "entity: device_id, event_time: ts,": f"entity: device_id, event_time: ts, {cold},",
+            'backup: {every: "0 2 * * *"}': f'backup: {{every: "0 2 * * *", cold: {{url: {folder / "cold-events"}}}, rto: 1s}}',
+        }
+        self.runtime = kept_shop.fresh(folder / "home", folder / "declared", MORE, changes)
+        self.definitions = build_definitions(self.runtime)
+
+    def ask(self, schedule: str) -> list[str] | str:
+        """The assets that a tick asks for, or why there are none."""
+        context = dg.build_schedule_context(
+            instance=self.instance,
+            scheduled_execution_time=datetime(2026, 11, 22, 5, tzinfo=UTC),
+            repository_def=self.definitions.get_repository_def(),
+            resources={"runtime": self.runtime},
+        )
+        with context:
+            told = self.definitions.get_schedule_def(schedule).evaluate_tick(context)
+        if not told.run_requests:
+            return str(told.skip_message)
+        (request,) = told.run_requests
+        return sorted(key.to_user_string() for key in request.asset_selection or ())
+
+    def run(self, job: str, *assets: str) -> dg.ExecuteInProcessResult:
+        selection = [dg.AssetKey(asset.split("/")) for asset in assets] or None
+        return self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance, raise_on_error=False, asset_selection=selection
+        )
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("kept")
+    with dg.DagsterInstance.ephemeral() as instance, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CRM_URL", str(kept_shop.make_sqlite(folder / "crm.sqlite")))
+        yield Shop(folder, instance)
+
+
+def evaluations(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, tuple[bool, str]]:
+    key = dg.AssetKey(asset.split("/"))
+    found = [e for e in result.get_asset_check_evaluations() if e.asset_key == key]
+    return {e.check_name: (e.passed, e.severity.value) for e in found}
+
+
+def test_before_anything_is_published_a_backup_is_skipped_with_the_reason(shop: Shop) -> None:
+    assert "nothing of shop/levels/features" in shop.ask("shop_levels_backup")
+    assert "nothing of" in shop.ask("shop_weekly_drills")
+    # what stands by itself is always asked for
+    assert shop.ask("shop_crm_backup") == ["shop/catalog", "shop/crm/dump"]
+    assert shop.ask("shop_carts_backup") == ["shop/carts/recovery_point", "shop/catalog"]
+    assert shop.ask("orchestrai_definitions_backup") == ["orchestrai/definitions/snapshot"]
+
+
+def test_each_schedule_asks_for_its_backup_its_cold_copy_and_the_catalog(shop: Shop) -> None:
+    if shop.runtime.ledger.find(f"{MODEL}/champion") is None:
+        kept_shop.publish(shop.runtime, kept_shop.PUBLISHED)
+    assert shop.ask("shop_levels_backup") == ["shop/catalog", f"{VIEW}/cold_copy", f"{VIEW}/feature_backup"]
+    assert shop.ask("shop_alarm_backup") == [f"{MODEL}/model_backup", "shop/catalog"]
+    assert shop.ask("shop_readings_weekly_cold_copy") == ["shop/catalog", "shop/readings/cold_copy"]
+    schedules = {schedule.name: schedule.cron_schedule for schedule in shop.definitions.get_repository_def().schedule_defs}
+    assert schedules["shop_levels_backup"] == "0 5 * * 0"
+    assert schedules["orchestrai_instance_backup"] == "45 2 * * *"
+    assert schedules["shop_carts_restore_test"] == "0 7 1 * *"
+
+
+def test_a_weekly_backup_carries_its_record_and_an_unlocked_copy_is_red(shop: Shop) -> None:
+    if shop.runtime.ledger.find(f"{MODEL}/champion") is None:
+        kept_shop.publish(shop.runtime, kept_shop.PUBLISHED)
+    result = shop.run("shop_backup", f"{VIEW}/feature_backup", f"{VIEW}/cold_copy", "shop/catalog")
+    # the copy exists and is sound, so the run succeeds; a folder has no tier and no lock, and both are said to be missing
+    assert result.success
+    assert evaluations(result, f"{VIEW}/cold_copy") == {
+        "verified": (True, "ERROR"),
+        "tier": (False, "ERROR"),
+        "lock": (False, "ERROR"),
+    }
+    told = shop.instance.get_latest_materialization_event(dg.AssetKey([*VIEW.split("/"), "cold_copy"]))
+    assert told is not None and told.asset_materialization is not None
+    metadata = told.asset_materialization.metadata
+    snapshot = shop.runtime.vault.latest(f"{VIEW}/features")
+    assert metadata["snapshot_id"].value == snapshot.snapshot_id
+    assert str(metadata["destination"].value).endswith("/cold")
+    assert {"tier", "locked_until", "bytes", "seconds"} <= set(metadata)
+    assert f"{VIEW}/feature_backup" in str(shop.runtime.ledger.open("shop/catalog").receipt("all").facts["catalog"])
+
+
+def test_a_missed_rto_is_red_and_the_drill_published(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shop.runtime.ledger.find(f"{MODEL}/champion") is None:
+        kept_shop.publish(shop.runtime, kept_shop.PUBLISHED)
+    ticks = itertools.count(step=7)
+    slow = SimpleNamespace(perf_counter=lambda: float(next(ticks)))
+    monkeypatch.setattr(sys.modules["orchestrai.restore.drill"], "time", slow)
+    result = shop.run("shop_readings_drill")
+    assert result.success
+    assert evaluations(result, "shop/readings/drill") == {
+        "proof": (True, "ERROR"),
+        "rto": (False, "ERROR"),
+        "rpo": (True, "ERROR"),
+    }
+
+
+def test_model_versions_and_their_managed_resources_are_kept_in_the_run_that_makes_them(shop: Shop) -> None:
+    for job in ("shop_train", "shop_refresh"):
+        keys = {key.to_user_string() for key in shop.definitions.resolve_job_def(job).asset_layer.selected_asset_keys}
+        assert {f"{MODEL}/model_backup", "shop/carts/recovery_point"} <= keys, job
+
+
+def test_a_broken_backup_is_a_red_run_that_names_what_is_wrong(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_URL", str(shop.folder / "absent.sqlite"))
+    result = shop.run("shop_backup", "shop/crm/dump")
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "expected a SQLite database at" in str(failure.event_specific_data)
+
+
+def test_nodes_run_the_same_without_dagster(shop: Shop) -> None:
+    assert isinstance(shop.runtime, Runtime)
+    names = {node.asset for node in shop.runtime.project.nodes.values() if node.pipeline == "orchestrai"}
+    assert names == {
+        "orchestrai/instance/dump",
+        "orchestrai/instance/drill",
+        "orchestrai/definitions/snapshot",
+        "orchestrai/definitions/drill",
+    }

@@ -1,0 +1,120 @@
+"""Typing on real local Spark: the same bytes as the embedded path, whatever lands."""
+
+import gzip
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrai.contracts import Contract
+from orchestrai.ingest import SourceSpec, ingest, list_letters, spark_typing
+from orchestrai.ingest.spark_typing import Original, grouped
+from orchestrai.ledger import Ledger, load_or_create_signer
+from orchestrai.storage import LocalStore
+from orchestrai_tests.ingest.conftest import NOW
+
+DAY, ASSET = "2026-11-20", "shop/clicks/raw_events"
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Any]:
+    """Spark in this process: one core, loopback only, no user interface."""
+    if shutil.which("java") is None:
+        pytest.skip("no Java runtime")
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    from pyspark.sql import SparkSession
+
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.memory": "512m",
+    }
+    builder = SparkSession.builder.master("local[1]").appName("orchestrai-tests")
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    yield session
+    session.stop()
+
+
+def lines(first: int, count: int, bad: int = -1) -> bytes:
+    rows = [
+        f'{{"user_id": "u{n}", "item": {chr(34) + "x" + chr(34) if n == bad else n}, "ts": "{DAY}T10:00:00Z", "weight": {n / 8}}}\n'
+        for n in range(first, first + count)
+    ]
+    return "".join(rows).encode()
+
+
+def land(landing: LocalStore) -> None:
+    """Small ones, a packed one, one with a bad row, and one so large that it has a part of its own."""
+    landing.write(f"{DAY}-a.jsonl", lines(0, 50))
+    landing.write(f"{DAY}-b.jsonl.gz", gzip.compress(lines(50, 50), mtime=0))
+    landing.write(f"{DAY}-c.jsonl", lines(100, 4_000))
+    landing.write(f"{DAY}-d.jsonl", lines(5_000, 300, bad=5_007))
+    landing.write(f"{DAY}-e.jsonl", lines(6_000, 20))
+
+
+def made(folder: Path, landing: LocalStore, contract: Contract, above: str, spark: Any) -> tuple[Ledger, Any]:
+    ledger = Ledger(LocalStore(folder / "lake"), load_or_create_signer(folder / "keys"), vault=LocalStore(folder / "vault"))
+    source = SourceSpec(url="landing", format="jsonl", spark_above=above)
+    report = ingest(
+        ledger,
+        asset=ASSET,
+        landing=landing,
+        source=source,
+        contract=contract,
+        grain="day",
+        partitions=[DAY],
+        now=NOW,
+        spark=(lambda: spark) if above else None,
+    )
+    return ledger, report
+
+
+@pytest.mark.spark
+def test_spark_and_the_embedded_path_give_the_same_bytes_and_letters(
+    tmp_path: Path, landing: LocalStore, clicks: Contract, spark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("reading", "partition_reading", "spark_typing"):
+        monkeypatch.setattr(f"orchestrai.ingest.{module}.SMALL_BYTES", 100_000)
+    land(landing)
+    here, embedded = made(tmp_path / "here", landing, clicks, "", None)
+    there, typed = made(tmp_path / "there", landing, clicks, "1KB", spark)
+    assert not embedded.refused and embedded.rows == 4_419
+    assert typed.facts["partitions_on_spark"] == 1 and "partitions_on_spark" not in embedded.facts
+    assert typed.version == embedded.version
+    parts = [file.path for file in there.open(ASSET).files(DAY).files if file.role == "data"]
+    assert len(parts) == 3  # small ones together, the large one, small ones together
+    assert list_letters(there, ASSET) == list_letters(here, ASSET) and len(list_letters(here, ASSET)) == 1
+    files = there.open(ASSET).fetch(DAY, tmp_path / "fetched")
+    assert len(files) == 3  # every byte that Spark wrote is what its receipt says
+
+
+@pytest.mark.spark
+def test_an_object_that_cannot_be_read_closes_the_gate_there_too(
+    tmp_path: Path, landing: LocalStore, clicks: Contract, spark: Any
+) -> None:
+    landing.write(f"{DAY}-a.jsonl", lines(0, 50))
+    landing.write(f"{DAY}-b.jsonl", b"\x00" * 2_000)
+    _, embedded = made(tmp_path / "here", landing, clicks, "", None)
+    _, typed = made(tmp_path / "there", landing, clicks, "1KB", spark)
+    assert [v.message for v in typed.refused[0].verdicts] == [v.message for v in embedded.refused[0].verdicts]
+
+
+def test_below_the_declared_size_no_session_is_asked_for(tmp_path: Path, landing: LocalStore, clicks: Contract) -> None:
+    land(landing)
+    _, report = made(tmp_path / "here", landing, clicks, "10GB", None)
+    assert not report.refused and "partitions_on_spark" not in report.facts
+
+
+def test_small_neighbours_share_a_part_and_a_large_object_has_its_own() -> None:
+    limit = spark_typing.SMALL_BYTES
+    sizes = [1, 2, limit + 1, limit + 2, 3, limit, limit + 1]
+    groups = grouped([Original(n, "", "", size) for n, size in enumerate(sizes)])
+    assert [[original.index for original in group] for group in groups] == [[0, 1], [2], [3], [4, 5], [6]]

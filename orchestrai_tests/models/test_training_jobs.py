@@ -1,0 +1,410 @@
+"""Azure ML and Vertex AI behind one port: requests held against the published interfaces, answers from a loopback service.
+
+Nothing here ran on Azure or Google Cloud. The service below keeps what it was asked and runs the script that a container would.
+"""
+
+import importlib
+import json
+import re
+import runpy
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrai.errors import ModelError, StorageError, TransientStorageError
+from orchestrai.ledger import Ledger
+from orchestrai.models import ModelSpec, azureml, boosting, load_model, train, vertex
+from orchestrai.models.places import AzureMLTraining, VertexTraining
+from orchestrai.models.rows import Rows, encode, infer_columns
+from orchestrai.models.script_job import ScriptTrainer
+from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, publish, spec
+
+TREES = {"num_boost_round": 12, "max_depth": 3, "subsample": 0.8, "early_stopping_rounds": 4}
+AZURE = {"running": "Running", "done": "Completed", "failed": "Failed", "cancelled": "Canceled"}
+VERTEX = {
+    "running": "JOB_STATE_RUNNING",
+    "done": "JOB_STATE_SUCCEEDED",
+    "failed": "JOB_STATE_FAILED",
+    "cancelled": "JOB_STATE_CANCELLED",
+}
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Cloud:
+    """Both interfaces, as small as they are used; a job ends after `looks` looks at it."""
+
+    def __init__(self, staging: Path) -> None:
+        self.staging = staging
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.state: dict[str, str] = {}
+        self.looks, self.ends_as, self.broken = 1, "done", 0
+        self.tokens: set[str] = set()
+        # a process of its own takes seconds to start, so only one test has it
+        self.processes = False
+        self.url = ""
+
+    def run(self, job: str) -> None:
+        """What the container does."""
+        folder = self.staging / job
+        if self.processes:
+            subprocess.run([sys.executable, folder / "train.py", folder, folder / "output"], check=True, timeout=120)
+        else:
+            runpy.run_path(str(folder / "train.py"))["main"](folder, folder / "output")
+
+    def look(self, job: str) -> str:
+        if self.state[job] == "running":
+            self.looks -= 1
+            if self.looks <= 0:
+                self.state[job] = self.ends_as
+                if self.ends_as == "done":
+                    self.run(job)
+        return self.state[job]
+
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        if self.broken:
+            self.broken -= 1
+            return 503, {"error": {"code": "ServiceUnavailable", "message": "try later"}}
+        path, _, query = path.partition("?")
+        return self._azure(method, path, query, body) if "Microsoft" in path else self._vertex(method, path, query, body)
+
+    def _azure(self, method: str, path: str, query: str, body: Any) -> tuple[int, Any]:
+        assert "api-version=2024-10-01" in query
+        found = re.fullmatch(
+            r"/subscriptions/[0-9a-f-]{36}/resourceGroups/rg/providers/Microsoft\.MachineLearningServices/workspaces/wks"
+            r"/jobs/([\w-]+)(/cancel)?",
+            path,
+        )
+        assert found is not None, path
+        job = found[1]
+        if method == "PUT":
+            self.jobs[job], self.state[job] = body, "running"
+            return 201, {**body, "name": job}
+        if job not in self.jobs:
+            return 404, {"error": {"code": "UserError", "message": "not found"}}
+        if found[2]:
+            self.state[job] = "cancelled"
+            return 202, None
+        return 200, {"name": job, "properties": {**self.jobs[job]["properties"], "status": AZURE[self.look(job)]}}
+
+    def _vertex(self, method: str, path: str, query: str, body: Any) -> tuple[int, Any]:
+        parent = "/v1/projects/my-project/locations/europe-west4/customJobs"
+        assert path.startswith(parent), path
+        if method == "POST" and path == parent:
+            self.jobs[body["displayName"]], self.state[body["displayName"]] = body, "running"
+            return 200, self._custom(body["displayName"])
+        if method == "POST":
+            number = int(re.fullmatch(rf"{parent}/(\d+):cancel", path)[1])  # type: ignore[index]
+            self.state[list(self.jobs)[number]] = "cancelled"
+            return 200, {}
+        wanted = re.search(r"displayName%3D%22([\w-]+)%22", query)
+        assert wanted is not None, query
+        return 200, {"customJobs": [self._custom(wanted[1])]} if wanted[1] in self.jobs else {}
+
+    def _custom(self, job: str) -> dict[str, Any]:
+        state = self.look(job)
+        times = {"startTime": BEGAN.isoformat(), "endTime": (BEGAN + timedelta(seconds=90)).isoformat()}
+        name = f"projects/my-project/locations/europe-west4/customJobs/{list(self.jobs).index(job)}"
+        return {
+            **self.jobs[job],
+            "name": name,
+            "createTime": BEGAN.isoformat(),
+            "state": VERTEX[state],
+            **(times if state == "done" else {}),
+            **({"error": {"message": "out of memory"}} if state == "failed" else {}),
+        }
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    cloud = Cloud(tmp_path / "staging")
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            cloud.tokens.add(self.headers["Authorization"])
+            size = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(size)) if size else None
+            status, told = cloud.answer(self.command, self.path, body)
+            data = b"" if told is None else json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_PUT = do_POST = _serve
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        cloud.url = f"http://127.0.0.1:{server.server_address[1]}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield cloud
+        server.shutdown()
+
+
+def _azure(cloud: Cloud, **changes: Any) -> AzureMLTraining:
+    fields = {
+        "subscription": "00000000-1111-2222-3333-444444444444",
+        "resource_group": "rg",
+        "workspace": "wks",
+        "environment": "azureml:trees:3",
+        "staging": str(cloud.staging),
+        "datastore": "azureml://datastores/jobs/paths/orchestrai",
+        "endpoint": cloud.url,
+        "price_per_hour": 0.5,
+        "poll": "1s",
+    }
+    return AzureMLTraining.model_validate({**fields, **changes})
+
+
+def _vertex(cloud: Cloud, **changes: Any) -> VertexTraining:
+    fields = {
+        "project": "my-project",
+        "location": "europe-west4",
+        "image": "europe-docker.pkg.dev/my-project/trees:3",
+        "bucket": "gs://jobs/orchestrai",
+        "staging": str(cloud.staging),
+        "endpoint": cloud.url,
+        "price_per_hour": 0.5,
+        "poll": "1s",
+    }
+    return VertexTraining.model_validate({**fields, **changes})
+
+
+def _trainer(service: str, cloud: Cloud, **changes: Any) -> ScriptTrainer:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += 60
+
+    clocks: dict[str, Any] = {"token": lambda: "secret-token", "sleep": sleep, "monotonic": lambda: now[0]}
+    if service == "azure":
+        return azureml.azureml_trainer(_azure(cloud, **changes), **clocks)
+    return vertex.vertex_trainer(_vertex(cloud, **changes), **clocks)
+
+
+def _rows(seed: int = 1) -> Rows:
+    table = customers(seed=seed, per_moment=60)
+    return encode(table, infer_columns(table, spec()), spec().entity)
+
+
+def _train(trainer: ScriptTrainer, seed: int = 1) -> Any:
+    params = spec(estimator={"xgboost": TREES}).estimator.xgboost
+    assert params is not None
+    return trainer.train("churn", params, "classification", _rows(seed), _rows(seed + 1))
+
+
+BOTH = pytest.mark.parametrize("service", ["azure", "vertex"])
+
+
+@BOTH
+def test_the_job_gives_the_bytes_of_a_local_training_and_tells_its_cost(cloud: Cloud, service: str) -> None:
+    cloud.looks, cloud.processes = 3, service == "vertex"
+    trees, job = _train(_trainer(service, cloud))
+    params = spec(estimator={"xgboost": TREES}).estimator.xgboost
+    assert params is not None
+    assert trees.encode() == boosting.fit(params, "classification", _rows(), _rows(2)).encode()
+    assert job.usd is not None and job.name in cloud.jobs and not job.spot
+    if service == "vertex":
+        assert job.seconds == 90 and job.usd == pytest.approx(0.0125)
+    assert cloud.tokens == {"Bearer secret-token"} and len(cloud.jobs) == 1
+
+
+@BOTH
+def test_nothing_that_names_a_person_leaves_for_the_job(cloud: Cloud, service: str) -> None:
+    _train(_trainer(service, cloud))
+    sent = b"".join(path.read_bytes() for path in cloud.staging.rglob("*") if path.is_file())
+    assert b"c00001" not in sent and b"customer_id" not in sent
+    assert "customer_id" in customers().column_names
+
+
+@BOTH
+def test_a_job_that_completed_or_runs_is_taken_up_and_other_data_gets_another(cloud: Cloud, service: str) -> None:
+    first = _train(_trainer(service, cloud))[1]
+    assert _train(_trainer(service, cloud))[1].name == first.name and len(cloud.jobs) == 1
+    cloud.looks = 1
+    assert _train(_trainer(service, cloud), seed=7)[1].name != first.name and len(cloud.jobs) == 2
+
+
+@BOTH
+def test_after_an_outage_the_next_run_takes_up_the_job_that_still_runs(cloud: Cloud, service: str) -> None:
+    cloud.looks = 4
+    trainer = _trainer(service, cloud)
+    slept = trainer.waiting.sleep
+
+    def outage(seconds: float) -> None:
+        slept(seconds)
+        cloud.broken = 1
+
+    object.__setattr__(trainer.waiting, "sleep", outage)
+    with pytest.raises(TransientStorageError, match="try later"):
+        _train(trainer)
+    assert set(cloud.state.values()) == {"running"}
+    _train(_trainer(service, cloud))
+    assert len(cloud.jobs) == 1
+
+
+@BOTH
+def test_a_run_that_is_ended_while_it_waits_cancels_its_job(cloud: Cloud, service: str) -> None:
+    cloud.looks = 100
+    trainer = _trainer(service, cloud)
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    object.__setattr__(trainer.waiting, "sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _train(trainer)
+    assert list(cloud.state.values()) == ["cancelled"]
+
+
+@BOTH
+def test_a_job_past_its_time_limit_is_cancelled(cloud: Cloud, service: str) -> None:
+    cloud.looks = 10_000
+    with pytest.raises(ModelError, match=r"to end within .* it was stopped; raise train_on"):
+        _train(_trainer(service, cloud, time_limit="10m"))
+    assert list(cloud.state.values()) == ["cancelled"]
+
+
+@BOTH
+def test_a_failed_job_is_told_and_the_next_run_starts_another(cloud: Cloud, service: str) -> None:
+    cloud.ends_as = "failed"
+    with pytest.raises(ModelError, match=r"to complete, found (Failed|JOB_STATE_FAILED: out of memory)"):
+        _train(_trainer(service, cloud))
+    cloud.ends_as, cloud.looks = "done", 1
+    assert _train(_trainer(service, cloud))[1].name.endswith("-2")
+
+
+@BOTH
+@pytest.mark.parametrize("junk", [b"\x80\x04.", b"", b"{L"])
+def test_an_artifact_that_is_no_model_is_refused(
+    cloud: Cloud, service: str, junk: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(job: str) -> None:
+        output = cloud.staging / job / "output"
+        output.mkdir(parents=True)
+        (output / "model.ubj").write_bytes(junk)
+        (output / "done.json").write_bytes(b"{}")
+
+    monkeypatch.setattr(cloud, "run", run)
+    with pytest.raises(ModelError, match="expected an XGBoost model in UBJ"):
+        _train(_trainer(service, cloud))
+
+
+def test_a_refusal_of_the_cloud_is_told_in_its_own_words(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = (403, {"error": {"code": "AuthorizationFailed", "message": "no right to jobs/write"}})
+    monkeypatch.setattr(cloud, "answer", lambda *_: refusal)
+    with pytest.raises(StorageError, match=r"403 AuthorizationFailed: no right to jobs/write"):
+        _train(_trainer("azure", cloud))
+
+
+@pytest.mark.parametrize("place", ["azure_ml", "vertex"])
+def test_the_same_declaration_trains_there_and_the_receipt_has_the_job(
+    ledger: Ledger, cloud: Cloud, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = azureml if place == "azure_ml" else vertex
+    monkeypatch.setattr(module, "_token", lambda: "t")
+    where = _azure(cloud) if place == "azure_ml" else _vertex(cloud)
+    fields = where.model_dump(mode="json", exclude_none=True)
+    model: ModelSpec = spec(estimator={"xgboost": TREES}, train_on={place: fields})
+    publish(ledger, TRAINING_SET, customers())
+    report = train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE)
+    there = load_model(ledger, CANDIDATE).score(customers(seed=5))
+    kept: Any = ledger.open(CANDIDATE).receipt("all")
+    assert kept.facts["job"] == report.facts["job"] and place in kept.parameters["train_on"]
+    train(ledger, spec(estimator={"xgboost": TREES}), training_set=TRAINING_SET, asset=CANDIDATE)
+    assert (load_model(ledger, CANDIDATE).score(customers(seed=5)) == there).all()
+
+
+# -- the published interfaces -------------------------------------------------------------------------------------
+
+
+def _check_discovery(schemas: dict[str, Any], name: str, value: dict[str, Any]) -> None:
+    """Every field of a request is one of the discovery document, writable, and of its type."""
+    known = schemas[name]["properties"]
+    for key, given in value.items():
+        assert key in known, f"{name} has no {key}"
+        field = known[key]
+        assert not field.get("readOnly"), f"{name}.{key} cannot be set"
+        assert "enum" not in field or given in field["enum"], f"{name}.{key}: {given}"
+        kinds = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+        assert isinstance(given, kinds[field["type"]] if "type" in field else dict), f"{name}.{key}: {given!r}"
+        for part in given if isinstance(given, list) else [given]:
+            reference = field.get("$ref") or field.get("items", {}).get("$ref")
+            if reference:
+                _check_discovery(schemas, reference, part)
+
+
+@pytest.mark.parametrize("spot", [False, True])
+def test_the_vertex_request_is_one_of_the_published_interface(cloud: Cloud, spot: bool) -> None:
+    folder = Path(pytest.importorskip("googleapiclient.discovery_cache").__file__).parent / "documents"
+    document = json.loads((folder / "aiplatform.v1.json").read_text())
+    where = _vertex(cloud, spot=spot, service_account="a@b", kms_key="projects/p/k", time_limit="2h")
+    request = vertex.VertexJobs(where).request("churn-1", "churn-1")
+    _check_discovery(document["schemas"], "GoogleCloudAiplatformV1CustomJob", request)
+    methods = document["resources"]["projects"]["resources"]["locations"]["resources"]["customJobs"]["methods"]
+    assert methods["create"]["flatPath"] == "v1/projects/{projectsId}/locations/{locationsId}/customJobs"
+    assert methods["cancel"]["flatPath"].endswith("/customJobs/{customJobsId}:cancel")
+    states = document["schemas"]["GoogleCloudAiplatformV1CustomJob"]["properties"]["state"]["enum"]
+    assert {*vertex.ENDED, *VERTEX.values()} <= set(states)
+    assert request["jobSpec"]["scheduling"]["strategy"] == ("SPOT" if spot else "STANDARD")
+    assert request["jobSpec"]["scheduling"]["timeout"] == "7200s"
+
+
+AZURE_MODELS = {
+    "inputs": "UriFolderJobInput",
+    "outputs": "UriFolderJobOutput",
+    "limits": "CommandJobLimits",
+    "resources": "JobResourceConfiguration",
+    "queueSettings": "QueueSettings",
+}
+
+
+def _fields(models: Any, name: str) -> set[str]:
+    known = getattr(models, name)._attr_to_rest_field
+    return {field._rest_name for field in known.values()}
+
+
+@pytest.mark.parametrize("spot", [False, True])
+def test_the_azure_request_is_one_of_the_published_interface(cloud: Cloud, spot: bool) -> None:
+    pytest.importorskip("azure.ai.ml")
+    models = importlib.import_module("azure.ai.ml._restclient.arm_ml_service.models")
+    request = azureml.AzureMLJobs(_azure(cloud, spot=spot, time_limit="2h")).request("churn-1", "churn-1")
+    properties = request["properties"]
+    getattr(models, "CommandJob")({})  # noqa: B009  the first of a kind fills the table of fields
+    assert set(properties) <= _fields(models, "CommandJob")
+    for key, name in AZURE_MODELS.items():
+        getattr(models, name)({})
+        values = properties[key].values() if key in ("inputs", "outputs") else [properties[key]]
+        for value in values:
+            assert set(value) <= _fields(models, name), (name, value)
+    assert properties["queueSettings"]["jobTier"] in {tier.value for tier in models.JobTier}
+    assert properties["inputs"]["job"]["mode"] in {mode.value for mode in models.InputDeliveryMode}
+    assert properties["outputs"]["model"]["mode"] in {mode.value for mode in models.OutputDeliveryMode}
+    assert properties["limits"]["timeout"] == "PT7200S"
+    states = {status.value for status in models.JobStatus}
+    assert {*azureml.ENDED, *AZURE.values()} <= states
+    on_cluster = azureml.AzureMLJobs(_azure(cloud, compute="trees")).request("churn-1", "churn-1")["properties"]
+    assert on_cluster["computeId"].endswith("/workspaces/wks/computes/trees") and "queueSettings" not in on_cluster
+
+
+def test_spot_on_a_named_compute_is_told_when_it_is_declared(cloud: Cloud) -> None:
+    with pytest.raises(ValueError, match="its own priority"):
+        _azure(cloud, compute="trees", spot=True)
+
+
+def test_exactly_one_place_trains() -> None:
+    for places in ({}, {"spark": {}, "vertex": None}):
+        expected: Callable[..., Any] = spec
+        if places:
+            assert expected(train_on=places).train_on.spark is not None
+            continue
+        with pytest.raises(ValueError, match="expected exactly one of"):
+            spec(train_on=places)

@@ -1,0 +1,234 @@
+"""AWS Backup in the graph: started or adopted, copied across regions, tested, listed in the catalog."""
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import orchestrai.pipeline.managed as managed
+from orchestrai.errors import ConfigError, DeclarationError, StorageError, TransientStorageError
+from orchestrai.pipeline import Runtime
+from orchestrai.vault.aws_backup import AwsBackup, open_aws_backup
+from orchestrai.vault.aws_resources import Restored, problem_of, remove
+from orchestrai.vault.recovery_points import points_of
+from orchestrai_tests.pipeline.kept_shop import fresh, materialize
+from orchestrai_tests.servers.aws_backup import BackupServer, aws_backup_server
+from orchestrai_tests.servers.s3 import S3Server
+
+TABLE = "arn:aws:dynamodb:eu-west-1:123456789012:table/shop"
+RESTORED = "arn:aws:dynamodb:eu-west-1:123456789012:table/shop-drill"
+DECLARED = """
+managed_backups:
+  - name: carts
+    resource: arn:aws:dynamodb:eu-west-1:123456789012:table/shop
+    vault: main
+    role: arn:aws:iam::123456789012:role/backup
+    copy_to: arn:aws:backup:eu-central-1:123456789012:backup-vault:second
+    after: readings
+    test: {metadata: {targetTableName: shop-drill}}
+"""
+POINT, TEST = "shop/carts/recovery_point", "shop/carts/restore_test"
+
+
+@pytest.fixture
+def server() -> Iterator[BackupServer]:
+    with aws_backup_server() as found:
+        found.service.created_as = RESTORED
+        yield found
+        assert found.faults == []
+
+
+@pytest.fixture
+def runtime(server: BackupServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_BACKUP", server.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    slept: list[float] = []
+
+    def without_waiting(region: str, clock: Any) -> AwsBackup:
+        return dataclasses.replace(open_aws_backup(region, clock), sleep=slept.append)
+
+    monkeypatch.setattr(managed, "open_aws_backup", without_waiting)
+    return fresh(tmp_path / "home", tmp_path / "declared", DECLARED)
+
+
+def checks(report: Any) -> dict[str, bool]:
+    return {verdict.check: verdict.passed for outcome in report.outcomes for verdict in outcome.verdicts}
+
+
+def test_a_recovery_point_and_its_copy_are_published_with_their_facts(runtime: Runtime, server: BackupServer) -> None:
+    report = materialize(runtime, POINT)
+    assert checks(report) == {"recovery_point": True, "copy": True}
+    (point,) = points_of(runtime.ledger.open(POINT)).values()
+    assert (point.resource, point.size, point.arn.split(":")[3]) == (TABLE, 4096, "eu-west-1")
+    assert report.facts["copy"]["arn"].split(":")[3] == "eu-central-1"  # type: ignore[index, call-overload, union-attr]
+    assert report.facts["adopted"] == []
+    lines = {line["asset"]: line for line in materialize(runtime, "shop/catalog").facts["catalog"]}  # type: ignore[union-attr, call-overload, index]
+    assert lines[POINT]["recovery_point"]["arn"] == point.arn
+    assert server.service.calls[0] == "ListBackupJobs"
+
+
+@pytest.mark.parametrize("kind", ["backup", "copy"])
+def test_a_second_run_adopts_the_job_that_the_first_one_left_running(
+    runtime: Runtime, server: BackupServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    server.service.plan[kind] = ["RUNNING"] * 50 + ["COMPLETED"]
+    real = AwsBackup._wait
+
+    def dies(self: AwsBackup, of: str, *arguments: Any) -> Any:
+        if of == kind:
+            raise TransientStorageError("the process was killed")
+        return real(self, of, *arguments)
+
+    monkeypatch.setattr(AwsBackup, "_wait", dies)
+    with pytest.raises(TransientStorageError):
+        materialize(runtime, POINT)
+    monkeypatch.setattr(AwsBackup, "_wait", real)
+    # an hour later, so that no idempotency token is the same
+    late = runtime.clock() + timedelta(hours=1, minutes=5)
+    report = materialize(Runtime(runtime.settings, runtime.project, clock=lambda: late), POINT)
+    assert report.facts["adopted"] == (["backup"] if kind == "backup" else ["recovery_point", "copy"])
+    assert (len(server.service.started("backup")), len(server.service.started("copy"))) == (1, 1)
+    assert checks(report) == {"recovery_point": True, "copy": True}
+    assert len(runtime.ledger.open(POINT).partitions) == 1
+
+
+def test_a_finished_job_is_not_adopted_by_the_next_backup(runtime: Runtime, server: BackupServer) -> None:
+    materialize(runtime, POINT)
+    late = runtime.clock() + timedelta(hours=24)
+    report = materialize(Runtime(runtime.settings, runtime.project, clock=lambda: late), POINT)
+    assert report.facts["adopted"] == [] and report.facts["points"] == 2
+    assert len(server.service.started("backup")) == 2
+    assert len(runtime.ledger.open(POINT).partitions) == 2
+
+
+def test_a_failed_copy_is_a_failed_check_beside_its_recovery_point(runtime: Runtime, server: BackupServer) -> None:
+    server.service.plan["copy"] = ["RUNNING", "FAILED"]
+    report = materialize(runtime, POINT)
+    assert checks(report) == {"recovery_point": True, "copy": False}
+    message = next(v.message for o in report.outcomes for v in o.verdicts if v.check == "copy")
+    assert "FAILED" in message and "as planned" in message
+    server.service.plan.pop("copy")
+    again = materialize(runtime, POINT)
+    assert checks(again) == {"recovery_point": True, "copy": True}
+    assert (len(server.service.started("backup")), len(server.service.started("copy"))) == (1, 2)
+
+
+def test_a_failed_backup_publishes_nothing(runtime: Runtime, server: BackupServer) -> None:
+    server.service.plan["backup"] = ["RUNNING", "ABORTED"]
+    with pytest.raises(StorageError, match="ABORTED"):
+        materialize(runtime, POINT)
+    assert runtime.ledger.find(POINT) is None
+
+
+def test_points_that_the_service_has_deleted_leave_the_list(runtime: Runtime, server: BackupServer) -> None:
+    materialize(runtime, POINT)
+    late = server.service.now + timedelta(days=40)
+    server.service.now = late
+    report = materialize(Runtime(runtime.settings, runtime.project, clock=lambda: late), POINT)
+    assert report.facts["points"] == 1
+    assert len(runtime.ledger.open(POINT).partitions) == 1
+
+
+def make_table(moto: S3Server, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    import boto3
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", moto.endpoint)
+    client = boto3.client("dynamodb", region_name="eu-west-1")
+    key = {"AttributeName": "id", "KeyType": "HASH"}
+    client.create_table(
+        TableName=name,
+        KeySchema=[key],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return client
+
+
+@pytest.mark.emulator
+def test_a_restore_test_looks_at_the_restored_table_and_removes_it(
+    runtime: Runtime, server: BackupServer, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_table(moto, "shop-drill", monkeypatch)
+    materialize(runtime, POINT)
+    report = materialize(runtime, TEST)
+    assert checks(report) == {"restore_test": True, "cleanup": True}
+    assert server.service.validations == ["SUCCESSFUL"]
+    assert "shop-drill" not in client.list_tables()["TableNames"]
+    assert isinstance(report.facts["rto_seconds"], float)
+
+
+@pytest.mark.emulator
+def test_a_restored_table_that_is_not_there_fails_the_test(
+    runtime: Runtime, server: BackupServer, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", moto.endpoint)
+    server.service.created_as = RESTORED + "-lost"
+    materialize(runtime, POINT)
+    assert checks(materialize(runtime, TEST)) == {"restore_test": False, "cleanup": False}
+    assert server.service.validations == ["FAILED"]
+
+
+def test_a_restore_test_without_a_recovery_point_is_refused(runtime: Runtime) -> None:
+    report = materialize(runtime, TEST)
+    assert "make one first" in report.refused[0].verdicts[0].message
+
+
+def test_the_graph_puts_a_managed_backup_after_what_it_names(runtime: Runtime) -> None:
+    nodes = runtime.project.nodes
+    assert nodes[POINT].deps == ("shop/readings/snapshot",)
+    assert nodes[TEST].deps == (POINT,)
+    assert POINT in nodes["shop/catalog"].deps
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("arn:aws:dynamodb:eu-west-1:123456789012:table/shop", "shop"), "expected the ARN of a resource"),
+        (("arn:aws:dynamodb:eu-west-1:123456789012:table/shop", "arn:aws:s3:::bucket"), "add region"),
+        (("after: readings", "after: nothing"), "expected one of"),
+    ],
+)
+def test_a_mistaken_declaration_is_told_in_one_line(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    with pytest.raises(DeclarationError, match=told) as caught:
+        fresh(tmp_path / "home", tmp_path / "declared", DECLARED.replace(*change))
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("service", ["rds", "dynamodb", "elasticfilesystem"])
+def test_each_kind_of_resource_is_described_and_removed(
+    moto: S3Server, monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    def client(name: str) -> Any:
+        return moto.client(name)
+
+    if service == "rds":
+        client("rds").create_db_instance(DBInstanceIdentifier="drill", DBInstanceClass="db.t3.micro", Engine="postgres")
+        arn = "arn:aws:rds:us-east-1:123456789012:db:drill"
+    elif service == "dynamodb":
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", moto.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", moto.secret_key)
+        client("dynamodb").create_table(
+            TableName="drill",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        arn = "arn:aws:dynamodb:us-east-1:123456789012:table/drill"
+    else:
+        made = client("efs").create_file_system(CreationToken="drill")
+        arn = f"arn:aws:elasticfilesystem:us-east-1:123456789012:file-system/{made['FileSystemId']}"
+    found = Restored(arn, client)
+    assert problem_of(found) is None
+    with pytest.raises(ConfigError, match="never removed"):
+        remove(found, arn)
+    assert remove(found, "arn:aws:other") == ""
+    assert "expected" in str(problem_of(found))
+
+
+def test_a_restored_bucket_is_the_owners_to_delete() -> None:
+    assert "yours to delete" in remove(Restored("arn:aws:s3:::restored", lambda name: None), "arn:aws:s3:::live")
