@@ -127,7 +127,7 @@ class Decided(NamedTuple):
 
 def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool) -> None:
     from orchestrai.ledger.skips import Skip, put_skip
-    from orchestrai.pipeline.runtime import GATES
+    from orchestrai.pipeline.stages import GATES
 
     if node.stage not in GATES:
         raise ConfigError(f"expected a gate of {' or '.join(GATES)}, found {node.stage} of {node.asset}")

@@ -10,7 +10,7 @@ from orchestrai.defs.events import report_events
 from orchestrai.defs.spark import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.pipeline import AssetNode, DatasetNode, Runtime
-from orchestrai.pipeline.graph import LoadNode, ViewNode
+from orchestrai.pipeline.nodes import LoadNode, ViewNode
 
 RETRIES = 3
 RETRY_SECONDS = 5

@@ -11,7 +11,7 @@ from orchestrai.defs.assets import asset_key
 from orchestrai.defs.events import picture
 from orchestrai.errors import OrchestraiError
 from orchestrai.pipeline import Pipeline, Runtime
-from orchestrai.pipeline.graph import ViewNode
+from orchestrai.pipeline.nodes import ViewNode
 from orchestrai.pipeline.portraits import drift_limit, view_portrait
 
 

@@ -10,9 +10,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from orchestrai.defs.assets import asset_key
 from orchestrai.pipeline import AssetNode, DatasetNode, Pipeline, Runtime
-from orchestrai.pipeline.graph import LoadNode
 from orchestrai.pipeline.kept import HouseNode, ManagedNode
 from orchestrai.pipeline.kept_graph import backup_of
+from orchestrai.pipeline.nodes import LoadNode
 
 BACKUPS = ("feature_backup", "model_backup", "dump", "recovery_point")
 WEEKLY_DRILLS = "30 4 * * 0"

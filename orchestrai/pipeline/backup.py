@@ -11,7 +11,8 @@ from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.ledger import Dataset, InputRef, Keyring, Ledger, Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.ledger import describe
 from orchestrai.ledger.manifest import canonical_json
-from orchestrai.pipeline.graph import DatasetNode, Stage
+from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.stages import Stage
 from orchestrai.restore import drill
 from orchestrai.restore.drill import Prove
 from orchestrai.settings import Settings

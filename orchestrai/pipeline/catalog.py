@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from orchestrai.contracts.verdict import JsonValue
 from orchestrai.ledger import Dataset, InputRef, Ledger, Meter, StageReport
 from orchestrai.ledger.manifest import canonical_json
-from orchestrai.pipeline.graph import Pipeline, Stage
+from orchestrai.pipeline.nodes import Pipeline
+from orchestrai.pipeline.stages import Stage
 
 STAGES: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
 # what a backup's receipt says of it

@@ -6,7 +6,7 @@ from orchestrai.contracts.calendar import window
 from orchestrai.contracts.duration import parse_duration
 from orchestrai.contracts.verdict import Verdict
 from orchestrai.ledger import Ledger
-from orchestrai.pipeline.graph import DatasetNode, ModelNode
+from orchestrai.pipeline.nodes import DatasetNode, ModelNode
 
 
 def inputs_current(ledger: Ledger, model: ModelNode, now: datetime) -> Verdict:

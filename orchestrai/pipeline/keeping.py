@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from orchestrai.contracts.calendar import WHOLE
 from orchestrai.contracts.duration import parse_duration
@@ -14,11 +13,12 @@ from orchestrai.ledger import InputRef, Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.pipeline import proofs
 from orchestrai.pipeline.backup import drill_of, protect, protection_of, require_ready
-from orchestrai.pipeline.graph import AssetNode, DatasetNode, ModelNode, ViewNode
 from orchestrai.pipeline.instance import find_instance, postgres_reference
 from orchestrai.pipeline.kept import DatabaseNode, HouseNode, ManagedNode
 from orchestrai.pipeline.kept_graph import Keepable, backup_of, kept_as
+from orchestrai.pipeline.nodes import AssetNode, DatasetNode, ModelNode, ViewNode
 from orchestrai.pipeline.registry_files import registry_contents
+from orchestrai.pipeline.site import Progress, Site
 from orchestrai.restore.drill import Prove, RestoredPartition
 from orchestrai.storage import control_plane, open_store
 from orchestrai.vault import BackupSpec, SourceFile, snapshot
@@ -27,9 +27,6 @@ from orchestrai.vault.dumps import Dump, dump_postgres, dump_sqlite
 from orchestrai.vault.folder import list_folder
 from orchestrai.vault.kept_dumps import dump_sqlite_files, earlier_dump, keep_dump, sqlite_files
 from orchestrai.vault.snapshot import keep
-
-if TYPE_CHECKING:
-    from orchestrai.pipeline.runtime import Progress, Runtime
 
 
 def is_kept(node: AssetNode) -> bool:
@@ -40,43 +37,43 @@ def is_kept(node: AssetNode) -> bool:
     return own or (node.stage == "drill" and isinstance(node.subject, ViewNode | ModelNode))
 
 
-def run_kept(runtime: "Runtime", node: AssetNode, progress: "Progress | None") -> StageReport:
+def run_kept(site: Site, node: AssetNode, progress: Progress | None) -> StageReport:
     """Materialize such a node; raises OrchestraiError."""
     subject = node.subject
     if isinstance(subject, ManagedNode):
         from orchestrai.pipeline.managed import run_managed
 
-        return run_managed(runtime, node, subject)
+        return run_managed(site, node, subject)
     assert isinstance(subject, DatasetNode | ViewNode | ModelNode | DatabaseNode | HouseNode)
     if node.stage == "cold_copy":
-        return _cold(runtime, node, subject, progress)
+        return _cold(site, node, subject, progress)
     if node.stage == "drill":
         # what is not a table of the ledger may have changed since: its newest snapshot's age is what would be lost
         source = subject.asset if isinstance(subject, ViewNode) else ""
-        ledger, vault, prove = runtime.ledger, runtime.vault, prover(runtime, subject)
+        ledger, vault, prove = site.ledger, site.vault, prover(site, subject)
         return drill_of(ledger, vault, node.asset, kept_as(subject), node.deps[0], _spec(subject), prove, source=source)
-    return _backed_up(runtime, node, subject, progress)
+    return _backed_up(site, node, subject, progress)
 
 
 def _spec(subject: Keepable) -> BackupSpec:
     return backup_of(subject) or BackupSpec()
 
 
-def _backed_up(runtime: "Runtime", node: AssetNode, subject: Keepable, progress: "Progress | None") -> StageReport:
+def _backed_up(site: Site, node: AssetNode, subject: Keepable, progress: Progress | None) -> StageReport:
     """Write the snapshot, then lock, copy and anchor it as declared."""
-    wanted = protection_of(_spec(subject), runtime.settings)
-    require_ready(runtime.vault, wanted, node.asset)
+    wanted = protection_of(_spec(subject), site.settings)
+    require_ready(site.vault, wanted, node.asset)
     if isinstance(subject, ViewNode):
-        report = _features(runtime, node, subject, progress)
+        report = _features(site, node, subject, progress)
     elif isinstance(subject, ModelNode):
-        report = _model(runtime, node, subject, progress)
+        report = _model(site, node, subject, progress)
     elif isinstance(subject, DatabaseNode) or (isinstance(subject, HouseNode) and subject.kind == "instance"):
-        report = _database(runtime, node, subject, progress)
+        report = _database(site, node, subject, progress)
     else:
-        report = _definitions(runtime, node, progress)
+        report = _definitions(site, node, progress)
     if "snapshot_id" not in report.facts:
         return report  # its gate closed: nothing reached the vault
-    done = protect(runtime.vault, str(report.facts["snapshot_id"]), wanted, progress=progress)
+    done = protect(site.vault, str(report.facts["snapshot_id"]), wanted, progress=progress)
     return replace(report, facts={**report.facts, **done})
 
 
@@ -85,9 +82,9 @@ def _refused(asset: str, message: str) -> StageReport:
     return StageReport(asset, None, (PartitionOutcome(WHOLE, False, verdicts=(verdict,)),))
 
 
-def _features(runtime: "Runtime", node: AssetNode, view: ViewNode, progress: "Progress | None") -> StageReport:
+def _features(site: Site, node: AssetNode, view: ViewNode, progress: Progress | None) -> StageReport:
     """Only partitions that changed since the newest snapshot are looked at; the others are taken from it whole."""
-    ledger, vault = runtime.ledger, runtime.vault
+    ledger, vault = site.ledger, site.vault
     table = ledger.find(view.asset)
     if table is None or not table.partitions:
         return _refused(node.asset, f"expected {view.asset} to be published, found none: materialize it first")
@@ -124,17 +121,17 @@ def _told(report: StageReport, *verdicts: Verdict) -> StageReport:
     return replace(report, outcomes=(replace(first, verdicts=(*first.verdicts, *verdicts)), *others))
 
 
-def _model(runtime: "Runtime", node: AssetNode, model: ModelNode, progress: "Progress | None") -> StageReport:
+def _model(site: Site, node: AssetNode, model: ModelNode, progress: Progress | None) -> StageReport:
     candidate, champion = model.asset("candidate"), model.asset("champion")
-    contents, inputs = registry_contents(runtime.ledger, candidate=candidate, champion=champion)
+    contents, inputs = registry_contents(site.ledger, candidate=candidate, champion=champion)
     if not inputs:
         return _refused(node.asset, f"expected a version of {model.prefix}, found none: train it first")
-    serving = runtime.ledger.find(champion)
+    serving = site.ledger.find(champion)
     there = serving is None or not serving.partitions or serving.version[7:23] in contents
     message = f"{len(contents) - 1} versions" if there else "expected the champion among the versions, found it recalled"
     return keep(
-        runtime.ledger,
-        runtime.vault,
+        site.ledger,
+        site.vault,
         dataset=kept_as(model),
         asset=node.asset,
         stage="model_backup",
@@ -146,23 +143,21 @@ def _model(runtime: "Runtime", node: AssetNode, model: ModelNode, progress: "Pro
     )
 
 
-def _database(
-    runtime: "Runtime", node: AssetNode, subject: DatabaseNode | HouseNode, progress: "Progress | None"
-) -> StageReport:
+def _database(site: Site, node: AssetNode, subject: DatabaseNode | HouseNode, progress: Progress | None) -> StageReport:
     minimum = subject.spec.minimum_rows if isinstance(subject, DatabaseNode) else 0
     with TemporaryDirectory(prefix="orchestrai-dump-") as folder:
-        dump = _dumped(runtime, subject, Path(folder))
-        return keep_dump(runtime.ledger, runtime.vault, asset=node.asset, dump=dump, minimum_rows=minimum, progress=progress)
+        dump = _dumped(site, subject, Path(folder))
+        return keep_dump(site.ledger, site.vault, asset=node.asset, dump=dump, minimum_rows=minimum, progress=progress)
 
 
-def _dumped(runtime: "Runtime", subject: DatabaseNode | HouseNode, folder: Path) -> Dump:
+def _dumped(site: Site, subject: DatabaseNode | HouseNode, folder: Path) -> Dump:
     if isinstance(subject, DatabaseNode):
         reference = f"env://{subject.spec.dsn_env}"
         file = sqlite_path(reference)
         return dump_sqlite(file, folder) if file else dump_postgres(reference, folder)
-    instance = find_instance(runtime.settings.home)
+    instance = find_instance(site.settings.home)
     if instance.folders:
-        earlier = earlier_dump(runtime.vault, subject.kept_as)
+        earlier = earlier_dump(site.vault, subject.kept_as)
         return dump_sqlite_files(sqlite_files(instance.folders), folder, earlier)
     with postgres_reference(instance) as reference:
         return dump_postgres(reference, folder)
@@ -180,13 +175,13 @@ def sqlite_path(reference: str) -> Path | None:
     return Path(text).expanduser()
 
 
-def _definitions(runtime: "Runtime", node: AssetNode, progress: "Progress | None") -> StageReport:
-    contents = {pipeline.name: definition_files(pipeline.folder) for pipeline in runtime.project.pipelines}
+def _definitions(site: Site, node: AssetNode, progress: Progress | None) -> StageReport:
+    contents = {pipeline.name: definition_files(pipeline.folder) for pipeline in site.project.pipelines}
     facts: Mapping[str, JsonValue] = {"pipelines": [*sorted(contents)]}
     dataset = "orchestrai/definitions/files"
     return keep(
-        runtime.ledger,
-        runtime.vault,
+        site.ledger,
+        site.vault,
         dataset=dataset,
         asset=node.asset,
         stage="snapshot",
@@ -202,15 +197,15 @@ def definition_files(folder: Path) -> list[SourceFile]:
     return [file for file in files if not any(p.startswith((".", "__pycache__")) for p in file.path.split("/"))]
 
 
-def _cold(runtime: "Runtime", node: AssetNode, subject: Keepable, progress: "Progress | None") -> StageReport:
+def _cold(site: Site, node: AssetNode, subject: Keepable, progress: Progress | None) -> StageReport:
     """Copy to the cold tier and publish the backup record; what the store did not do is a failed check, not an error."""
-    ledger, spec = runtime.ledger, _spec(subject).cold
+    ledger, spec = site.ledger, _spec(subject).cold
     with Meter() as meter:
         session = ledger.session(node.asset, "cold_copy")
         target = open_store(spec.url)
         lock = parse_duration(spec.lock) if spec.lock else None
-        commit = runtime.vault.latest(kept_as(subject))
-        done = cold_copy(runtime.vault, commit, target, control_plane(target), tier=spec.tier, lock=lock, progress=progress)
+        commit = site.vault.latest(kept_as(subject))
+        done = cold_copy(site.vault, commit, target, control_plane(target), tier=spec.tier, lock=lock, progress=progress)
         record = done.as_json()
         meter.read = meter.written = done.bytes
         session.add_bytes(WHOLE, "backup_record.json", canonical_json({**record, "seconds": None}), rows=1)
@@ -227,7 +222,7 @@ def _cold(runtime: "Runtime", node: AssetNode, subject: Keepable, progress: "Pro
     return session.commit({WHOLE: verdicts}, inputs=inputs, cost=meter.cost(), facts=record)
 
 
-def prover(runtime: "Runtime", subject: Keepable) -> Prove:
+def prover(site: Site, subject: Keepable) -> Prove:
     """How a drill proves what it restored of a subject."""
     if isinstance(subject, DatasetNode):
         return proofs.tables_of(subject.contract.arrow_schema())
@@ -244,7 +239,7 @@ def prover(runtime: "Runtime", subject: Keepable) -> Prove:
         # the server is only asked for where the dump is one of a server
         with ExitStack() as stack:
             if (restored[WHOLE].folder / "database.pgdump").is_file():
-                found = find_instance(runtime.settings.home)
+                found = find_instance(site.settings.home)
                 return proofs.dump_of(stack.enter_context(postgres_reference(found)))(restored, chosen)
             return proofs.dump_of("")(restored, chosen)
 

@@ -11,19 +11,9 @@ from pathlib import Path
 
 from orchestrai.contracts import CheckInfo
 from orchestrai.pipeline.declarations import PipelineSpec
-from orchestrai.pipeline.graph import (
-    DESCRIPTIONS,
-    DRILL_CHECKS,
-    VERSION_CHECK,
-    AssetNode,
-    DatasetNode,
-    LoadNode,
-    ModelNode,
-    Pipeline,
-    Stage,
-    ViewNode,
-)
 from orchestrai.pipeline.kept import DEFINITIONS, HOUSE, INSTANCE, DatabaseNode, HouseNode, ManagedNode
+from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
+from orchestrai.pipeline.stages import DESCRIPTIONS, DRILL_CHECKS, VERSION_CHECK, Stage
 from orchestrai.vault import BackupSpec
 
 Keepable = DatasetNode | ViewNode | ModelNode | DatabaseNode | HouseNode

@@ -16,8 +16,9 @@ from orchestrai.features import load_view
 from orchestrai.ingest import check_source
 from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineSpec, PipelineViewSpec
 from orchestrai.pipeline.expand import expand
-from orchestrai.pipeline.graph import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode, asset_graph
+from orchestrai.pipeline.graph import asset_graph
 from orchestrai.pipeline.kept_graph import with_kept
+from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
 
 if TYPE_CHECKING:
     import pyarrow as pa

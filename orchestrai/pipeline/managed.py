@@ -1,14 +1,14 @@
 """Run a managed backup: recovery point, copy and restore test, by AWS Backup's own means."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from orchestrai.contracts.calendar import WHOLE
 from orchestrai.contracts.duration import parse_duration
 from orchestrai.contracts.verdict import Verdict
 from orchestrai.ledger import PartitionOutcome, StageReport
-from orchestrai.pipeline.graph import AssetNode
 from orchestrai.pipeline.kept import ManagedNode
+from orchestrai.pipeline.nodes import AssetNode
+from orchestrai.pipeline.site import Site
 from orchestrai.vault.aws_backup import AwsBackup, Waiting, open_aws_backup
 from orchestrai.vault.aws_resources import Restored, problem_of, remove
 from orchestrai.vault.recovery_points import (
@@ -22,29 +22,26 @@ from orchestrai.vault.recovery_points import (
     uncopied,
 )
 
-if TYPE_CHECKING:
-    from orchestrai.pipeline.runtime import Runtime
 
-
-def run_managed(runtime: "Runtime", node: AssetNode, managed: ManagedNode) -> StageReport:
+def run_managed(site: Site, node: AssetNode, managed: ManagedNode) -> StageReport:
     """Materialize a recovery point or its restore test; raises StorageError, RestoreError."""
     spec, target = managed.spec, managed.spec.target()
     waiting = Waiting(limit=parse_duration(spec.wait))
 
     def service(region: str) -> AwsBackup:
-        return replace(open_aws_backup(region, runtime.clock), waiting=waiting)
+        return replace(open_aws_backup(region, site.clock), waiting=waiting)
 
     here = service(spec.home_region)
     if node.stage == "recovery_point":
-        begun = uncopied(runtime.ledger.find(node.asset), runtime.clock() - waiting.limit) if target.copy_to else None
+        begun = uncopied(site.ledger.find(node.asset), site.clock() - waiting.limit) if target.copy_to else None
         done = ManagedBackup(begun, adopted=("recovery_point",)) if begun else make_point(here, target)
-        told = publish_backup(runtime.ledger, asset=node.asset, target=target, done=done, now=runtime.clock())
+        told = publish_backup(site.ledger, asset=node.asset, target=target, done=done, now=site.clock())
         if not target.copy_to:
             return told
         # the point is on record before its copy begins: whoever comes after a crash copies this one and makes no other
         done = copy_point(here, target, done, lambda: service(spec.copy_region))
-        return publish_backup(runtime.ledger, asset=node.asset, target=target, done=done, now=runtime.clock())
-    points = points_of(runtime.ledger.find(f"{managed.prefix}/recovery_point"))
+        return publish_backup(site.ledger, asset=node.asset, target=target, done=done, now=site.clock())
+    points = points_of(site.ledger.find(f"{managed.prefix}/recovery_point"))
     if spec.test is None or not points:
         verdict = Verdict("upstream", False, f"expected a recovery point of {managed.prefix}, found none: make one first")
         return StageReport(node.asset, None, (PartitionOutcome(WHOLE, False, verdicts=(verdict,)),))
@@ -55,7 +52,7 @@ def run_managed(runtime: "Runtime", node: AssetNode, managed: ManagedNode) -> St
 
     tested = try_point(here, target, point, spec.test.metadata, lambda arn: problem_of(restored(arn)))
     left = remove(restored(tested.created), target.resource) if spec.test.cleanup else ""
-    return publish_test(runtime.ledger, asset=node.asset, partition=key, point=point, tested=tested, left=left)
+    return publish_test(site.ledger, asset=node.asset, partition=key, point=point, tested=tested, left=left)
 
 
 def _client(name: str, region: str) -> object:

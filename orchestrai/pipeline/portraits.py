@@ -6,7 +6,7 @@ from orchestrai.features import FeatureViewSpec
 from orchestrai.features.portrait import Portrait, portrait
 from orchestrai.ledger import Ledger
 from orchestrai.models.registry import serving_champion
-from orchestrai.pipeline.graph import Pipeline, ViewNode
+from orchestrai.pipeline.nodes import Pipeline, ViewNode
 
 WHOLE = "all"
 

@@ -21,7 +21,8 @@ from orchestrai.ledger.heads import Head
 from orchestrai.ledger.transactions import Transaction
 from orchestrai.models import rollback as champion_back
 from orchestrai.models.artifact import load_dataset
-from orchestrai.pipeline.graph import Pipeline, Stage
+from orchestrai.pipeline.nodes import Pipeline
+from orchestrai.pipeline.stages import Stage
 
 STAGES: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger import Dataset, Ledger
 from orchestrai.ledger.ledger import describe
-from orchestrai.pipeline.graph import ModelNode, Pipeline
+from orchestrai.pipeline.nodes import ModelNode, Pipeline
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,124 @@
+"""The stages of a dataset: landing -> raw events -> snapshot -> restored, and from there into a warehouse."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrai.contracts import Verdict, check_partition
+from orchestrai.errors import ConfigError
+from orchestrai.ingest import follow, ingest, load_partitions
+from orchestrai.ledger import Override, PartitionOutcome, StageReport
+from orchestrai.pipeline.backup import protect, protection_of, require_ready, with_same_version
+from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode
+from orchestrai.pipeline.outcomes import published, settle, with_outcomes
+from orchestrai.pipeline.sharing import shared
+from orchestrai.pipeline.site import Progress, Site
+from orchestrai.restore import restore
+from orchestrai.vault import snapshot
+
+
+def run_dataset(
+    site: Site,
+    node: AssetNode,
+    dataset: DatasetNode,
+    partitions: Sequence[str],
+    progress: Progress | None,
+    overrides: Sequence[Override],
+) -> StageReport:
+    """Run a stage of a dataset for some partitions; raises OrchestraiError."""
+    raw, kept, restored = (dataset.asset(stage) for stage in ("raw_events", "snapshot", "restored"))
+    if node.stage == "raw_events" and dataset.spec.source.positioned:
+        return follow(
+            site.ledger,
+            asset=raw,
+            source=dataset.spec.source,
+            home=site.settings.home,
+            contract=dataset.contract,
+            grain=node.grain,
+            partitions=partitions,
+            now=site.clock(),
+            progress=progress,
+            overrides=overrides,
+        )
+    if node.stage == "raw_events":
+        return ingest(
+            site.ledger,
+            asset=raw,
+            landing=site.landing(dataset),
+            source=dataset.spec.source,
+            contract=dataset.contract,
+            grain=node.grain,
+            partitions=partitions,
+            now=site.clock(),
+            progress=progress,
+            # what was looked at may have left the landing since
+            recover=bool(overrides),
+            persons=site.persons if dataset.contract.person else None,
+            overrides=overrides,
+            spark=site.spark_session if dataset.spec.source.spark_above else None,
+        )
+    if node.stage == "snapshot":
+        ready, missing = published(site.ledger, raw, dataset, partitions)
+        if not ready:
+            return StageReport(kept, None, missing)
+        return with_outcomes(_snapshot(site, dataset, ready, progress), missing)
+    if node.stage == "restored":
+        ready, missing = published(site.ledger, kept, dataset, partitions)
+        if not ready:
+            return StageReport(restored, None, missing)
+        audit = _audit(site, dataset, node)
+        report = restore(
+            site.ledger,
+            site.vault,
+            snapshot=kept,
+            asset=restored,
+            partitions=ready,
+            audit=audit,
+            progress=progress,
+            overrides=overrides,
+        )
+        report = with_same_version(site.ledger, dataset, report)
+        return with_outcomes(shared(site.ledger, report, dataset.spec.share, site.settings.home / "tables"), missing)
+    raise ConfigError(f"expected a stage that runs, found {node.stage} of {dataset.prefix}")
+
+
+def _snapshot(site: Site, dataset: DatasetNode, partitions: Sequence[str], progress: Progress | None) -> StageReport:
+    wanted = protection_of(dataset.spec.backup, site.settings)
+    require_ready(site.vault, wanted, dataset.prefix)
+    raw, kept = dataset.asset("raw_events"), dataset.asset("snapshot")
+    report = snapshot(site.ledger, site.vault, source=raw, asset=kept, partitions=partitions, progress=progress)
+    done = protect(site.vault, str(report.facts["snapshot_id"]), wanted, progress=progress)
+    return with_same_version(site.ledger, dataset, replace(report, facts={**report.facts, **done}))
+
+
+def _audit(site: Site, dataset: DatasetNode, node: AssetNode) -> Callable[[str, list[Path]], Sequence[Verdict]]:
+    raw = site.ledger.find(dataset.asset("raw_events"))
+    history = {key: entry.rows for key, entry in raw.partitions.items()} if raw else {}
+
+    def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:
+        return check_partition(
+            dataset.contract, files, partition=partition, grain=node.grain, history=history, now=site.clock()
+        )
+
+    return audit
+
+
+def run_load(site: Site, node: AssetNode, load: LoadNode, partitions: Sequence[str]) -> StageReport:
+    """Load a warehouse table from the newest version of its source; raises OrchestraiError."""
+    like, wanted = load.partitioned_like, None
+    missing: tuple[PartitionOutcome, ...] = ()
+    if like is not None:
+        wanted, missing = published(site.ledger, load.source_asset, like, partitions)
+        if not wanted:
+            return settle(StageReport(node.asset, None, missing), like, partitions)
+    report = load_partitions(
+        site.ledger,
+        load.spec,
+        source=load.source_asset,
+        asset=node.asset,
+        partitions=wanted,
+        home=site.settings.home,
+        code_version=site.code_version,
+    )
+    report = with_outcomes(report, missing)
+    return settle(report, like, partitions) if like else report

@@ -1,0 +1,93 @@
+"""The stages after restored data: features, training set, candidate, evaluation, champion, deployment, predictions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from orchestrai.features import FeatureViewSpec, compute, training_set, update_online
+from orchestrai.ledger import PartitionOutcome, StageReport
+from orchestrai.models import deploy_champion, evaluate, predict, promote, told_of_rejection, train
+from orchestrai.pipeline.engines import embedded
+from orchestrai.pipeline.halting import inputs_current
+from orchestrai.pipeline.nodes import AssetNode, ModelNode, ViewNode
+from orchestrai.pipeline.outcomes import published, with_outcomes
+from orchestrai.pipeline.sharing import shared
+from orchestrai.pipeline.site import Progress, Site
+
+
+def run_view(site: Site, node: ViewNode, partitions: Sequence[str], progress: Progress | None) -> StageReport:
+    """Compute a feature table, then what is kept beside it: online rows and shared tables; raises OrchestraiError."""
+    like = node.partitioned_like
+    missing: tuple[PartitionOutcome, ...] = ()
+    wanted: Sequence[str] | None = None
+    if like is not None:
+        wanted, missing = published(site.ledger, like.asset("restored"), like, partitions)
+        if not wanted:
+            return StageReport(node.asset, None, missing)
+    inputs = [site.ledger.find(dataset.asset("restored")) for dataset in node.inputs.values()]
+    size = sum(entry.size for found in inputs if found for entry in found.partitions.values())
+    report = compute(
+        site.ledger,
+        node.view,
+        asset=node.asset,
+        inputs={table: dataset.asset("restored") for table, dataset in node.inputs.items()},
+        grain=like.spec.partitions.grain if like else "all",
+        partitions=wanted,
+        # a view in Python runs on this machine, whatever the settings choose for the others
+        engine=embedded(site.settings) if node.view.python is not None else site.engine(node.view.spec.engine, size),
+        progress=_shares(node.asset, progress),
+        code_version=site.code_version,
+    )
+    if isinstance(node.view.spec, FeatureViewSpec):
+        if node.view.spec.online and report.version is not None:
+            done = update_online(site.ledger, node.view, asset=node.asset, path=site.online_path(node))
+            facts = {**report.facts, "online_entities": done.entities, "online_version": done.version}
+            report = replace(report, facts=facts)
+        report = shared(site.ledger, report, node.view.spec.share, site.settings.home / "tables")
+    return with_outcomes(report, missing)
+
+
+def _shares(what: str, progress: Progress | None) -> Callable[[float, str], None] | None:
+    if progress is None:
+        return None
+    return lambda share, _: progress(what, round(share * 100), 100)
+
+
+def run_model(site: Site, node: AssetNode, model: ModelNode) -> StageReport:
+    """Run a stage of a model; raises OrchestraiError."""
+    spec = model.spec
+    asset = {stage: model.asset(stage) for stage in ("training_set", "candidate", "evaluation", "champion", "predictions")}
+    features = [view.asset for view in model.views]
+    if node.stage == "training_set":
+        current = inputs_current(site.ledger, model, site.clock())
+        if current.closes_gate:
+            return StageReport(node.asset, None, (PartitionOutcome("all", False, verdicts=(current,)),))
+        return training_set(
+            site.ledger,
+            asset=asset["training_set"],
+            features=[(view.view, view.asset) for view in model.views],
+            label=spec.label,
+            label_inputs={table: dataset.asset("restored") for table, dataset in model.label_inputs.items()},
+            folder=model.folder,
+            engine=site.engine(),
+        )
+    if node.stage == "candidate":
+        return train(site.ledger, spec, training_set=asset["training_set"], asset=asset["candidate"])
+    if node.stage == "evaluation":
+        return evaluate(
+            site.ledger,
+            spec,
+            candidate=asset["candidate"],
+            training_set=asset["training_set"],
+            champion=asset["champion"],
+            asset=asset["evaluation"],
+        )
+    if node.stage == "champion":
+        report = promote(
+            site.ledger, spec, candidate=asset["candidate"], evaluation=asset["evaluation"], asset=asset["champion"]
+        )
+        return told_of_rejection(spec, report)
+    if node.stage == "deployment":
+        return deploy_champion(site.ledger, spec, champion=asset["champion"], asset=model.asset("deployment"))
+    return predict(
+        site.ledger, spec, champion=asset["champion"], features=features, asset=asset["predictions"], partition=None
+    )

@@ -1,0 +1,49 @@
+"""Outcomes by partition: what was published upstream, what is missing, where nothing was due or a person left it out."""
+
+from collections.abc import Sequence
+
+from orchestrai.contracts import Verdict
+from orchestrai.ledger import Ledger, PartitionOutcome, StageReport
+from orchestrai.ledger.skips import Skips
+from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.stages import GATES
+
+
+def published(
+    ledger: Ledger, upstream: str, dataset: DatasetNode, partitions: Sequence[str]
+) -> tuple[list[str], tuple[PartitionOutcome, ...]]:
+    """The partitions that `upstream` has, and an outcome for each that it should have and has not."""
+    found = ledger.find(upstream)
+    there = found.partitions if found else {}
+    absent = [key for key in partitions if key not in there and is_due(dataset, key)]
+    skips = ledger.skips() if absent else Skips()
+    return [key for key in partitions if key in there], tuple(_absent(upstream, dataset, key, skips) for key in absent)
+
+
+def _absent(upstream: str, dataset: DatasetNode, partition: str, skips: Skips) -> PartitionOutcome:
+    """Refused for want of what comes before it, or done where a person left it out."""
+    skip = next((found for stage in GATES if (found := skips.find(dataset.asset(stage), partition))), None)
+    if skip is not None:
+        return PartitionOutcome(partition, True, verdicts=(skip.verdict("upstream"),))
+    message = f"expected {upstream}@{partition} to be published, found none"
+    return PartitionOutcome(partition, False, verdicts=(Verdict("upstream", False, message),))
+
+
+def is_due(dataset: DatasetNode, partition: str) -> bool:
+    """False for a partition in which nothing has to arrive, such as a closed day."""
+    return dataset.contract.closed.due(partition, dataset.spec.partitions.grain)
+
+
+def settle(report: StageReport, dataset: DatasetNode, partitions: Sequence[str]) -> StageReport:
+    """Count partitions in which nothing was due as done, with no rows and no version, so that a backfill can end."""
+    told = {outcome.partition for outcome in report.outcomes}
+    idle = [PartitionOutcome(key, True) for key in partitions if key not in told and not is_due(dataset, key)]
+    return with_outcomes(report, idle)
+
+
+def with_outcomes(report: StageReport, more: Sequence[PartitionOutcome]) -> StageReport:
+    """The report with further outcomes, sorted by partition."""
+    if not more:
+        return report
+    outcomes = tuple(sorted((*report.outcomes, *more), key=lambda outcome: outcome.partition))
+    return StageReport(report.asset, report.version, outcomes, report.cost, report.facts, report.plots)

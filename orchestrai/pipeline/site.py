@@ -1,0 +1,93 @@
+"""What every stage works with: settings, declarations, stores, keys and the clock of one process."""
+
+import importlib.metadata
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from orchestrai.errors import ConfigError
+from orchestrai.features import Engine
+from orchestrai.ingest import open_landing
+from orchestrai.ledger import Ledger, load_or_create_signer, trusted_keyring
+from orchestrai.ledger.ledger import utc_now
+from orchestrai.ledger.persons import PersonKeys
+from orchestrai.pipeline.backup import open_vault
+from orchestrai.pipeline.engines import Launch, engine_for, session_settings
+from orchestrai.pipeline.kept_graph import declared_backups
+from orchestrai.pipeline.load import Project, load_project, pipeline_folders
+from orchestrai.pipeline.nodes import DatasetNode, ViewNode
+from orchestrai.settings import Settings
+from orchestrai.storage import Store, open_store
+from orchestrai.vault import Vault
+
+Progress = Callable[[str, int, int], None]
+
+
+class Site:
+    """Settings, stores and declarations, opened once per process and only when first needed."""
+
+    def __init__(self, settings: Settings, project: Project | None = None, clock: Callable[[], datetime] = utc_now) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._project = project
+        self.launch: Launch | None = None
+
+    @cached_property
+    def project(self) -> Project:
+        """Every deployed pipeline."""
+        return self._project or load_project(pipeline_folders(self.settings.pipelines))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger over the lake, with the vault as witness."""
+        folder = self.settings.key_folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        signer = load_or_create_signer(folder)
+        lake, vault = open_store(self.settings.lake), open_store(self.settings.vault)
+        return Ledger(lake, signer, trusted_keyring(folder), vault=vault, clock=self.clock)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The backup engine over the vault store; sealed as a whole when any dataset declares `encrypt`."""
+        return open_vault(self.ledger, self.settings.key_folder, self._seals)
+
+    @cached_property
+    def persons(self) -> PersonKeys:
+        """The keys that tokens are made with, outside lake and vault so that destroying one is final."""
+        return PersonKeys(open_store(str(self.settings.key_folder / "persons")))
+
+    def _seals(self) -> str:
+        """What is declared to wrap the data key, or nothing: a vault is sealed as a whole, and when it is made."""
+        declared = {spec.key_url for spec in declared_backups(tuple(self.project.nodes.values())).values()} - {""}
+        if len(declared) > 1:
+            raise ConfigError(
+                f"expected one key for the vault, found {', '.join(sorted(declared))} declared: a vault is sealed as a whole"
+            )
+        return declared.pop() if declared else ""
+
+    @cached_property
+    def code_version(self) -> str:
+        """What receipts name as the code that ran."""
+        return f"orchestrai {importlib.metadata.version('orchestrai')}"
+
+    def landing(self, dataset: DatasetNode) -> Store:
+        """The store a dataset's producers write to; a relative path lies under the home folder."""
+        return open_landing(dataset.spec.source.url, self.settings.home)
+
+    def online_path(self, node: ViewNode) -> Path:
+        """The file from which the newest features of a view are read by key."""
+        return self.settings.home / "online" / node.pipeline / f"{node.view.name}.sqlite"
+
+    def engine(self, wanted: str = "auto", size: int = 0) -> Engine:
+        """The engine by the settings, else as a view wants it, else by the bytes of its input."""
+        return engine_for(self.settings, self.spark_session, self.launch, wanted, size)
+
+    def spark_session(self) -> object:
+        """The session that Spark views run in; replaced by the Dagster side with dagster-pyspark's."""
+        from pyspark.sql import SparkSession
+
+        builder = SparkSession.builder
+        for name, value in session_settings(self.settings.spark_url).items():
+            builder = builder.config(name, value)
+        return builder.getOrCreate()
