@@ -3,14 +3,15 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
 from orchestrai.contracts.duration import declared_duration
 
 
-def _duration(value: object) -> object:
-    """As people write it, or in ISO 8601 as the recipe in model.json keeps it."""
-    return value if isinstance(value, str) and value.startswith(("P", "-P")) else declared_duration(value)
+def _duration(value: object, info: ValidationInfo) -> object:
+    """As people write it; read from JSON, such as the recipe in model.json, also in ISO 8601 as it was written there."""
+    written = info.mode == "json" and isinstance(value, str) and value.startswith(("P", "-P"))
+    return value if written else declared_duration(value)
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]

@@ -1,5 +1,6 @@
 """Evaluation: a candidate, the champion and a baseline on the same held-out rows. Always published; the gate is promotion's."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -134,7 +135,11 @@ def _contest(
 
 
 def _refit(spec: ModelSpec, incumbent: Scorer, rows: Rows, split: HeldOut) -> Any:
-    recipe = {"estimator": Estimator(**incumbent.info.recipe["estimator"]), "split": Split(**incumbent.info.recipe["split"])}
+    kept = incumbent.info.recipe
+    recipe = {
+        "estimator": Estimator.model_validate_json(json.dumps(kept["estimator"])),
+        "split": Split.model_validate_json(json.dumps(kept["split"])),
+    }
     return fit(spec.model_copy(update=recipe), rows, split.train)[0]
 
 
