@@ -18,6 +18,7 @@ from orchestrai.errors import ConfigError
 
 END = date(2026, 10, 30)
 DAYS = 182
+SOLD_BEFORE_CLICKS = 28
 CLICK_DAYS = 63
 HOURS = 36
 CUSTOMERS = 2400
@@ -68,7 +69,7 @@ def write_landing(
     """Write `orders/`, `clicks/`, `items/` and `readings/` under `landing`; existing objects of the same name are replaced.
 
     With `streams`, clicks and readings go to the topics of these names in that folder instead, each record once. With `database`,
-    the order lines are also written to an SQLite file, the planted day as it should have been.
+    the order lines are also written to an SQLite file, from four weeks before the first click on, the planted day as it should have been.
     `scale` multiplies customers and devices, and so the rows; memory grows with a few days, not with all of them. Idempotent: the same
     arguments give the same bytes. Raises ConfigError for fewer than 28 days.
     """
@@ -99,7 +100,7 @@ def _written(
             text = spoil(made.orders) if made.day == bad_day else made.orders
             writer.put(f"orders/{made.day}.csv", text, header=1)
             order_days.append(str(made.day))
-            if sold:
+            if sold and made.day > end - timedelta(days=click_days + SOLD_BEFORE_CLICKS):
                 sold.add(made.day, made.orders)
         if made.clicks:
             writer.send("clicks", str(made.day), made.clicks, midnight(made.day + timedelta(days=1)))

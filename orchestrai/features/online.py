@@ -5,7 +5,7 @@ Readers on other threads and processes see the state before or after an update, 
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pyarrow as pa
+
 from orchestrai.contracts.verdict import JsonValue
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.duckdb_engine import DuckDbEngine, paths_sql
@@ -21,6 +23,8 @@ from orchestrai.features.view import FeatureView
 from orchestrai.ledger.ledger import Dataset, Ledger
 
 _LAYOUT = 2
+PARTITIONS_AT_ONCE = 64
+UNIT = "orchestrai_unit"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS latest (entity TEXT PRIMARY KEY, time TEXT NOT NULL, unit TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS latest_unit ON latest (unit);
@@ -116,14 +120,13 @@ def update_online(ledger: Ledger, view: FeatureView, *, asset: str, path: Path) 
             roots = dataset.roots()
             changed = sorted(key for key in {*known, *roots} if known.get(key) != roots.get(key))
             added = {key: _exchange(db, dataset, key) for key in changed}
-            for key in changed:
-                _read(db, view, dataset, key, added[key])
+            _read(db, view, dataset, added)
             # an entity whose newest row is gone falls back to its next newest, in whatever partition that lies
             for key in sorted(roots, reverse=True):
                 if not db.execute("SELECT 1 FROM latest WHERE time = '' LIMIT 1").fetchone():
                     break
                 held = {name for (name,) in db.execute("SELECT path FROM held WHERE partition = ?", (key,))}
-                _read(db, view, dataset, key, held - added.get(key, set()))
+                _read(db, view, dataset, {key: held - added.get(key, set())})
             db.execute("DELETE FROM latest WHERE time = ''")
             db.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (dataset.version,))
             entities = int(db.execute("SELECT count(*) FROM latest").fetchone()[0])
@@ -157,27 +160,37 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def _read(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, partition: str, names: set[str]) -> None:
-    if not names:
-        return
-    with dataset.fetched([partition]) as files:
-        for file in files[partition]:
-            if file.entry.path in names:
-                db.executemany(_UPSERT, _newest(view, f"{partition}/{file.entry.path}", file.path))
+def _read(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, wanted: Mapping[str, set[str]]) -> None:
+    """Take in the newest row of each entity from the wanted files of each partition, a number of partitions at a time."""
+    keys = sorted(key for key, names in wanted.items() if names)
+    engine = DuckDbEngine()
+    for chunk in (keys[at : at + PARTITIONS_AT_ONCE] for at in range(0, len(keys), PARTITIONS_AT_ONCE)):
+        with dataset.fetched(chunk) as files:
+            units = {
+                str(file.path): f"{key}/{file.entry.path}"
+                for key in chunk
+                for file in files[key]
+                if file.entry.path in wanted[key]
+            }
+            db.executemany(_UPSERT, _newest(engine, view, units))
 
 
-def _newest(view: FeatureView, unit: str, path: Path) -> Iterator[tuple[str, str, str, str]]:
+def _newest(engine: DuckDbEngine, view: FeatureView, units: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
+    """Key, time, unit and features by entity; of rows at one moment that of the last unit."""
     entity = ", ".join(f'"{name}"' for name in view.entity)
     sql = (
-        f"SELECT * FROM read_parquet({paths_sql([path])}) "
-        f'QUALIFY ROW_NUMBER() OVER (PARTITION BY {entity} ORDER BY "{view.time}" DESC) = 1'
+        f"SELECT rows.* FROM read_parquet({paths_sql([Path(name) for name in units])}, filename = '{UNIT}') AS rows "
+        f"JOIN units ON units.path = rows.{UNIT} "
+        f'QUALIFY ROW_NUMBER() OVER (PARTITION BY {entity} ORDER BY "{view.time}" DESC, units.number DESC) = 1'
     )
-    with DuckDbEngine().connect() as db:
+    listed = pa.table({"path": list(units), "number": range(len(units))})
+    with engine.connect() as db:
+        db.register("units", listed)
         for batch in db.sql(sql).to_arrow_reader(65_536):
             for row in batch.to_pylist():
                 key = json.dumps([_plain(row[name]) for name in view.entity])
                 body = json.dumps({name: _plain(row[name]) for name in view.features})
-                yield key, row[view.time].isoformat(timespec="microseconds"), unit, body
+                yield key, row[view.time].isoformat(timespec="microseconds"), units[row[UNIT]], body
 
 
 def _plain(value: Any) -> JsonValue:
