@@ -28,8 +28,9 @@ def recall(
 ) -> None:
     """Name every snapshot, dataset, feature table, model and prediction that something bad reached.
 
-    With --apply readers refuse it from then on, champions go back to the last version it did not reach, and clean retraining is
-    requested: a sensor starts it while the Dagster daemon runs, --retrain does it here. May be repeated.
+    With --apply readers refuse it from then on, champions go back to the last version it did not reach, registries and endpoints
+    follow them, and clean retraining is requested: a sensor starts it while the Dagster daemon runs, --retrain does it here. May be
+    repeated.
 
     Example: orchestrai recall s3://landing/orders/2011-03-14.csv --apply --reason "truncated export"
     """
@@ -41,7 +42,8 @@ def recall(
     index = ReceiptIndex.build(ledger.lake, ledger.keyring)
     before = plan_recall(ledger, index, target, reason, by or this_user())
     plan = apply_recall(ledger, before) if apply else before
-    reports = _retrain(plan, quiet=as_json) if retrain else []
+    reports = _follow(before, quiet=as_json) if apply else []
+    reports += _retrain(plan, quiet=as_json) if retrain else []
     if as_json:
         emit({**plan.as_json(), "retrained": {report.asset: report.version for report in reports}})
         return
@@ -71,7 +73,7 @@ def _show_request(plan: "RecallPlan", reports: "list[StageReport]") -> None:
     for report in reports:
         refused = f", refused: {', '.join(outcome.partition for outcome in report.refused)}" if report.refused else ""
         out.print(f"made again: {report.asset}@{(report.version or '')[7:19]}{refused}", soft_wrap=True)
-    if not reports:
+    if not any(report.asset.endswith("/candidate") for report in reports):
         pipelines = sorted({name.split("/")[0] for name in plan.request.models})
         sensors = ", ".join(f"{name}_retrain_after_recall" for name in pipelines)
         out.print(
@@ -79,6 +81,18 @@ def _show_request(plan: "RecallPlan", reports: "list[StageReport]") -> None:
             "daemon runs; without one, repeat this with --retrain",
             soft_wrap=True,
         )
+
+
+def _follow(plan: "RecallPlan", *, quiet: bool) -> "list[StageReport]":
+    """Registries and endpoints hold the champion that serves again."""
+    from orchestrai.pipeline import Runtime
+    from orchestrai.provenance.retraining import redeploy
+
+    moved = [move.asset for move in plan.champions if move.to]
+    if not moved:
+        return []
+    with bars(quiet=quiet) as progress:
+        return redeploy(Runtime(load_settings()), moved, progress)
 
 
 def _retrain(plan: "RecallPlan", *, quiet: bool) -> "list[StageReport]":

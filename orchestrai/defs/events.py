@@ -74,10 +74,10 @@ def refusals(report: StageReport) -> list[str]:
 
 def _partition_checks(specs: Mapping[str, Any], outcome: PartitionOutcome, blocking: bool) -> Iterator[Any]:
     told = _by_check(outcome.verdicts)
-    left_out = left_out_by(outcome)
+    # what a person left out, or what an earlier gate refused, has passed nothing
+    unchecked = left_out_by(outcome) or next((v for v in outcome.verdicts if v.details.get("refused") is True), None)
     for name, (_, spec) in specs.items():
-        # what a person left out has passed nothing
-        verdict = told.get(name, left_out)
+        verdict = told.get(name, unchecked)
         if verdict is None and not outcome.published:
             continue
         yield dg.AssetCheckEvaluation(

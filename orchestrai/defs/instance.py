@@ -1,10 +1,13 @@
 """The Dagster instance of the embedded default: SQLite under the home folder, the same that `make dev` opens."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+
+CONFIGURATION = "telemetry: {enabled: false}\nnux: {enabled: false}\n"
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
@@ -13,6 +16,9 @@ def open_instance(home: Path) -> dg.DagsterInstance:
         return dg.DagsterInstance.get()
     base = home / "dagster"
     base.mkdir(parents=True, exist_ok=True)
+    # for whoever opens it as DAGSTER_HOME, as `make dev` does where ORCHESTRAI_HOME is set
+    with suppress(FileExistsError), (base / "dagster.yaml").open("x") as settings:
+        settings.write(CONFIGURATION)
     overrides = {
         "telemetry": {"enabled": False},
         "run_storage": {

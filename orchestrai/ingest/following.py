@@ -12,9 +12,10 @@ from pathlib import Path
 
 from orchestrai.contracts.calendar import Grain
 from orchestrai.contracts.contract import Contract
+from orchestrai.contracts.tokens import TokenKeys
 from orchestrai.contracts.verdict import JsonValue, Verdict
 from orchestrai.ingest.kafka import KafkaSettings, KafkaSource, open_stream, stream_address
-from orchestrai.ingest.personal import refuse_tokenised
+from orchestrai.ingest.personal import refuse_sealed_keys
 from orchestrai.ingest.source import SourceSpec
 from orchestrai.ingest.sql import ingest_table
 from orchestrai.ingest.sql_reader import TableReader
@@ -27,17 +28,16 @@ from orchestrai.ledger import Cost, Ledger, Meter, Override, PartitionOutcome, S
 
 Progress = Callable[[str, int, int], None]
 PEEK_RECORDS = 10_000
-_COUNTED = ("records", "rows", "dead_letters", "repeated")
+_COUNTED = ("records", "rows", "dead_letters", "repeated", "erased")
 
 
 def check_source(source: SourceSpec, contract: Contract, grain: Grain) -> None:
     """Raise ConfigError for a declaration of a stream or table that could never be read; asks nobody."""
     if source.kind == "stream":
-        refuse_tokenised(contract, "a stream")
+        refuse_sealed_keys(contract, contract.primary_key, "a stream")
         stream_address(source.url)
         _settings(source)
     elif source.kind == "sql":
-        refuse_tokenised(contract, "a table")
         TableReader(table_of(source, contract.event_time, Path()), contract, grain)
 
 
@@ -104,6 +104,7 @@ def follow(
     now: datetime,
     progress: Progress | None = None,
     code_version: str = "",
+    persons: TokenKeys | None = None,
     overrides: Sequence[Override] = (),
 ) -> StageReport:
     """Publish everything that is new in a stream or a table, batch by batch, each in one commit with the position it reaches.
@@ -112,7 +113,9 @@ def follow(
     of `partitions` that is due and for each that was fed. Raises StorageError, IntegrityError, ConcurrentCommit, ConfigError.
     """
     with Meter() as meter:
-        reports = list(_batches(ledger, asset, source, home, contract, grain, now, progress, code_version, overrides))
+        reports = list(
+            _batches(ledger, asset, source, home, contract, grain, now, progress, code_version, persons, overrides)
+        )
         cost = meter.cost()
     return _summary(ledger, asset, contract, grain, partitions, reports, cost)
 
@@ -127,6 +130,7 @@ def _batches(
     now: datetime,
     progress: Progress | None,
     code_version: str,
+    persons: TokenKeys | None,
     overrides: Sequence[Override],
 ) -> Iterator[StageReport]:
     if source.kind == "sql":
@@ -140,6 +144,7 @@ def _batches(
                 grain=grain,
                 now=now,
                 code_version=code_version,
+                persons=persons,
                 overrides=overrides,
             )
             yield report
@@ -161,6 +166,7 @@ def _batches(
                 accept_gaps=source.stream.accept_gaps,
                 max_refused_share=source.stream.max_refused_share,
                 code_version=code_version,
+                persons=persons,
                 overrides=overrides,
             )
             yield report

@@ -1,5 +1,6 @@
 """Datasets whose contract tokenises columns: no value of a person reaches the lake in clear."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +44,30 @@ def sealing_of(contract: Contract, keys: TokenKeys | None) -> Sealing | None:
     return Sealing(contract.person, contract.tokenised_columns, keys)
 
 
-def refuse_tokenised(contract: Contract, kind: str) -> None:
-    """Raise ConfigError for a contract that tokenises: `kind` of arrival keeps its records as they came."""
-    if contract.person is not None:
+def refuse_sealed_keys(contract: Contract, keys: Sequence[str], kind: str) -> None:
+    """Raise ConfigError when rows of `kind` would be known by a tokenised column: they are compared with rows in clear."""
+    found = sorted({*keys} & {*contract.tokenised_columns})
+    if found:
         raise ConfigError(
-            f"expected a contract without tokenised columns for {kind}, found {contract.name} with "
-            f"{', '.join(contract.tokenised_columns)}: land its data as objects"
+            f"expected the rows of {kind} to be known by columns that are not tokenised, found {', '.join(found)} of "
+            f"{contract.name}: name another key, or land its data as objects"
         )
+
+
+def sealed_stats(sealing: Sealing | None, earlier: Mapping[str, Any] | None, partition: str) -> dict[str, Any]:
+    """What a manifest says of a partition fed batch by batch; `earlier` is what it said so far, None before the first batch.
+
+    Raises ConfigError for a partition that would be half in clear.
+    """
+    stated = None if sealing is None else {"person": sealing.person, "columns": list(sealing.columns)}
+    before = stated if earlier is None else earlier.get(STATS)
+    if before != stated:
+        named = [", ".join(found["columns"]) if found else "none" for found in (before, stated)]
+        raise ConfigError(
+            f"expected tokens in the columns of {partition} as before ({named[0]}), found a contract that tokenises {named[1]}: "
+            "a partition is not cut in two; give the dataset another name"
+        )
+    return {} if stated is None else {STATS: stated}
 
 
 def discreet(contract: Contract, reason: str) -> str:

@@ -16,6 +16,7 @@ from orchestrai.contracts.calendar import Grain
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.verdict import Verdict
+from orchestrai.errors import ConfigError
 from orchestrai.ingest.letters import DeadLetter, asset_of, publish_letters, read_letters
 from orchestrai.ingest.parts import PartWriter
 from orchestrai.ingest.records import LETTER, StreamRecord, read_archive
@@ -48,6 +49,11 @@ def replay_records(
     letters = {key: list(read_letters(dead, key)) for key in partitions if dead and key in dead.partitions}
     if dataset is None or not any(letters.values()):
         return None
+    if contract.person is not None:
+        raise ConfigError(
+            f"expected the records behind the dead letters of {asset}, found none kept, as {contract.name} tokenises columns: have "
+            "the producer send them again"
+        )
     session = ledger.session(asset, "raw_events")
     done = {key: set(dataset.files(key).stats.get(STATS, ())) for key in letters if key in dataset.partitions}
     waiting = [

@@ -14,10 +14,11 @@ from pathlib import Path
 from orchestrai.contracts.calendar import Grain
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
+from orchestrai.contracts.tokens import TokenKeys
 from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.letters import asset_of
-from orchestrai.ingest.personal import refuse_tokenised
+from orchestrai.ingest.personal import Sealing, sealed_stats, sealing_of
 from orchestrai.ingest.records import write_archive
 from orchestrai.ingest.sql_reader import Extract, TableReader
 from orchestrai.ingest.sql_source import Position, SqlSource
@@ -37,6 +38,7 @@ def ingest_table(
     now: datetime,
     code_version: str = "",
     sleep: Callable[[float], None] = time.sleep,
+    persons: TokenKeys | None = None,
     overrides: Sequence[Override] = (),
 ) -> StageReport:
     """Publish the rows that are new since the position the published data has reached; none changes nothing.
@@ -44,14 +46,16 @@ def ingest_table(
     Exactly once through crashes: rows and position are one commit. All or nothing, as in streaming.py. Memory is bounded by
     `limit_rows`; `facts["more"]` tells that a further call has further rows. Raises StorageError, ConcurrentCommit.
     """
-    refuse_tokenised(contract, "a table")
-    reader = TableReader(source, contract, grain, now)
+    sealing = sealing_of(contract, persons)
+    reader = TableReader(source, contract, grain, now, sealing)
     session = ledger.session(asset, "raw_events")
     dataset = None if session.fence is None else ledger.dataset(session.fence)
     position = published_position(dataset, source.table)
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-sql-") as folder:
         found = _first_new(reader, position, dataset, Path(folder), sleep)
-        return _publish(ledger, session, dataset, source, contract, grain, now, found, meter, code_version, overrides)
+        return _publish(
+            ledger, session, dataset, source, contract, grain, now, found, meter, code_version, sealing, overrides
+        )
 
 
 def _first_new(
@@ -114,6 +118,7 @@ def _publish(
     found: Extract,
     meter: Meter,
     code_version: str,
+    sealing: Sealing | None,
     overrides: Sequence[Override],
 ) -> StageReport:
     if found.position is None or not found.touched:
@@ -131,6 +136,7 @@ def _publish(
             for entry in before.files:
                 session.add_entry(key, entry)
         stats[STATS] = {**stats.get(STATS, {}), source.table: found.position.as_json()}
+        stats |= sealed_stats(sealing, before.stats if before else None, key)
         session.add_stats(key, **stats)
         if key in found.rows:
             writer = found.rows[key]
@@ -138,7 +144,7 @@ def _publish(
             materials.append(Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key))
             judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
             verdicts[key] = judged_so_far(judged)
-        if key in found.refused:
+        if key in found.refused and sealing is None:
             path = found.folder / f"{len(materials):06d}.frames"
             write_archive(path, found.refused[key])
             entry = session.add_file(key, f"landed/refused-{seq:012d}.frames", path, role="landed")

@@ -17,6 +17,7 @@ from orchestrai.ingest.convert import convert
 from orchestrai.ingest.databases import Wanted, snapshot
 from orchestrai.ingest.letters import DeadLetter
 from orchestrai.ingest.parts import PartWriter
+from orchestrai.ingest.personal import Sealing, discreet, refuse_sealed_keys
 from orchestrai.ingest.records import LETTER, StreamRecord
 from orchestrai.ingest.refusal import shown
 from orchestrai.ingest.sql_source import Position, SqlSource
@@ -43,6 +44,7 @@ class Extract:
     position: Position | None = None
     read: int = 0
     repeated: int = 0
+    erased: int = 0
     more: bool = False
     facts: dict[str, JsonValue] = field(default_factory=dict)
 
@@ -55,8 +57,10 @@ class Extract:
 class TableReader:
     """Reads one table as one contract declares it."""
 
-    def __init__(self, source: SqlSource, contract: Contract, grain: Grain, now: datetime = EPOCH) -> None:
-        self.source, self.contract, self.grain, self.now = source, contract, grain, now
+    def __init__(
+        self, source: SqlSource, contract: Contract, grain: Grain, now: datetime = EPOCH, sealing: Sealing | None = None
+    ) -> None:
+        self.source, self.contract, self.grain, self.now, self.sealing = source, contract, grain, now, sealing
         key = source.key or contract.primary_key
         if source.watermark not in contract.names or contract.column(source.watermark).type not in ("TIMESTAMP", "BIGINT"):
             raise ConfigError(
@@ -68,6 +72,7 @@ class TableReader:
             raise ConfigError(
                 f"expected a primary key in {contract.name}, or sql.key of its columns, found {found}: rows are known by it"
             )
+        refuse_sealed_keys(contract, (source.watermark, *key), "a table")
         self.timed = contract.column(source.watermark).type == "TIMESTAMP"
         self.sorting = (source.watermark, *(name for name in key if name != source.watermark))
         self.at = [contract.names.index(name) for name in self.sorting]
@@ -93,6 +98,8 @@ class TableReader:
             found.position = Position(mark if not self.timed else str(mark), key)
         found.read, found.more = count, count >= self.source.limit_rows
         found.facts |= {"read": count, "repeated": found.repeated, "more": found.more}
+        if self.sealing:
+            found.facts["erased"] = found.erased
         found.facts["rows"] = sum(writer.rows for writer in found.rows.values())
         found.facts["dead_letters"] = sum(len(letters) for letters in found.letters.values())
         return found
@@ -128,9 +135,14 @@ class TableReader:
             else:
                 keep.setdefault(place, []).append(row)
         for place, chosen in keep.items():
-            if place not in found.rows:
+            picked = batch.take(pa.array(chosen))
+            if self.sealing:
+                picked, erased = self.sealing.seal(picked)
+                found.erased += erased
+            if picked.num_rows and place not in found.rows:
                 found.rows[place] = PartWriter(found.folder / f"{len(found.rows):06d}.parquet", self.contract.arrow_schema())
-            found.rows[place].write(batch.take(pa.array(chosen)))
+            if picked.num_rows:
+                found.rows[place].write(picked)
 
     def _places(self, batch: "pa.RecordBatch") -> list[str]:
         name = self.contract.event_time or (self.source.watermark if self.timed else None)
@@ -146,7 +158,10 @@ class TableReader:
         values = {c.source: _plain(value) for c, value in zip(contract.columns, row, strict=False)}
         body = json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace")
         identity = sha256(f"{uri}\n{row[-len(self.at) :]!r}".encode()).hexdigest()[:16]
-        text, digest = shown(body), sha256(body).hexdigest()
+        text, digest, reason = shown(body), sha256(body).hexdigest(), discreet(contract, reason)
+        if contract.person:
+            # of a person nothing is told: a digest could be tested against a guess
+            text = digest = ""
         letter = DeadLetter(
             identity, "row", place, uri, digest, 0, 0, 0, column, reason, text, contract.name, contract.version
         )

@@ -12,6 +12,7 @@ from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.convert import convert
 from orchestrai.ingest.jsonfile import gather, parse_document
 from orchestrai.ingest.letters import DeadLetter
+from orchestrai.ingest.personal import discreet
 from orchestrai.ingest.records import StreamRecord
 from orchestrai.ingest.refusal import Mark, Refused, shown
 from orchestrai.ingest.streams import MicroBatch
@@ -146,8 +147,9 @@ def _parsed(index: int, record: StreamRecord) -> Refused | tuple[Mark, Mapping[s
 def _letter(batch: MicroBatch, record: StreamRecord, refused: Refused, contract: Contract, partition: str) -> DeadLetter:
     uri = f"{batch.uri}/{record.partition}"
     identity = sha256(f"{uri}\n{record.offset}".encode()).hexdigest()[:16]
-    digest = sha256(record.value or b"").hexdigest()
-    line, text = record.partition, refused.mark.text
+    # of a person nothing is told: a digest could be tested against a guess
+    digest = "" if contract.person else sha256(record.value or b"").hexdigest()
+    line, text = record.partition, "" if contract.person else refused.mark.text
     return DeadLetter(
         identity,
         "row",
@@ -158,7 +160,7 @@ def _letter(batch: MicroBatch, record: StreamRecord, refused: Refused, contract:
         line,
         record.offset,
         refused.column,
-        refused.reason,
+        discreet(contract, refused.reason),
         text,
         contract.name,
         contract.version,

@@ -10,10 +10,11 @@ from pathlib import Path
 from orchestrai.contracts.calendar import Grain
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
+from orchestrai.contracts.tokens import TokenKeys
 from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
 from orchestrai.ingest.letters import FILE, DeadLetter, asset_of, publish_letters
 from orchestrai.ingest.parts import PartWriter
-from orchestrai.ingest.personal import refuse_tokenised
+from orchestrai.ingest.personal import refuse_sealed_keys, sealed_stats, sealing_of
 from orchestrai.ingest.records import write_archive
 from orchestrai.ingest.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.streams import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
@@ -38,6 +39,7 @@ def ingest_stream(
     accept_gaps: bool = False,
     max_refused_share: float = 0.5,
     code_version: str = "",
+    persons: TokenKeys | None = None,
     overrides: Sequence[Override] = (),
 ) -> StageReport:
     """Publish the next micro-batch of JSON records; an empty stream changes nothing.
@@ -63,6 +65,7 @@ def ingest_stream(
         accept_gaps=accept_gaps,
         max_refused_share=max_refused_share,
         code_version=code_version,
+        persons=persons,
         overrides=overrides,
     )
 
@@ -79,10 +82,15 @@ def publish_batch(
     accept_gaps: bool = False,
     max_refused_share: float = 0.5,
     code_version: str = "",
+    persons: TokenKeys | None = None,
     overrides: Sequence[Override] = (),
 ) -> StageReport:
-    """Publish a batch in `session`; `known` are the offsets at the session's fence. A batch published before is a no-op."""
-    refuse_tokenised(contract, "a stream")
+    """Publish a batch in `session`; `known` are the offsets at the session's fence. A batch published before is a no-op.
+
+    Where the contract tokenises columns, the records as they came are not kept: rows hold tokens under the keys of `persons`.
+    """
+    refuse_sealed_keys(contract, contract.primary_key, "a stream")
+    sealing = sealing_of(contract, persons)
     version = session.fence.version if session.fence else None
     facts: dict[str, JsonValue] = {"topic": batch.topic, "lag": batch.lag, "records": len(batch.records)}
     facts["offsets"] = {str(number): list(span) for number, span in batch.ranges.items()}
@@ -93,7 +101,7 @@ def publish_batch(
         slices = sliced(batch, contract, grain, partial(known_keys, dataset, contract))
         verdicts: dict[str, list[Verdict]] = {}
         materials: list[Material] = []
-        name = _name(batch)
+        name, erased = _name(batch), 0
         for key, part in slices.items():
             earlier = dataset.files(key) if dataset and key in dataset.partitions else None
             if dataset and earlier:
@@ -101,15 +109,21 @@ def publish_batch(
                 for entry in earlier.files:
                     session.add_entry(key, entry)
             session.add_stats(key, **stats_of(batch, session.fence, known, earlier.stats if earlier else None))
+            session.add_stats(key, **sealed_stats(sealing, earlier.stats if earlier else None, key))
             path = Path(folder) / f"{len(verdicts):05d}"
-            write_archive(path, part.records)
-            landed = session.add_file(key, f"landed/{name}.frames", path, role="landed")
+            rows, gone = sealing.seal(part.rows) if sealing else (part.rows, 0)
+            erased += gone
+            with PartWriter(path.with_suffix(".parquet"), contract.arrow_schema()) as writer:
+                writer.write(rows)
+            if sealing:
+                landed = session.add_file(key, f"part-{name}.parquet", writer.path, rows=writer.rows)
+            else:
+                write_archive(path, part.records)
+                landed = session.add_file(key, f"landed/{name}.frames", path, role="landed")
+                if rows.num_rows:
+                    session.add_file(key, f"part-{name}.parquet", writer.path, rows=writer.rows)
             uri = f"{batch.uri}#{name}"
             materials.append(Material(uri, landed.sha256, landed.size, name, now.isoformat(), key))
-            with PartWriter(path.with_suffix(".parquet"), contract.arrow_schema()) as writer:
-                writer.write(part.rows)
-            if part.rows.num_rows:
-                session.add_file(key, f"part-{name}.parquet", writer.path, rows=writer.rows)
             judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
             verdicts[key] = judged_so_far(judged)
         _judge_share(verdicts, slices, len(batch.records), max_refused_share)
@@ -119,6 +133,8 @@ def publish_batch(
             # the records of a batch that stays in the stream are judged again
             append_letters(ledger, asset_of(session.asset), letters, code_version)
         meter.read += sum(record.size for record in batch.records)
+        if sealing:
+            facts["erased"] = erased
         facts["dead_letters"] = sum(len(found) for found in letters.values())
         return session.commit(
             verdicts,

@@ -41,10 +41,17 @@ class MlflowRegistry:
             source = str(client.get_model_version(name, version).source)
         return Registered(self.url, name, version, f"@{self.alias}", source, moved)
 
+    def _artifacts(self) -> str | None:
+        """Beside an SQLite file; MLflow itself would take the working directory. A server knows its own place."""
+        if self.address.scheme != "mlflow+sqlite":
+            return None
+        database = Path(self.address.base.removeprefix("sqlite:///")).resolve()
+        return (database.parent / "mlartifacts").as_uri()
+
     def _create(self, client: Any, name: str, champion: Champion) -> str:
         experiment = self.address.options.get("experiment", "orchestrai")
         known = client.get_experiment_by_name(experiment)
-        experiment_id = known.experiment_id if known is not None else client.create_experiment(experiment)
+        experiment_id = known.experiment_id if known is not None else client.create_experiment(experiment, self._artifacts())
         run = client.create_run(experiment_id, run_name=champion.scorer.version[7:19], tags=champion.labels())
         run_id = run.info.run_id
         with tempfile.TemporaryDirectory() as folder:

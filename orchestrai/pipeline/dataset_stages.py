@@ -38,6 +38,7 @@ def run_dataset(
             partitions=partitions,
             now=site.clock(),
             progress=progress,
+            persons=site.persons if dataset.contract.person else None,
             overrides=overrides,
         )
     if node.stage == "raw_events":

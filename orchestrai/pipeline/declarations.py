@@ -53,6 +53,12 @@ class DatasetSpec(Declared):
     halt_training_after: Annotated[
         Duration | None, Field(description="training halts when the newest restored partition ended longer ago than this")
     ] = None
+    halt_training_behind: Annotated[
+        Duration | None,
+        Field(
+            description="training halts when another dataset of the model goes on for longer than this after the newest restored"
+        ),
+    ] = None
     sensor: bool = True
     share: Annotated[
         tuple[Literal["delta", "iceberg"], ...], Field(description="register the restored files as tables for other tools")

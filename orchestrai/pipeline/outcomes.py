@@ -17,16 +17,31 @@ def published(
     there = found.partitions if found else {}
     absent = [key for key in partitions if key not in there and is_due(dataset, key)]
     skips = ledger.skips() if absent else Skips()
-    return [key for key in partitions if key in there], tuple(_absent(upstream, dataset, key, skips) for key in absent)
+    refused = {key for stage in GATES if absent for key in refused_partitions(ledger, dataset.asset(stage))}
+    outcomes = tuple(_absent(upstream, dataset, key, skips, refused=key in refused) for key in absent)
+    return [key for key in partitions if key in there], outcomes
 
 
-def _absent(upstream: str, dataset: DatasetNode, partition: str, skips: Skips) -> PartitionOutcome:
+def _absent(upstream: str, dataset: DatasetNode, partition: str, skips: Skips, *, refused: bool = False) -> PartitionOutcome:
     """Refused for want of what comes before it, or done where a person left it out."""
     skip = next((found for stage in GATES if (found := skips.find(dataset.asset(stage), partition))), None)
     if skip is not None:
         return PartitionOutcome(partition, True, verdicts=(skip.verdict("upstream"),))
     message = f"expected {upstream}@{partition} to be published, found none"
-    return PartitionOutcome(partition, False, verdicts=(Verdict("upstream", False, message),))
+    # a day that came and was refused keeps runs red, one that never came does not
+    return PartitionOutcome(partition, False, verdicts=(Verdict("upstream", False, message, details={"refused": refused}),))
+
+
+def refused_partitions(ledger: Ledger, asset: str) -> tuple[str, ...]:
+    """Partitions in quarantine that have no good version published."""
+    import json
+
+    current = ledger.find(asset)
+    published = set(current.partitions) if current else set()
+    refused: set[str] = set()
+    for info in ledger.lake.list(f"quarantine/{asset}/"):
+        refused |= set(json.loads(ledger.lake.read(info.key))["partitions"])
+    return tuple(sorted(refused - published))
 
 
 def is_due(dataset: DatasetNode, partition: str) -> bool:

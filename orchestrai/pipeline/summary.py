@@ -7,6 +7,7 @@ from orchestrai.errors import NotReceipted
 from orchestrai.ledger import Dataset, Ledger
 from orchestrai.ledger.ledger import describe
 from orchestrai.pipeline.nodes import ModelNode, Pipeline
+from orchestrai.pipeline.outcomes import refused_partitions
 
 
 @dataclass(frozen=True)
@@ -106,18 +107,6 @@ def waived_partitions(dataset: Dataset) -> list[str]:
         if override is not None:
             lines.append(f"{dataset.asset}@{key} {', '.join(override.checks)} {override.note}")
     return lines
-
-
-def refused_partitions(ledger: Ledger, asset: str) -> tuple[str, ...]:
-    """Partitions in quarantine that have no good version published."""
-    import json
-
-    current = ledger.find(asset)
-    published = set(current.partitions) if current else set()
-    refused: set[str] = set()
-    for info in ledger.lake.list(f"quarantine/{asset}/"):
-        refused |= set(json.loads(ledger.lake.read(info.key))["partitions"])
-    return tuple(sorted(refused - published))
 
 
 def _model(ledger: Ledger, node: ModelNode) -> ModelSummary:

@@ -142,7 +142,7 @@ def _moves(ledger: Ledger, plan: RecallPlan) -> tuple[ChampionMove, ...]:
 
 
 def _retrain(ledger: Ledger, plan: RecallPlan) -> tuple[str, ...]:
-    order = ("training_set", "candidate", "evaluation", "champion", "predictions", "catalog")
+    order = ("training_set", "candidate", "evaluation", "champion", "deployment", "predictions", "catalog")
     reached = {found.asset: found.stage for found in plan.reach.derivations if found.stage in order}
     current = [asset for asset in reached if _hit(ledger, plan, asset)]
     return tuple(sorted(current, key=lambda asset: (asset.rsplit("/", 1)[0], order.index(reached[asset]))))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrai.pipeline import AssetNode, Project, Runtime
     from orchestrai.provenance.recall import RecallPlan
 
-MODEL_STAGES = ("training_set", "candidate", "evaluation", "champion", "predictions")
+MODEL_STAGES = ("training_set", "candidate", "evaluation", "champion", "deployment", "predictions")
 Progress = Callable[[str, int, int], None]
 
 
@@ -175,6 +175,15 @@ def retrain(runtime: "Runtime", request: RetrainingRequest, progress: Progress |
             continue
         reports.append(runtime.run(node, left.features.get(node.asset, ("all",)), progress))
     return reports
+
+
+def redeploy(runtime: "Runtime", champions: Sequence[str], progress: Progress | None = None) -> list[StageReport]:
+    """Let registries and endpoints follow champions that moved outside a run, such as by a recall. Raises OrchestraiError.
+
+    Idempotent. A model that declares neither is left alone.
+    """
+    nodes = (runtime.project.nodes.get(f"{asset.rsplit('/', 1)[0]}/deployment") for asset in champions)
+    return [runtime.run(node, ["all"], progress) for node in nodes if node is not None]
 
 
 def steps_of(project: "Project", left: Outstanding) -> Iterator["AssetNode"]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrai.ledger import Head, Receipt
+from orchestrai.ledger.heads import read_head
 from orchestrai.provenance.decisions import ERASURES, RETRAININGS, decision_keys, read_decision
 from orchestrai.provenance.records import Records
 from orchestrai.storage import Store
@@ -49,6 +50,12 @@ def _asset_events(records: Records, asset: str) -> Iterator[Event]:
         receipt = records.receipt(head.receipt)
         key = f"heads/{asset}/{head.seq:012d}.json"
         signed = _signer(records.store, key)
+        if not head.changed and head.action == "publish":
+            # it stands for the entry before it, so what it was meant to be is told by its own bytes
+            meant = read_head(records.store, records.keyring, asset, head.seq)
+            told = f"transaction {meant.transaction[:12]} was not committed: nothing moved"
+            yield Event(meant.time, f"aborted {meant.action}", asset, signed, told, meant.reason, key)
+            continue
         yield Event(head.time, _action(head, receipt), asset, signed, _published(head, receipt), head.reason, key)
         for partition in head.changed:
             override = receipt.override(partition)

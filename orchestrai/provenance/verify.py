@@ -30,6 +30,7 @@ SOURCES = {
     "candidate": frozenset({"training_set"}),
     "evaluation": frozenset({"candidate", "training_set"}),
     "champion": frozenset({"candidate", "evaluation"}),
+    "deployment": frozenset({"champion"}),
     "predictions": frozenset({"champion", "features"}),
 }
 REPRODUCIBLE = (

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from orchestrai.defs.assets import build_assets
+from orchestrai.defs.build import build_definitions
 from orchestrai.ledger.override import last_refusal
 from orchestrai.ledger.skips import Skip, put_skip
 from orchestrai_tests.defs import shop
@@ -89,6 +90,37 @@ def test_a_day_left_out_by_a_signed_decision_no_longer_turns_the_run_red(project
         metadata = event.asset_materialization.metadata  # type: ignore[union-attr]
         assert metadata["orchestrai/due"].value is False
         assert "left out by ann" in str(metadata["orchestrai/left_out"].value)
+
+
+def test_the_weekly_refresh_is_red_until_a_refused_day_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a label that no single feature tells, which would refuse the model as leaked
+    noisy = shop.PIPELINE.replace("WHEN failed THEN", "WHEN level + (UNIX_MICROS(ts) % 60000000) / 1000000 > 80 THEN")
+    monkeypatch.setattr(shop, "PIPELINE", noisy)
+    workshop = shop.Workshop(tmp_path / "declared")
+    runtime = workshop.move(tmp_path / "home")
+    landing = tmp_path / "home" / "landing" / "readings"
+    landing.mkdir(parents=True)
+    for day in shop.DAYS:
+        landed = shop.csv_of(day)
+        (landing / f"{day}.csv").write_text(landed.replace("level", "height", 1) if day == shop.NINTH else landed)
+    definitions = build_definitions(runtime)
+    span = {"dagster/asset_partition_range_start": shop.DAYS[0], "dagster/asset_partition_range_end": shop.NINTH}
+
+    def run(job: str) -> bool:
+        resolved = definitions.resolve_job_def(job)
+        return resolved.execute_in_process(instance=instance, tags=span, raise_on_error=False).success
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert not run("shop_readings_ingest")
+        assert not run("shop_refresh")
+        ledger, refusal = runtime.ledger, last_refusal(runtime.ledger.lake, shop.RAW, shop.NINTH)
+        at = "2026-11-01T00:00:00+00:00"
+        skip = Skip("first", shop.RAW, shop.NINTH, refusal.root, "the export was lost", "ann", at, refusal.closed)
+        put_skip([ledger.lake, ledger.vault], ledger.signer, skip)  # type: ignore[list-item]
+        assert run("shop_refresh")
+    assert sorted(ledger.open(shop.RESTORED).partitions) == shop.GOOD
+    assert sorted(ledger.open(shop.FEATURES).partitions) == shop.GOOD
+    assert ledger.find("shop/alarm/champion") is not None
 
 
 @dataclass

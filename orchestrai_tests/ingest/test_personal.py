@@ -343,16 +343,6 @@ def test_a_replay_needs_the_object_and_gives_the_same_tokens(shop: Shop, tmp_pat
     assert list_letters(shop.ledger, RAW) == []
 
 
-def test_streams_and_tables_refuse_a_contract_that_tokenises(shop: Shop) -> None:
-    from orchestrai.ingest.streaming import publish_batch
-    from orchestrai.ingest.streams import MicroBatch
-
-    session = shop.ledger.session(RAW, "raw_events")
-    batch = MicroBatch(uri="kafka://x/t", topic="t", records=(), ranges={}, lag=0)
-    with pytest.raises(ConfigError, match="tokenised columns for a stream"):
-        publish_batch(shop.ledger, batch, session=session, known={}, contract=shop.contract, grain="day", now=NOW)
-
-
 PIPELINE = """\
 pipeline: shop
 owner: team:shop

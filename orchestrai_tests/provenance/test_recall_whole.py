@@ -13,6 +13,7 @@ from orchestrai.models import load_model
 from orchestrai.pipeline import Project, Runtime
 from orchestrai.pipeline.summary import summarize
 from orchestrai.provenance import ReceiptIndex, apply_recall, plan_recall, trace
+from orchestrai.provenance.retraining import redeploy
 from orchestrai.settings import load_settings
 from orchestrai_tests.provenance.conftest import run_telemetry
 
@@ -20,19 +21,28 @@ pytestmark = pytest.mark.e2e
 CHAMPION = "telemetry/failure/champion"
 
 
-def eager(project: Project) -> Project:
-    """The same project, whose candidates are promoted whatever they score."""
+def eager(project: Project, registry: str) -> Project:
+    """The same project, whose candidates are promoted whatever they score and whose champion a registry follows."""
     pipeline = project.pipeline("telemetry")
     model = pipeline.models[0]
     rule = model.spec.promote_when.model_copy(update={"at_least": 0.0, "better_than_champion_by": None})
-    changed = dataclasses.replace(model, spec=model.spec.model_copy(update={"promote_when": rule}))
+    changed = dataclasses.replace(model, spec=model.spec.model_copy(update={"promote_when": rule, "registry": [registry]}))
     return Project((dataclasses.replace(pipeline, models=(changed,)),))
+
+
+def followed(registry: str) -> str:
+    """The version that the registry's champion has."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(registry)
+    return str(client.get_model_version_by_alias("failure", "champion").tags["orchestrai_version"])
 
 
 def test_a_poisoned_object_is_recalled_and_the_clean_champion_serves(trained: Runtime, tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(trained.settings.home, home)
-    runtime = Runtime(load_settings(home=home), eager(trained.project))
+    registry = f"sqlite:///{tmp_path}/registry.db"
+    runtime = Runtime(load_settings(home=home), eager(trained.project, f"mlflow+{registry}?name=failure"))
     clean = runtime.ledger.open(CHAMPION).version
     last = max(runtime.ledger.open("telemetry/readings/raw_events").partitions)
     batches = sorted(
@@ -46,6 +56,7 @@ def test_a_poisoned_object_is_recalled_and_the_clean_champion_serves(trained: Ru
     victim.write_text("".join(json.dumps(row) + "\n" for row in hot))
     run_telemetry(runtime, last, last)
     assert runtime.ledger.open(CHAMPION).version != clean
+    assert followed(registry) == runtime.ledger.open(CHAMPION).version
 
     ledger = runtime.ledger
     target = sha256_hex(victim.read_bytes())
@@ -60,7 +71,10 @@ def test_a_poisoned_object_is_recalled_and_the_clean_champion_serves(trained: Ru
     assert [(move.asset, move.to) for move in plan.champions] == [(CHAMPION, clean)]
     done = apply_recall(ledger, plan)
     assert load_model(ledger, CHAMPION).version == clean
-    assert done.retrain == tuple(f"telemetry/failure/{stage}" for stage in ("training_set", "candidate", "evaluation"))
+    made_of_it = ("training_set", "candidate", "evaluation", "deployment")
+    assert done.retrain == tuple(f"telemetry/failure/{stage}" for stage in made_of_it)
+    redeploy(runtime, [move.asset for move in plan.champions])
+    assert followed(registry) == clean
     with pytest.raises(NotReceipted, match="sensor fault"):
         load_model(ledger, "telemetry/failure/candidate")
     summarize(ledger, runtime.project.pipeline("telemetry"))

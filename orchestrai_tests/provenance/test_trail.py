@@ -12,6 +12,7 @@ from orchestrai.errors import IntegrityError, SignatureInvalid
 from orchestrai.ledger import Material, Override, load_or_create_signer
 from orchestrai.ledger.override import last_refusal
 from orchestrai.ledger.persons import PersonKeys
+from orchestrai.ledger.transactions import Decision, Transaction, decide
 from orchestrai.provenance import ReceiptIndex, apply_recall, erase, plan_recall
 from orchestrai.provenance.records import Records
 from orchestrai.provenance.trail import Event, trail
@@ -70,6 +71,19 @@ def test_every_operation_is_told_once_with_who_and_why(world: World) -> None:
     heads = sum(1 for _ in world.store.list("heads/"))
     assert sum(event.record.startswith("heads/") and event.action != "override" for event in found) == heads
     assert "17850" not in str(found)
+
+
+def test_a_rollback_that_did_not_go_through_is_told_as_that_and_moved_nothing(world: World) -> None:
+    poisoned(world)
+    transaction = Transaction(world.ledger, "back")
+    session = world.ledger.session(RAW, "raw_events")
+    session.commit({}, drop=[DAYS[0]], action="rollback", reason="bad week", transaction=transaction)
+    decide(world.ledger, Decision(transaction.id, "abort"))
+    (event,) = [event for event in events(world) if event.action == "aborted rollback"]
+    assert (event.subject, event.why) == (RAW, "bad week")
+    assert event.what == f"transaction {transaction.id[:12]} was not committed: nothing moved"
+    assert not [event for event in events(world) if event.action == "drop"]
+    assert DAYS[0] in world.ledger.open(RAW).partitions
 
 
 def test_a_forged_entry_stops_the_trail(world: World) -> None:
