@@ -171,10 +171,10 @@ def test_settings_say_where_spark_is(tmp_path: Path) -> None:
     assert session_settings("local[2]") == {"spark.master": "local[2]"}
     runtime = Runtime(Settings(home=tmp_path, engine="spark", spark_url="emr:cluster.json"))
     with pytest.raises(ConfigError, match="materialize it in Dagster"):
-        runtime._engine()
+        runtime.engine()
     runtime.launch = lambda url: None
     with pytest.raises(ConfigError, match="ORCHESTRAI_SPARK_EXCHANGE"):
-        runtime._engine()
+        runtime.engine()
 
 
 def test_dagster_pyspark_gives_the_session_where_spark_is_asked_for(tmp_path: Path) -> None:

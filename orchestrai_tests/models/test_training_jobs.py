@@ -312,7 +312,7 @@ def test_the_same_declaration_trains_there_and_the_receipt_has_the_job(
     module = azureml if place == "azure_ml" else vertex
     monkeypatch.setattr(module, "_token", lambda: "t")
     where = _azure(cloud) if place == "azure_ml" else _vertex(cloud)
-    fields = where.model_dump(mode="json", exclude_none=True)
+    fields = where.model_dump(exclude_none=True)
     model: ModelSpec = spec(estimator={"xgboost": TREES}, train_on={place: fields})
     publish(ledger, TRAINING_SET, customers())
     report = train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE)
