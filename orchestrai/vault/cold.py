@@ -19,7 +19,7 @@ from orchestrai.storage.control import ControlPlane
 from orchestrai.vault.layout import ATTESTED, FORGOTTEN, IDENTITY, commit_key, numbered, tombstone_key
 from orchestrai.vault.prune import Pruning
 from orchestrai.vault.records import ATTESTATION_TYPE, FORMAT, SnapshotCommit
-from orchestrai.vault.replicate import opened_replica
+from orchestrai.vault.replicate import opened_replica, versions_of
 from orchestrai.vault.vault import Progress, Vault
 from orchestrai.vault.verify import VerifyReport, verify
 
@@ -75,9 +75,11 @@ def cold_copy(
     there = {info.key: info.size for info in target.list()}
     todo = list(_wanted(vault, commit, there))
     missing = [key for key in todo if key not in there]
+    commits = [found for found in vault.snapshots(commit.dataset) if found.seq <= commit.seq]
+    versions = versions_of(vault, commits, {c.digest for c in commits if commit_key(c.dataset, c.seq) in there})
     size = 0
     for number, key in enumerate(missing, 1):
-        length, version = _copied(vault.store, target, key)
+        length, version = _copied(vault.store, target, key, versions.get(key))
         size += length
         if tier and control is not None and key.startswith(CONTENTS):
             _reclass(control, key, tier, version)
@@ -123,11 +125,11 @@ def _wanted(vault: Vault, commit: SnapshotCommit, there: dict[str, int]) -> Iter
             yield commit_key(record.dataset, record.seq)
 
 
-def _copied(source: Store, target: Store, key: str) -> tuple[int, str | None]:
+def _copied(source: Store, target: Store, key: str, version: str | None) -> tuple[int, str | None]:
     digest, back = hashlib.sha256(), hashlib.sha256()
 
     def passing() -> Iterator[bytes]:
-        for chunk in source.stream(key):
+        for chunk in source.stream(key, version=version):
             digest.update(chunk)
             yield chunk
 

@@ -42,7 +42,7 @@ def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, 
     numbers = {(commit.dataset, commit.seq) for commit in vault.catalog.commits(strict=False)}
     there = {info.key: info.size for info in target.list()}
     since = frozenset[str]() if full else _verified(vault, target)
-    versions = _versions(vault, commits, since)
+    versions = versions_of(vault, commits, since)
     todo = list(_in_order(vault.store, numbers, versions))
     copied = size = already = 0
     for number, (key, length) in enumerate(todo, 1):
@@ -82,7 +82,7 @@ def _verified(vault: Vault, target: Store) -> frozenset[str]:
     return frozenset(body["commits"]) if body["vault"] == vault.identity() else frozenset()
 
 
-def _versions(vault: Vault, commits: Sequence[SnapshotCommit], since: Collection[str]) -> dict[str, str]:
+def versions_of(vault: Vault, commits: Sequence[SnapshotCommit], since: Collection[str]) -> dict[str, str]:
     """The versions that new snapshots refer to, so that nothing put over them later is copied."""
     found: dict[str, str] = {}
     before: dict[str, SnapshotCommit] = {}

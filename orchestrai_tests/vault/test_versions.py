@@ -10,7 +10,8 @@ from orchestrai.errors import MissingObject
 from orchestrai.ledger import Signer
 from orchestrai.restore import restore_folder
 from orchestrai.storage import MemoryStore, control_plane, open_store
-from orchestrai.vault import FileKey, Vault, replicate, verify
+from orchestrai.vault import FileKey, Vault, opened_replica, replicate, verify
+from orchestrai.vault.cold import cold_copy
 from orchestrai.vault.repair import apply_repair, plan_repair
 from orchestrai_tests.storage.conftest import s3_options
 from orchestrai_tests.vault.contents import files
@@ -61,6 +62,20 @@ def test_what_is_overwritten_or_deleted_in_the_vault_is_restored_by_its_version(
     report = verify(again(vault), level="read", control=control_plane(vault.store))
     assert {finding.key for finding in report.findings} == set(touched)
     assert any("deleted" in finding.problem for finding in report.findings)
+
+
+def test_a_cold_copy_takes_the_bytes_that_were_committed(server: Any, signer: Signer, tmp_path: Path) -> None:
+    vault = made(server, signer)
+    vault.commit("d", {"p": files(big=BIG, a=b"a")})
+    commit = vault.commit("d", {"p": files(big=BIG, a=b"a", b=b"b")})
+    for key in written_once(vault):
+        if key.split("/")[1] in ("objects", "packs", "listings", "trees"):
+            vault.store.write(key, b"\0" * vault.store.head(key).size)
+    target = MemoryStore()
+    cold_copy(again(vault), commit, target, None)
+    copy = opened_replica(vault, target)
+    assert verify(copy, level="read").ok
+    assert restore_folder(copy, copy.latest("d"), tmp_path / "out") == commit.size
 
 
 def test_repair_brings_back_what_was_hidden_records_included(server: Any, signer: Signer) -> None:
