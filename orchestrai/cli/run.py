@@ -164,7 +164,7 @@ def show_runs(runs: Sequence["RunSummary"]) -> None:
 
 def show(found: Sequence["PipelineSummary"]) -> None:
     """The table a person wants to read."""
-    from orchestrai.ledger.ledger import describe
+    from orchestrai.ledger.report import describe
 
     rows = []
     for summary in found:

@@ -25,7 +25,8 @@ from orchestrai.features.spec import FeatureChecks, FeatureViewSpec
 from orchestrai.features.table import KeyWatch, rule_verdicts, summarize, write_files
 from orchestrai.features.tail import Tail, find_tail
 from orchestrai.features.view import FeatureView
-from orchestrai.ledger.ledger import Dataset, Ledger
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.session import Session

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from orchestrai.errors import FeatureViewError, MissingExtra
 from orchestrai.features.view import FeatureView
-from orchestrai.ledger.ledger import Dataset, Ledger
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 
 if TYPE_CHECKING:

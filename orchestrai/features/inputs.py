@@ -12,7 +12,8 @@ from orchestrai.contracts.calendar import WHOLE, Grain
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.spans import overlapping, spans
 from orchestrai.features.view import FeatureView
-from orchestrai.ledger.ledger import Dataset, Ledger
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 
 Span = tuple[datetime, datetime]

@@ -20,7 +20,8 @@ from orchestrai.contracts.verdict import JsonValue
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.duckdb_engine import DuckDbEngine, paths_sql
 from orchestrai.features.view import FeatureView
-from orchestrai.ledger.ledger import Dataset, Ledger
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
 
 _LAYOUT = 2
 PARTITIONS_AT_ONCE = 64

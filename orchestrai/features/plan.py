@@ -10,7 +10,7 @@ from orchestrai.features.inputs import Inputs, time_bounds
 from orchestrai.features.spans import ALWAYS, back
 from orchestrai.features.spec import FeatureViewSpec, moment_key, moments, parse_moment
 from orchestrai.features.view import FeatureView
-from orchestrai.ledger.ledger import Dataset
+from orchestrai.ledger.dataset import Dataset
 
 
 @dataclass(frozen=True)

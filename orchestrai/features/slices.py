@@ -19,7 +19,7 @@ from orchestrai.features.spans import back
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.table import Written, write_files
 from orchestrai.features.view import FeatureView
-from orchestrai.ledger.ledger import Dataset
+from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.manifest import FileEntry
 
 if TYPE_CHECKING:

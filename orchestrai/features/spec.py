@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from orchestrai.contracts.duration import declared_duration
 
+ARRIVAL = "arrival"
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -52,6 +53,7 @@ class AsOfSchedule(_Declared):
 class TableClocks(_Declared):
     """How one input tells time; `known_at` is the column that says when a row became known, where it differs.
 
+    `known_at: arrival` takes the time at which the row's object, micro-batch or query first came here, as the vault has it noted.
     `lookback: all` exempts a slowly changing table (items, customers) from the view's time look-back.
     """
 
@@ -139,6 +141,12 @@ class FeatureViewSpec(_Query):
         names = [_table_name(reference) for reference in self.inputs]
         if len(set(names)) != len(names) or "spine" in names:
             raise ValueError(f"expected inputs with distinct last parts, none named spine, found {', '.join(self.inputs)}")
+        told = sorted(name for name, clocks in self.tables.items() if clocks.known_at is not None)
+        if told and self.as_of is None:
+            raise ValueError(
+                f"expected tables.{told[0]}.known_at beside as_of, found it beside event_time: a row-level view has no moment before "
+                "which a row must be known"
+            )
         if self.spine_from is not None and _table_name(self.spine_from) not in names:
             raise ValueError(f"expected spine_from to be one of {', '.join(self.inputs)}, found {self.spine_from}")
         unknown = sorted(set(self.tables) - set(names))

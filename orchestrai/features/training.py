@@ -18,7 +18,8 @@ from orchestrai.features.portable import UTC_MICROS
 from orchestrai.features.spec import LabelSpec
 from orchestrai.features.table import KeyWatch, write_files
 from orchestrai.features.view import FeatureView
-from orchestrai.ledger.ledger import Dataset, Ledger
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import UNPARTITIONED
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport

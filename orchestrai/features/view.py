@@ -17,7 +17,7 @@ from orchestrai.features.lint_windows import check_windows, reach
 from orchestrai.features.portable import UTC_MICROS, duckdb_type, from_duckdb, readable
 from orchestrai.features.python_view import PythonFunction, find_function, output_schema
 from orchestrai.features.snippets import expand
-from orchestrai.features.spec import FeatureViewSpec, LabelSpec, Lookback, TableClocks
+from orchestrai.features.spec import ARRIVAL, FeatureViewSpec, LabelSpec, Lookback, TableClocks
 from orchestrai.ledger.manifest import canonical_json
 
 SPINE = "spine"
@@ -26,13 +26,14 @@ AS_OF = "as_of"
 
 @dataclass(frozen=True)
 class Table:
-    """One input of a view, as its SQL sees it."""
+    """One input of a view, as its SQL sees it; `by_arrival` says that a row is known from when it came."""
 
     name: str
     schema: pa.Schema
     event_time: str | None
     known_at: str | None
     whole: bool
+    by_arrival: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,12 +225,19 @@ def _table(name: str, schema: pa.Schema, clocks: TableClocks | None, time: str, 
     if chosen is None and len(moments) == 1:
         chosen = moments[0]
     known = clocks.known_at or _metadata(schema, "known_at")
+    by_arrival = clocks.known_at == ARRIVAL
+    if by_arrival and ARRIVAL in columns.names:
+        raise FeatureViewError(
+            f"{view}: expected known_at: arrival to mean when rows came, found a column of that name in {name}: "
+            "name another column, or rename that one in the contract"
+        )
+    known = None if by_arrival else known
     for column in (chosen, known):
         if column is not None and column not in moments:
             raise FeatureViewError(
                 f"{view}: expected a timestamp column of {name} ({', '.join(moments) or 'it has none'}), found {column}"
             )
-    return Table(name, columns, chosen, known, clocks.lookback == "all")
+    return Table(name, columns, chosen, known, clocks.lookback == "all", by_arrival)
 
 
 def spine_schema(table: Table, entity: tuple[str, ...], view: str) -> pa.Schema:

@@ -5,8 +5,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from orchestrai.contracts.verdict import JsonValue, Verdict
+from orchestrai.errors import GateClosed
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +90,22 @@ class StageReport:
     def rows(self) -> int:
         """Rows published."""
         return sum(outcome.rows for outcome in self.outcomes if outcome.published)
+
+
+def require_open(report: StageReport) -> StageReport:
+    """Return the report, or raise GateClosed naming each refused partition and why."""
+    if report.refused:
+        reasons = [
+            f"{outcome.partition}: " + "; ".join(f"{v.check}: {v.message}" for v in outcome.verdicts if v.closes_gate)
+            for outcome in report.refused
+        ]
+        raise GateClosed(
+            f"{report.asset}: {len(reasons)} partition(s) refused. " + " | ".join(reasons[:5]), asset=report.asset
+        )
+    return report
+
+
+def describe(value: Any) -> str:
+    """A short form of a version for people: the first 12 digits."""
+    text = str(value)
+    return text.removeprefix("sha256:")[:12]

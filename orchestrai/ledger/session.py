@@ -5,32 +5,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
-from orchestrai.errors import ConcurrentCommit, GateClosed, NotReceipted, ObjectExists
-from orchestrai.ledger.blobs import blob_key, put_absent
-from orchestrai.ledger.heads import Action, Head, append_head, head_numbers, head_prefix, read_head
-from orchestrai.ledger.manifest import (
-    DatasetManifest,
-    FileEntry,
-    PartitionEntry,
-    PartitionManifest,
-    canonical_json,
-    dataset_version,
-    make_partition,
-)
+from orchestrai.errors import NotReceipted
+from orchestrai.ledger.dataset import dataset_at
+from orchestrai.ledger.heads import Action, Head
+from orchestrai.ledger.log import Log
+from orchestrai.ledger.manifest import FileEntry, PartitionManifest, canonical_json, make_partition
 from orchestrai.ledger.override import Override
+from orchestrai.ledger.publishing import Publication, publish
 from orchestrai.ledger.receipt import InputRef, Material, Receipt
 from orchestrai.ledger.report import Cost, PartitionOutcome, StageReport
 from orchestrai.ledger.skips import Skip, Skips
-from orchestrai.ledger.transactions import Decision, Transaction, counted, decide, undecided
+from orchestrai.ledger.transactions import Transaction
 from orchestrai.storage.base import CHUNK_BYTES
-
-if TYPE_CHECKING:
-    from orchestrai.ledger.ledger import Ledger
-
-MAX_ATTEMPTS = 100
 
 
 @dataclass
@@ -46,7 +35,7 @@ class Session:
     leaves only bytes that nobody lists. Not safe to share between threads.
     """
 
-    def __init__(self, ledger: "Ledger", asset: str, stage: str, session_id: str, fence: Head | None) -> None:
+    def __init__(self, ledger: Log, asset: str, stage: str, session_id: str, fence: Head | None) -> None:
         self.ledger = ledger
         self.asset = asset
         self.stage = stage
@@ -155,7 +144,8 @@ class Session:
                 facts=dict(facts or {}),
                 overrides={key: found for key, found in waived.items() if key in good},
             )
-            head = self._publish(draft, manifests, tuple(drop), action, reason, transaction)
+            wanted = Publication(draft, manifests, self.fence, tuple(drop), action, reason, transaction)
+            head = publish(self.ledger, wanted)
         outcomes = [
             PartitionOutcome(key, True, m.root, m.rows, m.size, _told(verdicts.get(key, ()), waived.get(key)))
             for key, m in manifests.items()
@@ -186,144 +176,13 @@ class Session:
         return found
 
     def _standing(self, partition: str) -> Override | None:
-        dataset = self.ledger.dataset(self.fence) if self.fence else None
+        dataset = dataset_at(self.ledger, self.fence) if self.fence else None
         if dataset is None or partition not in dataset.partitions:
             return None
         try:
             return dataset.receipt(partition).override(partition)
         except NotReceipted:
             return None  # recalled: whoever waived it did not know
-
-    def _publish(
-        self,
-        draft: Receipt,
-        manifests: Mapping[str, PartitionManifest],
-        drop: tuple[str, ...],
-        action: Action,
-        reason: str,
-        transaction: Transaction | None,
-    ) -> Head:
-        ledger = self.ledger
-        changed = tuple(sorted({*manifests, *drop}))
-        digests = {key: ledger.put_blob("manifests", manifest.encode()) for key, manifest in manifests.items()}
-        for _ in range(MAX_ATTEMPTS):
-            newest = self._decided()
-            self._mend_witness(newest)
-            base = ledger.dataset(newest).partitions if newest else {}
-            self._check_fence(newest, changed)
-            if newest and action == "publish" and not drop and self._unchanged(newest, base, draft):
-                # a commit whose copy to the vault failed is repeated to mend just that
-                self._witness(newest, digests.values())
-                return newest
-            roots = {key: entry.root for key, entry in base.items() if key not in drop} | dict(draft.partitions)
-            receipt = self._finish(draft, roots)
-            receipt_digest = ledger.put_blob("receipts", receipt.sign(ledger.signer), witness=True)
-            entries = {key: entry for key, entry in base.items() if key not in drop}
-            for key, manifest in manifests.items():
-                entries[key] = PartitionEntry(
-                    key, manifest.root, manifest.rows, manifest.size, len(manifest.files), digests[key], receipt_digest
-                )
-            dataset = DatasetManifest(self.asset, entries)
-            ledger.lake.sync()
-            head = Head(
-                asset=self.asset,
-                seq=newest.seq + 1 if newest else 1,
-                version=dataset.version,
-                manifest=ledger.put_blob("manifests", dataset.encode()),
-                receipt=receipt_digest,
-                session=self.id,
-                time=ledger.clock().astimezone(UTC).isoformat(),
-                changed=changed,
-                previous=newest.digest if newest else "",
-                action=action,
-                reason=reason,
-                transaction=transaction.id if transaction else "",
-            )
-            try:
-                committed = append_head(ledger.lake, ledger.signer, head)
-            except ObjectExists:
-                continue
-            self._witness(committed, digests.values())
-            if transaction is not None:
-                transaction.heads[self.asset] = committed.digest
-            else:
-                ledger.published(committed)
-            return committed
-        raise ConcurrentCommit(
-            f"expected to publish {self.asset} within {MAX_ATTEMPTS} tries, found a rival each time: retry"
-        )
-
-    def _decided(self) -> Head | None:
-        """The newest head, after a transaction that nobody decided was aborted: what comes next must know what it follows."""
-        ledger = self.ledger
-        while (newest := ledger.newest(self.asset)) is not None:
-            waiting = undecided(ledger.lake, ledger.keyring, self.asset, newest.seq)
-            if waiting is None:
-                break
-            decide(ledger, Decision(waiting, "abort", time=ledger.clock().astimezone(UTC).isoformat()))
-        return newest
-
-    def _mend_witness(self, newest: Head | None) -> None:
-        """Copy to the vault what a writer that died left uncopied, so that the copy of the log has no gap."""
-        ledger = self.ledger
-        if ledger.vault is None or newest is None:
-            return
-        last = read_head(ledger.lake, ledger.keyring, self.asset, newest.seq)
-        if last.transaction:
-            decide(ledger, Decision(last.transaction, "abort"))  # it is decided: only its copy may be missing
-        seq, lacking = newest.seq, []
-        while seq > 0 and seq not in head_numbers(ledger.vault, self.asset, seq - 1):
-            lacking.append(read_head(ledger.lake, ledger.keyring, self.asset, seq))
-            seq -= 1
-        for head in reversed(lacking):
-            entries = ledger.dataset(head).partitions
-            self._witness(head, [entries[key].manifest for key in head.changed if key in entries])
-
-    def _finish(self, draft: Receipt, roots: Mapping[str, str]) -> Receipt:
-        finished = self.ledger.clock().astimezone(UTC).isoformat()
-        return Receipt(**{**draft.__dict__, "version": dataset_version(roots), "finished": finished})
-
-    def _check_fence(self, newest: Head | None, changed: tuple[str, ...]) -> None:
-        ledger, seen = self.ledger, self.fence.seq if self.fence else 0
-        if newest is None or newest.seq == seen:
-            return
-        for seq in range(seen + 1, newest.seq + 1):
-            head = counted(ledger.lake, ledger.keyring, read_head(ledger.lake, ledger.keyring, self.asset, seq))
-            rivals = sorted(set(head.changed) & set(changed))
-            if head.session != self.id and (rivals or head.action != "publish"):
-                raise ConcurrentCommit(
-                    f"expected {self.asset} partitions {', '.join(rivals[:3]) or 'any'} unchanged since this session began, "
-                    f"found head {seq} by session {head.session}: run the step again on the newest data",
-                    asset=self.asset,
-                )
-
-    def _unchanged(self, newest: Head, base: Mapping[str, PartitionEntry], draft: Receipt) -> bool:
-        recalls = self.ledger.newest_recalls()
-        for key, root in draft.partitions.items():
-            entry = base.get(key)
-            if entry is None or entry.root != root:
-                return False
-            if recalls.find(self.asset, key, root, entry.receipt):
-                return False  # the same bytes from clean inputs need a receipt of their own
-            current = self.ledger.receipt(entry.receipt)
-            same = (
-                current.inputs == draft.inputs
-                and current.code_version == draft.code_version
-                and current.parameters == draft.parameters
-                and current.verdicts.get(key) == draft.verdicts.get(key)
-                and current.override(key) == draft.override(key)
-            )
-            if not same:
-                return False
-        return bool(draft.partitions)
-
-    def _witness(self, head: Head, partition_manifests: Iterable[str]) -> None:
-        vault = self.ledger.vault
-        if vault is not None:
-            key = f"{head_prefix(head.asset)}{head.seq:012d}.json"
-            put_absent(vault, key, self.ledger.lake.read(key))
-            for digest in (head.manifest, *partition_manifests):
-                put_absent(vault, blob_key("manifests", digest), self.ledger.blob("manifests", digest))
 
     def _quarantine(self, partitions: Sequence[str], verdicts: Mapping[str, Sequence[Verdict]]) -> None:
         record = {
@@ -343,16 +202,3 @@ class Session:
 
 def _told(verdicts: Sequence[Verdict], override: Override | None) -> tuple[Verdict, ...]:
     return tuple(verdict if override is None else override.told(verdict) for verdict in verdicts)
-
-
-def require_open(report: StageReport) -> StageReport:
-    """Return the report, or raise GateClosed naming each refused partition and why."""
-    if report.refused:
-        reasons = [
-            f"{outcome.partition}: " + "; ".join(f"{v.check}: {v.message}" for v in outcome.verdicts if v.closes_gate)
-            for outcome in report.refused
-        ]
-        raise GateClosed(
-            f"{report.asset}: {len(reasons)} partition(s) refused. " + " | ".join(reasons[:5]), asset=report.asset
-        )
-    return report

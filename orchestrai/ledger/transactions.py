@@ -1,122 +1,48 @@
-"""Moves of several assets that count together or not at all.
+"""Moves of several assets that count together or not at all (decisions.py has what readers need of it).
 
-Each asset's log gets an entry that names the transaction; `transactions/<id>.json`, put-if-absent and signed, decides for all of
-them. Until it says "commit" such an entry counts as a repetition of the one before it, and so for ever once it says "abort".
 Whoever wants to publish after an undecided entry aborts its transaction first, so that a writer that died or sleeps holds up nobody.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC
-from typing import TYPE_CHECKING, Literal
 
-from orchestrai.errors import ConcurrentCommit, IntegrityError, ObjectExists, ObjectNotFound, UnknownFormatVersion
+from orchestrai.errors import ConcurrentCommit, IntegrityError, ObjectExists
 from orchestrai.ledger.blobs import put_absent
-from orchestrai.ledger.heads import Head, read_head
-from orchestrai.ledger.manifest import FORMAT, canonical_json
-from orchestrai.ledger.signing import Keyring, Signer
-from orchestrai.storage.base import Store
-
-if TYPE_CHECKING:
-    from orchestrai.ledger.ledger import Ledger
-
-TRANSACTION_TYPE = "application/vnd.orchestrai.transaction+json"
-PREFIX = "transactions/"
+from orchestrai.ledger.decisions import Decision, decision_key, read_decision
+from orchestrai.ledger.log import Log
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What became of a transaction; `heads` are the digests of the entries that count, by asset."""
-
-    id: str
-    outcome: Literal["commit", "abort"]
-    heads: Mapping[str, str] = field(default_factory=dict)
-    reason: str = ""
-    time: str = ""
-
-    def sign(self, signer: Signer) -> bytes:
-        """The signed envelope."""
-        return signer.sign(
-            TRANSACTION_TYPE,
-            canonical_json({**self.__dict__, "heads": dict(self.heads), "format": FORMAT}),
-        )
-
-
-def decision_key(name: str) -> str:
-    """Where the decision on a transaction lies."""
-    return f"{PREFIX}{name}.json"
-
-
-def read_decision(store: Store, keyring: Keyring, name: str) -> Decision | None:
-    """The decision on a transaction, verified; None while there is none. Raises SignatureInvalid, IntegrityError."""
-    try:
-        envelope = store.read(decision_key(name))
-    except ObjectNotFound:
-        return None
-    body = json.loads(keyring.open(TRANSACTION_TYPE, envelope))
-    if body.pop("format", None) != FORMAT:
-        raise UnknownFormatVersion(f"expected transaction format {FORMAT}, found another: use a newer release")
-    found = Decision(**body)
-    if found.id != name:
-        raise IntegrityError(f"expected the decision on transaction {name}, found that on {found.id}: it was moved")
-    return found
-
-
-def counted(store: Store, keyring: Keyring, head: Head) -> Head:
-    """What an entry stands for: itself, or a repetition of its predecessor when its transaction is not committed."""
-    if not head.transaction:
-        return head
-    decision = read_decision(store, keyring, head.transaction)
-    if decision is not None and decision.outcome == "commit":
-        if decision.heads.get(head.asset) != head.digest:
-            raise IntegrityError(
-                f"expected transaction {head.transaction} to name head {head.seq} of {head.asset}, found another: treat it as forged",
-                asset=head.asset,
-            )
-        return head
-    before = counted(store, keyring, read_head(store, keyring, head.asset, head.seq - 1))
-    return replace(before, seq=head.seq, digest=head.digest, previous=head.previous, changed=(), action="publish")
-
-
-def undecided(store: Store, keyring: Keyring, asset: str, seq: int) -> str | None:
-    """The transaction of an entry on which nothing was decided yet."""
-    name = read_head(store, keyring, asset, seq).transaction
-    return name if name and read_decision(store, keyring, name) is None else None
-
-
-def decide(ledger: "Ledger", decision: Decision) -> Decision:
+def decide(log: Log, decision: Decision) -> Decision:
     """Put a decision where none is yet; returns the one that counts."""
-    key, envelope = decision_key(decision.id), decision.sign(ledger.signer)
+    key, envelope = decision_key(decision.id), decision.sign(log.signer)
     try:
-        ledger.lake.write(key, envelope, create=True)
+        log.lake.write(key, envelope, create=True)
     except ObjectExists:
-        envelope = ledger.lake.read(key)
-    ledger.lake.sync()
-    if ledger.vault is not None:
-        put_absent(ledger.vault, key, envelope)
-    found = read_decision(ledger.lake, ledger.keyring, decision.id)
+        envelope = log.lake.read(key)
+    log.lake.sync()
+    if log.vault is not None:
+        put_absent(log.vault, key, envelope)
+    found = read_decision(log.lake, log.keyring, decision.id)
     if found is None:
-        raise IntegrityError(f"expected the decision {key} just written, found none: check the lake {ledger.lake.url}")
+        raise IntegrityError(f"expected the decision {key} just written, found none: check the lake {log.lake.url}")
     return found
 
 
 class Transaction:
     """Collects the entries of several sessions (`commit(transaction=...)`), which readers see all at once after `commit`."""
 
-    def __init__(self, ledger: "Ledger", reason: str = "") -> None:
-        self.ledger, self.reason = ledger, reason
-        self.id = ledger.new_id()
+    def __init__(self, log: Log, reason: str = "") -> None:
+        self.log, self.reason = log, reason
+        self.id = log.new_id()
         self.heads: dict[str, str] = {}
 
     def commit(self) -> None:
         """Make every entry count; raises ConcurrentCommit when another writer went ahead, and nothing counts then."""
         if not self.heads:
             return
-        now = self.ledger.clock().astimezone(UTC).isoformat()
-        if decide(self.ledger, Decision(self.id, "commit", self.heads, self.reason, now)).outcome != "commit":
+        now = self.log.clock().astimezone(UTC).isoformat()
+        if decide(self.log, Decision(self.id, "commit", self.heads, self.reason, now)).outcome != "commit":
             raise ConcurrentCommit(
                 f"expected to move {', '.join(sorted(self.heads))} together, found one of them published meanwhile: nothing was "
                 "moved, plan again"
             )
-        self.ledger.forget()
+        self.log.forget()

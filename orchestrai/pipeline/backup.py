@@ -9,8 +9,8 @@ from orchestrai.contracts.duration import parse_duration
 from orchestrai.contracts.verdict import JsonValue, Verdict
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.ledger import Dataset, InputRef, Keyring, Ledger, Meter, PartitionOutcome, StageReport
-from orchestrai.ledger.ledger import describe
 from orchestrai.ledger.manifest import canonical_json
+from orchestrai.ledger.report import describe
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.stages import Stage
 from orchestrai.restore import drill

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from orchestrai.errors import ConfigError
 from orchestrai.ledger import Override, StageReport
-from orchestrai.ledger.ledger import utc_now
+from orchestrai.ledger.ids import utc_now
 from orchestrai.pipeline.backup import run_drill
 from orchestrai.pipeline.catalog import write_catalog
 from orchestrai.pipeline.dataset_stages import run_dataset, run_load

@@ -10,7 +10,7 @@ from orchestrai.errors import ConfigError
 from orchestrai.features import Engine
 from orchestrai.ingest import open_landing
 from orchestrai.ledger import Ledger, load_or_create_signer, trusted_keyring
-from orchestrai.ledger.ledger import utc_now
+from orchestrai.ledger.ids import utc_now
 from orchestrai.ledger.persons import PersonKeys
 from orchestrai.pipeline.backup import open_vault
 from orchestrai.pipeline.engines import Launch, engine_for, session_settings

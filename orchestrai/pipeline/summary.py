@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger import Dataset, Ledger
-from orchestrai.ledger.ledger import describe
+from orchestrai.ledger.report import describe
 from orchestrai.pipeline.nodes import ModelNode, Pipeline
 from orchestrai.pipeline.outcomes import refused_partitions
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from orchestrai.errors import IntegrityError, UnknownFormatVersion
 from orchestrai.ledger import Keyring
+from orchestrai.ledger.decisions import PREFIX as TRANSACTIONS
+from orchestrai.ledger.decisions import TRANSACTION_TYPE
 from orchestrai.ledger.manifest import FORMAT
 from orchestrai.ledger.recalls import PREFIX as RECALLS
 from orchestrai.ledger.recalls import RECALL_TYPE, read_recall
 from orchestrai.ledger.skips import PREFIX as SKIPS
 from orchestrai.ledger.skips import SKIP_TYPE
-from orchestrai.ledger.transactions import PREFIX as TRANSACTIONS
-from orchestrai.ledger.transactions import TRANSACTION_TYPE
 from orchestrai.storage import Store
 
 ERASURE_TYPE = "application/vnd.orchestrai.erasure+json"

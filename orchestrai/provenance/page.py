@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from orchestrai.ledger.ledger import describe
+from orchestrai.ledger.report import describe
 from orchestrai.provenance.graph import graph_svg, moment, size_of
 from orchestrai.provenance.lineage import VERBATIM
 from orchestrai.provenance.render import span

@@ -11,10 +11,10 @@ from functools import lru_cache
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger import Head, Keyring, PartitionManifest, Receipt, merkle
 from orchestrai.ledger.blobs import blob_key
+from orchestrai.ledger.decisions import counted
 from orchestrai.ledger.heads import head_numbers, read_head
 from orchestrai.ledger.manifest import FORMAT, PartitionEntry, canonical_json, decode_partition, sha256_hex
 from orchestrai.ledger.receipt import open_receipt
-from orchestrai.ledger.transactions import counted
 from orchestrai.storage import Store
 
 

@@ -1,6 +1,6 @@
 """A trace as a text tree."""
 
-from orchestrai.ledger.ledger import describe
+from orchestrai.ledger.report import describe
 from orchestrai.provenance.trace import Trace, TraceNode
 
 SHOWN_OBJECTS = 5

@@ -9,7 +9,7 @@ import dagster as dg
 
 from orchestrai.defs.build import build_definitions
 from orchestrai.demo import LandingSummary
-from orchestrai.ledger.ledger import utc_now
+from orchestrai.ledger.ids import utc_now
 from orchestrai.pipeline import Runtime, load_project, pipeline_folders
 from orchestrai.settings import Settings
 from orchestrai_tests.defs.conftest import Project

@@ -10,7 +10,8 @@ import pytest
 from orchestrai.contracts.verdict import Verdict
 from orchestrai.errors import ConcurrentCommit, IntegrityError, SignatureInvalid
 from orchestrai.ledger import Ledger, load_or_create_signer
-from orchestrai.ledger.transactions import Decision, Transaction, decide, decision_key
+from orchestrai.ledger.decisions import Decision, decision_key
+from orchestrai.ledger.transactions import Transaction, decide
 from orchestrai.provenance import audit
 from orchestrai.storage import LocalStore
 

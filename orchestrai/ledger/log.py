@@ -1,0 +1,180 @@
+"""The signed record of a lake: heads, receipts, manifests, recalls and skips, each verified as it is read."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
+from orchestrai.ledger.blobs import blob_key, put_absent
+from orchestrai.ledger.decisions import counted
+from orchestrai.ledger.heads import Head, head_numbers, read_head
+from orchestrai.ledger.ids import Clock, new_session_id, utc_now
+from orchestrai.ledger.manifest import FileEntry, sha256_hex
+from orchestrai.ledger.recalls import RecallRecord, Recalls, read_recall, recall_keys
+from orchestrai.ledger.receipt import Receipt, open_receipt
+from orchestrai.ledger.signing import Keyring, Signer
+from orchestrai.ledger.skips import Skips, skips_in
+from orchestrai.storage.base import Store
+
+# what was read since a stage began, by ledger and asset
+_READ: ContextVar[dict[tuple[int, str], Head | Recalls | None] | None] = ContextVar("_READ", default=None)
+_RECALLS = "\0recalls"
+
+
+class Log:
+    """What is current in a lake, with its signed history.
+
+    `stores` names the places file bytes may lie ("lake" always, "vault" where there is one); `witness` receives a copy
+    of every receipt and head.
+    """
+
+    def __init__(
+        self,
+        lake: Store,
+        signer: Signer,
+        keyring: Keyring | None = None,
+        *,
+        vault: Store | None = None,
+        clock: Clock = utc_now,
+        new_id: Callable[[], str] = new_session_id,
+    ) -> None:
+        self.lake = lake
+        self.vault = vault
+        self.signer = signer
+        self.keyring = keyring or signer.keyring()
+        self.clock = clock
+        self.new_id = new_id
+        self._receipts: dict[str, Receipt] = {}
+        self._recalled: dict[str, RecallRecord] = {}
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """For one stage: each asset's head and the recalls are read once. Commits read anew, and what they publish is seen."""
+        token = _READ.set({}) if _READ.get() is None else None
+        try:
+            yield
+        finally:
+            if token is not None:
+                _READ.reset(token)
+
+    def forget(self) -> None:
+        """Read heads and recalls anew from here on."""
+        (_READ.get() or {}).clear()
+
+    def head(self, asset: str) -> Head | None:
+        """The newest head of an asset, verified; None when nothing was ever published.
+
+        Raises IntegrityError when the vault's copy of the log goes on where the lake's ends.
+        """
+        read, place = _READ.get(), (id(self), asset)
+        if read is None:
+            return self.newest(asset)
+        if place not in read:
+            read[place] = self.newest(asset)
+        found = read[place]
+        assert not isinstance(found, Recalls)
+        return found
+
+    def newest(self, asset: str) -> Head | None:
+        """As `head`, from the store at each call."""
+        last = max(head_numbers(self.lake, asset), default=0)
+        last = self._witnessed(asset, last)
+        return counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, last)) if last else None
+
+    def published(self, head: Head) -> None:
+        """Note what a session has just published, for the rest of the stage."""
+        read = _READ.get()
+        if read is not None:
+            read[id(self), head.asset] = head
+
+    def _witnessed(self, asset: str, last: int) -> int:
+        """The number of the newest head, if the vault knows no later one: a log that was cut off would bring back old versions."""
+        if self.vault is None:
+            return last
+        known = max(head_numbers(self.vault, asset, last), default=0)
+        if known > last:
+            # the head may have been published between the two listings
+            last = max(head_numbers(self.lake, asset, last), default=last)
+        if known > last:
+            raise IntegrityError(
+                f"expected head {known} of {asset}, of which the vault has a copy, found the log in {self.lake.url} to end at "
+                f"{last}: it was cut off; run `orchestrai rebuild`",
+                asset=asset,
+            )
+        return last
+
+    def history(self, asset: str) -> Iterator[Head]:
+        """All heads, newest first, each verified, with the hash chain checked; raises IntegrityError."""
+        expected = None
+        for seq in reversed(head_numbers(self.lake, asset)):
+            head = counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, seq))
+            if expected is not None and head.digest != expected:
+                raise IntegrityError(
+                    f"expected head {seq} of {asset} to hash to {expected[:12]}, found {head.digest[:12]}: history was altered"
+                )
+            expected = head.previous
+            yield head
+
+    def recalls(self) -> Recalls:
+        """Every recall in the lake, verified."""
+        read, place = _READ.get(), (id(self), _RECALLS)
+        found = read.get(place) if read is not None else None
+        if not isinstance(found, Recalls):
+            found = self.newest_recalls()
+        if read is not None:
+            read[place] = found
+        return found
+
+    def newest_recalls(self) -> Recalls:
+        """As `recalls`, from the store at each call."""
+        keys = recall_keys(self.lake)
+        for key in keys:
+            if key not in self._recalled:
+                self._recalled[key] = read_recall(self.lake, self.keyring, key)
+        return Recalls(self._recalled[key] for key in keys)
+
+    def skips(self) -> Skips:
+        """The partitions that people left out, verified."""
+        return skips_in(self.lake, self.keyring)
+
+    def receipt(self, digest: str) -> Receipt:
+        """A verified receipt by digest (kept in memory after the first check)."""
+        found = self._receipts.get(digest)
+        if found is None:
+            found = self._receipts[digest] = open_receipt(self.blob("receipts", digest), self.keyring)
+        return found
+
+    def blob(self, kind: str, digest: str) -> bytes:
+        """A content-addressed record, its hash checked; raises MissingObject, DigestMismatch."""
+        key = blob_key(kind, digest)
+        try:
+            data = self.lake.read(key)
+        except ObjectNotFound as exc:
+            raise MissingObject(f"expected {key} in {self.lake.url}, found nothing: run `orchestrai rebuild`") from exc
+        if sha256_hex(data) != digest:
+            raise DigestMismatch(f"expected {key} to hash to its name, found other bytes: run `orchestrai rebuild`", key=key)
+        return data
+
+    def store_of(self, entry: FileEntry) -> Store:
+        """The store that holds a file's bytes."""
+        store = self.lake if entry.store == "lake" else self.vault
+        if store is None:
+            raise IntegrityError(f"expected a vault to read {entry.key}, found none configured: set the vault's URL")
+        return store
+
+    def assets(self, prefix: str = "") -> list[str]:
+        """Every asset with a head, sorted."""
+        seen = {info.key[len("heads/") :].rsplit("/", 1)[0] for info in self.lake.list(f"heads/{prefix}")}
+        return sorted(seen)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def put_blob(self, kind: str, data: bytes, *, witness: bool = False) -> str:
+        """Keep a record under its hash (idempotent), with a copy in the vault when `witness`; returns the hex digest."""
+        digest = sha256_hex(data)
+        for store in (self.lake, self.vault if witness else None):
+            if store is not None:
+                put_absent(store, blob_key(kind, digest), data)
+        return digest

@@ -1,0 +1,143 @@
+"""One entry more in an asset's log: what a session commits, fenced against what others committed since it began."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC
+
+from orchestrai.errors import ConcurrentCommit, ObjectExists
+from orchestrai.ledger.dataset import dataset_at
+from orchestrai.ledger.decisions import Decision, counted, undecided
+from orchestrai.ledger.heads import Action, Head, append_head, read_head
+from orchestrai.ledger.log import Log
+from orchestrai.ledger.manifest import DatasetManifest, PartitionEntry, PartitionManifest, dataset_version
+from orchestrai.ledger.receipt import Receipt
+from orchestrai.ledger.transactions import Transaction, decide
+from orchestrai.ledger.witness import copy_head, copy_missing_heads
+
+MAX_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a session wants to become current; `draft` is its receipt without version and end, `fence` the head it began at."""
+
+    draft: Receipt
+    manifests: Mapping[str, PartitionManifest]
+    fence: Head | None
+    drop: tuple[str, ...] = ()
+    action: Action = "publish"
+    reason: str = ""
+    transaction: Transaction | None = None
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The partitions it touches, sorted."""
+        return tuple(sorted({*self.manifests, *self.drop}))
+
+
+def publish(log: Log, wanted: Publication) -> Head:
+    """Append one entry with all partitions; raises ConcurrentCommit when a rival touched one of them since the fence.
+
+    Atomic. What is current already, from the same inputs and code, gets no entry: the newest head is returned.
+    """
+    asset = wanted.draft.asset
+    digests = {key: log.put_blob("manifests", manifest.encode()) for key, manifest in wanted.manifests.items()}
+    for _ in range(MAX_ATTEMPTS):
+        newest = _decided(log, asset)
+        copy_missing_heads(log, newest)
+        base = dict(dataset_at(log, newest).partitions) if newest else {}
+        _check_fence(log, wanted, newest)
+        if newest and wanted.action == "publish" and not wanted.drop and _unchanged(log, base, wanted.draft):
+            # a commit whose copy to the vault failed is repeated to mend just that
+            copy_head(log, newest, digests.values())
+            return newest
+        try:
+            committed = append_head(log.lake, log.signer, _entry(log, wanted, newest, base, digests))
+        except ObjectExists:
+            continue
+        copy_head(log, committed, digests.values())
+        if wanted.transaction is not None:
+            wanted.transaction.heads[asset] = committed.digest
+        else:
+            log.published(committed)
+        return committed
+    raise ConcurrentCommit(f"expected to publish {asset} within {MAX_ATTEMPTS} tries, found a rival each time: retry")
+
+
+def _entry(
+    log: Log, wanted: Publication, newest: Head | None, base: Mapping[str, PartitionEntry], digests: Mapping[str, str]
+) -> Head:
+    entries = {key: entry for key, entry in base.items() if key not in wanted.drop}
+    roots = {key: entry.root for key, entry in entries.items()} | dict(wanted.draft.partitions)
+    receipt = replace(wanted.draft, version=dataset_version(roots), finished=_now(log))
+    receipt_digest = log.put_blob("receipts", receipt.sign(log.signer), witness=True)
+    for key, manifest in wanted.manifests.items():
+        entries[key] = PartitionEntry(
+            key, manifest.root, manifest.rows, manifest.size, len(manifest.files), digests[key], receipt_digest
+        )
+    dataset = DatasetManifest(receipt.asset, entries)
+    log.lake.sync()
+    return Head(
+        asset=receipt.asset,
+        seq=newest.seq + 1 if newest else 1,
+        version=dataset.version,
+        manifest=log.put_blob("manifests", dataset.encode()),
+        receipt=receipt_digest,
+        session=receipt.session,
+        time=_now(log),
+        changed=wanted.changed,
+        previous=newest.digest if newest else "",
+        action=wanted.action,
+        reason=wanted.reason,
+        transaction=wanted.transaction.id if wanted.transaction else "",
+    )
+
+
+def _now(log: Log) -> str:
+    return log.clock().astimezone(UTC).isoformat()
+
+
+def _decided(log: Log, asset: str) -> Head | None:
+    """The newest head, after a transaction that nobody decided was aborted: what comes next must know what it follows."""
+    while (newest := log.newest(asset)) is not None:
+        waiting = undecided(log.lake, log.keyring, asset, newest.seq)
+        if waiting is None:
+            break
+        decide(log, Decision(waiting, "abort", time=_now(log)))
+    return newest
+
+
+def _check_fence(log: Log, wanted: Publication, newest: Head | None) -> None:
+    asset, seen = wanted.draft.asset, wanted.fence.seq if wanted.fence else 0
+    if newest is None or newest.seq == seen:
+        return
+    for seq in range(seen + 1, newest.seq + 1):
+        head = counted(log.lake, log.keyring, read_head(log.lake, log.keyring, asset, seq))
+        rivals = sorted(set(head.changed) & set(wanted.changed))
+        if head.session != wanted.draft.session and (rivals or head.action != "publish"):
+            raise ConcurrentCommit(
+                f"expected {asset} partitions {', '.join(rivals[:3]) or 'any'} unchanged since this session began, "
+                f"found head {seq} by session {head.session}: run the step again on the newest data",
+                asset=asset,
+            )
+
+
+def _unchanged(log: Log, base: Mapping[str, PartitionEntry], draft: Receipt) -> bool:
+    recalls = log.newest_recalls()
+    for key, root in draft.partitions.items():
+        entry = base.get(key)
+        if entry is None or entry.root != root:
+            return False
+        if recalls.find(draft.asset, key, root, entry.receipt):
+            return False  # the same bytes from clean inputs need a receipt of their own
+        current = log.receipt(entry.receipt)
+        same = (
+            current.inputs == draft.inputs
+            and current.code_version == draft.code_version
+            and current.parameters == draft.parameters
+            and current.verdicts.get(key) == draft.verdicts.get(key)
+            and current.override(key) == draft.override(key)
+        )
+        if not same:
+            return False
+    return bool(draft.partitions)
