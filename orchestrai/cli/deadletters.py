@@ -7,6 +7,7 @@ import typer
 
 from orchestrai.cli.opening import span_of
 from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
+from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
@@ -19,17 +20,22 @@ Partitions = Annotated[str | None, typer.Option(help="A..B, both included, or on
 
 @deadletters.command("list")
 def list_command(
-    dataset: DatasetName,
+    dataset: Annotated[str | None, typer.Argument(help="for example churn/orders; default: every dataset")] = None,
     each: Annotated[bool, typer.Option("--each", help="every letter instead of counts by reason")] = False,
     partitions: Partitions = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count the dead letters of a dataset by partition and reason, the most frequent first.
+    """Count the dead letters of a dataset by partition and reason, the most frequent first; without a dataset, those of all.
 
     Example: orchestrai deadletters list churn/orders --each
     """
     from orchestrai.ingest.deadletters import count_letters, list_letters
 
+    if dataset is None:
+        if each or partitions:
+            raise ConfigError("expected a dataset with --each and --partitions, found none: name one, such as churn/orders")
+        _list_all(as_json)
+        return
     runtime, node = _opened(dataset)
     wanted = _wanted(runtime, node, partitions)
     letters = list_letters(runtime.ledger, node.asset("raw_events"), partitions=wanted)
@@ -47,6 +53,22 @@ def list_command(
     else:
         counted = [(g.count, g.partition, g.kind, g.column or "-", g.reason) for g in groups]
         table(f"{len(letters):,} dead letters of {node.prefix}", ("count", "partition", "kind", "column", "reason"), counted)
+
+
+def _list_all(as_json: bool) -> None:
+    from orchestrai.pipeline import Runtime
+
+    runtime = Runtime(load_settings())
+    found = []
+    for pipeline in runtime.project.pipelines:
+        for node in pipeline.datasets:
+            dead = runtime.ledger.find(node.asset("dead_letters"))
+            found.append((node.prefix, dead.rows if dead else 0, sorted(dead.partitions) if dead and dead.rows else []))
+    if as_json:
+        emit([{"dataset": name, "letters": rows, "partitions": keys} for name, rows, keys in found])
+        return
+    shown = [(name, rows, len(keys), keys[0] if keys else "-", keys[-1] if keys else "-") for name, rows, keys in found]
+    table("Dead letters", ("dataset", "letters", "partitions", "first", "last"), shown)
 
 
 @deadletters.command("show")

@@ -1,4 +1,4 @@
-"""`gate show|override|skip|lift`: why a gate is closed, and a person's signed decision to open it, or to go on without the partition."""
+"""`gate list|show|override|skip|lift`: why a gate is closed, and a person's signed decision to open it or go on without."""
 
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -17,13 +17,53 @@ AssetName = Annotated[str, typer.Argument(help="raw events or restored data, for
 PartitionName = Annotated[str, typer.Argument(help="for example 2011-03-14")]
 
 
+@gate.command("list")
+def list_command(as_json: AsJson = False) -> None:
+    """List the closed gates: what was refused and not answered since, why, and what stands in its place.
+
+    Reads the ledger alone. Partitions that a person skipped are named by `orchestrai report`. Example: orchestrai gate list
+    """
+    from orchestrai.ledger.quarantine import standing_refusals
+    from orchestrai.pipeline import Runtime
+    from orchestrai.pipeline.stages import GATES
+
+    runtime = Runtime(load_settings())
+    ledger, skips = runtime.ledger, runtime.ledger.skips()
+    found = []
+    for node in runtime.project.nodes.values():
+        current = ledger.find(node.asset) if node.stage in GATES else None
+        refused = standing_refusals(ledger.lake, node.asset, current) if node.stage in GATES else {}
+        for partition, refusal in refused.items():
+            if skips.find(node.asset, partition, refusal.root) is None:
+                stands = current is not None and partition in current.partitions
+                found.append((node.asset, partition, refusal, "older content" if stands else "nothing"))
+    if as_json:
+        emit(
+            [
+                {
+                    "asset": a,
+                    "partition": p,
+                    "time": r.time,
+                    "root": r.root,
+                    "checks": r.closed,
+                    "reason": r.reason,
+                    "stands": s,
+                }
+                for a, p, r, s in found
+            ]
+        )
+        return
+    rows = [(a, p, r.time[:16], s, r.reason) for a, p, r, s in found]
+    table(f"{len(rows)} closed gates", ("asset", "partition", "refused (UTC)", "in its place", "why"), rows)
+
+
 @gate.command("show")
 def show_command(asset: AssetName, partition: PartitionName, as_json: AsJson = False) -> None:
     """Show what the gate said of a partition when it refused it last.
 
     Example: orchestrai gate show churn/orders/raw_events 2011-03-14
     """
-    from orchestrai.ledger.override import last_refusal
+    from orchestrai.ledger.quarantine import last_refusal
 
     runtime, node = _opened(asset)
     found = last_refusal(runtime.ledger.lake, node.asset, partition)
@@ -52,7 +92,7 @@ def override_command(
     Example: orchestrai gate override churn/orders/raw_events 2011-03-14 --check row_volume --reason "public holiday"
     """
     from orchestrai.ledger import Override
-    from orchestrai.ledger.override import last_refusal
+    from orchestrai.ledger.quarantine import last_refusal
 
     runtime, node = _opened(asset)
     root = last_refusal(runtime.ledger.lake, node.asset, partition).root
@@ -86,7 +126,7 @@ def skip_command(
 
     Example: orchestrai gate skip churn/orders/raw_events 2011-03-14 --reason "export lost, the shop was closed"
     """
-    from orchestrai.ledger.override import last_refusal
+    from orchestrai.ledger.quarantine import last_refusal
 
     runtime, node = _opened(asset)
     refusal = last_refusal(runtime.ledger.lake, node.asset, partition)
@@ -155,7 +195,8 @@ def _opened(asset: str) -> "tuple[Runtime, AssetNode]":
     from orchestrai.pipeline import Runtime
 
     runtime = Runtime(load_settings())
-    node = runtime.project.nodes.get(asset)
+    # a dataset's first gate is what people mean when they name the dataset alone
+    node = runtime.project.nodes.get(asset) or runtime.project.nodes.get(f"{asset.rstrip('/')}/raw_events")
     if node is None:
-        raise ConfigError(f"expected an asset such as churn/orders/raw_events, found {asset!r}: see `orchestrai check`")
+        raise ConfigError(f"expected an asset such as churn/orders/raw_events, found {asset!r}: see `orchestrai gate list`")
     return runtime, node

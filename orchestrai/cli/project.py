@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from orchestrai.cli.output import AsJson, emit, out, table
 from orchestrai.errors import ConfigError, OrchestraiError
-from orchestrai.settings import load_settings
+from orchestrai.settings import Settings, load_settings
 
 
 def check(
@@ -54,6 +54,7 @@ def doctor(as_json: AsJson = False) -> None:
         _store("lake", settings.lake),
         _store("vault", settings.vault),
         _keys(settings.key_folder),
+        *_landings(settings),
         (
             "anchor outside the vault",
             bool(settings.anchor),
@@ -90,6 +91,31 @@ def _store(name: str, url: str) -> tuple[str, bool, str]:
     return name, True, store.url
 
 
+def _landings(settings: Settings) -> list[tuple[str, bool, str]]:
+    """Where objects of each dataset are looked for, and whether one is there; what is read by position says so when it runs."""
+    from orchestrai.ingest import open_landing, require_landing
+    from orchestrai.pipeline import load_project, pipeline_folders
+
+    try:
+        project = load_project(pipeline_folders(settings.pipelines))
+    except OrchestraiError as error:
+        return [("pipelines", False, error.message)]
+    found = []
+    for node in (node for pipeline in project.pipelines for node in pipeline.datasets):
+        source = node.spec.source
+        if source.positioned or source.kind == "http":
+            continue
+        name = f"landing of {node.prefix}"
+        try:
+            store = require_landing(open_landing(source.url, settings.home), source)
+            first = next(iter(store.list("")), None)
+        except OrchestraiError as error:
+            found.append((name, False, error.message))
+        else:
+            found.append((name, first is not None, store.url if first else f"{store.url}: no object yet"))
+    return found
+
+
 def _keys(folder: Path) -> tuple[str, bool, str]:
     key = folder / "signing.pem"
     if not key.exists():
@@ -118,4 +144,7 @@ def new(
         return
     for path in files:
         out.print(f"wrote {path}")
-    out.print(f"Next: edit them, then [bold]orchestrai check {target}[/bold] and ORCHESTRAI_PIPELINES={into} make dev")
+    out.print(
+        f"Next: edit them, then [bold]orchestrai check {target}[/bold]; {target}/README.md says how to run it",
+        soft_wrap=True,
+    )

@@ -2,20 +2,20 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrai.cli.items_port import items_port
-from orchestrai.cli.output import AsJson, bars, emit, err, out, table
+from orchestrai.cli.output import AsJson, bars, emit, err, out
+from orchestrai.cli.showing import show, show_runs
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.defs.backfill import RunSummary
     from orchestrai.pipeline import Runtime
-    from orchestrai.pipeline.summary import PipelineSummary
 
 
 def backfill(
@@ -151,59 +151,6 @@ def _downstream(definitions: Any, runtime: "Runtime", instance: Any, run: "RunSu
         verdict = "[red]let through[/red]" if result.success else "[green]refused again[/green]"
         lines.append(f"a later run of only the downstream of {dataset.prefix}@{partition}: {verdict}")
     return lines
-
-
-def show_runs(runs: Sequence["RunSummary"]) -> None:
-    """Tell what failed or was refused; silence means that all went well."""
-    for run in runs:
-        for partition, checks in sorted(run.refused.items()):
-            out.print(f"[yellow]refused[/yellow] {run.job} {partition}: {', '.join(checks)}")
-        for error in run.errors if not run.refused else ():
-            out.print(f"[red]failed[/red] {run.job}: {error}")
-
-
-def show(found: Sequence["PipelineSummary"]) -> None:
-    """The table a person wants to read."""
-    from orchestrai.ledger.report import describe
-
-    rows = []
-    for summary in found:
-        for data in summary.datasets:
-            rows.append(
-                (
-                    f"{summary.name}/{data.name}",
-                    data.partitions,
-                    data.rows,
-                    describe(data.raw_version),
-                    describe(data.snapshot_id)[:12],
-                    f"{data.restore_seconds:.2f} s" if data.restore_seconds is not None else "-",
-                    "[green]raw = snapshot = restored[/green]" if data.proven else "[red]not proven[/red]",
-                    ", ".join(data.refused[:2]) + ("..." if len(data.refused) > 2 else "") or "-",
-                )
-            )
-    table("Data", ("dataset", "partitions", "rows", "version", "snapshot", "restore", "proof", "refused"), rows)
-    for summary in found:
-        for data in summary.datasets:
-            for line in data.waived:
-                out.print(f"waived: {line}", style="yellow", markup=False, soft_wrap=True)
-            for line in data.left_out:
-                out.print(line, style="yellow", markup=False, soft_wrap=True)
-    models = [
-        (
-            model.name,
-            model.headline or "-",
-            model.baseline or "-",
-            describe(model.champion) or "-",
-            "[green]promoted[/green]" if model.promoted else "kept the champion" if model.champion else "rejected",
-        )
-        for summary in found
-        for model in summary.models
-    ]
-    table("Models", ("model", "metric", "baseline", "champion", "decision"), models)
-    for summary in found:
-        for model in summary.models:
-            if model.lineage:
-                out.print(f"[bold]{model.name}[/bold] " + " [dim]<-[/dim] ".join(model.lineage), soft_wrap=True)
 
 
 def _plain(summary: Any) -> dict[str, Any]:

@@ -56,12 +56,11 @@ def judge_volume(rule: VolumeRule, rows: int, partition: str, grain: Grain, hist
     """Judge a partition's rows by the earlier partitions in `history` (rows by key; later ones are ignored)."""
     if rule.method == "none" or grain == "all":
         return _finding(rule, rows, None, 0.0, math.inf, None, 0)
-    earlier = {_ordinal(key, grain): count for key, count in history.items() if key < partition and count > 0}
-    now = _ordinal(partition, grain)
+    earlier = {ordinal(key, grain): count for key, count in history.items() if key < partition and count > 0}
+    now = ordinal(partition, grain)
     if rule.method == "mean7d":
         return _mean7d(rule, rows, earlier)
-    period = PERIODS[grain] if rule.period is None else rule.period
-    return _robust(rule, rows, now, earlier, period)
+    return _robust(rule, rows, now, earlier, period_of(rule, grain))
 
 
 def _finding(
@@ -73,7 +72,13 @@ def _finding(
     return VolumeFinding(rows, expected, low, high, z, history, flagged, gross)
 
 
-def _ordinal(key: str, grain: Grain) -> int:
+def period_of(rule: VolumeRule, grain: Grain) -> int:
+    """The season in partitions; 0 for none."""
+    return PERIODS[grain] if rule.period is None else rule.period
+
+
+def ordinal(key: str, grain: Grain) -> int:
+    """A partition's place in time, in partitions."""
     start = window(key, grain)[0]
     if grain == "month":
         return start.year * 12 + start.month

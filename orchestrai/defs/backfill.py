@@ -26,13 +26,14 @@ SILENT_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run of a backfill; `refused` maps partitions to the checks that closed their gate."""
+    """One run of a backfill; `refused` maps partitions to the checks that closed their gate, `reasons` to what those said."""
 
     job: str
     run_id: str
     success: bool
     refused: dict[str, list[str]] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -138,11 +139,13 @@ def _run(
         run_config=SILENT_CONSOLE, instance=instance, tags=tags, raise_on_error=False, asset_selection=selection
     )
     refused: dict[str, list[str]] = {}
+    reasons: dict[str, str] = {}
     for gate in gates:
         for partition, checks in refused_partitions(instance, result.run_id, gate).items():
             refused.setdefault(partition, []).extend(check for check in checks if check not in refused.get(partition, []))
+            reasons.setdefault(partition, next(iter(checks.values())))
     errors = tuple(_told(event.step_failure_data) for event in result.all_events if event.is_step_failure)
-    return RunSummary(job, result.run_id, result.success, refused, errors)
+    return RunSummary(job, result.run_id, result.success, refused, errors, reasons)
 
 
 def _told(failure: StepFailureData) -> str:

@@ -43,9 +43,9 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
     return complete
 
 
-def refused_partitions(instance: dg.DagsterInstance, run_id: str, asset: str) -> dict[str, list[str]]:
-    """The partitions of an asset whose gate closed in a run, with the checks that closed it."""
-    refused: dict[str, list[str]] = {}
+def refused_partitions(instance: dg.DagsterInstance, run_id: str, asset: str) -> dict[str, dict[str, str]]:
+    """The partitions of an asset whose gate closed in a run, with the checks that closed it and what these said."""
+    refused: dict[str, dict[str, str]] = {}
     cursor = None
     while True:
         page = instance.get_records_for_run(run_id, cursor, {dg.DagsterEventType.ASSET_CHECK_EVALUATION})
@@ -59,7 +59,7 @@ def refused_partitions(instance: dg.DagsterInstance, run_id: str, asset: str) ->
                 and evaluation.severity == dg.AssetCheckSeverity.ERROR
                 and evaluation.partition
             ):
-                refused.setdefault(evaluation.partition, []).append(evaluation.check_name)
+                refused.setdefault(evaluation.partition, {})[evaluation.check_name] = evaluation.description or ""
         if not page.has_more:
             return refused
         cursor = page.cursor

@@ -111,7 +111,7 @@ def _finding(verdict: Verdict | None) -> dict[str, Any]:
         return {"passed": True, "metadata": {}}
     severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "error" else dg.AssetCheckSeverity.WARN
     metadata = {"message": verdict.message, **{key: _value(value) for key, value in verdict.details.items()}}
-    return {"passed": verdict.passed, "severity": severity, "metadata": metadata}
+    return {"passed": verdict.passed, "severity": severity, "metadata": metadata, "description": verdict.message}
 
 
 def _by_check(verdicts: tuple[Verdict, ...]) -> dict[str, Verdict]:

@@ -10,10 +10,8 @@ from orchestrai.defs.queue_sensors import queue_sensor
 from orchestrai.defs.spans import contiguous as contiguous
 from orchestrai.defs.spans import run_request
 from orchestrai.defs.stream_sensors import late_sensor, stream_sensor
-from orchestrai.errors import StorageError
-from orchestrai.ingest import Discovery, discover
+from orchestrai.ingest import Discovery, discover, require_landing
 from orchestrai.pipeline import DatasetNode, Pipeline, Runtime
-from orchestrai.storage import Store
 
 MAX_OBJECTS_PER_TICK = 5_000
 # an HTTP API is asked by the schedule alone: there is nothing to watch
@@ -44,7 +42,7 @@ def landing_sensor(dataset: DatasetNode) -> dg.SensorDefinition:
     def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult:
         listing, early = decode_cursor(context.cursor)
         grain, now = dataset.spec.partitions.grain, runtime.clock()
-        landing = require_landing(runtime.landing(dataset))
+        landing = require_landing(runtime.landing(dataset), dataset.spec.source)
         found = discover(landing, dataset.spec.source, grain, listing, now=now, limit=MAX_OBJECTS_PER_TICK)
         arrived = merge(early, found)
         wanted = sorted(key for key in arrived if offered(dataset, key, now))
@@ -64,14 +62,6 @@ def _warn(context: dg.SensorEvaluationContext, outside: Sequence[str], found: Di
         context.log.warning(f"{len(outside)} partition(s) lie outside the declared span, for example {outside[0]}")
     if found.unplaced:
         context.log.warning(f"{len(found.unplaced)} object(s) name no partition, for example {found.unplaced[0].key}")
-
-
-def require_landing(landing: Store) -> Store:
-    """The landing; raises StorageError for a folder that is not there, which a store of files would list as empty."""
-    inside = landing.local_path("probe")
-    if inside is not None and not inside.parent.is_dir():
-        raise StorageError(f"expected the landing folder {inside.parent}, found none: mount or make it, or mend source.url")
-    return landing
 
 
 def merge(early: Mapping[str, Sequence[str]], found: Discovery) -> dict[str, list[str]]:

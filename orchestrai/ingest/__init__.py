@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from orchestrai.ingest.following import Pending, behind, check_source, follow, opened_stream, pending
     from orchestrai.ingest.ingestion import ingest
     from orchestrai.ingest.kafka import KafkaSettings, KafkaSource, open_stream
-    from orchestrai.ingest.landing import open_landing
+    from orchestrai.ingest.landing import open_landing, require_landing
     from orchestrai.ingest.letters import DeadLetter
     from orchestrai.ingest.load_spec import LoadSpec
     from orchestrai.ingest.notifications import ObjectEvent, Parsed, Refusal
@@ -87,6 +87,7 @@ __all__ = [
     "read_archive",
     "replay",
     "replay_records",
+    "require_landing",
     "show_letter",
     "store_refused",
     "table_of",
@@ -102,7 +103,7 @@ lazily(
         "following": ("Pending", "behind", "check_source", "follow", "opened_stream", "pending"),
         "ingestion": ("ingest",),
         "kafka": ("KafkaSettings", "KafkaSource", "open_stream"),
-        "landing": ("open_landing",),
+        "landing": ("open_landing", "require_landing"),
         "letters": ("DeadLetter",),
         "load_spec": ("LoadSpec",),
         "notifications": ("ObjectEvent", "Parsed", "Refusal"),

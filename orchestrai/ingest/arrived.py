@@ -3,7 +3,8 @@
 import json
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -56,10 +57,12 @@ class Intake:
         grain: Grain,
         work: Path,
         *,
+        now: datetime,
         keep: bool = True,
     ) -> None:
         self.ledger, self.session, self.landing = ledger, session, landing
         self.source, self.grain, self.work, self.keep = source, grain, work, keep
+        self.now = now.isoformat()
         self.dataset = ledger.find(session.asset)
         self.bytes_read = 0
 
@@ -77,7 +80,7 @@ class Intake:
             if known is None or not self.keep or (known.uri, known.etag) != (uri, info.version or info.etag):
                 taken = self._take(partition, uri, info)
                 if taken is not None:
-                    found[taken.name] = taken
+                    found[taken.name] = _first_seen(taken, known)
         found |= self._kept(partition, {path: material for path, material in earlier.items() if path not in found})
         if recover:
             held = self._quarantined(partition)
@@ -158,7 +161,8 @@ class Intake:
             raise DigestMismatch(f"expected {entry.key} to be what was quarantined, found other bytes", key=entry.key)
         if self.keep:
             self.session.add_entry(partition, entry)
-        return Arrival(Material(self._uri(entry.path), entry.sha256, entry.size, partition=partition), entry.path, path)
+        material = Material(self._uri(entry.path), entry.sha256, entry.size, partition=partition, arrived=self.now)
+        return Arrival(material, entry.path, path)
 
     def _take(self, partition: str, uri: str, info: ObjectInfo) -> Arrival | None:
         """Take a landed object, hashed on the way; None when it is gone by now."""
@@ -205,8 +209,16 @@ class Intake:
         else:
             deque(chunks(), maxlen=0)
         self.bytes_read += size
-        material = Material(uri, digest.hexdigest(), size, info.version or info.etag, info.modified.isoformat(), partition)
+        etag, modified = info.version or info.etag, info.modified.isoformat()
+        material = Material(uri, digest.hexdigest(), size, etag, modified, partition, self.now)
         return Arrival(material, name, path)
+
+
+def _first_seen(taken: Arrival, known: Material | None) -> Arrival:
+    """The same bytes landed again came when they came first."""
+    if known is None or not known.arrived or known.sha256 != taken.material.sha256:
+        return taken
+    return replace(taken, material=replace(taken.material, arrived=known.arrived))
 
 
 def _parts(manifest: PartitionManifest | None) -> dict[str, dict[str, str]]:

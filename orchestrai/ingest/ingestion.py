@@ -1,17 +1,18 @@
 """Landing -> raw events: read, type, set aside, audit, commit."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrai.contracts.calendar import Grain
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.tokens import TokenKeys
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.contracts.verdict import JsonValue, Verdict
 from orchestrai.ingest.arrived import Intake
+from orchestrai.ingest.covered import with_coverage
 from orchestrai.ingest.discovery import landed
 from orchestrai.ingest.letters import asset_of, publish_letters, read_letters
 from orchestrai.ingest.partition_reading import Partition, PartitionReading
@@ -19,11 +20,9 @@ from orchestrai.ingest.personal import discreet, sealing_of
 from orchestrai.ingest.pull import pull_http
 from orchestrai.ingest.reading import Typing
 from orchestrai.ingest.source import SourceSpec
-from orchestrai.ledger import Ledger, Meter, Override, StageReport
+from orchestrai.ingest.vanished import LACKING, vanished
+from orchestrai.ledger import Dataset, Ledger, Meter, Override, StageReport
 from orchestrai.storage.base import Store
-
-if TYPE_CHECKING:
-    pass
 
 Progress = Callable[[str, int, int], None]
 
@@ -57,7 +56,7 @@ def ingest(
     sealing = sealing_of(contract, persons)
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-ingest-") as folder:
         session = ledger.session(asset, "raw_events")
-        intake = Intake(ledger, session, landing, source, grain, Path(folder), keep=sealing is None)
+        intake = Intake(ledger, session, landing, source, grain, Path(folder), now=now, keep=sealing is None)
         dead = ledger.find(asset_of(asset)) if sealing else None
         history = {key: entry.rows for key, entry in intake.dataset.partitions.items()} if intake.dataset else {}
         for key in partitions if source.kind == "http" else ():
@@ -79,6 +78,9 @@ def ingest(
             else:
                 reading.read()
             _judge(part, source, contract, grain, history, now)
+            before = {other.key: other.verdicts for other in done}
+            _compare(part, contract, intake.dataset, before, landing.url)
+            part.verdicts = with_coverage(part.verdicts, contract.volume, part.key, grain, now, intake.dataset, before)
             if not any(verdict.closes_gate for verdict in part.verdicts):
                 history[key] = part.rows
             done.append(part)
@@ -113,6 +115,24 @@ def _judge(
     part.verdicts = verdicts
 
 
+def _compare(
+    part: Partition, contract: Contract, dataset: Dataset | None, before: Mapping[str, Sequence[Verdict]], landing: str
+) -> None:
+    """What cannot be seen in the objects of one partition alone."""
+    lacking = sorted({name for outcome in part.outcomes for name in outcome.missing})
+    for index, verdict in enumerate(part.verdicts):
+        if verdict.check == "row_volume" and not verdict.passed and not part.arrivals:
+            part.verdicts[index] = replace(verdict, message=f"{verdict.message}; no object of it in {landing}")
+        gone = vanished(part.key, lacking, dataset, before) if verdict.check == "schema" and not verdict.closes_gate else ()
+        if gone:
+            message = (
+                f"expected the columns of {contract.name} {contract.version} that earlier partitions have, found none named "
+                f"{', '.join(gone)}: have it sent again, take it out of the contract, or go on without it by `orchestrai gate override`"
+            )
+            details: dict[str, JsonValue] = {**verdict.details, "change": "breaking", "vanished": list(gone)}
+            part.verdicts[index] = replace(verdict, severity="error", message=message, details=details)
+
+
 def _source_verdict(part: Partition, source: SourceSpec, contract: Contract) -> Verdict | None:
     """What the objects themselves say of the schema; None when all is as declared."""
     for arrival, outcome in zip(part.arrivals, part.outcomes, strict=True):
@@ -140,7 +160,13 @@ def _source_verdict(part: Partition, source: SourceSpec, contract: Contract) -> 
         message = (
             f"expected the columns of {contract.name} {contract.version}, found a compatible change ({'; '.join(lines[:6])})"
         )
-        return Verdict("schema", False, message, "warn", {**details, "diff": list(lines), "change": "compatible"})
+        return Verdict(
+            "schema",
+            False,
+            message,
+            "warn",
+            {**details, "diff": list(lines), LACKING: list(lacking), "change": "compatible"},
+        )
     if refused:
         return Verdict("schema", True, f"{refused} of {seen} rows in the dead letters", details=details)
     return None

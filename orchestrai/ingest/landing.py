@@ -3,6 +3,8 @@
 from hashlib import sha256
 from pathlib import Path
 
+from orchestrai.errors import StorageError
+from orchestrai.ingest.source import SourceSpec
 from orchestrai.storage import LocalStore, Store, open_store
 
 
@@ -16,3 +18,11 @@ def open_landing(url: str, home: Path) -> Store:
     if "://" in url or Path(url).is_absolute():
         return open_store(url)
     return open_store(str(home / url))
+
+
+def require_landing(landing: Store, source: SourceSpec) -> Store:
+    """The landing; raises StorageError for a folder that is not there, which a store of files would list as empty."""
+    inside = None if source.kind == "http" else landing.local_path("probe")
+    if inside is not None and not inside.parent.is_dir():
+        raise StorageError(f"expected the landing folder {inside.parent}, found none: mount or make it, or mend source.url")
+    return landing

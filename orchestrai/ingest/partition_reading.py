@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.verdict import Verdict
 from orchestrai.errors import DigestMismatch, UnreadableObject
@@ -17,6 +17,7 @@ from orchestrai.ingest.reading import SMALL_BYTES, ObjectOutcome, Typing, large_
 from orchestrai.ingest.refusal import Mark, Refused
 from orchestrai.ingest.spark_typing import Original, Part, grouped, type_on_spark
 from orchestrai.ledger import FileEntry, Session
+from orchestrai.ledger.arrivals import Run, arrival_stats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +33,7 @@ class Partition:
     parts: list[Path] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     objects: dict[str, dict[str, str]] = field(default_factory=dict)
+    runs: dict[str, list[Run]] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     rows: int = 0
 
@@ -72,6 +74,7 @@ class PartitionReading:
         self._close()
         if self.sealing:
             self.session.add_stats(part.key, **self.sealing.stats(part.objects))
+        self._note_arrivals()
 
     def read_on_spark(self, session: object) -> None:
         """As `read`, the typing done by Spark; the parts come back once, to be judged."""
@@ -95,10 +98,13 @@ class PartitionReading:
                 self._fetch(typed)
         for arrival, outcome in zip(part.arrivals, part.outcomes, strict=True):
             part.letters += letters_of(self.typing.contract, arrival.material, outcome)
+        self._note_arrivals()
 
     def _fetch(self, typed: Part) -> None:
         """Bring a part here and add it; raises DigestMismatch when it is not what its executor wrote."""
         target, digest = self._target(), sha256()
+        for index, outcome in typed.outcomes:
+            self._came(target, self.part.arrivals[index], outcome)
         with target.open("wb") as sink:
             for chunk in self.session.ledger.lake.stream(typed.key):
                 digest.update(chunk)
@@ -120,11 +126,23 @@ class PartitionReading:
             self._close()
             seal = partial(_sealed, outcome=outcome, sealing=self.sealing)
             self.writer = large_part(self.typing, path, outcome, self._target(), seal)
+            self._came(self.writer.path, arrival, outcome)
             self._close(arrival)
             return
         self.writer = self.writer or PartWriter(self._target(), self.typing.contract.arrow_schema())
         for batch in self.typing.batches(path, outcome):
             self.writer.write(_sealed(batch, outcome, self.sealing))
+        self._came(self.writer.path, arrival, outcome)
+
+    def _came(self, part: Path, arrival: Arrival, outcome: ObjectOutcome) -> None:
+        """Note when the rows just written to a part came."""
+        self.part.runs.setdefault(part.name, []).append((outcome.rows - outcome.erased, arrival.material.arrived))
+
+    def _note_arrivals(self) -> None:
+        stats: dict[str, Any] = {}
+        for name, runs in self.part.runs.items():
+            stats = arrival_stats(stats, name, runs)
+        self.session.add_stats(self.part.key, **stats)
 
     def _checked(self, arrival: Arrival) -> Path:
         """The object unpacked; raises UnreadableObject for one too large, or with which its partition is."""
@@ -166,6 +184,7 @@ class PartitionReading:
         part.rows += entry.rows
         letters = [letter for letter in self.earlier_letters if letter.uri == arrival.material.uri]
         outcome.rows = entry.rows
+        part.runs[name] = [(entry.rows, arrival.material.arrived)]
         outcome.refused = [Refused(Mark(x.record, x.line, x.offset, x.text), x.reason, x.column) for x in letters]
         part.letters += letters
 

@@ -26,6 +26,7 @@ from orchestrai.ingest.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.streaming import all_or_nothing, judged_so_far
 from orchestrai.ingest.streams import MicroBatch
 from orchestrai.ledger import Dataset, Ledger, Material, Session, StageReport
+from orchestrai.ledger.arrivals import arrival_stats
 
 STATS = "replayed"
 
@@ -137,7 +138,9 @@ def _publish(
                 with PartWriter(path, contract.arrow_schema()) as writer:
                     writer.write(rows[key])
                 entry = session.add_file(key, name, path, rows=writer.rows)
-                materials.append(Material(f"{dataset.asset}#{name}", entry.sha256, entry.size, name, now.isoformat(), key))
+                session.add_stats(key, **arrival_stats(stats, name, [(writer.rows, now.isoformat())]))
+                uri, moment = f"{dataset.asset}#{name}", now.isoformat()
+                materials.append(Material(uri, entry.sha256, entry.size, name, moment, key, moment))
                 judged = check_partition(contract, [path], partition=key, grain=grain, history={}, now=now)
                 verdicts[key] = judged_so_far(judged)
         all_or_nothing(verdicts)

@@ -24,6 +24,7 @@ from orchestrai.ingest.sql_reader import Extract, TableReader
 from orchestrai.ingest.sql_source import Position, SqlSource
 from orchestrai.ingest.streaming import all_or_nothing, append_letters, judged_so_far
 from orchestrai.ledger import Dataset, Ledger, Material, Meter, Override, Session, StageReport
+from orchestrai.ledger.arrivals import arrival_stats
 
 STATS = "sql"
 
@@ -141,14 +142,19 @@ def _publish(
         if key in found.rows:
             writer = found.rows[key]
             entry = session.add_file(key, name, writer.path, rows=writer.rows)
-            materials.append(Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key))
+            session.add_stats(key, **arrival_stats(stats, name, [(writer.rows, now.isoformat())]))
+            materials.append(
+                Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key, now.isoformat())
+            )
             judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
             verdicts[key] = judged_so_far(judged)
         if key in found.refused and sealing is None:
             path = found.folder / f"{len(materials):06d}.frames"
             write_archive(path, found.refused[key])
             entry = session.add_file(key, f"landed/refused-{seq:012d}.frames", path, role="landed")
-            materials.append(Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key))
+            materials.append(
+                Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key, now.isoformat())
+            )
         verdicts.setdefault(key, []).extend(_warnings(found))
     all_or_nothing(verdicts)
     if found.letters and all(gate_open(judged) for judged in verdicts.values()):

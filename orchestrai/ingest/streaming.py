@@ -19,6 +19,7 @@ from orchestrai.ingest.records import write_archive
 from orchestrai.ingest.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.streams import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
 from orchestrai.ledger import Ledger, Material, Meter, Override, Session, StageReport
+from orchestrai.ledger.arrivals import arrival_stats
 
 # a partition still filling cannot be judged on these; the audit of the restored data does
 _NOT_YET = ("row_volume", "freshness")
@@ -115,6 +116,9 @@ def publish_batch(
             erased += gone
             with PartWriter(path.with_suffix(".parquet"), contract.arrow_schema()) as writer:
                 writer.write(rows)
+            if sealing or rows.num_rows:
+                came = [(rows.num_rows, now.isoformat())]
+                session.add_stats(key, **arrival_stats(earlier.stats if earlier else None, f"part-{name}.parquet", came))
             if sealing:
                 landed = session.add_file(key, f"part-{name}.parquet", writer.path, rows=writer.rows)
             else:
@@ -123,7 +127,7 @@ def publish_batch(
                 if rows.num_rows:
                     session.add_file(key, f"part-{name}.parquet", writer.path, rows=writer.rows)
             uri = f"{batch.uri}#{name}"
-            materials.append(Material(uri, landed.sha256, landed.size, name, now.isoformat(), key))
+            materials.append(Material(uri, landed.sha256, landed.size, name, now.isoformat(), key, now.isoformat()))
             judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
             verdicts[key] = judged_so_far(judged)
         _judge_share(verdicts, slices, len(batch.records), max_refused_share)

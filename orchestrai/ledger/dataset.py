@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,19 +98,26 @@ class Dataset:
             )
         return manifest
 
-    def fetch(self, partition: str, into: Path, *, role: str | None = "data") -> list[VerifiedFile]:
+    def fetch(
+        self, partition: str, into: Path, *, role: str | None = "data", only: Collection[str] | None = None
+    ) -> list[VerifiedFile]:
         """Hash every byte of a partition and return local files; raises MissingObject, DigestMismatch.
 
-        Files on this disk are read in place; others are copied to `into`. `role=None` fetches landed originals too.
+        Files on this disk are read in place; others are copied to `into`. `role=None` fetches landed originals too; `only`
+        those with one of these SHA-256.
         """
         wanted = [entry for entry in self.files(partition).files if role is None or entry.role == role]
+        if only is not None:
+            wanted = [entry for entry in wanted if entry.sha256 in only]
         return [self._verified(entry, into) for entry in wanted]
 
     @contextmanager
-    def fetched(self, partitions: Sequence[str], *, role: str | None = "data") -> Iterator[dict[str, list[VerifiedFile]]]:
-        """Verified local files of several partitions, for the length of a `with` block."""
+    def fetched(
+        self, partitions: Sequence[str], *, role: str | None = "data", only: Collection[str] | None = None
+    ) -> Iterator[dict[str, list[VerifiedFile]]]:
+        """Verified local files of several partitions, for the length of a `with` block; as `fetch`."""
         with tempfile.TemporaryDirectory(prefix="orchestrai-") as folder:
-            yield {key: self.fetch(key, Path(folder) / key, role=role) for key in partitions}
+            yield {key: self.fetch(key, Path(folder) / key, role=role, only=only) for key in partitions}
 
     def _entry(self, partition: str) -> PartitionEntry:
         try:

@@ -1,14 +1,11 @@
 """Overrides: a person's signed decision to publish one partition although checks that they name have failed."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from orchestrai.contracts.verdict import JsonValue, Verdict
 from orchestrai.errors import ConfigError
-from orchestrai.ledger.manifest import FileEntry, make_partition
-from orchestrai.storage.base import Store
 
 # what a contract says of data may be waived; whether bytes are what they claim to be may not
 WAIVABLE = ("schema", "row_volume", "values", "partition", "freshness")
@@ -60,31 +57,3 @@ class Override:
 def read_override(body: Mapping[str, Any]) -> Override:
     """An override from its form in a receipt."""
     return Override(**{**body, "checks": tuple(body["checks"])})
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """What a gate refused last: the root of the content and its verdicts."""
-
-    root: str
-    time: str
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def closed(self) -> tuple[str, ...]:
-        """The checks that closed the gate."""
-        return tuple(sorted({verdict.check for verdict in self.verdicts if verdict.closes_gate}))
-
-
-def last_refusal(lake: Store, asset: str, partition: str) -> Refusal:
-    """The newest refusal of a partition, from quarantine; raises ConfigError when there is none."""
-    found: list[Refusal] = []
-    for info in lake.list(f"quarantine/{asset}/"):
-        record = json.loads(lake.read(info.key))
-        held = record["partitions"].get(partition)
-        if held is not None:
-            root = make_partition(partition, (FileEntry(**entry) for entry in held["files"])).root
-            found.append(Refusal(root, record["time"], tuple(Verdict(**verdict) for verdict in held["verdicts"])))
-    if not found:
-        raise ConfigError(f"expected a refusal of {asset}@{partition} to override, found none: its gate was never closed")
-    return max(found, key=lambda refusal: refusal.time)

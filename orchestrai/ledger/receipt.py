@@ -34,7 +34,9 @@ class InputRef:
 
 @dataclass(frozen=True)
 class Material:
-    """A landed object that went in: where it lay, which bytes it had, and when the source says it was written."""
+    """A landed object that went in: where it lay, which bytes it had, when the source says it was written, and when it was first
+    seen here.
+    """
 
     uri: str
     sha256: str
@@ -42,10 +44,12 @@ class Material:
     etag: str = ""
     modified: str = ""
     partition: str = ""
+    arrived: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The form in which receipts carry it."""
-        return {name: getattr(self, name) for name in ("uri", "sha256", "size", "etag", "modified", "partition")}
+        body = {name: getattr(self, name) for name in ("uri", "sha256", "size", "etag", "modified", "partition")}
+        return body | ({"arrived": self.arrived} if self.arrived else {})
 
 
 @dataclass(frozen=True)
@@ -68,17 +72,22 @@ class Receipt:
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
     overrides: Mapping[str, Override] = field(default_factory=dict)
 
+    def subjects(self) -> list[dict[str, Any]]:
+        """What the Statement is about: the version and each partition it commits."""
+        return [
+            {"name": self.asset, "digest": {"sha256": self.version.removeprefix("sha256:")}},
+            *(
+                {"name": f"{self.asset}@{key}", "digest": {"sha256": root.removeprefix("sha256:")}}
+                for key, root in sorted(self.partitions.items())
+            ),
+        ]
+
     def statement(self) -> dict[str, Any]:
         """The in-toto Statement."""
-        subjects = [{"name": self.asset, "digest": {"sha256": self.version.removeprefix("sha256:")}}]
-        subjects += [
-            {"name": f"{self.asset}@{key}", "digest": {"sha256": root.removeprefix("sha256:")}}
-            for key, root in sorted(self.partitions.items())
-        ]
         waived = {key: found.as_json() for key, found in sorted(self.overrides.items())}
         return {
             "_type": STATEMENT,
-            "subject": subjects,
+            "subject": self.subjects(),
             "predicateType": PREDICATE_TYPE,
             "predicate": {
                 "asset": self.asset,
@@ -139,7 +148,7 @@ def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
         facts=body["facts"],
         overrides=_overrides(body.get("overrides", {})),
     )
-    if receipt.statement()["subject"] != statement["subject"]:
+    if receipt.subjects() != statement["subject"]:
         raise NotReceipted("expected a receipt whose subjects are its partitions, found others: treat it as forged")
     return receipt
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +12,10 @@ from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import dataset_at
 from orchestrai.ledger.heads import Action, Head
 from orchestrai.ledger.log import Log
-from orchestrai.ledger.manifest import FileEntry, PartitionManifest, canonical_json, make_partition
+from orchestrai.ledger.manifest import FileEntry, PartitionManifest, make_partition
 from orchestrai.ledger.override import Override
 from orchestrai.ledger.publishing import Publication, publish
+from orchestrai.ledger.quarantine import answer_refusals, put_quarantine
 from orchestrai.ledger.receipt import InputRef, Material, Receipt
 from orchestrai.ledger.report import Cost, PartitionOutcome, StageReport
 from orchestrai.ledger.skips import Skip, Skips
@@ -123,7 +124,8 @@ class Session:
         skipped = self._skipped(closed)
         bad = [key for key in closed if key not in skipped]
         if bad:
-            self._quarantine(bad, verdicts)
+            refused = {key: (self.staged(key), verdicts.get(key, ())) for key in bad}
+            put_quarantine(self.ledger, self.asset, self.id, refused)
         manifests = {key: self.staged(key) for key in good}
         head = self.fence
         if good or drop:
@@ -146,6 +148,8 @@ class Session:
             )
             wanted = Publication(draft, manifests, self.fence, tuple(drop), action, reason, transaction)
             head = publish(self.ledger, wanted)
+            if head.session != self.id:
+                answer_refusals(self.ledger, self.asset, self.id, good)
         outcomes = [
             PartitionOutcome(key, True, m.root, m.rows, m.size, _told(verdicts.get(key, ()), waived.get(key)))
             for key, m in manifests.items()
@@ -183,21 +187,6 @@ class Session:
             return dataset.receipt(partition).override(partition)
         except NotReceipted:
             return None  # recalled: whoever waived it did not know
-
-    def _quarantine(self, partitions: Sequence[str], verdicts: Mapping[str, Sequence[Verdict]]) -> None:
-        record = {
-            "asset": self.asset,
-            "session": self.id,
-            "time": self.ledger.clock().astimezone(UTC).isoformat(),
-            "partitions": {
-                key: {
-                    "files": [entry.as_json() for entry in self.staged(key).files],
-                    "verdicts": [verdict.as_json() for verdict in verdicts.get(key, ())],
-                }
-                for key in partitions
-            },
-        }
-        self.ledger.lake.write(f"quarantine/{self.asset}/{self.id}.json", canonical_json(record))
 
 
 def _told(verdicts: Sequence[Verdict], override: Override | None) -> tuple[Verdict, ...]:

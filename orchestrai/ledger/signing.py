@@ -25,6 +25,11 @@ HEAD_TYPE = "application/vnd.orchestrai.head+json"
 # what stands before the 32 bytes of an Ed25519 key in the DER of RFC 8410, section 10
 _PRIVATE = bytes.fromhex("302e020100300506032b657004220420")
 _PUBLIC = bytes.fromhex("302a300506032b6570032100")
+# an envelope with one signature in the one spelling that we write
+_WRITTEN = re.compile(
+    rb'\{"payload":"([A-Za-z0-9+/]*={0,2})","payloadType":"([ !#-\[\]-~]*)","signatures":'
+    rb'\[\{"keyid":"([ !#-\[\]-~]*)","sig":"([A-Za-z0-9+/]*={0,2})"\}\]\}'
+)
 _PEM = re.compile(rb"-----BEGIN (PRIVATE|PUBLIC) KEY-----\n([A-Za-z0-9+/]+=?)\n-----END \1 KEY-----\n")
 
 
@@ -40,6 +45,41 @@ def _envelope(payload_type: str, payload: bytes, signatures: Iterable[tuple[str,
             "payload": base64.standard_b64encode(payload).decode(),
             "signatures": [{"keyid": name, "sig": base64.standard_b64encode(value).decode()} for name, value in signatures],
         }
+    )
+
+
+def _opened(envelope: bytes) -> tuple[str, bytes, list[tuple[str, bytes]]]:
+    """Type, payload and signatures (by key id) of an envelope in its one spelling; raises SignatureInvalid for any other."""
+    plain = _WRITTEN.fullmatch(envelope)
+    if plain is not None:
+        try:
+            payload, signature = (base64.b64decode(plain[place], validate=True) for place in (1, 4))
+        except binascii.Error as exc:
+            raise _no_envelope(exc) from exc
+        if base64.b64encode(payload) != plain[1] or base64.b64encode(signature) != plain[4]:
+            raise _altered()
+        return plain[2].decode(), payload, [(plain[3].decode(), signature)]
+    try:
+        document: dict[str, Any] = json.loads(envelope)
+        payload = base64.b64decode(document["payload"], validate=True)
+        found_type = document["payloadType"]
+        signatures = [(s["keyid"], base64.b64decode(s["sig"], validate=True)) for s in document["signatures"]]
+        rewritten = _envelope(found_type, payload, signatures)
+    except (ValueError, KeyError, TypeError, binascii.Error) as exc:
+        raise _no_envelope(exc) from exc
+    if rewritten != envelope:
+        raise _altered()
+    return found_type, payload, signatures
+
+
+def _no_envelope(exc: Exception) -> SignatureInvalid:
+    return SignatureInvalid(f"expected a DSSE envelope, found something else ({exc}): restore the object")
+
+
+def _altered() -> SignatureInvalid:
+    # spelling, order and unused base64 bits are not signed: only the one form counts
+    return SignatureInvalid(
+        "expected an envelope as it was written, found it altered around its payload: restore the object"
     )
 
 
@@ -89,19 +129,7 @@ class Keyring:
 
     def open(self, payload_type: str, envelope: bytes) -> bytes:
         """Return the payload of a DSSE envelope signed by a trusted key; raises SignatureInvalid."""
-        try:
-            document: dict[str, Any] = json.loads(envelope)
-            payload = base64.b64decode(document["payload"], validate=True)
-            found_type = document["payloadType"]
-            signatures = [(s["keyid"], base64.b64decode(s["sig"], validate=True)) for s in document["signatures"]]
-            rewritten = _envelope(found_type, payload, signatures)
-        except (ValueError, KeyError, TypeError, binascii.Error) as exc:
-            raise SignatureInvalid(f"expected a DSSE envelope, found something else ({exc}): restore the object") from exc
-        if rewritten != envelope:
-            # spelling, order and unused base64 bits are not signed: only the one form counts
-            raise SignatureInvalid(
-                "expected an envelope as it was written, found it altered around its payload: restore the object"
-            )
+        found_type, payload, signatures = _opened(envelope)
         if found_type != payload_type:
             raise SignatureInvalid(f"expected an envelope of type {payload_type}, found {found_type!r}")
         for name, signature in signatures:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from orchestrai.contracts import Verdict, check_partition
 from orchestrai.errors import ConfigError
-from orchestrai.ingest import follow, ingest, load_partitions
+from orchestrai.ingest import follow, ingest, load_partitions, require_landing
+from orchestrai.ingest.covered import with_coverage
 from orchestrai.ledger import Override, PartitionOutcome, StageReport
 from orchestrai.pipeline.backup import protect, protection_of, require_ready, with_same_version
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode
@@ -14,6 +15,7 @@ from orchestrai.pipeline.outcomes import published, settle, with_outcomes
 from orchestrai.pipeline.sharing import shared
 from orchestrai.pipeline.site import Progress, Site
 from orchestrai.restore import restore
+from orchestrai.storage import Store
 from orchestrai.vault import snapshot
 
 
@@ -45,7 +47,7 @@ def run_dataset(
         return ingest(
             site.ledger,
             asset=raw,
-            landing=site.landing(dataset),
+            landing=_landing(site, dataset, partitions, overrides),
             source=dataset.spec.source,
             contract=dataset.contract,
             grain=node.grain,
@@ -92,14 +94,23 @@ def _snapshot(site: Site, dataset: DatasetNode, partitions: Sequence[str], progr
     return with_same_version(site.ledger, dataset, replace(report, facts={**report.facts, **done}))
 
 
+def _landing(site: Site, dataset: DatasetNode, partitions: Sequence[str], overrides: Sequence[Override]) -> Store:
+    """Where objects land; a folder that is gone is an outage, unless all that is wanted was taken or looked at before."""
+    landing, current = site.landing(dataset), site.ledger.find(dataset.asset("raw_events"))
+    taken = current is not None and set(partitions) <= set(current.partitions)
+    return landing if taken or overrides else require_landing(landing, dataset.spec.source)
+
+
 def _audit(site: Site, dataset: DatasetNode, node: AssetNode) -> Callable[[str, list[Path]], Sequence[Verdict]]:
     raw = site.ledger.find(dataset.asset("raw_events"))
     history = {key: entry.rows for key, entry in raw.partitions.items()} if raw else {}
+    restored, before = site.ledger.find(node.asset), dict[str, Sequence[Verdict]]()
 
     def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:
-        return check_partition(
-            dataset.contract, files, partition=partition, grain=node.grain, history=history, now=site.clock()
-        )
+        contract, grain, now = dataset.contract, node.grain, site.clock()
+        found = check_partition(contract, files, partition=partition, grain=grain, history=history, now=now)
+        before[partition] = with_coverage(found, contract.volume, partition, grain, now, restored, before)
+        return before[partition]
 
     return audit
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from orchestrai.contracts import Verdict
 from orchestrai.ledger import Ledger, PartitionOutcome, StageReport
+from orchestrai.ledger.quarantine import refusals
 from orchestrai.ledger.skips import Skips
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.stages import GATES
@@ -34,14 +35,8 @@ def _absent(upstream: str, dataset: DatasetNode, partition: str, skips: Skips, *
 
 def refused_partitions(ledger: Ledger, asset: str) -> tuple[str, ...]:
     """Partitions in quarantine that have no good version published."""
-    import json
-
     current = ledger.find(asset)
-    published = set(current.partitions) if current else set()
-    refused: set[str] = set()
-    for info in ledger.lake.list(f"quarantine/{asset}/"):
-        refused |= set(json.loads(ledger.lake.read(info.key))["partitions"])
-    return tuple(sorted(refused - published))
+    return tuple(sorted(set(refusals(ledger.lake, asset)) - set(current.partitions if current else ())))
 
 
 def is_due(dataset: DatasetNode, partition: str) -> bool:

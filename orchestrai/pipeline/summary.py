@@ -5,14 +5,17 @@ from dataclasses import dataclass, field
 
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger import Dataset, Ledger
+from orchestrai.ledger.quarantine import standing_refusals
 from orchestrai.ledger.report import describe
 from orchestrai.pipeline.nodes import ModelNode, Pipeline
-from orchestrai.pipeline.outcomes import refused_partitions
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """A dataset from landing to restored; seconds are of the newest restore."""
+    """A dataset from landing to restored; seconds are of the newest restore.
+
+    `refused` are partitions with nothing published, `held_back` those whose newest content was refused while older stands.
+    """
 
     name: str
     partitions: int
@@ -24,6 +27,7 @@ class DatasetSummary:
     snapshot_id: str
     restore_seconds: float | None
     refused: tuple[str, ...] = ()
+    held_back: tuple[str, ...] = ()
     dead_letters: int = 0
     waived: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -81,6 +85,7 @@ def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
     letters = ledger.find(f"{prefix}/dead_letters")
     skips = ledger.skips().of(f"{prefix}/")
     left_out = {skip.partition for skip in skips}
+    refused = [key for key in standing_refusals(ledger.lake, f"{prefix}/raw_events", raw) if key not in left_out]
     seconds = _newest_facts(restored).get("rto_seconds")
     return DatasetSummary(
         name=name,
@@ -92,7 +97,8 @@ def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
         restored_version=_version(restored),
         snapshot_id=str(_newest_facts(kept).get("snapshot_id", "")),
         restore_seconds=float(seconds) if isinstance(seconds, int | float) else None,
-        refused=tuple(key for key in refused_partitions(ledger, f"{prefix}/raw_events") if key not in left_out),
+        refused=tuple(key for key in refused if raw is None or key not in raw.partitions),
+        held_back=tuple(key for key in refused if raw is not None and key in raw.partitions),
         dead_letters=letters.rows if letters else 0,
         waived=tuple(line for dataset in (raw, restored) if dataset for line in waived_partitions(dataset)),
         left_out=tuple(f"{skip.asset}@{skip.partition} {skip.note}" for skip in skips),

@@ -7,6 +7,7 @@ from orchestrai.errors import ConfigError
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "pipelines" / "_template"
 PLACEHOLDER = "__NAME__"
+VARIABLE = "__VARIABLE__"
 
 
 def write_template(name: str, target: Path) -> list[Path]:
@@ -18,6 +19,6 @@ def write_template(name: str, target: Path) -> list[Path]:
     for source in sorted(TEMPLATE.iterdir()):
         if source.is_file():
             path = target / source.name.replace(PLACEHOLDER, name)
-            path.write_text(source.read_text().replace(PLACEHOLDER, name))
+            path.write_text(source.read_text().replace(PLACEHOLDER, name).replace(VARIABLE, name.upper()))
             written.append(path)
     return written

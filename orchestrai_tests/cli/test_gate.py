@@ -36,6 +36,15 @@ def test_a_refused_day_is_shown_and_published_under_an_override(mixed: str, shop
     assert head is not None and (head.action, head.reason) == ("override", "booked [late] (ann)")
 
 
+def test_closed_gates_are_listed_until_a_person_answers(mixed: str, shop: Runtime) -> None:
+    (found,) = json.loads(command("gate", "list", "--json")[1])
+    assert (found["asset"], found["partition"], found["checks"], found["stands"]) == (RAW, mixed, ["partition"], "nothing")
+    assert mixed in command("gate", "list")[1]
+    command("gate", "show", RAW.removesuffix("/raw_events"), mixed)
+    command("gate", "skip", RAW, mixed, *WHY)
+    assert json.loads(command("gate", "list", "--json")[1]) == []
+
+
 def test_restored_data_has_its_own_gate_and_report_and_trace_name_both(mixed: str, shop: Runtime) -> None:
     command("gate", "override", RAW, mixed, "--check", "partition", *WHY)
     run(shop, [mixed], "snapshot")
@@ -67,7 +76,7 @@ def test_an_override_of_a_day_that_left_the_landing_takes_what_was_refused(mixed
 def test_what_can_not_be_overridden_is_a_usage_error(mixed: str, days: list[str]) -> None:
     with pytest.raises(ConfigError, match="never waived"):
         command("gate", "override", RAW, mixed, "--check", "version", *WHY)
-    with pytest.raises(ConfigError, match="never closed"):
+    with pytest.raises(ConfigError, match="not closed"):
         command("gate", "override", RAW, days[0], "--check", "partition", *WHY)
     with pytest.raises(ConfigError, match="found 'churn/nothing'"):
         command("gate", "show", "churn/nothing", mixed)
@@ -127,7 +136,7 @@ def test_a_skip_that_was_lifted_no_longer_counts(mixed: str, shop: Runtime) -> N
 def test_a_skip_needs_a_reason_a_refusal_and_a_gate(mixed: str, shop: Runtime, days: list[str]) -> None:
     with pytest.raises(ConfigError, match="a reason and a name"):
         command("gate", "skip", RAW, mixed, "--reason", " ", "--by", "ann")
-    with pytest.raises(ConfigError, match="never closed"):
+    with pytest.raises(ConfigError, match="not closed"):
         command("gate", "skip", RAW, days[0], *SAYS)
 
 

@@ -1,10 +1,6 @@
 """Typing on real local Spark: the same bytes as the embedded path, whatever lands."""
 
 import gzip
-import os
-import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +16,9 @@ from orchestrai_tests.ingest.conftest import NOW
 DAY, ASSET = "2026-11-20", "shop/clicks/raw_events"
 
 
-@pytest.fixture(scope="module")
-def spark() -> Iterator[Any]:
-    """Spark in this process: one core, loopback only, no user interface."""
-    if shutil.which("java") is None:
-        pytest.skip("no Java runtime")
-    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    from pyspark.sql import SparkSession
-
-    settings = {
-        "spark.ui.enabled": "false",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.memory": "512m",
-    }
-    builder = SparkSession.builder.master("local[1]").appName("orchestrai-tests")
-    for name, value in settings.items():
-        builder = builder.config(name, value)
-    session = builder.getOrCreate()
-    yield session
-    session.stop()
+@pytest.fixture
+def spark(spark_session: Any) -> Any:
+    return spark_session
 
 
 def lines(first: int, count: int, bad: int = -1) -> bytes:

@@ -11,7 +11,8 @@ from orchestrai.contracts.verdict import Verdict
 from orchestrai.errors import ConfigError, DigestMismatch, NotReceipted, SignatureInvalid
 from orchestrai.ledger import Ledger, Override, Receipt, StageReport, require_open
 from orchestrai.ledger.blobs import blob_key
-from orchestrai.ledger.override import WAIVABLE, last_refusal
+from orchestrai.ledger.override import WAIVABLE
+from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.ledger.receipt import open_receipt
 from orchestrai.storage import LocalStore
 
@@ -101,7 +102,7 @@ def test_an_override_needs_a_check_a_reason_and_a_name(checks: tuple[str, ...], 
 
 
 def test_what_was_never_refused_has_nothing_to_override(ledger: Ledger) -> None:
-    with pytest.raises(ConfigError, match="never closed"):
+    with pytest.raises(ConfigError, match="not closed"):
         last_refusal(ledger.lake, ASSET, DAY)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from orchestrai.contracts.verdict import Verdict
 from orchestrai.ledger import Material, Override, StageReport
-from orchestrai.ledger.override import last_refusal
+from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.provenance import audit, trace, trace_html, trace_text, verify_model
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World, written
 

@@ -11,8 +11,8 @@ from orchestrai.contracts.verdict import Verdict
 from orchestrai.errors import IntegrityError, SignatureInvalid
 from orchestrai.ledger import Material, Override, load_or_create_signer
 from orchestrai.ledger.decisions import Decision
-from orchestrai.ledger.override import last_refusal
 from orchestrai.ledger.persons import PersonKeys
+from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.ledger.transactions import Transaction, decide
 from orchestrai.provenance import ReceiptIndex, apply_recall, erase, plan_recall
 from orchestrai.provenance.records import Records

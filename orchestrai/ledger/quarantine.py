@@ -1,0 +1,108 @@
+"""What gates refused: `quarantine/<asset>/<session>.json` names the staged bytes and the verdicts, and nobody reads them as data.
+
+A record without verdicts says that a partition's published content was judged again and stands: earlier refusals are over.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from orchestrai.contracts.verdict import Verdict
+from orchestrai.errors import ConfigError
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.log import Log
+from orchestrai.ledger.manifest import FileEntry, PartitionManifest, canonical_json, make_partition
+from orchestrai.storage.base import Store
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a gate refused last: the root of the content and its verdicts."""
+
+    root: str
+    time: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """The checks that closed the gate."""
+        return tuple(sorted({verdict.check for verdict in self.verdicts if verdict.closes_gate}))
+
+    @property
+    def reason(self) -> str:
+        """What those checks said."""
+        return "; ".join(f"{verdict.check}: {verdict.message}" for verdict in self.verdicts if verdict.closes_gate)
+
+
+def refusals(lake: Store, asset: str, partitions: Sequence[str] | None = None) -> dict[str, Refusal]:
+    """The newest refusal of each partition of an asset, of those named or of all; one listing, one read per refused run."""
+    newest: dict[str, tuple[str, Mapping[str, list[dict[str, object]]]]] = {}
+    for info in lake.list(f"quarantine/{asset}/"):
+        record = json.loads(lake.read(info.key))
+        for key, held in record["partitions"].items():
+            if (partitions is None or key in partitions) and record["time"] > newest.get(key, ("",))[0]:
+                newest[key] = (record["time"], held)
+    return {key: _refusal(key, time, held) for key, (time, held) in sorted(newest.items()) if held["verdicts"]}
+
+
+def quarantined(lake: Store, asset: str) -> Iterator[tuple[str, str, list[FileEntry]]]:
+    """Everything an asset's gate refused and did not take back: the record's key, the partition, the files staged for it."""
+    for info in lake.list(f"quarantine/{asset}/"):
+        for key, held in sorted(json.loads(lake.read(info.key))["partitions"].items()):
+            if held["files"]:
+                yield info.key, key, [FileEntry(**entry) for entry in held["files"]]
+
+
+def _refusal(partition: str, time: str, held: Mapping[str, list[dict[str, object]]]) -> Refusal:
+    root = make_partition(partition, (FileEntry(**entry) for entry in held["files"])).root  # type: ignore[arg-type]
+    return Refusal(root, time, tuple(Verdict(**verdict) for verdict in held["verdicts"]))  # type: ignore[arg-type]
+
+
+def last_refusal(lake: Store, asset: str, partition: str) -> Refusal:
+    """The newest refusal of a partition, from quarantine; raises ConfigError when there is none."""
+    found = refusals(lake, asset, [partition]).get(partition)
+    if found is None:
+        raise ConfigError(f"expected a refusal of {asset}@{partition}, found none: its gate is not closed, or was never")
+    return found
+
+
+def standing_refusals(lake: Store, asset: str, current: Dataset | None) -> dict[str, Refusal]:
+    """Refusals that nothing has answered: the partition is not published, or what is published is older than what was refused."""
+    found = refusals(lake, asset)
+    published = current.partitions if current else {}
+    over = {
+        key
+        for key, refusal in found.items()
+        if current is not None
+        and key in published
+        and (published[key].root == refusal.root or refusal.time < current.ledger.receipt(published[key].receipt).finished)
+    }
+    return {key: refusal for key, refusal in found.items() if key not in over}
+
+
+def put_quarantine(
+    log: Log, asset: str, session: str, refused: Mapping[str, tuple[PartitionManifest, Sequence[Verdict]]]
+) -> None:
+    """Keep what a session had refused, by partition."""
+    partitions = {
+        key: {
+            "files": [entry.as_json() for entry in manifest.files],
+            "verdicts": [verdict.as_json() for verdict in verdicts],
+        }
+        for key, (manifest, verdicts) in refused.items()
+    }
+    _write(log, asset, session, partitions, log.clock())
+
+
+def answer_refusals(log: Log, asset: str, session: str, partitions: Sequence[str]) -> None:
+    """Note that the published content of `partitions` was judged again and stands, where something newer had been refused."""
+    answered = sorted(refusals(log.lake, asset, partitions))
+    if answered:
+        # a file of its own: the same session may have been refused other partitions
+        _write(log, asset, f"{session}-answered", {key: {"files": [], "verdicts": []} for key in answered}, log.clock())
+
+
+def _write(log: Log, asset: str, name: str, partitions: Mapping[str, object], time: datetime) -> None:
+    record = {"asset": asset, "session": name, "time": time.astimezone(UTC).isoformat(), "partitions": partitions}
+    log.lake.write(f"quarantine/{asset}/{name}.json", canonical_json(record))
