@@ -4,13 +4,18 @@
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Literal
 
-from orchestrai.errors import IntegrityError, ObjectExists, UnknownFormatVersion
+from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound, UnknownFormatVersion
 from orchestrai.ledger.manifest import FORMAT, canonical_json, sha256_hex
 from orchestrai.ledger.signing import HEAD_TYPE, Keyring, Signer
 from orchestrai.storage.base import Store
+
+# how many names a cloud's listing answers with at once
+PAGE = 1_000
 
 Action = Literal["publish", "rollback", "override"]
 
@@ -70,12 +75,50 @@ def read_head(store: Store, keyring: Keyring, asset: str, seq: int) -> Head:
     return head
 
 
-def head_numbers(store: Store, asset: str, after: int = 0) -> list[int]:
-    """The numbers present, ascending, greater than `after`."""
+def head_numbers(store: Store, asset: str) -> list[int]:
+    """The numbers present, ascending, as a listing of the whole log tells."""
+    return sorted(_numbers(store, asset))
+
+
+def _numbers(store: Store, asset: str, after: int = 0) -> Iterator[int]:
     prefix = head_prefix(asset)
     start = f"{prefix}{after:012d}.json" if after else None
-    numbers = (_number(info.key) for info in store.list(prefix, start_after=start) if "/" not in info.key[len(prefix) :])
-    return sorted(number for number in numbers if number is not None and number > after)
+    for info in store.list(prefix, start_after=start):
+        number = _number(info.key) if "/" not in info.key[len(prefix) :] else None
+        if number is not None and number > after:
+            yield number
+
+
+def has_head(store: Store, asset: str, seq: int) -> bool:
+    """Whether an entry of that number is there; what it says is not looked at."""
+    try:
+        store.head(f"{head_prefix(asset)}{seq:012d}.json")
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def last_number(store: Store, asset: str, known: int = 0) -> int:
+    """The number of the last entry, 0 for none; `known` is one that was there.
+
+    Entries are numbered without a gap, so that of a long log some 2 log2(n) names are looked up and none is listed. Where a listing
+    is answered a page at a time, as by object stores, the first page of a log is looked at first.
+    """
+    last = known
+    if store.local_path(f"{head_prefix(asset)}{1:012d}.json") is None:
+        page = list(islice(_numbers(store, asset, known), PAGE))
+        last = max(page, default=known)
+        if len(page) < PAGE:
+            return last
+    step = 1
+    while has_head(store, asset, last + step):
+        last += step
+        step *= 2
+    while step > 1:
+        step //= 2
+        if has_head(store, asset, last + step):
+            last += step
+    return last
 
 
 def append_head(store: Store, signer: Signer, head: Head) -> Head:

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
 from orchestrai.ledger.blobs import blob_key, put_absent
 from orchestrai.ledger.decisions import counted
-from orchestrai.ledger.heads import Head, head_numbers, read_head
+from orchestrai.ledger.heads import Head, has_head, last_number, read_head
 from orchestrai.ledger.ids import Clock, new_session_id, utc_now
 from orchestrai.ledger.manifest import FileEntry, sha256_hex
 from orchestrai.ledger.recalls import RecallRecord, Recalls, read_recall, recall_keys
@@ -46,6 +46,7 @@ class Log:
         self.new_id = new_id
         self._receipts: dict[str, Receipt] = {}
         self._recalled: dict[str, RecallRecord] = {}
+        self._last: dict[str, int] = {}
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -79,9 +80,16 @@ class Log:
 
     def newest(self, asset: str) -> Head | None:
         """As `head`, from the store at each call."""
-        last = max(head_numbers(self.lake, asset), default=0)
-        last = self._witnessed(asset, last)
-        return counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, last)) if last else None
+        last = self._witnessed(asset, last_number(self.lake, asset, self._known(asset)))
+        if not last:
+            return None
+        self._last[asset] = last
+        return counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, last))
+
+    def _known(self, asset: str) -> int:
+        """The last entry seen by this process, if it is still there: a lake may be put back or made anew beneath it."""
+        known = self._last.get(asset, 0)
+        return known if known and has_head(self.lake, asset, known) else 0
 
     def published(self, head: Head) -> None:
         """Note what a session has just published, for the rest of the stage."""
@@ -93,10 +101,10 @@ class Log:
         """The number of the newest head, if the vault knows no later one: a log that was cut off would bring back old versions."""
         if self.vault is None:
             return last
-        known = max(head_numbers(self.vault, asset, last), default=0)
+        known = last_number(self.vault, asset, last)
         if known > last:
-            # the head may have been published between the two listings
-            last = max(head_numbers(self.lake, asset, last), default=last)
+            # the head may have been published between the two looks
+            last = last_number(self.lake, asset, last)
         if known > last:
             raise IntegrityError(
                 f"expected head {known} of {asset}, of which the vault has a copy, found the log in {self.lake.url} to end at "
@@ -107,14 +115,19 @@ class Log:
 
     def history(self, asset: str) -> Iterator[Head]:
         """All heads, newest first, each verified, with the hash chain checked; raises IntegrityError."""
-        expected = None
-        for seq in reversed(head_numbers(self.lake, asset)):
-            head = counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, seq))
+        expected, seq = None, self._witnessed(asset, last_number(self.lake, asset, self._known(asset)))
+        while seq > 0:
+            try:
+                head = counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, seq))
+            except ObjectNotFound as exc:
+                raise IntegrityError(
+                    f"expected head {seq} of {asset} in {self.lake.url}, found none: history was altered, run `orchestrai rebuild`"
+                ) from exc
             if expected is not None and head.digest != expected:
                 raise IntegrityError(
                     f"expected head {seq} of {asset} to hash to {expected[:12]}, found {head.digest[:12]}: history was altered"
                 )
-            expected = head.previous
+            expected, seq = head.previous, seq - 1
             yield head
 
     def recalls(self) -> Recalls:

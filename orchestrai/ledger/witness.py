@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from orchestrai.ledger.blobs import blob_key, put_absent
 from orchestrai.ledger.dataset import dataset_at
 from orchestrai.ledger.decisions import Decision
-from orchestrai.ledger.heads import Head, head_numbers, head_prefix, read_head
+from orchestrai.ledger.heads import Head, has_head, head_prefix, read_head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.transactions import decide
 
@@ -28,7 +28,7 @@ def copy_missing_heads(log: Log, newest: Head | None) -> None:
     if last.transaction:
         decide(log, Decision(last.transaction, "abort"))  # it is decided: only its copy may be missing
     seq, lacking = newest.seq, []
-    while seq > 0 and seq not in head_numbers(log.vault, newest.asset, seq - 1):
+    while seq > 0 and not has_head(log.vault, newest.asset, seq):
         lacking.append(read_head(log.lake, log.keyring, newest.asset, seq))
         seq -= 1
     for head in reversed(lacking):
