@@ -1,23 +1,16 @@
-"""Spark's transport in Dagster: dagster-pyspark gives sessions, Dagster Pipes start jobs on clusters.
+"""Spark's transport in Dagster: dagster-pyspark gives sessions, Dagster Pipes start a process, clusters are told of in the run's log."""
 
-The parameters of a cluster lie in a JSON file of the deployment; what a job needs is put on top of them here.
-"""
-
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from orchestrai.errors import ConfigError
 from orchestrai.features.remote import SCRIPT
 from orchestrai.pipeline import Runtime
-from orchestrai.pipeline.engines import JOBS, cluster_url, session_settings
+from orchestrai.pipeline.engines import JOBS, job_launcher, session_settings
 from orchestrai.settings import Settings
-from orchestrai.storage import open_store
 
 if TYPE_CHECKING:
     from dagster_pyspark import LazyPySparkResource
@@ -46,27 +39,21 @@ def spark_resources(runtime: Runtime) -> dict[str, "LazyPySparkResource"]:
 
 @contextmanager
 def launching(runtime: Runtime, context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Let the runtime start Spark jobs from a step, where settings ask for jobs."""
-    where, _, file = runtime.settings.spark_url.partition(":")
+    """Let the runtime start Spark jobs from a step, where settings ask for jobs; the run's log hears of them."""
+    where = runtime.settings.spark_url.partition(":")[0]
     if where in JOBS:
-        runtime.launch = launcher(where, file, runtime.settings, context)
+        runtime.launch = launcher(where, runtime.settings, context)
     try:
         yield
     finally:
         runtime.launch = None
 
 
-def launcher(
-    where: str, file: str, settings: Settings, context: dg.AssetExecutionContext, client: Any = None
-) -> Callable[[str], None]:
-    """What starts a job and returns when it has ended; `client` stands in for boto3's."""
+def launcher(where: str, settings: Settings, context: dg.AssetExecutionContext) -> Callable[[str], None]:
+    """What starts a job and returns when it has ended. A run that is cancelled meanwhile cancels its job."""
     if where == "subprocess":
         return lambda url: _subprocess(context, url)
-    parameters = _parameters(where, file)
-    script = script_url(settings.spark_exchange)
-    if where == "emr":
-        return lambda url: _emr(context, cluster_parameters(parameters, script, url), settings.spark_exchange, client)
-    return lambda url: _emr_serverless(context, serverless_parameters(parameters, script, url), client)
+    return lambda url: job_launcher(settings, context.log.info)(url)
 
 
 def _subprocess(context: dg.AssetExecutionContext, url: str) -> None:
@@ -80,90 +67,3 @@ def _subprocess(context: dg.AssetExecutionContext, url: str) -> None:
 
 
 _TOLERANT = "try:\n    runpy.run_path({script!r}, run_name='__main__')\nexcept SystemExit:\n    pass"
-
-
-def _emr(context: dg.AssetExecutionContext, parameters: dict[str, Any], exchange: str, client: Any) -> None:
-    import boto3
-    from dagster_aws.pipes import PipesEMRClient, PipesS3MessageReader
-
-    reader = PipesS3MessageReader(bucket=exchange.split("/")[2], client=boto3.client("s3"))
-    PipesEMRClient(message_reader=reader, client=client).run(context=context, run_job_flow_params=parameters)
-
-
-def _emr_serverless(context: dg.AssetExecutionContext, parameters: dict[str, Any], client: Any) -> None:
-    from dagster_aws.pipes import PipesEMRServerlessClient
-
-    PipesEMRServerlessClient(client=client).run(context=context, start_job_run_params=parameters)
-
-
-def script_url(exchange: str) -> str:
-    """Put the job's script into the exchange; returns its URL for the cluster."""
-    open_store(exchange).write_file("spark_job.py", SCRIPT)
-    return f"{cluster_url(exchange)}/spark_job.py"
-
-
-def cluster_parameters(given: dict[str, Any], script: str, url: str) -> dict[str, Any]:
-    """`run_job_flow` for a cluster of its own that ends after the job; workers are spot instances unless the file says more.
-
-    The file gives `ReleaseLabel`, `ServiceRole`, `JobFlowRole`, and whatever else EMR takes.
-    """
-    instances = {
-        "InstanceFleets": [
-            {
-                "InstanceFleetType": "MASTER",
-                "TargetOnDemandCapacity": 1,
-                "InstanceTypeConfigs": [{"InstanceType": "m6g.xlarge"}],
-            },
-            {
-                "InstanceFleetType": "CORE",
-                "TargetSpotCapacity": 2,
-                "InstanceTypeConfigs": [{"InstanceType": kind} for kind in ("r6g.2xlarge", "r7g.2xlarge", "r6gd.2xlarge")],
-                "LaunchSpecifications": {
-                    "SpotSpecification": {
-                        "TimeoutDurationMinutes": 20,
-                        "TimeoutAction": "SWITCH_TO_ON_DEMAND",
-                        "AllocationStrategy": "price-capacity-optimized",
-                    }
-                },
-            },
-        ],
-        **given.get("Instances", {}),
-        "KeepJobFlowAliveWhenNoSteps": False,
-        "TerminationProtected": False,
-    }
-    step = {
-        "Name": "features",
-        "ActionOnFailure": "TERMINATE_CLUSTER",
-        "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["spark-submit", "--deploy-mode", "cluster", script, url]},
-    }
-    return {
-        "Name": "orchestrai features",
-        "Applications": [{"Name": "Spark"}],
-        "AutoTerminationPolicy": {"IdleTimeout": 900},
-        **given,
-        "Instances": instances,
-        "Steps": [step],
-    }
-
-
-def serverless_parameters(given: dict[str, Any], script: str, url: str) -> dict[str, Any]:
-    """`start_job_run`; the file gives `applicationId` and `executionRoleArn`."""
-    return {
-        "name": "orchestrai features",
-        "executionTimeoutMinutes": 720,
-        **given,
-        "jobDriver": {"sparkSubmit": {"entryPoint": script, "entryPointArguments": [url]}},
-    }
-
-
-def _parameters(where: str, file: str) -> dict[str, Any]:
-    path = Path(file).expanduser()
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise ConfigError(
-            f"expected ORCHESTRAI_SPARK_URL={where}:FILE with a JSON file of parameters, found {file!r}: {exc}"
-        ) from exc
-    if not isinstance(found, dict):
-        raise ConfigError(f"expected an object of parameters in {file}, found {type(found).__name__}")
-    return found

@@ -59,7 +59,7 @@ class Cluster(Protocol):
 class ClusterFile(BaseModel):
     """What every file of parameters may hold.
 
-    `time_limit` ends a job, beside `start_wait` for machines. `exchange` is what the cluster calls the exchange, where that differs.
+    `time_limit` ends a job; waiting for machines may take `start_wait` on top.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -67,7 +67,6 @@ class ClusterFile(BaseModel):
     time_limit: Duration = timedelta(hours=2)
     start_wait: Duration = timedelta(minutes=30)
     poll: Duration = timedelta(seconds=15)
-    exchange: str | None = None
 
 
 File = TypeVar("File", bound=ClusterFile)
@@ -93,7 +92,9 @@ class ClusterLauncher:
         self._script = script
         self._tell = tell or _quiet
         allowed = limits.time_limit + limits.start_wait + limits.poll
-        self._waiting = Waiting(allowed, limits.poll, "raise time_limit or take larger machines", sleep, monotonic, StorageError)
+        self._waiting = Waiting(
+            allowed, limits.poll, "raise time_limit or take larger machines", sleep, monotonic, StorageError
+        )
 
     def __call__(self, url: str) -> None:
         job = SparkJob(url.rsplit("/", 2)[-2], self._script, url)

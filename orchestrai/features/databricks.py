@@ -27,7 +27,7 @@ class DatabricksFile(ClusterFile):
     client_id: str | None = None
     client_secret: str | None = None
     task: dict[str, Any]
-    run: dict[str, Any] = {}
+    run: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("token", "client_secret")
     @classmethod
@@ -92,13 +92,12 @@ def _connect(file: DatabricksFile) -> Any:
     try:
         from databricks.sdk.core import ApiClient, Config
     except ImportError as exc:
-        raise MissingExtra("expected databricks-sdk for Databricks, found none: pip install 'orchestrai[databricks]'") from exc
-    secrets = {
-        name: None if reference is None else resolve_secret(reference)
-        for name, reference in (("token", file.token), ("client_secret", file.client_secret))
-    }
+        raise MissingExtra(
+            "expected databricks-sdk for Databricks, found none: pip install 'orchestrai[databricks]'"
+        ) from exc
+    token, secret = (reference and resolve_secret(reference) for reference in (file.token, file.client_secret))
     try:
-        return ApiClient(Config(host=file.host, client_id=file.client_id, **secrets))
+        return ApiClient(Config(host=file.host, client_id=file.client_id, token=token, client_secret=secret))
     except ValueError as exc:
         raise ConfigError(f"expected credentials for Databricks, found none that work: {str(exc).splitlines()[0]}") from exc
 
@@ -106,13 +105,14 @@ def _connect(file: DatabricksFile) -> Any:
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
     from databricks.sdk import errors
+    from databricks.sdk.errors.base import DatabricksError
 
     outages = (errors.TooManyRequests, errors.InternalError, errors.TemporarilyUnavailable, errors.DeadlineExceeded)
     try:
         yield
     except outages as exc:
         raise TransientStorageError(f"expected Databricks to {what}, found: {exc}") from exc
-    except errors.DatabricksError as exc:
+    except DatabricksError as exc:
         raise StorageError(f"expected Databricks to {what}, found {type(exc).__name__}: {exc}") from exc
     except OSError as exc:  # what requests and the SDK's retries raise when nothing answers
         raise TransientStorageError(f"expected Databricks to {what}, found: {exc}") from exc

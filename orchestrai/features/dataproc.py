@@ -18,7 +18,7 @@ class DataprocFile(ClusterFile):
     region: str = Field(pattern=r"^[a-z]+-[a-z]+[0-9]+$")
     # the service takes from ten minutes to fourteen days
     time_limit: Duration = Field(default=timedelta(hours=2), ge=timedelta(minutes=10), le=timedelta(days=14))
-    batch: dict[str, Any] = {}
+    batch: dict[str, Any] = Field(default_factory=dict)
     endpoint: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
 
 
@@ -47,7 +47,10 @@ class DataprocBatches:
         return {
             **given,
             "pysparkBatch": {**given.get("pysparkBatch", {}), "mainPythonFileUri": job.script, "args": job.arguments},
-            "environmentConfig": {**environment, "executionConfig": {**environment.get("executionConfig", {}), "ttl": limit}},
+            "environmentConfig": {
+                **environment,
+                "executionConfig": {**environment.get("executionConfig", {}), "ttl": limit},
+            },
             "labels": {"made_by": "orchestrai", **given.get("labels", {})},
         }
 

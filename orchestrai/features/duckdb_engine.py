@@ -1,9 +1,9 @@
 """DuckDB, in this process: the default engine, bounded in memory, without any extension."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from orchestrai.errors import FeatureViewError
 from orchestrai.features import one_sort
+from orchestrai.features.duckdb_sql import final_sql, moment_sql, order_sql, paths_sql, source_sql, typed_sql
 from orchestrai.features.engine import BATCH_ROWS, SPINE, Query, Source, Spine, spine_sql
-from orchestrai.features.portable import UTC_MICROS, canonical, duckdb_type
+from orchestrai.features.portable import UTC_MICROS, canonical
 from orchestrai.features.sliding import Unsuited
 from orchestrai.features.view import FeatureView
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import duckdb
 
 
+__all__ = ["DuckDbEngine", "moment_sql", "paths_sql", "source_sql", "translate"]
 _SORTED_ROWS = 8_000_000
 
 
@@ -89,7 +91,7 @@ class DuckDbEngine:
             plain = (
                 f'SELECT * REPLACE (make_timestamp(epoch_us("{query.view.time}")) AS "{query.view.time}") FROM result_rows'
             )
-            ordered = connection.sql(f"SELECT * FROM ({plain}) ORDER BY {_order(query)}").to_arrow_table()
+            ordered = connection.sql(f"SELECT * FROM ({plain}) ORDER BY {order_sql(query)}").to_arrow_table()
             connection.unregister("result_rows")
         return ordered
 
@@ -115,16 +117,30 @@ class DuckDbEngine:
         with self._bound(query) as connection:
             found = one_sort.plan(view) if self.one_sort and _holds(query) else None
             if found is None:
-                yield _translated(connection.sql(_final_sql(query)).to_arrow_reader(BATCH_ROWS), view)
+                yield _translated(connection.sql(final_sql(query)).to_arrow_reader(BATCH_ROWS), view)
             else:
                 yield _translated(self._over_one_sort(found, query, connection), view)
+
+    def prepared(self, view: FeatureView, found: one_sort.Plan, source: Source) -> pa.Table:
+        """The rows that the last windows of a one-table view see, in order; raises Unsuited."""
+        with self._bound(Query(view, {source.table.name: source})) as connection:
+            batches = connection.sql(found.source).to_arrow_reader(BATCH_ROWS)
+            tables = list(one_sort.before_last(found, iter(batches), self._evaluator()))
+            return pa.concat_tables(tables).combine_chunks() if tables else pa.table({})
+
+    def finished(self, query: Query, found: one_sort.Plan, rows: pa.Table) -> list[pa.RecordBatch]:
+        """The view's rows from those that hold the values of its last windows."""
+        tables = one_sort.evaluated(typed_sql(query, found.stages[-1].sql), rows, self._evaluator())
+        if query.slices is not None:
+            tables = _by_slice(tables, query.view.time, query.slices)
+        return list(_translated((batch for table in tables for batch in table.to_batches()), query.view))
 
     def _over_one_sort(
         self, found: one_sort.Plan, query: Query, connection: "duckdb.DuckDBPyConnection"
     ) -> Iterator[pa.RecordBatch]:
         """The rows of a view by its one sort, or, from where that stops, by DuckDB's windows."""
         last = found.stages[-1]
-        stages = (*found.stages[:-1], replace(last, sql=_typed_sql(query, last.sql)))
+        stages = (*found.stages[:-1], replace(last, sql=typed_sql(query, last.sql)))
         source = connection.sql(found.source).to_arrow_reader(BATCH_ROWS // 2)
         done = 0
         try:
@@ -137,7 +153,7 @@ class DuckDbEngine:
             return
         except Unsuited:
             source.close()
-        for batch in connection.sql(_final_sql(query)).to_arrow_reader(BATCH_ROWS):
+        for batch in connection.sql(final_sql(query)).to_arrow_reader(BATCH_ROWS):
             known, done = min(done, batch.num_rows), max(0, done - batch.num_rows)
             yield batch.slice(known)
 
@@ -183,28 +199,16 @@ def _translated(batches: Iterator[pa.RecordBatch], view: FeatureView) -> Iterato
         raise translate(exc, view) from exc
 
 
-def _typed_sql(query: Query, sql: str) -> str:
-    """The result of `sql` in the view's exact types, and only the rows to keep."""
-    view = query.view
-    columns = ", ".join(f'CAST("{field.name}" AS {duckdb_type(field.type)}) AS "{field.name}"' for field in view.schema)
-    keep = ""
-    if query.keep is not None:
-        low, high = (moment_sql(value) for value in query.keep)
-        keep = f' WHERE "{view.time}" >= {low} AND "{view.time}" < {high}'
-    return f"SELECT {columns} FROM ({sql}) AS result{keep}"
-
-
-def _final_sql(query: Query) -> str:
-    return f"{_typed_sql(query, query.view.duckdb_sql)} ORDER BY {_order(query)}"
-
-
-def _order(query: Query) -> str:
-    view = query.view
-    order = ", ".join(f'"{name}" NULLS FIRST' for name in view.key)
-    if query.slices is not None:
-        micros = query.slices // timedelta(microseconds=1)
-        order = f'epoch_us("{view.time}") - (epoch_us("{view.time}") % {micros} + {micros}) % {micros} NULLS FIRST, {order}'
-    return order
+def translate(error: Exception, view: FeatureView) -> FeatureViewError:
+    """An engine's error as ours."""
+    message = " ".join(str(error).split())
+    lowered = message.lower()
+    if "overflow" in lowered or "out of range" in lowered or "can't be cast" in lowered or "cast_overflow" in lowered:
+        return FeatureViewError(
+            f"{view.name}: expected values that fit the fixed-point scale, found an overflow ({message[:160]}): "
+            "use a smaller scale in fixed(x, scale), or bound the column in the contract"
+        )
+    return FeatureViewError(f"{view.name}: expected the view to run, found: {message[:300]}")
 
 
 def _zoned(schema: pa.Schema) -> pa.Schema:
@@ -221,60 +225,3 @@ def _create_spine(connection: "duckdb.DuckDBPyConnection", view: FeatureView, sp
         )
     else:
         connection.execute(f'CREATE TEMP TABLE "{SPINE}" AS {spine_sql(view, spine, chr(34))}')
-
-
-def source_sql(source: Source) -> str:
-    """The SELECT that types a source: UTC micros, portable types, non-finite numbers as NULL, the allowed span only."""
-    if source.tail:
-        recent, earlier = replace(source, tail=()), Source(source.table, source.tail)
-        return f"{source_sql(recent)} UNION ALL {source_sql(earlier)}"
-    table = source.table
-    if not source.files:
-        columns = ", ".join(f'CAST(NULL AS {duckdb_type(field.type)}) AS "{field.name}"' for field in table.schema)
-        return f"SELECT {columns} WHERE false"
-    stored = pq.read_schema(source.files[0])
-    columns = ", ".join(f'{_typed(field, stored, table.name)} AS "{field.name}"' for field in table.schema)
-    tests = []
-    for column, test, moment in (
-        (table.event_time, ">=", source.since),
-        (table.event_time, "<", source.until),
-        (table.known_at, "<", source.known_before),
-    ):
-        if column is not None and moment is not None:
-            zoned = pa.types.is_timestamp(stored.field(column).type) and stored.field(column).type.tz
-            tests.append(f'"{column}" {test} {moment_sql(moment, zoned=bool(zoned))}')
-    where = f" WHERE {' AND '.join(tests)}" if tests else ""
-    return f"SELECT {columns} FROM read_parquet({paths_sql(source.files)}){where}"
-
-
-def _typed(field: pa.Field, stored: pa.Schema, table: str) -> str:
-    if field.name not in stored.names:
-        raise FeatureViewError(f"expected the column {field.name} in {table}, found {', '.join(stored.names)}")
-    name, kind = f'"{field.name}"', stored.field(field.name).type
-    if field.type == UTC_MICROS and pa.types.is_timestamp(kind):
-        return f"make_timestamp(epoch_us({name}))" if kind.tz or kind.unit != "us" else name
-    if pa.types.is_floating(kind):
-        return f"CASE WHEN isfinite({name}) THEN CAST({name} AS DOUBLE) END"
-    return name if kind == field.type else f"CAST({name} AS {duckdb_type(field.type)})"
-
-
-def moment_sql(value: datetime, *, zoned: bool = False) -> str:
-    """A timestamp literal."""
-    return f"{'TIMESTAMPTZ' if zoned else 'TIMESTAMP'} '{value:%Y-%m-%d %H:%M:%S.%f}{'+00' if zoned else ''}'"
-
-
-def paths_sql(files: Sequence[Path]) -> str:
-    """A list of files for read_parquet."""
-    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in files) + "]"
-
-
-def translate(error: Exception, view: FeatureView) -> FeatureViewError:
-    """An engine's error as ours."""
-    message = " ".join(str(error).split())
-    lowered = message.lower()
-    if "overflow" in lowered or "out of range" in lowered or "can't be cast" in lowered or "cast_overflow" in lowered:
-        return FeatureViewError(
-            f"{view.name}: expected values that fit the fixed-point scale, found an overflow ({message[:160]}): "
-            "use a smaller scale in fixed(x, scale), or bound the column in the contract"
-        )
-    return FeatureViewError(f"{view.name}: expected the view to run, found: {message[:300]}")

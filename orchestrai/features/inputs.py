@@ -1,6 +1,6 @@
 """A view's inputs, opened through the ledger: only restored datasets, only verified files."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,16 +44,16 @@ class Inputs:
         return found
 
     @contextmanager
-    def fetched(self, keys: Mapping[str, Iterable[str]]) -> Iterator[Files]:
-        """Verified local files by table and partition; raises NotReceipted unless every one was restored."""
+    def fetched(self, keys: Mapping[str, Iterable[str]], only: Collection[str] | None = None) -> Iterator[Files]:
+        """Verified local files by table and partition, of these SHA-256 `only`; raises NotReceipted unless all were restored."""
         with ExitStack() as stack:
             files: dict[str, dict[str, list[Path]]] = {}
             for table, part in keys.items():
                 dataset = self.datasets[table]
                 wanted = sorted(part)
                 for key in wanted:
-                    _require_restored(dataset, key)
-                found = stack.enter_context(dataset.fetched(wanted))
+                    require_restored(dataset, key)
+                found = stack.enter_context(dataset.fetched(wanted, only=only))
                 files[table] = {key: [file.path for file in entries] for key, entries in found.items()}
             yield files
 
@@ -70,12 +70,13 @@ def open_inputs(ledger: Ledger, view: FeatureView, assets: Mapping[str, str], gr
     found = {}
     for name, dataset in datasets.items():
         keys = list(dataset.partitions)
-        given = grain if name == first and keys != [WHOLE] else None
+        given = grain if name == first and grain != WHOLE and keys != [WHOLE] else None
         found[name] = spans(keys, given)
     return Inputs(datasets, found)
 
 
-def _require_restored(dataset: Dataset, partition: str) -> None:
+def require_restored(dataset: Dataset, partition: str) -> None:
+    """Raises NotReceipted unless a partition counts and came from the restore."""
     stage = dataset.receipt(partition).stage
     if stage != "restored":
         raise NotReceipted(

@@ -8,11 +8,9 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import pyarrow as pa
 
@@ -187,17 +185,20 @@ def _newest(engine: DuckDbEngine, view: FeatureView, units: Mapping[str, str]) -
     listed = pa.table({"path": list(units), "number": range(len(units))})
     with engine.connect() as db:
         db.register("units", listed)
+        features, entity_of = view.features, len(view.entity)
         for batch in db.sql(sql).to_arrow_reader(65_536):
-            for row in batch.to_pylist():
-                key = json.dumps([_plain(row[name]) for name in view.entity])
-                body = json.dumps({name: _plain(row[name]) for name in view.features})
-                yield key, row[view.time].isoformat(timespec="microseconds"), units[row[UNIT]], body
+            columns = [_plain_values(batch.column(name)) for name in (*view.entity, *features)]
+            times, places = (batch.column(name).to_pylist() for name in (view.time, UNIT))
+            for row, time, place in zip(zip(*columns, strict=True), times, places, strict=True):
+                key, body = json.dumps(row[:entity_of]), json.dumps(dict(zip(features, row[entity_of:], strict=True)))
+                yield key, time.isoformat(timespec="microseconds"), units[place], body
 
 
-def _plain(value: Any) -> JsonValue:
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return str(value)
-    plain: JsonValue = value
-    return plain
+def _plain_values(column: pa.Array) -> list[JsonValue]:
+    """A column's values as JSON has them: dates and times in ISO 8601, decimals as text."""
+    values: list[JsonValue] = column.to_pylist()
+    if pa.types.is_decimal(column.type):
+        return [None if value is None else str(value) for value in values]
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        return [None if value is None else value.isoformat() for value in column.to_pylist()]
+    return values

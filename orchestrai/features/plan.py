@@ -7,6 +7,7 @@ from datetime import datetime
 from orchestrai.contracts.verdict import JsonValue
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.inputs import Inputs, time_bounds
+from orchestrai.features.known import came_first
 from orchestrai.features.spans import ALWAYS, back
 from orchestrai.features.spec import FeatureViewSpec, moment_key, moments, parse_moment
 from orchestrai.features.view import FeatureView
@@ -25,9 +26,9 @@ class Task:
     as_of: datetime | None = None
 
 
-def plan(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None) -> list[Task]:
-    """One task per partition asked for, or per one that is due; raises FeatureViewError, NotReceipted."""
-    return _row_tasks(view, opened, partitions) if view.kind == "row" else _moment_tasks(view, opened, partitions)
+def plan(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None, now: datetime = ALWAYS[1]) -> list[Task]:
+    """One task per partition asked for, or per one that is due by `now`; raises FeatureViewError, NotReceipted."""
+    return _row_tasks(view, opened, partitions) if view.kind == "row" else _moment_tasks(view, opened, partitions, now)
 
 
 def _row_tasks(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None) -> list[Task]:
@@ -50,25 +51,35 @@ def _row_tasks(view: FeatureView, opened: Inputs, partitions: Sequence[str] | No
     return tasks
 
 
-def _moment_tasks(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None) -> list[Task]:
+def _moment_tasks(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None, now: datetime) -> list[Task]:
     spec = view.spec
     assert isinstance(spec, FeatureViewSpec) and spec.as_of is not None
     if partitions is None:
         first, last = _data_span(opened, spec.spine_table, view)
         lowest = first + (spec.as_of.warmup or view.lookback.time or spec.as_of.every)
-        keys = [moment_key(moment, spec.as_of.every) for moment in moments(spec.as_of, lowest, last)]
+        keys = [moment_key(moment, spec.as_of.every) for moment in moments(spec.as_of, lowest, min(last, now))]
     else:
         keys = sorted(set(partitions))
     tasks = []
+    came = {name: _arrivals(opened, name) for name, table in view.tables.items() if table.by_arrival}
     for key in keys:
         try:
             as_of = parse_moment(key)
         except ValueError as exc:
             raise FeatureViewError(f"{view.name}: expected as-of partitions such as 2026-01-05, found {key!r}") from exc
         since = {name: None if table.whole else back(as_of, view.lookback.time) for name, table in view.tables.items()}
-        needed = {name: opened.needed(name, since[name], as_of) for name in view.tables}
+        needed = {
+            # nothing of a partition counts that came at the moment or after it
+            name: [part for part in opened.needed(name, since[name], as_of) if name not in came or came[name][part] < as_of]
+            for name in view.tables
+        }
         tasks.append(Task(key, since, as_of, needed, as_of=as_of))
     return tasks
+
+
+def _arrivals(opened: Inputs, table: str) -> dict[str, datetime]:
+    """When the first rows of each partition came."""
+    return {key: came_first(opened.datasets[table], key) or ALWAYS[1] for key in opened.spans[table]}
 
 
 def _data_span(opened: Inputs, table: str, view: FeatureView) -> tuple[datetime, datetime]:

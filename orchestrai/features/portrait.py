@@ -1,6 +1,5 @@
 """A feature table looked at as a person would: null rates, ranges, drift from a reference, and pictures of what moved."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import pyarrow.parquet as pq
 
 from orchestrai.contracts.verdict import Verdict
 from orchestrai.features.stats import ColumnStats, Drift, drift, feature_stats, numbers_of
+from orchestrai.picture import png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,16 +70,7 @@ def _short(value: object) -> str:
 
 
 def _png(paint: Callable[[Any], None]) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.0), dpi=80, layout="constrained")
-    FigureCanvasAgg(figure)
-    paint(figure)
-    sink = io.BytesIO()
-    # without the library's name and version the bytes depend on the picture alone
-    figure.savefig(sink, format="png", metadata={"Software": None})
-    return sink.getvalue()
+    return png(paint, (6.4, 4.0), 80)
 
 
 def _distributions(figure: Any, files: Sequence[Path], reference: Sequence[Path], names: Sequence[str]) -> None:

@@ -84,11 +84,10 @@ def growth(view: FeatureView, task: Task, current: Dataset | None, opened: Input
 def mend(
     view: FeatureView, task: Task, grown: Growth, current: Dataset, opened: Inputs, files: Sequence[Path]
 ) -> Mend | None:
-    """What the new rows leave to do, by the times in their verified files; None when that is all of the partition."""
+    """What the new rows leave to do, by the times in their verified `files`; None when that is all of the partition."""
     every, primary = slices_of(view), next(iter(view.tables))
     assert every is not None and task.keep is not None
-    entries = [entry for entry in opened.datasets[primary].files(task.key).files if entry.role == "data"]
-    bounds = time_bounds([path for path, entry in zip(files, entries, strict=True) if grown.added[entry.sha256]], view.time)
+    bounds = time_bounds(files, view.time)
     if bounds is None:
         return None
     cut = bounds[0] - (bounds[0] - _EPOCH) % every

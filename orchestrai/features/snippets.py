@@ -4,11 +4,12 @@
     rolling_avg(v, scale, window)   average over a named window, DOUBLE
     rolling_std(v, scale, window)   sample standard deviation over a named window, DOUBLE; NULL for fewer than two values
     spike(v, window, k)             1 where v > average + k standard deviations of the window (k = 2), else 0
+    spike(v, window, k, others)     the same over the window's other rows, without the row itself
     avg_of(v, scale)                average within a group, DOUBLE
     std_of(v, scale)                sample standard deviation within a group, DOUBLE
 
 `v` is a BIGINT made by `fixed`. Only integers are summed, so results do not depend on the order of rows; the DOUBLE comes last.
-For `spike` against earlier rows only, end the window's frame with `1 PRECEDING`.
+`others` needs a window that ends at the CURRENT ROW, and a v that is in it once.
 """
 
 import re
@@ -57,9 +58,16 @@ def rolling_std(value: str, scale: str, window: str) -> str:
     return _deviation(value, scale, f" OVER {window}")
 
 
-def spike(value: str, window: str, k: str = "2") -> str:
-    """1 where `value` is above average + k deviations: (v n - s1)^2 (n - 1) > k^2 n (n s2 - s1^2), without a root."""
+def spike(value: str, window: str, k: str = "2", rows: str = "all") -> str:
+    """1 where `value` is above average + k deviations: (v n - s1)^2 (n - 1) > k^2 n (n s2 - s1^2), without a root.
+
+    Over the `others`, the row's own part is taken from n, s1 and s2.
+    """
     n, s1, s2 = _moments(value, f" OVER {window}")
+    if rows not in ("all", "others"):
+        raise ValueError(f"expected all or others, found {rows!r}")
+    if rows == "others":
+        n, s1, s2 = f"({n} - 1)", f"({s1} - {value})", f"({s2} - {value} * {value})"
     above = f"({value} * {n} - {s1})"
     return (
         f"CASE WHEN {n} > 1 AND {value} * {n} > {s1} AND CAST({above} * {above} AS DOUBLE) * CAST({n} - 1 AS DOUBLE) > "

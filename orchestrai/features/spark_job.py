@@ -125,4 +125,7 @@ def _put(session: Any, folder: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    code = main(sys.argv[1])
+    # some clusters take any exit of a script, even with 0, for its failure
+    if code:
+        sys.exit(code)

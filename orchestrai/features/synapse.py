@@ -22,7 +22,7 @@ class SynapseFile(ClusterFile):
     executors: int = Field(default=2, ge=1)
     cores: int = Field(default=4, ge=1)
     memory: str = Field(default="28g", pattern=r"^[0-9]+[mg]$")
-    batch: dict[str, Any] = {}
+    batch: dict[str, Any] = Field(default_factory=dict)
     endpoint: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
 
 

@@ -8,11 +8,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
+from orchestrai.features import one_sort
 from orchestrai.features.duckdb_engine import DuckDbEngine, moment_sql, source_sql
 from orchestrai.features.engine import Source
 from orchestrai.features.inputs import Inputs, Span, within
+from orchestrai.features.sorted_rows import Unsuited
 from orchestrai.features.view import FeatureView
+
+if TYPE_CHECKING:
+    import duckdb
 
 _STEPS = 60
 
@@ -38,9 +46,11 @@ def find_tail(
     files: Mapping[str, Sequence[Path]],
     folder: Path,
     engine: DuckDbEngine,
+    given: pa.Table | None = None,
 ) -> Iterator[Tail]:
     """The last `lookback.rows` moments before `keep` of every entity that has rows in it, as far as they lie before `since`.
 
+    `given` names the entities instead, with how many rows of theirs since then are `held`.
     Walks back partition by partition, and stops when every entity has enough or the data begins.
     """
     primary = next(iter(view.tables))
@@ -55,18 +65,24 @@ def find_tail(
     scanned: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)
     with engine.connect() as db, ExitStack() as stack:
-        present = [path for key in opened.needed(primary, since, keep[1]) for path in files[key]]
+        present = [path for key in opened.needed(primary, since, keep[1]) for path in files[key]] if given is None else []
         now = source_sql(Source(table, within(present, table.event_time, since, keep[1]), since=since, until=keep[1]))
         # rows inside the look-back count, unless a window reads another's result: then each of them needs its own rows
+        seen = _seen(db, view, engine, Source(table, present, since, keep[1]), now) if given is None else now
         held = (
             "0"
             if view.chained or (since is not None and since >= keep[0])
             else f'count(DISTINCT CASE WHEN "{view.time}" < {moment_sql(keep[0])} THEN "{view.time}" END)'
         )
-        db.execute(
-            f"CREATE TEMP TABLE wanted AS SELECT {entity}, {held} AS held, {held} AS n FROM ({now}) "
-            f'GROUP BY {entity} HAVING max("{view.time}") >= {moment_sql(keep[0])}'
-        )
+        if given is not None:
+            db.register("given", given)
+            db.execute(f"CREATE TEMP TABLE wanted AS SELECT entity AS {entity}, held, held AS n FROM given")
+            db.unregister("given")
+        else:
+            db.execute(
+                f"CREATE TEMP TABLE wanted AS SELECT {entity}, {held} AS held, {held} AS n FROM ({seen}) "
+                f'GROUP BY {entity} HAVING max("{view.time}") >= {moment_sql(keep[0])}'
+            )
         db.execute(f"CREATE TEMP TABLE tail AS SELECT * FROM ({now}) LIMIT 0")
         for key, low, high in _steps(earlier, opened.spans[primary], since):
             if not db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0]:
@@ -74,7 +90,8 @@ def find_tail(
             if key not in scanned:
                 scanned.append(key)
                 found = files if key in files else stack.enter_context(opened.fetched({primary: [key]}))[primary]
-            past = source_sql(Source(table, within(found[key], table.event_time, low, high), since=low, until=high))
+            source = Source(table, within(found[key], table.event_time, low, high), since=low, until=high)
+            past = _seen(db, view, engine, source, source_sql(source))
             db.execute(
                 f"INSERT INTO tail SELECT t.* FROM ({past}) AS t JOIN wanted AS e ON {joined} WHERE e.n < {rows} "
                 f"QUALIFY e.n + DENSE_RANK() OVER (PARTITION BY {', '.join(f't.{chr(34)}{n}{chr(34)}' for n in view.entity)} "
@@ -89,6 +106,25 @@ def find_tail(
         short = bool(db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0])
         held = db.execute("SELECT count(*) FROM tail").fetchall()[0][0]
     yield Tail([path] if held else [], scanned, short)
+
+
+def _seen(db: "duckdb.DuckDBPyConnection", view: FeatureView, engine: DuckDbEngine, source: Source, rows: str) -> str:
+    """The rows of a source at moments that the view's windows see: what a WHERE leaves out is no row of a frame."""
+    found = one_sort.plan(view)
+    if found is None or not found.by_moment or not found.filtered:
+        return rows
+    try:
+        left = engine.prepared(view, found, source)
+    except Unsuited:
+        return rows
+    if not left.num_rows:
+        return f"SELECT * FROM ({rows}) LIMIT 0"
+    names = [*found.entity, found.time]
+    db.register("seen", left.select(names).rename_columns(list(view.key)))
+    db.execute("CREATE OR REPLACE TEMP TABLE seen_rows AS SELECT DISTINCT * FROM seen")
+    db.unregister("seen")
+    joined = " AND ".join(f'r."{name}" = s."{name}"' for name in view.key)
+    return f"SELECT r.* FROM ({rows}) AS r SEMI JOIN seen_rows AS s ON {joined}"
 
 
 def _steps(

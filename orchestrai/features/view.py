@@ -7,33 +7,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
-from sqlglot import ErrorLevel, exp
+from sqlglot import exp
 
 from orchestrai.errors import FeatureViewError
+from orchestrai.features.input_table import AS_OF, SPINE, Table, bind_table, primary_keys, spine_schema, value_bounds
 from orchestrai.features.lint import Context, Kind, check_subset, parse, resolve
 from orchestrai.features.lint_bounds import check_bounds
 from orchestrai.features.lint_values import check_values
 from orchestrai.features.lint_windows import check_windows, reach
-from orchestrai.features.portable import UTC_MICROS, duckdb_type, from_duckdb, readable
+from orchestrai.features.output_schema import check_key, result_schema, to_duckdb
 from orchestrai.features.python_view import PythonFunction, find_function, output_schema
 from orchestrai.features.snippets import expand
-from orchestrai.features.spec import ARRIVAL, FeatureViewSpec, LabelSpec, Lookback, TableClocks
+from orchestrai.features.spec import FeatureViewSpec, LabelSpec, Lookback
 from orchestrai.ledger.manifest import canonical_json
 
-SPINE = "spine"
-AS_OF = "as_of"
-
-
-@dataclass(frozen=True)
-class Table:
-    """One input of a view, as its SQL sees it; `by_arrival` says that a row is known from when it came."""
-
-    name: str
-    schema: pa.Schema
-    event_time: str | None
-    known_at: str | None
-    whole: bool
-    by_arrival: bool = False
+__all__ = ["AS_OF", "SPINE", "FeatureView", "Table", "load_label", "load_view", "spine_schema", "to_duckdb"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +102,7 @@ def _load(
     spine: pa.Schema | None = None,
 ) -> FeatureView:
     origin, text = _text(spec.sql, folder, name)
-    tables = {table: _table(table, schema, spec.tables.get(table), time, name) for table, schema in schemas.items()}
+    tables = {table: bind_table(table, schema, spec.tables.get(table), time, name) for table, schema in schemas.items()}
     visible = {table.name: table.schema for table in tables.values()}
     if kind != "row":
         visible[SPINE] = spine if spine is not None else spine_schema(tables[primary], entity, name)
@@ -125,7 +113,7 @@ def _load(
         entity=entity,
         event_time=time,
         table_times={**{table.name: table.event_time for table in tables.values()}, SPINE: AS_OF},
-        keys={**_keys(schemas), SPINE: (*entity, AS_OF)},
+        keys={**primary_keys(schemas), SPINE: (*entity, AS_OF)},
         horizon=spec.horizon if isinstance(spec, LabelSpec) else None,
     )
     tree = parse(text, origin)
@@ -133,10 +121,10 @@ def _load(
     bound = resolve(tree, context)
     check_values(bound, context)
     check_windows(bound, context)
-    check_bounds(bound, context, _bounds(schemas))
+    check_bounds(bound, context, value_bounds(schemas))
     duckdb_sql = to_duckdb(tree, origin)
-    schema = _output_schema(duckdb_sql, visible, context)
-    _check_key(schema, entity, time, context)
+    schema = result_schema(duckdb_sql, visible, context)
+    check_key(schema, entity, time, context)
     return FeatureView(
         name=name,
         kind=kind,
@@ -157,14 +145,14 @@ def _load(
 def _load_python(
     spec: FeatureViewSpec, folder: Path, kind: Kind, schemas: Mapping[str, pa.Schema], time: str, primary: str
 ) -> FeatureView:
-    tables = {table: _table(table, schema, spec.tables.get(table), time, spec.name) for table, schema in schemas.items()}
+    tables = {table: bind_table(table, schema, spec.tables.get(table), time, spec.name) for table, schema in schemas.items()}
     visible = {table.name: table.schema for table in tables.values()}
     if kind != "row":
         visible[SPINE] = spine_schema(tables[primary], spec.entity, spec.name)
     function = find_function(spec.python, folder, spec.name, tuple(visible), spec.over)
     schema = output_schema(spec.outputs, spec.name)
     context = Context(function.path.name, kind, visible, spec.entity, time, {}, {})
-    _check_key(schema, spec.entity, time, context)
+    check_key(schema, spec.entity, time, context)
     return FeatureView(
         name=spec.name,
         kind=kind,
@@ -194,114 +182,6 @@ def _text(sql: str, folder: Path, name: str) -> tuple[str, str]:
         return origin, expand(text)
     except ValueError as exc:
         raise FeatureViewError(f"{origin}:{exc}") from exc
-
-
-def _metadata(schema: pa.Schema, name: str) -> str | None:
-    value = (schema.metadata or {}).get(name.encode())
-    return value.decode() if value else None
-
-
-def _keys(schemas: Mapping[str, pa.Schema]) -> dict[str, tuple[str, ...]]:
-    found = {name: _metadata(schema, "primary_key") for name, schema in schemas.items()}
-    return {name: tuple(part.strip() for part in key.split(",")) for name, key in found.items() if key}
-
-
-def _bounds(schemas: Mapping[str, pa.Schema]) -> dict[str, dict[str, float]]:
-    """The largest absolute value of columns whose field names a `minimum` and a `maximum`."""
-    found: dict[str, dict[str, float]] = {name: {} for name in schemas}
-    for name, schema in schemas.items():
-        for field in schema:
-            given = field.metadata or {}
-            if b"minimum" in given and b"maximum" in given:
-                found[name][field.name] = max(abs(float(given[b"minimum"])), abs(float(given[b"maximum"])))
-    return found
-
-
-def _table(name: str, schema: pa.Schema, clocks: TableClocks | None, time: str, view: str) -> Table:
-    clocks = clocks or TableClocks()
-    columns = readable(schema)
-    moments = [field.name for field in columns if pa.types.is_timestamp(field.type)]
-    chosen = clocks.event_time or (time if time in moments else None) or _metadata(schema, "event_time")
-    if chosen is None and len(moments) == 1:
-        chosen = moments[0]
-    known = clocks.known_at or _metadata(schema, "known_at")
-    by_arrival = clocks.known_at == ARRIVAL
-    if by_arrival and ARRIVAL in columns.names:
-        raise FeatureViewError(
-            f"{view}: expected known_at: arrival to mean when rows came, found a column of that name in {name}: "
-            "name another column, or rename that one in the contract"
-        )
-    known = None if by_arrival else known
-    for column in (chosen, known):
-        if column is not None and column not in moments:
-            raise FeatureViewError(
-                f"{view}: expected a timestamp column of {name} ({', '.join(moments) or 'it has none'}), found {column}"
-            )
-    return Table(name, columns, chosen, known, clocks.lookback == "all", by_arrival)
-
-
-def spine_schema(table: Table, entity: tuple[str, ...], view: str) -> pa.Schema:
-    """The columns of `spine`: the entity's, as typed in the table that defines it, and `as_of`."""
-    missing = [name for name in entity if name not in table.schema.names]
-    if missing:
-        raise FeatureViewError(
-            f"{view}: expected {table.name} to define the entity with {', '.join(missing)}, found {', '.join(table.schema.names)}"
-        )
-    return pa.schema([*(table.schema.field(name) for name in entity), pa.field(AS_OF, UTC_MICROS)])
-
-
-def to_duckdb(tree: exp.Expr, origin: str) -> str:
-    """The tree in DuckDB's dialect, on plain timestamps."""
-    copied = tree.copy()
-    for kind in copied.find_all(exp.DataType):
-        if kind.this in (exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPLTZ):
-            kind.set("this", exp.DType.TIMESTAMP)
-    try:
-        return copied.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
-    except ValueError as exc:
-        raise FeatureViewError(f"{origin}:1: expected SQL that DuckDB can run, found {exc}") from exc
-
-
-def _output_schema(sql: str, tables: Mapping[str, pa.Schema], context: Context) -> pa.Schema:
-    import duckdb
-
-    with duckdb.connect() as connection:
-        for name, schema in tables.items():
-            columns = ", ".join(f'"{field.name}" {duckdb_type(field.type)}' for field in schema)
-            connection.execute(f'CREATE TABLE "{name}" ({columns})')
-        try:
-            rows = connection.execute(f"DESCRIBE {sql}").fetchall()
-        except duckdb.Error as exc:
-            message = " ".join(str(exc).split())[:300]
-            raise FeatureViewError(f"{context.origin}:1: expected SQL that binds to its inputs, found: {message}") from exc
-    fields = []
-    for row in rows:
-        column, kind = str(row[0]), str(row[1])
-        found = from_duckdb(kind)
-        if found is None:
-            instead = "write CAST(SUM(..) AS BIGINT)" if kind == "HUGEINT" else "give it a type with CAST"
-            raise FeatureViewError(f"{context.origin}:1: expected a plain type for {column}, found {kind}: {instead}")
-        fields.append(pa.field(column, found))
-    return pa.schema(fields)
-
-
-def _check_key(schema: pa.Schema, entity: tuple[str, ...], time: str, context: Context) -> None:
-    names = schema.names
-    missing = [name for name in (*entity, time) if name not in names]
-    if missing:
-        raise FeatureViewError(
-            f"{context.origin}:1: expected the output columns {', '.join(missing)}, found {', '.join(names)}"
-        )
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise FeatureViewError(f"{context.origin}:1: expected distinct output columns, found {', '.join(twice)} twice")
-    if schema.field(time).type != UTC_MICROS:
-        raise FeatureViewError(f"{context.origin}:1: expected {time} to be a TIMESTAMP, found {schema.field(time).type}")
-    for name in entity:
-        if pa.types.is_floating(schema.field(name).type):
-            raise FeatureViewError(
-                f"{context.origin}:1: expected the entity {name} to be text or whole numbers, found DOUBLE"
-            )
 
 
 def _lookback(

@@ -7,7 +7,7 @@ from orchestrai.lazy import lazily
 if TYPE_CHECKING:
     from orchestrai.models.artifact import ModelInfo, Scorer, load_model
     from orchestrai.models.decision import PromotionDecision, decide_promotion
-    from orchestrai.models.deployment import deploy_champion
+    from orchestrai.models.deployment import deploy_champion, not_deployed
     from orchestrai.models.evaluation import evaluate
     from orchestrai.models.inference import predict
     from orchestrai.models.notify import told_of_rejection
@@ -34,6 +34,7 @@ __all__ = [
     "deploy_champion",
     "evaluate",
     "load_model",
+    "not_deployed",
     "predict",
     "promote",
     "resolve",
@@ -49,7 +50,7 @@ lazily(
     {
         "artifact": ("ModelInfo", "Scorer", "load_model"),
         "decision": ("PromotionDecision", "decide_promotion"),
-        "deployment": ("deploy_champion",),
+        "deployment": ("deploy_champion", "not_deployed"),
         "evaluation": ("evaluate",),
         "inference": ("predict",),
         "notify": ("told_of_rejection",),

@@ -142,12 +142,12 @@ def decode_model(info: ModelInfo, data: bytes) -> Estimation:
     raise ModelError(f"expected a model of kind {', '.join(MODEL_FILES)}, found {info.kind!r}: use a newer release")
 
 
-def golden_rows(table: "pa.Table", info: ModelInfo, spec: ModelSpec, model: Estimation) -> bytes:
-    """Rows spread over a training set with their predictions, as Parquet; entities appear by number only."""
+def golden_rows(table: "pa.Table", trained: Any, info: ModelInfo, spec: ModelSpec, model: Estimation) -> bytes:
+    """Rows spread over those of a table that trained, with their predictions, as Parquet; entities appear by number only."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    picked = table.take(pa.array(golden_index(info.kind, table.num_rows)))
+    picked = table.take(pa.array(trained[golden_index(info.kind, len(trained))]))
     if info.kind == "cooccurrence":
         served = picked.column(spec.entity[0]).cast(pa.string()).combine_chunks().dictionary_encode()
         numbers = served.indices.cast(pa.string())

@@ -5,25 +5,18 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from orchestrai.errors import MissingExtra, StorageError
+from orchestrai.cloud_rest import Api, azure_token
+from orchestrai.errors import ModelError
 from orchestrai.models.places import AzureMLTraining
-from orchestrai.models.remote import Monotonic, Phase, Sleep, Waiting
-from orchestrai.models.script_job import SCRIPT, Api, ScriptTrainer
+from orchestrai.models.script_job import SCRIPT, ScriptTrainer
+from orchestrai.waiting import Monotonic, Phase, Sleep, Waiting
 
 API_VERSION = "2024-10-01"
 ENDED = ("Failed", "Canceled")
 
 
 def _token() -> str:
-    try:
-        from azure.core.exceptions import ClientAuthenticationError
-        from azure.identity import DefaultAzureCredential
-    except ImportError as exc:
-        raise MissingExtra("expected azure-identity to train on Azure ML, found none: pip install azure-identity") from exc
-    try:
-        return str(DefaultAzureCredential().get_token("https://management.azure.com/.default").token)
-    except ClientAuthenticationError as exc:
-        raise StorageError(f"expected credentials for Azure, found none that work: {str(exc).splitlines()[0]}") from exc
+    return azure_token("https://management.azure.com", "training on Azure ML")
 
 
 class AzureMLJobs:
@@ -95,9 +88,12 @@ def azureml_trainer(
     """A trainer on Azure ML; nothing is connected before it trains."""
     # the service ends the job at its own limit; waiting for a machine comes on top
     allowed = where.time_limit + where.poll + (where.spot_wait if where.spot else timedelta())
-    waiting = Waiting(allowed, where.poll, "raise train_on.azure_ml.time_limit or take a larger instance", sleep, monotonic)
+    remedy = "raise train_on.azure_ml.time_limit or take a larger instance"
+    waiting = Waiting(allowed, where.poll, remedy, sleep, monotonic, ModelError)
     return ScriptTrainer(
         AzureMLJobs(where, token),
+        place="azure_ml",
+        limit=where.time_limit,
         staging=where.staging,
         waiting=waiting,
         machine=where.compute or where.instance_type,

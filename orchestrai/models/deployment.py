@@ -3,15 +3,30 @@
 from collections.abc import Sequence
 
 from orchestrai.contracts.verdict import Verdict
-from orchestrai.errors import ConfigError, ModelError, StorageError
-from orchestrai.ledger import InputRef, Ledger, Meter, StageReport
+from orchestrai.errors import ConfigError, ModelError, NotReceipted, StorageError
+from orchestrai.ledger import Head, InputRef, Ledger, Meter, StageReport
 from orchestrai.ledger.manifest import canonical_json
+from orchestrai.models.addresses import parse_address
+from orchestrai.models.registry import serving_champion
 from orchestrai.models.rows import WHOLE
 from orchestrai.models.spec import ModelSpec
-from orchestrai.models.targets import Registered, Target, open_champion, open_target
+from orchestrai.models.targets import Registered, Target, open_champion
 from orchestrai.models.training import code_version
 
 DEPLOYMENT_FILE = "deployment.json"
+
+
+def open_target(url: str) -> Target:
+    """The registry behind a URL; nothing is connected before it is used. Raises ConfigError."""
+    address = parse_address(url)
+    if address.scheme == "sagemaker":
+        from orchestrai.models.places import SageMakerServing
+        from orchestrai.models.sagemaker_registry import SageMakerRegistry
+
+        return SageMakerRegistry(SageMakerServing.model_validate({"group": address.base, **address.options}))
+    from orchestrai.models.mlflow_registry import MlflowRegistry
+
+    return MlflowRegistry(address)
 
 
 def targets_of(spec: ModelSpec) -> list[Target]:
@@ -68,3 +83,16 @@ def deploy_champion(
                 "changed": [one.target for one in held if one.changed],
             },
         )
+
+
+def not_deployed(ledger: Ledger, *, champion: str, asset: str) -> Head | None:
+    """The entry by which the champion serves, where the newest deployment is not of it; None where it is, or nothing serves."""
+    current = serving_champion(ledger, champion)
+    if current is None:
+        return None
+    made = ledger.find(asset)
+    try:
+        inputs = made.receipt(WHOLE).inputs if made is not None else ()
+    except NotReceipted:
+        inputs = ()  # recalled with the champion that it deployed
+    return None if any((ref.asset, ref.version) == (champion, current.version) for ref in inputs) else current.head

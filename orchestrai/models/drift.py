@@ -17,14 +17,16 @@ DRIFTED = 0.25
 MAX_CATEGORIES = 50
 # shares of this many rows are known to about 0.01, which is enough to see a shift, and cost nothing beside training
 SAMPLED_ROWS = 20_000
+DECILES = np.linspace(0.1, 0.9, 9)
 
 
 def profile(rows: Rows) -> dict[str, Any]:
     """Per feature the bin edges and shares of these rows (or of a sample spread over them), to keep beside a model."""
     found = {}
-    matrix = rows.matrix[:: max(1, len(rows) // SAMPLED_ROWS)]
-    for place, column in enumerate(rows.columns):
-        values = matrix[:, place]
+    # each feature's values beside each other, then in order: every question below is a look-up in them
+    sampled = np.ascontiguousarray(rows.matrix[:: max(1, len(rows) // SAMPLED_ROWS)].T)
+    sampled.sort(axis=1)
+    for values, column in zip(sampled, rows.columns, strict=True):
         edges = _edges(values, column)
         found[column.name] = {"edges": edges, "shares": [round(float(s), 9) for s in _shares(values, edges)]}
     return found
@@ -37,7 +39,7 @@ def drift(known: Mapping[str, Any], rows: Rows) -> dict[str, float]:
         before = known.get(column.name)
         if before is not None and len(rows):
             old = np.maximum(np.asarray(before["shares"], dtype=np.float64), FLOOR)
-            new = np.maximum(_shares(rows.matrix[:, place], before["edges"]), FLOOR)
+            new = np.maximum(_shares(np.sort(rows.matrix[:, place]), before["edges"]), FLOOR)
             result[column.name] = round(float(((new - old) * np.log(new / old)).sum()), 6)
     return result
 
@@ -51,16 +53,24 @@ def drift_verdict(found: Mapping[str, float], since: str) -> Verdict:
 
 
 def _edges(values: Matrix, column: Column) -> list[float]:
+    """Where the bins of sorted values meet."""
     if column.kind == "category":
         return [code + 0.5 for code in range(min(len(column.categories), MAX_CATEGORIES) - 1)]
-    present = values[~np.isnan(values)]
-    if not len(present):
+    present = _present(values)
+    if not present:
         return []
-    return sorted({float(edge) for edge in np.quantile(present, np.linspace(0.1, 0.9, 9), method="lower")})
+    # the lower of two values between which a decile lies; plus 0.0, as which zero stands first is not said
+    return sorted({float(edge) + 0.0 for edge in values[np.floor(DECILES * (present - 1)).astype(np.intp)]})
 
 
 def _shares(values: Matrix, edges: list[float]) -> Floats:
-    missing = np.isnan(values)
-    places = np.searchsorted(np.asarray(edges, dtype=np.float64), values[~missing].astype(np.float64), side="left")
-    counts = np.append(np.bincount(places, minlength=len(edges) + 1), missing.sum())
+    """Shares of sorted values in each bin, which its upper edge belongs to, and of those that are missing."""
+    present = _present(values)
+    below = np.searchsorted(values[:present].astype(np.float64), np.asarray(edges, dtype=np.float64), side="right")
+    counts = np.diff(below, prepend=0, append=[present, len(values)])
     return np.asarray(counts / max(1, len(values)), dtype=np.float64)
+
+
+def _present(values: Matrix) -> int:
+    """How many of some sorted values are not missing: NaN comes last."""
+    return int(np.searchsorted(values, np.nan, side="left"))

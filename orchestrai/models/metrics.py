@@ -18,6 +18,8 @@ RESAMPLES = 200
 LARGE = 200_000
 TOP = 10
 BOUNDS = (2.5, 97.5)
+DISCRIMINATION = ("auc", "pr_auc", "lift_top_tenth")
+ZERO = np.zeros(1)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Judge:
         ranked = part.score[self.order]
         self.ends = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True]) if len(ranked) else self.order[:0]
         self.positive = (part.label > 0).astype(np.float64)
+        # what does not depend on the weights is not computed again for each draw
+        self.hit = self.positive[self.order]
+        if task == "classification":
+            self._losses()
         if task == "ranking":
             self.lists, self.recall, self.ndcg = ranking_by_group(part, TOP)
 
@@ -66,17 +72,23 @@ class Judge:
             return {**self._discrimination(weight), **self._ranking(weight)}
         return {**self._discrimination(weight), **self._probability(weight)}
 
+    def metric(self, name: str, weight: Floats) -> float:
+        """One metric of the task, without those it shares nothing with."""
+        if self.task == "classification":
+            return (self._discrimination if name in DISCRIMINATION else self._probability)(weight)[name]
+        return self.metrics(weight)[name]
+
     def defined(self, weight: Floats) -> bool:
         """True when these weights leave rows, and both classes where the task has classes."""
         positives, total = float((weight * self.positive).sum()), float(weight.sum())
         return total > 0 if self.task == "regression" else 0 < positives < total
 
     def _discrimination(self, weight: Floats) -> dict[str, float]:
-        ranked, hit = weight[self.order], self.positive[self.order]
-        true = np.cumsum(ranked * hit)
+        ranked = weight[self.order]
+        true = np.cumsum(ranked * self.hit)
         seen = np.cumsum(ranked)
         tp, fp = true[self.ends], (seen - true)[self.ends]
-        before_tp, before_fp = np.r_[0.0, tp[:-1]], np.r_[0.0, fp[:-1]]
+        before_tp, before_fp = np.concatenate((ZERO, tp[:-1])), np.concatenate((ZERO, fp[:-1]))
         area = float(((fp - before_fp) * (tp + before_tp)).sum()) / (2 * tp[-1] * fp[-1])
         precise = tp / np.maximum(tp + fp, 1e-300)
         share = tp[-1] / seen[-1]
@@ -87,16 +99,20 @@ class Judge:
             "lift_top_tenth": float(true[cut] / max(seen[cut], 1e-300) / share),
         }
 
-    def _probability(self, weight: Floats) -> dict[str, float]:
-        label, score, total = self.positive, self.part.score, weight.sum()
+    def _losses(self) -> None:
+        label, score = self.positive, self.part.score
         p = np.clip(score, 1e-15, 1 - 1e-15)
-        loss = -(label * np.log(p) + (1 - label) * np.log(1 - p))
-        bins = np.array_split(self.order, 10)
-        gaps = [abs(float((weight[b] * (score[b] - label[b])).sum())) for b in bins]
+        self.loss = -(label * np.log(p) + (1 - label) * np.log(1 - p))
+        self.right, self.squared = (score >= 0.5) == (label > 0), (score - label) ** 2
+        self.bins = [(rows, score[rows] - label[rows]) for rows in np.array_split(self.order, 10)]
+
+    def _probability(self, weight: Floats) -> dict[str, float]:
+        total = weight.sum()
+        gaps = [abs(float((weight[rows] * gap).sum())) for rows, gap in self.bins]
         return {
-            "log_loss": float((weight * loss).sum() / total),
-            "accuracy": float((weight * ((score >= 0.5) == (label > 0))).sum() / total),
-            "brier": float((weight * (score - label) ** 2).sum() / total),
+            "log_loss": float((weight * self.loss).sum() / total),
+            "accuracy": float((weight * self.right).sum() / total),
+            "brier": float((weight * self.squared).sum() / total),
             "calibration_error": float(sum(gaps) / total),
         }
 
@@ -174,7 +190,7 @@ def improvement(task: Task, metric: str, parts: Sequence[Scored], rivals: Sequen
     ours, theirs = [Judge(task, part) for part in parts], [Judge(task, part) for part in rivals]
 
     def gain(weights: Sequence[Floats]) -> float:
-        return sign * (_mean(ours, weights)[metric] - _mean(theirs, weights)[metric])
+        return sign * (_one(ours, metric, weights) - _one(theirs, metric, weights))
 
     value = gain([np.ones(len(part.label)) for part in parts])
     drawn = [gain(weights) for weights in _weights(ours, seed)]
@@ -184,7 +200,13 @@ def improvement(task: Task, metric: str, parts: Sequence[Scored], rivals: Sequen
 
 def _mean(judges: Sequence[Judge], weights: Sequence[Floats]) -> dict[str, float]:
     each = [judge.metrics(weight) for judge, weight in zip(judges, weights, strict=True)]
-    return {name: float(np.mean([values[name] for values in each])) for name in each[0]}
+    # a metric's values lie side by side, so that they are summed as in a list of their own
+    means = np.ascontiguousarray(np.array([list(values.values()) for values in each]).T).mean(axis=1)
+    return dict(zip(each[0], means.tolist(), strict=True))
+
+
+def _one(judges: Sequence[Judge], metric: str, weights: Sequence[Floats]) -> float:
+    return float(np.mean([judge.metric(metric, weight) for judge, weight in zip(judges, weights, strict=True)]))
 
 
 def _weights(judges: Sequence[Judge], seed: int) -> Iterator[list[Floats]]:

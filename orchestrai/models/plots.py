@@ -1,6 +1,5 @@
 """Curves of an evaluation as PNG; equal inputs give equal bytes."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from orchestrai.models.drift import DRIFTED
 from orchestrai.models.metrics import Scored, calibration_bins
 from orchestrai.models.spec import Task
+from orchestrai.picture import png
 
 
 def draw(
@@ -45,18 +45,12 @@ def _drift(axes: Any, moved: Mapping[str, float]) -> None:
 
 
 def _png(paint: Callable[[Any], None]) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    def painted(figure: Any) -> None:
+        axes = figure.add_subplot()
+        axes.grid(alpha=0.25)
+        paint(axes)
 
-    figure = Figure(figsize=(5.2, 4.0), dpi=90, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.grid(alpha=0.25)
-    paint(axes)
-    sink = io.BytesIO()
-    # without the library's name and version the bytes depend on the picture alone
-    figure.savefig(sink, format="png", metadata={"Software": None})
-    return sink.getvalue()
+    return png(painted, (5.2, 4.0), 90)
 
 
 def _pooled(parts: Sequence[Scored]) -> tuple[Any, Any]:

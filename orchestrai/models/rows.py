@@ -20,6 +20,7 @@ Matrix = npt.NDArray[np.float32]
 EVENT_TIME = "event_time"
 LABEL = "label"
 WHOLE = "all"
+BLOCK_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,7 @@ def infer_columns(table: "pa.Table", spec: ModelSpec) -> tuple[Column, ...]:
 def encode(table: "pa.Table", columns: Sequence[Column], entity: Sequence[str], *, where: str = "rows") -> Rows:
     """Encode a table's rows for a model; raises ModelError for a missing column, another type or an infinite value."""
     _require(table, [column.name for column in columns], where)
-    matrix = np.empty((table.num_rows, len(columns)), dtype=np.float32, order="C")
-    for place, column in enumerate(columns):
-        matrix[:, place] = _values(table.column(column.name), column, where)
+    matrix = _side_by_side([_values(table.column(column.name), column, where) for column in columns], table.num_rows)
     return Rows(
         columns=tuple(columns),
         matrix=matrix,
@@ -136,6 +135,16 @@ def encode(table: "pa.Table", columns: Sequence[Column], entity: Sequence[str], 
         event_time=_micros(table),
         label=_labels(table, where),
     )
+
+
+def _side_by_side(values: Sequence[npt.NDArray[Any]], count: int) -> Matrix:
+    """Columns as one matrix, row after row; written block by block, each of which stays in the processor's cache."""
+    matrix = np.empty((count, len(values)), dtype=np.float32, order="C")
+    for start in range(0, count, BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, count)
+        for place, column in enumerate(values):
+            matrix[start:stop, place] = column[start:stop]
+    return matrix
 
 
 def _values(data: "pa.ChunkedArray", column: Column, where: str) -> npt.NDArray[Any]:

@@ -16,9 +16,10 @@ import numpy as np
 
 from orchestrai.errors import ModelError, StorageError
 from orchestrai.models.boosting import BASE_SCORE, BoostedTrees, feature_types, settings, xgboost
-from orchestrai.models.remote import Phase, RemoteJob, Waiting, job_name, price
+from orchestrai.models.remote import RemoteJob, job_name
 from orchestrai.models.rows import Rows
 from orchestrai.models.spec import SageMakerServing, SageMakerTraining, Task, XGBoostParams
+from orchestrai.waiting import Phase, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ class SageMakerTrainer:
         # a spot job may wait for its machine before its own clock starts
         allowed = where.time_limit + where.poll + (where.spot_wait if where.spot else timedelta())
         remedy = "raise train_on.sagemaker.time_limit or take a larger instance"
-        self._waiting = Waiting(allowed, where.poll, remedy, sleep, monotonic)
+        self._waiting = Waiting(allowed, where.poll, remedy, sleep, monotonic, ModelError)
 
     def train(
         self, name: str, params: XGBoostParams, task: Task, rows: Rows, stop: Rows | None = None
@@ -190,11 +191,13 @@ class SageMakerTrainer:
         billed = int(described.get("BillableTimeInSeconds") or spent)
         return RemoteJob(
             name=described["TrainingJobName"],
+            place="sagemaker",
             seconds=spent,
             billable_seconds=billed,
+            limit_seconds=int(self.where.time_limit.total_seconds()),
             instance_type=described["ResourceConfig"]["InstanceType"],
             spot=bool(described.get("EnableManagedSpotTraining")),
-            usd=price(billed, self.where.price_per_hour),
+            per_hour=self.where.price_per_hour,
         )
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from orchestrai.errors import ModelError
 from orchestrai.models.artifact import GOLDEN_ROWS, GOLDEN_TOLERANCE, INFO_FILE, Scorer
 from orchestrai.models.boosting import BoostedTrees
-from orchestrai.models.remote import Phase, RemoteJob, Waiting, price
+from orchestrai.models.remote import RemoteJob
 from orchestrai.models.rows import Floats, Rows
 from orchestrai.models.sagemaker import Clients, boto_clients, phase_of, split_url, translated
 from orchestrai.models.sagemaker_registry import archive, ensure_model
 from orchestrai.models.spec import SageMakerServing
+from orchestrai.waiting import Phase, Waiting
 
 
 class BatchTransform:
@@ -32,7 +33,7 @@ class BatchTransform:
         make = clients or boto_clients(where)
         self.s3, self.api = make("s3"), make("sagemaker")
         remedy = "raise serve_on.sagemaker.time_limit or take more instances"
-        self._waiting = Waiting(where.time_limit, where.poll, remedy, sleep, monotonic)
+        self._waiting = Waiting(where.time_limit, where.poll, remedy, sleep, monotonic, ModelError)
 
     def score(self, scorer: Scorer, rows: Rows) -> tuple[Floats, RemoteJob]:
         """One score per row, in order. Raises ModelError when the job fails, ends late or scores otherwise than the champion."""
@@ -113,11 +114,13 @@ class BatchTransform:
         billed = seconds * self.where.instance_count
         return RemoteJob(
             name=described["TransformJobName"],
+            place="sagemaker",
             seconds=seconds,
             billable_seconds=billed,
+            limit_seconds=int(self.where.time_limit.total_seconds()),
             instance_type=self.where.instance_type,
             spot=False,
-            usd=price(billed, self.where.price_per_hour),
+            per_hour=self.where.price_per_hour,
         )
 
 

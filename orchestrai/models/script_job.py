@@ -6,30 +6,25 @@ the model in UBJ. A job's folder is named by a digest of all of that, and so is 
 
 import io
 import json
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from orchestrai.errors import ModelError, ObjectNotFound, StorageError, TransientStorageError
+from orchestrai.errors import ModelError, ObjectNotFound
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.models import boosting
 from orchestrai.models.boosting import BASE_SCORE, BoostedTrees, feature_types, settings
-from orchestrai.models.remote import Phase, RemoteJob, Waiting, job_name, price
+from orchestrai.models.remote import RemoteJob, job_name
 from orchestrai.models.rows import Rows
 from orchestrai.models.spec import Task, XGBoostParams
 from orchestrai.storage import Store, open_store
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import httpx
+from orchestrai.waiting import Phase, Waiting
 
 SCRIPT = "train.py"
 TRIES = 100
-REQUEST_SECONDS = 60.0
 
 
 class Service(Protocol):
@@ -59,6 +54,8 @@ class ScriptTrainer:
         self,
         service: Service,
         *,
+        place: str,
+        limit: timedelta,
         staging: str,
         waiting: Waiting,
         machine: str,
@@ -67,6 +64,7 @@ class ScriptTrainer:
         per_hour: float | None,
     ) -> None:
         self.service = service
+        self.place, self.limit = place, limit
         self.staging = staging
         self.waiting = waiting
         self.machine, self.image, self.spot, self.per_hour = machine, image, spot, per_hour
@@ -85,33 +83,34 @@ class ScriptTrainer:
         files = _files(params, chosen, rows, stop, offset)
         job = job_name(name, {"image": self.image}, files)
         store = open_store(self.staging)
-        attempt = self._existing(job) or self._start(job, store, files)
+        attempt, there = self._attempt(job)
+        if not there:
+            self._start(attempt, store, files)
         self.waiting.until_done(attempt, lambda: self._phase(attempt), lambda: self.service.cancel(attempt))
         booster, told = _fetched(store, f"{attempt}/output", rows, offset)
         seconds = self.service.seconds(attempt)
         spent = float(told.get("seconds", 0.0)) if seconds is None else seconds
-        cost = price(spent, self.per_hour)
-        return booster, RemoteJob(attempt, round(spent), round(spent), self.machine, self.spot, cost)
+        limit = round(self.limit.total_seconds())
+        ran = round(spent)
+        return booster, RemoteJob(attempt, self.place, ran, ran, limit, self.machine, self.spot, self.per_hour)
 
     def _phase(self, attempt: str) -> tuple[Phase, str]:
         return self.service.phase(attempt) or ("ended", "no such job")
 
-    def _existing(self, job: str) -> str | None:
-        for number in range(1, TRIES):
+    def _attempt(self, job: str) -> tuple[str, bool]:
+        """The attempt that runs or completed, else the first name that is free; and whether the job is there."""
+        for number in range(1, TRIES + 1):
             found = self.service.phase(f"{job}-{number}")
-            if found is None:
-                return None
-            if found[0] != "ended":
-                return f"{job}-{number}"
-        return None
+            if found is None or found[0] != "ended":
+                return f"{job}-{number}", found is not None
+        raise ModelError(
+            f"expected one of {TRIES} attempts at {job} to complete, found all of them ended: see their logs, change the image"
+        )
 
-    def _start(self, job: str, store: Store, files: Mapping[str, bytes]) -> str:
-        taken = sum(self.service.phase(f"{job}-{number}") is not None for number in range(1, TRIES))
-        attempt = f"{job}-{taken + 1}"
+    def _start(self, attempt: str, store: Store, files: Mapping[str, bytes]) -> None:
         for name, data in files.items():
             store.write(f"{attempt}/{name}", data)
         self.service.start(attempt, attempt)
-        return attempt
 
 
 def _files(
@@ -150,44 +149,3 @@ def _fetched(store: Store, folder: str, rows: Rows, offset: float) -> tuple[Boos
     except ValueError as exc:
         raise ModelError(f"expected JSON in {folder}/done.json, found something else ({exc}): see the job's log") from exc
     return boosting.decode(data, rows.columns, offset), told
-
-
-class Api:
-    """JSON over HTTPS with a bearer token; outages become TransientStorageError, so that a retry takes the job up."""
-
-    def __init__(self, base: str, token: Callable[[], str], *, what: str) -> None:
-        self.base, self._token, self.what = base.rstrip("/"), token, what
-
-    def call(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None) -> Any | None:
-        """The answer's JSON; None for 404. Raises StorageError."""
-        import httpx
-
-        headers = {"Authorization": f"Bearer {self._token()}"}
-        with self._translated(method, path):
-            answer = httpx.request(
-                method, f"{self.base}/{path}", params=dict(query or {}), json=body, headers=headers, timeout=REQUEST_SECONDS
-            )
-        if answer.status_code == 404:
-            return None
-        self._refuse(answer, method, path)
-        return answer.json() if answer.content else {}
-
-    @contextmanager
-    def _translated(self, method: str, path: str) -> "Iterator[None]":
-        import httpx
-
-        try:
-            yield
-        except httpx.TransportError as exc:
-            raise TransientStorageError(f"expected {self.what} to answer {method} {path}, found: {exc}") from exc
-
-    def _refuse(self, answer: "httpx.Response", method: str, path: str) -> None:
-        if answer.is_success:
-            return
-        try:
-            error = answer.json().get("error", {})
-            said = f"{error.get('code') or error.get('status')}: {error.get('message')}"
-        except (ValueError, AttributeError):
-            said = answer.text[:200]
-        kind = TransientStorageError if answer.status_code in (408, 429) or answer.status_code >= 500 else StorageError
-        raise kind(f"expected {self.what} to {method} {path}, found {answer.status_code} {said}")

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 from orchestrai.errors import ModelError
 from orchestrai.ledger import Ledger
-from orchestrai.models.addresses import parse_address
 from orchestrai.models.artifact import Scorer, load_dataset
 from orchestrai.models.registry import serving_champion
 from orchestrai.models.rows import WHOLE
@@ -76,16 +75,3 @@ class Target(Protocol):
     def register(self, champion: Champion) -> Registered:
         """Hold this version and mark it as the champion; idempotent. Raises StorageError, ModelError."""
         ...
-
-
-def open_target(url: str) -> Target:
-    """The registry behind a URL; nothing is connected before it is used. Raises ConfigError."""
-    address = parse_address(url)
-    if address.scheme == "sagemaker":
-        from orchestrai.models.places import SageMakerServing
-        from orchestrai.models.sagemaker_registry import SageMakerRegistry
-
-        return SageMakerRegistry(SageMakerServing.model_validate({"group": address.base, **address.options}))
-    from orchestrai.models.mlflow_registry import MlflowRegistry
-
-    return MlflowRegistry(address)

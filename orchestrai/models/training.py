@@ -65,10 +65,10 @@ def train(
         tell(f"{len(parts.train)} of {len(rows)} rows train, {len(rows.columns)} features")
         train_rows = rows.take(parts.train)
         check_learnable(spec, train_rows)
-        model, facts = fit_declared(spec, rows, parts.train)
+        model, facts = fit_declared(spec, rows, parts.train, train_rows)
         tell(f"trained {spec.estimator.kind} {facts}")
-        info = describe_model(spec, rows, parts, model, {"asset": source.asset, "version": source.version}, facts)
-        golden = golden_rows(table.take(parts.train), info, spec, model)
+        info = describe_model(spec, train_rows, parts, model, {"asset": source.asset, "version": source.version}, facts)
+        golden = golden_rows(table, parts.train, info, spec, model)
         files = {MODEL_FILES[info.kind]: model.encode(), INFO_FILE: info.encode(), GOLDEN_FILE: golden}
         for name, data in files.items():
             session.add_bytes(WHOLE, name, data)
@@ -95,15 +95,16 @@ def train(
         )
 
 
-def fit(spec: ModelSpec, rows: Rows, train_places: Any) -> tuple[Estimation, dict[str, Any]]:
-    """Fit the declared estimator on some of the rows; returns it with what happened."""
+def fit(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Rows | None = None) -> tuple[Estimation, dict[str, Any]]:
+    """Fit the declared estimator on some of the rows, which are `train_rows` where at hand; returns it with what happened."""
     chosen = spec.estimator
+    taken = rows.take(train_places) if train_rows is None else train_rows
     if chosen.logistic is not None:
-        return logistic.fit(chosen.logistic, rows.take(train_places)), {}
+        return logistic.fit(chosen.logistic, taken), {}
     if chosen.cooccurrence is not None:
-        return cooccurrence.fit(chosen.cooccurrence, rows.take(train_places)), {}
+        return cooccurrence.fit(chosen.cooccurrence, taken), {}
     if chosen.sklearn is not None:
-        return sklearn_model.fit(chosen.sklearn, spec.task, rows.take(train_places)), {}
+        return sklearn_model.fit(chosen.sklearn, spec.task, taken), {}
     params = chosen.xgboost
     if params is None:
         raise ModelError(f"{spec.name}: expected an estimator, found none")
@@ -115,7 +116,7 @@ def fit(spec: ModelSpec, rows: Rows, train_places: Any) -> tuple[Estimation, dic
         if len(stop_places) and (spec.task == "regression" or len(np.unique(rows.label[stop_places])) > 1):
             trees = boosting.fit(params, spec.task, rows.take(fit_places), rows.take(stop_places))
             return trees, {**facts, "rounds": trees.booster.num_boosted_rounds(), "stopping_rows": len(stop_places)}
-    trees = boosting.fit(params, spec.task, rows.take(train_places))
+    trees = boosting.fit(params, spec.task, taken)
     return trees, {**facts, "rounds": trees.booster.num_boosted_rounds()}
 
 
@@ -127,11 +128,11 @@ def _who_matters(spec: ModelSpec) -> bool:
     return stops or spec.task == "ranking" or split.folds is not None or split.by == "entity" or split.disjoint_entities
 
 
-def fit_declared(spec: ModelSpec, rows: Rows, train_places: Any) -> tuple[Estimation, dict[str, Any]]:
+def fit_declared(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Rows) -> tuple[Estimation, dict[str, Any]]:
     """Fit where the declaration says: in this process, or elsewhere."""
     params = spec.estimator.xgboost
     if spec.train_on is None or params is None:
-        return fit(spec, rows, train_places)
+        return fit(spec, rows, train_places, train_rows)
     fit_places, stop_places = train_places, None
     if params.early_stopping_rounds:
         fit_places, stop_places = stopping_rows(rows, spec, train_places)
@@ -191,14 +192,13 @@ def check_learnable(spec: ModelSpec, rows: Rows) -> None:
 
 
 def describe_model(
-    spec: ModelSpec, rows: Rows, parts: HeldOut, model: Estimation, source: dict[str, str], facts: dict[str, Any]
+    spec: ModelSpec, train_rows: Rows, parts: HeldOut, model: Estimation, source: dict[str, str], facts: dict[str, Any]
 ) -> ModelInfo:
     """The content of model.json."""
-    train_rows = rows.take(parts.train)
     return ModelInfo(
         kind=spec.estimator.kind,
         recipe=spec.recipe(),
-        columns=rows.columns,
+        columns=train_rows.columns,
         training_set=source,
         rows=len(train_rows),
         offset=model.offset if isinstance(model, boosting.BoostedTrees) else 0.0,
@@ -206,7 +206,7 @@ def describe_model(
         test_from=parts.cut,
         facts={**{key: value for key, value in facts.items() if key != "job"}, "label_mean": float(train_rows.label.mean())},
         profile=profile(train_rows),
-        importance=model.importance(rows.columns),
+        importance=model.importance(train_rows.columns),
         libraries=library_versions(spec.estimator.kind),
     )
 

@@ -1,8 +1,8 @@
 """Training spread over Spark's executors by `xgboost.spark`, for rows that one machine would take too long over.
 
-The encoded matrix goes as Parquet, in one file per worker. Histograms are summed in another order than on one machine, so the
-bytes of the model may differ from a local training of the same rows; they do not differ between two runs with equally many
-workers and equally divided files.
+The encoded matrix goes as Parquet, in one file and so one partition per worker, and workers are ranked by partition. So the same rows
+and as many workers give the same bytes, early stopping included; histograms are summed in another order than on one machine, so
+that a local training of the same rows may give others.
 """
 
 import io
@@ -10,8 +10,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -58,8 +60,10 @@ class SparkTrainer:
         spark = self._session()
         names = [f"f{place}" for place in range(len(rows.columns))]
         watched = stop if params.early_stopping_rounds else None
-        with _staged(self.where, rows, watched, offset) as url:
-            frame = spark.read.parquet(url)
+        self._shared_out(rows, watched)
+        with _staged(self.where, rows, watched, offset) as urls:
+            # each file is a partition, whatever Spark would pack together: whose rows a worker has decides the order of sums
+            frame = reduce(lambda one, two: one.unionAll(two), [spark.read.parquet(url).coalesce(1) for url in urls])
             estimator = self._estimator(params, task, rows, names, chosen, watched is not None)
             try:
                 booster = estimator.fit(frame).get_booster()
@@ -70,8 +74,17 @@ class SparkTrainer:
             trees = trees[: int(booster.attr("best_iteration")) + 1]
         seconds = round(time.monotonic() - began)
         kind = f"spark {spark.version}, {self.where.workers} workers"
-        job = RemoteJob(spark.sparkContext.applicationId, seconds, seconds, kind, False, None)
+        job = RemoteJob(spark.sparkContext.applicationId, "spark", seconds, seconds, None, kind, False, None)
         return BoostedTrees(trees, offset), job
+
+    def _shared_out(self, rows: Rows, stop: Rows | None) -> None:
+        for what, held in (("training", rows), ("stopping", stop)):
+            # a worker without rows of a kind waits for the others for ever
+            if held is not None and len(held) < self.where.workers:
+                raise ModelError(
+                    f"expected {what} rows for each of {self.where.workers} workers, found {len(held)}: "
+                    "declare fewer under train_on.spark.workers"
+                )
 
     def _estimator(
         self, params: XGBoostParams, task: Task, rows: Rows, names: list[str], chosen: dict[str, Any], stops: bool
@@ -99,21 +112,27 @@ class SparkTrainer:
 
 
 @contextmanager
-def _staged(where: SparkTraining, rows: Rows, stop: Rows | None, offset: float) -> "Iterator[str]":
-    """The rows where the executors can read them; removed afterwards when they lie in this machine's temporary folder."""
+def _staged(where: SparkTraining, rows: Rows, stop: Rows | None, offset: float) -> "Iterator[list[str]]":
+    """The rows where the executors can read them, a file per worker; removed afterwards."""
     parts = [(f"part-{n:05d}.parquet", _parquet(rows, stop, n, where.workers, offset)) for n in range(where.workers)]
     if where.staging is None:
         with tempfile.TemporaryDirectory(prefix="orchestrai-spark-") as folder:
             for name, data in parts:
                 (Path(folder) / name).write_bytes(data)
-            yield Path(folder).as_uri()
+            yield [(Path(folder) / name).as_uri() for name, _ in parts]
         return
     from orchestrai.storage import open_store
 
-    store = open_store(where.staging)
-    for name, data in parts:
-        store.write(name, data)
-    yield where.staging
+    # a folder of its own: what another training left beside it is not read
+    store, folder = open_store(where.staging), f"trees-{uuid4().hex}"
+    try:
+        for name, data in parts:
+            store.write(f"{folder}/{name}", data)
+        base = where.staging if "://" in where.staging else Path(where.staging).expanduser().resolve().as_uri()
+        yield [f"{base.rstrip('/')}/{folder}/{name}" for name, _ in parts]
+    finally:
+        for name, _ in parts:
+            store.delete(f"{folder}/{name}")
 
 
 def _parquet(rows: Rows, stop: Rows | None, part: int, parts: int, offset: float) -> bytes:

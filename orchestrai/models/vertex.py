@@ -5,26 +5,16 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from orchestrai.errors import StorageError
+from orchestrai.cloud_rest import Api, google_token
+from orchestrai.errors import ModelError
 from orchestrai.models.places import VertexTraining
-from orchestrai.models.remote import Monotonic, Phase, Sleep, Waiting
-from orchestrai.models.script_job import SCRIPT, Api, ScriptTrainer
+from orchestrai.models.script_job import SCRIPT, ScriptTrainer
+from orchestrai.waiting import Monotonic, Phase, Sleep, Waiting
 
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 ENDED = ("JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED")
 
 
-def _token() -> str:
-    import google.auth
-    import google.auth.transport.requests
-    from google.auth.exceptions import GoogleAuthError
-
-    try:
-        credentials, _ = google.auth.default(scopes=[SCOPE])
-        credentials.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call]
-    except GoogleAuthError as exc:
-        raise StorageError(f"expected credentials for Google Cloud, found none that work: {exc}") from exc
-    return str(credentials.token)
+_token = google_token
 
 
 class VertexJobs:
@@ -111,9 +101,12 @@ def vertex_trainer(
 ) -> ScriptTrainer:
     """A trainer on Vertex AI; nothing is connected before it trains."""
     allowed = where.time_limit + where.poll + (where.spot_wait if where.spot else timedelta())
-    waiting = Waiting(allowed, where.poll, "raise train_on.vertex.time_limit or take a larger machine", sleep, monotonic)
+    remedy = "raise train_on.vertex.time_limit or take a larger machine"
+    waiting = Waiting(allowed, where.poll, remedy, sleep, monotonic, ModelError)
     return ScriptTrainer(
         VertexJobs(where, token),
+        place="vertex",
+        limit=where.time_limit,
         staging=where.staging or where.bucket,
         waiting=waiting,
         machine=where.machine_type,

@@ -1,5 +1,6 @@
 """Which engine a view runs on, and where Spark is: read off the settings."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,21 +10,46 @@ from orchestrai.settings import Settings
 from orchestrai.storage import open_store
 
 Launch = Callable[[str], None]
-JOBS = ("subprocess", "emr", "emr-serverless")
+SERVICES = ("databricks", "dataproc", "synapse", "emr", "emr-serverless")
+JOBS = ("subprocess", *SERVICES)
+MASTERS = ("local", "spark", "yarn", "k8s", "sc")
 
 
 def session_settings(url: str) -> dict[str, str]:
-    """The configuration of a session for a master (`local[2]`, `spark://host:port`, `yarn`) or a Connect server (`sc://`)."""
+    """The configuration of a session for a master (`local[2]`, `spark://host:port`, `yarn`) or a Connect server (`sc://`).
+
+    Raises ConfigError for a URL of another kind.
+    """
     if not url:
         return {}
+    if re.split(r"[:\[]", url, maxsplit=1)[0] not in MASTERS:
+        known = ", ".join(f"{service}:FILE" for service in SERVICES)
+        raise ConfigError(
+            f"expected a Spark master, sc://host:port, subprocess: or {known}, found {url!r}: correct ORCHESTRAI_SPARK_URL"
+        )
     return {"spark.remote" if url.startswith("sc://") else "spark.master": url}
 
 
 def cluster_url(exchange: str) -> str:
-    """The exchange as Spark names it."""
-    if "://" in exchange:
+    """The exchange as Spark names it; raises ConfigError for a URL that only we understand."""
+    scheme, separator, _ = exchange.partition("://")
+    if scheme in ("az", "azure"):
+        raise ConfigError(
+            f"expected the exchange as Spark names it, found {scheme}://: write abfss://container@account.dfs.core.windows.net/folder"
+        )
+    if separator:
         return exchange.split("?", 1)[0]
     return Path(exchange).expanduser().resolve().as_uri()
+
+
+def job_launcher(settings: Settings, tell: Callable[[str], None] | None = None) -> Launch:
+    """What starts jobs on the service that settings name; `tell` hears of each. Raises ConfigError."""
+    from orchestrai.features.launchers import cluster_launcher
+    from orchestrai.features.remote import sent_script
+
+    where, _, file = settings.spark_url.partition(":")
+    script = sent_script(open_store(settings.spark_exchange), cluster_url(settings.spark_exchange))
+    return cluster_launcher(where, file, script, tell=tell)
 
 
 def embedded(settings: Settings) -> DuckDbEngine:
@@ -49,8 +75,9 @@ def _spark(settings: Settings, session: Callable[[], object], launch: Launch | N
     where, _, _ = settings.spark_url.partition(":")
     if where not in JOBS:
         return SparkEngine(session)
-    if launch is None:
+    if where not in SERVICES and launch is None:
         raise ConfigError(f"expected a run in Dagster to start Spark jobs by {where}, found none: materialize it in Dagster")
     if not settings.spark_exchange:
         raise ConfigError(f"expected ORCHESTRAI_SPARK_EXCHANGE beside {where}, found none: name a store both sides reach")
-    return RemoteSparkEngine(open_store(settings.spark_exchange), cluster_url(settings.spark_exchange), launch, where)
+    starter = launch or job_launcher(settings)
+    return RemoteSparkEngine(open_store(settings.spark_exchange), cluster_url(settings.spark_exchange), starter, where)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 
 from orchestrai.ledger.report import describe
+from orchestrai.provenance.elsewhere import job_text
 from orchestrai.provenance.graph import graph_svg, moment, size_of
 from orchestrai.provenance.lineage import VERBATIM
 from orchestrai.provenance.render import span
@@ -154,6 +155,7 @@ def _details(node: TraceNode) -> str:
             f"{cost.wall_seconds:,.2f} s, {cost.cpu_seconds:,.2f} CPU s, {cost.bytes_read:,} bytes read, "
             f"{cost.bytes_written:,} written, {size_of(cost.peak_rss_bytes)} of memory at most",
         ),
+        ("ran on", job_text(node)),
         ("checks passed", ", ".join(f"{name} ({count:,})" for name, count in node.checks.items())),
         ("warnings", "; ".join(node.warned)),
         ("partitions", ", ".join(_with_rows(node))),

@@ -1,6 +1,7 @@
 """A trace as a text tree."""
 
 from orchestrai.ledger.report import describe
+from orchestrai.provenance.elsewhere import dollars, job_text
 from orchestrai.provenance.trace import Trace, TraceNode
 
 SHOWN_OBJECTS = 5
@@ -19,6 +20,8 @@ def trace_text(trace: Trace) -> str:
             return
         below = lead + {"": "", "├─ ": "│  ", "└─ ": "   "}[branch]
         lines.extend(f"{below}   ! {warning}" for warning in node.warned)
+        if job := job_text(node):
+            lines.append(f"{below}   ran on {job}")
         children = [trace.node(identity) for identity in node.inputs]
         objects = [
             f"{m.uri}  {m.sha256[:12]}  {m.size:,} bytes  {m.modified}".rstrip() for m in node.objects[:SHOWN_OBJECTS]
@@ -38,6 +41,7 @@ def trace_text(trace: Trace) -> str:
     lines.append(
         f"in all: {len(trace.objects):,} landed objects, {cost.wall_seconds:.1f} s, {cost.cpu_seconds:.1f} CPU s, "
         f"{cost.bytes_read:,} bytes read, {cost.bytes_written:,} written"
+        + (f", USD {usd:g} elsewhere" if (usd := dollars(trace.nodes)) is not None else "")
     )
     return "\n".join(lines)
 

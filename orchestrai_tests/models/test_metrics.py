@@ -87,3 +87,15 @@ def test_improvement_is_towards_better_and_paired() -> None:
 def test_folds_are_averaged_and_not_pooled() -> None:
     low, high = _part([0, 1, 0, 1], [0.1, 0.2, 0.15, 0.3]), _part([0, 1, 0, 1], [0.6, 0.9, 0.7, 0.8])
     assert measure("classification", [low, high])["auc"].value == 1.0
+
+
+def test_one_metric_alone_is_what_all_of_them_give_and_so_are_means_over_many_parts() -> None:
+    rng = np.random.default_rng(3)
+    parts = [_part((rng.random(90) < 0.4).astype(float), np.round(rng.random(90), 2)) for _ in range(11)]
+    for part in parts:
+        judge, weight = Judge("classification", part), np.bincount(rng.integers(0, 90, 90), minlength=90).astype(float)
+        every = judge.metrics(weight)
+        assert {name: judge.metric(name, weight) for name in every} == every
+    measured = measure("classification", parts)
+    for name, found in measured.items():
+        assert found.value == float(np.mean([point_metrics("classification", part)[name] for part in parts]))

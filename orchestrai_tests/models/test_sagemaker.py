@@ -19,6 +19,8 @@ from orchestrai.models.boosting import xgboost
 from orchestrai.models.rows import Rows, encode, infer_columns
 from orchestrai.models.sagemaker import SageMakerTrainer
 from orchestrai.models.spec import SageMakerServing, SageMakerTraining
+from orchestrai.provenance.render import trace_text
+from orchestrai.provenance.trace import trace
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, TRAINING_SET, customers, publish, spec
 from orchestrai_tests.servers.s3 import S3Server
 
@@ -143,6 +145,7 @@ def test_the_same_declaration_trains_remotely_and_registers_a_candidate_with_its
     report = train(ledger, _spec(spot=True, time_limit="30m"), training_set=TRAINING_SET, asset=CANDIDATE)
     job: Any = report.facts["job"]
     assert job["billable_seconds"] == 90 and job["usd"] == round(0.23 * 90 / 3600, 6) and job["spot"]
+    assert (job["place"], job["limit_seconds"], job["per_hour"]) == ("sagemaker", 1800, 0.23)
     request = container.requests[0]
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 1800, "MaxWaitTimeInSeconds": 5400}
     assert request["EnableManagedSpotTraining"] and request["CheckpointConfig"] and request["EnableNetworkIsolation"]
@@ -152,6 +155,8 @@ def test_the_same_declaration_trains_remotely_and_registers_a_candidate_with_its
 
     assert roc_auc_score(table.column("label").to_numpy(), scorer.score(table)) > 0.8
     assert ledger.open(CANDIDATE).receipt("all").facts["job"] == job
+    told = trace_text(trace(ledger, CANDIDATE))
+    assert f"ran on sagemaker ml.m5.xlarge spot, {job['seconds']} s (90 s billed) of at most 1,800 s, USD 0.00575 at" in told
 
 
 @pytest.mark.emulator

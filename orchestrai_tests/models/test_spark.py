@@ -1,17 +1,16 @@
 """The same declaration trained over Spark's executors, on a local session."""
 
-import os
-import sys
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrai.errors import ConfigError, ModelError
 from orchestrai.ledger import Ledger
 from orchestrai.models import boosting, load_model, train
 from orchestrai.models.estimators import XGBoostParams
-from orchestrai.models.rows import encode, infer_columns
+from orchestrai.models.rows import Rows, encode, infer_columns
 from orchestrai.models.spec import SparkTraining
 from orchestrai.models.trees_on_spark import SparkTrainer
 from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, publish, spec
@@ -19,18 +18,8 @@ from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers,
 TREES = {"num_boost_round": 8, "max_depth": 3}
 
 
-@pytest.fixture(scope="module")
-def session() -> Iterator[Any]:
-    sql = pytest.importorskip("pyspark.sql")
-    # executors run the interpreter that has xgboost
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    spark = builder.config("spark.driver.memory", "512m").getOrCreate()
-    yield spark
-
-
 @pytest.mark.spark
-def test_two_workers_train_what_one_machine_does_up_to_rounding(ledger: Ledger, session: Any) -> None:
+def test_two_workers_train_what_one_machine_does_up_to_rounding(ledger: Ledger, spark_session: Any) -> None:
     publish(ledger, TRAINING_SET, customers())
     model = spec(estimator={"xgboost": TREES}, train_on={"spark": {"workers": 2}})
     report = train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE)
@@ -40,6 +29,36 @@ def test_two_workers_train_what_one_machine_does_up_to_rounding(ledger: Ledger, 
     train(ledger, spec(estimator={"xgboost": TREES}), training_set=TRAINING_SET, asset=CANDIDATE)
     here = load_model(ledger, CANDIDATE).score(customers(seed=5))
     assert there == pytest.approx(here, abs=1e-4)
+
+
+def _rows(seed: int, count: int) -> Rows:
+    table = customers(seed=seed, per_moment=count)
+    return encode(table, infer_columns(table, spec()), spec().entity)
+
+
+@pytest.mark.spark
+def test_two_workers_that_stop_early_give_the_same_bytes_again(spark_session: Any, tmp_path: Path) -> None:
+    params = XGBoostParams(num_boost_round=25, max_depth=4, eta=0.9, subsample=0.7, early_stopping_rounds=3)
+    rows, stop = _rows(1, 100), _rows(2, 40)
+    found = []
+    for staging in (None, str(tmp_path)):
+        # what another training left in the folder is not read
+        (tmp_path / "part-00002.parquet").write_bytes(b"stale")
+        trees, job = SparkTrainer(SparkTraining(workers=2, staging=staging)).train(
+            "churn", params, "classification", rows, stop
+        )
+        found.append(trees.encode())
+        assert trees.booster.num_boosted_rounds() < 25 and job.place == "spark"
+    assert found[0] == found[1]
+    assert [path.name for path in tmp_path.rglob("*.parquet")] == ["part-00002.parquet"]
+
+
+@pytest.mark.parametrize(("rows", "stop", "what"), [(1, 40, "training"), (40, 1, "stopping")])
+def test_a_worker_without_rows_is_refused_before_spark_waits_for_it(rows: int, stop: int, what: str) -> None:
+    held = [_rows(1, 40).take(np.arange(count)) for count in (rows, stop)]
+    params = XGBoostParams(num_boost_round=5, early_stopping_rounds=2)
+    with pytest.raises(ModelError, match=f"expected {what} rows for each of 2 workers, found 1"):
+        SparkTrainer(SparkTraining(workers=2), session=lambda: None).train("churn", params, "classification", *held)
 
 
 def test_an_objective_with_groups_is_refused_before_spark_is_asked() -> None:

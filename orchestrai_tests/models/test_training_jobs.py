@@ -24,7 +24,11 @@ from orchestrai.models import ModelSpec, azureml, boosting, load_model, train, v
 from orchestrai.models.places import AzureMLTraining, VertexTraining
 from orchestrai.models.rows import Rows, encode, infer_columns
 from orchestrai.models.script_job import ScriptTrainer
+from orchestrai.provenance.page import trace_html
+from orchestrai.provenance.render import trace_text
+from orchestrai.provenance.trace import trace
 from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, publish, spec
+from orchestrai_tests.published import check_discovery, discovery
 
 TREES = {"num_boost_round": 12, "max_depth": 3, "subsample": 0.8, "early_stopping_rounds": 4}
 AZURE = {"running": "Running", "done": "Completed", "failed": "Failed", "cancelled": "Canceled"}
@@ -283,6 +287,15 @@ def test_a_failed_job_is_told_and_the_next_run_starts_another(cloud: Cloud, serv
 
 
 @BOTH
+def test_the_service_is_asked_for_no_more_attempts_than_there_are(cloud: Cloud, service: str) -> None:
+    trainer, asked = _trainer(service, cloud), []  # type: ignore[var-annotated]
+    phase = trainer.service.phase
+    trainer.service.phase = lambda job: asked.append(job) or phase(job)  # type: ignore[func-returns-value, method-assign]
+    _train(trainer)
+    assert asked == [*cloud.jobs] * 2
+
+
+@BOTH
 @pytest.mark.parametrize("junk", [b"\x80\x04.", b"", b"{L"])
 def test_an_artifact_that_is_no_model_is_refused(
     cloud: Cloud, service: str, junk: bytes, monkeypatch: pytest.MonkeyPatch
@@ -311,14 +324,20 @@ def test_the_same_declaration_trains_there_and_the_receipt_has_the_job(
 ) -> None:
     module = azureml if place == "azure_ml" else vertex
     monkeypatch.setattr(module, "_token", lambda: "t")
-    where = _azure(cloud) if place == "azure_ml" else _vertex(cloud)
+    where = (_azure if place == "azure_ml" else _vertex)(cloud, spot=True, time_limit="90m")
     fields = where.model_dump(exclude_none=True)
     model: ModelSpec = spec(estimator={"xgboost": TREES}, train_on={place: fields})
     publish(ledger, TRAINING_SET, customers())
     report = train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE)
     there = load_model(ledger, CANDIDATE).score(customers(seed=5))
     kept: Any = ledger.open(CANDIDATE).receipt("all")
-    assert kept.facts["job"] == report.facts["job"] and place in kept.parameters["train_on"]
+    job: Any = kept.facts["job"]
+    assert job == report.facts["job"] and place in kept.parameters["train_on"]
+    assert (job["place"], job["spot"], job["limit_seconds"], job["per_hour"]) == (place, True, 5400, 0.5)
+    found = trace(ledger, CANDIDATE)
+    told = f"{place} {job['instance_type']} spot, {job['seconds']} s of at most 5,400 s, USD {job['usd']:g} at 0.5 an hour, {job['name']}"
+    assert f"ran on {told}" in trace_text(found) and f"USD {job['usd']:g} elsewhere" in trace_text(found)
+    assert told in trace_html(found)
     train(ledger, spec(estimator={"xgboost": TREES}), training_set=TRAINING_SET, asset=CANDIDATE)
     assert (load_model(ledger, CANDIDATE).score(customers(seed=5)) == there).all()
 
@@ -326,29 +345,12 @@ def test_the_same_declaration_trains_there_and_the_receipt_has_the_job(
 # -- the published interfaces -------------------------------------------------------------------------------------
 
 
-def _check_discovery(schemas: dict[str, Any], name: str, value: dict[str, Any]) -> None:
-    """Every field of a request is one of the discovery document, writable, and of its type."""
-    known = schemas[name]["properties"]
-    for key, given in value.items():
-        assert key in known, f"{name} has no {key}"
-        field = known[key]
-        assert not field.get("readOnly"), f"{name}.{key} cannot be set"
-        assert "enum" not in field or given in field["enum"], f"{name}.{key}: {given}"
-        kinds = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
-        assert isinstance(given, kinds[field["type"]] if "type" in field else dict), f"{name}.{key}: {given!r}"
-        for part in given if isinstance(given, list) else [given]:
-            reference = field.get("$ref") or field.get("items", {}).get("$ref")
-            if reference:
-                _check_discovery(schemas, reference, part)
-
-
 @pytest.mark.parametrize("spot", [False, True])
 def test_the_vertex_request_is_one_of_the_published_interface(cloud: Cloud, spot: bool) -> None:
-    folder = Path(pytest.importorskip("googleapiclient.discovery_cache").__file__).parent / "documents"
-    document = json.loads((folder / "aiplatform.v1.json").read_text())
+    document = discovery("aiplatform.v1")
     where = _vertex(cloud, spot=spot, service_account="a@b", kms_key="projects/p/k", time_limit="2h")
     request = vertex.VertexJobs(where).request("churn-1", "churn-1")
-    _check_discovery(document["schemas"], "GoogleCloudAiplatformV1CustomJob", request)
+    check_discovery(document["schemas"], "GoogleCloudAiplatformV1CustomJob", request)
     methods = document["resources"]["projects"]["resources"]["locations"]["resources"]["customJobs"]["methods"]
     assert methods["create"]["flatPath"] == "v1/projects/{projectsId}/locations/{locationsId}/customJobs"
     assert methods["cancel"]["flatPath"].endswith("/customJobs/{customJobsId}:cancel")

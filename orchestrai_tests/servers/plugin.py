@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,6 +14,8 @@ from orchestrai_tests.servers.postgres import PostgresServer, postgres_server
 from orchestrai_tests.servers.process import ServerAbsent
 from orchestrai_tests.servers.rgw import rgw_server
 from orchestrai_tests.servers.s3 import S3Server
+from orchestrai_tests.servers.sail import sail_server
+from orchestrai_tests.servers.spark import local_spark
 
 T = TypeVar("T")
 
@@ -61,3 +63,15 @@ def postgres() -> Iterator[PostgresServer]:
 def mlflow_url() -> Iterator[str]:
     """MLflow's server: tracking, artifacts and model registry."""
     yield from _or_skip(mlflow_server())
+
+
+@pytest.fixture(scope="session")
+def spark_session() -> Iterator[Any]:
+    """Spark in this process, shared by all its tests: two cores, one partition, no user interface."""
+    yield from _or_skip(local_spark())
+
+
+@pytest.fixture(scope="session")
+def sail_url() -> Iterator[str]:
+    """A Spark Connect server without a JVM."""
+    yield from _or_skip(sail_server())

