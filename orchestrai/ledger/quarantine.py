@@ -6,7 +6,7 @@ A record without verdicts says that a partition's published content was judged a
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from orchestrai.contracts.verdict import Verdict
 from orchestrai.errors import ConfigError
@@ -14,6 +14,9 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest, canonical_json, make_partition
 from orchestrai.storage.base import Store
+
+# how far the clocks of writers and stores may be apart
+CLOCKS_APART = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,17 @@ class Refusal:
         return "; ".join(f"{verdict.check}: {verdict.message}" for verdict in self.verdicts if verdict.closes_gate)
 
 
-def refusals(lake: Store, asset: str, partitions: Sequence[str] | None = None) -> dict[str, Refusal]:
-    """The newest refusal of each partition of an asset, of those named or of all; one listing, one read per refused run."""
+def refusals(
+    lake: Store, asset: str, partitions: Sequence[str] | None = None, since: datetime | None = None
+) -> dict[str, Refusal]:
+    """The newest refusal of each partition of an asset, of those named or of all; one listing, one read per refused run.
+
+    Records that the store took before `since` are not read.
+    """
     newest: dict[str, tuple[str, Mapping[str, list[dict[str, object]]]]] = {}
     for info in lake.list(f"quarantine/{asset}/"):
+        if since is not None and info.modified < since:
+            continue
         record = json.loads(lake.read(info.key))
         for key, held in record["partitions"].items():
             if (partitions is None or key in partitions) and record["time"] > newest.get(key, ("",))[0]:
@@ -95,9 +105,12 @@ def put_quarantine(
     _write(log, asset, session, partitions, log.clock())
 
 
-def answer_refusals(log: Log, asset: str, session: str, partitions: Sequence[str]) -> None:
-    """Note that the published content of `partitions` was judged again and stands, where something newer had been refused."""
-    answered = sorted(refusals(log.lake, asset, partitions))
+def answer_refusals(log: Log, asset: str, session: str, published: Mapping[str, str]) -> None:
+    """Note that published content was judged again and stands, where something newer had been refused; receipts by partition."""
+    if not published:
+        return
+    oldest = min(datetime.fromisoformat(log.receipt(receipt).finished) for receipt in published.values())
+    answered = sorted(refusals(log.lake, asset, list(published), oldest - CLOCKS_APART))
     if answered:
         # a file of its own: the same session may have been refused other partitions
         _write(log, asset, f"{session}-answered", {key: {"files": [], "verdicts": []} for key in answered}, log.clock())

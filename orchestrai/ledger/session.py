@@ -149,7 +149,8 @@ class Session:
             wanted = Publication(draft, manifests, self.fence, tuple(drop), action, reason, transaction)
             head = publish(self.ledger, wanted)
             if head.session != self.id:
-                answer_refusals(self.ledger, self.asset, self.id, good)
+                current = dataset_at(self.ledger, head).partitions
+                answer_refusals(self.ledger, self.asset, self.id, {key: current[key].receipt for key in good})
         outcomes = [
             PartitionOutcome(key, True, m.root, m.rows, m.size, _told(verdicts.get(key, ()), waived.get(key)))
             for key, m in manifests.items()

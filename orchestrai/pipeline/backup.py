@@ -1,6 +1,6 @@
 """What a declared backup asks for around the snapshot: sealing, lock, second copy, anchor, drill, and the proof of equality."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,14 +100,17 @@ def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:
         raise IntegrityError(f"{problems[0]}; copy the vault back from its replica", problems=problems)
 
 
-def protect(vault: Vault, snapshot_id: str, wanted: Protection, *, progress: Progress | None = None) -> dict[str, JsonValue]:
+def protect(
+    vault: Vault, kept: Mapping[str, JsonValue], wanted: Protection, *, progress: Progress | None = None
+) -> dict[str, JsonValue]:
     """Lock a snapshot, copy the vault to its replica and anchor it, each where declared; returns what was done. Idempotent.
 
-    A store that cannot lock is told of as `locked: false`. Raises StorageError or IntegrityError when the replica was not written
-    or does not verify: the snapshot stands then, and a repeat does what is missing.
+    `kept` are the facts that `snapshot` told. A store that cannot lock is told of as `locked: false`. Raises StorageError or
+    IntegrityError when the replica was not written or does not verify: the snapshot stands then, and a repeat does what is missing.
     """
     facts: dict[str, JsonValue] = {}
-    commit = vault.get(snapshot_id)
+    dataset, seq = kept["dataset"], kept["snapshot_seq"]
+    commit = vault.get(str(kept["snapshot_id"]), (str(dataset), seq) if isinstance(seq, int) else None)
     if held_by(holds(vault.store, vault.keyring, vault.identity()), commit) is not None:
         from orchestrai.vault.hold import extend_hold
 

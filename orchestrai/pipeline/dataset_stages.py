@@ -90,7 +90,7 @@ def _snapshot(site: Site, dataset: DatasetNode, partitions: Sequence[str], progr
     require_ready(site.vault, wanted, dataset.prefix)
     raw, kept = dataset.asset("raw_events"), dataset.asset("snapshot")
     report = snapshot(site.ledger, site.vault, source=raw, asset=kept, partitions=partitions, progress=progress)
-    done = protect(site.vault, str(report.facts["snapshot_id"]), wanted, progress=progress)
+    done = protect(site.vault, report.facts, wanted, progress=progress)
     return with_same_version(site.ledger, dataset, replace(report, facts={**report.facts, **done}))
 
 

@@ -73,7 +73,7 @@ def _backed_up(site: Site, node: AssetNode, subject: Keepable, progress: Progres
         report = _definitions(site, node, progress)
     if "snapshot_id" not in report.facts:
         return report  # its gate closed: nothing reached the vault
-    done = protect(site.vault, str(report.facts["snapshot_id"]), wanted, progress=progress)
+    done = protect(site.vault, report.facts, wanted, progress=progress)
     return replace(report, facts={**report.facts, **done})
 
 

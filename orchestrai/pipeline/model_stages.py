@@ -30,12 +30,13 @@ def run_view(site: Site, node: ViewNode, partitions: Sequence[str], progress: Pr
         node.view,
         asset=node.asset,
         inputs={table: dataset.asset("restored") for table, dataset in node.inputs.items()},
-        grain=like.spec.partitions.grain if like else "all",
+        grain=node.grain_of_first,
         partitions=wanted,
         # a view in Python runs on this machine, whatever the settings choose for the others
         engine=embedded(site.settings) if node.view.python is not None else site.engine(node.view.spec.engine, size),
         progress=_shares(node.asset, progress),
         code_version=site.code_version,
+        tails=site.settings.home / "tails" / node.pipeline / node.view.name,
     )
     if isinstance(node.view.spec, FeatureViewSpec):
         if node.view.spec.online and report.version is not None:

@@ -56,6 +56,11 @@ class ViewNode:
         """The dataset whose partitions a row-level view shares; None for an as-of view."""
         return next(iter(self.inputs.values())) if self.view.kind == "row" else None
 
+    @property
+    def grain_of_first(self) -> Grain:
+        """How the first input is cut by time: which partitions a moment reads follows from it."""
+        return next(iter(self.inputs.values())).spec.partitions.grain
+
 
 @dataclass(frozen=True)
 class ModelNode:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrai.errors import IntegrityError, RestoreError
-from orchestrai.ledger import Dataset, Ledger
+from orchestrai.ledger import Dataset, Ledger, Receipt
 from orchestrai.vault import SnapshotCommit, StoredFile, Vault
 
 # used until a restore of this asset was measured: 100 MB/s and 2 ms for each object
@@ -39,15 +39,20 @@ def plan_restore(ledger: Ledger, vault: Vault, *, snapshot: str, asset: str, par
     published = ledger.open(snapshot)
     planned = []
     commits: dict[str, list[SnapshotCommit]] = {}
+    named: dict[str, SnapshotCommit | None] = {}
     for partition in sorted(set(partitions)):
-        planned.append(_plan_partition(vault, published, partition, commits))
+        planned.append(_plan_partition(vault, published, partition, commits, named))
     size = sum(file.size for part in planned for file in part.files)
     objects = len({file.key for part in planned for file in part.files})
     return RestorePlan(snapshot, asset, tuple(planned), size, objects, _predict(ledger, asset, size, objects))
 
 
 def _plan_partition(
-    vault: Vault, published: Dataset, partition: str, commits: dict[str, list[SnapshotCommit]]
+    vault: Vault,
+    published: Dataset,
+    partition: str,
+    commits: dict[str, list[SnapshotCommit]],
+    named: dict[str, SnapshotCommit | None],
 ) -> PartitionPlan:
     receipt = published.receipt(partition)
     root = published.partitions[partition].root
@@ -56,11 +61,18 @@ def _plan_partition(
         raise IntegrityError(
             f"expected the snapshot of {partition} to equal its raw events at {raw_root}, found {root}: snapshot it again"
         )
-    dataset, wanted = str(receipt.facts.get("dataset", "")), receipt.facts.get("snapshot_id")
+    dataset = str(receipt.facts.get("dataset", ""))
+    snapshot_id = str(receipt.facts.get("snapshot_id", ""))
+    if snapshot_id not in named:
+        named[snapshot_id] = _receipted(vault, receipt)
+    told = named[snapshot_id]
+    entry = vault.partitions(told).get(partition) if told is not None else None
+    if told is not None and entry is not None and entry.root == root:
+        return PartitionPlan(partition, root, told, tuple(vault.catalog.files(entry)))
     if dataset not in commits:
         commits[dataset] = vault.catalog.visible(dataset, strict=False)
-    # the receipted snapshot first; one that retention has forgotten is as good as any other that holds the same root
-    ordered = sorted(commits[dataset], key=lambda commit: (commit.snapshot_id == wanted, commit.seq), reverse=True)
+    # one that retention has forgotten is as good as any other that holds the same root
+    ordered = commits[dataset][::-1]
     for commit in ordered:
         entry = vault.partitions(commit).get(partition)
         if entry is not None and entry.root == root:
@@ -70,6 +82,16 @@ def _plan_partition(
         "take a new snapshot, or copy the vault back from its replica",
         partition=partition,
     )
+
+
+def _receipted(vault: Vault, receipt: Receipt) -> SnapshotCommit | None:
+    """The snapshot that the receipt tells of, read without any other; None where it was forgotten or damaged."""
+    dataset, seq = receipt.facts.get("dataset"), receipt.facts.get("snapshot_seq")
+    try:
+        found = vault.catalog.at(dataset, seq) if isinstance(dataset, str) and isinstance(seq, int) else None
+    except IntegrityError:
+        return None
+    return found if found is not None and found.snapshot_id == receipt.facts.get("snapshot_id") else None
 
 
 def _predict(ledger: Ledger, asset: str, size: int, objects: int) -> float:

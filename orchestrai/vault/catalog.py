@@ -1,14 +1,15 @@
 """What the vault holds: which commits count, which were forgotten, what they list."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from orchestrai.errors import DigestMismatch, IntegrityError
+from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
 from orchestrai.ledger import Keyring
 from orchestrai.ledger.canonical import sha256_hex
 from orchestrai.storage.base import ObjectInfo, Store
 from orchestrai.vault.encryption import Cipher
-from orchestrai.vault.layout import ATTESTED, FORGOTTEN, SNAPSHOTS, numbered
+from orchestrai.vault.layout import ATTESTED, FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
 from orchestrai.vault.reader import pinned
 from orchestrai.vault.records import (
     ATTESTATION_TYPE,
@@ -21,6 +22,9 @@ from orchestrai.vault.records import (
 )
 from orchestrai.vault.rows import Codec, StoredFile, StoredPartition
 from orchestrai.vault.writer import context
+
+# how many records are looked at for each snapshot that is wanted
+PASSED_OVER = 4
 
 
 class Catalog:
@@ -73,9 +77,7 @@ class Catalog:
         for info in self._records(FORGOTTEN, dataset):
             place = numbered(FORGOTTEN, info.key)
             try:
-                if place is not None and (info.key, info.etag) not in self._tombstones:
-                    require_place(self.tombstone(info.key), self.vault(), *place)
-                    self._tombstones.add((info.key, info.etag))
+                self._require_tombstone(info)
             except IntegrityError:
                 if strict:
                     raise
@@ -92,6 +94,38 @@ class Catalog:
         """The snapshots that count and were not forgotten, by dataset and number."""
         gone = self.forgotten(dataset, strict=strict)
         return [c for c in self._settled(dataset, strict) if self.counts(c) and (c.dataset, c.seq) not in gone]
+
+    def recent(self, dataset: str, limit: int, last: int = 0) -> list[SnapshotCommit]:
+        """The newest snapshots that count and were not forgotten, at most `limit`, by number; what is older is not read.
+
+        `last` is the number of a commit that is there: from far enough before it on the records are listed, at first. Raises as `commits`
+        does for what it meets. Tombstones are listed first, so that what is forgotten meanwhile is still told.
+        """
+        after = max(0, last - limit * PASSED_OVER)
+        gone = {numbered(FORGOTTEN, info.key): info for info in self._records(FORGOTTEN, dataset, after)}
+        found: list[SnapshotCommit] = []
+        for looked, info in enumerate(reversed(list(self._records(SNAPSHOTS, dataset, after)))):
+            if len(found) == limit or (found and looked >= limit * PASSED_OVER):
+                break
+            tombstone = gone.get(numbered(SNAPSHOTS, info.key))
+            if tombstone is not None:
+                self._require_tombstone(tombstone)
+                continue
+            commit = self._attested_one(self._commit(info))
+            if self.counts(commit):
+                found.append(commit)
+        return found[::-1] if found or not after else self.recent(dataset, limit)
+
+    def at(self, dataset: str, seq: int) -> SnapshotCommit | None:
+        """One snapshot by its number, where it counts and was not forgotten; None otherwise. Raises as `commits`."""
+        found = self._listed(commit_key(dataset, seq))
+        tombstone = self._listed(tombstone_key(dataset, seq))
+        if tombstone is not None:
+            self._require_tombstone(tombstone)
+        if found is None or tombstone is not None:
+            return None
+        commit = self._attested_one(self._commit(found))
+        return commit if self.counts(commit) else None
 
     def live(self, now: datetime) -> list[SnapshotCommit]:
         """The snapshots whose bytes must stay at store time `now`.
@@ -111,8 +145,24 @@ class Catalog:
         """Read and verify a tombstone; raises ObjectNotFound, SignatureInvalid."""
         return Tombstone(**document(self.keyring, TOMBSTONE_TYPE, self.store.read(key)))
 
-    def _records(self, prefix: str, dataset: str | None) -> Iterator[ObjectInfo]:
-        for info in self.store.list(prefix if dataset is None else f"{prefix}{dataset}/"):
+    def _require_tombstone(self, info: ObjectInfo) -> None:
+        place = numbered(FORGOTTEN, info.key)
+        if place is not None and (info.key, info.etag) not in self._tombstones:
+            require_place(self.tombstone(info.key), self.vault(), *place)
+            self._tombstones.add((info.key, info.etag))
+
+    def _listed(self, key: str) -> ObjectInfo | None:
+        """A record as a listing has it: some stores tell a listing's times to a millisecond and a single object's to a second."""
+        try:
+            if self.store.local_path(key) is not None:
+                return self.store.head(key)
+        except ObjectNotFound:
+            return None
+        return next((info for info in self.store.list(key) if info.key == key), None)
+
+    def _records(self, prefix: str, dataset: str | None, after: int = 0) -> Iterator[ObjectInfo]:
+        folder = prefix if dataset is None else f"{prefix}{dataset}/"
+        for info in self.store.list(folder, start_after=f"{folder}{after:012d}.json" if after else None):
             place = numbered(prefix, info.key)
             if place is not None and dataset in (None, place[0]):
                 yield info
@@ -132,9 +182,14 @@ class Catalog:
         if all(map(self.counts, commits)):
             return commits
         attested = self.attestations()
-        return [
-            SnapshotCommit(**{**c.__dict__, "committed": attested[c.digest]}) if c.digest in attested else c for c in commits
-        ]
+        return [replace(c, committed=attested[c.digest]) if c.digest in attested else c for c in commits]
+
+    def _attested_one(self, commit: SnapshotCommit) -> SnapshotCommit:
+        """The commit, with the time that the vault it was copied from attests where its own does not count."""
+        if self.counts(commit):
+            return commit
+        attested = self.attestations().get(commit.digest)
+        return commit if attested is None else replace(commit, committed=attested)
 
     def attestations(self) -> dict[str, datetime]:
         """When each commit was made, by its digest, in the vault that this one was copied from."""

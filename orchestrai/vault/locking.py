@@ -111,7 +111,6 @@ def _retention(control: ControlPlane, key: str, version: str) -> tuple[str, str 
 
 def _proven(vault: Vault, commit: SnapshotCommit, until: datetime, mode: LockMode) -> _Proven | None:
     """The newest snapshot up to this one that is known to be locked until `until`."""
-    commits = {found.digest: found for found in vault.catalog.visible(commit.dataset, strict=False)}
     keys = [info.key for info in vault.store.list(f"{LOCKS}{commit.dataset}/")]
     for key in reversed(keys):
         place = numbered(LOCKS, key)
@@ -119,11 +118,17 @@ def _proven(vault: Vault, commit: SnapshotCommit, until: datetime, mode: LockMod
             continue
         try:
             body = document(vault.keyring, LOCK_TYPE, vault.store.read(key))
+            found = vault.catalog.at(*place)
         except (IntegrityError, ObjectNotFound, json.JSONDecodeError):
             continue  # a record that proves nothing only costs the requests it would have saved
-        found = commits.get(body["commit"])
         strong = body["mode"] in (mode, "compliance")
-        if found is None or body["vault"] != vault.identity() or body["store"] != vault.store.url or not strong:
+        if (
+            found is None
+            or found.digest != body["commit"]
+            or body["vault"] != vault.identity()
+            or body["store"] != vault.store.url
+            or not strong
+        ):
             continue
         proven = _Proven(found, body["mode"], datetime.fromisoformat(body["until"]).astimezone(UTC))
         return proven if proven.until >= until else None

@@ -10,16 +10,13 @@ from typing import TypeVar
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound
 from orchestrai.storage.base import CHUNK_BYTES, Store
-from orchestrai.storage.posix import translated
+from orchestrai.storage.posix import BUFFER_BYTES, page_buffer, translated
 from orchestrai.vault.encryption import Cipher, block_sizes
 from orchestrai.vault.rows import StoredFile
 from orchestrai.vault.writer import context
 
 # a gap between two wanted files of a pack that is cheaper to read over than to ask again for
 _READ_OVER = 1024 * 1024
-_BUFFER = 256 * 1024
-# how much of a local pack is read at once: what stays in the processor's cache while it is hashed
-_WINDOW = 512 * 1024
 T = TypeVar("T")
 
 
@@ -49,7 +46,7 @@ def read_packed(
     key = files[0].key
     local = store.local_path(key) is not None
     with _reading(store, files[0], local) as read:
-        for run in _runs(files, _WINDOW if local else sys.maxsize):
+        for run in _runs(files, BUFFER_BYTES if local else sys.maxsize):
             start = run[0].offset
             data = read(start, max(file.offset + file.length for file in run) - start)
             for file in run:
@@ -84,14 +81,10 @@ def _reading(store: Store, file: StoredFile, local: bool) -> Iterator[Callable[[
     if not local:
         yield lambda start, length: memoryview(_range(store, file, start, length))
         return
-    with _opened(store, file) as descriptor:
-        buffer = bytearray()
+    with _opened(store, file) as descriptor, page_buffer() as buffer:
 
         def read(start: int, length: int) -> memoryview:
-            nonlocal buffer
-            if len(buffer) < length:
-                buffer = bytearray(length)
-            view = memoryview(buffer)[:length]
+            view = buffer[:length] if length <= BUFFER_BYTES else memoryview(bytearray(length))
             try:
                 return view[: os.preadv(descriptor, [view], start)]
             except OSError as exc:
@@ -138,8 +131,7 @@ def _stored(store: Store, file: StoredFile, reuse: bool, sizes: Iterator[int] | 
 
 def _local_views(store: Store, file: StoredFile) -> Iterator[bytes]:
     """A local object through one small buffer, which stays in the processor's cache."""
-    with _opened(store, file) as descriptor:
-        buffer = memoryview(bytearray(min(_BUFFER, file.length + 1)))
+    with _opened(store, file) as descriptor, page_buffer() as buffer:
         while count := _read(store, file, descriptor, buffer):
             yield buffer[:count]  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
 

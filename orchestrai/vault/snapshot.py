@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import IntegrityError
-from orchestrai.ledger import FileEntry, InputRef, Ledger, Meter, PartitionManifest, StageReport
+from orchestrai.ledger import FileEntry, InputRef, Ledger, Meter, PartitionManifest, Session, StageReport
 from orchestrai.vault.records import SnapshotCommit
 from orchestrai.vault.rows import StoredFile
 from orchestrai.vault.source import SourceFile, StoredAt
@@ -44,6 +44,7 @@ def snapshot(
             tags=tags,
             source={"asset": source, "version": dataset.version},
             facts=facts,
+            after=_known_commit(session, vault, source),
             progress=progress,
         )
         kept = vault.partitions(commit)
@@ -88,10 +89,13 @@ def keep(
         session = ledger.session(asset, stage)
         if not all(map(gate_open, (verdicts or {}).values())):
             return session.commit(verdicts, inputs=inputs, cost=meter.cost(), facts=facts)
-        before = vault.snapshots(dataset)
+        after = _known_commit(session, vault, dataset)
+        before = vault.catalog.recent(dataset, 1, after)
         gone = sorted({*(vault.partitions(before[-1]) if before else ())} - {*contents})
         tell = None if progress is None else _named(progress, f"store {dataset}")
-        commit = vault.commit(dataset, contents, drop=gone, tags=[stage], source={"asset": asset}, progress=tell)
+        commit = vault.commit(
+            dataset, contents, drop=gone, tags=[stage], source={"asset": asset}, after=after, progress=tell
+        )
         for partition in contents:
             for file in vault.files(commit, partition):
                 session.add_entry(partition, _entry(file))
@@ -104,6 +108,14 @@ def keep(
             facts={**_facts(vault, commit), **dict(facts or {})},
             drop=[key for key in there if key not in contents],
         )
+
+
+def _known_commit(session: Session, vault: Vault, dataset: str) -> int:
+    """The number of the commit that the newest version of the asset came from; 0 where there is none in this vault."""
+    facts = session.ledger.receipt(session.fence.receipt).facts if session.fence else {}
+    seq = facts.get("snapshot_seq")
+    here = (facts.get("dataset"), facts.get("vault")) == (dataset, vault.identity())
+    return seq if here and isinstance(seq, int) else 0
 
 
 def _named(progress: Progress, name: str) -> Progress:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
 from orchestrai.storage.base import Store
+from orchestrai.storage.posix import page_buffer
 
-_BUFFER = 512 * 1024
 _BLOCK = 1024 * 1024
 # where the byte goes that shows that a file is longer than it was; nobody reads it
 _BEYOND = bytearray(1)
@@ -108,9 +108,9 @@ def _file_chunks(source: SourceFile, path: Path | str, reuse: bool) -> Iterator[
     descriptor = _open(source, path)
     try:
         if reuse:
-            buffer = memoryview(bytearray(_BUFFER))
-            while count := os.readv(descriptor, [buffer]):
-                yield buffer[:count]  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
+            with page_buffer() as buffer:
+                while count := os.readv(descriptor, [buffer]):
+                    yield buffer[:count]  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
         else:
             while chunk := os.read(descriptor, _BLOCK):
                 yield chunk

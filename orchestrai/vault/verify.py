@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from orchestrai.contracts.json_value import JsonValue
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
@@ -19,19 +19,15 @@ from orchestrai.vault.reader import read_packed
 from orchestrai.vault.records import SnapshotCommit, open_commit, require_place
 from orchestrai.vault.rows import StoredFile, partition_root
 from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.walk import Finding, Walk
 
 if TYPE_CHECKING:
     from orchestrai.storage.control import ControlPlane
     from orchestrai.vault.anchor import Anchor, Rollback
 
+__all__ = ["Finding", "Level", "VerifyReport", "verify"]
+
 Level = Literal["listing", "checksum", "read"]
-
-
-class Finding(NamedTuple):
-    """One thing that is not as it should be; `key` names the object."""
-
-    key: str
-    problem: str
 
 
 @dataclass(frozen=True)
@@ -59,23 +55,6 @@ class VerifyReport:
             for name in ("level", "snapshots", "objects", "files_read", "bytes_read", "rollback", "unchecked", "ok")
         }
         return body | {"findings": [{"key": found.key, "problem": found.problem} for found in self.findings]}
-
-
-class Walk:
-    """What a verification has seen so far."""
-
-    def __init__(self, vault: Vault) -> None:
-        self.vault = vault
-        self.findings: list[Finding] = []
-        self.files: dict[tuple[str, int, int], StoredFile] = {}
-        self.lists: set[tuple[str, str, str]] = set()
-        self.read = 0
-        self.bytes = 0
-        self.unchecked = 0
-
-    def note(self, key: str, problem: object) -> None:
-        """Add a finding."""
-        self.findings.append(Finding(key, getattr(problem, "message", None) or str(problem)))
 
 
 def verify(

@@ -10,7 +10,7 @@ from orchestrai.vault.rows import StoredFile
 
 if TYPE_CHECKING:
     from orchestrai.storage.control import ControlPlane
-    from orchestrai.vault.verify import Walk
+    from orchestrai.vault.walk import Walk
 
 _THREADS = 8
 

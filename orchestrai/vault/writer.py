@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from orchestrai.storage.base import Store
+from orchestrai.storage.posix import BUFFER_BYTES, page_buffer
 from orchestrai.vault.encryption import Cipher
 from orchestrai.vault.layout import object_key, pack_key
 from orchestrai.vault.parallel import in_order
@@ -12,7 +13,6 @@ from orchestrai.vault.source import Hashing, SourceFile, chunks, read_into, read
 
 PACK_BELOW = 256 * 1024
 PACK_BYTES = 16 * 1024 * 1024
-_BUFFER = 512 * 1024
 # sealed pieces that are worth one write
 _JOINED = 64
 
@@ -109,18 +109,18 @@ class Writer:
         A local store, which writes each chunk at once, is given views of one buffer that is small enough for the processor's cache.
         """
         local = self.store.local_path(key) is not None
-        buffer = memoryview(bytearray(_BUFFER))
         filled = offset = 0
-        for source in batch:
-            if filled + source.size > _BUFFER:
-                yield buffer[:filled] if local else bytes(buffer[:filled])  # type: ignore[misc]
-                filled = 0
-            part = buffer[filled : filled + source.size]
-            size = read_into(source, part)
-            spans.append((require_equal(source, size, hashlib.sha256(part).hexdigest()), offset, size))
-            filled += size
-            offset += size
-        yield buffer[:filled] if local else bytes(buffer[:filled])  # type: ignore[misc]
+        with page_buffer() as buffer:
+            for source in batch:
+                if filled + source.size > BUFFER_BYTES:
+                    yield buffer[:filled] if local else bytes(buffer[:filled])  # type: ignore[misc]
+                    filled = 0
+                part = buffer[filled : filled + source.size]
+                size = read_into(source, part)
+                spans.append((require_equal(source, size, hashlib.sha256(part).hexdigest()), offset, size))
+                filled += size
+                offset += size
+            yield buffer[:filled] if local else bytes(buffer[:filled])  # type: ignore[misc]
 
     def _sealed_parts(self, batch: Sequence[SourceFile], key: str, spans: list[tuple[str, int, int]]) -> Iterator[bytes]:
         """Each file sealed by itself, end to end; (hash, offset, length) of each goes to `spans`."""

@@ -132,7 +132,11 @@ def test_a_declared_lock_is_put_on_the_store_and_read_back(ledger: Ledger, rgw: 
     store = open_store(f"s3://{rgw.bucket(locked=True)}/vault", s3_options(rgw))
     vault = Vault(store, ledger.signer)
     commit = vault.commit("orders", {"all": [SourceFile("a.csv", 3, b"a,b")]})
-    facts = protect(vault, commit.snapshot_id, Protection(BackupSpec(lock="2d")))
+    facts = protect(
+        vault,
+        {"snapshot_id": commit.snapshot_id, "dataset": commit.dataset, "snapshot_seq": commit.seq},
+        Protection(BackupSpec(lock="2d")),
+    )
     assert facts["locked"] is True
     # this server lists times to the millisecond and describes an object to the second
     until = datetime.fromisoformat(str(facts["locked_until"]))

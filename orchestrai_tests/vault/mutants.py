@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from orchestrai.errors import ObjectExists, ObjectNotFound
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.vault.catalog import Catalog
+from orchestrai.vault.known import Known
 from orchestrai.vault.layout import BYTES, MARKS, SESSIONS, commit_key, tombstone_key
-from orchestrai.vault.protocol import Base, Known, WriteSession
+from orchestrai.vault.protocol import Base, WriteSession
 from orchestrai.vault.prune import Pruning
 from orchestrai.vault.rows import StoredFile
 from orchestrai.vault.writer import Writer

@@ -314,13 +314,15 @@ def _writer(store: SimStore, parts: Parts, history: History, name: str, rng: ran
         shared = rng.choice((("x1", "x2"), ("x1",), ("y1",), ("x1", "x2", "z1"), ()))
         plans.append((partition, (*shared, f"{name}-{turn}")))
     skew = rng.choice((0, 0, 3600, -3600, 86400, -86400, 315_360_000, -315_360_000))
+    # the number of a commit that the writer's ledger knows of
+    first_known = rng.choice((0, 0, 1, 2))
 
     def run() -> None:
-        vault = make_vault(store, parts, name, skew)
+        vault, known = make_vault(store, parts, name, skew), first_known
         for partition, contents in plans:
             begun = store.now
             try:
-                commit = vault.commit(DATASET, {partition: sources(*contents)})
+                commit = vault.commit(DATASET, {partition: sources(*contents)}, after=known)
             except (SessionExpired, ConcurrentCommit):
                 continue
             except (IntegrityError, ObjectNotFound) as exc:
@@ -329,6 +331,7 @@ def _writer(store: SimStore, parts: Parts, history: History, name: str, rng: ran
                     history.problems.append(f"writer failed: {exc}")
                 return
             history.acked[commit.seq] = (partition, contents)
+            known = commit.seq
 
     return run
 

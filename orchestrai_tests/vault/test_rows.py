@@ -13,7 +13,8 @@ from orchestrai.ledger.manifest import FileEntry, canonical_json
 from orchestrai.vault.rows import ColumnCodec, StoredFile, StoredPartition
 from orchestrai.vault.writer import context
 
-TEXT = st.text(max_size=20).filter(lambda text: text.isprintable())
+# what str.isprintable says of a text, as an alphabet: drawing text and throwing most of it away took the time
+TEXT = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), max_size=20)
 NUMBER = st.integers(0, 2**62)
 FILE = st.builds(
     StoredFile, TEXT, st.sampled_from(["data", "landed"]), NUMBER, NUMBER, st.binary(min_size=32, max_size=32).map(bytes.hex),

@@ -15,7 +15,7 @@ from orchestrai_tests.vault.contents import files
 from orchestrai_tests.vault.simulation import JsonCodec
 
 FLIPS = int(os.environ.get("ORCHESTRAI_TEST_FLIPS", "2500"))
-CLEAN = 1000
+CLEAN = FLIPS // 10
 
 
 def clock() -> datetime:
