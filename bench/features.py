@@ -26,7 +26,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrai.features import DuckDbEngine, FeatureViewSpec, SparkEngine, compute, load_view
+from orchestrai.features import DuckDbEngine, FeatureViewSpec, OnlineStore, SparkEngine, compute, load_view, update_online
 from orchestrai.features.engine import Query, Source, Spine
 from orchestrai.features.table import KeyWatch, write_files
 from orchestrai.features.view import FeatureView
@@ -292,11 +292,18 @@ FROM t WINDOW rows10 AS (PARTITION BY device_id ORDER BY ts ROWS BETWEEN 9 PRECE
 """
 
 
-def growing(devices: int, scratch: Path, name: str, sql: str, target: float, limit: float | None = None) -> None:
+def growing(devices: int, scratch: Path, name: str, sql: str, target: float, limit: float) -> None:
     """A micro-batch of one minute appended to an hour that holds 19 of them, against the whole hour computed again."""
-    home = scratch / f"growing-{name}"
+    home, case_sql = scratch / f"growing-{name}", sql
     ledger = Ledger(LocalStore(home / "lake"), load_or_create_signer(home / "keys"))
-    spec = {"name": name, "from": "readings", "entity": "device_id", "event_time": "ts", "sql": sql, "files_every": "1m"}
+    spec = {
+        "name": name,
+        "from": "readings",
+        "entity": "device_id",
+        "event_time": "ts",
+        "sql": case_sql,
+        "files_every": "1m",
+    }
     view = load_view(FeatureViewSpec.model_validate(spec), PIPELINES, {"readings": READINGS})
     files = []
     for number in range(21):
@@ -308,21 +315,33 @@ def growing(devices: int, scratch: Path, name: str, sql: str, target: float, lim
         files.append(make(path, sql))
     engine = DuckDbEngine()
     options: dict[str, Any] = {"inputs": {"readings": "b/readings/restored"}, "grain": "hour", "partitions": None}
-    publish(ledger, {"2026-01-01-00:00": files[:18]})
-    compute(ledger, view, asset="b/f/features", engine=engine, **options)
+    publish(ledger, {"2026-01-01-00:00": files[:16]})
+    compute(ledger, view, asset="b/f/features", engine=engine, tails=home / "tails", **options)
+    update_online(ledger, view, asset="b/f/features", path=home / "online.sqlite")
     used: list[tuple[float, float]] = []
-    for count in (19, 20, 21):
+    read: list[tuple[float, float]] = []
+    for count in range(17, 22):
         publish(ledger, {"2026-01-01-00:00": files[:count]})
-        used.append(cpu(lambda: compute(ledger, view, asset="b/f/features", engine=engine, **options)))
+        used.append(cpu(lambda: compute(ledger, view, asset="b/f/features", engine=engine, tails=home / "tails", **options)))
+        read.append(cpu(lambda: _readable(ledger, view, home / "online.sqlite")))
     full, _ = cpu(lambda: compute(ledger, view, asset="b/full/features", engine=engine, **options))
     assert ledger.open("b/f/features").version == ledger.open("b/full/features").version
     case = f"{name}: one minute of {devices:,} devices ({devices * 9:,} rows) appended to an hour"
     # the first one still warms up
-    used = [min(used[1:])]
-    emit(case, "cpu_s", used[-1][0], "the hour so far computed again", full, target)
-    if limit is not None:
-        emit(case, "cpu_s", used[-1][0], f"the limit of {limit} s", limit, 1.0)
-    emit(case, "wall_s", used[-1][1], "the limit of one minute", 60.0, 1.0)
+    work, wait = (statistics.median(values) for values in zip(*used[1:], strict=True))
+    emit(case, "cpu_s", work, "the hour so far computed again", full, target)
+    emit(case, "cpu_s", work, f"the limit of {limit} s", limit, 1.0)
+    emit(case, "wall_s", wait, "the limit of one minute", 60.0, 1.0)
+    waits = [first[1] + second[1] for first, second in zip(used[1:], read[1:], strict=True)]
+    emit(f"{case}, until a client reads it by key", "wall_s", statistics.median(waits), "the limit of one minute", 60.0, 1.0)
+
+
+def _readable(ledger: Ledger, view: FeatureView, path: Path) -> None:
+    """Bring the online store up to date and read an entity, as an inference client does."""
+    update_online(ledger, view, asset="b/f/features", path=path)
+    with OnlineStore(path) as store:
+        row = store.get("d000000")
+    assert row is not None and row.version == ledger.open("b/f/features").version
 
 
 CHURN_SQL = """
@@ -432,7 +451,8 @@ def main() -> int:
         rolling(options.rows, options.repeats, options.spark, scratch)
         minute(max(10, options.rows // 100), scratch)
         growing(max(10, options.rows // 100), scratch, "rows", TEN_ROWS_SQL, 0.25, 0.25)
-        growing(max(10, options.rows // 100), scratch, "rows_and_minutes", ROLLING_SQL, 0.75)
+        shipped = (PIPELINES / "telemetry" / "device_rolling.sql").read_text(encoding="utf-8")
+        growing(max(10, options.rows // 100), scratch, "rows_and_minutes", shipped, 0.25, 0.25)
         if options.large:
             large(scratch, options.large)
         if options.huge:

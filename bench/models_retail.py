@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bench.models_shared import fresh, judged, line, publish
+from bench.models_shared import fresh, interval, judged, line, publish
 from orchestrai.models import ModelSpec
 from orchestrai.models.metrics import Measured, Scored, measure
 from orchestrai.models.rows import encode, infer_columns
@@ -65,8 +65,18 @@ def churn(lines: pd.DataFrame) -> None:
         print(
             json.dumps({"bench": "models", "case": f"retail churn, {name}", "auc": found, "rows": facts["rows"]}), flush=True
         )
-    ours, theirs = facts["metrics"]["auc"]["value"], facts["baseline_metrics"]["auc"]["value"]
-    line("retail churn, later period", "auc_quality", ours, "recency alone", theirs, 1.0, larger=True)
+    ours, theirs = facts["metrics"]["auc"], facts["baseline_metrics"]["auc"]
+    line(
+        "retail churn, later period",
+        "auc_quality",
+        ours["value"],
+        "recency alone",
+        theirs["value"],
+        1.0,
+        larger=True,
+        between=interval(ours),
+        theirs_between=interval(theirs),
+    )
 
 
 def _pairs(lines: pd.DataFrame, top: pd.Index, dates: pd.DatetimeIndex) -> pd.DataFrame:
@@ -151,9 +161,11 @@ def compare(case: str, frame: pd.DataFrame, baseline: str, *, ships: bool = Fals
     for kind, values in found.items():
         print(json.dumps({"bench": "models", "case": f"{case}, {kind}", **values, "rows": facts["rows"]}), flush=True)
     for metric in METRICS if ships else ():
-        ours = found["affinity trees"][metric]["value"]
+        ours = found["affinity trees"][metric]
         for peer in ("co-occurrence", "ALS", "popularity"):
-            line(case, f"{metric}_quality", ours, peer, found[peer][metric]["value"], 1.0, larger=True)
+            theirs = found[peer][metric]
+            both = {"between": interval(ours), "theirs_between": interval(theirs)}
+            line(case, f"{metric}_quality", ours["value"], peer, theirs["value"], 1.0, larger=True, **both)
 
 
 def als(spec: ModelSpec, table: pa.Table) -> dict[str, Measured]:

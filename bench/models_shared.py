@@ -6,6 +6,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+from math import sqrt
 from typing import Any
 
 import pyarrow as pa
@@ -21,14 +22,42 @@ TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION = (
 failures: list[str] = []
 
 
-def line(case: str, metric: str, ours: float, peer: str, theirs: float, target: float, *, larger: bool) -> None:
-    """Print one result; `target` bounds the ratio ours / theirs."""
+Interval = tuple[float, float] | None
+
+
+def line(
+    case: str,
+    metric: str,
+    ours: float,
+    peer: str,
+    theirs: float,
+    target: float,
+    *,
+    larger: bool,
+    between: Interval = None,
+    theirs_between: Interval = None,
+) -> None:
+    """Print one result; `target` bounds the ratio ours / theirs, `between` is the 95 % interval of ours where it has one."""
     ratio = ours / theirs
     ok = ratio >= target if larger else ratio <= target
     if not ok:
         failures.append(f"{case}: {metric}")
     values = {"ours": round(ours, 5), "peer": peer, "theirs": round(theirs, 5), "ratio": round(ratio, 4), "target": target}
-    print(json.dumps({"bench": "models", "case": case, "metric": metric, **values, "ok": ok}), flush=True)
+    given = {"ours_between": between, "theirs_between": theirs_between}
+    intervals = {name: [round(bound, 5) for bound in found] for name, found in given.items() if found is not None}
+    print(json.dumps({"bench": "models", "case": case, "metric": metric, **values, **intervals, "ok": ok}), flush=True)
+
+
+def interval(measured: dict[str, float]) -> Interval:
+    """The interval of a metric as an evaluation publishes it."""
+    return measured["low"], measured["high"]
+
+
+def share_interval(right: int, count: int) -> Interval:
+    """Wilson's 95 % interval of a share."""
+    z, share = 1.959964, right / count
+    middle, spread = share + z * z / (2 * count), z * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return (middle - spread) / (1 + z * z / count), (middle + spread) / (1 + z * z / count)
 
 
 def scratch() -> pathlib.Path:

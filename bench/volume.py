@@ -14,14 +14,15 @@ import json
 import math
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 
 from orchestrai.contracts import VolumeRule, judge_volume
+from orchestrai.contracts.coverage import SEASONS, Span, alike, judge_coverage
 
 SERIES = (
     "nyc_taxi",
@@ -136,17 +137,79 @@ def bounds(days: Days) -> dict[str, tuple[float, float]]:
     return found  # type: ignore[return-value]
 
 
-def bench_cut_off(data: pathlib.Path) -> None:
-    """Retail days cut off in their middle, found by a promise that events reach 15:30; whole days are the false alarms."""
-    whole = cut = days = 0
+def retail_moments(data: pathlib.Path) -> dict[str, list[datetime]]:
+    """When the rows of each retail day happened, in order."""
+    found = {}
     for path in sorted((data / "online_retail_by_day" / "by-day").glob("*.csv")):
         with path.open(newline="") as stream:
-            times = [row["InvoiceDate"][11:16] for row in csv.DictReader(stream)]
-        days += 1
-        whole += max(times) < "15:30"
-        cut += max(times[: len(times) // 2]) < "15:30"
-    line("141 retail days, freshness, whole days that alert", "share", whole / days, "target 3 %", ALERTS, 1.0)
-    line("141 retail days, freshness, days cut off in their middle found", "quality", cut / days, "target 95 %", 0.95, 1.0)
+            moments = (datetime.fromisoformat(row["InvoiceDate"]) for row in csv.DictReader(stream))
+            found[path.stem] = sorted(moment.replace(tzinfo=UTC) for moment in moments)
+    return found
+
+
+# what is left of a day's rows, by what happened to it
+CUTS: dict[str, Callable[[list[datetime]], list[datetime]]] = {
+    "second half cut off": lambda day: day[: len(day) // 2],
+    "first half cut off": lambda day: day[len(day) // 2 :],
+    "last quarter cut off": lambda day: day[: len(day) * 3 // 4],
+    "first quarter cut off": lambda day: day[len(day) // 4 :],
+    "every second row lost": lambda day: day[::2],
+    "every fourth row lost": lambda day: [moment for number, moment in enumerate(day) if number % 4],
+}
+
+
+def too_short(day: list[datetime], key: str, earlier: Mapping[str, list[datetime]]) -> bool | None:
+    """Whether the rule on coverage alerts; None where it does not judge yet."""
+    rule = VolumeRule()
+    before = {k: Span(earlier[k][0], earlier[k][-1], len(earlier[k])) for k in alike(rule, key, "day", earlier)[:SEASONS]}
+    found = judge_coverage(rule, Span(day[0], day[-1], len(day)), key, "day", before)
+    return None if found is None else found.flagged
+
+
+def bench_coverage(days: Mapping[str, list[datetime]]) -> None:
+    """Retail days cut at either end or thinned: found by the time they cover, by their rows, by either."""
+    keys, found, whole = sorted(days), collections.Counter[tuple[str, str]](), collections.Counter[str]()
+    for index, key in enumerate(keys):
+        earlier = {k: days[k] for k in keys[:index]}
+        counts = {k: len(rows) for k, rows in earlier.items()}
+        by_count = judge_volume(VolumeRule(), len(days[key]), key, "day", counts).flagged
+        by_coverage = too_short(days[key], key, earlier)
+        whole += collections.Counter(coverage=bool(by_coverage), either=by_count or bool(by_coverage))
+        if by_coverage is None:
+            continue
+        found["days", ""] += 1
+        for name, cut in CUTS.items():
+            left = cut(days[key])
+            short = bool(too_short(left, key, earlier))
+            few = judge_volume(VolumeRule(), len(left), key, "day", counts).flagged
+            found += collections.Counter({(name, "coverage"): short, (name, "rows"): few, (name, "either"): short or few})
+    case, judged = f"{len(keys)} retail days", found["days", ""]
+    line(f"{case}, coverage, whole days that alert", "share", whole["coverage"] / len(keys), "target 3 %", ALERTS, 1.0)
+    line(f"{case}, rows or coverage, whole days that alert", "share", whole["either"] / len(keys), "target 3 %", ALERTS, 1.0)
+    for name in CUTS:
+        by_time, by_rows, either = (found[name, rule] / judged for rule in ("coverage", "rows", "either"))
+        halved = "half" in name or "second row" in name
+        line(f"{case}, {name}, found by coverage", "quality", by_time, "row_volume", by_rows, 0.0)
+        if "cut off" in name:
+            wanted = 0.95 if halved else MOST
+            line(f"{case}, {name}, found by either", "quality", either, f"target {wanted:.0%}", wanted, 1.0)
+        else:
+            line(f"{case}, {name}, found by either", "quality", either, "row_volume", by_rows, 0.0)
+
+
+def bench_cut_off(days: Mapping[str, list[datetime]]) -> None:
+    """Retail days cut off in their middle, found by a promise that events reach 15:30; whole days are the false alarms."""
+    whole = sum(f"{day[-1]:%H:%M}" < "15:30" for day in days.values())
+    cut = sum(f"{day[len(day) // 2 - 1]:%H:%M}" < "15:30" for day in days.values())
+    line("141 retail days, freshness, whole days that alert", "share", whole / len(days), "target 3 %", ALERTS, 1.0)
+    line(
+        "141 retail days, freshness, days cut off in their middle found",
+        "quality",
+        cut / len(days),
+        "target 95 %",
+        0.95,
+        1.0,
+    )
 
 
 def bench_days(days: Days) -> None:
@@ -168,7 +231,9 @@ def run(data: pathlib.Path) -> int:
     """Score all series."""
     for days in (retail_days(data), *(nab_days(data, name) for name in SERIES)):
         bench_days(days)
-    bench_cut_off(data)
+    moments = retail_moments(data)
+    bench_coverage(moments)
+    bench_cut_off(moments)
     return 1 if failed else 0
 
 

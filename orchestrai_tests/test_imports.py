@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("contracts", "features", "ingest", "ledger", "models", "restore", "storage", "vault")
+PACKAGES = ("contracts", "features", "ingest", "ledger", "models", "provenance", "restore", "storage", "vault")
 HEAVY = (
     "boto3", "cryptography.hazmat.primitives.ciphers.aead", "dagster", "duckdb", "numpy", "open_data_contract_standard", "pandas",
     "pyarrow", "pydantic", "pydantic_settings", "sklearn", "sqlglot", "xgboost", "yaml",
@@ -78,6 +78,27 @@ commit = backup_folder(vault, "d", folder / "source")
 assert verify(vault, level="read").ok
 restore_folder(vault, commit, folder / "target", sync=False)
 found = sorted(set({HEAVY!r}) & set(sys.modules))
+assert not found, found
+""")
+
+
+def test_verifying_a_model_file_loads_nothing_heavy(tmp_path: Path) -> None:
+    frozen = Path(__file__).parent / "models" / "golden" / "format-1.tar.xz"
+    run(f"""
+import sys, tarfile
+from pathlib import Path
+folder = Path({str(tmp_path)!r})
+with tarfile.open({str(frozen)!r}) as archive:
+    archive.extractall(folder, filter="data")
+before = set(sys.modules)
+from orchestrai.ledger import trusted_keyring
+from orchestrai.provenance import verify_model
+from orchestrai.settings import load_settings
+from orchestrai.storage import open_store
+load_settings()
+file = next(folder.glob("lake/data/small/alarm/candidate/all/*/model.ubj"))
+assert verify_model(file, vault=open_store(str(folder / "vault")), keyring=trusted_keyring(folder / "keys")).ok
+found = sorted(set({HEAVY!r}) & (set(sys.modules) - before))
 assert not found, found
 """)
 

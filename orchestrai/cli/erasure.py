@@ -59,11 +59,21 @@ def _show(found: "Erasure") -> None:
         out.print(f"learned from it: {version.asset}@{version.root[7:19]}", soft_wrap=True)
     if found.clear:
         rows = [
-            (c.asset, c.partition, c.root[7:19], ", ".join(c.snapshots) or "none", len(c.lake_keys)) for c in found.clear
+            (c.asset, c.partition, _short(c.root), ", ".join(c.snapshots) or "none", c.locked[:19] or "-", len(c.lake_keys))
+            for c in found.clear
         ]
-        columns = ("asset", "partition", "root", "snapshots that give it back", "files in the lake")
+        columns = ("asset", "partition", "root", "snapshots that give it back", "locked until (UTC)", "files in the lake")
         table("IN CLEAR: kept before the contract tokenised; destroying the key does not reach it", columns, rows)
         out.print(f"[red]in clear:[/red] {', '.join(found.in_clear)}", soft_wrap=True)
         out.print(f"remedy: {REMEDY}", soft_wrap=True)
+    for letters in found.letters:
+        state = "what they quote was taken out" if found.done else "what they quote goes with the key"
+        where = f"{letters.asset}@{letters.partition}"
+        out.print(f"dead letters in clear: {letters.letters:,} in {where} ({_short(letters.root)}): {state}", soft_wrap=True)
     for place in found.unchecked:
         out.print(f"[yellow]could not be read, so not checked:[/yellow] {place}", soft_wrap=True)
+
+
+def _short(root: str) -> str:
+    """A root's first digits; of what a gate refused, the session."""
+    return root[7:19] if root.startswith("sha256:") else f"refused {root.rsplit('/', 1)[-1][:12]}"

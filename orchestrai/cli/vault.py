@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from orchestrai.vault import SnapshotCommit, Vault
     from orchestrai.vault.verify import Level
 
-vault = make_app("Snapshots: list, verify, restore, prune, drill, lock, replicate, forget, warm.")
+vault = make_app(
+    "Snapshots: list, show, verify, restore, prune, drill, lock, replicate, forget, hold, release, holds, rewrap, repair, warm."
+)
 SHOWN = 40
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 from orchestrai.defs.alerts import build_alert_sensors
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.checks import build_complete_checks
+from orchestrai.defs.deployments import build_deployment_sensors
 from orchestrai.defs.drift import build_drift_checks
 from orchestrai.defs.jobs import build_jobs
 from orchestrai.defs.keeping import build_keeping_jobs, build_keeping_schedules
@@ -37,6 +38,7 @@ def _build(runtime: Runtime) -> dg.Definitions:
         sensors=[
             *build_sensors(project.pipelines),
             *build_recall_sensors(project.pipelines),
+            *build_deployment_sensors(project.pipelines),
             *build_alert_sensors(runtime),
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],

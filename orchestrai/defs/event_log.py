@@ -1,7 +1,8 @@
 """Dagster's SQLite event log, made fit for runs over hundreds of partitions.
 
 Dagster opens and closes the database three times for each event it stores: three commits that wait for the disk, and a WAL
-checkpoint at each close. A year of daily partitions with five checks is thousands of events. Here connections are kept open
+checkpoint at each close. For each event of a check it opens one more, to ask whether the table of checks is there. A year of
+daily partitions with five checks is thousands of events. Here connections are kept open, tables that are there are remembered,
 and the WAL is synced at checkpoints only: after a power loss the newest events may be missing, never torn; what they tell of
 is in the ledger. Files and tables are Dagster's own, so its stock storage can open them at any time.
 """
@@ -26,6 +27,7 @@ class EventLog(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -38,6 +40,12 @@ class EventLog(SqliteEventLogStorage):
         # the lock, Dagster's own, is what lets threads share a connection
         with self._db_lock, self._engine(shard).begin() as connection:
             yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether there is such a table; asked anew for each event of a check, so what is there is remembered."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     def dispose(self) -> None:
         """Close every kept connection."""

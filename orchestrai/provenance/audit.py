@@ -51,6 +51,8 @@ def audit(store: Store, keyring: Keyring, *, witness: Store | None = None) -> Au
             records.require_records(log)
         except IntegrityError as error:
             problems.add(asset, error)
+        records.plan_versions(log)
+        records.plan_receipts(log)
         for head in log:
             partitions += _check_head(records, head, problems)
     for key in decision_keys(store):

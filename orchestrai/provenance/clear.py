@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.errors import MissingObject, NotReceipted
-from orchestrai.ledger import Dataset, Ledger
+from orchestrai.errors import MissingObject, NotReceipted, ObjectNotFound
+from orchestrai.ledger import Dataset, FileEntry, Ledger
+from orchestrai.ledger.quarantine import quarantined
 
 if TYPE_CHECKING:
     from orchestrai.vault import Vault
@@ -20,13 +22,18 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class ClearCopy:
-    """A partition version that holds a person in clear, the snapshots that give it back, and the keys of its bytes in the lake."""
+    """A partition version that holds a person in clear, the snapshots that give it back, and the keys of its bytes in the lake.
+
+    `locked` says until when the vault's store lets nobody remove those bytes (ISO, UTC, or "legal hold"), "" where it would. Of what a
+    gate refused `root` is the record's key in quarantine.
+    """
 
     asset: str
     partition: str
     root: str
     snapshots: tuple[str, ...]
     lake_keys: tuple[str, ...]
+    locked: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -34,17 +41,14 @@ class ClearCopy:
 
 
 def clear_copies(
-    ledger: Ledger, asset: str, person: str, folder: Path, vault: "Vault | None", unchecked: list[str]
+    ledger: Ledger, asset: str, column: str, person: str, folder: Path, vault: "Vault | None", unchecked: list[str]
 ) -> Iterator[ClearCopy]:
-    """Every version of a dataset's raw events that names the person in clear; nothing for a dataset that never tokenised.
+    """Every version of a dataset's raw events that names the person in clear in `column`, and what gates refused of it.
 
-    With a vault, also which of its snapshots hold it. What is left neither in the lake nor in a snapshot is no copy; what was recalled
-    cannot be read, and is added to `unchecked`.
+    With a vault, also which of its snapshots hold it and until when they are locked. What is left neither in the lake nor in a snapshot
+    is no copy; what was recalled cannot be read, and is added to `unchecked`.
     """
     heads = [ledger.dataset(head) for head in ledger.history(asset)]
-    column = next((found for dataset in heads for key in dataset.partitions if (found := _person(dataset, key))), None)
-    if column is None:
-        return
     holders = _holders(vault, asset)
     seen = set()
     for dataset in heads:
@@ -67,7 +71,55 @@ def clear_copies(
             except MissingObject:
                 keys, paths = (), _kept(vault, snapshots, partition, place)
             if holds(paths, column, person):
-                yield ClearCopy(asset, partition, entry.root, snapshots, keys)
+                yield ClearCopy(asset, partition, entry.root, snapshots, keys, _locked(vault, snapshots, partition))
+    yield from _refused(ledger, asset, column, person, folder)
+
+
+def _refused(ledger: Ledger, asset: str, column: str, person: str, folder: Path) -> Iterator[ClearCopy]:
+    """Runs that a gate refused: their rows, and the originals of those that kept any, lie in the lake until they are removed."""
+    for number, (record, partition, entries) in enumerate(quarantined(ledger.lake, asset)):
+        place = folder / "refused" / f"{number}"
+        files = [(entry, path) for entry in entries if (path := _downloaded(ledger, entry, place)) is not None]
+        keys = [entry.key for entry, path in files if entry.role == "data" and holds([path], column, person)]
+        # an original may be compressed: what was typed of it tells
+        keys += [entry.key for entry, path in files if entry.role == "landed" and (keys or _quotes(path, person))]
+        if keys:
+            yield ClearCopy(asset, partition, record, (), tuple(keys))
+
+
+def _downloaded(ledger: Ledger, entry: FileEntry, folder: Path) -> Path | None:
+    path = folder / entry.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("wb") as sink:
+            for chunk in ledger.lake.stream(entry.key):
+                sink.write(chunk)
+    except ObjectNotFound:
+        return None
+    return path
+
+
+def _quotes(path: Path, person: str) -> bool:
+    if not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as found:
+        return found.find(person.encode()) >= 0
+
+
+def _locked(vault: "Vault | None", snapshots: Sequence[str], partition: str) -> str:
+    """Until when a partition's bytes cannot be removed from the vault: ISO time, "legal hold", or "" where nothing keeps them."""
+    if vault is None or not snapshots:
+        return ""
+    from orchestrai.storage import control_plane
+    from orchestrai.vault.holds import held_by, holds
+
+    commits = [vault.get(name) for name in snapshots]
+    active = holds(vault.store, vault.keyring, vault.identity())
+    if any(held_by(active, commit) for commit in commits):
+        return "legal hold"
+    control = control_plane(vault.store)
+    found = [control.retention(file.key) for file in vault.files(commits[-1], partition)] if control is not None else []
+    return max((lock.until.isoformat() for lock in found if lock is not None), default="")
 
 
 def _kept(vault: "Vault | None", snapshots: Sequence[str], partition: str, folder: Path) -> list[Path]:
@@ -83,6 +135,12 @@ def _kept(vault: "Vault | None", snapshots: Sequence[str], partition: str, folde
                 for chunk in vault.stream(file):
                     sink.write(chunk)
     return paths
+
+
+def person_column(ledger: Ledger, asset: str) -> str | None:
+    """The column that names the person, of a dataset that ever tokenised; None for any other."""
+    heads = (ledger.dataset(head) for head in ledger.history(asset))
+    return next((found for dataset in heads for key in dataset.partitions if (found := _person(dataset, key))), None)
 
 
 def _person(dataset: Dataset, partition: str) -> str | None:

@@ -13,9 +13,10 @@ from orchestrai.ledger import Keyring, Ledger
 from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.manifest import FORMAT, canonical_json
 from orchestrai.ledger.persons import PersonKeys
-from orchestrai.provenance.clear import ClearCopy, clear_copies, holds
+from orchestrai.provenance.clear import ClearCopy, clear_copies, holds, person_column
 from orchestrai.provenance.decisions import ERASURE_TYPE, ERASURES, read_decision
 from orchestrai.provenance.index import Derivation, ReceiptIndex
+from orchestrai.provenance.letters import ClearLetters, clear_letters, redact_letters
 from orchestrai.storage import Store
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Erasure:
 
     `person` is the name in records, which tells nothing without the key store. `unchecked` partitions could not be read. `clear`
     has what was kept before the contract tokenised: no key opens or closes that, and `in_clear` names all that was derived from it.
+    `letters` are dead letters from before, which quote rows of whomever: erasing takes out what they quote.
     """
 
     person: str
@@ -39,6 +41,7 @@ class Erasure:
     done: bool
     clear: tuple[ClearCopy, ...] = ()
     in_clear: tuple[str, ...] = ()
+    letters: tuple[ClearLetters, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -56,6 +59,7 @@ class Erasure:
             "complete": self.complete,
             "clear": [copy.as_json() for copy in self.clear],
             "in_clear": list(self.in_clear),
+            "letters": [found.as_json() for found in self.letters],
         }
 
 
@@ -67,10 +71,15 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
     key, name = keys.peek(person), keys.name(person)
     found: list[tuple[str, str, str]] = []
     clear: list[ClearCopy] = []
+    letters: list[ClearLetters] = []
     unchecked: list[str] = []
     with TemporaryDirectory(prefix="orchestrai-erase-") as folder:
         for asset in (asset for asset in ledger.assets() if asset.endswith("/raw_events")):
-            clear += clear_copies(ledger, asset, person, Path(folder), vault, unchecked)
+            column = person_column(ledger, asset)
+            if column is None:
+                continue
+            clear += clear_copies(ledger, asset, column, person, Path(folder), vault, unchecked)
+            letters += clear_letters(ledger, asset, Path(folder), unchecked)
             if key is None:
                 continue
             wanted = token(key, PERSON, person)
@@ -89,6 +98,7 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
         keys.is_erased(person),
         tuple(clear),
         tuple(sorted({item.asset for item in bare})),
+        tuple(letters),
     )
 
 
@@ -113,10 +123,12 @@ def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" =
     """Destroy the person's key and leave a signed tombstone in lake and vault, in the name of `by`. Final and idempotent.
 
     From then on no token of theirs, in any snapshot however old or locked, can be turned back or told apart from chance, and the
-    person's rows are left out when they land again. What was kept in clear before is not reached: see `complete`.
+    person's rows are left out when they land again. Dead letters from before the dataset tokenised lose what they quote. What else was
+    kept in clear before is not reached: see `complete`. Raises ConcurrentCommit when letters were published meanwhile: repeat it then.
     """
     plan = plan_erasure(ledger, keys, person, vault)
     name = keys.destroy(person)
+    redact_letters(ledger, plan.letters, by=by)
     body = {
         "format": FORMAT,
         "person": name,
@@ -125,6 +137,7 @@ def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" =
         "partitions": [list(place) for place in plan.partitions],
         "models": sorted({f"{model.asset}@{model.root}" for model in plan.models}),
         "clear": [[copy.asset, copy.partition, copy.root, *copy.snapshots] for copy in plan.clear],
+        "letters": [[found.asset, found.partition, found.root] for found in plan.letters],
     }
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
     key = f"{ERASURES}{name}.json"

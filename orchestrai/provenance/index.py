@@ -157,7 +157,9 @@ class _Builder:
         versions: list[tuple[str, str, int, int]] = []
         snapshots: list[tuple[str, str]] = []
         for asset in self.records.assets():
-            for head in self.records.log(asset):
+            log = self.records.log(asset)
+            self.records.plan_receipts(log)
+            for head in log:
                 receipt = self.records.receipt(head.receipt)
                 self.work.append((head, receipt))
                 versions += [(asset, head.version, head.seq, node) for node in self._changed(head, receipt) if node]

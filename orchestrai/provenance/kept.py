@@ -1,20 +1,24 @@
 """Does the vault hold the snapshots that a chain of receipts names?"""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
 from orchestrai.ledger import Receipt, Signer
 from orchestrai.ledger.manifest import PartitionEntry, sha256_hex
+from orchestrai.provenance.ahead import plan
 from orchestrai.provenance.lineage import Step
 from orchestrai.provenance.records import Records
 from orchestrai.provenance.verification import Problems
 
 if TYPE_CHECKING:
-    from orchestrai.vault import StoredFile
+    from orchestrai.vault import StoredFile, Vault
+    from orchestrai.vault.catalog import Catalog
     from orchestrai.vault.encryption import Cipher, KeyPort
 
 
@@ -37,7 +41,9 @@ def check_kept(
     """
     kept = Kept()
     reader: _Reader | None = None
-    for asset, receipt, entries in _snapshots(steps):
+    snapshots = list(_snapshots(steps))
+    plan(records.store, [key for _, receipt, _ in snapshots for key in _commit_keys(receipt)])
+    for asset, receipt, entries in snapshots:
         place = f"{asset}@{receipt.facts.get('snapshot_id', receipt.version[:19])}"
         try:
             reader = reader or _Reader(records, encryption)
@@ -90,18 +96,20 @@ def _is_bytes(error: IntegrityError) -> bool:
 def _snapshots(steps: Sequence[Step]) -> Iterator[tuple[str, Receipt, list[PartitionEntry]]]:
     for step in steps:
         if step.use.stage == "snapshot":
+            entries: dict[str, list[PartitionEntry]] = {digest: [] for digest in step.receipts}
+            for entry in step.use.entries.values():
+                if entry.receipt in entries:
+                    entries[entry.receipt].append(entry)
             for digest, receipt in step.receipts.items():
-                yield step.use.asset, receipt, [e for e in step.use.entries.values() if e.receipt == digest]
+                yield step.use.asset, receipt, entries[digest]
 
 
 class _Reader:
     """The vault read by a stranger: public keys, and the vault's own key where it is sealed. Writes nothing."""
 
     def __init__(self, records: Records, encryption: "KeyPort | None") -> None:
-        from orchestrai.vault.catalog import Catalog
         from orchestrai.vault.layout import FORGOTTEN, IDENTITY
         from orchestrai.vault.records import IDENTITY_TYPE, document
-        from orchestrai.vault.rows import ColumnCodec
 
         self.store, self.keyring = records.store, records.keyring
         try:
@@ -109,20 +117,34 @@ class _Reader:
         except ObjectNotFound as exc:
             raise MissingObject(f"expected {IDENTITY} in {self.store.url}, found nothing: this is no vault") from exc
         self.vault, self.encrypted = str(body["vault"]), bool(body["encrypted"])
-        self.catalog = Catalog(self.store, self.keyring, lambda: self.vault, ColumnCodec(), lambda: None, timedelta.max)
-        self.cipher: Cipher | None = None
+        self.opened: Vault | None = None
         if self.encrypted and encryption is not None:
-            self._unseal(encryption)
+            self.opened = self._unsealed(encryption)
+        self.times: dict[str, datetime] = {}
         self.forgotten = {info.key for info in self.store.list(FORGOTTEN)}
 
-    def _unseal(self, encryption: "KeyPort") -> None:
+    @cached_property
+    def catalog(self) -> "Catalog":
+        """The lists of the vault; not needed where each snapshot holds just what its receipt says."""
+        from orchestrai.vault.catalog import Catalog
+        from orchestrai.vault.rows import ColumnCodec
+
+        if self.opened is not None:
+            return self.opened.catalog
+        return Catalog(self.store, self.keyring, lambda: self.vault, ColumnCodec(), lambda: None, timedelta.max)
+
+    @property
+    def cipher(self) -> "Cipher | None":
+        """What opens the bytes of a sealed vault."""
+        return self.opened.cipher if self.opened is not None else None
+
+    def _unsealed(self, encryption: "KeyPort") -> "Vault":
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         from orchestrai.vault import Vault
 
         # it signs nothing: the key is for a vault that would have to be made first
-        opened = Vault(self.store, Signer(Ed25519PrivateKey.generate()), self.keyring, encryption=encryption)
-        self.catalog, self.cipher = opened.catalog, opened.cipher
+        return Vault(self.store, Signer(Ed25519PrivateKey.generate()), self.keyring, encryption=encryption)
 
     def is_forgotten(self, receipt: Receipt) -> bool:
         """True when a signed tombstone says that retention removed this snapshot."""
@@ -143,7 +165,7 @@ class _Reader:
             raise MissingObject(f"expected {key}, found nothing: the snapshot was removed without a tombstone") from exc
         if sha256_hex(envelope) != receipt.facts.get("commit"):
             raise IntegrityError(f"expected {key} to be the commit the receipt names, found another", key=key)
-        self.commit = open_commit(self.keyring, envelope, self.store.head(key).modified)
+        self.commit = open_commit(self.keyring, envelope, self._time(key))
         require_place(self.commit, self.vault, *_place(receipt))
         # one version over all partitions: the roots are those of the receipt, whose own version was computed again
         if (self.encrypted and self.cipher is None) or self.commit.version == receipt.version:
@@ -155,6 +177,12 @@ class _Reader:
                 raise IntegrityError(
                     f"expected {entry.partition} at {entry.root[:19]} in {self.commit.tree}, found {found[:19]}"
                 )
+
+    def _time(self, key: str) -> datetime:
+        """When the store wrote a commit, from one listing for all of its folder."""
+        if key not in self.times:
+            self.times |= {info.key: info.modified for info in self.store.list(key.rsplit("/", 1)[0] + "/")}
+        return self.times[key]
 
     def read(self, receipt: Receipt, entries: Sequence[PartitionEntry]) -> Iterator[int]:
         """Read the files of the partitions back, each hashed; yields sizes."""
@@ -190,6 +218,13 @@ class _Reader:
             raise MissingObject(
                 f"expected {key} in the vault, found nothing: copy it back from the replica", key=key
             ) from exc
+
+
+def _commit_keys(receipt: Receipt) -> Iterator[str]:
+    from orchestrai.vault.layout import commit_key
+
+    with suppress(IntegrityError):
+        yield commit_key(*_place(receipt))
 
 
 def _place(receipt: Receipt) -> tuple[str, int]:

@@ -1,10 +1,11 @@
 """From any asset back to landed objects, one step per set of partitions that was used together."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrai.errors import IntegrityError, OrchestraiError
-from orchestrai.ledger import InputRef, Material, Receipt, dataset_version
+from orchestrai.ledger import Head, InputRef, Material, Receipt, dataset_version
 from orchestrai.ledger.manifest import PartitionEntry
 from orchestrai.provenance.records import Records
 
@@ -101,6 +102,7 @@ def take_step(records: Records, use: Use, problem: Problem | None = None) -> Ste
     receipts: dict[str, Receipt] = {}
     wanted: dict[tuple[str, str, str], dict[str, str]] = {}
     materials: dict[Material, None] = {}
+    records.plan_uses(use.entries.values(), files=use.stage == "features")
     for key, entry in use.entries.items():
         try:
             receipt = receipts[entry.receipt] = records.admitted(use.asset, entry)
@@ -114,13 +116,25 @@ def take_step(records: Records, use: Use, problem: Problem | None = None) -> Ste
         except OrchestraiError as error:
             _tell(problem, f"{use.asset}@{key}", error)
     found: dict[str, list[PartitionEntry]] = {}
-    for (asset, version, moment), roots in sorted(wanted.items()):
+    # from old to new: a version is then read as what it adds to the one before
+    ordered = sorted(wanted.items(), key=lambda item: (item[0][0], item[0][2], item[0][1]))
+    records.plan_versions(_heads(records, [place for place, _ in ordered]))
+    for (asset, version, moment), roots in ordered:
         try:
             found.setdefault(asset, []).extend(_named(records, asset, version, moment, roots))
         except OrchestraiError as error:
             _tell(problem, f"{asset} at {version[:19]}", error)
     upstream = tuple(use for asset, entries in found.items() for use in _together(asset, entries))
     return Step(use, receipts, upstream, tuple(materials))
+
+
+def _heads(records: Records, places: Sequence[tuple[str, str, str]]) -> list[Head]:
+    """The entries of some versions, as far as there are any; who reads them is told of the others."""
+    found = []
+    for place in places:
+        with suppress(IntegrityError):
+            found.append(records.before(*place))
+    return found
 
 
 def _named(records: Records, asset: str, version: str, moment: str, roots: Mapping[str, str]) -> list[PartitionEntry]:

@@ -171,7 +171,7 @@ def apply_recall(ledger: Ledger, plan: RecallPlan, roll_back: RollBack | None = 
         champions=_moves(ledger, plan),
         retrain=_retrain(ledger, plan),
         in_force=True,
-        request=request_retraining(ledger, plan),
+        request=request_retraining(ledger, plan.record, plan.reach.derivations),
     )
 
 

@@ -3,18 +3,18 @@
 Needs a store and public keys, nothing else. Every record is checked before it is used: signature, hash, Merkle root.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
-from orchestrai.ledger import Head, Keyring, PartitionManifest, Receipt, merkle
+from orchestrai.ledger import Head, Keyring, PartitionManifest, Receipt
 from orchestrai.ledger.blobs import blob_key
 from orchestrai.ledger.decisions import counted
-from orchestrai.ledger.heads import head_numbers, read_head
-from orchestrai.ledger.manifest import FORMAT, PartitionEntry, canonical_json, decode_partition, sha256_hex
+from orchestrai.ledger.heads import head_numbers, head_prefix, read_head
+from orchestrai.ledger.manifest import PartitionEntry, decode_partition, sha256_hex
 from orchestrai.ledger.receipt import open_receipt
+from orchestrai.provenance.ahead import plan, reading_ahead
+from orchestrai.provenance.versions import Versions
 from orchestrai.storage import Store
 
 
@@ -32,16 +32,14 @@ class Records:
     """The records of one store, each verified when first read and then kept; not safe to share between threads."""
 
     def __init__(self, store: Store, keyring: Keyring) -> None:
-        self.store = store
+        self.store = reading_ahead(store)
         self.keyring = keyring
         self.tally = Tally()
         self._logs: dict[str, tuple[Head, ...]] = {}
         self._versions: dict[str, dict[str, Head]] = {}
         self._receipts: dict[str, Receipt] = {}
         self._partitions: dict[str, PartitionManifest] = {}
-        # successive versions of a dataset share almost all leaves and inner nodes
-        self._leaves: dict[tuple[str, str], bytes] = {}
-        self._node = lru_cache(1 << 18)(merkle.node_hash)
+        self._manifests: dict[str, Versions] = {}
         self._hashed: set[str] = set()
 
     def assets(self, prefix: str = "") -> list[str]:
@@ -57,7 +55,9 @@ class Records:
 
     def _read_log(self, asset: str) -> Iterable[Head]:
         previous = ""
-        for expected, seq in enumerate(head_numbers(self.store, asset), 1):
+        numbers = head_numbers(self.store, asset)
+        plan(self.store, [f"{head_prefix(asset)}{seq:012d}.json" for seq in numbers])
+        for expected, seq in enumerate(numbers, 1):
             if seq != expected:
                 raise MissingObject(
                     f"expected head {expected} of {asset}, found {seq} next: restore the record", asset=asset
@@ -100,13 +100,10 @@ class Records:
 
     def entries(self, head: Head, wanted: Iterable[str] | None = None) -> dict[str, PartitionEntry]:
         """Lines of the dataset manifest at a head (all, or those named), its Merkle root recomputed."""
-        document = json.loads(self.blob("manifests", head.manifest))
-        if not isinstance(document, dict) or document.get("format") != FORMAT or document["asset"] != head.asset:
-            raise IntegrityError(f"expected the manifest of {head.asset}, found another record under its name")
-        rows = {row[0]: row for row in document["partitions"]}
-        version = (
-            "sha256:" + merkle.root_of_hashes([self._leaf(key, rows[key][1]) for key in sorted(rows)], self._node).hex()
-        )
+        reader = self._manifests.get(head.asset)
+        if reader is None:
+            reader = self._manifests[head.asset] = Versions(head.asset)
+        rows, version = reader.read(self.blob("manifests", head.manifest))
         if version != head.version:
             raise IntegrityError(f"expected the manifest of {head.asset} to give {head.version}, found {version}")
         self.tally.roots += 1
@@ -115,12 +112,6 @@ class Records:
         if missing:
             raise NotReceipted(f"expected partition {missing[0]} in {head.asset} at {head.version[:19]}, found none")
         return {key: PartitionEntry(*rows[key]) for key in keys}
-
-    def _leaf(self, key: str, root: str) -> bytes:
-        known = self._leaves.get((key, root))
-        if known is None:
-            known = self._leaves[key, root] = merkle.leaf_hash(canonical_json([key, root]))
-        return known
 
     def receipt(self, digest: str) -> Receipt:
         """A receipt whose hash, signature and subjects were checked."""
@@ -173,7 +164,31 @@ class Records:
 
     def require_records(self, heads: Iterable[Head]) -> None:
         """Check that the manifest and the receipt of each head are there and hash to their names."""
-        for head in heads:
-            for kind, digest in (("manifests", head.manifest), ("receipts", head.receipt)):
-                if blob_key(kind, digest) not in self._hashed:
-                    self.blob(kind, digest)
+        named = {
+            (kind, digest): None
+            for head in heads
+            for kind, digest in (("manifests", head.manifest), ("receipts", head.receipt))
+        }
+        lacking = [(kind, digest) for kind, digest in named if blob_key(kind, digest) not in self._hashed]
+        plan(self.store, [blob_key(kind, digest) for kind, digest in lacking])
+        for kind, digest in lacking:
+            self.blob(kind, digest)
+
+    def plan_uses(self, entries: Iterable[PartitionEntry], *, files: bool) -> None:
+        """Begin to read the receipts of partitions, each with its list of files where those are wanted too."""
+        keys: dict[str, None] = {}
+        for entry in entries:
+            if entry.receipt not in self._receipts:
+                keys[blob_key("receipts", entry.receipt)] = None
+            if files and entry.manifest not in self._partitions:
+                keys[blob_key("manifests", entry.manifest)] = None
+        plan(self.store, keys)
+
+    def plan_receipts(self, heads: Iterable[Head]) -> None:
+        """Begin to read the receipts of some heads."""
+        lacking = dict.fromkeys(head.receipt for head in heads if head.receipt not in self._receipts)
+        plan(self.store, [blob_key("receipts", digest) for digest in lacking])
+
+    def plan_versions(self, heads: Iterable[Head]) -> None:
+        """Begin to read the dataset manifests of some heads."""
+        plan(self.store, [blob_key("manifests", head.manifest) for head in heads])

@@ -174,7 +174,6 @@ class _Bench:
         view = node.subject
         if not isinstance(view, ViewNode):
             raise ConfigError(f"expected a feature view behind {step.use.asset}, found {type(view).__name__}")
-        like = view.partitioned_like
         return self._compare(
             step,
             lambda: compute(
@@ -182,7 +181,7 @@ class _Bench:
                 view.view,
                 asset=view.asset,
                 inputs={table: dataset.asset("restored") for table, dataset in view.inputs.items()},
-                grain=like.spec.partitions.grain if like else "all",
+                grain=view.grain_of_first,
                 partitions=sorted(step.use.entries),
                 engine=DuckDbEngine(memory_limit=self.settings.memory_limit),
                 code_version=self.runtime.code_version,

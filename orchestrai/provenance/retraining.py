@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.ledger import Dataset, Keyring, Ledger, StageReport
 from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.manifest import FORMAT, canonical_json, sha256_hex
+from orchestrai.ledger.recalls import RecallRecord
 from orchestrai.provenance.decisions import RETRAINING_TYPE, RETRAININGS, read_decision
+from orchestrai.provenance.index import Derivation
 from orchestrai.storage import Store
 
 if TYPE_CHECKING:
     from orchestrai.pipeline import AssetNode, Project, Runtime
-    from orchestrai.provenance.recall import RecallPlan
 
 MODEL_STAGES = ("training_set", "candidate", "evaluation", "champion", "deployment", "predictions")
 Progress = Callable[[str, int, int], None]
@@ -58,15 +59,15 @@ class Outstanding:
         return not self.features and not self.models
 
 
-def request_retraining(ledger: Ledger, plan: "RecallPlan") -> RetrainingRequest | None:
-    """Record what a recall in force asks to be made again; None when it reached no model. Idempotent."""
-    models = sorted({d.asset.rsplit("/", 1)[0] for d in plan.reach.derivations if d.receipt and d.stage in MODEL_STAGES})
+def request_retraining(ledger: Ledger, record: RecallRecord, reached: Sequence[Derivation]) -> RetrainingRequest | None:
+    """Record what a recall in force asks to be made again of what it reached; None when that is no model. Idempotent."""
+    models = sorted({d.asset.rsplit("/", 1)[0] for d in reached if d.receipt and d.stage in MODEL_STAGES})
     if not models:
         return None
     features: dict[str, set[str]] = {}
-    for found in plan.reach.of("features"):
-        features.setdefault(found.asset, set()).add(found.partition)
-    record = plan.record
+    for found in reached:
+        if found.stage == "features":
+            features.setdefault(found.asset, set()).add(found.partition)
     request = RetrainingRequest(
         recall=record.digest,
         target=record.target,
@@ -180,9 +181,12 @@ def retrain(runtime: "Runtime", request: RetrainingRequest, progress: Progress |
 def redeploy(runtime: "Runtime", champions: Sequence[str], progress: Progress | None = None) -> list[StageReport]:
     """Let registries and endpoints follow champions that moved outside a run, such as by a recall. Raises OrchestraiError.
 
-    Idempotent. A model that declares neither is left alone.
+    Idempotent. A model that declares neither is left alone, and so is one of which nothing serves.
     """
-    nodes = (runtime.project.nodes.get(f"{asset.rsplit('/', 1)[0]}/deployment") for asset in champions)
+    from orchestrai.models.registry import serving_champion
+
+    serving = [asset for asset in champions if serving_champion(runtime.ledger, asset) is not None]
+    nodes = (runtime.project.nodes.get(f"{asset.rsplit('/', 1)[0]}/deployment") for asset in serving)
     return [runtime.run(node, ["all"], progress) for node in nodes if node is not None]
 
 

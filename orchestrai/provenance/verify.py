@@ -150,7 +150,9 @@ def _check_files(records: Records, step: Step, problems: Problems) -> None:
     named: dict[str, set[str]] = {}
     for material in step.materials:
         named.setdefault(material.partition, set()).add(material.sha256)
-    for key, entry in sorted(step.use.entries.items()):
+    entries = dict(sorted(step.use.entries.items()))
+    records.plan_uses(entries.values(), files=True)
+    for key, entry in entries.items():
         try:
             files = records.files(step.use.asset, entry).files
         except IntegrityError as error:

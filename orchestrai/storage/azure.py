@@ -1,36 +1,24 @@
 """Azure Blob Storage and Data Lake Storage Gen2, through the Blob API."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from orchestrai.storage.azure_control import AzureControlPlane
-from orchestrai.storage.objects import NO_RETRIES, READ_RETRIES
-from orchestrai.storage.options import StoreOptions
+from orchestrai.storage.backend import Backend
 
 
 @dataclass
-class AzureBackend:
-    """One container, or a prefix of it; `options` are complete."""
+class AzureBackend(Backend):
+    """One container, or a prefix of it."""
 
-    container: str
-    prefix: str
-    options: StoreOptions = field(repr=False)
     # a hierarchical namespace lists folder by folder, which is another order than by key
     lists_in_order: bool = False
 
     @property
     def url(self) -> str:
         account = self.options.account_name
-        return f"abfss://{self.container}@{account}.dfs.core.windows.net/{self.prefix}".rstrip("/")
-
-    @cached_property
-    def reads(self) -> Any:
-        return self._store(READ_RETRIES)
-
-    @cached_property
-    def writes(self) -> Any:
-        return self._store(NO_RETRIES)
+        return f"abfss://{self.bucket}@{account}.dfs.core.windows.net/{self.prefix}".rstrip("/")
 
     @property
     def account_url(self) -> str:
@@ -51,7 +39,7 @@ class AzureBackend:
             from azure.identity import DefaultAzureCredential
 
             credential = DefaultAzureCredential()
-        return BlobServiceClient(self.account_url, credential=credential).get_container_client(self.container)
+        return BlobServiceClient(self.account_url, credential=credential).get_container_client(self.bucket)
 
     def refuse(self, name: str) -> str | None:
         # the service drops a trailing dot of a segment
@@ -62,7 +50,7 @@ class AzureBackend:
     def control(self) -> AzureControlPlane:
         return AzureControlPlane(self.client, self.prefix, self.url)
 
-    def _store(self, retries: Any) -> Any:
+    def opened(self, retries: Any) -> Any:
         from obstore.store import AzureStore
 
         options = self.options
@@ -77,4 +65,4 @@ class AzureBackend:
             from obstore.auth.azure import AzureCredentialProvider
 
             settings["credential_provider"] = AzureCredentialProvider()
-        return AzureStore(self.container, client_options=options.client_options(), retry_config=retries, **settings)
+        return AzureStore(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from orchestrai.errors import (
     ObjectNotFound,
@@ -11,49 +11,37 @@ from orchestrai.errors import (
     StorageError,
     TransientStorageError,
 )
-from orchestrai.storage.base import check_key
-from orchestrai.storage.control import (
-    Capabilities,
-    ControlPlane,
-    Copied,
-    LockMode,
-    ObjectVersion,
-    Retention,
-    ServiceChecksum,
-    Tier,
-)
-from orchestrai.storage.control_rules import changed, elsewhere, locked, require_kept, stronger
+from orchestrai.storage import control
+from orchestrai.storage.cloud_control import CloudControl, Copying
+from orchestrai.storage.control_rules import changed
 
 COPY_BYTES = 256 * 1024 * 1024
-_MODES: dict[str, LockMode] = {"locked": "compliance", "unlocked": "governance"}
+_MODES: dict[str, control.LockMode] = {"locked": "compliance", "unlocked": "governance"}
 
 
-class AzureControlPlane:
+class AzureControlPlane(CloudControl):
     """Versions, version-level immutability, copies and access tiers of one container, or a prefix of it."""
 
     archives = True
+    cloud = "Azure"
+    lock_remedy = "enable version-level immutability on the container"
 
-    def __init__(self, client: Any, prefix: str, url: str) -> None:
-        self.client = client
-        self.prefix = prefix
-        self.url = url
-
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> control.Capabilities:
         with self._errors(""):
             found = self.client.get_container_properties()
         locks = bool(found.immutable_storage_with_versioning_enabled)
         # a container cannot be asked for versioning, but version-level immutability implies it
-        return Capabilities("compliance" if locks else "none", None, locks, locks, server_copy=True, cold_tier=True)
+        return control.Capabilities("compliance" if locks else "none", None, locks, locks, server_copy=True, cold_tier=True)
 
-    def versions(self, prefix: str) -> Iterator[ObjectVersion]:
+    def versions(self, prefix: str) -> Iterator[control.ObjectVersion]:
         with self._errors(prefix):
             found = list(self.client.list_blobs(name_starts_with=self.prefix + prefix, include=["versions"]))
             found.sort(key=lambda blob: blob.version_id or "", reverse=True)
             found.sort(key=lambda blob: blob.name.encode())
         for blob in found:
             latest = bool(blob.is_current_version) or blob.version_id is None
-            yield ObjectVersion(
-                blob.name[len(self.prefix) :],
+            yield control.ObjectVersion(
+                self.key_of(blob.name),
                 blob.version_id or "",
                 blob.size,
                 _quoted(blob.etag),
@@ -61,88 +49,67 @@ class AzureControlPlane:
                 latest,
             )
 
-    def delete_version(self, key: str, version: str) -> None:
-        try:
-            with self._errors(key):
-                self._blob(key, version).delete_blob()
-        except ObjectNotFound:
-            return
-        except RetentionLocked as exc:
-            why = locked(key, version, self.retention(key, version), self.held(key, version))
-            raise why or exc from exc
+    def _delete(self, key: str, version: str) -> None:
+        self._blob(key, version).delete_blob()
 
-    def retention(self, key: str, version: str | None = None) -> Retention | None:
+    def retention(self, key: str, version: str | None = None) -> control.Retention | None:
         policy = self._properties(key, version).immutability_policy
         if policy is None or policy.expiry_time is None:
             return None
-        return Retention(_MODES[str(policy.policy_mode).lower()], policy.expiry_time)
+        return control.Retention(_MODES[str(policy.policy_mode).lower()], policy.expiry_time)
 
-    def retain(self, key: str, until: datetime, mode: LockMode, version: str | None = None) -> Retention:
+    def _retain(self, key: str, version: str | None, now: control.Retention | None, wanted: control.Retention) -> None:
         from azure.storage.blob import ImmutabilityPolicy
 
-        now = self.retention(key, version)
-        wanted = stronger(now, until, mode)
-        if wanted == now:
-            return wanted
         policy = ImmutabilityPolicy(
             expiry_time=wanted.until, policy_mode="Locked" if wanted.mode == "compliance" else "Unlocked"
         )
         with self._errors(key):
             self._blob(key, version).set_immutability_policy(policy)
-        # the service keeps whole seconds
-        remedy = "enable version-level immutability on the container"
-        return require_kept(key, self.url, self.retention(key, version), until.replace(microsecond=0), remedy)
+
+    def _as_kept(self, until: datetime) -> datetime:
+        # in whole seconds
+        return until.replace(microsecond=0)
 
     def held(self, key: str, version: str | None = None) -> bool:
         return bool(self._properties(key, version).has_legal_hold)
 
-    def hold(self, key: str, on: bool, version: str | None = None) -> bool:
+    def _hold(self, key: str, version: str | None, on: bool) -> None:
         with self._errors(key):
             self._blob(key, version).set_legal_hold(on)
-        return self.held(key, version)
 
-    def copy(
-        self,
-        source: ControlPlane,
-        source_key: str,
-        key: str,
-        *,
-        source_version: str | None = None,
-        if_match: str | None = None,
-        storage_class: str | None = None,
-    ) -> Copied:
-        if not isinstance(source, AzureControlPlane):
-            raise elsewhere("Azure", self.url)
+    def _copy(self, source: Self, asked: Copying) -> control.Copied:
         from azure.storage.blob import StandardBlobTier
 
-        before = source._properties(source_key, source_version)
+        source_key, storage_class = asked.source_key, asked.storage_class
+        before = source._properties(source_key, asked.source_version)
         if before.size > COPY_BYTES:
             raise StorageError(
                 f"expected {source_key!r} to have at most 256 MiB for one copy request, found more: stream it"
             )
-        if if_match is not None and _quoted(before.etag) != if_match:
+        if asked.if_match not in (None, _quoted(before.etag)):
             raise changed(source_key, source.url)
         settings: dict[str, Any] = {"standard_blob_tier": StandardBlobTier(storage_class)} if storage_class else {}
         with self._errors(source_key):
-            answer = self._blob(key, None).start_copy_from_url(
-                source._readable_url(source_key, source_version), requires_sync=True, **settings
+            answer = self._blob(asked.key, None).start_copy_from_url(
+                source._readable_url(source_key, asked.source_version), requires_sync=True, **settings
             )
-        if source._properties(source_key, source_version).etag != before.etag:
+        if source._properties(source_key, asked.source_version).etag != before.etag:
             raise changed(source_key, source.url)
-        return Copied(key, _quoted(answer["etag"]), answer.get("version_id"), self.checksum(key))
+        return control.Copied(asked.key, _quoted(answer["etag"]), answer.get("version_id"), self.checksum(asked.key))
 
-    def checksum(self, key: str, version: str | None = None) -> ServiceChecksum | None:
+    def checksum(self, key: str, version: str | None = None) -> control.ServiceChecksum | None:
         md5 = self._properties(key, version).content_settings.content_md5
-        return ServiceChecksum("md5", bytes(md5).hex(), cryptographic=False) if md5 else None
+        return control.ServiceChecksum("md5", bytes(md5).hex(), cryptographic=False) if md5 else None
 
-    def tier(self, key: str, version: str | None = None) -> Tier:
+    def tier(self, key: str, version: str | None = None) -> control.Tier:
         found = self._properties(key, version)
         storage_class = str(found.blob_tier or "Hot")
         if storage_class != "Archive":
-            return Tier(storage_class, "online")
-        return Tier(storage_class, "restoring" if found.archive_status else "archived")
+            return control.Tier(storage_class, "online")
+        return control.Tier(storage_class, "restoring" if found.archive_status else "archived")
 
-    def warm(self, key: str, days: int, version: str | None = None) -> Tier:
+    def warm(self, key: str, days: int, version: str | None = None) -> control.Tier:
         """Move an archived blob to the hot tier, where it stays: Azure has no readable copy for some days."""
         if self.tier(key, version).state == "archived":
             with self._errors(key):
@@ -150,7 +117,7 @@ class AzureControlPlane:
         return self.tier(key, version)
 
     def _blob(self, key: str, version: str | None) -> Any:
-        return self.client.get_blob_client(self.prefix + check_key(key), version_id=version)
+        return self.client.get_blob_client(self.name_of(key), version_id=version)
 
     def _properties(self, key: str, version: str | None) -> Any:
         with self._errors(key):

@@ -1,34 +1,20 @@
 """Google Cloud Storage."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from orchestrai.storage.backend import Backend
 from orchestrai.storage.gcs_control import GcsControlPlane
-from orchestrai.storage.objects import NO_RETRIES, READ_RETRIES
-from orchestrai.storage.options import StoreOptions
 
 
 @dataclass
-class GcsBackend:
-    """One bucket, or a prefix of it; `options` are complete."""
-
-    bucket: str
-    prefix: str
-    options: StoreOptions = field(repr=False)
-    lists_in_order: bool = True
+class GcsBackend(Backend):
+    """One bucket, or a prefix of it."""
 
     @property
     def url(self) -> str:
         return f"gs://{self.bucket}/{self.prefix}".rstrip("/")
-
-    @cached_property
-    def reads(self) -> Any:
-        return self._store(READ_RETRIES)
-
-    @cached_property
-    def writes(self) -> Any:
-        return self._store(NO_RETRIES)
 
     @cached_property
     def client(self) -> Any:
@@ -56,7 +42,7 @@ class GcsBackend:
     def control(self) -> GcsControlPlane:
         return GcsControlPlane(self.client, self.bucket, self.prefix, self.url)
 
-    def _store(self, retries: Any) -> Any:
+    def opened(self, retries: Any) -> Any:
         from obstore.store import GCSStore
 
         options = self.options

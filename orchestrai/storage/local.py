@@ -16,26 +16,22 @@ from orchestrai.errors import (
     PreconditionFailed,
     StorageError,
 )
-from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo, check_key
+from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo
 from orchestrai.storage.posix import (
     copy,
     etag,
     info,
     order,
     read_range,
-    remove_stale,
     settle_time,
     syncfs,
     translated,
     write_all,
 )
+from orchestrai.storage.rooted import OPEN_DIR, TEMPORARY, RootedTree
 from orchestrai.storage.walk import walk
 
-TEMPORARY = ".orchestrai-tmp"
 _ATTEMPTS = 200
-_OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LocalStore:
@@ -48,7 +44,7 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self._root = os.path.realpath(root)
-        self._swept = False
+        self._tree = RootedTree(self._root)
 
     def __repr__(self) -> str:
         return f"LocalStore({self._root!r})"
@@ -115,21 +111,21 @@ class LocalStore:
             raise translated(exc, prefix, "listed", self.url) from exc
 
     def delete(self, key: str, *, version: str | None = None) -> None:
-        segments = self._segments(key)
+        segments = self._tree.segments(key)
         if version is not None:
             return
         with self._errors(key, "deleted"), suppress(FileNotFoundError, NotADirectoryError):
-            with self._folder(segments[:-1]) as parent:
+            with self._tree.folder(segments[:-1]) as parent:
                 status = os.stat(segments[-1], dir_fd=parent, follow_symlinks=False)
                 if not stat.S_ISREG(status.st_mode):
                     return
                 os.unlink(segments[-1], dir_fd=parent)
-            self._remove_empty(segments[:-1])
+            self._tree.remove_empty(segments[:-1])
 
     def local_path(self, key: str) -> Path:
         """The file that holds the object, whether or not it is there yet; raises InvalidKey below a symbolic link."""
         path = self._root
-        for segment in self._segments(key):
+        for segment in self._tree.segments(key):
             path = f"{path}/{segment}"
             if os.path.islink(path):
                 raise InvalidKey(
@@ -139,75 +135,18 @@ class LocalStore:
 
     def sync(self) -> None:
         with self._errors("", "synced"), suppress(FileNotFoundError):
-            descriptor = os.open(self._root, _OPEN_DIR)
+            descriptor = os.open(self._root, OPEN_DIR)
             try:
                 syncfs(descriptor)
             finally:
                 os.close(descriptor)
 
-    def _segments(self, key: str) -> Sequence[str]:
-        segments = check_key(key).split("/")
-        try:
-            os.fsencode(key)
-        except UnicodeEncodeError as exc:
-            raise InvalidKey(
-                f"expected a key that a file can be named by, found {key!r}: rename the object", key=key
-            ) from exc
-        if segments[0] == TEMPORARY:
-            raise InvalidKey(
-                f"expected a key outside {TEMPORARY}/, which this store keeps for itself, found {key!r}", key=key
-            )
-        return segments
-
-    @contextmanager
-    def _folder(self, segments: Sequence[str], *, make: bool = False) -> Iterator[int]:
-        """Open a folder without following a symbolic link; a missing one is made with `make`."""
-        descriptor = self._walk_to(segments, make)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def _walk_to(self, segments: Sequence[str], make: bool) -> int:
-        path = "/".join([self._root, *segments])
-        with suppress(OSError):
-            descriptor = os.open(path, _OPEN_DIR | os.O_NOFOLLOW)
-            if _lies_at(descriptor, path):
-                return descriptor
-            os.close(descriptor)
-        descriptor = os.open(self._root, _OPEN_DIR)
-        try:
-            for segment in segments:
-                parent = descriptor
-                try:
-                    descriptor = os.open(segment, _OPEN_DIR | os.O_NOFOLLOW, dir_fd=parent)
-                except FileNotFoundError:
-                    if not make:
-                        raise
-                    with suppress(FileExistsError):
-                        os.mkdir(segment, dir_fd=parent)
-                    descriptor = os.open(segment, _OPEN_DIR | os.O_NOFOLLOW, dir_fd=parent)
-                os.close(parent)
-        except OSError:
-            os.close(descriptor)
-            raise
-        return descriptor
-
-    def _descriptor(self, key: str, segments: Sequence[str]) -> int:
-        path = f"{self._root}/{key}"
-        descriptor = os.open(path, _OPEN_FILE)
-        if _lies_at(descriptor, path):
-            return descriptor
-        os.close(descriptor)
-        with self._folder(segments[:-1]) as parent:
-            return os.open(segments[-1], _OPEN_FILE, dir_fd=parent)
-
     def _open(self, key: str, version: str | None, if_match: str | None = None) -> tuple[int, os.stat_result]:
-        segments = self._segments(key)
+        segments = self._tree.segments(key)
         if version is not None:
             raise ObjectNotFound(f"expected version {version} of {key!r}, found that {self.url} keeps no versions", key=key)
         try:
-            descriptor = self._descriptor(key, segments)
+            descriptor = self._tree.descriptor(key, segments)
             status = os.fstat(descriptor)
         except OSError as exc:
             raise translated(exc, key, "read", self.url) from exc
@@ -230,9 +169,9 @@ class LocalStore:
             raise _changed(key, if_match, status)
 
     def _publish(self, key: str, fill: Callable[[int], None], create: bool) -> ObjectInfo:
-        segments = self._segments(key)
+        segments = self._tree.segments(key)
         with self._errors(key, "written"):
-            temporary, descriptor = self._temporary()
+            temporary, descriptor = self._tree.temporary()
         moved = False
         try:
             fill(descriptor)
@@ -250,7 +189,7 @@ class LocalStore:
         key, name = "/".join(segments), segments[-1]
         for attempt in range(_ATTEMPTS):
             try:
-                with self._folder(segments[:-1], make=True) as parent:
+                with self._tree.folder(segments[:-1], make=True) as parent:
                     if create:
                         os.link(temporary, name, dst_dir_fd=parent)
                     else:
@@ -283,27 +222,6 @@ class LocalStore:
             key=key,
         )
 
-    def _temporary(self) -> tuple[str, int]:
-        folder = f"{self._root}/{TEMPORARY}"
-        path = f"{folder}/{os.getpid()}-{os.urandom(8).hex()}"
-        try:
-            descriptor = os.open(path, _OPEN_NEW, 0o666)
-        except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
-            descriptor = os.open(path, _OPEN_NEW, 0o666)
-        if not self._swept:
-            self._swept = True
-            remove_stale(folder)
-        return path, descriptor
-
-    def _remove_empty(self, segments: Sequence[str]) -> None:
-        for depth in range(len(segments), 0, -1):
-            try:
-                with self._folder(segments[: depth - 1]) as parent:
-                    os.rmdir(segments[depth - 1], dir_fd=parent)
-            except OSError:
-                return  # not empty, or gone: either way nothing is left to tidy
-
     @contextmanager
     def _errors(self, key: str, done: str) -> Iterator[None]:
         try:
@@ -312,17 +230,6 @@ class LocalStore:
             raise
         except OSError as exc:
             raise translated(exc, key, done, self.url) from exc
-
-
-def _lies_at(descriptor: int, path: str) -> bool:
-    """Whether what was opened lies at `path` with no symbolic link on the way.
-
-    The kernel says where it is: one call in place of a walk through every folder.
-    """
-    try:
-        return os.readlink(f"/proc/self/fd/{descriptor}") == path
-    except OSError:
-        return False
 
 
 def _changed(key: str, if_match: str | None, status: os.stat_result) -> PreconditionFailed:

@@ -5,9 +5,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from orchestrai.errors import (
     InvalidKey,
@@ -17,52 +16,15 @@ from orchestrai.errors import (
     StorageError,
     TransientStorageError,
 )
+from orchestrai.storage.backend import Backend
 from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo, check_key
-from orchestrai.storage.control import ControlPlane
 from orchestrai.storage.object_errors import BeyondEnd, translated
 from orchestrai.storage.spool import spooled
 
 SINGLE_PUT_BYTES = 256 * 1024 * 1024
-READ_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
-# a conditional write that was repeated by the client library could not be told from one that lost
-NO_RETRIES: Any = {"max_retries": 0}
 _UNHOLDABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 # how S3, Azure and Google answer for a version that is not written as theirs are
 _OTHER_VERSION = re.compile("status code: 400|InvalidArgument|InvalidQueryParameterValue")
-T = TypeVar("T")
-
-
-class Backend(Protocol):
-    """One cloud: two obstore stores on the same bucket, and what differs between the clouds."""
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def prefix(self) -> str:
-        """Empty, or ending in a slash."""
-        ...
-
-    @property
-    def reads(self) -> Any:
-        """The obstore store that retries by itself."""
-        ...
-
-    @property
-    def writes(self) -> Any:
-        """The obstore store that never retries."""
-        ...
-
-    @property
-    def lists_in_order(self) -> bool: ...
-
-    def refuse(self, name: str) -> str | None:
-        """Why the cloud cannot hold a name, or None."""
-        ...
-
-    def control(self) -> ControlPlane:
-        """What obstore cannot do, through the cloud's own library."""
-        ...
 
 
 class ObjectStore:

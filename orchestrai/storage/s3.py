@@ -1,36 +1,30 @@
 """S3 and what speaks its protocol."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from orchestrai.errors import ConfigError
-from orchestrai.storage.objects import NO_RETRIES, READ_RETRIES
-from orchestrai.storage.options import StoreOptions
+from orchestrai.storage.backend import Backend
 from orchestrai.storage.s3_control import S3ControlPlane
 
 
-@dataclass
-class S3Backend:
-    """One bucket, or a prefix of it; `options` are complete."""
+@cache
+def _models(data_path: str | None) -> Any:
+    """botocore's models of services; reading them anew for each session took ten times as long as all else of it."""
+    from botocore.loaders import create_loader
 
-    bucket: str
-    prefix: str
-    options: StoreOptions = field(repr=False)
-    lists_in_order: bool = True
+    return create_loader(data_path)
+
+
+@dataclass
+class S3Backend(Backend):
+    """One bucket, or a prefix of it."""
 
     @property
     def url(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-
-    @cached_property
-    def reads(self) -> Any:
-        return self._store(READ_RETRIES)
-
-    @cached_property
-    def writes(self) -> Any:
-        return self._store(NO_RETRIES)
 
     @cached_property
     def client(self) -> Any:
@@ -48,7 +42,7 @@ class S3Backend:
     def control(self) -> S3ControlPlane:
         return S3ControlPlane(self.client, self.bucket, self.prefix, self.url)
 
-    def _store(self, retries: Any) -> Any:
+    def opened(self, retries: Any) -> Any:
         from obstore.store import S3Store
 
         options = self.options
@@ -80,16 +74,22 @@ class S3Backend:
 
     def _session(self) -> Any:
         import boto3
+        import botocore.session
         from botocore.exceptions import ProfileNotFound
 
-        options = self.options
+        options, core = self.options, botocore.session.Session(profile=self.options.profile)
         try:
-            return boto3.Session(
+            loader = _models(core.get_config_variable("data_path"))
+            core.register_component("data_loader", loader)
+            session = boto3.Session(
+                botocore_session=core,
                 aws_access_key_id=options.access_key_id,
                 aws_secret_access_key=options.reveal("secret_access_key"),
                 aws_session_token=options.reveal("session_token"),
                 region_name=options.region,
-                profile_name=options.profile,
             )
         except ProfileNotFound as exc:
             raise ConfigError(f"expected the AWS profile {options.profile!r}, found none: correct AWS_PROFILE") from exc
+        # each session puts boto3's own folder at the end
+        loader.search_paths[:] = dict.fromkeys(loader.search_paths)
+        return session

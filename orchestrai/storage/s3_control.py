@@ -4,9 +4,9 @@ import base64
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Self
 
 from orchestrai.errors import (
     ConfigError,
@@ -14,18 +14,9 @@ from orchestrai.errors import (
     StorageError,
     TransientStorageError,
 )
-from orchestrai.storage.base import check_key
-from orchestrai.storage.control import (
-    Capabilities,
-    ControlPlane,
-    Copied,
-    LockMode,
-    ObjectVersion,
-    Retention,
-    ServiceChecksum,
-    Tier,
-)
-from orchestrai.storage.control_rules import changed, elsewhere, locked, require_kept, stronger
+from orchestrai.storage import control
+from orchestrai.storage.cloud_control import CloudControl, Copying, Refused
+from orchestrai.storage.control_rules import changed
 
 COPY_BYTES = 5 * 1024**3
 _MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
@@ -42,26 +33,26 @@ _REFUSED = frozenset({"AccessDenied", "403", "Forbidden"})
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
-class S3ControlPlane:
+class S3ControlPlane(CloudControl):
     """Versions, Object Lock, copies, SHA-256 checksums and Glacier of one bucket, or a prefix of it."""
 
     archives = True
+    cloud = "S3"
+    lock_remedy = "create the bucket with Object Lock"
 
     def __init__(self, client: Any, bucket: str, prefix: str, url: str) -> None:
-        self.client = client
+        super().__init__(client, prefix, url)
         self.bucket = bucket
-        self.prefix = prefix
-        self.url = url
 
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> control.Capabilities:
         lock, default = self._lock()
         with self._errors(""):
             versioning = self.client.get_bucket_versioning(Bucket=self.bucket).get("Status") == "Enabled"
         # RGW and moto speak of no class, so a cold tier is only promised where the endpoint is AWS's own
         cold = "amazonaws.com" in self.client.meta.endpoint_url
-        return Capabilities(lock, default, lock != "none", versioning, server_copy=True, cold_tier=cold)
+        return control.Capabilities(lock, default, lock != "none", versioning, server_copy=True, cold_tier=cold)
 
-    def versions(self, prefix: str) -> Iterator[ObjectVersion]:
+    def versions(self, prefix: str) -> Iterator[control.ObjectVersion]:
         pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
         with self._errors(prefix):
             for page in pages:
@@ -71,8 +62,8 @@ class S3ControlPlane:
                     key=lambda pair: (pair[0]["Key"].encode(), -pair[0]["LastModified"].timestamp(), not pair[0]["IsLatest"])
                 )
                 for entry, marker in entries:
-                    yield ObjectVersion(
-                        entry["Key"][len(self.prefix) :],
+                    yield control.ObjectVersion(
+                        self.key_of(entry["Key"]),
                         entry["VersionId"],
                         entry.get("Size", 0),
                         entry.get("ETag", ""),
@@ -81,17 +72,10 @@ class S3ControlPlane:
                         marker,
                     )
 
-    def delete_version(self, key: str, version: str) -> None:
-        try:
-            with self._errors(key):
-                self.client.delete_object(**self._target(key, version))
-        except ObjectNotFound:
-            return
-        except _Refused as exc:
-            why = locked(key, version, self.retention(key, version), self.held(key, version))
-            raise why or StorageError(exc.message, key=key) from exc
+    def _delete(self, key: str, version: str) -> None:
+        self.client.delete_object(**self._target(key, version))
 
-    def retention(self, key: str, version: str | None = None) -> Retention | None:
+    def retention(self, key: str, version: str | None = None) -> control.Retention | None:
         try:
             with self._errors(key):
                 found = self.client.get_object_retention(**self._target(key, version)).get("Retention") or {}
@@ -99,21 +83,16 @@ class S3ControlPlane:
             return None
         if not found.get("RetainUntilDate"):
             return None
-        return Retention(
+        return control.Retention(
             "compliance" if found["Mode"] == "COMPLIANCE" else "governance", found["RetainUntilDate"].astimezone(UTC)
         )
 
-    def retain(self, key: str, until: datetime, mode: LockMode, version: str | None = None) -> Retention:
-        now = self.retention(key, version)
-        wanted = stronger(now, until, mode)
-        if wanted == now:
-            return wanted
+    def _retain(self, key: str, version: str | None, now: control.Retention | None, wanted: control.Retention) -> None:
         body = {"Mode": wanted.mode.upper(), "RetainUntilDate": wanted.until}
         # only ever used to make a lock stronger: `wanted` is neither shorter nor weaker than `now`
         bypass = {"BypassGovernanceRetention": True} if now and now.mode != wanted.mode else {}
         with self._errors(key):
             self.client.put_object_retention(**self._target(key, version), Retention=body, **bypass)
-        return require_kept(key, self.url, self.retention(key, version), until, "create the bucket with Object Lock")
 
     def held(self, key: str, version: str | None = None) -> bool:
         try:
@@ -123,65 +102,54 @@ class S3ControlPlane:
             return False
         return bool(found.get("Status") == "ON")
 
-    def hold(self, key: str, on: bool, version: str | None = None) -> bool:
+    def _hold(self, key: str, version: str | None, on: bool) -> None:
         with self._errors(key):
             self.client.put_object_legal_hold(**self._target(key, version), LegalHold={"Status": "ON" if on else "OFF"})
-        return self.held(key, version)
 
-    def copy(
-        self,
-        source: ControlPlane,
-        source_key: str,
-        key: str,
-        *,
-        source_version: str | None = None,
-        if_match: str | None = None,
-        storage_class: str | None = None,
-    ) -> Copied:
-        if not isinstance(source, S3ControlPlane):
-            raise elsewhere("S3", self.url)
-        before = source._head(source_key, source_version)
+    def _copy(self, source: Self, asked: Copying) -> control.Copied:
+        source_key, storage_class = asked.source_key, asked.storage_class
+        before = source._head(source_key, asked.source_version)
         if before["ContentLength"] > COPY_BYTES:
             raise StorageError(f"expected {source_key!r} to have at most 5 GiB for one copy request, found more: stream it")
-        if if_match is not None and before["ETag"] != if_match:
+        if asked.if_match not in (None, before["ETag"]):
             raise changed(source_key, source.url)
         settings: dict[str, Any] = {"StorageClass": storage_class} if storage_class else {}
         with self._errors(source_key):
             answer = self.client.copy_object(
                 Bucket=self.bucket,
-                Key=self.prefix + check_key(key),
-                CopySource=source._target(source_key, source_version),
+                Key=self.name_of(asked.key),
+                CopySource=source._target(source_key, asked.source_version),
                 CopySourceIfMatch=before["ETag"],
                 ChecksumAlgorithm="SHA256",
                 MetadataDirective="COPY",
                 **settings,
             )
-        if source._head(source_key, source_version)["ETag"] != before["ETag"]:
+        if source._head(source_key, asked.source_version)["ETag"] != before["ETag"]:
             raise changed(source_key, source.url)
         result = answer["CopyObjectResult"]
         checksum = _sha256(result.get("ChecksumSHA256"))
-        return Copied(key, result["ETag"], answer.get("VersionId"), checksum)
+        return control.Copied(asked.key, result["ETag"], answer.get("VersionId"), checksum)
 
-    def checksum(self, key: str, version: str | None = None) -> ServiceChecksum | None:
+    def checksum(self, key: str, version: str | None = None) -> control.ServiceChecksum | None:
         found = self._head(key, version, ChecksumMode="ENABLED")
         if found.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
             return None
         return _sha256(found.get("ChecksumSHA256"))
 
-    def tier(self, key: str, version: str | None = None) -> Tier:
+    def tier(self, key: str, version: str | None = None) -> control.Tier:
         found = self._head(key, version)
         storage_class = found.get("StorageClass", "STANDARD")
         if storage_class not in _ARCHIVES:
-            return Tier(storage_class, "online")
+            return control.Tier(storage_class, "online")
         restore = found.get("Restore", "")
         if 'ongoing-request="true"' in restore:
-            return Tier(storage_class, "restoring")
+            return control.Tier(storage_class, "restoring")
         if 'ongoing-request="false"' in restore:
             expiry = re.search('expiry-date="([^"]+)"', restore)
-            return Tier(storage_class, "restored", parsedate_to_datetime(expiry.group(1)) if expiry else None)
-        return Tier(storage_class, "archived")
+            return control.Tier(storage_class, "restored", parsedate_to_datetime(expiry.group(1)) if expiry else None)
+        return control.Tier(storage_class, "archived")
 
-    def warm(self, key: str, days: int, version: str | None = None) -> Tier:
+    def warm(self, key: str, days: int, version: str | None = None) -> control.Tier:
         if self.tier(key, version).state == "archived":
             request = {"Days": days, "GlacierJobParameters": {"Tier": "Standard"}}
             with self._errors(key):
@@ -189,7 +157,7 @@ class S3ControlPlane:
         return self.tier(key, version)
 
     def _target(self, key: str, version: str | None) -> dict[str, str]:
-        target = {"Bucket": self.bucket, "Key": self.prefix + check_key(key)}
+        target = {"Bucket": self.bucket, "Key": self.name_of(key)}
         return target if version is None else {**target, "VersionId": version}
 
     def _head(self, key: str, version: str | None, **more: str) -> Any:
@@ -236,7 +204,7 @@ class S3ControlPlane:
         if code in _UNLOCKED:
             return _Unlocked(f"{told}: create the bucket with Object Lock", key=key)
         if code in _REFUSED:
-            return _Refused(f"{told}: check the credentials and their policy", key=key)
+            return Refused(f"{told}: check the credentials and their policy", key=key)
         if code == "InvalidObjectState":
             return StorageError(f"expected {key!r} to be readable, found it in a cold tier: request its restore", key=key)
         if status >= 500 or status == 429:
@@ -248,12 +216,8 @@ class _Unlocked(StorageError):
     """The bucket or object knows no lock."""
 
 
-class _Refused(StorageError):
-    """The service denied access."""
-
-
-def _sha256(value: str | None) -> ServiceChecksum | None:
+def _sha256(value: str | None) -> control.ServiceChecksum | None:
     # a composite checksum ends in "-" and the number of parts
     if not value or "-" in value:
         return None
-    return ServiceChecksum("sha256", base64.b64decode(value).hex(), cryptographic=True)
+    return control.ServiceChecksum("sha256", base64.b64decode(value).hex(), cryptographic=True)

@@ -218,6 +218,15 @@ def test_every_command_explains_itself_with_an_example(names: tuple[str, ...]) -
     assert "--json" in text
 
 
+def test_the_group_names_each_of_its_commands() -> None:
+    from orchestrai.cli.app import app as every_command
+    from orchestrai.cli.vault import vault
+
+    assert every_command is not None
+    told = str(vault.info.help).removeprefix("Snapshots: ").rstrip(".").split(", ")
+    assert sorted(told) == sorted(str(found.name) for found in vault.registered_commands)
+
+
 def test_no_dagster_is_imported(shop: Runtime, tmp_path: Path) -> None:
     """With Dagster down, or not even installed, the vault can be read."""
     script = (

@@ -7,8 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from orchestrai.defs.backfill import SILENT_CONSOLE
 from orchestrai.defs.build import build_definitions
 from orchestrai.demo import LandingSummary, write_landing
+from orchestrai.pipeline import Project as Declared
 from orchestrai.pipeline import Runtime, load_project, pipeline_folders
 from orchestrai.settings import Settings
 
@@ -31,7 +33,7 @@ class Project:
         tags = {RANGE_START: first, RANGE_END: last or first} if first else {}
         selection = [dg.AssetKey(asset.split("/")) for asset in only] or None
         return self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, tags=tags, raise_on_error=False, asset_selection=selection
+            run_config=SILENT_CONSOLE, instance=self.instance, tags=tags, raise_on_error=False, asset_selection=selection
         )
 
     def materialized(self, asset: str) -> set[str]:
@@ -46,14 +48,29 @@ def landing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LandingSumm
     return folder, write_landing(folder, days=28, click_days=14, hours=6)
 
 
+@pytest.fixture(scope="session")
+def environment(landing: tuple[Path, LandingSummary]) -> dict[str, str]:
+    """Where that landing is, as the shipped pipelines ask for it."""
+    return {f"{name.upper()}_URL": str(landing[0] / name) for name in ("orders", "clicks", "items", "readings")}
+
+
+@pytest.fixture(scope="session")
+def shipped(environment: dict[str, str]) -> Declared:
+    """All shipped pipelines over the landing; what is declared never changes, so it is loaded once."""
+    return load_project(pipeline_folders(), environment)
+
+
 @pytest.fixture
-def project(tmp_path: Path, landing: tuple[Path, LandingSummary], monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def project(
+    tmp_path: Path,
+    landing: tuple[Path, LandingSummary],
+    environment: dict[str, str],
+    shipped: Declared,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Project]:
     """All shipped pipelines over the landing, on a fresh home and an ephemeral instance."""
-    folder, landed = landing
-    environment = {f"{name.upper()}_URL": str(folder / name) for name in ("orders", "clicks", "items", "readings")}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    settings = Settings(home=tmp_path / "home")
-    runtime = Runtime(settings, load_project(pipeline_folders(), environment))
+    runtime = Runtime(Settings(home=tmp_path / "home"), shipped)
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Project(runtime, build_definitions(runtime), instance, landed)
+        yield Project(runtime, build_definitions(runtime), instance, landing[1])

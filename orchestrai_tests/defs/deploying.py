@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from orchestrai.defs.backfill import SILENT_CONSOLE
 from orchestrai.defs.build import build_definitions
 from orchestrai.demo import LandingSummary
 from orchestrai.ledger.ids import utc_now
@@ -60,7 +61,7 @@ def launch(project: Project, job: str, request: dg.RunRequest) -> dg.ExecuteInPr
     tags = dict(request.tags)
     partition = tags.pop("dagster/partition", None) or request.partition_key
     return project.definitions.resolve_job_def(job).execute_in_process(
-        instance=project.instance, tags=tags, partition_key=partition, raise_on_error=False
+        run_config=SILENT_CONSOLE, instance=project.instance, tags=tags, partition_key=partition, raise_on_error=False
     )
 
 

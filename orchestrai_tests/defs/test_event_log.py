@@ -1,8 +1,11 @@
 """The event log: Dagster's own tables, connections kept."""
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from orchestrai.defs.event_log import KEPT_ENGINES, EventLog
@@ -23,6 +26,25 @@ def test_the_instance_keeps_its_events_and_the_stock_storage_reads_them(tmp_path
         assert again.get_latest_materialization_event(dg.AssetKey("something")) is not None
     stock = SqliteEventLogStorage(str(tmp_path / "dagster" / "history" / "runs"))
     assert len(stock.get_logs_for_run(run_id)) > 3
+
+
+@dg.asset(check_specs=[dg.AssetCheckSpec(f"check_{number}", asset="checked") for number in range(5)])
+def checked() -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+    yield dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name=f"check_{n}", passed=True) for n in range(5)])
+
+
+def test_a_table_that_is_there_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    looked: Counter[str] = Counter()
+    stock = SqliteEventLogStorage.has_table
+    monkeypatch.setattr(SqliteEventLogStorage, "has_table", lambda log, name: looked.update([name]) or stock(log, name))
+    with open_instance(tmp_path) as instance:
+        dg.materialize([checked], instance=instance)
+        key = dg.AssetCheckKey(dg.AssetKey("checked"), "check_4")
+        assert instance.event_log_storage.get_latest_asset_check_execution_by_key([key])
+        assert set(looked.values()) == {1}
+        assert not any(instance.event_log_storage.has_table("absent") for _ in range(2))
+    assert looked["absent"] == 2
 
 
 def test_many_runs_do_not_keep_many_databases_open(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -44,10 +44,10 @@ from orchestrai_tests.defs.shop import (
     Base,
     World,
 )
+from orchestrai_tests.scratch import fast_folder
 
 TRIALS = int(os.environ.get("ORCHESTRAI_TEST_TRIALS", "0"))
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def run(
 @pytest.fixture(scope="session")
 def matrix() -> Iterator[Matrix]:
     # homes lie in memory, and a database is opened once: a trial is then a few hundredths of a second
-    folder = Path(tempfile.mkdtemp(prefix="orchestrai-matrix-", dir=MEMORY if MEMORY.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="orchestrai-matrix-", dir=fast_folder()))
     opened = cache(DuckDbEngine(threads=1)._open)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DuckDbEngine, "_open", lambda engine: opened())
@@ -304,8 +304,8 @@ def _trusting_heads(patch: pytest.MonkeyPatch) -> None:
         del body["format"]
         return Head(**{**body, "changed": tuple(body["changed"]), "digest": sha256_hex(envelope)})
 
-    patch.setattr("orchestrai.ledger.ledger.read_head", unplaced)
-    patch.setattr("orchestrai.ledger.heads.read_head", unplaced)
+    for module in ("heads", "log", "publishing", "decisions", "witness"):
+        patch.setattr(f"orchestrai.ledger.{module}.read_head", unplaced)
 
 
 def _trusting_the_log(patch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,13 +16,20 @@ from pyarrow import csv
 
 from orchestrai.contracts import Column, Contract, VolumeRule
 from orchestrai.contracts.tokens import PERSON, reveal, token, tokenise
-from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError
 from orchestrai.ingest import SourceSpec, ingest
+from orchestrai.ingest.deadletters import list_letters
+from orchestrai.ledger import StageReport
 from orchestrai.ledger.persons import PersonKeys
+from orchestrai.provenance.audit import audit
 from orchestrai.provenance.erasure import erase, plan_erasure, read_erasures
+from orchestrai.provenance.letters import REDACTION_TYPE
 from orchestrai.restore.folder import restore_folder
-from orchestrai.storage import LocalStore, MemoryStore
+from orchestrai.storage import LocalStore, MemoryStore, control_plane, open_store
+from orchestrai.vault.hold import place_hold
+from orchestrai.vault.locking import lock_snapshot
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World
+from orchestrai_tests.servers.s3 import S3Server
 
 TRIALS = int(os.environ.get("ORCHESTRAI_TEST_ERASURES", "4"))
 SCHEMA = pa.schema([("customer_id", pa.string()), ("email", pa.string()), ("amount", pa.float64())])
@@ -250,7 +257,7 @@ def test_the_command_plans_and_is_loud_about_copies_in_clear(tmp_path: Path, mon
         lake=LocalStore(home / "lake"), store=LocalStore(home / "vault"), signer=load_or_create_signer(home / "keys")
     )
     keys = PersonKeys(LocalStore(home / "keys" / "persons"))
-    land(world, keys, "2026-01-01", orders("17850"), tmp_path, CLEAR)
+    land_bytes(world, keys, "2026-01-01", messy("17850", "13047"), tmp_path, CLEAR)
     land(world, keys, "2026-01-02", orders("17850", "13047"), tmp_path)
     world.back_up(["2026-01-01", "2026-01-02"])
     monkeypatch.setenv("ORCHESTRAI_HOME", str(home))
@@ -263,9 +270,116 @@ def test_the_command_plans_and_is_loud_about_copies_in_clear(tmp_path: Path, mon
     code, text = run("17850", "--plan")
     assert code == 1
     assert "IN CLEAR" in text and "vault forget" in text and "nothing was changed" in text
+    assert f"dead letters in clear: 1 in {ORDERS}/dead_letters@2026-01-01" in text
     assert keys.peek("17850") is not None
     code, text = run("17850", "--yes", "--by", "ann", "--json")
     assert (code, json.loads(text)["done"], json.loads(text)["complete"]) == (1, True, False)
     assert keys.peek("17850") is None
     assert read_erasures(world.store, world.keyring)[0]["by"] == "ann"
-    assert run("13047", "--plan")[0] == 0
+    code, text = run("13047", "--plan")
+    assert code == 0 and "dead letters" not in text
+
+
+def messy(*customers: str) -> bytes:
+    """Orders of some customers, of which the last cannot be typed: a dead letter that quotes the row."""
+    rows = [f"{customer},{customer}@example.org,{'1.0' if customer != customers[-1] else 'many'}" for customer in customers]
+    return "\n".join(["customer_id,email,amount", *rows, ""]).encode()
+
+
+def land_bytes(world: World, keys: PersonKeys, day: str, data: bytes, folder: Path, contract: Contract) -> StageReport:
+    landing = LocalStore(folder / "landing")
+    landing.write(f"{day}.csv", data)
+    return ingest(
+        world.ledger,
+        asset=f"{ORDERS}/raw_events",
+        landing=landing,
+        source=SourceSpec(url="landing", format="csv", max_refused_share=0.9),
+        contract=contract,
+        grain="day",
+        partitions=[day],
+        now=datetime(2026, 2, 1, tzinfo=UTC),
+        persons=keys,
+    )
+
+
+def test_dead_letters_from_before_the_contract_tokenised_lose_what_they_quote(world: World, tmp_path: Path) -> None:
+    keys, letters = PersonKeys(MemoryStore()), f"{ORDERS}/dead_letters"
+    assert isinstance(world.lake, MemoryStore) and isinstance(world.store, MemoryStore)
+    for data in (messy("13047", "17850"), messy("13047", "15311", "17850")):
+        land_bytes(world, keys, "2026-01-01", data, tmp_path, CLEAR)
+    before = world.ledger.open(letters)
+    assert b"17850" in b"".join(world.lake.read(f.key) for f in before.files("2026-01-01").files)
+    for day in ("2026-01-01", "2026-01-02"):
+        land(world, keys, day, orders("13047"), tmp_path)
+    plan = plan_erasure(world.ledger, keys, "17850")
+    assert [(found.asset, found.partition, found.letters) for found in plan.letters] == [(letters, "2026-01-01", 1)] * 2
+    held = {key for found in plan.letters for key in found.lake_keys}
+    erase(world.ledger, keys, "17850", by="ann")
+
+    left = {info.key: world.lake.read(info.key) for info in world.lake.list(f"data/{letters}/")}
+    assert not any(b"17850" in data for data in left.values())
+    for key in held:
+        note = json.loads(world.keyring.open(REDACTION_TYPE, left[key]))
+        assert (note["key"], note["by"]) == (key, "ann")
+    # logs, receipts and roots of the old versions still check; their bytes are refused
+    assert audit(world.lake, world.keyring, witness=world.store).ok
+    with pytest.raises(DigestMismatch):
+        world.ledger.open(letters, before.version).fetch("2026-01-01", tmp_path)
+    again = erase(world.ledger, keys, "17850", by="ann")
+    assert again.letters == () and again.unchecked == ()
+
+
+def test_current_dead_letters_in_clear_keep_place_and_reason(world: World, tmp_path: Path) -> None:
+    keys = PersonKeys(MemoryStore())
+    land_bytes(world, keys, "2026-01-01", messy("13047", "17850"), tmp_path, CLEAR)
+    land(world, keys, "2026-01-02", orders("13047"), tmp_path)
+    (before,) = list_letters(world.ledger, f"{ORDERS}/raw_events")
+    assert "17850" in before.text and ", found " in before.reason
+    erase(world.ledger, keys, "99999")
+    (after,) = list_letters(world.ledger, f"{ORDERS}/raw_events")
+    assert after == dataclasses.replace(before, text="", reason=before.reason.partition(", found ")[0])
+    assert plan_erasure(world.ledger, keys, "99999").letters == ()
+
+
+def test_bytes_put_in_place_of_dead_letters_by_someone_else_are_not_taken_for_an_erasure(
+    world: World, tmp_path: Path
+) -> None:
+    keys = PersonKeys(MemoryStore())
+    land_bytes(world, keys, "2026-01-01", messy("13047", "17850"), tmp_path, CLEAR)
+    land(world, keys, "2026-01-02", orders("13047"), tmp_path)
+    (found,) = plan_erasure(world.ledger, keys, "17850").letters
+    assert isinstance(world.lake, MemoryStore)
+    world.lake.write(found.lake_keys[0], World().signer.sign(REDACTION_TYPE, b"{}"))
+    plan = plan_erasure(world.ledger, keys, "17850")
+    assert plan.letters == () and plan.unchecked == (f"{ORDERS}/dead_letters@2026-01-01",) and not plan.complete
+
+
+def test_what_a_gate_refused_in_clear_before_is_named(world: World, tmp_path: Path) -> None:
+    keys = PersonKeys(MemoryStore())
+    strict = dataclasses.replace(CLEAR, volume=VolumeRule("none", minimum=100))
+    land_bytes(world, keys, "2026-01-01", messy("17850", "13047"), tmp_path, strict)
+    land(world, keys, "2026-01-02", orders("13047"), tmp_path)
+    (copy,) = plan_erasure(world.ledger, keys, "17850").clear
+    assert (copy.partition, copy.snapshots) == ("2026-01-01", ()) and copy.root.startswith("quarantine/")
+    assert len(copy.lake_keys) == 2
+    assert plan_erasure(world.ledger, keys, "99999").complete
+    for key in copy.lake_keys:
+        world.lake.delete(key)
+    assert plan_erasure(world.ledger, keys, "17850").complete
+
+
+def test_a_copy_in_a_locked_vault_is_named_with_the_day_its_lock_ends(
+    rgw: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in rgw.environment().items():
+        monkeypatch.setenv(name, value)
+    world, keys = World(store=open_store(f"s3://{rgw.bucket(locked=True)}/vault")), PersonKeys(MemoryStore())
+    land(world, keys, "2026-01-01", orders("17850"), tmp_path, CLEAR)
+    world.back_up(["2026-01-01"])
+    land(world, keys, "2026-01-02", orders("13047"), tmp_path)
+    (commit,) = world.vault.snapshots()
+    lock_snapshot(world.vault, commit, control := control_plane(world.store), timedelta(days=30))
+    (copy,) = plan_erasure(world.ledger, keys, "17850", world.vault).clear
+    assert copy.locked >= (commit.committed + timedelta(days=30)).isoformat()[:16]
+    place_hold(world.vault, commit.dataset, None, control, reason="a claim")
+    assert plan_erasure(world.ledger, keys, "17850", world.vault).clear[0].locked == "legal hold"

@@ -16,6 +16,7 @@ from orchestrai.provenance import ReceiptIndex, apply_recall, plan_recall, trace
 from orchestrai.provenance.retraining import redeploy
 from orchestrai.settings import load_settings
 from orchestrai_tests.provenance.conftest import run_telemetry
+from orchestrai_tests.provenance.places import Place
 
 pytestmark = pytest.mark.e2e
 CHAMPION = "telemetry/failure/champion"
@@ -30,19 +31,13 @@ def eager(project: Project, registry: str) -> Project:
     return Project((dataclasses.replace(pipeline, models=(changed,)),))
 
 
-def followed(registry: str) -> str:
-    """The version that the registry's champion has."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(registry)
-    return str(client.get_model_version_by_alias("failure", "champion").tags["orchestrai_version"])
-
-
-def test_a_poisoned_object_is_recalled_and_the_clean_champion_serves(trained: Runtime, tmp_path: Path) -> None:
+def test_a_poisoned_object_is_recalled_and_the_clean_champion_serves(
+    trained: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
     shutil.copytree(trained.settings.home, home)
-    registry = f"sqlite:///{tmp_path}/registry.db"
-    runtime = Runtime(load_settings(home=home), eager(trained.project, f"mlflow+{registry}?name=failure"))
+    registry = Place.instead(monkeypatch)
+    runtime = Runtime(load_settings(home=home), eager(trained.project, "mlflow+sqlite:///registry.db"))
     clean = runtime.ledger.open(CHAMPION).version
     last = max(runtime.ledger.open("telemetry/readings/raw_events").partitions)
     batches = sorted(
@@ -56,7 +51,7 @@ def test_a_poisoned_object_is_recalled_and_the_clean_champion_serves(trained: Ru
     victim.write_text("".join(json.dumps(row) + "\n" for row in hot))
     run_telemetry(runtime, last, last)
     assert runtime.ledger.open(CHAMPION).version != clean
-    assert followed(registry) == runtime.ledger.open(CHAMPION).version
+    assert registry.held[-1] == runtime.ledger.open(CHAMPION).version
 
     ledger = runtime.ledger
     target = sha256_hex(victim.read_bytes())
@@ -74,7 +69,7 @@ def test_a_poisoned_object_is_recalled_and_the_clean_champion_serves(trained: Ru
     made_of_it = ("training_set", "candidate", "evaluation", "deployment")
     assert done.retrain == tuple(f"telemetry/failure/{stage}" for stage in made_of_it)
     redeploy(runtime, [move.asset for move in plan.champions])
-    assert followed(registry) == clean
+    assert registry.held[-1] == clean
     with pytest.raises(NotReceipted, match="sensor fault"):
         load_model(ledger, "telemetry/failure/candidate")
     summarize(ledger, runtime.project.pipeline("telemetry"))

@@ -67,7 +67,7 @@ def test_a_recall_in_force_leaves_a_signed_request_in_lake_and_vault(bitten: Sma
     assert (plan.request.by, plan.request.reason, plan.request.recall) == ("ann", "flipped", plan.record.digest)
     assert ledger.vault is not None
     assert read_requests(ledger.lake, ledger.keyring) == read_requests(ledger.vault, ledger.keyring) == [plan.request]
-    assert request_retraining(ledger, plan) == plan.request
+    assert request_retraining(ledger, plan.record, plan.reach.derivations) == plan.request
 
 
 def test_a_recall_that_reached_no_model_asks_for_nothing(world: World) -> None:
@@ -131,7 +131,7 @@ def test_a_request_that_a_stranger_signed_is_refused(bitten: Small) -> None:
     lake = bitten.runtime.ledger.lake
     key = next(info.key for info in lake.list("retrainings/"))
     lake.delete(key)
-    assert request_retraining(stranger.ledger, plan) is not None
+    assert request_retraining(stranger.ledger, plan.record, plan.reach.derivations) is not None
     lake.write(key, stranger.lake.read(key))
     with pytest.raises(SignatureInvalid):
         read_requests(lake, bitten.runtime.ledger.keyring)

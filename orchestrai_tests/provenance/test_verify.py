@@ -18,7 +18,7 @@ from orchestrai.storage import LocalStore, MemoryStore
 from orchestrai.vault.anchor import Anchor
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, Remembering, World, written
 
-TAMPERS = int(os.environ.get("ORCHESTRAI_TEST_TAMPERS", "1500"))
+TAMPERS = int(os.environ.get("ORCHESTRAI_TEST_TAMPERS", "700"))
 
 
 def run(world: World, folder: Path, model: bytes, *, read_bytes: bool = False) -> Verification:

@@ -144,6 +144,19 @@ def test_every_write_fault_before_and_after_ends_in_one_object_or_none(mode: Any
     assert held == {"before": [], "torn": [("k", b"mi")]}.get(mode, [("k", b"mine")])
 
 
+@pytest.mark.parametrize("theirs", [b"mine", b"them", None])
+def test_only_a_repeated_create_is_settled_by_what_lies_there(theirs: bytes | None) -> None:
+    """The store alone: whoever asks knows nothing of lost answers."""
+    base = MemoryStore()
+    store = RetryingStore(FaultStore(base, 1, "err_after"), sleep=lambda seconds: None)
+    if theirs is None:
+        assert store.write("k", b"mine", create=True) == base.head("k")
+        return
+    base.write("k", theirs, create=True)
+    with pytest.raises(ObjectExists):
+        store.write("k", b"mine", create=True)
+
+
 def test_a_stream_goes_on_where_it_stopped_on_the_same_object() -> None:
     body = bytes(range(256)) * (CHUNK_BYTES // 128)
 

@@ -25,7 +25,8 @@ from orchestrai.errors import (
     TransientStorageError,
 )
 from orchestrai.storage import LocalStore
-from orchestrai.storage.local import TEMPORARY
+from orchestrai.storage.posix import BUFFER_BYTES, page_buffer
+from orchestrai.storage.rooted import TEMPORARY
 
 
 @pytest.fixture
@@ -344,3 +345,14 @@ def test_list_equals_a_sorted_dictionary(
             (name for name in held if name.startswith(part) and name.encode() > start.encode()), key=str.encode
         )
         assert [info.key for info in store.list(part, start_after=start)] == expected
+
+
+def test_a_lent_buffer_is_nobody_elses_until_it_is_given_back() -> None:
+    with page_buffer() as one:
+        with page_buffer() as other:
+            one[:3], other[:3] = b"one", b"two"
+            assert bytes(one[:3]) == b"one"
+        with page_buffer() as third:
+            third[:3] = b"333"
+            assert (bytes(one[:3]), bytes(other[:3])) == (b"one", b"333")
+    assert len(one) == BUFFER_BYTES

@@ -181,3 +181,22 @@ def test_importing_the_package_reads_no_environment_and_loads_no_cloud_library()
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_models_of_s3_are_read_once_for_all_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.loaders import JSONFileLoader
+
+    from orchestrai.storage.s3 import S3Backend
+
+    options = StoreOptions(endpoint_url="http://127.0.0.1:1", region="eu-west-1", access_key_id="k", secret_access_key="s")
+    first = S3Backend("bucket", "", options).client
+    read: list[str] = []
+    load = JSONFileLoader.load_file
+    monkeypatch.setattr(JSONFileLoader, "load_file", lambda loader, path: read.append(path) or load(loader, path))  # type: ignore[func-returns-value]
+    second = S3Backend(
+        "other",
+        "",
+        StoreOptions(endpoint_url="http://127.0.0.1:1", region="us-east-1", access_key_id="l", secret_access_key="t"),
+    ).client
+    assert read == []
+    assert [client.meta.region_name for client in (first, second)] == ["eu-west-1", "us-east-1"]
