@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
+# every process would compile what it imports again where the environment forbids keeping that
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test dev check format lint types contracts bench-vault bench-arrival bench-features bench-models bench-proof screenshot clean
 

@@ -18,6 +18,8 @@ from orchestrai.errors import DeclarationError
 MAX_BYTES = 1024 * 1024
 MAX_ALIASES = 16
 MAX_DEPTH = 50
+# libyaml reads a tenth as long; wheels for rare platforms come without it
+PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Location = Sequence[str | int]
 LineOf = Callable[[Location], int]
@@ -74,7 +76,7 @@ def load_yaml(path: Path) -> tuple[Any, LineOf]:
 def _compose(path: Path, text: str) -> yaml.Node | None:
     try:
         _refuse_bombs(path, text)
-        return yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.compose(text, Loader=PARSER)
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         problem = getattr(exc, "problem", None) or "text that does not parse"
@@ -85,7 +87,7 @@ def _compose(path: Path, text: str) -> yaml.Node | None:
 
 def _refuse_bombs(path: Path, text: str) -> None:
     aliases = depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=PARSER):
         if isinstance(event, yaml.AliasEvent):
             aliases += 1
         elif isinstance(event, yaml.CollectionStartEvent):

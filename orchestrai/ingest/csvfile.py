@@ -1,26 +1,23 @@
 """CSV, read fast by Arrow when it is in order and record by record when it is not."""
 
-import csv
 import io
 import re
-from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from orchestrai.contracts.footers import one_line, read_failures
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.chunks import CAREFUL_BYTES, CAREFUL_ROWS, Chunk, Untidy
+from orchestrai.ingest.csvrecords import CsvRecord, CsvRecords
+from orchestrai.ingest.lines import BLOCK
 from orchestrai.ingest.refusal import Mark, Places, Refused, shown
 from orchestrai.ingest.source import SourceSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BLOCK = 1024 * 1024
 MAX_FIELDS = 10_000
-MAX_RECORD_LINES = 10_000
 UNNAMED = "\0row"
 
 
@@ -37,7 +34,7 @@ class CsvReader:
 
     def _header(self, path: Path) -> tuple[str, ...]:
         with path.open("rb") as stream:
-            for found in _Records(stream, self.source):
+            for found in CsvRecords(stream, self.source):
                 if isinstance(found, Refused):
                     raise UnreadableObject(f"expected a header, found {found.reason}: have the producer send it again")
                 self._header_lines = found.line + found.lines - 1
@@ -77,13 +74,18 @@ class CsvReader:
             )
 
         types = {name: pa.string() for name in wanted}
-        head = _head(path)
-        for name, kind in self._direct(hexadecimal=hexadecimal).items():
+        head, direct = _head(path), self._direct(hexadecimal=hexadecimal)
+
+        def readable(kinds: Mapping[str, pa.DataType]) -> bool:
             try:
-                arrow_csv.read_csv(io.BytesIO(head), read, parse, options({name: kind}))
+                arrow_csv.read_csv(io.BytesIO(head), read, parse, options(kinds))
             except read_failures():
-                continue  # written in a way of its own, such as 17850.0: read as text
-            types[name] = kind
+                return False  # written in a way of its own, such as 17850.0: read as text
+            return True
+
+        if direct and not readable(direct):
+            direct = {name: kind for name, kind in direct.items() if readable({name: kind})}
+        types |= direct
         try:
             for batch in arrow_csv.open_csv(path, read, parse, options(types)):
                 yield Chunk({name: batch.column(name) for name in wanted}, batch.num_rows)
@@ -105,7 +107,7 @@ class CsvReader:
         gather = _Gather(self)
         with path.open("rb") as stream:
             skip = self.source.header
-            for found in _Records(stream, self.source):
+            for found in CsvRecords(stream, self.source):
                 if skip:
                     skip = False
                     continue
@@ -114,18 +116,6 @@ class CsvReader:
                     yield gather.chunk()
         if gather.any:
             yield gather.chunk()
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """One parsed record: its number, place, bytes and fields."""
-
-    number: int
-    line: int
-    offset: int
-    raw: bytes
-    lines: int
-    fields: list[str]
 
 
 class _Gather:
@@ -151,7 +141,7 @@ class _Gather:
     def full(self) -> bool:
         return len(self.rows) + len(self.refused) >= CAREFUL_ROWS or self.size >= CAREFUL_BYTES
 
-    def add(self, found: "Refused | _Record") -> None:
+    def add(self, found: Refused | CsvRecord) -> None:
         if isinstance(found, Refused):
             self.refused.append(found)
             self.size += len(found.mark.text)
@@ -174,65 +164,6 @@ class _Gather:
         made = Chunk(arrays, len(self.rows), self.places, tuple(self.refused))
         self._clear()
         return made
-
-
-class _Records:
-    """Records of a CSV stream with their place; a record that cannot be parsed is refused and the next line tried."""
-
-    def __init__(self, stream: BinaryIO, source: SourceSpec) -> None:
-        self.source = source
-        self.lines = numbered_lines(stream, source.max_row_bytes)
-        self.pending: deque[tuple[int, int, bytes, bool]] = deque()
-        self.record = 0 if source.header else 1
-        self.at_start = True
-        self.quote = source.quote.encode(source.encoding)
-
-    def __iter__(self) -> Iterator["Refused | _Record"]:
-        while (first := self._line()) is not None:
-            line, offset, raw, whole = first
-            if not raw.strip(b"\r\n"):
-                continue
-            found = self._parse(line, offset, raw, whole)
-            self.record += 1
-            yield found
-
-    def _line(self) -> tuple[int, int, bytes, bool] | None:
-        return self.pending.popleft() if self.pending else next(self.lines, None)
-
-    def _parse(self, line: int, offset: int, raw: bytes, whole: bool) -> "Refused | _Record":
-        limit, encoding = self.source.max_row_bytes, self.source.encoding
-        if not whole:
-            mark = Mark(self.record, line, offset, shown(raw, encoding))
-            return Refused(mark, f"expected at most {limit} bytes a row, found more")
-        used: list[tuple[int, int, bytes, bool]] = []
-        try:
-            if self.quote not in raw and not self.at_start:
-                # without a quote a record is a line, and splitting it ten times as fast
-                fields = raw.rstrip(b"\r\n").decode(encoding).split(self.source.delimiter)
-            else:
-                fields = self._quoted(raw, used)
-        except (csv.Error, UnicodeDecodeError, StopIteration) as exc:
-            self.pending.extendleft(reversed(used))
-            return Refused(Mark(self.record, line, offset, shown(raw.rstrip(b"\r\n"), encoding)), _why(exc))
-        whole_raw = raw + b"".join(item[2] for item in used) if used else raw
-        return _Record(self.record, line, offset, whole_raw, 1 + len(used), fields)
-
-    def _quoted(self, raw: bytes, used: list[tuple[int, int, bytes, bool]]) -> list[str]:
-        lines = self._feed(raw, used)
-        return next(csv.reader(lines, delimiter=self.source.delimiter, quotechar=self.source.quote, strict=True))
-
-    def _feed(self, raw: bytes, used: list[tuple[int, int, bytes, bool]]) -> Iterator[str]:
-        first = raw.decode(self.source.encoding)
-        if self.at_start:
-            self.at_start, first = False, first.removeprefix("\ufeff")
-        yield first
-        size = len(raw)
-        while (item := self._line()) is not None:
-            used.append(item)
-            size += len(item[2])
-            if size > self.source.max_row_bytes or len(used) > MAX_RECORD_LINES or not item[3]:
-                return
-            yield item[2].decode(self.source.encoding)
 
 
 _HEXADECIMAL = re.compile(rb"0[xX]")
@@ -259,41 +190,3 @@ def _head(path: Path) -> bytes:
     with path.open("rb") as stream:
         block = stream.read(HEAD_BYTES)
     return block[: block.rfind(b"\n") + 1] or block
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"expected {error.encoding} text, found byte {error.object[error.start]:#04x}"
-    text = str(error)
-    if "unexpected end of data" in text or isinstance(error, StopIteration):
-        return "expected a closing quote, found none"
-    return f"expected a CSV record, found {one_line(error)}"
-
-
-def numbered_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, int, bytes, bool]]:
-    """Yield (number from 1, byte offset, line with its end, whether whole); ends are LF, CRLF or CR, mixed at will.
-
-    A line longer than `limit` is cut there and marked as not whole; memory stays bounded.
-    """
-    number, offset, tail = 1, 0, b""
-    skipping = False
-    while True:
-        block = stream.read(BLOCK)
-        data = tail + block
-        pieces = data.splitlines(keepends=True)
-        # the last piece may go on in the next block, and a CR at its end may be half of a CRLF
-        tail = pieces.pop() if pieces and block else b""
-        for piece in pieces:
-            if not skipping:
-                yield number, offset, piece[:limit], len(piece) <= limit
-            skipping = False
-            number += 1
-            offset += len(piece)
-        if len(tail) > limit:
-            if not skipping:
-                yield number, offset, tail[:limit], False
-            keep = 1 if tail.endswith(b"\r") else 0
-            offset += len(tail) - keep
-            tail, skipping = tail[len(tail) - keep :], True
-        if not block:
-            return

@@ -9,7 +9,7 @@ from orchestrai.contracts.contract import Contract, arrow_type
 from orchestrai.contracts.footers import one_line, read_failures
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.chunks import CAREFUL_BYTES, CAREFUL_ROWS, Chunk, Untidy
-from orchestrai.ingest.csvfile import BLOCK, numbered_lines
+from orchestrai.ingest.lines import BLOCK, numbered_lines
 from orchestrai.ingest.refusal import Mark, Refused, shown
 from orchestrai.ingest.source import SourceSpec
 

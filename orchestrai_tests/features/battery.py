@@ -2,7 +2,7 @@
 
     python -m orchestrai_tests.features.battery --url sc://127.0.0.1:15002 --views 50
 
-Prints one JSON object: the views compared, those that differ in some bit, and those that failed.
+Prints one JSON object: the views compared, those that differ in some bit, those that failed, and why this server may not make features.
 """
 
 import argparse
@@ -25,8 +25,10 @@ import pyarrow.parquet as pq
 from orchestrai.errors import FeatureViewError
 from orchestrai.features import DuckDbEngine, Engine, FeatureView, FeatureViewSpec, SparkEngine, load_view
 from orchestrai.features.engine import Query, Source, Spine
+from orchestrai.features.spark_engine import require_overflow_errors
 from orchestrai.pipeline.engines import session_settings
 from orchestrai_tests.features.conftest import ORDERS, READINGS, START, orders, readings
+from orchestrai_tests.servers.spark import SMALL
 
 DUCKDB = DuckDbEngine(threads=1)
 AGAIN = DuckDbEngine(threads=2, one_sort=False)
@@ -62,10 +64,14 @@ def query_of(view: FeatureView, files: dict[str, Path], as_of: datetime | None =
 
 def differences(query: Query, spark: SparkEngine, *, unordered: bool = False) -> list[str]:
     """The columns in which Spark differs from DuckDB; DuckDB must agree with itself over threads and kinds of windows."""
+    return compared(query, table_of(spark, query), unordered=unordered)
+
+
+def compared(query: Query, found: pa.Table, *, unordered: bool = False) -> list[str]:
+    """As `differences`, of what Spark has found."""
     expected = table_of(DUCKDB, query)
     assert expected.num_rows
     assert differing_bits(expected, table_of(AGAIN, query)) == []
-    found = table_of(spark, query)
     if unordered:
         keys = [(name, "ascending") for name in query.view.key]
         expected, found = expected.sort_by(keys).combine_chunks(), found.sort_by(keys).combine_chunks()
@@ -125,7 +131,8 @@ def store(folder: Path, name: str, rows: list[dict[str, Any]], schema: pa.Schema
 # expressions of one reading `t`, `v` (BIGINT), and of windows over them
 _ROW = [
     "{{ rolling_avg(t, 1000, W) }}", "{{ rolling_std(t, 1000, W) }}", "{{ rolling_std(v, 10000, W) }}", "{{ spike(v, W) }}",
-    "{{ spike(t, W, 3) }}", "COUNT(v) OVER W", "CAST(SUM(t) OVER W AS BIGINT)", "MAX(t) OVER W - MIN(t) OVER W",
+    "{{ spike(t, W, 3) }}",
+    "{{ spike(v, W, 2, others) }}", "COUNT(v) OVER W", "CAST(SUM(t) OVER W AS BIGINT)", "MAX(t) OVER W - MIN(t) OVER W",
     "LAG(t, 2) OVER (PARTITION BY device_id ORDER BY ts, seq)", "COALESCE(t, -1)", "CASE WHEN t > v THEN t END",
     "LAST_VALUE(v) IGNORE NULLS OVER (PARTITION BY device_id ORDER BY ts ROWS BETWEEN 5 PRECEDING AND CURRENT ROW)",
     "FIRST_VALUE(t) OVER (PARTITION BY device_id ORDER BY ts ROWS BETWEEN 3 PRECEDING AND CURRENT ROW)",
@@ -203,12 +210,7 @@ def nasty_files(folder: Path) -> dict[str, Path]:
     }
 
 
-# the data are small: one partition each, and no code generated for expressions that run once
-SMALL = {
-    "spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1",
-    "spark.driver.memory": "1g", "spark.sql.shuffle.partitions": "1", "spark.sql.session.timeZone": "America/New_York",
-    "spark.sql.adaptive.enabled": "false", "spark.default.parallelism": "1",
-}  # fmt: skip
+# no code generated for expressions that run once
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 
@@ -224,25 +226,30 @@ def main() -> int:
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     from pyspark.sql import SparkSession
 
+    from orchestrai_tests.features.batch import tables_of
+
     builder = SparkSession.builder
     given = {} if options.url.startswith("sc://") else {**SMALL, **(INTERPRETED if options.interpreted else {})}
     for name, value in {**given, **session_settings(options.url)}.items():
         builder = builder.config(name, value)
-    engine = SparkEngine(builder.getOrCreate, checking=True)
+    session = builder.getOrCreate()
+    engine, refusal = SparkEngine(lambda: session, checking=True), ""
+    try:
+        require_overflow_errors(engine.session)
+    except FeatureViewError as exc:
+        refusal = exc.message
     different, failed, began = [], [], time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         files = nasty_files(Path(folder))
-        for view, as_of in battery(options.seed, options.views):
-            try:
-                columns = differences(query_of(view, files, as_of), engine, unordered=options.unordered)
-            except FeatureViewError as exc:
-                failed.append({"view": view.name, "error": exc.message[:200], "sql": view.sql})
-                continue
-            if columns:
-                different.append({"view": view.name, "columns": columns, "sql": view.sql})
+        queries = [query_of(view, files, as_of) for view, as_of in battery(options.seed, options.views)]
+        for query, rows in zip(queries, tables_of(engine, queries), strict=True):
+            if isinstance(rows, FeatureViewError):
+                failed.append({"view": query.view.name, "error": rows.message[:200], "sql": query.view.sql})
+            elif columns := compared(query, rows, unordered=options.unordered):
+                different.append({"view": query.view.name, "columns": columns, "sql": query.view.sql})
     found = {
         "engine": engine.name, "views": options.views, "different": different, "failed": failed,
-        "seconds": round(time.perf_counter() - began, 1),
+        "refusal": refusal, "seconds": round(time.perf_counter() - began, 1),
     }  # fmt: skip
     sys.stdout.write(json.dumps(found) + "\n")
     return 1 if different or failed else 0

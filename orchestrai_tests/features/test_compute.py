@@ -436,3 +436,43 @@ def test_windows_over_windows_get_a_tail_for_every_row_they_read(ledger: Ledger,
     compute(ledger, view, asset="p/full/features", inputs={"readings": "p/all/restored"}, grain="all", partitions=None)
     by_key = sorted(rows_of(ledger, OUT), key=lambda row: (row["device_id"], row["ts"]))
     assert by_key == rows_of(ledger, "p/full/features")
+
+
+def test_rows_that_a_filter_leaves_out_do_not_count_among_the_last_rows(ledger: Ledger, publish: Publish) -> None:
+    sql = """WITH d AS (SELECT device_id, ts, {{ fixed(temperature, 1000) }} AS t FROM readings WHERE seq % 7 = 0)
+      SELECT device_id, ts, COUNT(t) OVER w AS n, CAST(SUM(t) OVER w AS BIGINT) AS s FROM d
+      WINDOW w AS (PARTITION BY device_id ORDER BY ts ROWS BETWEEN 3 PRECEDING AND CURRENT ROW)"""
+    schema = READINGS.with_metadata({"primary_key": "device_id,ts"})
+    spec = {"name": "c", "from": "readings", "entity": "device_id", "event_time": "ts", "sql": sql}
+    view = load_view(FeatureViewSpec.model_validate(spec), Path(), {"readings": schema})
+    unique = list({(row["device_id"], row["ts"]): row for row in readings(3, 200, gap=60)}.values())
+    publish(IN, READINGS, by_hour(unique))
+    publish("p/all/restored", READINGS, {"all": unique})
+    compute(ledger, view, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
+    compute(ledger, view, asset="p/full/features", inputs={"readings": "p/all/restored"}, grain="all", partitions=None)
+    by_key = sorted(rows_of(ledger, OUT), key=lambda row: (row["device_id"], row["ts"]))
+    assert by_key == rows_of(ledger, "p/full/features")
+
+
+def test_a_spike_may_be_told_by_the_other_rows_of_its_window_alone(ledger: Ledger, publish: Publish) -> None:
+    sql = """WITH d AS (SELECT device_id, ts, {{ fixed(vibration, 10000) }} AS v FROM readings)
+      SELECT device_id, ts, {{ spike(v, w) }} AS with_it, {{ spike(v, w, 2, others) }} AS without_it FROM d
+      WINDOW w AS (PARTITION BY device_id ORDER BY ts ROWS BETWEEN 4 PRECEDING AND CURRENT ROW)"""
+    schema = READINGS.with_metadata({"primary_key": "device_id,ts"})
+    spec = {"name": "s", "from": "readings", "entity": "device_id", "event_time": "ts", "sql": sql}
+    view = load_view(FeatureViewSpec.model_validate(spec), Path(), {"readings": schema})
+    rng, row = random.Random(4), {"device_id": "d", "failed": False, "temperature": None}
+    values = [1.1] * 8 + [rng.choice([None, 1.0, 1.1, 1.2, 1.3, 4.0, 0.1]) for _ in range(300)]
+    rows = [{**row, "ts": START + timedelta(seconds=9 * n), "seq": n, "vibration": value} for n, value in enumerate(values)]
+    publish(IN, schema, by_hour(rows))
+    compute(ledger, view, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
+    found = rows_of(ledger, OUT)
+    wanted = []
+    for at, value in enumerate(values):
+        others = [round(v * 10000) for v in values[max(0, at - 4) : at] if v is not None]
+        n, s1, s2 = len(others), sum(others), sum(v * v for v in others)
+        above = -1 if value is None else round(value * 10000) * n - s1
+        wanted.append(int(n > 1 and above > 0 and above * above * (n - 1) > 4 * n * (n * s2 - s1 * s1)))
+    assert [row["without_it"] for row in found] == wanted and wanted[:8] == [0] * 8 and 10 < sum(wanted) < 200
+    # five rows are too few for any of them to stand out among themselves
+    assert {row["with_it"] for row in found} == {0}

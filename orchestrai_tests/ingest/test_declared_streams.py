@@ -38,9 +38,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 folder, home = Path(sys.argv[2]), Path(sys.argv[3])
 import pyarrow.compute, pyarrow.json, pyarrow.parquet
-import orchestrai.ledger.session as session_module
+import orchestrai.ledger.publishing as publishing
 from orchestrai_tests.ingest.declaring import hour, opened, run
-real = session_module.append_head
+real = publishing.append_head
 def die(*a, **k):
     os.kill(os.getpid(), signal.SIGKILL)
 def after(*a, **k):
@@ -49,7 +49,7 @@ def after(*a, **k):
 for moment in sys.argv[4:]:
     pid = os.fork()
     if pid == 0:
-        session_module.append_head = {"before": die, "after": after, "never": real}[moment]
+        publishing.append_head = {"before": die, "after": after, "never": real}[moment]
         run(opened(folder, home), [hour(10)], *(["raw_events"] if moment != "never" else []))
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)

@@ -16,7 +16,7 @@ from orchestrai.contracts import Column, Contract
 from orchestrai.contracts.footers import check_envelope, check_sizes
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest import SourceSpec
-from orchestrai.ingest.csvfile import numbered_lines
+from orchestrai.ingest.lines import numbered_lines
 from orchestrai.ingest.reading import ObjectOutcome, Typing
 
 CONTRACT = Contract(

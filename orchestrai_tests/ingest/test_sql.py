@@ -223,7 +223,7 @@ def test_a_lost_connection_is_retried_from_a_new_snapshot(
 
 
 def test_a_crash_before_the_commit_costs_nothing(ledger: Ledger, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    import orchestrai.ledger.session as session_module
+    import orchestrai.ledger.publishing as publishing
 
     shop.add(range(5))
 
@@ -231,7 +231,7 @@ def test_a_crash_before_the_commit_costs_nothing(ledger: Ledger, shop: Shop, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(session_module, "append_head", crash)
+        patch.setattr(publishing, "append_head", crash)
         with pytest.raises(KeyboardInterrupt):
             step(ledger)
     assert ledger.find(ASSET) is None

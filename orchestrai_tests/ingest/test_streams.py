@@ -414,12 +414,12 @@ from pathlib import Path
 root = Path(sys.argv[1])
 sys.path.insert(0, sys.argv[2])
 import pyarrow.compute, pyarrow.json, pyarrow.parquet
-import orchestrai.ledger.session as session_module
+import orchestrai.ledger.publishing as publishing
 from orchestrai_tests.ingest.test_streams import step
 from orchestrai.ingest.streamlog import StreamLog
 from orchestrai.ledger import Ledger, load_or_create_signer
 from orchestrai.storage import LocalStore
-real = session_module.append_head
+real = publishing.append_head
 def die(*a, **k):
     os.kill(os.getpid(), signal.SIGKILL)
 def after(*a, **k):
@@ -428,7 +428,7 @@ def after(*a, **k):
 for moment in sys.argv[3:]:
     pid = os.fork()
     if pid == 0:
-        session_module.append_head = {"before": die, "after": after, "never": real}[moment]
+        publishing.append_head = {"before": die, "after": after, "never": real}[moment]
         ledger = Ledger(LocalStore(root / "lake"), load_or_create_signer(root / "keys"), vault=LocalStore(root / "vault"))
         step(ledger, StreamLog(root / "s", "t"), limit_records=7)
         os._exit(0)

@@ -1,0 +1,157 @@
+"""One partition of a feature table: its rows computed, written, checked and staged."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from orchestrai.contracts.verdict import JsonValue, Verdict
+from orchestrai.features.duckdb_engine import DuckDbEngine
+from orchestrai.features.engine import Engine, Query, Source, Spine
+from orchestrai.features.inputs import Files, Inputs, within
+from orchestrai.features.known import known_files
+from orchestrai.features.plan import Task, reached, union
+from orchestrai.features.reach import coverage, freshness
+from orchestrai.features.slices import Mend, digests, slices_of, write_slices
+from orchestrai.features.spec import FeatureChecks, FeatureViewSpec
+from orchestrai.features.table import KeyWatch, rule_verdicts, summarize, write_files
+from orchestrai.features.tail import Tail, find_tail
+from orchestrai.features.tail_run import Continuation, TailRuns
+from orchestrai.features.view import FeatureView
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.manifest import FileEntry
+from orchestrai.ledger.session import Session
+
+
+@dataclass(frozen=True)
+class PartitionRuns:
+    """Computes partitions one by one and stages their files."""
+
+    session: Session
+    view: FeatureView
+    engine: Engine
+    local: DuckDbEngine
+    current: Dataset | None
+    opened: Inputs
+    files: Files
+    code: str
+    used: dict[str, set[str]]
+    newest: str
+    tails: TailRuns | None = None
+    going_on: Mapping[str, Continuation] = field(default_factory=dict)
+
+    def partition(self, task: Task, mended: Mend | None, folder: Path) -> list[Verdict]:
+        """Stage one partition; returns its verdicts."""
+        view, spec, todo = self.view, self.view.spec, task if mended is None else mended.task
+        assert isinstance(spec, FeatureViewSpec)
+        with ExitStack() as stack:
+            spine = Spine(as_of=task.as_of, table=spec.spine_table) if task.as_of is not None else None
+            going_on = self.going_on.get(task.key)
+            rows: AbstractContextManager[Iterator[pa.RecordBatch]]
+            if going_on is not None and self.tails is not None:
+                continued = self.tails.run(todo, going_on, folder)
+                if continued is None:
+                    return replace(self._reading(todo, stack), going_on={}).partition(task, mended, folder)
+                tail, rows = continued.tail, nullcontext(iter(continued.batches))
+            else:
+                tail = self._tail(todo, folder, stack)
+                sources = {name: self._source(name, todo, tail, folder) for name in view.tables}
+                rows = self.engine.run(Query(view, sources, spine, todo.keep, spec.files_every))
+            kept = mended.kept if mended is not None else ()
+            watch = KeyWatch(view.key, view.entity, rows=sum(entry.rows for entry in kept))
+            every = spec.files_every
+            with rows as batches:
+                watched, out = watch.watch(batches), folder / "out"
+                written = (
+                    write_files(watched, view.schema, out)
+                    if every is None
+                    else write_slices(watched, view.schema, out, time=view.time, every=every)
+                )
+            if kept:
+                written = [part for part in written if part.rows]
+            for part in written:
+                self.session.add_file(task.key, part.path.name, part.path, rows=part.rows)
+            for entry in kept:
+                self.session.add_entry(task.key, entry)
+            self.session.add_stats(task.key, **self._stats(task, mended, tail))
+            paths = [*self._kept(task.key, kept, stack), *(part.path for part in written)]
+            verdicts = [*watch.verdicts(view.name), *rule_verdicts(spec.checks, summarize(paths))]
+            checked = self if going_on is None or spec.checks.coverage is None else self._reading(task, stack)
+            verdicts += checked._warnings(task, spec, paths, spine, folder)
+            shutil.rmtree(folder)
+        return verdicts
+
+    def _reading(self, task: Task, stack: ExitStack) -> "PartitionRuns":
+        """The same, with all files that a task reads at hand."""
+        return replace(self, files=stack.enter_context(self.opened.fetched(union(self.view, [task]))))
+
+    def _warnings(
+        self, task: Task, spec: FeatureViewSpec, paths: Sequence[Path], spine: Spine | None, folder: Path
+    ) -> list[Verdict]:
+        """`coverage` and `freshness`, where the view declares them."""
+        found = []
+        if spec.checks.coverage is not None:
+            name = spec.spine_table if spine is not None else next(iter(self.view.tables))
+            source = self._source(name, task, Tail(), folder)
+            found.append(coverage(self.local, self.view, source, paths, task.keep, spec.checks.coverage))
+        if spec.checks.freshness is not None and task.key == self.newest:
+            found.append(freshness(self.view, paths, self.session.ledger.clock(), spec.checks.freshness))
+        return found
+
+    def _kept(self, key: str, kept: Sequence[FileEntry], stack: ExitStack) -> list[Path]:
+        """Verified files that stay, for the declared checks to see; none where nothing is declared."""
+        checks = self.view.spec.checks if isinstance(self.view.spec, FeatureViewSpec) else None
+        if self.current is None or not kept or checks is None or checks == FeatureChecks(drift=checks.drift):
+            return []
+        files = stack.enter_context(self.current.fetched([key]))[key]
+        return [file.path for file in files if file.entry in kept]
+
+    def _tail(self, task: Task, folder: Path, stack: ExitStack) -> Tail:
+        """The rows before the look-back that a task needs."""
+        if self.view.kind != "row" or not self.view.lookback.rows or task.keep is None:
+            return Tail()
+        primary = next(iter(self.view.tables))
+        search = find_tail(self.view, self.opened, task.since[primary], task.keep, self.files[primary], folder, self.local)
+        return stack.enter_context(search)
+
+    def _stats(self, task: Task, mended: Mend | None, tail: Tail) -> dict[str, JsonValue]:
+        """What to record of a partition's inputs: those of the files that stay, too."""
+        primary = next(iter(self.view.tables))
+        stats: dict[str, JsonValue] = {"code": self.code}
+        reach: str | None = None
+        if tail.whole or tail.scanned:
+            reach = "" if tail.whole else self._first(tail.scanned)
+        if mended is not None and (reach is not None or mended.reach is not None):
+            known = [key for key in (reach, mended.reach) if key is not None]
+            reach = "" if "" in known else self._first([*known, *task.partitions[primary]])
+        if reach is not None:
+            stats["tail_from"] = reach
+        needed = reached(task, self.opened, reach) or {}
+        self.used[primary].update(needed[primary])
+        if self.view.kind == "row" and slices_of(self.view) is not None:
+            stats["files"] = list(digests(self.opened, primary, task.key))
+        stats["inputs"] = {asset: dict(roots) for asset, roots in self.opened.roots(needed).items()}
+        return stats
+
+    def _first(self, keys: Sequence[str]) -> str:
+        return min(keys, key=lambda key: self.opened.spans[next(iter(self.view.tables))][key])
+
+    def _source(self, name: str, task: Task, tail: Tail, folder: Path) -> Source:
+        table = self.view.tables[name]
+        files: list[Path] = []
+        for key in task.partitions[name]:
+            found = self.files[name][key]
+            if table.by_arrival and task.as_of is not None:
+                found = known_files(self.opened.datasets[name], key, found, task.as_of, folder / "known" / name)
+            files += found
+        return Source(
+            table,
+            within(files, table.event_time, task.since[name], task.until) if slices_of(self.view) is not None else files,
+            since=task.since[name],
+            until=task.until,
+            known_before=task.as_of,
+            tail=tail.files if name == next(iter(self.view.tables)) else (),
+        )
