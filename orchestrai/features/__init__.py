@@ -6,6 +6,7 @@ from orchestrai.lazy import lazily
 
 if TYPE_CHECKING:
     from orchestrai.features.compute import compute
+    from orchestrai.features.counted_rows import require_counted_rows
     from orchestrai.features.duckdb_engine import DuckDbEngine
     from orchestrai.features.engine import Engine
     from orchestrai.features.exports import register_delta, register_iceberg, write_delta
@@ -44,6 +45,7 @@ __all__ = [
     "load_view",
     "register_delta",
     "register_iceberg",
+    "require_counted_rows",
     "training_set",
     "update_online",
     "write_delta",
@@ -53,6 +55,7 @@ lazily(
     __name__,
     {
         "compute": ("compute",),
+        "counted_rows": ("require_counted_rows",),
         "duckdb_engine": ("DuckDbEngine",),
         "engine": ("Engine",),
         "exports": ("register_delta", "register_iceberg", "write_delta"),

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from orchestrai.contracts import Contract, load_contract
 from orchestrai.contracts.declared import explain, load_yaml
 from orchestrai.errors import ConfigError, DeclarationError
-from orchestrai.features import load_view
+from orchestrai.features import load_view, require_counted_rows
 from orchestrai.ingest import check_source
 from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineSpec, PipelineViewSpec
 from orchestrai.pipeline.expand import expand
@@ -147,7 +147,7 @@ def _inputs(path: Path, field: str, names: Sequence[str], datasets: Mapping[str,
 def _view(path: Path, spec: PipelineSpec, view: PipelineViewSpec, datasets: Mapping[str, DatasetNode]) -> ViewNode:
     inputs = _inputs(path, f"features.{view.name}.from", view.inputs, datasets)
     schemas = {table: _bounded(node) for table, node in inputs.items()}
-    return ViewNode(spec.pipeline, load_view(view, path.parent, schemas), inputs, view.backup)
+    return ViewNode(spec.pipeline, require_counted_rows(load_view(view, path.parent, schemas)), inputs, view.backup)
 
 
 def _bounded(node: DatasetNode) -> "pa.Schema":
