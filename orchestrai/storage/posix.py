@@ -41,7 +41,8 @@ def page_buffer() -> Iterator[memoryview]:
     try:
         view = _spare.pop()
     except IndexError:
-        view = memoryview(mmap.mmap(-1, BUFFER_BYTES))
+        # private: the default is shared with the children of a fork, which would fill the same pages
+        view = memoryview(mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     try:
         yield view
     finally:
