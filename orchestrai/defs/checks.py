@@ -4,7 +4,7 @@ Dagster skips everything after a failed step, so a step that refused one day of 
 to go on. This check runs as a step of its own beside them and turns the run red.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
@@ -32,7 +32,8 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
         lines = [f"{partition}: {', '.join(checks)}" for partition, checks in sorted(refused.items())]
         yield dg.AssetCheckResult(
             passed=not refused,
-            metadata={"refused": dg.MetadataValue.md("\n".join(f"- {line}" for line in lines) or "none")},
+            description="; ".join(lines[:10]) or None,
+            metadata={"refused": len(refused), **({"why": _reasons(refused)} if refused else {})},
         )
         if refused:
             raise dg.Failure(
@@ -41,6 +42,17 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
             )
 
     return complete
+
+
+def _reasons(refused: Mapping[str, Mapping[str, str]]) -> dg.TableMetadataValue:
+    records = [
+        dg.TableRecord({"partition": partition, "check": check, "reason": reason})
+        for partition, checks in sorted(refused.items())
+        for check, reason in sorted(checks.items())
+    ]
+    columns = [dg.TableColumn(name, "string") for name in ("partition", "check", "reason")]
+    # an event is no place for thousands of rows; `orchestrai gate list` has them all
+    return dg.MetadataValue.table(records[:200], dg.TableSchema(columns=columns))
 
 
 def refused_partitions(instance: dg.DagsterInstance, run_id: str, asset: str) -> dict[str, dict[str, str]]:

@@ -141,6 +141,11 @@ def _total(report: StageReport) -> PartitionOutcome:
 
 def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, single: bool) -> dict[str, Any]:
     metadata: dict[str, Any] = {} if node.stage in ROWLESS else {"dagster/row_count": outcome.rows}
+    if single:
+        # what a person opens the asset for comes first
+        metadata |= {name: picture(name, png) for name, png in report.plots.items()}
+        for name, value in report.facts.items():
+            metadata |= _fact(name, value)
     metadata |= {
         "orchestrai/bytes": outcome.size,
         "orchestrai/version": report.version or "none",
@@ -161,9 +166,21 @@ def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, s
             "orchestrai/bytes_written": cost.bytes_written,
             "orchestrai/peak_rss_mb": round(cost.peak_rss_bytes / 2**20, 1),
         }
-        metadata |= {name: _value(value) for name, value in report.facts.items()}
-        metadata |= {name: picture(name, png) for name, png in report.plots.items()}
     return metadata
+
+
+def _fact(name: str, value: Any) -> dict[str, Any]:
+    """A fact as it is; measures with intervals as a table, and each as a number of its own, which Dagster draws over the versions."""
+    if not (isinstance(value, dict) and value and all(isinstance(m, dict) and "value" in m for m in value.values())):
+        return {name: _value(value)}
+    parts = ("value", "low", "high")
+    records = [
+        dg.TableRecord({"measure": key, **{part: float(m[part]) for part in parts if m.get(part) is not None}})
+        for key, m in value.items()
+    ]
+    columns = [dg.TableColumn("measure", "string"), *(dg.TableColumn(part, "float") for part in parts)]
+    numbers = {f"{name}/{key}": float(m["value"]) for key, m in value.items() if m["value"] is not None}
+    return {name: dg.MetadataValue.table(records, dg.TableSchema(columns=columns)), **numbers}
 
 
 def _value(value: Any) -> Any:

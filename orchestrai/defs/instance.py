@@ -7,12 +7,19 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
+from orchestrai.errors import ConfigError
+
 CONFIGURATION = "telemetry: {enabled: false}\nnux: {enabled: false}\n"
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """The instance that DAGSTER_HOME names, else the one under `home`; made on first use."""
-    if os.environ.get("DAGSTER_HOME"):
+    """The instance that DAGSTER_HOME names, else the one under `home`; made on first use. Raises ConfigError for a folder that is not."""
+    named = os.environ.get("DAGSTER_HOME")
+    if named:
+        if not (os.path.isabs(named) and os.path.isdir(named)):
+            raise ConfigError(
+                f"expected DAGSTER_HOME to name a folder by its whole path, found {named!r}: make it, or unset it"
+            )
         return dg.DagsterInstance.get()
     base = home / "dagster"
     base.mkdir(parents=True, exist_ok=True)

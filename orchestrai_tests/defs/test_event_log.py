@@ -10,6 +10,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from orchestrai.defs.event_log import KEPT_ENGINES, EventLog
 from orchestrai.defs.instance import open_instance
+from orchestrai.errors import ConfigError
 
 
 @dg.asset
@@ -26,6 +27,15 @@ def test_the_instance_keeps_its_events_and_the_stock_storage_reads_them(tmp_path
         assert again.get_latest_materialization_event(dg.AssetKey("something")) is not None
     stock = SqliteEventLogStorage(str(tmp_path / "dagster" / "history" / "runs"))
     assert len(stock.get_logs_for_run(run_id)) > 3
+
+
+@pytest.mark.parametrize("named", ["nowhere", "relative"])
+def test_a_home_of_dagster_that_is_no_folder_is_told_in_one_line(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "nowhere") if named == "nowhere" else ".")
+    with pytest.raises(ConfigError, match="DAGSTER_HOME"):
+        open_instance(tmp_path)
 
 
 @dg.asset(check_specs=[dg.AssetCheckSpec(f"check_{number}", asset="checked") for number in range(5)])

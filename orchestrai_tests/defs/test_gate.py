@@ -47,6 +47,18 @@ def test_a_later_run_of_only_the_downstream_of_the_bad_day_is_refused(project: P
     assert project.runtime.ledger.find(RESTORED) is None
 
 
+def test_the_failed_check_of_a_run_says_which_day_was_refused_and_why(project: Project) -> None:
+    bad = project.landed.bad_day
+    before = (date.fromisoformat(bad) - timedelta(days=1)).isoformat()
+    found = project.run("churn_orders_ingest", before, bad).get_asset_check_evaluations()
+    (told,) = [check for check in found if (check.asset_key.to_user_string(), check.check_name) == (RAW, "complete")]
+    assert told.description is not None and told.description.startswith(f"{bad}: schema")
+    assert told.metadata["refused"].value == 1
+    why = told.metadata["why"].value
+    assert {record.data["partition"] for record in why.records} == {bad}
+    assert any("#REF!" in str(record.data["reason"]) for record in why.records)
+
+
 def test_a_day_on_which_nothing_is_due_counts_as_done(project: Project) -> None:
     result = project.run("churn_orders_ingest", "2026-10-10")
     assert result.success
