@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.volume import run as bench_volume
-from orchestrai.contracts import Column, Contract, check_partition
-from orchestrai.ingest import SourceSpec
-from orchestrai.ingest.reading import ObjectOutcome, Typing, large_part
-from orchestrai.storage import open_store
+from orchestrai.contracts.checks import check_partition
+from orchestrai.contracts.contract import Column, Contract
+from orchestrai.ingest.object_reader import ObjectOutcome, Typing, large_part
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.storage.url import open_store
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
 KEYS = 100_000

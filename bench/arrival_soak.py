@@ -22,11 +22,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orchestrai.ingest import SourceSpec, discover
-from orchestrai.ingest.notifications import ObjectEvent, Parsed
-from orchestrai.ingest.placing import listed, place
-from orchestrai.ingest.queues import Message, drain
-from orchestrai.storage import ObjectInfo, open_store
+from orchestrai.ingest.discovery.listing import discover
+from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed
+from orchestrai.ingest.discovery.queue import Message, drain
+from orchestrai.ingest.partitioning import listed, place
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.storage.base import ObjectInfo
+from orchestrai.storage.url import open_store
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(seconds=30)

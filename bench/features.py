@@ -26,11 +26,16 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrai.features import DuckDbEngine, FeatureViewSpec, OnlineStore, SparkEngine, compute, load_view, update_online
-from orchestrai.features.engine import Query, Source, Spine
-from orchestrai.features.table import KeyWatch, write_files
-from orchestrai.features.view import FeatureView
-from orchestrai.ledger import Ledger, load_or_create_signer
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Query, Source, Spine
+from orchestrai.features.engines.spark_engine import SparkEngine
+from orchestrai.features.feature_table import KeyWatch, write_files
+from orchestrai.features.online import OnlineStore, update_online
+from orchestrai.features.run import compute
+from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.views.view import FeatureView, load_view
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
 
 PIPELINES = Path(__file__).resolve().parents[1] / "orchestrai" / "pipelines"

@@ -32,9 +32,12 @@ from bench.models_shared import (
     scratch,
     share_interval,
 )
-from orchestrai.models import ModelSpec, load_model, promote, train
-from orchestrai.models.boosting import settings, xgboost
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.estimators.boosting import settings, xgboost
+from orchestrai.models.promotion import promote
 from orchestrai.models.rows import encode, infer_columns
+from orchestrai.models.spec import ModelSpec
+from orchestrai.models.training import train
 
 
 def telco(data: pathlib.Path) -> None:
@@ -212,7 +215,7 @@ def pc_cut(table: pa.Table) -> Any:
 
 def switch() -> None:
     """Wall seconds from promotion to serving and from rollback to serving; the declared limit is 60 s."""
-    from orchestrai.models import rollback
+    from orchestrai.models.registry.versions import rollback
 
     ledger = fresh()
     rng = np.random.default_rng(0)

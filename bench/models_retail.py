@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.models_shared import fresh, interval, judged, line, publish
-from orchestrai.models import ModelSpec
 from orchestrai.models.metrics import Measured, Scored, measure
 from orchestrai.models.rows import encode, infer_columns
+from orchestrai.models.spec import ModelSpec
 from orchestrai.models.splitting import hold_out
 
 METRICS = ("recall_at_10", "ndcg_at_10")

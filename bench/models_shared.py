@@ -12,8 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrai.ledger import Ledger, load_or_create_signer
-from orchestrai.models import ModelSpec, evaluate, train
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.models.evaluation import evaluate
+from orchestrai.models.spec import ModelSpec
+from orchestrai.models.training import train
 from orchestrai.storage.local import LocalStore
 
 TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION = (

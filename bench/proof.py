@@ -18,13 +18,19 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-from orchestrai.ledger import Keyring, load_or_create_signer
 from orchestrai.ledger.manifest import sha256_hex
-from orchestrai.models import load_model
-from orchestrai.provenance import ReceiptIndex, recall, trace_html, verify_model
-from orchestrai.provenance.records import Records
+from orchestrai.ledger.signing import Keyring, load_or_create_signer
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.provenance.export.page import trace_html
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import recall
 from orchestrai.provenance.trace import trace_records
-from orchestrai.storage import LocalStore, MemoryStore, ObjectInfo, RetryingStore
+from orchestrai.provenance.verified_records import Records
+from orchestrai.provenance.verify.model_proof import verify_model
+from orchestrai.storage.base import ObjectInfo
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.storage.retry import RetryingStore
 from orchestrai_tests.provenance.builder import MODEL, World, uri
 from orchestrai_tests.provenance.small import CHAMPION, DAYS, Small
 
@@ -206,8 +212,8 @@ def back_to_serving() -> None:
 
 def reproduce(keyring: Keyring | None = None) -> None:
     """The smallest pipeline made again from its vault alone, beside what making it took."""
-    from orchestrai.provenance import reproduce as again
-    from orchestrai.storage import open_store
+    from orchestrai.provenance.recall.reproduce import reproduce as again
+    from orchestrai.storage.url import open_store
 
     folder = scratch()
     small = Small.at(folder)

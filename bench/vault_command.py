@@ -9,27 +9,28 @@ MILLION, PARTITIONS, CHANGED = 1_000_000, 100, 0.001
 
 def main(repo: str, keys: str, kind: str, step: str, argument: str = "") -> None:
     """Run one command; imports only what it needs."""
-    from orchestrai.ledger import load_or_create_signer
-    from orchestrai.storage import LocalStore
-    from orchestrai.vault import FileKey, Vault
+    from orchestrai.ledger.signing import load_or_create_signer
+    from orchestrai.storage.local import LocalStore
+    from orchestrai.vault.keys.encryption import FileKey
+    from orchestrai.vault.vault import Vault
 
     port = FileKey(Path(keys) / "data.key") if kind == "sealed" else None
     vault = Vault(LocalStore(Path(repo)), load_or_create_signer(Path(keys)), encryption=port)
     if step == "snapshot":
-        from orchestrai.vault import backup_folder
+        from orchestrai.backup.folder_files import backup_folder
 
         backup_folder(vault, "bench", Path(argument))
     elif step == "verify":
-        from orchestrai.vault import verify
+        from orchestrai.vault.verify.verify import verify
 
         if not verify(vault, level="read").ok:
             raise SystemExit("verify found something")
     elif step == "restore":
-        from orchestrai.restore import restore_folder
+        from orchestrai.restore.folder import restore_folder
 
         restore_folder(vault, vault.latest("bench"), Path(argument), sync=False)
     else:
-        from orchestrai.vault import SourceFile
+        from orchestrai.vault.commit.source import SourceFile
 
         contents: dict[str, list[SourceFile]] = {f"p{n:03d}": [] for n in range(PARTITIONS)}
         names = list(contents)
@@ -49,7 +50,7 @@ def synthetic(turn: int) -> Iterator[tuple[str, int]]:
 
 
 if __name__ == "__main__":
-    from orchestrai.short_lived import one_command
+    from orchestrai.core.process import one_command
 
     # as the command line does
     with one_command():

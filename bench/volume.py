@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrai.contracts import VolumeRule, judge_volume
+from orchestrai.contracts.contract import VolumeRule
 from orchestrai.contracts.coverage import SEASONS, Span, alike, judge_coverage
+from orchestrai.contracts.volume import judge_volume
 
 SERIES = (
     "nyc_taxi",

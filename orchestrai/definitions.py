@@ -1,7 +1,7 @@
 """The root: settings and every deployed pipeline become one `dagster.Definitions`."""
 
 from orchestrai.defs.build import build_definitions
-from orchestrai.pipeline import Runtime
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings
 
 defs = build_definitions(Runtime(load_settings()))

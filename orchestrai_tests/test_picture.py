@@ -3,7 +3,7 @@
 import io
 from typing import Any
 
-from orchestrai.picture import png
+from orchestrai.core.picture import png
 
 
 def _paint(figure: Any) -> None:

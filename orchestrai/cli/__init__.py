@@ -5,8 +5,8 @@ Exit codes: 0 done, 1 done and something is wrong, 2 the input or usage is wrong
 
 import sys
 
+from orchestrai.core.process import one_command
 from orchestrai.errors import OrchestraiError
-from orchestrai.short_lived import one_command
 
 
 def main() -> None:

@@ -1,56 +1,54 @@
 """The command tree."""
 
-from orchestrai.cli import (
-    deadletters,
-    erasure,
-    export,
-    gate,
-    guarding,
-    keeping,
-    models,
-    project,
-    proof,
-    recall,
-    records,
-    rollback,
-    run,
-    vault,
+from orchestrai.cli.commands import (
+    audit_commands,
+    dead_letter_commands,
+    erase_commands,
+    export_commands,
+    gate_commands,
+    model_commands,
+    project_commands,
+    proof_commands,
+    recall_commands,
+    rollback_commands,
+    run_commands,
 )
 from orchestrai.cli.output import make_app
+from orchestrai.cli.vault import hold_commands, lifecycle_commands, vault_commands
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
-app.command("demo")(run.demo)
-app.command("backfill")(run.backfill)
-app.command("report")(run.report)
-app.command("check")(project.check)
-app.command("doctor")(project.doctor)
-app.command("new")(project.new)
+app.command("demo")(run_commands.demo)
+app.command("backfill")(run_commands.backfill)
+app.command("report")(run_commands.report)
+app.command("check")(project_commands.check)
+app.command("doctor")(project_commands.doctor)
+app.command("new")(project_commands.new)
 # proof: what is asked of the records
-app.add_typer(proof.model, name="model")
-app.command("audit")(records.audit)
-app.command("trail")(records.trail)
-app.command("recall")(recall.recall)
-app.command("rebuild")(records.rebuild)
-app.command("erase")(erasure.erase)
-app.command("export")(export.export)
+app.add_typer(proof_commands.model, name="model")
+app.command("audit")(audit_commands.audit)
+app.command("trail")(audit_commands.trail)
+app.command("recall")(recall_commands.recall)
+app.command("rebuild")(audit_commands.rebuild)
+app.command("erase")(erase_commands.erase)
+app.command("export")(export_commands.export)
 # vault: snapshots and what becomes of them
-app.add_typer(vault.vault, name="vault")
-vault.vault.command("prune")(keeping.prune)
-vault.vault.command("drill")(keeping.drill)
-vault.vault.command("lock")(keeping.lock)
-vault.vault.command("replicate")(keeping.replicate)
-vault.vault.command("forget")(keeping.forget)
-vault.vault.command("hold")(guarding.hold)
-vault.vault.command("release")(guarding.release)
-vault.vault.command("holds")(guarding.holds_command)
-vault.vault.command("rewrap")(guarding.rewrap)
-vault.vault.command("repair")(guarding.repair)
-vault.vault.command("warm")(keeping.warm)
-app.add_typer(deadletters.deadletters, name="deadletters")
-proof.model.command("export")(export.export)
-proof.model.command("list")(models.list_models)
-proof.model.command("rollback")(models.rollback)
-proof.model.command("deploy")(models.deploy)
-proof.model.command("serve")(models.serve)
-app.command("rollback")(rollback.rollback)
-app.add_typer(gate.gate, name="gate")
+app.add_typer(vault_commands.vault, name="vault")
+vault_commands.vault.command("prune")(lifecycle_commands.prune)
+vault_commands.vault.command("drill")(lifecycle_commands.drill)
+vault_commands.vault.command("lock")(lifecycle_commands.lock)
+vault_commands.vault.command("replicate")(lifecycle_commands.replicate)
+vault_commands.vault.command("forget")(lifecycle_commands.forget)
+vault_commands.vault.command("hold")(hold_commands.hold)
+vault_commands.vault.command("release")(hold_commands.release)
+vault_commands.vault.command("holds")(hold_commands.holds_command)
+vault_commands.vault.command("rewrap")(hold_commands.rewrap)
+vault_commands.vault.command("repair")(hold_commands.repair)
+vault_commands.vault.command("warm")(lifecycle_commands.warm)
+app.add_typer(dead_letter_commands.deadletters, name="deadletters")
+proof_commands.model.command("export")(export_commands.export)
+proof_commands.model.command("list")(model_commands.list_models)
+proof_commands.model.command("rollback")(model_commands.rollback)
+proof_commands.model.command("deploy")(model_commands.deploy)
+proof_commands.model.command("serve")(model_commands.serve)
+app.command("rollback")(rollback_commands.rollback)
+app.add_typer(gate_commands.gate, name="gate")

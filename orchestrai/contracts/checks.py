@@ -6,13 +6,13 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestrai.contracts.calendar import Grain, window
-from orchestrai.contracts.changes import compare_schemas
 from orchestrai.contracts.contract import ClosedDays, Contract
 from orchestrai.contracts.footers import ColumnStats, Footers, read_footers
+from orchestrai.contracts.schema_change import compare_schemas
 from orchestrai.contracts.values import value_faults
-from orchestrai.contracts.verdict import JsonValue, Severity, Verdict
 from orchestrai.contracts.volume import judge_volume
+from orchestrai.core.calendar import Grain, window
+from orchestrai.core.verdict import JsonValue, Severity, Verdict
 from orchestrai.errors import UnreadableObject
 
 CLOCK_SKEW = timedelta(minutes=5)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from orchestrai.contracts.calendar import Grain, window
-from orchestrai.contracts.verdict import JsonValue, Severity
+from orchestrai.core.calendar import Grain, window
+from orchestrai.core.verdict import JsonValue, Severity
 
 if TYPE_CHECKING:
     import pyarrow as pa

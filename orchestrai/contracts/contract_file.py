@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestrai.contracts.declared import LineOf, Location, field_name, mistake
+from orchestrai.core.declaration import LineOf, Location, field_name, mistake
 from orchestrai.errors import DeclarationError
 
 UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}

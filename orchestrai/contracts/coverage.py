@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import NamedTuple
 
-from orchestrai.contracts.calendar import Grain, window
 from orchestrai.contracts.contract import VolumeRule
 from orchestrai.contracts.volume import WINDOW_SEASONS, ordinal, period_of
+from orchestrai.core.calendar import Grain, window
 
 SEASONS = 4
 NOISE = 9.0

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract, VolumeRule, normal_type
 from orchestrai.contracts.contract_file import ContractFile
-from orchestrai.contracts.declared import Location, explain, load_yaml, refuse_unknown
-from orchestrai.contracts.personal import person_column
+from orchestrai.contracts.personal_columns import person_column
+from orchestrai.core.declaration import Location, explain, load_yaml, refuse_unknown
 
 LOGICAL = {
     "string": "STRING",

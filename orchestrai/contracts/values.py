@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.contracts.footers import ColumnStats, Footers, one_line, read_failures
-from orchestrai.contracts.verdict import Severity
+from orchestrai.core.verdict import Severity
 
 if TYPE_CHECKING:
     import pyarrow as pa

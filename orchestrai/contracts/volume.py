@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.contracts.calendar import Grain, window
 from orchestrai.contracts.contract import VolumeRule
+from orchestrai.core.calendar import Grain, window
 
 if TYPE_CHECKING:
     import numpy as np

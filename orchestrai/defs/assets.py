@@ -7,10 +7,10 @@ from typing import Any
 import dagster as dg
 
 from orchestrai.defs.events import report_events
-from orchestrai.defs.spark import launching
+from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
-from orchestrai.pipeline import AssetNode, DatasetNode, Runtime
-from orchestrai.pipeline.nodes import LoadNode, ViewNode
+from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ViewNode
+from orchestrai.pipeline.runtime import Runtime
 
 RETRIES = 3
 RETRY_SECONDS = 5
@@ -207,7 +207,7 @@ def _view_metadata(node: ViewNode) -> dict[str, Any]:
     metadata: dict[str, Any] = {"sql": dg.MetadataValue.md(f"```sql\n{view.sql}\n```")}
     columns = [dg.TableColumn(name=field.name, type=str(field.type)) for field in view.schema]
     metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
-    from orchestrai.features import lineage
+    from orchestrai.features.views.column_lineage import lineage
 
     deps = {
         column: [

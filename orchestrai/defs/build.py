@@ -4,18 +4,18 @@ import warnings
 
 import dagster as dg
 
-from orchestrai.defs.alerts import build_alert_sensors
 from orchestrai.defs.assets import build_assets
+from orchestrai.defs.backup_jobs import build_keeping_jobs, build_keeping_schedules
 from orchestrai.defs.checks import build_complete_checks
-from orchestrai.defs.deployments import build_deployment_sensors
-from orchestrai.defs.drift import build_drift_checks
+from orchestrai.defs.drift_checks import build_drift_checks
 from orchestrai.defs.jobs import build_jobs
-from orchestrai.defs.keeping import build_keeping_jobs, build_keeping_schedules
-from orchestrai.defs.recalls import build_recall_sensors
 from orchestrai.defs.schedules import build_schedules
-from orchestrai.defs.sensors import build_sensors
-from orchestrai.defs.spark import spark_resources
-from orchestrai.pipeline import Runtime
+from orchestrai.defs.sensors.alert_sensors import build_alert_sensors
+from orchestrai.defs.sensors.deployment_sensors import build_deployment_sensors
+from orchestrai.defs.sensors.landing_sensors import build_sensors
+from orchestrai.defs.sensors.recall_sensors import build_recall_sensors
+from orchestrai.defs.spark_transport import spark_resources
+from orchestrai.pipeline.runtime import Runtime
 
 
 def build_definitions(runtime: Runtime) -> dg.Definitions:

@@ -14,9 +14,9 @@ import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from orchestrai.contracts.verdict import Verdict
-from orchestrai.ledger import PartitionOutcome, StageReport
-from orchestrai.pipeline import AssetNode
+from orchestrai.core.verdict import Verdict
+from orchestrai.ledger.report import PartitionOutcome, StageReport
+from orchestrai.pipeline.nodes import AssetNode
 
 # an Output with this metadata is passed on without a materialization event (dagster/_core/execution/plan/execute_step.py)
 SILENT = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}

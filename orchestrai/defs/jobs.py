@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from orchestrai.contracts.calendar import window
+from orchestrai.core.calendar import window
 from orchestrai.defs.assets import asset_key, partitions_of
-from orchestrai.defs.keeping import kept_with_models, kept_with_snapshot
-from orchestrai.pipeline import AssetNode, DatasetNode, Pipeline, Stage
+from orchestrai.defs.backup_jobs import kept_with_models, kept_with_snapshot
+from orchestrai.pipeline.nodes import AssetNode, DatasetNode, Pipeline
+from orchestrai.pipeline.stages import Stage
 
 MODEL_STAGES: tuple[Stage, ...] = ("training_set", "candidate", "evaluation", "champion", "deployment", "predictions")
 AHEAD = timedelta(days=1)

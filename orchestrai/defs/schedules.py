@@ -7,9 +7,10 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from orchestrai.contracts.calendar import Grain, floor, keys_between, partition_of
+from orchestrai.core.calendar import Grain, floor, keys_between, partition_of
 from orchestrai.defs.jobs import job_name, offered, own_datasets, refresh_anchor, restored_apart
-from orchestrai.pipeline import DatasetNode, Pipeline, Runtime
+from orchestrai.pipeline.nodes import DatasetNode, Pipeline
+from orchestrai.pipeline.runtime import Runtime
 
 DAILY_INGEST = "0 1 * * *"
 WEEKLY_DRILL = "30 3 * * 0"

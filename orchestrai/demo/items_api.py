@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from orchestrai.demo.catalogue import make_items
-from orchestrai.demo.landing import DAYS, END
+from orchestrai.demo.demo_landing import DAYS, END
 from orchestrai.demo.shop import midnight
 
 LARGEST_PAGE = 500

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrai.errors import ConfigError
-from orchestrai.ingest import StreamLog
+from orchestrai.ingest.sources.stream_log import StreamLog
 
 
 class Topic:

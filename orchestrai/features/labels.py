@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrai.errors import FeatureViewError
-from orchestrai.features.engine import Engine, Query, Source, Spine
-from orchestrai.features.inputs import Files, Inputs, time_bounds
-from orchestrai.features.portable import UTC_MICROS, readable
+from orchestrai.features.engines.engine import Engine, Query, Source, Spine
+from orchestrai.features.feature_table import KeyWatch, write_files
 from orchestrai.features.spec import LabelSpec, parse_moment
-from orchestrai.features.table import KeyWatch, write_files
-from orchestrai.features.view import AS_OF, FeatureView, load_label
+from orchestrai.features.views.portable_types import UTC_MICROS, readable
+from orchestrai.features.views.view import AS_OF, FeatureView, load_label
+from orchestrai.features.views.view_inputs import Files, Inputs, time_bounds
 from orchestrai.ledger.ledger import Ledger
 
 FeatureFiles = Mapping[str, Sequence[Path]]

@@ -14,10 +14,10 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from orchestrai.contracts.verdict import JsonValue
+from orchestrai.core.verdict import JsonValue
 from orchestrai.errors import FeatureViewError
-from orchestrai.features.duckdb_engine import DuckDbEngine, paths_sql
-from orchestrai.features.view import FeatureView
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine, paths_sql
+from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 

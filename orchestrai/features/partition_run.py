@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from orchestrai.contracts.verdict import JsonValue, Verdict
-from orchestrai.features.duckdb_engine import DuckDbEngine
-from orchestrai.features.engine import Engine, Query, Source, Spine
-from orchestrai.features.inputs import Files, Inputs, within
-from orchestrai.features.known import known_files
+from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.features.checks import coverage, freshness
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Engine, Query, Source, Spine
+from orchestrai.features.feature_table import KeyWatch, rule_verdicts, summarize, write_files
+from orchestrai.features.incremental.slices import Mend, digests, slices_of, write_slices
+from orchestrai.features.incremental.tail import Tail, find_tail
+from orchestrai.features.incremental.tail_run import Continuation, TailRuns
 from orchestrai.features.plan import Task, reached, union
-from orchestrai.features.reach import coverage, freshness
-from orchestrai.features.slices import Mend, digests, slices_of, write_slices
 from orchestrai.features.spec import FeatureChecks, FeatureViewSpec
-from orchestrai.features.table import KeyWatch, rule_verdicts, summarize, write_files
-from orchestrai.features.tail import Tail, find_tail
-from orchestrai.features.tail_run import Continuation, TailRuns
-from orchestrai.features.view import FeatureView
+from orchestrai.features.views.known_time import known_files
+from orchestrai.features.views.view import FeatureView
+from orchestrai.features.views.view_inputs import Files, Inputs, within
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.session import Session

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrai.contracts.verdict import JsonValue
+from orchestrai.core.verdict import JsonValue
 from orchestrai.errors import FeatureViewError, NotReceipted
-from orchestrai.features.inputs import Inputs, time_bounds
-from orchestrai.features.known import came_first
-from orchestrai.features.spans import ALWAYS, back
+from orchestrai.features.incremental.partition_spans import ALWAYS, back
 from orchestrai.features.spec import FeatureViewSpec, moment_key, moments, parse_moment
-from orchestrai.features.view import FeatureView
+from orchestrai.features.views.known_time import came_first
+from orchestrai.features.views.view import FeatureView
+from orchestrai.features.views.view_inputs import Inputs, time_bounds
 from orchestrai.ledger.dataset import Dataset
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from orchestrai.contracts.duration import declared_duration
+from orchestrai.core.time import declared_duration
 
 ARRIVAL = "arrival"
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
+from orchestrai.ledger.decisions.recalls import Recalls
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.manifest import (
@@ -19,7 +20,6 @@ from orchestrai.ledger.manifest import (
     decode_dataset,
     decode_partition,
 )
-from orchestrai.ledger.recalls import Recalls
 from orchestrai.ledger.receipt import Receipt
 
 

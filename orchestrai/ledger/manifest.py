@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from orchestrai.core import merkle
+from orchestrai.core.canonical import canonical_json, dataset_version, sha256_hex
 from orchestrai.errors import IntegrityError, UnknownFormatVersion
-from orchestrai.ledger import merkle
-from orchestrai.ledger.canonical import canonical_json, dataset_version, sha256_hex
 
 __all__ = [
     "FORMAT",

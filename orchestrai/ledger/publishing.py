@@ -6,13 +6,13 @@ from datetime import UTC
 
 from orchestrai.errors import ConcurrentCommit, ObjectExists
 from orchestrai.ledger.dataset import dataset_at
-from orchestrai.ledger.decisions import Decision, counted, undecided
+from orchestrai.ledger.decisions.standing import Decision, counted, undecided
+from orchestrai.ledger.decisions.transactions import Transaction, decide
 from orchestrai.ledger.heads import Action, Head, append_head, read_head
 from orchestrai.ledger.log import Log
+from orchestrai.ledger.log_replica import copy_head, copy_missing_heads
 from orchestrai.ledger.manifest import DatasetManifest, PartitionEntry, PartitionManifest, dataset_version
 from orchestrai.ledger.receipt import Receipt
-from orchestrai.ledger.transactions import Transaction, decide
-from orchestrai.ledger.witness import copy_head, copy_missing_heads
 
 MAX_ATTEMPTS = 100
 

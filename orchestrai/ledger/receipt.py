@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrai.contracts.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import ConfigError, NotReceipted, UnknownFormatVersion
+from orchestrai.ledger.decisions.overrides import Override, read_override
 from orchestrai.ledger.manifest import canonical_json
-from orchestrai.ledger.override import Override, read_override
 from orchestrai.ledger.report import Cost
 from orchestrai.ledger.signing import STATEMENT_TYPE, Keyring, Signer
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from orchestrai.contracts.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import GateClosed
 
 

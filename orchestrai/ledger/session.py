@@ -7,19 +7,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrai.contracts.verdict import JsonValue, Verdict, gate_open
+from orchestrai.core.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import dataset_at
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.decisions.skips import Skip, Skips
+from orchestrai.ledger.decisions.transactions import Transaction
 from orchestrai.ledger.heads import Action, Head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest, make_partition
-from orchestrai.ledger.override import Override
 from orchestrai.ledger.publishing import Publication, publish
 from orchestrai.ledger.quarantine import answer_refusals, put_quarantine
 from orchestrai.ledger.receipt import InputRef, Material, Receipt
 from orchestrai.ledger.report import Cost, PartitionOutcome, StageReport
-from orchestrai.ledger.skips import Skip, Skips
-from orchestrai.ledger.transactions import Transaction
 from orchestrai.storage.base import CHUNK_BYTES
 
 

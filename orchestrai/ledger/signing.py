@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.errors import ConfigError, SignatureInvalid
-from orchestrai.ledger.canonical import canonical_json, sha256_hex
 
 STATEMENT_TYPE = "application/vnd.in-toto+json"
 HEAD_TYPE = "application/vnd.orchestrai.head+json"

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrai.contracts.verdict import Verdict
-from orchestrai.models.artifact import ModelInfo
+from orchestrai.core.verdict import Verdict
+from orchestrai.models.estimators.artifact import ModelInfo
 from orchestrai.models.spec import ModelSpec
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.models.rows import Column, Floats, Matrix, Rows
 
 FLOOR = 1e-4

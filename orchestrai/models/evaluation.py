@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
-from orchestrai.ledger import InputRef, Ledger, Meter, StageReport
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
-from orchestrai.models import logistic, plots
-from orchestrai.models.artifact import Scorer, load_dataset
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.models import plots
 from orchestrai.models.card import model_card
-from orchestrai.models.decision import METRICS_FILE, decide_promotion, leak_verdict
 from orchestrai.models.drift import drift, drift_verdict
+from orchestrai.models.estimators import logistic
+from orchestrai.models.estimators.artifact import Scorer, load_dataset
 from orchestrai.models.metrics import Measured, Scored, improvement, measure, point_metrics, usable
-from orchestrai.models.registry import serving_champion
+from orchestrai.models.promotion_rule import METRICS_FILE, decide_promotion, leak_verdict
+from orchestrai.models.registry.versions import serving_champion
 from orchestrai.models.rows import WHOLE, Floats, Rows, encode, read_training_set
 from orchestrai.models.spec import Estimator, LogisticParams, ModelSpec, Split
 from orchestrai.models.splitting import HeldOut, folds, hold_out, moment

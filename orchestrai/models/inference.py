@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrai.errors import ModelError
-from orchestrai.ledger import Dataset, InputRef, Ledger, Meter, StageReport
-from orchestrai.models.artifact import Scorer, load_dataset
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.models.drift import drift, drift_verdict
+from orchestrai.models.estimators.artifact import Scorer, load_dataset
 from orchestrai.models.plots import draw_drift
 from orchestrai.models.rows import EVENT_TIME, WHOLE, Floats, Rows
 from orchestrai.models.spec import ModelSpec
@@ -134,7 +137,7 @@ def _scores(spec: ModelSpec, scorer: Scorer, rows: Rows) -> tuple[Floats, dict[s
     """Scores from this process, or where it is declared from a batch transform job, and what that cost."""
     if spec.serve_on is None or not spec.serve_on.sagemaker.batch or not len(rows):
         return scorer.model.score(rows), {}
-    from orchestrai.models.sagemaker_batch import BatchTransform
+    from orchestrai.models.remote.sagemaker_batch import BatchTransform
 
     scores, job = BatchTransform(spec.serve_on.sagemaker).score(scorer, rows)
     return scores, job.as_json()

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from orchestrai.core.picture import png
 from orchestrai.models.drift import DRIFTED
 from orchestrai.models.metrics import Scored, calibration_bins
 from orchestrai.models.spec import Task
-from orchestrai.picture import png
 
 
 def draw(

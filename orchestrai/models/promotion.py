@@ -4,12 +4,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
-from orchestrai.ledger import Dataset, InputRef, Ledger, Meter, StageReport
-from orchestrai.models.artifact import GOLDEN_ROWS, Scorer, load_dataset
-from orchestrai.models.decision import METRICS_FILE, PromotionDecision, decide_promotion
-from orchestrai.models.registry import serving_champion
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.models.estimators.artifact import GOLDEN_ROWS, Scorer, load_dataset
+from orchestrai.models.promotion_rule import METRICS_FILE, PromotionDecision, decide_promotion
+from orchestrai.models.registry.versions import serving_champion
 from orchestrai.models.rows import WHOLE
 from orchestrai.models.spec import ModelSpec
 from orchestrai.models.training import code_version

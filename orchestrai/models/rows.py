@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrai.errors import ModelError
-from orchestrai.ledger import InputRef, Ledger
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import InputRef
 from orchestrai.models.spec import ModelSpec
 
 if TYPE_CHECKING:

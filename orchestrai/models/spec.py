@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from orchestrai.errors import ConfigError
-from orchestrai.models.addresses import parse_address
-from orchestrai.models.declared import Declared, Duration
-from orchestrai.models.estimators import (
+from orchestrai.models.estimators.declared import Declared, Duration
+from orchestrai.models.estimators.space import Range, Search
+from orchestrai.models.estimators.spec import (
     SKLEARN_CLASSES,
     CooccurrenceParams,
     Estimator,
@@ -17,8 +17,8 @@ from orchestrai.models.estimators import (
     SklearnParams,
     XGBoostParams,
 )
-from orchestrai.models.places import SageMakerServing, SageMakerTraining, ServeOn, SparkTraining, TrainOn
-from orchestrai.models.space import Range, Search
+from orchestrai.models.registry.registry_urls import parse_address
+from orchestrai.models.remote.spec import SageMakerServing, SageMakerTraining, ServeOn, SparkTraining, TrainOn
 
 __all__ = [
     "METRICS_OF",

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
-from orchestrai.ledger import Ledger, Meter, StageReport
-from orchestrai.models import boosting, cooccurrence, logistic, sklearn_model
-from orchestrai.models.artifact import (
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.models.drift import profile
+from orchestrai.models.estimators import boosting, cooccurrence, logistic
+from orchestrai.models.estimators import sklearn_estimator as sklearn_model
+from orchestrai.models.estimators.artifact import (
     GOLDEN_FILE,
     INFO_FILE,
     MODEL_FILES,
@@ -22,10 +25,9 @@ from orchestrai.models.artifact import (
     golden_rows,
     library_versions,
 )
-from orchestrai.models.drift import profile
-from orchestrai.models.remote import Trainer
+from orchestrai.models.estimators.search import best_parameters
+from orchestrai.models.remote.training_job import Trainer
 from orchestrai.models.rows import WHOLE, Rows, encode, infer_columns, read_training_set
-from orchestrai.models.search import best_parameters
 from orchestrai.models.spec import ModelSpec, TrainOn
 from orchestrai.models.splitting import HeldOut, hold_out, moment, stopping_rows
 
@@ -38,8 +40,8 @@ IDENTIFIER_SHARE = 0.5
 def code_version() -> str:
     """A digest of the sources that turn rows into a model."""
     folder = Path(__file__).parent
-    names = ["rows", "splitting", "boosting", "logistic", "cooccurrence", "trees_on_spark", "sklearn_model", "artifact"]
-    names += ["drift", "search", "training"]
+    kinds = ("boosting", "logistic", "cooccurrence", "xgboost_on_spark", "sklearn_estimator", "artifact", "search")
+    names = ["rows", "splitting", "drift", *(f"estimators/{kind}" for kind in kinds), "training"]
     digest = hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names))
     return f"models-{digest.hexdigest()[:16]}"
 
@@ -143,19 +145,19 @@ def fit_declared(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Row
 
 def _trainer(where: TrainOn) -> Trainer:
     if where.spark is not None:
-        from orchestrai.models.trees_on_spark import SparkTrainer
+        from orchestrai.models.estimators.xgboost_on_spark import SparkTrainer
 
         return SparkTrainer(where.spark)
     if where.sagemaker is not None:
-        from orchestrai.models.sagemaker import SageMakerTrainer
+        from orchestrai.models.remote.sagemaker import SageMakerTrainer
 
         return SageMakerTrainer(where.sagemaker)
     if where.azure_ml is not None:
-        from orchestrai.models.azureml import azureml_trainer
+        from orchestrai.models.remote.azureml import azureml_trainer
 
         return azureml_trainer(where.azure_ml)
     if where.vertex is not None:
-        from orchestrai.models.vertex import vertex_trainer
+        from orchestrai.models.remote.vertex import vertex_trainer
 
         return vertex_trainer(where.vertex)
     raise ModelError("expected a place to train, found none: declare one under train_on")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from orchestrai.errors import StorageError, TransientStorageError
-from orchestrai.storage.secret_ref import resolve_secret
+from orchestrai.secrets.reference import resolve_secret
 
 ATTEMPTS = 3
 

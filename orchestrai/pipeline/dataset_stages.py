@@ -4,19 +4,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrai.contracts import Verdict, check_partition
+from orchestrai.contracts.checks import check_partition
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
-from orchestrai.ingest import follow, ingest, load_partitions, require_landing
-from orchestrai.ingest.covered import with_coverage
-from orchestrai.ledger import Override, PartitionOutcome, StageReport
-from orchestrai.pipeline.backup import protect, protection_of, require_ready, with_same_version
+from orchestrai.ingest.coverage_audit import with_coverage
+from orchestrai.ingest.incremental import follow
+from orchestrai.ingest.run import ingest
+from orchestrai.ingest.sources.landing import require_landing
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode
 from orchestrai.pipeline.outcomes import published, settle, with_outcomes
-from orchestrai.pipeline.sharing import shared
+from orchestrai.pipeline.protection import protect, protection_of, require_ready, with_same_version
 from orchestrai.pipeline.site import Progress, Site
-from orchestrai.restore import restore
-from orchestrai.storage import Store
-from orchestrai.vault import snapshot
+from orchestrai.pipeline.table_sharing import shared
+from orchestrai.restore.run import restore
+from orchestrai.storage.base import Store
+from orchestrai.vault.run import snapshot
+from orchestrai.warehouse.run import load_partitions
 
 
 def run_dataset(

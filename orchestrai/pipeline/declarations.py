@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from orchestrai.contracts.calendar import Grain
-from orchestrai.features import FeatureViewSpec, LabelSpec
-from orchestrai.ingest import LoadSpec, SourceSpec
-from orchestrai.ingest.source import Duration
-from orchestrai.models import ModelSpec
-from orchestrai.pipeline.kept import HOUSE
-from orchestrai.pipeline.kept_specs import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
-from orchestrai.vault import BackupSpec
+from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
+from orchestrai.backup.subjects import HOUSE
+from orchestrai.core.calendar import Grain
+from orchestrai.features.spec import FeatureViewSpec, LabelSpec
+from orchestrai.ingest.spec import Duration, SourceSpec
+from orchestrai.models.spec import ModelSpec
+from orchestrai.vault.spec import BackupSpec
+from orchestrai.warehouse.spec import LoadSpec
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and underscores")]
 

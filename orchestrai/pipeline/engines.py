@@ -5,9 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrai.errors import ConfigError
-from orchestrai.features import DuckDbEngine, Engine, RemoteSparkEngine, SparkEngine
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Engine
+from orchestrai.features.engines.spark_engine import SparkEngine
+from orchestrai.features.jobs.exchange import RemoteSparkEngine
 from orchestrai.settings import Settings
-from orchestrai.storage import open_store
+from orchestrai.storage.url import open_store
 
 Launch = Callable[[str], None]
 SERVICES = ("databricks", "dataproc", "synapse", "emr", "emr-serverless")
@@ -44,8 +47,8 @@ def cluster_url(exchange: str) -> str:
 
 def job_launcher(settings: Settings, tell: Callable[[str], None] | None = None) -> Launch:
     """What starts jobs on the service that settings name; `tell` hears of each. Raises ConfigError."""
-    from orchestrai.features.launchers import cluster_launcher
-    from orchestrai.features.remote import sent_script
+    from orchestrai.features.jobs.exchange import sent_script
+    from orchestrai.features.jobs.launchers import cluster_launcher
 
     where, _, file = settings.spark_url.partition(":")
     script = sent_script(open_store(settings.spark_exchange), cluster_url(settings.spark_exchange))

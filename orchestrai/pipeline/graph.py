@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrai.contracts import CheckInfo, check_names
-from orchestrai.features import FeatureViewSpec
+from orchestrai.contracts.checks import CheckInfo, check_names
+from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, ModelNode, Pipeline, ViewNode
 from orchestrai.pipeline.stages import (
     BASELINE_CHECK,

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from orchestrai.contracts import Contract, load_contract
-from orchestrai.contracts.declared import explain, load_yaml
+from orchestrai.contracts.contract import Contract
+from orchestrai.contracts.odcs import load_contract
+from orchestrai.core.declaration import explain, load_yaml
 from orchestrai.errors import ConfigError, DeclarationError
-from orchestrai.features import load_view, require_counted_rows
-from orchestrai.ingest import check_source
+from orchestrai.features.views.lint.look_back import require_counted_rows
+from orchestrai.features.views.view import load_view
+from orchestrai.ingest.incremental import check_source
+from orchestrai.pipeline.backup_graph import with_kept
 from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineSpec, PipelineViewSpec
-from orchestrai.pipeline.expand import expand
 from orchestrai.pipeline.graph import asset_graph
-from orchestrai.pipeline.kept_graph import with_kept
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
+from orchestrai.pipeline.variables import expand
 
 if TYPE_CHECKING:
     import pyarrow as pa

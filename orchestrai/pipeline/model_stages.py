@@ -3,15 +3,23 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from orchestrai.features import FeatureViewSpec, compute, training_set, update_online
-from orchestrai.ledger import PartitionOutcome, StageReport
-from orchestrai.models import deploy_champion, evaluate, predict, promote, told_of_rejection, train
+from orchestrai.features.online import update_online
+from orchestrai.features.run import compute
+from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.training_set import training_set
+from orchestrai.ledger.report import PartitionOutcome, StageReport
+from orchestrai.models.evaluation import evaluate
+from orchestrai.models.inference import predict
+from orchestrai.models.promotion import promote
+from orchestrai.models.registry.deployment import deploy_champion
+from orchestrai.models.registry.notify import told_of_rejection
+from orchestrai.models.training import train
 from orchestrai.pipeline.engines import embedded
-from orchestrai.pipeline.halting import inputs_current
 from orchestrai.pipeline.nodes import AssetNode, ModelNode, ViewNode
 from orchestrai.pipeline.outcomes import published, with_outcomes
-from orchestrai.pipeline.sharing import shared
 from orchestrai.pipeline.site import Progress, Site
+from orchestrai.pipeline.table_sharing import shared
+from orchestrai.pipeline.training_halt import inputs_current
 
 
 def run_view(site: Site, node: ViewNode, partitions: Sequence[str], progress: Progress | None) -> StageReport:

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrai.contracts import CheckInfo, Contract
-from orchestrai.contracts.calendar import Grain
-from orchestrai.features import FeatureView
-from orchestrai.ingest import LoadSpec
+from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode
+from orchestrai.contracts.checks import CheckInfo
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import Grain
+from orchestrai.features.views.view import FeatureView
 from orchestrai.pipeline.declarations import DatasetSpec, PipelineModelSpec, PipelineSpec
-from orchestrai.pipeline.kept import DatabaseNode, HouseNode, ManagedNode
 from orchestrai.pipeline.stages import Stage
-from orchestrai.vault import BackupSpec
+from orchestrai.vault.spec import BackupSpec
+from orchestrai.warehouse.spec import LoadSpec
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from orchestrai.contracts import Verdict
-from orchestrai.ledger import Ledger, PartitionOutcome, StageReport
+from orchestrai.core.verdict import Verdict
+from orchestrai.ledger.decisions.skips import Skips
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.quarantine import refusals
-from orchestrai.ledger.skips import Skips
+from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.stages import GATES
 

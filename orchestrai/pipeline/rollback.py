@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrai.contracts.verdict import JsonValue
+from orchestrai.core.verdict import JsonValue
 from orchestrai.errors import ConcurrentCommit, ConfigError, GateClosed
-from orchestrai.ledger import Dataset, InputRef, Ledger, Material, StageReport
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.decisions.transactions import Transaction
 from orchestrai.ledger.heads import Head
-from orchestrai.ledger.transactions import Transaction
-from orchestrai.models import rollback as champion_back
-from orchestrai.models.artifact import load_dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import InputRef, Material
+from orchestrai.ledger.report import StageReport
+from orchestrai.models.estimators.artifact import load_dataset
+from orchestrai.models.registry.versions import rollback as champion_back
 from orchestrai.pipeline.nodes import Pipeline
 from orchestrai.pipeline.stages import Stage
 

@@ -6,17 +6,18 @@ Dagster, the command line and tests all call `Runtime.run`; there is no second w
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from orchestrai.core.identity import utc_now
 from orchestrai.errors import ConfigError
-from orchestrai.ledger import Override, StageReport
-from orchestrai.ledger.ids import utc_now
-from orchestrai.pipeline.backup import run_drill
-from orchestrai.pipeline.catalog import write_catalog
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.report import StageReport
+from orchestrai.pipeline.backup_run import is_kept, prover, run_kept
 from orchestrai.pipeline.dataset_stages import run_dataset, run_load
-from orchestrai.pipeline.keeping import is_kept, prover, run_kept
 from orchestrai.pipeline.load import Project
 from orchestrai.pipeline.model_stages import run_model, run_view
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
 from orchestrai.pipeline.outcomes import settle
+from orchestrai.pipeline.pipeline_catalog import write_catalog
+from orchestrai.pipeline.protection import run_drill
 from orchestrai.pipeline.site import Progress, Site
 from orchestrai.pipeline.stages import GATES
 from orchestrai.settings import Settings

@@ -6,20 +6,22 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+from orchestrai.core.identity import utc_now
 from orchestrai.errors import ConfigError
-from orchestrai.features import Engine
-from orchestrai.ingest import open_landing
-from orchestrai.ledger import Ledger, load_or_create_signer, trusted_keyring
-from orchestrai.ledger.ids import utc_now
-from orchestrai.ledger.persons import PersonKeys
-from orchestrai.pipeline.backup import open_vault
+from orchestrai.features.engines.engine import Engine
+from orchestrai.ingest.sources.landing import open_landing
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
+from orchestrai.pipeline.backup_graph import declared_backups
 from orchestrai.pipeline.engines import Launch, engine_for, session_settings
-from orchestrai.pipeline.kept_graph import declared_backups
 from orchestrai.pipeline.load import Project, load_project, pipeline_folders
 from orchestrai.pipeline.nodes import DatasetNode, ViewNode
+from orchestrai.pipeline.protection import open_vault
+from orchestrai.privacy.persons import PersonKeys
 from orchestrai.settings import Settings
-from orchestrai.storage import Store, open_store
-from orchestrai.vault import Vault
+from orchestrai.storage.base import Store
+from orchestrai.storage.url import open_store
+from orchestrai.vault.vault import Vault
 
 Progress = Callable[[str, int, int], None]
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from orchestrai.contracts import CheckInfo
+from orchestrai.contracts.checks import CheckInfo
 
 Stage = Literal[
     "landing",

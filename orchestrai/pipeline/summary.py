@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrai.errors import NotReceipted
-from orchestrai.ledger import Dataset, Ledger
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.quarantine import standing_refusals
 from orchestrai.ledger.report import describe
 from orchestrai.pipeline.nodes import ModelNode, Pipeline

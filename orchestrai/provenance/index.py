@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrai.ledger import Head, InputRef, Keyring, Receipt
+from orchestrai.ledger.heads import Head
+from orchestrai.ledger.receipt import InputRef, Receipt
+from orchestrai.ledger.signing import Keyring
 from orchestrai.provenance.lineage import VERBATIM, learned_from
-from orchestrai.provenance.records import Records
-from orchestrai.storage import Store
+from orchestrai.provenance.verified_records import Records
+from orchestrai.storage.base import Store
 
 _SCHEMA = """
 create table node (id integer primary key, kind text not null, asset text not null, partition text not null, root text not null,

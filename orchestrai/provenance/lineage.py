@@ -5,9 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrai.errors import IntegrityError, OrchestraiError
-from orchestrai.ledger import Head, InputRef, Material, Receipt, dataset_version
-from orchestrai.ledger.manifest import PartitionEntry
-from orchestrai.provenance.records import Records
+from orchestrai.ledger.heads import Head
+from orchestrai.ledger.manifest import PartitionEntry, dataset_version
+from orchestrai.ledger.receipt import InputRef, Material, Receipt
+from orchestrai.provenance.verified_records import Records
 
 # stages that hold their source byte for byte, partition by partition
 VERBATIM = frozenset({"snapshot", "restored", "feature_backup"})

@@ -1,7 +1,7 @@
 """What a person types for a model: NAME, NAME@champion, NAME@candidate, NAME@<first digits of a version>, or an asset's key."""
 
 from orchestrai.errors import ConfigError, NotReceipted
-from orchestrai.provenance.records import Records
+from orchestrai.provenance.verified_records import Records
 
 ALIASES = ("champion", "candidate")
 

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrai.ledger import Cost, Ledger, Material, Receipt
-from orchestrai.ledger.skips import Skips, skips_in
+from orchestrai.ledger.decisions.skips import Skips, skips_in
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import Material, Receipt
+from orchestrai.ledger.report import Cost
 from orchestrai.provenance.lineage import Step, use_of, walk
-from orchestrai.provenance.records import Records
+from orchestrai.provenance.verified_records import Records
 
 
 @dataclass(frozen=True)

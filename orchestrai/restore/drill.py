@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrai.contracts.duration import parse_duration
-from orchestrai.contracts.verdict import JsonValue, Verdict
+from orchestrai.core.time import parse_duration
+from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import IntegrityError, RestoreError
-from orchestrai.restore.reading import copy_out
+from orchestrai.restore.read_back import copy_out
 from orchestrai.storage.local import LocalStore
-from orchestrai.vault import BackupSpec, SnapshotCommit, StoredFile, Vault
-from orchestrai.vault.rows import partition_root
+from orchestrai.vault.format.lists import StoredFile, partition_root
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.spec import BackupSpec
+from orchestrai.vault.vault import Vault
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from orchestrai.core.identity import new_session_id
 from orchestrai.errors import RestoreError
-from orchestrai.ledger.ids import new_session_id
-from orchestrai.restore.reading import copy_out
+from orchestrai.restore.read_back import copy_out
 from orchestrai.storage.base import check_key
 from orchestrai.storage.posix import syncfs
-from orchestrai.vault import SnapshotCommit, StoredFile, Vault
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.vault import Vault
 
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrai.contracts.json_value import JsonValue
+from orchestrai.core.json_value import JsonValue
 from orchestrai.errors import RestoreError
-from orchestrai.restore.cold import Warmth, survey
 from orchestrai.restore.plan import predicted_seconds
-from orchestrai.storage.control import ControlPlane
-from orchestrai.vault import SnapshotCommit, StoredFile, Vault
+from orchestrai.restore.warm_up import Warmth, survey
+from orchestrai.storage.cloud.control import ControlPlane
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.vault import Vault
 
 
 @dataclass(frozen=True)

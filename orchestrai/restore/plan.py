@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrai.errors import IntegrityError, RestoreError
-from orchestrai.ledger import Dataset, Ledger, Receipt
-from orchestrai.vault import SnapshotCommit, StoredFile, Vault
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import Receipt
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.vault import Vault
 
 # used until a restore of this asset was measured: 100 MB/s and 2 ms for each object
 _BYTES_PER_SECOND = 100e6

@@ -16,8 +16,8 @@ from orchestrai.errors import (
     StorageError,
     TransientStorageError,
 )
-from orchestrai.storage.backend import Backend
 from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo, check_key
+from orchestrai.storage.cloud.bucket import Backend
 from orchestrai.storage.object_errors import BeyondEnd, translated
 from orchestrai.storage.spool import spooled
 

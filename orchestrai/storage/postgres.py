@@ -12,7 +12,7 @@ from orchestrai.errors import (
     TransientStorageError,
     UnreadableObject,
 )
-from orchestrai.storage.secret_ref import check_reference, resolve_secret, scrubbed
+from orchestrai.secrets.reference import check_reference, resolve_secret, scrubbed
 
 # connection lost, resources short, operator intervention, serialization and deadlock
 _TRANSIENT = ("08", "53", "57", "40")

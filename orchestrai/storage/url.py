@@ -13,8 +13,8 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from orchestrai.storage.backend import Backend
-    from orchestrai.storage.options import StoreOptions
+    from orchestrai.storage.cloud.bucket import Backend
+    from orchestrai.storage.cloud.connection import StoreOptions
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
@@ -48,11 +48,11 @@ def _file_path(url: str) -> Path:
 
 def _cloud(scheme: str, url: str, given: "StoreOptions | None") -> Store:
     # here, because a command on a local store takes half as long without them
-    from orchestrai.storage.gcs import GcsBackend
+    from orchestrai.storage.cloud.aws import S3Backend
+    from orchestrai.storage.cloud.connection import StoreOptions
+    from orchestrai.storage.cloud.google import GcsBackend
     from orchestrai.storage.objects import ObjectStore
-    from orchestrai.storage.options import StoreOptions
     from orchestrai.storage.retry import RetryingStore
-    from orchestrai.storage.s3 import S3Backend
 
     parts, options = urlsplit(url), given or StoreOptions()
     backend: Backend
@@ -66,7 +66,7 @@ def _cloud(scheme: str, url: str, given: "StoreOptions | None") -> Store:
 
 
 def _azure(parts: SplitResult, scheme: str, options: "StoreOptions") -> "Backend":
-    from orchestrai.storage.azure import AzureBackend
+    from orchestrai.storage.cloud.azure import AzureBackend
 
     if scheme in ("abfs", "abfss"):
         container, at, host = parts.netloc.partition("@")

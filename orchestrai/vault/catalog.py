@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
-from orchestrai.ledger import Keyring
-from orchestrai.ledger.canonical import sha256_hex
+from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import ObjectInfo, Store
-from orchestrai.vault.encryption import Cipher
-from orchestrai.vault.layout import ATTESTED, FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
-from orchestrai.vault.reader import pinned
-from orchestrai.vault.records import (
+from orchestrai.vault.commit.writer import context
+from orchestrai.vault.format.layout import ATTESTED, FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
+from orchestrai.vault.format.lists import Codec, StoredFile, StoredPartition
+from orchestrai.vault.format.records import (
     ATTESTATION_TYPE,
     TOMBSTONE_TYPE,
     SnapshotCommit,
@@ -20,8 +20,8 @@ from orchestrai.vault.records import (
     open_commit,
     require_place,
 )
-from orchestrai.vault.rows import Codec, StoredFile, StoredPartition
-from orchestrai.vault.writer import context
+from orchestrai.vault.keys.encryption import Cipher
+from orchestrai.vault.reader import pinned
 
 # how many records are looked at for each snapshot that is wanted
 PASSED_OVER = 4

@@ -11,9 +11,9 @@ from typing import TypeVar
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound
 from orchestrai.storage.base import CHUNK_BYTES, Store
 from orchestrai.storage.posix import BUFFER_BYTES, page_buffer, translated
-from orchestrai.vault.encryption import Cipher, block_sizes
-from orchestrai.vault.rows import StoredFile
-from orchestrai.vault.writer import context
+from orchestrai.vault.commit.writer import context
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.keys.encryption import Cipher, block_sizes
 
 # a gap between two wanted files of a pack that is cheaper to read over than to ask again for
 _READ_OVER = 1024 * 1024

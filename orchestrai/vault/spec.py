@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from orchestrai.contracts.duration import parse_duration
+from orchestrai.core.time import parse_duration
 from orchestrai.errors import ConfigError
 
 _CRON_FIELDS = 5

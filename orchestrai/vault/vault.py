@@ -5,18 +5,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from orchestrai.contracts.json_value import JsonValue
+from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.core.json_value import JsonValue
 from orchestrai.errors import ObjectExists, RestoreError, RetentionLocked
-from orchestrai.ledger.canonical import canonical_json, sha256_hex
-from orchestrai.vault.layout import commit_key, tombstone_key
-from orchestrai.vault.opened import OpenedVault, Progress
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.format.layout import commit_key, tombstone_key
+from orchestrai.vault.format.lists import StoredFile, StoredPartition
+from orchestrai.vault.format.records import FORMAT, TOMBSTONE_TYPE, SnapshotCommit
 from orchestrai.vault.reader import stream_file
-from orchestrai.vault.records import FORMAT, TOMBSTONE_TYPE, SnapshotCommit
-from orchestrai.vault.rows import StoredFile, StoredPartition
-from orchestrai.vault.source import SourceFile
+from orchestrai.vault.vault_store import OpenedVault, Progress
 
 if TYPE_CHECKING:
-    from orchestrai.vault.protocol import Request, WriteSession
+    from orchestrai.vault.commit.protocol import Request, WriteSession
 
 __all__ = ["Progress", "Vault"]
 
@@ -48,7 +48,7 @@ class Vault(OpenedVault):
         one is returned, with `new_bytes` 0. `after` is the number of an earlier commit, where the caller knows one: nothing that was
         committed before it is listed then. Raises SessionExpired, ConcurrentCommit, DigestMismatch, PreconditionFailed.
         """
-        from orchestrai.vault.protocol import Request
+        from orchestrai.vault.commit.protocol import Request
 
         request = Request(
             dataset,
@@ -67,7 +67,7 @@ class Vault(OpenedVault):
 
     def session(self, request: "Request", progress: Progress | None = None) -> "WriteSession":
         """One run of the commit protocol."""
-        from orchestrai.vault.protocol import WriteSession
+        from orchestrai.vault.commit.protocol import WriteSession
 
         return WriteSession(self, request, progress)
 
@@ -79,7 +79,7 @@ class Vault(OpenedVault):
 
     def forget_record(self, dataset: str, seq: int, *, reason: str) -> None:
         """Forget a commit by its number, a damaged one too, so that writers and prunes no longer stop at it. Idempotent."""
-        from orchestrai.vault.holds import WHOLE_DATASET, holds
+        from orchestrai.vault.lifecycle.hold_records import WHOLE_DATASET, holds
 
         held = holds(self.store, self.keyring, self.identity())
         if (dataset, seq) in held or (dataset, WHOLE_DATASET) in held:

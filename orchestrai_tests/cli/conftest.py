@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrai.contracts.calendar import keys_between
-from orchestrai.demo import write_landing
-from orchestrai.ledger import StageReport
-from orchestrai.pipeline import Runtime, Stage, load_project
-from orchestrai.pipeline.load import SHIPPED
+from orchestrai.core.calendar import keys_between
+from orchestrai.demo.demo_landing import write_landing
+from orchestrai.ledger.report import StageReport
+from orchestrai.pipeline.load import SHIPPED, load_project
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.pipeline.stages import Stage
 from orchestrai.settings import Settings
 
 DATASET = "churn/orders"

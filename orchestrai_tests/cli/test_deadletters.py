@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, RestoreError
-from orchestrai.pipeline import Runtime
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.cli.conftest import DATASET, RAW, command, run
 
 

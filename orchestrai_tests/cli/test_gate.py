@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, SignatureInvalid
-from orchestrai.pipeline import Runtime
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.cli.conftest import KEPT, RAW, RESTORED, command, run
 
 WHY = ("--reason", "booked [late]", "--by", "ann")
@@ -83,7 +83,7 @@ def test_what_can_not_be_overridden_is_a_usage_error(mixed: str, days: list[str]
 
 
 def test_no_other_stage_takes_an_override(shop: Runtime, mixed: str) -> None:
-    from orchestrai.ledger import Override
+    from orchestrai.ledger.decisions.overrides import Override
 
     given = Override(KEPT, mixed, "sha256:00", ("partition",), "why", "ann")
     with pytest.raises(ConfigError, match="raw_events or restored"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import orchestrai.cli.items_port as ports
+import orchestrai.demo.items_port as ports
 from orchestrai.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from orchestrai.errors import ConfigError, ModelError, NotReceipted
-from orchestrai.pipeline import Runtime
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.cli.conftest import RAW, command, run
 from orchestrai_tests.models.conftest import CHAMPION
 from orchestrai_tests.pipeline.test_rollback import promoted

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, RestoreError
-from orchestrai.pipeline import Runtime
-from orchestrai.pipeline.backup import is_sealed
-from orchestrai.vault import verify
+from orchestrai.pipeline.protection import is_sealed
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.cli.conftest import DATASET, RAW, MakeRuntime, command, run
 
 
@@ -137,7 +137,7 @@ def test_prune_plans_first_and_forgets_only_when_told(shop: Runtime) -> None:
 
 
 def test_what_nobody_declares_is_never_let_go(shop: Runtime, tmp_path: Path, days: list[str]) -> None:
-    from orchestrai.vault import backup_folder
+    from orchestrai.backup.folder_files import backup_folder
 
     for n in range(2):
         (tmp_path / "orders" / "extra.txt").write_text(str(n))
@@ -220,7 +220,7 @@ def test_every_command_explains_itself_with_an_example(names: tuple[str, ...]) -
 
 def test_the_group_names_each_of_its_commands() -> None:
     from orchestrai.cli.app import app as every_command
-    from orchestrai.cli.vault import vault
+    from orchestrai.cli.vault.vault_commands import vault
 
     assert every_command is not None
     told = str(vault.info.help).removeprefix("Snapshots: ").rstrip(".").split(", ")

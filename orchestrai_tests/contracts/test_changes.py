@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrai.contracts import Column, Contract, compare_contracts
+from orchestrai.contracts.contract import Column, Contract
+from orchestrai.contracts.schema_change import compare_contracts
 
 OLD = Contract(
     "orders",

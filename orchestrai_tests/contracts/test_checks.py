@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrai.contracts import ClosedDays, Column, Contract, VolumeRule, check_names, check_partition
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.contracts.checks import check_names, check_partition
+from orchestrai.contracts.contract import ClosedDays, Column, Contract, VolumeRule
+from orchestrai.core.verdict import Verdict
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONTRACT = Contract(

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrai.contracts import VolumeRule
-from orchestrai.contracts.calendar import window
+from orchestrai.contracts.contract import VolumeRule
 from orchestrai.contracts.coverage import Span, alike, judge_coverage
+from orchestrai.core.calendar import window
 
 RULE = VolumeRule()
 TUESDAYS = [f"2024-03-{day:02d}" for day in (5, 12, 19, 26)]

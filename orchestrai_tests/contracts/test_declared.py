@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from orchestrai.contracts import load_contract
-from orchestrai.contracts.declared import explain, load_yaml
+from orchestrai.contracts.odcs import load_contract
+from orchestrai.core.declaration import explain, load_yaml
 from orchestrai.errors import DeclarationError
 
 GOOD = """\

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from pydantic import TypeAdapter
 
-from orchestrai.contracts.duration import declared_duration, parse_duration
+from orchestrai.core.time import declared_duration, parse_duration
 from orchestrai.errors import ConfigError
 from orchestrai.features.spec import Duration as FeatureDuration
-from orchestrai.models.declared import Duration as ModelDuration
+from orchestrai.models.estimators.declared import Duration as ModelDuration
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrai.contracts import VolumeRule, judge_volume
+from orchestrai.contracts.contract import VolumeRule
+from orchestrai.contracts.volume import judge_volume
 
 ROBUST, MEAN7D = VolumeRule(), VolumeRule(method="mean7d")
 

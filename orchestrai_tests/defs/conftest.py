@@ -9,9 +9,10 @@ import pytest
 
 from orchestrai.defs.backfill import SILENT_CONSOLE
 from orchestrai.defs.build import build_definitions
-from orchestrai.demo import LandingSummary, write_landing
-from orchestrai.pipeline import Project as Declared
-from orchestrai.pipeline import Runtime, load_project, pipeline_folders
+from orchestrai.demo.demo_landing import LandingSummary, write_landing
+from orchestrai.pipeline.load import Project as Declared
+from orchestrai.pipeline.load import load_project, pipeline_folders
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"

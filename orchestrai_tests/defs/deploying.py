@@ -7,11 +7,12 @@ from pathlib import Path
 
 import dagster as dg
 
+from orchestrai.core.identity import utc_now
 from orchestrai.defs.backfill import SILENT_CONSOLE
 from orchestrai.defs.build import build_definitions
-from orchestrai.demo import LandingSummary
-from orchestrai.ledger.ids import utc_now
-from orchestrai.pipeline import Runtime, load_project, pipeline_folders
+from orchestrai.demo.demo_landing import LandingSummary
+from orchestrai.pipeline.load import load_project, pipeline_folders
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai_tests.defs.conftest import Project
 

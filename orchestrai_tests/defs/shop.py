@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestrai.errors import OrchestraiError
-from orchestrai.ledger import Dataset
-from orchestrai.pipeline import Runtime, load_project
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 
 DAYS = [f"2026-10-{day:02d}" for day in range(1, 10)]

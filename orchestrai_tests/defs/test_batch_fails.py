@@ -15,9 +15,9 @@ import yaml
 from orchestrai.defs import assets
 from orchestrai.defs.build import build_definitions
 from orchestrai.errors import StorageError, TransientStorageError
-from orchestrai.observability import Alert, send_alert
-from orchestrai.pipeline import Runtime, load_project
-from orchestrai.pipeline.load import SHIPPED
+from orchestrai.observability.alerts import Alert, send_alert
+from orchestrai.pipeline.load import SHIPPED, load_project
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai_tests.servers.process import free_port
 

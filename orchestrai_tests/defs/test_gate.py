@@ -10,8 +10,8 @@ import pytest
 
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.build import build_definitions
+from orchestrai.ledger.decisions.skips import Skip, put_skip
 from orchestrai.ledger.quarantine import last_refusal
-from orchestrai.ledger.skips import Skip, put_skip
 from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.conftest import Project
 

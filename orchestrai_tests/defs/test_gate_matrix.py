@@ -18,16 +18,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.contracts import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.defs.assets import asset_key, build_assets
 from orchestrai.defs.backfill import SILENT_CONSOLE, backfill
 from orchestrai.defs.build import build_definitions
-from orchestrai.features import DuckDbEngine
-from orchestrai.ledger import Dataset, FileEntry, Head, Keyring, Ledger, VerifiedFile
-from orchestrai.ledger.heads import head_prefix
-from orchestrai.ledger.manifest import sha256_hex
-from orchestrai.ledger.signing import HEAD_TYPE
-from orchestrai.storage import Store
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.ledger.dataset import Dataset, VerifiedFile
+from orchestrai.ledger.heads import Head, head_prefix
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import FileEntry, sha256_hex
+from orchestrai.ledger.signing import HEAD_TYPE, Keyring
+from orchestrai.storage.base import Store
 from orchestrai_tests.defs import faults, shop
 from orchestrai_tests.defs.faults import Fault
 from orchestrai_tests.defs.shop import (
@@ -304,7 +305,7 @@ def _trusting_heads(patch: pytest.MonkeyPatch) -> None:
         del body["format"]
         return Head(**{**body, "changed": tuple(body["changed"]), "digest": sha256_hex(envelope)})
 
-    for module in ("heads", "log", "publishing", "decisions", "witness"):
+    for module in ("heads", "log", "publishing", "decisions.standing", "log_replica"):
         patch.setattr(f"orchestrai.ledger.{module}.read_head", unplaced)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import dagster as dg
 
 from orchestrai.defs.build import build_definitions
-from orchestrai.pipeline import Runtime, load_project, pipeline_folders
+from orchestrai.pipeline.load import load_project, pipeline_folders
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 
 GOLDEN = Path(__file__).with_name("graph.txt")

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from orchestrai.defs.build import build_definitions
-from orchestrai.pipeline import Runtime
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.pipeline import kept_shop
 from orchestrai_tests.pipeline.kept_shop import CRM, MODEL, VIEW
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrai.defs import queue_sensors
-from orchestrai.demo import LandingSummary
+from orchestrai.defs.sensors import queue_sensors
+from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.errors import StorageError
-from orchestrai.ingest.queue_services import PubSubQueue
+from orchestrai.ingest.discovery.queue_services import PubSubQueue
 from orchestrai.pipeline.load import SHIPPED
 from orchestrai_tests.defs.conftest import Project
 from orchestrai_tests.defs.deploying import Daemon, deployed, keys_of, launch

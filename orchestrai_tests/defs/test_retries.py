@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.contracts import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.defs import assets
 from orchestrai.defs.assets import RETRIES, build_assets, translate
 from orchestrai.errors import (
@@ -21,8 +21,11 @@ from orchestrai.errors import (
     StorageError,
     TransientStorageError,
 )
-from orchestrai.ledger import PartitionOutcome, StageReport
-from orchestrai.pipeline import AssetNode, Progress, Runtime, load_project
+from orchestrai.ledger.report import PartitionOutcome, StageReport
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.nodes import AssetNode
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.pipeline.site import Progress
 from orchestrai.settings import Settings
 from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.shop import DAYS, RAW

@@ -10,10 +10,10 @@ import pytest
 
 from orchestrai.defs.jobs import refresh_anchor, refreshed, restored_apart
 from orchestrai.defs.schedules import previous_tick
-from orchestrai.demo import LandingSummary, items_api, write_landing
-from orchestrai.pipeline import Project as Declared
-from orchestrai.pipeline import load_project, pipeline_folders
-from orchestrai.pipeline.load import SHIPPED
+from orchestrai.demo.demo_landing import LandingSummary, write_landing
+from orchestrai.demo.items_api import items_api
+from orchestrai.pipeline.load import SHIPPED, load_project, pipeline_folders
+from orchestrai.pipeline.load import Project as Declared
 from orchestrai_tests.defs.conftest import Project
 from orchestrai_tests.defs.deploying import deployed, keys_of, launch
 

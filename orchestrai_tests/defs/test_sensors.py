@@ -12,11 +12,10 @@ from typing import Any, Protocol
 import dagster as dg
 import pytest
 
-from orchestrai.defs.sensors import build_sensors, contiguous, decode_cursor
-from orchestrai.demo import LandingSummary
+from orchestrai.defs.sensors.landing_sensors import build_sensors, contiguous, decode_cursor
+from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.errors import OrchestraiError, StorageError
-from orchestrai.pipeline import load_project, pipeline_folders
-from orchestrai.pipeline.load import SHIPPED
+from orchestrai.pipeline.load import SHIPPED, load_project, pipeline_folders
 from orchestrai_tests.defs.conftest import Project
 from orchestrai_tests.defs.deploying import Daemon, deployed, keys_of, launch
 from orchestrai_tests.servers.s3 import S3Server

@@ -9,9 +9,10 @@ import dagster as dg
 import pytest
 
 from orchestrai.defs.backfill import backfill
-from orchestrai.demo import LandingSummary
+from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.errors import IntegrityError, StorageError
-from orchestrai.ingest import StreamLog, published_offsets
+from orchestrai.ingest.sources.stream import published_offsets
+from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.pipeline.load import SHIPPED
 from orchestrai_tests.defs.conftest import Project
 from orchestrai_tests.defs.deploying import Daemon, deployed, keys_of, launch

@@ -7,8 +7,8 @@ import dagster as dg
 import duckdb
 
 from orchestrai.defs.build import build_definitions
-from orchestrai.ingest import StreamLog
-from orchestrai.pipeline import Runtime
+from orchestrai.ingest.sources.stream_log import StreamLog
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.ingest.declaring import NOW, declare, hour, opened, reading
 
 WAREHOUSE = dg.AssetKey(["plant", "mart", "warehouse"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.demo import items_api
+from orchestrai.demo.items_api import items_api
 
 
 def _get(url: str) -> dict[str, object]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.contracts import load_contract
-from orchestrai.demo import LandingSummary, write_landing
+from orchestrai.contracts.odcs import load_contract
+from orchestrai.demo.demo_landing import LandingSummary, write_landing
 from orchestrai.errors import ConfigError
-from orchestrai.ingest import StreamLog
+from orchestrai.ingest.sources.stream_log import StreamLog
 
 PIPELINES = Path(__file__).resolve().parents[2] / "orchestrai" / "pipelines"
 

@@ -15,8 +15,9 @@ import pytest
 
 from orchestrai.defs.build import build_definitions
 from orchestrai.defs.instance import open_instance
-from orchestrai.models import load_model
-from orchestrai.pipeline import Runtime, load_project
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai_tests.cli.conftest import command
 from orchestrai_tests.pipeline import kept_shop

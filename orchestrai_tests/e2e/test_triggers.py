@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from orchestrai.demo import write_landing
+from orchestrai.demo.demo_landing import write_landing
 from orchestrai.errors import NotReceipted
-from orchestrai.pipeline import Runtime
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 
 pytestmark = pytest.mark.e2e

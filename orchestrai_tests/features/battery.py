@@ -23,9 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrai.errors import FeatureViewError
-from orchestrai.features import DuckDbEngine, Engine, FeatureView, FeatureViewSpec, SparkEngine, load_view
-from orchestrai.features.engine import Query, Source, Spine
-from orchestrai.features.spark_engine import require_overflow_errors
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Engine, Query, Source, Spine
+from orchestrai.features.engines.spark_engine import SparkEngine, require_overflow_errors
+from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.pipeline.engines import session_settings
 from orchestrai_tests.features.conftest import ORDERS, READINGS, START, orders, readings
 from orchestrai_tests.servers.spark import SMALL

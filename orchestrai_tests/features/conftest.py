@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrai.ledger import Ledger
+from orchestrai.ledger.ledger import Ledger
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 READINGS = pa.schema(

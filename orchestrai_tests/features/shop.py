@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from orchestrai.ledger import Ledger
-from orchestrai.pipeline import Project, Runtime, load_project
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.pipeline.load import Project, load_project
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings
 
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import FeatureViewError, IntegrityError
-from orchestrai.features import FeatureViewSpec, compute, load_view
-from orchestrai.ledger import Ledger
-from orchestrai.pipeline import Runtime
-from orchestrai.provenance import rebuild, recover_bytes, reproduce
+from orchestrai.features.run import compute
+from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.views.view import load_view
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.provenance.recall.rebuild import rebuild, recover_bytes
+from orchestrai.provenance.recall.reproduce import reproduce
 from orchestrai.settings import load_settings
-from orchestrai.storage import open_store
+from orchestrai.storage.url import open_store
 from orchestrai_tests.features.conftest import ORDERS, Publish, orders
 from orchestrai_tests.features.shop import FEATURES, FIRST, MODEL, RAW, RESTORED, Shop, rows_of, sales_of
 

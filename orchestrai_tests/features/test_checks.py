@@ -8,10 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrai.contracts.verdict import Verdict
-from orchestrai.features import FeatureView, FeatureViewSpec, compute, load_view
-from orchestrai.features.portrait import portrait
-from orchestrai.ledger import Ledger
+from orchestrai.core.verdict import Verdict
+from orchestrai.features.profile.portrait import portrait
+from orchestrai.features.run import compute
+from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.views.view import FeatureView, load_view
+from orchestrai.ledger.ledger import Ledger
 from orchestrai_tests.features.conftest import PIPELINES, READINGS, START, Publish, by_hour, readings
 
 ONE = "SELECT device_id, ts, COUNT(seq) OVER (PARTITION BY device_id ORDER BY ts, seq ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS n "

@@ -22,7 +22,7 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from orchestrai.defs.spark import launcher
+from orchestrai.defs.spark_transport import launcher
 from orchestrai.errors import (
     ConfigError,
     DigestMismatch,
@@ -31,18 +31,19 @@ from orchestrai.errors import (
     StorageError,
     TransientStorageError,
 )
-from orchestrai.features import DuckDbEngine, RemoteSparkEngine, compute
-from orchestrai.features.clusters import ClusterLauncher, SparkJob, read_file
-from orchestrai.features.databricks import DatabricksFile, DatabricksJobs
-from orchestrai.features.dataproc import DataprocBatches, DataprocFile
-from orchestrai.features.emr import EmrClusters, EmrFile, EmrServerless, cluster_parameters, serverless_parameters
-from orchestrai.features.launchers import cluster_launcher
-from orchestrai.features.remote import sent_script
-from orchestrai.features.synapse import SynapseBatches, SynapseFile
-from orchestrai.ledger import Ledger
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.jobs.cluster_job import ClusterLauncher, SparkJob, read_file
+from orchestrai.features.jobs.databricks import DatabricksFile, DatabricksJobs
+from orchestrai.features.jobs.dataproc import DataprocBatches, DataprocFile
+from orchestrai.features.jobs.emr import EmrClusters, EmrFile, EmrServerless, cluster_parameters, serverless_parameters
+from orchestrai.features.jobs.exchange import RemoteSparkEngine, sent_script
+from orchestrai.features.jobs.launchers import cluster_launcher
+from orchestrai.features.jobs.synapse import SynapseBatches, SynapseFile
+from orchestrai.features.run import compute
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.engines import cluster_url
 from orchestrai.settings import Settings
-from orchestrai.storage import open_store
+from orchestrai.storage.url import open_store
 from orchestrai_tests.features.battery import INTERPRETED, differing_bits, nasty_files, query_of, table_of
 from orchestrai_tests.features.clouds import Cloud, Run, script, serving
 from orchestrai_tests.features.conftest import READINGS, Publish, by_hour, readings
@@ -63,7 +64,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     monkeypatch.setattr("databricks.sdk.clock.RealClock.time", lambda self: 60.0 * next(ticks))
     monkeypatch.setattr("databricks.sdk.clock.RealClock.sleep", lambda self, seconds: None)
     monkeypatch.setenv("WORKSPACE_TOKEN", "secret-token")
-    monkeypatch.setattr("orchestrai.features.synapse._token", lambda: "secret-token")
+    monkeypatch.setattr("orchestrai.features.jobs.synapse._token", lambda: "secret-token")
     monkeypatch.setattr(DataprocBatches.__init__, "__defaults__", (lambda: "secret-token",))
     with serving(Cloud(execute=lambda run: 0)) as cloud:
         yield cloud
@@ -306,7 +307,7 @@ def test_a_run_that_is_ended_while_it_waits_cancels_its_job(
 
 RUN = """
 import dagster as dg
-from orchestrai.defs.spark import launcher
+from orchestrai.defs.spark_transport import launcher
 from orchestrai.settings import Settings
 
 @dg.asset

@@ -17,8 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrai.errors import FeatureViewError, NotReceipted
-from orchestrai.features import DuckDbEngine, FeatureView, FeatureViewSpec, compute, load_view
-from orchestrai.ledger import Ledger, load_or_create_signer
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.run import compute
+from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.views.view import FeatureView, load_view
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.features.conftest import (
     ORDERS,
@@ -232,7 +236,7 @@ def test_a_file_that_was_replaced_means_the_whole_partition(ledger: Ledger, publ
 
 
 def test_declared_checks_see_the_files_that_stay(ledger: Ledger, publish: Publish) -> None:
-    from orchestrai.features import FeatureChecks
+    from orchestrai.features.spec import FeatureChecks
 
     row = {"device_id": "d", "failed": False, "vibration": 1.0}
     rows = [
@@ -334,7 +338,7 @@ def test_a_value_beyond_the_scale_is_an_error_by_name(ledger: Ledger, publish: P
 
 def test_declared_checks_close_the_gate(ledger: Ledger, publish: Publish) -> None:
     publish("p/orders/restored", ORDERS, orders(5, 10))
-    from orchestrai.features import FeatureChecks
+    from orchestrai.features.spec import FeatureChecks
 
     checks = FeatureChecks(null_rate={"recency_days": 0.0}, ranges={"tenure_days": (0, 1), "is_uk": (0, 1)})
     report = compute(

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrai.errors import FeatureViewError
-from orchestrai.features import require_counted_rows
+from orchestrai.features.views.lint.look_back import require_counted_rows
 from orchestrai_tests.features.test_tail import FRAMES, view_of
 
 # the least of a DOUBLE is not one of the windows that slide over one sort

@@ -6,10 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.defs.drift import build_drift_checks
-from orchestrai.features import OnlineStore
-from orchestrai.pipeline import Runtime, load_project
-from orchestrai.pipeline.sharing import delta_place
+from orchestrai.defs.drift_checks import build_drift_checks
+from orchestrai.features.online import OnlineStore
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.pipeline.table_sharing import delta_place
 from orchestrai.settings import load_settings
 from orchestrai_tests.provenance.small import CHAMPION, CONTRACT, DAYS, FEATURES, NOW, PIPELINE, RESTORED, Small
 

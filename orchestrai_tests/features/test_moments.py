@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from orchestrai.provenance import ReceiptIndex, plan_recall
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import plan_recall
 from orchestrai_tests.features.shop import FEATURES, RAW, RESTORED, Shop
 
 

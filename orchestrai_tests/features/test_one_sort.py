@@ -12,8 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrai.features import DuckDbEngine, FeatureView, FeatureViewSpec, duckdb_engine, load_view, one_sort
-from orchestrai.features.engine import Query, Source
+from orchestrai.features.engines import duckdb_engine
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Query, Source
+from orchestrai.features.incremental import one_sort
+from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai_tests.features.conftest import PIPELINES, READINGS, START, readings
 
 EVERY_FUNCTION = """

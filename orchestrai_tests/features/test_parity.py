@@ -12,9 +12,11 @@ import pyarrow as pa
 import pytest
 
 from orchestrai.errors import FeatureViewError
-from orchestrai.features import DuckDbEngine, FeatureView, FeatureViewSpec, LabelSpec, SparkEngine, load_view
-from orchestrai.features.engine import Query, Source, Spine
-from orchestrai.features.view import load_label
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Query, Source, Spine
+from orchestrai.features.engines.spark_engine import SparkEngine
+from orchestrai.features.spec import FeatureViewSpec, LabelSpec
+from orchestrai.features.views.view import FeatureView, load_label, load_view
 from orchestrai_tests.features.batch import tables_of
 from orchestrai_tests.features.battery import (
     INTERPRETED,

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from orchestrai.errors import FeatureViewError
-from orchestrai.features import FeatureViewSpec, LabelSpec, load_view
-from orchestrai.features.view import FeatureView, load_label
+from orchestrai.features.spec import FeatureViewSpec, LabelSpec
+from orchestrai.features.views.view import FeatureView, load_label, load_view
 from orchestrai_tests.features.conftest import ORDERS, READINGS, UTC_MICROS
 
 AS_OF = {"entity": "customer_id", "as_of": {"every": "7d"}, "from": ["orders"]}

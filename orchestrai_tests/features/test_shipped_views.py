@@ -7,8 +7,12 @@ from itertools import permutations
 
 import pyarrow.parquet as pq
 
-from orchestrai.features import FeatureViewSpec, LabelSpec, compute, lineage, load_view, training_set
-from orchestrai.ledger import Ledger
+from orchestrai.features.run import compute
+from orchestrai.features.spec import FeatureViewSpec, LabelSpec
+from orchestrai.features.training_set import training_set
+from orchestrai.features.views.column_lineage import lineage
+from orchestrai.features.views.view import load_view
+from orchestrai.ledger.ledger import Ledger
 from orchestrai_tests.features.conftest import (
     CLICKS,
     ITEMS,

@@ -14,14 +14,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from orchestrai.defs.spark import launcher, spark_resources
+from orchestrai.defs.spark_transport import launcher, spark_resources
 from orchestrai.errors import ConfigError, StorageError
-from orchestrai.features import DuckDbEngine, RemoteSparkEngine
-from orchestrai.features.remote import SCRIPT, sent_script
-from orchestrai.pipeline import Runtime
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.jobs.exchange import SCRIPT, RemoteSparkEngine, sent_script
 from orchestrai.pipeline.engines import cluster_url, session_settings
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
-from orchestrai.storage import open_store
+from orchestrai.storage.url import open_store
 from orchestrai_tests.features.battery import INTERPRETED, differing_bits, nasty_files, query_of, table_of
 from orchestrai_tests.features.test_parity import shipped
 from orchestrai_tests.servers.process import free_port, wait_for_port

@@ -14,12 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrai.errors import NotReceipted
-from orchestrai.features import DuckDbEngine, FeatureView, FeatureViewSpec, compute, load_view
-from orchestrai.features.engine import Source
-from orchestrai.features.tail_slices import shape_of
-from orchestrai.features.window_chain import Plan
-from orchestrai.ledger import Ledger, load_or_create_signer
-from orchestrai.ledger.recalls import RecallRecord, put_recall
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Source
+from orchestrai.features.incremental.tail_slices import shape_of
+from orchestrai.features.incremental.window_chain import Plan
+from orchestrai.features.run import compute
+from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.views.view import FeatureView, load_view
+from orchestrai.ledger.decisions.recalls import RecallRecord, put_recall
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.features.conftest import PIPELINES, READINGS, START, Publish, by_hour, readings
 

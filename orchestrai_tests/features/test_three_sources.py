@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from orchestrai.demo import items_api
-from orchestrai.ingest import StreamLog
-from orchestrai.pipeline import Runtime, load_project
-from orchestrai.pipeline.load import SHIPPED
+from orchestrai.demo.items_api import items_api
+from orchestrai.ingest.sources.stream_log import StreamLog
+from orchestrai.pipeline.load import SHIPPED, load_project
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings
 from orchestrai_tests.features.shop import rows_of
 from orchestrai_tests.servers.postgres import PostgresServer

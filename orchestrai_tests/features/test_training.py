@@ -9,18 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import FeatureViewError, NotReceipted
-from orchestrai.features import (
-    FeatureView,
-    FeatureViewSpec,
-    LabelSpec,
-    compute,
-    drift,
-    drift_verdicts,
-    feature_stats,
-    load_view,
-    training_set,
-)
-from orchestrai.ledger import Ledger, StageReport
+from orchestrai.features.profile.statistics import drift, drift_verdicts, feature_stats
+from orchestrai.features.run import compute
+from orchestrai.features.spec import FeatureViewSpec, LabelSpec
+from orchestrai.features.training_set import training_set
+from orchestrai.features.views.view import FeatureView, load_view
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
 from orchestrai_tests.features.conftest import ORDERS, PIPELINES, Publish, orders
 
 ORDERS_ASSET = "p/orders/restored"

@@ -8,9 +8,10 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from orchestrai.features import features_app
-from orchestrai.ingest.streamlog import StreamLog
-from orchestrai.pipeline import Runtime, load_project
+from orchestrai.features.online_http import features_app
+from orchestrai.ingest.sources.stream_log import StreamLog
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings
 from orchestrai_tests.features.conftest import PIPELINES, readings
 

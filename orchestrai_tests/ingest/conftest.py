@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.contracts import Contract, load_contract
-from orchestrai.ingest import SourceSpec
-from orchestrai.storage import LocalStore
+from orchestrai.contracts.contract import Contract
+from orchestrai.contracts.odcs import load_contract
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.storage.local import LocalStore
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

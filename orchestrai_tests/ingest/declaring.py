@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrai.ledger import StageReport
-from orchestrai.pipeline import Runtime, Stage, load_project
+from orchestrai.ledger.report import StageReport
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.pipeline.stages import Stage
 from orchestrai.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -2,11 +2,12 @@
 
 import pytest
 
-from orchestrai.contracts import Contract
-from orchestrai.contracts.verdict import Verdict
-from orchestrai.ingest import SourceSpec
-from orchestrai.ledger import Ledger, StageReport
-from orchestrai.storage import LocalStore
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.verdict import Verdict
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.test_ingestion import HEADER, RAW, Shop, lines
 
 WHOLE = ("2011-03-01", "2011-03-08", "2011-03-15", "2011-03-22")

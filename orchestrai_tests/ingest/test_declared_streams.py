@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import DeclarationError
-from orchestrai.ingest import StreamLog, list_letters, pending, published_offsets, replay
-from orchestrai.pipeline import Runtime
+from orchestrai.ingest.dead_letter_list import list_letters, replay
+from orchestrai.ingest.incremental import pending
+from orchestrai.ingest.sources.stream import published_offsets
+from orchestrai.ingest.sources.stream_log import StreamLog
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.ingest.declaring import NOW, PREFIX, RAW, RESTORED, declare, hour, ids, opened, reading, rows, run
 from orchestrai_tests.servers.kafka import KafkaCluster, kafka_cluster
 from orchestrai_tests.servers.process import ServerAbsent
@@ -156,7 +159,7 @@ def test_a_replay_that_died_before_its_letters_were_taken_away_adds_nothing_agai
     declare(folder, LOG, maximum=600)
     runtime = opened(folder, home)
     with monkeypatch.context() as patched:
-        patched.setattr("orchestrai.ingest.replaying.publish_letters", _die)
+        patched.setattr("orchestrai.ingest.replay.publish_letters", _die)
         with pytest.raises(KeyboardInterrupt):
             replayed(runtime)
     assert ids(runtime, RAW) == [1, 2] and len(list_letters(runtime.ledger, RAW)) == 1

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ConfigError, StorageError, TransientStorageError
-from orchestrai.ingest import behind, list_letters, replay
-from orchestrai.pipeline import Runtime
+from orchestrai.ingest.dead_letter_list import list_letters, replay
+from orchestrai.ingest.incremental import behind
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.ingest.declaring import NOW, PREFIX, RAW, RESTORED, declare, hour, ids, opened, rows, run
 from orchestrai_tests.servers.postgres import PostgresServer
 

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.contracts import Contract
-from orchestrai.contracts.calendar import Grain
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import Grain
 from orchestrai.errors import ConfigError, StorageError
-from orchestrai.ingest import SourceSpec, discover, missing
-from orchestrai.ingest.discovery import landed
-from orchestrai.ingest.placing import place
-from orchestrai.ledger import Ledger
-from orchestrai.storage import LocalStore, ObjectInfo
+from orchestrai.ingest.discovery.listing import discover, landed, missing
+from orchestrai.ingest.partitioning import place
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.storage.base import ObjectInfo
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
 from orchestrai_tests.ingest.test_ingestion import HEADER, RAW, Shop, lines
 

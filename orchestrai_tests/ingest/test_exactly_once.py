@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.contracts import Contract
+from orchestrai.contracts.contract import Contract
 from orchestrai.errors import ConcurrentCommit, TransientStorageError
-from orchestrai.ingest import SourceSpec, discover, ingest, list_letters, missing
-from orchestrai.ledger import Ledger, load_or_create_signer
-from orchestrai.storage import LocalStore
+from orchestrai.ingest.dead_letter_list import list_letters
+from orchestrai.ingest.discovery.listing import discover, missing
+from orchestrai.ingest.run import ingest
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.base import ObjectInfo
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
 from orchestrai_tests.ingest.test_ingestion import HEADER, RAW, Shop, lines
 

@@ -9,12 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrai.contracts import Contract
-from orchestrai.contracts.calendar import keys_between
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import keys_between
 from orchestrai.errors import StorageError
-from orchestrai.ingest import SourceSpec, ingest, landed
-from orchestrai.ledger import Ledger, StageReport
-from orchestrai.storage import LocalStore
+from orchestrai.ingest.discovery.listing import landed
+from orchestrai.ingest.run import ingest
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
 
 RAW = "shop/orders/raw_events"
@@ -254,9 +257,9 @@ def test_a_large_object_is_read_in_bounded_parts_whether_tidy_or_not(
     shop.put(f"{DAY}.csv", HEADER + lines(3000))
     shop.run()
     small = shop.table(tmp_path)
-    monkeypatch.setattr("orchestrai.ingest.partition_reading.SMALL_BYTES", 1000)
-    monkeypatch.setattr("orchestrai.ingest.csvfile.BLOCK", 4096)
-    monkeypatch.setattr("orchestrai.ingest.chunks.CAREFUL_ROWS", 100)
+    monkeypatch.setattr("orchestrai.ingest.partition.SMALL_BYTES", 1000)
+    monkeypatch.setattr("orchestrai.ingest.readers.csv.BLOCK", 4096)
+    monkeypatch.setattr("orchestrai.ingest.readers.chunks.CAREFUL_ROWS", 100)
     shop.put(f"{DAY}.csv", HEADER + lines(3000) + "x\n")
     report = shop.run()
     assert report.rows == 3000

@@ -9,20 +9,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrai.contracts import Contract
-from orchestrai.contracts.tokens import PERSON, reveal
+from orchestrai.contracts.contract import Contract
 from orchestrai.errors import ConfigError, IntegrityError
-from orchestrai.ingest import SourceSpec, ingest, list_letters, replay
-from orchestrai.ledger import Ledger, StageReport
-from orchestrai.ledger.persons import PersonKeys
+from orchestrai.ingest.dead_letter_list import list_letters, replay
+from orchestrai.ingest.run import ingest
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import load_or_create_signer
-from orchestrai.pipeline import Runtime, load_project
-from orchestrai.provenance.erasure import erase, plan_erasure
-from orchestrai.restore import restore
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.privacy.persons import PersonKeys
+from orchestrai.privacy.tokens import PERSON, reveal
+from orchestrai.provenance.erasure.erasure import erase, plan_erasure
 from orchestrai.restore.folder import restore_folder
+from orchestrai.restore.run import restore
 from orchestrai.settings import load_settings
-from orchestrai.storage import LocalStore, Store
-from orchestrai.vault import Vault, snapshot
+from orchestrai.storage.base import Store
+from orchestrai.storage.local import LocalStore
+from orchestrai.vault.run import snapshot
+from orchestrai.vault.vault import Vault
 from orchestrai_tests.ingest.conftest import NOW, contract_of
 
 RAW, KEPT, BACK = "shop/orders/raw_events", "shop/orders/snapshot", "shop/orders/restored"
@@ -298,7 +304,7 @@ def test_dead_letters_and_quarantine_of_a_tokenised_dataset_name_nobody(shop: Sh
 
 
 def test_a_large_object_is_tokenised_too(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrai.ingest.partition_reading.SMALL_BYTES", 10_000)
+    monkeypatch.setattr("orchestrai.ingest.partition.SMALL_BYTES", 10_000)
     count = 1000
     shop.put(f"{DAY}.csv", HEADER + rows(BERT, count) + rows(ANNA, 1, amount="two") + rows(ANNA, 2, start=5))
     erase(shop.ledger, shop.keys, BERT)

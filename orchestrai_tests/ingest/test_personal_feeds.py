@@ -8,14 +8,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrai.contracts.tokens import PERSON, reveal
 from orchestrai.errors import ConfigError, DeclarationError, IntegrityError
-from orchestrai.ingest import StreamLog, list_letters, replay
-from orchestrai.ledger.persons import PersonKeys
-from orchestrai.pipeline import Runtime, load_project
-from orchestrai.provenance.erasure import erase
+from orchestrai.ingest.dead_letter_list import list_letters, replay
+from orchestrai.ingest.sources.stream_log import StreamLog
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.privacy.persons import PersonKeys
+from orchestrai.privacy.tokens import PERSON, reveal
+from orchestrai.provenance.erasure.erasure import erase
 from orchestrai.settings import Settings
-from orchestrai.storage import LocalStore
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
 from orchestrai_tests.ingest.test_personal import ANNA, BERT, DAY, RAW, TEXT, holds
 

@@ -10,10 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from orchestrai.errors import ConfigError, StorageError, TransientStorageError, UnreadableObject
-from orchestrai.ingest import HttpOptions, SourceSpec, ingest, open_landing
-from orchestrai.ingest.pull import pull_http
-from orchestrai.ledger import Ledger
-from orchestrai.storage import LocalStore
+from orchestrai.ingest.run import ingest
+from orchestrai.ingest.sources.http import pull_http
+from orchestrai.ingest.sources.landing import open_landing
+from orchestrai.ingest.spec import HttpOptions, SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW, contract_of
 
 TODAY = "2026-11-22"

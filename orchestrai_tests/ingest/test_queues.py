@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from orchestrai.contracts import Column, Contract
+from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import StorageError, TransientStorageError
-from orchestrai.ingest import ingest
-from orchestrai.ingest.notifications import ObjectEvent, Parsed, parse_event_grid, parse_gcs, parse_s3
-from orchestrai.ingest.queue_services import AzureQueue, PubSubQueue, SqsQueue
-from orchestrai.ingest.queues import Drained, Message, drain, published, store_refused
-from orchestrai.ingest.source import SourceSpec
-from orchestrai.ledger import Ledger, Material
-from orchestrai.storage import open_store
+from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed, parse_event_grid, parse_gcs, parse_s3
+from orchestrai.ingest.discovery.queue import Drained, Message, drain, published, store_refused
+from orchestrai.ingest.discovery.queue_services import AzureQueue, PubSubQueue, SqsQueue
+from orchestrai.ingest.run import ingest
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import Material
+from orchestrai.storage.url import open_store
 from orchestrai_tests.servers.azurite import AzuriteServer
 from orchestrai_tests.servers.process import free_port
 from orchestrai_tests.servers.s3 import S3Server

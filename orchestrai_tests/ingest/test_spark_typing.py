@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
-from orchestrai.contracts import Contract
-from orchestrai.ingest import SourceSpec, ingest, list_letters, spark_typing
-from orchestrai.ingest.spark_typing import Original, grouped
-from orchestrai.ledger import Ledger, load_or_create_signer
-from orchestrai.storage import LocalStore
+from orchestrai.contracts.contract import Contract
+from orchestrai.ingest.dead_letter_list import list_letters
+from orchestrai.ingest.readers import spark_typing
+from orchestrai.ingest.readers.spark_typing import Original, grouped
+from orchestrai.ingest.run import ingest
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
 
 DAY, ASSET = "2026-11-20", "shop/clicks/raw_events"
@@ -59,7 +63,7 @@ def made(folder: Path, landing: LocalStore, contract: Contract, above: str, spar
 def test_spark_and_the_embedded_path_give_the_same_bytes_and_letters(
     tmp_path: Path, landing: LocalStore, clicks: Contract, spark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("reading", "partition_reading", "spark_typing"):
+    for module in ("object_reader", "partition", "readers.spark_typing"):
         monkeypatch.setattr(f"orchestrai.ingest.{module}.SMALL_BYTES", 100_000)
     land(landing)
     here, embedded = made(tmp_path / "here", landing, clicks, "", None)

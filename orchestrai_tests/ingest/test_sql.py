@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from orchestrai.contracts import Column, Contract
+from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, TransientStorageError, UnreadableObject
-from orchestrai.ingest.sql import SqlSource, ingest_table, position_of
-from orchestrai.ingest.sql_reader import TableReader
-from orchestrai.ingest.tables import DuckdbTarget, LoadReport, PostgresTarget, load_table
-from orchestrai.ledger import Ledger, StageReport
+from orchestrai.ingest.sources.table_batch import SqlSource, ingest_table, position_of
+from orchestrai.ingest.sources.table_reader import TableReader
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
+from orchestrai.secrets.reference import resolve_secret, scrubbed
 from orchestrai.storage.postgres import address, connection
-from orchestrai.storage.secret_ref import resolve_secret, scrubbed
+from orchestrai.warehouse.merge import DuckdbTarget, LoadReport, PostgresTarget, load_table
 from orchestrai_tests.servers.postgres import PostgresServer
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -17,15 +17,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrai.contracts import Column, Contract
+from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import ConcurrentCommit, ConfigError, IntegrityError, StorageError, TransientStorageError
-from orchestrai.ingest.kafka import KafkaSettings, KafkaSource, open_stream
-from orchestrai.ingest.records import StreamRecord, decode_record, encode_record, read_archive, write_archive
-from orchestrai.ingest.streaming import ingest_stream, publish_batch
-from orchestrai.ingest.streamlog import StreamLog
-from orchestrai.ingest.streams import next_batch, offsets_at, published_offsets
-from orchestrai.ledger import Ledger, StageReport, load_or_create_signer
-from orchestrai.storage import LocalStore
+from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream
+from orchestrai.ingest.sources.stream import next_batch, offsets_at, published_offsets
+from orchestrai.ingest.sources.stream_batch import ingest_stream, publish_batch
+from orchestrai.ingest.sources.stream_log import StreamLog
+from orchestrai.ingest.sources.stream_records import (
+    StreamRecord,
+    decode_record,
+    encode_record,
+    read_archive,
+    write_archive,
+)
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.servers.kafka import KafkaCluster, kafka_cluster
 from orchestrai_tests.servers.process import ServerAbsent
 
@@ -190,7 +198,7 @@ _WRITER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from orchestrai.ingest.streamlog import StreamLog
+from orchestrai.ingest.sources.stream_log import StreamLog
 log = StreamLog(Path(sys.argv[1]), "t", segment_bytes=2000)
 with log.writer(lambda: datetime(2026, 1, 1, tzinfo=UTC)) as writer:
     number = writer.append([])[1]
@@ -416,9 +424,10 @@ sys.path.insert(0, sys.argv[2])
 import pyarrow.compute, pyarrow.json, pyarrow.parquet
 import orchestrai.ledger.publishing as publishing
 from orchestrai_tests.ingest.test_streams import step
-from orchestrai.ingest.streamlog import StreamLog
-from orchestrai.ledger import Ledger, load_or_create_signer
-from orchestrai.storage import LocalStore
+from orchestrai.ingest.sources.stream_log import StreamLog
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.storage.local import LocalStore
 real = publishing.append_head
 def die(*a, **k):
     os.kill(os.getpid(), signal.SIGKILL)

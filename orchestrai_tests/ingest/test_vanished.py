@@ -2,10 +2,10 @@
 
 import pytest
 
-from orchestrai.contracts import Contract
-from orchestrai.ingest import SourceSpec
-from orchestrai.ledger import Ledger
-from orchestrai.storage import LocalStore
+from orchestrai.contracts.contract import Contract
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.test_ingestion import HEADER, RAW, Shop, lines, reasons
 
 FIRST, SECOND, THIRD = "2011-03-01", "2011-03-02", "2011-03-03"
@@ -41,8 +41,8 @@ def test_days_before_the_column_came_are_accepted_and_so_is_the_first_with_it(sh
 
 
 def test_once_a_person_lets_a_day_pass_the_days_after_it_pass_with_a_warning(shop: Shop) -> None:
-    from orchestrai.ingest import ingest
-    from orchestrai.ledger import Override
+    from orchestrai.ingest.run import ingest
+    from orchestrai.ledger.decisions.overrides import Override
     from orchestrai.ledger.quarantine import last_refusal
     from orchestrai_tests.ingest.conftest import NOW
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ConfigError, DeclarationError, IntegrityError, StorageError
-from orchestrai.ingest import StreamLog
-from orchestrai.pipeline import Runtime
+from orchestrai.ingest.sources.stream_log import StreamLog
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.ingest.declaring import NOW, declare, hour, opened, reading, run
 
 LOG = "{url: 'log://readings', format: jsonl}"
@@ -202,7 +202,7 @@ def test_the_statements_compile_for_other_warehouses(name: str) -> None:
     import sqlalchemy as sa
     from sqlalchemy.dialects import registry
 
-    from orchestrai.ingest.sqlalchemy_target import SqlAlchemyTable
+    from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTable
 
     try:
         dialect = registry.load(name.replace("+", "."))()

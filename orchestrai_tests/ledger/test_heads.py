@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import IntegrityError
-from orchestrai.ledger import Ledger, heads
+from orchestrai.ledger import heads
 from orchestrai.ledger.heads import head_numbers, head_prefix, last_number
-from orchestrai.storage import LocalStore, MemoryStore, ObjectInfo, Store
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.storage.base import ObjectInfo, Store
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.memory import MemoryStore
 
 ASSET = "churn/orders/raw_events"
 DAY = "2026-01-01"

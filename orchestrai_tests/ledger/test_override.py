@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.contracts import Contract, check_names
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.contracts.checks import check_names
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, DigestMismatch, NotReceipted, SignatureInvalid
-from orchestrai.ledger import Ledger, Override, Receipt, StageReport, require_open
 from orchestrai.ledger.blobs import blob_key
-from orchestrai.ledger.override import WAIVABLE
+from orchestrai.ledger.decisions.overrides import WAIVABLE, Override
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.quarantine import last_refusal
-from orchestrai.ledger.receipt import open_receipt
-from orchestrai.storage import LocalStore
+from orchestrai.ledger.receipt import Receipt, open_receipt
+from orchestrai.ledger.report import StageReport, require_open
+from orchestrai.storage.local import LocalStore
 
 ASSET = "churn/orders/raw_events"
 DAY, NEXT = "2026-01-01", "2026-01-02"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import (
     ConcurrentCommit,
     DigestMismatch,
@@ -15,9 +15,13 @@ from orchestrai.errors import (
     NotReceipted,
     SignatureInvalid,
 )
-from orchestrai.ledger import Dataset, InputRef, Ledger, StageReport, load_or_create_signer, require_open
+from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.heads import read_head
-from orchestrai.storage import LocalStore
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.report import StageReport, require_open
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.storage.local import LocalStore
 
 ASSET = "churn/orders/raw_events"
 GOOD = (Verdict("schema", True),)
@@ -90,7 +94,7 @@ def test_equal_data_has_an_equal_version_wherever_it_lies(ledger: Ledger, tmp_pa
 
 def test_one_byte_in_one_of_3650_partitions_changes_the_version(ledger: Ledger) -> None:
     roots = {f"p{i:04d}": "sha256:" + "0" * 64 for i in range(3650)}
-    from orchestrai.ledger import dataset_version
+    from orchestrai.ledger.manifest import dataset_version
 
     before = dataset_version(roots)
     for key in ("p0000", "p1234", "p3649"):

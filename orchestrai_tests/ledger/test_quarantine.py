@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrai.contracts.verdict import Verdict
-from orchestrai.ledger import Ledger
+from orchestrai.core.verdict import Verdict
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.quarantine import refusals, standing_refusals
 
 ASSET = "churn/orders/raw_events"

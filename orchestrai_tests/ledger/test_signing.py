@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, SignatureInvalid
-from orchestrai.ledger import Keyring, load_or_create_signer, trusted_keyring
-from orchestrai.ledger.signing import HEAD_TYPE, STATEMENT_TYPE, load_keyring
+from orchestrai.ledger.signing import (
+    HEAD_TYPE,
+    STATEMENT_TYPE,
+    Keyring,
+    load_keyring,
+    load_or_create_signer,
+    trusted_keyring,
+)
 
 
 def test_the_signing_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConcurrentCommit, IntegrityError, SignatureInvalid
-from orchestrai.ledger import Ledger, load_or_create_signer
-from orchestrai.ledger.decisions import Decision, decision_key
-from orchestrai.ledger.transactions import Transaction, decide
-from orchestrai.provenance import audit
-from orchestrai.storage import LocalStore
+from orchestrai.ledger.decisions.standing import Decision, decision_key
+from orchestrai.ledger.decisions.transactions import Transaction, decide
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.provenance.verify.audit import audit
+from orchestrai.storage.local import LocalStore
 
 ASSETS = ("p/data/raw_events", "p/view/features", "p/model/champion")
 GOOD = (Verdict("schema", True),)

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrai.ledger import Ledger, StageReport
-from orchestrai.models import Estimator, ModelSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
+from orchestrai.models.spec import Estimator, ModelSpec
 
 TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION = (
     f"churn/churn/{stage}" for stage in ("training_set", "candidate", "evaluation", "champion")
@@ -76,7 +77,9 @@ def run(ledger: Ledger) -> Callable[..., tuple[StageReport, StageReport, StageRe
     """Train, evaluate and promote on a table (or on what is published already)."""
 
     def steps(model: ModelSpec, table: pa.Table | None = None) -> tuple[StageReport, StageReport, StageReport]:
-        from orchestrai.models import evaluate, promote, train
+        from orchestrai.models.evaluation import evaluate
+        from orchestrai.models.promotion import promote
+        from orchestrai.models.training import train
 
         if table is not None:
             publish(ledger, TRAINING_SET, table)

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from orchestrai.models import ModelSpec, train
+from orchestrai.models.spec import ModelSpec
+from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import START, publish
 from orchestrai_tests.provenance.small import DAYS, TRAINING, Small
 

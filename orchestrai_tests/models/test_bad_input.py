@@ -10,8 +10,12 @@ import pyarrow as pa
 import pytest
 
 from orchestrai.errors import DigestMismatch, IntegrityError, ModelError
-from orchestrai.ledger import Ledger
-from orchestrai.models import evaluate, load_model, predict, promote, train
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.evaluation import evaluate
+from orchestrai.models.inference import predict
+from orchestrai.models.promotion import promote
+from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
 
 Run = Callable[..., Any]

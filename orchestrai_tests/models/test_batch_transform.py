@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import ModelError
-from orchestrai.ledger import Ledger
-from orchestrai.models import load_model, predict, sagemaker_batch
-from orchestrai.models.boosting import xgboost
-from orchestrai.models.sagemaker_batch import BatchTransform
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.estimators.boosting import xgboost
+from orchestrai.models.inference import predict
+from orchestrai.models.remote import sagemaker_batch
+from orchestrai.models.remote.sagemaker_batch import BatchTransform
 from orchestrai.models.spec import SageMakerServing
 from orchestrai_tests.models.conftest import CHAMPION, customers, publish, spec
 from orchestrai_tests.models.test_sagemaker import WHERE

@@ -11,10 +11,13 @@ import boto3
 import pytest
 
 from orchestrai.errors import ConfigError, MissingExtra, ModelError, StorageError
-from orchestrai.ledger import Ledger
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import open_receipt
-from orchestrai.models import ModelSpec, deploy_champion, rollback, told_of_rejection
-from orchestrai.models.targets import Champion, Registered
+from orchestrai.models.registry.deployment import deploy_champion
+from orchestrai.models.registry.notify import told_of_rejection
+from orchestrai.models.registry.target_port import Champion, Registered
+from orchestrai.models.registry.versions import rollback
+from orchestrai.models.spec import ModelSpec
 from orchestrai_tests.models.conftest import CHAMPION, customers, spec
 from orchestrai_tests.servers.s3 import S3Server
 

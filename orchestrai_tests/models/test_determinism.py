@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrai.ledger import Ledger
-from orchestrai.models import load_model, train
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, TRAINING_SET, customers, publish, spec
 
 Run = Callable[..., Any]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRAIN = """
 import pathlib, sys
-from orchestrai.ledger import Ledger, load_or_create_signer
-from orchestrai.models import evaluate, train
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.models.evaluation import evaluate
+from orchestrai.models.training import train
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.models.conftest import *
 home = pathlib.Path(sys.argv[1])

@@ -9,10 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrai.errors import ModelError
-from orchestrai.ledger import Ledger
-from orchestrai.models import load_model, train
-from orchestrai.models.search import grid
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.estimators.search import grid
 from orchestrai.models.spec import Search
+from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, TRAINING_SET, customers, publish, spec
 
 Run = Callable[..., Any]

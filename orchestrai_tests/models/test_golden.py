@@ -7,14 +7,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrai.ledger import Ledger, load_or_create_signer, trusted_keyring
-from orchestrai.models import ModelSpec, load_model, versions
-from orchestrai.models.artifact import GOLDEN_FILE, INFO_FILE, MODEL_FILES, decode_info
-from orchestrai.provenance import verify_model
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
+from orchestrai.models.estimators.artifact import GOLDEN_FILE, INFO_FILE, MODEL_FILES, decode_info, load_model
+from orchestrai.models.registry.versions import versions
+from orchestrai.models.spec import ModelSpec
 from orchestrai.provenance.naming import find_asset
-from orchestrai.provenance.records import Records
 from orchestrai.provenance.trace import trace_records
-from orchestrai.storage import LocalStore
+from orchestrai.provenance.verified_records import Records
+from orchestrai.provenance.verify.model_proof import verify_model
+from orchestrai.storage.local import LocalStore
 
 FROZEN = Path(__file__).parent / "golden" / "format-1.tar.xz"
 CHAMPION = "small/alarm/champion"

@@ -9,8 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import ConfigError, ModelError
-from orchestrai.ledger import Ledger
-from orchestrai.models import load_model, predict, resolve, rollback, train, versions
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.inference import predict
+from orchestrai.models.registry.versions import resolve, rollback, versions
+from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
 
 Run = Callable[..., Any]

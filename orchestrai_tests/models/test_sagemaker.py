@@ -13,13 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import ModelError, StorageError
-from orchestrai.ledger import Ledger
-from orchestrai.models import ModelSpec, deploy, load_model, rollback, sagemaker, sagemaker_registry, train
-from orchestrai.models.boosting import xgboost
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.estimators.boosting import xgboost
+from orchestrai.models.registry import sagemaker_registry
+from orchestrai.models.registry.sagemaker_registry import deploy
+from orchestrai.models.registry.versions import rollback
+from orchestrai.models.remote import sagemaker
+from orchestrai.models.remote.sagemaker import SageMakerTrainer
 from orchestrai.models.rows import Rows, encode, infer_columns
-from orchestrai.models.sagemaker import SageMakerTrainer
-from orchestrai.models.spec import SageMakerServing, SageMakerTraining
-from orchestrai.provenance.render import trace_text
+from orchestrai.models.spec import ModelSpec, SageMakerServing, SageMakerTraining
+from orchestrai.models.training import train
+from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.trace import trace
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, TRAINING_SET, customers, publish, spec
 from orchestrai_tests.servers.s3 import S3Server

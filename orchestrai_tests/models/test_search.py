@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import MissingExtra
-from orchestrai.ledger import Ledger, StageReport
-from orchestrai.models import train
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
+from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, publish, spec
 
 SPACE = {

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from orchestrai.ledger import Ledger
-from orchestrai.models import load_model, rollback, scoring_app
-from orchestrai.models.serving import ServingModel
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.registry.serving import ServingModel, scoring_app
+from orchestrai.models.registry.versions import rollback
 from orchestrai_tests.models.conftest import CHAMPION, customers, spec
 
 Run = Callable[..., Any]

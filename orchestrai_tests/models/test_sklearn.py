@@ -14,10 +14,12 @@ import pytest
 import skops.io as sio
 
 from orchestrai.errors import ModelError
-from orchestrai.ledger import Ledger
-from orchestrai.models import ModelSpec, load_model, sklearn_model
-from orchestrai.models.estimators import SKLEARN_CLASSES
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.models.estimators import sklearn_estimator as sklearn_model
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.estimators.spec import SKLEARN_CLASSES
 from orchestrai.models.rows import Rows, encode, infer_columns
+from orchestrai.models.spec import ModelSpec
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, customers, spec
 
 FOREST = "sklearn.ensemble.RandomForestClassifier"

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from orchestrai.errors import ConfigError, ModelError
-from orchestrai.ledger import Ledger
-from orchestrai.models import boosting, load_model, train
-from orchestrai.models.estimators import XGBoostParams
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.models.estimators import boosting
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.estimators.spec import XGBoostParams
+from orchestrai.models.estimators.xgboost_on_spark import SparkTrainer
 from orchestrai.models.rows import Rows, encode, infer_columns
 from orchestrai.models.spec import SparkTraining
-from orchestrai.models.trees_on_spark import SparkTrainer
+from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, publish, spec
 
 TREES = {"num_boost_round": 8, "max_depth": 3}

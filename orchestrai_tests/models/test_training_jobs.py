@@ -19,13 +19,17 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ModelError, StorageError, TransientStorageError
-from orchestrai.ledger import Ledger
-from orchestrai.models import ModelSpec, azureml, boosting, load_model, train, vertex
-from orchestrai.models.places import AzureMLTraining, VertexTraining
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.models.estimators import boosting
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.remote import azureml, vertex
+from orchestrai.models.remote.script_job import ScriptTrainer
+from orchestrai.models.remote.spec import AzureMLTraining, VertexTraining
 from orchestrai.models.rows import Rows, encode, infer_columns
-from orchestrai.models.script_job import ScriptTrainer
-from orchestrai.provenance.page import trace_html
-from orchestrai.provenance.render import trace_text
+from orchestrai.models.spec import ModelSpec
+from orchestrai.models.training import train
+from orchestrai.provenance.export.page import trace_html
+from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.trace import trace
 from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, publish, spec
 from orchestrai_tests.published import check_discovery, discovery

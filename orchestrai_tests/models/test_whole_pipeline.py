@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import DigestMismatch, ModelError, OrchestraiError
-from orchestrai.models import load_model
-from orchestrai.models.serving import ServingModel
-from orchestrai.pipeline import Runtime, load_project
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.models.registry.serving import ServingModel
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 
 DAYS = [f"2026-10-{day:02d}" for day in range(1, 9)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.pipeline import Runtime
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.cli.conftest import days, generated, landing, make
 from orchestrai_tests.pipeline import kept_shop
 

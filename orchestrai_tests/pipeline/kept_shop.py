@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from orchestrai.ledger import StageReport
-from orchestrai.pipeline import Project, Runtime, load_project
+from orchestrai.ledger.report import StageReport
+from orchestrai.pipeline.load import Project, load_project
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai_tests.defs.shop import CONTRACT, DAYS, NOW, PIPELINE, csv_of
 

@@ -7,11 +7,28 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, IntegrityError, StorageError
-from orchestrai.ledger import InputRef, Ledger
-from orchestrai.pipeline import Runtime, load_project
-from orchestrai.pipeline.backup import KEY_FILE, Protection, is_sealed, open_vault, protect, run_drill, with_same_version
-from orchestrai.storage import LocalStore, control_plane, open_store
-from orchestrai.vault import Anchor, BackupSpec, SourceFile, Vault, opened_replica, verify
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.protection import (
+    KEY_FILE,
+    Protection,
+    is_sealed,
+    open_vault,
+    protect,
+    run_drill,
+    with_same_version,
+)
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.url import open_store
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.lifecycle.anchor import Anchor
+from orchestrai.vault.lifecycle.replicate import opened_replica
+from orchestrai.vault.spec import BackupSpec
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.cli.conftest import DATASET, KEPT, RAW, RESTORED, MakeRuntime, run
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options

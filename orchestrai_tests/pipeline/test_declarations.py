@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, DeclarationError
-from orchestrai.pipeline import load_project, pipeline_folders
-from orchestrai.pipeline.expand import expand
-from orchestrai.pipeline.load import SHIPPED
+from orchestrai.pipeline.load import SHIPPED, load_project, pipeline_folders
 from orchestrai.pipeline.template import write_template
+from orchestrai.pipeline.variables import expand
 
 Edit = Callable[[str, str], Path]
 

@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrai.ledger import Ledger
-from orchestrai.pipeline import load_project
-from orchestrai.pipeline.halting import inputs_current
-from orchestrai.pipeline.load import SHIPPED
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.pipeline.load import SHIPPED, load_project
+from orchestrai.pipeline.training_halt import inputs_current
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

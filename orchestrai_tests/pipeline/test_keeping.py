@@ -12,14 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrai.contracts.calendar import WHOLE
+from orchestrai.backup.instance_files import find_instance, postgres_reference
+from orchestrai.core.calendar import WHOLE
 from orchestrai.errors import ConfigError, DeclarationError
-from orchestrai.pipeline import Runtime
-from orchestrai.pipeline.instance import find_instance, postgres_reference
-from orchestrai.pipeline.kept_graph import declared_backups
-from orchestrai.restore import restore_folder
-from orchestrai.storage.secret_ref import resolve_secret
-from orchestrai.vault import verify
+from orchestrai.pipeline.backup_graph import declared_backups
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.restore.folder import restore_folder
+from orchestrai.secrets.reference import resolve_secret
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.defs.shop import csv_of
 from orchestrai_tests.pipeline.kept_shop import (
     DATABASE,
@@ -136,7 +136,7 @@ def test_a_new_version_joins_those_before(shop: Runtime) -> None:
 
 
 def test_a_model_that_does_not_score_its_golden_rows_fails_the_drill(shop: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    import orchestrai.models.artifact as artifact
+    import orchestrai.models.estimators.artifact as artifact
 
     materialize(shop, f"{MODEL}/model_backup")
     monkeypatch.setattr(artifact, "GOLDEN_TOLERANCE", -1.0)
@@ -167,7 +167,7 @@ def test_a_database_with_too_few_rows_never_reaches_the_vault(
 
 
 def test_a_dump_that_lost_rows_fails_the_drill(shop: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    import orchestrai.vault.kept_dumps as kept_dumps
+    import orchestrai.backup.databases.dump_snapshot as kept_dumps
 
     real = kept_dumps.read_note
     materialize(shop, f"{DATABASE}/dump")
@@ -201,7 +201,7 @@ def test_a_postgres_database_is_drilled_in_a_database_that_goes_again(
 def test_dagsters_records_are_dumped_and_what_did_not_change_is_not_read(
     shop: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import orchestrai.vault.kept_dumps as kept_dumps
+    import orchestrai.backup.databases.dump_snapshot as kept_dumps
 
     report = materialize(shop, f"{INSTANCE}/dump")
     assert (report.rows, report.facts["databases"]) == (19, 4)

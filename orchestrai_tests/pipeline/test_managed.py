@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-import orchestrai.pipeline.managed as managed
+import orchestrai.pipeline.managed_run as managed
+from orchestrai.backup.managed.aws_backup import AwsBackup, open_aws_backup
+from orchestrai.backup.managed.aws_resources import Restored, problem_of, remove
+from orchestrai.backup.managed.recovery_points import points_of
 from orchestrai.errors import ConfigError, DeclarationError, StorageError, TransientStorageError
-from orchestrai.pipeline import Runtime
-from orchestrai.vault.aws_backup import AwsBackup, open_aws_backup
-from orchestrai.vault.aws_resources import Restored, problem_of, remove
-from orchestrai.vault.recovery_points import points_of
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.pipeline.kept_shop import fresh, materialize
 from orchestrai_tests.servers.aws_backup import BackupServer, aws_backup_server
 from orchestrai_tests.servers.s3 import S3Server

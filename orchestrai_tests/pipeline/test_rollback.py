@@ -7,15 +7,22 @@ from typing import Any
 
 import pytest
 
-from orchestrai.contracts import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConcurrentCommit, ConfigError, GateClosed, IntegrityError, NotReceipted
-from orchestrai.ledger import InputRef, Ledger, Override
-from orchestrai.ledger.transactions import Transaction
-from orchestrai.models import evaluate, promote, train
-from orchestrai.pipeline import Pipeline, Runtime
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.decisions.transactions import Transaction
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.models.evaluation import evaluate
+from orchestrai.models.promotion import promote
+from orchestrai.models.training import train
+from orchestrai.pipeline.nodes import Pipeline
 from orchestrai.pipeline.rollback import apply_rollback, plan_rollback
-from orchestrai.provenance import ReceiptIndex, apply_recall, audit, plan_recall
-from orchestrai.storage import LocalStore
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import apply_recall, plan_recall
+from orchestrai.provenance.verify.audit import audit
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.cli.conftest import KEPT, RAW, RESTORED, MakeRuntime, run
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError
-from orchestrai.pipeline import load_project
-from orchestrai.provenance import ReceiptIndex, plan_recall
+from orchestrai.pipeline.load import load_project
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import plan_recall
 from orchestrai_tests.features.shop import FEATURES, KEPT, RAW, RESTORED, Shop, rows_of
 
 OTHER = """

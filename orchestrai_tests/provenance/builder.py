@@ -9,11 +9,16 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from orchestrai.contracts.verdict import Verdict
-from orchestrai.ledger import Cost, InputRef, Keyring, Ledger, Material, Signer, StageReport
-from orchestrai.restore import restore
-from orchestrai.storage import MemoryStore, Store
-from orchestrai.vault import Vault, snapshot
+from orchestrai.core.verdict import Verdict
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import InputRef, Material
+from orchestrai.ledger.report import Cost, StageReport
+from orchestrai.ledger.signing import Keyring, Signer
+from orchestrai.restore.run import restore
+from orchestrai.storage.base import Store
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault.run import snapshot
+from orchestrai.vault.vault import Vault
 
 ORDERS = "churn/orders"
 VIEW = "churn/customer_rfm/features"

@@ -2,8 +2,9 @@
 
 import pytest
 
-from orchestrai.contracts.calendar import keys_between
-from orchestrai.pipeline import Runtime, load_project, pipeline_folders
+from orchestrai.core.calendar import keys_between
+from orchestrai.pipeline.load import load_project, pipeline_folders
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings
 from orchestrai_tests.provenance.builder import World
 
@@ -17,7 +18,7 @@ def world() -> World:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     """The shipped telemetry pipeline, run once over generated readings; not to be changed."""
-    from orchestrai.demo import write_landing
+    from orchestrai.demo.demo_landing import write_landing
 
     settings = load_settings(home=tmp_path_factory.mktemp("origin"))
     landing = tmp_path_factory.mktemp("landing")

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrai.errors import StorageError
-from orchestrai.models.targets import Champion, Registered
+from orchestrai.models.registry.target_port import Champion, Registered
 
 
 class Place:
@@ -19,7 +19,7 @@ class Place:
     def instead(cls, monkeypatch: pytest.MonkeyPatch) -> "Place":
         """One that every deployment goes to until the test ends."""
         found = cls()
-        monkeypatch.setattr("orchestrai.models.deployment.targets_of", lambda spec: [found])
+        monkeypatch.setattr("orchestrai.models.registry.deployment.targets_of", lambda spec: [found])
         return found
 
     def register(self, champion: Champion) -> Registered:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
-from orchestrai.ledger import StageReport
-from orchestrai.pipeline import Project, Runtime, load_project
+from orchestrai.ledger.report import StageReport
+from orchestrai.pipeline.load import Project, load_project
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings
 
 DAYS = [f"2026-10-{day:02d}" for day in range(1, 10)]

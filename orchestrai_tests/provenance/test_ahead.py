@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ObjectNotFound
-from orchestrai.provenance import ReceiptIndex, Verification, audit, recall, verify_model
-from orchestrai.provenance.ahead import WINDOW, ReadAhead
-from orchestrai.storage import MemoryStore, RetryingStore
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import recall
+from orchestrai.provenance.verify.audit import audit
+from orchestrai.provenance.verify.findings import Verification
+from orchestrai.provenance.verify.model_proof import verify_model
+from orchestrai.provenance.verify.read_ahead import WINDOW, ReadAhead
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.storage.retry import RetryingStore
 from orchestrai_tests.provenance.builder import World, written
 
 DAYS = [f"2026-01-{day:02d}" for day in range(1, 13)]

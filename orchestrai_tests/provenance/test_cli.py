@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from orchestrai.cli.app import app
 from orchestrai.errors import ConfigError
-from orchestrai.ledger import load_or_create_signer
-from orchestrai.storage import LocalStore
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World, uri, written
 
 

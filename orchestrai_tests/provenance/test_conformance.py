@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ConfigError
-from orchestrai.provenance.export import export
-from orchestrai.provenance.records import Records
+from orchestrai.provenance.export.export import export
+from orchestrai.provenance.verified_records import Records
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World, uri, written
 
 DAYS = ("2026-01-01", "2026-01-02")

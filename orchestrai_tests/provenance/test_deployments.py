@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.models import not_deployed, rollback
-from orchestrai.pipeline import Runtime, load_project
-from orchestrai.provenance import ReceiptIndex, apply_recall, plan_recall
-from orchestrai.provenance.retraining import redeploy
+from orchestrai.models.registry.deployment import not_deployed
+from orchestrai.models.registry.versions import rollback
+from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import apply_recall, plan_recall
+from orchestrai.provenance.recall.retraining import redeploy
 from orchestrai.settings import load_settings
 from orchestrai_tests.provenance.places import Place
 from orchestrai_tests.provenance.small import CHAMPION, DAYS, NOW, RAW, Small

@@ -14,20 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv
 
-from orchestrai.contracts import Column, Contract, VolumeRule
-from orchestrai.contracts.tokens import PERSON, reveal, token, tokenise
+from orchestrai.contracts.contract import Column, Contract, VolumeRule
 from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError
-from orchestrai.ingest import SourceSpec, ingest
-from orchestrai.ingest.deadletters import list_letters
-from orchestrai.ledger import StageReport
-from orchestrai.ledger.persons import PersonKeys
-from orchestrai.provenance.audit import audit
-from orchestrai.provenance.erasure import erase, plan_erasure, read_erasures
-from orchestrai.provenance.letters import REDACTION_TYPE
+from orchestrai.ingest.dead_letter_list import list_letters
+from orchestrai.ingest.run import ingest
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.report import StageReport
+from orchestrai.privacy.persons import PersonKeys
+from orchestrai.privacy.tokens import PERSON, reveal, token, tokenise
+from orchestrai.provenance.erasure.dead_letter_erasure import REDACTION_TYPE
+from orchestrai.provenance.erasure.erasure import erase, plan_erasure, read_erasures
+from orchestrai.provenance.verify.audit import audit
 from orchestrai.restore.folder import restore_folder
-from orchestrai.storage import LocalStore, MemoryStore, control_plane, open_store
-from orchestrai.vault.hold import place_hold
-from orchestrai.vault.locking import lock_snapshot
+from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.storage.url import open_store
+from orchestrai.vault.lifecycle.legal_hold import place_hold
+from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World
 from orchestrai_tests.servers.s3 import S3Server
 
@@ -250,7 +254,7 @@ def test_the_command_plans_and_is_loud_about_copies_in_clear(tmp_path: Path, mon
     from typer.testing import CliRunner
 
     from orchestrai.cli.app import app
-    from orchestrai.ledger import load_or_create_signer
+    from orchestrai.ledger.signing import load_or_create_signer
 
     home = tmp_path / "home"
     world = World(

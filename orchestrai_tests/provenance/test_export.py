@@ -6,8 +6,8 @@ import uuid
 import pytest
 
 from orchestrai.ledger.receipt import open_receipt
-from orchestrai.provenance.export import FORMATS, export
-from orchestrai.provenance.records import Records
+from orchestrai.provenance.export.export import FORMATS, export
+from orchestrai.provenance.verified_records import Records
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World, uri
 
 DAYS = ("2026-01-01", "2026-01-02")

@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
-from orchestrai.contracts.verdict import Verdict
-from orchestrai.ledger import Material, Override, StageReport
+from orchestrai.core.verdict import Verdict
+from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.quarantine import last_refusal
-from orchestrai.provenance import audit, trace, trace_html, trace_text, verify_model
+from orchestrai.ledger.receipt import Material
+from orchestrai.ledger.report import StageReport
+from orchestrai.provenance.export.page import trace_html
+from orchestrai.provenance.export.text_tree import trace_text
+from orchestrai.provenance.trace import trace
+from orchestrai.provenance.verify.audit import audit
+from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World, written
 
 RAW, DAY = f"{ORDERS}/raw_events", "2026-01-02"

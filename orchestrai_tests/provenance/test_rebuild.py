@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import IntegrityError
-from orchestrai.ledger import Ledger
-from orchestrai.provenance import ReceiptIndex, apply_recall, audit, plan_recall, rebuild, recover_bytes, trace
-from orchestrai.storage import MemoryStore
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.rebuild import rebuild, recover_bytes
+from orchestrai.provenance.recall.recall import apply_recall, plan_recall
+from orchestrai.provenance.trace import trace
+from orchestrai.provenance.verify.audit import audit
+from orchestrai.storage.memory import MemoryStore
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, VIEW, World
 
 

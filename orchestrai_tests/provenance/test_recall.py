@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, NotReceipted
-from orchestrai.ledger import InputRef, Ledger, StageReport
-from orchestrai.provenance import ReceiptIndex, apply_recall, plan_recall, recall, verify_model
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.report import StageReport
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import apply_recall, plan_recall, recall
+from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, VIEW, World, uri, written
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
@@ -87,7 +91,7 @@ def test_a_target_may_be_a_snapshot_an_object_s_hash_a_partition_or_a_root(world
 
 def test_a_backup_of_features_is_reached_partition_by_partition(world: World) -> None:
     poisoned(world)
-    from orchestrai.vault import snapshot
+    from orchestrai.vault.run import snapshot
 
     kept = "churn/customer_rfm/feature_backup"
     snapshot(world.ledger, world.vault, source=VIEW, asset=kept, partitions=list(DAYS), stage="feature_backup")
@@ -197,7 +201,7 @@ def test_a_stranger_s_verify_hears_of_the_recall(world: World, tmp_path: Path) -
 
 def test_a_recall_signed_by_a_stranger_recalls_nothing(world: World) -> None:
     from orchestrai.errors import SignatureInvalid
-    from orchestrai.ledger.recalls import put_recall
+    from orchestrai.ledger.decisions.recalls import put_recall
 
     poisoned(world)
     plan = plan_recall(world.ledger, index(world), uri(DAYS[2]))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from orchestrai.provenance import ReceiptIndex, recall
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import recall
 from orchestrai_tests.provenance.builder import World
 
 GRAPHS = int(os.environ.get("ORCHESTRAI_TEST_GRAPHS", "10"))

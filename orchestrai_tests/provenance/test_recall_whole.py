@@ -9,11 +9,14 @@ import pytest
 
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.manifest import sha256_hex
-from orchestrai.models import load_model
-from orchestrai.pipeline import Project, Runtime
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.pipeline.load import Project
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai.pipeline.summary import summarize
-from orchestrai.provenance import ReceiptIndex, apply_recall, plan_recall, trace
-from orchestrai.provenance.retraining import redeploy
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import apply_recall, plan_recall
+from orchestrai.provenance.recall.retraining import redeploy
+from orchestrai.provenance.trace import trace
 from orchestrai.settings import load_settings
 from orchestrai_tests.provenance.conftest import run_telemetry
 from orchestrai_tests.provenance.places import Place

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError
-from orchestrai.pipeline import Project, Runtime
-from orchestrai.provenance import Reproduction, reproduce
-from orchestrai.storage import open_store
+from orchestrai.pipeline.load import Project
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.provenance.recall.reproduce import Reproduction, reproduce
+from orchestrai.storage.url import open_store
 
 pytestmark = pytest.mark.e2e
 CHAMPION = "telemetry/failure/champion"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.ledger import trusted_keyring
-from orchestrai.pipeline import load_project, pipeline_folders
-from orchestrai.provenance import reproduce
-from orchestrai.storage import open_store
+from orchestrai.ledger.signing import trusted_keyring
+from orchestrai.pipeline.load import load_project, pipeline_folders
+from orchestrai.provenance.recall.reproduce import reproduce
+from orchestrai.storage.url import open_store
 
 HOME = os.environ.get("ORCHESTRAI_TEST_DEMO_HOME", "")
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not HOME, reason="ORCHESTRAI_TEST_DEMO_HOME names no home of a demo")]

@@ -9,9 +9,13 @@ import pytest
 
 from orchestrai.errors import NotReceipted, SignatureInvalid
 from orchestrai.ledger.manifest import sha256_hex
-from orchestrai.models import load_model
-from orchestrai.provenance import RecallPlan, ReceiptIndex, apply_recall, audit, plan_recall, rebuild, trace
-from orchestrai.provenance.retraining import outstanding, read_requests, request_retraining, retrain
+from orchestrai.models.estimators.artifact import load_model
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.rebuild import rebuild
+from orchestrai.provenance.recall.recall import RecallPlan, apply_recall, plan_recall
+from orchestrai.provenance.recall.retraining import outstanding, read_requests, request_retraining, retrain
+from orchestrai.provenance.trace import trace
+from orchestrai.provenance.verify.audit import audit
 from orchestrai_tests.provenance.builder import World
 from orchestrai_tests.provenance.small import (
     CANDIDATE,

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.ledger import Ledger
-from orchestrai.pipeline.backup import open_vault
-from orchestrai.provenance import ReceiptIndex, audit, rebuild, recall, recover_bytes, trace, verify_model
-from orchestrai.storage import LocalStore, open_store
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.pipeline.protection import open_vault
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.rebuild import rebuild, recover_bytes
+from orchestrai.provenance.recall.recall import recall
+from orchestrai.provenance.trace import trace
+from orchestrai.provenance.verify.audit import audit
+from orchestrai.provenance.verify.model_proof import verify_model
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.url import open_store
 from orchestrai_tests.provenance.builder import written
 from orchestrai_tests.provenance.small import CHAMPION, DAYS, FEATURES, RAW, RESTORED, Small
 

@@ -7,9 +7,11 @@ from itertools import pairwise
 import pytest
 
 from orchestrai.errors import NotReceipted, SignatureInvalid
-from orchestrai.ledger import Material
-from orchestrai.provenance import trace, trace_html, trace_text
-from orchestrai.provenance.graph import columns_of, placed
+from orchestrai.ledger.receipt import Material
+from orchestrai.provenance.export.page import trace_html
+from orchestrai.provenance.export.svg_graph import columns_of, placed
+from orchestrai.provenance.export.text_tree import trace_text
+from orchestrai.provenance.trace import trace
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, VIEW, World, uri
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
@@ -70,7 +72,7 @@ def test_a_feature_partition_is_traced_to_its_own_inputs_only(world: World) -> N
     world.features(DAYS)
     session = world.ledger.session(f"{MODEL}/training_set", "training_set")
     session.add_bytes("all", "part.parquet", b"rows", rows=1)
-    from orchestrai.ledger import InputRef
+    from orchestrai.ledger.receipt import InputRef
 
     view = world.ledger.open(VIEW)
     session.commit({"all": ()}, inputs=[InputRef(VIEW, view.version, view.roots([DAYS[1]]))])

@@ -7,17 +7,22 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrai.cli.app import app
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import IntegrityError, SignatureInvalid
-from orchestrai.ledger import Material, Override, load_or_create_signer
-from orchestrai.ledger.decisions import Decision
-from orchestrai.ledger.persons import PersonKeys
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.decisions.standing import Decision
+from orchestrai.ledger.decisions.transactions import Transaction, decide
 from orchestrai.ledger.quarantine import last_refusal
-from orchestrai.ledger.transactions import Transaction, decide
-from orchestrai.provenance import ReceiptIndex, apply_recall, erase, plan_recall
-from orchestrai.provenance.records import Records
-from orchestrai.provenance.trail import Event, trail
-from orchestrai.storage import LocalStore, MemoryStore
+from orchestrai.ledger.receipt import Material
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.privacy.persons import PersonKeys
+from orchestrai.provenance.audit_trail import Event, trail
+from orchestrai.provenance.erasure.erasure import erase
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import apply_recall, plan_recall
+from orchestrai.provenance.verified_records import Records
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.memory import MemoryStore
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World, uri
 from orchestrai_tests.provenance.test_recall import DAYS, poisoned, roll_back
 

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.contracts.verdict import Verdict
-from orchestrai.ledger import InputRef, Signer
+from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.manifest import canonical_json
-from orchestrai.provenance import Verification, verify_model
-from orchestrai.storage import LocalStore, MemoryStore
-from orchestrai.vault.anchor import Anchor
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.signing import Signer
+from orchestrai.provenance.verify.findings import Verification
+from orchestrai.provenance.verify.model_proof import verify_model
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, Remembering, World, written
 
 TAMPERS = int(os.environ.get("ORCHESTRAI_TEST_TAMPERS", "700"))
@@ -235,9 +238,9 @@ def test_verification_imports_neither_dagster_nor_pandas(tmp_path: Path) -> None
     (tmp_path / "key.pem").write_bytes(world.signer.public_pem)
     code = (
         "import sys, pathlib\n"
-        "from orchestrai.provenance import verify_model\n"
+        "from orchestrai.provenance.verify.model_proof import verify_model\n"
         "from orchestrai.ledger.signing import load_keyring\n"
-        "from orchestrai.storage import open_store\n"
+        "from orchestrai.storage.url import open_store\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
         "found = verify_model(folder / 'model.ubj', vault=open_store(str(folder / 'vault')),"
         " keyring=load_keyring([(folder / 'key.pem').read_bytes()]), read_bytes=True)\n"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.manifest import DatasetManifest, PartitionEntry
-from orchestrai.provenance.versions import Versions
+from orchestrai.provenance.asset_versions import Versions
 
 partitions = st.dictionaries(st.sampled_from([f"2026-01-{day:02}" for day in range(1, 20)]), st.integers(0, 2), max_size=19)
 

@@ -5,12 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.contracts.verdict import Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, RestoreError
-from orchestrai.ledger import Ledger, Signer, StageReport
-from orchestrai.restore import drill, plan_restore, restore
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
+from orchestrai.ledger.signing import Signer
+from orchestrai.restore.drill import drill
+from orchestrai.restore.plan import plan_restore
+from orchestrai.restore.run import restore
 from orchestrai.storage.memory import MemoryStore
-from orchestrai.vault import BackupSpec, SourceFile, Vault, snapshot
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.run import snapshot
+from orchestrai.vault.spec import BackupSpec
+from orchestrai.vault.vault import Vault
 
 RAW, KEPT, RESTORED = "churn/orders/raw_events", "churn/orders/snapshot", "churn/orders/restored"
 DAYS = ["2026-01-01", "2026-01-02"]

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrai.storage import LocalStore, MemoryStore, Store, StoreOptions, open_store
+from orchestrai.storage.base import Store
+from orchestrai.storage.cloud.connection import StoreOptions
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.storage.url import open_store
 
 KINDS = ("local", "memory", "s3-moto", "s3-rgw", "azure-azurite", "gcs-shim")
 Opener = Callable[[pytest.FixtureRequest], Store]

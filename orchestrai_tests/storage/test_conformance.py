@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import InvalidKey, ObjectExists, ObjectNotFound, PreconditionFailed
-from orchestrai.storage import Store
+from orchestrai.storage.base import Store
 
 MIB = 1024 * 1024
 HELD_KEYS = (

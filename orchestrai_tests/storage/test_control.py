@@ -8,17 +8,13 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ConfigError, ObjectNotFound, PreconditionFailed, RetentionLocked, StorageError
-from orchestrai.storage import (
-    Capabilities,
-    ControlPlane,
-    LocalStore,
-    MemoryStore,
-    Store,
-    StoreOptions,
-    capabilities,
-    control_plane,
-    open_store,
-)
+from orchestrai.storage.base import Store
+from orchestrai.storage.cloud.capabilities import capabilities, control_plane
+from orchestrai.storage.cloud.connection import StoreOptions
+from orchestrai.storage.cloud.control import Capabilities, ControlPlane
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.storage.url import open_store
 from orchestrai_tests.servers.azurite import AzuriteServer
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options

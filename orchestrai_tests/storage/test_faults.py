@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ObjectExists, StorageError, TransientStorageError
-from orchestrai.storage import MemoryStore, RetryingStore, open_store
 from orchestrai.storage.base import CHUNK_BYTES
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.storage.retry import RetryingStore
+from orchestrai.storage.url import open_store
 from orchestrai_tests.servers.proxy import FaultProxy, fault_proxy
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options

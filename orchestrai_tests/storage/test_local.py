@@ -24,7 +24,7 @@ from orchestrai.errors import (
     StorageError,
     TransientStorageError,
 )
-from orchestrai.storage import LocalStore
+from orchestrai.storage.local import LocalStore
 from orchestrai.storage.posix import BUFFER_BYTES, page_buffer
 from orchestrai.storage.rooted import TEMPORARY
 
@@ -210,7 +210,7 @@ def test_a_real_file_size_limit_is_told_and_leaves_no_rest(tmp_path: Path) -> No
         """
         import pathlib, resource, signal, sys
         from orchestrai.errors import StorageError
-        from orchestrai.storage import LocalStore
+        from orchestrai.storage.local import LocalStore
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         store = LocalStore(pathlib.Path(sys.argv[1]))
@@ -230,7 +230,7 @@ def test_killed_writers_leave_whole_objects_or_none(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import itertools, pathlib, sys
-        from orchestrai.storage import LocalStore
+        from orchestrai.storage.local import LocalStore
         store = LocalStore(pathlib.Path(sys.argv[1]))
         for number in itertools.count():
             store.write(f"k/{number % 50}", bytes([number % 251]) * 300_000)
@@ -297,7 +297,7 @@ def test_a_delete_beside_a_writer_of_the_same_folder_loses_no_write(store: Local
     script = textwrap.dedent(
         """
         import pathlib, sys
-        from orchestrai.storage import LocalStore
+        from orchestrai.storage.local import LocalStore
         store = LocalStore(pathlib.Path(sys.argv[1]))
         for number in range(1500):
             store.write("f/g/x", b"")

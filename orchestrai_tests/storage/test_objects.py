@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import InvalidKey, ObjectExists, ObjectNotFound, StorageError
-from orchestrai.storage import Store, StoreOptions, objects, open_store
+from orchestrai.storage import objects
+from orchestrai.storage.base import Store
+from orchestrai.storage.cloud.connection import StoreOptions
+from orchestrai.storage.url import open_store
 from orchestrai_tests.servers.azurite import AzuriteServer
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import OPENERS, s3_options

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ConfigError
-from orchestrai.storage import LocalStore, MemoryStore, RetryingStore, StoreOptions, open_store
+from orchestrai.storage.cloud.connection import StoreOptions
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.objects import ObjectStore
+from orchestrai.storage.retry import RetryingStore
+from orchestrai.storage.url import open_store
 
 CANARY = "c4nary-s3cret-value"
 VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
@@ -186,7 +190,7 @@ def test_importing_the_package_reads_no_environment_and_loads_no_cloud_library()
 def test_the_models_of_s3_are_read_once_for_all_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     from botocore.loaders import JSONFileLoader
 
-    from orchestrai.storage.s3 import S3Backend
+    from orchestrai.storage.cloud.aws import S3Backend
 
     options = StoreOptions(endpoint_url="http://127.0.0.1:1", region="eu-west-1", access_key_id="k", secret_access_key="s")
     first = S3Backend("bucket", "", options).client

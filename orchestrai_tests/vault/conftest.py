@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrai.ledger import Signer
+from orchestrai.ledger.signing import Signer
 from orchestrai.storage.memory import MemoryStore
-from orchestrai.vault import Vault
+from orchestrai.vault.vault import Vault
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
 import hashlib
 
-from orchestrai.vault import SourceFile, Vault
-from orchestrai.vault.records import SnapshotCommit
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.vault import Vault
 
 
 def files(**contents: bytes) -> list[SourceFile]:

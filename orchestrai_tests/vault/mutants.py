@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from orchestrai.errors import ObjectExists, ObjectNotFound
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.vault.catalog import Catalog
-from orchestrai.vault.known import Known
-from orchestrai.vault.layout import BYTES, MARKS, SESSIONS, commit_key, tombstone_key
-from orchestrai.vault.protocol import Base, WriteSession
-from orchestrai.vault.prune import Pruning
-from orchestrai.vault.rows import StoredFile
-from orchestrai.vault.writer import Writer
+from orchestrai.vault.commit.known_content import Known
+from orchestrai.vault.commit.protocol import Base, WriteSession
+from orchestrai.vault.commit.writer import Writer
+from orchestrai.vault.format.layout import BYTES, MARKS, SESSIONS, commit_key, tombstone_key
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.lifecycle.prune import Pruning
 from orchestrai_tests.vault.simulation import DATASET, SOUND, Parts, SimVault
 
 MUTANTS: dict[str, Parts] = {}

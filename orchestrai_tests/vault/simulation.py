@@ -15,14 +15,21 @@ from datetime import UTC, datetime, timedelta
 
 from greenlet import getcurrent, greenlet
 
-from orchestrai.errors import ConcurrentCommit, IntegrityError, ObjectExists, ObjectNotFound, RestoreError, SessionExpired
+from orchestrai.errors import (
+    ConcurrentCommit,
+    IntegrityError,
+    ObjectExists,
+    ObjectNotFound,
+    RestoreError,
+    SessionExpired,
+)
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.vault.catalog import Catalog
-from orchestrai.vault.protocol import WriteSession
-from orchestrai.vault.prune import Pruning
-from orchestrai.vault.records import SnapshotCommit
-from orchestrai.vault.rows import StoredFile, StoredPartition
-from orchestrai.vault.source import SourceFile
+from orchestrai.vault.commit.protocol import WriteSession
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.format.lists import StoredFile, StoredPartition
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.lifecycle.prune import Pruning
 from orchestrai.vault.vault import Vault
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

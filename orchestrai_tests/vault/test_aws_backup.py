@@ -10,10 +10,10 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
+from orchestrai.backup.managed.aws_backup import AwsBackup, BackupTarget, RecoveryPoint, RestoreTest, Waiting
+from orchestrai.backup.managed.recovery_points import ManagedBackup, points_of, publish_backup, publish_test
 from orchestrai.errors import ConfigError, RestoreError, StorageError, TransientStorageError
-from orchestrai.ledger import Ledger
-from orchestrai.vault.aws_backup import AwsBackup, BackupTarget, RecoveryPoint, RestoreTest, Waiting
-from orchestrai.vault.recovery_points import ManagedBackup, points_of, publish_backup, publish_test
+from orchestrai.ledger.ledger import Ledger
 
 NOW = datetime(2026, 11, 22, 2, tzinfo=UTC)
 DATABASE = "arn:aws:rds:eu-west-1:123456789012:db:shop"

@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, DigestMismatch, StorageError
-from orchestrai.restore import plan_folder, restore_folder, survey, wait_until_warm, warm_up
-from orchestrai.storage import LocalStore, control_plane, open_store
-from orchestrai.vault import SourceFile, Vault, opened_replica, verify
-from orchestrai.vault.cold import cold_copy
+from orchestrai.restore.folder import restore_folder
+from orchestrai.restore.folder_plan import plan_folder
+from orchestrai.restore.warm_up import survey, wait_until_warm, warm_up
+from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.url import open_store
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.lifecycle.cold_tier import cold_copy
+from orchestrai.vault.lifecycle.replicate import opened_replica
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options
 

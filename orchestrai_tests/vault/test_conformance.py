@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ConfigError, ObjectNotFound
-from orchestrai.ledger import Signer
-from orchestrai.restore import plan_folder, require_warm, restore_folder
-from orchestrai.storage import LocalStore, Store, control_plane, open_store
-from orchestrai.vault import (
-    FileKey,
-    KeepSpec,
-    Vault,
-    apply_prune,
-    apply_retention,
-    plan_prune,
-    plan_retention,
-    replicate,
-    verify,
-)
-from orchestrai.vault.replicate import opened_replica
+from orchestrai.ledger.signing import Signer
+from orchestrai.restore.folder import restore_folder
+from orchestrai.restore.folder_plan import plan_folder
+from orchestrai.restore.warm_up import require_warm
+from orchestrai.storage.base import Store
+from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.url import open_store
+from orchestrai.vault.keys.encryption import FileKey
+from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
+from orchestrai.vault.lifecycle.replicate import opened_replica, replicate
+from orchestrai.vault.lifecycle.retention import apply_retention, plan_retention
+from orchestrai.vault.spec import KeepSpec
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import OPENERS, kind, s3_options, store
 from orchestrai_tests.vault.contents import files, read_all

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrai.backup.folder_files import backup_folder, list_folder
 from orchestrai.errors import DigestMismatch, MissingObject, PreconditionFailed
 from orchestrai.ledger.signing import load_or_create_signer
-from orchestrai.restore import restore_folder
-from orchestrai.storage import LocalStore
-from orchestrai.vault import FileKey, SourceFile, Vault, backup_folder
-from orchestrai.vault.encryption import CHUNK, Cipher
-from orchestrai.vault.folder import list_folder
-from orchestrai.vault.source import read_into
+from orchestrai.restore.folder import restore_folder
+from orchestrai.storage.local import LocalStore
+from orchestrai.vault.commit.source import SourceFile, read_into
+from orchestrai.vault.keys.encryption import CHUNK, Cipher, FileKey
+from orchestrai.vault.vault import Vault
 
 # around the window that is read at once, the buffer that is filled, and the size from which a file is an object of its own
 SIZES = (

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import TransientStorageError
-from orchestrai.ledger import Signer
+from orchestrai.ledger.signing import Signer
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
-from orchestrai.vault import Vault, apply_prune, plan_prune, verify
+from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.storage.faults import MODES, Died, FaultStore, Mode
 from orchestrai_tests.vault.conftest import Clock
 from orchestrai_tests.vault.contents import files, read_all
@@ -108,9 +110,10 @@ WRITER = """
 import os, sys
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from orchestrai.ledger import Signer
+from orchestrai.ledger.signing import Signer
 from orchestrai.storage.local import LocalStore
-from orchestrai.vault import Vault, apply_prune, plan_prune
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
 from orchestrai_tests.vault.contents import files
 from orchestrai_tests.vault.simulation import JsonCodec
 vault = Vault(LocalStore(Path(sys.argv[1])), Signer(Ed25519PrivateKey.from_private_bytes(b"\\x07" * 32)), codec=JsonCodec())

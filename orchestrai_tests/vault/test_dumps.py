@@ -12,13 +12,20 @@ from typing import Any
 
 import pytest
 
+from orchestrai.backup.databases.dump import (
+    Dump,
+    DumpFile,
+    dump_postgres,
+    dump_sqlite,
+    restore_postgres,
+    restore_sqlite,
+)
+from orchestrai.backup.databases.dump_snapshot import keep_dump, prove_postgres, prove_sqlite
+from orchestrai.backup.databases.dump_tools import find_tool, snapshot_of
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError
-from orchestrai.ledger import Ledger
-from orchestrai.restore import restore_folder
-from orchestrai.vault import Vault
-from orchestrai.vault.dump_tools import find_tool, snapshot_of
-from orchestrai.vault.dumps import Dump, DumpFile, dump_postgres, dump_sqlite, restore_postgres, restore_sqlite
-from orchestrai.vault.kept_dumps import keep_dump, prove_postgres, prove_sqlite
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.restore.folder import restore_folder
+from orchestrai.vault.vault import Vault
 from orchestrai_tests.servers.postgres import PostgresServer
 
 ASSET = "platform/shop/dump"
@@ -233,7 +240,7 @@ def test_a_postgres_dump_is_published_and_restored_with_equal_rows(
 def test_counts_and_dump_see_one_moment_though_rows_come_in_between(
     databases: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import orchestrai.vault.dumps as dumps
+    import orchestrai.backup.databases.dump as dumps
 
     source, _ = databases
     real = dumps.pg_dump

@@ -13,11 +13,16 @@ from typing import Any
 
 import pytest
 
-from orchestrai.ledger import Signer
-from orchestrai.restore import restore_folder
+from orchestrai.ledger.signing import Signer
+from orchestrai.restore.folder import restore_folder
 from orchestrai.storage.local import LocalStore
-from orchestrai.vault import Anchor, FileKey, SourceFile, Vault, plan_prune, verify
-from orchestrai.vault.rows import ColumnCodec
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.format.lists import ColumnCodec
+from orchestrai.vault.keys.encryption import FileKey
+from orchestrai.vault.lifecycle.anchor import Anchor
+from orchestrai.vault.lifecycle.prune import plan_prune
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 
 ARCHIVE = Path(__file__).parent / "golden" / "format-1.tar.xz"
 SHA256 = "c7b8072ae4019bb69b67435d3b1ae67d19cd4ca274db411fca3e07f78e05f6ba"

@@ -6,11 +6,15 @@ from datetime import timedelta
 import pytest
 
 from orchestrai.errors import ConfigError, IntegrityError, RetentionLocked, SignatureInvalid
-from orchestrai.ledger import Signer
-from orchestrai.storage import control_plane, open_store
-from orchestrai.vault import KeepSpec, Vault, apply_prune, apply_retention, plan_prune, plan_retention
-from orchestrai.vault.hold import extend_hold, place_hold, release_hold
-from orchestrai.vault.holds import held_by, holds
+from orchestrai.ledger.signing import Signer
+from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.url import open_store
+from orchestrai.vault.lifecycle.hold_records import held_by, holds
+from orchestrai.vault.lifecycle.legal_hold import extend_hold, place_hold, release_hold
+from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
+from orchestrai.vault.lifecycle.retention import apply_retention, plan_retention
+from orchestrai.vault.spec import KeepSpec
+from orchestrai.vault.vault import Vault
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options
 from orchestrai_tests.vault.conftest import Clock

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from orchestrai.storage import MemoryStore
-from orchestrai.storage.control import Capabilities, Retention
-from orchestrai.vault import Vault, lock_snapshot, replicate, verify
-from orchestrai.vault.replicate import opened_replica
+from orchestrai.storage.cloud.control import Capabilities, Retention
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault.lifecycle.lock import lock_snapshot
+from orchestrai.vault.lifecycle.replicate import opened_replica, replicate
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.storage.faults import FaultStore
 from orchestrai_tests.vault.conftest import Clock
 from orchestrai_tests.vault.contents import files

@@ -19,11 +19,14 @@ from orchestrai.errors import (
     StorageError,
     TransientStorageError,
 )
-from orchestrai.ledger import Signer
-from orchestrai.storage import MemoryStore
-from orchestrai.vault import BackupSpec, FileKey, KeyPort, Vault, verify
-from orchestrai.vault.data_keys import wrapped_keys
-from orchestrai.vault.key_services import AwsKey, AzureKey, GoogleKey, key_port
+from orchestrai.ledger.signing import Signer
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault.keys.data_keys import wrapped_keys
+from orchestrai.vault.keys.encryption import FileKey, KeyPort
+from orchestrai.vault.keys.key_services import AwsKey, AzureKey, GoogleKey, key_port
+from orchestrai.vault.spec import BackupSpec
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.servers.key_vault import KeyVaultTransport, Token
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.vault.contents import files, read_all

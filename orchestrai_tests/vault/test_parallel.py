@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrai.vault.parallel import in_order
+from orchestrai.core.parallel import in_order
 
 
 def numbered(done: list[int], number: int) -> Callable[[], int]:

@@ -7,10 +7,10 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from orchestrai.errors import ObjectExists
-from orchestrai.ledger import Signer
-from orchestrai.storage import MemoryStore
+from orchestrai.ledger.signing import Signer
 from orchestrai.storage.base import ObjectInfo
-from orchestrai.vault import Vault
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault.vault import Vault
 from orchestrai_tests.vault.contents import files
 from orchestrai_tests.vault.directed import DIRECTED
 from orchestrai_tests.vault.mutants import MUTANTS

@@ -3,8 +3,9 @@
 import pytest
 
 from orchestrai.errors import MissingObject, RetentionLocked
-from orchestrai.storage.control import ObjectVersion
-from orchestrai.vault import Vault, apply_prune, plan_prune
+from orchestrai.storage.cloud.control import ObjectVersion
+from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
+from orchestrai.vault.vault import Vault
 from orchestrai_tests.vault.conftest import Clock
 from orchestrai_tests.vault.contents import files, read_all
 
@@ -97,7 +98,7 @@ def test_a_plan_that_went_stale_deletes_nothing_that_is_needed(vault: Vault, clo
 
 def test_a_commit_later_than_the_longest_session_counts_for_nobody(vault: Vault, clock: Clock) -> None:
     from orchestrai.errors import SessionExpired
-    from orchestrai.vault.protocol import Request, WriteSession
+    from orchestrai.vault.commit.protocol import Request, WriteSession
 
     class Slow(WriteSession):
         def put_tree(self, attempt, entries):  # type: ignore[no-untyped-def]

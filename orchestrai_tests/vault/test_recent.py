@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrai.errors import IntegrityError
-from orchestrai.storage import MemoryStore
-from orchestrai.vault import Vault
-from orchestrai.vault.layout import SNAPSHOTS, commit_key
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault.format.layout import SNAPSHOTS, commit_key
+from orchestrai.vault.vault import Vault
 from orchestrai_tests.vault.conftest import Clock
 from orchestrai_tests.vault.simulation import DATASET, SOUND, SimStore, make_vault, sources
 

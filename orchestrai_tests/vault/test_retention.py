@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from orchestrai.vault import BackupSpec, KeepSpec, Vault, apply_retention, plan_retention
-from orchestrai.vault.records import SnapshotCommit
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.lifecycle.retention import apply_retention, plan_retention
+from orchestrai.vault.spec import BackupSpec, KeepSpec
+from orchestrai.vault.vault import Vault
 from orchestrai_tests.vault.conftest import Clock
 from orchestrai_tests.vault.contents import files
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.manifest import FileEntry, canonical_json
-from orchestrai.vault.rows import ColumnCodec, StoredFile, StoredPartition
-from orchestrai.vault.writer import context
+from orchestrai.vault.commit.writer import context
+from orchestrai.vault.format.lists import ColumnCodec, StoredFile, StoredPartition
 
 # what str.isprintable says of a text, as an alphabet: drawing text and throwing most of it away took the time
 TEXT = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), max_size=20)
@@ -60,9 +60,10 @@ def test_a_snapshot_brings_neither_pandas_nor_dagster_in(tmp_path: Path) -> None
     program = f"""
 import sys
 from pathlib import Path
-from orchestrai.ledger import load_or_create_signer
+from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
-from orchestrai.vault import SourceFile, Vault
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.vault import Vault
 vault = Vault(LocalStore(Path({str(tmp_path)!r}) / "v"), load_or_create_signer(Path({str(tmp_path)!r}) / "k"))
 vault.commit("d", {{"p": [SourceFile("a", 1, b"a")]}})
 vault.read_file(vault.latest("d").snapshot_id, "p", "a")

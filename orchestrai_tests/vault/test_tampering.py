@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, IntegrityError
-from orchestrai.ledger import Signer
+from orchestrai.ledger.signing import Signer
 from orchestrai.storage.memory import MemoryStore
-from orchestrai.vault import Anchor, FileKey, Vault, replicate, verify
+from orchestrai.vault.keys.encryption import FileKey
+from orchestrai.vault.lifecycle.anchor import Anchor
+from orchestrai.vault.lifecycle.replicate import replicate
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.vault.contents import files
 from orchestrai_tests.vault.simulation import JsonCodec
 

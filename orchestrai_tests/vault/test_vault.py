@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrai.backup.folder_files import backup_folder
 from orchestrai.errors import DigestMismatch, InvalidKey, PreconditionFailed, RestoreError
-from orchestrai.ledger import Signer
-from orchestrai.restore import restore_folder
-from orchestrai.storage.control import Capabilities, Retention
+from orchestrai.ledger.signing import Signer
+from orchestrai.restore.folder import restore_folder
+from orchestrai.storage.cloud.control import Capabilities, Retention
 from orchestrai.storage.local import LocalStore
-from orchestrai.vault import SourceFile, Vault, backup_folder, lock_snapshot
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.lifecycle.lock import lock_snapshot
+from orchestrai.vault.vault import Vault
 from orchestrai_tests.vault.conftest import Clock
 from orchestrai_tests.vault.contents import files, read_all
 
@@ -95,7 +98,7 @@ def test_an_unchanged_file_of_a_folder_is_not_opened(vault: Vault, tmp_path: Pat
 def test_a_file_that_changes_while_it_is_read_is_never_mixed(
     vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrai.vault import folder as module
+    from orchestrai.backup import folder_files as module
 
     folder = tmp_path / "in"
     folder.mkdir()

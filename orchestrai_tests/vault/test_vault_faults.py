@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 
+from orchestrai.backup.folder_files import backup_folder
 from orchestrai.errors import StorageError, TransientStorageError
-from orchestrai.ledger import Signer
-from orchestrai.storage import LocalStore, Store, control_plane, open_store
-from orchestrai.vault import SourceFile, Vault, apply_prune, backup_folder, plan_prune, replicate, verify
+from orchestrai.ledger.signing import Signer
+from orchestrai.storage.base import Store
+from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.url import open_store
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
+from orchestrai.vault.lifecycle.replicate import replicate
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.servers.proxy import Fault, FaultProxy, fault_proxy
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options

@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import MissingObject
-from orchestrai.ledger import Signer
-from orchestrai.restore import restore_folder
-from orchestrai.storage import MemoryStore, control_plane, open_store
-from orchestrai.vault import FileKey, Vault, opened_replica, replicate, verify
-from orchestrai.vault.cold import cold_copy
-from orchestrai.vault.repair import apply_repair, plan_repair
+from orchestrai.ledger.signing import Signer
+from orchestrai.restore.folder import restore_folder
+from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.storage.url import open_store
+from orchestrai.vault.keys.encryption import FileKey
+from orchestrai.vault.lifecycle.cold_tier import cold_copy
+from orchestrai.vault.lifecycle.heal import apply_repair, plan_repair
+from orchestrai.vault.lifecycle.replicate import opened_replica, replicate
+from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.storage.conftest import s3_options
 from orchestrai_tests.vault.contents import files
 

@@ -1,0 +1,1 @@
+"""Databases as consistent dumps, restored and compared."""

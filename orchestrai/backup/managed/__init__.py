@@ -1,0 +1,1 @@
+"""AWS Backup, for what it alone can snapshot."""

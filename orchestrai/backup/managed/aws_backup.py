@@ -1,0 +1,288 @@
+"""AWS Backup as a second engine, for what it alone can snapshot: RDS, EFS, DynamoDB and S3.
+
+Start, wait, copy to another region, restore to a new resource and validate it. Every answer of the service is read back, every
+wait has a limit, and what ended otherwise than completed is told with the job's own words. Recovery points become assets.
+"""
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from orchestrai.core.verdict import JsonValue
+from orchestrai.errors import ConfigError, RestoreError, StorageError, TransientStorageError
+
+SERVICES = {"rds": "RDS", "elasticfilesystem": "EFS", "dynamodb": "DynamoDB", "s3": "S3"}
+_TRANSIENT = ("ServiceUnavailableException", "ThrottlingException", "TooManyRequestsException", "DependencyFailureException")
+Validation = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class BackupTarget:
+    """A resource and the AWS Backup vault its recovery points go to; `role` is assumed by the service.
+
+    `delete_after_days` 0 keeps recovery points for ever. `copy_to` is the ARN of a vault in another region or account.
+    """
+
+    resource: str
+    vault: str
+    role: str
+    delete_after_days: int = 0
+    copy_to: str = ""
+
+    def __post_init__(self) -> None:
+        parts = self.resource.split(":")
+        if len(parts) < 6 or parts[0] != "arn" or parts[2] not in SERVICES:
+            kinds = ", ".join(sorted(SERVICES.values()))
+            raise ConfigError(f"expected the ARN of a resource of {kinds}, found {self.resource!r}: correct it")
+        if self.copy_to and (not self.copy_to.startswith("arn:") or ":backup-vault:" not in self.copy_to):
+            raise ConfigError(f"expected the ARN of a backup vault to copy to, found {self.copy_to!r}: correct it")
+
+    @property
+    def lifecycle(self) -> dict[str, int]:
+        """The lifecycle as the service takes it."""
+        return {"DeleteAfterDays": self.delete_after_days} if self.delete_after_days else {}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How long to wait for a job: pauses double from `first` to `longest` seconds, with a random fifth more, up to `limit`."""
+
+    limit: timedelta = timedelta(hours=12)
+    first: float = 5.0
+    longest: float = 120.0
+
+
+@dataclass(frozen=True)
+class RecoveryPoint:
+    """A recovery point as the service describes it."""
+
+    arn: str
+    vault: str
+    vault_arn: str
+    resource: str
+    resource_type: str
+    size: int
+    created: datetime
+    completed: datetime
+    encrypted: bool
+    delete_at: datetime | None = None
+    job: str = ""
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Facts for receipts."""
+        found: dict[str, JsonValue] = {}
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            found[name] = value.isoformat() if isinstance(value, datetime) else value
+        return found
+
+
+@dataclass(frozen=True)
+class RestoreTest:
+    """What a restore test gave; `fault` is empty when the restored resource passed its validation."""
+
+    job: str
+    created: str
+    seconds: float
+    fault: str = ""
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Facts for receipts."""
+        return {"job": self.job, "created": self.created, "seconds": round(self.seconds, 3), "fault": self.fault}
+
+
+@dataclass(frozen=True)
+class AwsBackup:
+    """The service in one region; `client` is boto3's `backup` client (`open_aws_backup` makes one)."""
+
+    client: Any
+    clock: Callable[[], datetime]
+    sleep: Callable[[float], None] = time.sleep
+    waiting: Waiting = Waiting()
+    random: Callable[[], float] = random.random
+
+    def start(self, target: BackupTarget, token: str) -> str:
+        """Start a backup job and return its id; the same `token` gives the same job again."""
+        answer = self._call(
+            "start_backup_job",
+            BackupVaultName=target.vault,
+            ResourceArn=target.resource,
+            IamRoleArn=target.role,
+            IdempotencyToken=_token(token, target.resource, target.vault),
+            **({"Lifecycle": target.lifecycle} if target.lifecycle else {}),
+        )
+        return str(answer["BackupJobId"])
+
+    def finish(self, target: BackupTarget, job: str) -> RecoveryPoint:
+        """Wait for a backup job; raises StorageError when it ends otherwise, TransientStorageError when the time is up."""
+        found = self._wait("backup", job, lambda: self._call("describe_backup_job", BackupJobId=job), "State")
+        return self.point(target.vault, str(found["RecoveryPointArn"]), target.resource, job)
+
+    def copy(
+        self, target: BackupTarget, point: RecoveryPoint, destination: "AwsBackup", token: str, *, job: str = ""
+    ) -> RecoveryPoint:
+        """Copy a recovery point to the vault `target.copy_to`, and read it back there; `destination` is that vault's region.
+
+        With `job`, that copy job is waited for and none is started.
+        """
+        if not job:
+            answer = self._call(
+                "start_copy_job",
+                RecoveryPointArn=point.arn,
+                SourceBackupVaultName=point.vault,
+                DestinationBackupVaultArn=target.copy_to,
+                IamRoleArn=target.role,
+                IdempotencyToken=_token(token, point.arn, target.copy_to),
+                **({"Lifecycle": target.lifecycle} if target.lifecycle else {}),
+            )
+            job = str(answer["CopyJobId"])
+        found = self._wait("copy", job, lambda: self._call("describe_copy_job", CopyJobId=job)["CopyJob"], "State")
+        vault = target.copy_to.rpartition(":")[2]
+        return destination.point(vault, str(found["DestinationRecoveryPointArn"]), target.resource, job)
+
+    def test_restore(
+        self,
+        target: BackupTarget,
+        point: RecoveryPoint,
+        metadata: Mapping[str, str],
+        validate: Validation,
+        token: str,
+        *,
+        job: str = "",
+    ) -> RestoreTest:
+        """Restore a recovery point to a new resource, let `validate` look at it and report its finding to the service.
+
+        `metadata` overrides what the point's own restore metadata says (a new name, a private subnet). `validate` is given the
+        created resource's ARN and returns what is wrong, or None. The restored resource is the caller's to delete. With `job`, that
+        restore job is waited for and none is started.
+        """
+        began = self.clock()
+        job = job or self._start_restore(target, point, metadata, token)
+        found = self._wait("restore", job, lambda: self._call("describe_restore_job", RestoreJobId=job), "Status")
+        created = str(found.get("CreatedResourceArn", ""))
+        if not created or created == point.resource:
+            raise RestoreError(
+                f"expected restore job {job} to create a resource beside {point.resource}, found {created or 'none'}: "
+                "look at the job before you trust either"
+            )
+        fault = validate(created) or ""
+        status: Literal["FAILED", "SUCCESSFUL"] = "FAILED" if fault else "SUCCESSFUL"
+        told = {"ValidationStatusMessage": fault[:1000]} if fault else {}
+        self._call("put_restore_validation_result", RestoreJobId=job, ValidationStatus=status, **told)
+        return RestoreTest(job, created, (self.clock() - began).total_seconds(), fault)
+
+    def _start_restore(self, target: BackupTarget, point: RecoveryPoint, metadata: Mapping[str, str], token: str) -> str:
+        own = self._call("get_recovery_point_restore_metadata", BackupVaultName=point.vault, RecoveryPointArn=point.arn)
+        answer = self._call(
+            "start_restore_job",
+            RecoveryPointArn=point.arn,
+            Metadata={**own.get("RestoreMetadata", {}), **metadata},
+            IamRoleArn=target.role,
+            IdempotencyToken=_token(token, point.arn, "restore"),
+            ResourceType=point.resource_type,
+        )
+        return str(answer["RestoreJobId"])
+
+    def point(self, vault: str, arn: str, resource: str, job: str = "") -> RecoveryPoint:
+        """Read a recovery point back; raises StorageError unless it is whole and of `resource`."""
+        found = self._call("describe_recovery_point", BackupVaultName=vault, RecoveryPointArn=arn)
+        status, of = found.get("Status"), found.get("ResourceArn")
+        if status not in ("COMPLETED", "AVAILABLE") or of != resource:
+            raise StorageError(
+                f"expected a completed recovery point of {resource}, found {arn} {status} of {of}"
+                f"{_quoted(found.get('StatusMessage'))}: back the resource up again",
+                status=status,
+            )
+        delete_at = found.get("CalculatedLifecycle", {}).get("DeleteAt")
+        return RecoveryPoint(
+            arn,
+            vault,
+            str(found.get("BackupVaultArn", "")),
+            resource,
+            str(found.get("ResourceType", "")),
+            int(found.get("BackupSizeInBytes", 0)),
+            _utc(found["CreationDate"]),
+            _utc(found.get("CompletionDate", found["CreationDate"])),
+            bool(found.get("IsEncrypted", False)),
+            None if delete_at is None else _utc(delete_at),
+            job,
+        )
+
+    def jobs(self, operation: str, member: str, **arguments: Any) -> list[Mapping[str, Any]]:
+        """All entries of a listing of jobs, page after page."""
+        found: list[Mapping[str, Any]] = []
+        token = ""
+        while True:
+            page = self._call(operation, **arguments, **({"NextToken": token} if token else {}))
+            found += page.get(member, ())
+            token = page.get("NextToken", "")
+            if not token:
+                return found
+
+    def _wait(self, kind: str, job: str, describe: Callable[[], Mapping[str, Any]], field: str) -> Mapping[str, Any]:
+        ends = self.clock() + self.waiting.limit
+        pause, fault = self.waiting.first, ""
+        while True:
+            try:
+                found = describe()
+                state, fault = str(found.get(field)), ""
+                if state == "COMPLETED":
+                    return found
+                if state in ("FAILED", "ABORTED", "ABORTING", "EXPIRED", "PARTIAL"):
+                    raise StorageError(
+                        f"expected {kind} job {job} to complete, found {state}{_quoted(found.get('StatusMessage'))}: "
+                        "mend the cause and start it again",
+                        state=state,
+                        job=job,
+                    )
+            except TransientStorageError as exc:
+                # the job goes on whether or not we can see it
+                state, fault = "unseen", exc.message
+            if self.clock() >= ends:
+                raise TransientStorageError(
+                    f"expected {kind} job {job} to end within {self.waiting.limit}, found it {state}"
+                    f"{_quoted(fault or None)}: wait for it again, it is not started twice",
+                    job=job,
+                )
+            self.sleep(pause * (1 + self.random() / 5))
+            pause = min(self.waiting.longest, pause * 2)
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+
+        try:
+            return getattr(self.client, operation)(**arguments)
+        except ClientError as exc:
+            error = exc.response.get("Error", {})
+            code, status = error.get("Code", ""), exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            kind = TransientStorageError if code in _TRANSIENT or status >= 500 else StorageError
+            told = f"expected AWS Backup to {operation.replace('_', ' ')}, found {code}{_quoted(error.get('Message'))}"
+            raise kind(f"{told}: check the resource, the vault and the role", code=code) from exc
+        except (NoCredentialsError, ParamValidationError) as exc:
+            raise ConfigError(f"expected a call AWS Backup takes, found {type(exc).__name__}: {exc}") from exc
+        except BotoCoreError as exc:
+            raise TransientStorageError(f"expected AWS Backup to answer, found {type(exc).__name__}: retry") from exc
+
+
+def open_aws_backup(region: str, clock: Callable[[], datetime]) -> AwsBackup:
+    """The service in `region`, with the standard credentials."""
+    import boto3
+
+    return AwsBackup(boto3.client("backup", region_name=region), clock)
+
+
+def _token(*parts: str) -> str:
+    """An idempotency token of 64 hex digits: the same request is the same job."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _quoted(text: object) -> str:
+    return f" ({str(text)[:300]})" if text else ""

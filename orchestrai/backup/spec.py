@@ -1,0 +1,102 @@
+"""What a user declares to be kept beside events: databases, and resources that AWS Backup keeps."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from orchestrai.backup.managed.aws_backup import BackupTarget
+from orchestrai.errors import ConfigError
+from orchestrai.vault.spec import BackupSpec, CronText, DurationText, KeepSpec
+
+KeptName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and underscores")]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="name of an environment variable")]
+WEEKLY = BackupSpec(every="0 5 * * 0", keep=KeepSpec(weekly=5, monthly=12), rpo="8d", rto="1h")
+NIGHTLY = BackupSpec(every="45 2 * * *", keep=KeepSpec(daily=7, weekly=5, monthly=12), rpo="26h", rto="1h")
+
+
+def _declared(value: Any) -> Any:
+    """`backup: false` keeps nothing; what a declaration leaves out is as in WEEKLY."""
+    if value is False:
+        return None
+    if isinstance(value, Mapping):
+        return {**WEEKLY.model_dump(include={"every", "keep", "rpo", "rto"}), **value}
+    return value
+
+
+WeeklyBackup = Annotated[BackupSpec | None, BeforeValidator(_declared)]
+
+
+class DatabaseSpec(BackupSpec):
+    """A database of one's own: dumped, kept, drilled. `dsn_env` names the variable with its URL, or the path of a SQLite file.
+
+    A drill restores into a database that it creates and drops again, on the server that `scratch_env` names, else on the same one.
+    """
+
+    name: KeptName
+    description: str = ""
+    dsn_env: EnvName
+    scratch_env: EnvName | None = None
+    minimum_rows: Annotated[int, Field(ge=0)] = 0
+    every: CronText | None = "45 2 * * *"
+    keep: KeepSpec = NIGHTLY.keep
+
+
+class RestoreTestSpec(BaseModel):
+    """How a recovery point is restored to prove it; `metadata` overrides the point's own (a new name, a private subnet)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every: CronText = "0 6 1 * *"
+    metadata: Mapping[str, str]
+    cleanup: bool = True
+
+
+class ManagedBackupSpec(BaseModel):
+    """A resource that AWS Backup keeps. `copy_to` is the ARN of a backup vault in another region or account.
+
+    `region` is needed where the resource's ARN names none (S3). `after` names a dataset or model of this pipeline: the backup
+    then also runs with it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: KeptName
+    description: str = ""
+    resource: str
+    region: str = ""
+    vault: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{2,50}$")]
+    role: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::")]
+    every: CronText | None = "30 2 * * *"
+    delete_after_days: Annotated[int, Field(ge=0)] = 35
+    copy_to: str = ""
+    after: KeptName | None = None
+    wait: DurationText = "12h"
+    test: RestoreTestSpec | None = None
+
+    def target(self) -> BackupTarget:
+        """What the service is asked for; raises ConfigError for a wrong ARN."""
+        return BackupTarget(self.resource, self.vault, self.role, self.delete_after_days, self.copy_to)
+
+    @property
+    def home_region(self) -> str:
+        """The region of the resource."""
+        return self.region or self.resource.split(":")[3]
+
+    @property
+    def copy_region(self) -> str:
+        """The region of the copy."""
+        return self.copy_to.split(":")[3] if self.copy_to else ""
+
+
+def _is_target(spec: ManagedBackupSpec) -> ManagedBackupSpec:
+    try:
+        spec.target()
+    except ConfigError as exc:
+        raise ValueError(exc.message) from exc
+    if not spec.home_region:
+        raise ValueError("expected a region beside an ARN that names none, as those of S3 do: add region")
+    return spec
+
+
+CheckedManagedBackup = Annotated[ManagedBackupSpec, AfterValidator(_is_target)]

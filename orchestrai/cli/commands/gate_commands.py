@@ -1,0 +1,203 @@
+"""`gate list|show|override|skip|lift`: why a gate is closed, and a person's signed decision to open it or go on without."""
+
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+
+from orchestrai.cli.lookup import this_user
+from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
+from orchestrai.errors import ConfigError
+from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.pipeline.nodes import AssetNode
+    from orchestrai.pipeline.runtime import Runtime
+
+gate = make_app("Closed gates: why a partition was refused, and how to publish it all the same or go on without it.")
+AssetName = Annotated[str, typer.Argument(help="raw events or restored data, for example churn/orders/raw_events")]
+PartitionName = Annotated[str, typer.Argument(help="for example 2011-03-14")]
+
+
+@gate.command("list")
+def list_command(as_json: AsJson = False) -> None:
+    """List the closed gates: what was refused and not answered since, why, and what stands in its place.
+
+    Reads the ledger alone. Partitions that a person skipped are named by `orchestrai report`. Example: orchestrai gate list
+    """
+    from orchestrai.ledger.quarantine import standing_refusals
+    from orchestrai.pipeline.runtime import Runtime
+    from orchestrai.pipeline.stages import GATES
+
+    runtime = Runtime(load_settings())
+    ledger, skips = runtime.ledger, runtime.ledger.skips()
+    found = []
+    for node in runtime.project.nodes.values():
+        current = ledger.find(node.asset) if node.stage in GATES else None
+        refused = standing_refusals(ledger.lake, node.asset, current) if node.stage in GATES else {}
+        for partition, refusal in refused.items():
+            if skips.find(node.asset, partition, refusal.root) is None:
+                stands = current is not None and partition in current.partitions
+                found.append((node.asset, partition, refusal, "older content" if stands else "nothing"))
+    if as_json:
+        emit(
+            [
+                {
+                    "asset": a,
+                    "partition": p,
+                    "time": r.time,
+                    "root": r.root,
+                    "checks": r.closed,
+                    "reason": r.reason,
+                    "stands": s,
+                }
+                for a, p, r, s in found
+            ]
+        )
+        return
+    rows = [(a, p, r.time[:16], s, r.reason) for a, p, r, s in found]
+    table(f"{len(rows)} closed gates", ("asset", "partition", "refused (UTC)", "in its place", "why"), rows)
+
+
+@gate.command("show")
+def show_command(asset: AssetName, partition: PartitionName, as_json: AsJson = False) -> None:
+    """Show what the gate said of a partition when it refused it last.
+
+    Example: orchestrai gate show churn/orders/raw_events 2011-03-14
+    """
+    from orchestrai.ledger.quarantine import last_refusal
+
+    runtime, node = _opened(asset)
+    found = last_refusal(runtime.ledger.lake, node.asset, partition)
+    if as_json:
+        verdicts = [verdict.as_json() for verdict in found.verdicts]
+        emit({"asset": node.asset, "partition": partition, "root": found.root, "time": found.time, "verdicts": verdicts})
+        return
+    rows = [(v.check, "passed" if v.passed else "closed" if v.closes_gate else "warned", v.message) for v in found.verdicts]
+    table(f"{node.asset}@{partition} {found.root[7:19]} at {found.time[:19]}", ("check", "", "message"), rows)
+
+
+@gate.command("override")
+def override_command(
+    asset: AssetName,
+    partition: PartitionName,
+    reason: Annotated[str, typer.Option(help="why, kept in the signed receipt")],
+    check: Annotated[list[str], typer.Option("--check", help="a check to waive; repeat it for each")],
+    by: Annotated[str | None, typer.Option(help="who decides; default: the user of this process")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a refused stage again and publish the partition although the checks named have failed.
+
+    Only for the very content that was refused last; other content is judged anew. What proves that bytes are whole is never
+    waived. Exit code 1 when the gate stays closed. Restored data has a gate of its own.
+
+    Example: orchestrai gate override churn/orders/raw_events 2011-03-14 --check row_volume --reason "public holiday"
+    """
+    from orchestrai.ledger.decisions.overrides import Override
+    from orchestrai.ledger.quarantine import last_refusal
+
+    runtime, node = _opened(asset)
+    root = last_refusal(runtime.ledger.lake, node.asset, partition).root
+    given = Override(node.asset, partition, root, tuple(sorted(set(check))), reason, by or this_user())
+    with bars(quiet=as_json) as progress:
+        report = runtime.run(node, [partition], progress, overrides=[given])
+    outcome = next(found for found in report.outcomes if found.partition == partition)
+    closed = [f"{verdict.check}: {verdict.message}" for verdict in outcome.verdicts if verdict.closes_gate]
+    if not outcome.published and last_refusal(runtime.ledger.lake, node.asset, partition).root != root:
+        closed.insert(0, f"its content is no longer what was refused as {root[7:19]}, look at it again")
+    if as_json:
+        emit({**given.as_json(), "published": outcome.published, "version": report.version, "closed": closed})
+    else:
+        told = f"published, {given.note}" if outcome.published else "refused: " + "; ".join(closed)
+        out.print(f"{node.asset}@{partition} {told}", markup=False, soft_wrap=True)
+    raise typer.Exit(0 if outcome.published else 1)
+
+
+@gate.command("skip")
+def skip_command(
+    asset: AssetName,
+    partition: PartitionName,
+    reason: Annotated[str, typer.Option(help="why, kept in the signed record")],
+    by: Annotated[str | None, typer.Option(help="who decides; default: the user of this process")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Leave a refused partition out: later runs that meet it count as done, and nothing of it is published.
+
+    Only as long as the content refused is what was refused last: when the producer sends another, that is judged anew. The record
+    is signed, kept in lake and vault, and shown in the report, in the UI and in the lineage of whatever learned without the day.
+
+    Example: orchestrai gate skip churn/orders/raw_events 2011-03-14 --reason "export lost, the shop was closed"
+    """
+    from orchestrai.ledger.quarantine import last_refusal
+
+    runtime, node = _opened(asset)
+    refusal = last_refusal(runtime.ledger.lake, node.asset, partition)
+    _decide(runtime, node, Decided(partition, refusal.root, refusal.closed, reason, by, "skip"), as_json)
+
+
+@gate.command("lift")
+def lift_command(
+    asset: AssetName,
+    partition: PartitionName,
+    reason: Annotated[str, typer.Option(help="why, kept in the signed record")],
+    by: Annotated[str | None, typer.Option(help="who decides; default: the user of this process")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a skip: the partition's gate counts again.
+
+    Example: orchestrai gate lift churn/orders/raw_events 2011-03-14 --reason "the export was found"
+    """
+    runtime, node = _opened(asset)
+    standing = runtime.ledger.skips().find(node.asset, partition)
+    if standing is None:
+        raise ConfigError(
+            f"expected {node.asset}@{partition} to be left out, found no such decision: see `orchestrai report`"
+        )
+    _decide(runtime, node, Decided(partition, standing.root, standing.checks, reason, by, "lift"), as_json)
+
+
+class Decided(NamedTuple):
+    """What a person said about a partition."""
+
+    partition: str
+    root: str
+    checks: tuple[str, ...]
+    reason: str
+    by: str | None
+    action: Literal["skip", "lift"]
+
+
+def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool) -> None:
+    from orchestrai.ledger.decisions.skips import Skip, put_skip
+    from orchestrai.pipeline.stages import GATES
+
+    if node.stage not in GATES:
+        raise ConfigError(f"expected a gate of {' or '.join(GATES)}, found {node.stage} of {node.asset}")
+    ledger = runtime.ledger
+    record = Skip(
+        id=ledger.new_id(),
+        asset=node.asset,
+        partition=said.partition,
+        root=said.root,
+        reason=said.reason,
+        by=said.by or this_user(),
+        time=ledger.clock().isoformat(),
+        checks=said.checks,
+        action=said.action,
+    )
+    put_skip([store for store in (ledger.lake, ledger.vault) if store is not None], ledger.signer, record)
+    if as_json:
+        emit(record.as_json())
+    else:
+        told = record.note if said.action == "skip" else f"counts again, says {record.by} ({record.reason})"
+        out.print(f"{node.asset}@{said.partition} {told}", markup=False, soft_wrap=True)
+
+
+def _opened(asset: str) -> "tuple[Runtime, AssetNode]":
+    from orchestrai.pipeline.runtime import Runtime
+
+    runtime = Runtime(load_settings())
+    # a dataset's first gate is what people mean when they name the dataset alone
+    node = runtime.project.nodes.get(asset) or runtime.project.nodes.get(f"{asset.rstrip('/')}/raw_events")
+    if node is None:
+        raise ConfigError(f"expected an asset such as churn/orders/raw_events, found {asset!r}: see `orchestrai gate list`")
+    return runtime, node

@@ -1,0 +1,184 @@
+"""`model list|rollback|deploy|serve`: versions, the way back, registries and endpoints, and an endpoint that scores."""
+
+import socket
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrai.cli.output import AsJson, emit, out, table
+from orchestrai.errors import ConfigError
+from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.ledger.report import StageReport
+    from orchestrai.pipeline.nodes import ModelNode
+    from orchestrai.pipeline.runtime import Runtime
+
+HOST = "127.0.0.1"
+ModelName = Annotated[str, typer.Argument(help="PIPELINE/NAME, or NAME where only one pipeline has it")]
+
+
+def list_models(
+    name: Annotated[str | None, typer.Argument(help="one model; default: all")] = None, as_json: AsJson = False
+) -> None:
+    """List every version of the models, newest first: when it was registered, promoted, and what serves.
+
+    Example: orchestrai model list churn
+    """
+    from orchestrai.models.registry.versions import versions
+    from orchestrai.pipeline.runtime import Runtime
+
+    runtime = Runtime(load_settings())
+    every = [model for pipeline in runtime.project.pipelines for model in pipeline.models]
+    nodes = [runtime.project.model(name)] if name else every
+    found: dict[str, Any] = {
+        f"{node.pipeline}/{node.spec.name}": versions(
+            runtime.ledger, candidate=node.asset("candidate"), champion=node.asset("champion")
+        )
+        for node in nodes
+    }
+    if as_json:
+        emit({model: [version.as_json() for version in listed] for model, listed in found.items()})
+        return
+    rows = [
+        (model, v.version[7:19], ", ".join(v.aliases) or "-", v.registered[:19], v.promoted[:19] or "never", v.times_serving)
+        for model, listed in found.items()
+        for v in listed
+    ]
+    table("Models", ("model", "version", "is", "registered (UTC)", "promoted (UTC)", "times serving"), rows)
+
+
+def rollback(
+    name: ModelName,
+    to: Annotated[
+        str | None, typer.Option("--to", help="a version or its first digits; default: the champion before")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="why, kept in the signed record")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier champion serve again; its receipts are checked and its golden rows scored first.
+
+    One more entry of the signed log, so it can itself be rolled back. Data stays as it is: see `orchestrai rollback`.
+
+    Example: orchestrai model rollback churn --reason "bad scores in the north"
+    """
+    from orchestrai.models.registry.versions import rollback as roll_back
+
+    runtime, node = _opened(name)
+    champion = node.asset("champion")
+    before = runtime.ledger.find(champion)
+    report = roll_back(runtime.ledger, champion, to, reason=reason)
+    moved: dict[str, Any] = {
+        "model": f"{node.pipeline}/{node.spec.name}",
+        "from": before.version if before else "",
+        "to": report.version,
+    }
+    followed = _deployed(runtime, node) if node.spec.deployed else None
+    if followed is not None:
+        moved["deployment"] = _places(followed)
+    if as_json:
+        emit(moved)
+    else:
+        out.print(f"{moved['model']} serves {str(moved['to'])[7:19]} again, instead of {str(moved['from'])[7:19]}")
+        if followed is not None:
+            _tell(followed)
+    if followed is not None and followed.refused:
+        raise typer.Exit(1)
+
+
+def deploy(name: ModelName, as_json: AsJson = False) -> None:
+    """Register the champion with every registry and endpoint that the model declares; what has it already is left as it is.
+
+    The same as materializing the asset PIPELINE/NAME/deployment. Exit code 1 when a target failed; run it again to mend that.
+
+    Example: orchestrai model deploy churn
+    """
+    runtime, node = _opened(name)
+    if not node.spec.deployed:
+        raise ConfigError(
+            f"expected {node.pipeline}/{node.spec.name} to declare registry or serve_on, found neither: for example "
+            "registry: mlflow+https://mlflow.example.com"
+        )
+    report = _deployed(runtime, node)
+    if as_json:
+        emit({"model": f"{node.pipeline}/{node.spec.name}", "version": report.facts["model_version"], **_places(report)})
+    else:
+        _tell(report)
+    if report.refused:
+        raise typer.Exit(1)
+
+
+def _deployed(runtime: "Runtime", node: "ModelNode") -> "StageReport":
+    return runtime.run(runtime.project.nodes[node.asset("deployment")], ["all"])
+
+
+def _places(report: "StageReport") -> dict[str, Any]:
+    problems = [verdict.message for outcome in report.refused for verdict in outcome.verdicts if verdict.closes_gate]
+    return {"targets": report.facts["targets"], "changed": report.facts["changed"], "problems": problems}
+
+
+def _tell(report: "StageReport") -> None:
+    found = _places(report)
+    rows = [
+        (
+            t["target"],
+            t["name"],
+            t["version"],
+            t["status"],
+            t.get("endpoint", "-"),
+            "yes" if t["target"] in found["changed"] else "no",
+        )
+        for t in found["targets"]
+    ]
+    table("Deployed", ("target", "name", "version", "status", "endpoint", "changed now"), rows)
+    for problem in found["problems"]:
+        out.print(problem, soft_wrap=True)
+
+
+def serve(
+    name: ModelName,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8008,
+    as_json: AsJson = False,
+) -> None:
+    """Score rows over HTTP with the champion, on this machine only; promotions and rollbacks are followed.
+
+    POST /score, GET /model, GET /health, and POST /features/VIEW with keys where the model's views are online. It has no
+    authentication: put it behind what has.
+
+    Example: orchestrai model serve churn --port 8008
+    """
+    import uvicorn
+
+    from orchestrai.features.online_http import features_app
+    from orchestrai.features.spec import FeatureViewSpec
+    from orchestrai.models.registry.serving import scoring_app
+
+    runtime, node = _opened(name)
+    # found out now, not at the first request
+    runtime.ledger.open(node.asset("champion"))
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+            # who reads the address below may ask at once
+            listener.listen()
+        except OSError as exc:
+            raise ConfigError(f"expected port {port} to be free, found it taken: choose another with --port") from exc
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        if as_json:
+            emit({"model": f"{node.pipeline}/{node.spec.name}", "url": url})
+        else:
+            out.print(f"{node.pipeline}/{node.spec.name} serves at {url} (stop with Ctrl-C)")
+        app = scoring_app(runtime.ledger, node.asset("champion"))
+        online = [view for view in node.views if isinstance(view.view.spec, FeatureViewSpec) and view.view.spec.online]
+        if online:
+            app.mount("/features", features_app({view.view.name: runtime.online_path(view) for view in online}))
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _opened(name: str) -> "tuple[Runtime, ModelNode]":
+    from orchestrai.pipeline.runtime import Runtime
+
+    runtime = Runtime(load_settings())
+    return runtime, runtime.project.model(name)

@@ -1,0 +1,160 @@
+"""`demo`, `backfill` and `report`: run pipelines without a daemon, and show what came of it."""
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrai.cli.output import AsJson, bars, emit, err, out
+from orchestrai.cli.result_tables import show, show_runs
+from orchestrai.demo.items_port import items_port
+from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.defs.backfill import RunSummary
+    from orchestrai.pipeline.runtime import Runtime
+
+
+def backfill(
+    pipeline: Annotated[str, typer.Argument(help="a pipeline's name, for example churn")],
+    first: Annotated[str | None, typer.Option("--from", help="first partition, for example 2010-12-01")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="last partition, included")] = None,
+    models: Annotated[bool, typer.Option(help="go on to features, training and promotion")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Run every stage of a pipeline over a span of partitions, one run per dataset, without a daemon.
+
+    A refused partition does not hold back the others; the exit code is then 1.
+
+    Example: ORDERS_URL=./by-day orchestrai backfill churn --from 2010-12-01 --to 2011-05-31
+    """
+    from orchestrai.pipeline.runtime import Runtime
+
+    runtime = Runtime(load_settings())
+    declared = runtime.project.pipeline(pipeline)
+    runs, _ = run_pipelines(runtime, {declared.name: (first, last)}, models=models, quiet=as_json)
+    from orchestrai.pipeline.summary import summarize
+
+    summary = summarize(runtime.ledger, declared)
+    if as_json:
+        emit({"runs": [vars(run) for run in runs], "summary": _plain(summary)})
+    else:
+        show_runs(runs)
+        show([summary])
+    raise typer.Exit(0 if all(run.success for run in runs) else 1)
+
+
+def report(as_json: AsJson = False) -> None:
+    """Show what is current: rows, versions, snapshots, restore times, refused partitions, metrics, champions, lineage.
+
+    Reads the ledger alone: works with Dagster down and its database gone. Example: orchestrai report --json
+    """
+    from orchestrai.pipeline.runtime import Runtime
+    from orchestrai.pipeline.summary import summarize
+
+    runtime = Runtime(load_settings())
+    found = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
+    if as_json:
+        emit([_plain(summary) for summary in found])
+    else:
+        show(found)
+
+
+def demo(
+    seed: Annotated[int, typer.Option(help="seed of the generated landing objects")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Write a few weeks of landing objects, run every stage of all shipped pipelines, and show what came of it.
+
+    Safe to run again: the same objects give the same versions. Example: orchestrai demo
+    """
+    from orchestrai.demo.demo_landing import write_landing
+    from orchestrai.demo.items_api import items_api
+
+    started = time.perf_counter()
+    settings = load_settings()
+    with ExitStack() as stack:
+        with bars(quiet=as_json) as progress:
+            home = settings.home
+            landed = write_landing(
+                home / "landing", seed=seed, streams=home / "streams", database=home / "shop.sqlite", progress=progress
+            )
+        os.environ["ITEMS_URL"] = stack.enter_context(items_api(settings.home / "landing", port=items_port(settings.home)))
+        from orchestrai.pipeline.runtime import Runtime
+        from orchestrai.pipeline.summary import summarize
+
+        runtime = Runtime(settings)
+        spans = {pipeline.name: landed.spans[pipeline.name] for pipeline in runtime.project.pipelines}
+        runs, later = run_pipelines(runtime, spans, quiet=as_json, again=True)
+        found = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
+    seconds = time.perf_counter() - started
+    failures = [error for run in runs for error in run.errors if not run.refused]
+    if as_json:
+        emit(
+            {
+                "seconds": seconds,
+                "runs": [vars(run) for run in runs],
+                "pipelines": [_plain(s) for s in found],
+                "later": later,
+            }
+        )
+    else:
+        show_runs(runs)
+        for line in later:
+            out.print(line)
+        show(found)
+        out.print(f"\nDone in {seconds:.0f} s. Open the UI with [bold]make dev[/bold] and go to http://127.0.0.1:3000")
+    raise typer.Exit(1 if failures else 0)
+
+
+def run_pipelines(
+    runtime: "Runtime",
+    spans: Mapping[str, tuple[str | None, str | None]],
+    *,
+    models: bool = True,
+    quiet: bool = False,
+    again: bool = False,
+) -> tuple[list["RunSummary"], list[str]]:
+    """Backfill pipelines in this process, in the instance that the UI shows.
+
+    With `again`, ask for only the downstream of each refused partition in a later run too, and tell what came of it.
+    """
+    if not quiet:
+        err.print("[dim]loading Dagster ...[/dim]")
+    from orchestrai.defs.backfill import backfill as run_all
+    from orchestrai.defs.build import build_definitions
+    from orchestrai.defs.instance import open_instance
+
+    definitions = build_definitions(runtime)
+    runs: list[RunSummary] = []
+    later: list[str] = []
+    with open_instance(runtime.settings.home) as instance, bars(quiet) as progress:
+        for name, (first, last) in spans.items():
+            pipeline = runtime.project.pipeline(name)
+            runs += run_all(definitions, runtime, instance, pipeline, first, last, models=models, progress=progress)
+        if again:
+            later = [line for run in runs for line in _downstream(definitions, runtime, instance, run)]
+    return runs, later
+
+
+def _downstream(definitions: Any, runtime: "Runtime", instance: Any, run: "RunSummary") -> list[str]:
+    from orchestrai.defs.backfill import run_dataset
+    from orchestrai.defs.jobs import job_name
+
+    lines = []
+    datasets = {job_name(d.prefix, "ingest"): d for pipeline in runtime.project.pipelines for d in pipeline.datasets}
+    for partition in sorted(run.refused):
+        dataset = datasets[run.job]
+        result = run_dataset(definitions, instance, dataset, (partition, partition), only=("snapshot", "restored"))
+        verdict = "[red]let through[/red]" if result.success else "[green]refused again[/green]"
+        lines.append(f"a later run of only the downstream of {dataset.prefix}@{partition}: {verdict}")
+    return lines
+
+
+def _plain(summary: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(summary)

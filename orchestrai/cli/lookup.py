@@ -1,0 +1,183 @@
+"""How commands find their ledger, records, vault, dataset, snapshot and partitions."""
+
+import getpass
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrai.errors import ConfigError, RestoreError
+from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.ledger.ledger import Ledger
+    from orchestrai.ledger.signing import Keyring, Signer
+    from orchestrai.pipeline.load import Project
+    from orchestrai.provenance.verified_records import Records
+    from orchestrai.storage.base import Store
+    from orchestrai.vault.format.records import SnapshotCommit
+    from orchestrai.vault.keys.encryption import KeyPort
+    from orchestrai.vault.vault import Vault
+
+VaultUrl = Annotated[str | None, typer.Option("--vault", help="URL of another vault, such as the replica")]
+RecordsUrl = Annotated[str | None, typer.Option("--vault", help="URL of the vault; default: the one in the settings")]
+KeyFile = Annotated[
+    list[Path] | None, typer.Option("--key", help="public key (PEM) whose signatures count; may be repeated")
+]
+KeyFolder = Annotated[
+    Path | None, typer.Option("--keys", help="folder with the key of a sealed vault; default: that of the settings")
+]
+SnapshotId = Annotated[str, typer.Argument(help="a snapshot's id, or a beginning of it that only one has")]
+
+
+def open_ledger() -> "Ledger":
+    """The ledger of the settings, without loading any pipeline."""
+    from orchestrai.ledger.ledger import Ledger
+    from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
+    from orchestrai.storage.url import open_store
+
+    settings = load_settings()
+    folder = settings.key_folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    signer = load_or_create_signer(folder)
+    return Ledger(open_store(settings.lake), signer, trusted_keyring(folder), vault=open_store(settings.vault))
+
+
+def open_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Store, Keyring]":
+    """A vault's records and the public keys to trust, from options or else from the settings; makes no key."""
+    from orchestrai.ledger.signing import load_keyring, trusted_keyring
+    from orchestrai.storage.url import open_store
+
+    settings = load_settings()
+    for path in keys or ():
+        if not path.is_file():
+            raise ConfigError(f"expected a public key at {path}, found no file")
+    keyring = load_keyring(path.read_bytes() for path in keys) if keys else trusted_keyring(settings.key_folder)
+    if not keyring.keys:
+        raise ConfigError("expected a public key to check signatures with, found none: give --key PUB.pem")
+    return open_store(vault or settings.vault), keyring
+
+
+def vault_key(store: "Store", keyring: "Keyring", folder: Path | None) -> "KeyPort | None":
+    """What opens the bytes of a sealed vault; None for a plain one, or where there is no vault. Makes no key, writes nothing."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from orchestrai.ledger.ledger import Ledger
+    from orchestrai.ledger.signing import Signer
+    from orchestrai.pipeline.protection import is_sealed, open_vault
+
+    if not is_sealed(store, keyring):
+        return None
+    ledger = Ledger(store, Signer(Ed25519PrivateKey.generate()), keyring, vault=store)
+    return open_vault(ledger, folder or load_settings().key_folder, lambda: False).encryption
+
+
+def chosen_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Records, Signer | None]":
+    """The lake's records and its signing key; where a vault or keys are given, that vault's records and no signing key."""
+    from orchestrai.provenance.verified_records import Records
+
+    if vault is None and not keys:
+        ledger = open_ledger()
+        return Records(ledger.lake, ledger.keyring), ledger.signer
+    return Records(*open_records(vault, keys)), None
+
+
+def this_user() -> str:
+    """Who runs this process, for signed records."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # a container's user may have no name
+        return f"uid {os.getuid()}"
+
+
+def declared_project() -> "Project":
+    """Every deployed pipeline."""
+    from orchestrai.pipeline.load import load_project, pipeline_folders
+
+    return load_project(pipeline_folders(load_settings().pipelines))
+
+
+def open_or_none(url: str | None, *, may_be_new: bool = False) -> "Vault | None":
+    """The vault of the settings or at a URL; None, or RestoreError, where nothing was ever backed up. Never makes one."""
+    from orchestrai.pipeline.protection import is_sealed, open_vault
+    from orchestrai.storage.url import open_store
+
+    ledger, settings = open_ledger(), load_settings()
+    store = open_store(url or settings.vault)
+    if is_sealed(store, ledger.keyring) is None:
+        if may_be_new:
+            return None
+        raise RestoreError(f"expected a vault in {store.url}, found none: take a snapshot first, or give --vault")
+    return open_vault(ledger, settings.key_folder, lambda: False, store)
+
+
+def open_existing(url: str | None) -> "Vault":
+    """The vault of the settings or at a URL; raises RestoreError where nothing was ever backed up."""
+    found = open_or_none(url)
+    assert found is not None
+    return found
+
+
+# how the vault calls what is kept of a dataset, a feature view, a model, a database, and the definitions
+KEPT = ("raw_events", "features", "registry", "dump", "files")
+# the assets by which a person may name it
+BACKUP_STAGES = ("snapshot", "restored", "feature_backup", "model_backup", "cold_copy", "drill")
+
+
+def name_in(kept: "Vault", given: str) -> str:
+    """A dataset's name in the vault: as given, by `<pipeline>/<name>`, or by the asset of its backup."""
+    known = kept.datasets()
+    prefix, _, stage = given.rpartition("/")
+    subject = prefix if stage in BACKUP_STAGES else given
+    for name in (given, *(f"{subject}/{kind}" for kind in KEPT)):
+        if name in known:
+            return name
+    raise RestoreError(f"expected one of the datasets {', '.join(known) or '(none)'}, found {given!r}")
+
+
+def chosen(kept: "Vault", what: str, as_of: str | None, tag: str | None, snapshot_id: str | None) -> "SnapshotCommit":
+    """The snapshot a person means by a dataset or an id, and at most one option; raises ConfigError, RestoreError."""
+    if sum(option is not None for option in (as_of, tag, snapshot_id)) > 1:
+        raise ConfigError("expected at most one of --as-of, --tag and --id, found more")
+    if snapshot_id is not None:
+        commit = kept.get(snapshot_id)
+        if commit.dataset != name_in(kept, what):
+            raise ConfigError(f"expected a snapshot of {what}, found {snapshot_id} of {commit.dataset}")
+        return commit
+    if as_of is None and tag is None and "/" not in what and what not in kept.datasets():
+        return kept.get(what)
+    return kept.latest(name_in(kept, what), moment_of(as_of) if as_of else None, tag)
+
+
+def moment_of(text: str) -> datetime:
+    """A time as people write it, UTC unless it says otherwise."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise ConfigError(f"expected a time such as 2011-04-01 or 2011-04-01T12:00:00Z, found {text!r}") from exc
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def sample_of(text: str | None) -> tuple[int, int] | None:
+    """`N/M` as a pair; raises ConfigError."""
+    if text is None:
+        return None
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise ConfigError(f"expected a sample N/M such as 7/30, N from 1 to M, found {text!r}")
+    return int(part), int(parts)
+
+
+def span_of(keys: Iterable[str], wanted: str | None) -> list[str]:
+    """The keys from A to B of `A..B`, as their names sort, or the one named."""
+    if wanted is None:
+        return list(keys)
+    first, dots, last = wanted.partition("..")
+    found = [key for key in keys if first <= key and (key <= last if dots else key == first)]
+    if not found:
+        raise RestoreError(f"expected partitions {wanted} in the snapshot, found none of them: see `vault show`")
+    return found

@@ -1,0 +1,1 @@
+"""`orchestrai vault ...`: snapshots, their lifecycle, their holds and keys."""

@@ -1,0 +1,131 @@
+"""`vault hold|release|holds|rewrap|repair`: what keeps snapshots from being lost by order, by key or by hand."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrai.cli.lookup import VaultUrl, name_in, open_existing
+from orchestrai.cli.output import AsJson, emit, out, table
+from orchestrai.errors import ConfigError
+from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.vault.format.records import SnapshotCommit
+    from orchestrai.vault.lifecycle.legal_hold import HoldReport
+    from orchestrai.vault.vault import Vault
+
+What = Annotated[str, typer.Argument(help="a snapshot's id, or a dataset: all its snapshots, those to come included")]
+Reason = Annotated[str, typer.Option(help="why, kept in the signed record")]
+
+
+def hold(what: What, reason: Reason, url: VaultUrl = None, as_json: AsJson = False) -> None:
+    """Place a legal hold: neither retention nor prune nor forget touches what is held, nor, where the store can hold, anybody.
+
+    Exit code 1 when the store cannot hold or did not.
+
+    Example: orchestrai vault hold churn/orders --reason "case 2026-17"
+    """
+    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.vault.lifecycle.legal_hold import place_hold
+
+    kept = open_existing(url)
+    _told(place_hold(kept, *_target(kept, what), control_plane(kept.store), reason=reason), as_json)
+
+
+def release(what: What, reason: Reason, url: VaultUrl = None, as_json: AsJson = False) -> None:
+    """Lift a legal hold; what another hold needs stays held.
+
+    Example: orchestrai vault release churn/orders --reason "case 2026-17 closed"
+    """
+    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.vault.lifecycle.legal_hold import release_hold
+
+    kept = open_existing(url)
+    _told(release_hold(kept, *_target(kept, what), control_plane(kept.store), reason=reason), as_json)
+
+
+def holds_command(url: VaultUrl = None, as_json: AsJson = False) -> None:
+    """List the legal holds that are on.
+
+    Example: orchestrai vault holds
+    """
+    from orchestrai.vault.lifecycle.hold_records import holds
+
+    kept = open_existing(url)
+    found = holds(kept.store, kept.keyring, kept.identity()).values()
+    if as_json:
+        emit([{**one.__dict__} for one in found])
+        return
+    rows = [(one.dataset, one.snapshot_id[:12] or "(all)", one.placed[:19], one.reason) for one in found]
+    table("Legal holds", ("dataset", "snapshot", "placed (UTC)", "reason"), rows)
+
+
+def rewrap(
+    to: Annotated[str, typer.Option("--to", help="file, awskms://..., azurekv://... or gcpkms://...")],
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Wrap a sealed vault's data keys by another key, read them back through it, and open the vault by it from then on.
+
+    Contents are not written again. The key of before opens the vault too until it is disabled.
+
+    Example: orchestrai vault rewrap --to awskms://alias/backup
+    """
+    from orchestrai.vault.keys.key_services import key_port
+
+    kept = open_existing(url)
+    port = key_port(to, load_settings().key_folder)
+    wrapped = kept.rewrap(port)
+    if as_json:
+        emit({"port": port.name, "wrapped": wrapped})
+    else:
+        out.print(f"{wrapped} data key(s) wrapped by {port.name}, read back", soft_wrap=True)
+
+
+def repair(
+    apply: Annotated[bool, typer.Option("--apply", help="bring back what the plan names")] = False,
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was overwritten or deleted in a vault on a store that keeps versions; with --apply, bring the first versions back.
+
+    Exit code 1 when something is hidden and was not brought back.
+
+    Example: orchestrai vault repair, then: orchestrai vault repair --apply
+    """
+    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.url import open_store
+    from orchestrai.vault.lifecycle.heal import apply_repair, plan_repair
+
+    # the vault's own name may be hidden too, so the vault is not opened
+    store = open_store(url or load_settings().vault)
+    control = control_plane(store)
+    plan = plan_repair(store, control)
+    done = apply_repair(plan, control) if apply and control is not None else 0
+    if as_json:
+        emit({**plan.as_json(), "brought_back": done})
+    else:
+        rows = [(found.key, "deleted" if found.deleted else "overwritten", len(found.later)) for found in plan.hidden]
+        table("Hidden", ("key", "what", "versions over it"), rows)
+        out.print(f"{done:,} brought back" if apply else "nothing was changed; add --apply to do it")
+    raise typer.Exit(0 if done == len(plan.hidden) else 1)
+
+
+def _target(kept: "Vault", what: str) -> "tuple[str, SnapshotCommit | None]":
+    names = kept.datasets()
+    if what in names or f"{what}/raw_events" in names:
+        return name_in(kept, what), None
+    if not what.strip():
+        raise ConfigError("expected a dataset or a snapshot's id, found nothing")
+    commit = kept.get(what)
+    return commit.dataset, commit
+
+
+def _told(found: "HoldReport", as_json: bool) -> None:
+    if as_json:
+        emit(found.as_json())
+    else:
+        done = "held" if found.on else "released"
+        state = "[green]read back[/green]" if found.enforced else f"[yellow]{found.reason}[/yellow]"
+        out.print(f"{done}: {len(found.snapshot_ids)} snapshot(s), {found.objects:,} objects; {state}", soft_wrap=True)
+    raise typer.Exit(0 if found.enforced else 1)

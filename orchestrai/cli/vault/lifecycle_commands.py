@@ -1,0 +1,251 @@
+"""`vault prune|drill|lock|replicate|forget|warm`: what becomes of snapshots once they are taken."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrai.cli.lookup import SnapshotId, VaultUrl, declared_project, name_in, open_existing
+from orchestrai.cli.output import OK, AsJson, bars, emit, out, table
+from orchestrai.errors import ConfigError
+from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.core.verdict import Verdict
+    from orchestrai.pipeline.load import Project
+    from orchestrai.vault.lifecycle.prune import PrunePlan
+    from orchestrai.vault.lifecycle.retention import RetentionPlan
+    from orchestrai.vault.spec import BackupSpec
+    from orchestrai.vault.vault import Vault
+
+
+def prune(
+    apply: Annotated[bool, typer.Option("--apply", help="forget and delete what the plan says")] = False,
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which snapshots the declared retention lets go and which bytes nothing needs; with --apply, do it.
+
+    A forgotten snapshot's bytes are marked by one prune and deleted by another, 30 hours later at the earliest.
+
+    Example: orchestrai vault prune, then: orchestrai vault prune --apply
+    """
+    from orchestrai.pipeline.protection import anchor_of
+    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
+    from orchestrai.vault.lifecycle.retention import apply_retention
+
+    kept = open_existing(url)
+    retention = _retention(kept, declared_project())
+    plan = plan_prune(kept)
+    if not as_json:
+        _show_plans(retention, plan)
+    report: dict[str, Any] | None = None
+    if apply:
+        forgotten = [snapshot_id for found in retention for snapshot_id in apply_retention(kept, found)]
+        # what was just forgotten stays live for a session, so the plan shown still holds
+        done = apply_prune(kept, plan, control=control_plane(kept.store))
+        anchor = anchor_of(load_settings())
+        if anchor is not None and url is None:
+            anchor.update(kept)
+        report = {"forgotten": forgotten, "deleted": list(done.deleted), "bytes": done.bytes, "marked": done.marked}
+        report["deferred"] = dict(done.deferred)
+    if as_json:
+        goes = {found.dataset: [commit.snapshot_id for commit in found.forget] for found in retention}
+        due = plan.next_due.isoformat() if plan.next_due else None
+        sizes = {"delete": plan.bytes, "mark": sum(plan.mark.values()), "waiting": sum(plan.waiting.values())}
+        emit({"forget": goes, "bytes": sizes, "next_due": due, "applied": report})
+    elif report is None:
+        out.print("nothing was changed; add --apply to do it")
+    else:
+        held = f", {len(report['deferred'])} held by a lock" if report["deferred"] else ""
+        deleted = f"{len(report['deleted']):,} objects ({report['bytes']:,} bytes) deleted"
+        out.print(f"{len(report['forgotten'])} snapshots forgotten, {deleted}, {report['marked']:,} marked{held}")
+
+
+def drill(
+    dataset: Annotated[str, typer.Argument(help="for example churn/orders, churn/churn or orchestrai/instance")],
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Restore the newest and a random snapshot to scratch, prove every byte, open what was restored, measure RTO and RPO.
+
+    A declared drill is published like the weekly one. Exit code 1 when something was not proven or took too long.
+
+    Example: orchestrai vault drill churn/orders
+    """
+    kept = open_existing(url)
+    nodes = {} if url else declared_project().nodes
+    name = name_in(kept, dataset)
+    declared = nodes.get(f"{name.rpartition('/')[0]}/drill")
+    verdicts: tuple[Verdict, ...]
+    told: dict[str, Any]
+    if declared is not None:
+        from orchestrai.pipeline.runtime import Runtime
+
+        report = Runtime(load_settings()).run(declared, ["all"])
+        verdicts = tuple(verdict for outcome in report.outcomes for verdict in outcome.verdicts)
+        told = {"asset": report.asset, **report.facts}
+    else:
+        from orchestrai.restore.drill import drill
+
+        found = drill(kept, dataset=name)
+        verdicts, told = found.verdicts, found.as_json()
+    passed = all(verdict.passed for verdict in verdicts)
+    if as_json:
+        emit({**told, "passed": passed, "verdicts": [verdict.as_json() for verdict in verdicts]})
+    else:
+        table(f"Drill of {name}", ("check", "", "finding"), [(v.check, OK[v.passed], v.message) for v in verdicts])
+    raise typer.Exit(0 if passed else 1)
+
+
+def lock(
+    snapshot_id: SnapshotId,
+    duration: Annotated[str, typer.Option("--for", help="from its commit on, for example 30d")],
+    full: Annotated[bool, typer.Option("--full", help="read every lock back, those proven before too")] = False,
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lock everything a snapshot needs, and read each lock back. Exit code 1 when the store cannot lock or did not.
+
+    Example: orchestrai vault lock 3f2a --for 30d
+    """
+    from orchestrai.core.time import parse_duration
+    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.vault.lifecycle.lock import lock_snapshot
+
+    kept = open_existing(url)
+    found = lock_snapshot(kept, kept.get(snapshot_id), control_plane(kept.store), parse_duration(duration), full=full)
+    if as_json:
+        emit(found.as_json())
+    elif found.locked:
+        out.print(
+            f"[green]locked[/green] ({found.mode}) until {found.until}: {found.objects:,} objects, {found.extended:,} extended"
+        )
+    else:
+        out.print(f"[red]not locked[/red]: {found.reason}", soft_wrap=True)
+    raise typer.Exit(0 if found.locked else 1)
+
+
+def replicate(
+    to: Annotated[
+        str | None, typer.Option("--to", help="URL of the replica; default: those declared and in the settings")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="verify the whole replica, not only what is new")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy what a replica lacks, read each copy back, and verify the replica as a vault of its own.
+
+    Example: orchestrai vault replicate --to s3://other-region/vault
+    """
+    from orchestrai.pipeline.protection import copy_to, protection_of
+
+    settings = load_settings()
+    wanted = [to] if to else [protection_of(spec, settings).replica for spec in _backups(declared_project()).values()]
+    urls = sorted({url for url in wanted if url})
+    if not urls:
+        raise ConfigError("expected a replica to copy to, found none: give --to URL or set ORCHESTRAI_REPLICA_URL")
+    kept = open_existing(None)
+    with bars(quiet=as_json) as progress:
+        done = [copy_to(kept, url, progress=progress, full=full) for url in urls]
+    if as_json:
+        emit(done)
+        return
+    names = ("replica", "replica_copied", "replica_bytes", "replica_snapshots")
+    table(
+        "Replicas", ("replica", "objects copied", "bytes", "snapshots"), [[found[name] for name in names] for found in done]
+    )
+
+
+def forget(
+    snapshot_id: Annotated[str, typer.Argument(help="a snapshot's id, or DATASET@NUMBER for a damaged one")],
+    reason: Annotated[str, typer.Option(help="why, kept in the signed record")],
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a snapshot invisible for good; its bytes go by prune once nothing needs them.
+
+    Example: orchestrai vault forget 3f2a --reason "taken from a half-written export"
+    """
+    from orchestrai.pipeline.protection import anchor_of
+
+    if not reason.strip():
+        raise ConfigError("expected a reason to forget a snapshot, found none: give --reason")
+    kept = open_existing(url)
+    dataset, at, number = snapshot_id.rpartition("@")
+    if at and number.isdigit():
+        seq = int(number)
+        kept.forget_record(dataset, seq, reason=reason)
+    else:
+        commit = kept.forget(snapshot_id, reason=reason)
+        dataset, seq = commit.dataset, commit.seq
+    anchor = anchor_of(load_settings())
+    if anchor is not None and url is None:
+        anchor.update(kept)
+    if as_json:
+        emit({"dataset": dataset, "seq": seq, "reason": reason})
+    else:
+        out.print(f"snapshot {seq} of {dataset} is forgotten", soft_wrap=True)
+
+
+def warm(
+    snapshot_id: SnapshotId,
+    days: Annotated[int, typer.Option(min=1, help="for how long the contents are to be readable")] = 7,
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a cold store to make a snapshot readable again; repeat until it is ready, then restore. Exit code 1 until then.
+
+    Example: orchestrai vault warm 3f2a --days 3 --vault s3://archive/vault
+    """
+    from orchestrai.restore.folder_plan import plan_folder
+    from orchestrai.restore.warm_up import warm_up
+    from orchestrai.storage.cloud.capabilities import control_plane
+
+    kept = open_existing(url)
+    commit, control = kept.get(snapshot_id), control_plane(kept.store)
+    found = plan_folder(kept, commit, control=control).warmth
+    if control is not None and not found.ready:
+        found = warm_up(found, control, days)
+    if as_json:
+        emit({"snapshot_id": commit.snapshot_id, **found.as_json()})
+    else:
+        readable = f"{found.objects - len(found.cold):,} of {found.objects:,} objects are readable"
+        hours = int(found.wait.total_seconds() // 3600)
+        out.print(f"{readable}: {'[green]ready[/green]' if found.ready else f'[yellow]ask again within {hours} h[/yellow]'}")
+    raise typer.Exit(0 if found.ready else 1)
+
+
+def _backups(project: "Project") -> "dict[str, BackupSpec]":
+    from orchestrai.pipeline.backup_graph import declared_backups
+
+    return declared_backups(tuple(project.nodes.values()))
+
+
+def _retention(kept: "Vault", project: "Project") -> "list[RetentionPlan]":
+    from orchestrai.vault.lifecycle.hold_records import holds
+    from orchestrai.vault.lifecycle.retention import plan_retention
+    from orchestrai.vault.spec import KeepSpec
+
+    held = holds(kept.store, kept.keyring, kept.identity())
+    keep = {name: spec.keep for name, spec in _backups(project).items()}
+    now = kept.store_time()
+    # what nobody declares is kept
+    return [plan_retention(kept.snapshots(name), keep.get(name, KeepSpec()), now, held) for name in kept.datasets()]
+
+
+def _show_plans(retention: "list[RetentionPlan]", plan: "PrunePlan") -> None:
+    rows = [
+        (
+            found.dataset,
+            decision.snapshot.snapshot_id[:12],
+            f"{decision.snapshot.committed:%Y-%m-%d %H:%M}",
+            "; ".join(decision.reasons) or "[yellow]forget[/yellow]",
+        )
+        for found in retention
+        for decision in found.decisions
+    ]
+    table("Retention", ("dataset", "snapshot", "committed (UTC)", "kept because"), rows)
+    groups = (("delete now", plan.delete), ("mark, to be deleted later", plan.mark), ("marked, waiting", plan.waiting))
+    table("Bytes that no snapshot needs", ("what", "objects", "bytes"), [(n, len(g), sum(g.values())) for n, g in groups])
+    if plan.next_due:
+        out.print(f"next deletion from {plan.next_due:%Y-%m-%d %H:%M} UTC on")

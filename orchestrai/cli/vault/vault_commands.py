@@ -1,0 +1,215 @@
+"""`vault list|show|verify|restore`: snapshots, their proof and their way back."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import typer
+
+from orchestrai.cli.lookup import SnapshotId, VaultUrl, chosen, name_in, open_existing, open_or_none, sample_of, span_of
+from orchestrai.cli.output import OK, AsJson, bars, emit, make_app, out, table
+from orchestrai.errors import ConfigError
+from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.restore.folder_plan import FolderPlan
+    from orchestrai.restore.warm_up import Warmth
+    from orchestrai.storage.cloud.control import ControlPlane
+    from orchestrai.vault.format.records import SnapshotCommit
+    from orchestrai.vault.vault import Vault
+    from orchestrai.vault.verify.verify import Level
+
+vault = make_app(
+    "Snapshots: list, show, verify, restore, prune, drill, lock, replicate, forget, hold, release, holds, rewrap, repair, warm."
+)
+SHOWN = 40
+
+
+@vault.command("list")
+def list_command(
+    dataset: Annotated[str | None, typer.Argument(help="for example churn/orders; default: all")] = None,
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the snapshots that count, oldest first within a dataset.
+
+    Example: orchestrai vault list churn/orders
+    """
+    kept = open_or_none(url, may_be_new=True)
+    found = [] if kept is None else kept.snapshots(name_in(kept, dataset) if dataset else None)
+    if as_json:
+        emit([commit.as_json() for commit in found])
+        return
+    rows = [
+        (c.dataset, c.snapshot_id[:12], c.seq, f"{c.committed:%Y-%m-%d %H:%M:%S}", c.partitions, c.rows, c.size, c.new_bytes)
+        for c in found
+    ]
+    table("Snapshots", ("dataset", "id", "seq", "committed (UTC)", "partitions", "rows", "bytes", "new bytes"), rows)
+
+
+@vault.command("show")
+def show_command(
+    snapshot_id: SnapshotId,
+    partition: Annotated[str | None, typer.Option(help="list the files of this partition")] = None,
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one snapshot and what it holds.
+
+    Example: orchestrai vault show 3f2a --partition 2011-03-14
+    """
+    kept = open_existing(url)
+    commit = kept.get(snapshot_id)
+    entries = kept.partitions(commit)
+    files = kept.files(commit, partition) if partition else []
+    if as_json:
+        held = [{"partition": e.partition, "root": e.root, "rows": e.rows, "files": e.files} for e in entries.values()]
+        listed = [{"path": f.path, "role": f.role, "bytes": f.size, "rows": f.rows, "sha256": f.sha256} for f in files]
+        emit({**commit.as_json(), "held": held, **({"listed": listed} if partition else {})})
+        return
+    for name in ("snapshot_id", "dataset", "seq", "committed", "version", "digest", "encrypted", "rows", "size"):
+        out.print(f"[dim]{name:<12}[/dim] {getattr(commit, name)}", soft_wrap=True)
+    if partition:
+        table(
+            partition,
+            ("file", "role", "bytes", "rows", "sha256"),
+            [(f.path, f.role, f.size, f.rows, f.sha256) for f in files],
+        )
+        return
+    rows = [(e.partition, e.files, e.rows, e.root[7:19]) for e in entries.values()]
+    table("Partitions", ("partition", "files", "rows", "root"), rows)
+
+
+@vault.command("verify")
+def verify_command(
+    level: Annotated[str, typer.Option(help="listing, checksum or read")] = "listing",
+    sample: Annotated[str | None, typer.Option(help="N/M: with level read, only part N of M of all files")] = None,
+    dataset: Annotated[str | None, typer.Option(help="only this dataset")] = None,
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check signatures, chains, lists and presence; with level read, every byte. Exit code 1 when anything is wrong.
+
+    Example, a thirtieth of all bytes: orchestrai vault verify --level read --sample 7/30
+    """
+    from orchestrai.pipeline.protection import anchor_of
+    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.vault.verify.verify import Level, verify
+
+    if level not in get_args(Level):
+        raise ConfigError(f"expected one of the levels {', '.join(get_args(Level))}, found {level!r}")
+    kept = open_existing(url)
+    with bars(quiet=as_json) as progress:
+        found = verify(
+            kept,
+            level=cast("Level", level),
+            sample=sample_of(sample),
+            dataset=name_in(kept, dataset) if dataset else None,
+            control=control_plane(kept.store),
+            anchor=anchor_of(load_settings()),
+            progress=progress,
+        )
+    if as_json:
+        emit(found.as_json())
+    else:
+        for finding in found.findings[:SHOWN]:
+            out.print(f"[red]{finding.key}[/red]: {finding.problem}", soft_wrap=True)
+        out.print(f"{found.snapshots:,} snapshots, {found.objects:,} objects, {found.files_read:,} files read back")
+        out.print(f"rollback of the whole vault: {found.rollback}")
+        out.print(f"{OK[found.ok]}: {len(found.findings)} finding(s)")
+    raise typer.Exit(0 if found.ok else 1)
+
+
+@vault.command("restore")
+def restore_command(
+    what: Annotated[str, typer.Argument(help="a dataset, for example churn/orders, or a snapshot's id")],
+    into: Annotated[Path | None, typer.Option("--into", help="folder to make; it must not exist yet")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="of a PostgreSQL dump: env://NAME of the URL of an empty database to restore into"),
+    ] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", help="newest snapshot committed by this time (ISO, UTC)")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="newest snapshot that bears this tag")] = None,
+    snapshot_id: Annotated[str | None, typer.Option("--id", help="this snapshot of the dataset")] = None,
+    partitions: Annotated[str | None, typer.Option(help="A..B, both included, or one partition")] = None,
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="show what would be read and how long it takes, and stop")
+    ] = False,
+    wait: Annotated[
+        str | None, typer.Option("--wait", help="how long to wait for what is in a cold tier, for example 12h")
+    ] = None,
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a snapshot's files to a new folder, every hash checked on the way. Nothing is ever written over.
+
+    The plan says how many bytes are read, how long that should take, and what is in a cold tier: `vault warm` asks for that, and without
+    --wait the restore says when to come again.
+
+    What a name stands for: a dataset's events, a view's feature table, a model's versions, a database's dump, orchestrai/instance
+    (Dagster's database) and orchestrai/definitions.
+
+    Example: orchestrai vault restore churn/orders --into ./orders --as-of 2011-04-01 --partitions 2011-03-01..2011-03-31
+    """
+    from orchestrai.restore.folder import restore_folder
+    from orchestrai.restore.folder_plan import plan_folder
+    from orchestrai.restore.warm_up import require_warm
+    from orchestrai.storage.cloud.capabilities import control_plane
+
+    if (into is None) == (database is None):
+        raise ConfigError("expected either --into FOLDER or --database env://NAME, found both or neither")
+    kept = open_existing(url)
+    commit = chosen(kept, what, as_of, tag, snapshot_id)
+    if into is None or database is not None:
+        _restore_database(kept, commit, str(database), as_json)
+        return
+    keys = span_of(sorted(kept.partitions(commit)), partitions)
+    control = control_plane(kept.store)
+    plan = plan_folder(kept, commit, keys, control)
+    if not as_json:
+        out.print(
+            f"snapshot {commit.snapshot_id[:12]} of {commit.dataset}, committed {commit.committed:%Y-%m-%d %H:%M:%S} UTC: "
+            f"{len(keys):,} of {commit.partitions:,} partitions into {into}",
+            soft_wrap=True,
+        )
+        cold = f", {len(plan.warmth.cold):,} of {plan.warmth.objects:,} objects cold" if plan.warmth.cold else ""
+        out.print(
+            f"{plan.bytes:,} bytes in {len(plan.files):,} files, about {plan.predicted_seconds:.1f} s{cold}", soft_wrap=True
+        )
+    if only_plan:
+        if as_json:
+            emit({"snapshot": commit.as_json(), "plan": plan.as_json()})
+        return
+    require_warm(_waited(plan, control, wait))
+    size = restore_folder(kept, commit, into, partitions=keys)
+    if as_json:
+        emit({"snapshot": commit.as_json(), "folder": str(into), "partitions": keys, "bytes": size, "plan": plan.as_json()})
+    else:
+        out.print(f"[green]restored[/green] {size:,} bytes, each proven")
+
+
+def _waited(plan: "FolderPlan", control: "ControlPlane | None", wait: str | None) -> "Warmth":
+    """What is cold, after waiting for it where that was asked for."""
+    import time
+
+    from orchestrai.core.time import parse_duration
+    from orchestrai.restore.warm_up import survey, wait_until_warm
+
+    if plan.warmth.ready or wait is None:
+        return plan.warmth
+    return wait_until_warm(lambda: survey(plan.files, control), time.sleep, limit=parse_duration(wait))
+
+
+def _restore_database(kept: "Vault", commit: "SnapshotCommit", reference: str, as_json: bool) -> None:
+    """Restore a dump into an empty database, and count its rows again."""
+    from orchestrai.backup.databases.dump_snapshot import prove_postgres
+    from orchestrai.restore.folder import restore_folder
+
+    with TemporaryDirectory(prefix="orchestrai-restore-") as scratch:
+        folder = Path(scratch) / "dump"
+        restore_folder(kept, commit, folder, sync=False)
+        tables = prove_postgres(folder, reference)
+    if as_json:
+        emit({"snapshot": commit.as_json(), "tables": dict(tables)})
+    else:
+        out.print(f"[green]restored[/green] {sum(tables.values()):,} rows in {len(tables)} tables, counted again")

@@ -1,0 +1,119 @@
+"""Jobs and schedules of what is kept beside events: feature tables, models, databases, definitions, managed resources.
+
+A group has one job for its backups and one for its drills; each schedule asks for its own assets of them, and the catalog.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from orchestrai.backup.subjects import HouseNode, ManagedNode
+from orchestrai.defs.assets import asset_key
+from orchestrai.pipeline.backup_graph import backup_of
+from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, Pipeline
+from orchestrai.pipeline.runtime import Runtime
+
+BACKUPS = ("feature_backup", "model_backup", "dump", "recovery_point")
+WEEKLY_DRILLS = "30 4 * * 0"
+WEEKLY_COLD = "30 6 * * 0"
+MAX_RUNTIME = {"dagster/max_runtime": str(13 * 3600)}
+
+
+def backs_up(node: AssetNode) -> bool:
+    """True for what is kept beside events."""
+    return node.stage in BACKUPS or (node.stage == "snapshot" and isinstance(node.subject, HouseNode))
+
+
+def drills(node: AssetNode) -> bool:
+    """True for drills and restore tests of what is kept beside events."""
+    return node.stage == "restore_test" or (node.stage == "drill" and not isinstance(node.subject, DatasetNode))
+
+
+def build_keeping_jobs(nodes: Sequence[AssetNode]) -> Iterator[UnresolvedAssetJobDefinition]:
+    """Two jobs for each group that keeps something."""
+    for group in _groups(nodes):
+        own = [node for node in nodes if node.pipeline == group]
+        kept = [node for node in own if backs_up(node) or node.stage in ("cold_copy", "catalog")]
+        if any(node.stage != "catalog" for node in kept):
+            yield _job(f"{group}_backup", kept, "Back up what is no event, copy it to its cold tier, update the catalog.")
+        tried = [node for node in own if drills(node)]
+        if tried:
+            yield _job(f"{group}_drills", tried, "Restore what is no event to scratch, open it, and measure RTO and RPO.")
+
+
+def build_keeping_schedules(nodes: Sequence[AssetNode]) -> Iterator[dg.ScheduleDefinition]:
+    """A schedule for each backup, as declared, one for all drills of a group, and one for each restore test and cold copy."""
+    for group in _groups(nodes):
+        own = [node for node in nodes if node.pipeline == group]
+        catalog = [node for node in own if node.stage == "catalog"]
+        for node in filter(backs_up, own):
+            cron = _cron(node)
+            if cron:
+                cold = [other for other in own if other.stage == "cold_copy" and other.deps == (node.asset,)]
+                yield _schedule(_name(node, "backup"), cron, f"{group}_backup", [node, *cold, *catalog])
+        for node in own:
+            if node.stage == "cold_copy" and isinstance(node.subject, DatasetNode):
+                yield _schedule(_name(node, "weekly_cold_copy"), WEEKLY_COLD, f"{group}_backup", [node, *catalog])
+            if node.stage == "restore_test" and isinstance(node.subject, ManagedNode) and node.subject.spec.test:
+                yield _schedule(_name(node, "restore_test"), node.subject.spec.test.every, f"{group}_drills", [node])
+        tried = [node for node in own if drills(node) and node.stage == "drill"]
+        if tried:
+            yield _schedule(f"{group}_weekly_drills", WEEKLY_DRILLS, f"{group}_drills", tried)
+
+
+def kept_with_models(nodes: Sequence[AssetNode], pipeline: Pipeline) -> list[str]:
+    """What is kept in the same run as a pipeline's models: their versions, and managed resources declared to come after them."""
+    champions = {model.asset("champion") for model in pipeline.models}
+    return [node.asset for node in nodes if backs_up(node) and champions.intersection(node.deps)]
+
+
+def kept_with_snapshot(nodes: Sequence[AssetNode], dataset: DatasetNode) -> list[str]:
+    """Managed resources declared to be kept after a dataset's snapshot."""
+    return [node.asset for node in nodes if node.stage == "recovery_point" and dataset.asset("snapshot") in node.deps]
+
+
+def _groups(nodes: Sequence[AssetNode]) -> list[str]:
+    return list(dict.fromkeys(node.pipeline for node in nodes))
+
+
+def _cron(node: AssetNode) -> str | None:
+    if isinstance(node.subject, ManagedNode):
+        return node.subject.spec.every
+    if isinstance(node.subject, Pipeline | LoadNode):
+        return None
+    spec = backup_of(node.subject)
+    return spec.every if spec else None
+
+
+def _name(node: AssetNode, what: str) -> str:
+    return f"{node.asset.rsplit('/', 1)[0].replace('/', '_')}_{what}"
+
+
+def _job(name: str, nodes: Sequence[AssetNode], description: str) -> UnresolvedAssetJobDefinition:
+    selection = dg.AssetSelection.assets(*(asset_key(node.asset) for node in nodes))
+    return dg.define_asset_job(name, selection=selection, tags=MAX_RUNTIME, description=description)
+
+
+def _schedule(name: str, cron: str, job: str, nodes: Sequence[AssetNode]) -> dg.ScheduleDefinition:
+    @dg.schedule(name=name, cron_schedule=cron, job_name=job, execution_timezone="UTC")
+    def tick(context: dg.ScheduleEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
+        ready = _ready(runtime, nodes)
+        if all(node.stage == "catalog" for node in ready):
+            own = {node.asset for node in nodes}
+            waiting = {dep for node in nodes if node.stage != "catalog" for dep in node.deps} - own
+            return dg.SkipReason(f"nothing of {', '.join(sorted(waiting))} was published yet")
+        keys = [asset_key(node.asset) for node in ready]
+        return dg.RunRequest(run_key=f"{name}:{context.scheduled_execution_time.isoformat()}", asset_selection=keys)
+
+    return tick
+
+
+def _ready(runtime: Runtime, nodes: Sequence[AssetNode]) -> list[AssetNode]:
+    """Those that have something to work on; the others would only make a red run."""
+    ready: dict[str, AssetNode] = {}
+    for node in nodes:
+        alone = not node.deps or node.stage in ("catalog", "recovery_point")
+        if alone or any(dep in ready or runtime.ledger.head(dep) is not None for dep in node.deps):
+            ready[node.asset] = node
+    return list(ready.values())

@@ -1,0 +1,46 @@
+"""The check `drift` of a feature view: its newest features beside the champion's training set, with pictures.
+
+A step of its own, because it may draw while the features are long in use.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from orchestrai.defs.assets import asset_key
+from orchestrai.defs.events import picture
+from orchestrai.errors import OrchestraiError
+from orchestrai.pipeline.drift_report import drift_limit, view_portrait
+from orchestrai.pipeline.nodes import Pipeline, ViewNode
+from orchestrai.pipeline.runtime import Runtime
+
+
+def build_drift_checks(pipelines: Sequence[Pipeline]) -> list[dg.AssetChecksDefinition]:
+    """A `drift` check for each view that declares one."""
+    return [_drift(view, pipeline) for pipeline in pipelines for view in pipeline.views if drift_limit(view) is not None]
+
+
+def _drift(node: ViewNode, pipeline: Pipeline) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset_key(node.asset),
+        name="drift",
+        blocking=False,
+        description="The newest features look like those the champion was trained on (population stability index).",
+    )
+    def drift(runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
+        try:
+            found = view_portrait(runtime.ledger, node, pipeline)
+        except OrchestraiError as exc:
+            raise dg.Failure(description=exc.message, allow_retries=False) from exc
+        return dg.AssetCheckResult(
+            passed=found.verdict.passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "message": found.verdict.message,
+                "rows": found.rows,
+                "features": dg.MetadataValue.md(found.as_markdown()),
+                **{name: picture(name, png) for name, png in found.plots.items()},
+            },
+        )
+
+    return drift

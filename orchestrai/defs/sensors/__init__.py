@@ -1,0 +1,1 @@
+"""What watches: landings, queues, streams, deployments, recalls, failed runs."""

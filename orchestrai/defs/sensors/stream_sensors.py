@@ -1,0 +1,68 @@
+"""Sensors of sources with a position: what a stream holds unread, and what was fed but not yet carried on, become runs."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import dagster as dg
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, RunsFilter
+
+from orchestrai.defs.jobs import job_name, offered
+from orchestrai.defs.sensors.run_spans import contiguous, run_request
+from orchestrai.ingest.incremental import Pending, behind, pending
+from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.runtime import Runtime
+
+MICRO_BATCH_SECONDS = 60
+# what is still unread after this long is asked for again under another run key
+AGAIN = timedelta(minutes=10)
+
+
+def stream_sensor(dataset: DatasetNode) -> dg.SensorDefinition:
+    """Micro-batches: each minute at most one run, of the partitions that unread records go to, late ones included."""
+    return _sensor(dataset, "stream_sensor", f"Requests a run for each micro-batch of {dataset.spec.source.url}.")
+
+
+def late_sensor(dataset: DatasetNode) -> dg.SensorDefinition:
+    """Carries on partitions that a reading of a table fed beside those its run had asked for."""
+    return _sensor(dataset, "late_sensor", "Requests runs for partitions that late rows were added to.")
+
+
+def _sensor(dataset: DatasetNode, what: str, about: str) -> dg.SensorDefinition:
+    job = job_name(dataset.prefix, "ingest")
+
+    @dg.sensor(
+        name=job_name(dataset.prefix, what), job_name=job, minimum_interval_seconds=MICRO_BATCH_SECONDS, description=about
+    )
+    def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult | dg.SkipReason:
+        # before the instance is asked: an outage fails the tick whatever runs
+        unread = _unread(runtime, dataset) if dataset.spec.source.kind == "stream" else None
+        if context.instance.get_runs_count(RunsFilter(job_name=job, statuses=IN_PROGRESS_RUN_STATUSES)):
+            return dg.SkipReason(f"{job} is running: what came meanwhile is the next micro-batch")
+        late = behind(runtime.ledger, dataset.asset("raw_events"), dataset.asset("restored"))
+        return dg.SensorResult(run_requests=_requests(dataset, runtime, unread, late))
+
+    return watch
+
+
+def _unread(runtime: Runtime, dataset: DatasetNode) -> Pending | None:
+    return pending(
+        runtime.ledger,
+        asset=dataset.asset("raw_events"),
+        source=dataset.spec.source,
+        home=runtime.settings.home,
+        contract=dataset.contract,
+        grain=dataset.spec.partitions.grain,
+    )
+
+
+def _requests(
+    dataset: DatasetNode, runtime: Runtime, unread: Pending | None, late: Mapping[str, str]
+) -> list[dg.RunRequest]:
+    now, grain = runtime.clock(), dataset.spec.partitions.grain
+    told = {key: [f"{key}={root}"] for key, root in late.items()}
+    if unread:
+        again = f"try {now.timestamp() // AGAIN.total_seconds():.0f}"
+        told |= {key: [*told.get(key, ()), *(f"{n}:{end}" for n, end in unread.ends), again] for key in unread.partitions}
+    wanted = sorted(key for key in told if offered(dataset, key, now))
+    tags = {"orchestrai/unread": str(unread.lag)} if unread else {}
+    return [run_request(group, [x for key in group for x in told[key]], tags) for group in contiguous(wanted, grain)]

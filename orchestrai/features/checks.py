@@ -1,0 +1,66 @@
+"""How much of what is known has features, and how old the newest are: two warnings of the features stage."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine, moment_sql, paths_sql, source_sql
+from orchestrai.features.engines.engine import Source
+from orchestrai.features.views.view import FeatureView
+from orchestrai.features.views.view_inputs import time_bounds
+
+
+def coverage(
+    engine: DuckDbEngine,
+    view: FeatureView,
+    source: Source,
+    files: Sequence[Path],
+    keep: tuple[datetime, datetime] | None,
+    least: float,
+) -> Verdict:
+    """`coverage`: entities with features over entities in the input, those of the span to keep where there is one."""
+    names = ", ".join(f'"{name}"' for name in view.entity)
+    there = [name for name in view.entity if name in source.table.schema.names]
+    if len(there) < len(view.entity):
+        return Verdict("coverage", True, f"{source.table.name} does not name the entity: not counted", "warn")
+    known = " AND ".join(f'"{name}" IS NOT NULL' for name in view.entity)
+    if keep is not None and source.table.event_time is not None:
+        low, high = (moment_sql(moment) for moment in keep)
+        known += f' AND "{source.table.event_time}" >= {low} AND "{source.table.event_time}" < {high}'
+    with engine.connect() as db:
+        seen = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM ({source_sql(source)}) WHERE {known})"
+        have = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM read_parquet({paths_sql(files)}))"
+        wanted, found = (int(db.execute(sql).fetchall()[0][0]) for sql in (seen, have))
+    share = found / wanted if wanted else 1.0
+    message = (
+        f"expected features of at least {least:.0%} of {wanted} entities in {source.table.name}, found {found}: "
+        "look at what the view filters away"
+    )
+    details: dict[str, JsonValue] = {"entities": wanted, "with_features": found, "share": round(share, 6)}
+    return Verdict("coverage", share >= least, "" if share >= least else message, "warn", details)
+
+
+def freshness(view: FeatureView, files: Sequence[Path], now: datetime, most: timedelta) -> Verdict:
+    """`freshness`: the age of the newest row."""
+    bounds = time_bounds(files, view.time)
+    if bounds is None:
+        return Verdict("freshness", False, "expected rows in the newest partition, found none: look at its input", "warn")
+    return _aged(bounds[1], now, most)
+
+
+def aged(verdict: Verdict, now: datetime, most: timedelta) -> Verdict:
+    """A verdict as of now: `freshness` of features that did not change since it was given is another one today."""
+    newest = verdict.details.get("newest")
+    if verdict.check != "freshness" or not isinstance(newest, str):
+        return verdict
+    return _aged(datetime.fromisoformat(newest), now, most)
+
+
+def _aged(newest: datetime, now: datetime, most: timedelta) -> Verdict:
+    age = now - newest
+    message = (
+        f"expected features at most {most} old, found {newest:%Y-%m-%d %H:%M:%S} ({age} ago): look at the stages before"
+    )
+    details: dict[str, JsonValue] = {"newest": newest.isoformat(), "age_seconds": round(age.total_seconds())}
+    return Verdict("freshness", age <= most, "" if age <= most else message, "warn", details)

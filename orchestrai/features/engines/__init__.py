@@ -1,0 +1,1 @@
+"""What runs a view: DuckDB, Spark or Python, with equal bytes."""

@@ -1,0 +1,227 @@
+"""DuckDB, in this process: the default engine, bounded in memory, without any extension."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrai.errors import FeatureViewError
+from orchestrai.features.engines.duckdb_sql import final_sql, moment_sql, order_sql, paths_sql, source_sql, typed_sql
+from orchestrai.features.engines.engine import BATCH_ROWS, SPINE, Query, Source, Spine, spine_sql
+from orchestrai.features.incremental import one_sort
+from orchestrai.features.incremental.prefix_sums import Unsuited
+from orchestrai.features.views.portable_types import UTC_MICROS, canonical
+from orchestrai.features.views.view import FeatureView
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+__all__ = ["DuckDbEngine", "moment_sql", "paths_sql", "source_sql", "translate"]
+_SORTED_ROWS = 8_000_000
+
+
+class DuckDbEngine:
+    """Runs views in this process within `memory_limit`, spilling to `temp_directory` beyond it.
+
+    With `one_sort`, windows over rows in one order are done by prefix sums where the view's shape allows; the bits are the same.
+    """
+
+    def __init__(
+        self,
+        memory_limit: str = "1500MB",
+        threads: int | None = None,
+        temp_directory: Path | None = None,
+        one_sort: bool = True,
+    ) -> None:
+        self.memory_limit = memory_limit
+        self.threads = threads
+        self.temp_directory = temp_directory
+        self.one_sort = one_sort
+        self._database: duckdb.DuckDBPyConnection | None = None
+        self._in_order: duckdb.DuckDBPyConnection | None = None
+
+    @property
+    def name(self) -> str:
+        """`duckdb` and its version."""
+        import duckdb
+
+        return f"duckdb {duckdb.__version__}"
+
+    @contextmanager
+    def connect(self) -> Iterator["duckdb.DuckDBPyConnection"]:
+        """A connection with temporary tables and views of its own; the database behind it opens once per engine."""
+        if self._database is None:
+            self._database = self._open()
+        with self._database.cursor() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
+
+    def _open(self) -> "duckdb.DuckDBPyConnection":
+        import duckdb
+
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": self.memory_limit,
+            "preserve_insertion_order": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+        if self.threads is not None:
+            config["threads"] = self.threads
+        if self.temp_directory is not None:
+            config["temp_directory"] = str(self.temp_directory)
+        return duckdb.connect(config=config)
+
+    def tables(self, query: Query) -> dict[str, pa.Table]:
+        """The tables a view sees, whole, in one order however the files lie."""
+        with self._bound(query) as connection:
+            names = [*query.sources, *([SPINE] if query.spine is not None else [])]
+            found = {name: connection.sql(f'SELECT * FROM "{name}" ORDER BY ALL').to_arrow_table() for name in names}
+        return {name: table.cast(_zoned(table.schema)) for name, table in found.items()}
+
+    def sorted(self, query: Query, rows: pa.Table) -> pa.Table:
+        """A result in the order that the query asks for."""
+        with self.connect() as connection:
+            connection.register("result_rows", rows)
+            plain = (
+                f'SELECT * REPLACE (make_timestamp(epoch_us("{query.view.time}")) AS "{query.view.time}") FROM result_rows'
+            )
+            ordered = connection.sql(f"SELECT * FROM ({plain}) ORDER BY {order_sql(query)}").to_arrow_table()
+            connection.unregister("result_rows")
+        return ordered
+
+    @contextmanager
+    def _bound(self, query: Query) -> Iterator["duckdb.DuckDBPyConnection"]:
+        """A connection with the query's tables; DuckDB's errors come out as FeatureViewError."""
+        import duckdb
+
+        with self.connect() as connection:
+            try:
+                for name, source in query.sources.items():
+                    connection.execute(f'CREATE TEMP VIEW "{name}" AS {source_sql(source)}')
+                if query.spine is not None:
+                    _create_spine(connection, query.view, query.spine)
+                yield connection
+            except duckdb.Error as exc:
+                raise translate(exc, query.view) from exc
+
+    @contextmanager
+    def run(self, query: Query) -> Iterator[Iterator[pa.RecordBatch]]:
+        """As `Engine.run`."""
+        view = query.view
+        with self._bound(query) as connection:
+            found = one_sort.plan(view) if self.one_sort and _holds(query) else None
+            if found is None:
+                yield _translated(connection.sql(final_sql(query)).to_arrow_reader(BATCH_ROWS), view)
+            else:
+                yield _translated(self._over_one_sort(found, query, connection), view)
+
+    def prepared(self, view: FeatureView, found: one_sort.Plan, source: Source) -> pa.Table:
+        """The rows that the last windows of a one-table view see, in order; raises Unsuited."""
+        with self._bound(Query(view, {source.table.name: source})) as connection:
+            batches = connection.sql(found.source).to_arrow_reader(BATCH_ROWS)
+            tables = list(one_sort.before_last(found, iter(batches), self._evaluator()))
+            return pa.concat_tables(tables).combine_chunks() if tables else pa.table({})
+
+    def finished(self, query: Query, found: one_sort.Plan, rows: pa.Table) -> list[pa.RecordBatch]:
+        """The view's rows from those that hold the values of its last windows."""
+        tables = one_sort.evaluated(typed_sql(query, found.stages[-1].sql), rows, self._evaluator())
+        if query.slices is not None:
+            tables = _by_slice(tables, query.view.time, query.slices)
+        return list(_translated((batch for table in tables for batch in table.to_batches()), query.view))
+
+    def _over_one_sort(
+        self, found: one_sort.Plan, query: Query, connection: "duckdb.DuckDBPyConnection"
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a view by its one sort, or, from where that stops, by DuckDB's windows."""
+        last = found.stages[-1]
+        stages = (*found.stages[:-1], replace(last, sql=typed_sql(query, last.sql)))
+        source = connection.sql(found.source).to_arrow_reader(BATCH_ROWS // 2)
+        done = 0
+        try:
+            tables = one_sort.run(replace(found, stages=stages), iter(source), self._evaluator())
+            if query.slices is not None:
+                tables = _by_slice(tables, query.view.time, query.slices)
+            for table in tables:
+                done += table.num_rows
+                yield from table.to_batches()
+            return
+        except Unsuited:
+            source.close()
+        for batch in connection.sql(final_sql(query)).to_arrow_reader(BATCH_ROWS):
+            known, done = min(done, batch.num_rows), max(0, done - batch.num_rows)
+            yield batch.slice(known)
+
+    def _evaluator(self) -> "duckdb.DuckDBPyConnection":
+        """A database that keeps the order of the rows it is given."""
+        if self._in_order is None:
+            import duckdb
+
+            self._in_order = duckdb.connect(config={"threads": 1, "preserve_insertion_order": "true"})
+            self._in_order.execute("SET TimeZone = 'UTC'")
+        return self._in_order
+
+
+def _holds(query: Query) -> bool:
+    """True where rows need no order but the view's, or are few enough to be put in another one in memory."""
+    if query.spine is not None:
+        return False
+    if query.slices is None:
+        return True
+    files = [path for source in query.sources.values() for path in (*source.files, *source.tail)]
+    return bool(sum(pq.read_metadata(path).num_rows for path in files) <= _SORTED_ROWS)
+
+
+def _by_slice(tables: Iterator[pa.Table], time: str, length: timedelta) -> Iterator[pa.Table]:
+    """Rows in the order of their slice, and within it in the order they came."""
+    import numpy as np
+
+    found = list(tables)
+    if found:
+        whole = pa.concat_tables(found)
+        numbers = np.asarray(whole.column(time).combine_chunks().cast(pa.int64())) // (length // timedelta(microseconds=1))
+        in_order = bool((numbers[1:] >= numbers[:-1]).all())
+        yield whole if in_order else whole.take(pa.array(np.argsort(numbers, kind="stable")))
+
+
+def _translated(batches: Iterator[pa.RecordBatch], view: FeatureView) -> Iterator[pa.RecordBatch]:
+    import duckdb
+
+    try:
+        for batch in batches:
+            yield canonical(batch, view.schema)
+    except (duckdb.Error, pa.ArrowException, OSError) as exc:
+        raise translate(exc, view) from exc
+
+
+def translate(error: Exception, view: FeatureView) -> FeatureViewError:
+    """An engine's error as ours."""
+    message = " ".join(str(error).split())
+    lowered = message.lower()
+    if "overflow" in lowered or "out of range" in lowered or "can't be cast" in lowered or "cast_overflow" in lowered:
+        return FeatureViewError(
+            f"{view.name}: expected values that fit the fixed-point scale, found an overflow ({message[:160]}): "
+            "use a smaller scale in fixed(x, scale), or bound the column in the contract"
+        )
+    return FeatureViewError(f"{view.name}: expected the view to run, found: {message[:300]}")
+
+
+def _zoned(schema: pa.Schema) -> pa.Schema:
+    """The schema with timestamps in UTC, as people expect them."""
+    return pa.schema([field.with_type(UTC_MICROS) if pa.types.is_timestamp(field.type) else field for field in schema])
+
+
+def _create_spine(connection: "duckdb.DuckDBPyConnection", view: FeatureView, spine: Spine) -> None:
+    if spine.files:
+        columns = ", ".join(f'"{name}"' for name in view.entity)
+        connection.execute(
+            f'CREATE TEMP VIEW "{SPINE}" AS SELECT {columns}, make_timestamp(epoch_us("as_of")) AS "as_of" '
+            f"FROM read_parquet({paths_sql(spine.files)})"
+        )
+    else:
+        connection.execute(f'CREATE TEMP TABLE "{SPINE}" AS {spine_sql(view, spine, chr(34))}')

@@ -1,0 +1,136 @@
+"""Spark jobs of clouds behind one port: started once per attempt, waited for within a limit, cancelled with the run that waits.
+
+What is particular to a deployment lies in a JSON file; secrets in it are references (env://NAME, file:///path).
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Protocol, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from orchestrai.core.time import declared_duration
+from orchestrai.errors import ConfigError, StorageError
+from orchestrai.storage.cloud.job_wait import Monotonic, Phase, Sleep, Waiting
+
+Duration = Annotated[timedelta, BeforeValidator(declared_duration), Field(gt=timedelta(0))]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SparkJob:
+    """One attempt at a job: `token` names it, and the same one is never run twice."""
+
+    token: str
+    script: str
+    url: str
+
+    @property
+    def arguments(self) -> list[str]:
+        """What the script is given."""
+        return [self.url]
+
+
+class Cluster(Protocol):
+    """A cloud's Spark jobs; each call raises StorageError, transient for an outage."""
+
+    @property
+    def what(self) -> str:
+        """The service, as people call it."""
+        ...
+
+    def start(self, job: SparkJob) -> str:
+        """Start a job, or find the one that was started with its token; returns how the service names it."""
+        ...
+
+    def phase(self, run: str) -> tuple[Phase, str]:
+        """How it stands, and in the service's words."""
+        ...
+
+    def cancel(self, run: str) -> None:
+        """Ask for its end; no error when it has ended."""
+        ...
+
+
+class ClusterFile(BaseModel):
+    """What every file of parameters may hold.
+
+    `time_limit` ends a job; waiting for machines may take `start_wait` on top.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    time_limit: Duration = timedelta(hours=2)
+    start_wait: Duration = timedelta(minutes=30)
+    poll: Duration = timedelta(seconds=15)
+
+
+File = TypeVar("File", bound=ClusterFile)
+
+
+class ClusterLauncher:
+    """Starts jobs of `spark_job.py` on a cluster and returns when one has completed.
+
+    Raises StorageError for one that ended otherwise; TransientStorageError says nothing of the job, which the next call takes up.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        limits: ClusterFile,
+        script: str,
+        *,
+        tell: Tell | None = None,
+        sleep: Sleep = time.sleep,
+        monotonic: Monotonic = time.monotonic,
+    ) -> None:
+        self.cluster = cluster
+        self._script = script
+        self._tell = tell or _quiet
+        allowed = limits.time_limit + limits.start_wait + limits.poll
+        self._waiting = Waiting(
+            allowed, limits.poll, "raise time_limit or take larger machines", sleep, monotonic, StorageError
+        )
+
+    def __call__(self, url: str) -> None:
+        job = SparkJob(url.rsplit("/", 2)[-2], self._script, url)
+        run = self.cluster.start(job)
+        self._tell(f"{self.cluster.what}: {run} computes {job.token}")
+        self._waiting.until_done(f"{run} of {self.cluster.what}", lambda: self.cluster.phase(run), lambda: self._stop(run))
+
+    def _stop(self, run: str) -> None:
+        self._tell(f"{self.cluster.what}: {run} is cancelled")
+        self.cluster.cancel(run)
+
+
+def _quiet(_: str) -> None:
+    """Nobody listens."""
+
+
+def read_file(kind: type[File], where: str, file: str) -> File:
+    """The parameters of `ORCHESTRAI_SPARK_URL=where:file`; raises ConfigError with one line."""
+    given = read_object(where, file)
+    try:
+        return kind.model_validate(given)
+    except ValidationError as exc:
+        first = exc.errors(include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise ConfigError(f"{file}: {field}: {first['msg']}") from None
+
+
+def read_object(where: str, file: str) -> dict[str, Any]:
+    """The JSON object in a file of parameters; raises ConfigError."""
+    path = Path(file).expanduser()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise ConfigError(
+            f"expected ORCHESTRAI_SPARK_URL={where}:FILE with a JSON file of parameters, found {file!r}: {exc}"
+        ) from exc
+    if not isinstance(found, dict):
+        raise ConfigError(f"expected an object of parameters in {file}, found {type(found).__name__}")
+    return found

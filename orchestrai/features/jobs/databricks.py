@@ -1,0 +1,118 @@
+"""Spark jobs on Databricks: one-time runs of the Jobs API (2.2), through Databricks' SDK, its credentials and its retries."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from orchestrai.errors import ConfigError, MissingExtra, StorageError, TransientStorageError
+from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
+from orchestrai.secrets.reference import check_reference, resolve_secret
+from orchestrai.storage.cloud.job_wait import Phase
+
+ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
+_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
+
+
+class DatabricksFile(ClusterFile):
+    """What a workspace is told besides the job.
+
+    `task` says where it runs (`new_cluster`, or `existing_cluster_id`, and `libraries`), as the Jobs API has it; `run` is what else
+    `runs/submit` takes. Without `token` or `client_id` the SDK finds credentials as it always does.
+    """
+
+    host: str | None = Field(default=None, pattern=r"^https?://[^/\s]+/?$")
+    token: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+    task: dict[str, Any]
+    run: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("token", "client_secret")
+    @classmethod
+    def _reference(cls, value: str | None) -> str | None:
+        try:
+            return value and check_reference(value)
+        except ConfigError as exc:
+            raise ValueError(exc.message) from None
+
+
+class DatabricksJobs:
+    """One-time runs in one workspace, one per token."""
+
+    what = "Databricks"
+
+    def __init__(self, file: DatabricksFile, api: Any = None) -> None:
+        self._file = file
+        self._api = api or _connect(file)
+
+    def start(self, job: SparkJob) -> str:
+        """Submit the run; Databricks answers with the same run for the same token."""
+        with _translated("submit a run"):
+            answer = self._api.do("POST", "/api/2.2/jobs/runs/submit", body=self.request(job), headers=_HEADERS)
+        return str(answer["run_id"])
+
+    def request(self, job: SparkJob) -> dict[str, Any]:
+        """The body of `runs/submit`."""
+        task = {
+            "task_key": "features",
+            "max_retries": 0,
+            **self._file.task,
+            "spark_python_task": {"python_file": job.script, "parameters": job.arguments},
+            "timeout_seconds": int((self._file.time_limit + self._file.start_wait).total_seconds()),
+        }
+        return {
+            "run_name": "orchestrai features",
+            **self._file.run,
+            "tasks": [task],
+            "timeout_seconds": task["timeout_seconds"],
+            "idempotency_token": job.token,
+        }
+
+    def phase(self, run: str) -> tuple[Phase, str]:
+        """How the run stands."""
+        with _translated(f"tell of run {run}"):
+            state = self._api.do("GET", "/api/2.2/jobs/runs/get", query={"run_id": int(run)}, headers=_HEADERS)["state"]
+        cycle = str(state["life_cycle_state"])
+        if cycle not in ENDED:
+            return "running", cycle
+        result = str(state.get("result_state") or cycle)
+        if result == "SUCCESS":
+            return "completed", result
+        return "ended", f"{result}: {state.get('state_message') or 'no reason given'}"
+
+    def cancel(self, run: str) -> None:
+        """Ask for its end."""
+        with _translated(f"cancel run {run}"):
+            self._api.do("POST", "/api/2.2/jobs/runs/cancel", body={"run_id": int(run)}, headers=_HEADERS)
+
+
+def _connect(file: DatabricksFile) -> Any:
+    try:
+        from databricks.sdk.core import ApiClient, Config
+    except ImportError as exc:
+        raise MissingExtra(
+            "expected databricks-sdk for Databricks, found none: pip install 'orchestrai[databricks]'"
+        ) from exc
+    token, secret = (reference and resolve_secret(reference) for reference in (file.token, file.client_secret))
+    try:
+        return ApiClient(Config(host=file.host, client_id=file.client_id, token=token, client_secret=secret))
+    except ValueError as exc:
+        raise ConfigError(f"expected credentials for Databricks, found none that work: {str(exc).splitlines()[0]}") from exc
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    from databricks.sdk import errors
+    from databricks.sdk.errors.base import DatabricksError
+
+    outages = (errors.TooManyRequests, errors.InternalError, errors.TemporarilyUnavailable, errors.DeadlineExceeded)
+    try:
+        yield
+    except outages as exc:
+        raise TransientStorageError(f"expected Databricks to {what}, found: {exc}") from exc
+    except DatabricksError as exc:
+        raise StorageError(f"expected Databricks to {what}, found {type(exc).__name__}: {exc}") from exc
+    except OSError as exc:  # what requests and the SDK's retries raise when nothing answers
+        raise TransientStorageError(f"expected Databricks to {what}, found: {exc}") from exc

@@ -1,0 +1,78 @@
+"""Spark jobs on Google Cloud: Serverless batches of Dataproc (v1) over its REST interface."""
+
+from datetime import timedelta
+from typing import Any
+
+from pydantic import Field
+
+from orchestrai.errors import StorageError
+from orchestrai.features.jobs.cluster_job import ClusterFile, Duration, SparkJob
+from orchestrai.storage.cloud.job_wait import Phase
+from orchestrai.storage.cloud.rest import Api, Token, google_token
+
+
+class DataprocFile(ClusterFile):
+    """What a project is told besides the job; `batch` is what else a Batch takes: runtimeConfig, environmentConfig, labels."""
+
+    project: str = Field(pattern=r"^[a-z][a-z0-9:.-]{4,61}[a-z0-9]$")
+    region: str = Field(pattern=r"^[a-z]+-[a-z]+[0-9]+$")
+    # the service takes from ten minutes to fourteen days
+    time_limit: Duration = Field(default=timedelta(hours=2), ge=timedelta(minutes=10), le=timedelta(days=14))
+    batch: dict[str, Any] = Field(default_factory=dict)
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
+
+
+class DataprocBatches:
+    """Batches of one project and region, named by their token: a second one of a name is refused by the service."""
+
+    what = "Dataproc"
+
+    def __init__(self, file: DataprocFile, token: Token = google_token) -> None:
+        self._file = file
+        endpoint = file.endpoint or f"https://{file.region}-dataproc.googleapis.com"
+        self._api = Api(f"{endpoint}/v1", token, what="Dataproc")
+        self._parent = f"projects/{file.project}/locations/{file.region}"
+
+    def start(self, job: SparkJob) -> str:
+        """Create the batch, unless there is one of this name."""
+        query = {"batchId": job.token, "requestId": job.token}
+        self._api.call("POST", f"{self._parent}/batches", query=query, body=self.request(job), none_for=(409,))
+        return job.token
+
+    def request(self, job: SparkJob) -> dict[str, Any]:
+        """The body of the batch: the script, and the time after which the service ends it."""
+        given = self._file.batch
+        environment = given.get("environmentConfig", {})
+        limit = f"{int(self._file.time_limit.total_seconds())}s"
+        return {
+            **given,
+            "pysparkBatch": {**given.get("pysparkBatch", {}), "mainPythonFileUri": job.script, "args": job.arguments},
+            "environmentConfig": {
+                **environment,
+                "executionConfig": {**environment.get("executionConfig", {}), "ttl": limit},
+            },
+            "labels": {"made_by": "orchestrai", **given.get("labels", {})},
+        }
+
+    def _find(self, run: str) -> dict[str, Any]:
+        found = self._api.call("GET", f"{self._parent}/batches/{run}")
+        if found is None:
+            raise StorageError(f"expected the batch {run} on Dataproc, found none: somebody deleted it, run the step again")
+        batch: dict[str, Any] = found
+        return batch
+
+    def phase(self, run: str) -> tuple[Phase, str]:
+        """How the batch stands."""
+        found = self._find(run)
+        state = str(found["state"])
+        if state == "SUCCEEDED":
+            return "completed", state
+        if state in ("FAILED", "CANCELLED"):
+            return "ended", f"{state}: {found.get('stateMessage') or 'no reason given'}"
+        return "running", state
+
+    def cancel(self, run: str) -> None:
+        """Cancel the operation behind the batch."""
+        operation = self._find(run).get("operation")
+        if operation:
+            self._api.call("POST", f"{operation}:cancel", body={})

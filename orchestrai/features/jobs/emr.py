@@ -1,0 +1,178 @@
+"""Spark jobs on Amazon EMR: a cluster of its own per job, or a job run of EMR Serverless."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import ConfigDict
+
+from orchestrai.errors import StorageError, TransientStorageError
+from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
+from orchestrai.storage.cloud.job_wait import Phase
+
+OUTAGES = ("Throttling", "ThrottlingException", "InternalServerError", "InternalServerException", "ServiceUnavailable")
+Client = Callable[[str], Any]
+
+
+class EmrFile(ClusterFile):
+    """What `run_job_flow` or `start_job_run` takes, as AWS writes it, beside our limits."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    region: str | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The parameters for AWS."""
+        return dict(self.model_extra or {})
+
+
+class EmrClusters:
+    """Clusters that end after their one job, found by their name: `run_job_flow` knows no token."""
+
+    what = "EMR"
+
+    def __init__(self, file: EmrFile, client: Any = None) -> None:
+        self._file = file
+        self._emr = client or _client("emr", file.region)
+
+    def start(self, job: SparkJob) -> str:
+        """Start the cluster with the job, unless one of this name was started."""
+        with _translated("list clusters"):
+            for page in self._emr.get_paginator("list_clusters").paginate():
+                for one in page["Clusters"]:
+                    if one["Name"] == job.token:
+                        return str(one["Id"])
+        with _translated("start a cluster"):
+            return str(self._emr.run_job_flow(**cluster_parameters(self._file.given, job))["JobFlowId"])
+
+    def phase(self, run: str) -> tuple[Phase, str]:
+        """How the cluster stands; it ends well when its job did."""
+        with _translated(f"describe the cluster {run}"):
+            status = self._emr.describe_cluster(ClusterId=run)["Cluster"]["Status"]
+        state, reason = str(status["State"]), status.get("StateChangeReason", {})
+        if state not in ("TERMINATED", "TERMINATED_WITH_ERRORS"):
+            return "running", state
+        if reason.get("Code") in (None, "ALL_STEPS_COMPLETED"):
+            return "completed", state
+        return "ended", f"{reason['Code']}: {reason.get('Message') or 'no reason given'}"
+
+    def cancel(self, run: str) -> None:
+        """End the cluster."""
+        with _translated(f"terminate the cluster {run}"):
+            self._emr.terminate_job_flows(JobFlowIds=[run])
+
+
+class EmrServerless:
+    """Job runs of one application, one per token."""
+
+    what = "EMR Serverless"
+
+    def __init__(self, file: EmrFile, client: Any = None) -> None:
+        self._file = file
+        self._application = str(file.given.get("applicationId", ""))
+        self._emr = client or _client("emr-serverless", file.region)
+
+    def start(self, job: SparkJob) -> str:
+        """Start the run; AWS answers with the same run for the same token."""
+        minutes = max(1, round(self._file.time_limit.total_seconds() / 60))
+        with _translated("start a job run"):
+            answer = self._emr.start_job_run(**serverless_parameters(self._file.given, job, minutes))
+        return str(answer["jobRunId"])
+
+    def phase(self, run: str) -> tuple[Phase, str]:
+        """How the run stands."""
+        with _translated(f"describe the job run {run}"):
+            found = self._emr.get_job_run(applicationId=self._application, jobRunId=run)["jobRun"]
+        state = str(found["state"])
+        if state == "SUCCESS":
+            return "completed", state
+        if state in ("FAILED", "CANCELLED"):
+            return "ended", f"{state}: {found.get('stateDetails') or 'no reason given'}"
+        return "running", state
+
+    def cancel(self, run: str) -> None:
+        """Ask for its end."""
+        with _translated(f"cancel the job run {run}"):
+            self._emr.cancel_job_run(applicationId=self._application, jobRunId=run)
+
+
+def _client(service: str, region: str | None) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(service, region_name=region, config=Config(retries={"mode": "standard", "max_attempts": 5}))
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
+
+    try:
+        yield
+    except ClientError as exc:
+        error = exc.response.get("Error", {})
+        kind = TransientStorageError if error.get("Code") in OUTAGES else StorageError
+        raise kind(f"expected AWS to {what}, found {error.get('Code')}: {error.get('Message')}") from exc
+    except (HTTPClientError, ParamValidationError) as exc:
+        kind = TransientStorageError if isinstance(exc, HTTPClientError) else StorageError
+        raise kind(f"expected AWS to {what}, found: {exc}") from exc
+    except BotoCoreError as exc:
+        raise StorageError(f"expected AWS to {what}, found: {exc}") from exc
+
+
+def cluster_parameters(given: dict[str, Any], job: SparkJob) -> dict[str, Any]:
+    """`run_job_flow` for a cluster of its own that ends after the job; workers are spot instances unless the file says more.
+
+    The file gives `ReleaseLabel`, `ServiceRole`, `JobFlowRole`, and whatever else EMR takes.
+    """
+    instances = {
+        "InstanceFleets": [
+            {
+                "InstanceFleetType": "MASTER",
+                "TargetOnDemandCapacity": 1,
+                "InstanceTypeConfigs": [{"InstanceType": "m6g.xlarge"}],
+            },
+            {
+                "InstanceFleetType": "CORE",
+                "TargetSpotCapacity": 2,
+                "InstanceTypeConfigs": [{"InstanceType": kind} for kind in ("r6g.2xlarge", "r7g.2xlarge", "r6gd.2xlarge")],
+                "LaunchSpecifications": {
+                    "SpotSpecification": {
+                        "TimeoutDurationMinutes": 20,
+                        "TimeoutAction": "SWITCH_TO_ON_DEMAND",
+                        "AllocationStrategy": "price-capacity-optimized",
+                    }
+                },
+            },
+        ],
+        **given.get("Instances", {}),
+        "KeepJobFlowAliveWhenNoSteps": False,
+        "TerminationProtected": False,
+    }
+    submit = ["spark-submit", "--deploy-mode", "cluster", job.script, *job.arguments]
+    step = {
+        "Name": "features",
+        "ActionOnFailure": "TERMINATE_CLUSTER",
+        "HadoopJarStep": {"Jar": "command-runner.jar", "Args": submit},
+    }
+    return {
+        "Applications": [{"Name": "Spark"}],
+        "AutoTerminationPolicy": {"IdleTimeout": 900},
+        **given,
+        "Name": job.token,
+        "Instances": instances,
+        "Steps": [step],
+    }
+
+
+def serverless_parameters(given: dict[str, Any], job: SparkJob, minutes: int) -> dict[str, Any]:
+    """`start_job_run`; the file gives `applicationId` and `executionRoleArn`."""
+    submit = given.get("jobDriver", {}).get("sparkSubmit", {})
+    return {
+        **given,
+        "name": job.token,
+        "clientToken": job.token,
+        "executionTimeoutMinutes": minutes,
+        "jobDriver": {"sparkSubmit": {**submit, "entryPoint": job.script, "entryPointArguments": job.arguments}},
+    }

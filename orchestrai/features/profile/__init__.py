@@ -1,0 +1,1 @@
+"""A feature table looked at: statistics, drift, pictures."""

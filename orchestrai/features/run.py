@@ -1,0 +1,182 @@
+"""The features stage: restored datasets in, a receipted feature table out.
+
+A partition whose inputs (the partition roots inside its look-back) and code are unchanged is not computed again.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrai.core.calendar import Grain
+from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.errors import FeatureViewError
+from orchestrai.features.checks import aged
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Engine
+from orchestrai.features.engines.python_engine import PythonEngine
+from orchestrai.features.incremental.slices import Mend, growth, mend
+from orchestrai.features.incremental.tail_run import Continuation, TailRuns, tail_runs
+from orchestrai.features.partition_run import PartitionRuns
+from orchestrai.features.plan import Task, fresh, plan, union
+from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.table_formats import require_delta, write_delta
+from orchestrai.features.views.view import FeatureView
+from orchestrai.features.views.view_inputs import Files, Inputs, open_inputs
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
+
+STAGE = "features"
+LAYOUT = "parquet-3"
+Progress = Callable[[float, str], None]
+
+
+def compute(
+    ledger: Ledger,
+    view: FeatureView,
+    *,
+    asset: str,
+    inputs: Mapping[str, str],
+    grain: Grain,
+    partitions: Sequence[str] | None,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+    code_version: str = "",
+    tails: Path | None = None,
+) -> StageReport:
+    """Compute partitions of a view (`None`: all that are due) and publish them; `inputs` maps table to restored asset.
+
+    Idempotent: a partition whose input roots, view and code version are unchanged is reported and left as it is. A declared
+    Delta table is brought to what is then published, also after a run that ended between the two. A folder for `tails` is where
+    a run leaves what the next one needs of earlier rows, and makes no other difference.
+    Raises FeatureViewError, NotReceipted, IntegrityError; nothing is published then.
+    """
+    if _delta(view):
+        require_delta()
+    engine = engine or DuckDbEngine()
+    local = engine if isinstance(engine, DuckDbEngine) else DuckDbEngine()
+    if view.python is not None:
+        if engine is not local:
+            raise FeatureViewError(
+                f"{view.name}: expected an engine on this machine for a view in Python, found {type(engine).__name__}: "
+                "declare engine: duckdb, or write the view as sql"
+            )
+        engine = PythonEngine(local)
+    with Meter() as meter:
+        session = ledger.session(asset, STAGE)
+        opened = open_inputs(ledger, view, inputs, grain)
+        tasks = plan(view, opened, partitions, ledger.clock())
+        current = ledger.find(asset)
+        code = f"{LAYOUT} {view.hash} {code_version}"
+        stale = [task for task in tasks if not fresh(current, task, opened, code)]
+        used = union(view, stale)
+        verdicts: dict[str, list[Verdict]] = {}
+        with ExitStack() as stack:
+            runs = tail_runs(ledger, view, opened, local, tails, code) if tails is not None and engine is local else None
+            mends, going_on, files = _fetched(view, stale, current, opened, code, stack, runs)
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-features-"))
+            run = PartitionRuns(
+                session,
+                view,
+                engine,
+                local,
+                current,
+                opened,
+                files,
+                code,
+                used,
+                max((task.key for task in tasks), default=""),
+                runs,
+                going_on,
+            )
+            for number, task in enumerate(stale):
+                if progress is not None:
+                    progress(number / len(stale), f"{view.name} {task.key}")
+                verdicts[task.key] = run.partition(task, mends.get(task.key), Path(scratch) / f"{number:06d}")
+            meter.read = sum(path.stat().st_size for part in files.values() for paths in part.values() for path in paths)
+        facts: dict[str, JsonValue] = {"engine": engine.name, "computed": len(stale), "unchanged": len(tasks) - len(stale)}
+        if mends:
+            facts["mended"] = len(mends)
+        if going_on:
+            facts["from_tail"] = len(going_on)
+        report = session.commit(
+            verdicts,
+            inputs=opened.refs(used),
+            code_version=code_version,
+            parameters=_parameters(view, engine),
+            cost=meter.cost(),
+            facts=facts,
+        )
+    if progress is not None:
+        progress(1.0, f"{view.name} done")
+    most = view.spec.checks.freshness if isinstance(view.spec, FeatureViewSpec) else None
+    now = ledger.clock()
+    report = _with_unchanged(
+        report,
+        current,
+        [task.key for task in tasks if task not in stale],
+        facts,
+        lambda verdict: verdict if most is None else aged(verdict, now, most),
+    )
+    if _delta(view) and report.version is not None:
+        version = write_delta(ledger, view, asset=asset, table=_delta(view))
+        report = replace(report, facts={**report.facts, "delta_version": version})
+    return report
+
+
+def _delta(view: FeatureView) -> str:
+    return view.spec.delta if isinstance(view.spec, FeatureViewSpec) else ""
+
+
+def _fetched(
+    view: FeatureView,
+    stale: Sequence[Task],
+    current: Dataset | None,
+    opened: Inputs,
+    code: str,
+    stack: ExitStack,
+    tails: TailRuns | None,
+) -> tuple[dict[str, Mend], dict[str, Continuation], Files]:
+    """Which partitions need only their end computed, which go on from a tail, and the verified files that the others read."""
+    primary = next(iter(view.tables))
+    grown = {task.key: found for task in stale if (found := growth(view, task, current, opened, code)) is not None}
+    added = {digest for found in grown.values() for digest in found.added}
+    new = stack.enter_context(opened.fetched({primary: grown}, added))[primary] if grown else {}
+    mends: dict[str, Mend] = {}
+    going_on: dict[str, Continuation] = {}
+    for task in stale:
+        if current is not None and task.key in grown:
+            rest = mend(view, task, grown[task.key], current, opened, new[task.key])
+            mends |= {task.key: rest} if rest is not None else {}
+        mended = mends.get(task.key)
+        if tails is not None:
+            further = tails.continuation(task, mended, grown[task.key].added if task.key in grown else Counter())
+            going_on |= {task.key: further} if further is not None else {}
+    needed = union(view, [mends[t.key].task if t.key in mends else t for t in stale if t.key not in going_on])
+    return mends, going_on, stack.enter_context(opened.fetched(needed))
+
+
+def _parameters(view: FeatureView, engine: Engine) -> dict[str, JsonValue]:
+    return {"view": view.name, "view_hash": view.hash, "sql": view.sql, "engine": engine.name, "layout": LAYOUT}
+
+
+def _with_unchanged(
+    report: StageReport,
+    current: Dataset | None,
+    keys: Sequence[str],
+    facts: Mapping[str, JsonValue],
+    today: Callable[[Verdict], Verdict],
+) -> StageReport:
+    """The report with the partitions that needed no work, as published before."""
+    if current is None or not keys:
+        return report
+    outcomes = list(report.outcomes)
+    for key in keys:
+        entry = current.partitions[key]
+        verdicts = tuple(today(verdict) for verdict in current.receipt(key).verdicts.get(key, ()))
+        outcomes.append(PartitionOutcome(key, True, entry.root, entry.rows, entry.size, verdicts))
+    outcomes.sort(key=lambda outcome: outcome.partition)
+    return replace(report, version=report.version or current.version, outcomes=tuple(outcomes), facts=dict(facts))

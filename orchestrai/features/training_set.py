@@ -1,0 +1,187 @@
+"""Training sets: labels joined to the features that were known, never to the future."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.errors import FeatureViewError, NotReceipted
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine, paths_sql
+from orchestrai.features.engines.engine import BATCH_ROWS, Engine
+from orchestrai.features.feature_table import KeyWatch, write_files
+from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, data_end
+from orchestrai.features.spec import LabelSpec
+from orchestrai.features.views.portable_types import UTC_MICROS
+from orchestrai.features.views.view import FeatureView
+from orchestrai.features.views.view_inputs import open_inputs
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import UNPARTITIONED
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.report import Meter, StageReport
+
+STAGE = "training_set"
+EVENT_TIME = "event_time"
+LABEL = "label"
+FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
+
+
+def training_set(
+    ledger: Ledger,
+    *,
+    asset: str,
+    features: Sequence[tuple[FeatureView, str]],
+    label: LabelSpec,
+    label_inputs: Mapping[str, str],
+    folder: Path,
+    engine: Engine | None = None,
+    as_of_limit: datetime | None = None,
+    code_version: str = "",
+) -> StageReport:
+    """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
+
+    The first feature view gives the rows. Only moments whose horizon is complete by the end of the label inputs' data (and
+    by `as_of_limit`) take part. Columns: the entity's, `event_time`, `label`, then the features. Raises FeatureViewError.
+    """
+    engine = engine or DuckDbEngine()
+    primary = features[0][0]
+    _distinct_columns(features)
+    with Meter() as meter, ExitStack() as stack:
+        session = ledger.session(asset, STAGE)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-training-")))
+        datasets = [_open_features(ledger, view, name) for view, name in features]
+        tables = [(view, stack.enter_context(_files(found))) for (view, _), found in zip(features, datasets, strict=True)]
+        view = bind_label(ledger, label, label_inputs, folder, primary)
+        opened = open_inputs(ledger, view, label_inputs)
+        files = stack.enter_context(opened.fetched({name: list(found) for name, found in opened.spans.items()}))
+        end = data_end(view, opened, files)
+        limit = min(end, as_of_limit or end) - label.horizon
+        run = LabelRun(view, label, opened, files, engine, scratch)
+        if primary.kind == "entity":
+            labels = run.moments(tables[0][1], limit)
+        else:
+            labels = run.rows(limit + timedelta(microseconds=1))
+        schema = _schema(features, view)
+        watch = KeyWatch((*primary.entity, EVENT_TIME), primary.entity)
+        with _joined(labels, tables, view, schema) as batches:
+            written = write_files(watch.watch(batches), schema, scratch / "out")
+        for part in written:
+            session.add_file(UNPARTITIONED, part.path.name, part.path, rows=part.rows)
+        facts: dict[str, JsonValue] = {
+            "rows": watch.rows,
+            "data_end": end.isoformat(),
+            "last_moment": limit.isoformat(),
+            "features": len(schema) - len(primary.entity) - 2,
+            "engine": engine.name,
+        }
+        return session.commit(
+            {UNPARTITIONED: [*watch.verdicts(view.name), _not_empty(watch.rows, label, end)]},
+            inputs=[
+                *(InputRef(found.asset, found.version, found.roots()) for found in datasets),
+                *opened.refs(opened.spans),
+            ],
+            code_version=code_version,
+            parameters={
+                "label": label.model_dump(mode="json"),
+                "label_sql": view.sql,
+                "label_hash": view.hash,
+                "views": {item.name: item.hash for item, _ in features},
+                "columns": list(schema.names),
+                "as_of_limit": as_of_limit.isoformat() if as_of_limit else None,
+            },
+            cost=meter.cost(),
+            facts=facts,
+        )
+
+
+def _distinct_columns(features: Sequence[tuple[FeatureView, str]]) -> None:
+    seen: dict[str, str] = {EVENT_TIME: "the training set", LABEL: "the training set"}
+    entity = features[0][0].entity
+    for view, _ in features:
+        if not set(view.entity) <= set(entity):
+            raise FeatureViewError(
+                f"{view.name}: expected an entity among {', '.join(entity)}, found {', '.join(view.entity)}"
+            )
+        for name in view.features:
+            if name in seen:
+                raise FeatureViewError(
+                    f"{view.name}: expected a feature name of its own, found {name} of {seen[name]}: rename it"
+                )
+            seen[name] = view.name
+
+
+def _open_features(ledger: Ledger, view: FeatureView, asset: str) -> Dataset:
+    dataset = ledger.open(asset)
+    for key in dataset.partitions:
+        if dataset.receipt(key).parameters.get("view_hash") != view.hash:
+            raise NotReceipted(
+                f"expected {asset}@{key} to come from {view.name} as it is now, found another definition: compute it again"
+            )
+    return dataset
+
+
+@contextmanager
+def _files(dataset: Dataset) -> Iterator[FeatureFiles]:
+    with dataset.fetched(sorted(dataset.partitions)) as found:
+        yield {key: [file.path for file in files] for key, files in found.items()}
+
+
+def _schema(features: Sequence[tuple[FeatureView, str]], label: FeatureView) -> pa.Schema:
+    primary = features[0][0]
+    return pa.schema(
+        [
+            *(primary.schema.field(name) for name in primary.entity),
+            pa.field(EVENT_TIME, UTC_MICROS),
+            pa.field(LABEL, label.schema.field(LABEL).type),
+            *(view.schema.field(name) for view, _ in features for name in view.features),
+        ]
+    )
+
+
+@contextmanager
+def _joined(
+    labels: Sequence[Path], tables: FeatureTables, label: FeatureView, schema: pa.Schema
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The rows of the training set, sorted by entity and time."""
+    if not labels:
+        yield iter(())
+        return
+    primary = tables[0][0]
+    with DuckDbEngine().connect() as db:
+        for number, (_, files) in enumerate(tables):
+            paths = paths_sql([path for key in sorted(files) for path in files[key]])
+            db.execute(f"CREATE TEMP VIEW f{number} AS SELECT * FROM read_parquet({paths})")
+        db.execute(f"CREATE TEMP VIEW labels AS SELECT * FROM read_parquet({paths_sql(labels)})")
+        columns = [f'f0."{name}"' for name in primary.entity]
+        columns += [f'f0."{primary.time}" AS "{EVENT_TIME}"', f'labels."{LABEL}"']
+        columns += [f'f{number}."{name}"' for number, (view, _) in enumerate(tables) for name in view.features]
+        joins = [_on("JOIN", "labels", label.entity, f'labels."{label.time}" = f0."{primary.time}"')]
+        joins += [_feature_join(number, view, primary) for number, (view, _) in enumerate(tables) if number]
+        order = ", ".join(f'"{name}"' for name in (*primary.entity, EVENT_TIME))
+        sql = f"SELECT * FROM (SELECT {', '.join(columns)} FROM f0 {' '.join(joins)}) AS joined ORDER BY {order}"
+        yield (batch.cast(schema) for batch in db.sql(sql).to_arrow_reader(BATCH_ROWS))
+
+
+def _on(join: str, table: str, entity: Sequence[str], time: str) -> str:
+    return f"{join} {table} ON " + " AND ".join([*(f'{table}."{name}" = f0."{name}"' for name in entity), time])
+
+
+def _feature_join(number: int, view: FeatureView, primary: FeatureView) -> str:
+    """The newest features known at the row's moment; those of events at that very instant only from the same events."""
+    table = f"f{number}"
+    mine, theirs = f'{table}."{view.time}"', f'f0."{primary.time}"'
+    if view.kind == "row" and primary.kind == "row" and next(iter(view.tables)) == next(iter(primary.tables)):
+        return _on("LEFT JOIN", table, view.entity, f"{mine} = {theirs}")
+    test = ">=" if view.kind == "entity" else ">"
+    return _on("ASOF LEFT JOIN", table, view.entity, f"{theirs} {test} {mine}")
+
+
+def _not_empty(rows: int, label: LabelSpec, end: datetime) -> Verdict:
+    message = (
+        f"expected labelled rows, found none: no moment has its horizon of {label.horizon} complete by {end.isoformat()}"
+    )
+    return Verdict("not_empty", rows > 0, "" if rows else message)

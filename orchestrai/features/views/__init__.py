@@ -1,0 +1,1 @@
+"""A view: declared, expanded, bound to typed inputs, with exact output types and its lineage."""

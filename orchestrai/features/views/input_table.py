@@ -1,0 +1,81 @@
+"""A view's inputs as its SQL sees them: columns in portable types, and the clocks of each table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from orchestrai.errors import FeatureViewError
+from orchestrai.features.spec import ARRIVAL, TableClocks
+from orchestrai.features.views.portable_types import UTC_MICROS, readable
+
+SPINE = "spine"
+AS_OF = "as_of"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One input of a view, as its SQL sees it; `by_arrival` says that a row is known from when it came."""
+
+    name: str
+    schema: pa.Schema
+    event_time: str | None
+    known_at: str | None
+    whole: bool
+    by_arrival: bool = False
+
+
+def _metadata(schema: pa.Schema, name: str) -> str | None:
+    value = (schema.metadata or {}).get(name.encode())
+    return value.decode() if value else None
+
+
+def primary_keys(schemas: Mapping[str, pa.Schema]) -> dict[str, tuple[str, ...]]:
+    """The keys that schemas name, by table."""
+    found = {name: _metadata(schema, "primary_key") for name, schema in schemas.items()}
+    return {name: tuple(part.strip() for part in key.split(",")) for name, key in found.items() if key}
+
+
+def value_bounds(schemas: Mapping[str, pa.Schema]) -> dict[str, dict[str, float]]:
+    """The largest absolute value of columns whose field names a `minimum` and a `maximum`."""
+    found: dict[str, dict[str, float]] = {name: {} for name in schemas}
+    for name, schema in schemas.items():
+        for field in schema:
+            given = field.metadata or {}
+            if b"minimum" in given and b"maximum" in given:
+                found[name][field.name] = max(abs(float(given[b"minimum"])), abs(float(given[b"maximum"])))
+    return found
+
+
+def bind_table(name: str, schema: pa.Schema, clocks: TableClocks | None, time: str, view: str) -> Table:
+    """A table with its clocks: declared, else the view's time, else what the contract says; raises FeatureViewError."""
+    clocks = clocks or TableClocks()
+    columns = readable(schema)
+    moments = [field.name for field in columns if pa.types.is_timestamp(field.type)]
+    chosen = clocks.event_time or (time if time in moments else None) or _metadata(schema, "event_time")
+    if chosen is None and len(moments) == 1:
+        chosen = moments[0]
+    known = clocks.known_at or _metadata(schema, "known_at")
+    by_arrival = clocks.known_at == ARRIVAL
+    if by_arrival and ARRIVAL in columns.names:
+        raise FeatureViewError(
+            f"{view}: expected known_at: arrival to mean when rows came, found a column of that name in {name}: "
+            "name another column, or rename that one in the contract"
+        )
+    known = None if by_arrival else known
+    for column in (chosen, known):
+        if column is not None and column not in moments:
+            raise FeatureViewError(
+                f"{view}: expected a timestamp column of {name} ({', '.join(moments) or 'it has none'}), found {column}"
+            )
+    return Table(name, columns, chosen, known, clocks.lookback == "all", by_arrival)
+
+
+def spine_schema(table: Table, entity: tuple[str, ...], view: str) -> pa.Schema:
+    """The columns of `spine`: the entity's, as typed in the table that defines it, and `as_of`."""
+    missing = [name for name in entity if name not in table.schema.names]
+    if missing:
+        raise FeatureViewError(
+            f"{view}: expected {table.name} to define the entity with {', '.join(missing)}, found {', '.join(table.schema.names)}"
+        )
+    return pa.schema([*(table.schema.field(name) for name in entity), pa.field(AS_OF, UTC_MICROS)])

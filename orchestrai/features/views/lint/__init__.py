@@ -1,0 +1,1 @@
+"""What the text of a view may say, decided before it runs."""

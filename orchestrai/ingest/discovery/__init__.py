@@ -1,0 +1,1 @@
+"""How new objects are noticed: by listing, or by the event queues of the clouds."""

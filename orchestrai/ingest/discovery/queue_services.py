@@ -1,0 +1,245 @@
+"""The event queues of the clouds: SQS, Azure storage queues and Pub/Sub, each behind `ArrivalQueue`.
+
+Errors of the SDKs are translated here, once; clients are arguments.
+"""
+
+import base64
+import binascii
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrai.errors import ConfigError, MissingExtra, StorageError, TransientStorageError
+from orchestrai.ingest.discovery.notifications import parse_event_grid, parse_gcs, parse_s3
+from orchestrai.ingest.discovery.queue import WAIT_SECONDS, ArrivalQueue, Message
+from orchestrai.storage.cloud.connection import StoreOptions
+
+_THROTTLED = ("Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "OverLimit")
+
+
+@dataclass(frozen=True)
+class SqsQueue:
+    """An SQS queue that S3 writes to: direct, through SNS, or through EventBridge. `client` is boto3's."""
+
+    client: Any
+    url: str
+
+    def receive(self, limit: int, wait: float = WAIT_SECONDS) -> list[Message]:
+        found: list[Message] = []
+        while len(found) < limit:
+            answer = self._call(
+                self.client.receive_message,
+                MaxNumberOfMessages=min(10, limit - len(found)),
+                WaitTimeSeconds=0 if found else min(20, max(0, round(wait))),
+            )
+            got = answer.get("Messages", [])
+            found += [Message(message["ReceiptHandle"], parse_s3(message["Body"])) for message in got]
+            if not got:
+                break
+        return found
+
+    def acknowledge(self, handles: Sequence[str]) -> None:
+        for start in range(0, len(handles), 10):
+            entries = [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(handles[start : start + 10])]
+            failed = self._call(self.client.delete_message_batch, Entries=entries).get("Failed", [])
+            if failed:
+                code, fault = failed[0].get("Code"), failed[0].get("SenderFault")
+                raise (StorageError if fault else TransientStorageError)(
+                    f"expected SQS to forget {len(entries)} messages, found {len(failed)} kept ({code}): they will come again"
+                )
+
+    def _call(self, call: Any, **arguments: Any) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+        try:
+            return call(QueueUrl=self.url, **arguments)
+        except ClientError as exc:
+            code = exc.response.get("Error", {}).get("Code", "")
+            status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            kind = TransientStorageError if status >= 500 or code in _THROTTLED else StorageError
+            raise kind(f"expected the queue {self.url} to answer, found {code} ({status}): check queue and policy") from exc
+        except NoCredentialsError as exc:
+            raise StorageError(f"expected credentials for {self.url}, found none: set them or a profile") from exc
+        except BotoCoreError as exc:
+            raise TransientStorageError(
+                f"expected the queue {self.url} to answer, found {type(exc).__name__}: retry"
+            ) from exc
+
+
+@dataclass(frozen=True)
+class AzureQueue:
+    """An Azure storage queue that Event Grid writes to; `client` is azure-storage-queue's QueueClient.
+
+    A message stays hidden for `hidden` seconds after it was received, then comes again unless acknowledged.
+    """
+
+    client: Any
+    hidden: int = 300
+    sleep: Callable[[float], None] = time.sleep
+
+    def receive(self, limit: int, wait: float = WAIT_SECONDS) -> list[Message]:
+        found = self._received(limit)
+        if not found and wait > 0:
+            # the service has no long poll
+            self.sleep(wait)
+            found = self._received(limit)
+        return found
+
+    def _received(self, limit: int) -> list[Message]:
+        def take() -> list[Any]:
+            return list(
+                self.client.receive_messages(
+                    messages_per_page=min(32, limit), visibility_timeout=self.hidden, max_messages=limit
+                )
+            )
+
+        return [Message(f"{got.id} {got.pop_receipt}", parse_event_grid(_decoded(got.content))) for got in self._call(take)]
+
+    def acknowledge(self, handles: Sequence[str]) -> None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        for handle in handles:
+            identity, _, receipt = handle.partition(" ")
+
+            def forget(identity: str = identity, receipt: str = receipt) -> None:
+                try:
+                    self.client.delete_message(identity, receipt)
+                except ResourceNotFoundError as exc:
+                    # the queue itself missing is another matter
+                    if getattr(exc, "error_code", "") not in ("MessageNotFound", None):
+                        raise
+
+            self._call(forget)
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+
+        name = getattr(self.client, "queue_name", "")
+        try:
+            return call()
+        except HttpResponseError as exc:
+            status = exc.status_code or 0
+            kind = TransientStorageError if status in (408, 429) or status >= 500 else StorageError
+            code = getattr(exc, "error_code", None) or type(exc).__name__
+            raise kind(f"expected the queue {name} to answer, found {code} ({status}): check queue and access") from exc
+        except (ServiceRequestError, ServiceResponseError) as exc:
+            raise TransientStorageError(f"expected the queue {name} to answer, found {type(exc).__name__}: retry") from exc
+        except AzureError as exc:
+            raise StorageError(f"expected the queue {name} to answer, found {type(exc).__name__}: check access") from exc
+
+
+def _decoded(content: str | bytes) -> str:
+    """Event Grid writes base64; other writers may write the JSON itself."""
+    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content
+    if text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        return base64.b64decode(text, validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return text
+
+
+@dataclass(frozen=True)
+class PubSubQueue:
+    """A Pub/Sub subscription that Cloud Storage writes to; `client` is google-cloud-pubsub's SubscriberClient.
+
+    `subscription` is `projects/<project>/subscriptions/<name>`.
+    """
+
+    client: Any
+    subscription: str
+
+    def receive(self, limit: int, wait: float = WAIT_SECONDS) -> list[Message]:
+        from google.api_core.exceptions import DeadlineExceeded
+
+        request = {"subscription": self.subscription, "max_messages": min(limit, 1000)}
+
+        def pull() -> Any:
+            try:
+                return self.client.pull(request=request, timeout=max(wait, 0.1))
+            except DeadlineExceeded:
+                # silence until the deadline: nothing there, or nobody there? An answer at once tells which
+                return self.client.pull(request={**request, "return_immediately": True}, timeout=30.0)
+
+        return [
+            Message(got.ack_id, parse_gcs(dict(got.message.attributes), bytes(got.message.data).decode("utf-8", "replace")))
+            for got in self._call(pull).received_messages
+        ]
+
+    def acknowledge(self, handles: Sequence[str]) -> None:
+        for start in range(0, len(handles), 500):
+            request = {"subscription": self.subscription, "ack_ids": list(handles[start : start + 500])}
+            self._call(partial(self.client.acknowledge, request=request, timeout=30.0))
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        from google.api_core import exceptions as raised
+
+        transient = (raised.ServerError, raised.TooManyRequests, raised.Aborted, raised.RetryError)
+        try:
+            return call()
+        except transient as exc:
+            raise TransientStorageError(
+                f"expected {self.subscription} to answer, found {type(exc).__name__}: retry"
+            ) from exc
+        except raised.GoogleAPIError as exc:
+            raise StorageError(
+                f"expected {self.subscription} to answer, found {type(exc).__name__}: check name and access"
+            ) from exc
+
+
+def open_queue(url: str) -> ArrivalQueue:
+    """Open a queue with the cloud's standard credentials; raises ConfigError, MissingExtra.
+
+    `sqs://sqs.<region>.amazonaws.com/<account>/<name>`, `azure-queue://<account>.queue.core.windows.net/<name>` or
+    `pubsub://<project>/<subscription>`; without TLS on loopback only.
+    """
+    parts = urlsplit(url)
+    path = parts.path.strip("/")
+    if "@" in parts.netloc or not parts.netloc or not path or parts.query:
+        raise ConfigError("expected a queue such as sqs://host/account/name without credentials, found another: correct it")
+    host = parts.hostname or ""
+    secure = "http" if host in ("127.0.0.1", "localhost") else "https"
+    if parts.scheme == "pubsub":
+        return _pubsub(f"projects/{parts.netloc}/subscriptions/{path}")
+    if parts.scheme == "azure-queue":
+        return _azure_queue(f"{secure}://{parts.netloc}/{path}", host)
+    if parts.scheme == "sqs":
+        import boto3
+
+        return SqsQueue(boto3.client("sqs", region_name=_region(host)), f"{secure}://{parts.netloc}/{path}")
+    raise ConfigError(f"expected a queue of sqs://, azure-queue:// or pubsub://, found {parts.scheme}: correct it")
+
+
+def _pubsub(subscription: str) -> PubSubQueue:
+    try:
+        from google.cloud.pubsub_v1 import SubscriberClient
+    except ImportError as exc:
+        raise MissingExtra("expected google-cloud-pubsub, found it absent: install orchestrai[pubsub]") from exc
+    return PubSubQueue(SubscriberClient(), subscription)
+
+
+def _azure_queue(url: str, host: str) -> AzureQueue:
+    from azure.storage.queue import QueueClient
+
+    # an emulator has its account in the path
+    account = host.partition(".")[0] if ".queue." in host else urlsplit(url).path.strip("/").partition("/")[0]
+    options = StoreOptions(account_name=account).for_azure(os.environ)
+    credential: Any
+    if options.account_key:
+        credential = {"account_name": account, "account_key": options.reveal("account_key")}
+    elif options.sas_token:
+        credential = options.reveal("sas_token")
+    else:
+        from azure.identity import DefaultAzureCredential
+
+        credential = DefaultAzureCredential()
+    return AzureQueue(QueueClient.from_queue_url(url, credential=credential))
+
+
+def _region(host: str) -> str | None:
+    parts = host.split(".")
+    return parts[1] if parts[0] == "sqs" and len(parts) > 2 else None

@@ -1,0 +1,216 @@
+"""Sources with a position of their own (streams, tables): read on from what is published, whatever partitions that feeds.
+
+One reading feeds the partitions its records name by their event time, not those a run asks for. So a run over some partitions
+reads everything that is there, reports what it asked for beside what was fed, and `behind` names what a later run has to carry on.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import Grain
+from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream, stream_address
+from orchestrai.ingest.sources.stream import next_batch, published_offsets
+from orchestrai.ingest.sources.stream_batch import ingest_stream
+from orchestrai.ingest.sources.stream_log import StreamLog
+from orchestrai.ingest.sources.stream_rows import sliced
+from orchestrai.ingest.sources.table_batch import ingest_table
+from orchestrai.ingest.sources.table_reader import TableReader
+from orchestrai.ingest.sources.table_source import table_of
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import Cost, Meter, PartitionOutcome, StageReport
+from orchestrai.privacy.ingest_guard import refuse_sealed_keys
+from orchestrai.privacy.tokens import TokenKeys
+
+Progress = Callable[[str, int, int], None]
+PEEK_RECORDS = 10_000
+_COUNTED = ("records", "rows", "dead_letters", "repeated", "erased")
+
+
+def check_source(source: SourceSpec, contract: Contract, grain: Grain) -> None:
+    """Raise ConfigError for a declaration of a stream or table that could never be read; asks nobody."""
+    if source.kind == "stream":
+        refuse_sealed_keys(contract, contract.primary_key, "a stream")
+        stream_address(source.url)
+        _settings(source)
+    elif source.kind == "sql":
+        TableReader(table_of(source, contract.event_time, Path()), contract, grain)
+
+
+def _settings(source: SourceSpec) -> KafkaSettings:
+    options = source.stream
+    more = dict(options.options)
+    return KafkaSettings("", options.security, options.mechanism, options.username, options.password, more)
+
+
+@contextmanager
+def opened_stream(source: SourceSpec, home: Path) -> Iterator[KafkaSource | StreamLog]:
+    """The stream of a declaration; the embedded log lies in `<home>/streams`. Raises ConfigError, MissingExtra."""
+    with open_stream(source.url, home / "streams", _settings(source)) as found:
+        yield found
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What a stream holds that no published version has: the partitions its next records go to, and where it ends."""
+
+    partitions: tuple[str, ...]
+    lag: int
+    ends: tuple[tuple[int, int], ...]
+
+
+def pending(
+    ledger: Ledger, *, asset: str, source: SourceSpec, home: Path, contract: Contract, grain: Grain
+) -> Pending | None:
+    """Look at a stream without taking anything; None when all of it is published. Raises as `next_batch`."""
+    with opened_stream(source, home) as stream:
+        known = published_offsets(ledger, asset, stream.topic)
+        bounds = stream.bounds()
+        batch = next_batch(
+            stream,
+            known,
+            limit_records=min(PEEK_RECORDS, source.stream.batch_records),
+            limit_bytes=source.stream.batch_bytes,
+            wait=source.stream.wait_seconds,
+            accept_gaps=source.stream.accept_gaps,
+        )
+    if batch.empty:
+        return None
+    keys = sliced(batch, contract, grain, lambda _: set())
+    ends = tuple((number, high) for number, (_, high) in sorted(bounds.items()))
+    return Pending(tuple(keys), batch.lag + len(batch.records), ends)
+
+
+def behind(ledger: Ledger, raw_events: str, restored: str) -> dict[str, str]:
+    """The partitions whose raw events are newer than what was restored of them, with the root they have now."""
+    raw, done = ledger.find(raw_events), ledger.find(restored)
+    there = {key: entry.root for key, entry in done.partitions.items()} if done else {}
+    return {key: entry.root for key, entry in sorted(raw.partitions.items()) if there.get(key) != entry.root} if raw else {}
+
+
+def follow(
+    ledger: Ledger,
+    *,
+    asset: str,
+    source: SourceSpec,
+    home: Path,
+    contract: Contract,
+    grain: Grain,
+    partitions: Sequence[str],
+    now: datetime,
+    progress: Progress | None = None,
+    code_version: str = "",
+    persons: TokenKeys | None = None,
+    overrides: Sequence[Override] = (),
+) -> StageReport:
+    """Publish everything that is new in a stream or a table, batch by batch, each in one commit with the position it reaches.
+
+    Ends at what was there when it began. A refused batch ends it too, and stays in the source. The report has an outcome for each
+    of `partitions` that is due and for each that was fed. Raises StorageError, IntegrityError, ConcurrentCommit, ConfigError.
+    """
+    with Meter() as meter:
+        reports = list(
+            _batches(ledger, asset, source, home, contract, grain, now, progress, code_version, persons, overrides)
+        )
+        cost = meter.cost()
+    return _summary(ledger, asset, contract, grain, partitions, reports, cost)
+
+
+def _batches(
+    ledger: Ledger,
+    asset: str,
+    source: SourceSpec,
+    home: Path,
+    contract: Contract,
+    grain: Grain,
+    now: datetime,
+    progress: Progress | None,
+    code_version: str,
+    persons: TokenKeys | None,
+    overrides: Sequence[Override],
+) -> Iterator[StageReport]:
+    if source.kind == "sql":
+        table, more = table_of(source, contract.event_time, home), True
+        while more:
+            report = ingest_table(
+                ledger,
+                asset=asset,
+                source=table,
+                contract=contract,
+                grain=grain,
+                now=now,
+                code_version=code_version,
+                persons=persons,
+                overrides=overrides,
+            )
+            yield report
+            more = bool(report.facts["more"]) and not report.refused
+        return
+    done, goal = 0, 1
+    with opened_stream(source, home) as stream:
+        while done < goal:
+            report = ingest_stream(
+                ledger,
+                asset=asset,
+                source=stream,
+                contract=contract,
+                grain=grain,
+                now=now,
+                limit_records=source.stream.batch_records,
+                limit_bytes=source.stream.batch_bytes,
+                wait=source.stream.wait_seconds,
+                accept_gaps=source.stream.accept_gaps,
+                max_refused_share=source.stream.max_refused_share,
+                code_version=code_version,
+                persons=persons,
+                overrides=overrides,
+            )
+            yield report
+            records, lag = _whole(report.facts["records"]), _whole(report.facts["lag"])
+            if report.refused or not records:
+                return
+            # a producer that never pauses must not keep this from ending
+            goal = max(goal, records + lag) if not done else goal
+            done += records
+            if progress:
+                progress(asset, min(done, goal), goal)
+
+
+def _whole(value: JsonValue) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _summary(
+    ledger: Ledger,
+    asset: str,
+    contract: Contract,
+    grain: Grain,
+    partitions: Sequence[str],
+    reports: Sequence[StageReport],
+    cost: Cost,
+) -> StageReport:
+    refused = {outcome.partition: outcome for report in reports for outcome in report.refused}
+    fed = {outcome.partition for report in reports for outcome in report.outcomes}
+    dataset = ledger.find(asset)
+    outcomes = []
+    for key in sorted(fed | set(partitions)):
+        entry = dataset.partitions.get(key) if dataset else None
+        if key in refused:
+            outcomes.append(refused[key])
+        elif dataset and entry:
+            verdicts = tuple(dataset.receipt(key).verdicts.get(key, ()))
+            outcomes.append(PartitionOutcome(key, True, entry.root, entry.rows, entry.size, verdicts))
+        elif contract.closed.due(key, grain):
+            message = f"expected rows for {key}, found none in the source so far: have the producer send them"
+            outcomes.append(PartitionOutcome(key, False, verdicts=(Verdict("row_volume", False, message),)))
+    facts: dict[str, JsonValue] = {name: sum(_whole(r.facts.get(name)) for r in reports) for name in _COUNTED}
+    last = reports[-1].facts if reports else {}
+    facts |= {name: value for name, value in last.items() if name not in _COUNTED and name != "more"}
+    facts["batches"] = sum(1 for report in reports if report.outcomes)
+    return StageReport(asset, dataset.version if dataset else None, tuple(outcomes), cost, facts)

@@ -1,0 +1,199 @@
+"""One landed object into typed batches, with what was refused; memory is bounded by the batch."""
+
+import gzip
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrai.contracts.contract import Contract
+from orchestrai.errors import UnreadableObject
+from orchestrai.ingest.part_files import PartWriter
+from orchestrai.ingest.readers.chunks import Chunk, ObjectReader, Untidy
+from orchestrai.ingest.readers.conversions import convert
+from orchestrai.ingest.readers.csv import UNNAMED, CsvReader
+from orchestrai.ingest.readers.json import JsonDocumentReader, JsonLinesReader, PagesReader
+from orchestrai.ingest.readers.parquet import ParquetReader
+from orchestrai.ingest.rejects import Mark, Refused
+from orchestrai.ingest.spec import SourceSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SMALL_BYTES = 16 * 1024 * 1024
+ALWAYS_KEPT = 1_000
+
+
+@dataclass
+class ObjectOutcome:
+    """What became of one object's rows; `erased` ones belong to persons who were erased and are left out."""
+
+    rows: int = 0
+    erased: int = 0
+    refused: list[Refused] = field(default_factory=list)
+    unreadable: str = ""
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+
+    @property
+    def seen(self) -> int:
+        """Rows met, refused ones included."""
+        return self.rows + len(self.refused)
+
+
+@dataclass(frozen=True)
+class Typing:
+    """How objects of one source become rows of one contract."""
+
+    source: SourceSpec
+    contract: Contract
+
+    def batches(self, path: Path, outcome: ObjectOutcome) -> Iterator["pa.RecordBatch"]:
+        """Yield typed batches of a small object's rows, all read by one reader; fills `outcome`."""
+        try:
+            reader = self._open(path)
+            outcome.missing, outcome.extra = self._header_change(reader)
+            try:
+                tidy = list(self._fast(reader, path))
+            except Untidy:
+                tidy = None
+            if tidy is None:
+                yield from self._careful(reader, path, outcome)
+            else:
+                outcome.rows = sum(batch.num_rows for batch in tidy)
+                yield from tidy
+        except UnreadableObject as exc:
+            outcome.unreadable = exc.message
+
+    def large(self, path: Path, outcome: ObjectOutcome, *, careful: bool) -> Iterator["pa.RecordBatch"]:
+        """As `batches` in bounded memory; raises Untidy when the caller must begin again with `careful`."""
+        try:
+            reader = self._open(path)
+            outcome.missing, outcome.extra = self._header_change(reader)
+            if careful:
+                yield from self._careful(reader, path, outcome)
+                return
+            for batch in self._fast(reader, path):
+                outcome.rows += batch.num_rows
+                yield batch
+        except UnreadableObject as exc:
+            outcome.unreadable = exc.message
+
+    def _open(self, path: Path) -> ObjectReader:
+        source, contract = self.source, self.contract
+        if path.stat().st_size == 0:
+            raise UnreadableObject("expected data, found an empty object: have the producer send it again")
+        if source.format == "parquet":
+            return ParquetReader(path, contract, source.max_object_bytes)
+        if source.format == "csv":
+            return CsvReader(
+                source,
+                path,
+                tuple(column.source for column in contract.columns),
+                {c.source: c.type for c in contract.columns},
+            )
+        if source.format == "json":
+            return JsonDocumentReader(source, path, contract)
+        if source.format == "http":
+            return PagesReader(source, path, contract)
+        return JsonLinesReader(source, path, contract)
+
+    def _header_change(self, reader: ObjectReader) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Declared columns that the object lacks, and columns it has that nobody declared. Raises UnreadableObject."""
+        found = [name for name in reader.fields if name != UNNAMED]
+        twice = sorted({name for name in found if found.count(name) > 1})
+        if twice:
+            raise UnreadableObject(f"expected each column once, found {', '.join(twice[:5])} twice: repair the header")
+        known = {column.source: column for column in self.contract.columns}
+        missing = [name for name in known if name not in found]
+        if self.source.format in ("jsonl", "json", "http"):
+            # a record may leave out what is null
+            missing = [] if any(name in known for name in found) else missing
+        needed = [name for name in missing if known[name].required]
+        if needed or (missing and len(missing) == len(known)):
+            have = ", ".join(repr(name) for name in found[:8])
+            raise UnreadableObject(
+                f"expected the columns {', '.join((needed or missing)[:8])}, found {have}: repair the header"
+            )
+        return tuple(missing), tuple(name for name in found if name not in known)
+
+    def _fast(self, reader: ObjectReader, path: Path) -> Iterator["pa.RecordBatch"]:
+        for chunk in reader.fast(path):
+            batch, misfits = convert(self.contract, chunk.arrays, chunk.rows, self.source.timestamp_formats)
+            if misfits:
+                raise Untidy
+            yield batch
+
+    def _careful(self, reader: ObjectReader, path: Path, outcome: ObjectOutcome) -> Iterator["pa.RecordBatch"]:
+        for chunk in reader.careful(path):
+            batch, refused = self._sorted_out(chunk)
+            outcome.refused += refused
+            outcome.rows += batch.num_rows
+            if batch.num_rows:
+                yield batch
+            if len(outcome.refused) > ALWAYS_KEPT and len(outcome.refused) > self.source.max_refused_share * outcome.seen:
+                share = len(outcome.refused) / outcome.seen
+                first = outcome.refused[0]
+                raise UnreadableObject(
+                    f"expected at most {self.source.max_refused_share:.2%} refused rows, found {share:.1%} of the first "
+                    f"{outcome.seen} (line {first.mark.line}: {first.reason}): the rest was not read"
+                )
+
+    def _sorted_out(self, chunk: Chunk) -> tuple["pa.RecordBatch", Sequence[Refused]]:
+        import pyarrow as pa
+
+        batch, misfits = convert(self.contract, chunk.arrays, chunk.rows, self.source.timestamp_formats)
+        if not misfits:
+            return batch, chunk.refused
+        marks = chunk.marks or ()
+        bad: dict[int, Refused] = {}
+        for misfit in misfits:
+            mark = marks[misfit.row] if misfit.row < len(marks) else Mark(misfit.row + 1, 0, 0, "")
+            bad.setdefault(misfit.row, Refused(mark, misfit.reason, misfit.column))
+        keep = pa.array([row not in bad for row in range(batch.num_rows)])
+        refused = sorted([*chunk.refused, *bad.values()], key=lambda r: r.mark.record)
+        return batch.filter(keep), refused
+
+
+def large_part(
+    typing: Typing,
+    path: Path,
+    outcome: ObjectOutcome,
+    target: Path,
+    seal: Callable[["pa.RecordBatch"], "pa.RecordBatch"] | None = None,
+) -> PartWriter:
+    """Type a large object into a part of its own, in bounded memory; raises UnreadableObject. The writer is still open."""
+    for careful in (False, True):
+        writer = PartWriter(target, typing.contract.arrow_schema())
+        outcome.rows, outcome.erased, outcome.refused, outcome.unreadable = 0, 0, [], ""
+        try:
+            for batch in typing.large(path, outcome, careful=careful):
+                writer.write(seal(batch) if seal else batch)
+            return writer
+        except Untidy:
+            writer.close()
+    raise UnreadableObject("expected rows as declared, found none that can be read")
+
+
+def unpacked(path: Path, name: str, limit: int) -> Path:
+    """The object's bytes without gzip, where its name ends in .gz; raises UnreadableObject beyond `limit` bytes."""
+    if not name.endswith(".gz"):
+        if path.stat().st_size > limit:
+            raise UnreadableObject(f"expected at most {limit} bytes in an object, found {path.stat().st_size}: split it")
+        return path
+    target = path.with_name(path.name + ".unpacked")
+    size = 0
+    try:
+        with gzip.open(path) as packed, target.open("wb") as sink:
+            while block := packed.read(1024 * 1024):
+                size += sink.write(block)
+                if size > limit:
+                    raise UnreadableObject(
+                        f"expected at most {limit} bytes unpacked, found more: it is a decompression bomb"
+                    )
+            shutil.copystat(path, target)
+    except (OSError, EOFError, zlib.error) as exc:
+        raise UnreadableObject(f"expected a whole gzip object, found {exc}: have the producer send it again") from exc
+    return target

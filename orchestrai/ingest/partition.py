@@ -1,0 +1,198 @@
+"""The objects of one partition on their way to typed parts, here or on Spark."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrai.core.verdict import Verdict
+from orchestrai.errors import DigestMismatch, UnreadableObject
+from orchestrai.ingest.dead_letters import DeadLetter, letters_of
+from orchestrai.ingest.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part, unpacked
+from orchestrai.ingest.part_files import PartWriter
+from orchestrai.ingest.plan import Arrival
+from orchestrai.ingest.readers.spark_typing import Original, Part, grouped, type_on_spark
+from orchestrai.ingest.rejects import Mark, Refused
+from orchestrai.ledger.arrivals import Run, arrival_stats
+from orchestrai.ledger.manifest import FileEntry
+from orchestrai.ledger.session import Session
+from orchestrai.privacy.ingest_guard import Sealing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass
+class Partition:
+    """One partition on its way to the commit."""
+
+    key: str
+    arrivals: list[Arrival] = field(default_factory=list)
+    outcomes: list[ObjectOutcome] = field(default_factory=list)
+    parts: list[Path] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    objects: dict[str, dict[str, str]] = field(default_factory=dict)
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+    rows: int = 0
+
+
+@dataclass
+class PartitionReading:
+    """Writes a partition's rows to Parquet parts: small objects share one, a large one has its own.
+
+    With `sealing` every object has a part of its own, as no original tells later what came from where.
+    """
+
+    part: Partition
+    typing: Typing
+    session: Session
+    folder: Path
+    sealing: Sealing | None = None
+    earlier_letters: Sequence[DeadLetter] = ()
+    writer: PartWriter | None = None
+    total: int = 0
+
+    def read(self) -> None:
+        """Read all arrivals, and note what of them is refused."""
+        part = self.part
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for arrival in part.arrivals:
+            outcome = ObjectOutcome()
+            part.outcomes.append(outcome)
+            if arrival.part is not None:
+                self._keep(arrival, arrival.part, outcome)
+                continue
+            try:
+                self._one(arrival, outcome)
+            except UnreadableObject as exc:
+                outcome.unreadable = exc.message
+            part.letters += letters_of(self.typing.contract, arrival.material, outcome)
+            if self.sealing:
+                self._close(arrival)
+        self._close()
+        if self.sealing:
+            self.session.add_stats(part.key, **self.sealing.stats(part.objects))
+        self._note_arrivals()
+
+    def read_on_spark(self, session: object) -> None:
+        """As `read`, the typing done by Spark; the parts come back once, to be judged."""
+        part, lake = self.part, self.session.ledger.lake
+        staged = {entry.path: entry for entry in self.session.staged(part.key).files}
+        originals = []
+        for index, arrival in enumerate(part.arrivals):
+            part.outcomes.append(ObjectOutcome())
+            try:
+                size = self._checked(arrival).stat().st_size
+                originals.append(Original(index, staged[arrival.name].key, arrival.material.uri, size))
+            except UnreadableObject as exc:
+                part.outcomes[index].unreadable = exc.message
+        groups = grouped(originals)
+        keys = [self.session.key(part.key, f"part-{number:05d}.parquet") for number in range(len(groups))]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for typed in type_on_spark(session, lake.url, self.typing, groups, keys):
+            for index, outcome in typed.outcomes:
+                part.outcomes[index] = outcome
+            if typed.key:
+                self._fetch(typed)
+        for arrival, outcome in zip(part.arrivals, part.outcomes, strict=True):
+            part.letters += letters_of(self.typing.contract, arrival.material, outcome)
+        self._note_arrivals()
+
+    def _fetch(self, typed: Part) -> None:
+        """Bring a part here and add it; raises DigestMismatch when it is not what its executor wrote."""
+        target, digest = self._target(), sha256()
+        for index, outcome in typed.outcomes:
+            self._came(target, self.part.arrivals[index], outcome)
+        with target.open("wb") as sink:
+            for chunk in self.session.ledger.lake.stream(typed.key):
+                digest.update(chunk)
+                sink.write(chunk)
+        if digest.hexdigest() != typed.sha256:
+            raise DigestMismatch(
+                f"expected {typed.key} as Spark wrote it, found other bytes: run the step again", key=typed.key
+            )
+        self.part.parts.append(target)
+        self.part.rows += typed.rows
+        self.session.add_entry(self.part.key, FileEntry(target.name, typed.size, typed.rows, typed.sha256, typed.key))
+
+    def _target(self) -> Path:
+        return self.folder / f"part-{len(self.part.parts):05d}.parquet"
+
+    def _one(self, arrival: Arrival, outcome: ObjectOutcome) -> None:
+        path = self._checked(arrival)
+        if path.stat().st_size > SMALL_BYTES:
+            self._close()
+            seal = partial(_sealed, outcome=outcome, sealing=self.sealing)
+            self.writer = large_part(self.typing, path, outcome, self._target(), seal)
+            self._came(self.writer.path, arrival, outcome)
+            self._close(arrival)
+            return
+        self.writer = self.writer or PartWriter(self._target(), self.typing.contract.arrow_schema())
+        for batch in self.typing.batches(path, outcome):
+            self.writer.write(_sealed(batch, outcome, self.sealing))
+        self._came(self.writer.path, arrival, outcome)
+
+    def _came(self, part: Path, arrival: Arrival, outcome: ObjectOutcome) -> None:
+        """Note when the rows just written to a part came."""
+        self.part.runs.setdefault(part.name, []).append((outcome.rows - outcome.erased, arrival.material.arrived))
+
+    def _note_arrivals(self) -> None:
+        stats: dict[str, Any] = {}
+        for name, runs in self.part.runs.items():
+            stats = arrival_stats(stats, name, runs)
+        self.session.add_stats(self.part.key, **stats)
+
+    def _checked(self, arrival: Arrival) -> Path:
+        """The object unpacked; raises UnreadableObject for one too large, or with which its partition is."""
+        source = self.typing.source
+        path = unpacked(arrival.path, arrival.material.uri, source.max_object_bytes)
+        self.total += path.stat().st_size
+        if self.total > source.max_partition_bytes:
+            raise UnreadableObject(
+                f"expected at most {source.max_partition_bytes} bytes in a partition, found more: use a finer grain"
+            )
+        return path
+
+    def _close(self, arrival: Arrival | None = None) -> None:
+        writer, part = self.writer, self.part
+        if writer is None:
+            return
+        self.writer = None
+        writer.close()
+        part.parts.append(writer.path)
+        part.rows += writer.rows
+        self.session.add_file(part.key, writer.path.name, writer.path, rows=writer.rows)
+        if arrival and self.sealing:
+            part.objects[writer.path.name] = {"name": arrival.name, "uri": arrival.material.uri}
+
+    def _keep(self, arrival: Arrival, entry: FileEntry, outcome: ObjectOutcome) -> None:
+        """Take over the part of an object that left the landing and of which no original was kept."""
+        part, contract = self.part, self.typing.contract
+        if arrival.columns != contract.tokenised_columns:
+            outcome.unreadable = (
+                f"expected the object sent again, to tokenise {', '.join(contract.tokenised_columns) or 'nothing'} in it instead of "
+                f"{', '.join(arrival.columns)}, found it gone: have the producer send it again"
+            )
+            part.letters += letters_of(contract, arrival.material, outcome)
+            return
+        name = self._target().name
+        self.session.add_entry(part.key, replace(entry, path=name))
+        part.objects[name] = {"name": arrival.name, "uri": arrival.material.uri}
+        part.parts.append(arrival.path)
+        part.rows += entry.rows
+        letters = [letter for letter in self.earlier_letters if letter.uri == arrival.material.uri]
+        outcome.rows = entry.rows
+        part.runs[name] = [(entry.rows, arrival.material.arrived)]
+        outcome.refused = [Refused(Mark(x.record, x.line, x.offset, x.text), x.reason, x.column) for x in letters]
+        part.letters += letters
+
+
+def _sealed(batch: "pa.RecordBatch", outcome: ObjectOutcome, sealing: Sealing | None) -> "pa.RecordBatch":
+    if sealing is None:
+        return batch
+    batch, erased = sealing.seal(batch)
+    outcome.erased += erased
+    return batch

@@ -1,0 +1,86 @@
+"""Which partition a landed object belongs to."""
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from orchestrai.core.calendar import WHOLE, Grain, partition_of, window
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.storage.base import ObjectInfo, Store
+
+_DAY = re.compile(r"(?<!\d)(\d{4})[-_/.]?(\d{2})[-_/.]?(\d{2})(?:[T_\-/. ]?(\d{2})(?:[-:_h]?(\d{2}))?)?(?!\d{3})")
+_MONTH = re.compile(r"(?<!\d)(\d{4})[-_/.]?(\d{2})(?!\d)")
+_HIDDEN = re.compile(r"(?:^|/)[._]")
+_LABELS = re.compile(r"(?:year|month|day|hour|date|dt|y|m|d|h)=", re.IGNORECASE)
+
+
+def listed(landing: Store, source: SourceSpec, *, since: datetime | None = None, prefix: str = "") -> Iterator[ObjectInfo]:
+    """The objects of a landing that are data: hidden names, `_SUCCESS` and the like and other patterns are passed over.
+
+    `since` leaves out partitions before it, where the source promises a `key_prefix`; `prefix` leaves out other keys.
+    """
+    after = since.strftime(source.key_prefix) if since is not None and source.key_prefix else None
+    hidden = _HIDDEN.search
+    fits = None if source.pattern == "*" else re.compile(fnmatch.translate(source.pattern)).match
+    for info in landing.list(prefix, start_after=after):
+        if not hidden(info.key) and (fits is None or fits(info.key)):
+            yield info
+
+
+def listed_for(landing: Store, source: SourceSpec, grain: Grain, partitions: Sequence[str]) -> Iterator[ObjectInfo]:
+    """The objects that may belong to some partitions: all, or those under their prefixes where the source promises one."""
+    if not source.key_prefix or grain == "all":
+        yield from listed(landing, source)
+        return
+    # a month lies under many days, a day under many hours
+    step = timedelta(hours=1) if "%H" in source.key_prefix else timedelta(days=1)
+    starts = [moment for key in partitions for moment in _steps(*window(key, grain), step)]
+    for prefix in sorted({start.strftime(source.key_prefix) for start in starts}):
+        yield from listed(landing, source, prefix=prefix)
+
+
+def _steps(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
+    while start < end:
+        yield start
+        start += step
+
+
+def uri_of(landing: Store, info: ObjectInfo) -> str:
+    """Where an object lay, for receipts and dead letters."""
+    return f"{landing.url.rstrip('/')}/{info.key}"
+
+
+def place(source: SourceSpec, grain: Grain, info: ObjectInfo) -> str | None:
+    """The partition of an object by its name, path or time; None when its name tells none."""
+    if grain == "all":
+        return WHOLE
+    if source.partition_from == "modified":
+        return partition_of(info.modified, grain)
+    name = info.key.rsplit("/", 1)[-1]
+    if source.partition_format:
+        stem = name.split(".")[0]
+        text = info.key if source.partition_from == "path" else stem
+        return _key(lambda: datetime.strptime(text, source.partition_format).replace(tzinfo=UTC), grain)
+    return _find(_LABELS.sub("", info.key) if source.partition_from == "path" else name, grain)
+
+
+def _key(moment: Callable[[], datetime], grain: Grain) -> str | None:
+    try:
+        return partition_of(moment(), grain)
+    except ValueError:
+        return None
+
+
+def _find(text: str, grain: Grain) -> str | None:
+    for match in _DAY.finditer(text):
+        year, month, day, hour, minute = (int(part) if part else None for part in match.groups())
+        if year is None or month is None or day is None or (grain == "hour" and hour is None):
+            continue
+        clock = (hour or 0, minute or 0) if grain == "hour" else (0, 0)
+        found = _key(partial(datetime, year, month, day, clock[0], clock[1], tzinfo=UTC), grain)
+        if found is not None:
+            return found
+    month_only = _MONTH.search(text) if grain == "month" else None
+    return _key(partial(datetime, int(month_only[1]), int(month_only[2]), 1, tzinfo=UTC), grain) if month_only else None

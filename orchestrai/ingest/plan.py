@@ -1,0 +1,231 @@
+"""What a partition already holds: the arrivals its receipt names, and their bytes kept beside the raw events."""
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+from orchestrai.core.calendar import Grain
+from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
+from orchestrai.ingest.partitioning import uri_of
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import FileEntry, PartitionManifest
+from orchestrai.ledger.receipt import Material
+from orchestrai.ledger.session import Session
+from orchestrai.privacy.ingest_guard import STATS
+from orchestrai.storage.base import ObjectInfo, Store
+
+LANDED = "landed/"
+MAX_READS = 3
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One object that goes into a partition: what is said of it, the name of its original and a local file with its bytes.
+
+    `part` stands for an object of which only the published part is left; `path` is then that part, tokenised by `columns`.
+    """
+
+    material: Material
+    name: str
+    path: Path
+    part: FileEntry | None = None
+    columns: tuple[str, ...] = ()
+
+
+def arrivals(dataset: Dataset | None, partition: str) -> list[Material]:
+    """The landed objects that a published partition was made from."""
+    if dataset is None or partition not in dataset.partitions:
+        return []
+    return [m for m in dataset.receipt(partition).materials if m.partition == partition]
+
+
+class Intake:
+    """Brings the objects of one partition together: new ones from the landing, earlier ones from the ledger.
+
+    An object that was overwritten is taken anew; one that left the landing stays, so that a producer's clean-up loses nothing.
+    Without `keep` no original is written to the lake; of an object that left the landing its part stays, which holds tokens.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        session: Session,
+        landing: Store,
+        source: SourceSpec,
+        grain: Grain,
+        work: Path,
+        *,
+        now: datetime,
+        keep: bool = True,
+    ) -> None:
+        self.ledger, self.session, self.landing = ledger, session, landing
+        self.source, self.grain, self.work, self.keep = source, grain, work, keep
+        self.now = now.isoformat()
+        self.dataset = ledger.find(session.asset)
+        self.bytes_read = 0
+
+    def gather(self, partition: str, present: list[ObjectInfo], *, recover: bool = False) -> list[Arrival]:
+        """All arrivals of a partition, in the order of their keys; raises StorageError, IntegrityError.
+
+        `recover` adds the originals of its last refused run that are neither in the landing nor published.
+        """
+        earlier = self._earlier(partition)
+        if self.source.objects == "newest" and present:
+            present, earlier = [max(present, key=lambda info: (info.modified, info.key))], {}
+        found: dict[str, Arrival] = {}
+        for info in present:
+            uri, known = uri_of(self.landing, info), earlier.get(LANDED + info.key)
+            if known is None or not self.keep or (known.uri, known.etag) != (uri, info.version or info.etag):
+                taken = self._take(partition, uri, info)
+                if taken is not None:
+                    found[taken.name] = _first_seen(taken, known)
+        found |= self._kept(partition, {path: material for path, material in earlier.items() if path not in found})
+        if recover:
+            held = self._quarantined(partition)
+            found |= {path: self._held(partition, entry) for path, entry in held.items() if path not in found}
+        return [found[path] for path in sorted(found)]
+
+    def _earlier(self, partition: str) -> dict[str, Material]:
+        """What a published partition was made from, by the path of the original: a landing that moved names the same objects."""
+        materials: dict[str, list[Material]] = {}
+        for material in sorted(arrivals(self.dataset, partition), key=lambda m: m.uri, reverse=True):
+            materials.setdefault(material.sha256, []).append(material)
+        if not materials or self.dataset is None:
+            return {}
+        manifest = self.dataset.files(partition)
+        named = {material.uri: material for found in materials.values() for material in found}
+        parts = {origin["name"]: named[origin["uri"]] for origin in _parts(manifest).values() if origin["uri"] in named}
+        originals = [entry for entry in manifest.files if entry.role == "landed"]
+        return parts | {entry.path: materials[entry.sha256].pop() for entry in originals if materials.get(entry.sha256)}
+
+    def _kept(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
+        """Earlier arrivals, every byte verified."""
+        if not wanted or self.dataset is None:
+            return {}
+        kept = {}
+        for file in self.dataset.fetch(partition, self.work / "kept" / partition, role="landed"):
+            if file.entry.path in wanted:
+                if self.keep:
+                    self.session.add_entry(partition, file.entry)
+                kept[file.entry.path] = Arrival(wanted[file.entry.path], file.entry.path, file.path)
+        return self._kept_parts(partition, wanted) | kept
+
+    def _kept_parts(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
+        """Parts of earlier arrivals whose originals were not kept, every byte verified."""
+        manifest = self.dataset.files(partition) if self.dataset else None
+        origins = {part: origin["name"] for part, origin in _parts(manifest).items() if origin["name"] in wanted}
+        if not origins or self.dataset is None or manifest is None:
+            return {}
+        columns = tuple(manifest.stats[STATS]["columns"])
+        return {
+            origins[file.entry.path]: Arrival(
+                wanted[origins[file.entry.path]], origins[file.entry.path], file.path, file.entry, columns
+            )
+            for file in self.dataset.fetch(partition, self.work / "parts of" / partition)
+            if file.entry.path in origins
+        }
+
+    def _quarantined(self, partition: str) -> dict[str, FileEntry]:
+        """The originals that the newest refused run of a partition left in quarantine, by path."""
+        lake, prefix = self.ledger.lake, f"quarantine/{self.session.asset}/"
+        newest = ""
+        found: dict[str, FileEntry] = {}
+        for info in lake.list(prefix):
+            record = json.loads(lake.read(info.key))
+            if partition in record["partitions"] and record["time"] > newest:
+                newest = record["time"]
+                files = [FileEntry(**entry) for entry in record["partitions"][partition]["files"]]
+                found = {file.path: file for file in files if file.role == "landed"}
+        return found
+
+    def _uri(self, name: str) -> str:
+        return f"{self.landing.url.rstrip('/')}/{name.removeprefix(LANDED)}"
+
+    def _held(self, partition: str, entry: FileEntry) -> Arrival:
+        """An original from quarantine, re-hashed before it is used; raises MissingObject, DigestMismatch."""
+        path = self.work / "held" / partition / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = sha256()
+        try:
+            with path.open("wb") as sink:
+                for chunk in self.ledger.lake.stream(entry.key):
+                    digest.update(chunk)
+                    sink.write(chunk)
+        except ObjectNotFound as exc:
+            raise MissingObject(
+                f"expected {entry.key} in quarantine, found nothing: have the producer send it again"
+            ) from exc
+        if digest.hexdigest() != entry.sha256:
+            raise DigestMismatch(f"expected {entry.key} to be what was quarantined, found other bytes", key=entry.key)
+        if self.keep:
+            self.session.add_entry(partition, entry)
+        material = Material(self._uri(entry.path), entry.sha256, entry.size, partition=partition, arrived=self.now)
+        return Arrival(material, entry.path, path)
+
+    def _take(self, partition: str, uri: str, info: ObjectInfo) -> Arrival | None:
+        """Take a landed object, hashed on the way; None when it is gone by now."""
+        for _ in range(MAX_READS):
+            try:
+                return self._copy(partition, uri, info)
+            except PreconditionFailed:
+                # overwritten since it was listed: take what is there now
+                try:
+                    info = self.landing.head(info.key)
+                except ObjectNotFound:
+                    return None
+            except ObjectNotFound:
+                return None
+        raise PreconditionFailed(f"expected {uri} to hold still, found it rewritten {MAX_READS} times: try again")
+
+    def _copy(self, partition: str, uri: str, info: ObjectInfo) -> Arrival:
+        name = LANDED + info.key
+        key = self.session.key(partition, name)
+        lake, digest = self.ledger.lake, sha256()
+        local = lake.local_path(key) if self.keep else None
+        path = local or self.work / "taken" / partition / name
+        if local is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        size = 0
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal size
+            sink = None if local else path.open("wb")
+            try:
+                for chunk in self.landing.stream(info.key, version=info.version, if_match=info.etag or None):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    if sink:
+                        sink.write(chunk)
+                    yield chunk
+            finally:
+                if sink:
+                    sink.close()
+
+        if self.keep:
+            lake.write(key, chunks())
+            self.session.add_entry(partition, FileEntry(name, size, 0, digest.hexdigest(), key, "lake", "landed"))
+        else:
+            deque(chunks(), maxlen=0)
+        self.bytes_read += size
+        etag, modified = info.version or info.etag, info.modified.isoformat()
+        material = Material(uri, digest.hexdigest(), size, etag, modified, partition, self.now)
+        return Arrival(material, name, path)
+
+
+def _first_seen(taken: Arrival, known: Material | None) -> Arrival:
+    """The same bytes landed again came when they came first."""
+    if known is None or not known.arrived or known.sha256 != taken.material.sha256:
+        return taken
+    return replace(taken, material=replace(taken.material, arrived=known.arrived))
+
+
+def _parts(manifest: PartitionManifest | None) -> dict[str, dict[str, str]]:
+    """By part, the landed object that it was made from and that was not kept."""
+    stated = manifest.stats.get(STATS) if manifest else None
+    return dict(stated["objects"]) if isinstance(stated, dict) and "objects" in stated else {}

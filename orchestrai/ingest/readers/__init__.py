@@ -1,0 +1,1 @@
+"""From the bytes of one object to typed rows, or to rejects with the reason."""

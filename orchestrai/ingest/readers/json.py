@@ -1,0 +1,217 @@
+"""JSON Lines and JSON documents: fast by Arrow when every line is as declared, else record by record."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrai.contracts.contract import Contract, arrow_type
+from orchestrai.contracts.footers import one_line, read_failures
+from orchestrai.errors import UnreadableObject
+from orchestrai.ingest.readers.chunks import CAREFUL_BYTES, CAREFUL_ROWS, Chunk, Untidy
+from orchestrai.ingest.readers.lines import BLOCK, numbered_lines
+from orchestrai.ingest.rejects import Mark, Refused, shown
+from orchestrai.ingest.spec import SourceSpec
+
+MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+# what json raises on hostile text: deep nesting and numbers of thousands of digits included
+_JSON_ERRORS = (ValueError, RecursionError)
+
+
+class JsonLinesReader:
+    """An object with one JSON record a line; the first record tells its fields."""
+
+    def __init__(self, source: SourceSpec, path: Path, contract: Contract) -> None:
+        self.source, self.contract = source, contract
+        self.fields = self._first_fields(path)
+
+    def _first_fields(self, path: Path) -> tuple[str, ...]:
+        with path.open("rb") as stream:
+            for _, _, raw, whole in numbered_lines(stream, self.source.max_row_bytes):
+                if raw.strip() and whole:
+                    record = _parsed(raw)
+                    if isinstance(record, dict):
+                        return tuple(record)
+        raise UnreadableObject("expected a JSON record a line, found none in the object: have the producer send it again")
+
+    def fast(self, path: Path) -> Iterator[Chunk]:
+        import pyarrow as pa
+        import pyarrow.json as arrow_json
+
+        if self.source.encoding.lower().replace("-", "") != "utf8":
+            raise Untidy
+        typed = []
+        for column in self.contract.columns:
+            kind = arrow_type(column.type)
+            # times are read as text, so that one rule reads them in every format
+            text = pa.types.is_temporal(kind)
+            typed.append(pa.field(column.source, pa.string() if text else kind))
+        try:
+            reader = arrow_json.open_json(
+                path,
+                read_options=arrow_json.ReadOptions(use_threads=False, block_size=BLOCK),
+                parse_options=arrow_json.ParseOptions(explicit_schema=pa.schema(typed), unexpected_field_behavior="ignore"),
+            )
+            for batch in reader:
+                batch.validate(full=True)  # Arrow lets through strings that are not UTF-8
+                yield Chunk({name: batch.column(name) for name in batch.schema.names}, batch.num_rows)
+        except read_failures() as exc:
+            raise Untidy(one_line(exc)) from exc
+
+    def careful(self, path: Path) -> Iterator[Chunk]:
+        with path.open("rb") as stream:
+            yield from gather(self.contract, self._records(stream))
+
+    def _records(self, stream: Any) -> Iterator["Refused | tuple[Mark, Mapping[str, Any]]"]:
+        record = 0
+        for line, offset, raw, whole in numbered_lines(stream, self.source.max_row_bytes):
+            if not raw.strip():
+                continue
+            record += 1
+            mark = Mark(record, line, offset, shown(raw.rstrip(b"\r\n")))
+            if not whole:
+                yield Refused(mark, f"expected at most {self.source.max_row_bytes} bytes a row, found more")
+                continue
+            found = _parsed(raw, self.source.encoding)
+            yield Refused(mark, found) if isinstance(found, str) else (mark, found)
+
+
+class JsonDocumentReader:
+    """An object that is one JSON document holding a list of records, at the path `records`."""
+
+    def __init__(self, source: SourceSpec, path: Path, contract: Contract) -> None:
+        self.source, self.contract = source, contract
+        size = path.stat().st_size
+        if size > MAX_DOCUMENT_BYTES:
+            raise UnreadableObject(
+                f"expected at most {MAX_DOCUMENT_BYTES} bytes in a JSON document, found {size}: use jsonl"
+            )
+        self.items = records_in(parse_document(path.read_bytes(), source.encoding), source.records)
+        first = next((item for item in self.items if isinstance(item, dict)), {})
+        self.fields = tuple(first)
+
+    def fast(self, path: Path) -> Iterator[Chunk]:
+        raise Untidy
+
+    def careful(self, path: Path) -> Iterator[Chunk]:
+        yield from gather(self.contract, (self._record(n, item) for n, item in enumerate(self.items, start=1)))
+
+    def _record(self, number: int, item: Any) -> "Refused | tuple[Mark, Mapping[str, Any]]":
+        mark = Mark(number, 0, 0, shown(json.dumps(item, ensure_ascii=False)))
+        return (mark, item) if isinstance(item, dict) else Refused(mark, f"expected an object, found {type(item).__name__}")
+
+
+class PagesReader:
+    """An object with one page of an HTTP API a line, each holding a list of records at the path `records`."""
+
+    def __init__(self, source: SourceSpec, path: Path, contract: Contract) -> None:
+        self.source, self.contract = source, contract
+        first: dict[str, Any] = {}
+        for _, found in self._items(path):
+            if isinstance(found, dict):
+                first = found
+                break
+        self.fields = tuple(first)
+
+    def fast(self, path: Path) -> Iterator[Chunk]:
+        raise Untidy
+
+    def careful(self, path: Path) -> Iterator[Chunk]:
+        def records() -> Iterator["Refused | tuple[Mark, Mapping[str, Any]]"]:
+            for number, (line, item) in enumerate(self._items(path), start=1):
+                mark = Mark(number, line, 0, shown(json.dumps(item, ensure_ascii=False)))
+                fits = isinstance(item, dict)
+                yield (mark, item) if fits else Refused(mark, f"expected an object, found {type(item).__name__}")
+
+        yield from gather(self.contract, records())
+
+    def _items(self, path: Path) -> Iterator[tuple[int, Any]]:
+        limit = self.source.http.max_page_bytes
+        with path.open("rb") as stream:
+            for line, _, raw, whole in numbered_lines(stream, limit):
+                if not whole:
+                    raise UnreadableObject(f"expected pages of at most {limit} bytes, found more in line {line}")
+                for item in records_in(parse_document(raw, "utf-8"), self.source.records):
+                    yield line, item
+
+
+def parse_document(data: bytes, encoding: str) -> Any:
+    """A JSON document; raises UnreadableObject."""
+    try:
+        return json.loads(data.decode(encoding).removeprefix("\ufeff"), parse_constant=_refuse_constant, parse_float=str)
+    except _JSON_ERRORS as exc:
+        raise UnreadableObject(f"expected a JSON document, found {one_line(exc)}: have the producer send it again") from exc
+
+
+def records_in(document: Any, path: str) -> list[Any]:
+    """The list of records in a JSON document; raises UnreadableObject."""
+    for part in path.split(".") if path else ():
+        document = document.get(part) if isinstance(document, dict) else None
+    if not isinstance(document, list):
+        where = path or "the document"
+        raise UnreadableObject(f"expected a list of records in {where}, found {type(document).__name__}: set source.records")
+    return document
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"the constant {name}")
+
+
+def _parsed(raw: bytes, encoding: str = "utf-8") -> dict[str, Any] | str:
+    """The record, or why there is none."""
+    try:
+        found = json.loads(raw.decode(encoding).removeprefix("\ufeff"), parse_constant=_refuse_constant, parse_float=str)
+    except UnicodeDecodeError as exc:
+        return f"expected {exc.encoding} text, found byte {exc.object[exc.start]:#04x}"
+    except _JSON_ERRORS as exc:
+        return f"expected JSON, found {one_line(exc)}"
+    return found if isinstance(found, dict) else f"expected a JSON object, found {type(found).__name__}"
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def gather(contract: Contract, records: Iterable["Refused | tuple[Mark, Mapping[str, Any]]"]) -> Iterator[Chunk]:
+    """Collect records into chunks of text columns."""
+    rows: list[Mapping[str, Any]] = []
+    marks: list[Mark] = []
+    refused: list[Refused] = []
+    size = 0
+    for found in records:
+        if isinstance(found, Refused):
+            refused.append(found)
+            size += len(found.mark.text)
+        else:
+            marks.append(found[0])
+            rows.append(found[1])
+            size += len(found[0].text)
+        if len(rows) + len(refused) >= CAREFUL_ROWS or size >= CAREFUL_BYTES:
+            yield _chunk(contract, rows, marks, refused)
+            rows, marks, refused, size = [], [], [], 0
+    if rows or refused:
+        yield _chunk(contract, rows, marks, refused)
+
+
+def _chunk(contract: Contract, rows: list[Mapping[str, Any]], marks: list[Mark], refused: list[Refused]) -> Chunk:
+    import pyarrow as pa
+
+    arrays = {}
+    for column in contract.columns:
+        values: list[str | None] = []
+        for row in rows:
+            try:
+                values.append(_text(row.get(column.source)))
+            except ValueError:  # an integer of more digits than Python prints
+                values.append("a number of thousands of digits")
+        arrays[column.source] = pa.array(_storable(values), pa.string())
+    return Chunk(arrays, len(rows), tuple(marks), tuple(refused))
+
+
+def _storable(values: list[str | None]) -> list[str | None]:
+    """Replace lone surrogates, which JSON may spell and UTF-8 cannot hold."""
+    return [v.encode("utf-8", "replace").decode() if v is not None and not v.isascii() else v for v in values]

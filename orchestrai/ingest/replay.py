@@ -1,0 +1,163 @@
+"""Another try for dead letters of streams and tables: each record from the bytes kept beside the raw events, exactly once.
+
+Rows and the note of which letters they come from are one commit; a letter that the note names is only taken away.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from orchestrai.contracts.checks import check_partition
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import Grain
+from orchestrai.core.verdict import Verdict
+from orchestrai.errors import ConfigError
+from orchestrai.ingest.dead_letters import DeadLetter, asset_of, publish_letters, read_letters
+from orchestrai.ingest.part_files import PartWriter
+from orchestrai.ingest.sources.stream import MicroBatch
+from orchestrai.ingest.sources.stream_batch import all_or_nothing, judged_so_far
+from orchestrai.ingest.sources.stream_records import LETTER, StreamRecord, read_archive
+from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
+from orchestrai.ingest.sources.table_batch import STATS as SQL
+from orchestrai.ingest.sources.table_batch import published_position
+from orchestrai.ledger.arrivals import arrival_stats
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import Material
+from orchestrai.ledger.report import StageReport
+from orchestrai.ledger.session import Session
+
+STATS = "replayed"
+
+
+def replay_records(
+    ledger: Ledger,
+    *,
+    asset: str,
+    contract: Contract,
+    grain: Grain,
+    now: datetime,
+    partitions: Sequence[str],
+    code_version: str = "",
+) -> StageReport | None:
+    """Type the records behind the dead letters of some partitions anew and publish those that fit; None without any.
+
+    A row lands in the partition of its event time. A letter whose record still does not fit stays, with the reason it has now. All
+    or nothing: when a partition fails its audit, nothing is published and all letters stay.
+    """
+    dataset, dead = ledger.find(asset), ledger.find(asset_of(asset))
+    letters = {key: list(read_letters(dead, key)) for key in partitions if dead and key in dead.partitions}
+    if dataset is None or not any(letters.values()):
+        return None
+    if contract.person is not None:
+        raise ConfigError(
+            f"expected the records behind the dead letters of {asset}, found none kept, as {contract.name} tokenises columns: have "
+            "the producer send them again"
+        )
+    session = ledger.session(asset, "raw_events")
+    done = {key: set(dataset.files(key).stats.get(STATS, ())) for key in letters if key in dataset.partitions}
+    waiting = [
+        (letter, record)
+        for key, found in letters.items()
+        for letter, record in _records(dataset, key, [x for x in found if x.id not in done.get(key, ())])
+    ]
+    numbered = tuple(replace(record, partition=0, offset=number) for number, (_, record) in enumerate(waiting))
+    batch = MicroBatch("replay", asset, {}, numbered)
+    slices = sliced(batch, contract, grain, partial(known_keys, dataset, contract)) if numbered else {}
+    still = {waiting[found.offset][0].id: found for part in slices.values() for found in part.letters}
+    taken = [letter for letter, _ in waiting if letter.id not in still]
+    report = None
+    if taken:
+        report = _publish(session, dataset, slices, taken, contract, grain, now, code_version)
+        if report.refused:
+            return report
+        for letter in taken:
+            done.setdefault(letter.partition, set()).add(letter.id)
+    left = {
+        key: [_renewed(x, still.get(x.id)) for x in found if x.id not in done.get(key, ())] for key, found in letters.items()
+    }
+    publish_letters(ledger, asset_of(asset), left, code_version)
+    return report or StageReport(asset, dataset.version, (), facts={"replayed": 0})
+
+
+def _renewed(letter: DeadLetter, found: DeadLetter | None) -> DeadLetter:
+    if found is None:
+        return letter
+    return replace(
+        letter, column=found.column, reason=found.reason, contract=found.contract, contract_version=found.contract_version
+    )
+
+
+def _records(dataset: Dataset, key: str, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, StreamRecord]]:
+    """The records of letters, in the letters' order; one whose bytes are not there is left out."""
+    if not letters or key not in dataset.partitions:
+        return []
+    places = {(letter.line, letter.offset): letter.id for letter in letters}
+    wanted, found = {letter.id for letter in letters}, {}
+    with dataset.fetched([key], role="landed") as files:
+        for file in files[key]:
+            for record in read_archive(file.path):
+                named = dict(record.headers).get(LETTER)
+                name = named.decode() if named else places.get((record.partition, record.offset))
+                if name in wanted:
+                    found[name] = record
+    return [(letter, found[letter.id]) for letter in letters if letter.id in found]
+
+
+def _publish(
+    session: Session,
+    dataset: Dataset,
+    slices: Mapping[str, Slice],
+    taken: Sequence[DeadLetter],
+    contract: Contract,
+    grain: Grain,
+    now: datetime,
+    code_version: str,
+) -> StageReport:
+    name = f"part-replay-{sha256(' '.join(sorted(letter.id for letter in taken)).encode()).hexdigest()[:16]}.parquet"
+    rows = {key: part.rows for key, part in slices.items() if part.rows.num_rows}
+    verdicts: dict[str, list[Verdict]] = {}
+    materials: list[Material] = []
+    with tempfile.TemporaryDirectory(prefix="orchestrai-replay-") as folder:
+        for key in sorted({*rows, *(letter.partition for letter in taken)}):
+            stats: dict[str, Any] = {}
+            if key in dataset.partitions:
+                before = dataset.files(key)
+                stats = dict(before.stats)
+                materials += [m for m in dataset.receipt(key).materials if m.partition == key]
+                for entry in before.files:
+                    session.add_entry(key, entry)
+            stats[STATS] = sorted({*stats.get(STATS, ()), *(x.id for x in taken if x.partition == key)})
+            if SQL in stats:
+                stats[SQL] = {table: _position(dataset, table, note) for table, note in stats[SQL].items()}
+            session.add_stats(key, **stats)
+            verdicts[key] = []
+            if key in rows:
+                path = Path(folder) / f"{len(verdicts):05d}.parquet"
+                with PartWriter(path, contract.arrow_schema()) as writer:
+                    writer.write(rows[key])
+                entry = session.add_file(key, name, path, rows=writer.rows)
+                session.add_stats(key, **arrival_stats(stats, name, [(writer.rows, now.isoformat())]))
+                uri, moment = f"{dataset.asset}#{name}", now.isoformat()
+                materials.append(Material(uri, entry.sha256, entry.size, name, moment, key, moment))
+                judged = check_partition(contract, [path], partition=key, grain=grain, history={}, now=now)
+                verdicts[key] = judged_so_far(judged)
+        all_or_nothing(verdicts)
+        return session.commit(
+            verdicts,
+            materials=materials,
+            code_version=code_version,
+            parameters={"contract": contract.name, "contract_version": contract.version, "format": "replay"},
+            facts={"replayed": len(taken)},
+        )
+
+
+def _position(dataset: Dataset, table: str, note: Any) -> Any:
+    """How far a table was read by now: an older note must not take the position back."""
+    found = published_position(dataset, table)
+    return note if found is None else found.as_json()

@@ -1,0 +1,175 @@
+"""Landing -> raw events: read, type, set aside, audit, commit."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from orchestrai.contracts.checks import check_partition
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import Grain
+from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.ingest.coverage_audit import with_coverage
+from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_letters
+from orchestrai.ingest.discovery.listing import landed
+from orchestrai.ingest.object_reader import Typing
+from orchestrai.ingest.partition import Partition, PartitionReading
+from orchestrai.ingest.plan import Intake
+from orchestrai.ingest.schema_audit import LACKING, vanished
+from orchestrai.ingest.sources.http import pull_http
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.privacy.ingest_guard import discreet, sealing_of
+from orchestrai.privacy.tokens import TokenKeys
+from orchestrai.storage.base import Store
+
+Progress = Callable[[str, int, int], None]
+
+
+def ingest(
+    ledger: Ledger,
+    *,
+    asset: str,
+    landing: Store,
+    source: SourceSpec,
+    contract: Contract,
+    grain: Grain,
+    partitions: Sequence[str],
+    now: datetime,
+    progress: Progress | None = None,
+    code_version: str = "",
+    recover: bool = False,
+    persons: TokenKeys | None = None,
+    overrides: Sequence[Override] = (),
+    spark: Callable[[], object] | None = None,
+) -> StageReport:
+    """Make raw events of some partitions from all objects landed for them, and publish those that pass their audit.
+
+    Idempotent: objects already taken are not taken again (identity is URI and etag), and the same objects give the same
+    version. Rows that cannot be typed go to `<dataset>/dead_letters`. A partition that is not due and has no object is left
+    out. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises columns needs the
+    keys of `persons` and keeps no originals. A partition of more than `source.spark_above` bytes is typed in the session that
+    `spark` gives, to the same bytes. Raises StorageError when the landing or the lake fails, ConfigError without keys;
+    what is wrong with data is told in verdicts, and published all the same only where one of `overrides` waives it.
+    """
+    sealing = sealing_of(contract, persons)
+    with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-ingest-") as folder:
+        session = ledger.session(asset, "raw_events")
+        intake = Intake(ledger, session, landing, source, grain, Path(folder), now=now, keep=sealing is None)
+        dead = ledger.find(asset_of(asset)) if sealing else None
+        history = {key: entry.rows for key, entry in intake.dataset.partitions.items()} if intake.dataset else {}
+        for key in partitions if source.kind == "http" else ():
+            pull_http(source, landing, key, grain, now)
+        present = landed(landing, source, grain, partitions)
+        done: list[Partition] = []
+        on_spark = 0
+        for number, key in enumerate(sorted(set(partitions))):
+            if progress:
+                progress(f"{asset}@{key}", number, len(partitions))
+            part = Partition(key, intake.gather(key, present[key], recover=recover))
+            if not part.arrivals and not contract.closed.due(key, grain):
+                continue
+            kept = list(read_letters(dead, key))
+            reading = PartitionReading(part, Typing(source, contract), session, Path(folder) / "parts" / key, sealing, kept)
+            if spark and sealing is None and source.needs_spark(sum(arrival.material.size for arrival in part.arrivals)):
+                reading.read_on_spark(spark())
+                on_spark += 1
+            else:
+                reading.read()
+            _judge(part, source, contract, grain, history, now)
+            before = {other.key: other.verdicts for other in done}
+            _compare(part, contract, intake.dataset, before, landing.url)
+            part.verdicts = with_coverage(part.verdicts, contract.volume, part.key, grain, now, intake.dataset, before)
+            if not any(verdict.closes_gate for verdict in part.verdicts):
+                history[key] = part.rows
+            done.append(part)
+        meter.read += intake.bytes_read
+        publish_letters(ledger, asset_of(asset), {part.key: part.letters for part in done}, code_version)
+        report = session.commit(
+            {part.key: part.verdicts for part in done},
+            materials=[arrival.material for part in done for arrival in part.arrivals],
+            code_version=code_version,
+            parameters={"contract": contract.name, "contract_version": contract.version, "format": source.format},
+            cost=meter.cost(),
+            overrides=overrides,
+            facts={
+                "objects": sum(len(part.arrivals) for part in done),
+                "dead_letters": sum(len(part.letters) for part in done),
+                **({"partitions_on_spark": on_spark} if on_spark else {}),
+                **({"erased_rows": sum(o.erased for part in done for o in part.outcomes)} if sealing else {}),
+            },
+        )
+        if progress:
+            progress(asset, len(partitions), len(partitions))
+        return report
+
+
+def _judge(
+    part: Partition, source: SourceSpec, contract: Contract, grain: Grain, history: dict[str, int], now: datetime
+) -> None:
+    verdicts = check_partition(contract, part.parts, partition=part.key, grain=grain, history=history, now=now)
+    found = _source_verdict(part, source, contract)
+    if found is not None and not (found.severity == "warn" and not verdicts[0].passed):
+        verdicts[0] = found
+    part.verdicts = verdicts
+
+
+def _compare(
+    part: Partition, contract: Contract, dataset: Dataset | None, before: Mapping[str, Sequence[Verdict]], landing: str
+) -> None:
+    """What cannot be seen in the objects of one partition alone."""
+    lacking = sorted({name for outcome in part.outcomes for name in outcome.missing})
+    for index, verdict in enumerate(part.verdicts):
+        if verdict.check == "row_volume" and not verdict.passed and not part.arrivals:
+            part.verdicts[index] = replace(verdict, message=f"{verdict.message}; no object of it in {landing}")
+        gone = vanished(part.key, lacking, dataset, before) if verdict.check == "schema" and not verdict.closes_gate else ()
+        if gone:
+            message = (
+                f"expected the columns of {contract.name} {contract.version} that earlier partitions have, found none named "
+                f"{', '.join(gone)}: have it sent again, take it out of the contract, or go on without it by `orchestrai gate override`"
+            )
+            details: dict[str, JsonValue] = {**verdict.details, "change": "breaking", "vanished": list(gone)}
+            part.verdicts[index] = replace(verdict, severity="error", message=message, details=details)
+
+
+def _source_verdict(part: Partition, source: SourceSpec, contract: Contract) -> Verdict | None:
+    """What the objects themselves say of the schema; None when all is as declared."""
+    for arrival, outcome in zip(part.arrivals, part.outcomes, strict=True):
+        if outcome.unreadable:
+            return Verdict(
+                "schema",
+                False,
+                f"{arrival.name}: {discreet(contract, outcome.unreadable)}",
+                details={"uri": arrival.material.uri},
+            )
+    refused = sum(len(outcome.refused) for outcome in part.outcomes)
+    seen = sum(outcome.seen for outcome in part.outcomes)
+    details = {"refused_rows": refused, "rows": seen - refused}
+    if refused and refused > source.max_refused_share * seen:
+        first = next(outcome.refused[0] for outcome in part.outcomes if outcome.refused)
+        message = (
+            f"expected at most {source.max_refused_share:.2%} refused rows, found {refused} of {seen} "
+            f"(line {first.mark.line}: {first.column} {discreet(contract, first.reason)}): see the dead letters"
+        )
+        return Verdict("schema", False, message, details=details)
+    extra = sorted({name for outcome in part.outcomes for name in outcome.extra})
+    lacking = sorted({name for outcome in part.outcomes for name in outcome.missing})
+    lines = [*(f"+ {name}" for name in extra), *(f"- {name} (optional, now null)" for name in lacking)]
+    if lines:
+        message = (
+            f"expected the columns of {contract.name} {contract.version}, found a compatible change ({'; '.join(lines[:6])})"
+        )
+        return Verdict(
+            "schema",
+            False,
+            message,
+            "warn",
+            {**details, "diff": list(lines), LACKING: list(lacking), "change": "compatible"},
+        )
+    if refused:
+        return Verdict("schema", True, f"{refused} of {seen} rows in the dead letters", details=details)
+    return None

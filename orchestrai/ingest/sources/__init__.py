@@ -1,0 +1,1 @@
+"""Where arrivals come from: landed objects, streams, tables, HTTP APIs."""

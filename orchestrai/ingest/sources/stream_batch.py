@@ -1,0 +1,199 @@
+"""Stream -> raw events: a micro-batch typed, placed by event time, archived as it came and published with its offsets."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from orchestrai.contracts.checks import check_partition
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import Grain
+from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.ingest.dead_letters import FILE, DeadLetter, asset_of, publish_letters
+from orchestrai.ingest.part_files import PartWriter
+from orchestrai.ingest.sources.stream import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
+from orchestrai.ingest.sources.stream_records import write_archive
+from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
+from orchestrai.ledger.arrivals import arrival_stats
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import Material
+from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.ledger.session import Session
+from orchestrai.privacy.ingest_guard import refuse_sealed_keys, sealed_stats, sealing_of
+from orchestrai.privacy.tokens import TokenKeys
+
+# a partition still filling cannot be judged on these; the audit of the restored data does
+_NOT_YET = ("row_volume", "freshness")
+ALWAYS_REFUSED = 20
+
+
+def ingest_stream(
+    ledger: Ledger,
+    *,
+    asset: str,
+    source: StreamSource,
+    contract: Contract,
+    grain: Grain,
+    now: datetime,
+    limit_records: int = 50_000,
+    limit_bytes: int = 64 * 1024 * 1024,
+    wait: float = 10.0,
+    accept_gaps: bool = False,
+    max_refused_share: float = 0.5,
+    code_version: str = "",
+    persons: TokenKeys | None = None,
+    overrides: Sequence[Override] = (),
+) -> StageReport:
+    """Publish the next micro-batch of JSON records; an empty stream changes nothing.
+
+    Exactly once: see stream.py. All or nothing: a batch of which one partition fails its audit is not published, and the
+    stream stays where it is. A record that cannot be typed, breaks a rule of its columns or repeats a primary key goes to the
+    dead letters, its bytes to the archive all the same; more of them than `max_refused_share` (and ALWAYS_REFUSED) fail the batch.
+    Raises ConcurrentCommit when another session was faster, and what `next_batch` raises.
+    """
+    session = ledger.session(asset, "raw_events")
+    known = offsets_at(ledger, session.fence, source.topic)
+    batch = next_batch(
+        source, known, limit_records=limit_records, limit_bytes=limit_bytes, wait=wait, accept_gaps=accept_gaps
+    )
+    return publish_batch(
+        ledger,
+        batch,
+        session=session,
+        known=known,
+        contract=contract,
+        grain=grain,
+        now=now,
+        accept_gaps=accept_gaps,
+        max_refused_share=max_refused_share,
+        code_version=code_version,
+        persons=persons,
+        overrides=overrides,
+    )
+
+
+def publish_batch(
+    ledger: Ledger,
+    batch: MicroBatch,
+    *,
+    session: Session,
+    known: Mapping[int, int],
+    contract: Contract,
+    grain: Grain,
+    now: datetime,
+    accept_gaps: bool = False,
+    max_refused_share: float = 0.5,
+    code_version: str = "",
+    persons: TokenKeys | None = None,
+    overrides: Sequence[Override] = (),
+) -> StageReport:
+    """Publish a batch in `session`; `known` are the offsets at the session's fence. A batch published before is a no-op.
+
+    Where the contract tokenises columns, the records as they came are not kept: rows hold tokens under the keys of `persons`.
+    """
+    refuse_sealed_keys(contract, contract.primary_key, "a stream")
+    sealing = sealing_of(contract, persons)
+    version = session.fence.version if session.fence else None
+    facts: dict[str, JsonValue] = {"topic": batch.topic, "lag": batch.lag, "records": len(batch.records)}
+    facts["offsets"] = {str(number): list(span) for number, span in batch.ranges.items()}
+    if batch.empty or not check_continues(batch, known, accept_gaps=accept_gaps):
+        return StageReport(session.asset, version, (), facts={**facts, "records": 0})
+    with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-stream-") as folder:
+        dataset = None if session.fence is None else ledger.dataset(session.fence)
+        slices = sliced(batch, contract, grain, partial(known_keys, dataset, contract))
+        verdicts: dict[str, list[Verdict]] = {}
+        materials: list[Material] = []
+        name, erased = _name(batch), 0
+        for key, part in slices.items():
+            earlier = dataset.files(key) if dataset and key in dataset.partitions else None
+            if dataset and earlier:
+                materials += [m for m in dataset.receipt(key).materials if m.partition == key]
+                for entry in earlier.files:
+                    session.add_entry(key, entry)
+            session.add_stats(key, **stats_of(batch, session.fence, known, earlier.stats if earlier else None))
+            session.add_stats(key, **sealed_stats(sealing, earlier.stats if earlier else None, key))
+            path = Path(folder) / f"{len(verdicts):05d}"
+            rows, gone = sealing.seal(part.rows) if sealing else (part.rows, 0)
+            erased += gone
+            with PartWriter(path.with_suffix(".parquet"), contract.arrow_schema()) as writer:
+                writer.write(rows)
+            if sealing or rows.num_rows:
+                came = [(rows.num_rows, now.isoformat())]
+                session.add_stats(key, **arrival_stats(earlier.stats if earlier else None, f"part-{name}.parquet", came))
+            if sealing:
+                landed = session.add_file(key, f"part-{name}.parquet", writer.path, rows=writer.rows)
+            else:
+                write_archive(path, part.records)
+                landed = session.add_file(key, f"landed/{name}.frames", path, role="landed")
+                if rows.num_rows:
+                    session.add_file(key, f"part-{name}.parquet", writer.path, rows=writer.rows)
+            uri = f"{batch.uri}#{name}"
+            materials.append(Material(uri, landed.sha256, landed.size, name, now.isoformat(), key, now.isoformat()))
+            judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
+            verdicts[key] = judged_so_far(judged)
+        _judge_share(verdicts, slices, len(batch.records), max_refused_share)
+        all_or_nothing(verdicts)
+        letters = {key: part.letters for key, part in slices.items() if part.letters}
+        if letters and all(gate_open(found) for found in verdicts.values()):
+            # the records of a batch that stays in the stream are judged again
+            append_letters(ledger, asset_of(session.asset), letters, code_version)
+        meter.read += sum(record.size for record in batch.records)
+        if sealing:
+            facts["erased"] = erased
+        facts["dead_letters"] = sum(len(found) for found in letters.values())
+        return session.commit(
+            verdicts,
+            materials=materials,
+            code_version=code_version,
+            parameters={"contract": contract.name, "contract_version": contract.version, "format": "stream"},
+            cost=meter.cost(),
+            facts=facts,
+            overrides=overrides,
+        )
+
+
+def judged_so_far(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Verdicts on what a batch adds to a partition: volume and freshness are those of the whole, and wait."""
+    later = "judged when the partition is restored: it fills batch by batch"
+    return [Verdict(v.check, True, later) if v.check in _NOT_YET else v for v in verdicts]
+
+
+def _name(batch: MicroBatch) -> str:
+    """A name no other batch of the topic has: where its first partition begins and ends."""
+    number, (first, end) = next(iter(batch.ranges.items()))
+    return f"{batch.topic}-{number:05d}-{first:020d}-{end:020d}"
+
+
+def _judge_share(verdicts: Mapping[str, list[Verdict]], slices: Mapping[str, Slice], records: int, share: float) -> None:
+    """A producer that changed its format is told, and not turned into dead letters without end."""
+    letters = [letter for part in slices.values() for letter in part.letters]
+    if len(letters) > max(ALWAYS_REFUSED, share * records):
+        message = f"expected at most {share:.0%} refused records, found {len(letters)} of {records} ({letters[0].reason})"
+        for found in verdicts.values():
+            found.append(Verdict("refused", False, message))
+
+
+def all_or_nothing(verdicts: dict[str, list[Verdict]]) -> None:
+    """Close the gate of every partition when one is closed: what moves a position forward is published whole."""
+    closed = sorted(key for key, found in verdicts.items() if any(v.closes_gate for v in found))
+    if closed:
+        for key, found in verdicts.items():
+            if key not in closed:
+                found.append(Verdict("batch", False, f"expected the whole batch to pass, found {closed[0]} refused"))
+
+
+def append_letters(ledger: Ledger, asset: str, letters: Mapping[str, Sequence[DeadLetter]], code_version: str) -> None:
+    """Add letters to those a partition has; one that is there already (its batch died before the commit) is kept once."""
+    current = ledger.find(asset)
+    merged: dict[str, Sequence[DeadLetter]] = {}
+    for key, fresh in letters.items():
+        found = {letter.id: letter for letter in fresh}
+        if current and key in current.partitions:
+            with current.fetched([key]) as files:
+                lines = [line for file in files[key] if file.entry.path == FILE for line in file.path.open(encoding="utf-8")]
+            found = {letter.id: letter for letter in (DeadLetter(**json.loads(line)) for line in lines)} | found
+        merged[key] = sorted(found.values(), key=lambda letter: (letter.uri, letter.offset))
+    publish_letters(ledger, asset, merged, code_version)

@@ -1,0 +1,200 @@
+"""Arrival from a database: rows newer than a watermark, read in one snapshot, published with the position they reach.
+
+A row is known by its primary key and watermark: each change of a row is one raw event. Transactions that commit late, with a
+watermark behind what was read, are found by an overlap; what was read before is dropped by key. Deletes leave no trace in a
+table, so they are not seen.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from orchestrai.contracts.checks import check_partition
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import Grain
+from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.errors import TransientStorageError
+from orchestrai.ingest.dead_letters import asset_of
+from orchestrai.ingest.sources.stream_batch import all_or_nothing, append_letters, judged_so_far
+from orchestrai.ingest.sources.stream_records import write_archive
+from orchestrai.ingest.sources.table_reader import Extract, TableReader
+from orchestrai.ingest.sources.table_source import Position, SqlSource
+from orchestrai.ledger.arrivals import arrival_stats
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import Material
+from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.ledger.session import Session
+from orchestrai.privacy.ingest_guard import Sealing, sealed_stats, sealing_of
+from orchestrai.privacy.tokens import TokenKeys
+
+STATS = "sql"
+
+
+def ingest_table(
+    ledger: Ledger,
+    *,
+    asset: str,
+    source: SqlSource,
+    contract: Contract,
+    grain: Grain,
+    now: datetime,
+    code_version: str = "",
+    sleep: Callable[[float], None] = time.sleep,
+    persons: TokenKeys | None = None,
+    overrides: Sequence[Override] = (),
+) -> StageReport:
+    """Publish the rows that are new since the position the published data has reached; none changes nothing.
+
+    Exactly once through crashes: rows and position are one commit. All or nothing, as in stream_batch.py. Memory is bounded by
+    `limit_rows`; `facts["more"]` tells that a further call has further rows. Raises StorageError, ConcurrentCommit.
+    """
+    sealing = sealing_of(contract, persons)
+    reader = TableReader(source, contract, grain, now, sealing)
+    session = ledger.session(asset, "raw_events")
+    dataset = None if session.fence is None else ledger.dataset(session.fence)
+    position = published_position(dataset, source.table)
+    with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-sql-") as folder:
+        found = _first_new(reader, position, dataset, Path(folder), sleep)
+        return _publish(
+            ledger, session, dataset, source, contract, grain, now, found, meter, code_version, sealing, overrides
+        )
+
+
+def _first_new(
+    reader: TableReader, position: Position | None, dataset: Dataset | None, folder: Path, sleep: Callable[[float], None]
+) -> Extract:
+    """The first slice from `position` on with something new in it, or the last one when there is none."""
+    number, looked_back = 0, position is None or position.key is None
+    while True:
+        number += 1
+        found = _retried(reader, position, dataset, folder / str(number), sleep)
+        if found.touched:
+            return found
+        if found.more:
+            # a whole slice of rows read before: go on behind it
+            position = found.position
+        elif position is not None and not looked_back:
+            # the slice before ended exactly at the table's end: from now on look for late commits again
+            position, looked_back = Position(position.watermark), True
+        else:
+            return found
+
+
+def _retried(
+    reader: TableReader, position: Position | None, dataset: Dataset | None, folder: Path, sleep: Callable[[float], None]
+) -> Extract:
+    for attempt in range(reader.source.retries):
+        try:
+            return reader.extract(folder / str(attempt), position, dataset)
+        except TransientStorageError:
+            sleep(2.0**attempt)
+    return reader.extract(folder / "last", position, dataset)
+
+
+def published_position(dataset: Dataset | None, table: str) -> Position | None:
+    """How far `table` was read into a dataset; None before the first rows. A rollback takes it back with the rows."""
+    if dataset is None:
+        return None
+    for head in dataset.ledger.history(dataset.asset):
+        notes = [
+            note
+            for key in head.changed
+            if head.seq <= dataset.head.seq and key in dataset.partitions
+            for note in [dataset.files(key).stats.get(STATS, {}).get(table)]
+            if note is not None
+        ]
+        if notes:
+            note = max(notes, key=lambda n: (n["watermark"], n["key"] or []))
+            return Position(note["watermark"], None if note["key"] is None else tuple(note["key"]))
+    return None
+
+
+def _publish(
+    ledger: Ledger,
+    session: Session,
+    dataset: Dataset | None,
+    source: SqlSource,
+    contract: Contract,
+    grain: Grain,
+    now: datetime,
+    found: Extract,
+    meter: Meter,
+    code_version: str,
+    sealing: Sealing | None,
+    overrides: Sequence[Override],
+) -> StageReport:
+    if found.position is None or not found.touched:
+        return StageReport(session.asset, session.fence.version if session.fence else None, (), meter.cost(), found.facts)
+    verdicts: dict[str, list[Verdict]] = {}
+    materials: list[Material] = []
+    uri, seq = source.uri, session.fence.seq if session.fence else 0
+    name = f"part-{seq:012d}.parquet"
+    mark = str(found.facts["snapshot"])
+    for key in found.touched:
+        before = dataset.files(key) if dataset and key in dataset.partitions else None
+        stats = dict(before.stats) if before else {}
+        if dataset and before:
+            materials += [m for m in dataset.receipt(key).materials if m.partition == key]
+            for entry in before.files:
+                session.add_entry(key, entry)
+        stats[STATS] = {**stats.get(STATS, {}), source.table: found.position.as_json()}
+        stats |= sealed_stats(sealing, before.stats if before else None, key)
+        session.add_stats(key, **stats)
+        if key in found.rows:
+            writer = found.rows[key]
+            entry = session.add_file(key, name, writer.path, rows=writer.rows)
+            session.add_stats(key, **arrival_stats(stats, name, [(writer.rows, now.isoformat())]))
+            materials.append(
+                Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key, now.isoformat())
+            )
+            judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
+            verdicts[key] = judged_so_far(judged)
+        if key in found.refused and sealing is None:
+            path = found.folder / f"{len(materials):06d}.frames"
+            write_archive(path, found.refused[key])
+            entry = session.add_file(key, f"landed/refused-{seq:012d}.frames", path, role="landed")
+            materials.append(
+                Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key, now.isoformat())
+            )
+        verdicts.setdefault(key, []).extend(_warnings(found))
+    all_or_nothing(verdicts)
+    if found.letters and all(gate_open(judged) for judged in verdicts.values()):
+        append_letters(ledger, asset_of(session.asset), found.letters, code_version)
+    return session.commit(
+        verdicts,
+        materials=materials,
+        code_version=code_version,
+        parameters={
+            "format": "sql",
+            "contract": contract.name,
+            "contract_version": contract.version,
+            "table": source.table,
+            "position": found.position.as_json(),
+        },
+        cost=meter.cost(),
+        facts=found.facts,
+        overrides=overrides,
+    )
+
+
+def _warnings(found: Extract) -> list[Verdict]:
+    nulls, age = found.facts["null_watermarks"], found.facts["oldest_transaction_seconds"]
+    told = []
+    if isinstance(nulls, int) and nulls:
+        message = f"expected a watermark in every row, found none in {nulls}: these rows are never read; fill the column"
+        told.append(Verdict("watermark", False, message, "warn", {"null_watermarks": nulls}))
+    overlap = found.facts["overlap_seconds"]
+    if isinstance(age, float) and isinstance(overlap, float) and age > overlap:
+        message = f"expected writing transactions shorter than the overlap of {overlap:.0f} s, found one {age:.0f} s old"
+        told.append(Verdict("watermark", False, f"{message}: lengthen the overlap", "warn"))
+    return told
+
+
+def position_of(ledger: Ledger, asset: str, table: str) -> Mapping[str, JsonValue] | None:
+    """The published position as JSON, for people; None before the first rows."""
+    found = published_position(ledger.find(asset), table)
+    return None if found is None else found.as_json()

@@ -1,0 +1,83 @@
+"""A table that is read on behind a watermark: where it is, and how far it was read."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from orchestrai.core.time import parse_duration
+from orchestrai.core.verdict import JsonValue
+from orchestrai.errors import ConfigError
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.storage.postgres import address, check_address
+
+SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class SqlSource:
+    """A table or view; `url` is a secret reference (env://NAME, file:///path) to a PostgreSQL URL, or sqlite:///path.
+
+    `watermark` names the contract's column that grows with every change: a TIMESTAMP, or a BIGINT with `overlap_ids` instead of
+    `overlap`. `overlap` must be longer than the longest writing transaction. One slice holds at most `limit_rows`. `query` is read
+    in place of the table of that name; `key` in place of the contract's primary key.
+    """
+
+    url: str
+    table: str
+    watermark: str
+    overlap: timedelta = timedelta(minutes=10)
+    overlap_ids: int = 1_000
+    page_rows: int = 5_000
+    limit_rows: int = 1_000_000
+    statement_timeout: timedelta = timedelta(minutes=30)
+    retries: int = 3
+    query: str = ""
+    key: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(SQLITE):
+            check_address(self.url)
+        if self.overlap < timedelta(0) or self.overlap_ids < 0 or min(self.page_rows, self.limit_rows) < 1:
+            raise ConfigError("expected an overlap of at least 0 and pages of at least 1 row: correct the source")
+
+    @property
+    def uri(self) -> str:
+        """Where the table is, without user, password and options."""
+        where = f"sqlite:///{Path(self.url).name}" if self.url.startswith(SQLITE) else address(self.url)
+        return f"{where}/{self.table}"
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a table was read: the greatest watermark, and the key reached where a slice ended before the table's end."""
+
+    watermark: str | int
+    key: tuple[str, ...] | None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form kept in a manifest."""
+        return {"watermark": self.watermark, "key": None if self.key is None else list(self.key)}
+
+
+def table_of(source: SourceSpec, event_time: str | None, home: Path) -> SqlSource:
+    """The table a declaration means; a relative SQLite file lies under `home`. Raises ConfigError."""
+    options = source.sql
+    watermark = options.watermark or event_time
+    if not watermark:
+        raise ConfigError("expected sql.watermark for a contract without an event time, found none: name the column")
+    url = f"env://{options.dsn_env}" if options.dsn_env else source.url
+    if url.startswith(SQLITE):
+        url = f"{SQLITE}{home / url.removeprefix(SQLITE)}"
+    return SqlSource(
+        url,
+        options.table or "query",
+        watermark,
+        overlap=parse_duration(options.overlap),
+        overlap_ids=options.overlap_ids,
+        page_rows=options.page_rows,
+        limit_rows=options.limit_rows,
+        statement_timeout=parse_duration(options.statement_timeout),
+        retries=options.retries,
+        query=options.query.strip().rstrip(";"),
+        key=options.key,
+    )

@@ -1,0 +1,218 @@
+"""Where a dataset lands and how its objects are to be read: the `source` part of a declaration."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from orchestrai.core.time import parse_duration
+from orchestrai.errors import ConfigError
+from orchestrai.secrets.reference import check_reference
+
+MIB = 1024 * 1024
+Format = Literal["csv", "jsonl", "json", "parquet", "http", "sql"]
+Kind = Literal["objects", "stream", "http", "sql"]
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+STREAMS = ("log://", "kafka://")
+
+
+def _valid(text: str) -> str:
+    try:
+        parse_duration(text)
+    except ConfigError as exc:
+        raise ValueError(exc.message) from exc
+    return text
+
+
+def _reference(text: str) -> str:
+    try:
+        return check_reference(text) if text else text
+    except ConfigError as exc:
+        raise ValueError(exc.message) from exc
+
+
+Duration = Annotated[str, AfterValidator(_valid)]
+# days whose numbers grow by a digit, turn a month or turn a year
+_ASCENDING = [
+    datetime.fromisoformat(f"{day}T00:00+00:00")
+    for day in ("1999-09-30", "1999-10-01", "1999-12-31", "2000-01-02", "2000-01-10", "2000-02-01")
+]
+SecretRef = Annotated[str, AfterValidator(_reference)]
+
+
+class HttpOptions(BaseModel):
+    """How to page through an HTTP API; `token_env` names an environment variable, so that no secret is declared.
+
+    `next` is the field of a page that holds the next page's URL; without it `page_param` counts up from 1 until a page is
+    empty. `{partition}` in the URL is replaced by the partition's key; without it only the current partition can be asked for.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    page_param: str = ""
+    size_param: str = ""
+    page_size: Annotated[int, Field(ge=1, le=100_000)] = 500
+    next: str = ""
+    max_pages: Annotated[int, Field(ge=1)] = 10_000
+    timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    retries: Annotated[int, Field(ge=0, le=20)] = 5
+    requests_per_second: Annotated[float, Field(gt=0)] = 20.0
+    token_env: str = ""
+    max_page_bytes: Annotated[int, Field(ge=1024)] = 32 * MIB
+
+
+class StreamOptions(BaseModel):
+    """How a stream is reached and cut into micro-batches; `username` and `password` are secret references (env://NAME).
+
+    Azure Event Hubs: security SASL_SSL, mechanism PLAIN, the user `$ConnectionString`, the password its connection string. Amazon
+    MSK: mechanism SCRAM-SHA-512. `accept_gaps` goes on although records were deleted unread. More than `max_refused_share` of a
+    batch in the dead letters refuses the batch. `options` are further librdkafka properties, none of them a secret.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    username: SecretRef = ""
+    password: SecretRef = ""
+    options: dict[str, str | int | bool] = {}
+    batch_records: Annotated[int, Field(ge=1)] = 50_000
+    batch_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
+    wait_seconds: Annotated[float, Field(gt=0)] = 10.0
+    accept_gaps: bool = False
+    max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class SqlOptions(BaseModel):
+    """A table, or a query whose rows are read like a table's, behind a watermark; `dsn_env` names the variable with the URL.
+
+    `watermark` is the contract's column that grows with every change, the event time where none is named; `overlap` (or
+    `overlap_ids`, of a numeric one) must be longer than the longest writing transaction. `key` replaces the contract's primary key.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table: str = ""
+    query: str = ""
+    watermark: str = ""
+    key: tuple[str, ...] = ()
+    dsn_env: str = ""
+    overlap: Duration = "10m"
+    overlap_ids: Annotated[int, Field(ge=0)] = 1_000
+    page_rows: Annotated[int, Field(ge=1)] = 5_000
+    limit_rows: Annotated[int, Field(ge=1)] = 1_000_000
+    statement_timeout: Duration = "30m"
+    retries: Annotated[int, Field(ge=0, le=20)] = 3
+
+
+class NotificationOptions(BaseModel):
+    """A queue that tells of landed objects, so that no tick lists the landing; a listing behind it finds what the queue lost.
+
+    `sqs://host/account/name`, `azure-queue://account.queue.core.windows.net/name`, `pubsub://project/subscription`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    queue: Annotated[str, Field(pattern=r"^(sqs|azure-queue|pubsub)://[^@\s]+$")]
+    reconcile_every: Duration = "1h"
+
+    @property
+    def reconciles(self) -> timedelta:
+        """How often the landing is listed."""
+        return parse_duration(self.reconcile_every)
+
+
+class SourceSpec(BaseModel):
+    """One landing place; relative paths lie under the home folder.
+
+    The URL says what kind it is: objects in a folder or store, a stream (`log://topic`, `kafka://host:port/topic`, of one JSON
+    document a record), an HTTP API (format http) or a database (format sql).
+    `max_refused_share` is the share of rows that may go to the dead letters before the schema check fails.
+    `skip_leading_column` drops an unnamed first field in rows that have one field more than the header has names.
+    `timestamp_formats` are strptime formats tried in order; without any, ISO 8601 is read. Times without a zone are UTC.
+    `key_prefix` promises that every key begins with its partition's time in this strftime format, `dt=%Y-%m-%d/` for one: then no
+    tick lists what is older than the newest arrival by more than `late`. What breaks the promise, `missing` still finds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str
+    format: Format
+    partition_from: Literal["filename", "path", "modified"] = "filename"
+    partition_format: Annotated[str, Field(description="strptime format of the file name without its ending")] = ""
+    objects: Annotated[
+        Literal["all", "newest"], Field(description="newest: each object is the whole partition, the last one counts")
+    ] = "all"
+    key_prefix: Annotated[str, Field(description="strftime format that every key begins with, such as dt=%Y-%m-%d/")] = ""
+    late: Annotated[Duration, Field(description="how much older than the newest arrival a partition still gets objects")] = (
+        "3d"
+    )
+    pattern: Annotated[str, Field(description="shell pattern the object's key must match")] = "*"
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
+    header: bool = True
+    columns: Annotated[tuple[str, ...], Field(description="names of the fields where there is no header")] = ()
+    encoding: str = "utf-8"
+    null_values: tuple[str, ...] = ("",)
+    timestamp_formats: tuple[str, ...] = ()
+    skip_leading_column: bool = False
+    records: Annotated[str, Field(description="path of the list of records in a JSON document, such as data.items")] = ""
+    http: HttpOptions = HttpOptions()
+    sql: SqlOptions = SqlOptions()
+    stream: StreamOptions = StreamOptions()
+    notifications: NotificationOptions | None = None
+    max_object_bytes: Annotated[int, Field(ge=1)] = 4 * 1024 * MIB
+    max_partition_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * MIB
+    spark_above: Annotated[
+        str, Field(pattern=r"^([1-9][0-9]*(KB|MB|GB|TB))?$", description="type on Spark what passes this size, such as 10GB")
+    ] = ""
+    max_row_bytes: Annotated[int, Field(ge=64)] = MIB
+    max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    @property
+    def kind(self) -> Kind:
+        """What lies at the URL."""
+        if self.format in ("http", "sql"):
+            return "http" if self.format == "http" else "sql"
+        return "stream" if self.url.startswith(STREAMS) else "objects"
+
+    @property
+    def positioned(self) -> bool:
+        """True for what is read on from a position, a stream or a table: one reading feeds whatever partitions it finds."""
+        return self.kind in ("stream", "sql")
+
+    def needs_spark(self, size: int) -> bool:
+        """Whether a partition of `size` landed bytes is typed on Spark."""
+        return bool(self.spark_above) and size > int(self.spark_above[:-2]) * _UNITS[self.spark_above[-2:]]
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "SourceSpec":
+        if self.kind == "sql" and bool(self.sql.query.strip()) == bool(self.sql.table.strip()):
+            raise ValueError("expected sql.table or sql.query for the format sql, found none or both")
+        if self.kind == "stream" and self.format != "jsonl":
+            raise ValueError(f"expected the format jsonl for a stream (a JSON document a record), found {self.format}")
+        if self.notifications and self.kind != "objects":
+            raise ValueError(f"expected notifications for objects only, found them for {self.url}")
+        return self
+
+    @field_validator("key_prefix")
+    @classmethod
+    def _sorts_by_time(cls, value: str) -> str:
+        found = [moment.strftime(value) for moment in _ASCENDING] if value else []
+        if found != sorted(found) or len(set(found)) < len(found):
+            raise ValueError(
+                f"expected a key_prefix whose days sort in order of time, such as dt=%Y-%m-%d/, found {value!r}"
+            )
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            plain = "\n,".encode(value) == b"\n,"
+        except LookupError:
+            plain = False
+        if not plain:
+            # lines are found before they are decoded
+            raise ValueError(f"expected an encoding that keeps ASCII, such as utf-8 or latin-1, found {value!r}")
+        return value

@@ -1,0 +1,1 @@
+"""What people decided, signed: overrides, skips, recalls, moves of several assets."""

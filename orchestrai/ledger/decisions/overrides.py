@@ -1,0 +1,59 @@
+"""Overrides: a person's signed decision to publish one partition although checks that they name have failed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.errors import ConfigError
+
+# what a contract says of data may be waived; whether bytes are what they claim to be may not
+WAIVABLE = ("schema", "row_volume", "values", "partition", "freshness")
+
+
+@dataclass(frozen=True)
+class Override:
+    """Waives `checks` for one partition of an asset, and only for the content whose root was looked at.
+
+    Raises ConfigError without a reason, a name or a check, and for checks that nobody may waive.
+    """
+
+    asset: str
+    partition: str
+    root: str
+    checks: tuple[str, ...]
+    reason: str
+    by: str
+
+    def __post_init__(self) -> None:
+        never = sorted(set(self.checks) - set(WAIVABLE))
+        if never or not self.checks:
+            found = ", ".join(never) or "none"
+            raise ConfigError(f"expected checks of {', '.join(WAIVABLE)} to waive, found {found}: integrity is never waived")
+        if not (self.reason.strip() and self.by.strip()):
+            raise ConfigError("expected a reason and a name for an override, found none: say why and who")
+
+    def covers(self, asset: str, partition: str, root: str, closed: Iterable[str]) -> bool:
+        """True when it waives every one of the closed checks of exactly this content."""
+        return (self.asset, self.partition, self.root) == (asset, partition, root) and set(closed) <= set(self.checks)
+
+    def told(self, verdict: Verdict) -> Verdict:
+        """A waived verdict as people see it; the receipt keeps it as it was."""
+        if not verdict.closes_gate:
+            return verdict
+        details: dict[str, JsonValue] = {**verdict.details, "waived_by": self.by, "waived_because": self.reason}
+        return replace(verdict, severity="warn", message=f"{self.note}: {verdict.message}", details=details)
+
+    @property
+    def note(self) -> str:
+        """Who waived it and why."""
+        return f"waived by {self.by} ({self.reason})"
+
+    def as_json(self) -> dict[str, Any]:
+        """The form in which receipts carry it."""
+        return {**asdict(self), "checks": list(self.checks)}
+
+
+def read_override(body: Mapping[str, Any]) -> Override:
+    """An override from its form in a receipt."""
+    return Override(**{**body, "checks": tuple(body["checks"])})

@@ -1,0 +1,36 @@
+"""The copy of an asset's log in the vault, from which it is rebuilt and by which a lake that was cut off is found."""
+
+from collections.abc import Iterable
+
+from orchestrai.ledger.blobs import blob_key, put_absent
+from orchestrai.ledger.dataset import dataset_at
+from orchestrai.ledger.decisions.standing import Decision
+from orchestrai.ledger.decisions.transactions import decide
+from orchestrai.ledger.heads import Head, has_head, head_prefix, read_head
+from orchestrai.ledger.log import Log
+
+
+def copy_head(log: Log, head: Head, partition_manifests: Iterable[str]) -> None:
+    """Copy an entry and the manifests it names to the vault, where there is one (idempotent)."""
+    if log.vault is None:
+        return
+    key = f"{head_prefix(head.asset)}{head.seq:012d}.json"
+    put_absent(log.vault, key, log.lake.read(key))
+    for digest in (head.manifest, *partition_manifests):
+        put_absent(log.vault, blob_key("manifests", digest), log.blob("manifests", digest))
+
+
+def copy_missing_heads(log: Log, newest: Head | None) -> None:
+    """Copy what a writer that died left uncopied, so that the copy of the log has no gap."""
+    if log.vault is None or newest is None:
+        return
+    last = read_head(log.lake, log.keyring, newest.asset, newest.seq)
+    if last.transaction:
+        decide(log, Decision(last.transaction, "abort"))  # it is decided: only its copy may be missing
+    seq, lacking = newest.seq, []
+    while seq > 0 and not has_head(log.vault, newest.asset, seq):
+        lacking.append(read_head(log.lake, log.keyring, newest.asset, seq))
+        seq -= 1
+    for head in reversed(lacking):
+        entries = dataset_at(log, head).partitions
+        copy_head(log, head, [entries[key].manifest for key in head.changed if key in entries])

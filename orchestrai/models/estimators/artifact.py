@@ -1,0 +1,231 @@
+"""A model as files: the model itself, model.json (what it is), golden.parquet (rows whose predictions are known)."""
+
+import io
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from orchestrai.errors import IntegrityError, ModelError, UnknownFormatVersion
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import canonical_json
+from orchestrai.models.estimators import boosting, cooccurrence, logistic
+from orchestrai.models.estimators import sklearn_estimator as sklearn_model
+from orchestrai.models.rows import EVENT_TIME, WHOLE, Column, Floats, Rows, encode
+from orchestrai.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 1
+INFO_FILE = "model.json"
+GOLDEN_FILE = "golden.parquet"
+MODEL_FILES = {
+    "xgboost": "model.ubj",
+    "logistic": "coefficients.json",
+    "cooccurrence": "items.json",
+    "sklearn": "model.skops",
+}
+GOLDEN_ROWS = 64
+# predictions of the same trees differ by rounding of 32-bit sums between processors, and by far more between releases at fault
+GOLDEN_TOLERANCE = 1e-5
+
+
+class Estimation(Protocol):
+    """A fitted model of any kind."""
+
+    def score(self, rows: Rows) -> Floats:
+        """One number per row."""
+        ...
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        ...
+
+    def importance(self, columns: tuple[Column, ...]) -> dict[str, float]:
+        """Share per feature, summing to one."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What model.json says. `profile` is the distribution of the training rows, for drift."""
+
+    kind: str
+    recipe: Mapping[str, Any]
+    columns: tuple[Column, ...]
+    training_set: Mapping[str, str]
+    rows: int
+    offset: float = 0.0
+    trained_until: str = ""
+    test_from: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    importance: Mapping[str, float] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """classification, regression or ranking."""
+        return str(self.recipe["task"])
+
+    @property
+    def entity(self) -> list[str]:
+        """The entity columns."""
+        return list(self.recipe["entity"])
+
+    def encode(self) -> bytes:
+        """Canonical bytes; no time of writing, so equal trainings give equal bytes."""
+        body = {**self.__dict__, "columns": [column.as_json() for column in self.columns], "format": FORMAT}
+        return canonical_json(body)
+
+
+def decode_info(data: bytes) -> ModelInfo:
+    """Read model.json; raises ModelError, UnknownFormatVersion."""
+    try:
+        body = json.loads(data)
+        if body.pop("format") != FORMAT:
+            raise UnknownFormatVersion(f"expected {INFO_FILE} of format {FORMAT}, found another: use a newer release")
+        columns = tuple(Column(c["name"], c["kind"], tuple(c["categories"])) for c in body.pop("columns"))
+        return ModelInfo(columns=columns, **body)
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ModelError(f"expected a model's description in {INFO_FILE}, found something else ({exc})") from exc
+
+
+def library_versions(kind: str) -> dict[str, str]:
+    """The versions that decide the bytes of this kind of model."""
+    versions = {"python": ".".join(platform.python_version_tuple()[:2]), "numpy": np.__version__}
+    if kind == "xgboost":
+        versions["xgboost"] = boosting.xgboost().__version__
+    if kind == "sklearn":
+        import skops
+
+        versions["skops"] = skops.__version__
+    if kind in ("logistic", "sklearn"):
+        import sklearn
+
+        versions["scikit-learn"] = sklearn.__version__
+    return versions
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A verified model, ready to score; `version` is the version of the asset it was opened from."""
+
+    asset: str
+    version: str
+    info: ModelInfo
+    model: Estimation
+
+    def rows(self, table: "pa.Table") -> Rows:
+        """Encode a table as this model was trained; raises ModelError for a missing column or an infinite value."""
+        return encode(table, self.info.columns, self.info.entity, where=self.asset)
+
+    def score(self, table: "pa.Table") -> Floats:
+        """One number per row: a probability for classification, a value for regression, an order for ranking."""
+        return self.model.score(self.rows(table))
+
+
+def decode_model(info: ModelInfo, data: bytes) -> Estimation:
+    """Read the model file of a description."""
+    if info.kind == "xgboost":
+        return boosting.decode(data, info.columns, info.offset)
+    if info.kind == "logistic":
+        return logistic.decode(data, info.columns)
+    if info.kind == "cooccurrence":
+        return cooccurrence.decode(data)
+    if info.kind == "sklearn":
+        return sklearn_model.decode(data, info.recipe["task"], info.columns)
+    raise ModelError(f"expected a model of kind {', '.join(MODEL_FILES)}, found {info.kind!r}: use a newer release")
+
+
+def golden_rows(table: "pa.Table", trained: Any, info: ModelInfo, spec: ModelSpec, model: Estimation) -> bytes:
+    """Rows spread over those of a table that trained, with their predictions, as Parquet; entities appear by number only."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    picked = table.take(pa.array(trained[golden_index(info.kind, len(trained))]))
+    if info.kind == "cooccurrence":
+        served = picked.column(spec.entity[0]).cast(pa.string()).combine_chunks().dictionary_encode()
+        numbers = served.indices.cast(pa.string())
+        kept = [*spec.entity, EVENT_TIME, *(column.name for column in info.columns)]
+        picked = picked.set_column(picked.column_names.index(spec.entity[0]), spec.entity[0], numbers).select(kept)
+    else:
+        picked = picked.select([column.name for column in info.columns])
+        empty = pa.Table.from_pydict({name: [None] for name in picked.column_names}, schema=_nullable(picked.schema))
+        picked = pa.concat_tables([picked.cast(_nullable(picked.schema)), empty])
+    scores = model.score(encode(picked, info.columns, spec.entity, where="golden rows"))
+    sink = io.BytesIO()
+    pq.write_table(picked.append_column("prediction", pa.array(scores, pa.float64())).replace_schema_metadata(None), sink)
+    return sink.getvalue()
+
+
+def _nullable(schema: "pa.Schema") -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema([field.with_nullable(True) for field in schema])
+
+
+def golden_index(kind: str, count: int) -> list[int]:
+    """Places spread evenly; for co-occurrence the first rows, which keep histories together."""
+    if kind == "cooccurrence":
+        return list(range(min(GOLDEN_ROWS, count)))
+    return sorted({int(place) for place in np.linspace(0, count - 1, min(GOLDEN_ROWS, count))})
+
+
+def check_golden(scorer: Scorer, path: Path) -> int:
+    """Score the golden rows again; raises ModelError when a prediction differs, else returns their number."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError, ValueError) as exc:
+        raise ModelError(f"{scorer.asset}: expected golden rows in {GOLDEN_FILE}, found an unreadable file ({exc})") from exc
+    if "prediction" not in table.column_names or not table.num_rows:
+        raise ModelError(f"{scorer.asset}: expected golden rows with predictions in {GOLDEN_FILE}, found none: train again")
+    expected = np.asarray(table.column("prediction").to_numpy(), dtype=np.float64)
+    found = scorer.score(table.drop_columns(["prediction"]))
+    allowed = GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(expected))
+    wrong = int((~(np.abs(found - expected) <= allowed)).sum())
+    if wrong:
+        worst = int(np.nanargmax(np.abs(found - expected)))
+        raise ModelError(
+            f"{scorer.asset}: expected the predictions recorded at training, found {wrong} of {len(expected)} golden rows to "
+            f"differ (such as {expected[worst]:.6f}, now {found[worst]:.6f}): score with the libraries it was trained with "
+            f"({', '.join(f'{name} {version}' for name, version in sorted(scorer.info.libraries.items()))})"
+        )
+    return len(expected)
+
+
+def load_model(ledger: Ledger, asset: str, version: str | None = None) -> Scorer:
+    """Open a candidate or champion: receipt and every byte are checked before anything is parsed, then golden rows re-scored.
+
+    Raises NotReceipted, DigestMismatch, MissingObject from the ledger, and ModelError when the files are no such model.
+    """
+    return load_dataset(ledger.open(asset, version))
+
+
+def load_dataset(dataset: Dataset) -> Scorer:
+    """As `load_model`, for a version already opened."""
+    with dataset.fetched([WHOLE]) as fetched:
+        files = {file.entry.path: file.path for file in fetched[WHOLE]}
+        info = decode_info(_file(dataset, files, INFO_FILE).read_bytes())
+        path = _file(dataset, files, MODEL_FILES.get(info.kind, "a known kind of model"))
+        scorer = Scorer(dataset.asset, dataset.version, info, decode_model(info, path.read_bytes()))
+        check_golden(scorer, _file(dataset, files, GOLDEN_FILE))
+    return scorer
+
+
+def _file(dataset: Dataset, files: Mapping[str, Path], name: str) -> Path:
+    if name not in files:
+        raise IntegrityError(
+            f"expected {name} in {dataset.asset} at {dataset.version[:19]}, found {', '.join(sorted(files)) or 'no file'}: "
+            "this asset does not hold a model; train and promote again"
+        )
+    return files[name]

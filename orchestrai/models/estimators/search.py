@@ -1,0 +1,131 @@
+"""Search over declared parameter values with a seeded budget, judged on the training rows' own validation part.
+
+Combinations of lists that the budget covers are all tried, in order. Otherwise Optuna's TPE sampler chooses, seeded and one
+trial at a time, so that the same rows and declaration give the same trials.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from orchestrai.errors import MissingExtra, ModelError
+from orchestrai.models.estimators import boosting
+from orchestrai.models.metrics import Scored, point_metrics, usable
+from orchestrai.models.rows import Rows
+from orchestrai.models.spec import SMALLER_IS_BETTER, ModelSpec, Range, Search, XGBoostParams
+from orchestrai.models.splitting import Index, stopping_rows
+
+Judge = Callable[[dict[str, Any]], float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Values that were tried and the metric they gave."""
+
+    values: dict[str, Any]
+    metric: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For receipts."""
+        return {"values": self.values, "metric": round(self.metric, 6)}
+
+
+def grid(search: Search) -> list[dict[str, Any]] | None:
+    """All combinations in order, or None where there are more than `trials` or a range has no end of values."""
+    names = sorted(search.space)
+    lists = [search.space[name] for name in names]
+    choices = [values for values in lists if not isinstance(values, Range)]
+    count = int(np.prod([len(values) for values in choices], dtype=np.float64))
+    if len(choices) < len(lists) or count > search.trials:
+        return None
+    return [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
+
+
+def best_parameters(
+    spec: ModelSpec, search: Search, params: XGBoostParams, rows: Rows, places: Index
+) -> tuple[XGBoostParams, dict[str, Any]]:
+    """The parameters best by promote_when's metric on rows held back from training (never the test), and what was tried.
+
+    Raises ModelError when no trial can be judged, MissingExtra where Optuna is needed and absent.
+    """
+    fit_places, held = stopping_rows(rows, spec, places)
+    validation = rows.take(held)
+    groups = validation.groups() if spec.task == "ranking" else np.zeros(len(held), dtype=np.intp)
+    if not usable(spec.task, Scored(validation.label, validation.label, groups)):
+        raise ModelError(
+            f"{spec.name}: expected both classes among the {len(held)} rows held back to search on, found one: "
+            "add history or remove search"
+        )
+    metric, train_rows = spec.promote_when.metric, rows.take(fit_places)
+
+    def judge(values: dict[str, Any]) -> float:
+        scores = boosting.fit(_with(params, values), spec.task, train_rows, validation).score(validation)
+        return point_metrics(spec.task, Scored(validation.label, scores, groups))[metric]
+
+    smaller = metric in SMALLER_IS_BETTER
+    every = grid(search)
+    wanted = len(every) if every is not None else search.trials
+    tried = _all(every, judge, search) if every is not None else _sampled(spec, search, judge, smaller)
+    best = min(tried, key=lambda trial: trial.metric if smaller else -trial.metric)
+    return _with(params, best.values), {
+        "sampler": "grid" if every is not None else f"optuna TPE, seed {search.seed}",
+        "tried": len(tried),
+        "wanted": wanted,
+        "metric": metric,
+        "value": round(best.metric, 6),
+        "chosen": best.values,
+        "held_back": len(held),
+        "trials": [trial.as_json() for trial in tried],
+    }
+
+
+def _with(params: XGBoostParams, values: dict[str, Any]) -> XGBoostParams:
+    return XGBoostParams.model_validate({**params.model_dump(), **values})
+
+
+def _deadline(search: Search) -> Callable[[], bool]:
+    limit = None if search.timeout is None else time.monotonic() + search.timeout.total_seconds()
+    return lambda: limit is not None and time.monotonic() >= limit
+
+
+def _all(every: list[dict[str, Any]], judge: Judge, search: Search) -> list[Trial]:
+    over, tried = _deadline(search), []
+    for values in every:
+        tried.append(Trial(values, judge(values)))
+        if over():
+            break
+    return tried
+
+
+def _sampled(spec: ModelSpec, search: Search, judge: Judge, smaller: bool) -> list[Trial]:
+    try:
+        import optuna
+    except ImportError as exc:
+        raise MissingExtra(
+            f"{spec.name}: expected the extra search for more combinations than trials, found none: "
+            "pip install 'orchestrai[search]', or list no more than search.trials combinations"
+        ) from exc
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=search.seed)
+    study = optuna.create_study(direction="minimize" if smaller else "maximize", sampler=sampler)
+    over, tried = _deadline(search), []
+    for _ in range(search.trials):
+        trial = study.ask()
+        values = {name: _suggest(trial, name, search.space[name]) for name in sorted(search.space)}
+        tried.append(Trial(values, judge(values)))
+        study.tell(trial, tried[-1].metric)
+        if over():
+            break
+    return tried
+
+
+def _suggest(trial: Any, name: str, choice: Any) -> Any:
+    if not isinstance(choice, Range):
+        return trial.suggest_categorical(name, choice)
+    if isinstance(choice.low, int) and isinstance(choice.high, int):
+        return trial.suggest_int(name, choice.low, choice.high, step=int(choice.step or 1), log=choice.log)
+    return trial.suggest_float(name, choice.low, choice.high, step=choice.step, log=choice.log)

@@ -1,0 +1,54 @@
+"""What a user declares about a search over parameters."""
+
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from orchestrai.models.estimators.declared import Declared, Duration
+from orchestrai.models.estimators.spec import XGBoostParams
+
+FIXED = ("monotone_constraints", "objective", "device", "nthread", "seed")
+Value = float | int | str
+
+
+class Range(Declared):
+    """Numbers from `low` to `high`, both included; whole numbers when both are. `log` looks at orders of magnitude."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"expected low below high, found {self.low} and {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log: expected a low above 0 and no step")
+        return self
+
+
+class Search(Declared):
+    """Values of XGBoost parameters to choose from: lists, or ranges such as {low: 0.01, high: 0.3, log: true}.
+
+    All combinations of lists are tried where `trials` covers them, else Optuna draws `trials` by `seed`. Each is judged by
+    promote_when's metric on a tenth of the training rows; the best trains the candidate. `timeout` ends the search after the
+    trial that passes it: what was chosen then depends on the machine, and the check `search_complete` says so.
+    """
+
+    space: dict[str, list[Value] | Range] = Field(min_length=1)
+    trials: int = Field(default=20, ge=1, le=1000)
+    timeout: Duration | None = None
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("space")
+    @classmethod
+    def _known(cls, space: dict[str, list[Value] | Range]) -> dict[str, list[Value] | Range]:
+        for name, values in space.items():
+            if name not in XGBoostParams.model_fields or name in FIXED:
+                raise ValueError(f"expected a tuning parameter of xgboost, found {name}")
+            if not isinstance(values, Range) and not values:
+                raise ValueError(f"{name}: expected values to choose from, found none")
+            for value in [values.low, values.high] if isinstance(values, Range) else values:
+                XGBoostParams.model_validate({name: value})
+        return space

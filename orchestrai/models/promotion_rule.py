@@ -1,0 +1,63 @@
+"""The rules of promotion, as pure functions of what an evaluation found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.models.spec import SMALLER_IS_BETTER, ModelSpec
+
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class PromotionDecision:
+    """Whether a candidate earns promotion, and the sentence that says why."""
+
+    promote: bool
+    reason: str
+    metric: str
+    value: float
+    champion: float | None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form in verdict details."""
+        return {"metric": self.metric, "value": self.value, "champion": self.champion}
+
+
+def decide_promotion(spec: ModelSpec, document: Mapping[str, Any]) -> PromotionDecision:
+    """Apply `promote_when` to the content of metrics.json; every bound that is set must hold."""
+    rule = spec.promote_when
+    value = float(document["candidate"][rule.metric]["value"])
+    known = document.get("champion")
+    champion = float(known[rule.metric]["value"]) if known else None
+    failed = []
+    if rule.at_least is not None and value < rule.at_least:
+        failed.append(f"below at_least {rule.at_least:g}")
+    if rule.at_most is not None and value > rule.at_most:
+        failed.append(f"above at_most {rule.at_most:g}")
+    if rule.better_than_champion_by is not None and champion is not None:
+        gain = champion - value if rule.metric in SMALLER_IS_BETTER else value - champion
+        if gain < rule.better_than_champion_by:
+            failed.append(f"{gain:+.4f} against the champion's {champion:.4f}, needs {rule.better_than_champion_by:+g}")
+    leak = leak_verdict(spec, document)
+    if not leak.passed:
+        failed.append(leak.message)
+    beside = f", champion {champion:.4f}" if champion is not None else ", no champion yet"
+    reason = f"{rule.metric} {value:.4f}{beside}: " + ("; ".join(failed) if failed else "promoted by promote_when")
+    return PromotionDecision(not failed, reason, rule.metric, value, champion)
+
+
+def leak_verdict(spec: ModelSpec, document: Mapping[str, Any]) -> Verdict:
+    """An AUC too good to be true is an alarm; names the feature that gives the label away where one alone does."""
+    if spec.task == "regression":
+        good = document["candidate"]["r2"]["value"]
+        leaks = good > spec.alarm_above
+        return Verdict("leak_alarm", not leaks, f"R2 {good:.4f} on held-out rows, alarm above {spec.alarm_above}", "warn")
+    area = document["candidate"]["auc"]["value"]
+    givers = [name for name, value in document["single_feature_auc"].items() if value > spec.alarm_above]
+    leaks = area > spec.alarm_above or bool(givers)
+    message = f"AUC {area:.4f} on held-out rows, alarm above {spec.alarm_above}"
+    if givers:
+        message += f"; {', '.join(givers)} alone tells the label: it is probably known only after it"
+    return Verdict("leak_alarm", not leaks, message, "warn", {"auc": area, "features": list(givers)})

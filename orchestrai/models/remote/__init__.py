@@ -1,0 +1,1 @@
+"""Training that runs elsewhere: SageMaker, Azure ML, Vertex AI, scripts in containers."""

@@ -1,0 +1,153 @@
+"""Batch predictions by a SageMaker transform job: rows of CSV in, a score a line out, checked against the champion itself."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from orchestrai.errors import ModelError
+from orchestrai.models.estimators.artifact import GOLDEN_ROWS, GOLDEN_TOLERANCE, INFO_FILE, Scorer
+from orchestrai.models.estimators.boosting import BoostedTrees
+from orchestrai.models.registry.sagemaker_registry import archive, ensure_model
+from orchestrai.models.remote.sagemaker import Clients, boto_clients, phase_of, split_url, translated
+from orchestrai.models.remote.training_job import RemoteJob
+from orchestrai.models.rows import Floats, Rows
+from orchestrai.models.spec import SageMakerServing
+from orchestrai.storage.cloud.job_wait import Phase, Waiting
+
+
+class BatchTransform:
+    """Scores rows with a champion in a transform job; a job of the same model and rows that runs or completed is taken up."""
+
+    def __init__(
+        self,
+        where: SageMakerServing,
+        *,
+        clients: Clients | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.where = where
+        make = clients or boto_clients(where)
+        self.s3, self.api = make("s3"), make("sagemaker")
+        remedy = "raise serve_on.sagemaker.time_limit or take more instances"
+        self._waiting = Waiting(where.time_limit, where.poll, remedy, sleep, monotonic, ModelError)
+
+    def score(self, scorer: Scorer, rows: Rows) -> tuple[Floats, RemoteJob]:
+        """One score per row, in order. Raises ModelError when the job fails, ends late or scores otherwise than the champion."""
+        if not isinstance(scorer.model, BoostedTrees):
+            raise ModelError(f"expected an xgboost champion for a batch transform, found {scorer.info.kind}: remove batch")
+        data = _csv(rows)
+        digest = hashlib.sha256(scorer.version.encode() + hashlib.sha256(data).digest()).hexdigest()[:20]
+        job = f"{str(scorer.info.recipe['name']).replace('_', '-')[:30]}-batch-{digest}"
+        bucket, prefix = split_url(self.where.output)
+        described = self._known(job) or self._run(job, scorer, scorer.model, data)
+        key = f"{prefix}batch/{job}/output/rows.csv.out"
+        with translated(f"read the scores at {key}"):
+            body = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        scores = _scores(body, len(rows), job) + scorer.model.offset
+        _check(scorer, rows, scores, job)
+        return scores, self._cost(described)
+
+    def _known(self, job: str) -> Mapping[str, Any] | None:
+        with translated("list transform jobs"):
+            found = self.api.list_transform_jobs(NameContains=job, MaxResults=10)["TransformJobSummaries"]
+        live = [
+            one
+            for one in found
+            if one["TransformJobName"] == job and one["TransformJobStatus"] in ("InProgress", "Completed")
+        ]
+        return self._wait(job) if live else None
+
+    def _run(self, job: str, scorer: Scorer, model: BoostedTrees, data: bytes) -> Mapping[str, Any]:
+        where = self.where
+        bucket, prefix = split_url(where.output)
+        folder = f"{prefix}models/{scorer.version.removeprefix('sha256:')}/"
+        name = f"{where.group}-{scorer.version.removeprefix('sha256:')[:20]}"[:63]
+        with translated(f"store the rows of {job}"):
+            self.s3.put_object(Bucket=bucket, Key=f"{folder}model.tar.gz", Body=archive(model))
+            self.s3.put_object(Bucket=bucket, Key=f"{folder}{INFO_FILE}", Body=scorer.info.encode())
+            self.s3.put_object(Bucket=bucket, Key=f"{prefix}batch/{job}/input/rows.csv", Body=data)
+        with translated(f"start transform job {job}"):
+            ensure_model(self.api, where, name, f"s3://{bucket}/{folder}model.tar.gz")
+            self.api.create_transform_job(
+                TransformJobName=job,
+                ModelName=name,
+                BatchStrategy="MultiRecord",
+                TransformInput={
+                    "DataSource": {
+                        "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/{prefix}batch/{job}/input/"}
+                    },
+                    "ContentType": "text/csv",
+                    "SplitType": "Line",
+                },
+                TransformOutput={
+                    "S3OutputPath": f"s3://{bucket}/{prefix}batch/{job}/output/",
+                    "Accept": "text/csv",
+                    "AssembleWith": "Line",
+                },
+                TransformResources={"InstanceType": where.instance_type, "InstanceCount": where.instance_count},
+            )
+        return self._wait(job)
+
+    def _wait(self, job: str) -> Mapping[str, Any]:
+        described: Mapping[str, Any] = {}
+
+        def look() -> tuple[Phase, str]:
+            nonlocal described
+            with translated(f"describe transform job {job}"):
+                described = self.api.describe_transform_job(TransformJobName=job)
+            return phase_of(described["TransformJobStatus"], described.get("FailureReason"))
+
+        self._waiting.until_done(job, look, lambda: self._stop(job))
+        return described
+
+    def _stop(self, job: str) -> None:
+        with translated(f"stop transform job {job}"):
+            self.api.stop_transform_job(TransformJobName=job)
+
+    def _cost(self, described: Mapping[str, Any]) -> RemoteJob:
+        began, ended = described.get("TransformStartTime"), described.get("TransformEndTime")
+        seconds = int((ended - began).total_seconds()) if began and ended else 0
+        billed = seconds * self.where.instance_count
+        return RemoteJob(
+            name=described["TransformJobName"],
+            place="sagemaker",
+            seconds=seconds,
+            billable_seconds=billed,
+            limit_seconds=int(self.where.time_limit.total_seconds()),
+            instance_type=self.where.instance_type,
+            spot=False,
+            per_hour=self.where.price_per_hour,
+        )
+
+
+def _csv(rows: Rows) -> bytes:
+    """The matrix without header, entity or time; a missing value is an empty field, as the container reads it."""
+    # the shortest text that gives a float32 back
+    lines = (",".join("" if np.isnan(value) else repr(float(np.float32(value))) for value in row) for row in rows.matrix)
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _scores(body: bytes, count: int, job: str) -> Floats:
+    try:
+        found = np.array([float(text) for text in body.decode("ascii").split()], dtype=np.float64)
+    except (UnicodeDecodeError, ValueError) as exc:
+        raise ModelError(f"expected a number a line from transform job {job}, found something else ({exc})") from exc
+    if len(found) != count:
+        raise ModelError(f"expected {count} scores from transform job {job}, found {len(found)}: nothing was published")
+    return found
+
+
+def _check(scorer: Scorer, rows: Rows, scores: Floats, job: str) -> None:
+    """Compare rows spread over the batch with the champion's own scores: a container of another release may differ in silence."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(np.intp))
+    ours = scorer.model.score(rows.take(places))
+    wrong = int((~(np.abs(ours - scores[places]) <= GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(ours)))).sum())
+    if wrong:
+        raise ModelError(
+            f"expected transform job {job} to score as the champion does, found {wrong} of {len(places)} rows to differ: "
+            "use an image of the XGBoost release it was trained with; nothing was published"
+        )

@@ -1,0 +1,146 @@
+"""What a user declares about where a model trains, and where its champion is registered and served."""
+
+from datetime import timedelta
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from orchestrai.models.estimators.declared import Declared, Duration
+
+
+class SageMakerTraining(Declared):
+    """A SageMaker training job in Amazon's built-in XGBoost container (`image`: its ECR address, 3.0 or newer).
+
+    `time_limit` ends the job; with `spot` it may also wait `spot_wait` for a machine. `price_per_hour` (USD) turns billable
+    seconds into the cost in the receipt. Categories go as their codes.
+    """
+
+    role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
+    image: str = Field(pattern=r"^[^\s]+sagemaker-xgboost:[^\s]+$")
+    output: str = Field(pattern=r"^s3://[^/\s]+(/[^\s]*)?$")
+    region: str | None = None
+    instance_type: str = Field(default="ml.m5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+    volume_gb: int = Field(default=30, ge=1, le=16384)
+    time_limit: Duration = timedelta(hours=2)
+    spot: bool = False
+    spot_wait: Duration = timedelta(hours=1)
+    kms_key: str | None = None
+    price_per_hour: float | None = Field(default=None, gt=0)
+    poll: Duration = timedelta(seconds=15)
+
+
+class SageMakerServing(Declared):
+    """The SageMaker Model Registry group and, optionally, the endpoint that follow the champion.
+
+    With `batch` predictions are made by a batch transform job, in rows of CSV without entity or time, within `time_limit`.
+    """
+
+    role: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
+    image: str = Field(pattern=r"^[^\s]+sagemaker-xgboost:[^\s]+$")
+    output: str = Field(pattern=r"^s3://[^/\s]+(/[^\s]*)?$")
+    group: str = Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,62}$")
+    endpoint: str | None = Field(default=None, pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,40}$")
+    batch: bool = False
+    region: str | None = None
+    instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+    instance_count: int = Field(default=1, ge=1)
+    time_limit: Duration = timedelta(hours=1)
+    poll: Duration = timedelta(seconds=15)
+    price_per_hour: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _role(self) -> Self:
+        if self.role is None and (self.endpoint is not None or self.batch):
+            raise ValueError("role: an endpoint and a batch transform need one, found none")
+        return self
+
+
+class ServeOn(Declared):
+    """Where the champion is registered and served besides the lake."""
+
+    sagemaker: SageMakerServing
+
+
+class RemoteLimits(Declared):
+    """What every training job elsewhere is held to.
+
+    `time_limit` ends the job; with `spot` it may also wait `spot_wait` for a machine. `price_per_hour` (USD) turns the seconds
+    it ran into the cost in the receipt.
+    """
+
+    time_limit: Duration = timedelta(hours=2)
+    spot: bool = False
+    spot_wait: Duration = timedelta(hours=1)
+    price_per_hour: float | None = Field(default=None, gt=0)
+    poll: Duration = timedelta(seconds=15)
+
+
+class AzureMLTraining(RemoteLimits):
+    """A command job of Azure Machine Learning in an environment that has xgboost 3.0 or newer.
+
+    `staging` is the store we write to (az://...), `datastore` the same folder as the workspace names it. Without `compute` the
+    job is serverless on `instance_type`, and only there `spot` has an effect.
+    """
+
+    subscription: str = Field(pattern=r"^[0-9a-fA-F-]{36}$")
+    resource_group: str = Field(pattern=r"^[-\w.()]{1,90}$")
+    workspace: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{2,32}$")
+    environment: str = Field(min_length=1, description="azureml:NAME:VERSION or a full resource id")
+    staging: str = Field(min_length=1)
+    datastore: str = Field(pattern=r"^(azureml://datastores/[\w-]+/paths/|https://|abfss://).*$")
+    compute: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,63}$")
+    instance_type: str = "Standard_DS3_v2"
+    experiment: str = "orchestrai"
+    endpoint: str = Field(default="https://management.azure.com", pattern=r"^https?://[^/\s]+$")
+
+    @model_validator(mode="after")
+    def _spot_is_serverless(self) -> Self:
+        if self.spot and self.compute is not None:
+            raise ValueError("spot: a named compute has its own priority, found compute: remove one of the two")
+        return self
+
+
+class VertexTraining(RemoteLimits):
+    """A custom job of Vertex AI in an image that has Python and xgboost 3.0 or newer.
+
+    `bucket` is gs://BUCKET/FOLDER, which the job sees below /gcs; `staging` another URL of the same folder, where it has one.
+    """
+
+    project: str = Field(pattern=r"^[a-z][a-z0-9:.-]{4,61}[a-z0-9]$")
+    location: str = Field(pattern=r"^[a-z]+-[a-z]+[0-9]+$")
+    image: str = Field(min_length=1)
+    bucket: str = Field(pattern=r"^gs://[^/\s]+(/[^\s]*)?$")
+    staging: str | None = None
+    machine_type: str = "n1-standard-4"
+    disk_gb: int = Field(default=100, ge=100, le=64000)
+    service_account: str | None = None
+    kms_key: str | None = None
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
+
+
+class SparkTraining(Declared):
+    """The active Spark session, by xgboost.spark, in as many parallel tasks as `workers`.
+
+    `staging` is a store that the executors read (s3://, abfss://, gs:// or a shared folder); on a local session it may stay away.
+    """
+
+    workers: int = Field(default=2, ge=1, le=1000)
+    staging: str | None = None
+
+
+class TrainOn(Declared):
+    """Where to train when not in the step's own process; exactly one place."""
+
+    sagemaker: SageMakerTraining | None = None
+    azure_ml: AzureMLTraining | None = None
+    vertex: VertexTraining | None = None
+    spark: SparkTraining | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        named = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise ValueError(
+                f"expected exactly one of {', '.join(type(self).model_fields)}, found {', '.join(named) or 'none'}"
+            )
+        return self

@@ -1,0 +1,116 @@
+"""Training on Vertex AI: a custom job over its REST interface (aiplatform v1)."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from orchestrai.errors import ModelError
+from orchestrai.models.remote.script_job import SCRIPT, ScriptTrainer
+from orchestrai.models.remote.spec import VertexTraining
+from orchestrai.storage.cloud.job_wait import Monotonic, Phase, Sleep, Waiting
+from orchestrai.storage.cloud.rest import Api, google_token
+
+ENDED = ("JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED")
+
+
+_token = google_token
+
+
+class VertexJobs:
+    """Custom jobs of one project and location, found by their display name."""
+
+    def __init__(self, where: VertexTraining, token: Callable[[], str] | None = None) -> None:
+        self.where = where
+        endpoint = where.endpoint or f"https://{where.location}-aiplatform.googleapis.com"
+        self.api = Api(f"{endpoint}/v1", token or _token, what="Vertex AI")
+        self.parent = f"projects/{where.project}/locations/{where.location}"
+
+    def _find(self, job: str) -> Any | None:
+        query = {"filter": f'displayName="{job}"', "pageSize": "10"}
+        found = self.api.call("GET", f"{self.parent}/customJobs", query=query) or {}
+        named = [one for one in found.get("customJobs", ()) if one["displayName"] == job]
+        return max(named, key=lambda one: str(one["createTime"]), default=None)
+
+    def phase(self, job: str) -> tuple[Phase, str] | None:
+        """How a job stands; None when there is none."""
+        found = self._find(job)
+        if found is None:
+            return None
+        state = str(found["state"])
+        if state == "JOB_STATE_SUCCEEDED":
+            return "completed", state
+        if state in ENDED:
+            return "ended", f"{state}: {found.get('error', {}).get('message', 'no reason given')}"
+        return "running", state
+
+    def start(self, job: str, folder: str) -> None:
+        """Create the job."""
+        self.api.call("POST", f"{self.parent}/customJobs", body=self.request(job, folder))
+
+    def request(self, job: str, folder: str) -> dict[str, Any]:
+        """The body of the job; the bucket is seen as a folder below /gcs."""
+        where = self.where
+        mounted = f"/gcs/{where.bucket.removeprefix('gs://').rstrip('/')}/{folder}"
+        scheduling: dict[str, Any] = {
+            "timeout": f"{int(where.time_limit.total_seconds())}s",
+            "disableRetries": not where.spot,
+        }
+        scheduling["strategy"] = "SPOT" if where.spot else "STANDARD"
+        spec: dict[str, Any] = {
+            "workerPoolSpecs": [
+                {
+                    "machineSpec": {"machineType": where.machine_type},
+                    "replicaCount": "1",
+                    "diskSpec": {"bootDiskSizeGb": where.disk_gb},
+                    "containerSpec": {
+                        "imageUri": where.image,
+                        "command": ["python", f"{mounted}/{SCRIPT}", mounted, f"{mounted}/output"],
+                    },
+                }
+            ],
+            "scheduling": scheduling,
+        }
+        if where.service_account:
+            spec["serviceAccount"] = where.service_account
+        body: dict[str, Any] = {"displayName": job, "jobSpec": spec, "labels": {"made_by": "orchestrai"}}
+        if where.kms_key:
+            body["encryptionSpec"] = {"kmsKeyName": where.kms_key}
+        return body
+
+    def cancel(self, job: str) -> None:
+        """Ask for its end; nothing to do where there is none."""
+        found = self._find(job)
+        if found is not None:
+            self.api.call("POST", f"{found['name']}:cancel", body={})
+
+    def seconds(self, job: str) -> float | None:
+        """From the start to the end of the job, as the service tells."""
+        found = self._find(job) or {}
+        if not found.get("startTime") or not found.get("endTime"):
+            return None
+        return (datetime.fromisoformat(found["endTime"]) - datetime.fromisoformat(found["startTime"])).total_seconds()
+
+
+def vertex_trainer(
+    where: VertexTraining,
+    *,
+    token: Callable[[], str] | None = None,
+    sleep: Sleep = time.sleep,
+    monotonic: Monotonic = time.monotonic,
+) -> ScriptTrainer:
+    """A trainer on Vertex AI; nothing is connected before it trains."""
+    allowed = where.time_limit + where.poll + (where.spot_wait if where.spot else timedelta())
+    remedy = "raise train_on.vertex.time_limit or take a larger machine"
+    waiting = Waiting(allowed, where.poll, remedy, sleep, monotonic, ModelError)
+    return ScriptTrainer(
+        VertexJobs(where, token),
+        place="vertex",
+        limit=where.time_limit,
+        staging=where.staging or where.bucket,
+        waiting=waiting,
+        machine=where.machine_type,
+        image=where.image,
+        spot=where.spot,
+        per_hour=where.price_per_hour,
+    )

@@ -1,0 +1,238 @@
+"""What a declared backup asks for around the snapshot: sealing, lock, second copy, anchor, drill, and the proof of equality."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrai.core.calendar import WHOLE
+from orchestrai.core.time import parse_duration
+from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import canonical_json
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport, describe
+from orchestrai.ledger.signing import Keyring
+from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.stages import Stage
+from orchestrai.restore.drill import Prove, drill
+from orchestrai.settings import Settings
+from orchestrai.storage.base import Store
+from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.url import open_store
+from orchestrai.vault.format.layout import IDENTITY
+from orchestrai.vault.format.records import IDENTITY_TYPE, document
+from orchestrai.vault.keys.data_keys import wrapped_keys
+from orchestrai.vault.keys.encryption import FileKey
+from orchestrai.vault.keys.key_services import KEY_FILE as KEY_FILE
+from orchestrai.vault.keys.key_services import key_port
+from orchestrai.vault.lifecycle.anchor import Anchor
+from orchestrai.vault.lifecycle.hold_records import held_by, holds
+from orchestrai.vault.lifecycle.lock import lock_snapshot
+from orchestrai.vault.lifecycle.replicate import replicate
+from orchestrai.vault.spec import BackupSpec
+from orchestrai.vault.vault import Progress, Vault
+
+
+def is_sealed(store: Store, keyring: Keyring) -> bool | None:
+    """Whether the vault in a store is encrypted; None when there is no vault yet. Writes nothing."""
+    try:
+        envelope = store.read(IDENTITY)
+    except ObjectNotFound:
+        return None
+    return bool(document(keyring, IDENTITY_TYPE, envelope)["encrypted"])
+
+
+def open_vault(ledger: Ledger, key_folder: Path, seal: Callable[[], bool | str], store: Store | None = None) -> Vault:
+    """The vault beside a ledger, or the one in `store`: sealed when it was made so, or, when it is new, as `seal()` says.
+
+    `seal` gives the URL of what wraps a new vault's data key (True: the key file), or nothing for a plain vault. A vault that is
+    sealed says in its signed records what wraps it. Raises ConfigError when there is no vault store, or no key file where that is it.
+    """
+    store = store or ledger.vault
+    if store is None:
+        raise ConfigError("expected a vault, found none: set ORCHESTRAI_VAULT_URL")
+    sealed = is_sealed(store, ledger.keyring)
+    wanted = seal() if sealed is None else sealed and _wrapped_by(store, ledger.keyring)
+    encryption = key_port("file" if wanted is True else wanted, key_folder) if wanted else None
+    if sealed and isinstance(encryption, FileKey) and not encryption.path.exists():
+        raise ConfigError(
+            f"expected the key of the sealed vault in {store.url} at {encryption.path}, found none: put the file back, "
+            "nothing else opens it"
+        )
+    return Vault(store, ledger.signer, ledger.keyring, clock=ledger.clock, new_id=ledger.new_id, encryption=encryption)
+
+
+def _wrapped_by(store: Store, keyring: Keyring) -> bool | str:
+    """What wraps the newest data key of a sealed vault; True where none was made yet."""
+    identity = str(document(keyring, IDENTITY_TYPE, store.read(IDENTITY))["vault"])
+    records = wrapped_keys(store, identity, keyring)
+    return records[-1].port if records else True
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What has to be done for a snapshot besides writing it; `replica` is a URL, empty for none."""
+
+    spec: BackupSpec
+    anchor: Anchor | None = None
+    replica: str = ""
+
+
+def anchor_of(settings: Settings) -> Anchor | None:
+    """The anchor of the settings."""
+    return Anchor(Path(settings.anchor).expanduser()) if settings.anchor else None
+
+
+def protection_of(spec: BackupSpec, settings: Settings) -> Protection:
+    """A dataset's declared backup, with the settings' replica where it names none."""
+    return Protection(spec, anchor_of(settings), spec.replica or settings.replica_url)
+
+
+def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:
+    """Raise, before anything is written, ConfigError for a plain vault where `encrypt` is declared, IntegrityError for a rollback."""
+    if wanted.spec.key_url and not vault.encrypted:
+        raise ConfigError(
+            f"expected a sealed vault for {dataset}, found a plain one in {vault.store.url}: encryption is chosen when a vault "
+            "is made, so point ORCHESTRAI_VAULT_URL at a new one"
+        )
+    declared, found = wanted.spec.key_url, vault.encryption.name if vault.encryption else ""
+    if (declared and declared.partition(":")[0] != found.partition(":")[0]) or ("://" in declared and declared != found):
+        raise ConfigError(
+            f"expected the data key of {vault.store.url} to be wrapped by {declared} for {dataset}, found {found}: run `orchestrai vault "
+            "rewrap --to` it first"
+        )
+    problems = (wanted.anchor.problems(vault) if wanted.anchor else None) or []
+    if problems:
+        raise IntegrityError(f"{problems[0]}; copy the vault back from its replica", problems=problems)
+
+
+def protect(
+    vault: Vault, kept: Mapping[str, JsonValue], wanted: Protection, *, progress: Progress | None = None
+) -> dict[str, JsonValue]:
+    """Lock a snapshot, copy the vault to its replica and anchor it, each where declared; returns what was done. Idempotent.
+
+    `kept` are the facts that `snapshot` told. A store that cannot lock is told of as `locked: false`. Raises StorageError or
+    IntegrityError when the replica was not written or does not verify: the snapshot stands then, and a repeat does what is missing.
+    """
+    facts: dict[str, JsonValue] = {}
+    dataset, seq = kept["dataset"], kept["snapshot_seq"]
+    commit = vault.get(str(kept["snapshot_id"]), (str(dataset), seq) if isinstance(seq, int) else None)
+    if held_by(holds(vault.store, vault.keyring, vault.identity()), commit) is not None:
+        from orchestrai.vault.lifecycle.legal_hold import extend_hold
+
+        held = extend_hold(vault, commit.dataset, [commit], control_plane(vault.store), beyond=True)
+        facts |= {"held": True, "hold_enforced": held.enforced}
+    if wanted.spec.lock:
+        lock = lock_snapshot(vault, commit, control_plane(vault.store), parse_duration(wanted.spec.lock))
+        facts |= {"locked": lock.locked, "lock_mode": lock.mode, "lock_reason": lock.reason}
+        facts["locked_until"] = lock.until.isoformat() if lock.until else None
+    if wanted.replica:
+        facts |= copy_to(vault, wanted.replica, progress=progress)
+    if wanted.anchor:
+        wanted.anchor.update(vault)
+        facts["anchor_seq"] = commit.seq
+    return facts
+
+
+def copy_to(vault: Vault, url: str, *, progress: Progress | None = None, full: bool = False) -> dict[str, JsonValue]:
+    """Replicate the vault to another store and tell what was copied; raises IntegrityError when the replica does not verify."""
+    target = open_store(url)
+    if target.url == vault.store.url:
+        raise ConfigError(f"expected a replica in another store than the vault, found {target.url} for both: name another")
+    report = replicate(vault, target, progress=progress, full=full)
+    if not report.verified.ok:
+        first = report.verified.findings[0]
+        raise IntegrityError(
+            f"expected a sound replica in {report.target}, found {len(report.verified.findings)} problem(s), first {first.key}: "
+            f"{first.problem}"
+        )
+    return {
+        "replica": report.target,
+        "replica_copied": report.copied,
+        "replica_bytes": report.bytes,
+        "replica_snapshots": report.verified.snapshots,
+    }
+
+
+def run_drill(ledger: Ledger, vault: Vault, dataset: DatasetNode, prove: Prove | None = None) -> StageReport:
+    """Drill a dataset's backup and publish what was measured; a snapshot that was not proven is not published as a drill."""
+    kept, source = dataset.asset("snapshot"), dataset.asset("raw_events")
+    return drill_of(ledger, vault, dataset.asset("drill"), source, kept, dataset.spec.backup, prove, source=source)
+
+
+def drill_of(
+    ledger: Ledger,
+    vault: Vault,
+    asset: str,
+    dataset: str,
+    kept: str,
+    spec: BackupSpec,
+    prove: Prove | None = None,
+    *,
+    source: str = "",
+) -> StageReport:
+    """Drill a dataset of the vault and publish `asset`; `kept` is the asset of its snapshots.
+
+    Nothing would be lost where the newest snapshot is the current version of `source`; else its age is what would be.
+    """
+    now = ledger.find(source) if source else None
+    with Meter() as meter:
+        session = ledger.session(asset, "drill")
+        found = drill(vault, dataset=dataset, spec=spec, current_version=now.version if now else None, prove=prove)
+        told = found.as_json()
+        entry = session.add_bytes(WHOLE, "drill.json", canonical_json(told), rows=len(found.runs))
+        meter.read, meter.written = sum(run.bytes for run in found.runs), entry.size
+    verdicts = [replace(v, check="proof") if v.check == "restore_proven" else v for v in found.verdicts]
+    snapshots = ledger.find(kept)
+    inputs = [InputRef(snapshots.asset, snapshots.version)] if snapshots else []
+    facts = {name: told[name] for name in ("drill_id", "rto_seconds", "rpo_seconds", "runs")}
+    return session.commit({WHOLE: verdicts}, inputs=inputs, cost=meter.cost(), facts=facts)
+
+
+# -- equality ----------------------------------------------------------------------------------------------------
+
+
+def with_same_version(ledger: Ledger, dataset: DatasetNode, report: StageReport) -> StageReport:
+    """A snapshot's or restore's report with the verdict `same_version` on each published partition.
+
+    It compares the root just published with those that its signed receipts say were read: the snapshot's with the raw events', the
+    restored data's with both. A partition that differs counts as refused.
+    """
+    stages: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
+    chain = stages[: 3 if report.asset == dataset.asset("restored") else 2]
+    opened: dict[tuple[str, str], Dataset] = {}
+
+    def at(asset: str, version: str) -> Dataset:
+        if (asset, version) not in opened:
+            newest = ledger.open(asset)
+            opened[asset, version] = newest if version in ("", newest.version) else ledger.open(asset, version)
+        return opened[asset, version]
+
+    def judged(outcome: PartitionOutcome) -> PartitionOutcome:
+        if not outcome.published or outcome.root is None:
+            return outcome
+        verdict = _same_version([dataset.asset(stage) for stage in chain], at, outcome.partition, outcome.root)
+        return replace(outcome, published=verdict.passed, verdicts=(verdict, *outcome.verdicts))
+
+    return replace(report, outcomes=tuple(map(judged, report.outcomes)))
+
+
+def _same_version(chain: Sequence[str], at: Callable[[str, str], Dataset], partition: str, root: str) -> Verdict:
+    """Walk the receipts from the last asset of `chain` to the first."""
+    roots: dict[str, JsonValue] = {chain[-1]: root}
+    version = ""
+    for asset, below in zip(reversed(chain[1:]), reversed(chain[:-1]), strict=True):
+        receipt = at(asset, version).receipt(partition)
+        read = next((ref for ref in receipt.inputs if ref.asset == below), None)
+        roots[below] = read.partitions.get(partition) if read else None
+        if read is None:
+            break
+        version = read.version
+    names = {asset: asset.rsplit("/", 1)[-1] for asset in chain}
+    details = {f"{names[asset]}_root": roots.get(asset) for asset in chain}
+    if len({*details.values()}) == 1:
+        return Verdict("same_version", True, " = ".join(names.values()), details=details)
+    told = ", ".join(f"{names[asset]} {describe(roots.get(asset))}" for asset in chain)
+    return Verdict("same_version", False, f"expected one root, found {told}: run the stages again", details=details)

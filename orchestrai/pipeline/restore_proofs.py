@@ -1,0 +1,145 @@
+"""What a drill does with restored files beyond their hashes: open them as their users would.
+
+Tables: footers, rows and columns. Models: load, and score the golden rows. Dumps: restore into a scratch database and count.
+Definitions: load the restored pipelines.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from orchestrai.backup.databases.dump_snapshot import engine_of, prove_postgres, prove_sqlite
+from orchestrai.backup.instance_files import secret_file
+from orchestrai.core.calendar import WHOLE
+from orchestrai.errors import ModelError, OrchestraiError
+from orchestrai.restore.drill import Prove, RestoredPartition
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from orchestrai.pipeline.load import Project
+
+Restored = Mapping[str, RestoredPartition]
+REGISTRY = "registry"
+_REQUIRED = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def tables_of(schema: "pa.Schema") -> Prove:
+    """Proves Parquet: every footer's rows are those recorded; the newest snapshot has the columns now declared."""
+
+    def prove(restored: Restored, chosen: str) -> str:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for partition, found in restored.items():
+            for file in found.files:
+                if file.role != "data" or not file.path.endswith(".parquet"):
+                    continue
+                try:
+                    footer = pq.ParquetFile(found.folder / file.path)
+                except (pa.ArrowException, OSError) as exc:
+                    return f"expected Parquet in {partition}/{file.path}, found {exc}"
+                if footer.metadata.num_rows != file.rows:
+                    return f"expected {file.rows} rows in {partition}/{file.path}, found {footer.metadata.num_rows}"
+                problem = _columns(schema, footer.schema_arrow) if chosen == "latest" else ""
+                if problem:
+                    return f"{partition}/{file.path}: {problem}"
+        return ""
+
+    return prove
+
+
+def _columns(expected: "pa.Schema", found: "pa.Schema") -> str:
+    wanted = {field.name: str(field.type) for field in expected}
+    there = {field.name: str(field.type) for field in found}
+    for name, kind in wanted.items():
+        if there.get(name) != kind:
+            return f"expected column {name} of type {kind}, found {there.get(name, 'none')}"
+    return ""
+
+
+def models(restored: Restored, chosen: str) -> str:
+    """Proves a registry: every version loads and scores its golden rows as at training, and the one that serves is there."""
+    import json
+
+    from orchestrai.models.estimators.artifact import GOLDEN_FILE as GOLDEN
+    from orchestrai.models.estimators.artifact import (
+        INFO_FILE,
+        MODEL_FILES,
+        Scorer,
+        check_golden,
+        decode_info,
+        decode_model,
+    )
+
+    if REGISTRY not in restored:
+        return f"expected a {REGISTRY} partition beside the versions, found none"
+    registry = json.loads((restored[REGISTRY].folder / "registry.json").read_bytes())
+    for version in registry["versions"]:
+        found = restored.get(version["folder"])
+        if found is None:
+            return f"expected version {version['version'][:19]} among those kept, found none"
+        try:
+            info = decode_info((found.folder / INFO_FILE).read_bytes())
+            model = decode_model(info, (found.folder / MODEL_FILES[info.kind]).read_bytes())
+            check_golden(Scorer(version["folder"], version["version"], info, model), found.folder / GOLDEN)
+        except (ModelError, OSError, KeyError) as exc:
+            return f"version {version['folder']} does not load: {exc}"
+    return ""
+
+
+def dump_of(scratch_env: str) -> Prove:
+    """Proves a dump: SQLite in scratch files; PostgreSQL in a fresh database on the server of the variable, dropped afterwards."""
+
+    def prove(restored: Restored, chosen: str) -> str:
+        folder = restored[WHOLE].folder
+        if engine_of(folder) == "sqlite":
+            with TemporaryDirectory(prefix="orchestrai-scratch-") as scratch:
+                prove_sqlite(folder, Path(scratch))
+            return ""
+        with scratch_database(scratch_env) as url:
+            prove_postgres(folder, url)
+        return ""
+
+    return prove
+
+
+@contextmanager
+def scratch_database(reference: str) -> Iterator[str]:
+    """Create a database beside the one that a secret reference names, and drop it afterwards; yields a reference to it."""
+    from psycopg import sql
+    from psycopg.conninfo import make_conninfo
+
+    from orchestrai.core.identity import new_session_id
+    from orchestrai.storage.postgres import connection, parameters
+
+    name = f"orchestrai_drill_{new_session_id()[:12]}"
+    with connection(reference, autocommit=True) as opened:
+        opened.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        with secret_file(make_conninfo(**{**parameters(reference), "dbname": name})) as url:
+            yield url
+    finally:
+        with connection(reference, autocommit=True) as opened:
+            opened.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def definitions(restored: Restored, chosen: str) -> str:
+    """Proves definitions: the restored pipelines load together."""
+    from orchestrai.pipeline.load import load_project
+
+    folders = [found.folder for _, found in sorted(restored.items())]
+    try:
+        project: Project = load_project(folders, placeholders(folders))
+    except OrchestraiError as exc:
+        return f"expected pipelines that load, found: {exc.message}"
+    return "" if len(project.pipelines) == len(restored) else "expected a pipeline in each partition, found fewer"
+
+
+def placeholders(folders: Sequence[Path]) -> dict[str, str]:
+    """Some value for each variable that has no default: whether a deployment sets them is not what is drilled."""
+    texts = [(folder / "pipeline.yaml").read_text() for folder in folders if (folder / "pipeline.yaml").is_file()]
+    return {name: "unset" for text in texts for name in _REQUIRED.findall(text)}

@@ -1,0 +1,1 @@
+"""Personal data: tokens, the keys of persons, and the guard at ingest."""

@@ -1,0 +1,128 @@
+"""The audit trail: every operation on data, in order of time, read from signed records alone.
+
+Who is the key that signed it, and, where a person decided, the name in the record. Order and time are claims of the signers' clocks;
+that nothing was taken out of the middle is checked by `orchestrai audit`.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrai.ledger.heads import Head, read_head
+from orchestrai.ledger.receipt import Receipt
+from orchestrai.provenance.decision_log import ERASURES, RETRAININGS, decision_keys, read_decision
+from orchestrai.provenance.verified_records import Records
+from orchestrai.storage.base import Store
+
+
+@dataclass(frozen=True)
+class Event:
+    """One operation: when (ISO, UTC), what was done to what, by whom, why, and the record that says so."""
+
+    time: str
+    action: str
+    subject: str
+    who: str
+    what: str
+    why: str
+    record: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return dict(self.__dict__)
+
+
+def trail(records: Records) -> list[Event]:
+    """Every operation on data that the records of a store tell of, oldest first; raises IntegrityError for one that does not verify.
+
+    Publishing, dropping, rolling back and overriding come from the logs of assets; recalls, erasures, retraining requests and other
+    decisions from their own signed records; forgotten snapshots from the tombstones of a vault.
+    """
+    events = [event for asset in records.assets() for event in _asset_events(records, asset)]
+    events += [_decision(records, key) for key in decision_keys(records.store)]
+    events += _forgotten(records)
+    return sorted(events, key=lambda event: (event.time, event.subject, event.record))
+
+
+def _asset_events(records: Records, asset: str) -> Iterator[Event]:
+    for head in records.log(asset):
+        receipt = records.receipt(head.receipt)
+        key = f"heads/{asset}/{head.seq:012d}.json"
+        signed = _signer(records.store, key)
+        if not head.changed and head.action == "publish":
+            # it stands for the entry before it, so what it was meant to be is told by its own bytes
+            meant = read_head(records.store, records.keyring, asset, head.seq)
+            told = f"transaction {meant.transaction[:12]} was not committed: nothing moved"
+            yield Event(meant.time, f"aborted {meant.action}", asset, signed, told, meant.reason, key)
+            continue
+        yield Event(head.time, _action(head, receipt), asset, signed, _published(head, receipt), head.reason, key)
+        for partition in head.changed:
+            override = receipt.override(partition)
+            if override is not None:
+                told = f"waived {', '.join(override.checks)} of {partition}"
+                yield Event(head.time, "override", asset, f"{override.by} ({signed})", told, override.reason, key)
+
+
+def _action(head: Head, receipt: Receipt) -> str:
+    if head.action == "publish" and not any(key in receipt.partitions for key in head.changed):
+        return "drop"
+    return {"publish": receipt.stage, "override": receipt.stage}.get(head.action, head.action)
+
+
+def _published(head: Head, receipt: Receipt) -> str:
+    made = [key for key in head.changed if key in receipt.partitions]
+    gone = [key for key in head.changed if key not in receipt.partitions]
+    parts = [f"{_span(made)} at {head.version[7:19]}" if made else "", f"dropped {_span(gone)}" if gone else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _span(keys: Iterable[str]) -> str:
+    found = sorted(keys)
+    return found[0] if len(found) == 1 else f"{found[0]}..{found[-1]} ({len(found):,})"
+
+
+def _decision(records: Records, key: str) -> Event:
+    body = read_decision(records.store, records.keyring, key)
+    signed = _signer(records.store, key)
+    kind = key.split("/", 1)[0]
+    who = f"{body['by']} ({signed})" if body.get("by") else signed
+    if key.startswith(ERASURES):
+        subject, what = (
+            "person " + body["person"][:12],
+            f"{len(body['partitions'])} partitions, {len(body['models'])} models",
+        )
+    elif key.startswith(RETRAININGS):
+        subject, what = body["target"], "retraining of " + ", ".join(body["models"])
+    elif "receipts" in body:
+        subject, what = body["target"], f"{sum(map(len, body['receipts'].values())):,} derivations refused"
+    else:
+        subject, what = str(body.get("asset") or body.get("pipeline") or body.get("id", "")), kind
+    return Event(str(body.get("time", "")), _SINGULAR.get(kind, kind), subject, who, what, str(body.get("reason", "")), key)
+
+
+_SINGULAR = {
+    "recalls": "recall",
+    "erasures": "erasure",
+    "retrainings": "retraining request",
+    "skips": "skip",
+    "transactions": "move",
+}
+
+
+def _forgotten(records: Records) -> Iterator[Event]:
+    """Snapshots that retention or a person removed, from the vault's tombstones, by the store's clock; nothing in a lake."""
+    from orchestrai.vault.format.layout import FORGOTTEN
+    from orchestrai.vault.format.records import TOMBSTONE_TYPE, document
+
+    for info in records.store.list(FORGOTTEN):
+        body = document(records.keyring, TOMBSTONE_TYPE, records.store.read(info.key))
+        told = f"snapshot {body['seq']}, commit {body['commit'][:12]}"
+        signed = _signer(records.store, info.key)
+        yield Event(info.modified.isoformat(), "forget", body["dataset"], signed, told, body["reason"], info.key)
+
+
+def _signer(store: Store, key: str) -> str:
+    """The ids of the keys that signed a record; its signature was checked when it was read."""
+    envelope = json.loads(store.read(key))
+    return "key " + ", ".join(str(signature["keyid"]) for signature in envelope["signatures"])

@@ -1,0 +1,1 @@
+"""A person made unreadable: keys destroyed, dead letters cleaned, copies in clear named."""

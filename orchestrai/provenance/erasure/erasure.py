@@ -1,0 +1,155 @@
+"""Erasure: destroy a person's key, say so in a signed tombstone, and name the models that learned from the person's rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from orchestrai.errors import NotReceipted
+from orchestrai.ledger.blobs import put_absent
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import FORMAT, canonical_json
+from orchestrai.ledger.signing import Keyring
+from orchestrai.privacy.persons import PersonKeys
+from orchestrai.privacy.tokens import PERSON, token
+from orchestrai.provenance.decision_log import ERASURE_TYPE, ERASURES, read_decision
+from orchestrai.provenance.erasure.dead_letter_erasure import ClearLetters, clear_letters, redact_letters
+from orchestrai.provenance.erasure.plaintext_copies import ClearCopy, clear_copies, holds, person_column
+from orchestrai.provenance.index import Derivation, ReceiptIndex
+from orchestrai.storage.base import Store
+
+if TYPE_CHECKING:
+    from orchestrai.vault.vault import Vault
+
+MODEL_STAGES = ("candidate", "champion")
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What erasing a person means: the partitions that hold tokens of theirs, and the models that learned from those.
+
+    `person` is the name in records, which tells nothing without the key store. `unchecked` partitions could not be read. `clear`
+    has what was kept before the contract tokenised: no key opens or closes that, and `in_clear` names all that was derived from it.
+    `letters` are dead letters from before, which quote rows of whomever: erasing takes out what they quote.
+    """
+
+    person: str
+    partitions: tuple[tuple[str, str, str], ...]
+    models: tuple[Derivation, ...]
+    unchecked: tuple[str, ...]
+    done: bool
+    clear: tuple[ClearCopy, ...] = ()
+    in_clear: tuple[str, ...] = ()
+    letters: tuple[ClearLetters, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """False while a copy in clear is left, or may be: destroying the key does not reach it."""
+        return not self.clear and not self.unchecked
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "person": self.person,
+            "done": self.done,
+            "partitions": [{"asset": a, "partition": p, "root": r} for a, p, r in self.partitions],
+            "models": [{name: getattr(model, name) for name in Derivation.__slots__} for model in self.models],
+            "unchecked": list(self.unchecked),
+            "complete": self.complete,
+            "clear": [copy.as_json() for copy in self.clear],
+            "in_clear": list(self.in_clear),
+            "letters": [found.as_json() for found in self.letters],
+        }
+
+
+def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" = None) -> Erasure:
+    """Find where a person's tokens are, in every published version of every tokenised dataset; changes nothing.
+
+    Also finds what was kept in clear before those datasets tokenised, and, with a vault, the snapshots that hold it.
+    """
+    key, name = keys.peek(person), keys.name(person)
+    found: list[tuple[str, str, str]] = []
+    clear: list[ClearCopy] = []
+    letters: list[ClearLetters] = []
+    unchecked: list[str] = []
+    with TemporaryDirectory(prefix="orchestrai-erase-") as folder:
+        for asset in (asset for asset in ledger.assets() if asset.endswith("/raw_events")):
+            column = person_column(ledger, asset)
+            if column is None:
+                continue
+            clear += clear_copies(ledger, asset, column, person, Path(folder), vault, unchecked)
+            letters += clear_letters(ledger, asset, Path(folder), unchecked)
+            if key is None:
+                continue
+            wanted = token(key, PERSON, person)
+            for partition, root, column, paths in _tokenised(ledger, asset, Path(folder), unchecked):
+                if holds(paths, column, wanted):
+                    found.append((asset, partition, root))
+    places = [*found, *((copy.asset, copy.partition, copy.root) for copy in clear)]
+    index = ReceiptIndex.build(ledger.lake, ledger.keyring) if places else ReceiptIndex.empty()
+    reached = index.reached(node for place in places for node in index.nodes(*place))
+    bare = index.reached(node for c in clear for node in index.nodes(c.asset, c.partition, c.root))
+    return Erasure(
+        name,
+        tuple(found),
+        tuple(item for item in reached if item.stage in MODEL_STAGES),
+        tuple(sorted(set(unchecked))),
+        keys.is_erased(person),
+        tuple(clear),
+        tuple(sorted({item.asset for item in bare})),
+        tuple(letters),
+    )
+
+
+def _tokenised(ledger: Ledger, asset: str, folder: Path, unchecked: list[str]) -> Iterator[tuple[str, str, str, list[Path]]]:
+    seen = set()
+    for head in ledger.history(asset):
+        dataset = ledger.dataset(head)
+        for partition, entry in dataset.partitions.items():
+            if (partition, entry.root) in seen:
+                continue
+            seen.add((partition, entry.root))
+            try:
+                stated = dataset.files(partition).stats.get("tokenised")
+                if isinstance(stated, dict):
+                    files = dataset.fetch(partition, folder / asset / str(len(seen)))
+                    yield partition, entry.root, str(stated["person"]), [file.path for file in files]
+            except NotReceipted:
+                unchecked.append(f"{asset}@{partition}")
+
+
+def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" = None, *, by: str = "") -> Erasure:
+    """Destroy the person's key and leave a signed tombstone in lake and vault, in the name of `by`. Final and idempotent.
+
+    From then on no token of theirs, in any snapshot however old or locked, can be turned back or told apart from chance, and the
+    person's rows are left out when they land again. Dead letters from before the dataset tokenised lose what they quote. What else was
+    kept in clear before is not reached: see `complete`. Raises ConcurrentCommit when letters were published meanwhile: repeat it then.
+    """
+    plan = plan_erasure(ledger, keys, person, vault)
+    name = keys.destroy(person)
+    redact_letters(ledger, plan.letters, by=by)
+    body = {
+        "format": FORMAT,
+        "person": name,
+        "time": ledger.clock().astimezone(UTC).isoformat(),
+        "by": by,
+        "partitions": [list(place) for place in plan.partitions],
+        "models": sorted({f"{model.asset}@{model.root}" for model in plan.models}),
+        "clear": [[copy.asset, copy.partition, copy.root, *copy.snapshots] for copy in plan.clear],
+        "letters": [[found.asset, found.partition, found.root] for found in plan.letters],
+    }
+    stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
+    key = f"{ERASURES}{name}.json"
+    envelope = next((s.read(key) for s in stores if any(info.key == key for info in s.list(key))), None)
+    if envelope is None:
+        envelope = ledger.signer.sign(ERASURE_TYPE, canonical_json(body))
+    for store in stores:
+        put_absent(store, key, envelope)
+    return replace(plan, done=True)
+
+
+def read_erasures(store: Store, keyring: Keyring) -> list[dict[str, Any]]:
+    """Every tombstone of a store, verified; raises SignatureInvalid, UnknownFormatVersion."""
+    return [read_decision(store, keyring, info.key) for info in store.list(ERASURES)]

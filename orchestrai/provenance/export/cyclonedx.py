@@ -1,0 +1,118 @@
+"""A CycloneDX 1.6 ML-BOM: the model with its files and metrics, the datasets behind it, what depends on what (bom-1.6.schema.json)."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrai.core.verdict import JsonValue
+from orchestrai.provenance.lineage import Step
+from orchestrai.provenance.verified_records import Records
+
+_SPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:orchestrai")
+
+
+def bill_of_materials(records: Records, steps: Sequence[Step]) -> dict[str, Any]:
+    """The bill of the first step; the same records give the same document."""
+    root, finished = steps[0], max((r.finished for step in steps for r in step.receipts.values()), default="")
+    references = {step.use.identity: reference for step, reference in zip(steps, _references(steps), strict=True)}
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(_SPACE, references[root.use.identity])}",
+        "version": 1,
+        "metadata": {
+            "timestamp": finished,
+            "tools": {"components": [{"type": "application", "name": "orchestrai"}]},
+            "component": _model(records, root, references),
+        },
+        "components": [_data(step, references[step.use.identity]) for step in steps[1:]],
+        "dependencies": [
+            {
+                "ref": references[step.use.identity],
+                "dependsOn": sorted({references[above.identity] for above in step.upstream}),
+            }
+            for step in steps
+        ],
+    }
+
+
+def _references(steps: Sequence[Step]) -> Iterator[str]:
+    """One unique name each; two uses of one version that differ in their receipts get a number."""
+    seen: dict[str, int] = {}
+    for step in steps:
+        name = f"{step.use.asset}@{step.use.version}"
+        seen[name] = seen.get(name, 0) + 1
+        yield name if seen[name] == 1 else f"{name}#{seen[name]}"
+
+
+def _hashes(digest: str) -> list[dict[str, str]]:
+    return [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}]
+
+
+def _properties(step: Step) -> list[dict[str, str]]:
+    receipts = list(step.receipts.values())
+    checks = sum(len(r.verdicts.get(key, ())) for r in receipts for key in r.partitions)
+    found = {
+        "stage": step.use.stage,
+        "partitions": str(len(step.use.entries)),
+        "rows": str(sum(entry.rows for entry in step.use.entries.values())),
+        "checks": str(checks),
+        "code_version": ", ".join(sorted({r.code_version for r in receipts if r.code_version})),
+    }
+    return [{"name": f"orchestrai:{name}", "value": value} for name, value in sorted(found.items()) if value]
+
+
+def _model(records: Records, step: Step, references: Mapping[Any, str]) -> dict[str, Any]:
+    reference = references[step.use.identity]
+    files = [file for entry in step.use.entries.values() for file in records.files(step.use.asset, entry).files]
+    facts = next(iter(step.receipts.values())).facts if step.receipts else {}
+    card: dict[str, Any] = {
+        "modelParameters": {"datasets": [{"ref": references[above.identity]} for above in step.upstream]}
+    }
+    metrics = facts.get("metrics")
+    if isinstance(metrics, dict):
+        card["quantitativeAnalysis"] = {"performanceMetrics": list(_metrics(metrics))}
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": reference,
+        "name": step.use.asset,
+        "version": step.use.version,
+        "modelCard": card,
+        "properties": _properties(step),
+        "components": [
+            {"type": "file", "bom-ref": f"{reference}#{file.path}", "name": file.path, "hashes": _hashes(file.sha256)}
+            for file in files
+        ],
+    }
+
+
+def _metrics(metrics: Mapping[str, JsonValue]) -> Iterator[dict[str, Any]]:
+    """Each metric with its confidence interval, where it has one."""
+    for name, found in sorted(metrics.items()):
+        value = found.get("value") if isinstance(found, dict) else found
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            line: dict[str, Any] = {"type": name, "value": str(value)}
+            if isinstance(found, dict) and "low" in found and "high" in found:
+                line["confidenceInterval"] = {"lowerBound": str(found["low"]), "upperBound": str(found["high"])}
+            yield line
+
+
+def _data(step: Step, reference: str) -> dict[str, Any]:
+    kind = "machine-learning-model" if step.use.stage == "candidate" else "data"
+    component: dict[str, Any] = {
+        "type": kind,
+        "bom-ref": reference,
+        "name": step.use.asset,
+        "version": step.use.version,
+        "hashes": _hashes(step.use.version),
+        "properties": _properties(step),
+    }
+    if kind == "data":
+        component["data"] = [{"type": "dataset", "name": step.use.asset}]
+    if step.materials:
+        component["externalReferences"] = [
+            {"type": "distribution", "url": material.uri, "hashes": _hashes(material.sha256)}
+            for material in sorted(step.materials, key=lambda m: (m.uri, m.sha256))
+        ]
+    return component

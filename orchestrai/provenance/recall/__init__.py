@@ -1,0 +1,1 @@
+"""The way back: recall, clean retraining, rebuilding, doing again."""

@@ -1,0 +1,164 @@
+"""Rebuild a lake: its records from the vault's copies, then its bytes from snapshots."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.ledger.blobs import put_absent
+from orchestrai.ledger.heads import Head, head_prefix
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import FileEntry, sha256_hex
+from orchestrai.provenance.decision_log import PREFIXES, read_decision
+from orchestrai.provenance.verified_records import Records
+from orchestrai.storage.base import Store
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.vault import Vault
+
+BLOBS = ("manifests", "receipts")
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What was copied back, by kind; `heads` counts log entries now equal in both stores."""
+
+    assets: int
+    heads: int
+    copied: Mapping[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**self.__dict__, "copied": dict(self.copied)}
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Bytes put back from snapshots, and partitions whose bytes no snapshot holds: dropped, to be computed again."""
+
+    files: int
+    size: int
+    dropped: Mapping[str, tuple[str, ...]]
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "files": self.files,
+            "size": self.size,
+            "dropped": {asset: list(keys) for asset, keys in self.dropped.items()},
+        }
+
+
+def rebuild(ledger: Ledger) -> Rebuilt:
+    """Copy heads, receipts, manifests, recalls, erasures and requests that the lake lacks from the vault; check that both agree.
+
+    Each record is verified before it is written; heads go last and in order, so that a crash leaves no head without its records.
+    Idempotent; never overwrites. Raises IntegrityError when the vault's records do not verify or the lake holds others.
+    """
+    vault = _vault(ledger)
+    records = Records(vault, ledger.keyring)
+    logs = {asset: records.log(asset) for asset in records.assets()}
+    copied = {kind: _copy_blobs(ledger, records, kind) for kind in BLOBS}
+    copied |= {prefix.rstrip("/"): _copy_decisions(ledger, vault, prefix) for prefix in PREFIXES}
+    ledger.lake.sync()
+    for log in logs.values():
+        records.require_records(log)
+    copied["heads"] = sum(_copy_head(ledger, vault, head) for log in logs.values() for head in log)
+    ledger.lake.sync()
+    mine = Records(ledger.lake, ledger.keyring)
+    for asset, log in logs.items():
+        if mine.log(asset)[: len(log)] != log:
+            raise IntegrityError(f"expected the log of {asset} to equal the vault's, found another: run `orchestrai audit`")
+    return Rebuilt(len(logs), sum(map(len, logs.values())), copied)
+
+
+def _copy_blobs(ledger: Ledger, records: Records, kind: str) -> int:
+    there = {info.key for info in ledger.lake.list(f"{kind}/")}
+    lacking = [info.key for info in records.store.list(f"{kind}/") if info.key not in there]
+    for key in lacking:
+        put_absent(ledger.lake, key, records.blob(kind, key.rsplit("/", 1)[-1].removesuffix(".json")))
+    return len(lacking)
+
+
+def _copy_decisions(ledger: Ledger, vault: Store, prefix: str) -> int:
+    there = {info.key for info in ledger.lake.list(prefix)}
+    lacking = [info.key for info in vault.list(prefix) if info.key not in there]
+    for key in lacking:
+        read_decision(vault, ledger.keyring, key)
+        put_absent(ledger.lake, key, vault.read(key))
+    return len(lacking)
+
+
+def _copy_head(ledger: Ledger, vault: Store, head: Head) -> bool:
+    """True when the lake lacked it."""
+    key = f"{head_prefix(head.asset)}{head.seq:012d}.json"
+    envelope = vault.read(key)
+    if sha256_hex(envelope) != head.digest:
+        raise IntegrityError(f"expected {key} as it was just read, found other bytes: run `orchestrai rebuild` again")
+    lacked = not _exists(ledger.lake, key)
+    put_absent(ledger.lake, key, envelope)
+    return lacked
+
+
+def recover_bytes(ledger: Ledger, vault: Vault) -> Recovered:
+    """Put lost lake files of current versions back under their own keys, from vault bytes, each hashed on the way.
+
+    What no snapshot holds (training sets, what was not backed up) is dropped from its asset, so that the next run computes it again
+    instead of finding it unchanged. Idempotent. Raises MissingObject, DigestMismatch when the vault is damaged.
+    """
+    held: dict[tuple[str, int], StoredFile] | None = None
+    files = size = 0
+    dropped: dict[str, tuple[str, ...]] = {}
+    for asset in ledger.assets():
+        lost = set()
+        for partition, entry in _missing(ledger, asset):
+            if held is None:
+                held = _held(vault)
+            found = held.get((entry.sha256, entry.size))
+            if found is None:
+                lost.add(partition)
+                continue
+            ledger.lake.write(entry.key, vault.stream(found))
+            files, size = files + 1, size + entry.size
+        if lost:
+            dropped[asset] = tuple(sorted(lost))
+            session = ledger.session(asset, asset.rsplit("/", 1)[-1])
+            session.commit(drop=dropped[asset], reason="its bytes were lost and no snapshot holds them")
+    ledger.lake.sync()
+    return Recovered(files, size, dropped)
+
+
+def _missing(ledger: Ledger, asset: str) -> Iterator[tuple[str, FileEntry]]:
+    dataset = ledger.find(asset)
+    if dataset is None:
+        return
+    there = {info.key for info in ledger.lake.list(f"data/{asset}/")}
+    for partition, entry in sorted(dataset.partitions.items()):
+        if dataset.recalls.find(asset, partition, entry.root, entry.receipt):
+            continue
+        for file in dataset.files(partition).files:
+            if file.store == "lake" and file.key not in there and not _exists(ledger.lake, file.key):
+                yield partition, file
+
+
+def _exists(store: Store, key: str) -> bool:
+    """For bytes that another asset wrote: a champion's files are its candidate's."""
+    try:
+        store.head(key)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def _held(vault: Vault) -> dict[tuple[str, int], StoredFile]:
+    found: dict[tuple[str, int], StoredFile] = {}
+    for commit in vault.snapshots():
+        for partition in vault.partitions(commit).values():
+            for file in vault.catalog.files(partition):
+                found[file.sha256, file.size] = file
+    return found
+
+
+def _vault(ledger: Ledger) -> Store:
+    if ledger.vault is None:
+        raise ConfigError("expected a vault to rebuild from, found none configured: set the vault's URL")
+    return ledger.vault

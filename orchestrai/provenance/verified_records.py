@@ -1,0 +1,194 @@
+"""Verified reading of heads, receipts and manifests: from a lake, or from the vault that witnesses it.
+
+Needs a store and public keys, nothing else. Every record is checked before it is used: signature, hash, Merkle root.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
+from orchestrai.ledger.blobs import blob_key
+from orchestrai.ledger.decisions.standing import counted
+from orchestrai.ledger.heads import Head, head_numbers, head_prefix, read_head
+from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest, decode_partition, sha256_hex
+from orchestrai.ledger.receipt import Receipt, open_receipt
+from orchestrai.ledger.signing import Keyring
+from orchestrai.provenance.asset_versions import Versions
+from orchestrai.provenance.verify.read_ahead import plan, reading_ahead
+from orchestrai.storage.base import Store
+
+
+@dataclass
+class Tally:
+    """How much was verified so far."""
+
+    signatures: int = 0
+    hashes: int = 0
+    roots: int = 0
+    heads: int = 0
+
+
+class Records:
+    """The records of one store, each verified when first read and then kept; not safe to share between threads."""
+
+    def __init__(self, store: Store, keyring: Keyring) -> None:
+        self.store = reading_ahead(store)
+        self.keyring = keyring
+        self.tally = Tally()
+        self._logs: dict[str, tuple[Head, ...]] = {}
+        self._versions: dict[str, dict[str, Head]] = {}
+        self._receipts: dict[str, Receipt] = {}
+        self._partitions: dict[str, PartitionManifest] = {}
+        self._manifests: dict[str, Versions] = {}
+        self._hashed: set[str] = set()
+
+    def assets(self, prefix: str = "") -> list[str]:
+        """Every asset with a head, sorted."""
+        return sorted({info.key[len("heads/") :].rsplit("/", 1)[0] for info in self.store.list(f"heads/{prefix}")})
+
+    def log(self, asset: str) -> tuple[Head, ...]:
+        """All heads, oldest first: signed, numbered without a gap from 1, each naming its predecessor's hash."""
+        found = self._logs.get(asset)
+        if found is None:
+            found = self._logs[asset] = tuple(self._read_log(asset))
+        return found
+
+    def _read_log(self, asset: str) -> Iterable[Head]:
+        previous = ""
+        numbers = head_numbers(self.store, asset)
+        plan(self.store, [f"{head_prefix(asset)}{seq:012d}.json" for seq in numbers])
+        for expected, seq in enumerate(numbers, 1):
+            if seq != expected:
+                raise MissingObject(
+                    f"expected head {expected} of {asset}, found {seq} next: restore the record", asset=asset
+                )
+            head = read_head(self.store, self.keyring, asset, seq)
+            if head.previous != previous:
+                raise IntegrityError(
+                    f"expected head {seq} of {asset} to follow {previous[:12] or 'nothing'}, found {head.previous[:12]}: "
+                    "history was altered",
+                    asset=asset,
+                )
+            previous = head.digest
+            self.tally.heads += 1
+            self.tally.signatures += 1
+            yield counted(self.store, self.keyring, head)
+
+    def at(self, asset: str, version: str | None = None) -> Head:
+        """The newest head, or the newest with this version (or its first digits); raises NotReceipted."""
+        log = self.log(asset)
+        if version is None and log:
+            return log[-1]
+        wanted = version or "any version"
+        if asset not in self._versions:
+            self._versions[asset] = {head.version: head for head in log}
+        exact = self._versions[asset].get(wanted)
+        if exact is not None:
+            return exact
+        digits = wanted.removeprefix("sha256:")
+        near = [head for known, head in self._versions[asset].items() if len(digits) >= 8 and known[7:].startswith(digits)]
+        if len(near) != 1:
+            raise NotReceipted(f"expected {wanted} of {asset} in its log, found none: it was never published", asset=asset)
+        return near[0]
+
+    def before(self, asset: str, version: str, moment: str) -> Head:
+        """The newest head with this version that was there at a moment (ISO, UTC), else the newest with it."""
+        newest = self.at(asset, version)
+        if newest.time <= moment:
+            return newest
+        return next((h for h in reversed(self.log(asset)) if h.version == version and h.time <= moment), newest)
+
+    def entries(self, head: Head, wanted: Iterable[str] | None = None) -> dict[str, PartitionEntry]:
+        """Lines of the dataset manifest at a head (all, or those named), its Merkle root recomputed."""
+        reader = self._manifests.get(head.asset)
+        if reader is None:
+            reader = self._manifests[head.asset] = Versions(head.asset)
+        rows, version = reader.read(self.blob("manifests", head.manifest))
+        if version != head.version:
+            raise IntegrityError(f"expected the manifest of {head.asset} to give {head.version}, found {version}")
+        self.tally.roots += 1
+        keys = rows if wanted is None else wanted
+        missing = [key for key in keys if key not in rows]
+        if missing:
+            raise NotReceipted(f"expected partition {missing[0]} in {head.asset} at {head.version[:19]}, found none")
+        return {key: PartitionEntry(*rows[key]) for key in keys}
+
+    def receipt(self, digest: str) -> Receipt:
+        """A receipt whose hash, signature and subjects were checked."""
+        found = self._receipts.get(digest)
+        if found is None:
+            found = self._receipts[digest] = open_receipt(self.blob("receipts", digest), self.keyring)
+            self.tally.signatures += 1
+        return found
+
+    def admitted(self, asset: str, entry: PartitionEntry) -> Receipt:
+        """The receipt that admits a partition; raises NotReceipted unless it covers the root with an open gate."""
+        receipt = self.receipt(entry.receipt)
+        if receipt.asset != asset or receipt.partitions.get(entry.partition) != entry.root:
+            raise NotReceipted(
+                f"expected a receipt for {asset}@{entry.partition} at {entry.root[:19]}, found one for {receipt.asset} "
+                f"at {str(receipt.partitions.get(entry.partition))[:19]}"
+            )
+        closed = receipt.closed_checks(entry.partition)
+        if closed:
+            raise NotReceipted(f"expected passing checks for {asset}@{entry.partition}, found failed: {', '.join(closed)}")
+        return receipt
+
+    def files(self, asset: str, entry: PartitionEntry) -> PartitionManifest:
+        """The list of a partition's files, its Merkle root recomputed."""
+        found = self._partitions.get(entry.manifest)
+        if found is None:
+            data = self.blob("manifests", entry.manifest)
+            found = decode_partition(data)
+            if found.encode() != data:
+                raise IntegrityError(f"expected the manifest of {asset}@{entry.partition} in canonical form, found another")
+            self._partitions[entry.manifest] = found
+            self.tally.roots += 1
+        if (found.root, found.partition) != (entry.root, entry.partition):
+            raise IntegrityError(f"expected the files of {asset}@{entry.partition} to give {entry.root}, found {found.root}")
+        return found
+
+    def blob(self, kind: str, digest: str) -> bytes:
+        """A content-addressed record, its hash checked; raises MissingObject, DigestMismatch."""
+        key = blob_key(kind, digest)
+        try:
+            data = self.store.read(key)
+        except ObjectNotFound as exc:
+            raise MissingObject(f"expected {key} in {self.store.url}, found nothing: restore the record") from exc
+        if sha256_hex(data) != digest:
+            raise DigestMismatch(f"expected {key} to hash to its name, found other bytes: restore the record", key=key)
+        if key not in self._hashed:
+            self._hashed.add(key)
+            self.tally.hashes += 1
+        return data
+
+    def require_records(self, heads: Iterable[Head]) -> None:
+        """Check that the manifest and the receipt of each head are there and hash to their names."""
+        named = {
+            (kind, digest): None
+            for head in heads
+            for kind, digest in (("manifests", head.manifest), ("receipts", head.receipt))
+        }
+        lacking = [(kind, digest) for kind, digest in named if blob_key(kind, digest) not in self._hashed]
+        plan(self.store, [blob_key(kind, digest) for kind, digest in lacking])
+        for kind, digest in lacking:
+            self.blob(kind, digest)
+
+    def plan_uses(self, entries: Iterable[PartitionEntry], *, files: bool) -> None:
+        """Begin to read the receipts of partitions, each with its list of files where those are wanted too."""
+        keys: dict[str, None] = {}
+        for entry in entries:
+            if entry.receipt not in self._receipts:
+                keys[blob_key("receipts", entry.receipt)] = None
+            if files and entry.manifest not in self._partitions:
+                keys[blob_key("manifests", entry.manifest)] = None
+        plan(self.store, keys)
+
+    def plan_receipts(self, heads: Iterable[Head]) -> None:
+        """Begin to read the receipts of some heads."""
+        lacking = dict.fromkeys(head.receipt for head in heads if head.receipt not in self._receipts)
+        plan(self.store, [blob_key("receipts", digest) for digest in lacking])
+
+    def plan_versions(self, heads: Iterable[Head]) -> None:
+        """Begin to read the dataset manifests of some heads."""
+        plan(self.store, [blob_key("manifests", head.manifest) for head in heads])

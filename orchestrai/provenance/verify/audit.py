@@ -1,0 +1,128 @@
+"""Audit: walk every log of a store, check every signature, hash and root, and compare the lake with its witness."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrai.errors import IntegrityError
+from orchestrai.ledger.heads import Head
+from orchestrai.ledger.signing import Keyring
+from orchestrai.provenance.decision_log import decision_keys, read_decision
+from orchestrai.provenance.verified_records import Records
+from orchestrai.provenance.verify.findings import Check, Problem, Problems
+from orchestrai.storage.base import Store
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found in one store; `unprovable` says what no look from inside can show."""
+
+    store: str
+    assets: int
+    checks: tuple[Check, ...]
+    problems: tuple[Problem, ...]
+    unprovable: tuple[str, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """True when every check held."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            **self.__dict__,
+            "ok": self.ok,
+            "checks": [check.__dict__ for check in self.checks],
+            "problems": [problem.__dict__ for problem in self.problems],
+        }
+
+
+def audit(store: Store, keyring: Keyring, *, witness: Store | None = None) -> Audit:
+    """Check every head, receipt and manifest of every asset; with a witness, also that both stores hold the same logs."""
+    started = time.perf_counter()
+    records, problems = Records(store, keyring), Problems()
+    assets = records.assets()
+    partitions = decisions = compared = 0
+    for asset in assets:
+        log: tuple[Head, ...] = ()
+        try:
+            log = records.log(asset)
+            records.require_records(log)
+        except IntegrityError as error:
+            problems.add(asset, error)
+        records.plan_versions(log)
+        records.plan_receipts(log)
+        for head in log:
+            partitions += _check_head(records, head, problems)
+    for key in decision_keys(store):
+        try:
+            read_decision(store, keyring, key)
+            decisions += 1
+        except IntegrityError as error:
+            problems.add(key, error)
+    if witness is not None:
+        compared = _compare(records, Records(witness, keyring), problems)
+    tally = records.tally
+    checks = [
+        problems.check(
+            "signatures",
+            tally.signatures + decisions,
+            "receipts, heads and decisions signed by a trusted key",
+        ),
+        problems.check("hashes", tally.hashes, "records that hash to their names"),
+        problems.check("records", tally.heads, "log entries, numbered without a gap and chained by hash"),
+        problems.check("lineage", tally.roots, "Merkle roots computed again from their leaves"),
+        problems.check("receipts", partitions, "published partitions covered by a receipt with an open gate"),
+    ]
+    unprovable = ["that nothing newer was removed: a rollback of the whole store cannot be seen from inside it"]
+    if witness is not None:
+        checks.append(problems.check("witness", compared, "log entries equal in the lake and the vault"))
+        unprovable = ["that lake and vault were not rolled back together: keep the newest head in a third place"]
+    return Audit(
+        store.url, len(assets), tuple(checks), tuple(problems.found), tuple(unprovable), time.perf_counter() - started
+    )
+
+
+def _check_head(records: Records, head: Head, problems: Problems) -> int:
+    checked = 0
+    try:
+        entries = records.entries(head)
+        for key in head.changed:
+            if key in entries:
+                records.admitted(head.asset, entries[key])
+                records.files(head.asset, entries[key])
+                checked += 1
+    except IntegrityError as error:
+        problems.add(f"{head.asset} head {head.seq}", error)
+    return checked
+
+
+def _compare(records: Records, witness: Records, problems: Problems) -> int:
+    compared = 0
+    lopsided = set(decision_keys(records.store)) ^ set(decision_keys(witness.store))
+    for key in sorted(lopsided):
+        problems.say(
+            "witness", key, "expected it in lake and vault, found it in one: run `orchestrai rebuild`, or decide again"
+        )
+    for asset in sorted({*records.assets(), *witness.assets()}):
+        try:
+            ours, theirs = records.log(asset), witness.log(asset)
+        except IntegrityError as error:
+            problems.add(f"{asset} in the witness", error)
+            continue
+        for mine, other in zip(ours, theirs, strict=False):
+            compared += 1
+            if mine.digest != other.digest:
+                problems.say(
+                    "witness", f"{asset} head {mine.seq}", "expected equal log entries, found two: one was rewritten"
+                )
+        if len(ours) != len(theirs):
+            problems.say(
+                "witness",
+                asset,
+                f"expected equal logs, found {len(ours)} entries here and {len(theirs)} there: run `orchestrai rebuild`, "
+                "or publish again",
+            )
+    return compared

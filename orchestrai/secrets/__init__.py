@@ -1,0 +1,1 @@
+"""Secrets by reference: resolved where they are used, never written down."""

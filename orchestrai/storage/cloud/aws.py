@@ -1,0 +1,95 @@
+"""S3 and what speaks its protocol."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache, cached_property
+from typing import Any
+
+from orchestrai.errors import ConfigError
+from orchestrai.storage.cloud.aws_control import S3ControlPlane
+from orchestrai.storage.cloud.bucket import Backend
+
+
+@cache
+def _models(data_path: str | None) -> Any:
+    """botocore's models of services; reading them anew for each session took ten times as long as all else of it."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
+
+
+@dataclass
+class S3Backend(Backend):
+    """One bucket, or a prefix of it."""
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @cached_property
+    def client(self) -> Any:
+        """The boto3 client of the control plane."""
+        from botocore.config import Config
+
+        # an own endpoint rarely has a name per bucket
+        style = "path" if self.options.endpoint_url else "auto"
+        config = Config(s3={"addressing_style": style}, retries={"mode": "standard", "max_attempts": 4})
+        return self._session().client("s3", endpoint_url=self.options.endpoint_url, config=config)
+
+    def refuse(self, name: str) -> str | None:
+        return None
+
+    def control(self) -> S3ControlPlane:
+        return S3ControlPlane(self.client, self.bucket, self.prefix, self.url)
+
+    def opened(self, retries: Any) -> Any:
+        from obstore.store import S3Store
+
+        options = self.options
+        settings: dict[str, Any] = {"checksum_algorithm": "SHA256", "region": options.region or self._region()}
+        if options.endpoint_url:
+            settings["endpoint"] = options.endpoint_url
+        if options.access_key_id and options.secret_access_key:
+            settings["access_key_id"] = options.access_key_id
+            settings["secret_access_key"] = options.reveal("secret_access_key")
+            if options.session_token:
+                settings["session_token"] = options.reveal("session_token")
+        else:
+            settings["credential_provider"] = self._provider()
+        return S3Store(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)
+
+    def _provider(self) -> Any:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        try:
+            return Boto3CredentialProvider(self._session(), ttl=timedelta(minutes=10))
+        except ValueError as exc:
+            raise ConfigError(
+                f"expected AWS credentials for {self.url}, found none: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "AWS_PROFILE, or give the machine a role"
+            ) from exc
+
+    def _region(self) -> str:
+        return self._session().region_name or "us-east-1"
+
+    def _session(self) -> Any:
+        import boto3
+        import botocore.session
+        from botocore.exceptions import ProfileNotFound
+
+        options, core = self.options, botocore.session.Session(profile=self.options.profile)
+        try:
+            loader = _models(core.get_config_variable("data_path"))
+            core.register_component("data_loader", loader)
+            session = boto3.Session(
+                botocore_session=core,
+                aws_access_key_id=options.access_key_id,
+                aws_secret_access_key=options.reveal("secret_access_key"),
+                aws_session_token=options.reveal("session_token"),
+                region_name=options.region,
+            )
+        except ProfileNotFound as exc:
+            raise ConfigError(f"expected the AWS profile {options.profile!r}, found none: correct AWS_PROFILE") from exc
+        # each session puts boto3's own folder at the end
+        loader.search_paths[:] = dict.fromkeys(loader.search_paths)
+        return session

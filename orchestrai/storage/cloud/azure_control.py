@@ -1,0 +1,176 @@
+"""The control plane of Azure Blob Storage, through azure-storage-blob."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from orchestrai.errors import ObjectNotFound, RetentionLocked, StorageError, TransientStorageError
+from orchestrai.storage.cloud import control
+from orchestrai.storage.cloud.control_rules import changed
+from orchestrai.storage.cloud.shared_control import CloudControl, Copying
+
+COPY_BYTES = 256 * 1024 * 1024
+_MODES: dict[str, control.LockMode] = {"locked": "compliance", "unlocked": "governance"}
+
+
+class AzureControlPlane(CloudControl):
+    """Versions, version-level immutability, copies and access tiers of one container, or a prefix of it."""
+
+    archives = True
+    cloud = "Azure"
+    lock_remedy = "enable version-level immutability on the container"
+
+    def capabilities(self) -> control.Capabilities:
+        with self._errors(""):
+            found = self.client.get_container_properties()
+        locks = bool(found.immutable_storage_with_versioning_enabled)
+        # a container cannot be asked for versioning, but version-level immutability implies it
+        return control.Capabilities("compliance" if locks else "none", None, locks, locks, server_copy=True, cold_tier=True)
+
+    def versions(self, prefix: str) -> Iterator[control.ObjectVersion]:
+        with self._errors(prefix):
+            found = list(self.client.list_blobs(name_starts_with=self.prefix + prefix, include=["versions"]))
+            found.sort(key=lambda blob: blob.version_id or "", reverse=True)
+            found.sort(key=lambda blob: blob.name.encode())
+        for blob in found:
+            latest = bool(blob.is_current_version) or blob.version_id is None
+            yield control.ObjectVersion(
+                self.key_of(blob.name),
+                blob.version_id or "",
+                blob.size,
+                _quoted(blob.etag),
+                blob.last_modified,
+                latest,
+            )
+
+    def _delete(self, key: str, version: str) -> None:
+        self._blob(key, version).delete_blob()
+
+    def retention(self, key: str, version: str | None = None) -> control.Retention | None:
+        policy = self._properties(key, version).immutability_policy
+        if policy is None or policy.expiry_time is None:
+            return None
+        return control.Retention(_MODES[str(policy.policy_mode).lower()], policy.expiry_time)
+
+    def _retain(self, key: str, version: str | None, now: control.Retention | None, wanted: control.Retention) -> None:
+        from azure.storage.blob import ImmutabilityPolicy
+
+        policy = ImmutabilityPolicy(
+            expiry_time=wanted.until, policy_mode="Locked" if wanted.mode == "compliance" else "Unlocked"
+        )
+        with self._errors(key):
+            self._blob(key, version).set_immutability_policy(policy)
+
+    def _as_kept(self, until: datetime) -> datetime:
+        # in whole seconds
+        return until.replace(microsecond=0)
+
+    def held(self, key: str, version: str | None = None) -> bool:
+        return bool(self._properties(key, version).has_legal_hold)
+
+    def _hold(self, key: str, version: str | None, on: bool) -> None:
+        with self._errors(key):
+            self._blob(key, version).set_legal_hold(on)
+
+    def _copy(self, source: Self, asked: Copying) -> control.Copied:
+        from azure.storage.blob import StandardBlobTier
+
+        source_key, storage_class = asked.source_key, asked.storage_class
+        before = source._properties(source_key, asked.source_version)
+        if before.size > COPY_BYTES:
+            raise StorageError(
+                f"expected {source_key!r} to have at most 256 MiB for one copy request, found more: stream it"
+            )
+        if asked.if_match not in (None, _quoted(before.etag)):
+            raise changed(source_key, source.url)
+        settings: dict[str, Any] = {"standard_blob_tier": StandardBlobTier(storage_class)} if storage_class else {}
+        with self._errors(source_key):
+            answer = self._blob(asked.key, None).start_copy_from_url(
+                source._readable_url(source_key, asked.source_version), requires_sync=True, **settings
+            )
+        if source._properties(source_key, asked.source_version).etag != before.etag:
+            raise changed(source_key, source.url)
+        return control.Copied(asked.key, _quoted(answer["etag"]), answer.get("version_id"), self.checksum(asked.key))
+
+    def checksum(self, key: str, version: str | None = None) -> control.ServiceChecksum | None:
+        md5 = self._properties(key, version).content_settings.content_md5
+        return control.ServiceChecksum("md5", bytes(md5).hex(), cryptographic=False) if md5 else None
+
+    def tier(self, key: str, version: str | None = None) -> control.Tier:
+        found = self._properties(key, version)
+        storage_class = str(found.blob_tier or "Hot")
+        if storage_class != "Archive":
+            return control.Tier(storage_class, "online")
+        return control.Tier(storage_class, "restoring" if found.archive_status else "archived")
+
+    def warm(self, key: str, days: int, version: str | None = None) -> control.Tier:
+        """Move an archived blob to the hot tier, where it stays: Azure has no readable copy for some days."""
+        if self.tier(key, version).state == "archived":
+            with self._errors(key):
+                self._blob(key, version).set_standard_blob_tier("Hot")
+        return self.tier(key, version)
+
+    def _blob(self, key: str, version: str | None) -> Any:
+        return self.client.get_blob_client(self.name_of(key), version_id=version)
+
+    def _properties(self, key: str, version: str | None) -> Any:
+        with self._errors(key):
+            return self._blob(key, version).get_blob_properties()
+
+    def _readable_url(self, key: str, version: str | None) -> str:
+        """The blob's URL; where this account's key is known, with a signature good for an hour of reading."""
+        from datetime import timedelta
+
+        from azure.storage.blob import BlobSasPermissions, generate_blob_sas
+
+        blob = self._blob(key, version)
+        account_key = getattr(blob.credential, "account_key", None)
+        if account_key is None:
+            return str(blob.url)
+        signature = generate_blob_sas(
+            blob.account_name,
+            blob.container_name,
+            blob.blob_name,
+            account_key=account_key,
+            version_id=version,
+            permission=BlobSasPermissions(read=True),
+            expiry=datetime.now(UTC) + timedelta(hours=1),
+        )
+        return f"{blob.url}{'&' if '?' in blob.url else '?'}{signature}"
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        from azure.core.exceptions import (
+            AzureError,
+            ClientAuthenticationError,
+            HttpResponseError,
+            ResourceModifiedError,
+            ResourceNotFoundError,
+        )
+
+        told = f"expected {self.url} to answer for {key!r}"
+        try:
+            yield
+        except ResourceNotFoundError as exc:
+            raise ObjectNotFound(f"expected an object {key!r} in {self.url}, found none", key=key) from exc
+        except ResourceModifiedError as exc:
+            raise changed(key, self.url) from exc
+        except ClientAuthenticationError as exc:
+            raise StorageError(f"{told}, found access refused: check the credentials and their roles", key=key) from exc
+        except HttpResponseError as exc:
+            code, status = str(getattr(exc, "error_code", "") or ""), exc.status_code or 0
+            if "Immutable" in code:
+                raise RetentionLocked(
+                    f"expected {key!r} to be changeable, found it locked: wait for its end", key=key
+                ) from exc
+            if (status >= 500 and code != "APINotImplemented" and status != 501) or status == 429:
+                raise TransientStorageError(f"{told}, found {status} {code}: try again", key=key) from exc
+            raise StorageError(f"{told}, found {status} {code}: check the account's settings", key=key) from exc
+        except AzureError as exc:
+            raise TransientStorageError(f"{told}, found {type(exc).__name__}: try again", key=key) from exc
+
+
+def _quoted(etag: str) -> str:
+    # the data plane gives etags as the service sends them, in quotes
+    return etag if etag.startswith('"') else f'"{etag}"'

@@ -1,0 +1,111 @@
+"""What the control planes of all clouds do in the same steps; each cloud says what a step is there."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from orchestrai.errors import ObjectNotFound, RetentionLocked, StorageError
+from orchestrai.storage.base import check_key
+from orchestrai.storage.cloud import control_rules as rules
+from orchestrai.storage.cloud.control import ControlPlane, Copied, LockMode, ObjectVersion, Retention
+
+
+class Refused(StorageError):
+    """The service denied access."""
+
+
+@dataclass(frozen=True)
+class Copying:
+    """What is to be copied on the server, and where to."""
+
+    source_key: str
+    source_version: str | None
+    key: str
+    if_match: str | None
+    storage_class: str | None
+
+
+class CloudControl(ABC, ControlPlane):
+    """One bucket or container, or a prefix of it."""
+
+    cloud: str
+    lock_remedy: str
+    """What to do where a lock was not kept."""
+
+    def __init__(self, client: Any, prefix: str, url: str) -> None:
+        self.client = client
+        self.prefix = prefix
+        self.url = url
+
+    def delete_version(self, key: str, version: str) -> None:
+        try:
+            with self._errors(key):
+                self._delete(key, version)
+        except ObjectNotFound:
+            return
+        except (Refused, RetentionLocked) as exc:
+            why = rules.locked(key, version, self.retention(key, version), self.held(key, version))
+            if why is None:
+                raise
+            raise why from exc
+
+    def retain(self, key: str, until: datetime, mode: LockMode, version: str | None = None) -> Retention:
+        now = self.retention(key, version)
+        wanted = rules.stronger(now, until, mode)
+        if wanted == now:
+            return wanted
+        self._retain(key, version, now, wanted)
+        return rules.require_kept(key, self.url, self.retention(key, version), self._as_kept(until), self.lock_remedy)
+
+    def hold(self, key: str, on: bool, version: str | None = None) -> bool:
+        self._hold(key, version, on)
+        return self.held(key, version)
+
+    def copy(
+        self,
+        source: ControlPlane,
+        source_key: str,
+        key: str,
+        *,
+        source_version: str | None = None,
+        if_match: str | None = None,
+        storage_class: str | None = None,
+    ) -> Copied:
+        if not isinstance(source, type(self)):
+            raise rules.elsewhere(self.cloud, self.url)
+        return self._copy(source, Copying(source_key, source_version, key, if_match, storage_class))
+
+    def name_of(self, key: str) -> str:
+        """The full name of a key in the bucket; raises InvalidKey."""
+        return self.prefix + check_key(key)
+
+    def key_of(self, name: str) -> str:
+        """The key of a full name."""
+        return name[len(self.prefix) :]
+
+    @abstractmethod
+    def versions(self, prefix: str) -> Iterator[ObjectVersion]:
+        """Yield every version of every key that starts with `prefix`, delete markers included."""
+
+    @abstractmethod
+    def _delete(self, key: str, version: str) -> None: ...
+
+    @abstractmethod
+    def _retain(self, key: str, version: str | None, now: Retention | None, wanted: Retention) -> None: ...
+
+    @abstractmethod
+    def _hold(self, key: str, version: str | None, on: bool) -> None: ...
+
+    @abstractmethod
+    def _copy(self, source: Self, asked: Copying) -> Copied: ...
+
+    @abstractmethod
+    def _errors(self, key: str) -> AbstractContextManager[None]:
+        """Within it the SDK's errors become StorageErrors; a denial is Refused."""
+
+    def _as_kept(self, until: datetime) -> datetime:
+        """A time as exactly as the service keeps it."""
+        return until

@@ -1,0 +1,1 @@
+"""How contents enter a vault and a snapshot becomes visible, whole, to everybody at once."""

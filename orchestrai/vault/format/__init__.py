@@ -1,0 +1,1 @@
+"""What lies in a vault: where, and in which form."""

@@ -1,0 +1,167 @@
+"""The rows of a snapshot's lists, and their form on the store."""
+
+import json
+import json.encoder
+import zlib
+from collections.abc import Iterable, Sequence
+from itertools import starmap
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from orchestrai.core import merkle
+from orchestrai.core.canonical import canonical_json
+from orchestrai.errors import IntegrityError
+from orchestrai.vault.format.layout import object_key, pack_key
+
+# a string as canonical JSON
+text = json.encoder.encode_basestring
+
+
+class StoredFile(NamedTuple):
+    """One file of a partition and where its bytes lie: `length` stored bytes from `offset` of `key`.
+
+    `size` and `sha256` are of the file itself; under encryption `length` is larger. `token` is what a source without
+    recorded hashes says of the unchanged file (inode, mtime, ctime). `pack` is -1 for a file with an object of its own;
+    `name` is that object's name where it is not the hash, and the length of the whole pack for a packed file.
+    `version` is the object's version where the store keeps versions; `stored` is the SHA-256 of the object as it is stored, where
+    that is not `sha256` and the store is not on this machine.
+    """
+
+    path: str
+    role: str
+    size: int
+    rows: int
+    sha256: str
+    session: str
+    name: str
+    pack: int
+    offset: int
+    length: int
+    token: str = ""
+    version: str = ""
+    stored: str = ""
+
+    @property
+    def key(self) -> str:
+        """The object that holds the bytes."""
+        if self.pack >= 0:
+            return pack_key(self.session, self.pack)
+        return object_key(self.session, self.name or self.sha256)
+
+    @property
+    def object_length(self) -> int:
+        """How long the object under `key` is."""
+        return int(self.name) if self.pack >= 0 else self.length
+
+    def leaf(self) -> bytes:
+        """The bytes hashed into the partition root: the same as the ledger's."""
+        # canonical_json([path, size, rows, sha256]), spelt out: it is asked for once for each file of a snapshot
+        return f"[{text(self.path)},{self.size},{self.rows},{text(self.sha256)}]".encode()
+
+
+class StoredPartition(NamedTuple):
+    """One partition of a snapshot; `key` holds its list of files, `sha256` and `length` are of the stored list."""
+
+    partition: str
+    root: str
+    rows: int
+    size: int
+    files: int
+    key: str
+    session: str
+    sha256: str
+    length: int
+    version: str = ""
+
+
+def partition_root(files: Iterable[StoredFile]) -> str:
+    """The Merkle root over the files, sorted by path: equal to the ledger's by construction."""
+    return "sha256:" + merkle.root([file.leaf() for file in sorted(files)]).hex()
+
+
+class Codec(Protocol):
+    """How lists become bytes; equal lists give equal bytes."""
+
+    def encode_files(self, files: Sequence[StoredFile]) -> bytes:
+        """The bytes of a partition's list."""
+        ...
+
+    def decode_files(self, data: bytes) -> list[StoredFile]:
+        """Read a partition's list; raises IntegrityError."""
+        ...
+
+    def encode_tree(self, partitions: Sequence[StoredPartition]) -> bytes:
+        """The bytes of a snapshot's partitions."""
+        ...
+
+    def decode_tree(self, data: bytes) -> list[StoredPartition]:
+        """Read a snapshot's partitions; raises IntegrityError."""
+        ...
+
+
+class ColumnCodec:
+    """zlib-compressed JSON, one array a column in the order of the fields; hashes follow it as 32 raw bytes each.
+
+    Plain library code: a command that lists, verifies or restores need not load an engine for tables.
+    """
+
+    def encode_files(self, files: Sequence[StoredFile]) -> bytes:
+        """The bytes of a partition's list."""
+        columns = _columns(files, StoredFile)
+        digests, columns[_SHA256] = "".join(columns[_SHA256]), ()
+        return _compress(columns) + bytes.fromhex(digests)
+
+    def decode_files(self, data: bytes) -> list[StoredFile]:
+        """Read a partition's list; raises IntegrityError."""
+        columns, rest = _decompress(data, StoredFile)
+        digits = rest.hex()
+        columns[_SHA256] = [digits[start : start + 64] for start in range(0, len(digits), 64)]
+        return _rows(StoredFile, columns)
+
+    def encode_tree(self, partitions: Sequence[StoredPartition]) -> bytes:
+        """The bytes of a snapshot's partitions."""
+        return _compress(_columns(partitions, StoredPartition))
+
+    def decode_tree(self, data: bytes) -> list[StoredPartition]:
+        """Read a snapshot's partitions; raises IntegrityError."""
+        columns, _ = _decompress(data, StoredPartition)
+        return _rows(StoredPartition, columns)
+
+
+_SHA256 = StoredFile._fields.index("sha256")
+# what format 1 had at first: later columns follow, and are left out from the end while they are empty
+_FIRST: dict[type, int] = {StoredFile: 11, StoredPartition: 9}
+# higher levels take three times as long for a tenth less
+_LEVEL = 1
+_Row = TypeVar("_Row", StoredFile, StoredPartition)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], kind: type[_Row]) -> list[Sequence[Any]]:
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(kind._fields)
+    while len(columns) > _FIRST[kind] and not any(columns[-1]):
+        columns.pop()
+    return columns
+
+
+def _compress(columns: Sequence[Sequence[Any]]) -> bytes:
+    return zlib.compress(canonical_json(columns), _LEVEL)
+
+
+def _decompress(data: bytes, kind: type[_Row]) -> tuple[list[Sequence[Any]], bytes]:
+    """The columns, and what follows them."""
+    stream = zlib.decompressobj()
+    try:
+        columns = json.loads(stream.decompress(data))
+    except (zlib.error, ValueError) as exc:
+        raise IntegrityError(f"expected a vault list, found something else ({exc}): verify the vault") from exc
+    if not stream.eof or not isinstance(columns, list) or not _FIRST[kind] <= len(columns) <= len(kind._fields):
+        raise IntegrityError(
+            "expected a whole vault list, found one cut off or of other columns: read it with the version that wrote it"
+        )
+    return columns, stream.unused_data
+
+
+def _rows(kind: type[_Row], columns: Sequence[Sequence[Any]]) -> list[_Row]:
+    try:
+        return list(starmap(kind, zip(*columns, strict=True)))
+    except (TypeError, ValueError) as exc:
+        raise IntegrityError(f"expected a vault list, found its columns uneven ({exc}): verify the vault") from exc

@@ -1,0 +1,1 @@
+"""What seals a vault: data keys, and the services that wrap them."""

@@ -1,0 +1,1 @@
+"""What becomes of snapshots once they are taken: kept, locked, held, copied, healed, pruned, cooled, anchored."""

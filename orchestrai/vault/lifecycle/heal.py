@@ -1,0 +1,68 @@
+"""Bring back what was overwritten or deleted in a vault on a store that keeps versions.
+
+Everything under vault/ is written once, so the first version of a key is what the vault wrote, and whatever came later was put there by
+somebody else. The plan is shown before it is applied.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from orchestrai.core.verdict import JsonValue
+from orchestrai.errors import ConfigError, RetentionLocked
+from orchestrai.storage.base import Store
+from orchestrai.storage.cloud.control import ControlPlane, ObjectVersion
+from orchestrai.vault.format.layout import ROOT
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A key whose first version is no longer the newest; `later` versions and delete markers lie over it, newest first."""
+
+    key: str
+    version: str
+    later: tuple[str, ...]
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class RepairPlan:
+    """What would be brought back."""
+
+    hidden: tuple[Hidden, ...]
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form shown to people and programs."""
+        return {"hidden": [{"key": h.key, "versions_over_it": len(h.later), "deleted": h.deleted} for h in self.hidden]}
+
+
+def plan_repair(store: Store, control: ControlPlane | None) -> RepairPlan:
+    """Find every key that was overwritten or deleted; raises ConfigError where the store keeps no versions."""
+    if control is None or not control.capabilities().versions:
+        raise ConfigError(f"expected a store that keeps versions, found none in {store.url}: copy back from the replica")
+    # what a prune deletes goes with all its versions, so a first version that is left was not pruned
+    return RepairPlan(tuple(_hidden(control)))
+
+
+def _hidden(control: ControlPlane) -> Iterator[Hidden]:
+    for key, group in groupby(control.versions(ROOT), key=attrgetter("key")):
+        versions: list[ObjectVersion] = list(group)
+        first = next((version for version in reversed(versions) if not version.marker), None)
+        if first is None:
+            continue
+        # a write whose answer was lost was made twice, with the same bytes
+        later = [v for v in versions if v is not first and (v.marker or (v.etag, v.size) != (first.etag, first.size))]
+        if later:
+            yield Hidden(key, first.version, tuple(version.version for version in later), versions[0].marker)
+
+
+def apply_repair(plan: RepairPlan, control: ControlPlane) -> int:
+    """Remove what lies over the first versions; where a lock forbids it, copy the first version on top. Idempotent."""
+    for found in plan.hidden:
+        try:
+            for version in found.later:
+                control.delete_version(found.key, version)
+        except RetentionLocked:
+            control.copy(control, found.key, found.key, source_version=found.version)
+    return len(plan.hidden)

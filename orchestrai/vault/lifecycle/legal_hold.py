@@ -1,0 +1,131 @@
+"""Legal hold: what is held is neither forgotten nor pruned, and where the store can hold, nobody can delete it there either.
+
+A hold is placed on one snapshot, or on a dataset (all its snapshots, those to come included). Each placing and release is a signed
+record of its own, created by put-if-absent, so that what was held, since when and why stays readable after the release.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from orchestrai.core.canonical import canonical_json
+from orchestrai.core.json_value import JsonValue
+from orchestrai.errors import ConcurrentCommit, ConfigError, ObjectExists, ObjectNotFound
+from orchestrai.storage.cloud.control import ControlPlane
+from orchestrai.vault.format.records import FORMAT, HOLD_TYPE, SnapshotCommit
+from orchestrai.vault.lifecycle.hold_records import WHOLE_DATASET, Hold, held_by, holds, next_key
+from orchestrai.vault.lifecycle.reachable import reach
+
+if TYPE_CHECKING:
+    from orchestrai.vault.vault import Vault
+
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class HoldReport:
+    """What a placing or release did; `enforced` is true only when every object was read back from the store as asked.
+
+    Where a store cannot hold, `enforced` is false and `reason` says so: forget and prune of orchestrai still respect the hold.
+    """
+
+    dataset: str
+    snapshot_ids: tuple[str, ...]
+    on: bool
+    objects: int
+    enforced: bool
+    reason: str = ""
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form shown to people and programs."""
+        return {**self.__dict__, "snapshot_ids": list(self.snapshot_ids)}
+
+
+def place_hold(
+    vault: "Vault", dataset: str, commit: SnapshotCommit | None, control: ControlPlane | None, *, reason: str
+) -> HoldReport:
+    """Hold one snapshot, or the whole dataset where `commit` is None. Idempotent; raises ConfigError without a reason."""
+    if not reason.strip():
+        raise ConfigError("expected a reason for a legal hold, found none: give --reason")
+    _record(vault, dataset, commit, True, reason)
+    return extend_hold(vault, dataset, [commit] if commit else vault.snapshots(dataset), control)
+
+
+def extend_hold(
+    vault: "Vault", dataset: str, commits: Iterable[SnapshotCommit], control: ControlPlane | None, *, beyond: bool = False
+) -> HoldReport:
+    """Hold these snapshots in the store; with `beyond`, only what the snapshot before each does not need. Idempotent."""
+    chosen = list(commits)
+    before = {after.seq: commit for commit, after in pairwise(vault.snapshots(dataset))} if beyond else {}
+    needed: dict[str, str] = {}
+    for commit in chosen:
+        needed |= reach(vault, commit, before.get(commit.seq))
+    enforced, why = _apply(control, needed, True)
+    return HoldReport(dataset, tuple(commit.snapshot_id for commit in chosen), True, len(needed), enforced, why)
+
+
+def release_hold(
+    vault: "Vault", dataset: str, commit: SnapshotCommit | None, control: ControlPlane | None, *, reason: str
+) -> HoldReport:
+    """Lift a hold; what another hold needs stays held. Idempotent; raises ConfigError without a reason or where no hold is.
+
+    The record comes last: a release that dies midway is still a hold for orchestrai, and is repeated.
+    """
+    if not reason.strip():
+        raise ConfigError("expected a reason to release a legal hold, found none: give --reason")
+    active = holds(vault.store, vault.keyring, vault.identity())
+    seq = commit.seq if commit is not None else WHOLE_DATASET
+    if (dataset, seq) not in active:
+        raise ConfigError(f"expected a hold on {dataset}{f' snapshot {seq}' if seq else ''}, found none: see `vault holds`")
+    rest = {place: hold for place, hold in active.items() if place != (dataset, seq)}
+    stay: dict[str, str] = {}
+    go: dict[str, str] = {}
+    for found in vault.snapshots():
+        if held_by(rest, found):
+            stay |= reach(vault, found)
+        elif found.dataset == dataset and seq in (WHOLE_DATASET, found.seq):
+            go |= reach(vault, found)
+    lifted = {key: version for key, version in go.items() if key not in stay}
+    enforced, why = _apply(control, lifted, False)
+    if enforced or control is None or not control.capabilities().legal_hold:
+        _record(vault, dataset, commit, False, reason)
+    ids = tuple(c.snapshot_id for c in vault.snapshots(dataset) if seq in (WHOLE_DATASET, c.seq))
+    return HoldReport(dataset, ids, False, len(lifted), enforced, why)
+
+
+def _apply(control: ControlPlane | None, needed: dict[str, str], on: bool) -> tuple[bool, str]:
+    if control is None or not control.capabilities().legal_hold:
+        return False, "this store cannot hold objects; forget and prune respect the hold"
+
+    def one(item: tuple[str, str]) -> bool:
+        key, version = item
+        try:
+            return control.hold(key, on, version or None)
+        except ObjectNotFound:
+            return control.hold(key, on)  # a copy of the vault has versions of its own
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        states = list(pool.map(one, sorted(needed.items())))
+    wrong = sum(state != on for state in states)
+    return not wrong, f"the store did not keep the hold of {wrong} objects" if wrong else ""
+
+
+def _record(vault: "Vault", dataset: str, commit: SnapshotCommit | None, on: bool, reason: str) -> None:
+    seq = commit.seq if commit is not None else WHOLE_DATASET
+    if ((dataset, seq) in holds(vault.store, vault.keyring, vault.identity())) == on:
+        return
+    now: datetime = vault.clock()
+    key = next_key(vault.store, dataset, seq)
+    hold = Hold(vault.identity(), dataset, seq, key, commit.snapshot_id if commit else "", on, reason, now.isoformat())
+    try:
+        vault.store.write(
+            key, vault.signer.sign(HOLD_TYPE, canonical_json({"format": FORMAT, **hold.__dict__})), create=True
+        )
+    except ObjectExists as exc:
+        raise ConcurrentCommit(
+            f"expected to record a hold of {dataset}, found another just made: look and run it again"
+        ) from exc

@@ -1,0 +1,30 @@
+"""What a snapshot needs: every object that must stay as it is for it to be restored, and the version of each that was written."""
+
+from typing import TYPE_CHECKING
+
+from orchestrai.vault.format.layout import DATA_KEYS, IDENTITY, commit_key
+from orchestrai.vault.format.records import SnapshotCommit
+
+if TYPE_CHECKING:
+    from orchestrai.vault.vault import Vault
+
+
+def reach(vault: "Vault", commit: SnapshotCommit, beyond: SnapshotCommit | None = None) -> dict[str, str]:
+    """Key to version (empty: the newest) of all that a snapshot needs, its record and the wrapped data keys included.
+
+    With `beyond`, an earlier snapshot of the dataset, only what that one does not need: lists that both have are not read, so the
+    cost grows with what changed. Raises MissingObject, DigestMismatch.
+    """
+    before = {entry.partition: entry for entry in vault.catalog.tree(beyond)} if beyond is not None else {}
+    found = {commit.tree: commit.tree_version, commit_key(commit.dataset, commit.seq): ""}
+    if beyond is None:
+        found[IDENTITY] = ""
+        found |= {info.key: "" for info in vault.store.list(DATA_KEYS)}
+    for entry in vault.catalog.tree(commit):
+        old = before.get(entry.partition)
+        if entry.key in found or (old is not None and old.key == entry.key):
+            continue
+        found[entry.key] = entry.version
+        known = {file.key for file in vault.catalog.files(old)} if old is not None else set()
+        found |= {file.key: file.version for file in vault.catalog.files(entry) if file.key not in known}
+    return found

@@ -1,0 +1,148 @@
+"""A second copy of the vault in another store, region or account."""
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrai.core.verdict import JsonValue
+from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
+from orchestrai.ledger.manifest import canonical_json
+from orchestrai.storage.base import Store
+from orchestrai.vault.format.layout import ATTESTED, FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
+from orchestrai.vault.format.records import ATTESTATION_TYPE, FORMAT, VERIFIED_TYPE, SnapshotCommit, document
+from orchestrai.vault.lifecycle.reachable import reach
+from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.verify.verify import VerifyReport, verify
+
+
+@dataclass(frozen=True)
+class ReplicaReport:
+    """What was copied, and what the replica says when it is verified by itself."""
+
+    target: str
+    copied: int
+    bytes: int
+    already: int
+    verified: VerifyReport
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form shown to people and programs."""
+        body: dict[str, JsonValue] = {name: getattr(self, name) for name in ("target", "copied", "bytes", "already")}
+        return body | {"verified": self.verified.as_json()}
+
+
+def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, full: bool = False) -> ReplicaReport:
+    """Copy what `target` lacks, read each copy back, and verify the replica as a vault of its own.
+
+    Commits are copied after all bytes, so the replica never shows a snapshot it cannot restore. Copies have the target's times, so
+    the commit times are attested there, signed. Receipts, heads and manifests that the ledger keeps in the vault go too. Verified are
+    the snapshots that no earlier run has verified, or with `full` all. Idempotent.
+    """
+    commits = vault.snapshots()
+    numbers = {(commit.dataset, commit.seq) for commit in vault.catalog.commits(strict=False)}
+    there = {info.key: info.size for info in target.list()}
+    since = frozenset[str]() if full else _verified(vault, target)
+    versions = versions_of(vault, commits, since)
+    todo = list(_in_order(vault.store, numbers, versions))
+    copied = size = already = 0
+    for number, (key, length) in enumerate(todo, 1):
+        if there.get(key) == length:
+            already += 1
+        elif _copy(vault.store, target, key, versions.get(key, "")):
+            copied, size = copied + 1, size + length
+        if progress is not None:
+            progress("replicate", number, len(todo))
+    _attest(vault, commits, target)
+    target.sync()
+    replica = opened_replica(vault, target)
+    report = verify(replica, since=since)
+    if report.ok:
+        digests = sorted(commit.digest for commit in replica.snapshots())
+        body = {"format": FORMAT, "vault": vault.identity(), "commits": digests}
+        target.write(VERIFIED, vault.signer.sign(VERIFIED_TYPE, canonical_json(body)))
+    return ReplicaReport(target.url, copied, size, already, report)
+
+
+def _attest(vault: Vault, commits: Sequence[SnapshotCommit], target: Store) -> None:
+    """Say, signed, when the commits were made; what an earlier run attested is not said again."""
+    told = {digest for digest, _ in opened_replica(vault, target).catalog.attestations().items()}
+    new = {commit.digest: commit.committed.isoformat() for commit in commits if commit.digest not in told}
+    if new:
+        body = {"format": FORMAT, "vault": vault.identity(), "committed": new}
+        envelope = vault.signer.sign(ATTESTATION_TYPE, canonical_json(body))
+        target.write(f"{ATTESTED}{vault.new_id()}.json", envelope, create=True)
+
+
+def _verified(vault: Vault, target: Store) -> frozenset[str]:
+    """The snapshots that an earlier run found sound in the target; a record that proves nothing only costs time."""
+    try:
+        body = document(vault.keyring, VERIFIED_TYPE, target.read(VERIFIED))
+    except (ObjectNotFound, IntegrityError, ValueError):
+        return frozenset()
+    return frozenset(body["commits"]) if body["vault"] == vault.identity() else frozenset()
+
+
+def versions_of(vault: Vault, commits: Sequence[SnapshotCommit], since: Collection[str]) -> dict[str, str]:
+    """The versions that new snapshots refer to, so that nothing put over them later is copied."""
+    found: dict[str, str] = {}
+    before: dict[str, SnapshotCommit] = {}
+    for commit in commits:
+        if commit.digest not in since and commit.tree_version:
+            found |= {key: version for key, version in reach(vault, commit, before.get(commit.dataset)).items() if version}
+        before[commit.dataset] = commit
+    return found
+
+
+def opened_replica(vault: Vault, target: Store) -> Vault:
+    """The replica as a vault, to list, verify and restore from when the first one is gone."""
+    return Vault(
+        target,
+        vault.signer,
+        vault.keyring,
+        clock=vault.clock,
+        new_id=vault.new_id,
+        encryption=vault.encryption,
+        max_session=vault.max_session,
+        workers=vault.workers,
+        codec=vault.codec,
+    )
+
+
+def _in_order(store: Store, known: set[tuple[str, int]], versions: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Everything but work in progress: bytes first, commits of before this began next, tombstones last."""
+    last: list[tuple[str, int]] = []
+    hidden = dict(versions)
+    for info in store.list():
+        hidden.pop(info.key, None)
+        if info.key.startswith((SNAPSHOTS, FORGOTTEN)):
+            prefix = SNAPSHOTS if info.key.startswith(SNAPSHOTS) else FORGOTTEN
+            if numbered(prefix, info.key) in known:
+                last.append((info.key, info.size))
+        elif info.key.startswith((ROOT, "receipts/", "heads/", "manifests/")):
+            yield info.key, info.size
+    for key, version in hidden.items():
+        # deleted in the vault, but its version is kept
+        yield key, store.head(key, version=version).size
+    yield from sorted(last, key=lambda item: (item[0].startswith(FORGOTTEN), item[0]))
+
+
+def _copy(source: Store, target: Store, key: str, version: str) -> bool:
+    digest = hashlib.sha256()
+
+    def passing() -> Iterator[bytes]:
+        for chunk in source.stream(key, version=version or None):
+            digest.update(chunk)
+            yield chunk
+
+    try:
+        target.write(key, passing())
+    except ObjectNotFound:
+        return False  # pruned meanwhile: no snapshot needs it
+    back = hashlib.sha256()
+    for chunk in target.stream(key):
+        back.update(chunk)
+    if back.digest() != digest.digest():
+        raise DigestMismatch(
+            f"expected {key} in {target.url} as it was written, found other bytes: check the store", key=key
+        )
+    return True

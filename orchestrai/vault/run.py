@@ -1,0 +1,157 @@
+"""raw events -> snapshot: receipted partitions, and whatever else is to be kept, go into the vault; the ledger publishes that they
+are there."""
+
+from collections.abc import Mapping, Sequence
+
+from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.errors import IntegrityError
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import FileEntry, PartitionManifest
+from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.ledger.session import Session
+from orchestrai.vault.commit.source import SourceFile, StoredAt
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.vault import Progress, Vault
+
+STAGE = "snapshot"
+
+
+def snapshot(
+    ledger: Ledger,
+    vault: Vault,
+    *,
+    source: str,
+    asset: str,
+    partitions: Sequence[str],
+    progress: Progress | None = None,
+    tags: Sequence[str] = (),
+    facts: Mapping[str, JsonValue] | None = None,
+    drop: Sequence[str] = (),
+    stage: str = STAGE,
+) -> StageReport:
+    """Back up receipted partitions of `source` and publish `asset`, whose version is equal by construction.
+
+    Partitions in `drop` are left out of the new snapshot and of `asset`. Content the vault holds is not read again. Raises
+    NotReceipted, DigestMismatch, SessionExpired; then nothing is published.
+    """
+    with Meter() as meter:
+        session = ledger.session(asset, stage)
+        dataset = ledger.open(source)
+        manifests = {partition: dataset.files(partition) for partition in sorted(set(partitions))}
+        inputs = InputRef(source, dataset.version, dataset.roots(sorted(manifests)))
+        commit = vault.commit(
+            source,
+            {partition: sources_of(ledger, manifest) for partition, manifest in manifests.items()},
+            drop=drop,
+            tags=tags,
+            source={"asset": source, "version": dataset.version},
+            facts=facts,
+            after=_known_commit(session, vault, source),
+            progress=progress,
+        )
+        kept = vault.partitions(commit)
+        for partition, manifest in manifests.items():
+            if kept[partition].root != manifest.root:
+                raise IntegrityError(
+                    f"expected {source}@{partition} to be kept as {manifest.root}, found {kept[partition].root}: run it again"
+                )
+            for file in vault.files(commit, partition):
+                session.add_entry(partition, _entry(file))
+            session.add_stats(partition, **manifest.stats)
+        meter.read = meter.written = commit.new_bytes
+        return session.commit(
+            {},
+            inputs=[inputs],
+            cost=meter.cost(),
+            facts={**_facts(vault, commit), **dict(facts or {})},
+            drop=[key for key in drop if session.fence and key in ledger.dataset(session.fence).partitions],
+        )
+
+
+def keep(
+    ledger: Ledger,
+    vault: Vault,
+    *,
+    dataset: str,
+    asset: str,
+    stage: str,
+    contents: Mapping[str, Sequence[SourceFile]],
+    verdicts: Mapping[str, Sequence[Verdict]] | None = None,
+    inputs: Sequence[InputRef] = (),
+    facts: Mapping[str, JsonValue] | None = None,
+    progress: Progress | None = None,
+) -> StageReport:
+    """Commit files of any kind as the whole of `dataset`, and publish `asset` over the vault's own bytes.
+
+    For what has no receipts of its own, such as a database's dump; partitions that are not in `contents` are dropped. Each call is a
+    commit, tagged with the stage, also when nothing changed: it says that the source was so at that time. Content the
+    vault holds is not read again, and what `verdicts` refuse never reaches the vault. Raises as `snapshot`.
+    """
+    with Meter() as meter:
+        session = ledger.session(asset, stage)
+        if not all(map(gate_open, (verdicts or {}).values())):
+            return session.commit(verdicts, inputs=inputs, cost=meter.cost(), facts=facts)
+        after = _known_commit(session, vault, dataset)
+        before = vault.catalog.recent(dataset, 1, after)
+        gone = sorted({*(vault.partitions(before[-1]) if before else ())} - {*contents})
+        tell = None if progress is None else _named(progress, f"store {dataset}")
+        commit = vault.commit(
+            dataset, contents, drop=gone, tags=[stage], source={"asset": asset}, after=after, progress=tell
+        )
+        for partition in contents:
+            for file in vault.files(commit, partition):
+                session.add_entry(partition, _entry(file))
+        there = ledger.dataset(session.fence).partitions if session.fence else {}
+        meter.read = meter.written = commit.new_bytes
+        return session.commit(
+            verdicts or {},
+            inputs=inputs,
+            cost=meter.cost(),
+            facts={**_facts(vault, commit), **dict(facts or {})},
+            drop=[key for key in there if key not in contents],
+        )
+
+
+def _known_commit(session: Session, vault: Vault, dataset: str) -> int:
+    """The number of the commit that the newest version of the asset came from; 0 where there is none in this vault."""
+    facts = session.ledger.receipt(session.fence.receipt).facts if session.fence else {}
+    seq = facts.get("snapshot_seq")
+    here = (facts.get("dataset"), facts.get("vault")) == (dataset, vault.identity())
+    return seq if here and isinstance(seq, int) else 0
+
+
+def _named(progress: Progress, name: str) -> Progress:
+    """One line of progress for all partitions."""
+    return lambda _, done, total: progress(name, done, total)
+
+
+def sources_of(ledger: Ledger, manifest: PartitionManifest) -> list[SourceFile]:
+    """A published partition's files, as a vault takes them."""
+    found = []
+    for entry in manifest.files:
+        store = ledger.store_of(entry)
+        content = store.local_path(entry.key) or StoredAt(store, entry.key)
+        found.append(SourceFile(entry.path, entry.size, content, entry.sha256, entry.rows, entry.role))
+    return found
+
+
+def _entry(file: StoredFile) -> FileEntry:
+    role = "landed" if file.role == "landed" else "data"
+    return FileEntry(file.path, file.size, file.rows, file.sha256, file.key, "vault", role)  # type: ignore[arg-type]
+
+
+def _facts(vault: Vault, commit: SnapshotCommit) -> dict[str, JsonValue]:
+    return {
+        "dataset": commit.dataset,
+        "vault": vault.identity(),
+        "snapshot_id": commit.snapshot_id,
+        "snapshot_seq": commit.seq,
+        "commit": commit.digest,
+        "committed": commit.committed.isoformat(),
+        "new_bytes": commit.new_bytes,
+        "reused_bytes": commit.reused_bytes,
+        "encrypted": commit.encrypted,
+        "tags": list(commit.tags),
+    }

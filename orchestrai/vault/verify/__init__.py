@@ -1,0 +1,1 @@
+"""Is every byte in a vault what its signed commit says?"""

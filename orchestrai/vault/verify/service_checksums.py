@@ -1,0 +1,50 @@
+"""What the store's own service can tell of a vault without a download: its checksums, and what lies over a first version."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from orchestrai.errors import MissingObject
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.lifecycle.heal import plan_repair
+from orchestrai.vault.reader import pinned
+
+if TYPE_CHECKING:
+    from orchestrai.storage.cloud.control import ControlPlane
+    from orchestrai.vault.verify.verification import Walk
+
+_THREADS = 8
+
+
+def check_hidden(walk: "Walk", control: "ControlPlane") -> None:
+    """Whatever lies over a first version, also where it is as long as that."""
+    told = {finding.key for finding in walk.findings}
+    for found in plan_repair(walk.vault.store, control).hidden:
+        if found.key not in told:
+            what = "deleted" if found.deleted else "overwritten"
+            walk.note(found.key, f"expected it as it was written, found it {what}; its version is kept: see `vault repair`")
+
+
+def check_checksums(walk: "Walk", control: "ControlPlane") -> None:
+    """Ask the service for its own hash of each object as it is stored: once for a pack, and of sealed bytes for a sealed one."""
+    plain = walk.vault.cipher is None
+    wanted = {key: file for (key, _, _), file in walk.files.items()}
+
+    def asked(file: StoredFile) -> tuple[StoredFile, str, str]:
+        expected = file.stored or (file.sha256 if plain and file.pack < 0 else "")
+        if not expected:
+            return file, "", ""
+        try:
+            found = pinned(file.key, file.version, lambda version: control.checksum(file.key, version))
+        except MissingObject:
+            return file, "", ""  # told as missing already
+        known = found is not None and found.cryptographic and found.algorithm.lower() == "sha256"
+        return file, expected, found.value if known and found is not None else ""
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for file, expected, found in pool.map(asked, wanted.values()):
+            if not found:
+                walk.unchecked += 1
+            elif found != expected:
+                walk.note(
+                    file.key, f"expected sha256 {expected[:12]}, found that the service has {found[:12]}: copy it back"
+                )

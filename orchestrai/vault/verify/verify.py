@@ -1,0 +1,266 @@
+"""Verify: is every kept byte what its signed commit says?
+
+listing    commits, chain, lists and roots; every object present at its length (no content is read)
+checksum   and the service's own cryptographic checksum of each object that has one
+read       and every file read back and hashed, or a rotating sample of them
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal
+
+from orchestrai.core.canonical import dataset_version
+from orchestrai.core.json_value import JsonValue
+from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.vault.format.layout import BYTES, FORGOTTEN, SNAPSHOTS, numbered
+from orchestrai.vault.format.lists import StoredFile, partition_root
+from orchestrai.vault.format.records import SnapshotCommit, open_commit, require_place
+from orchestrai.vault.reader import read_packed
+from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.verify.verification import Finding, Walk
+
+if TYPE_CHECKING:
+    from orchestrai.storage.cloud.control import ControlPlane
+    from orchestrai.vault.lifecycle.anchor import Anchor, Rollback
+
+__all__ = ["Finding", "Level", "VerifyReport", "verify"]
+
+Level = Literal["listing", "checksum", "read"]
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was checked and what was found; `unchecked` objects had no cryptographic checksum at that level."""
+
+    level: Level
+    snapshots: int
+    objects: int
+    files_read: int
+    bytes_read: int
+    findings: tuple[Finding, ...]
+    rollback: "Rollback"
+    unchecked: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing was found."""
+        return not self.findings
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form shown to people and programs."""
+        body: dict[str, JsonValue] = {
+            name: getattr(self, name)
+            for name in ("level", "snapshots", "objects", "files_read", "bytes_read", "rollback", "unchecked", "ok")
+        }
+        return body | {"findings": [{"key": found.key, "problem": found.problem} for found in self.findings]}
+
+
+def verify(
+    vault: Vault,
+    *,
+    level: Level = "listing",
+    sample: tuple[int, int] | None = None,
+    dataset: str | None = None,
+    control: "ControlPlane | None" = None,
+    anchor: "Anchor | None" = None,
+    progress: Progress | None = None,
+    since: Collection[str] = (),
+) -> VerifyReport:
+    """Check the vault and report all that is wrong; nothing damaged raises.
+
+    `sample` (part, parts) reads back one part of all files at level "read": part 1 of 30 today, part 2 tomorrow. Level
+    "checksum" needs the store's control plane; raises ConfigError without. Snapshots whose digests are in `since` were verified
+    before: their lists and contents are not looked at again.
+    """
+    if level == "checksum" and control is None:
+        raise ConfigError("expected a store with a control plane for level checksum, found none: use level read")
+    walk = Walk(vault)
+    try:
+        vault.identity()
+        assert vault.encryption is None or vault.cipher is not None
+    except (IntegrityError, ConfigError, ObjectNotFound) as exc:
+        walk.note("vault/identity.json", exc)
+        return VerifyReport(level, 0, 0, 0, 0, tuple(walk.findings), "not provable")
+    commits = _check_commits(walk, dataset)
+    _check_tombstones(walk, commits, dataset)
+    try:
+        visible = [c for c in vault.catalog.visible(dataset, strict=False) if (c.dataset, c.seq) in commits]
+    except IntegrityError as exc:
+        walk.note("vault/attested/", exc)
+        visible = []
+    known = _known_lists(vault, [commit for commit in visible if commit.digest in since])
+    for commit in visible:
+        if commit.digest not in since:
+            _check_lists(walk, commit, known)
+    _check_presence(walk)
+    if level != "listing" and control is not None and control.capabilities().versions:
+        from orchestrai.vault.verify.service_checksums import check_hidden
+
+        check_hidden(walk, control)
+    if level == "checksum" and control is not None:
+        from orchestrai.vault.verify.service_checksums import check_checksums
+
+        check_checksums(walk, control)
+    if level == "read":
+        _read_back(walk, sample, progress)
+    rollback = _check_anchor(walk, anchor)
+    objects = len({key for key, _, _ in walk.files})
+    return VerifyReport(level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback, walk.unchecked)
+
+
+def _check_commits(walk: Walk, dataset: str | None) -> dict[tuple[str, int], SnapshotCommit]:
+    vault, found = walk.vault, {}
+    places = []
+    for info in vault.store.list(SNAPSHOTS if dataset is None else f"{SNAPSHOTS}{dataset}/"):
+        place = numbered(SNAPSHOTS, info.key)
+        if place is None:
+            walk.note(info.key, "expected a commit's number as its name, found another: remove it")
+            continue
+        places.append(place)
+        try:
+            commit = open_commit(vault.keyring, vault.store.read(info.key), info.modified)
+            require_place(commit, vault.identity(), *place)
+        except (IntegrityError, ObjectNotFound, TypeError, KeyError) as exc:
+            walk.note(info.key, exc)
+        else:
+            found[place] = commit
+    for name, group in groupby(sorted(places), key=lambda place: place[0]):
+        _check_chain(walk, name, [seq for _, seq in group], found)
+    return found
+
+
+def _check_chain(walk: Walk, dataset: str, numbers: Sequence[int], commits: dict[tuple[str, int], SnapshotCommit]) -> None:
+    for expected, seq in enumerate(numbers, numbers[0] if numbers else 1):
+        if seq != expected or (expected == numbers[0] and seq != 1):
+            walk.note(f"{SNAPSHOTS}{dataset}/", f"expected commit {expected if seq != expected else 1}, found it gone")
+            return
+    for seq in numbers[1:]:
+        before, commit = commits.get((dataset, seq - 1)), commits.get((dataset, seq))
+        if before is not None and commit is not None and commit.previous != before.digest:
+            walk.note(f"{SNAPSHOTS}{dataset}/", f"expected commit {seq} to follow {seq - 1}, found another before it")
+
+
+def _check_tombstones(walk: Walk, commits: dict[tuple[str, int], SnapshotCommit], dataset: str | None) -> None:
+    for info in walk.vault.store.list(FORGOTTEN if dataset is None else f"{FORGOTTEN}{dataset}/"):
+        place = numbered(FORGOTTEN, info.key)
+        try:
+            stone = walk.vault.catalog.tombstone(info.key)
+            if place is None:
+                raise IntegrityError("expected a commit's number as its name, found another: remove it")
+            require_place(stone, walk.vault.identity(), *place)
+            commit = commits.get(place)
+            if commit is not None and commit.digest != stone.commit:
+                raise IntegrityError("expected a tombstone of this commit, found one of another: treat it as forged")
+        except (IntegrityError, ObjectNotFound, TypeError) as exc:
+            walk.note(info.key, exc)
+
+
+def _known_lists(vault: Vault, verified: Sequence[SnapshotCommit]) -> set[str]:
+    """The lists of the newest snapshot of each dataset that was verified before."""
+    newest = {commit.dataset: commit for commit in verified}
+    return {entry.key for commit in newest.values() for entry in vault.catalog.tree(commit)}
+
+
+def _check_lists(walk: Walk, commit: SnapshotCommit, known: Collection[str]) -> None:
+    catalog = walk.vault.catalog
+    try:
+        catalog.forget_read(commit)
+        entries = catalog.tree(commit)
+    except IntegrityError as exc:
+        walk.note(commit.tree, exc)
+        return
+    if dataset_version({entry.partition: entry.root for entry in entries}) != commit.version:
+        walk.note(commit.tree, f"expected the partitions to give {commit.version}, found another version")
+    for entry in entries:
+        # lists are shared between snapshots, and looked at once
+        if entry.key in known or (entry.key, entry.root, entry.sha256) in walk.lists:
+            continue
+        walk.lists.add((entry.key, entry.root, entry.sha256))
+        try:
+            files = catalog.files(entry)
+        except IntegrityError as exc:
+            walk.note(entry.key, exc)
+            continue
+        if partition_root(files) != entry.root:
+            walk.note(entry.key, f"expected the files of {entry.partition} to give {entry.root}, found another root")
+        for file in files:
+            walk.files.setdefault((file.key, file.offset, file.length), file)
+
+
+def _check_presence(walk: Walk) -> None:
+    wanted = {key: file for (key, _, _), file in walk.files.items()}
+    sizes = {info.key: info.size for prefix in BYTES[:2] for info in walk.vault.store.list(prefix) if info.key in wanted}
+    for key, file in wanted.items():
+        length, found = file.object_length, sizes.get(key)
+        if found == length:
+            continue
+        if _has_version(walk, file):
+            what = "deleted" if found is None else "overwritten"
+            walk.note(
+                key, f"expected it as it was written, found it {what}; its version is kept and read: see `vault repair`"
+            )
+        elif found is None:
+            walk.note(key, "expected an object, found none: copy it back from the replica")
+        else:
+            walk.note(key, f"expected {length} bytes, found {found}: copy it back from the replica")
+
+
+def _has_version(walk: Walk, file: StoredFile) -> bool:
+    """Whether the version that was written is still there, whatever lies over it."""
+    try:
+        return bool(file.version) and walk.vault.store.head(file.key, version=file.version).size == file.object_length
+    except ObjectNotFound:
+        return False
+
+
+def _read_back(walk: Walk, sample: tuple[int, int] | None, progress: Progress | None) -> None:
+    by_key: dict[str, list[StoredFile]] = {}
+    for (key, _, _), file in walk.files.items():
+        by_key.setdefault(key, []).append(file)
+    groups = [by_key[key] for key in sorted(by_key) if _in_sample(key, sample)]
+    for number, group in enumerate(groups, 1):
+        for file, problem in _read_object(walk.vault, group):
+            walk.read += 1
+            walk.bytes += file.size
+            if problem:
+                walk.note(file.key, problem)
+        if progress is not None:
+            progress("read back", number, len(groups))
+
+
+def _read_object(vault: Vault, group: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, str]]:
+    try:
+        if group[0].pack >= 0:
+            for file, _ in read_packed(vault.store, vault.identity(), vault.cipher, group, reuse=True):
+                yield file, ""
+        else:
+            for file in group:
+                for _ in vault.stream(file, reuse=True):
+                    pass
+                yield file, ""
+    except IntegrityError as exc:
+        yield group[0], exc.message
+
+
+def _in_sample(key: str, sample: tuple[int, int] | None) -> bool:
+    if sample is None:
+        return True
+    part, parts = sample
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % parts == part % parts
+
+
+def _check_anchor(walk: Walk, anchor: "Anchor | None") -> "Rollback":
+    if anchor is None:
+        return "not provable"
+    from orchestrai.vault.lifecycle.anchor import rollback_state
+
+    try:
+        problems = anchor.problems(walk.vault)
+    except (IntegrityError, TypeError, KeyError) as exc:
+        walk.note(anchor.path.name, exc)
+        return rollback_state([])
+    for problem in problems or []:
+        walk.note(SNAPSHOTS, problem)
+    return rollback_state(problems)

@@ -1,0 +1,1 @@
+"""Versions into warehouse tables, by partition or by key, counted there."""
