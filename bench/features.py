@@ -26,6 +26,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Query, Source, Spine
 from orchestrai.features.engines.spark_engine import SparkEngine
@@ -219,7 +220,7 @@ def _stage(view: FeatureView, path: Path, scratch: Path) -> None:
 
 def publish(ledger: Ledger, partitions: dict[str, Sequence[Path]]) -> None:
     """Publish files as a restored dataset."""
-    session = ledger.session("b/readings/restored", "restored")
+    session = ledger.session("b/readings/restored", Producer("restored", "orchestrai.restore.run"))
     for key, files in partitions.items():
         for number, path in enumerate(files):
             session.add_file(key, f"part-{number:05d}.parquet", path, rows=pq.read_metadata(path).num_rows)

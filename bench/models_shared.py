@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.models.evaluation import evaluate
@@ -80,7 +81,7 @@ def publish(ledger: Ledger, table: pa.Table) -> None:
     """Publish a training set."""
     sink = io.BytesIO()
     pq.write_table(table, sink)
-    session = ledger.session(TRAINING_SET, "training_set")
+    session = ledger.session(TRAINING_SET, Producer("training_set", "orchestrai.features.training_set"))
     session.add_bytes("all", "part-0.parquet", sink.getvalue(), rows=table.num_rows)
     session.commit()
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrai.core.calendar import Grain
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
@@ -29,7 +30,8 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 
-STAGE = "features"
+# engines are handed in, and give the same bytes only as long as they are these
+PRODUCER = Producer("features", __name__, also=("orchestrai.features.engines.spark_engine",))
 LAYOUT = "parquet-3"
 Progress = Callable[[float, str], None]
 
@@ -44,7 +46,6 @@ def compute(
     partitions: Sequence[str] | None,
     engine: Engine | None = None,
     progress: Progress | None = None,
-    code_version: str = "",
     tails: Path | None = None,
 ) -> StageReport:
     """Compute partitions of a view (`None`: all that are due) and publish them; `inputs` maps table to restored asset.
@@ -66,11 +67,11 @@ def compute(
             )
         engine = PythonEngine(local)
     with Meter() as meter:
-        session = ledger.session(asset, STAGE)
+        session = ledger.session(asset, PRODUCER)
         opened = open_inputs(ledger, view, inputs, grain)
         tasks = plan(view, opened, partitions, ledger.clock())
         current = ledger.find(asset)
-        code = f"{LAYOUT} {view.hash} {code_version}"
+        code = f"{LAYOUT} {view.hash} {PRODUCER.code}"
         stale = [task for task in tasks if not fresh(current, task, opened, code)]
         used = union(view, stale)
         verdicts: dict[str, list[Verdict]] = {}
@@ -105,7 +106,6 @@ def compute(
         report = session.commit(
             verdicts,
             inputs=opened.refs(used),
-            code_version=code_version,
             parameters=_parameters(view, engine),
             cost=meter.cost(),
             facts=facts,

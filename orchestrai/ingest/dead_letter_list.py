@@ -69,7 +69,6 @@ def replay(
     now: datetime,
     partitions: Sequence[str] | None = None,
     progress: Progress | None = None,
-    code_version: str = "",
     persons: TokenKeys | None = None,
 ) -> StageReport | None:
     """Make raw events of the dead letters of every partition that has any (or of those named); None when there is none.
@@ -91,7 +90,6 @@ def replay(
             grain=grain,
             now=now,
             partitions=wanted,
-            code_version=code_version,
         )
     if landing is None:
         raise ConfigError(f"expected the landing of {asset}, found none: name it")
@@ -105,7 +103,6 @@ def replay(
         partitions=wanted,
         now=now,
         progress=progress,
-        code_version=code_version,
         recover=True,
         persons=persons,
     )

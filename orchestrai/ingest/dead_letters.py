@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Literal
 
 from orchestrai.contracts.contract import Contract
+from orchestrai.core.code_identity import Producer
 from orchestrai.ingest.object_reader import ObjectOutcome
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
@@ -91,7 +92,7 @@ def read_letters(dataset: Dataset | None, partition: str) -> Iterator[DeadLetter
 
 
 def publish_letters(
-    ledger: Ledger, asset: str, letters: Mapping[str, Sequence[DeadLetter]], code_version: str
+    ledger: Ledger, asset: str, letters: Mapping[str, Sequence[DeadLetter]], producer: Producer
 ) -> StageReport | None:
     """Replace the dead letters of some partitions; those without any are taken out. Nothing to change is no commit."""
     current = ledger.find(asset)
@@ -100,9 +101,9 @@ def publish_letters(
     fresh = {key: found for key, found in letters.items() if found}
     if not gone and not fresh:
         return None
-    session = ledger.session(asset, "dead_letters")
+    session = ledger.session(asset, producer)
     for key, found in sorted(fresh.items()):
         lines = [json.dumps(letter.as_json(), sort_keys=True, ensure_ascii=False) for letter in found]
         data = ("\n".join(lines) + "\n").encode("utf-8", "replace")
         session.add_bytes(key, FILE, data, rows=len(found))
-    return session.commit({key: () for key in fresh}, drop=gone, code_version=code_version)
+    return session.commit({key: () for key in fresh}, drop=gone)

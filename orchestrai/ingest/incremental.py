@@ -105,7 +105,6 @@ def follow(
     partitions: Sequence[str],
     now: datetime,
     progress: Progress | None = None,
-    code_version: str = "",
     persons: TokenKeys | None = None,
     overrides: Sequence[Override] = (),
 ) -> StageReport:
@@ -115,9 +114,7 @@ def follow(
     of `partitions` that is due and for each that was fed. Raises StorageError, IntegrityError, ConcurrentCommit, ConfigError.
     """
     with Meter() as meter:
-        reports = list(
-            _batches(ledger, asset, source, home, contract, grain, now, progress, code_version, persons, overrides)
-        )
+        reports = list(_batches(ledger, asset, source, home, contract, grain, now, progress, persons, overrides))
         cost = meter.cost()
     return _summary(ledger, asset, contract, grain, partitions, reports, cost)
 
@@ -131,7 +128,6 @@ def _batches(
     grain: Grain,
     now: datetime,
     progress: Progress | None,
-    code_version: str,
     persons: TokenKeys | None,
     overrides: Sequence[Override],
 ) -> Iterator[StageReport]:
@@ -145,7 +141,6 @@ def _batches(
                 contract=contract,
                 grain=grain,
                 now=now,
-                code_version=code_version,
                 persons=persons,
                 overrides=overrides,
             )
@@ -167,7 +162,6 @@ def _batches(
                 wait=source.stream.wait_seconds,
                 accept_gaps=source.stream.accept_gaps,
                 max_refused_share=source.stream.max_refused_share,
-                code_version=code_version,
                 persons=persons,
                 overrides=overrides,
             )

@@ -15,6 +15,7 @@ from typing import Any
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, publish_letters, read_letters
@@ -32,6 +33,8 @@ from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.session import Session
 
+PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
+
 STATS = "replayed"
 
 
@@ -43,7 +46,6 @@ def replay_records(
     grain: Grain,
     now: datetime,
     partitions: Sequence[str],
-    code_version: str = "",
 ) -> StageReport | None:
     """Type the records behind the dead letters of some partitions anew and publish those that fit; None without any.
 
@@ -59,7 +61,7 @@ def replay_records(
             f"expected the records behind the dead letters of {asset}, found none kept, as {contract.name} tokenises columns: have "
             "the producer send them again"
         )
-    session = ledger.session(asset, "raw_events")
+    session = ledger.session(asset, PRODUCER)
     done = {key: set(dataset.files(key).stats.get(STATS, ())) for key in letters if key in dataset.partitions}
     waiting = [
         (letter, record)
@@ -73,7 +75,7 @@ def replay_records(
     taken = [letter for letter, _ in waiting if letter.id not in still]
     report = None
     if taken:
-        report = _publish(session, dataset, slices, taken, contract, grain, now, code_version)
+        report = _publish(session, dataset, slices, taken, contract, grain, now)
         if report.refused:
             return report
         for letter in taken:
@@ -81,7 +83,7 @@ def replay_records(
     left = {
         key: [_renewed(x, still.get(x.id)) for x in found if x.id not in done.get(key, ())] for key, found in letters.items()
     }
-    publish_letters(ledger, asset_of(asset), left, code_version)
+    publish_letters(ledger, asset_of(asset), left, LETTERS)
     return report or StageReport(asset, dataset.version, (), facts={"replayed": 0})
 
 
@@ -117,7 +119,6 @@ def _publish(
     contract: Contract,
     grain: Grain,
     now: datetime,
-    code_version: str,
 ) -> StageReport:
     name = f"part-replay-{sha256(' '.join(sorted(letter.id for letter in taken)).encode()).hexdigest()[:16]}.parquet"
     rows = {key: part.rows for key, part in slices.items() if part.rows.num_rows}
@@ -151,7 +152,6 @@ def _publish(
         return session.commit(
             verdicts,
             materials=materials,
-            code_version=code_version,
             parameters={"contract": contract.name, "contract_version": contract.version, "format": "replay"},
             facts={"replayed": len(taken)},
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.ingest.coverage_audit import with_coverage
 from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_letters
@@ -27,6 +28,8 @@ from orchestrai.privacy.ingest_guard import discreet, sealing_of
 from orchestrai.privacy.tokens import TokenKeys
 from orchestrai.storage.base import Store
 
+PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -41,7 +44,6 @@ def ingest(
     partitions: Sequence[str],
     now: datetime,
     progress: Progress | None = None,
-    code_version: str = "",
     recover: bool = False,
     persons: TokenKeys | None = None,
     overrides: Sequence[Override] = (),
@@ -58,7 +60,7 @@ def ingest(
     """
     sealing = sealing_of(contract, persons)
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-ingest-") as folder:
-        session = ledger.session(asset, "raw_events")
+        session = ledger.session(asset, PRODUCER)
         intake = Intake(ledger, session, landing, source, grain, Path(folder), now=now, keep=sealing is None)
         dead = ledger.find(asset_of(asset)) if sealing else None
         history = {key: entry.rows for key, entry in intake.dataset.partitions.items()} if intake.dataset else {}
@@ -88,11 +90,10 @@ def ingest(
                 history[key] = part.rows
             done.append(part)
         meter.read += intake.bytes_read
-        publish_letters(ledger, asset_of(asset), {part.key: part.letters for part in done}, code_version)
+        publish_letters(ledger, asset_of(asset), {part.key: part.letters for part in done}, LETTERS)
         report = session.commit(
             {part.key: part.verdicts for part in done},
             materials=[arrival.material for part in done for arrival in part.arrivals],
-            code_version=code_version,
             parameters={"contract": contract.name, "contract_version": contract.version, "format": source.format},
             cost=meter.cost(),
             overrides=overrides,

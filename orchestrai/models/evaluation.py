@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
@@ -24,7 +25,9 @@ from orchestrai.models.registry.versions import serving_champion
 from orchestrai.models.rows import WHOLE, Floats, Rows, encode, read_training_set
 from orchestrai.models.spec import Estimator, LogisticParams, ModelSpec, Split
 from orchestrai.models.splitting import HeldOut, folds, hold_out, moment
-from orchestrai.models.training import Progress, code_version, fit, quiet
+from orchestrai.models.training import Progress, fit, quiet
+
+PRODUCER = Producer("evaluation", __name__)
 
 CARD_FILE = "model_card.md"
 
@@ -55,7 +58,7 @@ def evaluate(
     """
     tell = progress or quiet
     with Meter() as meter:
-        session = ledger.session(asset, "evaluation")
+        session = ledger.session(asset, PRODUCER)
         dataset = ledger.open(candidate)
         challenger = load_dataset(dataset)
         _same_recipe(spec, challenger)
@@ -90,7 +93,6 @@ def evaluate(
         report = session.commit(
             {WHOLE: verdicts},
             inputs=inputs,
-            code_version=code_version(),
             parameters={"promote_when": spec.promote_when.model_dump(mode="json", exclude_none=True)},
             cost=meter.cost(),
             facts={

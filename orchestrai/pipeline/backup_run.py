@@ -13,6 +13,7 @@ from orchestrai.backup.instance_files import find_instance, postgres_reference
 from orchestrai.backup.registry_files import registry_contents
 from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode
 from orchestrai.core.calendar import WHOLE
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.time import parse_duration
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.ledger.manifest import canonical_json
@@ -105,7 +106,7 @@ def _features(site: Site, node: AssetNode, view: ViewNode, progress: Progress | 
         # with nothing changed one partition still says so, under the receipt of now
         partitions=changed or [max(roots)],
         drop=sorted({*kept, *told} - {*roots}),
-        stage="feature_backup",
+        producer=Producer("feature_backup", __name__),
         progress=progress,
         facts={"partitions_changed": len(changed), "partitions": len(roots)},
     )
@@ -137,7 +138,7 @@ def _model(site: Site, node: AssetNode, model: ModelNode, progress: Progress | N
         site.vault,
         dataset=kept_as(model),
         asset=node.asset,
-        stage="model_backup",
+        producer=Producer("model_backup", __name__),
         contents=contents,
         verdicts={proofs.REGISTRY: [Verdict("registry", there, message)]},
         inputs=inputs,
@@ -187,7 +188,7 @@ def _definitions(site: Site, node: AssetNode, progress: Progress | None) -> Stag
         site.vault,
         dataset=dataset,
         asset=node.asset,
-        stage="snapshot",
+        producer=Producer("snapshot", __name__),
         contents=contents,
         facts=facts,
         progress=progress,
@@ -204,7 +205,7 @@ def _cold(site: Site, node: AssetNode, subject: Keepable, progress: Progress | N
     """Copy to the cold tier and publish the backup record; what the store did not do is a failed check, not an error."""
     ledger, spec = site.ledger, _spec(subject).cold
     with Meter() as meter:
-        session = ledger.session(node.asset, "cold_copy")
+        session = ledger.session(node.asset, Producer("cold_copy", __name__))
         target = open_store(spec.url)
         lock = parse_duration(spec.lock) if spec.lock else None
         commit = site.vault.latest(kept_as(subject))

@@ -135,7 +135,6 @@ def run_load(site: Site, node: AssetNode, load: LoadNode, partitions: Sequence[s
         asset=node.asset,
         partitions=wanted,
         home=site.settings.home,
-        code_version=site.code_version,
     )
     report = with_outcomes(report, missing)
     return settle(report, like, partitions) if like else report

@@ -43,7 +43,6 @@ def run_view(site: Site, node: ViewNode, partitions: Sequence[str], progress: Pr
         # a view in Python runs on this machine, whatever the settings choose for the others
         engine=embedded(site.settings) if node.view.python is not None else site.engine(node.view.spec.engine, size),
         progress=_shares(node.asset, progress),
-        code_version=site.code_version,
         tails=site.settings.home / "tails" / node.pipeline / node.view.name,
     )
     if isinstance(node.view.spec, FeatureViewSpec):

@@ -1,6 +1,5 @@
 """What every stage works with: settings, declarations, stores, keys and the clock of one process."""
 
-import importlib.metadata
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
@@ -67,11 +66,6 @@ class Site:
                 f"expected one key for the vault, found {', '.join(sorted(declared))} declared: a vault is sealed as a whole"
             )
         return declared.pop() if declared else ""
-
-    @cached_property
-    def code_version(self) -> str:
-        """What receipts name as the code that ran."""
-        return f"orchestrai {importlib.metadata.version('orchestrai')}"
 
     def landing(self, dataset: DatasetNode) -> Store:
         """The store a dataset's producers write to; a relative path lies under the home folder."""

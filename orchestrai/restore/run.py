@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import DigestMismatch
 from orchestrai.ledger.decisions.overrides import Override
@@ -21,7 +22,7 @@ from orchestrai.storage.cloud.capabilities import control_plane
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.vault import Vault
 
-STAGE = "restored"
+PRODUCER = Producer("restored", __name__)
 Audit = Callable[[str, list[Path]], Sequence[Verdict]]
 Progress = Callable[[str, int, int], None]
 
@@ -45,7 +46,7 @@ def restore(
     """
     begun = time.perf_counter()
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-") as scratch:
-        session = ledger.session(asset, STAGE)
+        session = ledger.session(asset, PRODUCER)
         plan = plan_restore(ledger, vault, snapshot=snapshot, asset=asset, partitions=partitions)
         require_warm(survey([file for part in plan.partitions for file in part.files], control_plane(vault.store)))
         source = ledger.open(snapshot)

@@ -3,6 +3,7 @@ are there."""
 
 from collections.abc import Mapping, Sequence
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.ledger import Ledger
@@ -15,7 +16,7 @@ from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Progress, Vault
 
-STAGE = "snapshot"
+SNAPSHOT = Producer("snapshot", __name__)
 
 
 def snapshot(
@@ -29,7 +30,7 @@ def snapshot(
     tags: Sequence[str] = (),
     facts: Mapping[str, JsonValue] | None = None,
     drop: Sequence[str] = (),
-    stage: str = STAGE,
+    producer: Producer = SNAPSHOT,
 ) -> StageReport:
     """Back up receipted partitions of `source` and publish `asset`, whose version is equal by construction.
 
@@ -37,7 +38,7 @@ def snapshot(
     NotReceipted, DigestMismatch, SessionExpired; then nothing is published.
     """
     with Meter() as meter:
-        session = ledger.session(asset, stage)
+        session = ledger.session(asset, producer)
         dataset = ledger.open(source)
         manifests = {partition: dataset.files(partition) for partition in sorted(set(partitions))}
         inputs = InputRef(source, dataset.version, dataset.roots(sorted(manifests)))
@@ -76,7 +77,7 @@ def keep(
     *,
     dataset: str,
     asset: str,
-    stage: str,
+    producer: Producer,
     contents: Mapping[str, Sequence[SourceFile]],
     verdicts: Mapping[str, Sequence[Verdict]] | None = None,
     inputs: Sequence[InputRef] = (),
@@ -86,11 +87,11 @@ def keep(
     """Commit files of any kind as the whole of `dataset`, and publish `asset` over the vault's own bytes.
 
     For what has no receipts of its own, such as a database's dump; partitions that are not in `contents` are dropped. Each call is a
-    commit, tagged with the stage, also when nothing changed: it says that the source was so at that time. Content the
+    commit, tagged with the stage of `producer`, also when nothing changed: it says that the source was so at that time. Content the
     vault holds is not read again, and what `verdicts` refuse never reaches the vault. Raises as `snapshot`.
     """
     with Meter() as meter:
-        session = ledger.session(asset, stage)
+        session = ledger.session(asset, producer)
         if not all(map(gate_open, (verdicts or {}).values())):
             return session.commit(verdicts, inputs=inputs, cost=meter.cost(), facts=facts)
         after = _known_commit(session, vault, dataset)
@@ -98,7 +99,7 @@ def keep(
         gone = sorted({*(vault.partitions(before[-1]) if before else ())} - {*contents})
         tell = None if progress is None else _named(progress, f"store {dataset}")
         commit = vault.commit(
-            dataset, contents, drop=gone, tags=[stage], source={"asset": asset}, after=after, progress=tell
+            dataset, contents, drop=gone, tags=[producer.stage], source={"asset": asset}, after=after, progress=tell
         )
         for partition in contents:
             for file in vault.files(commit, partition):

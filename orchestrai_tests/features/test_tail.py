@@ -26,6 +26,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.features.conftest import PIPELINES, READINGS, START, Publish, by_hour, readings
+from orchestrai_tests.producers import producer
 
 IN, OUT, FULL = "p/readings/restored", "p/rolling/features", "p/full/features"
 HOUR = "2026-01-05-00:00"
@@ -76,7 +77,7 @@ ENGINE = DuckDbEngine(threads=1)
 
 
 def put(ledger: Ledger, hours: Mapping[str, Any], changed: Any, folder: Path) -> None:
-    session = ledger.session(IN, "restored")
+    session = ledger.session(IN, producer("restored"))
     for key in sorted(changed):
         for at, file in enumerate(hours[key]):
             pq.write_table(pa.Table.from_pylist(list(file), READINGS), folder / "staged.parquet")

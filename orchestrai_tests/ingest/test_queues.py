@@ -23,6 +23,7 @@ from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material
 from orchestrai.storage.url import open_store
+from orchestrai_tests.producers import producer
 from orchestrai_tests.servers.azurite import AzuriteServer
 from orchestrai_tests.servers.process import free_port
 from orchestrai_tests.servers.s3 import S3Server
@@ -378,7 +379,7 @@ def test_objects_without_a_date_and_hidden_ones_are_set_apart() -> None:
 
 
 def test_what_the_ledger_holds_is_not_told_again(ledger: Ledger) -> None:
-    session = ledger.session("p/d/raw_events", "raw_events")
+    session = ledger.session("p/d/raw_events", producer("raw_events"))
     session.add_bytes("2026-11-20", "part.parquet", b"x")
     session.commit(materials=[Material("s3://b/2026-11-20.csv", "0" * 64, 3, '"e1"', "", "2026-11-20")])
     queue = Listed([told(1, "2026-11-20.csv"), told(2, "2026-11-20.csv", "e2")])

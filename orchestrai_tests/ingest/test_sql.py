@@ -19,6 +19,7 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.secrets.reference import resolve_secret, scrubbed
 from orchestrai.storage.postgres import address, connection
 from orchestrai.warehouse.merge import DuckdbTarget, LoadReport, PostgresTarget, load_table
+from orchestrai_tests.producers import producer
 from orchestrai_tests.servers.postgres import PostgresServer
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -319,7 +320,7 @@ def publish(ledger: Ledger, values: dict[str, list[tuple[str, float | None]]]) -
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    session = ledger.session("shop/rfm/features", "features")
+    session = ledger.session("shop/rfm/features", producer("features"))
     for key, found in values.items():
         at = pa.array([NOW] * len(found), pa.timestamp("us", tz="UTC"))
         names, scores = pa.array([n for n, _ in found], pa.string()), pa.array([s for _, s in found], pa.float64())

@@ -17,6 +17,7 @@ from orchestrai.models.inference import predict
 from orchestrai.models.promotion import promote
 from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
+from orchestrai_tests.producers import producer
 
 Run = Callable[..., Any]
 
@@ -84,7 +85,7 @@ def test_a_champion_replaced_by_a_pickle_is_found_before_anything_is_parsed(ledg
 
 
 def _publish_files(ledger: Ledger, files: dict[str, bytes]) -> None:
-    session = ledger.session(CHAMPION, "champion")
+    session = ledger.session(CHAMPION, producer("champion"))
     for name, data in files.items():
         session.add_bytes("all", name, data)
     session.commit()

@@ -25,6 +25,7 @@ from orchestrai.provenance.verify.audit import audit
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.cli.conftest import KEPT, RAW, RESTORED, MakeRuntime, run
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
+from orchestrai_tests.producers import producer
 
 VIEW = "churn/customer_rfm/features"
 ASSETS = (RAW, KEPT, RESTORED)
@@ -103,7 +104,7 @@ def promoted(ledger: Ledger, seed: int) -> str:
 
 def features(ledger: Ledger, data: bytes) -> str:
     restored = ledger.open(RESTORED)
-    session = ledger.session(VIEW, "features")
+    session = ledger.session(VIEW, producer("features"))
     session.add_bytes("all", "part-0.parquet", data, rows=1)
     return str(session.commit({"all": ()}, inputs=[InputRef(RESTORED, restored.version, restored.roots())]).version)
 
@@ -227,7 +228,7 @@ def test_a_day_published_under_an_override_does_not_come_back(
 ) -> None:
     ledger = runtime.ledger
     for asset, stage in zip(ASSETS, ("raw_events", "snapshot", "restored"), strict=True):
-        session = ledger.session(asset, stage)
+        session = ledger.session(asset, producer(stage))
         current = ledger.open(asset)
         for entry in current.files(days[0]).files:
             session.add_entry(days[0], entry)

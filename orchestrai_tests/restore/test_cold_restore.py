@@ -24,6 +24,7 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.run import snapshot
 from orchestrai.vault.vault import Vault
+from orchestrai_tests.producers import producer
 from orchestrai_tests.servers.azurite import AzuriteServer
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options
@@ -114,7 +115,7 @@ def test_the_restored_stage_stops_before_it_reads_when_its_snapshot_is_cold(moto
     store = open_store(f"s3://{moto.bucket()}/v", s3_options(moto))
     ledger = Ledger(LocalStore(tmp_path / "lake"), SIGNER, vault=store)
     vault, control = vault_in(store)
-    session = ledger.session("shop/orders/raw_events", "raw_events")
+    session = ledger.session("shop/orders/raw_events", producer("raw_events"))
     session.add_bytes("p", "a.parquet", b"a" * 300_000, rows=1)
     session.commit({"p": [Verdict("schema", True)]})
     names = {"snapshot": "shop/orders/snapshot", "asset": "shop/orders/restored"}

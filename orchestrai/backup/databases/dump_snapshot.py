@@ -20,6 +20,7 @@ from orchestrai.backup.databases.dump import (
     restore_sqlite,
 )
 from orchestrai.core.calendar import WHOLE
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError
 from orchestrai.ledger.ledger import Ledger
@@ -134,7 +135,7 @@ def keep_dump(
         vault,
         dataset=asset,
         asset=asset,
-        stage="dump",
+        producer=Producer("dump", __name__),
         contents={WHOLE: [*sources, held(NOTE, note)]},
         verdicts={WHOLE: [verdict]},
         facts={"engine": dump.engine, "server_version": dump.server_version, "tables": len(dump.tables), **dict(dump.facts)},

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from orchestrai.core.calendar import Grain, partition_of
+from orchestrai.core.code_identity import Producer
 from orchestrai.ingest.discovery.listing import places
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed, Refusal
 from orchestrai.ingest.plan import LANDED, arrivals
@@ -183,9 +184,7 @@ def _relative(event: ObjectEvent, landing: Store, source: SourceSpec) -> ObjectI
     return ObjectInfo(key, event.size, event.etag, event.time, event.version or None)
 
 
-def store_refused(
-    ledger: Ledger, asset: str, refused: Sequence[Refusal], now: datetime, code_version: str = ""
-) -> StageReport | None:
+def store_refused(ledger: Ledger, asset: str, refused: Sequence[Refusal], now: datetime) -> StageReport | None:
     """Keep messages that are no event we know in `<dataset>/refused_messages`, one partition a day; None when there are none.
 
     A message that comes again (its acknowledgement was lost) is kept once.
@@ -193,11 +192,11 @@ def store_refused(
     if not refused:
         return None
     day = partition_of(now, "day")
-    session = ledger.session(f"{asset.rpartition('/')[0]}/refused_messages", "dead_letters")
+    session = ledger.session(f"{asset.rpartition('/')[0]}/refused_messages", Producer("dead_letters", __name__))
     before = None if session.fence is None else ledger.dataset(session.fence)
     lines = {json.dumps({"reason": r.reason, "text": r.text}, sort_keys=True, ensure_ascii=True) for r in refused}
     if before and day in before.partitions:
         with before.fetched([day]) as files:
             lines |= {line for file in files[day] for line in file.path.read_text("utf-8").splitlines()}
     session.add_bytes(day, "messages.jsonl", ("\n".join(sorted(lines)) + "\n").encode(), rows=len(lines))
-    return session.commit({day: ()}, code_version=code_version)
+    return session.commit({day: ()})

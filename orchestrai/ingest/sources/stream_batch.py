@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict, gate_open
 from orchestrai.ingest.dead_letters import FILE, DeadLetter, asset_of, publish_letters
 from orchestrai.ingest.part_files import PartWriter
@@ -24,6 +25,8 @@ from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import refuse_sealed_keys, sealed_stats, sealing_of
 from orchestrai.privacy.tokens import TokenKeys
+
+PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
 # a partition still filling cannot be judged on these; the audit of the restored data does
 _NOT_YET = ("row_volume", "freshness")
@@ -43,7 +46,6 @@ def ingest_stream(
     wait: float = 10.0,
     accept_gaps: bool = False,
     max_refused_share: float = 0.5,
-    code_version: str = "",
     persons: TokenKeys | None = None,
     overrides: Sequence[Override] = (),
 ) -> StageReport:
@@ -54,7 +56,7 @@ def ingest_stream(
     dead letters, its bytes to the archive all the same; more of them than `max_refused_share` (and ALWAYS_REFUSED) fail the batch.
     Raises ConcurrentCommit when another session was faster, and what `next_batch` raises.
     """
-    session = ledger.session(asset, "raw_events")
+    session = ledger.session(asset, PRODUCER)
     known = offsets_at(ledger, session.fence, source.topic)
     batch = next_batch(
         source, known, limit_records=limit_records, limit_bytes=limit_bytes, wait=wait, accept_gaps=accept_gaps
@@ -69,7 +71,6 @@ def ingest_stream(
         now=now,
         accept_gaps=accept_gaps,
         max_refused_share=max_refused_share,
-        code_version=code_version,
         persons=persons,
         overrides=overrides,
     )
@@ -86,7 +87,6 @@ def publish_batch(
     now: datetime,
     accept_gaps: bool = False,
     max_refused_share: float = 0.5,
-    code_version: str = "",
     persons: TokenKeys | None = None,
     overrides: Sequence[Override] = (),
 ) -> StageReport:
@@ -139,7 +139,7 @@ def publish_batch(
         letters = {key: part.letters for key, part in slices.items() if part.letters}
         if letters and all(gate_open(found) for found in verdicts.values()):
             # the records of a batch that stays in the stream are judged again
-            append_letters(ledger, asset_of(session.asset), letters, code_version)
+            append_letters(ledger, asset_of(session.asset), letters, LETTERS)
         meter.read += sum(record.size for record in batch.records)
         if sealing:
             facts["erased"] = erased
@@ -147,7 +147,6 @@ def publish_batch(
         return session.commit(
             verdicts,
             materials=materials,
-            code_version=code_version,
             parameters={"contract": contract.name, "contract_version": contract.version, "format": "stream"},
             cost=meter.cost(),
             facts=facts,
@@ -185,7 +184,7 @@ def all_or_nothing(verdicts: dict[str, list[Verdict]]) -> None:
                 found.append(Verdict("batch", False, f"expected the whole batch to pass, found {closed[0]} refused"))
 
 
-def append_letters(ledger: Ledger, asset: str, letters: Mapping[str, Sequence[DeadLetter]], code_version: str) -> None:
+def append_letters(ledger: Ledger, asset: str, letters: Mapping[str, Sequence[DeadLetter]], producer: Producer) -> None:
     """Add letters to those a partition has; one that is there already (its batch died before the commit) is kept once."""
     current = ledger.find(asset)
     merged: dict[str, Sequence[DeadLetter]] = {}
@@ -196,4 +195,4 @@ def append_letters(ledger: Ledger, asset: str, letters: Mapping[str, Sequence[De
                 lines = [line for file in files[key] if file.entry.path == FILE for line in file.path.open(encoding="utf-8")]
             found = {letter.id: letter for letter in (DeadLetter(**json.loads(line)) for line in lines)} | found
         merged[key] = sorted(found.values(), key=lambda letter: (letter.uri, letter.offset))
-    publish_letters(ledger, asset, merged, code_version)
+    publish_letters(ledger, asset, merged, producer)

@@ -14,6 +14,7 @@ from pathlib import Path
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.dead_letters import asset_of
@@ -31,6 +32,8 @@ from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import Sealing, sealed_stats, sealing_of
 from orchestrai.privacy.tokens import TokenKeys
 
+PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
+
 STATS = "sql"
 
 
@@ -42,7 +45,6 @@ def ingest_table(
     contract: Contract,
     grain: Grain,
     now: datetime,
-    code_version: str = "",
     sleep: Callable[[float], None] = time.sleep,
     persons: TokenKeys | None = None,
     overrides: Sequence[Override] = (),
@@ -54,14 +56,12 @@ def ingest_table(
     """
     sealing = sealing_of(contract, persons)
     reader = TableReader(source, contract, grain, now, sealing)
-    session = ledger.session(asset, "raw_events")
+    session = ledger.session(asset, PRODUCER)
     dataset = None if session.fence is None else ledger.dataset(session.fence)
     position = published_position(dataset, source.table)
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-sql-") as folder:
         found = _first_new(reader, position, dataset, Path(folder), sleep)
-        return _publish(
-            ledger, session, dataset, source, contract, grain, now, found, meter, code_version, sealing, overrides
-        )
+        return _publish(ledger, session, dataset, source, contract, grain, now, found, meter, sealing, overrides)
 
 
 def _first_new(
@@ -123,7 +123,6 @@ def _publish(
     now: datetime,
     found: Extract,
     meter: Meter,
-    code_version: str,
     sealing: Sealing | None,
     overrides: Sequence[Override],
 ) -> StageReport:
@@ -163,11 +162,10 @@ def _publish(
         verdicts.setdefault(key, []).extend(_warnings(found))
     all_or_nothing(verdicts)
     if found.letters and all(gate_open(judged) for judged in verdicts.values()):
-        append_letters(ledger, asset_of(session.asset), found.letters, code_version)
+        append_letters(ledger, asset_of(session.asset), found.letters, LETTERS)
     return session.commit(
         verdicts,
         materials=materials,
-        code_version=code_version,
         parameters={
             "format": "sql",
             "contract": contract.name,

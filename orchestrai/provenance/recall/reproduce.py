@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
@@ -157,7 +158,7 @@ class _Bench:
 
     def _publish_snapshot(self, use: Use) -> None:
         """Name the snapshot's partitions in the new lake as the old receipts do; the restore then checks every byte."""
-        session = self.ledger.session(use.asset, "snapshot")
+        session = self.ledger.session(use.asset, Producer("snapshot", __name__))
         for key, entry in use.entries.items():
             manifest = self.records.files(use.asset, entry)
             for file in manifest.files:
@@ -189,7 +190,6 @@ class _Bench:
                 grain=view.grain_of_first,
                 partitions=sorted(step.use.entries),
                 engine=DuckDbEngine(memory_limit=self.settings.memory_limit),
-                code_version=self.runtime.code_version,
             ),
         )
 
