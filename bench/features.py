@@ -28,15 +28,18 @@ import pyarrow.parquet as pq
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-from orchestrai.features.engines.engine import Query, Source, Spine
+from orchestrai.features.engines.engine import Engine, Query, Source, Spine
 from orchestrai.features.engines.spark_engine import SparkEngine
 from orchestrai.features.feature_table import KeyWatch, write_files
 from orchestrai.features.online import OnlineStore, update_online
-from orchestrai.features.run import compute
+from orchestrai.features.run import FeatureTask
+from orchestrai.features.run import compute as compute_task
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.stage.context import RunContext
 from orchestrai.storage.local import LocalStore
 
 PIPELINES = Path(__file__).resolve().parents[1] / "orchestrai" / "pipelines"
@@ -206,6 +209,11 @@ def rolling(rows: int, repeats: int, spark: bool, scratch: Path) -> None:
         middle["duckdb"],
         1.25,
     )
+
+
+def compute(ledger: Ledger, view: FeatureView, *, engine: Engine | None = None, **task: Any) -> StageReport:
+    """One run of the features stage."""
+    return compute_task(RunContext(ledger), view, FeatureTask(**task), engine)
 
 
 def _stage(view: FeatureView, path: Path, scratch: Path) -> None:

@@ -6,15 +6,12 @@ Rows and the note of which letters they come from are one commit; a letter that 
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from orchestrai.contracts.checks import check_partition
-from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
@@ -26,34 +23,28 @@ from orchestrai.ingest.sources.stream_records import LETTER, StreamRecord, read_
 from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.sources.table_batch import STATS as SQL
 from orchestrai.ingest.sources.table_batch import published_position
+from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.arrivals import arrival_stats
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.session import Session
+from orchestrai.stage.context import RunContext
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
 STATS = "replayed"
 
 
-def replay_records(
-    ledger: Ledger,
-    *,
-    asset: str,
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    partitions: Sequence[str],
-) -> StageReport | None:
+def replay_records(context: RunContext, task: DatasetTask) -> StageReport | None:
     """Type the records behind the dead letters of some partitions anew and publish those that fit; None without any.
 
     A row lands in the partition of its event time. A letter whose record still does not fit stays, with the reason it has now. All
     or nothing: when a partition fails its audit, nothing is published and all letters stay.
     """
+    ledger, asset, contract, grain = context.ledger, task.asset, task.contract, task.grain
     dataset, dead = ledger.find(asset), ledger.find(asset_of(asset))
-    letters = {key: list(read_letters(dead, key)) for key in partitions if dead and key in dead.partitions}
+    letters = {key: list(read_letters(dead, key)) for key in task.partitions if dead and key in dead.partitions}
     if dataset is None or not any(letters.values()):
         return None
     if contract.person is not None:
@@ -75,7 +66,7 @@ def replay_records(
     taken = [letter for letter, _ in waiting if letter.id not in still]
     report = None
     if taken:
-        report = _publish(session, dataset, slices, taken, contract, grain, now)
+        report = _publish(context, task, session, dataset, slices, taken)
         if report.refused:
             return report
         for letter in taken:
@@ -112,14 +103,14 @@ def _records(dataset: Dataset, key: str, letters: Sequence[DeadLetter]) -> list[
 
 
 def _publish(
+    context: RunContext,
+    task: DatasetTask,
     session: Session,
     dataset: Dataset,
     slices: Mapping[str, Slice],
     taken: Sequence[DeadLetter],
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
 ) -> StageReport:
+    contract, grain, now = task.contract, task.grain, context.now()
     name = f"part-replay-{sha256(' '.join(sorted(letter.id for letter in taken)).encode()).hexdigest()[:16]}.parquet"
     rows = {key: part.rows for key, part in slices.items() if part.rows.num_rows}
     verdicts: dict[str, list[Verdict]] = {}

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-from orchestrai.features.run import compute
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
@@ -36,6 +35,7 @@ from orchestrai_tests.features.conftest import (
     readings,
 )
 from orchestrai_tests.producers import producer
+from orchestrai_tests.running import compute
 
 IN = "p/readings/restored"
 OUT = "p/rolling/features"

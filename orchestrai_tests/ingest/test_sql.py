@@ -12,7 +12,7 @@ import pytest
 
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, TransientStorageError, UnreadableObject
-from orchestrai.ingest.sources.table_batch import SqlSource, ingest_table, position_of
+from orchestrai.ingest.sources.table_batch import SqlSource, position_of
 from orchestrai.ingest.sources.table_reader import TableReader
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
@@ -20,6 +20,7 @@ from orchestrai.secrets.reference import resolve_secret, scrubbed
 from orchestrai.storage.postgres import address, connection
 from orchestrai.warehouse.merge import DuckdbTarget, LoadReport, PostgresTarget, load_table
 from orchestrai_tests.producers import producer
+from orchestrai_tests.running import ingest_table
 from orchestrai_tests.servers.postgres import PostgresServer
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

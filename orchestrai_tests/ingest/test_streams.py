@@ -21,7 +21,6 @@ from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import ConcurrentCommit, ConfigError, IntegrityError, StorageError, TransientStorageError
 from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream
 from orchestrai.ingest.sources.stream import next_batch, offsets_at, published_offsets
-from orchestrai.ingest.sources.stream_batch import ingest_stream, publish_batch
 from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.ingest.sources.stream_records import (
     StreamRecord,
@@ -35,6 +34,7 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.producers import producer
+from orchestrai_tests.running import ingest_stream, publish_batch
 from orchestrai_tests.servers.kafka import KafkaCluster, kafka_cluster
 from orchestrai_tests.servers.process import ServerAbsent
 

@@ -15,6 +15,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.models.evaluation import evaluate
 from orchestrai.models.promotion import promote
+from orchestrai.models.spec import ModelAssets
 from orchestrai.models.training import train
 from orchestrai.pipeline.nodes import Pipeline
 from orchestrai.pipeline.rollback import apply_rollback, plan_rollback
@@ -98,7 +99,7 @@ def promoted(ledger: Ledger, seed: int) -> str:
     rule = spec(promote_when={"metric": "auc", "at_least": 0.5, "better_than_champion_by": -1.0})
     publish(ledger, TRAINING_SET, customers(seed=seed))
     train(ledger, rule, training_set=TRAINING_SET, asset=CANDIDATE)
-    evaluate(ledger, rule, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
+    evaluate(ledger, rule, ModelAssets(TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION))
     return str(promote(ledger, rule, candidate=CANDIDATE, evaluation=EVALUATION, asset=CHAMPION).version)
 
 

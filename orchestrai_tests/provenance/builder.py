@@ -14,12 +14,11 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef, Material
 from orchestrai.ledger.report import Cost, StageReport
 from orchestrai.ledger.signing import Keyring, Signer
-from orchestrai.restore.run import restore
 from orchestrai.storage.base import Store
 from orchestrai.storage.memory import MemoryStore
-from orchestrai.vault.run import snapshot
 from orchestrai.vault.vault import Vault
 from orchestrai_tests.producers import producer
+from orchestrai_tests.running import restore, snapshot
 
 ORDERS = "churn/orders"
 VIEW = "churn/customer_rfm/features"

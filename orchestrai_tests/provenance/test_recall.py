@@ -92,7 +92,7 @@ def test_a_target_may_be_a_snapshot_an_object_s_hash_a_partition_or_a_root(world
 
 def test_a_backup_of_features_is_reached_partition_by_partition(world: World) -> None:
     poisoned(world)
-    from orchestrai.vault.run import snapshot
+    from orchestrai_tests.running import snapshot
 
     kept = "churn/customer_rfm/feature_backup"
     snapshot(world.ledger, world.vault, source=VIEW, asset=kept, partitions=list(DAYS), producer=producer("feature_backup"))

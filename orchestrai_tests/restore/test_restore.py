@@ -12,13 +12,12 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import Signer
 from orchestrai.restore.drill import drill
 from orchestrai.restore.plan import plan_restore
-from orchestrai.restore.run import restore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.commit.source import SourceFile
-from orchestrai.vault.run import snapshot
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
 from orchestrai_tests.producers import producer
+from orchestrai_tests.running import restore, snapshot
 
 RAW, KEPT, RESTORED = "churn/orders/raw_events", "churn/orders/snapshot", "churn/orders/restored"
 DAYS = ["2026-01-01", "2026-01-02"]

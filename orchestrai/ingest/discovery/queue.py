@@ -111,12 +111,19 @@ def quarantined(ledger: Ledger, asset: str, landing: Store) -> Known:
     return known
 
 
+@dataclass(frozen=True)
+class Zone:
+    """Where objects are looked for, and what places them in partitions."""
+
+    landing: Store
+    source: SourceSpec
+    grain: Grain
+
+
 def drain(
     queue: ArrivalQueue,
+    zone: Zone,
     *,
-    landing: Store,
-    source: SourceSpec,
-    grain: Grain,
     known: Known,
     now: Callable[[], datetime],
     limit: int = 5_000,
@@ -136,23 +143,21 @@ def drain(
             more = False
             break
         messages |= {message.handle: message for message in got}
-    return _sorted_out(messages, landing, source, grain, known, more)
+    return _sorted_out(messages, zone, known, more)
 
 
-def _sorted_out(
-    messages: Mapping[str, Message], landing: Store, source: SourceSpec, grain: Grain, known: Known, more: bool
-) -> Drained:
+def _sorted_out(messages: Mapping[str, Message], zone: Zone, known: Known, more: bool) -> Drained:
     partitions: dict[str, list[ObjectInfo]] = {}
     unplaced: list[ObjectInfo] = []
     foreign = taken_before = 0
     open_: set[tuple[str, str]] = set()
     events = {event.identity: event for message in messages.values() for event in message.parsed.events}
     for event in sorted(events.values(), key=lambda e: (e.time, e.identity)):
-        info = _relative(event, landing, source)
+        info = _relative(event, zone.landing, zone.source)
         if info is None:
             foreign += 1
             continue
-        keys = places(landing, source, grain, info)
+        keys = places(zone.landing, zone.source, zone.grain, info)
         fresh = [key for key in keys if not known(key, event)]
         if not keys:
             unplaced.append(info)

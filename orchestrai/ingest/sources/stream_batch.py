@@ -3,13 +3,10 @@
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
-from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict, gate_open
 from orchestrai.ingest.dead_letters import FILE, DeadLetter, asset_of, publish_letters
@@ -17,14 +14,14 @@ from orchestrai.ingest.part_files import PartWriter
 from orchestrai.ingest.sources.stream import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
 from orchestrai.ingest.sources.stream_records import write_archive
 from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
+from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.arrivals import arrival_stats
-from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import refuse_sealed_keys, sealed_stats, sealing_of
-from orchestrai.privacy.tokens import TokenKeys
+from orchestrai.stage.context import RunContext
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
@@ -33,22 +30,7 @@ _NOT_YET = ("row_volume", "freshness")
 ALWAYS_REFUSED = 20
 
 
-def ingest_stream(
-    ledger: Ledger,
-    *,
-    asset: str,
-    source: StreamSource,
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    limit_records: int = 50_000,
-    limit_bytes: int = 64 * 1024 * 1024,
-    wait: float = 10.0,
-    accept_gaps: bool = False,
-    max_refused_share: float = 0.5,
-    persons: TokenKeys | None = None,
-    overrides: Sequence[Override] = (),
-) -> StageReport:
+def ingest_stream(context: RunContext, task: DatasetTask, stream: StreamSource) -> StageReport:
     """Publish the next micro-batch of JSON records; an empty stream changes nothing.
 
     Exactly once: see stream.py. All or nothing: a batch of which one partition fails its audit is not published, and the
@@ -56,50 +38,34 @@ def ingest_stream(
     dead letters, its bytes to the archive all the same; more of them than `max_refused_share` (and ALWAYS_REFUSED) fail the batch.
     Raises ConcurrentCommit when another session was faster, and what `next_batch` raises.
     """
-    session = ledger.session(asset, PRODUCER)
-    known = offsets_at(ledger, session.fence, source.topic)
+    session = context.ledger.session(task.asset, PRODUCER)
+    known = offsets_at(context.ledger, session.fence, stream.topic)
+    options = task.source.stream
     batch = next_batch(
-        source, known, limit_records=limit_records, limit_bytes=limit_bytes, wait=wait, accept_gaps=accept_gaps
+        stream,
+        known,
+        limit_records=options.batch_records,
+        limit_bytes=options.batch_bytes,
+        wait=options.wait_seconds,
+        accept_gaps=options.accept_gaps,
     )
-    return publish_batch(
-        ledger,
-        batch,
-        session=session,
-        known=known,
-        contract=contract,
-        grain=grain,
-        now=now,
-        accept_gaps=accept_gaps,
-        max_refused_share=max_refused_share,
-        persons=persons,
-        overrides=overrides,
-    )
+    return publish_batch(context, task, batch, session, known)
 
 
 def publish_batch(
-    ledger: Ledger,
-    batch: MicroBatch,
-    *,
-    session: Session,
-    known: Mapping[int, int],
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    accept_gaps: bool = False,
-    max_refused_share: float = 0.5,
-    persons: TokenKeys | None = None,
-    overrides: Sequence[Override] = (),
+    context: RunContext, task: DatasetTask, batch: MicroBatch, session: Session, known: Mapping[int, int]
 ) -> StageReport:
     """Publish a batch in `session`; `known` are the offsets at the session's fence. A batch published before is a no-op.
 
-    Where the contract tokenises columns, the records as they came are not kept: rows hold tokens under the keys of `persons`.
+    Where the contract tokenises columns, the records as they came are not kept: rows hold tokens under the keys of persons.
     """
+    ledger, contract, grain, now = context.ledger, task.contract, task.grain, context.now()
     refuse_sealed_keys(contract, contract.primary_key, "a stream")
-    sealing = sealing_of(contract, persons)
+    sealing = sealing_of(contract, context.keys_for(contract))
     version = session.fence.version if session.fence else None
     facts: dict[str, JsonValue] = {"topic": batch.topic, "lag": batch.lag, "records": len(batch.records)}
     facts["offsets"] = {str(number): list(span) for number, span in batch.ranges.items()}
-    if batch.empty or not check_continues(batch, known, accept_gaps=accept_gaps):
+    if batch.empty or not check_continues(batch, known, accept_gaps=task.source.stream.accept_gaps):
         return StageReport(session.asset, version, (), facts={**facts, "records": 0})
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-stream-") as folder:
         dataset = None if session.fence is None else ledger.dataset(session.fence)
@@ -134,7 +100,7 @@ def publish_batch(
             materials.append(Material(uri, landed.sha256, landed.size, name, now.isoformat(), key, now.isoformat()))
             judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
             verdicts[key] = judged_so_far(judged)
-        _judge_share(verdicts, slices, len(batch.records), max_refused_share)
+        _judge_share(verdicts, slices, len(batch.records), task.source.stream.max_refused_share)
         all_or_nothing(verdicts)
         letters = {key: part.letters for key, part in slices.items() if part.letters}
         if letters and all(gate_open(found) for found in verdicts.values()):
@@ -150,7 +116,7 @@ def publish_batch(
             parameters={"contract": contract.name, "contract_version": contract.version, "format": "stream"},
             cost=meter.cost(),
             facts=facts,
-            overrides=overrides,
+            overrides=context.overrides,
         )
 
 
