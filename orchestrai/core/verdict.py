@@ -41,3 +41,12 @@ class Verdict:
 def gate_open(verdicts: Iterable[Verdict]) -> bool:
     """True when no verdict closes the gate."""
     return not any(verdict.closes_gate for verdict in verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckInfo:
+    """A check that a stage always reports of an asset."""
+
+    name: str
+    blocking: bool
+    description: str

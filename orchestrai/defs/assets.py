@@ -9,38 +9,14 @@ import dagster as dg
 from orchestrai.defs.events import report_events
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
-from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ViewNode
+from orchestrai.features.run import FEATURES
+from orchestrai.ingest.arrival import RAW_EVENTS
+from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ViewNode
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.stage.stage import AssetNode
 
 RETRIES = 3
 RETRY_SECONDS = 5
-
-KINDS: dict[str, set[str]] = {
-    "landing": {"file"},
-    "raw_events": {"parquet"},
-    "dead_letters": {"json"},
-    "snapshot": {"vault"},
-    "restored": {"parquet"},
-    "drill": {"report"},
-    "features": {"duckdb", "parquet"},
-    "training_set": {"parquet"},
-    "candidate": {"xgboost"},
-    "evaluation": {"report"},
-    "champion": {"xgboost"},
-    "deployment": {"json"},
-    "predictions": {"parquet"},
-    "catalog": {"json"},
-    "warehouse": {"table"},
-    "feature_backup": {"vault"},
-    "model_backup": {"vault"},
-    "cold_copy": {"vault"},
-    "dump": {"vault", "sql"},
-    "recovery_point": {"aws"},
-    "restore_test": {"aws", "report"},
-}
-
-
-LANDING_KINDS = {"objects": "file", "stream": "stream", "http": "api", "sql": "sql"}
 
 
 def asset_key(asset: str) -> dg.AssetKey:
@@ -92,26 +68,21 @@ def _common(node: AssetNode) -> dict[str, Any]:
             dg.LocalFileCodeReference(file_path=str(path), label=path.name) for path in node.source_files if path.is_file()
         ]
         metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=references)
-    if isinstance(node.subject, DatasetNode) and node.stage in ("raw_events", "snapshot", "restored"):
+    if isinstance(node.subject, DatasetNode) and node.stage.verbatim:
         metadata["dagster/column_schema"] = _column_schema(node.subject)
-    if isinstance(node.subject, ViewNode) and node.stage == "features":
+    if isinstance(node.subject, ViewNode) and node.stage is FEATURES:
         metadata |= _view_metadata(node.subject)
     return {
         "deps": [asset_key(dep) for dep in node.deps],
         "group_name": node.pipeline,
-        "kinds": _kinds(node),
+        "kinds": {*node.stage.kinds_of(node.subject)},
         "owners": [node.owner],
         "description": node.description,
-        "tags": {"orchestrai/stage": node.stage},
+        "tags": {"orchestrai/stage": node.stage.name},
         "metadata": metadata,
+        # the UI says "code version changed" where what is published was made by other code
+        "code_version": node.stage.code_of(node.subject),
     }
-
-
-def _kinds(node: AssetNode) -> set[str]:
-    if node.stage == "landing" and isinstance(node.subject, DatasetNode):
-        source = node.subject.spec.source
-        return {"kafka"} if source.url.startswith("kafka://") else {LANDING_KINDS[source.kind]}
-    return KINDS[node.stage]
 
 
 def _spec(node: AssetNode) -> dg.AssetSpec:
@@ -143,7 +114,7 @@ def _asset(node: AssetNode) -> dg.AssetsDefinition:
                 report = runtime.run(node, keys, progress=_log_progress(context))
         except OrchestraiError as error:
             raise translate(error, context.retry_number) from error
-        if node.stage == "raw_events" and isinstance(node.subject, DatasetNode):
+        if node.stage is RAW_EVENTS:
             fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
             yield from dead_letters(runtime, node.subject, fed)
         yield from report_events(context, node, report)

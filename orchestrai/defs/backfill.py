@@ -20,8 +20,8 @@ from orchestrai.errors import ConfigError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.stages import Stage
 from orchestrai.stage.context import Progress
+from orchestrai.stage.names import StageName
 
 # a progress bar and a summary tell it better than two lines an event; the event log keeps everything
 SILENT_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -92,7 +92,7 @@ def run_dataset(
     instance: dg.DagsterInstance,
     dataset: DatasetNode,
     span: tuple[str, str] | None,
-    only: tuple[Stage, ...] = (),
+    only: tuple[StageName, ...] = (),
 ) -> RunSummary:
     """Landing to restored (or only some stages) for a span of partitions, in one run."""
     gates = [dataset.asset("raw_events"), dataset.asset("restored")]

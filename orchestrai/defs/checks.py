@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from orchestrai.defs.assets import asset_key, node_partitions
-from orchestrai.pipeline.nodes import AssetNode
+from orchestrai.stage.stage import AssetNode
 
 COMPLETE = "complete"
 

@@ -16,11 +16,11 @@ from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.features.views.lint.look_back import require_counted_rows
 from orchestrai.features.views.view import load_view
 from orchestrai.ingest.incremental import check_source
-from orchestrai.pipeline.backup_graph import with_kept
 from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineSpec, PipelineViewSpec
 from orchestrai.pipeline.graph import asset_graph
-from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
+from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
 from orchestrai.pipeline.variables import expand
+from orchestrai.stage.stage import AssetNode
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +37,7 @@ class Project:
     @cached_property
     def nodes(self) -> dict[str, AssetNode]:
         """The asset graph by asset key, upstream first."""
-        return {node.asset: node for node in with_kept(asset_graph(self.pipelines), self.pipelines)}
+        return {node.asset: node for node in asset_graph(self.pipelines)}
 
     def pipeline(self, name: str) -> Pipeline:
         """A pipeline by name; raises ConfigError naming those there are."""
@@ -135,7 +135,7 @@ def _loads(path: Path, spec: PipelineSpec, known: Mapping[str, DatasetNode | Vie
         if load.source not in known:
             told = f"load.{load.name}.from: expected one of {', '.join(known)}, found {load.source!r}"
             raise DeclarationError(f"{path}: {told}")
-    return tuple(LoadNode(spec.pipeline, load, known[load.source]) for load in spec.load)
+    return tuple(LoadNode(spec.pipeline, load, known[load.source], path.parent) for load in spec.load)
 
 
 def _inputs(path: Path, field: str, names: Sequence[str], datasets: Mapping[str, DatasetNode]) -> dict[str, DatasetNode]:
@@ -149,7 +149,9 @@ def _inputs(path: Path, field: str, names: Sequence[str], datasets: Mapping[str,
 def _view(path: Path, spec: PipelineSpec, view: PipelineViewSpec, datasets: Mapping[str, DatasetNode]) -> ViewNode:
     inputs = _inputs(path, f"features.{view.name}.from", view.inputs, datasets)
     schemas = {table: _bounded(node) for table, node in inputs.items()}
-    return ViewNode(spec.pipeline, require_counted_rows(load_view(view, path.parent, schemas)), inputs, view.backup)
+    return ViewNode(
+        spec.pipeline, require_counted_rows(load_view(view, path.parent, schemas)), inputs, path.parent, view.backup
+    )
 
 
 def _bounded(node: DatasetNode) -> "pa.Schema":

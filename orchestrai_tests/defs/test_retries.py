@@ -23,10 +23,10 @@ from orchestrai.errors import (
 )
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.load import load_project
-from orchestrai.pipeline.nodes import AssetNode
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.site import Progress
 from orchestrai.settings import Settings
+from orchestrai.stage.context import Progress
+from orchestrai.stage.stage import AssetNode
 from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.shop import DAYS, RAW
 

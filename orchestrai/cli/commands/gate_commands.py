@@ -10,8 +10,8 @@ from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
-    from orchestrai.pipeline.nodes import AssetNode
     from orchestrai.pipeline.runtime import Runtime
+    from orchestrai.stage.stage import AssetNode
 
 gate = make_app("Closed gates: why a partition was refused, and how to publish it all the same or go on without it.")
 AssetName = Annotated[str, typer.Argument(help="raw events or restored data, for example churn/orders/raw_events")]
@@ -26,14 +26,13 @@ def list_command(as_json: AsJson = False) -> None:
     """
     from orchestrai.ledger.quarantine import standing_refusals
     from orchestrai.pipeline.runtime import Runtime
-    from orchestrai.pipeline.stages import GATES
 
     runtime = Runtime(load_settings())
     ledger, skips = runtime.ledger, runtime.ledger.skips()
     found = []
     for node in runtime.project.nodes.values():
-        current = ledger.find(node.asset) if node.stage in GATES else None
-        refused = standing_refusals(ledger.lake, node.asset, current) if node.stage in GATES else {}
+        current = ledger.find(node.asset) if node.stage.gate else None
+        refused = standing_refusals(ledger.lake, node.asset, current) if node.stage.gate else {}
         for partition, refusal in refused.items():
             if skips.find(node.asset, partition, refusal.root) is None:
                 stands = current is not None and partition in current.partitions
@@ -168,10 +167,10 @@ class Decided(NamedTuple):
 
 def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool) -> None:
     from orchestrai.ledger.decisions.skips import Skip, put_skip
-    from orchestrai.pipeline.stages import GATES
+    from orchestrai.pipeline.registry import gates
 
-    if node.stage not in GATES:
-        raise ConfigError(f"expected a gate of {' or '.join(GATES)}, found {node.stage} of {node.asset}")
+    if not node.stage.gate:
+        raise ConfigError(f"expected a gate of {' or '.join(gates())}, found {node.stage.name} of {node.asset}")
     ledger = runtime.ledger
     record = Skip(
         id=ledger.new_id(),

@@ -29,10 +29,10 @@ def prune(
 
     Example: orchestrai vault prune, then: orchestrai vault prune --apply
     """
-    from orchestrai.pipeline.protection import anchor_of
     from orchestrai.storage.cloud.capabilities import control_plane
     from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
     from orchestrai.vault.lifecycle.retention import apply_retention
+    from orchestrai.vault.protection import anchor_of
 
     kept = open_existing(url)
     retention = _retention(kept, declared_project())
@@ -137,7 +137,7 @@ def replicate(
 
     Example: orchestrai vault replicate --to s3://other-region/vault
     """
-    from orchestrai.pipeline.protection import copy_to, protection_of
+    from orchestrai.vault.protection import copy_to, protection_of
 
     settings = load_settings()
     wanted = [to] if to else [protection_of(spec, settings).replica for spec in _backups(declared_project()).values()]
@@ -166,7 +166,7 @@ def forget(
 
     Example: orchestrai vault forget 3f2a --reason "taken from a half-written export"
     """
-    from orchestrai.pipeline.protection import anchor_of
+    from orchestrai.vault.protection import anchor_of
 
     if not reason.strip():
         raise ConfigError("expected a reason to forget a snapshot, found none: give --reason")
@@ -216,7 +216,7 @@ def warm(
 
 
 def _backups(project: "Project") -> "dict[str, BackupSpec]":
-    from orchestrai.pipeline.backup_graph import declared_backups
+    from orchestrai.pipeline.graph import declared_backups
 
     return declared_backups(tuple(project.nodes.values()))
 

@@ -1,26 +1,21 @@
-"""What a declared backup asks for around the snapshot: sealing, lock, second copy, anchor, drill, and the proof of equality."""
+"""What a declared backup asks for around the snapshot: sealing, lock, second copy, anchor, and the proof of equality."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrai.core.calendar import WHOLE
-from orchestrai.core.code_identity import Producer
 from orchestrai.core.time import parse_duration
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.manifest import canonical_json
-from orchestrai.ledger.receipt import InputRef
-from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport, describe
+from orchestrai.ledger.report import PartitionOutcome, StageReport, describe
 from orchestrai.ledger.signing import Keyring
-from orchestrai.pipeline.nodes import DatasetNode
-from orchestrai.pipeline.stages import Stage
-from orchestrai.restore.drill import Prove, drill
 from orchestrai.settings import Settings
+from orchestrai.stage.names import VERBATIM
+from orchestrai.stage.outcomes import Partitioned
 from orchestrai.storage.base import Store
-from orchestrai.storage.cloud.capabilities import control_plane
 from orchestrai.storage.url import open_store
 from orchestrai.vault.format.layout import IDENTITY
 from orchestrai.vault.format.records import IDENTITY_TYPE, document
@@ -32,10 +27,10 @@ from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai.vault.lifecycle.replicate import replicate
-from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Progress, Vault
 
-DRILL = Producer("drill", "orchestrai.restore.drill")
+if TYPE_CHECKING:
+    from orchestrai.vault.spec import BackupSpec
 
 
 def is_sealed(store: Store, keyring: Keyring) -> bool | None:
@@ -78,7 +73,7 @@ def _wrapped_by(store: Store, keyring: Keyring) -> bool | str:
 class Protection:
     """What has to be done for a snapshot besides writing it; `replica` is a URL, empty for none."""
 
-    spec: BackupSpec
+    spec: "BackupSpec"
     anchor: Anchor | None = None
     replica: str = ""
 
@@ -88,7 +83,7 @@ def anchor_of(settings: Settings) -> Anchor | None:
     return Anchor(Path(settings.anchor).expanduser()) if settings.anchor else None
 
 
-def protection_of(spec: BackupSpec, settings: Settings) -> Protection:
+def protection_of(spec: "BackupSpec", settings: Settings) -> Protection:
     """A dataset's declared backup, with the settings' replica where it names none."""
     return Protection(spec, anchor_of(settings), spec.replica or settings.replica_url)
 
@@ -119,6 +114,8 @@ def protect(
     `kept` are the facts that `snapshot` told. A store that cannot lock is told of as `locked: false`. Raises StorageError or
     IntegrityError when the replica was not written or does not verify: the snapshot stands then, and a repeat does what is missing.
     """
+    from orchestrai.storage.cloud.capabilities import control_plane
+
     facts: dict[str, JsonValue] = {}
     dataset, seq = kept["dataset"], kept["snapshot_seq"]
     commit = vault.get(str(kept["snapshot_id"]), (str(dataset), seq) if isinstance(seq, int) else None)
@@ -159,52 +156,16 @@ def copy_to(vault: Vault, url: str, *, progress: Progress | None = None, full: b
     }
 
 
-def run_drill(ledger: Ledger, vault: Vault, dataset: DatasetNode, prove: Prove | None = None) -> StageReport:
-    """Drill a dataset's backup and publish what was measured; a snapshot that was not proven is not published as a drill."""
-    kept, source = dataset.asset("snapshot"), dataset.asset("raw_events")
-    return drill_of(ledger, vault, dataset.asset("drill"), source, kept, dataset.spec.backup, prove, source=source)
-
-
-def drill_of(
-    ledger: Ledger,
-    vault: Vault,
-    asset: str,
-    dataset: str,
-    kept: str,
-    spec: BackupSpec,
-    prove: Prove | None = None,
-    *,
-    source: str = "",
-) -> StageReport:
-    """Drill a dataset of the vault and publish `asset`; `kept` is the asset of its snapshots.
-
-    Nothing would be lost where the newest snapshot is the current version of `source`; else its age is what would be.
-    """
-    now = ledger.find(source) if source else None
-    with Meter() as meter:
-        session = ledger.session(asset, DRILL)
-        found = drill(vault, dataset=dataset, spec=spec, current_version=now.version if now else None, prove=prove)
-        told = found.as_json()
-        entry = session.add_bytes(WHOLE, "drill.json", canonical_json(told), rows=len(found.runs))
-        meter.read, meter.written = sum(run.bytes for run in found.runs), entry.size
-    verdicts = [replace(v, check="proof") if v.check == "restore_proven" else v for v in found.verdicts]
-    snapshots = ledger.find(kept)
-    inputs = [InputRef(snapshots.asset, snapshots.version)] if snapshots else []
-    facts = {name: told[name] for name in ("drill_id", "rto_seconds", "rpo_seconds", "runs")}
-    return session.commit({WHOLE: verdicts}, inputs=inputs, cost=meter.cost(), facts=facts)
-
-
 # -- equality ----------------------------------------------------------------------------------------------------
 
 
-def with_same_version(ledger: Ledger, dataset: DatasetNode, report: StageReport) -> StageReport:
+def with_same_version(ledger: Ledger, dataset: Partitioned, report: StageReport) -> StageReport:
     """A snapshot's or restore's report with the verdict `same_version` on each published partition.
 
     It compares the root just published with those that its signed receipts say were read: the snapshot's with the raw events', the
     restored data's with both. A partition that differs counts as refused.
     """
-    stages: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
-    chain = stages[: 3 if report.asset == dataset.asset("restored") else 2]
+    chain = VERBATIM[: 3 if report.asset == dataset.asset("restored") else 2]
     opened: dict[tuple[str, str], Dataset] = {}
 
     def at(asset: str, version: str) -> Dataset:
