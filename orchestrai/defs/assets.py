@@ -11,7 +11,7 @@ from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
 from orchestrai.ingest.arrival import RAW_EVENTS
-from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ViewNode
+from orchestrai.pipeline.nodes import DatasetNode, ViewNode
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.stage import AssetNode
 
@@ -47,13 +47,7 @@ def _moment(value: Any) -> datetime:
 
 def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | None:
     """The Dagster partitions of a node."""
-    if node.grain == "all":
-        return None
-    if isinstance(node.subject, DatasetNode):
-        return partitions_of(node.subject)
-    if isinstance(node.subject, ViewNode | LoadNode) and node.subject.partitioned_like:
-        return partitions_of(node.subject.partitioned_like)
-    return None
+    return None if node.grain == "all" else partitions_of(node.subject.partitioned_like)
 
 
 def build_assets(nodes: Sequence[AssetNode]) -> list[dg.AssetsDefinition | dg.AssetSpec]:

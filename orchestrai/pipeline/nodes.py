@@ -94,6 +94,16 @@ class DatasetNode:
         return self.asset("raw_events")
 
     @property
+    def loadable(self) -> str:
+        """What a warehouse loads of it."""
+        return self.asset("restored")
+
+    @property
+    def partitioned_like(self) -> "DatasetNode | None":
+        """Itself where it is cut by time."""
+        return self if self.grain != "all" else None
+
+    @property
     def gates(self) -> tuple[str, ...]:
         """Its assets that hold back what fails their checks."""
         from orchestrai.pipeline.registry import gates  # the registry knows pipelines, for the catalog
@@ -134,6 +144,11 @@ class ViewNode:
     def source_files(self) -> tuple[Path, ...]:
         """The files that declare it."""
         return (self.folder / "pipeline.yaml", *self._text)
+
+    @property
+    def loadable(self) -> str:
+        """What a warehouse loads of it."""
+        return self.asset
 
     @property
     def table_schema(self) -> "pa.Schema":
@@ -208,6 +223,16 @@ class ModelNode:
         return (self.folder / "pipeline.yaml",)
 
     @property
+    def loadable(self) -> str:
+        """What a warehouse loads of it."""
+        return self.asset("predictions")
+
+    @property
+    def partitioned_like(self) -> DatasetNode | None:
+        """None: its predictions are of the newest moment."""
+        return None
+
+    @property
     def label(self) -> LabelSpec:
         """What it learns."""
         return self.spec.label
@@ -274,9 +299,7 @@ class LoadNode:
     @property
     def source_asset(self) -> str:
         """The asset whose newest version the table holds."""
-        if isinstance(self.source, ViewNode):
-            return self.source.asset
-        return self.source.asset("restored" if isinstance(self.source, DatasetNode) else "predictions")
+        return self.source.loadable
 
     @property
     def asset(self) -> str:
@@ -286,9 +309,7 @@ class LoadNode:
     @property
     def partitioned_like(self) -> DatasetNode | None:
         """The dataset whose partitions the table shares; None where it is loaded whole."""
-        if isinstance(self.source, DatasetNode):
-            return self.source if self.source.spec.partitions.grain != "all" else None
-        return self.source.partitioned_like if isinstance(self.source, ViewNode) else None
+        return self.source.partitioned_like
 
 
 @dataclass(frozen=True)
