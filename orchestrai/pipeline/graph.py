@@ -10,6 +10,7 @@ from orchestrai.backup.subjects import DEFINITIONS, INSTANCE
 from orchestrai.pipeline.declarations import PipelineSpec
 from orchestrai.pipeline.nodes import Pipeline
 from orchestrai.pipeline.registry import stages_of
+from orchestrai.restore.drill_run import DRILL
 from orchestrai.stage.stage import AssetNode, Subject
 from orchestrai.vault.spec import BackupSpec
 
@@ -36,7 +37,5 @@ def _nodes(subject: Subject, owner: str) -> Iterator[AssetNode]:
 
 def declared_backups(nodes: Sequence[AssetNode]) -> dict[str, BackupSpec]:
     """How each dataset of the vault is kept, by its name there."""
-    kept = [
-        node.subject for node in nodes if node.stage.name in ("snapshot", "drill", "feature_backup", "model_backup", "dump")
-    ]
-    return {subject.kept_as: subject.backup for subject in kept if subject.backup is not None}
+    # whatever is kept is drilled
+    return {node.subject.kept_as: node.subject.backup for node in nodes if node.stage is DRILL}
