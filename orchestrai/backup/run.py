@@ -152,7 +152,7 @@ def definition_files(folder: Path) -> list[SourceFile]:
     return [file for file in files if not any(p.startswith((".", "__pycache__")) for p in file.path.split("/"))]
 
 
-FEATURE_BACKUP = Stage(
+FEATURE_BACKUP: Stage[Drilled] = Stage(
     "feature_backup",
     ("view",),
     "The feature table in the vault: a snapshot of every partition, incremental, chained, signed. Its version equals the table's.",
@@ -164,7 +164,7 @@ FEATURE_BACKUP = Stage(
     applies=lambda view: view.backup is not None,
     role="backup",
 )
-MODEL_BACKUP = Stage(
+MODEL_BACKUP: Stage[KeptModel] = Stage(
     "model_backup",
     ("model",),
     "Every version of the model in the vault, with its receipts, and which of them serves.",
@@ -176,7 +176,7 @@ MODEL_BACKUP = Stage(
     applies=lambda model: model.backup is not None,
     role="backup",
 )
-DUMP = Stage(
+DUMP: Stage[DatabaseNode | HouseNode] = Stage(
     "dump",
     ("database", "instance"),
     "A consistent dump of the database, with the rows of each table, in the vault.",
@@ -186,7 +186,7 @@ DUMP = Stage(
     checks=lambda database: DUMP_CHECKS,
     role="backup",
 )
-DEFINITIONS_SNAPSHOT = Stage(
+DEFINITIONS_SNAPSHOT: Stage[HouseNode] = Stage(
     "snapshot",
     ("definitions",),
     "A snapshot in the vault.",

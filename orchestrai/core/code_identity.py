@@ -209,6 +209,8 @@ class _Memory:
             self.path.parent.mkdir(exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as sink:
                 json.dump(body, sink)
+                # as readable as the compiled files beside it: another user runs what an image was built with
+                os.fchmod(sink.fileno(), 0o644)
             os.replace(sink.name, self.path)
         except OSError:
             return  # a package that nobody may write to: each process parses for itself

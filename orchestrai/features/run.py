@@ -83,7 +83,7 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
         verdicts: dict[str, list[Verdict]] = {}
         with ExitStack() as stack:
             runs = tail_runs(ledger, view, opened, local, tails, code) if tails is not None and engine is local else None
-            mends, going_on, files = _fetched(view, stale, current, opened, code, stack, runs)
+            mends, going_on, files = _fetched(view, stale, _Basis(current, opened, code), stack, runs)
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-features-"))
             run = PartitionRuns(
                 session,
@@ -135,16 +135,20 @@ def _delta(view: FeatureView) -> str:
     return view.spec.delta if isinstance(view.spec, FeatureViewSpec) else ""
 
 
+@dataclass(frozen=True)
+class _Basis:
+    """What a partition is computed from and compared with: the table as published, the inputs as opened, the code of today."""
+
+    current: Dataset | None
+    opened: Inputs
+    code: str
+
+
 def _fetched(
-    view: FeatureView,
-    stale: Sequence[Task],
-    current: Dataset | None,
-    opened: Inputs,
-    code: str,
-    stack: ExitStack,
-    tails: TailRuns | None,
+    view: FeatureView, stale: Sequence[Task], basis: _Basis, stack: ExitStack, tails: TailRuns | None
 ) -> tuple[dict[str, Mend], dict[str, Continuation], Files]:
     """Which partitions need only their end computed, which go on from a tail, and the verified files that the others read."""
+    current, opened, code = basis.current, basis.opened, basis.code
     primary = next(iter(view.tables))
     grown = {task.key: found for task in stale if (found := growth(view, task, current, opened, code)) is not None}
     added = {digest for found in grown.values() for digest in found.added}

@@ -5,6 +5,7 @@ landing --> raw_events --> snapshot --> restored --> features --> training_set -
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from orchestrai.backup.subjects import DEFINITIONS, INSTANCE
 from orchestrai.pipeline.declarations import PipelineSpec
@@ -15,7 +16,7 @@ from orchestrai.stage.stage import AssetNode, Subject
 from orchestrai.vault.spec import BackupSpec
 
 
-def asset_graph(pipelines: Sequence[Pipeline]) -> list[AssetNode]:
+def asset_graph(pipelines: Sequence[Pipeline]) -> list[AssetNode[Any]]:
     """Every asset of every pipeline, upstream first, and what keeps the house itself."""
     nodes = [
         node
@@ -31,11 +32,11 @@ def asset_graph(pipelines: Sequence[Pipeline]) -> list[AssetNode]:
     return nodes
 
 
-def _nodes(subject: Subject, owner: str) -> Iterator[AssetNode]:
+def _nodes(subject: Subject, owner: str) -> Iterator[AssetNode[Any]]:
     return (stage.node(subject, owner) for stage in stages_of(subject.kind) if stage.applies(subject))
 
 
-def declared_backups(nodes: Sequence[AssetNode]) -> dict[str, BackupSpec]:
+def declared_backups(nodes: Sequence[AssetNode[Any]]) -> dict[str, BackupSpec]:
     """How each dataset of the vault is kept, by its name there."""
     # whatever is kept is drilled
     return {node.subject.kept_as: node.subject.backup for node in nodes if node.stage is DRILL}

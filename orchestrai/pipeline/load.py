@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -35,7 +35,7 @@ class Project:
     pipelines: tuple[Pipeline, ...]
 
     @cached_property
-    def nodes(self) -> dict[str, AssetNode]:
+    def nodes(self) -> dict[str, AssetNode[Any]]:
         """The asset graph by asset key, upstream first."""
         return {node.asset: node for node in asset_graph(self.pipelines)}
 

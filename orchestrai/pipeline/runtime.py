@@ -6,7 +6,7 @@ Dagster, the command line and tests all call `Runtime.run`; there is no second w
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrai.backup.ports import Definitions
 from orchestrai.backup.proofs import proof_of
@@ -102,7 +102,7 @@ class Runtime:
 
     def run(
         self,
-        node: AssetNode,
+        node: AssetNode[Any],
         partitions: Sequence[str],
         progress: Progress | None = None,
         *,

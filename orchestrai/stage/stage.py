@@ -7,9 +7,7 @@ read that list. What a stage works on, its subject, reaches it as a small protoc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol
-
-from typing_extensions import TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from orchestrai.core.calendar import Grain
 from orchestrai.core.code_identity import Producer
@@ -52,7 +50,7 @@ class Subject(Protocol):
         ...
 
 
-S = TypeVar("S", default=Any)
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """`gate list|show|override|skip|lift`: why a gate is closed, and a person's signed decision to open it or go on without."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -165,7 +165,7 @@ class Decided(NamedTuple):
     action: Literal["skip", "lift"]
 
 
-def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool) -> None:
+def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: bool) -> None:
     from orchestrai.ledger.decisions.skips import Skip, put_skip
     from orchestrai.pipeline.registry import gates
 
@@ -191,7 +191,7 @@ def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool)
         out.print(f"{node.asset}@{said.partition} {told}", markup=False, soft_wrap=True)
 
 
-def _opened(asset: str) -> "tuple[Runtime, AssetNode]":
+def _opened(asset: str) -> "tuple[Runtime, AssetNode[Any]]":
     from orchestrai.pipeline.runtime import Runtime
 
     runtime = Runtime(load_settings())

@@ -195,7 +195,7 @@ def redeploy(runtime: "Runtime", champions: Sequence[str], progress: Progress | 
     return [runtime.run(node, ["all"], progress) for node in nodes if node is not None]
 
 
-def steps_of(project: "Project", left: Outstanding) -> Iterator["AssetNode"]:
+def steps_of(project: "Project", left: Outstanding) -> Iterator["AssetNode[Any]"]:
     """The nodes to run, upstream first: outstanding features, as-of views of the models, then the models' stages."""
     from orchestrai.pipeline.nodes import ViewNode
 
