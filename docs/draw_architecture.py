@@ -362,13 +362,12 @@ def draw_imports(code: Code) -> str:
     return _svg(width, height, f"{code.package}: the table of imports", body, style)
 
 
-def drawings(root: Path = ROOT) -> dict[Path, str]:
+def drawings(code: Code, root: Path = ROOT) -> dict[Path, str]:
     """The pictures by where they lie."""
-    code = read_code(root)
     return {root / "docs/architecture.svg": draw_layers(code), root / "docs/imports.svg": draw_imports(code)}
 
 
 if __name__ == "__main__":
-    for path, text in drawings().items():
+    for path, text in drawings(read_code()).items():
         path.write_text(text)
         sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -45,8 +46,6 @@ def check_yaml(text: str, folder: Path) -> str:
 
 
 def _variables(text: str) -> set[str]:
-    import re
-
     return set(re.findall(r"\$\{([A-Za-z_]\w*)\}", text))
 
 
@@ -75,12 +74,23 @@ def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
     return TypeAdapter(Annotated[field.annotation, field])
 
 
+def check_sql(text: str, folder: Path) -> None:
+    """Raise for SQL that would be refused as a row-level view of the shipped readings."""
+    from orchestrai.features import FeatureViewSpec, load_view
+    from orchestrai.pipeline import load_project, pipeline_folders
+
+    (folder / "example.sql").write_text(text)
+    readings = load_project(pipeline_folders(), {}).dataset("telemetry/readings")
+    told = {"name": "example", "from": ["readings"], "entity": "device_id", "event_time": "ts", "sql": "example.sql"}
+    load_view(FeatureViewSpec.model_validate(told), folder, {"readings": readings.contract.arrow_schema()})
+
+
 @cache
 def cluster_files() -> tuple[type[BaseModel], ...]:
     """What the JSON file of each Spark service may hold: every class made of `ClusterFile`, wherever it lies."""
     return tuple(
         getattr(importlib.import_module(module), name)
-        for module, tree in modules()
+        for module, tree in modules("ClusterFile")
         for name in (node.name for node in tree.body if isinstance(node, ast.ClassDef) and _made_of(node, "ClusterFile"))
     )
 
@@ -90,16 +100,17 @@ def _made_of(node: ast.ClassDef, base: str) -> bool:
 
 
 @cache
-def modules() -> tuple[tuple[str, ast.Module], ...]:
-    """The modules of the package as syntax trees, by dotted name."""
-    return tuple(_modules())
+def modules(pattern: str) -> tuple[tuple[str, ast.Module], ...]:
+    """The modules whose text matches somewhere, as syntax trees, by dotted name: to parse all of them takes seconds."""
+    return tuple(_modules(re.compile(pattern)))
 
 
-def _modules() -> Iterator[tuple[str, ast.Module]]:
+def _modules(pattern: re.Pattern[str]) -> Iterator[tuple[str, ast.Module]]:
     for path in sorted((ROOT / "orchestrai").rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        yield name, ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if pattern.search(text):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), ast.parse(text)
 
 
 def check_json(text: str) -> None:

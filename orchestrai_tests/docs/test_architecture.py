@@ -1,8 +1,10 @@
 """The pictures of the architecture are those of the code as it is."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -14,20 +16,23 @@ def drawing() -> ModuleType:
     spec = importlib.util.spec_from_file_location("draw_architecture", ROOT / "docs" / "draw_architecture.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    import sys
-
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_pictures_are_those_of_the_code(drawing: ModuleType) -> None:
-    for path, text in drawing.drawings().items():
+@pytest.fixture(scope="module")
+def code(drawing: ModuleType) -> Any:
+    """What the code says, read once."""
+    return drawing.read_code()
+
+
+def test_the_pictures_are_those_of_the_code(drawing: ModuleType, code: Any) -> None:
+    for path, text in drawing.drawings(code).items():
         assert path.read_text() == text, f"{path.name} is not what the code is: run python docs/draw_architecture.py"
 
 
-def test_every_package_is_drawn_and_every_arrow_goes_down(drawing: ModuleType) -> None:
-    code = drawing.read_code()
+def test_every_package_is_drawn_and_every_arrow_goes_down(code: Any) -> None:
     packages = {path.parent.name for path in (ROOT / "orchestrai").glob("*/__init__.py")}
     assert packages <= set(code.names)
     depth = {name: number for number, layer in enumerate(code.layers) for name in layer}
