@@ -120,12 +120,29 @@ def check_json(text: str) -> None:
         refused = []
         for model in cluster_files():
             try:
-                model.model_validate(document)
+                require_known(model.model_validate(document))
                 break
             except ValueError as exc:
                 refused.append(f"{model.__name__}: {exc}")
         else:
             raise AssertionError(f"{text[:60]}: no service takes it\n" + "\n".join(refused))
+
+
+def require_known(parameters: BaseModel) -> None:
+    """Raise ValueError for a parameter that is passed on as it is and that AWS does not know."""
+    strange = set(parameters.model_extra or {}) - _of_aws() if parameters.model_extra else set()
+    if strange:
+        raise ValueError(f"AWS knows no {', '.join(sorted(strange))}")
+
+
+@cache
+def _of_aws() -> frozenset[str]:
+    import botocore.session
+
+    session = botocore.session.get_session()
+    calls = (("emr", "RunJobFlow"), ("emr-serverless", "StartJobRun"))
+    shapes = [session.get_service_model(service).operation_model(call).input_shape for service, call in calls]
+    return frozenset(name for shape in shapes if shape is not None for name in shape.members)
 
 
 def _documents(text: str) -> list[Any]:

@@ -132,6 +132,14 @@ def test_json_in_the_pages_is_what_a_service_takes(block: Block) -> None:
     declared.check_json(block.text)
 
 
+@pytest.mark.parametrize(
+    "wrong", ['{"workspaces": "w", "pool": "p"}', '{"project": "p"}', '{"ReleaseLabels": "emr-8"}', "{"]
+)
+def test_json_that_no_service_takes_is_found(wrong: str) -> None:
+    with pytest.raises((AssertionError, ValueError)):
+        declared.check_json(wrong)
+
+
 @pytest.mark.parametrize("block", of("python"))
 def test_python_in_the_pages_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
