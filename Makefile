@@ -43,7 +43,7 @@ contracts: setup ## the layers, and Dagster only where it belongs
 	$(BIN)/lint-imports
 
 docs: setup ## build the site from docs/, strictly, into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --clean -d site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean -d site
 
 lock: setup ## write requirements.lock anew; pins that still fit stay
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgres --extra delta --extra kafka --extra iceberg \

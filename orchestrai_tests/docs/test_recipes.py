@@ -29,6 +29,12 @@ def test_check_is_every_recipe_that_judges() -> None:
     assert prerequisites("check") == ["setup", "format", "lint", "types", "contracts", "docs", "test"]
 
 
+def test_the_site_is_built_strictly_and_not_quietly() -> None:
+    # mkdocs counts the warnings that it prints: quiet and strict together find nothing
+    recipe = re.search(r"mkdocs build (.*)", (ROOT / "Makefile").read_text())
+    assert recipe and recipe[1].split() == ["--strict", "--clean", "-d", "site"]
+
+
 def test_every_recipe_is_listed_by_make_and_is_phony() -> None:
     text = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
