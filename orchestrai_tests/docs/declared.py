@@ -17,10 +17,10 @@ from orchestrai_tests.docs.pages import ROOT
 
 def check_yaml(text: str, folder: Path) -> str:
     """Raise for an example that would be refused; returns what it was taken for."""
-    from orchestrai.contracts import load_contract
-    from orchestrai.contracts.declared import load_yaml
+    from orchestrai.contracts.odcs import load_contract
+    from orchestrai.core.declaration import load_yaml
     from orchestrai.pipeline.declarations import PipelineSpec
-    from orchestrai.pipeline.expand import expand
+    from orchestrai.pipeline.variables import expand
 
     path = folder / "example.yaml"
     path.write_text(text)
@@ -76,8 +76,9 @@ def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
 
 def check_sql(text: str, folder: Path) -> None:
     """Raise for SQL that would be refused as a row-level view of the shipped readings."""
-    from orchestrai.features import FeatureViewSpec, load_view
-    from orchestrai.pipeline import load_project, pipeline_folders
+    from orchestrai.features.spec import FeatureViewSpec
+    from orchestrai.features.views.view import load_view
+    from orchestrai.pipeline.load import load_project, pipeline_folders
 
     (folder / "example.sql").write_text(text)
     readings = load_project(pipeline_folders(), {}).dataset("telemetry/readings")
