@@ -24,7 +24,7 @@ from typing import Any
 
 from orchestrai.ingest.discovery.listing import discover
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed
-from orchestrai.ingest.discovery.queue import Message, drain
+from orchestrai.ingest.discovery.queue import Message, Zone, drain
 from orchestrai.ingest.partitioning import listed, place
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.base import ObjectInfo
@@ -250,7 +250,7 @@ def soak_queue(objects: int) -> None:
             chance.shuffle(queue.waiting)
         now = producers.now
         begun = time.process_time()
-        got = drain(queue, landing=landing, source=SOURCE, grain="hour", known=known, now=lambda now=now: now, limit=20_000)  # type: ignore[arg-type, misc]
+        got = drain(queue, Zone(landing, SOURCE, "hour"), known=known, now=lambda now=now: now, limit=20_000)  # type: ignore[arg-type, misc]
         spent += time.process_time() - begun
         ticks += 1
         if chance.random() < 0.25:
@@ -389,7 +389,7 @@ def tick_costs(old: int) -> None:
         event = ObjectEvent(f"{URL}/dt=2026-06-01/{number}.jsonl", f"e{number}", "", 1, now)
         queue.waiting.append(Message(f"m{number}", Parsed((event,))))
     begun = time.process_time()
-    got = drain(queue, landing=Landing(), source=SOURCE, grain="day", known=lambda key, event: False, now=lambda: now)  # type: ignore[arg-type]
+    got = drain(queue, Zone(Landing(), SOURCE, "day"), known=lambda key, event: False, now=lambda: now)  # type: ignore[arg-type]
     cpu = time.process_time() - begun
     tell(f"tick, {old} old, 100 new: queue", sum(map(len, got.partitions.values())) == 100, listed=0, cpu_s=round(cpu, 4))
 

@@ -26,16 +26,20 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-from orchestrai.features.engines.engine import Query, Source, Spine
+from orchestrai.features.engines.engine import Engine, Query, Source, Spine
 from orchestrai.features.engines.spark_engine import SparkEngine
 from orchestrai.features.feature_table import KeyWatch, write_files
 from orchestrai.features.online import OnlineStore, update_online
-from orchestrai.features.run import compute
+from orchestrai.features.run import FeatureTask
+from orchestrai.features.run import compute as compute_task
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.stage.context import RunContext
 from orchestrai.storage.local import LocalStore
 
 PIPELINES = Path(__file__).resolve().parents[1] / "orchestrai" / "pipelines"
@@ -207,6 +211,11 @@ def rolling(rows: int, repeats: int, spark: bool, scratch: Path) -> None:
     )
 
 
+def compute(ledger: Ledger, view: FeatureView, *, engine: Engine | None = None, **task: Any) -> StageReport:
+    """One run of the features stage."""
+    return compute_task(RunContext(ledger), view, FeatureTask(**task), engine)
+
+
 def _stage(view: FeatureView, path: Path, scratch: Path) -> None:
     home = Path(tempfile.mkdtemp(dir=scratch))
     ledger = Ledger(LocalStore(home / "lake"), load_or_create_signer(home / "keys"))
@@ -219,7 +228,7 @@ def _stage(view: FeatureView, path: Path, scratch: Path) -> None:
 
 def publish(ledger: Ledger, partitions: dict[str, Sequence[Path]]) -> None:
     """Publish files as a restored dataset."""
-    session = ledger.session("b/readings/restored", "restored")
+    session = ledger.session("b/readings/restored", Producer("restored", "orchestrai.restore.run"))
     for key, files in partitions.items():
         for number, path in enumerate(files):
             session.add_file(key, f"part-{number:05d}.parquet", path, rows=pq.read_metadata(path).num_rows)

@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.models.evaluation import evaluate
-from orchestrai.models.spec import ModelSpec
+from orchestrai.models.spec import ModelAssets, ModelSpec
 from orchestrai.models.training import train
 from orchestrai.storage.local import LocalStore
 
@@ -80,7 +81,7 @@ def publish(ledger: Ledger, table: pa.Table) -> None:
     """Publish a training set."""
     sink = io.BytesIO()
     pq.write_table(table, sink)
-    session = ledger.session(TRAINING_SET, "training_set")
+    session = ledger.session(TRAINING_SET, Producer("training_set", "orchestrai.features.training_set"))
     session.add_bytes("all", "part-0.parquet", sink.getvalue(), rows=table.num_rows)
     session.commit()
 
@@ -88,5 +89,5 @@ def publish(ledger: Ledger, table: pa.Table) -> None:
 def judged(ledger: Ledger, spec: ModelSpec) -> dict[str, Any]:
     """Train and evaluate; the facts of the evaluation."""
     train(ledger, spec, training_set=TRAINING_SET, asset=CANDIDATE)
-    report = evaluate(ledger, spec, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
+    report = evaluate(ledger, spec, ModelAssets(TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION))
     return dict(report.facts)

@@ -20,8 +20,8 @@ from orchestrai.errors import ConfigError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.site import Progress
 from orchestrai.pipeline.stages import Stage
+from orchestrai.stage.context import Progress
 
 # a progress bar and a summary tell it better than two lines an event; the event log keeps everything
 SILENT_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -7,10 +7,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrai.core.calendar import Grain
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
@@ -26,36 +27,39 @@ from orchestrai.features.table_formats import require_delta, write_delta
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import Files, Inputs, open_inputs
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
+from orchestrai.stage.context import RunContext
 
-STAGE = "features"
+# engines are handed in, and give the same bytes only as long as they are these
+PRODUCER = Producer("features", __name__, also=("orchestrai.features.engines.spark_engine",))
 LAYOUT = "parquet-3"
-Progress = Callable[[float, str], None]
 
 
-def compute(
-    ledger: Ledger,
-    view: FeatureView,
-    *,
-    asset: str,
-    inputs: Mapping[str, str],
-    grain: Grain,
-    partitions: Sequence[str] | None,
-    engine: Engine | None = None,
-    progress: Progress | None = None,
-    code_version: str = "",
-    tails: Path | None = None,
-) -> StageReport:
-    """Compute partitions of a view (`None`: all that are due) and publish them; `inputs` maps table to restored asset.
+@dataclass(frozen=True)
+class FeatureTask:
+    """A feature table to bring up to date: `inputs` maps table to restored asset, `partitions` are None for all that are due.
+
+    `tails` is the folder where a run leaves what the next one needs of earlier rows.
+    """
+
+    asset: str
+    inputs: Mapping[str, str]
+    grain: Grain
+    partitions: Sequence[str] | None
+    tails: Path | None = None
+
+
+def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: Engine | None = None) -> StageReport:
+    """Compute partitions of a view and publish them.
 
     Idempotent: a partition whose input roots, view and code version are unchanged is reported and left as it is. A declared
-    Delta table is brought to what is then published, also after a run that ended between the two. A folder for `tails` is where
-    a run leaves what the next one needs of earlier rows, and makes no other difference.
+    Delta table is brought to what is then published, also after a run that ended between the two. A folder for tails makes no
+    other difference than to time.
     Raises FeatureViewError, NotReceipted, IntegrityError; nothing is published then.
     """
     if _delta(view):
         require_delta()
+    ledger, asset, tails = context.ledger, task.asset, task.tails
     engine = engine or DuckDbEngine()
     local = engine if isinstance(engine, DuckDbEngine) else DuckDbEngine()
     if view.python is not None:
@@ -66,12 +70,12 @@ def compute(
             )
         engine = PythonEngine(local)
     with Meter() as meter:
-        session = ledger.session(asset, STAGE)
-        opened = open_inputs(ledger, view, inputs, grain)
-        tasks = plan(view, opened, partitions, ledger.clock())
+        session = ledger.session(asset, PRODUCER)
+        opened = open_inputs(ledger, view, task.inputs, task.grain)
+        tasks = plan(view, opened, task.partitions, ledger.clock())
         current = ledger.find(asset)
-        code = f"{LAYOUT} {view.hash} {code_version}"
-        stale = [task for task in tasks if not fresh(current, task, opened, code)]
+        code = f"{LAYOUT} {view.hash} {PRODUCER.code}"
+        stale = [due for due in tasks if not fresh(current, due, opened, code)]
         used = union(view, stale)
         verdicts: dict[str, list[Verdict]] = {}
         with ExitStack() as stack:
@@ -88,14 +92,13 @@ def compute(
                 files,
                 code,
                 used,
-                max((task.key for task in tasks), default=""),
+                max((due.key for due in tasks), default=""),
                 runs,
                 going_on,
             )
-            for number, task in enumerate(stale):
-                if progress is not None:
-                    progress(number / len(stale), f"{view.name} {task.key}")
-                verdicts[task.key] = run.partition(task, mends.get(task.key), Path(scratch) / f"{number:06d}")
+            for number, due in enumerate(stale):
+                context.told(f"{asset} {due.key}", number, len(stale))
+                verdicts[due.key] = run.partition(due, mends.get(due.key), Path(scratch) / f"{number:06d}")
             meter.read = sum(path.stat().st_size for part in files.values() for paths in part.values() for path in paths)
         facts: dict[str, JsonValue] = {"engine": engine.name, "computed": len(stale), "unchanged": len(tasks) - len(stale)}
         if mends:
@@ -105,19 +108,17 @@ def compute(
         report = session.commit(
             verdicts,
             inputs=opened.refs(used),
-            code_version=code_version,
             parameters=_parameters(view, engine),
             cost=meter.cost(),
             facts=facts,
         )
-    if progress is not None:
-        progress(1.0, f"{view.name} done")
+    context.told(asset, len(stale), len(stale))
     most = view.spec.checks.freshness if isinstance(view.spec, FeatureViewSpec) else None
     now = ledger.clock()
     report = _with_unchanged(
         report,
         current,
-        [task.key for task in tasks if task not in stale],
+        [due.key for due in tasks if due not in stale],
         facts,
         lambda verdict: verdict if most is None else aged(verdict, now, most),
     )

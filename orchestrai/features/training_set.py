@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine, paths_sql
@@ -24,7 +25,7 @@ from orchestrai.ledger.manifest import UNPARTITIONED
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 
-STAGE = "training_set"
+PRODUCER = Producer("training_set", __name__)
 EVENT_TIME = "event_time"
 LABEL = "label"
 FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
@@ -40,7 +41,6 @@ def training_set(
     folder: Path,
     engine: Engine | None = None,
     as_of_limit: datetime | None = None,
-    code_version: str = "",
 ) -> StageReport:
     """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
 
@@ -51,7 +51,7 @@ def training_set(
     primary = features[0][0]
     _distinct_columns(features)
     with Meter() as meter, ExitStack() as stack:
-        session = ledger.session(asset, STAGE)
+        session = ledger.session(asset, PRODUCER)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-training-")))
         datasets = [_open_features(ledger, view, name) for view, name in features]
         tables = [(view, stack.enter_context(_files(found))) for (view, _), found in zip(features, datasets, strict=True)]
@@ -84,7 +84,6 @@ def training_set(
                 *(InputRef(found.asset, found.version, found.roots()) for found in datasets),
                 *opened.refs(opened.spans),
             ],
-            code_version=code_version,
             parameters={
                 "label": label.model_dump(mode="json"),
                 "label_sql": view.sql,

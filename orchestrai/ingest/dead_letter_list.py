@@ -1,19 +1,16 @@
 """Dead letters for people: list them, show one with its original bytes, replay them after the contract or the data is mended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 
-from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, read_letters
 from orchestrai.ingest.replay import replay_records
-from orchestrai.ingest.run import Progress, ingest
-from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ingest.run import ingest
+from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
-from orchestrai.privacy.tokens import TokenKeys
+from orchestrai.stage.context import RunContext
 from orchestrai.storage.base import Store
 
 
@@ -59,18 +56,7 @@ def show_letter(ledger: Ledger, raw_events: str, letter_id: str) -> DeadLetter:
 
 
 def replay(
-    ledger: Ledger,
-    *,
-    asset: str,
-    landing: Store | None,
-    source: SourceSpec,
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    partitions: Sequence[str] | None = None,
-    progress: Progress | None = None,
-    code_version: str = "",
-    persons: TokenKeys | None = None,
+    context: RunContext, task: DatasetTask, landing: Store | None, partitions: Sequence[str] | None = None
 ) -> StageReport | None:
     """Make raw events of the dead letters of every partition that has any (or of those named); None when there is none.
 
@@ -78,34 +64,14 @@ def replay(
     and no other twice; originals that left the landing are taken from what the ledger kept of them, refused partitions included.
     Of a stream or a table the records kept are typed again, see replay.py.
     """
-    dead = ledger.find(asset_of(asset))
+    dead = context.ledger.find(asset_of(task.asset))
     have = sorted(dead.partitions) if dead else []
-    wanted = have if partitions is None else [key for key in have if key in partitions]
+    wanted = tuple(have if partitions is None else [key for key in have if key in partitions])
     if not wanted:
         return None
-    if source.positioned:
-        return replay_records(
-            ledger,
-            asset=asset,
-            contract=contract,
-            grain=grain,
-            now=now,
-            partitions=wanted,
-            code_version=code_version,
-        )
+    again = replace(task, partitions=wanted)
+    if task.source.positioned:
+        return replay_records(context, again)
     if landing is None:
-        raise ConfigError(f"expected the landing of {asset}, found none: name it")
-    return ingest(
-        ledger,
-        asset=asset,
-        landing=landing,
-        source=source,
-        contract=contract,
-        grain=grain,
-        partitions=wanted,
-        now=now,
-        progress=progress,
-        code_version=code_version,
-        recover=True,
-        persons=persons,
-    )
+        raise ConfigError(f"expected the landing of {task.asset}, found none: name it")
+    return ingest(context, again, landing, recover=True)

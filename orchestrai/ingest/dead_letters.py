@@ -7,7 +7,9 @@ from hashlib import sha256
 from typing import Literal
 
 from orchestrai.contracts.contract import Contract
+from orchestrai.core.code_identity import Producer
 from orchestrai.ingest.object_reader import ObjectOutcome
+from orchestrai.ingest.rejects import Mark
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material
@@ -52,31 +54,26 @@ def letters_of(contract: Contract, material: Material, outcome: ObjectOutcome) -
     tokenised, and a digest of it could be tested against a guess. Object and place tell the producer where to look.
     """
 
-    def letter(
-        kind: Literal["row", "object"], record: int, line: int, offset: int, column: str, reason: str, text: str
-    ) -> DeadLetter:
-        identity = sha256(f"{material.uri}\n{material.sha256}\n{kind}\n{record}".encode()).hexdigest()[:16]
+    def letter(kind: Literal["row", "object"], mark: Mark, column: str, reason: str) -> DeadLetter:
+        identity = sha256(f"{material.uri}\n{material.sha256}\n{kind}\n{mark.record}".encode()).hexdigest()[:16]
         return DeadLetter(
             identity,
             kind,
             material.partition,
             material.uri,
             material.sha256,
-            record,
-            line,
-            offset,
+            mark.record,
+            mark.line,
+            mark.offset,
             column,
             discreet(contract, reason),
-            "" if contract.person else text,
+            "" if contract.person else mark.text,
             contract.name,
             contract.version,
         )
 
-    found = [letter("object", 0, 0, 0, "", outcome.unreadable, "")] if outcome.unreadable else []
-    for refused in outcome.refused:
-        mark = refused.mark
-        found.append(letter("row", mark.record, mark.line, mark.offset, refused.column, refused.reason, mark.text))
-    return found
+    found = [letter("object", Mark(0, 0, 0, ""), "", outcome.unreadable)] if outcome.unreadable else []
+    return found + [letter("row", refused.mark, refused.column, refused.reason) for refused in outcome.refused]
 
 
 def read_letters(dataset: Dataset | None, partition: str) -> Iterator[DeadLetter]:
@@ -91,7 +88,7 @@ def read_letters(dataset: Dataset | None, partition: str) -> Iterator[DeadLetter
 
 
 def publish_letters(
-    ledger: Ledger, asset: str, letters: Mapping[str, Sequence[DeadLetter]], code_version: str
+    ledger: Ledger, asset: str, letters: Mapping[str, Sequence[DeadLetter]], producer: Producer
 ) -> StageReport | None:
     """Replace the dead letters of some partitions; those without any are taken out. Nothing to change is no commit."""
     current = ledger.find(asset)
@@ -100,9 +97,9 @@ def publish_letters(
     fresh = {key: found for key, found in letters.items() if found}
     if not gone and not fresh:
         return None
-    session = ledger.session(asset, "dead_letters")
+    session = ledger.session(asset, producer)
     for key, found in sorted(fresh.items()):
         lines = [json.dumps(letter.as_json(), sort_keys=True, ensure_ascii=False) for letter in found]
         data = ("\n".join(lines) + "\n").encode("utf-8", "replace")
         session.add_bytes(key, FILE, data, rows=len(found))
-    return session.commit({key: () for key in fresh}, drop=gone, code_version=code_version)
+    return session.commit({key: () for key in fresh}, drop=gone)

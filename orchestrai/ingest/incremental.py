@@ -4,10 +4,9 @@ One reading feeds the partitions its records name by their event time, not those
 reads everything that is there, reports what it asked for beside what was fed, and `behind` names what a later run has to carry on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from orchestrai.contracts.contract import Contract
@@ -21,14 +20,12 @@ from orchestrai.ingest.sources.stream_rows import sliced
 from orchestrai.ingest.sources.table_batch import ingest_table
 from orchestrai.ingest.sources.table_reader import TableReader
 from orchestrai.ingest.sources.table_source import table_of
-from orchestrai.ingest.spec import SourceSpec
-from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ingest.spec import DatasetTask, SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Cost, Meter, PartitionOutcome, StageReport
 from orchestrai.privacy.ingest_guard import refuse_sealed_keys
-from orchestrai.privacy.tokens import TokenKeys
+from orchestrai.stage.context import RunContext
 
-Progress = Callable[[str, int, int], None]
 PEEK_RECORDS = 10_000
 _COUNTED = ("records", "rows", "dead_letters", "repeated", "erased")
 
@@ -94,83 +91,30 @@ def behind(ledger: Ledger, raw_events: str, restored: str) -> dict[str, str]:
     return {key: entry.root for key, entry in sorted(raw.partitions.items()) if there.get(key) != entry.root} if raw else {}
 
 
-def follow(
-    ledger: Ledger,
-    *,
-    asset: str,
-    source: SourceSpec,
-    home: Path,
-    contract: Contract,
-    grain: Grain,
-    partitions: Sequence[str],
-    now: datetime,
-    progress: Progress | None = None,
-    code_version: str = "",
-    persons: TokenKeys | None = None,
-    overrides: Sequence[Override] = (),
-) -> StageReport:
+def follow(context: RunContext, task: DatasetTask) -> StageReport:
     """Publish everything that is new in a stream or a table, batch by batch, each in one commit with the position it reaches.
 
     Ends at what was there when it began. A refused batch ends it too, and stays in the source. The report has an outcome for each
-    of `partitions` that is due and for each that was fed. Raises StorageError, IntegrityError, ConcurrentCommit, ConfigError.
+    of the task's partitions that is due and for each that was fed. Raises StorageError, IntegrityError, ConcurrentCommit, ConfigError.
     """
     with Meter() as meter:
-        reports = list(
-            _batches(ledger, asset, source, home, contract, grain, now, progress, code_version, persons, overrides)
-        )
+        reports = list(_batches(context, task))
         cost = meter.cost()
-    return _summary(ledger, asset, contract, grain, partitions, reports, cost)
+    return _summary(context, task, reports, cost)
 
 
-def _batches(
-    ledger: Ledger,
-    asset: str,
-    source: SourceSpec,
-    home: Path,
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    progress: Progress | None,
-    code_version: str,
-    persons: TokenKeys | None,
-    overrides: Sequence[Override],
-) -> Iterator[StageReport]:
-    if source.kind == "sql":
-        table, more = table_of(source, contract.event_time, home), True
+def _batches(context: RunContext, task: DatasetTask) -> Iterator[StageReport]:
+    if task.source.kind == "sql":
+        table, more = table_of(task.source, task.contract.event_time, context.home), True
         while more:
-            report = ingest_table(
-                ledger,
-                asset=asset,
-                source=table,
-                contract=contract,
-                grain=grain,
-                now=now,
-                code_version=code_version,
-                persons=persons,
-                overrides=overrides,
-            )
+            report = ingest_table(context, task, table)
             yield report
             more = bool(report.facts["more"]) and not report.refused
         return
     done, goal = 0, 1
-    with opened_stream(source, home) as stream:
+    with opened_stream(task.source, context.home) as stream:
         while done < goal:
-            report = ingest_stream(
-                ledger,
-                asset=asset,
-                source=stream,
-                contract=contract,
-                grain=grain,
-                now=now,
-                limit_records=source.stream.batch_records,
-                limit_bytes=source.stream.batch_bytes,
-                wait=source.stream.wait_seconds,
-                accept_gaps=source.stream.accept_gaps,
-                max_refused_share=source.stream.max_refused_share,
-                code_version=code_version,
-                persons=persons,
-                overrides=overrides,
-            )
+            report = ingest_stream(context, task, stream)
             yield report
             records, lag = _whole(report.facts["records"]), _whole(report.facts["lag"])
             if report.refused or not records:
@@ -178,39 +122,30 @@ def _batches(
             # a producer that never pauses must not keep this from ending
             goal = max(goal, records + lag) if not done else goal
             done += records
-            if progress:
-                progress(asset, min(done, goal), goal)
+            context.told(task.asset, min(done, goal), goal)
 
 
 def _whole(value: JsonValue) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _summary(
-    ledger: Ledger,
-    asset: str,
-    contract: Contract,
-    grain: Grain,
-    partitions: Sequence[str],
-    reports: Sequence[StageReport],
-    cost: Cost,
-) -> StageReport:
+def _summary(context: RunContext, task: DatasetTask, reports: Sequence[StageReport], cost: Cost) -> StageReport:
     refused = {outcome.partition: outcome for report in reports for outcome in report.refused}
     fed = {outcome.partition for report in reports for outcome in report.outcomes}
-    dataset = ledger.find(asset)
+    dataset = context.ledger.find(task.asset)
     outcomes = []
-    for key in sorted(fed | set(partitions)):
+    for key in sorted(fed | set(task.partitions)):
         entry = dataset.partitions.get(key) if dataset else None
         if key in refused:
             outcomes.append(refused[key])
         elif dataset and entry:
             verdicts = tuple(dataset.receipt(key).verdicts.get(key, ()))
             outcomes.append(PartitionOutcome(key, True, entry.root, entry.rows, entry.size, verdicts))
-        elif contract.closed.due(key, grain):
+        elif task.contract.closed.due(key, task.grain):
             message = f"expected rows for {key}, found none in the source so far: have the producer send them"
             outcomes.append(PartitionOutcome(key, False, verdicts=(Verdict("row_volume", False, message),)))
     facts: dict[str, JsonValue] = {name: sum(_whole(r.facts.get(name)) for r in reports) for name in _COUNTED}
     last = reports[-1].facts if reports else {}
     facts |= {name: value for name, value in last.items() if name not in _COUNTED and name != "more"}
     facts["batches"] = sum(1 for report in reports if report.outcomes)
-    return StageReport(asset, dataset.version if dataset else None, tuple(outcomes), cost, facts)
+    return StageReport(task.asset, dataset.version if dataset else None, tuple(outcomes), cost, facts)

@@ -4,20 +4,18 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrai.core.calendar import Grain
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
 from orchestrai.ingest.partitioning import uri_of
-from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import STATS
+from orchestrai.stage.context import RunContext
 from orchestrai.storage.base import ObjectInfo, Store
 
 LANDED = "landed/"
@@ -54,20 +52,18 @@ class Intake:
 
     def __init__(
         self,
-        ledger: Ledger,
+        context: RunContext,
         session: Session,
         landing: Store,
-        source: SourceSpec,
-        grain: Grain,
+        task: DatasetTask,
         work: Path,
         *,
-        now: datetime,
         keep: bool = True,
     ) -> None:
-        self.ledger, self.session, self.landing = ledger, session, landing
-        self.source, self.grain, self.work, self.keep = source, grain, work, keep
-        self.now = now.isoformat()
-        self.dataset = ledger.find(session.asset)
+        self.ledger, self.session, self.landing = context.ledger, session, landing
+        self.source, self.grain, self.work, self.keep = task.source, task.grain, work, keep
+        self.now = context.now().isoformat()
+        self.dataset = self.ledger.find(session.asset)
         self.bytes_read = 0
 
     def gather(self, partition: str, present: list[ObjectInfo], *, recover: bool = False) -> list[Arrival]:

@@ -6,15 +6,13 @@ Rows and the note of which letters they come from are one commit; a letter that 
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from orchestrai.contracts.checks import check_partition
-from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, publish_letters, read_letters
@@ -25,33 +23,28 @@ from orchestrai.ingest.sources.stream_records import LETTER, StreamRecord, read_
 from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.sources.table_batch import STATS as SQL
 from orchestrai.ingest.sources.table_batch import published_position
+from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.arrivals import arrival_stats
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.session import Session
+from orchestrai.stage.context import RunContext
+
+PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
 STATS = "replayed"
 
 
-def replay_records(
-    ledger: Ledger,
-    *,
-    asset: str,
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    partitions: Sequence[str],
-    code_version: str = "",
-) -> StageReport | None:
+def replay_records(context: RunContext, task: DatasetTask) -> StageReport | None:
     """Type the records behind the dead letters of some partitions anew and publish those that fit; None without any.
 
     A row lands in the partition of its event time. A letter whose record still does not fit stays, with the reason it has now. All
     or nothing: when a partition fails its audit, nothing is published and all letters stay.
     """
+    ledger, asset, contract, grain = context.ledger, task.asset, task.contract, task.grain
     dataset, dead = ledger.find(asset), ledger.find(asset_of(asset))
-    letters = {key: list(read_letters(dead, key)) for key in partitions if dead and key in dead.partitions}
+    letters = {key: list(read_letters(dead, key)) for key in task.partitions if dead and key in dead.partitions}
     if dataset is None or not any(letters.values()):
         return None
     if contract.person is not None:
@@ -59,7 +52,7 @@ def replay_records(
             f"expected the records behind the dead letters of {asset}, found none kept, as {contract.name} tokenises columns: have "
             "the producer send them again"
         )
-    session = ledger.session(asset, "raw_events")
+    session = ledger.session(asset, PRODUCER)
     done = {key: set(dataset.files(key).stats.get(STATS, ())) for key in letters if key in dataset.partitions}
     waiting = [
         (letter, record)
@@ -73,7 +66,7 @@ def replay_records(
     taken = [letter for letter, _ in waiting if letter.id not in still]
     report = None
     if taken:
-        report = _publish(session, dataset, slices, taken, contract, grain, now, code_version)
+        report = _publish(context, task, session, dataset, slices, taken)
         if report.refused:
             return report
         for letter in taken:
@@ -81,7 +74,7 @@ def replay_records(
     left = {
         key: [_renewed(x, still.get(x.id)) for x in found if x.id not in done.get(key, ())] for key, found in letters.items()
     }
-    publish_letters(ledger, asset_of(asset), left, code_version)
+    publish_letters(ledger, asset_of(asset), left, LETTERS)
     return report or StageReport(asset, dataset.version, (), facts={"replayed": 0})
 
 
@@ -110,15 +103,14 @@ def _records(dataset: Dataset, key: str, letters: Sequence[DeadLetter]) -> list[
 
 
 def _publish(
+    context: RunContext,
+    task: DatasetTask,
     session: Session,
     dataset: Dataset,
     slices: Mapping[str, Slice],
     taken: Sequence[DeadLetter],
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    code_version: str,
 ) -> StageReport:
+    contract, grain, now = task.contract, task.grain, context.now()
     name = f"part-replay-{sha256(' '.join(sorted(letter.id for letter in taken)).encode()).hexdigest()[:16]}.parquet"
     rows = {key: part.rows for key, part in slices.items() if part.rows.num_rows}
     verdicts: dict[str, list[Verdict]] = {}
@@ -151,7 +143,6 @@ def _publish(
         return session.commit(
             verdicts,
             materials=materials,
-            code_version=code_version,
             parameters={"contract": contract.name, "contract_version": contract.version, "format": "replay"},
             facts={"replayed": len(taken)},
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.ingest.coverage_audit import with_coverage
 from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_letters
@@ -18,33 +19,22 @@ from orchestrai.ingest.partition import Partition, PartitionReading
 from orchestrai.ingest.plan import Intake
 from orchestrai.ingest.schema_audit import LACKING, vanished
 from orchestrai.ingest.sources.http import pull_http
-from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ingest.spec import DatasetTask, SourceSpec
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.decisions.overrides import Override
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.privacy.ingest_guard import discreet, sealing_of
-from orchestrai.privacy.tokens import TokenKeys
+from orchestrai.stage.context import RunContext
 from orchestrai.storage.base import Store
 
-Progress = Callable[[str, int, int], None]
+PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
 
 def ingest(
-    ledger: Ledger,
-    *,
-    asset: str,
+    context: RunContext,
+    task: DatasetTask,
     landing: Store,
-    source: SourceSpec,
-    contract: Contract,
-    grain: Grain,
-    partitions: Sequence[str],
-    now: datetime,
-    progress: Progress | None = None,
-    code_version: str = "",
+    *,
     recover: bool = False,
-    persons: TokenKeys | None = None,
-    overrides: Sequence[Override] = (),
     spark: Callable[[], object] | None = None,
 ) -> StageReport:
     """Make raw events of some partitions from all objects landed for them, and publish those that pass their audit.
@@ -52,24 +42,25 @@ def ingest(
     Idempotent: objects already taken are not taken again (identity is URI and etag), and the same objects give the same
     version. Rows that cannot be typed go to `<dataset>/dead_letters`. A partition that is not due and has no object is left
     out. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises columns needs the
-    keys of `persons` and keeps no originals. A partition of more than `source.spark_above` bytes is typed in the session that
+    keys of persons and keeps no originals. A partition of more than `source.spark_above` bytes is typed in the session that
     `spark` gives, to the same bytes. Raises StorageError when the landing or the lake fails, ConfigError without keys;
-    what is wrong with data is told in verdicts, and published all the same only where one of `overrides` waives it.
+    what is wrong with data is told in verdicts, and published all the same only where an override of the run waives it.
     """
-    sealing = sealing_of(contract, persons)
+    ledger, now = context.ledger, context.now()
+    asset, source, contract, grain = task.asset, task.source, task.contract, task.grain
+    sealing = sealing_of(contract, context.keys_for(contract))
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-ingest-") as folder:
-        session = ledger.session(asset, "raw_events")
-        intake = Intake(ledger, session, landing, source, grain, Path(folder), now=now, keep=sealing is None)
+        session = ledger.session(asset, PRODUCER)
+        intake = Intake(context, session, landing, task, Path(folder), keep=sealing is None)
         dead = ledger.find(asset_of(asset)) if sealing else None
         history = {key: entry.rows for key, entry in intake.dataset.partitions.items()} if intake.dataset else {}
-        for key in partitions if source.kind == "http" else ():
+        for key in task.partitions if source.kind == "http" else ():
             pull_http(source, landing, key, grain, now)
-        present = landed(landing, source, grain, partitions)
+        present = landed(landing, source, grain, task.partitions)
         done: list[Partition] = []
         on_spark = 0
-        for number, key in enumerate(sorted(set(partitions))):
-            if progress:
-                progress(f"{asset}@{key}", number, len(partitions))
+        for number, key in enumerate(sorted(set(task.partitions))):
+            context.told(f"{asset}@{key}", number, len(task.partitions))
             part = Partition(key, intake.gather(key, present[key], recover=recover))
             if not part.arrivals and not contract.closed.due(key, grain):
                 continue
@@ -88,14 +79,13 @@ def ingest(
                 history[key] = part.rows
             done.append(part)
         meter.read += intake.bytes_read
-        publish_letters(ledger, asset_of(asset), {part.key: part.letters for part in done}, code_version)
+        publish_letters(ledger, asset_of(asset), {part.key: part.letters for part in done}, LETTERS)
         report = session.commit(
             {part.key: part.verdicts for part in done},
             materials=[arrival.material for part in done for arrival in part.arrivals],
-            code_version=code_version,
             parameters={"contract": contract.name, "contract_version": contract.version, "format": source.format},
             cost=meter.cost(),
-            overrides=overrides,
+            overrides=context.overrides,
             facts={
                 "objects": sum(len(part.arrivals) for part in done),
                 "dead_letters": sum(len(part.letters) for part in done),
@@ -103,8 +93,7 @@ def ingest(
                 **({"erased_rows": sum(o.erased for part in done for o in part.outcomes)} if sealing else {}),
             },
         )
-        if progress:
-            progress(asset, len(partitions), len(partitions))
+        context.told(asset, len(task.partitions), len(task.partitions))
         return report
 
 

@@ -1,10 +1,13 @@
 """Where a dataset lands and how its objects are to be read: the `source` part of a declaration."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import Grain
 from orchestrai.core.time import parse_duration
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.reference import check_reference
@@ -216,3 +219,14 @@ class SourceSpec(BaseModel):
             # lines are found before they are decoded
             raise ValueError(f"expected an encoding that keeps ASCII, such as utf-8 or latin-1, found {value!r}")
         return value
+
+
+@dataclass(frozen=True)
+class DatasetTask:
+    """What is asked of an arrival: partitions of a dataset, from its source, as its contract says."""
+
+    asset: str
+    source: SourceSpec
+    contract: Contract
+    grain: Grain
+    partitions: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ A stage opens a `Session`, adds files (staged where nobody reads), and commits p
 A reader opens a `Dataset`.
 """
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset, dataset_at
 from orchestrai.ledger.heads import Head
@@ -37,6 +38,6 @@ class Ledger(Log):
         """The dataset at one head, its manifest checked against the head."""
         return dataset_at(self, head)
 
-    def session(self, asset: str, stage: str) -> Session:
-        """Begin to write an asset; the head seen now is the fence."""
-        return Session(self, asset, stage, self.new_id(), self.head(asset))
+    def session(self, asset: str, producer: Producer) -> Session:
+        """Begin to write an asset; the head seen now is the fence, and `producer` is who signs."""
+        return Session(self, asset, producer, self.new_id(), self.head(asset))

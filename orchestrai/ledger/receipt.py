@@ -109,7 +109,9 @@ class Receipt:
         }
 
     def sign(self, signer: Signer) -> bytes:
-        """The signed DSSE envelope."""
+        """The signed DSSE envelope; raises NotReceipted for a receipt that does not say which code made its version."""
+        if not self.code_version:
+            raise NotReceipted(f"expected the code that made {self.asset} in its receipt, found none: name its producer")
         return signer.sign(STATEMENT_TYPE, canonical_json(self.statement()))
 
     def closed_checks(self, partition: str) -> list[str]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import dataset_at
@@ -36,10 +37,10 @@ class Session:
     leaves only bytes that nobody lists. Not safe to share between threads.
     """
 
-    def __init__(self, ledger: Log, asset: str, stage: str, session_id: str, fence: Head | None) -> None:
+    def __init__(self, ledger: Log, asset: str, producer: Producer, session_id: str, fence: Head | None) -> None:
         self.ledger = ledger
         self.asset = asset
-        self.stage = stage
+        self.producer = producer
         self.id = session_id
         self.fence = fence
         self.started: datetime = ledger.clock()
@@ -95,7 +96,6 @@ class Session:
         *,
         inputs: Sequence[InputRef] = (),
         materials: Sequence[Material] = (),
-        code_version: str = "",
         parameters: Mapping[str, JsonValue] | None = None,
         cost: Cost | None = None,
         facts: Mapping[str, JsonValue] | None = None,
@@ -131,7 +131,7 @@ class Session:
         if good or drop:
             draft = Receipt(
                 asset=self.asset,
-                stage=self.stage,
+                stage=self.producer.stage,
                 version="",
                 partitions={key: manifest.root for key, manifest in manifests.items()},
                 session=self.id,
@@ -139,7 +139,7 @@ class Session:
                 finished="",
                 inputs=tuple(inputs),
                 materials=tuple(m for m in materials if not m.partition or m.partition in manifests),
-                code_version=code_version,
+                code_version=self.producer.code,
                 parameters=dict(parameters or {}),
                 verdicts={key: tuple(verdicts.get(key, ())) for key in good},
                 cost=cost or Cost(),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
@@ -22,9 +23,11 @@ from orchestrai.models.metrics import Measured, Scored, improvement, measure, po
 from orchestrai.models.promotion_rule import METRICS_FILE, decide_promotion, leak_verdict
 from orchestrai.models.registry.versions import serving_champion
 from orchestrai.models.rows import WHOLE, Floats, Rows, encode, read_training_set
-from orchestrai.models.spec import Estimator, LogisticParams, ModelSpec, Split
+from orchestrai.models.spec import Estimator, LogisticParams, ModelAssets, ModelSpec, Split
 from orchestrai.models.splitting import HeldOut, folds, hold_out, moment
-from orchestrai.models.training import Progress, code_version, fit, quiet
+from orchestrai.models.training import Progress, fit, quiet
+
+PRODUCER = Producer("evaluation", __name__)
 
 CARD_FILE = "model_card.md"
 
@@ -37,25 +40,17 @@ class Contest:
     tested: Rows
 
 
-def evaluate(
-    ledger: Ledger,
-    spec: ModelSpec,
-    *,
-    candidate: str,
-    training_set: str,
-    champion: str,
-    asset: str,
-    progress: Progress | None = None,
-) -> StageReport:
+def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: Progress | None = None) -> StageReport:
     """Score the candidate and the champion on held-out rows of the candidate's own training set, and publish the finding.
 
-    Publishes metrics.json, model_card.md and the plots under `asset`, whatever the outcome: the verdicts `promotion`,
+    Publishes metrics.json, model_card.md and the plots, whatever the outcome: the verdicts `promotion`,
     `leak_alarm`, `beats_baseline` and `feature_drift` inform, and `promote` decides. Raises ModelError when the candidate
     was trained with another declaration or its held-out rows hold one class only.
     """
     tell = progress or quiet
+    candidate, training_set, champion = assets.candidate, assets.training_set, assets.champion
     with Meter() as meter:
-        session = ledger.session(asset, "evaluation")
+        session = ledger.session(assets.evaluation, PRODUCER)
         dataset = ledger.open(candidate)
         challenger = load_dataset(dataset)
         _same_recipe(spec, challenger)
@@ -90,7 +85,6 @@ def evaluate(
         report = session.commit(
             {WHOLE: verdicts},
             inputs=inputs,
-            code_version=code_version(),
             parameters={"promote_when": spec.promote_when.model_dump(mode="json", exclude_none=True)},
             cost=meter.cost(),
             facts={

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.errors import ModelError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
@@ -17,7 +18,8 @@ from orchestrai.models.estimators.artifact import Scorer, load_dataset
 from orchestrai.models.plots import draw_drift
 from orchestrai.models.rows import EVENT_TIME, WHOLE, Floats, Rows
 from orchestrai.models.spec import ModelSpec
-from orchestrai.models.training import code_version
+
+PRODUCER = Producer("predictions", __name__)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +42,7 @@ def predict(
     the only timestamp. Raises ModelError when a feature the model needs is missing.
     """
     with Meter() as meter:
-        session = ledger.session(asset, "predictions")
+        session = ledger.session(asset, PRODUCER)
         current = ledger.open(champion)
         scorer = load_dataset(current)
         sources = [ledger.open(name) for name in features]
@@ -61,7 +63,6 @@ def predict(
                 InputRef(champion, current.version, current.roots([WHOLE])),
                 *(InputRef(source.asset, source.version, source.roots([chosen])) for source in sources),
             ],
-            code_version=code_version(),
             cost=meter.cost(),
             facts={
                 "partition": chosen,

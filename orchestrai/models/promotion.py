@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
 from orchestrai.ledger.dataset import Dataset
@@ -15,7 +16,8 @@ from orchestrai.models.promotion_rule import METRICS_FILE, PromotionDecision, de
 from orchestrai.models.registry.versions import serving_champion
 from orchestrai.models.rows import WHOLE
 from orchestrai.models.spec import ModelSpec
-from orchestrai.models.training import code_version
+
+PRODUCER = Producer("champion", __name__)
 
 
 def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str, asset: str) -> StageReport:
@@ -26,7 +28,7 @@ def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str,
     first. Atomic; promoting what already serves changes nothing.
     """
     with Meter() as meter:
-        session = ledger.session(asset, "champion")
+        session = ledger.session(asset, PRODUCER)
         chosen, judged = ledger.open(candidate), ledger.open(evaluation)
         document = read_metrics(judged)
         verdicts = [_current(ledger, chosen, judged, document, asset)]
@@ -46,7 +48,6 @@ def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str,
                 InputRef(candidate, chosen.version, chosen.roots([WHOLE])),
                 InputRef(evaluation, judged.version, judged.roots([WHOLE])),
             ],
-            code_version=code_version(),
             parameters={"promote_when": spec.promote_when.model_dump(mode="json", exclude_none=True)},
             cost=meter.cost(),
             facts={

@@ -1,6 +1,7 @@
 """What a user declares about a model."""
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Self
 
@@ -172,3 +173,15 @@ class ModelSpec(Declared):
         """The part of the declaration that decides the model's bytes, as JSON."""
         fields = {"name", "features", "entity", "task", "estimator", "split", "exclude", "search"}
         return self.model_dump(mode="json", include=fields, exclude_none=True)
+
+
+@dataclass(frozen=True)
+class ModelAssets:
+    """The assets of one model, stage by stage."""
+
+    training_set: str
+    candidate: str
+    evaluation: str
+    champion: str
+    deployment: str = ""
+    predictions: str = ""

@@ -1,14 +1,12 @@
 """Training: a pinned training set in, a registered candidate out."""
 
-import hashlib
 from collections.abc import Callable
 from datetime import timedelta
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
@@ -32,18 +30,9 @@ from orchestrai.models.spec import ModelSpec, TrainOn
 from orchestrai.models.splitting import HeldOut, hold_out, moment, stopping_rows
 
 Progress = Callable[[str], None]
+PRODUCER = Producer("candidate", __name__)
 MIN_ROWS = 10
 IDENTIFIER_SHARE = 0.5
-
-
-@cache
-def code_version() -> str:
-    """A digest of the sources that turn rows into a model."""
-    folder = Path(__file__).parent
-    kinds = ("boosting", "logistic", "cooccurrence", "xgboost_on_spark", "sklearn_estimator", "artifact", "search")
-    names = ["rows", "splitting", "drift", *(f"estimators/{kind}" for kind in kinds), "training"]
-    digest = hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names))
-    return f"models-{digest.hexdigest()[:16]}"
 
 
 def quiet(_: str) -> None:
@@ -60,7 +49,7 @@ def train(
     """
     tell = progress or quiet
     with Meter() as meter:
-        session = ledger.session(asset, "candidate")
+        session = ledger.session(asset, PRODUCER)
         table, source, meter.read = read_training_set(ledger, spec, training_set)
         rows = encode(table, infer_columns(table, spec), spec.entity if _who_matters(spec) else (), where=training_set)
         parts = hold_out(rows, spec)
@@ -83,7 +72,6 @@ def train(
         return session.commit(
             {WHOLE: [verdict for verdict in verdicts if verdict is not None]},
             inputs=[source],
-            code_version=code_version(),
             parameters={"recipe": spec.recipe()} | ({"train_on": _place(spec)} if spec.train_on else {}),
             cost=cost,
             facts={

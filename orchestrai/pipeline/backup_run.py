@@ -13,6 +13,7 @@ from orchestrai.backup.instance_files import find_instance, postgres_reference
 from orchestrai.backup.registry_files import registry_contents
 from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode
 from orchestrai.core.calendar import WHOLE
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.time import parse_duration
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.ledger.manifest import canonical_json
@@ -22,13 +23,14 @@ from orchestrai.pipeline import restore_proofs as proofs
 from orchestrai.pipeline.backup_graph import Keepable, backup_of, kept_as
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, ModelNode, ViewNode
 from orchestrai.pipeline.protection import drill_of, protect, protection_of, require_ready
-from orchestrai.pipeline.site import Progress, Site
+from orchestrai.pipeline.site import Site
 from orchestrai.restore.drill import Prove, RestoredPartition
+from orchestrai.stage.context import RunContext
 from orchestrai.storage.cloud.capabilities import control_plane
 from orchestrai.storage.url import open_store
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.lifecycle.cold_tier import cold_copy
-from orchestrai.vault.run import keep, snapshot
+from orchestrai.vault.run import KeepTask, SnapshotTask, keep, snapshot
 from orchestrai.vault.spec import BackupSpec
 
 
@@ -40,7 +42,7 @@ def is_kept(node: AssetNode) -> bool:
     return own or (node.stage == "drill" and isinstance(node.subject, ViewNode | ModelNode))
 
 
-def run_kept(site: Site, node: AssetNode, progress: Progress | None) -> StageReport:
+def run_kept(site: Site, context: RunContext, node: AssetNode) -> StageReport:
     """Materialize such a node; raises OrchestraiError."""
     subject = node.subject
     if isinstance(subject, ManagedNode):
@@ -49,34 +51,34 @@ def run_kept(site: Site, node: AssetNode, progress: Progress | None) -> StageRep
         return run_managed(site, node, subject)
     assert isinstance(subject, DatasetNode | ViewNode | ModelNode | DatabaseNode | HouseNode)
     if node.stage == "cold_copy":
-        return _cold(site, node, subject, progress)
+        return _cold(site, context, node, subject)
     if node.stage == "drill":
         # what is not a table of the ledger may have changed since: its newest snapshot's age is what would be lost
         source = subject.asset if isinstance(subject, ViewNode) else ""
         ledger, vault, prove = site.ledger, site.vault, prover(site, subject)
         return drill_of(ledger, vault, node.asset, kept_as(subject), node.deps[0], _spec(subject), prove, source=source)
-    return _backed_up(site, node, subject, progress)
+    return _backed_up(site, context, node, subject)
 
 
 def _spec(subject: Keepable) -> BackupSpec:
     return backup_of(subject) or BackupSpec()
 
 
-def _backed_up(site: Site, node: AssetNode, subject: Keepable, progress: Progress | None) -> StageReport:
+def _backed_up(site: Site, context: RunContext, node: AssetNode, subject: Keepable) -> StageReport:
     """Write the snapshot, then lock, copy and anchor it as declared."""
     wanted = protection_of(_spec(subject), site.settings)
     require_ready(site.vault, wanted, node.asset)
     if isinstance(subject, ViewNode):
-        report = _features(site, node, subject, progress)
+        report = _features(site, context, node, subject)
     elif isinstance(subject, ModelNode):
-        report = _model(site, node, subject, progress)
+        report = _model(site, context, node, subject)
     elif isinstance(subject, DatabaseNode) or (isinstance(subject, HouseNode) and subject.kind == "instance"):
-        report = _database(site, node, subject, progress)
+        report = _database(site, context, node, subject)
     else:
-        report = _definitions(site, node, progress)
+        report = _definitions(site, context, node)
     if "snapshot_id" not in report.facts:
         return report  # its gate closed: nothing reached the vault
-    done = protect(site.vault, report.facts, wanted, progress=progress)
+    done = protect(site.vault, report.facts, wanted, progress=context.progress)
     return replace(report, facts={**report.facts, **done})
 
 
@@ -85,7 +87,7 @@ def _refused(asset: str, message: str) -> StageReport:
     return StageReport(asset, None, (PartitionOutcome(WHOLE, False, verdicts=(verdict,)),))
 
 
-def _features(site: Site, node: AssetNode, view: ViewNode, progress: Progress | None) -> StageReport:
+def _features(site: Site, context: RunContext, node: AssetNode, view: ViewNode) -> StageReport:
     """Only partitions that changed since the newest snapshot are looked at; the others are taken from it whole."""
     ledger, vault = site.ledger, site.vault
     table = ledger.find(view.asset)
@@ -97,18 +99,16 @@ def _features(site: Site, node: AssetNode, view: ViewNode, progress: Progress | 
     before = ledger.find(node.asset)
     told = before.roots() if before else {}
     changed = [key for key, root in roots.items() if kept.get(key) != root or told.get(key) != root]
-    report = snapshot(
-        ledger,
-        vault,
-        source=view.asset,
-        asset=node.asset,
+    task = SnapshotTask(
+        view.asset,
+        node.asset,
         # with nothing changed one partition still says so, under the receipt of now
-        partitions=changed or [max(roots)],
+        changed or [max(roots)],
         drop=sorted({*kept, *told} - {*roots}),
-        stage="feature_backup",
-        progress=progress,
+        producer=Producer("feature_backup", __name__),
         facts={"partitions_changed": len(changed), "partitions": len(roots)},
     )
+    report = snapshot(context, vault, task)
     equal = report.version == table.version
     verdict = Verdict(
         "same_version",
@@ -124,7 +124,7 @@ def _told(report: StageReport, *verdicts: Verdict) -> StageReport:
     return replace(report, outcomes=(replace(first, verdicts=(*first.verdicts, *verdicts)), *others))
 
 
-def _model(site: Site, node: AssetNode, model: ModelNode, progress: Progress | None) -> StageReport:
+def _model(site: Site, context: RunContext, node: AssetNode, model: ModelNode) -> StageReport:
     candidate, champion = model.asset("candidate"), model.asset("champion")
     contents, inputs = registry_contents(site.ledger, candidate=candidate, champion=champion)
     if not inputs:
@@ -132,25 +132,23 @@ def _model(site: Site, node: AssetNode, model: ModelNode, progress: Progress | N
     serving = site.ledger.find(champion)
     there = serving is None or not serving.partitions or serving.version[7:23] in contents
     message = f"{len(contents) - 1} versions" if there else "expected the champion among the versions, found it recalled"
-    return keep(
-        site.ledger,
-        site.vault,
-        dataset=kept_as(model),
-        asset=node.asset,
-        stage="model_backup",
-        contents=contents,
-        verdicts={proofs.REGISTRY: [Verdict("registry", there, message)]},
-        inputs=inputs,
-        facts={"versions": len(contents) - 1, "champion": serving.version if serving else None},
-        progress=progress,
+    task = KeepTask(
+        kept_as(model),
+        node.asset,
+        Producer("model_backup", __name__),
+        contents,
+        {proofs.REGISTRY: [Verdict("registry", there, message)]},
+        inputs,
+        {"versions": len(contents) - 1, "champion": serving.version if serving else None},
     )
+    return keep(context, site.vault, task)
 
 
-def _database(site: Site, node: AssetNode, subject: DatabaseNode | HouseNode, progress: Progress | None) -> StageReport:
+def _database(site: Site, context: RunContext, node: AssetNode, subject: DatabaseNode | HouseNode) -> StageReport:
     minimum = subject.spec.minimum_rows if isinstance(subject, DatabaseNode) else 0
     with TemporaryDirectory(prefix="orchestrai-dump-") as folder:
         dump = _dumped(site, subject, Path(folder))
-        return keep_dump(site.ledger, site.vault, asset=node.asset, dump=dump, minimum_rows=minimum, progress=progress)
+        return keep_dump(context, site.vault, asset=node.asset, dump=dump, minimum_rows=minimum)
 
 
 def _dumped(site: Site, subject: DatabaseNode | HouseNode, folder: Path) -> Dump:
@@ -178,20 +176,11 @@ def sqlite_path(reference: str) -> Path | None:
     return Path(text).expanduser()
 
 
-def _definitions(site: Site, node: AssetNode, progress: Progress | None) -> StageReport:
+def _definitions(site: Site, context: RunContext, node: AssetNode) -> StageReport:
     contents = {pipeline.name: definition_files(pipeline.folder) for pipeline in site.project.pipelines}
     facts: Mapping[str, JsonValue] = {"pipelines": [*sorted(contents)]}
-    dataset = "orchestrai/definitions/files"
-    return keep(
-        site.ledger,
-        site.vault,
-        dataset=dataset,
-        asset=node.asset,
-        stage="snapshot",
-        contents=contents,
-        facts=facts,
-        progress=progress,
-    )
+    task = KeepTask("orchestrai/definitions/files", node.asset, Producer("snapshot", __name__), contents, facts=facts)
+    return keep(context, site.vault, task)
 
 
 def definition_files(folder: Path) -> list[SourceFile]:
@@ -200,15 +189,17 @@ def definition_files(folder: Path) -> list[SourceFile]:
     return [file for file in files if not any(p.startswith((".", "__pycache__")) for p in file.path.split("/"))]
 
 
-def _cold(site: Site, node: AssetNode, subject: Keepable, progress: Progress | None) -> StageReport:
+def _cold(site: Site, context: RunContext, node: AssetNode, subject: Keepable) -> StageReport:
     """Copy to the cold tier and publish the backup record; what the store did not do is a failed check, not an error."""
     ledger, spec = site.ledger, _spec(subject).cold
     with Meter() as meter:
-        session = ledger.session(node.asset, "cold_copy")
+        session = ledger.session(node.asset, Producer("cold_copy", __name__))
         target = open_store(spec.url)
         lock = parse_duration(spec.lock) if spec.lock else None
         commit = site.vault.latest(kept_as(subject))
-        done = cold_copy(site.vault, commit, target, control_plane(target), tier=spec.tier, lock=lock, progress=progress)
+        done = cold_copy(
+            site.vault, commit, target, control_plane(target), tier=spec.tier, lock=lock, progress=context.progress
+        )
         record = done.as_json()
         meter.read = meter.written = done.bytes
         session.add_bytes(WHOLE, "backup_record.json", canonical_json({**record, "seconds": None}), rows=1)

@@ -11,91 +11,56 @@ from orchestrai.ingest.coverage_audit import with_coverage
 from orchestrai.ingest.incremental import follow
 from orchestrai.ingest.run import ingest
 from orchestrai.ingest.sources.landing import require_landing
+from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode
 from orchestrai.pipeline.outcomes import published, settle, with_outcomes
 from orchestrai.pipeline.protection import protect, protection_of, require_ready, with_same_version
-from orchestrai.pipeline.site import Progress, Site
+from orchestrai.pipeline.site import Site
 from orchestrai.pipeline.table_sharing import shared
-from orchestrai.restore.run import restore
+from orchestrai.restore.run import RestoreTask, restore
+from orchestrai.stage.context import RunContext
 from orchestrai.storage.base import Store
-from orchestrai.vault.run import snapshot
+from orchestrai.vault.run import SnapshotTask, snapshot
 from orchestrai.warehouse.run import load_partitions
 
 
 def run_dataset(
-    site: Site,
-    node: AssetNode,
-    dataset: DatasetNode,
-    partitions: Sequence[str],
-    progress: Progress | None,
-    overrides: Sequence[Override],
+    site: Site, context: RunContext, node: AssetNode, dataset: DatasetNode, partitions: Sequence[str]
 ) -> StageReport:
     """Run a stage of a dataset for some partitions; raises OrchestraiError."""
     raw, kept, restored = (dataset.asset(stage) for stage in ("raw_events", "snapshot", "restored"))
-    if node.stage == "raw_events" and dataset.spec.source.positioned:
-        return follow(
-            site.ledger,
-            asset=raw,
-            source=dataset.spec.source,
-            home=site.settings.home,
-            contract=dataset.contract,
-            grain=node.grain,
-            partitions=partitions,
-            now=site.clock(),
-            progress=progress,
-            persons=site.persons if dataset.contract.person else None,
-            overrides=overrides,
-        )
     if node.stage == "raw_events":
-        return ingest(
-            site.ledger,
-            asset=raw,
-            landing=_landing(site, dataset, partitions, overrides),
-            source=dataset.spec.source,
-            contract=dataset.contract,
-            grain=node.grain,
-            partitions=partitions,
-            now=site.clock(),
-            progress=progress,
-            # what was looked at may have left the landing since
-            recover=bool(overrides),
-            persons=site.persons if dataset.contract.person else None,
-            overrides=overrides,
-            spark=site.spark_session if dataset.spec.source.spark_above else None,
-        )
+        source = dataset.spec.source
+        task = DatasetTask(raw, source, dataset.contract, node.grain, tuple(partitions))
+        if source.positioned:
+            return follow(context, task)
+        landing = _landing(site, dataset, partitions, context.overrides)
+        # what was looked at may have left the landing since
+        recover, spark = bool(context.overrides), site.spark_session if source.spark_above else None
+        return ingest(context, task, landing, recover=recover, spark=spark)
     if node.stage == "snapshot":
         ready, missing = published(site.ledger, raw, dataset, partitions)
         if not ready:
             return StageReport(kept, None, missing)
-        return with_outcomes(_snapshot(site, dataset, ready, progress), missing)
+        return with_outcomes(_snapshot(site, context, dataset, ready), missing)
     if node.stage == "restored":
         ready, missing = published(site.ledger, kept, dataset, partitions)
         if not ready:
             return StageReport(restored, None, missing)
-        audit = _audit(site, dataset, node)
-        report = restore(
-            site.ledger,
-            site.vault,
-            snapshot=kept,
-            asset=restored,
-            partitions=ready,
-            audit=audit,
-            progress=progress,
-            overrides=overrides,
-        )
+        report = restore(context, site.vault, RestoreTask(kept, restored, ready), _audit(site, dataset, node))
         report = with_same_version(site.ledger, dataset, report)
         return with_outcomes(shared(site.ledger, report, dataset.spec.share, site.settings.home / "tables"), missing)
     raise ConfigError(f"expected a stage that runs, found {node.stage} of {dataset.prefix}")
 
 
-def _snapshot(site: Site, dataset: DatasetNode, partitions: Sequence[str], progress: Progress | None) -> StageReport:
+def _snapshot(site: Site, context: RunContext, dataset: DatasetNode, partitions: Sequence[str]) -> StageReport:
     wanted = protection_of(dataset.spec.backup, site.settings)
     require_ready(site.vault, wanted, dataset.prefix)
-    raw, kept = dataset.asset("raw_events"), dataset.asset("snapshot")
-    report = snapshot(site.ledger, site.vault, source=raw, asset=kept, partitions=partitions, progress=progress)
-    done = protect(site.vault, report.facts, wanted, progress=progress)
+    task = SnapshotTask(dataset.asset("raw_events"), dataset.asset("snapshot"), partitions)
+    report = snapshot(context, site.vault, task)
+    done = protect(site.vault, report.facts, wanted, progress=context.progress)
     return with_same_version(site.ledger, dataset, replace(report, facts={**report.facts, **done}))
 
 
@@ -135,7 +100,6 @@ def run_load(site: Site, node: AssetNode, load: LoadNode, partitions: Sequence[s
         asset=node.asset,
         partitions=wanted,
         home=site.settings.home,
-        code_version=site.code_version,
     )
     report = with_outcomes(report, missing)
     return settle(report, like, partitions) if like else report

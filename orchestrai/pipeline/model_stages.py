@@ -1,10 +1,10 @@
 """The stages after restored data: features, training set, candidate, evaluation, champion, deployment, predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrai.features.online import update_online
-from orchestrai.features.run import compute
+from orchestrai.features.run import FeatureTask, compute
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.training_set import training_set
 from orchestrai.ledger.report import PartitionOutcome, StageReport
@@ -13,16 +13,18 @@ from orchestrai.models.inference import predict
 from orchestrai.models.promotion import promote
 from orchestrai.models.registry.deployment import deploy_champion
 from orchestrai.models.registry.notify import told_of_rejection
+from orchestrai.models.spec import ModelAssets
 from orchestrai.models.training import train
 from orchestrai.pipeline.engines import embedded
 from orchestrai.pipeline.nodes import AssetNode, ModelNode, ViewNode
 from orchestrai.pipeline.outcomes import published, with_outcomes
-from orchestrai.pipeline.site import Progress, Site
+from orchestrai.pipeline.site import Site
 from orchestrai.pipeline.table_sharing import shared
 from orchestrai.pipeline.training_halt import inputs_current
+from orchestrai.stage.context import RunContext
 
 
-def run_view(site: Site, node: ViewNode, partitions: Sequence[str], progress: Progress | None) -> StageReport:
+def run_view(site: Site, context: RunContext, node: ViewNode, partitions: Sequence[str]) -> StageReport:
     """Compute a feature table, then what is kept beside it: online rows and shared tables; raises OrchestraiError."""
     like = node.partitioned_like
     missing: tuple[PartitionOutcome, ...] = ()
@@ -33,19 +35,16 @@ def run_view(site: Site, node: ViewNode, partitions: Sequence[str], progress: Pr
             return StageReport(node.asset, None, missing)
     inputs = [site.ledger.find(dataset.asset("restored")) for dataset in node.inputs.values()]
     size = sum(entry.size for found in inputs if found for entry in found.partitions.values())
-    report = compute(
-        site.ledger,
-        node.view,
-        asset=node.asset,
-        inputs={table: dataset.asset("restored") for table, dataset in node.inputs.items()},
-        grain=node.grain_of_first,
-        partitions=wanted,
-        # a view in Python runs on this machine, whatever the settings choose for the others
-        engine=embedded(site.settings) if node.view.python is not None else site.engine(node.view.spec.engine, size),
-        progress=_shares(node.asset, progress),
-        code_version=site.code_version,
-        tails=site.settings.home / "tails" / node.pipeline / node.view.name,
+    task = FeatureTask(
+        node.asset,
+        {table: dataset.asset("restored") for table, dataset in node.inputs.items()},
+        node.grain_of_first,
+        wanted,
+        site.settings.home / "tails" / node.pipeline / node.view.name,
     )
+    # a view in Python runs on this machine, whatever the settings choose for the others
+    engine = embedded(site.settings) if node.view.python is not None else site.engine(node.view.spec.engine, size)
+    report = compute(context, node.view, task, engine)
     if isinstance(node.view.spec, FeatureViewSpec):
         if node.view.spec.online and report.version is not None:
             done = update_online(site.ledger, node.view, asset=node.asset, path=site.online_path(node))
@@ -53,12 +52,6 @@ def run_view(site: Site, node: ViewNode, partitions: Sequence[str], progress: Pr
             report = replace(report, facts=facts)
         report = shared(site.ledger, report, node.view.spec.share, site.settings.home / "tables")
     return with_outcomes(report, missing)
-
-
-def _shares(what: str, progress: Progress | None) -> Callable[[float, str], None] | None:
-    if progress is None:
-        return None
-    return lambda share, _: progress(what, round(share * 100), 100)
 
 
 def run_model(site: Site, node: AssetNode, model: ModelNode) -> StageReport:
@@ -82,14 +75,8 @@ def run_model(site: Site, node: AssetNode, model: ModelNode) -> StageReport:
     if node.stage == "candidate":
         return train(site.ledger, spec, training_set=asset["training_set"], asset=asset["candidate"])
     if node.stage == "evaluation":
-        return evaluate(
-            site.ledger,
-            spec,
-            candidate=asset["candidate"],
-            training_set=asset["training_set"],
-            champion=asset["champion"],
-            asset=asset["evaluation"],
-        )
+        assets = ModelAssets(asset["training_set"], asset["candidate"], asset["evaluation"], asset["champion"])
+        return evaluate(site.ledger, spec, assets)
     if node.stage == "champion":
         report = promote(
             site.ledger, spec, candidate=asset["candidate"], evaluation=asset["evaluation"], asset=asset["champion"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
@@ -10,6 +11,8 @@ from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.pipeline.nodes import Pipeline
 from orchestrai.pipeline.stages import Stage
+
+PRODUCER = Producer("catalog", __name__)
 
 STAGES: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
 # what a backup's receipt says of it
@@ -26,7 +29,7 @@ def write_catalog(ledger: Ledger, pipeline: Pipeline, asset: str) -> StageReport
             if found is not None:
                 lines.append(_line(found))
                 inputs.append(InputRef(found.asset, found.version))
-        session = ledger.session(asset, "catalog")
+        session = ledger.session(asset, PRODUCER)
         entry = session.add_bytes("all", "catalog.json", canonical_json(lines), rows=len(lines))
         meter.written = entry.size
     return session.commit({"all": ()}, inputs=inputs, cost=meter.cost(), facts={"catalog": lines})

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrai.core.calendar import WHOLE
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.time import parse_duration
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
@@ -33,6 +34,8 @@ from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai.vault.lifecycle.replicate import replicate
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Progress, Vault
+
+DRILL = Producer("drill", "orchestrai.restore.drill")
 
 
 def is_sealed(store: Store, keyring: Keyring) -> bool | None:
@@ -179,7 +182,7 @@ def drill_of(
     """
     now = ledger.find(source) if source else None
     with Meter() as meter:
-        session = ledger.session(asset, "drill")
+        session = ledger.session(asset, DRILL)
         found = drill(vault, dataset=dataset, spec=spec, current_version=now.version if now else None, prove=prove)
         told = found.as_json()
         entry = session.add_bytes(WHOLE, "drill.json", canonical_json(told), rows=len(found.runs))

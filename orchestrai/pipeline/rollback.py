@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue
 from orchestrai.errors import ConcurrentCommit, ConfigError, GateClosed
 from orchestrai.ledger.dataset import Dataset
@@ -189,7 +190,7 @@ def _move(ledger: Ledger, move: Move, reason: str, transaction: Transaction) -> 
     if move.stage == "champion":
         return champion_back(ledger, move.asset, move.target.version, reason=reason, transaction=transaction)
     target = ledger.dataset(move.target)
-    session = ledger.session(move.asset, move.stage)
+    session = ledger.session(move.asset, Producer(move.stage, __name__))
     if session.fence is None or session.fence.digest != move.current.digest:
         raise ConcurrentCommit(f"expected {move.asset} as planned, found it published since: plan again", asset=move.asset)
     for key in move.restaged:

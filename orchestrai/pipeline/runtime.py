@@ -18,9 +18,10 @@ from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ModelNod
 from orchestrai.pipeline.outcomes import settle
 from orchestrai.pipeline.pipeline_catalog import write_catalog
 from orchestrai.pipeline.protection import run_drill
-from orchestrai.pipeline.site import Progress, Site
+from orchestrai.pipeline.site import Site
 from orchestrai.pipeline.stages import GATES
 from orchestrai.settings import Settings
+from orchestrai.stage.context import Progress, RunContext
 
 
 class Runtime(Site):
@@ -45,20 +46,18 @@ class Runtime(Site):
         if overrides and node.stage not in GATES:
             raise ConfigError(f"expected a gate of {' or '.join(GATES)} to override, found {node.stage} of {node.asset}")
         with self.ledger.reading():
-            return self._run(node, partitions, self._told(progress), overrides)
+            return self._run(self.context(self._told(progress), overrides), node, partitions)
 
-    def _run(
-        self, node: AssetNode, partitions: Sequence[str], progress: Progress | None, overrides: Sequence[Override]
-    ) -> StageReport:
+    def _run(self, context: RunContext, node: AssetNode, partitions: Sequence[str]) -> StageReport:
         subject = node.subject
         if is_kept(node):
-            return run_kept(self, node, progress)
+            return run_kept(self, context, node)
         if isinstance(subject, DatasetNode):
             if node.stage == "drill":
                 return run_drill(self.ledger, self.vault, subject, prover(self, subject))
-            return settle(run_dataset(self, node, subject, partitions, progress, overrides), subject, partitions)
+            return settle(run_dataset(self, context, node, subject, partitions), subject, partitions)
         if isinstance(subject, ViewNode):
-            report = run_view(self, subject, partitions, progress)
+            report = run_view(self, context, subject, partitions)
             return settle(report, subject.partitioned_like, partitions) if subject.partitioned_like else report
         if isinstance(subject, LoadNode):
             return run_load(self, node, subject, partitions)

@@ -1,7 +1,6 @@
 """What every stage works with: settings, declarations, stores, keys and the clock of one process."""
 
-import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from orchestrai.core.identity import utc_now
 from orchestrai.errors import ConfigError
 from orchestrai.features.engines.engine import Engine
 from orchestrai.ingest.sources.landing import open_landing
+from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
 from orchestrai.pipeline.backup_graph import declared_backups
@@ -19,11 +19,10 @@ from orchestrai.pipeline.nodes import DatasetNode, ViewNode
 from orchestrai.pipeline.protection import open_vault
 from orchestrai.privacy.persons import PersonKeys
 from orchestrai.settings import Settings
+from orchestrai.stage.context import Progress, RunContext
 from orchestrai.storage.base import Store
 from orchestrai.storage.url import open_store
 from orchestrai.vault.vault import Vault
-
-Progress = Callable[[str, int, int], None]
 
 
 class Site:
@@ -68,10 +67,9 @@ class Site:
             )
         return declared.pop() if declared else ""
 
-    @cached_property
-    def code_version(self) -> str:
-        """What receipts name as the code that ran."""
-        return f"orchestrai {importlib.metadata.version('orchestrai')}"
+    def context(self, progress: Progress | None = None, overrides: Sequence[Override] = ()) -> RunContext:
+        """What travels with one run here."""
+        return RunContext(self.ledger, self.settings, self.clock, lambda: self.persons, progress, overrides)
 
     def landing(self, dataset: DatasetNode) -> Store:
         """The store a dataset's producers write to; a relative path lies under the home folder."""

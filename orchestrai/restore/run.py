@@ -4,11 +4,12 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import DigestMismatch
-from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import InputRef
@@ -17,41 +18,41 @@ from orchestrai.ledger.session import Session
 from orchestrai.restore.plan import PartitionPlan, plan_restore
 from orchestrai.restore.read_back import copy_out
 from orchestrai.restore.warm_up import require_warm, survey
+from orchestrai.stage.context import RunContext
 from orchestrai.storage.cloud.capabilities import control_plane
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.vault import Vault
 
-STAGE = "restored"
+PRODUCER = Producer("restored", __name__)
 Audit = Callable[[str, list[Path]], Sequence[Verdict]]
-Progress = Callable[[str, int, int], None]
 
 
-def restore(
-    ledger: Ledger,
-    vault: Vault,
-    *,
-    snapshot: str,
-    asset: str,
-    partitions: Sequence[str],
-    audit: Audit | None = None,
-    progress: Progress | None = None,
-    overrides: Sequence[Override] = (),
-) -> StageReport:
+@dataclass(frozen=True)
+class RestoreTask:
+    """Partitions of a published `snapshot` to restore as `asset`."""
+
+    snapshot: str
+    asset: str
+    partitions: Sequence[str]
+
+
+def restore(context: RunContext, vault: Vault, task: RestoreTask, audit: Audit | None = None) -> StageReport:
     """Restore partitions of `snapshot` from the vault's bytes, and publish them as `asset`.
 
     Every byte is hashed on the way; each partition's root must equal the snapshot's and the raw events'. `audit` sees the staged
-    data files, and what it refuses is not published, unless one of `overrides` waives it. Raises RestoreError, MissingObject,
+    data files, and what it refuses is not published, unless an override of the run waives it. Raises RestoreError, MissingObject,
     DigestMismatch, IntegrityError: then nothing is published. Never writes over live data.
     """
+    ledger, snapshot, asset = context.ledger, task.snapshot, task.asset
     begun = time.perf_counter()
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-") as scratch:
-        session = ledger.session(asset, STAGE)
-        plan = plan_restore(ledger, vault, snapshot=snapshot, asset=asset, partitions=partitions)
+        session = ledger.session(asset, PRODUCER)
+        plan = plan_restore(ledger, vault, snapshot=snapshot, asset=asset, partitions=task.partitions)
         require_warm(survey([file for part in plan.partitions for file in part.files], control_plane(vault.store)))
         source = ledger.open(snapshot)
         verdicts: dict[str, Sequence[Verdict]] = {}
         for part in plan.partitions:
-            _stage(ledger, vault, session, part, progress)
+            _stage(context, vault, session, part)
             session.add_stats(part.partition, **source.files(part.partition).stats)
             _require_root(session, part)
             if audit is not None:
@@ -69,10 +70,12 @@ def restore(
         }
         roots = source.roots([part.partition for part in plan.partitions])
         inputs = [InputRef(snapshot, source.version, roots)]
-        return session.commit(verdicts, inputs=inputs, cost=meter.cost(), facts=facts, overrides=overrides)
+        return session.commit(verdicts, inputs=inputs, cost=meter.cost(), facts=facts, overrides=context.overrides)
 
 
-def _stage(ledger: Ledger, vault: Vault, session: Session, part: PartitionPlan, progress: Progress | None) -> None:
+def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> None:
+    ledger = context.ledger
+
     def put(file: StoredFile, data: Iterable[bytes]) -> None:
         ledger.lake.write(session.key(part.partition, file.path), data)
 
@@ -81,8 +84,7 @@ def _stage(ledger: Ledger, vault: Vault, session: Session, part: PartitionPlan, 
     reuse = ledger.lake.local_path(session.key(part.partition, "probe")) is not None
     for count in copy_out(vault, part.files, put, workers=vault.workers, reuse=reuse):
         done += count
-        if progress is not None:
-            progress(f"restore {part.partition}", done, len(part.files))
+        context.told(f"restore {part.partition}", done, len(part.files))
     for file in part.files:
         key = session.key(part.partition, file.path)
         role = "landed" if file.role == "landed" else "data"

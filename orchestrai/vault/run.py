@@ -2,7 +2,9 @@
 are there."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.ledger import Ledger
@@ -10,46 +12,62 @@ from orchestrai.ledger.manifest import FileEntry, PartitionManifest
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
+from orchestrai.stage.context import RunContext
 from orchestrai.vault.commit.source import SourceFile, StoredAt
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Progress, Vault
 
-STAGE = "snapshot"
+SNAPSHOT = Producer("snapshot", __name__)
 
 
-def snapshot(
-    ledger: Ledger,
-    vault: Vault,
-    *,
-    source: str,
-    asset: str,
-    partitions: Sequence[str],
-    progress: Progress | None = None,
-    tags: Sequence[str] = (),
-    facts: Mapping[str, JsonValue] | None = None,
-    drop: Sequence[str] = (),
-    stage: str = STAGE,
-) -> StageReport:
+@dataclass(frozen=True)
+class SnapshotTask:
+    """Partitions of a published `source` to back up as `asset`; those in `drop` are left out of it from now on."""
+
+    source: str
+    asset: str
+    partitions: Sequence[str]
+    drop: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    facts: Mapping[str, JsonValue] | None = None
+    producer: Producer = SNAPSHOT
+
+
+@dataclass(frozen=True)
+class KeepTask:
+    """Contents of any kind to keep as the whole of `dataset` and to publish as `asset`, with what was judged of them."""
+
+    dataset: str
+    asset: str
+    producer: Producer
+    contents: Mapping[str, Sequence[SourceFile]]
+    verdicts: Mapping[str, Sequence[Verdict]] = field(default_factory=dict)
+    inputs: Sequence[InputRef] = ()
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+def snapshot(context: RunContext, vault: Vault, task: SnapshotTask) -> StageReport:
     """Back up receipted partitions of `source` and publish `asset`, whose version is equal by construction.
 
     Partitions in `drop` are left out of the new snapshot and of `asset`. Content the vault holds is not read again. Raises
     NotReceipted, DigestMismatch, SessionExpired; then nothing is published.
     """
+    ledger, source, drop = context.ledger, task.source, task.drop
     with Meter() as meter:
-        session = ledger.session(asset, stage)
+        session = ledger.session(task.asset, task.producer)
         dataset = ledger.open(source)
-        manifests = {partition: dataset.files(partition) for partition in sorted(set(partitions))}
+        manifests = {partition: dataset.files(partition) for partition in sorted(set(task.partitions))}
         inputs = InputRef(source, dataset.version, dataset.roots(sorted(manifests)))
         commit = vault.commit(
             source,
             {partition: sources_of(ledger, manifest) for partition, manifest in manifests.items()},
             drop=drop,
-            tags=tags,
+            tags=task.tags,
             source={"asset": source, "version": dataset.version},
-            facts=facts,
+            facts=task.facts,
             after=_known_commit(session, vault, source),
-            progress=progress,
+            progress=context.progress,
         )
         kept = vault.partitions(commit)
         for partition, manifest in manifests.items():
@@ -65,40 +83,35 @@ def snapshot(
             {},
             inputs=[inputs],
             cost=meter.cost(),
-            facts={**_facts(vault, commit), **dict(facts or {})},
+            facts={**_facts(vault, commit), **dict(task.facts or {})},
             drop=[key for key in drop if session.fence and key in ledger.dataset(session.fence).partitions],
         )
 
 
-def keep(
-    ledger: Ledger,
-    vault: Vault,
-    *,
-    dataset: str,
-    asset: str,
-    stage: str,
-    contents: Mapping[str, Sequence[SourceFile]],
-    verdicts: Mapping[str, Sequence[Verdict]] | None = None,
-    inputs: Sequence[InputRef] = (),
-    facts: Mapping[str, JsonValue] | None = None,
-    progress: Progress | None = None,
-) -> StageReport:
+def keep(context: RunContext, vault: Vault, task: KeepTask) -> StageReport:
     """Commit files of any kind as the whole of `dataset`, and publish `asset` over the vault's own bytes.
 
-    For what has no receipts of its own, such as a database's dump; partitions that are not in `contents` are dropped. Each call is a
-    commit, tagged with the stage, also when nothing changed: it says that the source was so at that time. Content the
-    vault holds is not read again, and what `verdicts` refuse never reaches the vault. Raises as `snapshot`.
+    For what has no receipts of its own, such as a database's dump; partitions that are not in the contents are dropped. Each call is a
+    commit, tagged with the stage of its producer, also when nothing changed: it says that the source was so at that time. Content the
+    vault holds is not read again, and what the verdicts refuse never reaches the vault. Raises as `snapshot`.
     """
+    ledger, contents = context.ledger, task.contents
     with Meter() as meter:
-        session = ledger.session(asset, stage)
-        if not all(map(gate_open, (verdicts or {}).values())):
-            return session.commit(verdicts, inputs=inputs, cost=meter.cost(), facts=facts)
-        after = _known_commit(session, vault, dataset)
-        before = vault.catalog.recent(dataset, 1, after)
+        session = ledger.session(task.asset, task.producer)
+        if not all(map(gate_open, task.verdicts.values())):
+            return session.commit(task.verdicts, inputs=task.inputs, cost=meter.cost(), facts=task.facts)
+        after = _known_commit(session, vault, task.dataset)
+        before = vault.catalog.recent(task.dataset, 1, after)
         gone = sorted({*(vault.partitions(before[-1]) if before else ())} - {*contents})
-        tell = None if progress is None else _named(progress, f"store {dataset}")
+        tell = None if context.progress is None else _named(context.progress, f"store {task.dataset}")
         commit = vault.commit(
-            dataset, contents, drop=gone, tags=[stage], source={"asset": asset}, after=after, progress=tell
+            task.dataset,
+            contents,
+            drop=gone,
+            tags=[task.producer.stage],
+            source={"asset": task.asset},
+            after=after,
+            progress=tell,
         )
         for partition in contents:
             for file in vault.files(commit, partition):
@@ -106,10 +119,10 @@ def keep(
         there = ledger.dataset(session.fence).partitions if session.fence else {}
         meter.read = meter.written = commit.new_bytes
         return session.commit(
-            verdicts or {},
-            inputs=inputs,
+            task.verdicts,
+            inputs=task.inputs,
             cost=meter.cost(),
-            facts={**_facts(vault, commit), **dict(facts or {})},
+            facts={**_facts(vault, commit), **dict(task.facts)},
             drop=[key for key in there if key not in contents],
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.dataset import Dataset
@@ -22,6 +23,8 @@ from orchestrai.warehouse.merge import load_table
 from orchestrai.warehouse.spec import LoadSpec
 from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
 from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, quoted
+
+PRODUCER = Producer("warehouse", __name__)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +61,6 @@ def load_partitions(
     asset: str,
     partitions: Sequence[str] | None,
     home: Path,
-    code_version: str = "",
 ) -> StageReport:
     """Bring a table up to the current version of `source`, all partitions or those named, and publish what was loaded as `asset`.
 
@@ -80,7 +82,7 @@ def load_partitions(
         else:
             changed = _replaced(target, dataset, wanted)
             facts = {"inserted": sum(changed.values()), "updated": 0}
-        session = ledger.session(asset, "warehouse")
+        session = ledger.session(asset, PRODUCER)
         for key in wanted:
             entry = dataset.partitions[key]
             body = {"table": spec.table, "source": source, "root": entry.root, "rows": entry.rows}
@@ -89,7 +91,6 @@ def load_partitions(
         done = session.commit(
             {key: (Verdict("row_count", True, loaded),) for key in wanted},
             inputs=[InputRef(source, dataset.version)],
-            code_version=code_version,
             parameters={"table": spec.table, "mode": spec.mode},
             cost=meter.cost(),
             facts={"table": spec.table, "partitions_loaded": len(changed), **facts},

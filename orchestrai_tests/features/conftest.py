@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.ledger.ledger import Ledger
+from orchestrai_tests.producers import producer
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 READINGS = pa.schema(
@@ -48,7 +49,7 @@ def publish(ledger: Ledger, tmp_path: Path) -> Publish:
     """Publish rows (or several files of rows) per partition as a dataset of some stage."""
 
     def put(asset: str, schema: pa.Schema, partitions: Mapping[str, Rows | Sequence[Rows]], stage: str = "restored") -> str:
-        session = ledger.session(asset, stage)
+        session = ledger.session(asset, producer(stage))
         for key, rows in partitions.items():
             files = [rows] if not rows or isinstance(rows[0], Mapping) else rows
             for number, part in enumerate(files):

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import FeatureViewError, IntegrityError
-from orchestrai.features.run import compute
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import load_view
 from orchestrai.ledger.ledger import Ledger
@@ -17,6 +16,7 @@ from orchestrai.settings import load_settings
 from orchestrai.storage.url import open_store
 from orchestrai_tests.features.conftest import ORDERS, Publish, orders
 from orchestrai_tests.features.shop import FEATURES, FIRST, MODEL, RAW, RESTORED, Shop, rows_of, sales_of
+from orchestrai_tests.running import compute
 
 LATE = 90_000_000
 ARRIVAL = "    lookback: {time: 28d}\n    tables: {sales: {known_at: arrival}}\n"

@@ -10,11 +10,11 @@ import pytest
 
 from orchestrai.core.verdict import Verdict
 from orchestrai.features.profile.portrait import portrait
-from orchestrai.features.run import compute
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
 from orchestrai_tests.features.conftest import PIPELINES, READINGS, START, Publish, by_hour, readings
+from orchestrai_tests.running import compute
 
 ONE = "SELECT device_id, ts, COUNT(seq) OVER (PARTITION BY device_id ORDER BY ts, seq ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS n "
 

@@ -39,7 +39,6 @@ from orchestrai.features.jobs.emr import EmrClusters, EmrFile, EmrServerless, cl
 from orchestrai.features.jobs.exchange import RemoteSparkEngine, sent_script
 from orchestrai.features.jobs.launchers import cluster_launcher
 from orchestrai.features.jobs.synapse import SynapseBatches, SynapseFile
-from orchestrai.features.run import compute
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.engines import cluster_url
 from orchestrai.settings import Settings
@@ -50,6 +49,7 @@ from orchestrai_tests.features.conftest import READINGS, Publish, by_hour, readi
 from orchestrai_tests.features.test_compute import rolling
 from orchestrai_tests.features.test_parity import shipped
 from orchestrai_tests.published import check_discovery, discovery
+from orchestrai_tests.running import compute
 
 SERVICES = ["databricks", "dataproc", "synapse"]
 EACH = pytest.mark.parametrize("service", SERVICES)

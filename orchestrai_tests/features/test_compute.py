@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-from orchestrai.features.run import compute
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
@@ -35,6 +34,8 @@ from orchestrai_tests.features.conftest import (
     orders,
     readings,
 )
+from orchestrai_tests.producers import producer
+from orchestrai_tests.running import compute
 
 IN = "p/readings/restored"
 OUT = "p/rolling/features"
@@ -284,7 +285,7 @@ def test_mended_partitions_equal_a_full_recompute(
         part = by_hour(rows[len(rows) * number // batches : len(rows) * (number + 1) // batches])
         for key, fresh in part.items():
             arrived.setdefault(key, []).append(fresh)
-        session = ledger.session(IN, "restored")
+        session = ledger.session(IN, producer("restored"))
         for key in part:
             for at, file in enumerate(arrived[key]):
                 pq.write_table(pa.Table.from_pylist(list(file), READINGS), home / "staged.parquet")
@@ -296,7 +297,7 @@ def test_mended_partitions_equal_a_full_recompute(
 
 
 def _publish(ledger: Ledger, asset: str, hours: Mapping[str, Any], changed: set[str], folder: Path) -> None:
-    session = ledger.session(asset, "restored")
+    session = ledger.session(asset, producer("restored"))
     for key in sorted(changed):
         pq.write_table(pa.Table.from_pylist(list(hours[key]), READINGS), folder / "staged.parquet")
         session.add_file(key, "part-00000.parquet", folder / "staged.parquet", rows=len(hours[key]))
@@ -401,12 +402,15 @@ def test_the_receipt_names_inputs_and_view(ledger: Ledger, publish: Publish) -> 
     publish("p/orders/restored", ORDERS, orders(5, 30))
     view = rfm()
     compute(
-        ledger, view, asset="p/rfm/features", inputs={"orders": "p/orders/restored"}, grain="day", partitions=["2026-01-19"],
-        code_version="abc",
-    )  # fmt: skip
+        ledger, view, asset="p/rfm/features", inputs={"orders": "p/orders/restored"}, grain="day", partitions=["2026-01-19"]
+    )
     receipt = ledger.open("p/rfm/features").receipt("2026-01-19")
     source = ledger.open("p/orders/restored")
-    assert receipt.stage == "features" and receipt.code_version == "abc" and receipt.parameters["view_hash"] == view.hash
+    assert (
+        receipt.stage == "features"
+        and receipt.code_version == producer("features").code
+        and receipt.parameters["view_hash"] == view.hash
+    )
     assert [ref.asset for ref in receipt.inputs] == ["p/orders/restored"] and receipt.inputs[0].version == source.version
     assert receipt.inputs[0].partitions == source.roots([key for key in sorted(source.partitions) if key < "2026-01-19"])
 

@@ -8,13 +8,13 @@ import pytest
 
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.spark_engine import SparkEngine
-from orchestrai.features.run import compute
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.column_lineage import lineage
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
 from orchestrai_tests.features.conftest import ORDERS, READINGS, START, Publish, by_hour, orders, readings
 from orchestrai_tests.features.test_shipped_views import rows_of
+from orchestrai_tests.running import compute
 
 HOT = """
 import pandas as pd

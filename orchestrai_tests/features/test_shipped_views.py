@@ -7,7 +7,6 @@ from itertools import permutations
 
 import pyarrow.parquet as pq
 
-from orchestrai.features.run import compute
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.features.training_set import training_set
 from orchestrai.features.views.column_lineage import lineage
@@ -25,6 +24,7 @@ from orchestrai_tests.features.conftest import (
     orders,
     readings,
 )
+from orchestrai_tests.running import compute
 
 ROLLING = FeatureViewSpec.model_validate(
     {"name": "device_rolling", "from": ["readings"], "entity": "device_id", "event_time": "ts", "sql": "device_rolling.sql"}

@@ -18,7 +18,6 @@ from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Source
 from orchestrai.features.incremental.tail_slices import shape_of
 from orchestrai.features.incremental.window_chain import Plan
-from orchestrai.features.run import compute
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.decisions.recalls import RecallRecord, put_recall
@@ -26,6 +25,8 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.features.conftest import PIPELINES, READINGS, START, Publish, by_hour, readings
+from orchestrai_tests.producers import producer
+from orchestrai_tests.running import compute
 
 IN, OUT, FULL = "p/readings/restored", "p/rolling/features", "p/full/features"
 HOUR = "2026-01-05-00:00"
@@ -76,7 +77,7 @@ ENGINE = DuckDbEngine(threads=1)
 
 
 def put(ledger: Ledger, hours: Mapping[str, Any], changed: Any, folder: Path) -> None:
-    session = ledger.session(IN, "restored")
+    session = ledger.session(IN, producer("restored"))
     for key in sorted(changed):
         for at, file in enumerate(hours[key]):
             pq.write_table(pa.Table.from_pylist(list(file), READINGS), folder / "staged.parquet")

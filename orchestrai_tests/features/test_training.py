@@ -10,13 +10,13 @@ import pytest
 
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.profile.statistics import drift, drift_verdicts, feature_stats
-from orchestrai.features.run import compute
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.features.training_set import training_set
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai_tests.features.conftest import ORDERS, PIPELINES, Publish, orders
+from orchestrai_tests.running import compute
 
 ORDERS_ASSET = "p/orders/restored"
 LABEL = LabelSpec(sql="no_order_within_60d.sql", horizon="60d")

@@ -6,13 +6,14 @@ import pytest
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.errors import ConfigError
-from orchestrai.ingest.dead_letter_list import count_letters, list_letters, replay, show_letter
+from orchestrai.ingest.dead_letter_list import count_letters, list_letters, show_letter
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW, RETAIL, contract_of
 from orchestrai_tests.ingest.test_ingestion import DAY, HEADER, RAW, Shop, lines
+from orchestrai_tests.running import replay
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import DeclarationError
-from orchestrai.ingest.dead_letter_list import list_letters, replay
+from orchestrai.ingest.dead_letter_list import list_letters
 from orchestrai.ingest.incremental import pending
 from orchestrai.ingest.sources.stream import published_offsets
 from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.ingest.declaring import NOW, PREFIX, RAW, RESTORED, declare, hour, ids, opened, reading, rows, run
+from orchestrai_tests.running import replay
 from orchestrai_tests.servers.kafka import KafkaCluster, kafka_cluster
 from orchestrai_tests.servers.process import ServerAbsent
 

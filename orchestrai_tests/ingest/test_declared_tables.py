@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ConfigError, StorageError, TransientStorageError
-from orchestrai.ingest.dead_letter_list import list_letters, replay
+from orchestrai.ingest.dead_letter_list import list_letters
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.ingest.declaring import NOW, PREFIX, RAW, RESTORED, declare, hour, ids, opened, rows, run
+from orchestrai_tests.running import replay
 from orchestrai_tests.servers.postgres import PostgresServer
 
 DDL = "CREATE TABLE readings (id bigint PRIMARY KEY, at {time} NOT NULL, value double precision, changed {time})"

@@ -12,7 +12,6 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.errors import ConcurrentCommit, TransientStorageError
 from orchestrai.ingest.dead_letter_list import list_letters
 from orchestrai.ingest.discovery.listing import discover, missing
-from orchestrai.ingest.run import ingest
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
@@ -20,6 +19,7 @@ from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
 from orchestrai_tests.ingest.test_ingestion import HEADER, RAW, Shop, lines
+from orchestrai_tests.running import ingest
 
 DAYS = ["2011-03-01", "2011-03-02", "2011-03-03"]
 

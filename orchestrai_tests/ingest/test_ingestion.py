@@ -13,12 +13,12 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import keys_between
 from orchestrai.errors import StorageError
 from orchestrai.ingest.discovery.listing import landed
-from orchestrai.ingest.run import ingest
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
+from orchestrai_tests.running import ingest
 
 RAW = "shop/orders/raw_events"
 DEAD = "shop/orders/dead_letters"

@@ -11,8 +11,7 @@ import pytest
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.errors import ConfigError, IntegrityError
-from orchestrai.ingest.dead_letter_list import list_letters, replay
-from orchestrai.ingest.run import ingest
+from orchestrai.ingest.dead_letter_list import list_letters
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
@@ -23,13 +22,12 @@ from orchestrai.privacy.persons import PersonKeys
 from orchestrai.privacy.tokens import PERSON, reveal
 from orchestrai.provenance.erasure.erasure import erase, plan_erasure
 from orchestrai.restore.folder import restore_folder
-from orchestrai.restore.run import restore
 from orchestrai.settings import load_settings
 from orchestrai.storage.base import Store
 from orchestrai.storage.local import LocalStore
-from orchestrai.vault.run import snapshot
 from orchestrai.vault.vault import Vault
 from orchestrai_tests.ingest.conftest import NOW, contract_of
+from orchestrai_tests.running import ingest, replay, restore, snapshot
 
 RAW, KEPT, BACK = "shop/orders/raw_events", "shop/orders/snapshot", "shop/orders/restored"
 DAY, NEXT = "2011-03-01", "2011-03-02"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import ConfigError, DeclarationError, IntegrityError
-from orchestrai.ingest.dead_letter_list import list_letters, replay
+from orchestrai.ingest.dead_letter_list import list_letters
 from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
@@ -20,6 +20,7 @@ from orchestrai.settings import Settings
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
 from orchestrai_tests.ingest.test_personal import ANNA, BERT, DAY, RAW, TEXT, holds
+from orchestrai_tests.running import replay
 
 PIPELINE = """\
 pipeline: shop

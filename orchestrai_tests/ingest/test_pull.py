@@ -10,13 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from orchestrai.errors import ConfigError, StorageError, TransientStorageError, UnreadableObject
-from orchestrai.ingest.run import ingest
 from orchestrai.ingest.sources.http import pull_http
 from orchestrai.ingest.sources.landing import open_landing
 from orchestrai.ingest.spec import HttpOptions, SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW, contract_of
+from orchestrai_tests.running import ingest
 
 TODAY = "2026-11-22"
 ITEMS = """\

@@ -16,13 +16,14 @@ import pytest
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import StorageError, TransientStorageError
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed, parse_event_grid, parse_gcs, parse_s3
-from orchestrai.ingest.discovery.queue import Drained, Message, drain, published, store_refused
+from orchestrai.ingest.discovery.queue import Drained, Message, Zone, drain, published, store_refused
 from orchestrai.ingest.discovery.queue_services import AzureQueue, PubSubQueue, SqsQueue
-from orchestrai.ingest.run import ingest
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material
 from orchestrai.storage.url import open_store
+from orchestrai_tests.producers import producer
+from orchestrai_tests.running import ingest
 from orchestrai_tests.servers.azurite import AzuriteServer
 from orchestrai_tests.servers.process import free_port
 from orchestrai_tests.servers.s3 import S3Server
@@ -37,7 +38,7 @@ def nothing_known(partition: str, event: ObjectEvent) -> bool:
 
 def run(queue: Any, at: str, *, known: Any = nothing_known, limit: int = 5_000, now: Any = lambda: NOW) -> Drained:
     landing: Any = SimpleNamespace(url=at)
-    return drain(queue, landing=landing, source=SOURCE, grain="day", known=known, now=now, limit=limit)
+    return drain(queue, Zone(landing, SOURCE, "day"), known=known, now=now, limit=limit)
 
 
 def names(drained: Drained) -> dict[str, list[str]]:
@@ -378,7 +379,7 @@ def test_objects_without_a_date_and_hidden_ones_are_set_apart() -> None:
 
 
 def test_what_the_ledger_holds_is_not_told_again(ledger: Ledger) -> None:
-    session = ledger.session("p/d/raw_events", "raw_events")
+    session = ledger.session("p/d/raw_events", producer("raw_events"))
     session.add_bytes("2026-11-20", "part.parquet", b"x")
     session.commit(materials=[Material("s3://b/2026-11-20.csv", "0" * 64, 3, '"e1"', "", "2026-11-20")])
     queue = Listed([told(1, "2026-11-20.csv"), told(2, "2026-11-20.csv", "e2")])
@@ -419,9 +420,7 @@ def test_from_bucket_to_raw_events_once_though_the_acknowledgement_is_lost(
     def tick(*, acknowledge: bool) -> Drained:
         drained = drain(
             bucket.queue,
-            landing=landing,
-            source=source,
-            grain="day",
+            Zone(landing, source, "day"),
             known=published(ledger, asset),
             now=lambda: NOW,
             limit=20,

@@ -10,12 +10,12 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.ingest.dead_letter_list import list_letters
 from orchestrai.ingest.readers import spark_typing
 from orchestrai.ingest.readers.spark_typing import Original, grouped
-from orchestrai.ingest.run import ingest
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
+from orchestrai_tests.running import ingest
 
 DAY, ASSET = "2026-11-20", "shop/clicks/raw_events"
 

@@ -12,13 +12,15 @@ import pytest
 
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, TransientStorageError, UnreadableObject
-from orchestrai.ingest.sources.table_batch import SqlSource, ingest_table, position_of
+from orchestrai.ingest.sources.table_batch import SqlSource, position_of
 from orchestrai.ingest.sources.table_reader import TableReader
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.secrets.reference import resolve_secret, scrubbed
 from orchestrai.storage.postgres import address, connection
 from orchestrai.warehouse.merge import DuckdbTarget, LoadReport, PostgresTarget, load_table
+from orchestrai_tests.producers import producer
+from orchestrai_tests.running import ingest_table
 from orchestrai_tests.servers.postgres import PostgresServer
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -319,7 +321,7 @@ def publish(ledger: Ledger, values: dict[str, list[tuple[str, float | None]]]) -
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    session = ledger.session("shop/rfm/features", "features")
+    session = ledger.session("shop/rfm/features", producer("features"))
     for key, found in values.items():
         at = pa.array([NOW] * len(found), pa.timestamp("us", tz="UTC"))
         names, scores = pa.array([n for n, _ in found], pa.string()), pa.array([s for _, s in found], pa.float64())

@@ -21,7 +21,6 @@ from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import ConcurrentCommit, ConfigError, IntegrityError, StorageError, TransientStorageError
 from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream
 from orchestrai.ingest.sources.stream import next_batch, offsets_at, published_offsets
-from orchestrai.ingest.sources.stream_batch import ingest_stream, publish_batch
 from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.ingest.sources.stream_records import (
     StreamRecord,
@@ -34,6 +33,8 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.producers import producer
+from orchestrai_tests.running import ingest_stream, publish_batch
 from orchestrai_tests.servers.kafka import KafkaCluster, kafka_cluster
 from orchestrai_tests.servers.process import ServerAbsent
 
@@ -371,14 +372,14 @@ def test_a_batch_that_was_published_before_is_a_no_op(ledger: Ledger, log: Strea
 
 
 def _publish(ledger: Ledger, batch: Any, session: Any = None) -> StageReport:
-    session = session or ledger.session(ASSET, "raw_events")
+    session = session or ledger.session(ASSET, producer("raw_events"))
     known = offsets_at(ledger, session.fence, batch.topic)
     return publish_batch(ledger, batch, session=session, known=known, contract=CONTRACT, grain="hour", now=NOW)
 
 
 def test_of_two_readers_of_one_partition_the_second_loses(ledger: Ledger, log: StreamLog) -> None:
     fill(log, range(5))
-    slow = ledger.session(ASSET, "raw_events")
+    slow = ledger.session(ASSET, producer("raw_events"))
     stale = next_batch(log, {}, limit_records=3)
     assert step(ledger, log).facts["records"] == 5
     with pytest.raises(ConcurrentCommit):
@@ -399,7 +400,7 @@ def test_two_readers_of_different_partitions_both_count(ledger: Ledger, tmp_path
     for number in (0, 1):
         fill(log, range(10 * number, 10 * number + 5), key=keys[number], hour=10 + number)
     assert log.bounds() == {0: (0, 5), 1: (0, 5)}
-    slow = ledger.session(ASSET, "raw_events")
+    slow = ledger.session(ASSET, producer("raw_events"))
     whole = next_batch(log, {})
     one = _only(whole, 0)
     other = _only(whole, 1)
@@ -466,7 +467,7 @@ def test_after_a_rollback_the_records_taken_back_are_read_again(ledger: Ledger, 
     good = ledger.open(ASSET)
     fill(log, range(5, 9))
     step(ledger, log)
-    session = ledger.session(ASSET, "raw_events")
+    session = ledger.session(ASSET, producer("raw_events"))
     for key in good.partitions:
         files = good.files(key)
         for entry in files.files:

@@ -41,10 +41,10 @@ def test_days_before_the_column_came_are_accepted_and_so_is_the_first_with_it(sh
 
 
 def test_once_a_person_lets_a_day_pass_the_days_after_it_pass_with_a_warning(shop: Shop) -> None:
-    from orchestrai.ingest.run import ingest
     from orchestrai.ledger.decisions.overrides import Override
     from orchestrai.ledger.quarantine import last_refusal
     from orchestrai_tests.ingest.conftest import NOW
+    from orchestrai_tests.running import ingest
 
     put(shop, FIRST, described=True)
     put(shop, SECOND, described=False)

@@ -12,6 +12,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.storage.base import ObjectInfo, Store
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
+from orchestrai_tests.producers import producer
 
 ASSET = "churn/orders/raw_events"
 DAY = "2026-01-01"
@@ -55,7 +56,7 @@ def test_a_long_log_costs_few_looks(kind: str, tmp_path: Path, monkeypatch: pyte
 
 
 def publish(ledger: Ledger, data: bytes) -> None:
-    session = ledger.session(ASSET, "raw_events")
+    session = ledger.session(ASSET, producer("raw_events"))
     session.add_bytes(DAY, "part-00000.parquet", data, rows=1)
     session.commit({})
 

@@ -17,6 +17,7 @@ from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.report import StageReport, require_open
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.producers import producer
 
 ASSET = "churn/orders/raw_events"
 DAY, NEXT = "2026-01-01", "2026-01-02"
@@ -27,7 +28,7 @@ WORSE = (*BAD, Verdict("freshness", False, "expected an event after 16:00, found
 def publish(
     ledger: Ledger, data: bytes, *overrides: Override, verdicts: tuple[Verdict, ...] = BAD, day: str = DAY
 ) -> StageReport:
-    session = ledger.session(ASSET, "raw_events")
+    session = ledger.session(ASSET, producer("raw_events"))
     session.add_bytes(day, "part-00000.parquet", data, rows=len(data))
     return session.commit({day: verdicts}, overrides=overrides)
 
@@ -123,7 +124,7 @@ def test_an_override_stays_with_its_partition_when_others_are_published(ledger: 
     publish(ledger, b"few")
     given = waiver(ledger, "row_volume")
     publish(ledger, b"few", given)
-    session = ledger.session(ASSET, "raw_events")
+    session = ledger.session(ASSET, producer("raw_events"))
     session.add_bytes(DAY, "part-00000.parquet", b"few", rows=3)
     session.add_bytes(NEXT, "part-00000.parquet", b"many", rows=4)
     session.commit({DAY: BAD, NEXT: (Verdict("schema", True),)})

@@ -22,6 +22,7 @@ from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import StageReport, require_open
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.producers import producer
 
 ASSET = "churn/orders/raw_events"
 GOOD = (Verdict("schema", True),)
@@ -29,7 +30,7 @@ BAD = (Verdict("row_volume", False, "expected 300 rows or so, found 3"),)
 
 
 def publish(ledger: Ledger, days: dict[str, bytes], verdicts: dict[str, tuple[Verdict, ...]] | None = None) -> StageReport:
-    session = ledger.session(ASSET, "raw_events")
+    session = ledger.session(ASSET, producer("raw_events"))
     for day, data in days.items():
         session.add_bytes(day, "part-00000.parquet", data, rows=len(data))
     return session.commit(verdicts or {day: GOOD for day in days})
@@ -53,7 +54,7 @@ def test_what_is_published_is_read_back_whole(ledger: Ledger, tmp_path: Path) ->
 
 
 def test_staged_data_is_invisible_until_it_is_committed(ledger: Ledger) -> None:
-    session = ledger.session(ASSET, "raw_events")
+    session = ledger.session(ASSET, producer("raw_events"))
     session.add_bytes("2026-01-01", "part-00000.parquet", b"one")
     assert ledger.find(ASSET) is None
     with pytest.raises(NotReceipted):
@@ -102,7 +103,7 @@ def test_one_byte_in_one_of_3650_partitions_changes_the_version(ledger: Ledger) 
 
 
 def test_two_writers_of_different_partitions_both_survive(ledger: Ledger) -> None:
-    first, second = ledger.session(ASSET, "raw_events"), ledger.session(ASSET, "raw_events")
+    first, second = ledger.session(ASSET, producer("raw_events")), ledger.session(ASSET, producer("raw_events"))
     first.add_bytes("2026-01-01", "part-00000.parquet", b"a")
     second.add_bytes("2026-01-02", "part-00000.parquet", b"b")
     first.commit({"2026-01-01": GOOD})
@@ -111,7 +112,7 @@ def test_two_writers_of_different_partitions_both_survive(ledger: Ledger) -> Non
 
 
 def test_a_zombie_writer_of_the_same_partition_loses(ledger: Ledger, tmp_path: Path) -> None:
-    zombie, heir = ledger.session(ASSET, "raw_events"), ledger.session(ASSET, "raw_events")
+    zombie, heir = ledger.session(ASSET, producer("raw_events")), ledger.session(ASSET, producer("raw_events"))
     zombie.add_bytes("2026-01-01", "part-00000.parquet", b"old")
     heir.add_bytes("2026-01-01", "part-00000.parquet", b"new")
     heir.commit({"2026-01-01": GOOD})
@@ -156,7 +157,7 @@ def test_a_head_signed_by_a_stranger_is_refused(ledger: Ledger, tmp_path: Path) 
 
 def test_a_receipt_with_a_failed_check_opens_nothing(ledger: Ledger, tmp_path: Path) -> None:
     """A signed head over data whose gate was closed (a bug, or a thief with the code but no rule) is still refused."""
-    session = ledger.session(ASSET, "raw_events")
+    session = ledger.session(ASSET, producer("raw_events"))
     session.add_bytes("2026-01-01", "part-00000.parquet", b"bad")
     import orchestrai.ledger.session as module
 
@@ -206,7 +207,7 @@ def test_receipts_and_heads_are_witnessed_by_the_vault(ledger: Ledger) -> None:
 def test_an_input_version_is_pinned_in_the_receipt(ledger: Ledger) -> None:
     publish(ledger, {"2026-01-01": b"a"})
     raw = ledger.open(ASSET)
-    session = ledger.session("churn/orders/features", "features")
+    session = ledger.session("churn/orders/features", producer("features"))
     session.add_bytes("all", "part-00000.parquet", b"f", rows=1)
     session.commit({"all": GOOD}, inputs=[InputRef(raw.asset, raw.version, raw.roots())])
     receipt = ledger.open("churn/orders/features").receipt("all")

@@ -8,6 +8,7 @@ import pytest
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.quarantine import refusals, standing_refusals
+from orchestrai_tests.producers import producer
 
 ASSET = "churn/orders/raw_events"
 DAY, NEXT = "2026-01-01", "2026-01-02"
@@ -30,7 +31,7 @@ def ledger(ledger: Ledger) -> Ledger:
 
 
 def commit(ledger: Ledger, **days: tuple[bytes, tuple[Verdict, ...]]) -> None:
-    session = ledger.session(ASSET, "raw_events")
+    session = ledger.session(ASSET, producer("raw_events"))
     names = {"day": DAY, "next": NEXT}
     for name, (data, _) in days.items():
         session.add_bytes(names[name], "part-00000.parquet", data, rows=1)

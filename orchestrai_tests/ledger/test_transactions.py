@@ -15,6 +15,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.provenance.verify.audit import audit
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.producers import producer
 
 ASSETS = ("p/data/raw_events", "p/view/features", "p/model/champion")
 GOOD = (Verdict("schema", True),)
@@ -31,7 +32,7 @@ class Mortal(BaseException):
 
 
 def stage(ledger: Ledger, asset: str, data: bytes, transaction: Transaction | None = None) -> None:
-    session = ledger.session(asset, asset.rsplit("/", 1)[-1])
+    session = ledger.session(asset, producer(asset.rsplit("/", 1)[-1]))
     session.add_bytes("all", "part-00000.parquet", data, rows=1)
     session.commit({"all": GOOD}, action="rollback" if transaction else "publish", transaction=transaction)
 
@@ -133,7 +134,7 @@ def test_a_log_that_was_cut_off_is_refused_with_a_remedy(ledger: Ledger, tmp_pat
     key = f"heads/{ASSETS[0]}/{head.seq:012d}.json"
     kept = ledger.lake.read(key)
     ledger.lake.delete(key)
-    for attempt in (ledger.open, ledger.find, lambda asset: ledger.session(asset, "raw_events")):
+    for attempt in (ledger.open, ledger.find, lambda asset: ledger.session(asset, producer("raw_events"))):
         with pytest.raises(IntegrityError, match=r"cut off; run `orchestrai rebuild`"):
             attempt(ASSETS[0])
     ledger.lake.write(key, kept)

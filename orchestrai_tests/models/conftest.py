@@ -12,7 +12,8 @@ import pytest
 
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
-from orchestrai.models.spec import Estimator, ModelSpec
+from orchestrai.models.spec import Estimator, ModelAssets, ModelSpec
+from orchestrai_tests.producers import producer
 
 TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION = (
     f"churn/churn/{stage}" for stage in ("training_set", "candidate", "evaluation", "champion")
@@ -29,7 +30,7 @@ def parquet(table: pa.Table) -> bytes:
 
 def publish(ledger: Ledger, asset: str, table: pa.Table, partition: str = "all") -> StageReport:
     """Publish a table as one partition of an asset."""
-    session = ledger.session(asset, "training_set")
+    session = ledger.session(asset, producer("training_set"))
     session.add_bytes(partition, "part-0.parquet", parquet(table), rows=table.num_rows)
     return session.commit()
 
@@ -84,7 +85,7 @@ def run(ledger: Ledger) -> Callable[..., tuple[StageReport, StageReport, StageRe
         if table is not None:
             publish(ledger, TRAINING_SET, table)
         trained = train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE)
-        judged = evaluate(ledger, model, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
+        judged = evaluate(ledger, model, ModelAssets(TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION))
         return trained, judged, promote(ledger, model, candidate=CANDIDATE, evaluation=EVALUATION, asset=CHAMPION)
 
     return steps

@@ -15,8 +15,10 @@ from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.evaluation import evaluate
 from orchestrai.models.inference import predict
 from orchestrai.models.promotion import promote
+from orchestrai.models.spec import ModelAssets
 from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
+from orchestrai_tests.producers import producer
 
 Run = Callable[..., Any]
 
@@ -84,7 +86,7 @@ def test_a_champion_replaced_by_a_pickle_is_found_before_anything_is_parsed(ledg
 
 
 def _publish_files(ledger: Ledger, files: dict[str, bytes]) -> None:
-    session = ledger.session(CHAMPION, "champion")
+    session = ledger.session(CHAMPION, producer("champion"))
     for name, data in files.items():
         session.add_bytes("all", name, data)
     session.commit()
@@ -160,7 +162,7 @@ def test_evaluation_refuses_a_candidate_of_another_declaration(ledger: Ledger, r
     run(spec(), customers())
     other = spec(split={"by": "entity"})
     with pytest.raises(ModelError, match="present declaration, found another split"):
-        evaluate(ledger, other, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
+        evaluate(ledger, other, ModelAssets(TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION))
 
 
 def test_promotion_refuses_a_stale_evaluation(ledger: Ledger, run: Run) -> None:
@@ -177,7 +179,7 @@ def test_promotion_refuses_an_evaluation_against_a_champion_that_no_longer_serve
     run(spec(), customers())
     publish(ledger, TRAINING_SET, customers(seed=7))
     train(ledger, spec(), training_set=TRAINING_SET, asset=CANDIDATE)
-    evaluate(ledger, spec(), candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
+    evaluate(ledger, spec(), ModelAssets(TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION))
     publish(ledger, CHAMPION, customers())
     report = promote(ledger, spec(), candidate=CANDIDATE, evaluation=EVALUATION, asset=CHAMPION)
     assert "now" in next(v.message for v in report.refused[0].verdicts if v.check == "evaluation_current")

@@ -32,7 +32,7 @@ publish(ledger, TRAINING_SET, customers())
 for estimator in ({"xgboost": {"num_boost_round": 20, "subsample": 0.7, "colsample_bynode": 0.6}}, {"logistic": {}}):
     model = spec(estimator=estimator)
     print(train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE).version)
-    print(evaluate(ledger, model, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION).version)
+    print(evaluate(ledger, model, ModelAssets(TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION)).version)
 """
 
 

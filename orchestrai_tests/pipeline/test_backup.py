@@ -30,6 +30,7 @@ from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.cli.conftest import DATASET, KEPT, RAW, RESTORED, MakeRuntime, run
+from orchestrai_tests.producers import producer
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options
 
@@ -72,7 +73,7 @@ def test_a_restore_of_other_data_is_refused_by_same_version(make: MakeRuntime, d
     reports = run(runtime, days[:1])
     ledger, dataset = runtime.ledger, runtime.project.dataset(DATASET)
     kept = ledger.open(KEPT)
-    session = ledger.session(RESTORED, "restored")
+    session = ledger.session(RESTORED, producer("restored"))
     session.add_bytes(days[0], "part-0.parquet", b"other data", rows=1)
     forged = session.commit({days[0]: ()}, inputs=[InputRef(KEPT, kept.version, kept.roots([days[0]]))])
     (outcome,) = with_same_version(ledger, dataset, forged).outcomes

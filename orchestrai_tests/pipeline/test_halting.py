@@ -7,12 +7,13 @@ import pytest
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.load import SHIPPED, load_project
 from orchestrai.pipeline.training_halt import inputs_current
+from orchestrai_tests.producers import producer
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def restored(ledger: Ledger, dataset: str, *days: str) -> None:
-    session = ledger.session(f"recommendations/{dataset}/restored", "restored")
+    session = ledger.session(f"recommendations/{dataset}/restored", producer("restored"))
     for day in days:
         session.add_bytes(day, "part-00000.parquet", f"{dataset} {day}".encode(), rows=1)
     session.commit(dict.fromkeys(days, ()))

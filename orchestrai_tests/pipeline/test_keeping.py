@@ -33,6 +33,7 @@ from orchestrai_tests.pipeline.kept_shop import (
     materialize,
     publish,
 )
+from orchestrai_tests.producers import producer
 from orchestrai_tests.servers.postgres import PostgresServer
 
 REGISTRY = f"{MODEL}/registry"
@@ -83,7 +84,7 @@ def test_only_a_partition_that_changed_is_kept_again(shop: Runtime, monkeypatch:
 
 def test_a_partition_dropped_from_the_table_leaves_its_backup(shop: Runtime) -> None:
     materialize(shop, f"{VIEW}/feature_backup")
-    shop.ledger.session(FEATURES, "features").commit(drop=[PUBLISHED[0]], reason="recalled")
+    shop.ledger.session(FEATURES, producer("features")).commit(drop=[PUBLISHED[0]], reason="recalled")
     report = materialize(shop, f"{VIEW}/feature_backup")
     assert report.version == shop.ledger.open(FEATURES).version
     assert sorted(shop.vault.partitions(shop.vault.latest(FEATURES))) == PUBLISHED[1:]

@@ -15,6 +15,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.models.evaluation import evaluate
 from orchestrai.models.promotion import promote
+from orchestrai.models.spec import ModelAssets
 from orchestrai.models.training import train
 from orchestrai.pipeline.nodes import Pipeline
 from orchestrai.pipeline.rollback import apply_rollback, plan_rollback
@@ -25,6 +26,7 @@ from orchestrai.provenance.verify.audit import audit
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.cli.conftest import KEPT, RAW, RESTORED, MakeRuntime, run
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
+from orchestrai_tests.producers import producer
 
 VIEW = "churn/customer_rfm/features"
 ASSETS = (RAW, KEPT, RESTORED)
@@ -97,13 +99,13 @@ def promoted(ledger: Ledger, seed: int) -> str:
     rule = spec(promote_when={"metric": "auc", "at_least": 0.5, "better_than_champion_by": -1.0})
     publish(ledger, TRAINING_SET, customers(seed=seed))
     train(ledger, rule, training_set=TRAINING_SET, asset=CANDIDATE)
-    evaluate(ledger, rule, candidate=CANDIDATE, training_set=TRAINING_SET, champion=CHAMPION, asset=EVALUATION)
+    evaluate(ledger, rule, ModelAssets(TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION))
     return str(promote(ledger, rule, candidate=CANDIDATE, evaluation=EVALUATION, asset=CHAMPION).version)
 
 
 def features(ledger: Ledger, data: bytes) -> str:
     restored = ledger.open(RESTORED)
-    session = ledger.session(VIEW, "features")
+    session = ledger.session(VIEW, producer("features"))
     session.add_bytes("all", "part-0.parquet", data, rows=1)
     return str(session.commit({"all": ()}, inputs=[InputRef(RESTORED, restored.version, restored.roots())]).version)
 
@@ -227,7 +229,7 @@ def test_a_day_published_under_an_override_does_not_come_back(
 ) -> None:
     ledger = runtime.ledger
     for asset, stage in zip(ASSETS, ("raw_events", "snapshot", "restored"), strict=True):
-        session = ledger.session(asset, stage)
+        session = ledger.session(asset, producer(stage))
         current = ledger.open(asset)
         for entry in current.files(days[0]).files:
             session.add_entry(days[0], entry)

@@ -14,11 +14,11 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef, Material
 from orchestrai.ledger.report import Cost, StageReport
 from orchestrai.ledger.signing import Keyring, Signer
-from orchestrai.restore.run import restore
 from orchestrai.storage.base import Store
 from orchestrai.storage.memory import MemoryStore
-from orchestrai.vault.run import snapshot
 from orchestrai.vault.vault import Vault
+from orchestrai_tests.producers import producer
+from orchestrai_tests.running import restore, snapshot
 
 ORDERS = "churn/orders"
 VIEW = "churn/customer_rfm/features"
@@ -63,16 +63,14 @@ class World:
         return self.signer.keyring()
 
     def land(self, days: dict[str, bytes], dataset: str = ORDERS) -> StageReport:
-        session = self.ledger.session(f"{dataset}/raw_events", "raw_events")
+        session = self.ledger.session(f"{dataset}/raw_events", producer("raw_events"))
         materials = []
         for day, data in days.items():
             session.add_bytes(day, "part-00000.parquet", b"parquet of " + data, rows=len(data))
             session.add_bytes(day, f"landed/{day}.csv", data, role="landed")
             digest = hashlib.sha256(data).hexdigest()
             materials.append(Material(uri(day, dataset), digest, len(data), "etag", f"{day}T06:00:00+00:00", day))
-        return session.commit(
-            dict.fromkeys(days, GOOD), materials=materials, code_version="ingest-1", cost=Cost(0.5, 0.25, 100, 50)
-        )
+        return session.commit(dict.fromkeys(days, GOOD), materials=materials, cost=Cost(0.5, 0.25, 100, 50))
 
     def back_up(self, days: Sequence[str], dataset: str = ORDERS) -> StageReport:
         return snapshot(
@@ -97,28 +95,25 @@ class World:
     def derive(
         self, asset: str, data: bytes, inputs: Sequence[str], path: str = "part-00000.parquet", partition: str = "all"
     ) -> StageReport:
-        session = self.ledger.session(asset, asset.rsplit("/", 1)[-1])
+        session = self.ledger.session(asset, producer(asset.rsplit("/", 1)[-1]))
         session.add_bytes(partition, path, data, rows=10)
         opened = [self.ledger.open(name) for name in inputs]
         return session.commit(
             {partition: GOOD},
             inputs=[InputRef(found.asset, found.version, found.roots()) for found in opened],
-            code_version="code-1",
             cost=Cost(1.0, 1.0, 10, 10),
         )
 
     def features(self, days: Sequence[str], salt: bytes = b"", dataset: str = ORDERS, asset: str = VIEW) -> StageReport:
         """A view whose partition of a day reads that day alone, as features/compute records it."""
-        session = self.ledger.session(asset, "features")
+        session = self.ledger.session(asset, producer("features"))
         source = self.ledger.open(f"{dataset}/restored")
         for day in days:
             root = source.partitions[day].root
             session.add_bytes(day, "part-00000.parquet", salt + f"features of {root}".encode(), rows=5)
             session.add_stats(day, inputs={source.asset: {day: root}})
         roots = source.roots(sorted(days))
-        return session.commit(
-            dict.fromkeys(days, GOOD), inputs=[InputRef(source.asset, source.version, roots)], code_version="features-1"
-        )
+        return session.commit(dict.fromkeys(days, GOOD), inputs=[InputRef(source.asset, source.version, roots)])
 
     def train(
         self, data: bytes = b"model", *, promote: bool = True, features: Sequence[str] = (VIEW,), model: str = MODEL

@@ -17,7 +17,6 @@ from pyarrow import csv
 from orchestrai.contracts.contract import Column, Contract, VolumeRule
 from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError
 from orchestrai.ingest.dead_letter_list import list_letters
-from orchestrai.ingest.run import ingest
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.report import StageReport
 from orchestrai.privacy.persons import PersonKeys
@@ -33,6 +32,7 @@ from orchestrai.storage.url import open_store
 from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World
+from orchestrai_tests.running import ingest
 from orchestrai_tests.servers.s3 import S3Server
 
 TRIALS = int(os.environ.get("ORCHESTRAI_TEST_ERASURES", "4"))

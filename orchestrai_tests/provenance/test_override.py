@@ -12,6 +12,7 @@ from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.trace import trace
 from orchestrai.provenance.verify.audit import audit
 from orchestrai.provenance.verify.model_proof import verify_model
+from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World, written
 
 RAW, DAY = f"{ORDERS}/raw_events", "2026-01-02"
@@ -19,7 +20,7 @@ FEW = (Verdict("schema", True), Verdict("row_volume", False, "expected 300 rows,
 
 
 def few(world: World, *overrides: Override) -> StageReport:
-    session = world.ledger.session(RAW, "raw_events")
+    session = world.ledger.session(RAW, producer("raw_events"))
     session.add_bytes(DAY, "part-00000.parquet", b"few rows", rows=3)
     return session.commit({DAY: FEW}, materials=[Material("s3://l/o.csv", "0" * 64, 1, partition=DAY)], overrides=overrides)
 

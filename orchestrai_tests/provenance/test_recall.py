@@ -12,6 +12,7 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.provenance.index import ReceiptIndex
 from orchestrai.provenance.recall.recall import apply_recall, plan_recall, recall
 from orchestrai.provenance.verify.model_proof import verify_model
+from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, VIEW, World, uri, written
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
@@ -25,7 +26,7 @@ def index(world: World) -> ReceiptIndex:
 def roll_back(ledger: Ledger, champion: str, to: str, reason: str) -> StageReport:
     """As the registry does it, for stand-in models without golden rows."""
     dataset = ledger.open(champion, to)
-    session = ledger.session(champion, "champion")
+    session = ledger.session(champion, producer("champion"))
     for entry in dataset.files("all").files:
         session.add_entry("all", entry)
     before = dataset.receipt("all")
@@ -91,10 +92,10 @@ def test_a_target_may_be_a_snapshot_an_object_s_hash_a_partition_or_a_root(world
 
 def test_a_backup_of_features_is_reached_partition_by_partition(world: World) -> None:
     poisoned(world)
-    from orchestrai.vault.run import snapshot
+    from orchestrai_tests.running import snapshot
 
     kept = "churn/customer_rfm/feature_backup"
-    snapshot(world.ledger, world.vault, source=VIEW, asset=kept, partitions=list(DAYS), stage="feature_backup")
+    snapshot(world.ledger, world.vault, source=VIEW, asset=kept, partitions=list(DAYS), producer=producer("feature_backup"))
     found = places(recall(index(world), uri(DAYS[2])))
     assert [place for place in found if place[0] == kept] == [(kept, DAYS[2])]
     apply_recall(world.ledger, plan_recall(world.ledger, index(world), uri(DAYS[2])), roll_back)

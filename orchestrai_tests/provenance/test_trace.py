@@ -12,6 +12,7 @@ from orchestrai.provenance.export.page import trace_html
 from orchestrai.provenance.export.svg_graph import columns_of, placed
 from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.trace import trace
+from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, VIEW, World, uri
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
@@ -70,7 +71,7 @@ def test_a_feature_partition_is_traced_to_its_own_inputs_only(world: World) -> N
     for day in DAYS:
         world.prove({day: day.encode()})
     world.features(DAYS)
-    session = world.ledger.session(f"{MODEL}/training_set", "training_set")
+    session = world.ledger.session(f"{MODEL}/training_set", producer("training_set"))
     session.add_bytes("all", "part.parquet", b"rows", rows=1)
     from orchestrai.ledger.receipt import InputRef
 
@@ -90,7 +91,7 @@ def test_the_text_tree_names_each_step_and_object(world: World) -> None:
 
 
 def test_the_page_needs_nothing_from_outside_and_escapes_what_it_shows(world: World) -> None:
-    session = world.ledger.session("p/<b>x</b>/raw_events".replace("/b", "b"), "raw_events")
+    session = world.ledger.session("p/<b>x</b>/raw_events".replace("/b", "b"), producer("raw_events"))
     session.add_bytes("all", "p.parquet", b"x", rows=1)
     session.commit({"all": ()}, materials=[Material('s3://x/"><script>alert(1)</script>', "0" * 64, 1)])
     page = trace_html(trace(world.ledger, session.asset))

@@ -23,6 +23,7 @@ from orchestrai.provenance.recall.recall import apply_recall, plan_recall
 from orchestrai.provenance.verified_records import Records
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
+from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World, uri
 from orchestrai_tests.provenance.test_recall import DAYS, poisoned, roll_back
 
@@ -39,7 +40,7 @@ def busy(world: World) -> None:
     erase(world.ledger, keys, "17850", by="ben")
     world.vault.forget(world.vault.snapshots()[0].snapshot_id, reason="retention")
     for overrides in ((), None):
-        session = world.ledger.session(RAW, "raw_events")
+        session = world.ledger.session(RAW, producer("raw_events"))
         session.add_bytes("2026-01-09", "part-00000.parquet", b"few", rows=1)
         waive = (
             [
@@ -82,7 +83,7 @@ def test_every_operation_is_told_once_with_who_and_why(world: World) -> None:
 def test_a_rollback_that_did_not_go_through_is_told_as_that_and_moved_nothing(world: World) -> None:
     poisoned(world)
     transaction = Transaction(world.ledger, "back")
-    session = world.ledger.session(RAW, "raw_events")
+    session = world.ledger.session(RAW, producer("raw_events"))
     session.commit({}, drop=[DAYS[0]], action="rollback", reason="bad week", transaction=transaction)
     decide(world.ledger, Decision(transaction.id, "abort"))
     (event,) = [event for event in events(world) if event.action == "aborted rollback"]

@@ -19,6 +19,7 @@ from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.lifecycle.anchor import Anchor
+from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, Remembering, World, written
 
 TAMPERS = int(os.environ.get("ORCHESTRAI_TEST_TAMPERS", "700"))
@@ -78,7 +79,7 @@ def test_a_model_that_learned_from_raw_events_is_refused(world: World, tmp_path:
 def test_a_restore_that_differs_from_its_snapshot_is_refused(world: World, tmp_path: Path) -> None:
     world.prove({"2026-01-01": b"orders"})
     kept = world.ledger.open(f"{ORDERS}/snapshot")
-    session = world.ledger.session(f"{ORDERS}/restored", "restored")
+    session = world.ledger.session(f"{ORDERS}/restored", producer("restored"))
     session.add_bytes("2026-01-01", "part-00000.parquet", b"poison", rows=1)
     session.commit({}, inputs=[InputRef(kept.asset, kept.version, kept.roots())])
     world.features(["2026-01-01"])
@@ -88,7 +89,7 @@ def test_a_restore_that_differs_from_its_snapshot_is_refused(world: World, tmp_p
 
 def test_an_input_that_was_never_published_is_refused(world: World, tmp_path: Path) -> None:
     world.whole()
-    session = world.ledger.session(f"{MODEL}/candidate", "candidate")
+    session = world.ledger.session(f"{MODEL}/candidate", producer("candidate"))
     session.add_bytes("all", "model.ubj", b"elsewhere", rows=1)
     session.commit({}, inputs=[InputRef(f"{MODEL}/training_set", "sha256:" + "1" * 64, {"all": "sha256:" + "2" * 64})])
     found = run(world, tmp_path, b"elsewhere")
@@ -99,7 +100,7 @@ def test_a_receipt_with_a_closed_gate_is_refused(world: World, tmp_path: Path, m
     world.whole()
     monkeypatch.setattr("orchestrai.ledger.session.gate_open", lambda verdicts: True)
     source = world.ledger.open(f"{MODEL}/training_set")
-    session = world.ledger.session(f"{MODEL}/candidate", "candidate")
+    session = world.ledger.session(f"{MODEL}/candidate", producer("candidate"))
     session.add_bytes("all", "model.ubj", b"forced", rows=1)
     session.commit({"all": [Verdict("promotion", False)]}, inputs=[InputRef(source.asset, source.version, source.roots())])
     found = run(world, tmp_path, b"forced")

@@ -14,7 +14,6 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import Signer
 from orchestrai.restore.folder import restore_folder
 from orchestrai.restore.folder_plan import plan_folder
-from orchestrai.restore.run import restore
 from orchestrai.restore.warm_up import require_warm, survey, wait_until_warm, warm_up
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.capabilities import control_plane
@@ -22,8 +21,9 @@ from orchestrai.storage.cloud.connection import StoreOptions
 from orchestrai.storage.cloud.control import ControlPlane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
-from orchestrai.vault.run import snapshot
 from orchestrai.vault.vault import Vault
+from orchestrai_tests.producers import producer
+from orchestrai_tests.running import restore, snapshot
 from orchestrai_tests.servers.azurite import AzuriteServer
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options
@@ -114,7 +114,7 @@ def test_the_restored_stage_stops_before_it_reads_when_its_snapshot_is_cold(moto
     store = open_store(f"s3://{moto.bucket()}/v", s3_options(moto))
     ledger = Ledger(LocalStore(tmp_path / "lake"), SIGNER, vault=store)
     vault, control = vault_in(store)
-    session = ledger.session("shop/orders/raw_events", "raw_events")
+    session = ledger.session("shop/orders/raw_events", producer("raw_events"))
     session.add_bytes("p", "a.parquet", b"a" * 300_000, rows=1)
     session.commit({"p": [Verdict("schema", True)]})
     names = {"snapshot": "shop/orders/snapshot", "asset": "shop/orders/restored"}

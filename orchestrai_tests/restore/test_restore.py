@@ -12,19 +12,19 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import Signer
 from orchestrai.restore.drill import drill
 from orchestrai.restore.plan import plan_restore
-from orchestrai.restore.run import restore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.commit.source import SourceFile
-from orchestrai.vault.run import snapshot
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
+from orchestrai_tests.producers import producer
+from orchestrai_tests.running import restore, snapshot
 
 RAW, KEPT, RESTORED = "churn/orders/raw_events", "churn/orders/snapshot", "churn/orders/restored"
 DAYS = ["2026-01-01", "2026-01-02"]
 
 
 def publish(ledger: Ledger, content: dict[str, dict[str, bytes]], role: str = "data") -> StageReport:
-    session = ledger.session(RAW, "raw_events")
+    session = ledger.session(RAW, producer("raw_events"))
     for partition, files in content.items():
         for path, data in files.items():
             session.add_bytes(
@@ -139,7 +139,7 @@ def test_what_the_audit_refuses_is_not_published(ledger: Ledger, vault: Vault, k
 
 
 def test_restore_refuses_a_root_that_is_not_the_raw_one(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
-    session = ledger.session(KEPT, "snapshot")
+    session = ledger.session(KEPT, producer("snapshot"))
     for entry in ledger.open(KEPT).files(DAYS[1]).files:
         session.add_entry(DAYS[0], entry)
     session.commit({}, inputs=[ledger.receipt(ledger.open(KEPT).partitions[DAYS[0]].receipt).inputs[0]])

@@ -25,6 +25,7 @@ from orchestrai.backup.databases.dump_tools import find_tool, snapshot_of
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.restore.folder import restore_folder
+from orchestrai.stage.context import RunContext
 from orchestrai.vault.vault import Vault
 from orchestrai_tests.servers.postgres import PostgresServer
 
@@ -58,7 +59,7 @@ def restored(ledger: Ledger, tmp_path: Path) -> Path:
 def test_a_sqlite_dump_is_published_and_restored_with_equal_rows(ledger: Ledger, small: Path, tmp_path: Path) -> None:
     dump = dump_sqlite(small, tmp_path / "dump")
     assert dump.tables == {'odd "name': 2, "b": 1} and dump.rows == 3
-    report = keep_dump(ledger, vault_of(ledger), asset=ASSET, dump=dump)
+    report = keep_dump(RunContext(ledger), vault_of(ledger), asset=ASSET, dump=dump)
     assert report.rows == 3 and not report.refused
     folder = restored(ledger, tmp_path)
     (tmp_path / "scratch").mkdir()
@@ -161,7 +162,7 @@ def test_a_sqlite_restore_never_touches_a_file_and_finds_other_rows(small: Path,
 
 def test_a_flipped_byte_in_a_kept_dump_is_found(ledger: Ledger, small: Path, tmp_path: Path) -> None:
     vault = vault_of(ledger)
-    keep_dump(ledger, vault, asset=ASSET, dump=dump_sqlite(small, tmp_path / "dump"))
+    keep_dump(RunContext(ledger), vault, asset=ASSET, dump=dump_sqlite(small, tmp_path / "dump"))
     file = next(f for f in vault.files(vault.latest(ASSET), "all") if f.path == "database.sqlite")
     path = vault.store.local_path(file.key)
     assert path is not None
@@ -179,12 +180,12 @@ def test_an_empty_dump_closes_the_gate(ledger: Ledger, tmp_path: Path) -> None:
     sqlite3.connect(path).close()
     dump = dump_sqlite(path, tmp_path / "dump")
     vault = vault_of(ledger)
-    assert keep_dump(ledger, vault, asset=ASSET, dump=dump).refused
+    assert keep_dump(RunContext(ledger), vault, asset=ASSET, dump=dump).refused
     (file,) = dump.files
     few = Dump(dump.engine, dump.server_version, (DumpFile(file.path, file.source, file.size, {"t": 3}),), dump.facts)
-    assert keep_dump(ledger, vault, asset=ASSET, dump=few, minimum_rows=4).refused
+    assert keep_dump(RunContext(ledger), vault, asset=ASSET, dump=few, minimum_rows=4).refused
     assert vault.snapshots(ASSET) == []
-    assert not keep_dump(ledger, vault, asset=ASSET, dump=few).refused
+    assert not keep_dump(RunContext(ledger), vault, asset=ASSET, dump=few).refused
 
 
 # -- PostgreSQL --------------------------------------------------------------------------------------------------
@@ -228,7 +229,7 @@ def test_a_postgres_dump_is_published_and_restored_with_equal_rows(
     source, target = databases
     dump = dump_postgres("env://SOURCE_URL", tmp_path / "dump")
     assert dump.tables == TABLES and dump.server_version.startswith(str(dump.facts["tool_version"]).split(".")[0])
-    assert keep_dump(ledger, vault_of(ledger), asset=ASSET, dump=dump).rows == 1007
+    assert keep_dump(RunContext(ledger), vault_of(ledger), asset=ASSET, dump=dump).rows == 1007
     assert prove_postgres(restored(ledger, tmp_path), "env://TARGET_URL") == TABLES
     for table in ("orders", '"Sales & Co"."Order Lines"', "parted"):
         query = f"SELECT * FROM {table} ORDER BY 1"

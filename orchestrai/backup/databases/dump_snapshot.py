@@ -20,16 +20,17 @@ from orchestrai.backup.databases.dump import (
     restore_sqlite,
 )
 from orchestrai.core.calendar import WHOLE
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.report import StageReport
+from orchestrai.stage.context import RunContext
 from orchestrai.storage.local import LocalStore
 from orchestrai.vault.commit.source import SourceFile, StoredAt, file_token, held
 from orchestrai.vault.format.lists import StoredFile
-from orchestrai.vault.run import keep
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.run import KeepTask, keep
+from orchestrai.vault.vault import Vault
 
 NOTE = "dump.json"
 HEADER = b"SQLite format 3\0"
@@ -115,9 +116,7 @@ def _token(path: Path) -> str:
     return file_token(path.stat()) + tail
 
 
-def keep_dump(
-    ledger: Ledger, vault: Vault, *, asset: str, dump: Dump, minimum_rows: int = 0, progress: Progress | None = None
-) -> StageReport:
+def keep_dump(context: RunContext, vault: Vault, *, asset: str, dump: Dump, minimum_rows: int = 0) -> StageReport:
     """Commit a dump to the vault under the asset's own name, and publish it; what the vault has is not written again.
 
     A dump without tables, or with fewer than `minimum_rows` rows, closes the gate: an empty backup is no backup.
@@ -129,17 +128,10 @@ def keep_dump(
     verdict = Verdict("dump", enough, message, details={"tables": len(dump.tables), "rows": dump.rows})
     note = canonical_json(dump.as_json())
     sources = [_source(file) for file in dump.files]
-    return keep(
-        ledger,
-        vault,
-        dataset=asset,
-        asset=asset,
-        stage="dump",
-        contents={WHOLE: [*sources, held(NOTE, note)]},
-        verdicts={WHOLE: [verdict]},
-        facts={"engine": dump.engine, "server_version": dump.server_version, "tables": len(dump.tables), **dict(dump.facts)},
-        progress=progress,
-    )
+    facts = {"engine": dump.engine, "server_version": dump.server_version, "tables": len(dump.tables), **dict(dump.facts)}
+    contents = {WHOLE: [*sources, held(NOTE, note)]}
+    task = KeepTask(asset, asset, Producer("dump", __name__), contents, {WHOLE: [verdict]}, facts=facts)
+    return keep(context, vault, task)
 
 
 def _source(file: DumpFile) -> SourceFile:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrai.backup.managed.aws_backup import AwsBackup, BackupTarget, RecoveryPoint, RestoreTest, Validation
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import StorageError
 from orchestrai.ledger.dataset import Dataset
@@ -18,7 +19,8 @@ from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.report import StageReport
 
 RUNNING = ("CREATED", "PENDING", "RUNNING")
-STAGE = "recovery_point"
+POINT = Producer("recovery_point", __name__)
+RESTORE_TEST = Producer("restore_test", __name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def publish_backup(ledger: Ledger, *, asset: str, target: BackupTarget, done: Ma
 
     The record is published also when the copy is missing: the recovery point exists. The check `copy` then fails, as a warning.
     """
-    session = ledger.session(asset, STAGE)
+    session = ledger.session(asset, POINT)
     partition = f"{done.point.created:%Y-%m-%d-%H%M%S}"
     record: dict[str, JsonValue] = {"recovery_point": done.point.as_json()}
     record |= {"copy": done.copied.as_json()} if done.copied else {}
@@ -119,7 +121,7 @@ def publish_test(
     ledger: Ledger, *, asset: str, partition: str, point: RecoveryPoint, tested: RestoreTest, left: str = ""
 ) -> StageReport:
     """Publish a restore test; `left` says why the restored resource is still there. Failed checks are warnings: it was tried."""
-    session = ledger.session(asset, "restore_test")
+    session = ledger.session(asset, RESTORE_TEST)
     record: dict[str, JsonValue] = {"restore_test": tested.as_json(), "recovery_point": point.as_json()}
     session.add_bytes(partition, "restore_test.json", canonical_json(record), rows=1)
     verdicts = [

@@ -103,24 +103,17 @@ def replay_command(dataset: DatasetName, partitions: Partitions = None, as_json:
     Example: orchestrai deadletters replay churn/orders --partitions 2011-03-14
     """
     from orchestrai.ingest.dead_letter_list import list_letters, replay
+    from orchestrai.ingest.spec import DatasetTask
 
     runtime, node = _opened(dataset)
     raw = node.asset("raw_events")
     wanted = _wanted(runtime, node, partitions)
     before = len(list_letters(runtime.ledger, raw, partitions=wanted))
     with bars(quiet=as_json) as progress:
-        report = replay(
-            runtime.ledger,
-            asset=raw,
-            landing=None if node.spec.source.positioned else runtime.landing(node),
-            source=node.spec.source,
-            contract=node.contract,
-            grain=node.spec.partitions.grain,
-            now=runtime.clock(),
-            partitions=wanted,
-            progress=progress,
-            persons=runtime.persons if node.contract.person else None,
-        )
+        source = node.spec.source
+        task = DatasetTask(raw, source, node.contract, node.spec.partitions.grain)
+        landing = None if source.positioned else runtime.landing(node)
+        report = replay(runtime.context(progress), task, landing, wanted)
     after = len(list_letters(runtime.ledger, raw, partitions=wanted))
     outcomes = report.outcomes if report else ()
     if as_json:

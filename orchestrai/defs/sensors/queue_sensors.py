@@ -16,7 +16,7 @@ from orchestrai.defs.sensors.run_spans import contiguous, run_request
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.listing import discover, identity
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Refusal
-from orchestrai.ingest.discovery.queue import ArrivalQueue, Drained, drain, published, quarantined, store_refused
+from orchestrai.ingest.discovery.queue import ArrivalQueue, Drained, Zone, drain, published, quarantined, store_refused
 from orchestrai.ingest.discovery.queue_services import open_queue
 from orchestrai.ingest.partitioning import uri_of
 from orchestrai.ingest.spec import NotificationOptions
@@ -96,9 +96,7 @@ class _Tick:
         """The runs to ask for; messages that are settled are gone from the queue after it."""
         drained = drain(
             queue,
-            landing=self.landing,
-            source=self.dataset.spec.source,
-            grain=self.grain,
+            Zone(self.landing, self.dataset.spec.source, self.grain),
             known=self._settled,
             now=self.runtime.clock,
             limit=MAX_OBJECTS_PER_TICK,

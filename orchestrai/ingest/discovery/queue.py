@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from orchestrai.core.calendar import Grain, partition_of
+from orchestrai.core.code_identity import Producer
 from orchestrai.ingest.discovery.listing import places
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed, Refusal
 from orchestrai.ingest.plan import LANDED, arrivals
@@ -110,12 +111,19 @@ def quarantined(ledger: Ledger, asset: str, landing: Store) -> Known:
     return known
 
 
+@dataclass(frozen=True)
+class Zone:
+    """Where objects are looked for, and what places them in partitions."""
+
+    landing: Store
+    source: SourceSpec
+    grain: Grain
+
+
 def drain(
     queue: ArrivalQueue,
+    zone: Zone,
     *,
-    landing: Store,
-    source: SourceSpec,
-    grain: Grain,
     known: Known,
     now: Callable[[], datetime],
     limit: int = 5_000,
@@ -135,23 +143,21 @@ def drain(
             more = False
             break
         messages |= {message.handle: message for message in got}
-    return _sorted_out(messages, landing, source, grain, known, more)
+    return _sorted_out(messages, zone, known, more)
 
 
-def _sorted_out(
-    messages: Mapping[str, Message], landing: Store, source: SourceSpec, grain: Grain, known: Known, more: bool
-) -> Drained:
+def _sorted_out(messages: Mapping[str, Message], zone: Zone, known: Known, more: bool) -> Drained:
     partitions: dict[str, list[ObjectInfo]] = {}
     unplaced: list[ObjectInfo] = []
     foreign = taken_before = 0
     open_: set[tuple[str, str]] = set()
     events = {event.identity: event for message in messages.values() for event in message.parsed.events}
     for event in sorted(events.values(), key=lambda e: (e.time, e.identity)):
-        info = _relative(event, landing, source)
+        info = _relative(event, zone.landing, zone.source)
         if info is None:
             foreign += 1
             continue
-        keys = places(landing, source, grain, info)
+        keys = places(zone.landing, zone.source, zone.grain, info)
         fresh = [key for key in keys if not known(key, event)]
         if not keys:
             unplaced.append(info)
@@ -183,9 +189,7 @@ def _relative(event: ObjectEvent, landing: Store, source: SourceSpec) -> ObjectI
     return ObjectInfo(key, event.size, event.etag, event.time, event.version or None)
 
 
-def store_refused(
-    ledger: Ledger, asset: str, refused: Sequence[Refusal], now: datetime, code_version: str = ""
-) -> StageReport | None:
+def store_refused(ledger: Ledger, asset: str, refused: Sequence[Refusal], now: datetime) -> StageReport | None:
     """Keep messages that are no event we know in `<dataset>/refused_messages`, one partition a day; None when there are none.
 
     A message that comes again (its acknowledgement was lost) is kept once.
@@ -193,11 +197,11 @@ def store_refused(
     if not refused:
         return None
     day = partition_of(now, "day")
-    session = ledger.session(f"{asset.rpartition('/')[0]}/refused_messages", "dead_letters")
+    session = ledger.session(f"{asset.rpartition('/')[0]}/refused_messages", Producer("dead_letters", __name__))
     before = None if session.fence is None else ledger.dataset(session.fence)
     lines = {json.dumps({"reason": r.reason, "text": r.text}, sort_keys=True, ensure_ascii=True) for r in refused}
     if before and day in before.partitions:
         with before.fetched([day]) as files:
             lines |= {line for file in files[day] for line in file.path.read_text("utf-8").splitlines()}
     session.add_bytes(day, "messages.jsonl", ("\n".join(sorted(lines)) + "\n").encode(), rows=len(lines))
-    return session.commit({day: ()}, code_version=code_version)
+    return session.commit({day: ()})

@@ -3,50 +3,34 @@
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
-from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict, gate_open
 from orchestrai.ingest.dead_letters import FILE, DeadLetter, asset_of, publish_letters
 from orchestrai.ingest.part_files import PartWriter
 from orchestrai.ingest.sources.stream import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
 from orchestrai.ingest.sources.stream_records import write_archive
 from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
+from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.arrivals import arrival_stats
-from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import refuse_sealed_keys, sealed_stats, sealing_of
-from orchestrai.privacy.tokens import TokenKeys
+from orchestrai.stage.context import RunContext
+
+PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
 # a partition still filling cannot be judged on these; the audit of the restored data does
 _NOT_YET = ("row_volume", "freshness")
 ALWAYS_REFUSED = 20
 
 
-def ingest_stream(
-    ledger: Ledger,
-    *,
-    asset: str,
-    source: StreamSource,
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    limit_records: int = 50_000,
-    limit_bytes: int = 64 * 1024 * 1024,
-    wait: float = 10.0,
-    accept_gaps: bool = False,
-    max_refused_share: float = 0.5,
-    code_version: str = "",
-    persons: TokenKeys | None = None,
-    overrides: Sequence[Override] = (),
-) -> StageReport:
+def ingest_stream(context: RunContext, task: DatasetTask, stream: StreamSource) -> StageReport:
     """Publish the next micro-batch of JSON records; an empty stream changes nothing.
 
     Exactly once: see stream.py. All or nothing: a batch of which one partition fails its audit is not published, and the
@@ -54,52 +38,34 @@ def ingest_stream(
     dead letters, its bytes to the archive all the same; more of them than `max_refused_share` (and ALWAYS_REFUSED) fail the batch.
     Raises ConcurrentCommit when another session was faster, and what `next_batch` raises.
     """
-    session = ledger.session(asset, "raw_events")
-    known = offsets_at(ledger, session.fence, source.topic)
+    session = context.ledger.session(task.asset, PRODUCER)
+    known = offsets_at(context.ledger, session.fence, stream.topic)
+    options = task.source.stream
     batch = next_batch(
-        source, known, limit_records=limit_records, limit_bytes=limit_bytes, wait=wait, accept_gaps=accept_gaps
+        stream,
+        known,
+        limit_records=options.batch_records,
+        limit_bytes=options.batch_bytes,
+        wait=options.wait_seconds,
+        accept_gaps=options.accept_gaps,
     )
-    return publish_batch(
-        ledger,
-        batch,
-        session=session,
-        known=known,
-        contract=contract,
-        grain=grain,
-        now=now,
-        accept_gaps=accept_gaps,
-        max_refused_share=max_refused_share,
-        code_version=code_version,
-        persons=persons,
-        overrides=overrides,
-    )
+    return publish_batch(context, task, batch, session, known)
 
 
 def publish_batch(
-    ledger: Ledger,
-    batch: MicroBatch,
-    *,
-    session: Session,
-    known: Mapping[int, int],
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    accept_gaps: bool = False,
-    max_refused_share: float = 0.5,
-    code_version: str = "",
-    persons: TokenKeys | None = None,
-    overrides: Sequence[Override] = (),
+    context: RunContext, task: DatasetTask, batch: MicroBatch, session: Session, known: Mapping[int, int]
 ) -> StageReport:
     """Publish a batch in `session`; `known` are the offsets at the session's fence. A batch published before is a no-op.
 
-    Where the contract tokenises columns, the records as they came are not kept: rows hold tokens under the keys of `persons`.
+    Where the contract tokenises columns, the records as they came are not kept: rows hold tokens under the keys of persons.
     """
+    ledger, contract, grain, now = context.ledger, task.contract, task.grain, context.now()
     refuse_sealed_keys(contract, contract.primary_key, "a stream")
-    sealing = sealing_of(contract, persons)
+    sealing = sealing_of(contract, context.keys_for(contract))
     version = session.fence.version if session.fence else None
     facts: dict[str, JsonValue] = {"topic": batch.topic, "lag": batch.lag, "records": len(batch.records)}
     facts["offsets"] = {str(number): list(span) for number, span in batch.ranges.items()}
-    if batch.empty or not check_continues(batch, known, accept_gaps=accept_gaps):
+    if batch.empty or not check_continues(batch, known, accept_gaps=task.source.stream.accept_gaps):
         return StageReport(session.asset, version, (), facts={**facts, "records": 0})
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-stream-") as folder:
         dataset = None if session.fence is None else ledger.dataset(session.fence)
@@ -134,12 +100,12 @@ def publish_batch(
             materials.append(Material(uri, landed.sha256, landed.size, name, now.isoformat(), key, now.isoformat()))
             judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
             verdicts[key] = judged_so_far(judged)
-        _judge_share(verdicts, slices, len(batch.records), max_refused_share)
+        _judge_share(verdicts, slices, len(batch.records), task.source.stream.max_refused_share)
         all_or_nothing(verdicts)
         letters = {key: part.letters for key, part in slices.items() if part.letters}
         if letters and all(gate_open(found) for found in verdicts.values()):
             # the records of a batch that stays in the stream are judged again
-            append_letters(ledger, asset_of(session.asset), letters, code_version)
+            append_letters(ledger, asset_of(session.asset), letters, LETTERS)
         meter.read += sum(record.size for record in batch.records)
         if sealing:
             facts["erased"] = erased
@@ -147,11 +113,10 @@ def publish_batch(
         return session.commit(
             verdicts,
             materials=materials,
-            code_version=code_version,
             parameters={"contract": contract.name, "contract_version": contract.version, "format": "stream"},
             cost=meter.cost(),
             facts=facts,
-            overrides=overrides,
+            overrides=context.overrides,
         )
 
 
@@ -185,7 +150,7 @@ def all_or_nothing(verdicts: dict[str, list[Verdict]]) -> None:
                 found.append(Verdict("batch", False, f"expected the whole batch to pass, found {closed[0]} refused"))
 
 
-def append_letters(ledger: Ledger, asset: str, letters: Mapping[str, Sequence[DeadLetter]], code_version: str) -> None:
+def append_letters(ledger: Ledger, asset: str, letters: Mapping[str, Sequence[DeadLetter]], producer: Producer) -> None:
     """Add letters to those a partition has; one that is there already (its batch died before the commit) is kept once."""
     current = ledger.find(asset)
     merged: dict[str, Sequence[DeadLetter]] = {}
@@ -196,4 +161,4 @@ def append_letters(ledger: Ledger, asset: str, letters: Mapping[str, Sequence[De
                 lines = [line for file in files[key] if file.entry.path == FILE for line in file.path.open(encoding="utf-8")]
             found = {letter.id: letter for letter in (DeadLetter(**json.loads(line)) for line in lines)} | found
         merged[key] = sorted(found.values(), key=lambda letter: (letter.uri, letter.offset))
-    publish_letters(ledger, asset, merged, code_version)
+    publish_letters(ledger, asset, merged, producer)

@@ -7,13 +7,12 @@ table, so they are not seen.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
-from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict, gate_open
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.dead_letters import asset_of
@@ -21,47 +20,46 @@ from orchestrai.ingest.sources.stream_batch import all_or_nothing, append_letter
 from orchestrai.ingest.sources.stream_records import write_archive
 from orchestrai.ingest.sources.table_reader import Extract, TableReader
 from orchestrai.ingest.sources.table_source import Position, SqlSource
+from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.arrivals import arrival_stats
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import Sealing, sealed_stats, sealing_of
-from orchestrai.privacy.tokens import TokenKeys
+from orchestrai.stage.context import RunContext
+
+PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
 STATS = "sql"
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """What a reading goes on from, and is published in."""
+
+    session: Session
+    dataset: Dataset | None
+    sealing: Sealing | None
+
+
 def ingest_table(
-    ledger: Ledger,
-    *,
-    asset: str,
-    source: SqlSource,
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    code_version: str = "",
-    sleep: Callable[[float], None] = time.sleep,
-    persons: TokenKeys | None = None,
-    overrides: Sequence[Override] = (),
+    context: RunContext, task: DatasetTask, source: SqlSource, *, sleep: Callable[[float], None] = time.sleep
 ) -> StageReport:
     """Publish the rows that are new since the position the published data has reached; none changes nothing.
 
     Exactly once through crashes: rows and position are one commit. All or nothing, as in stream_batch.py. Memory is bounded by
     `limit_rows`; `facts["more"]` tells that a further call has further rows. Raises StorageError, ConcurrentCommit.
     """
-    sealing = sealing_of(contract, persons)
-    reader = TableReader(source, contract, grain, now, sealing)
-    session = ledger.session(asset, "raw_events")
-    dataset = None if session.fence is None else ledger.dataset(session.fence)
+    sealing = sealing_of(task.contract, context.keys_for(task.contract))
+    reader = TableReader(source, task.contract, task.grain, context.now(), sealing)
+    session = context.ledger.session(task.asset, PRODUCER)
+    dataset = None if session.fence is None else context.ledger.dataset(session.fence)
     position = published_position(dataset, source.table)
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-sql-") as folder:
-        found = _first_new(reader, position, dataset, Path(folder), sleep)
-        return _publish(
-            ledger, session, dataset, source, contract, grain, now, found, meter, code_version, sealing, overrides
-        )
+        extract = _first_new(reader, position, dataset, Path(folder), sleep)
+        return _publish(context, task, source, _Opened(session, dataset, sealing), extract, meter)
 
 
 def _first_new(
@@ -114,19 +112,10 @@ def published_position(dataset: Dataset | None, table: str) -> Position | None:
 
 
 def _publish(
-    ledger: Ledger,
-    session: Session,
-    dataset: Dataset | None,
-    source: SqlSource,
-    contract: Contract,
-    grain: Grain,
-    now: datetime,
-    found: Extract,
-    meter: Meter,
-    code_version: str,
-    sealing: Sealing | None,
-    overrides: Sequence[Override],
+    context: RunContext, task: DatasetTask, source: SqlSource, opened: _Opened, found: Extract, meter: Meter
 ) -> StageReport:
+    session, dataset, sealing = opened.session, opened.dataset, opened.sealing
+    contract, grain, now = task.contract, task.grain, context.now()
     if found.position is None or not found.touched:
         return StageReport(session.asset, session.fence.version if session.fence else None, (), meter.cost(), found.facts)
     verdicts: dict[str, list[Verdict]] = {}
@@ -163,11 +152,10 @@ def _publish(
         verdicts.setdefault(key, []).extend(_warnings(found))
     all_or_nothing(verdicts)
     if found.letters and all(gate_open(judged) for judged in verdicts.values()):
-        append_letters(ledger, asset_of(session.asset), found.letters, code_version)
+        append_letters(context.ledger, asset_of(session.asset), found.letters, LETTERS)
     return session.commit(
         verdicts,
         materials=materials,
-        code_version=code_version,
         parameters={
             "format": "sql",
             "contract": contract.name,
@@ -177,7 +165,7 @@ def _publish(
         },
         cost=meter.cost(),
         facts=found.facts,
-        overrides=overrides,
+        overrides=context.overrides,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, ModelError, NotReceipted, StorageError
 from orchestrai.ledger.heads import Head
@@ -14,7 +15,8 @@ from orchestrai.models.registry.target_port import Registered, Target, open_cham
 from orchestrai.models.registry.versions import serving_champion
 from orchestrai.models.rows import WHOLE
 from orchestrai.models.spec import ModelSpec
-from orchestrai.models.training import code_version
+
+PRODUCER = Producer("deployment", __name__)
 
 DEPLOYMENT_FILE = "deployment.json"
 
@@ -54,7 +56,7 @@ def deploy_champion(
     if not wanted:
         raise ConfigError(f"{spec.name}: expected a registry or serve_on to deploy to, found none: declare one")
     with Meter() as meter:
-        session = ledger.session(asset, "deployment")
+        session = ledger.session(asset, PRODUCER)
         opened = open_champion(ledger, champion)
         dataset = ledger.open(champion, opened.scorer.version)
         held: list[Registered] = []
@@ -77,7 +79,6 @@ def deploy_champion(
         return session.commit(
             {WHOLE: [verdict]},
             inputs=[InputRef(champion, dataset.version, dataset.roots([WHOLE]))],
-            code_version=code_version(),
             parameters={"targets": [target.url for target in wanted]},
             cost=meter.cost(),
             facts={

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, ModelError
 from orchestrai.ledger.dataset import Dataset
@@ -13,7 +14,6 @@ from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.models.estimators.artifact import load_dataset
 from orchestrai.models.rows import WHOLE
-from orchestrai.models.training import code_version
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def rollback(
     be rolled back. With a `transaction` it counts once that is committed. Raises ModelError when there is nothing earlier.
     """
     with Meter() as meter:
-        session = ledger.session(champion, "champion")
+        session = ledger.session(champion, Producer("champion", __name__))
         target = _target(ledger, champion, to)
         dataset = ledger.dataset(target)
         scorer = load_dataset(dataset)
@@ -98,7 +98,6 @@ def rollback(
         return session.commit(
             {WHOLE: [verdict]},
             inputs=[*before.inputs, InputRef(champion, target.version, dataset.roots([WHOLE]))],
-            code_version=code_version(),
             cost=meter.cost(),
             facts={
                 "model_version": target.version,

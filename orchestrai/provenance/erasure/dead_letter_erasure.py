@@ -7,6 +7,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, publish_letters, read_letters
 from orchestrai.ledger.dataset import Dataset
@@ -66,7 +67,7 @@ def redact_letters(ledger: Ledger, found: Sequence[ClearLetters], *, by: str = "
         quoted = [key for key, entry in (current.partitions if current else {}).items() if (key, entry.root) in mine]
         if current is not None and quoted:
             plain = {key: [_redacted(letter) for letter in read_letters(current, key)] for key in quoted}
-            publish_letters(ledger, asset, plain, current.receipt(quoted[0]).code_version)
+            publish_letters(ledger, asset, plain, Producer("dead_letters", __name__))
         for item in (item for item in found if item.asset == asset):
             for file in _entries(ledger, item):
                 _put_note(ledger, file, by)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.heads import Head, head_prefix
@@ -121,7 +122,7 @@ def recover_bytes(ledger: Ledger, vault: Vault) -> Recovered:
             files, size = files + 1, size + entry.size
         if lost:
             dropped[asset] = tuple(sorted(lost))
-            session = ledger.session(asset, asset.rsplit("/", 1)[-1])
+            session = ledger.session(asset, Producer(asset.rsplit("/", 1)[-1], __name__))
             session.commit(drop=dropped[asset], reason="its bytes were lost and no snapshot holds them")
     ledger.lake.sync()
     return Recovered(files, size, dropped)

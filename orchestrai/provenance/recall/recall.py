@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Any
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.decisions.recalls import RecallRecord, put_recall, recall_key, recall_keys
 from orchestrai.ledger.heads import Head
@@ -159,7 +160,7 @@ def apply_recall(ledger: Ledger, plan: RecallPlan, roll_back: RollBack | None = 
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
     put_recall(stores, ledger.signer, plan.record)
     for asset, keys in plan.drop.items():
-        session = ledger.session(asset, asset.rsplit("/", 1)[-1])
+        session = ledger.session(asset, Producer(asset.rsplit("/", 1)[-1], __name__))
         still = [key for key in keys if key in _hit(ledger, plan, asset)]
         if still:
             session.commit(drop=still, reason=f"recalled with {plan.record.target}: {plan.record.reason}".rstrip(": "))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
@@ -20,6 +21,7 @@ from orchestrai.storage.local import LocalStore
 
 if TYPE_CHECKING:
     from orchestrai.pipeline.load import Project
+    from orchestrai.stage.context import RunContext
 
 Progress = Callable[[str, int, int], None]
 
@@ -138,26 +140,16 @@ class _Bench:
 
     def restore(self, step: Step) -> StageComparison:
         """Restore exactly the partitions that were used, from vault bytes."""
-        from orchestrai.restore.run import restore
+        from orchestrai.restore.run import RestoreTask, restore
 
         for above in step.upstream:
             self._publish_snapshot(above)
-        source = step.upstream[0].asset
-        return self._compare(
-            step,
-            lambda: restore(
-                self.ledger,
-                self.vault,
-                snapshot=source,
-                asset=step.use.asset,
-                partitions=sorted(step.use.entries),
-                progress=self.progress,
-            ),
-        )
+        task = RestoreTask(step.upstream[0].asset, step.use.asset, sorted(step.use.entries))
+        return self._compare(step, lambda: restore(self._context(), self.vault, task))
 
     def _publish_snapshot(self, use: Use) -> None:
         """Name the snapshot's partitions in the new lake as the old receipts do; the restore then checks every byte."""
-        session = self.ledger.session(use.asset, "snapshot")
+        session = self.ledger.session(use.asset, Producer("snapshot", __name__))
         for key, entry in use.entries.items():
             manifest = self.records.files(use.asset, entry)
             for file in manifest.files:
@@ -172,26 +164,20 @@ class _Bench:
     def compute(self, step: Step) -> StageComparison:
         """Compute the feature partitions that were used."""
         from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-        from orchestrai.features.run import compute
+        from orchestrai.features.run import FeatureTask, compute
         from orchestrai.pipeline.nodes import ViewNode
 
         node = self._node(step.use.asset)
         view = node.subject
         if not isinstance(view, ViewNode):
             raise ConfigError(f"expected a feature view behind {step.use.asset}, found {type(view).__name__}")
-        return self._compare(
-            step,
-            lambda: compute(
-                self.ledger,
-                view.view,
-                asset=view.asset,
-                inputs={table: dataset.asset("restored") for table, dataset in view.inputs.items()},
-                grain=view.grain_of_first,
-                partitions=sorted(step.use.entries),
-                engine=DuckDbEngine(memory_limit=self.settings.memory_limit),
-                code_version=self.runtime.code_version,
-            ),
-        )
+        inputs = {table: dataset.asset("restored") for table, dataset in view.inputs.items()}
+        task = FeatureTask(view.asset, inputs, view.grain_of_first, sorted(step.use.entries))
+        engine = DuckDbEngine(memory_limit=self.settings.memory_limit)
+        return self._compare(step, lambda: compute(self._context(), view.view, task, engine))
+
+    def _context(self) -> "RunContext":
+        return self.runtime.context(self.progress)
 
     def assemble(self, step: Step) -> StageComparison:
         """Join the training set."""
