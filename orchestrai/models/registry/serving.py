@@ -157,7 +157,8 @@ def scoring_app(
     """The application: POST /score, GET /model (what serves), GET /health (503 until a champion serves).
 
     Who asks gives the values of the features: nothing is joined here. With `known`, nothing is scored while the newest features
-    are of another definition than the champion learned from. Answers 422 for rows that cannot be scored and 503 without a champion. It has no authentication: put it behind what has.
+    are of another definition than the champion learned from. Answers 422 for rows that cannot be scored and 503 without a
+    champion that may serve. It has no authentication: put it behind what has.
     """
     from fastapi import FastAPI
     from fastapi.responses import JSONResponse
