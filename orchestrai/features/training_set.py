@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import JsonValue, Verdict
-from orchestrai.errors import FeatureViewError, NotReceipted
-from orchestrai.features.engines.duckdb_engine import DuckDbEngine, paths_sql
-from orchestrai.features.engines.engine import BATCH_ROWS, Engine
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Engine
 from orchestrai.features.feature_table import KeyWatch, write_files
+from orchestrai.features.join import EVENT_TIME, LABEL, LabelFiles, ViewFiles, joined, require_joinable
 from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, data_end
+from orchestrai.features.point_in_time import require_definition
 from orchestrai.features.spec import LabelSpec
 from orchestrai.features.views.portable_types import UTC_MICROS
 from orchestrai.features.views.view import FeatureView
@@ -26,8 +27,6 @@ from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 
 PRODUCER = Producer("training_set", __name__)
-EVENT_TIME = "event_time"
-LABEL = "label"
 FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
 
 
@@ -49,7 +48,7 @@ def training_set(
     """
     engine = engine or DuckDbEngine()
     primary = features[0][0]
-    _distinct_columns(features)
+    require_joinable([view for view, _ in features])
     with Meter() as meter, ExitStack() as stack:
         session = ledger.session(asset, PRODUCER)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-training-")))
@@ -88,7 +87,7 @@ def training_set(
                 "label": label.model_dump(mode="json"),
                 "label_sql": view.sql,
                 "label_hash": view.hash,
-                "views": {item.name: item.hash for item, _ in features},
+                "views": [recorded(view, name) for view, name in features],
                 "columns": list(schema.names),
                 "as_of_limit": as_of_limit.isoformat() if as_of_limit else None,
             },
@@ -97,29 +96,23 @@ def training_set(
         )
 
 
-def _distinct_columns(features: Sequence[tuple[FeatureView, str]]) -> None:
-    seen: dict[str, str] = {EVENT_TIME: "the training set", LABEL: "the training set"}
-    entity = features[0][0].entity
-    for view, _ in features:
-        if not set(view.entity) <= set(entity):
-            raise FeatureViewError(
-                f"{view.name}: expected an entity among {', '.join(entity)}, found {', '.join(view.entity)}"
-            )
-        for name in view.features:
-            if name in seen:
-                raise FeatureViewError(
-                    f"{view.name}: expected a feature name of its own, found {name} of {seen[name]}: rename it"
-                )
-            seen[name] = view.name
+def recorded(view: FeatureView, asset: str) -> dict[str, JsonValue]:
+    """What a receipt keeps of a view, so that a model that learns from the set knows what it must be given later."""
+    return {
+        "name": view.name,
+        "asset": asset,
+        "hash": view.hash,
+        "kind": view.kind,
+        "time": view.time,
+        "entity": list(view.entity),
+        "first_table": view.first_table,
+        "features": list(view.features),
+    }
 
 
 def _open_features(ledger: Ledger, view: FeatureView, asset: str) -> Dataset:
     dataset = ledger.open(asset)
-    for key in dataset.partitions:
-        if dataset.receipt(key).parameters.get("view_hash") != view.hash:
-            raise NotReceipted(
-                f"expected {asset}@{key} to come from {view.name} as it is now, found another definition: compute it again"
-            )
+    require_definition(dataset, sorted(dataset.partitions), view.name, view.hash, "compute it again")
     return dataset
 
 
@@ -149,34 +142,9 @@ def _joined(
     if not labels:
         yield iter(())
         return
-    primary = tables[0][0]
-    with DuckDbEngine().connect() as db:
-        for number, (_, files) in enumerate(tables):
-            paths = paths_sql([path for key in sorted(files) for path in files[key]])
-            db.execute(f"CREATE TEMP VIEW f{number} AS SELECT * FROM read_parquet({paths})")
-        db.execute(f"CREATE TEMP VIEW labels AS SELECT * FROM read_parquet({paths_sql(labels)})")
-        columns = [f'f0."{name}"' for name in primary.entity]
-        columns += [f'f0."{primary.time}" AS "{EVENT_TIME}"', f'labels."{LABEL}"']
-        columns += [f'f{number}."{name}"' for number, (view, _) in enumerate(tables) for name in view.features]
-        joins = [_on("JOIN", "labels", label.entity, f'labels."{label.time}" = f0."{primary.time}"')]
-        joins += [_feature_join(number, view, primary) for number, (view, _) in enumerate(tables) if number]
-        order = ", ".join(f'"{name}"' for name in (*primary.entity, EVENT_TIME))
-        sql = f"SELECT * FROM (SELECT {', '.join(columns)} FROM f0 {' '.join(joins)}) AS joined ORDER BY {order}"
-        yield (batch.cast(schema) for batch in db.sql(sql).to_arrow_reader(BATCH_ROWS))
-
-
-def _on(join: str, table: str, entity: Sequence[str], time: str) -> str:
-    return f"{join} {table} ON " + " AND ".join([*(f'{table}."{name}" = f0."{name}"' for name in entity), time])
-
-
-def _feature_join(number: int, view: FeatureView, primary: FeatureView) -> str:
-    """The newest features known at the row's moment; those of events at that very instant only from the same events."""
-    table = f"f{number}"
-    mine, theirs = f'{table}."{view.time}"', f'f0."{primary.time}"'
-    if view.kind == "row" and primary.kind == "row" and next(iter(view.tables)) == next(iter(primary.tables)):
-        return _on("LEFT JOIN", table, view.entity, f"{mine} = {theirs}")
-    test = ">=" if view.kind == "entity" else ">"
-    return _on("ASOF LEFT JOIN", table, view.entity, f"{theirs} {test} {mine}")
+    views = [ViewFiles(view, [path for key in sorted(files) for path in files[key]]) for view, files in tables]
+    with joined(views, LabelFiles(label.entity, label.time, labels)) as batches:
+        yield (batch.cast(schema) for batch in batches)
 
 
 def _not_empty(rows: int, label: LabelSpec, end: datetime) -> Verdict:

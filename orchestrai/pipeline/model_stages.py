@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrai.features.online import update_online
+from orchestrai.features.point_in_time import PointInTime
 from orchestrai.features.run import FeatureTask, compute
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.training_set import training_set
@@ -85,5 +86,10 @@ def run_model(site: Site, node: AssetNode, model: ModelNode) -> StageReport:
     if node.stage == "deployment":
         return deploy_champion(site.ledger, spec, champion=asset["champion"], asset=model.asset("deployment"))
     return predict(
-        site.ledger, spec, champion=asset["champion"], features=features, asset=asset["predictions"], partition=None
+        site.ledger,
+        spec,
+        champion=asset["champion"],
+        features=features,
+        known=PointInTime(site.ledger, embedded(site.settings)),
+        asset=asset["predictions"],
     )

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import ModelError
+from orchestrai.features.point_in_time import PointInTime
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.estimators.boosting import xgboost
@@ -86,7 +87,8 @@ def container(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Conta
 def _predict(ledger: Ledger, seed: int) -> Any:
     publish(ledger, FEATURES, customers(seed=seed, per_moment=40, moments=1).drop_columns(["label"]), "2026-07-01")
     model = spec(exclude=NO_TEXT, serve_on={"sagemaker": SERVING})
-    return predict(ledger, model, champion=CHAMPION, features=[FEATURES], asset=PREDICTIONS)
+    known = PointInTime(ledger)
+    return predict(ledger, model, champion=CHAMPION, features=[FEATURES], known=known, asset=PREDICTIONS)
 
 
 @pytest.mark.emulator

@@ -150,6 +150,7 @@ def serve(
     import uvicorn
 
     from orchestrai.features.online_http import features_app
+    from orchestrai.features.point_in_time import PointInTime
     from orchestrai.features.spec import FeatureViewSpec
     from orchestrai.models.registry.serving import scoring_app
 
@@ -170,7 +171,7 @@ def serve(
             emit({"model": f"{node.pipeline}/{node.spec.name}", "url": url})
         else:
             out.print(f"{node.pipeline}/{node.spec.name} serves at {url} (stop with Ctrl-C)")
-        app = scoring_app(runtime.ledger, node.asset("champion"))
+        app = scoring_app(runtime.ledger, node.asset("champion"), known=PointInTime(runtime.ledger))
         online = [view for view in node.views if isinstance(view.view.spec, FeatureViewSpec) and view.view.spec.online]
         if online:
             app.mount("/features", features_app({view.view.name: runtime.online_path(view) for view in online}))

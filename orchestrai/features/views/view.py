@@ -61,6 +61,11 @@ class FeatureView:
         return (*self.entity, self.time)
 
     @property
+    def first_table(self) -> str:
+        """The input that a view of events has a row for each row of."""
+        return next(iter(self.tables))
+
+    @property
     def features(self) -> tuple[str, ...]:
         """Output columns beside the key."""
         return tuple(name for name in self.schema.names if name not in self.key)
