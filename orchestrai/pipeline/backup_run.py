@@ -24,7 +24,7 @@ from orchestrai.pipeline.nodes import AssetNode, DatasetNode, ModelNode, ViewNod
 from orchestrai.pipeline.protection import drill_of, protect, protection_of, require_ready
 from orchestrai.pipeline.site import Progress, Site
 from orchestrai.restore.drill import Prove, RestoredPartition
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.url import open_store
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.lifecycle.cold_tier import cold_copy
