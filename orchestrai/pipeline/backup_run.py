@@ -26,7 +26,7 @@ from orchestrai.pipeline.protection import drill_of, protect, protection_of, req
 from orchestrai.pipeline.site import Site
 from orchestrai.restore.drill import Prove, RestoredPartition
 from orchestrai.stage.context import RunContext
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.url import open_store
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.lifecycle.cold_tier import cold_copy

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from orchestrai.backup.managed.aws_backup import AwsBackup, Waiting, open_aws_backup
+from orchestrai.backup.managed.aws_backup import AwsBackup, backup_waiting, open_aws_backup
 from orchestrai.backup.managed.aws_resources import Restored, problem_of, remove
 from orchestrai.backup.managed.recovery_points import (
     ManagedBackup,
@@ -21,12 +21,13 @@ from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.nodes import AssetNode
 from orchestrai.pipeline.site import Site
+from orchestrai.storage.cloud.aws import aws_client
 
 
 def run_managed(site: Site, node: AssetNode, managed: ManagedNode) -> StageReport:
     """Materialize a recovery point or its restore test; raises StorageError, RestoreError."""
     spec, target = managed.spec, managed.spec.target()
-    waiting = Waiting(limit=parse_duration(spec.wait))
+    waiting = backup_waiting(parse_duration(spec.wait))
 
     def service(region: str) -> AwsBackup:
         return replace(open_aws_backup(region, site.clock), waiting=waiting)
@@ -48,14 +49,8 @@ def run_managed(site: Site, node: AssetNode, managed: ManagedNode) -> StageRepor
     key, point = max(points.items())
 
     def restored(arn: str) -> Restored:
-        return Restored(arn, lambda name: _client(name, spec.home_region))
+        return Restored(arn, lambda name: aws_client(name, region=spec.home_region))
 
     tested = try_point(here, target, point, spec.test.metadata, lambda arn: problem_of(restored(arn)))
     left = remove(restored(tested.created), target.resource) if spec.test.cleanup else ""
     return publish_test(site.ledger, asset=node.asset, partition=key, point=point, tested=tested, left=left)
-
-
-def _client(name: str, region: str) -> object:
-    import boto3
-
-    return boto3.client(name, region_name=region)

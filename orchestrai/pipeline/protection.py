@@ -20,7 +20,7 @@ from orchestrai.pipeline.stages import Stage
 from orchestrai.restore.drill import Prove, drill
 from orchestrai.settings import Settings
 from orchestrai.storage.base import Store
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.url import open_store
 from orchestrai.vault.format.layout import IDENTITY
 from orchestrai.vault.format.records import IDENTITY_TYPE, document

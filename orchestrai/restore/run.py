@@ -19,7 +19,7 @@ from orchestrai.restore.plan import PartitionPlan, plan_restore
 from orchestrai.restore.read_back import copy_out
 from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.vault import Vault
 

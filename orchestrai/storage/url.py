@@ -13,8 +13,7 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from orchestrai.storage.cloud.bucket import Backend
-    from orchestrai.storage.cloud.connection import StoreOptions
+    from orchestrai.storage.cloud.connection import Backend, StoreOptions
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 

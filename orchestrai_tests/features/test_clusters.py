@@ -242,7 +242,7 @@ def test_after_a_cancelled_job_the_next_try_starts_another(tmp_path: Path, cloud
         raise KeyboardInterrupt
 
     started: Any = engine._launch
-    object.__setattr__(started._waiting, "sleep", ended)
+    object.__setattr__(started._waiting, "clock", Clock(ended))
     with pytest.raises(KeyboardInterrupt):
         table_of(engine, query)
     cloud.looks = 1
@@ -281,12 +281,12 @@ def test_after_an_outage_the_next_try_takes_up_the_job_that_still_runs(tmp_path:
 
     started: Any = engine._launch
     waiting = started._waiting
-    object.__setattr__(waiting, "sleep", outage)
+    object.__setattr__(waiting, "clock", Clock(outage))
     with pytest.raises(TransientStorageError):
         table_of(engine, query)
     assert [run.state for run in cloud.runs] == ["running"]
     cloud.broken = 0
-    object.__setattr__(waiting, "sleep", lambda _: None)
+    object.__setattr__(waiting, "clock", Clock(lambda _: None))
     assert table_of(engine, query).num_rows == 0 and len(cloud.runs) == 1
 
 
@@ -301,7 +301,7 @@ def test_a_run_that_is_ended_while_it_waits_cancels_its_job(
         raise ending
 
     with pytest.raises(ending):
-        launch(service, sleep=interrupted)(URL)
+        launch(service, clock=Clock(interrupted))(URL)
     assert [run.state for run in cloud.runs] == ["cancelled"]
 
 
@@ -309,6 +309,7 @@ RUN = """
 import dagster as dg
 from orchestrai.defs.spark_transport import launcher
 from orchestrai.settings import Settings
+from orchestrai.storage.cloud.job_wait import Clock
 
 @dg.asset
 def features(context: dg.AssetExecutionContext) -> None:
@@ -502,7 +503,7 @@ def test_emr_starts_one_cluster_a_job_and_terminates_it_when_its_run_is_ended() 
     with stub:
         emr = EmrClusters(CLUSTER, client)
         with pytest.raises(KeyboardInterrupt):
-            ClusterLauncher(emr, CLUSTER, JOB.script, sleep=ended)(url)
+            ClusterLauncher(emr, CLUSTER, JOB.script, clock=Clock(ended))(url)
         assert emr.start(JOB) == "j-1"
         assert emr.phase("j-1") == ("completed", "TERMINATED")
         assert emr.phase("j-1") == ("ended", "STEP_FAILURE: see its log")

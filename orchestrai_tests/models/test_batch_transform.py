@@ -20,6 +20,7 @@ from orchestrai.models.inference import predict
 from orchestrai.models.remote import sagemaker_batch
 from orchestrai.models.remote.sagemaker_batch import BatchTransform
 from orchestrai.models.spec import SageMakerServing
+from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai_tests.models.conftest import CHAMPION, customers, publish, spec
 from orchestrai_tests.models.test_sagemaker import WHERE
 from orchestrai_tests.servers.s3 import S3Server
@@ -135,7 +136,7 @@ def test_a_transform_past_its_time_limit_is_stopped(ledger: Ledger, run: Callabl
 
     where = SageMakerServing.model_validate({**SERVING, "time_limit": timedelta(minutes=5)})
     scorer = load_model(ledger, CHAMPION)
-    transform = BatchTransform(where, sleep=sleep, monotonic=lambda: now[0])
+    transform = BatchTransform(where, clock=Clock(sleep, lambda: now[0]))
     with pytest.raises(ModelError, match="to end within 0:05:00"):
         transform.score(scorer, scorer.rows(customers(seed=34, per_moment=10)))
     assert container.stopped == [container.requests[0]["TransformJobName"]]

@@ -20,7 +20,7 @@ from orchestrai.pipeline.protection import (
     with_same_version,
 )
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.commit.source import SourceFile

@@ -13,7 +13,7 @@ from orchestrai.restore.folder import restore_folder
 from orchestrai.restore.folder_plan import plan_folder
 from orchestrai.restore.warm_up import require_warm
 from orchestrai.storage.base import Store
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.keys.encryption import FileKey

@@ -9,7 +9,7 @@ import pytest
 from orchestrai.errors import MissingObject
 from orchestrai.ledger.signing import Signer
 from orchestrai.restore.folder import restore_folder
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.keys.encryption import FileKey

@@ -30,7 +30,7 @@ def prune(
     Example: orchestrai vault prune, then: orchestrai vault prune --apply
     """
     from orchestrai.pipeline.protection import anchor_of
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
     from orchestrai.vault.lifecycle.retention import apply_retention
 
@@ -110,7 +110,7 @@ def lock(
     Example: orchestrai vault lock 3f2a --for 30d
     """
     from orchestrai.core.time import parse_duration
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.lock import lock_snapshot
 
     kept = open_existing(url)
@@ -199,7 +199,7 @@ def warm(
     """
     from orchestrai.restore.folder_plan import plan_folder
     from orchestrai.restore.warm_up import warm_up
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
 
     kept = open_existing(url)
     commit, control = kept.get(snapshot_id), control_plane(kept.store)

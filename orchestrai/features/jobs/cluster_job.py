@@ -4,7 +4,6 @@ What is particular to a deployment lies in a JSON file; secrets in it are refere
 """
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,8 +13,8 @@ from typing import Annotated, Any, Protocol, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrai.core.time import declared_duration
-from orchestrai.errors import ConfigError, StorageError
-from orchestrai.storage.cloud.job_wait import Monotonic, Phase, Sleep, Waiting
+from orchestrai.errors import ConfigError
+from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 
 Duration = Annotated[timedelta, BeforeValidator(declared_duration), Field(gt=timedelta(0))]
 Tell = Callable[[str], None]
@@ -85,16 +84,13 @@ class ClusterLauncher:
         script: str,
         *,
         tell: Tell | None = None,
-        sleep: Sleep = time.sleep,
-        monotonic: Monotonic = time.monotonic,
+        clock: Clock | None = None,
     ) -> None:
         self.cluster = cluster
         self._script = script
         self._tell = tell or _quiet
         allowed = limits.time_limit + limits.start_wait + limits.poll
-        self._waiting = Waiting(
-            allowed, limits.poll, "raise time_limit or take larger machines", sleep, monotonic, StorageError
-        )
+        self._waiting = Waiting(allowed, limits.poll, "raise time_limit or take larger machines", clock or Clock())
 
     def __call__(self, url: str) -> None:
         job = SparkJob(url.rsplit("/", 2)[-2], self._script, url)

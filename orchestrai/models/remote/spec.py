@@ -8,11 +8,29 @@ from pydantic import Field, model_validator
 from orchestrai.models.estimators.declared import Declared, Duration
 
 
-class SageMakerTraining(Declared):
+class RemoteLimits(Declared):
+    """What every training job elsewhere is held to.
+
+    `time_limit` ends the job; with `spot` it may also wait `spot_wait` for a machine. `price_per_hour` (USD) turns the seconds
+    it ran, or those that are billed, into the cost in the receipt.
+    """
+
+    time_limit: Duration = timedelta(hours=2)
+    spot: bool = False
+    spot_wait: Duration = timedelta(hours=1)
+    price_per_hour: float | None = Field(default=None, gt=0)
+    poll: Duration = timedelta(seconds=15)
+
+    @property
+    def allowed(self) -> timedelta:
+        """How long to wait: a spot job may wait for its machine before its own clock starts."""
+        return self.time_limit + self.poll + (self.spot_wait if self.spot else timedelta())
+
+
+class SageMakerTraining(RemoteLimits):
     """A SageMaker training job in Amazon's built-in XGBoost container (`image`: its ECR address, 3.0 or newer).
 
-    `time_limit` ends the job; with `spot` it may also wait `spot_wait` for a machine. `price_per_hour` (USD) turns billable
-    seconds into the cost in the receipt. Categories go as their codes.
+    Categories go as their codes.
     """
 
     role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
@@ -21,12 +39,7 @@ class SageMakerTraining(Declared):
     region: str | None = None
     instance_type: str = Field(default="ml.m5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
     volume_gb: int = Field(default=30, ge=1, le=16384)
-    time_limit: Duration = timedelta(hours=2)
-    spot: bool = False
-    spot_wait: Duration = timedelta(hours=1)
     kms_key: str | None = None
-    price_per_hour: float | None = Field(default=None, gt=0)
-    poll: Duration = timedelta(seconds=15)
 
 
 class SageMakerServing(Declared):
@@ -59,20 +72,6 @@ class ServeOn(Declared):
     """Where the champion is registered and served besides the lake."""
 
     sagemaker: SageMakerServing
-
-
-class RemoteLimits(Declared):
-    """What every training job elsewhere is held to.
-
-    `time_limit` ends the job; with `spot` it may also wait `spot_wait` for a machine. `price_per_hour` (USD) turns the seconds
-    it ran into the cost in the receipt.
-    """
-
-    time_limit: Duration = timedelta(hours=2)
-    spot: bool = False
-    spot_wait: Duration = timedelta(hours=1)
-    price_per_hour: float | None = Field(default=None, gt=0)
-    poll: Duration = timedelta(seconds=15)
 
 
 class AzureMLTraining(RemoteLimits):
