@@ -13,7 +13,6 @@ from orchestrai.backup.instance_files import find_instance, postgres_reference
 from orchestrai.backup.registry_files import registry_contents
 from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode
 from orchestrai.core.calendar import WHOLE
-from orchestrai.core.time import parse_duration
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
@@ -206,9 +205,10 @@ def _cold(site: Site, node: AssetNode, subject: Keepable, progress: Progress | N
     with Meter() as meter:
         session = ledger.session(node.asset, "cold_copy")
         target = open_store(spec.url)
-        lock = parse_duration(spec.lock) if spec.lock else None
         commit = site.vault.latest(kept_as(subject))
-        done = cold_copy(site.vault, commit, target, control_plane(target), tier=spec.tier, lock=lock, progress=progress)
+        done = cold_copy(
+            site.vault, commit, target, control_plane(target), tier=spec.tier, lock=spec.lock, progress=progress
+        )
         record = done.as_json()
         meter.read = meter.written = done.bytes
         session.add_bytes(WHOLE, "backup_record.json", canonical_json({**record, "seconds": None}), rows=1)

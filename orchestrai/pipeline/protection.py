@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrai.core.calendar import WHOLE
-from orchestrai.core.time import parse_duration
 from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.ledger.dataset import Dataset
@@ -125,7 +124,7 @@ def protect(
         held = extend_hold(vault, commit.dataset, [commit], control_plane(vault.store), beyond=True)
         facts |= {"held": True, "hold_enforced": held.enforced}
     if wanted.spec.lock:
-        lock = lock_snapshot(vault, commit, control_plane(vault.store), parse_duration(wanted.spec.lock))
+        lock = lock_snapshot(vault, commit, control_plane(vault.store), wanted.spec.lock)
         facts |= {"locked": lock.locked, "lock_mode": lock.mode, "lock_reason": lock.reason}
         facts["locked_until"] = lock.until.isoformat() if lock.until else None
     if wanted.replica:

@@ -17,7 +17,7 @@ Client = Callable[[str], Any]
 class EmrFile(ClusterFile):
     """What `run_job_flow` or `start_job_run` takes, as AWS writes it, beside our limits."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow")
 
     region: str | None = None
 
