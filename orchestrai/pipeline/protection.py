@@ -102,9 +102,9 @@ def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:
             f"expected the data key of {vault.store.url} to be wrapped by {declared} for {dataset}, found {found}: run `orchestrai vault "
             "rewrap --to` it first"
         )
-    problems = (wanted.anchor.problems(vault) if wanted.anchor else None) or []
-    if problems:
-        raise IntegrityError(f"{problems[0]}; copy the vault back from its replica", problems=problems)
+    anchored = wanted.anchor.check(vault.catalog) if wanted.anchor else None
+    if anchored is not None:
+        anchored.require_none()
 
 
 def protect(

@@ -257,10 +257,10 @@ def _check_anchor(walk: Walk, anchor: "Anchor | None") -> "Rollback":
     from orchestrai.vault.lifecycle.anchor import rollback_state
 
     try:
-        problems = anchor.problems(walk.vault)
-    except (IntegrityError, TypeError, KeyError) as exc:
+        checked = anchor.check(walk.vault.catalog)
+    except IntegrityError as exc:
         walk.note(anchor.path.name, exc)
-        return rollback_state([])
-    for problem in problems or []:
-        walk.note(SNAPSHOTS, problem)
-    return rollback_state(problems)
+        return rollback_state(None)
+    for loss in checked.losses if checked else ():
+        walk.note(SNAPSHOTS, loss.problem)
+    return rollback_state(checked)
