@@ -6,7 +6,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from orchestrai.core.calendar import WHOLE
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError, InvalidKey, MissingObject, PreconditionFailed
 from orchestrai.storage.base import check_key
 from orchestrai.vault.commit.source import SourceFile, file_token

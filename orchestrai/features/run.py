@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrai.core.calendar import Grain
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine

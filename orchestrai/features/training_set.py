@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine, paths_sql
 from orchestrai.features.engines.engine import BATCH_ROWS, Engine

@@ -6,15 +6,14 @@ from contextvars import ContextVar
 
 from orchestrai.core.identity import Clock, new_session_id, utc_now
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
-from orchestrai.ledger.blobs import blob_key, put_absent
 from orchestrai.ledger.decisions.recalls import RecallRecord, Recalls, read_recall, recall_keys
 from orchestrai.ledger.decisions.skips import Skips, skips_in
 from orchestrai.ledger.decisions.standing import counted
 from orchestrai.ledger.heads import Head, has_head, last_number, read_head
-from orchestrai.ledger.manifest import FileEntry, sha256_hex
+from orchestrai.ledger.manifest import FileEntry, blob_key, sha256_hex
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring, Signer
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, put_absent
 
 # what was read since a stage began, by ledger and asset
 _READ: ContextVar[dict[tuple[int, str], Head | Recalls | None] | None] = ContextVar("_READ", default=None)

@@ -13,7 +13,8 @@ from orchestrai.backup.instance_files import find_instance, postgres_reference
 from orchestrai.backup.registry_files import registry_contents
 from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode
 from orchestrai.core.calendar import WHOLE
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport

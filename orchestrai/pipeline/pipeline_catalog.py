@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrai.core.calendar import WHOLE
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger

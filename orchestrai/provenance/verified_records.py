@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
-from orchestrai.ledger.blobs import blob_key
 from orchestrai.ledger.decisions.standing import counted
 from orchestrai.ledger.heads import Head, head_numbers, head_prefix, read_head
-from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest, decode_partition, sha256_hex
+from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest, blob_key, decode_partition, sha256_hex
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring
 from orchestrai.provenance.asset_versions import Versions

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time import format_duration
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import IntegrityError, RestoreError
 from orchestrai.restore.read_back import copy_out
 from orchestrai.storage.local import LocalStore

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import DigestMismatch
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger

@@ -3,7 +3,8 @@ are there."""
 
 from collections.abc import Mapping, Sequence
 
-from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict, gate_open
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest

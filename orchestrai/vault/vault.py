@@ -5,8 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from orchestrai.core.canonical import canonical_json, sha256_hex
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.errors import ObjectExists, RestoreError, RetentionLocked
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.format.layout import commit_key, tombstone_key

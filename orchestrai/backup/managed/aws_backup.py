@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError, RestoreError, StorageError, TransientStorageError
 
 SERVICES = {"rds": "RDS", "elasticfilesystem": "EFS", "dynamodb": "DynamoDB", "s3": "S3"}

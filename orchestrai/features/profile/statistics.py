@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.postgres import address, check_address

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrai.errors import IntegrityError, UnknownFormatVersion
-from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.manifest import FORMAT, canonical_json, sha256_hex
 from orchestrai.ledger.signing import Keyring, Signer
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, put_absent
 
 RECALL_TYPE = "application/vnd.orchestrai.recall+json"
 PREFIX = "recalls/"

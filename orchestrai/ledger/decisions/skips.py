@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, UnknownFormatVersion
-from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.manifest import FORMAT, canonical_json
 from orchestrai.ledger.signing import Keyring, Signer
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, put_absent
 
 SKIP_TYPE = "application/vnd.orchestrai.skip+json"
 PREFIX = "skips/"

@@ -6,9 +6,9 @@ Whoever wants to publish after an undecided entry aborts its transaction first, 
 from datetime import UTC
 
 from orchestrai.errors import ConcurrentCommit, IntegrityError, ObjectExists
-from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.decisions.standing import Decision, decision_key, read_decision
 from orchestrai.ledger.log import Log
+from orchestrai.storage.base import put_absent
 
 
 def decide(log: Log, decision: Decision) -> Decision:

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import NotReceipted
-from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FORMAT, canonical_json
 from orchestrai.ledger.signing import Keyring
@@ -18,7 +17,7 @@ from orchestrai.provenance.decision_log import ERASURE_TYPE, ERASURES, read_deci
 from orchestrai.provenance.erasure.dead_letter_erasure import ClearLetters, clear_letters, redact_letters
 from orchestrai.provenance.erasure.plaintext_copies import ClearCopy, clear_copies, holds, person_column
 from orchestrai.provenance.index import Derivation, ReceiptIndex
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, put_absent
 
 if TYPE_CHECKING:
     from orchestrai.vault.vault import Vault

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
-from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.heads import Head, head_prefix
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, sha256_hex
 from orchestrai.provenance.decision_log import PREFIXES, read_decision
 from orchestrai.provenance.verified_records import Records
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, put_absent
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.vault import Vault
 

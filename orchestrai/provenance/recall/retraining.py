@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.recalls import RecallRecord
 from orchestrai.ledger.ledger import Ledger
@@ -18,7 +17,7 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import Keyring
 from orchestrai.provenance.decision_log import RETRAINING_TYPE, RETRAININGS, read_decision
 from orchestrai.provenance.index import Derivation
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, put_absent
 
 if TYPE_CHECKING:
     from orchestrai.pipeline.load import Project

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from orchestrai.core.canonical import sha256_hex
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.vault.commit.known_content import Known
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.commit.writer import Writer

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from orchestrai.core.canonical import canonical_json, sha256_hex
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.errors import IntegrityError, UnknownFormatVersion
 from orchestrai.ledger.signing import Keyring, Signer
 

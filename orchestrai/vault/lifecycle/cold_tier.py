@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError, DigestMismatch, StorageError, TransientStorageError
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store

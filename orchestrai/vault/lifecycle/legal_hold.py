@@ -10,8 +10,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from orchestrai.core.canonical import canonical_json
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue, canonical_json
 from orchestrai.errors import ConcurrentCommit, ConfigError, ObjectExists, ObjectNotFound
 from orchestrai.storage.cloud.control import ControlPlane
 from orchestrai.vault.format.records import FORMAT, HOLD_TYPE, SnapshotCommit

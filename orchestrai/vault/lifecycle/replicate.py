@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store

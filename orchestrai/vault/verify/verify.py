@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
-from orchestrai.core.canonical import dataset_version
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue, dataset_version
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.vault.format.layout import BYTES, FORGOTTEN, SNAPSHOTS, numbered
 from orchestrai.vault.format.lists import StoredFile, partition_root
