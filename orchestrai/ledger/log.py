@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 from orchestrai.core.identity import Clock, new_session_id, utc_now
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
-from orchestrai.ledger.decisions.recalls import RecallRecord, Recalls, read_recall, recall_keys
+from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord, Recalls
 from orchestrai.ledger.decisions.skips import Skips, skips_in
 from orchestrai.ledger.decisions.standing import counted
 from orchestrai.ledger.heads import Head, has_head, last_number, read_head
@@ -141,10 +141,10 @@ class Log:
 
     def newest_recalls(self) -> Recalls:
         """As `recalls`, from the store at each call."""
-        keys = recall_keys(self.lake)
+        keys = RECALLS.keys(self.lake)
         for key in keys:
             if key not in self._recalled:
-                self._recalled[key] = read_recall(self.lake, self.keyring, key)
+                self._recalled[key] = RECALLS.read(self.lake, self.keyring, key)
         return Recalls(self._recalled[key] for key in keys)
 
     def skips(self) -> Skips:

@@ -191,7 +191,11 @@ def test_a_tombstone_that_is_gone_is_found_by_whoever_looks_at_the_anchor(
 def test_an_anchor_that_is_another_record_proves_nothing(tmp_path: Path) -> None:
     world = World(store=MemoryStore())
     file, anchor = written(tmp_path, world.whole()), tmp_path / "anchor.json"
-    for body in ({"format": 1}, {"format": 1, "vault": world.vault.identity(), "heads": {"d": [1]}}, {"format": 1, "vault": 5, "heads": 5}):
+    for body in (
+        {"format": 1},
+        {"format": 1, "vault": world.vault.identity(), "heads": {"d": [1]}},
+        {"format": 1, "vault": 5, "heads": 5},
+    ):
         anchor.write_bytes(world.signer.sign(ANCHOR_TYPE, canonical_json(body)))
         found = verify_model(file, vault=world.store, keyring=world.keyring, anchor=anchor)
         assert [problem.check for problem in found.problems] == ["anchor"]

@@ -61,9 +61,7 @@ class Anchor:
             vault, heads = str(body["vault"]), body["heads"].items()
             remembered = {str(name): Anchored(int(seq), str(digest), tuple(gone)) for name, (seq, digest, gone) in heads}
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
-            raise IntegrityError(
-                f"expected an anchor in {self.path.name}, found another record: put the file back"
-            ) from exc
+            raise IntegrityError(f"expected an anchor in {self.path.name}, found another record: put the file back") from exc
         if vault != catalog.vault():
             raise IntegrityError(f"expected an anchor of vault {catalog.vault()[:8]}, found one of {vault[:8]}")
         return remembered
@@ -125,7 +123,10 @@ def _tombstones_lost(catalog: Catalog, dataset: str, anchored: Anchored) -> list
         return []
     gone, held = catalog.forgotten(dataset, strict=False), catalog.numbers(dataset)
     return [
-        Loss(dataset, f"expected commit {seq} of {dataset} to stay forgotten, found its tombstone gone: the vault was rolled back")
+        Loss(
+            dataset,
+            f"expected commit {seq} of {dataset} to stay forgotten, found its tombstone gone: the vault was rolled back",
+        )
         for seq in anchored.forgotten
         if (dataset, seq) not in gone and seq in held
     ]
