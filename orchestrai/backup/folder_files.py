@@ -7,11 +7,12 @@ from pathlib import Path
 
 from orchestrai.core.calendar import WHOLE
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, InvalidKey, MissingObject, PreconditionFailed
 from orchestrai.storage.base import check_key
 from orchestrai.vault.commit.source import SourceFile, file_token
 from orchestrai.vault.format.records import SnapshotCommit
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 
 ATTEMPTS = 3
 

@@ -12,6 +12,7 @@ from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from orchestrai.core.calendar import Grain, partition_of, window
+from orchestrai.core.progress import Progress
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.checks import refused_partitions
 from orchestrai.defs.jobs import job_name, offered, own_datasets
@@ -20,7 +21,6 @@ from orchestrai.errors import ConfigError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.site import Progress
 from orchestrai.pipeline.stages import Stage
 
 # a progress bar and a summary tell it better than two lines an event; the event log keeps everything

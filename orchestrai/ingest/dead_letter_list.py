@@ -6,10 +6,11 @@ from datetime import datetime
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, read_letters
 from orchestrai.ingest.replay import replay_records
-from orchestrai.ingest.run import Progress, ingest
+from orchestrai.ingest.run import ingest
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport

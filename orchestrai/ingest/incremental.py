@@ -4,7 +4,7 @@ One reading feeds the partitions its records name by their event time, not those
 reads everything that is there, reports what it asked for beside what was fed, and `behind` names what a later run has to carry on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
 from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream, stream_address
 from orchestrai.ingest.sources.stream import next_batch, published_offsets
@@ -29,7 +30,6 @@ from orchestrai.ledger.report import Cost, Meter, PartitionOutcome, StageReport
 from orchestrai.privacy.ingest_guard import refuse_sealed_keys
 from orchestrai.privacy.tokens import TokenKeys
 
-Progress = Callable[[str, int, int], None]
 PEEK_RECORDS = 10_000
 _COUNTED = ("records", "rows", "dead_letters", "repeated", "erased")
 

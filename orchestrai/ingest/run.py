@@ -10,6 +10,7 @@ from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
 from orchestrai.ingest.coverage_audit import with_coverage
 from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_letters
@@ -27,8 +28,6 @@ from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.privacy.ingest_guard import discreet, sealing_of
 from orchestrai.privacy.tokens import TokenKeys
 from orchestrai.storage.base import Store
-
-Progress = Callable[[str, int, int], None]
 
 
 def ingest(

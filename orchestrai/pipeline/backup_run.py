@@ -14,6 +14,7 @@ from orchestrai.backup.registry_files import registry_contents
 from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode
 from orchestrai.core.calendar import WHOLE
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
@@ -22,7 +23,7 @@ from orchestrai.pipeline import restore_proofs as proofs
 from orchestrai.pipeline.backup_graph import Keepable, backup_of, kept_as
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, ModelNode, ViewNode
 from orchestrai.pipeline.protection import drill_of, protect, protection_of, require_ready
-from orchestrai.pipeline.site import Progress, Site
+from orchestrai.pipeline.site import Site
 from orchestrai.restore.drill import Prove, RestoredPartition
 from orchestrai.storage.cloud.capabilities import control_plane
 from orchestrai.storage.url import open_store

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
+from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.coverage_audit import with_coverage
@@ -16,7 +17,7 @@ from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode
 from orchestrai.pipeline.outcomes import published, settle, with_outcomes
 from orchestrai.pipeline.protection import protect, protection_of, require_ready, with_same_version
-from orchestrai.pipeline.site import Progress, Site
+from orchestrai.pipeline.site import Site
 from orchestrai.pipeline.table_sharing import shared
 from orchestrai.restore.run import restore
 from orchestrai.storage.base import Store

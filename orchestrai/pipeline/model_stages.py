@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from orchestrai.core.progress import Progress
 from orchestrai.features.online import update_online
 from orchestrai.features.run import compute
 from orchestrai.features.spec import FeatureViewSpec
@@ -17,7 +18,7 @@ from orchestrai.models.training import train
 from orchestrai.pipeline.engines import embedded
 from orchestrai.pipeline.nodes import AssetNode, ModelNode, ViewNode
 from orchestrai.pipeline.outcomes import published, with_outcomes
-from orchestrai.pipeline.site import Progress, Site
+from orchestrai.pipeline.site import Site
 from orchestrai.pipeline.table_sharing import shared
 from orchestrai.pipeline.training_halt import inputs_current
 

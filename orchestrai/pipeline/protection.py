@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrai.core.calendar import WHOLE
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.ledger.dataset import Dataset
@@ -32,7 +33,7 @@ from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai.vault.lifecycle.replicate import replicate
 from orchestrai.vault.spec import BackupSpec
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 
 
 def is_sealed(store: Store, keyring: Keyring) -> bool | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import DigestMismatch
 from orchestrai.ledger.decisions.overrides import Override
@@ -24,7 +25,6 @@ from orchestrai.vault.vault import Vault
 
 STAGE = "restored"
 Audit = Callable[[str, list[Path]], Sequence[Verdict]]
-Progress = Callable[[str, int, int], None]
 
 
 def restore(

@@ -4,6 +4,7 @@ are there."""
 from collections.abc import Mapping, Sequence
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict, gate_open
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.ledger import Ledger
@@ -14,7 +15,7 @@ from orchestrai.ledger.session import Session
 from orchestrai.vault.commit.source import SourceFile, StoredAt
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 
 STAGE = "snapshot"
 

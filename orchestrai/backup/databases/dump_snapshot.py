@@ -20,6 +20,7 @@ from orchestrai.backup.databases.dump import (
     restore_sqlite,
 )
 from orchestrai.core.calendar import WHOLE
+from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError
 from orchestrai.ledger.ledger import Ledger
@@ -29,7 +30,7 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.vault.commit.source import SourceFile, StoredAt, file_token, held
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.run import keep
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 
 NOTE = "dump.json"
 HEADER = b"SQLite format 3\0"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
@@ -20,8 +21,6 @@ from orchestrai.storage.local import LocalStore
 
 if TYPE_CHECKING:
     from orchestrai.pipeline.load import Project
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.core.progress import Progress
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.recalls import RecallRecord
 from orchestrai.ledger.ledger import Ledger
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from orchestrai.pipeline.runtime import Runtime
 
 MODEL_STAGES = ("training_set", "candidate", "evaluation", "champion", "deployment", "predictions")
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from orchestrai.core.canonical import JsonValue, dataset_version
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.vault.format.layout import BYTES, FORGOTTEN, SNAPSHOTS, numbered
 from orchestrai.vault.format.lists import StoredFile, partition_root
 from orchestrai.vault.format.records import SnapshotCommit, open_commit, require_place
 from orchestrai.vault.reader import read_packed
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verification import Finding, Walk
 
 if TYPE_CHECKING:
