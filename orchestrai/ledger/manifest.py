@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json, dataset_version, sha256_hex
-from orchestrai.errors import IntegrityError, UnknownFormatVersion
+from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound, UnknownFormatVersion
+from orchestrai.storage.base import Store
 
 __all__ = [
     "ARRIVED",
@@ -33,6 +34,7 @@ __all__ = [
     "decode_dataset",
     "decode_partition",
     "make_partition",
+    "read_blob",
     "sha256_hex",
 ]
 
@@ -150,6 +152,18 @@ class DatasetManifest:
 def blob_key(kind: str, digest: str) -> str:
     """Where a content-addressed record lies."""
     return f"{kind}/{digest[:2]}/{digest}.json"
+
+
+def read_blob(store: Store, kind: str, digest: str, remedy: str) -> bytes:
+    """A content-addressed record, its hash checked; raises MissingObject, DigestMismatch, either with the remedy."""
+    key = blob_key(kind, digest)
+    try:
+        data = store.read(key)
+    except ObjectNotFound as exc:
+        raise MissingObject(f"expected {key} in {store.url}, found nothing: {remedy}") from exc
+    if sha256_hex(data) != digest:
+        raise DigestMismatch(f"expected {key} to hash to its name, found other bytes: {remedy}", key=key)
+    return data
 
 
 def make_partition(partition: str, files: Iterable[FileEntry], stats: Mapping[str, Any] | None = None) -> PartitionManifest:
