@@ -35,15 +35,9 @@ SnapshotId = Annotated[str, typer.Argument(help="a snapshot's id, or a beginning
 
 def open_ledger() -> "Ledger":
     """The ledger of the settings, without loading any pipeline."""
-    from orchestrai.ledger.ledger import Ledger
-    from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
-    from orchestrai.storage.url import open_store
+    from orchestrai.ledger.ledger import open_ledger as open_by_settings
 
-    settings = load_settings()
-    folder = settings.key_folder
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    signer = load_or_create_signer(folder)
-    return Ledger(open_store(settings.lake), signer, trusted_keyring(folder), vault=open_store(settings.vault))
+    return open_by_settings(load_settings())
 
 
 def open_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Store, Keyring]":

@@ -12,7 +12,8 @@ from orchestrai.contracts.schema_change import compare_schemas
 from orchestrai.contracts.values import value_faults
 from orchestrai.contracts.volume import judge_volume
 from orchestrai.core.calendar import Grain, window
-from orchestrai.core.verdict import JsonValue, Severity, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Severity, Verdict
 from orchestrai.errors import UnreadableObject
 
 CLOCK_SKEW = timedelta(minutes=5)

@@ -1,4 +1,6 @@
-"""Read what a person declared in YAML, and tell a mistake in one line: `file:line: field: expected ..., found ...`.
+"""What every declaration is (`Declaration`), and how it is read from YAML.
+
+A mistake is told in one line: `file:line: field: expected ..., found ...`.
 
 Bounded against hostile files: size, depth and aliases are limited, duplicate keys and merge keys are refused.
 """
@@ -8,12 +10,12 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from orchestrai.errors import DeclarationError
+from orchestrai.errors import ConfigError, DeclarationError
 
 MAX_BYTES = 1024 * 1024
 MAX_ALIASES = 16
@@ -23,6 +25,26 @@ PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Location = Sequence[str | int]
 LineOf = Callable[[Location], int]
+Value = TypeVar("Value")
+Read = TypeVar("Read")
+
+
+class Declaration(BaseModel):
+    """Base of all that a user declares: immutable, and an unknown field is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def field_reader(read: Callable[[Value], Read]) -> Callable[[Value], Read]:
+    """`read` as a validator of a field: what it raises as ConfigError becomes the ValueError that pydantic tells of."""
+
+    def reader(value: Value) -> Read:
+        try:
+            return read(value)
+        except ConfigError as exc:
+            raise ValueError(exc.message) from exc
+
+    return reader
 
 
 def mistake(path: Path, line: int, field: str, expected: str, found: object) -> DeclarationError:

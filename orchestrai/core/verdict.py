@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrai.core.json_value import JsonValue as JsonValue
+from orchestrai.core.canonical import JsonValue
 
 Severity = Literal["error", "warn"]
 

@@ -12,6 +12,7 @@ from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from orchestrai.core.calendar import Grain, partition_of, window
+from orchestrai.core.progress import Progress
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.checks import refused_partitions
 from orchestrai.defs.jobs import job_name, offered, own_datasets
@@ -21,7 +22,6 @@ from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.pipeline.stages import Stage
-from orchestrai.stage.context import Progress
 
 # a progress bar and a summary tell it better than two lines an event; the event log keeps everything
 SILENT_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from dagster._utils.schedules import schedule_execution_time_iterator
 
 from orchestrai.core.calendar import Grain, floor, keys_between, partition_of
+from orchestrai.core.time import previous_tick
 from orchestrai.defs.jobs import job_name, offered, own_datasets, refresh_anchor, restored_apart
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
@@ -53,11 +53,6 @@ def _partition_schedule(dataset: DatasetNode, what: str, cron: str, job: str) ->
         return dg.RunRequest(run_key=f"{what}:{ended[0]}..{ended[-1]}", tags=_span(ended))
 
     return tick
-
-
-def previous_tick(cron: str, now: datetime) -> datetime:
-    """The newest time before `now` at which a schedule fires, UTC."""
-    return next(schedule_execution_time_iterator(now.timestamp() - 1, cron, "UTC", ascending=False)).astimezone(UTC)
 
 
 def ended_between(dataset: DatasetNode, since: datetime, now: datetime) -> list[str]:

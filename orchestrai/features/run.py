@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrai.core.calendar import Grain
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.feature_table import KeyWatch, write_files

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream, stream_address
 from orchestrai.ingest.sources.stream import next_batch, published_offsets
 from orchestrai.ingest.sources.stream_batch import ingest_stream

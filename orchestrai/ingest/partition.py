@@ -15,8 +15,7 @@ from orchestrai.ingest.part_files import PartWriter
 from orchestrai.ingest.plan import Arrival
 from orchestrai.ingest.readers.spark_typing import Original, Part, grouped, type_on_spark
 from orchestrai.ingest.rejects import Mark, Refused
-from orchestrai.ledger.arrivals import Run, arrival_stats
-from orchestrai.ledger.manifest import FileEntry
+from orchestrai.ledger.manifest import FileEntry, Run, arrival_stats
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import Sealing
 

@@ -24,8 +24,8 @@ from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.sources.table_batch import STATS as SQL
 from orchestrai.ingest.sources.table_batch import published_position
 from orchestrai.ingest.spec import DatasetTask
-from orchestrai.ledger.arrivals import arrival_stats
 from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.manifest import arrival_stats
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.session import Session

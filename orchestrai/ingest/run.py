@@ -9,8 +9,9 @@ from pathlib import Path
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.ingest.coverage_audit import with_coverage
 from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_letters
 from orchestrai.ingest.discovery.listing import landed

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import GateClosed
 
 

@@ -7,8 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.core.verdict import Verdict, gate_open
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import dataset_at
 from orchestrai.ledger.decisions.overrides import Override

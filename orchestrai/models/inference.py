@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.models.spec import SMALLER_IS_BETTER, ModelSpec
 
 METRICS_FILE = "metrics.json"

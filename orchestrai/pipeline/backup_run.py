@@ -13,9 +13,9 @@ from orchestrai.backup.instance_files import find_instance, postgres_reference
 from orchestrai.backup.registry_files import registry_contents
 from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode
 from orchestrai.core.calendar import WHOLE
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.time import parse_duration
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
@@ -195,10 +195,9 @@ def _cold(site: Site, context: RunContext, node: AssetNode, subject: Keepable) -
     with Meter() as meter:
         session = ledger.session(node.asset, Producer("cold_copy", __name__))
         target = open_store(spec.url)
-        lock = parse_duration(spec.lock) if spec.lock else None
         commit = site.vault.latest(kept_as(subject))
         done = cold_copy(
-            site.vault, commit, target, control_plane(target), tier=spec.tier, lock=lock, progress=context.progress
+            site.vault, commit, target, control_plane(target), tier=spec.tier, lock=spec.lock, progress=context.progress
         )
         record = done.as_json()
         meter.read = meter.written = done.bytes

@@ -6,13 +6,15 @@ Each stage owns the shape of its own part (source, backup, feature view, model);
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
 from orchestrai.backup.subjects import HOUSE
 from orchestrai.core.calendar import Grain
+from orchestrai.core.declaration import Declaration
+from orchestrai.core.time import Cron, Duration
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
-from orchestrai.ingest.spec import Duration, SourceSpec
+from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
@@ -20,13 +22,7 @@ from orchestrai.warehouse.spec import LoadSpec
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and underscores")]
 
 
-class Declared(BaseModel):
-    """Base of all declarations: immutable, and an unknown field is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class PartitionSpec(Declared):
+class PartitionSpec(Declaration):
     """How a dataset is cut by time (UTC)."""
 
     grain: Grain = "day"
@@ -40,7 +36,7 @@ class PartitionSpec(Declared):
         return self
 
 
-class DatasetSpec(Declared):
+class DatasetSpec(Declaration):
     """One dataset: landing -> raw_events -> snapshot -> restored, with its checks, sensor, schedule and drill."""
 
     name: Name
@@ -49,7 +45,7 @@ class DatasetSpec(Declared):
     contract: str
     partitions: PartitionSpec
     backup: BackupSpec
-    ingest_schedule: Annotated[str | None, Field(description="cron of the daily ingest")] = None
+    ingest_schedule: Annotated[Cron | None, Field(description="cron of the daily ingest")] = None
     halt_training_after: Annotated[
         Duration | None, Field(description="training halts when the newest restored partition ended longer ago than this")
     ] = None
@@ -65,7 +61,7 @@ class DatasetSpec(Declared):
     ] = ()
 
 
-class DatasetRef(Declared):
+class DatasetRef(Declaration):
     """A dataset another pipeline declares: `- ref: churn/orders`."""
 
     ref: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$")]
@@ -84,7 +80,7 @@ class PipelineModelSpec(ModelSpec):
     backup: WeeklyBackup = WEEKLY
 
 
-class PipelineSpec(Declared):
+class PipelineSpec(Declaration):
     """One pipeline.yaml."""
 
     pipeline: Name

@@ -16,7 +16,6 @@ from orchestrai.backup.managed.recovery_points import (
 )
 from orchestrai.backup.subjects import ManagedNode
 from orchestrai.core.calendar import WHOLE
-from orchestrai.core.time import parse_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.nodes import AssetNode
@@ -27,7 +26,7 @@ from orchestrai.storage.cloud.aws import aws_client
 def run_managed(site: Site, node: AssetNode, managed: ManagedNode) -> StageReport:
     """Materialize a recovery point or its restore test; raises StorageError, RestoreError."""
     spec, target = managed.spec, managed.spec.target()
-    waiting = backup_waiting(parse_duration(spec.wait))
+    waiting = backup_waiting(spec.wait)
 
     def service(region: str) -> AwsBackup:
         return replace(open_aws_backup(region, site.clock), waiting=waiting)

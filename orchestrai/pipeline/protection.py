@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrai.core.calendar import WHOLE
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.time import parse_duration
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.progress import Progress
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
@@ -33,7 +34,7 @@ from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai.vault.lifecycle.replicate import replicate
 from orchestrai.vault.spec import BackupSpec
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 
 DRILL = Producer("drill", "orchestrai.restore.drill")
 
@@ -106,9 +107,9 @@ def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:
             f"expected the data key of {vault.store.url} to be wrapped by {declared} for {dataset}, found {found}: run `orchestrai vault "
             "rewrap --to` it first"
         )
-    problems = (wanted.anchor.problems(vault) if wanted.anchor else None) or []
-    if problems:
-        raise IntegrityError(f"{problems[0]}; copy the vault back from its replica", problems=problems)
+    anchored = wanted.anchor.check(vault.catalog) if wanted.anchor else None
+    if anchored is not None:
+        anchored.require_none()
 
 
 def protect(
@@ -128,7 +129,7 @@ def protect(
         held = extend_hold(vault, commit.dataset, [commit], control_plane(vault.store), beyond=True)
         facts |= {"held": True, "hold_enforced": held.enforced}
     if wanted.spec.lock:
-        lock = lock_snapshot(vault, commit, control_plane(vault.store), parse_duration(wanted.spec.lock))
+        lock = lock_snapshot(vault, commit, control_plane(vault.store), wanted.spec.lock)
         facts |= {"locked": lock.locked, "lock_mode": lock.mode, "lock_reason": lock.reason}
         facts["locked_until"] = lock.until.isoformat() if lock.until else None
     if wanted.replica:

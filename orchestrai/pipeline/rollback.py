@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue
 from orchestrai.errors import ConcurrentCommit, ConfigError, GateClosed
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.transactions import Transaction

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from orchestrai.core.identity import utc_now
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.report import StageReport
@@ -21,7 +22,7 @@ from orchestrai.pipeline.protection import run_drill
 from orchestrai.pipeline.site import Site
 from orchestrai.pipeline.stages import GATES
 from orchestrai.settings import Settings
-from orchestrai.stage.context import Progress, RunContext
+from orchestrai.stage.context import RunContext
 
 
 class Runtime(Site):

@@ -10,18 +10,16 @@ from orchestrai.errors import ConfigError
 from orchestrai.features.engines.engine import Engine
 from orchestrai.ingest.sources.landing import open_landing
 from orchestrai.ledger.decisions.overrides import Override
-from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
+from orchestrai.ledger.ledger import Ledger, open_ledger
 from orchestrai.pipeline.backup_graph import declared_backups
 from orchestrai.pipeline.engines import Launch, engine_for, session_settings
 from orchestrai.pipeline.load import Project, load_project, pipeline_folders
 from orchestrai.pipeline.nodes import DatasetNode, ViewNode
 from orchestrai.pipeline.protection import open_vault
-from orchestrai.privacy.persons import PersonKeys
+from orchestrai.privacy.persons import PersonKeys, open_person_keys
 from orchestrai.settings import Settings
 from orchestrai.stage.context import Progress, RunContext
 from orchestrai.storage.base import Store
-from orchestrai.storage.url import open_store
 from orchestrai.vault.vault import Vault
 
 
@@ -42,11 +40,7 @@ class Site:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger over the lake, with the vault as witness."""
-        folder = self.settings.key_folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        signer = load_or_create_signer(folder)
-        lake, vault = open_store(self.settings.lake), open_store(self.settings.vault)
-        return Ledger(lake, signer, trusted_keyring(folder), vault=vault, clock=self.clock)
+        return open_ledger(self.settings, self.clock)
 
     @cached_property
     def vault(self) -> Vault:
@@ -56,7 +50,7 @@ class Site:
     @cached_property
     def persons(self) -> PersonKeys:
         """The keys that tokens are made with, outside lake and vault so that destroying one is final."""
-        return PersonKeys(open_store(str(self.settings.key_folder / "persons")))
+        return open_person_keys(self.settings)
 
     def _seals(self) -> str:
         """What is declared to wrap the data key, or nothing: a vault is sealed as a whole, and when it is made."""

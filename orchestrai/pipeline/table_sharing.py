@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import MissingExtra
 from orchestrai.features.table_formats import register_delta, register_iceberg
 from orchestrai.ledger.ledger import Ledger

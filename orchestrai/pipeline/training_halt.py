@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from orchestrai.core.calendar import window
-from orchestrai.core.time import parse_duration
+from orchestrai.core.time import format_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.nodes import DatasetNode, ModelNode
@@ -28,7 +28,7 @@ def _late(ledger: Ledger, dataset: DatasetNode, now: datetime) -> str:
     if dataset.spec.halt_training_after is None:
         return ""
     asset, grain = dataset.asset("restored"), dataset.spec.partitions.grain
-    limit = now - parse_duration(dataset.spec.halt_training_after)
+    limit = now - dataset.spec.halt_training_after
     restored = ledger.find(asset)
     due = f"expected data of {dataset.prefix} since {limit:%Y-%m-%d %H:%M}"
     if restored is None or not restored.partitions:
@@ -48,11 +48,11 @@ def _behind(ledger: Ledger, dataset: DatasetNode, all_datasets: Iterable[Dataset
         return ""
     begun, other = max(others)
     found = _newest(ledger, dataset)
-    if found is not None and found[1] >= begun - parse_duration(dataset.spec.halt_training_behind):
+    if found is not None and found[1] >= begun - dataset.spec.halt_training_behind:
         return ""
     last = f"{found[1]:%Y-%m-%d %H:%M} the end of the newest restored" if found else "none restored"
     return (
-        f"expected data of {dataset.prefix} at most {dataset.spec.halt_training_behind} behind {other}, which goes on to "
+        f"expected data of {dataset.prefix} at most {format_duration(dataset.spec.halt_training_behind)} behind {other}, which goes on to "
         f"{begun:%Y-%m-%d %H:%M}, found {last}: look at its ingest, then train again"
     )
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import DigestMismatch
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry

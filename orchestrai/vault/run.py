@@ -4,8 +4,10 @@ are there."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.core.progress import Progress
+from orchestrai.core.verdict import Verdict, gate_open
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest
@@ -16,7 +18,7 @@ from orchestrai.stage.context import RunContext
 from orchestrai.vault.commit.source import SourceFile, StoredAt
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 
 SNAPSHOT = Producer("snapshot", __name__)
 

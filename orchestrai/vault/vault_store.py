@@ -15,8 +15,6 @@ from orchestrai.vault.format.lists import Codec, ColumnCodec
 from orchestrai.vault.format.records import FORMAT, IDENTITY_TYPE, document
 from orchestrai.vault.keys.encryption import Cipher, KeyPort
 
-Progress = Callable[[str, int, int], None]
-
 
 class OpenedVault:
     """What every part of the vault works with.

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.build import build_definitions
-from orchestrai.ledger.decisions.skips import Skip, put_skip
+from orchestrai.ledger.decisions.skips import SKIPS, Skip
 from orchestrai.ledger.quarantine import last_refusal
 from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.conftest import Project
@@ -80,7 +80,7 @@ def test_a_day_left_out_by_a_signed_decision_no_longer_turns_the_run_red(project
     assert not project.run("churn_orders_ingest", *span).success
     ledger, refusal = project.runtime.ledger, last_refusal(project.runtime.ledger.lake, RAW, bad)
     skip = Skip("first", RAW, bad, refusal.root, "the export was lost", "ann", "2026-11-22T00:00:00+00:00", refusal.closed)
-    put_skip([ledger.lake, ledger.vault], ledger.signer, skip)  # type: ignore[list-item]
+    SKIPS.put([ledger.lake, ledger.vault], ledger.signer, skip)  # type: ignore[list-item]
     result = project.run("churn_orders_ingest", *span)
     assert result.success
     told = [
@@ -128,7 +128,7 @@ def test_the_weekly_refresh_is_red_until_a_refused_day_is_left_out(tmp_path: Pat
         ledger, refusal = runtime.ledger, last_refusal(runtime.ledger.lake, shop.RAW, shop.NINTH)
         at = "2026-11-01T00:00:00+00:00"
         skip = Skip("first", shop.RAW, shop.NINTH, refusal.root, "the export was lost", "ann", at, refusal.closed)
-        put_skip([ledger.lake, ledger.vault], ledger.signer, skip)  # type: ignore[list-item]
+        SKIPS.put([ledger.lake, ledger.vault], ledger.signer, skip)  # type: ignore[list-item]
         assert run("shop_refresh")
     assert sorted(ledger.open(shop.RESTORED).partitions) == shop.GOOD
     assert sorted(ledger.open(shop.FEATURES).partitions) == shop.GOOD

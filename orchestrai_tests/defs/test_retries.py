@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs import assets
 from orchestrai.defs.assets import RETRIES, build_assets, translate
@@ -25,7 +26,6 @@ from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.nodes import AssetNode
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.site import Progress
 from orchestrai.settings import Settings
 from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.shop import DAYS, RAW

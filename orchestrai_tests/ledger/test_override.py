@@ -10,9 +10,9 @@ from orchestrai.contracts.checks import check_names
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, DigestMismatch, NotReceipted, SignatureInvalid
-from orchestrai.ledger.blobs import blob_key
 from orchestrai.ledger.decisions.overrides import WAIVABLE, Override
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import blob_key
 from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.report import StageReport, require_open

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError, RestoreError, StorageError
 from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.cloud.cloud_errors import Fault, aws_errors

@@ -167,7 +167,7 @@ class Decided(NamedTuple):
 
 
 def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool) -> None:
-    from orchestrai.ledger.decisions.skips import Skip, put_skip
+    from orchestrai.ledger.decisions.skips import SKIPS, Skip
     from orchestrai.pipeline.stages import GATES
 
     if node.stage not in GATES:
@@ -184,7 +184,7 @@ def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool)
         checks=said.checks,
         action=said.action,
     )
-    put_skip([store for store in (ledger.lake, ledger.vault) if store is not None], ledger.signer, record)
+    SKIPS.put([store for store in (ledger.lake, ledger.vault) if store is not None], ledger.signer, record)
     if as_json:
         emit(record.as_json())
     else:

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, ValidationError
 
-from orchestrai.core.time import declared_duration
+from orchestrai.core.declaration import Declaration
+from orchestrai.core.time import Duration
 from orchestrai.errors import ConfigError
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 
-Duration = Annotated[timedelta, BeforeValidator(declared_duration), Field(gt=timedelta(0))]
 Tell = Callable[[str], None]
 
 
@@ -55,13 +55,13 @@ class Cluster(Protocol):
         ...
 
 
-class ClusterFile(BaseModel):
+class ClusterFile(Declaration):
     """What every file of parameters may hold.
 
     `time_limit` ends a job; waiting for machines may take `start_wait` on top.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     time_limit: Duration = timedelta(hours=2)
     start_wait: Duration = timedelta(minutes=30)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from orchestrai.core.declaration import field_reader
 from orchestrai.errors import ConfigError, MissingExtra
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
 from orchestrai.secrets.reference import check_reference, resolve_secret
@@ -33,10 +34,7 @@ class DatabricksFile(ClusterFile):
     @field_validator("token", "client_secret")
     @classmethod
     def _reference(cls, value: str | None) -> str | None:
-        try:
-            return value and check_reference(value)
-        except ConfigError as exc:
-            raise ValueError(exc.message) from None
+        return value and field_reader(check_reference)(value)
 
 
 class DatabricksJobs:

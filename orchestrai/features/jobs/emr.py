@@ -13,7 +13,7 @@ from orchestrai.storage.cloud.job_wait import Phase
 class EmrFile(ClusterFile):
     """What `run_job_flow` or `start_job_run` takes, as AWS writes it, beside our limits."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow")
 
     region: str | None = None
 

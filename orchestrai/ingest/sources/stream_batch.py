@@ -7,16 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.core.verdict import Verdict, gate_open
 from orchestrai.ingest.dead_letters import FILE, DeadLetter, asset_of, publish_letters
 from orchestrai.ingest.part_files import PartWriter
 from orchestrai.ingest.sources.stream import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
 from orchestrai.ingest.sources.stream_records import write_archive
 from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.spec import DatasetTask
-from orchestrai.ledger.arrivals import arrival_stats
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import arrival_stats
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session

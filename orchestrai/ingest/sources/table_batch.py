@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.core.verdict import Verdict, gate_open
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.dead_letters import asset_of
 from orchestrai.ingest.sources.stream_batch import all_or_nothing, append_letters, judged_so_far
@@ -21,9 +22,9 @@ from orchestrai.ingest.sources.stream_records import write_archive
 from orchestrai.ingest.sources.table_reader import Extract, TableReader
 from orchestrai.ingest.sources.table_source import Position, SqlSource
 from orchestrai.ingest.spec import DatasetTask
-from orchestrai.ledger.arrivals import arrival_stats
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import arrival_stats
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session

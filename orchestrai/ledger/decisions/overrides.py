@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
+from orchestrai.ledger.decisions.signed_record import require_reason
 
 # what a contract says of data may be waived; whether bytes are what they claim to be may not
 WAIVABLE = ("schema", "row_volume", "values", "partition", "freshness")
@@ -30,8 +32,7 @@ class Override:
         if never or not self.checks:
             found = ", ".join(never) or "none"
             raise ConfigError(f"expected checks of {', '.join(WAIVABLE)} to waive, found {found}: integrity is never waived")
-        if not (self.reason.strip() and self.by.strip()):
-            raise ConfigError("expected a reason and a name for an override, found none: say why and who")
+        require_reason("an override", self.reason, self.by)
 
     def covers(self, asset: str, partition: str, root: str, closed: Iterable[str]) -> bool:
         """True when it waives every one of the closed checks of exactly this content."""

@@ -5,10 +5,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from orchestrai.models.estimators.declared import Declared, Duration
+from orchestrai.core.declaration import Declaration
+from orchestrai.core.time import Duration, DurationOrZero
 
 
-class RemoteLimits(Declared):
+class RemoteLimits(Declaration):
     """What every training job elsewhere is held to.
 
     `time_limit` ends the job; with `spot` it may also wait `spot_wait` for a machine. `price_per_hour` (USD) turns the seconds
@@ -17,9 +18,9 @@ class RemoteLimits(Declared):
 
     time_limit: Duration = timedelta(hours=2)
     spot: bool = False
-    spot_wait: Duration = timedelta(hours=1)
+    spot_wait: DurationOrZero = timedelta(hours=1)
     price_per_hour: float | None = Field(default=None, gt=0)
-    poll: Duration = timedelta(seconds=15)
+    poll: DurationOrZero = timedelta(seconds=15)
 
     @property
     def allowed(self) -> timedelta:
@@ -42,7 +43,7 @@ class SageMakerTraining(RemoteLimits):
     kms_key: str | None = None
 
 
-class SageMakerServing(Declared):
+class SageMakerServing(Declaration):
     """The SageMaker Model Registry group and, optionally, the endpoint that follow the champion.
 
     With `batch` predictions are made by a batch transform job, in rows of CSV without entity or time, within `time_limit`.
@@ -58,7 +59,7 @@ class SageMakerServing(Declared):
     instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
     instance_count: int = Field(default=1, ge=1)
     time_limit: Duration = timedelta(hours=1)
-    poll: Duration = timedelta(seconds=15)
+    poll: DurationOrZero = timedelta(seconds=15)
     price_per_hour: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
@@ -68,7 +69,7 @@ class SageMakerServing(Declared):
         return self
 
 
-class ServeOn(Declared):
+class ServeOn(Declaration):
     """Where the champion is registered and served besides the lake."""
 
     sagemaker: SageMakerServing
@@ -117,7 +118,7 @@ class VertexTraining(RemoteLimits):
     endpoint: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
 
 
-class SparkTraining(Declared):
+class SparkTraining(Declaration):
     """The active Spark session, by xgboost.spark, in as many parallel tasks as `workers`.
 
     `staging` is a store that the executors read (s3://, abfss://, gs:// or a shared folder); on a local session it may stay away.
@@ -127,7 +128,7 @@ class SparkTraining(Declared):
     staging: str | None = None
 
 
-class TrainOn(Declared):
+class TrainOn(Declaration):
     """Where to train when not in the step's own process; exactly one place."""
 
     sagemaker: SageMakerTraining | None = None
