@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrai.provenance.verified_records import Records
     from orchestrai.storage.base import Store
     from orchestrai.vault.format.records import SnapshotCommit
-    from orchestrai.vault.keys.encryption import KeyPort
+    from orchestrai.vault.keys.key_port import KeyPort
     from orchestrai.vault.vault import Vault
 
 VaultUrl = Annotated[str | None, typer.Option("--vault", help="URL of another vault, such as the replica")]

@@ -26,8 +26,8 @@ from orchestrai.storage.url import open_store
 from orchestrai.vault.format.layout import IDENTITY
 from orchestrai.vault.format.records import IDENTITY_TYPE, document
 from orchestrai.vault.keys.data_keys import wrapped_keys
-from orchestrai.vault.keys.encryption import FileKey
-from orchestrai.vault.keys.key_services import KEY_FILE as KEY_FILE
+from orchestrai.vault.keys.key_file import KEY_FILE as KEY_FILE
+from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.keys.key_services import key_port
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import held_by, holds

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from orchestrai.core.identity import utc_now
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
 from orchestrai.features.engines.engine import Engine
 from orchestrai.ingest.sources.landing import open_landing
@@ -18,7 +19,7 @@ from orchestrai.pipeline.nodes import DatasetNode, ViewNode
 from orchestrai.pipeline.protection import open_vault
 from orchestrai.privacy.persons import PersonKeys, open_person_keys
 from orchestrai.settings import Settings
-from orchestrai.stage.context import Progress, RunContext
+from orchestrai.stage.context import RunContext
 from orchestrai.storage.base import Store
 from orchestrai.vault.vault import Vault
 

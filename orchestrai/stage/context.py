@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrai.contracts.contract import Contract
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.privacy.tokens import TokenKeys
 from orchestrai.settings import Settings
 
-Progress = Callable[[str, int, int], None]
 Port = TypeVar("Port")
 
 

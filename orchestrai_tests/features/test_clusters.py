@@ -42,6 +42,7 @@ from orchestrai.features.jobs.synapse import SynapseBatches, SynapseFile
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.engines import cluster_url
 from orchestrai.settings import Settings
+from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai.storage.url import open_store
 from orchestrai_tests.features.battery import INTERPRETED, differing_bits, nasty_files, query_of, table_of
 from orchestrai_tests.features.clouds import Cloud, Run, script, serving
@@ -122,7 +123,7 @@ def launch(tmp_path: Path, cloud: Cloud) -> Callable[..., ClusterLauncher]:
             now[0] += 60
 
         file = written(tmp_path, service, cloud, **changes)
-        clocks: dict[str, Any] = {"sleep": sleep or minute, "monotonic": lambda: now[0]}
+        clocks: dict[str, Any] = {"clock": Clock(sleep or minute, lambda: now[0])}
         return cluster_launcher(service, file, "file:///x/spark_job.py", **clocks)
 
     return make
@@ -193,7 +194,7 @@ def test_a_byte_that_changed_on_the_way_is_found_by_the_job_before_the_view_sees
 def view_and_engine(tmp_path: Path, cloud: Cloud, service: str) -> tuple[Any, RemoteSparkEngine]:
     exchange = str(tmp_path / "exchange")
     sent = sent_script(open_store(exchange), cluster_url(exchange))
-    start = cluster_launcher(service, written(tmp_path, service, cloud), sent, sleep=lambda _: None)
+    start = cluster_launcher(service, written(tmp_path, service, cloud), sent, clock=Clock(lambda _: None))
     view = shipped("device_rolling", "telemetry", **{"from": "readings"}, entity="device_id", event_time="ts")
     engine = RemoteSparkEngine(open_store(exchange), cluster_url(exchange), start, service)
     return query_of(view, nasty_files(tmp_path)), engine
@@ -301,7 +302,7 @@ def test_a_run_that_is_ended_while_it_waits_cancels_its_job(
         raise ending
 
     with pytest.raises(ending):
-        launch(service, clock=Clock(interrupted))(URL)
+        launch(service, sleep=interrupted)(URL)
     assert [run.state for run in cloud.runs] == ["cancelled"]
 
 

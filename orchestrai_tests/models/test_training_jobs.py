@@ -246,7 +246,7 @@ def test_a_job_that_completed_or_runs_is_taken_up_and_other_data_gets_another(cl
 def test_after_an_outage_the_next_run_takes_up_the_job_that_still_runs(cloud: Cloud, service: str) -> None:
     cloud.looks = 4
     trainer = _trainer(service, cloud)
-    slept = trainer.waiting.sleep
+    slept = trainer.waiting.clock.sleep
 
     def outage(seconds: float) -> None:
         slept(seconds)

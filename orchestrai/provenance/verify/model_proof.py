@@ -18,7 +18,7 @@ from orchestrai.provenance.verify.vault_proof import check_anchor, check_kept
 from orchestrai.storage.base import Store
 
 if TYPE_CHECKING:
-    from orchestrai.vault.keys.encryption import KeyPort
+    from orchestrai.vault.keys.key_port import KeyPort
 
 # what each stage may have learned from; a stage that is not named here is not judged
 SOURCES = {

@@ -20,7 +20,8 @@ from orchestrai.provenance.verify.read_ahead import plan
 if TYPE_CHECKING:
     from orchestrai.vault.catalog import Catalog
     from orchestrai.vault.format.lists import StoredFile
-    from orchestrai.vault.keys.encryption import Cipher, KeyPort
+    from orchestrai.vault.keys.encryption import Cipher
+    from orchestrai.vault.keys.key_port import KeyPort
     from orchestrai.vault.vault import Vault
 
 
