@@ -15,7 +15,7 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from orchestrai.core.verdict import Verdict
-from orchestrai.ledger.report import PartitionOutcome, StageReport
+from orchestrai.ledger.report import PartitionOutcome, StageReport, shown_verdicts
 from orchestrai.pipeline.nodes import AssetNode
 
 # an Output with this metadata is passed on without a materialization event (dagster/_core/execution/plan/execute_step.py)
@@ -73,7 +73,7 @@ def refusals(report: StageReport) -> list[str]:
 
 
 def _partition_checks(specs: Mapping[str, Any], outcome: PartitionOutcome, blocking: bool) -> Iterator[Any]:
-    told = _by_check(outcome.verdicts)
+    told = {verdict.check: verdict for verdict in shown_verdicts(outcome)}
     # what a person left out, or what an earlier gate refused, has passed nothing
     unchecked = left_out_by(outcome) or next((v for v in outcome.verdicts if v.details.get("refused") is True), None)
     for name, (_, spec) in specs.items():

@@ -97,10 +97,11 @@ def _features(site: Site, node: AssetNode, view: ViewNode, progress: Progress | 
     before = ledger.find(node.asset)
     told = before.roots() if before else {}
     changed = [key for key, root in roots.items() if kept.get(key) != root or told.get(key) != root]
-    report = snapshot(
+    return snapshot(
         ledger,
         vault,
         source=view.asset,
+        version=table.version,
         asset=node.asset,
         # with nothing changed one partition still says so, under the receipt of now
         partitions=changed or [max(roots)],
@@ -109,19 +110,6 @@ def _features(site: Site, node: AssetNode, view: ViewNode, progress: Progress | 
         progress=progress,
         facts={"partitions_changed": len(changed), "partitions": len(roots)},
     )
-    equal = report.version == table.version
-    verdict = Verdict(
-        "same_version",
-        equal,
-        "features = feature_backup" if equal else "expected the version of the table, found another: it changed meanwhile",
-        details={"features_version": table.version, "feature_backup_version": report.version},
-    )
-    return _told(report, verdict)
-
-
-def _told(report: StageReport, *verdicts: Verdict) -> StageReport:
-    first, *others = report.outcomes
-    return replace(report, outcomes=(replace(first, verdicts=(*first.verdicts, *verdicts)), *others))
 
 
 def _model(site: Site, node: AssetNode, model: ModelNode, progress: Progress | None) -> StageReport:

@@ -169,7 +169,7 @@ def test_a_drill_tells_damage(ledger: Ledger, vault: Vault, kept: StageReport) -
         vault.store.write(info.key, b"x" * info.size)
     report = drill(vault, dataset=RAW)
     assert not report.passed
-    assert [verdict.check for verdict in report.verdicts if not verdict.passed] == ["restore_proven"]
+    assert [verdict.check for verdict in report.verdicts if not verdict.passed] == ["proof"]
 
 
 def test_a_drill_tells_a_missed_target(signer: Signer) -> None:
