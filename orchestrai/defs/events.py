@@ -93,7 +93,7 @@ def _partition_checks(specs: Mapping[str, Any], outcome: PartitionOutcome, block
 
 def _whole_checks(specs: Mapping[str, Any], report: StageReport, *, red: bool = False) -> Iterator[Any]:
     """One result per check over everything the stage did, the worst one."""
-    told = _by_check(tuple(verdict for outcome in report.outcomes for verdict in outcome.verdicts))
+    told = _by_check(tuple(verdict for outcome in report.outcomes for verdict in shown_verdicts(outcome)))
     for name in specs:
         verdict = told.get(name)
         yield dg.AssetCheckResult(
@@ -103,12 +103,13 @@ def _whole_checks(specs: Mapping[str, Any], report: StageReport, *, red: bool = 
 
 def left_out_by(outcome: PartitionOutcome) -> Verdict | None:
     """The finding that says who left the partition out, where somebody did."""
-    return next((verdict for verdict in outcome.verdicts if "skipped_by" in verdict.details), None)
+    return next((verdict for verdict in shown_verdicts(outcome) if "skipped_by" in verdict.details), None)
 
 
 def _finding(verdict: Verdict | None) -> dict[str, Any]:
     if verdict is None:
-        return {"passed": True, "metadata": {}}
+        # Dagster wants a result of every check; what was not judged is in no receipt, and is said to be so
+        return {"passed": True, "metadata": {"orchestrai/judged": False}, "description": "nothing to judge"}
     severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "error" else dg.AssetCheckSeverity.WARN
     metadata = {"message": verdict.message, **{key: _value(value) for key, value in verdict.details.items()}}
     return {"passed": verdict.passed, "severity": severity, "metadata": metadata, "description": verdict.message}
@@ -119,7 +120,7 @@ def _by_check(verdicts: tuple[Verdict, ...]) -> dict[str, Verdict]:
 
 
 def _worst_first(verdicts: tuple[Verdict, ...]) -> list[Verdict]:
-    # several verdicts may share a check name; the last one in a dict wins, so the worst comes last
+    # of several partitions' verdicts on a check the last one in a dict wins, so the worst comes last
     return sorted(verdicts, key=lambda verdict: (verdict.closes_gate, not verdict.passed))
 
 
