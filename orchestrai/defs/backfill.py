@@ -14,14 +14,15 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from orchestrai.core.calendar import Grain, partition_of, window
 from orchestrai.core.progress import Progress
 from orchestrai.defs.assets import asset_key, partitions_of
-from orchestrai.defs.checks import refused_partitions
+from orchestrai.defs.checks import asked_of
 from orchestrai.defs.jobs import job_name, offered, own_datasets
 from orchestrai.defs.schedules import PERIOD
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
+from orchestrai.pipeline.outcomes import incomplete
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.stages import Stage
+from orchestrai.pipeline.stages import GATES, Stage
 
 # a progress bar and a summary tell it better than two lines an event; the event log keeps everything
 SILENT_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -95,7 +96,7 @@ def run_dataset(
     only: tuple[Stage, ...] = (),
 ) -> RunSummary:
     """Landing to restored (or only some stages) for a span of partitions, in one run."""
-    gates = [dataset.asset("raw_events"), dataset.asset("restored")]
+    gates = [dataset.asset(stage) for stage in GATES if not only or stage in only]
     selection = [asset_key(dataset.asset(stage)) for stage in only] or None
     return _run(definitions, instance, job_name(dataset.prefix, "ingest"), span, gates, selection)
 
@@ -143,8 +144,12 @@ def _run(
     )
     refused: dict[str, list[str]] = {}
     reasons: dict[str, str] = {}
+    runtime = (definitions.resources or {}).get("runtime")
     for gate in gates:
-        for partition, checks in refused_partitions(instance, result.run_id, gate).items():
+        if not isinstance(runtime, Runtime):
+            break
+        node = runtime.project.nodes[gate]
+        for partition, checks in incomplete(runtime.ledger, node, asked_of(node, tags)).items():
             refused.setdefault(partition, []).extend(check for check in checks if check not in refused.get(partition, []))
             reasons.setdefault(partition, next(iter(checks.values())))
     errors = tuple(_told(event.step_failure_data) for event in result.all_events if event.is_step_failure)

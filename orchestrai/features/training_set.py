@@ -41,11 +41,13 @@ def training_set(
     folder: Path,
     engine: Engine | None = None,
     as_of_limit: datetime | None = None,
+    verdicts: Sequence[Verdict] = (),
 ) -> StageReport:
     """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
 
     The first feature view gives the rows. Only moments whose horizon is complete by the end of the label inputs' data (and
-    by `as_of_limit`) take part. Columns: the entity's, `event_time`, `label`, then the features. Raises FeatureViewError.
+    by `as_of_limit`) take part. Columns: the entity's, `event_time`, `label`, then the features. The receipt carries `verdicts`, given
+    on the inputs beforehand, with its own. Raises FeatureViewError.
     """
     engine = engine or DuckDbEngine()
     primary = features[0][0]
@@ -79,7 +81,7 @@ def training_set(
             "engine": engine.name,
         }
         return session.commit(
-            {UNPARTITIONED: [*watch.verdicts(view.name), _not_empty(watch.rows, label, end)]},
+            {UNPARTITIONED: [*verdicts, *watch.verdicts(view.name), _not_empty(watch.rows, label, end)]},
             inputs=[
                 *(InputRef(found.asset, found.version, found.roots()) for found in datasets),
                 *opened.refs(opened.spans),

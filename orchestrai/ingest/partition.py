@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.core.verdict import Verdict
 from orchestrai.errors import DigestMismatch, UnreadableObject
 from orchestrai.ingest.dead_letters import DeadLetter, letters_of
 from orchestrai.ingest.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part, unpacked
@@ -34,7 +33,6 @@ class Partition:
     letters: list[DeadLetter] = field(default_factory=list)
     objects: dict[str, dict[str, str]] = field(default_factory=dict)
     runs: dict[str, list[Run]] = field(default_factory=dict)
-    verdicts: list[Verdict] = field(default_factory=list)
     rows: int = 0
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
-from orchestrai.core.verdict import Verdict
+from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import ConfigError
-from orchestrai.ingest.coverage_audit import with_coverage
+from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.incremental import follow
 from orchestrai.ingest.run import ingest
 from orchestrai.ingest.sources.landing import require_landing
@@ -16,7 +16,7 @@ from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode
 from orchestrai.pipeline.outcomes import published, settle, with_outcomes
-from orchestrai.pipeline.protection import protect, protection_of, require_ready, with_same_version
+from orchestrai.pipeline.protection import protect, protection_of, require_ready
 from orchestrai.pipeline.site import Site
 from orchestrai.pipeline.table_sharing import shared
 from orchestrai.restore.run import RestoreTask, restore
@@ -50,7 +50,6 @@ def run_dataset(
         if not ready:
             return StageReport(restored, None, missing)
         report = restore(context, site.vault, RestoreTask(kept, restored, ready), _audit(site, dataset, node))
-        report = with_same_version(site.ledger, dataset, report)
         return with_outcomes(shared(site.ledger, report, dataset.spec.share, site.settings.home / "tables"), missing)
     raise ConfigError(f"expected a stage that runs, found {node.stage} of {dataset.prefix}")
 
@@ -61,7 +60,7 @@ def _snapshot(site: Site, context: RunContext, dataset: DatasetNode, partitions:
     task = SnapshotTask(dataset.asset("raw_events"), dataset.asset("snapshot"), partitions)
     report = snapshot(context, site.vault, task)
     done = protect(site.vault, report.facts, wanted, progress=context.progress)
-    return with_same_version(site.ledger, dataset, replace(report, facts={**report.facts, **done}))
+    return replace(report, facts={**report.facts, **done})
 
 
 def _landing(site: Site, dataset: DatasetNode, partitions: Sequence[str], overrides: Sequence[Override]) -> Store:
@@ -74,12 +73,12 @@ def _landing(site: Site, dataset: DatasetNode, partitions: Sequence[str], overri
 def _audit(site: Site, dataset: DatasetNode, node: AssetNode) -> Callable[[str, list[Path]], Sequence[Verdict]]:
     raw = site.ledger.find(dataset.asset("raw_events"))
     history = {key: entry.rows for key, entry in raw.partitions.items()} if raw else {}
-    restored, before = site.ledger.find(node.asset), dict[str, Sequence[Verdict]]()
+    restored, before = site.ledger.find(node.asset), Audit()
 
     def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:
         contract, grain, now = dataset.contract, node.grain, site.clock()
         found = check_partition(contract, files, partition=partition, grain=grain, history=history, now=now)
-        before[partition] = with_coverage(found, contract.volume, partition, grain, now, restored, before)
+        before.combine(partition, *found, *coverage_finding(found, contract.volume, partition, grain, now, restored, before))
         return before[partition]
 
     return audit

@@ -72,6 +72,7 @@ def run_model(site: Site, node: AssetNode, model: ModelNode) -> StageReport:
             label_inputs={table: dataset.asset("restored") for table, dataset in model.label_inputs.items()},
             folder=model.folder,
             engine=site.engine(),
+            verdicts=[current],
         )
     if node.stage == "candidate":
         return train(site.ledger, spec, training_set=asset["training_set"], asset=asset["candidate"])

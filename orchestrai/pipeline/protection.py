@@ -1,23 +1,20 @@
-"""What a declared backup asks for around the snapshot: sealing, lock, second copy, anchor, drill, and the proof of equality."""
+"""What a declared backup asks for around the snapshot: sealing, lock, second copy, anchor and drill."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.core.calendar import WHOLE
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.progress import Progress
-from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
-from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
-from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport, describe
+from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.signing import Keyring
 from orchestrai.pipeline.nodes import DatasetNode
-from orchestrai.pipeline.stages import Stage
 from orchestrai.restore.drill import Prove, drill
 from orchestrai.settings import Settings
 from orchestrai.storage.base import Store
@@ -117,10 +114,13 @@ def protect(
 ) -> dict[str, JsonValue]:
     """Lock a snapshot, copy the vault to its replica and anchor it, each where declared; returns what was done. Idempotent.
 
-    `kept` are the facts that `snapshot` told. A store that cannot lock is told of as `locked: false`. Raises StorageError or
-    IntegrityError when the replica was not written or does not verify: the snapshot stands then, and a repeat does what is missing.
+    `kept` are the facts that `snapshot` told; for a refused one there is nothing to do. A store that cannot lock is told of as
+    `locked: false`. Raises StorageError or IntegrityError when the replica was not written or does not verify: the snapshot stands
+    then, and a repeat does what is missing.
     """
     facts: dict[str, JsonValue] = {}
+    if "snapshot_id" not in kept:
+        return facts  # refused: there is no snapshot to protect
     dataset, seq = kept["dataset"], kept["snapshot_seq"]
     commit = vault.get(str(kept["snapshot_id"]), (str(dataset), seq) if isinstance(seq, int) else None)
     if held_by(holds(vault.store, vault.keyring, vault.identity()), commit) is not None:
@@ -188,55 +188,7 @@ def drill_of(
         told = found.as_json()
         entry = session.add_bytes(WHOLE, "drill.json", canonical_json(told), rows=len(found.runs))
         meter.read, meter.written = sum(run.bytes for run in found.runs), entry.size
-    verdicts = [replace(v, check="proof") if v.check == "restore_proven" else v for v in found.verdicts]
     snapshots = ledger.find(kept)
     inputs = [InputRef(snapshots.asset, snapshots.version)] if snapshots else []
     facts = {name: told[name] for name in ("drill_id", "rto_seconds", "rpo_seconds", "runs")}
-    return session.commit({WHOLE: verdicts}, inputs=inputs, cost=meter.cost(), facts=facts)
-
-
-# -- equality ----------------------------------------------------------------------------------------------------
-
-
-def with_same_version(ledger: Ledger, dataset: DatasetNode, report: StageReport) -> StageReport:
-    """A snapshot's or restore's report with the verdict `same_version` on each published partition.
-
-    It compares the root just published with those that its signed receipts say were read: the snapshot's with the raw events', the
-    restored data's with both. A partition that differs counts as refused.
-    """
-    stages: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
-    chain = stages[: 3 if report.asset == dataset.asset("restored") else 2]
-    opened: dict[tuple[str, str], Dataset] = {}
-
-    def at(asset: str, version: str) -> Dataset:
-        if (asset, version) not in opened:
-            newest = ledger.open(asset)
-            opened[asset, version] = newest if version in ("", newest.version) else ledger.open(asset, version)
-        return opened[asset, version]
-
-    def judged(outcome: PartitionOutcome) -> PartitionOutcome:
-        if not outcome.published or outcome.root is None:
-            return outcome
-        verdict = _same_version([dataset.asset(stage) for stage in chain], at, outcome.partition, outcome.root)
-        return replace(outcome, published=verdict.passed, verdicts=(verdict, *outcome.verdicts))
-
-    return replace(report, outcomes=tuple(map(judged, report.outcomes)))
-
-
-def _same_version(chain: Sequence[str], at: Callable[[str, str], Dataset], partition: str, root: str) -> Verdict:
-    """Walk the receipts from the last asset of `chain` to the first."""
-    roots: dict[str, JsonValue] = {chain[-1]: root}
-    version = ""
-    for asset, below in zip(reversed(chain[1:]), reversed(chain[:-1]), strict=True):
-        receipt = at(asset, version).receipt(partition)
-        read = next((ref for ref in receipt.inputs if ref.asset == below), None)
-        roots[below] = read.partitions.get(partition) if read else None
-        if read is None:
-            break
-        version = read.version
-    names = {asset: asset.rsplit("/", 1)[-1] for asset in chain}
-    details = {f"{names[asset]}_root": roots.get(asset) for asset in chain}
-    if len({*details.values()}) == 1:
-        return Verdict("same_version", True, " = ".join(names.values()), details=details)
-    told = ", ".join(f"{names[asset]} {describe(roots.get(asset))}" for asset in chain)
-    return Verdict("same_version", False, f"expected one root, found {told}: run the stages again", details=details)
+    return session.commit({WHOLE: found.verdicts}, inputs=inputs, cost=meter.cost(), facts=facts)

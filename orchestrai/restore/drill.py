@@ -153,7 +153,7 @@ def _run(vault: Vault, commit: SnapshotCommit, why: str, folder: Path, prove: Pr
 
 def _verdicts(spec: BackupSpec, runs: Iterable[DrillRun], rto: float, rpo: float) -> tuple[Verdict, ...]:
     problems = [f"{run.chosen} snapshot {run.seq}: {run.problem}" for run in runs if run.problem]
-    checks = [Verdict("restore_proven", not problems, "; ".join(problems) or "every byte and row was proven")]
+    checks = [Verdict("proof", not problems, "; ".join(problems) or "every byte and row was proven")]
     for name, seconds, target in (("rto", rto, spec.rto), ("rpo", rpo, spec.rpo)):
         limit = target.total_seconds()
         told = f"{seconds:.1f} s measured, {format_duration(target)} declared"

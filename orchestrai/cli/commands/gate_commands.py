@@ -24,20 +24,18 @@ def list_command(as_json: AsJson = False) -> None:
 
     Reads the ledger alone. Partitions that a person skipped are named by `orchestrai report`. Example: orchestrai gate list
     """
-    from orchestrai.ledger.quarantine import standing_refusals
+    from orchestrai.ledger.quarantine import closed_gates
     from orchestrai.pipeline.runtime import Runtime
     from orchestrai.pipeline.stages import GATES
 
     runtime = Runtime(load_settings())
-    ledger, skips = runtime.ledger, runtime.ledger.skips()
+    ledger = runtime.ledger
     found = []
     for node in runtime.project.nodes.values():
         current = ledger.find(node.asset) if node.stage in GATES else None
-        refused = standing_refusals(ledger.lake, node.asset, current) if node.stage in GATES else {}
-        for partition, refusal in refused.items():
-            if skips.find(node.asset, partition, refusal.root) is None:
-                stands = current is not None and partition in current.partitions
-                found.append((node.asset, partition, refusal, "older content" if stands else "nothing"))
+        for partition, refusal in (closed_gates(ledger, node.asset, current) if node.stage in GATES else {}).items():
+            stands = current is not None and partition in current.partitions
+            found.append((node.asset, partition, refusal, "older content" if stands else "nothing"))
     if as_json:
         emit(
             [
@@ -94,6 +92,7 @@ def override_command(
     """
     from orchestrai.ledger.decisions.overrides import Override
     from orchestrai.ledger.quarantine import last_refusal
+    from orchestrai.ledger.report import shown_verdicts
 
     runtime, node = _opened(asset)
     root = last_refusal(runtime.ledger.lake, node.asset, partition).root
@@ -101,7 +100,7 @@ def override_command(
     with bars(quiet=as_json) as progress:
         report = runtime.run(node, [partition], progress, overrides=[given])
     outcome = next(found for found in report.outcomes if found.partition == partition)
-    closed = [f"{verdict.check}: {verdict.message}" for verdict in outcome.verdicts if verdict.closes_gate]
+    closed = [f"{verdict.check}: {verdict.message}" for verdict in shown_verdicts(outcome) if verdict.closes_gate]
     if not outcome.published and last_refusal(runtime.ledger.lake, node.asset, partition).root != root:
         closed.insert(0, f"its content is no longer what was refused as {root[7:19]}, look at it again")
     if as_json:

@@ -4,7 +4,7 @@ Nothing is published by one: the partition stays out of everything after the gat
 `skips/<id>.json` in lake and vault; of those for one partition the newest counts, and a `lift` ends them.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestrai.core.canonical import JsonValue
@@ -39,19 +39,13 @@ class Skip:
         """Who left it out and why."""
         return f"left out by {self.by} ({self.reason})"
 
-    def told(self, verdict: Verdict) -> Verdict:
-        """A verdict that closed the gate as people see it: not passed, but it fails no run."""
-        if not verdict.closes_gate:
-            return verdict
-        details: dict[str, JsonValue] = {**verdict.details, **self._details}
-        return replace(verdict, severity="warn", message=f"{self.note}: {verdict.message}", details=details)
-
     def verdict(self, check: str) -> Verdict:
         """The decision as the finding of a stage after the gate."""
-        return Verdict(check, False, f"{self.partition} {self.note}: nothing of it is published", "warn", self._details)
+        return Verdict(check, False, f"{self.partition} {self.note}: nothing of it is published", "warn", self.details)
 
     @property
-    def _details(self) -> dict[str, JsonValue]:
+    def details(self) -> dict[str, JsonValue]:
+        """Who and why, for the details of a verdict."""
         return {"skipped_by": self.by, "skipped_because": self.reason}
 
     def as_json(self) -> dict[str, object]:
