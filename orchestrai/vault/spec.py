@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from orchestrai.core.cron import check_cron
 from orchestrai.core.time import parse_duration
 from orchestrai.errors import ConfigError
-
-_CRON_FIELDS = 5
+from orchestrai.storage.url import check_url
 
 
 def _is_duration(text: str) -> str:
@@ -19,13 +19,23 @@ def _is_duration(text: str) -> str:
 
 
 def _is_cron(text: str) -> str:
-    if not text.startswith("@") and len(text.split()) != _CRON_FIELDS:
-        raise ValueError(f'expected a cron expression of five fields such as "0 2 * * *", found {text!r}')
-    return text
+    try:
+        return check_cron(text)
+    except ConfigError as exc:
+        raise ValueError(exc.message) from exc
+
+
+def _is_store(url: str) -> str:
+    try:
+        check_url(url)
+    except ConfigError as exc:
+        raise ValueError(exc.message) from exc
+    return url
 
 
 DurationText = Annotated[str, AfterValidator(_is_duration)]
 CronText = Annotated[str, AfterValidator(_is_cron)]
+StoreUrl = Annotated[str, AfterValidator(_is_store)]
 Count = Annotated[int, Field(ge=0)]
 # file, or the URL of a key of a key service: see vault.key_services
 KeyUrl = Annotated[str, Field(pattern=r"^(file|(awskms|azurekv|gcpkms)://\S+)?$")]
@@ -56,7 +66,7 @@ class ColdSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str = ""
+    url: StoreUrl = ""
     tier: Annotated[str, Field(pattern=r"^([A-Za-z_]{2,40})?$")] = ""
     lock: DurationText | None = None
 
@@ -69,7 +79,7 @@ class BackupSpec(BaseModel):
     every: CronText | None = None
     keep: KeepSpec = KeepSpec()
     lock: DurationText | None = None
-    replica: str | None = None
+    replica: StoreUrl | None = None
     rpo: DurationText = "26h"
     rto: DurationText = "1h"
     encrypt: bool = False
