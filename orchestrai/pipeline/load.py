@@ -34,6 +34,14 @@ class LeftOut:
         """Every mistake, one line each."""
         return "\n".join(mistake.message for mistake in self.mistakes)
 
+    @property
+    def may_encrypt(self) -> bool:
+        """True unless its text is known to say nothing of encryption."""
+        try:
+            return b"encrypt" in (self.folder / "pipeline.yaml").read_bytes()
+        except OSError:
+            return True
+
 
 @dataclass(frozen=True)
 class Project:
