@@ -32,7 +32,7 @@ def check_cron(text: str) -> str:
         raise ConfigError(f'expected a cron expression of five fields such as "0 2 * * *", found {text!r}')
     values = [_values(part, number, text) for number, part in enumerate(fields)]
     days, months = values[2], values[3]
-    if fields[4] == "*" and min(days) > max(_LONGEST_MONTH[month - 1] for month in months):
+    if min(days) > max(_LONGEST_MONTH[month - 1] for month in months):
         raise ConfigError(f"expected a cron expression for a day that a month has, found {text!r}")
     return text
 
@@ -46,7 +46,7 @@ def _values(field: str, number: int, text: str) -> set[int]:
         step = int(match[3]) if match and match[3] else 1
         known = [bound for bound in bounds if bound is not None and low <= bound <= high]
         if len(known) < len(bounds) or known != sorted(known) or not 1 <= step <= high:
-            raise ConfigError(f"expected a {name} from {low} to {high} in a cron expression, found {part!r} in {text!r}")
+            raise ConfigError(f"expected a number from {low} to {high} as the {name} of a cron expression, found {part!r} in {text!r}")
         # a single number with a step begins there: 5/15 is 5-59/15
         first, last = (known[0], high if len(known) == 1 and match and match[3] else known[-1]) if known else (low, high)
         values.update(range(first, last + 1, step))

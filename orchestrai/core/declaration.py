@@ -170,6 +170,10 @@ def _one_branch(findings: Sequence[Any]) -> list[Any]:
     chosen = []
     for finding in findings:
         location = finding["loc"]
+        # a list whose items are all wrong is not too short
+        within = [other["loc"] for other in findings if len(other["loc"]) > len(location)]
+        if finding["type"] == "too_short" and any(other[: len(location)] == location for other in within):
+            continue
         branches = [(location[:place], part) for place, part in enumerate(location) if _is_branch(part)]
         if all(taken.setdefault(before, part) == part for before, part in branches):
             chosen.append(finding)

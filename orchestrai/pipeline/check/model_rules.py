@@ -104,6 +104,8 @@ def _training_columns(model: ModelNode, at: Location, mistakes: Mistakes) -> "li
 
 
 def _check_columns(model: ModelNode, at: Location, schema: "pa.Schema", mistakes: Mistakes) -> None:
+    import pyarrow as pa
+
     spec, names = model.spec, schema.names
     for number, name in enumerate(spec.entity):
         if name not in names:
@@ -112,7 +114,8 @@ def _check_columns(model: ModelNode, at: Location, schema: "pa.Schema", mistakes
         if name not in names:
             mistakes.wrong((*at, "exclude", number), f"a column of the training set ({', '.join(names)})", repr(name))
     try:
-        features = infer_columns(schema.empty_table(), spec)
+        # pa.array([]), of which an empty table is otherwise made, loads pandas
+        features = infer_columns(pa.Table.from_batches([], schema), spec)
     except ModelError as exc:
         mistakes.take(exc, (*at, "features"))
         return
