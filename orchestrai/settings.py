@@ -137,7 +137,9 @@ def read_env_file(path: Path = ENV_FILE) -> None:
     if len(text) > ENV_BYTES:
         raise ConfigError(f"expected at most {ENV_BYTES} characters in {path}, found more: correct or remove it")
     for binding in parse_stream(StringIO(text)):
-        if binding.error or (binding.key is not None and binding.value is None):
+        if binding.error:
             raise ConfigError(f"{path}:{binding.original.line}: expected NAME=value, found something else: correct the line")
     for name, value in dotenv_values(stream=StringIO(text)).items():
-        os.environ.setdefault(name, value or "")
+        # a name alone sets nothing, for Dagster neither
+        if value is not None:
+            os.environ.setdefault(name, value)
