@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from orchestrai.core.declaration import Location
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.pipeline.backup_graph import with_kept
 from orchestrai.pipeline.check.draft import Draft, assemble, declared_datasets
@@ -128,6 +129,7 @@ def read_drafts(folders: Sequence[Path], environment: Mapping[str, str] | None =
     environment = os.environ if environment is None else environment
     files = [read_pipeline(folder, environment) for folder in folders]
     _refuse_twins(files)
+    _refuse_one_job_name(files)
     own = [declared_datasets(file) for file in files]
     known = {key: node for nodes in own for key, node in nodes.items()}
     wrong = {file.name for file in files if file.mistakes.all}
@@ -143,6 +145,22 @@ def _refuse_twins(files: Sequence[PipelineFile]) -> None:
         if twins:
             where = ", ".join(str(other.folder / "pipeline.yaml") for other in twins)
             file.mistakes.wrong(("pipeline",), "distinct pipeline names", f"{file.name!r} in {where} too")
+
+
+def _refuse_one_job_name(files: Sequence[PipelineFile]) -> None:
+    """Dagster's jobs are named `<pipeline>_<name>_...`: a/b_c and a_b/c would be one, and nothing at all would load."""
+    owners: dict[str, list[tuple[PipelineFile, Location, str]]] = {}
+    for file in files:
+        for at, name in file.names:
+            owners.setdefault(f"{file.name}_{name}", []).append((file, at, f"{file.name}/{name}"))
+    pipelines = {file.name for file in files}
+    for flat, places in owners.items():
+        for file, at, name in places:
+            others = {other for _, _, other in places} - {name}
+            # a model's own refresh is named like that of a pipeline
+            others |= {flat} & pipelines if at[0] == "models" else set()
+            if others:
+                file.mistakes.wrong(at, "a name whose jobs nothing else has", f"{name}, like {', '.join(sorted(others))}")
 
 
 def _refuse_borrowers(drafts: Sequence[Draft]) -> None:

@@ -231,6 +231,26 @@ def test_two_pipelines_of_one_name_are_both_left_out_and_told(tmp_path: Path) ->
     assert all("expected distinct pipeline names, found 'shop' in" in broken.message for broken in project.left_out)
 
 
+def test_names_that_would_give_dagster_one_job_twice_are_told_and_the_rest_loads(tmp_path: Path) -> None:
+    shop(
+        tmp_path / "one",
+        ("pipeline: shop", "pipeline: a"),
+        ("name: readings", "name: b_c"),
+        ("from: [readings]", "from: [b_c]"),
+    )
+    shop(
+        tmp_path / "two",
+        ("pipeline: shop", "pipeline: a_b"),
+        ("name: readings", "name: c"),
+        ("from: [readings]", "from: [c]"),
+    )
+    shop(tmp_path / "three")
+    project = load_pipelines(pipeline_folders(str(tmp_path)), {})
+    assert [pipeline.name for pipeline in project.pipelines] == ["shop"]
+    told = "datasets[0].name: expected a name whose jobs nothing else has, found a/b_c, like a_b/c"
+    assert any(told in broken.message for broken in project.left_out)
+
+
 def test_a_place_without_a_pipeline_is_told_and_the_other_places_load(tmp_path: Path) -> None:
     shop(tmp_path / "shop")
     (tmp_path / "empty").mkdir()

@@ -43,6 +43,8 @@ class PipelineFile:
     views: Placed[PipelineViewSpec] = field(default_factory=list)
     models: Placed[PipelineModelSpec] = field(default_factory=list)
     loads: Placed[LoadSpec] = field(default_factory=list)
+    # every name that is given, sound or not
+    names: Placed[str] = field(default_factory=list)
     # the names of parts that are not sound: what refers to them is no mistake of its own
     unsound: frozenset[str] = frozenset()
 
@@ -69,6 +71,7 @@ def read_pipeline(folder: Path, environment: Mapping[str, str]) -> PipelineFile:
     except ValidationError as exc:
         for error in explain_all(path, exc, mistakes.line_of, model=PipelineSpec):
             mistakes.take(error, ())
+    read.names = [(at, name) for at, name in _named(document) if at[-1] == "name"]
     _take_parts(read, document)
     _check_names(read, document)
     if mistakes.all:
