@@ -23,7 +23,7 @@ demo: setup ## write landing objects, run every stage of all shipped pipelines, 
 	$(BIN)/orchestrai demo
 
 dev: setup ## open the Dagster UI with the same state on http://127.0.0.1:3000
-	$(if $(ORCHESTRAI_HOME),DAGSTER_HOME=$(abspath $(ORCHESTRAI_HOME))/dagster )$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	DAGSTER_HOME="$$($(BIN)/orchestrai instance)" && export DAGSTER_HOME && $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 test: setup ## run all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -15,6 +15,7 @@ from orchestrai.core.calendar import Grain, partition_of, window
 from orchestrai.core.progress import Progress
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.checks import asked_of
+from orchestrai.defs.instance import process_tag
 from orchestrai.defs.jobs import job_name, offered, own_datasets
 from orchestrai.defs.schedules import PERIOD
 from orchestrai.errors import ConfigError
@@ -136,7 +137,7 @@ def _run(
     gates: Sequence[str] = (),
     selection: Sequence[dg.AssetKey] | None = None,
 ) -> RunSummary:
-    tags = {"orchestrai/backfill": "true"}
+    tags = {"orchestrai/backfill": "true", **process_tag()}
     if span:
         tags |= {ASSET_PARTITION_RANGE_START_TAG: span[0], ASSET_PARTITION_RANGE_END_TAG: span[1]}
     result = definitions.resolve_job_def(job).execute_in_process(

@@ -30,9 +30,14 @@ def bind_label(
         newest = max(dataset.partitions)
         with dataset.fetched([newest]) as files:
             schemas[name] = readable(pq.read_schema(files[newest][0].path))
+    return declared_label(spec, schemas, folder, primary)
+
+
+def declared_label(spec: LabelSpec, inputs: Mapping[str, pa.Schema], folder: Path, primary: FeatureView) -> FeatureView:
+    """Load the label against schemas of its inputs and the keys of the primary view; raises FeatureViewError, asks for no data."""
     fields = [primary.schema.field(name) for name in primary.entity]
     spine = pa.schema([*fields, pa.field(AS_OF, UTC_MICROS)])
-    return load_label(spec, folder, schemas, primary.entity, primary.time, spine)
+    return load_label(spec, folder, inputs, primary.entity, primary.time, spine)
 
 
 def data_end(view: FeatureView, opened: Inputs, files: Files) -> datetime:

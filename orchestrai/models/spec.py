@@ -152,18 +152,26 @@ class ModelSpec(Declaration):
                 f"promote_when.metric: expected one of {', '.join(sorted(allowed))} for {self.task}, found {self.promote_when.metric}"
             )
         if self.estimator.kind == "logistic" and self.task == "regression":
-            raise ValueError("estimator: logistic is for classification and ranking, found task regression: use xgboost")
+            raise ValueError(
+                "estimator: expected another than logistic for the task regression, found logistic: use xgboost"
+            )
         if self.estimator.kind == "cooccurrence" and (self.task != "ranking" or len(self.entity) != 2):
-            raise ValueError("estimator: cooccurrence needs task ranking and two entity columns (who, what)")
+            raise ValueError(
+                "estimator: expected the task ranking and two entity columns (who, what) for cooccurrence, found others"
+            )
         if self.train_on is not None and self.estimator.kind != "xgboost":
-            raise ValueError(f"train_on: xgboost trains elsewhere, found {self.estimator.kind}: remove train_on")
+            raise ValueError(
+                f"train_on: expected the estimator xgboost, which alone trains elsewhere, found {self.estimator.kind}: remove train_on"
+            )
         chosen = self.estimator.sklearn
         if chosen is not None and (SKLEARN_CLASSES[chosen.class_name] == "regressor") != (self.task == "regression"):
             raise ValueError(f"estimator: expected a class for {self.task}, found {chosen.class_name}")
         if self.search is not None and (self.estimator.kind != "xgboost" or self.train_on is not None):
-            raise ValueError("search: expected estimator xgboost, trained in the step itself: remove search or train_on")
+            raise ValueError(
+                "search: expected the estimator xgboost, trained in the step itself, found another: remove search or train_on"
+            )
         if self.task == "ranking" and len(self.entity) < 2:
-            raise ValueError(f"entity: ranking needs two columns (who, what), found {', '.join(self.entity)}")
+            raise ValueError(f"entity: expected two columns (who, what) for a ranking, found {', '.join(self.entity)}")
         return self
 
     def recipe(self) -> dict[str, Any]:

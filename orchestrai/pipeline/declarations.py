@@ -3,13 +3,13 @@
 Each stage owns the shape of its own part (source, backup, feature view, model); here they are put together.
 """
 
-from datetime import date, datetime
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
-from orchestrai.backup.subjects import HOUSE
 from orchestrai.core.calendar import Grain
 from orchestrai.core.declaration import Declaration
 from orchestrai.core.time import Cron, Duration
@@ -32,8 +32,15 @@ class PartitionSpec(Declaration):
     @model_validator(mode="after")
     def _has_start(self) -> "PartitionSpec":
         if self.grain != "all" and self.start is None:
-            raise ValueError("expected a start date, for example 2024-01-01")
+            raise ValueError("start: expected a date, for example 2024-01-01, found none")
+        if self.start is not None and self.end is not None and _moment(self.end) <= _moment(self.start):
+            raise ValueError(f"end: expected a time after start, {self.start}, found {self.end}")
         return self
+
+
+def _moment(day: date | datetime) -> datetime:
+    moment = day if isinstance(day, datetime) else datetime.combine(day, time())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class DatasetSpec(Declaration):
@@ -78,6 +85,18 @@ class PipelineModelSpec(ModelSpec):
 
     label: LabelSpec
     backup: WeeklyBackup = WEEKLY
+    retrain: Cron | None = None
+
+
+def _kind_of_dataset(value: Any) -> str:
+    """Declared or borrowed, so that a mistake is told of the one that was meant."""
+    borrowed = "ref" in value if isinstance(value, Mapping) else isinstance(value, DatasetRef)
+    return "DatasetRef" if borrowed else "DatasetSpec"
+
+
+AnyDataset = Annotated[
+    Annotated[DatasetSpec, Tag("DatasetSpec")] | Annotated[DatasetRef, Tag("DatasetRef")], Discriminator(_kind_of_dataset)
+]
 
 
 class PipelineSpec(Declaration):
@@ -86,34 +105,9 @@ class PipelineSpec(Declaration):
     pipeline: Name
     description: str = ""
     owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:data"
-    datasets: Annotated[tuple[DatasetSpec | DatasetRef, ...], Field(min_length=1)]
+    datasets: Annotated[tuple[AnyDataset, ...], Field(min_length=1)]
     features: tuple[PipelineViewSpec, ...] = ()
     models: tuple[PipelineModelSpec, ...] = ()
     load: tuple[LoadSpec, ...] = ()
     databases: tuple[DatabaseSpec, ...] = ()
     managed_backups: tuple[CheckedManagedBackup, ...] = ()
-
-    @model_validator(mode="after")
-    def _names_resolve(self) -> "PipelineSpec":
-        own = [dataset.name for dataset in self.datasets if isinstance(dataset, DatasetSpec)]
-        refs = [dataset.ref.split("/")[1] for dataset in self.datasets if isinstance(dataset, DatasetRef)]
-        names = [*own, *refs, *(view.name for view in self.features), *(model.name for model in self.models)]
-        names += [load.name for load in self.load]
-        names += [*(database.name for database in self.databases), *(managed.name for managed in self.managed_backups)]
-        if self.pipeline == HOUSE:
-            raise ValueError(f"pipeline: expected another name, found {HOUSE!r}, which is the group of what keeps the house")
-        triggers = {*own, *(model.name for model in self.models)}
-        for managed in self.managed_backups:
-            if managed.after is not None and managed.after not in triggers:
-                raise ValueError(
-                    f"managed_backups.{managed.name}.after: expected one of {sorted(triggers)}, found {managed.after!r}"
-                )
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"expected distinct names, found {', '.join(twice)} more than once")
-        views = {view.name for view in self.features}
-        for model in self.models:
-            missing = sorted(set(model.features) - views)
-            if missing:
-                raise ValueError(f"models.{model.name}.features: expected one of {sorted(views)}, found {missing[0]!r}")
-        return self

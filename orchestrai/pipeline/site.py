@@ -14,7 +14,7 @@ from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger, open_ledger
 from orchestrai.pipeline.backup_graph import declared_backups
 from orchestrai.pipeline.engines import Launch, engine_for, session_settings
-from orchestrai.pipeline.load import Project, load_project, pipeline_folders
+from orchestrai.pipeline.load import Project, load_pipelines, pipeline_folders
 from orchestrai.pipeline.nodes import DatasetNode, ViewNode
 from orchestrai.pipeline.protection import open_vault
 from orchestrai.privacy.persons import PersonKeys, open_person_keys
@@ -35,8 +35,8 @@ class Site:
 
     @cached_property
     def project(self) -> Project:
-        """Every deployed pipeline."""
-        return self._project or load_project(pipeline_folders(self.settings.pipelines))
+        """Every deployed pipeline that can be read."""
+        return self._project or load_pipelines(pipeline_folders(self.settings.pipelines))
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -55,6 +55,13 @@ class Site:
 
     def _seals(self) -> str:
         """What is declared to wrap the data key, or nothing: a vault is sealed as a whole, and when it is made."""
+        for pipeline in self.project.left_out:
+            # what is written plain stays so, and a vault is made once
+            if pipeline.may_encrypt:
+                raise ConfigError(
+                    f"expected {pipeline.name} to load before a vault is made, since it may declare that it be encrypted, "
+                    f"found it left out: {pipeline.mistakes[0].message}"
+                )
         declared = {spec.key_url for spec in declared_backups(tuple(self.project.nodes.values())).values()} - {""}
         if len(declared) > 1:
             raise ConfigError(

@@ -3,11 +3,23 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from orchestrai.core.declaration import Declaration
 from orchestrai.core.time import Cron, Duration
+from orchestrai.errors import ConfigError
+from orchestrai.storage.url import check_url
 
+
+def _is_store(url: str) -> str:
+    try:
+        check_url(url)
+    except ConfigError as exc:
+        raise ValueError(exc.message) from exc
+    return url
+
+
+StoreUrl = Annotated[str, AfterValidator(_is_store)]
 Count = Annotated[int, Field(ge=0)]
 # file, or the URL of a key of a key service: see vault.key_services
 KeyUrl = Annotated[str, Field(pattern=r"^(file|(awskms|azurekv|gcpkms)://\S+)?$")]
@@ -34,7 +46,7 @@ class KeepSpec(Declaration):
 class ColdSpec(Declaration):
     """A second copy in a cold tier; `url` empty means none. `tier` is the store's own name of a storage class."""
 
-    url: str = ""
+    url: StoreUrl = ""
     tier: Annotated[str, Field(pattern=r"^([A-Za-z_]{2,40})?$")] = ""
     lock: Duration | None = None
 
@@ -45,7 +57,7 @@ class BackupSpec(Declaration):
     every: Cron | None = None
     keep: KeepSpec = KeepSpec()
     lock: Duration | None = None
-    replica: str | None = None
+    replica: StoreUrl | None = None
     rpo: Duration = timedelta(hours=26)
     rto: Duration = timedelta(hours=1)
     encrypt: bool = False

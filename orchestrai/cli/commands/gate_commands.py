@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from orchestrai.cli.lookup import this_user
+from orchestrai.cli.lookup import open_runtime, this_user
 from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
 from orchestrai.errors import ConfigError
-from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.pipeline.nodes import AssetNode
@@ -25,10 +24,9 @@ def list_command(as_json: AsJson = False) -> None:
     Reads the ledger alone. Partitions that a person skipped are named by `orchestrai report`. Example: orchestrai gate list
     """
     from orchestrai.ledger.quarantine import closed_gates
-    from orchestrai.pipeline.runtime import Runtime
     from orchestrai.pipeline.stages import GATES
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     ledger = runtime.ledger
     found = []
     for node in runtime.project.nodes.values():
@@ -192,9 +190,8 @@ def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool)
 
 
 def _opened(asset: str) -> "tuple[Runtime, AssetNode]":
-    from orchestrai.pipeline.runtime import Runtime
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     # a dataset's first gate is what people mean when they name the dataset alone
     node = runtime.project.nodes.get(asset) or runtime.project.nodes.get(f"{asset.rstrip('/')}/raw_events")
     if node is None:

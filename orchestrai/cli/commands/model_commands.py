@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrai.cli.lookup import open_runtime
 from orchestrai.cli.output import AsJson, emit, out, table
 from orchestrai.errors import ConfigError
-from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.ledger.report import StageReport
@@ -26,9 +26,8 @@ def list_models(
     Example: orchestrai model list churn
     """
     from orchestrai.models.registry.versions import versions
-    from orchestrai.pipeline.runtime import Runtime
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     every = [model for pipeline in runtime.project.pipelines for model in pipeline.models]
     nodes = [runtime.project.model(name)] if name else every
     found: dict[str, Any] = {
@@ -179,7 +178,6 @@ def serve(
 
 
 def _opened(name: str) -> "tuple[Runtime, ModelNode]":
-    from orchestrai.pipeline.runtime import Runtime
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     return runtime, runtime.project.model(name)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrai.cli.lookup import SnapshotId, VaultUrl, declared_project, name_in, open_existing
+from orchestrai.cli.lookup import SnapshotId, VaultUrl, declared_project, name_in, open_existing, open_runtime
 from orchestrai.cli.output import OK, AsJson, bars, emit, out, table
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
@@ -80,9 +80,7 @@ def drill(
     verdicts: tuple[Verdict, ...]
     told: dict[str, Any]
     if declared is not None:
-        from orchestrai.pipeline.runtime import Runtime
-
-        report = Runtime(load_settings()).run(declared, ["all"])
+        report = open_runtime().run(declared, ["all"])
         verdicts = tuple(verdict for outcome in report.outcomes for verdict in outcome.verdicts)
         told = {"asset": report.asset, **report.facts}
     else:

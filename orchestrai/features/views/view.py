@@ -95,6 +95,9 @@ def load_label(
 ) -> FeatureView:
     """Load a label over `inputs` and a spine of the given key types; its columns are the entity, `time` and `label`."""
     name = Path(spec.sql).stem if spec.sql.endswith(".sql") else "label"
+    unknown = sorted(set(spec.tables) - set(inputs))
+    if unknown:
+        raise FeatureViewError(f"{name}: expected tables among {', '.join(inputs)}, found {', '.join(unknown)}")
     view = _load(spec, name, folder, "label", dict(inputs), entity, time, next(iter(inputs)), spine)
     if view.features != ("label",):
         raise FeatureViewError(
