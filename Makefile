@@ -5,7 +5,7 @@ BIN := .venv/bin
 # every process would compile what it imports again where the environment forbids keeping that
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test dev check format lint types contracts bench-vault bench-arrival bench-features bench-models bench-proof screenshot clean
+.PHONY: help setup demo test dev check format lint types contracts docs lock bench-vault bench-arrival bench-features bench-models bench-proof screenshot clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -23,24 +23,31 @@ demo: setup ## write landing objects, run every stage of all shipped pipelines, 
 	$(BIN)/orchestrai demo
 
 dev: setup ## open the Dagster UI with the same state on http://127.0.0.1:3000
-	$(if $(ORCHESTRAI_HOME),DAGSTER_HOME=$(abspath $(ORCHESTRAI_HOME))/dagster )$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	DAGSTER_HOME="$$($(BIN)/orchestrai instance)" && export DAGSTER_HOME && $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 test: setup ## run all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: setup format lint types contracts test ## format, lint, types, import contracts, tests
+check: setup format lint types contracts docs test ## format, lint, types, import contracts, docs, tests
 
 format: setup ## fail when a file is not formatted
-	$(BIN)/ruff format --check orchestrai orchestrai_tests bench
+	$(BIN)/ruff format --check orchestrai orchestrai_tests bench docs
 
 lint: setup ## fail on a lint finding
-	$(BIN)/ruff check orchestrai orchestrai_tests bench
+	$(BIN)/ruff check orchestrai orchestrai_tests bench docs
 
 types: setup ## strict types
 	$(BIN)/mypy
 
 contracts: setup ## the layers, and Dagster only where it belongs
 	$(BIN)/lint-imports
+
+docs: setup ## build the site from docs/, strictly, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean -d site
+
+lock: setup ## write requirements.lock anew; pins that still fit stay
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgres --extra delta --extra kafka --extra iceberg \
+	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.lock
 
 bench-vault bench-arrival bench-features bench-models bench-proof: setup ## ratios against peers, one JSON object a line
 	$(BIN)/python -m bench.$(@:bench-%=%)

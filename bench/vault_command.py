@@ -11,7 +11,7 @@ def main(repo: str, keys: str, kind: str, step: str, argument: str = "") -> None
     """Run one command; imports only what it needs."""
     from orchestrai.ledger.signing import load_or_create_signer
     from orchestrai.storage.local import LocalStore
-    from orchestrai.vault.keys.encryption import FileKey
+    from orchestrai.vault.keys.key_file import FileKey
     from orchestrai.vault.vault import Vault
 
     port = FileKey(Path(keys) / "data.key") if kind == "sealed" else None

@@ -10,6 +10,7 @@
         PreconditionFailed         the object changed since it was listed or read
         InvalidKey                 the key cannot be held or would leave its root
         RetentionLocked            the store refuses because of a lock or hold
+        AccessRefused              the credentials may not do it, or are no longer good
         TransientStorageError      worth a retry
       GateClosed                   a blocking check failed; nothing was published (exit code 1)
       IntegrityError               bytes, signatures or records are not what was promised (exit code 1)
@@ -90,6 +91,10 @@ class RetentionLocked(StorageError):
     """A retention lock or legal hold forbids the change."""
 
 
+class AccessRefused(StorageError):
+    """The credentials do not allow the call, or are no longer good."""
+
+
 class TransientStorageError(StorageError):
     """The store failed in a way that a later try may not."""
 
@@ -154,3 +159,8 @@ class ModelError(OrchestraiError):
 
 class ModelRejected(OrchestraiError):
     """A candidate was evaluated and did not earn promotion; it stays registered."""
+
+
+def transient_status(status: int) -> bool:
+    """Whether an HTTP status says that the same request may succeed later; 501 and 505 say that it never will."""
+    return status in (408, 425, 429) or (status >= 500 and status not in (501, 505))

@@ -1,17 +1,21 @@
 """Where things are: one immutable value, defaults fully local, every field settable by environment or `.env`.
 
-Only definitions.py and the command line build it; nothing reads the environment at import.
+Only definitions.py and the command line build it, after they read `.env` of the working directory, as Dagster does; nothing else
+reads the environment at import.
 """
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
 from orchestrai.errors import ConfigError
 
 PREFIX = "ORCHESTRAI_"
+ENV_FILE = Path(".env")
+ENV_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -85,15 +89,57 @@ def _from_environment(names: Mapping[str, str]) -> dict[str, Any]:
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment; raises ConfigError with one line per mistake."""
-    names = {PREFIX + field.name.upper(): field.name for field in fields(Settings)}
-    unknown = sorted(
-        name
-        for name in os.environ
-        if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_") and name.upper() not in names
-    )
-    unknown += sorted(name for name in overrides if name not in names.values())
+    names = _names()
+    unknown = unknown_names() + sorted(name for name in overrides if name not in names.values())
     if unknown:
         raise ConfigError(
             f"expected one of {', '.join(names)}, found {', '.join(unknown)} in the environment: rename or unset it"
         )
     return Settings(**(_from_environment(names) | overrides))
+
+
+def known_settings() -> tuple[Settings, list[str]]:
+    """The settings, and the names in the environment that are none: for whoever tells of them and goes on."""
+    return Settings(**_from_environment(_names())), unknown_names()
+
+
+def unknown_names() -> list[str]:
+    """Variables that begin like a setting and are none."""
+    names = _names()
+    return sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_") and name.upper() not in names
+    )
+
+
+def _names() -> dict[str, str]:
+    return {PREFIX + field.name.upper(): field.name for field in fields(Settings)}
+
+
+def read_env_file(path: Path = ENV_FILE) -> None:
+    """Put the variables of a `.env` file into the environment; what is set there already stays. No file is nothing to read.
+
+    Read as Dagster reads it, by python-dotenv. Raises ConfigError with the line that is no NAME=value, and never with its text: it
+    may be a secret.
+    """
+    if not path.is_file():
+        return
+    # here, because most folders have no such file
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            text = stream.read(ENV_BYTES + 1)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"expected a text file in {path}, found {type(exc).__name__}: correct or remove it") from exc
+    if len(text) > ENV_BYTES:
+        raise ConfigError(f"expected at most {ENV_BYTES} characters in {path}, found more: correct or remove it")
+    for binding in parse_stream(StringIO(text)):
+        if binding.error:
+            raise ConfigError(f"{path}:{binding.original.line}: expected NAME=value, found something else: correct the line")
+    for name, value in dotenv_values(stream=StringIO(text)).items():
+        # a name alone sets nothing, for Dagster neither
+        if value is not None:
+            os.environ.setdefault(name, value)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from orchestrai.backup.checks import COLD_CHECKS
 from orchestrai.core.calendar import WHOLE
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.time import parse_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
@@ -13,7 +12,7 @@ from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.restore.ports import Drilled
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.url import open_store
 from orchestrai.vault.lifecycle.cold_tier import cold_copy
 from orchestrai.vault.spec import BackupSpec
@@ -29,9 +28,10 @@ def _run(context: RunContext, node: AssetNode[Drilled], partitions: Sequence[str
     with Meter() as meter:
         session = ledger.session(node.asset, PRODUCER)
         target = open_store(spec.url)
-        lock = parse_duration(spec.lock) if spec.lock else None
         commit = vault.latest(node.subject.kept_as)
-        done = cold_copy(vault, commit, target, control_plane(target), tier=spec.tier, lock=lock, progress=context.progress)
+        done = cold_copy(
+            vault, commit, target, control_plane(target), tier=spec.tier, lock=spec.lock, progress=context.progress
+        )
         record = done.as_json()
         meter.read = meter.written = done.bytes
         session.add_bytes(WHOLE, "backup_record.json", canonical_json({**record, "seconds": None}), rows=1)

@@ -6,12 +6,13 @@ from operator import attrgetter
 from pathlib import Path
 
 from orchestrai.core.calendar import WHOLE
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, InvalidKey, MissingObject, PreconditionFailed
 from orchestrai.storage.base import check_key
 from orchestrai.vault.commit.source import SourceFile, file_token
 from orchestrai.vault.format.records import SnapshotCommit
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 
 ATTEMPTS = 3
 

@@ -18,8 +18,9 @@ from orchestrai.backup.ports import Definitions, KeptModel
 from orchestrai.backup.registry_files import REGISTRY, registry_contents
 from orchestrai.backup.subjects import DatabaseNode, HouseNode
 from orchestrai.core.calendar import WHOLE
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.restore.ports import Drilled
 from orchestrai.stage.context import RunContext
@@ -70,20 +71,12 @@ def _features(context: RunContext, node: AssetNode[Drilled]) -> StageReport:
         node.asset,
         # with nothing changed one partition still says so, under the receipt of now
         changed or [max(roots)],
+        version=table.version,
         drop=sorted({*kept, *told} - {*roots}),
         producer=FEATURES,
         facts={"partitions_changed": len(changed), "partitions": len(roots)},
     )
-    report = snapshot(context, vault, task)
-    equal = report.version == table.version
-    verdict = Verdict(
-        "same_version",
-        equal,
-        "features = feature_backup" if equal else "expected the version of the table, found another: it changed meanwhile",
-        details={"features_version": table.version, "feature_backup_version": report.version},
-    )
-    first, *others = report.outcomes
-    return replace(report, outcomes=(replace(first, verdicts=(*first.verdicts, verdict)), *others))
+    return snapshot(context, vault, task)
 
 
 def _model(context: RunContext, node: AssetNode[KeptModel]) -> StageReport:

@@ -1,18 +1,20 @@
 """What a user declares to be kept beside events: databases, and resources that AWS Backup keeps."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from orchestrai.backup.managed.aws_backup import BackupTarget
-from orchestrai.errors import ConfigError
-from orchestrai.vault.spec import BackupSpec, CronText, DurationText, KeepSpec
+from orchestrai.core.declaration import Declaration, field_reader
+from orchestrai.core.time import Cron, Duration
+from orchestrai.vault.spec import BackupSpec, KeepSpec
 
 KeptName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and underscores")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="name of an environment variable")]
-WEEKLY = BackupSpec(every="0 5 * * 0", keep=KeepSpec(weekly=5, monthly=12), rpo="8d", rto="1h")
-NIGHTLY = BackupSpec(every="45 2 * * *", keep=KeepSpec(daily=7, weekly=5, monthly=12), rpo="26h", rto="1h")
+WEEKLY = BackupSpec(every="0 5 * * 0", keep=KeepSpec(weekly=5, monthly=12), rpo=timedelta(days=8))
+NIGHTLY = BackupSpec(every="45 2 * * *", keep=KeepSpec(daily=7, weekly=5, monthly=12), rpo=timedelta(hours=26))
 
 
 def _declared(value: Any) -> Any:
@@ -38,28 +40,24 @@ class DatabaseSpec(BackupSpec):
     dsn_env: EnvName
     scratch_env: EnvName | None = None
     minimum_rows: Annotated[int, Field(ge=0)] = 0
-    every: CronText | None = "45 2 * * *"
+    every: Cron | None = "45 2 * * *"
     keep: KeepSpec = NIGHTLY.keep
 
 
-class RestoreTestSpec(BaseModel):
+class RestoreTestSpec(Declaration):
     """How a recovery point is restored to prove it; `metadata` overrides the point's own (a new name, a private subnet)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    every: CronText = "0 6 1 * *"
+    every: Cron = "0 6 1 * *"
     metadata: Mapping[str, str]
     cleanup: bool = True
 
 
-class ManagedBackupSpec(BaseModel):
+class ManagedBackupSpec(Declaration):
     """A resource that AWS Backup keeps. `copy_to` is the ARN of a backup vault in another region or account.
 
     `region` is needed where the resource's ARN names none (S3). `after` names a dataset or model of this pipeline: the backup
     then also runs with it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: KeptName
     description: str = ""
@@ -67,11 +65,11 @@ class ManagedBackupSpec(BaseModel):
     region: str = ""
     vault: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{2,50}$")]
     role: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::")]
-    every: CronText | None = "30 2 * * *"
+    every: Cron | None = "30 2 * * *"
     delete_after_days: Annotated[int, Field(ge=0)] = 35
     copy_to: str = ""
     after: KeptName | None = None
-    wait: DurationText = "12h"
+    wait: Duration = timedelta(hours=12)
     test: RestoreTestSpec | None = None
 
     def target(self) -> BackupTarget:
@@ -90,13 +88,10 @@ class ManagedBackupSpec(BaseModel):
 
 
 def _is_target(spec: ManagedBackupSpec) -> ManagedBackupSpec:
-    try:
-        spec.target()
-    except ConfigError as exc:
-        raise ValueError(exc.message) from exc
+    spec.target()
     if not spec.home_region:
         raise ValueError("expected a region beside an ARN that names none, as those of S3 do: add region")
     return spec
 
 
-CheckedManagedBackup = Annotated[ManagedBackupSpec, AfterValidator(_is_target)]
+CheckedManagedBackup = Annotated[ManagedBackupSpec, AfterValidator(field_reader(_is_target))]

@@ -7,6 +7,7 @@ import sys
 
 from orchestrai.core.process import one_command
 from orchestrai.errors import OrchestraiError
+from orchestrai.settings import read_env_file
 
 
 def main() -> None:
@@ -15,6 +16,7 @@ def main() -> None:
         from orchestrai.cli.app import app
 
         try:
+            read_env_file()
             app()
         except OrchestraiError as error:
             sys.stderr.write(f"orchestrai: {error.message}\n")

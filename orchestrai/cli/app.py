@@ -22,6 +22,7 @@ app.command("backfill")(run_commands.backfill)
 app.command("report")(run_commands.report)
 app.command("check")(project_commands.check)
 app.command("doctor")(project_commands.doctor)
+app.command("instance")(project_commands.instance)
 app.command("new")(project_commands.new)
 # proof: what is asked of the records
 app.add_typer(proof_commands.model, name="model")

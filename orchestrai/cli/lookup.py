@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrai.cli.output import err
 from orchestrai.errors import ConfigError, RestoreError
 from orchestrai.settings import load_settings
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from orchestrai.ledger.ledger import Ledger
     from orchestrai.ledger.signing import Keyring, Signer
     from orchestrai.pipeline.load import Project
+    from orchestrai.pipeline.runtime import Runtime
     from orchestrai.provenance.verified_records import Records
     from orchestrai.storage.base import Store
     from orchestrai.vault.format.records import SnapshotCommit
-    from orchestrai.vault.keys.encryption import KeyPort
+    from orchestrai.vault.keys.key_port import KeyPort
     from orchestrai.vault.vault import Vault
 
 VaultUrl = Annotated[str | None, typer.Option("--vault", help="URL of another vault, such as the replica")]
@@ -35,15 +37,9 @@ SnapshotId = Annotated[str, typer.Argument(help="a snapshot's id, or a beginning
 
 def open_ledger() -> "Ledger":
     """The ledger of the settings, without loading any pipeline."""
-    from orchestrai.ledger.ledger import Ledger
-    from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
-    from orchestrai.storage.url import open_store
+    from orchestrai.ledger.ledger import open_ledger as open_by_settings
 
-    settings = load_settings()
-    folder = settings.key_folder
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    signer = load_or_create_signer(folder)
-    return Ledger(open_store(settings.lake), signer, trusted_keyring(folder), vault=open_store(settings.vault))
+    return open_by_settings(load_settings())
 
 
 def open_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Store, Keyring]":
@@ -94,11 +90,29 @@ def this_user() -> str:
         return f"uid {os.getuid()}"
 
 
-def declared_project() -> "Project":
-    """Every deployed pipeline."""
-    from orchestrai.pipeline.load import load_project, pipeline_folders
+def open_runtime() -> "Runtime":
+    """What runs the deployed pipelines; those that are left out are told on stderr."""
+    from orchestrai.pipeline.runtime import Runtime
 
-    return load_project(pipeline_folders(load_settings().pipelines))
+    runtime = Runtime(load_settings())
+    _tell_left_out(runtime.project)
+    return runtime
+
+
+def declared_project() -> "Project":
+    """Every deployed pipeline that can be read; those that are left out are told on stderr."""
+    from orchestrai.pipeline.load import load_pipelines, pipeline_folders
+
+    project = load_pipelines(pipeline_folders(load_settings().pipelines))
+    _tell_left_out(project)
+    return project
+
+
+def _tell_left_out(project: "Project") -> None:
+    for pipeline in project.left_out:
+        told = f"left out: {pipeline.name}: {pipeline.mistakes[0].message}"
+        more = len(pipeline.mistakes) - 1
+        err.print(told + (f" (and {more} more: see orchestrai check)" if more else ""), markup=False, soft_wrap=True)
 
 
 def open_or_none(url: str | None, *, may_be_new: bool = False) -> "Vault | None":

@@ -39,7 +39,7 @@ def _span(partitions: Sequence[str]) -> str:
 
 def show(found: Sequence["PipelineSummary"]) -> None:
     """The table a person wants to read."""
-    from orchestrai.ledger.report import describe
+    from orchestrai.core.identity import describe
 
     rows = []
     for summary in found:

@@ -1,6 +1,6 @@
 """The audit of one partition: five checks of stable names, from Parquet footers wherever these suffice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from orchestrai.contracts.schema_change import compare_schemas
 from orchestrai.contracts.values import value_faults
 from orchestrai.contracts.volume import judge_volume
 from orchestrai.core.calendar import Grain, window
-from orchestrai.core.verdict import CheckInfo, JsonValue, Severity, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import CheckInfo, Severity, Verdict
 from orchestrai.errors import UnreadableObject
 
 CLOCK_SKEW = timedelta(minutes=5)
+# what can be said of a whole partition only
+OF_THE_WHOLE = ("row_volume", "freshness")
 
 
 def check_names(contract: Contract) -> list[CheckInfo]:
@@ -39,51 +42,67 @@ def check_partition(
     history: Mapping[str, int],
     now: datetime,
     closed: ClosedDays | None = None,
+    whole: bool = True,
 ) -> list[Verdict]:
     """Audit a partition's Parquet files; one verdict per name in `check_names`, in that order.
 
-    `history` has the rows of other partitions by key; only earlier ones count. `closed` replaces the contract's closed days.
+    `history` has the rows of other partitions by key; only earlier ones count. `closed` replaces the contract's closed days. Files
+    that are not the `whole` partition are what one batch adds to it: volume and freshness then wait for the restored data's audit.
     Raises nothing on damaged files: they fail the schema check.
     """
-    due = (closed or contract.closed).due(partition, grain)
-    try:
-        footers = read_footers(files, contract.names)
-    except UnreadableObject as exc:
-        return _unreadable(contract, exc)
-    if footers.rows == 0:
-        return _empty(contract, footers, partition, grain, due)
-    schema = _schema(contract, footers)
-    verdicts = [schema, _volume(contract, footers.rows, partition, grain, history, now)]
-    if not schema.passed and schema.severity == "error":
-        rest = [Verdict(info.name, False, "not judged: the schema check failed") for info in check_names(contract)[2:]]
-        return verdicts + rest
-    verdicts.append(_values(contract, footers))
-    if contract.event_time:
-        bounds = _event_bounds(footers.columns[contract.event_time])
-        verdicts.append(_partition(contract, bounds, partition, grain))
-        verdicts.append(_freshness(contract, bounds, partition, grain, now))
-    return verdicts
-
-
-def _unreadable(contract: Contract, error: UnreadableObject) -> list[Verdict]:
-    first, *rest = check_names(contract)
-    return [Verdict(first.name, False, error.message)] + [
-        Verdict(info.name, False, "not judged: a file cannot be read") for info in rest
+    judge = _judge(contract, files, partition, grain, history, now, (closed or contract.closed).due(partition, grain))
+    later = "judged when the partition is restored: it fills batch by batch"
+    return [
+        judge(info.name) if whole or info.name not in OF_THE_WHOLE else Verdict(info.name, True, later)
+        for info in check_names(contract)
     ]
 
 
-def _empty(contract: Contract, footers: Footers, partition: str, grain: Grain, due: bool) -> list[Verdict]:
-    found = []
-    for info in check_names(contract):
-        if info.name == "row_volume" and due:
-            message = f"expected rows for {partition}, found 0 rows: have the producer send the {grain} again"
-            found.append(Verdict("row_volume", False, message, details={"rows": 0}))
-        elif info.name == "schema" and footers.schemas:
-            found.append(_schema(contract, footers))
-        else:
-            message = "no rows" if due else "nothing is due on this day"
-            found.append(Verdict(info.name, True, message, details={"rows": 0} if info.name == "row_volume" else {}))
-    return found
+def _judge(
+    contract: Contract,
+    files: Sequence[Path],
+    partition: str,
+    grain: Grain,
+    history: Mapping[str, int],
+    now: datetime,
+    due: bool,
+) -> Callable[[str], Verdict]:
+    """What gives the verdict of each check on these files."""
+    try:
+        footers = read_footers(files, contract.names)
+    except UnreadableObject as exc:
+        unreadable = exc.message
+        return lambda check: Verdict(check, False, unreadable if check == "schema" else "not judged: a file cannot be read")
+    if footers.rows == 0:
+        return lambda check: _empty(contract, footers, check, partition, grain, due)
+    schema = _schema(contract, footers)
+
+    def judge(check: str) -> Verdict:
+        if check == "schema":
+            return schema
+        if check == "row_volume":
+            return _volume(contract, footers.rows, partition, grain, history, now)
+        if schema.closes_gate:
+            return Verdict(check, False, "not judged: the schema check failed")
+        if check == "values":
+            return _values(contract, footers)
+        assert contract.event_time is not None
+        bounds = _event_bounds(footers.columns[contract.event_time])
+        if check == "partition":
+            return _partition(contract, bounds, partition, grain)
+        return _freshness(contract, bounds, partition, grain, now)
+
+    return judge
+
+
+def _empty(contract: Contract, footers: Footers, check: str, partition: str, grain: Grain, due: bool) -> Verdict:
+    if check == "row_volume" and due:
+        message = f"expected rows for {partition}, found 0 rows: have the producer send the {grain} again"
+        return Verdict(check, False, message, details={"rows": 0})
+    if check == "schema" and footers.schemas:
+        return _schema(contract, footers)
+    message = "no rows" if due else "nothing is due on this day"
+    return Verdict(check, True, message, details={"rows": 0} if check == "row_volume" else {})
 
 
 def _schema(contract: Contract, footers: Footers) -> Verdict:

@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from orchestrai.core.calendar import Grain, window
-from orchestrai.core.verdict import JsonValue, Severity
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Severity
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrai.core.declaration import LineOf, Location, field_name, mistake
+from orchestrai.core.time import LONGEST, UNITS
 from orchestrai.errors import DeclarationError
 
-UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-UNITS |= {name: name for name in ("seconds", "minutes", "hours", "days", "weeks")}
-UNITS |= {name[:-1]: name for name in ("seconds", "minutes", "hours", "days", "weeks")}
-YEAR = timedelta(days=365)
+# the standard's spellings of our units, and its years
+_NAMES = {"s": ("second",), "m": ("min", "minute"), "h": ("hour",), "d": ("day",), "w": ("week",), "y": ("yr", "year")}
+_LENGTHS = {**UNITS, "y": timedelta(days=365)}
+SPELLED = {word: _LENGTHS[unit] for unit, names in _NAMES.items() for name in (unit, *names) for word in (name, f"{name}s")}
 
 
 class ContractFile:
@@ -34,11 +35,9 @@ class ContractFile:
             amount = float(text)
         except ValueError:
             raise self.wrong(at, "a number with a unit, such as 26h", repr(value)) from None
-        if name in ("y", "year", "years"):
-            return amount * YEAR
-        if name not in UNITS or amount < 0:
-            raise self.wrong(at, "a unit of s, m, h, d, w or y and a number from 0", f"{value!r} {unit!r}")
-        return timedelta(**{UNITS[name]: amount})
+        if name not in SPELLED or not 0 <= amount <= LONGEST / SPELLED[name]:
+            raise self.wrong(at, "a unit of s, m, h, d, w or y and a number from 0 to a century", f"{value!r} {unit!r}")
+        return amount * SPELLED[name]
 
     def moment(self, at: Location, value: object) -> datetime:
         """A UTC time from a date, a datetime or ISO text."""

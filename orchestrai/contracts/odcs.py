@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract, VolumeRule, normal_type
 from orchestrai.contracts.contract_file import ContractFile
 from orchestrai.contracts.personal_columns import person_column
-from orchestrai.core.declaration import Location, explain, load_yaml, refuse_unknown
+from orchestrai.core.declaration import Declaration, Location, explain, load_yaml, refuse_unknown
 
 LOGICAL = {
     "string": "STRING",
@@ -202,7 +202,7 @@ def _quality(reader: ContractFile, at: tuple[str | int, ...], rule: Any) -> dict
 _DEFAULT = VolumeRule()
 
 
-class _Volume(BaseModel, extra="forbid"):
+class _Volume(Declaration):
     method: str = "robust"
     threshold: float = _DEFAULT.threshold
     z: float = _DEFAULT.z

@@ -1,4 +1,4 @@
-"""The one spelling of a value as bytes, and the digests over it."""
+"""What JSON can say, its one spelling as bytes, and the digests over it."""
 
 import hashlib
 import json
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrai.core import merkle
+
+JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
 
 def canonical_json(value: Any) -> bytes:

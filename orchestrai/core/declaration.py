@@ -1,28 +1,55 @@
-"""Read what a person declared in YAML, and tell a mistake in one line: `file:line: field: expected ..., found ...`.
+"""What every declaration is (`Declaration`), and how it is read from YAML.
+
+A mistake is told in one line: `file:line: field: expected ..., found ...`.
 
 Bounded against hostile files: size, depth and aliases are limited, duplicate keys and merge keys are refused.
 """
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from orchestrai.errors import DeclarationError
+from orchestrai.errors import ConfigError, DeclarationError
 
 MAX_BYTES = 1024 * 1024
 MAX_ALIASES = 16
 MAX_DEPTH = 50
+# Python takes minutes for the digits of a hostile number, and refuses to print it
+MAX_NUMBER = 400
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_FIELD = re.compile(r"([a-z_]\w*(?:\.[a-z_]\w*)*): ")
 # libyaml reads a tenth as long; wheels for rare platforms come without it
 PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Location = Sequence[str | int]
 LineOf = Callable[[Location], int]
+Value = TypeVar("Value")
+Read = TypeVar("Read")
+
+
+class Declaration(BaseModel):
+    """Base of all that a user declares: immutable, and an unknown field is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def field_reader(read: Callable[[Value], Read]) -> Callable[[Value], Read]:
+    """`read` as a validator of a field: what it raises as ConfigError becomes the ValueError that pydantic tells of."""
+
+    def reader(value: Value) -> Read:
+        try:
+            return read(value)
+        except ConfigError as exc:
+            raise ValueError(exc.message) from exc
+
+    return reader
 
 
 def mistake(path: Path, line: int, field: str, expected: str, found: object) -> DeclarationError:
@@ -30,12 +57,9 @@ def mistake(path: Path, line: int, field: str, expected: str, found: object) -> 
     shown = found if isinstance(found, str) else repr(found)
     shown = " ".join(shown.split())
     shown = shown if len(shown) <= 120 else shown[:117] + "..."
-    return DeclarationError(
-        f"{path.parent.name}/{path.name}:{line}: {field or '(top level)'}: expected {expected}, found {shown}",
-        path=str(path),
-        line=line,
-        field=field,
-    )
+    place = f"{path.parent.name}/{path.name}:{line}: {field or '(top level)'}"
+    fields: dict[str, object] = {"path": str(path), "line": line, "field": field, "expected": expected, "found": shown}
+    return DeclarationError(f"{place}: expected {expected}, found {shown}", **fields)
 
 
 def field_name(location: Location) -> str:
@@ -117,9 +141,14 @@ def _build(
     if isinstance(node, yaml.SequenceNode):
         return [_build(path, child, (*at, index), lines, loader, above) for index, child in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
+        if node.tag in _NUMBERS and len(node.value) > MAX_NUMBER:
+            raise mistake(
+                path, line, field_name(at), f"a number of at most {MAX_NUMBER} digits", f"{len(node.value)} digits"
+            )
         try:
             return loader.construct_object(node)
-        except (yaml.YAMLError, ValueError) as exc:
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError) as exc:
+            # a tag such as !!int on a text that is none breaks PyYAML in several ways
             raise mistake(path, line, field_name(at), "a plain value", node.value) from exc
     built: dict[str, Any] = {}
     for key_node, child in node.value:
@@ -138,14 +167,39 @@ def explain(
     path: Path, error: ValidationError, line_of: LineOf, *, model: type[BaseModel] | None = None, at: Location = ()
 ) -> DeclarationError:
     """Turn the first finding of a pydantic error into one line; `at` is where the validated part lies in the file."""
-    first = error.errors(include_url=False)[0]
-    inner = [part for part in first["loc"] if not _is_branch(part)]
-    location = [*at, *inner]
-    expected, found = _words(first)
-    if first["type"] == "extra_forbidden":
-        found = f"{inner[-1]!r}"
-        expected = _known(model, inner) or "a known field"
-    return mistake(path, line_of(location), field_name(location), expected, found)
+    return explain_all(path, error, line_of, model=model, at=at)[0]
+
+
+def explain_all(
+    path: Path, error: ValidationError, line_of: LineOf, *, model: type[BaseModel] | None = None, at: Location = ()
+) -> list[DeclarationError]:
+    """Turn the findings of a pydantic error into one line each; of a union, those of one branch."""
+    lines: dict[str, DeclarationError] = {}
+    for finding in _one_branch(error.errors(include_url=False)):
+        inner = [part for part in finding["loc"] if not _is_branch(part)]
+        expected, found, field = _words(finding)
+        location = [*at, *inner, *field]
+        if finding["type"] == "extra_forbidden":
+            found = f"{inner[-1]!r}"
+            expected = _known(model, inner) or "a known field"
+        lines.setdefault(field_name(location), mistake(path, line_of(location), field_name(location), expected, found))
+    return list(lines.values())
+
+
+def _one_branch(findings: Sequence[Any]) -> list[Any]:
+    """The findings without those of the other branches of a union: a value is meant to be one thing."""
+    taken: dict[tuple[str | int, ...], str | int] = {}
+    chosen = []
+    for finding in findings:
+        location = finding["loc"]
+        # a list whose items are all wrong is not too short
+        within = [other["loc"] for other in findings if len(other["loc"]) > len(location)]
+        if finding["type"] == "too_short" and any(other[: len(location)] == location for other in within):
+            continue
+        branches = [(location[:place], part) for place, part in enumerate(location) if _is_branch(part)]
+        if all(taken.setdefault(before, part) == part for before, part in branches):
+            chosen.append(finding)
+    return chosen
 
 
 def _is_branch(part: str | int) -> bool:
@@ -155,17 +209,20 @@ def _is_branch(part: str | int) -> bool:
     )
 
 
-def _words(error: Any) -> tuple[str, str]:
+def _words(error: Any) -> tuple[str, str, list[str]]:
+    """What was expected, what was found, and the field below the location where the message names one."""
     message, kind = str(error["msg"]), error["type"]
     if kind == "missing":
-        return "a value", "none"
+        return "a value", "none", []
     cause = (error.get("ctx") or {}).get("error")
     if cause is not None:
-        expected, _, found = str(cause).removeprefix("expected ").partition(", found ")
-        return expected, found or repr(error["input"])
+        text = str(cause)
+        named = _FIELD.match(text)
+        expected, _, found = text[named.end() if named else 0 :].removeprefix("expected ").partition(", found ")
+        return expected, found or repr(error["input"]), named[1].split(".") if named else []
     for start in ("Input should be ", "Value should have ", "String should have ", "List should have "):
         message = message.removeprefix(start)
-    return message[:1].lower() + message[1:], repr(error["input"])
+    return message[:1].lower() + message[1:], repr(error["input"]), []
 
 
 def _known(model: type[BaseModel] | None, location: Location) -> str:

@@ -15,3 +15,9 @@ def utc_now() -> datetime:
 def new_session_id() -> str:
     """A name no other session has: 96 random bits."""
     return os.urandom(12).hex()
+
+
+def describe(value: object) -> str:
+    """A short form of a version for people: the first 12 digits."""
+    text = str(value)
+    return text.removeprefix("sha256:")[:12]

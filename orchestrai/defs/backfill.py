@@ -12,16 +12,19 @@ from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from orchestrai.core.calendar import Grain, partition_of, window
+from orchestrai.core.progress import Progress
 from orchestrai.defs.assets import asset_key, partitions_of
-from orchestrai.defs.checks import refused_partitions
+from orchestrai.defs.checks import asked_of
+from orchestrai.defs.instance import process_tag
 from orchestrai.defs.jobs import job_name, offered, own_datasets
 from orchestrai.defs.schedules import PERIOD
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
+from orchestrai.pipeline.registry import gates
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.stage.context import Progress
 from orchestrai.stage.names import StageName
+from orchestrai.stage.outcomes import incomplete
 
 # a progress bar and a summary tell it better than two lines an event; the event log keeps everything
 SILENT_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -95,9 +98,9 @@ def run_dataset(
     only: tuple[StageName, ...] = (),
 ) -> RunSummary:
     """Landing to restored (or only some stages) for a span of partitions, in one run."""
-    gates = [dataset.asset("raw_events"), dataset.asset("restored")]
+    held = [f"{dataset.prefix}/{name}" for name in gates() if not only or name in only]
     selection = [asset_key(dataset.asset(stage)) for stage in only] or None
-    return _run(definitions, instance, job_name(dataset.prefix, "ingest"), span, gates, selection)
+    return _run(definitions, instance, job_name(dataset.prefix, "ingest"), span, held, selection)
 
 
 def span_of(dataset: DatasetNode, first: str | None, last: str | None) -> tuple[str, str] | None:
@@ -135,7 +138,7 @@ def _run(
     gates: Sequence[str] = (),
     selection: Sequence[dg.AssetKey] | None = None,
 ) -> RunSummary:
-    tags = {"orchestrai/backfill": "true"}
+    tags = {"orchestrai/backfill": "true", **process_tag()}
     if span:
         tags |= {ASSET_PARTITION_RANGE_START_TAG: span[0], ASSET_PARTITION_RANGE_END_TAG: span[1]}
     result = definitions.resolve_job_def(job).execute_in_process(
@@ -143,8 +146,12 @@ def _run(
     )
     refused: dict[str, list[str]] = {}
     reasons: dict[str, str] = {}
+    runtime = (definitions.resources or {}).get("runtime")
     for gate in gates:
-        for partition, checks in refused_partitions(instance, result.run_id, gate).items():
+        if not isinstance(runtime, Runtime):
+            break
+        node = runtime.project.nodes[gate]
+        for partition, checks in incomplete(runtime.ledger, node, asked_of(node, tags)).items():
             refused.setdefault(partition, []).extend(check for check in checks if check not in refused.get(partition, []))
             reasons.setdefault(partition, next(iter(checks.values())))
     errors = tuple(_told(event.step_failure_data) for event in result.all_events if event.is_step_failure)

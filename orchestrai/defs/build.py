@@ -6,6 +6,7 @@ import dagster as dg
 
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.backup_jobs import build_keeping_jobs, build_keeping_schedules
+from orchestrai.defs.broken_pipelines import build_broken_pipelines
 from orchestrai.defs.checks import build_complete_checks
 from orchestrai.defs.drift_checks import build_drift_checks
 from orchestrai.defs.jobs import build_jobs
@@ -30,16 +31,18 @@ def build_definitions(runtime: Runtime) -> dg.Definitions:
 def _build(runtime: Runtime) -> dg.Definitions:
     project = runtime.project
     nodes = list(project.nodes.values())
+    broken = build_broken_pipelines(project.left_out)
     executor = dg.multiprocess_executor if runtime.settings.executor == "multiprocess" else dg.in_process_executor
     return dg.Definitions(
-        assets=build_assets(nodes),
-        asset_checks=[*build_complete_checks(nodes), *build_drift_checks(project.pipelines)],
+        assets=[*build_assets(nodes), *broken.assets],
+        asset_checks=[*build_complete_checks(nodes), *build_drift_checks(project.pipelines), *broken.checks],
         jobs=[*build_jobs(project.pipelines, nodes), *build_keeping_jobs(nodes)],
         sensors=[
             *build_sensors(project.pipelines),
             *build_recall_sensors(project.pipelines),
             *build_deployment_sensors(project.pipelines),
             *build_alert_sensors(runtime),
+            *broken.sensors,
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],
         resources={"runtime": runtime, **spark_resources(runtime)},

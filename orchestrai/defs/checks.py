@@ -1,14 +1,22 @@
 """The check `complete`: fails a run in which some partitions were refused, without holding back the good ones.
 
 Dagster skips everything after a failed step, so a step that refused one day of 141 must itself succeed for the 140 others
-to go on. This check runs as a step of its own beside them and turns the run red.
+to go on. This check runs as a step of its own beside them and turns the run red. What it says is worked out from the ledger:
+with another Dagster database, or none, it says the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 
 from orchestrai.defs.assets import asset_key, node_partitions
+from orchestrai.pipeline.runtime import Runtime
+from orchestrai.stage.outcomes import incomplete
 from orchestrai.stage.stage import AssetNode
 
 COMPLETE = "complete"
@@ -27,8 +35,10 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
         blocking=False,
         description="Every partition asked for in this run was published; the run fails when one was refused.",
     )
-    def complete(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        refused = refused_partitions(context.op_execution_context.instance, context.op_execution_context.run_id, node.asset)
+    def complete(
+        context: dg.AssetCheckExecutionContext, runtime: dg.ResourceParam[Runtime]
+    ) -> Iterator[dg.AssetCheckResult]:
+        refused = incomplete(runtime.ledger, node, asked_of(node, context.run.tags))
         lines = [f"{partition}: {', '.join(checks)}" for partition, checks in sorted(refused.items())]
         yield dg.AssetCheckResult(
             passed=not refused,
@@ -55,23 +65,11 @@ def _reasons(refused: Mapping[str, Mapping[str, str]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(records[:200], dg.TableSchema(columns=columns))
 
 
-def refused_partitions(instance: dg.DagsterInstance, run_id: str, asset: str) -> dict[str, dict[str, str]]:
-    """The partitions of an asset whose gate closed in a run, with the checks that closed it and what these said."""
-    refused: dict[str, dict[str, str]] = {}
-    cursor = None
-    while True:
-        page = instance.get_records_for_run(run_id, cursor, {dg.DagsterEventType.ASSET_CHECK_EVALUATION})
-        for record in page.records:
-            event = record.event_log_entry.dagster_event
-            evaluation = event.asset_check_evaluation_data if event else None
-            if (
-                evaluation is not None
-                and evaluation.asset_key == asset_key(asset)
-                and not evaluation.passed
-                and evaluation.severity == dg.AssetCheckSeverity.ERROR
-                and evaluation.partition
-            ):
-                refused.setdefault(evaluation.partition, {})[evaluation.check_name] = evaluation.description or ""
-        if not page.has_more:
-            return refused
-        cursor = page.cursor
+def asked_of(node: AssetNode, tags: Mapping[str, str]) -> list[str] | None:
+    """The partitions that a run with these tags asks of a stage; None for one that is not cut by time."""
+    partitions = node_partitions(node)
+    first = tags.get(ASSET_PARTITION_RANGE_START_TAG) or tags.get(PARTITION_NAME_TAG)
+    last = tags.get(ASSET_PARTITION_RANGE_END_TAG) or first
+    if partitions is None or first is None or last is None:
+        return None
+    return list(partitions.get_partition_keys_in_range(dg.PartitionKeyRange(first, last)))

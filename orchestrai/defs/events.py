@@ -15,7 +15,7 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from orchestrai.core.verdict import Verdict
-from orchestrai.ledger.report import PartitionOutcome, StageReport
+from orchestrai.ledger.report import PartitionOutcome, StageReport, shown_verdicts
 from orchestrai.stage.stage import AssetNode
 
 # an Output with this metadata is passed on without a materialization event (dagster/_core/execution/plan/execute_step.py)
@@ -67,7 +67,7 @@ def refusals(report: StageReport) -> list[str]:
 
 
 def _partition_checks(specs: Mapping[str, Any], outcome: PartitionOutcome, blocking: bool) -> Iterator[Any]:
-    told = _by_check(outcome.verdicts)
+    told = {verdict.check: verdict for verdict in shown_verdicts(outcome)}
     # what a person left out, or what an earlier gate refused, has passed nothing
     unchecked = left_out_by(outcome) or next((v for v in outcome.verdicts if v.details.get("refused") is True), None)
     for name, (_, spec) in specs.items():
@@ -87,7 +87,7 @@ def _partition_checks(specs: Mapping[str, Any], outcome: PartitionOutcome, block
 
 def _whole_checks(specs: Mapping[str, Any], report: StageReport, *, red: bool = False) -> Iterator[Any]:
     """One result per check over everything the stage did, the worst one."""
-    told = _by_check(tuple(verdict for outcome in report.outcomes for verdict in outcome.verdicts))
+    told = _by_check(tuple(verdict for outcome in report.outcomes for verdict in shown_verdicts(outcome)))
     for name in specs:
         verdict = told.get(name)
         yield dg.AssetCheckResult(
@@ -97,12 +97,13 @@ def _whole_checks(specs: Mapping[str, Any], report: StageReport, *, red: bool = 
 
 def left_out_by(outcome: PartitionOutcome) -> Verdict | None:
     """The finding that says who left the partition out, where somebody did."""
-    return next((verdict for verdict in outcome.verdicts if "skipped_by" in verdict.details), None)
+    return next((verdict for verdict in shown_verdicts(outcome) if "skipped_by" in verdict.details), None)
 
 
 def _finding(verdict: Verdict | None) -> dict[str, Any]:
     if verdict is None:
-        return {"passed": True, "metadata": {}}
+        # Dagster wants a result of every check; what was not judged is in no receipt, and is said to be so
+        return {"passed": True, "metadata": {"orchestrai/judged": False}, "description": "nothing to judge"}
     severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "error" else dg.AssetCheckSeverity.WARN
     metadata = {"message": verdict.message, **{key: _value(value) for key, value in verdict.details.items()}}
     return {"passed": verdict.passed, "severity": severity, "metadata": metadata, "description": verdict.message}
@@ -113,7 +114,7 @@ def _by_check(verdicts: tuple[Verdict, ...]) -> dict[str, Verdict]:
 
 
 def _worst_first(verdicts: tuple[Verdict, ...]) -> list[Verdict]:
-    # several verdicts may share a check name; the last one in a dict wins, so the worst comes last
+    # of several partitions' verdicts on a check the last one in a dict wins, so the worst comes last
     return sorted(verdicts, key=lambda verdict: (verdict.closes_gate, not verdict.passed))
 
 

@@ -1,57 +1,74 @@
 """The Dagster instance of the embedded default: SQLite under the home folder, the same that `make dev` opens."""
 
+import fcntl
 import os
-from contextlib import suppress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
-from orchestrai.errors import ConfigError
+from orchestrai.pipeline.instance.settings_file import write_settings
 
-CONFIGURATION = "telemetry: {enabled: false}\nnux: {enabled: false}\n"
+PROCESS_TAG = "orchestrai/process"
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
     """The instance that DAGSTER_HOME names, else the one under `home`; made on first use. Raises ConfigError for a folder that is not."""
-    named = os.environ.get("DAGSTER_HOME")
-    if named:
-        if not (os.path.isabs(named) and os.path.isdir(named)):
-            raise ConfigError(
-                f"expected DAGSTER_HOME to name a folder by its whole path, found {named!r}: make it, or unset it"
-            )
-        return dg.DagsterInstance.get()
-    base = home / "dagster"
-    base.mkdir(parents=True, exist_ok=True)
-    # for whoever opens it as DAGSTER_HOME, as `make dev` does where ORCHESTRAI_HOME is set
-    with suppress(FileExistsError), (base / "dagster.yaml").open("x") as settings:
-        settings.write(CONFIGURATION)
-    overrides = {
-        "telemetry": {"enabled": False},
-        "run_storage": {
-            "module": "dagster._core.storage.runs",
-            "class": "SqliteRunStorage",
-            "config": {"base_dir": str(base / "history")},
-        },
-        "event_log_storage": {
-            "module": "orchestrai.defs.event_log",
-            "class": "EventLog",
-            "config": {"base_dir": str(base / "history" / "runs")},
-        },
-        "schedule_storage": {
-            "module": "dagster._core.storage.schedules",
-            "class": "SqliteScheduleStorage",
-            "config": {"base_dir": str(base / "schedules")},
-        },
-        "local_artifact_storage": {
-            "module": "dagster._core.storage.root",
-            "class": "LocalArtifactStorage",
-            "config": {"base_dir": str(base)},
-        },
-        "compute_logs": {
-            "module": "dagster._core.storage.local_compute_log_manager",
-            "class": "LocalComputeLogManager",
-            "config": {"base_dir": str(base / "compute_logs")},
-        },
-    }
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(base), overrides=overrides))
+    # Dagster makes its tables without a lock: of two first commands one would find half of them there
+    with _alone(home):
+        folder = write_settings(home)
+        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder)))
+        _end_dead_runs(instance)
+    return instance
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".dagster.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def process_tag() -> dict[str, str]:
+    """The tag of a run that this process executes itself, by which another one sees that it died."""
+    return {PROCESS_TAG: f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"}
+
+
+def _started(pid: int) -> str:
+    """When a process of this machine started, in the kernel's own count; nothing where that is not to be had."""
+    try:
+        # the name of the program, in parentheses, may hold blanks
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Free the pools of runs whose process was killed: no daemon looks after what a command executes itself."""
+    log = instance.event_log_storage
+    for run_id in log.get_concurrency_run_ids() if log.supports_global_concurrency_limits else ():
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            log.free_concurrency_slots_for_run(run_id)
+        elif _died(run.tags.get(PROCESS_TAG, "")):
+            instance.report_run_failed(run, "the process that executed this run is gone")
+            log.free_concurrency_slots_for_run(run_id)
+
+
+def _died(tag: str) -> bool:
+    host, _, rest = tag.partition("/")
+    pid, _, started = rest.partition("/")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    # another process may have got the number since
+    return bool(started) and started != _started(int(pid))

@@ -1,6 +1,7 @@
 """Jobs: what sensors and schedules launch, and what a person finds in the UI."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -9,7 +10,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from orchestrai.core.calendar import window
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.backup_jobs import kept_with_models, kept_with_snapshot
-from orchestrai.pipeline.nodes import DatasetNode, Pipeline
+from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
 from orchestrai.pipeline.registry import stages_of
 from orchestrai.stage.names import VERBATIM
 from orchestrai.stage.stage import AssetNode
@@ -70,6 +71,42 @@ def nightly_job(dataset: DatasetNode, nodes: Sequence[AssetNode] = ()) -> Unreso
     )
 
 
+@dataclass(frozen=True)
+class Refresh:
+    """What one schedule restores and retrains: `part` is the pipeline with the models of one cron, and what they read."""
+
+    name: str
+    cron: str | None
+    part: Pipeline
+
+
+def refreshes(pipeline: Pipeline) -> list[Refresh]:
+    """A refresh for each cron that a model declares; the first one restores all of the pipeline and trains what declares none too."""
+    crons = list(dict.fromkeys(model.spec.retrain for model in pipeline.models if model.spec.retrain))
+    first = crons[0] if crons else None
+    found = []
+    if pipeline.models:
+        models = tuple(model for model in pipeline.models if model.spec.retrain in (None, first))
+        found.append(Refresh(pipeline.name, first, replace(pipeline, models=models, loads=_loads(pipeline, models))))
+    for cron in crons[1:]:
+        models = tuple(model for model in pipeline.models if model.spec.retrain == cron)
+        views = tuple(view for view in pipeline.views if any(view in model.views for model in models))
+        read = [dataset for model in models for dataset in model.label_inputs.values()]
+        datasets = tuple(dataset for dataset in pipeline.datasets if dataset in read)
+        part = replace(pipeline, models=models, views=views, datasets=datasets, loads=_loads(pipeline, models, views))
+        found.append(Refresh(models[0].prefix, cron, part))
+    return found
+
+
+def _loads(pipeline: Pipeline, models: Sequence[ModelNode], views: Sequence[ViewNode] | None = None) -> tuple[LoadNode, ...]:
+    """The warehouse tables that a refresh fills: those of its models and, where not all of the pipeline is meant, of its views."""
+    return tuple(
+        load
+        for load in pipeline.loads
+        if (load.source in models if isinstance(load.source, ModelNode) else views is None or load.source in views)
+    )
+
+
 def refresh_anchor(pipeline: Pipeline) -> DatasetNode | None:
     """The dataset whose partitions a refresh runs over: the first one cut by time, the pipeline's own before others'."""
     cut = [dataset for dataset in pipeline.datasets if partitions_of(dataset) is not None]
@@ -103,14 +140,15 @@ def drill_job(dataset: DatasetNode) -> UnresolvedAssetJobDefinition:
     )
 
 
-def refresh_job(pipeline: Pipeline, nodes: Sequence[AssetNode] = ()) -> UnresolvedAssetJobDefinition:
+def refresh_job(refresh: Refresh, nodes: Sequence[AssetNode] = ()) -> UnresolvedAssetJobDefinition:
     """Weekly: restore from the golden backup -> verify -> features -> train -> evaluate -> promote."""
+    pipeline = refresh.part
     datasets = refreshed(pipeline)
     restored = [dataset.asset("restored") for dataset in datasets]
     views = [view.asset for view in pipeline.views if view.partitioned_like in (None, *datasets)]
     models = [*model_assets(pipeline), *kept_with_models(nodes, pipeline), *loaded_whole(pipeline)]
     return dg.define_asset_job(
-        job_name(pipeline.name, "refresh"),
+        job_name(refresh.name, "refresh"),
         selection=dg.AssetSelection.assets(*map(asset_key, [*restored, *views, *models])),
         tags=MAX_RUNTIME,
         description="Restore the training data from the golden backup, verify it, then compute features, train, evaluate, promote.",
@@ -163,6 +201,10 @@ def build_jobs(pipelines: Sequence[Pipeline], nodes: Sequence[AssetNode] = ()) -
         for dataset in own_datasets(pipeline):
             jobs += [ingest_job(dataset, pipelines), nightly_job(dataset, nodes), drill_job(dataset)]
         if pipeline.models:
-            jobs += [train_job(pipeline, nodes), refresh_job(pipeline, nodes)]
-            jobs += [restore_job(dataset, pipelines) for dataset in restored_apart(pipeline)]
+            jobs.append(train_job(pipeline, nodes))
+            jobs += [refresh_job(refresh, nodes) for refresh in refreshes(pipeline)]
+            apart = [dataset for refresh in refreshes(pipeline) for dataset in restored_apart(refresh.part)]
+            jobs += [
+                restore_job(dataset, pipelines) for number, dataset in enumerate(apart) if dataset not in apart[:number]
+            ]
     return jobs

@@ -1,14 +1,14 @@
 """Schedules: daily ingest, nightly validate -> snapshot -> catalog, weekly drill and refresh from the golden backup."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from dagster._utils.schedules import schedule_execution_time_iterator
 
 from orchestrai.core.calendar import Grain, floor, keys_between, partition_of
-from orchestrai.defs.jobs import job_name, offered, own_datasets, refresh_anchor, restored_apart
+from orchestrai.core.time import previous_tick
+from orchestrai.defs.jobs import Refresh, job_name, offered, own_datasets, refresh_anchor, refreshes, restored_apart
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
 
@@ -29,14 +29,20 @@ def build_schedules(pipelines: Sequence[Pipeline]) -> list[dg.ScheduleDefinition
             if dataset.spec.backup.every:
                 job = job_name(dataset.prefix, "nightly")
                 schedules.append(_partition_schedule(dataset, "nightly_backup", dataset.spec.backup.every, job))
-        crons = [model.spec.retrain for model in pipeline.models if model.spec.retrain]
-        if crons:
-            names = job_name(pipeline.name, "weekly_refresh"), job_name(pipeline.name, "refresh")
-            schedules.append(_refresh_schedule(*names, refresh_anchor(pipeline), crons[0]))
-            for dataset in restored_apart(pipeline):
-                names = job_name(dataset.prefix, "weekly_restore"), job_name(dataset.prefix, "restore")
-                schedules.append(_refresh_schedule(*names, dataset, crons[0]))
+        for refresh in refreshes(pipeline):
+            if refresh.cron:
+                schedules += _refresh_schedules(pipeline, refresh, refresh.cron)
     return schedules
+
+
+def _refresh_schedules(pipeline: Pipeline, refresh: Refresh, cron: str) -> Iterator[dg.ScheduleDefinition]:
+    """The schedule of a refresh, and those that restore what its run cannot."""
+    names = job_name(refresh.name, "weekly_refresh"), job_name(refresh.name, "refresh")
+    yield _refresh_schedule(*names, refresh_anchor(refresh.part), cron)
+    for dataset in restored_apart(refresh.part):
+        # the name of the pipeline's first refresh stands for all of it
+        name = dataset.prefix if refresh.name == pipeline.name else f"{refresh.name}/{dataset.spec.name}"
+        yield _refresh_schedule(job_name(name, "weekly_restore"), job_name(dataset.prefix, "restore"), dataset, cron)
 
 
 def _partition_schedule(dataset: DatasetNode, what: str, cron: str, job: str) -> dg.ScheduleDefinition:
@@ -53,11 +59,6 @@ def _partition_schedule(dataset: DatasetNode, what: str, cron: str, job: str) ->
         return dg.RunRequest(run_key=f"{what}:{ended[0]}..{ended[-1]}", tags=_span(ended))
 
     return tick
-
-
-def previous_tick(cron: str, now: datetime) -> datetime:
-    """The newest time before `now` at which a schedule fires, UTC."""
-    return next(schedule_execution_time_iterator(now.timestamp() - 1, cron, "UTC", ascending=False)).astimezone(UTC)
 
 
 def ended_between(dataset: DatasetNode, since: datetime, now: datetime) -> list[str]:

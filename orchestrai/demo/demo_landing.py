@@ -1,6 +1,5 @@
 """Write what the demo's producers send, to landing objects or to streams: the same bytes for the same seed."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrai.core.calendar import partition_of
+from orchestrai.core.progress import Progress
 from orchestrai.demo.catalogue import make_customers, make_items
 from orchestrai.demo.demo_database import Purchases, purchases
 from orchestrai.demo.devices import BATCH_MINUTES, Fleet, garble
@@ -26,8 +26,6 @@ DEVICES = 24
 BAD_DAY_BEFORE_END = 9
 BAD_BATCH_BEFORE_END = 4 * 60 // BATCH_MINUTES
 LEAST_DAYS = 28
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

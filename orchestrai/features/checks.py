@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine, moment_sql, paths_sql, source_sql
 from orchestrai.features.engines.engine import Source
 from orchestrai.features.views.view import FeatureView

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrai.core.calendar import window
-from orchestrai.core.time import parse_duration
+from orchestrai.core.time import format_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine
@@ -34,9 +34,14 @@ def bind_label(
         newest = max(dataset.partitions)
         with dataset.fetched([newest]) as files:
             schemas[name] = readable(pq.read_schema(files[newest][0].path))
+    return declared_label(spec, schemas, folder, primary)
+
+
+def declared_label(spec: LabelSpec, inputs: Mapping[str, pa.Schema], folder: Path, primary: FeatureView) -> FeatureView:
+    """Load the label against schemas of its inputs and the keys of the primary view; raises FeatureViewError, asks for no data."""
     fields = [primary.schema.field(name) for name in primary.entity]
     spine = pa.schema([*fields, pa.field(AS_OF, UTC_MICROS)])
-    return load_label(spec, folder, schemas, primary.entity, primary.time, spine)
+    return load_label(spec, folder, inputs, primary.entity, primary.time, spine)
 
 
 def data_end(view: FeatureView, opened: Inputs, files: Files) -> datetime:
@@ -128,7 +133,7 @@ def _late(ledger: Ledger, dataset: LabelledDataset, now: datetime) -> str:
     if dataset.halt_training_after is None:
         return ""
     asset, grain = dataset.asset("restored"), dataset.grain
-    limit = now - parse_duration(dataset.halt_training_after)
+    limit = now - dataset.halt_training_after
     restored = ledger.find(asset)
     due = f"expected data of {dataset.prefix} since {limit:%Y-%m-%d %H:%M}"
     if restored is None or not restored.partitions:
@@ -148,11 +153,11 @@ def _behind(ledger: Ledger, dataset: LabelledDataset, all_datasets: Iterable[Lab
         return ""
     begun, other = max(others)
     found = _newest(ledger, dataset)
-    if found is not None and found[1] >= begun - parse_duration(dataset.halt_training_behind):
+    if found is not None and found[1] >= begun - dataset.halt_training_behind:
         return ""
     last = f"{found[1]:%Y-%m-%d %H:%M} the end of the newest restored" if found else "none restored"
     return (
-        f"expected data of {dataset.prefix} at most {dataset.halt_training_behind} behind {other}, which goes on to "
+        f"expected data of {dataset.prefix} at most {format_duration(dataset.halt_training_behind)} behind {other}, which goes on to "
         f"{begun:%Y-%m-%d %H:%M}, found {last}: look at its ingest, then train again"
     )
 

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine, paths_sql
 from orchestrai.features.views.view import FeatureView

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.features.checks import coverage, freshness
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine

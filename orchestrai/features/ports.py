@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -55,12 +56,12 @@ class LabelledDataset(Partitioned, Protocol):
     """A dataset that labels are computed from, and how old it may be."""
 
     @property
-    def halt_training_after(self) -> str | None:
+    def halt_training_after(self) -> timedelta | None:
         """How long ago the newest restored partition may have ended."""
         ...
 
     @property
-    def halt_training_behind(self) -> str | None:
+    def halt_training_behind(self) -> timedelta | None:
         """How long other datasets may go on after it."""
         ...
 

@@ -5,14 +5,15 @@ A partition whose inputs (the partition roots inside its look-back) and code are
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrai.core.calendar import Grain
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import CheckInfo, JsonValue, Verdict
+from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
@@ -28,6 +29,7 @@ from orchestrai.features.table_formats import require_delta, shared, write_delta
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import Files, Inputs, open_inputs
 from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import published, settle, with_outcomes
@@ -116,15 +118,8 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
             facts=facts,
         )
     context.told(asset, len(stale), len(stale))
-    most = view.spec.checks.freshness if isinstance(view.spec, FeatureViewSpec) else None
-    now = ledger.clock()
-    report = _with_unchanged(
-        report,
-        current,
-        [due.key for due in tasks if due not in stale],
-        facts,
-        lambda verdict: verdict if most is None else aged(verdict, now, most),
-    )
+    unchanged = [due.key for due in tasks if due not in stale]
+    report = _with_unchanged(report, _judged_today(ledger, view, current, unchanged, facts), unchanged, facts)
     if _delta(view) and report.version is not None:
         version = write_delta(ledger, view, asset=asset, table=_delta(view))
         report = replace(report, facts={**report.facts, "delta_version": version})
@@ -171,12 +166,40 @@ def _parameters(view: FeatureView, engine: Engine) -> dict[str, JsonValue]:
     return {"view": view.name, "view_hash": view.hash, "sql": view.sql, "engine": engine.name, "layout": LAYOUT}
 
 
+def _judged_today(
+    ledger: Ledger, view: FeatureView, current: Dataset | None, keys: Sequence[str], facts: Mapping[str, JsonValue]
+) -> Dataset | None:
+    """The published table, after features that did not change and are older than declared by now, or no longer, got a receipt that
+    says so: what is reported of a partition is what its receipt carries."""
+    most = view.spec.checks.freshness if isinstance(view.spec, FeatureViewSpec) else None
+    if current is None or most is None:
+        return current
+    now, moved = ledger.clock(), False
+    for key in keys:
+        receipt, manifest = current.receipt(key), current.files(key)
+        judged = receipt.verdicts.get(key, ())
+        today = [aged(verdict, now, most) for verdict in judged]
+        if [verdict.passed for verdict in today] == [verdict.passed for verdict in judged]:
+            continue
+        session = ledger.session(current.asset, PRODUCER)
+        for entry in manifest.files:
+            session.add_entry(key, entry)
+        session.add_stats(key, **manifest.stats)
+        session.commit(
+            {key: today},
+            inputs=receipt.inputs,
+            parameters=receipt.parameters,
+            facts=facts,
+        )
+        moved = True
+    return ledger.find(current.asset) if moved else current
+
+
 def _with_unchanged(
     report: StageReport,
     current: Dataset | None,
     keys: Sequence[str],
     facts: Mapping[str, JsonValue],
-    today: Callable[[Verdict], Verdict],
 ) -> StageReport:
     """The report with the partitions that needed no work, as published before."""
     if current is None or not keys:
@@ -184,7 +207,7 @@ def _with_unchanged(
     outcomes = list(report.outcomes)
     for key in keys:
         entry = current.partitions[key]
-        verdicts = tuple(today(verdict) for verdict in current.receipt(key).verdicts.get(key, ()))
+        verdicts = tuple(current.receipt(key).verdicts.get(key, ()))
         outcomes.append(PartitionOutcome(key, True, entry.root, entry.rows, entry.size, verdicts))
     outcomes.sort(key=lambda outcome: outcome.partition)
     return replace(report, version=report.version or current.version, outcomes=tuple(outcomes), facts=dict(facts))

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from orchestrai.core.time import declared_duration
+from orchestrai.core.declaration import Declaration
+from orchestrai.core.time import Duration
 
 ARRIVAL = "arrival"
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -20,24 +21,19 @@ def _table_name(reference: str) -> str:
     return reference.rsplit("/", 1)[-1]
 
 
-Duration = Annotated[timedelta, BeforeValidator(declared_duration), Field(gt=timedelta(0))]
 Name = Annotated[str, Field(pattern=_IDENTIFIER)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
 References = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Lookback(_Declared):
+class Lookback(Declaration):
     """How far before its own rows a view reads: events per entity, and time."""
 
     rows: int | None = Field(default=None, ge=0)
     time: Duration | None = None
 
 
-class AsOfSchedule(_Declared):
+class AsOfSchedule(Declaration):
     """When an entity-level view is computed: every so often, at UTC midnights where `every` is whole days.
 
     Moments without `start` lie on a fixed grid from Monday 1970-01-05, so that they never move as data grows.
@@ -50,7 +46,7 @@ class AsOfSchedule(_Declared):
     end: date | None = None
 
 
-class TableClocks(_Declared):
+class TableClocks(Declaration):
     """How one input tells time; `known_at` is the column that says when a row became known, where it differs.
 
     `known_at: arrival` takes the time at which the row's object, micro-batch or query first came here, as the vault has it noted.
@@ -62,7 +58,7 @@ class TableClocks(_Declared):
     lookback: Literal["view", "all"] = "view"
 
 
-class FeatureChecks(_Declared):
+class FeatureChecks(Declaration):
     """Rules on a view's output. `null_rate` and `ranges` (smallest and largest value), by column, close the gate.
 
     The others warn: `coverage` is the least share of the entities of the first input (or of the spine) that must have features,
@@ -76,7 +72,7 @@ class FeatureChecks(_Declared):
     drift: Annotated[float, Field(gt=0)] | None = None
 
 
-class _Query(_Declared):
+class _Query(Declaration):
     sql: str = Field(min_length=1)
     tables: Mapping[Name, TableClocks] = Field(default_factory=dict)
     engine: Literal["auto", "duckdb", "spark"] = "auto"

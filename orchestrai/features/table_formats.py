@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import FeatureViewError, MissingExtra
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.dataset import Dataset

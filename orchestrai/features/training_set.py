@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import CheckInfo, JsonValue, Verdict
-from orchestrai.errors import FeatureViewError, NotReceipted
-from orchestrai.features.engines.duckdb_engine import DuckDbEngine, paths_sql
-from orchestrai.features.engines.engine import BATCH_ROWS, Engine
+from orchestrai.core.verdict import CheckInfo, Verdict
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Engine
 from orchestrai.features.feature_table import KeyWatch, write_files
+from orchestrai.features.join import EVENT_TIME, LABEL, LabelFiles, ViewFiles, joined, require_joinable
 from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, data_end, inputs_current
+from orchestrai.features.point_in_time import require_definition
 from orchestrai.features.ports import Engines, Learner
 from orchestrai.features.spec import LabelSpec
 from orchestrai.features.views.portable_types import UTC_MICROS
@@ -29,8 +31,6 @@ from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 
 PRODUCER = Producer("training_set", __name__)
-EVENT_TIME = "event_time"
-LABEL = "label"
 FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
 
 
@@ -44,15 +44,17 @@ def training_set(
     folder: Path,
     engine: Engine | None = None,
     as_of_limit: datetime | None = None,
+    verdicts: Sequence[Verdict] = (),
 ) -> StageReport:
     """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
 
     The first feature view gives the rows. Only moments whose horizon is complete by the end of the label inputs' data (and
-    by `as_of_limit`) take part. Columns: the entity's, `event_time`, `label`, then the features. Raises FeatureViewError.
+    by `as_of_limit`) take part. Columns: the entity's, `event_time`, `label`, then the features. The receipt carries `verdicts`, given
+    on the inputs beforehand, with its own. Raises FeatureViewError.
     """
     engine = engine or DuckDbEngine()
     primary = features[0][0]
-    _distinct_columns(features)
+    require_joinable([view for view, _ in features])
     with Meter() as meter, ExitStack() as stack:
         session = ledger.session(asset, PRODUCER)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-training-")))
@@ -82,7 +84,7 @@ def training_set(
             "engine": engine.name,
         }
         return session.commit(
-            {UNPARTITIONED: [*watch.verdicts(view.name), _not_empty(watch.rows, label, end)]},
+            {UNPARTITIONED: [*verdicts, *watch.verdicts(view.name), _not_empty(watch.rows, label, end)]},
             inputs=[
                 *(InputRef(found.asset, found.version, found.roots()) for found in datasets),
                 *opened.refs(opened.spans),
@@ -91,7 +93,7 @@ def training_set(
                 "label": label.model_dump(mode="json"),
                 "label_sql": view.sql,
                 "label_hash": view.hash,
-                "views": {item.name: item.hash for item, _ in features},
+                "views": [recorded(view, name) for view, name in features],
                 "columns": list(schema.names),
                 "as_of_limit": as_of_limit.isoformat() if as_of_limit else None,
             },
@@ -100,29 +102,23 @@ def training_set(
         )
 
 
-def _distinct_columns(features: Sequence[tuple[FeatureView, str]]) -> None:
-    seen: dict[str, str] = {EVENT_TIME: "the training set", LABEL: "the training set"}
-    entity = features[0][0].entity
-    for view, _ in features:
-        if not set(view.entity) <= set(entity):
-            raise FeatureViewError(
-                f"{view.name}: expected an entity among {', '.join(entity)}, found {', '.join(view.entity)}"
-            )
-        for name in view.features:
-            if name in seen:
-                raise FeatureViewError(
-                    f"{view.name}: expected a feature name of its own, found {name} of {seen[name]}: rename it"
-                )
-            seen[name] = view.name
+def recorded(view: FeatureView, asset: str) -> dict[str, JsonValue]:
+    """What a receipt keeps of a view, so that a model that learns from the set knows what it must be given later."""
+    return {
+        "name": view.name,
+        "asset": asset,
+        "hash": view.hash,
+        "kind": view.kind,
+        "time": view.time,
+        "entity": list(view.entity),
+        "first_table": view.first_table,
+        "features": list(view.features),
+    }
 
 
 def _open_features(ledger: Ledger, view: FeatureView, asset: str) -> Dataset:
     dataset = ledger.open(asset)
-    for key in dataset.partitions:
-        if dataset.receipt(key).parameters.get("view_hash") != view.hash:
-            raise NotReceipted(
-                f"expected {asset}@{key} to come from {view.name} as it is now, found another definition: compute it again"
-            )
+    require_definition(dataset, sorted(dataset.partitions), view.name, view.hash, "compute it again")
     return dataset
 
 
@@ -152,34 +148,9 @@ def _joined(
     if not labels:
         yield iter(())
         return
-    primary = tables[0][0]
-    with DuckDbEngine().connect() as db:
-        for number, (_, files) in enumerate(tables):
-            paths = paths_sql([path for key in sorted(files) for path in files[key]])
-            db.execute(f"CREATE TEMP VIEW f{number} AS SELECT * FROM read_parquet({paths})")
-        db.execute(f"CREATE TEMP VIEW labels AS SELECT * FROM read_parquet({paths_sql(labels)})")
-        columns = [f'f0."{name}"' for name in primary.entity]
-        columns += [f'f0."{primary.time}" AS "{EVENT_TIME}"', f'labels."{LABEL}"']
-        columns += [f'f{number}."{name}"' for number, (view, _) in enumerate(tables) for name in view.features]
-        joins = [_on("JOIN", "labels", label.entity, f'labels."{label.time}" = f0."{primary.time}"')]
-        joins += [_feature_join(number, view, primary) for number, (view, _) in enumerate(tables) if number]
-        order = ", ".join(f'"{name}"' for name in (*primary.entity, EVENT_TIME))
-        sql = f"SELECT * FROM (SELECT {', '.join(columns)} FROM f0 {' '.join(joins)}) AS joined ORDER BY {order}"
-        yield (batch.cast(schema) for batch in db.sql(sql).to_arrow_reader(BATCH_ROWS))
-
-
-def _on(join: str, table: str, entity: Sequence[str], time: str) -> str:
-    return f"{join} {table} ON " + " AND ".join([*(f'{table}."{name}" = f0."{name}"' for name in entity), time])
-
-
-def _feature_join(number: int, view: FeatureView, primary: FeatureView) -> str:
-    """The newest features known at the row's moment; those of events at that very instant only from the same events."""
-    table = f"f{number}"
-    mine, theirs = f'{table}."{view.time}"', f'f0."{primary.time}"'
-    if view.kind == "row" and primary.kind == "row" and next(iter(view.tables)) == next(iter(primary.tables)):
-        return _on("LEFT JOIN", table, view.entity, f"{mine} = {theirs}")
-    test = ">=" if view.kind == "entity" else ">"
-    return _on("ASOF LEFT JOIN", table, view.entity, f"{theirs} {test} {mine}")
+    views = [ViewFiles(view, [path for key in sorted(files) for path in files[key]]) for view, files in tables]
+    with joined(views, LabelFiles(label.entity, label.time, labels)) as batches:
+        yield (batch.cast(schema) for batch in batches)
 
 
 def _not_empty(rows: int, label: LabelSpec, end: datetime) -> Verdict:
@@ -210,6 +181,7 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
         label_inputs={table: dataset.asset("restored") for table, dataset in model.label_inputs.items()},
         folder=model.folder,
         engine=context.port(Engines).choose("auto", 0),
+        verdicts=[current],
     )
 
 

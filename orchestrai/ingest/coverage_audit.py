@@ -1,19 +1,19 @@
 """Partitions that end too early or begin too late, by what their like cover."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrai.contracts.contract import VolumeRule
 from orchestrai.contracts.coverage import SEASONS, Span, alike, judge_coverage
 from orchestrai.core.calendar import Grain, window
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import IntegrityError, ObjectNotFound
 from orchestrai.ingest.schema_audit import accepted
 from orchestrai.ledger.dataset import Dataset
 
 
-def with_coverage(
+def coverage_finding(
     verdicts: Sequence[Verdict],
     rule: VolumeRule,
     partition: str,
@@ -21,14 +21,15 @@ def with_coverage(
     now: datetime,
     dataset: Dataset | None,
     before: Mapping[str, Sequence[Verdict]],
-) -> list[Verdict]:
-    """The verdicts, with a warning in `freshness` where part of the usual span is missing; a partition still open is not judged.
+) -> tuple[Verdict, ...]:
+    """A finding on `freshness`, a warning where part of the usual span is missing; none for a partition still open or unlike others.
 
-    `before` has the verdicts of partitions judged in this run, which come before what is published.
+    `verdicts` are what the contract said of the partition. `before` has the verdicts of partitions judged in this run, which come
+    before what is published.
     """
     found = span_of(verdicts)
     if found is None or now < window(partition, grain)[1]:
-        return list(verdicts)
+        return ()
     published = set(dataset.partitions) if dataset else set()
     spans: dict[str, Span] = {}
     for key in alike(rule, partition, grain, {*published, *before}):
@@ -42,8 +43,8 @@ def with_coverage(
             spans[key] = span
     coverage = judge_coverage(rule, found, partition, grain, spans)
     if coverage is None:
-        return list(verdicts)
-    told: dict[str, JsonValue] = {
+        return ()
+    details: dict[str, JsonValue] = {
         "covered": round(coverage.share, 3),
         "usual_first": coverage.first.isoformat(timespec="seconds"),
         "usual_last": coverage.last.isoformat(timespec="seconds"),
@@ -52,16 +53,7 @@ def with_coverage(
         f"expected events from about {coverage.first:%H:%M} to {coverage.last:%H:%M} as the last {len(spans)} like it have, found "
         f"{found.first:%H:%M} to {found.last:%H:%M}, {coverage.share:.0%} of that: have the producer send what is missing"
     )
-    return [_told(verdict, told, message if coverage.flagged else "") for verdict in verdicts]
-
-
-def _told(verdict: Verdict, details: Mapping[str, JsonValue], message: str) -> Verdict:
-    if verdict.check != "freshness":
-        return verdict
-    verdict = replace(verdict, details={**verdict.details, **details})
-    if not message or not verdict.passed:
-        return verdict
-    return replace(verdict, passed=False, severity="warn", message=message)
+    return (Verdict("freshness", not coverage.flagged, message if coverage.flagged else "", "warn", details),)
 
 
 def span_of(verdicts: Sequence[Verdict]) -> Span | None:

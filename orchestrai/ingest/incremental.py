@@ -11,8 +11,10 @@ from pathlib import Path
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream, stream_address
+from orchestrai.ingest.sources.landing import check_landing
 from orchestrai.ingest.sources.stream import next_batch, published_offsets
 from orchestrai.ingest.sources.stream_batch import ingest_stream
 from orchestrai.ingest.sources.stream_log import StreamLog
@@ -31,13 +33,15 @@ _COUNTED = ("records", "rows", "dead_letters", "repeated", "erased")
 
 
 def check_source(source: SourceSpec, contract: Contract, grain: Grain) -> None:
-    """Raise ConfigError for a declaration of a stream or table that could never be read; asks nobody."""
+    """Raise ConfigError for a declaration of a source that could never be read; asks nobody."""
     if source.kind == "stream":
         refuse_sealed_keys(contract, contract.primary_key, "a stream")
         stream_address(source.url)
         _settings(source)
     elif source.kind == "sql":
         TableReader(table_of(source, contract.event_time, Path()), contract, grain)
+    else:
+        check_landing(source)
 
 
 def _settings(source: SourceSpec) -> KafkaSettings:

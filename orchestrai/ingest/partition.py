@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.core.verdict import Verdict
 from orchestrai.errors import DigestMismatch, UnreadableObject
 from orchestrai.ingest.dead_letters import DeadLetter, letters_of
 from orchestrai.ingest.plan import Arrival
@@ -15,8 +14,7 @@ from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, 
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.readers.rejects import Mark, Refused
 from orchestrai.ingest.readers.spark_typing import Original, Part, grouped, type_on_spark
-from orchestrai.ledger.arrivals import Run, arrival_stats
-from orchestrai.ledger.manifest import FileEntry
+from orchestrai.ledger.manifest import FileEntry, Run, arrival_stats
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import Sealing
 
@@ -35,7 +33,6 @@ class Partition:
     letters: list[DeadLetter] = field(default_factory=list)
     objects: dict[str, dict[str, str]] = field(default_factory=dict)
     runs: dict[str, list[Run]] = field(default_factory=dict)
-    verdicts: list[Verdict] = field(default_factory=list)
     rows: int = 0
 
 

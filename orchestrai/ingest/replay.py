@@ -13,19 +13,19 @@ from typing import Any
 
 from orchestrai.contracts.checks import check_partition
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import Verdict
+from orchestrai.core.verdict import Audit
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, publish_letters, read_letters
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.sources.stream import MicroBatch
-from orchestrai.ingest.sources.stream_batch import all_or_nothing, judged_so_far
+from orchestrai.ingest.sources.stream_batch import all_or_nothing
 from orchestrai.ingest.sources.stream_records import LETTER, StreamRecord, read_archive
 from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.sources.table_batch import STATS as SQL
 from orchestrai.ingest.sources.table_batch import published_position
 from orchestrai.ingest.spec import DatasetTask
-from orchestrai.ledger.arrivals import arrival_stats
 from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.manifest import arrival_stats
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.session import Session
@@ -113,7 +113,7 @@ def _publish(
     contract, grain, now = task.contract, task.grain, context.now()
     name = f"part-replay-{sha256(' '.join(sorted(letter.id for letter in taken)).encode()).hexdigest()[:16]}.parquet"
     rows = {key: part.rows for key, part in slices.items() if part.rows.num_rows}
-    verdicts: dict[str, list[Verdict]] = {}
+    audit = Audit()
     materials: list[Material] = []
     with tempfile.TemporaryDirectory(prefix="orchestrai-replay-") as folder:
         for key in sorted({*rows, *(letter.partition for letter in taken)}):
@@ -128,20 +128,20 @@ def _publish(
             if SQL in stats:
                 stats[SQL] = {table: _position(dataset, table, note) for table, note in stats[SQL].items()}
             session.add_stats(key, **stats)
-            verdicts[key] = []
+            audit.add(key)
             if key in rows:
-                path = Path(folder) / f"{len(verdicts):05d}.parquet"
+                path = Path(folder) / f"{len(audit):05d}.parquet"
                 with PartWriter(path, contract.arrow_schema()) as writer:
                     writer.write(rows[key])
                 entry = session.add_file(key, name, path, rows=writer.rows)
                 session.add_stats(key, **arrival_stats(stats, name, [(writer.rows, now.isoformat())]))
                 uri, moment = f"{dataset.asset}#{name}", now.isoformat()
                 materials.append(Material(uri, entry.sha256, entry.size, name, moment, key, moment))
-                judged = check_partition(contract, [path], partition=key, grain=grain, history={}, now=now)
-                verdicts[key] = judged_so_far(judged)
-        all_or_nothing(verdicts)
+                judged = check_partition(contract, [path], partition=key, grain=grain, history={}, now=now, whole=False)
+                audit.add(key, *judged)
+        all_or_nothing(audit)
         return session.commit(
-            verdicts,
+            audit,
             materials=materials,
             parameters={"contract": contract.name, "contract_version": contract.version, "format": "replay"},
             facts={"replayed": len(taken)},

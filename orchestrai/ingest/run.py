@@ -1,17 +1,14 @@
 """Landing -> raw events: read, type, set aside, audit, commit."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict
-from orchestrai.ingest.coverage_audit import with_coverage
+from orchestrai.core.verdict import Audit, Verdict
+from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_letters
 from orchestrai.ingest.discovery.listing import landed
 from orchestrai.ingest.partition import Partition, PartitionReading
@@ -58,6 +55,7 @@ def ingest(
             pull_http(source, landing, key, grain, now)
         present = landed(landing, source, grain, task.partitions)
         done: list[Partition] = []
+        audit = Audit()
         on_spark = 0
         for number, key in enumerate(sorted(set(task.partitions))):
             context.told(f"{asset}@{key}", number, len(task.partitions))
@@ -71,17 +69,23 @@ def ingest(
                 on_spark += 1
             else:
                 reading.read()
-            _judge(part, source, contract, grain, history, now)
-            before = {other.key: other.verdicts for other in done}
-            _compare(part, contract, intake.dataset, before, landing.url)
-            part.verdicts = with_coverage(part.verdicts, contract.volume, part.key, grain, now, intake.dataset, before)
-            if not any(verdict.closes_gate for verdict in part.verdicts):
+            judged = check_partition(contract, part.parts, partition=key, grain=grain, history=history, now=now)
+            coverage = coverage_finding(judged, contract.volume, key, grain, now, intake.dataset, audit)
+            audit.combine(
+                key,
+                *judged,
+                *_source_findings(part, source, contract),
+                *_absence(part, judged, landing.url),
+                *_vanished(part, contract, intake.dataset, audit),
+                *coverage,
+            )
+            if audit.is_open(key):
                 history[key] = part.rows
             done.append(part)
         meter.read += intake.bytes_read
         publish_letters(ledger, asset_of(asset), {part.key: part.letters for part in done}, LETTERS)
         report = session.commit(
-            {part.key: part.verdicts for part in done},
+            audit,
             materials=[arrival.material for part in done for arrival in part.arrivals],
             parameters={"contract": contract.name, "contract_version": contract.version, "format": source.format},
             cost=meter.cost(),
@@ -97,44 +101,37 @@ def ingest(
         return report
 
 
-def _judge(
-    part: Partition, source: SourceSpec, contract: Contract, grain: Grain, history: dict[str, int], now: datetime
-) -> None:
-    verdicts = check_partition(contract, part.parts, partition=part.key, grain=grain, history=history, now=now)
-    found = _source_verdict(part, source, contract)
-    if found is not None and not (found.severity == "warn" and not verdicts[0].passed):
-        verdicts[0] = found
-    part.verdicts = verdicts
+def _absence(part: Partition, judged: Sequence[Verdict], landing: str) -> Iterator[Verdict]:
+    """Where one would look for the rows that are missing."""
+    if not part.arrivals and any(verdict.check == "row_volume" and not verdict.passed for verdict in judged):
+        yield Verdict("row_volume", False, f"no object of it in {landing}")
 
 
-def _compare(
-    part: Partition, contract: Contract, dataset: Dataset | None, before: Mapping[str, Sequence[Verdict]], landing: str
-) -> None:
-    """What cannot be seen in the objects of one partition alone."""
+def _vanished(
+    part: Partition, contract: Contract, dataset: Dataset | None, before: Mapping[str, Sequence[Verdict]]
+) -> Iterator[Verdict]:
+    """What cannot be seen in the objects of one partition alone: columns that earlier ones had."""
     lacking = sorted({name for outcome in part.outcomes for name in outcome.missing})
-    for index, verdict in enumerate(part.verdicts):
-        if verdict.check == "row_volume" and not verdict.passed and not part.arrivals:
-            part.verdicts[index] = replace(verdict, message=f"{verdict.message}; no object of it in {landing}")
-        gone = vanished(part.key, lacking, dataset, before) if verdict.check == "schema" and not verdict.closes_gate else ()
-        if gone:
-            message = (
-                f"expected the columns of {contract.name} {contract.version} that earlier partitions have, found none named "
-                f"{', '.join(gone)}: have it sent again, take it out of the contract, or go on without it by `orchestrai gate override`"
-            )
-            details: dict[str, JsonValue] = {**verdict.details, "change": "breaking", "vanished": list(gone)}
-            part.verdicts[index] = replace(verdict, severity="error", message=message, details=details)
+    gone = vanished(part.key, lacking, dataset, before)
+    if gone:
+        message = (
+            f"expected the columns of {contract.name} {contract.version} that earlier partitions have, found none named "
+            f"{', '.join(gone)}: have it sent again, take it out of the contract, or go on without it by `orchestrai gate override`"
+        )
+        yield Verdict("schema", False, message, details={"change": "breaking", "vanished": list(gone)})
 
 
-def _source_verdict(part: Partition, source: SourceSpec, contract: Contract) -> Verdict | None:
-    """What the objects themselves say of the schema; None when all is as declared."""
+def _source_findings(part: Partition, source: SourceSpec, contract: Contract) -> Iterator[Verdict]:
+    """What the objects themselves say of the schema; nothing when all is as declared."""
     for arrival, outcome in zip(part.arrivals, part.outcomes, strict=True):
         if outcome.unreadable:
-            return Verdict(
+            yield Verdict(
                 "schema",
                 False,
                 f"{arrival.name}: {discreet(contract, outcome.unreadable)}",
                 details={"uri": arrival.material.uri},
             )
+            return
     refused = sum(len(outcome.refused) for outcome in part.outcomes)
     seen = sum(outcome.seen for outcome in part.outcomes)
     details = {"refused_rows": refused, "rows": seen - refused}
@@ -144,7 +141,8 @@ def _source_verdict(part: Partition, source: SourceSpec, contract: Contract) -> 
             f"expected at most {source.max_refused_share:.2%} refused rows, found {refused} of {seen} "
             f"(line {first.mark.line}: {first.column} {discreet(contract, first.reason)}): see the dead letters"
         )
-        return Verdict("schema", False, message, details=details)
+        yield Verdict("schema", False, message, details=details)
+        return
     extra = sorted({name for outcome in part.outcomes for name in outcome.extra})
     lacking = sorted({name for outcome in part.outcomes for name in outcome.missing})
     lines = [*(f"+ {name}" for name in extra), *(f"- {name} (optional, now null)" for name in lacking)]
@@ -152,13 +150,12 @@ def _source_verdict(part: Partition, source: SourceSpec, contract: Contract) -> 
         message = (
             f"expected the columns of {contract.name} {contract.version}, found a compatible change ({'; '.join(lines[:6])})"
         )
-        return Verdict(
+        yield Verdict(
             "schema",
             False,
             message,
             "warn",
             {**details, "diff": list(lines), LACKING: list(lacking), "change": "compatible"},
         )
-    if refused:
-        return Verdict("schema", True, f"{refused} of {seen} rows in the dead letters", details=details)
-    return None
+    elif refused:
+        yield Verdict("schema", True, f"{refused} of {seen} rows in the dead letters", details=details)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
-from orchestrai.core.time import parse_duration
-from orchestrai.errors import ConfigError
+from orchestrai.core.declaration import Declaration, field_reader
+from orchestrai.core.time import Duration
 from orchestrai.secrets.reference import check_reference
 
 MIB = 1024 * 1024
@@ -19,38 +19,24 @@ _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 STREAMS = ("log://", "kafka://")
 
 
-def _valid(text: str) -> str:
-    try:
-        parse_duration(text)
-    except ConfigError as exc:
-        raise ValueError(exc.message) from exc
-    return text
-
-
 def _reference(text: str) -> str:
-    try:
-        return check_reference(text) if text else text
-    except ConfigError as exc:
-        raise ValueError(exc.message) from exc
+    return check_reference(text) if text else text
 
 
-Duration = Annotated[str, AfterValidator(_valid)]
 # days whose numbers grow by a digit, turn a month or turn a year
 _ASCENDING = [
     datetime.fromisoformat(f"{day}T00:00+00:00")
     for day in ("1999-09-30", "1999-10-01", "1999-12-31", "2000-01-02", "2000-01-10", "2000-02-01")
 ]
-SecretRef = Annotated[str, AfterValidator(_reference)]
+SecretRef = Annotated[str, AfterValidator(field_reader(_reference))]
 
 
-class HttpOptions(BaseModel):
+class HttpOptions(Declaration):
     """How to page through an HTTP API; `token_env` names an environment variable, so that no secret is declared.
 
     `next` is the field of a page that holds the next page's URL; without it `page_param` counts up from 1 until a page is
     empty. `{partition}` in the URL is replaced by the partition's key; without it only the current partition can be asked for.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     page_param: str = ""
     size_param: str = ""
@@ -64,7 +50,7 @@ class HttpOptions(BaseModel):
     max_page_bytes: Annotated[int, Field(ge=1024)] = 32 * MIB
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Declaration):
     """How a stream is reached and cut into micro-batches; `username` and `password` are secret references (env://NAME).
 
     Azure Event Hubs: security SASL_SSL, mechanism PLAIN, the user `$ConnectionString`, the password its connection string. Amazon
@@ -72,13 +58,11 @@ class StreamOptions(BaseModel):
     batch in the dead letters refuses the batch. `options` are further librdkafka properties, none of them a secret.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
     username: SecretRef = ""
     password: SecretRef = ""
-    options: dict[str, str | int | bool] = {}
+    options: dict[str, str | int | bool] = Field(default_factory=dict)
     batch_records: Annotated[int, Field(ge=1)] = 50_000
     batch_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
     wait_seconds: Annotated[float, Field(gt=0)] = 10.0
@@ -86,46 +70,37 @@ class StreamOptions(BaseModel):
     max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
-class SqlOptions(BaseModel):
+class SqlOptions(Declaration):
     """A table, or a query whose rows are read like a table's, behind a watermark; `dsn_env` names the variable with the URL.
 
     `watermark` is the contract's column that grows with every change, the event time where none is named; `overlap` (or
     `overlap_ids`, of a numeric one) must be longer than the longest writing transaction. `key` replaces the contract's primary key.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     table: str = ""
     query: str = ""
     watermark: str = ""
     key: tuple[str, ...] = ()
     dsn_env: str = ""
-    overlap: Duration = "10m"
+    overlap: Duration = timedelta(minutes=10)
     overlap_ids: Annotated[int, Field(ge=0)] = 1_000
     page_rows: Annotated[int, Field(ge=1)] = 5_000
     limit_rows: Annotated[int, Field(ge=1)] = 1_000_000
-    statement_timeout: Duration = "30m"
+    statement_timeout: Duration = timedelta(minutes=30)
     retries: Annotated[int, Field(ge=0, le=20)] = 3
 
 
-class NotificationOptions(BaseModel):
+class NotificationOptions(Declaration):
     """A queue that tells of landed objects, so that no tick lists the landing; a listing behind it finds what the queue lost.
 
     `sqs://host/account/name`, `azure-queue://account.queue.core.windows.net/name`, `pubsub://project/subscription`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     queue: Annotated[str, Field(pattern=r"^(sqs|azure-queue|pubsub)://[^@\s]+$")]
-    reconcile_every: Duration = "1h"
-
-    @property
-    def reconciles(self) -> timedelta:
-        """How often the landing is listed."""
-        return parse_duration(self.reconcile_every)
+    reconcile_every: Annotated[Duration, Field(description="how often the landing is listed")] = timedelta(hours=1)
 
 
-class SourceSpec(BaseModel):
+class SourceSpec(Declaration):
     """One landing place; relative paths lie under the home folder.
 
     The URL says what kind it is: objects in a folder or store, a stream (`log://topic`, `kafka://host:port/topic`, of one JSON
@@ -137,8 +112,6 @@ class SourceSpec(BaseModel):
     tick lists what is older than the newest arrival by more than `late`. What breaks the promise, `missing` still finds.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     url: str
     format: Format
     partition_from: Literal["filename", "path", "modified"] = "filename"
@@ -148,7 +121,7 @@ class SourceSpec(BaseModel):
     ] = "all"
     key_prefix: Annotated[str, Field(description="strftime format that every key begins with, such as dt=%Y-%m-%d/")] = ""
     late: Annotated[Duration, Field(description="how much older than the newest arrival a partition still gets objects")] = (
-        "3d"
+        timedelta(days=3)
     )
     pattern: Annotated[str, Field(description="shell pattern the object's key must match")] = "*"
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","

@@ -3,14 +3,14 @@
 `heads/<asset>/<seq:012d>.json` is created by put-if-absent; whoever creates the next number has committed.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Literal
 
-from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound, UnknownFormatVersion
-from orchestrai.ledger.manifest import FORMAT, canonical_json, sha256_hex
+from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound
+from orchestrai.ledger.decisions.signed_record import open_body, sign_body
+from orchestrai.ledger.manifest import sha256_hex
 from orchestrai.ledger.signing import HEAD_TYPE, Keyring, Signer
 from orchestrai.storage.base import Store
 
@@ -43,11 +43,11 @@ class Head:
 
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope (the digest field is derived, not stored)."""
-        body = {**asdict(self), "format": FORMAT, "changed": list(self.changed)}
+        body = {**asdict(self), "changed": list(self.changed)}
         del body["digest"]
         if not self.transaction:
             del body["transaction"]
-        return signer.sign(HEAD_TYPE, canonical_json(body))
+        return sign_body(signer, HEAD_TYPE, body)
 
 
 def head_prefix(asset: str) -> str:
@@ -63,9 +63,7 @@ def _number(key: str) -> int | None:
 def read_head(store: Store, keyring: Keyring, asset: str, seq: int) -> Head:
     """Read and verify one entry; raises ObjectNotFound, SignatureInvalid, IntegrityError."""
     envelope = store.read(f"{head_prefix(asset)}{seq:012d}.json")
-    body = json.loads(keyring.open(HEAD_TYPE, envelope))
-    if body.pop("format", None) != FORMAT:
-        raise UnknownFormatVersion(f"expected head format {FORMAT}, found another: use a newer release")
+    body = open_body(keyring, HEAD_TYPE, envelope, "head")
     head = Head(**{**body, "changed": tuple(body["changed"]), "digest": sha256_hex(envelope)})
     if (head.asset, head.seq) != (asset, seq):
         raise IntegrityError(

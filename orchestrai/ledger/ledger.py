@@ -5,11 +5,15 @@ A reader opens a `Dataset`.
 """
 
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.identity import Clock, utc_now
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset, dataset_at
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.session import Session
+from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
+from orchestrai.settings import Settings
+from orchestrai.storage.url import open_store
 
 
 class Ledger(Log):
@@ -41,3 +45,15 @@ class Ledger(Log):
     def session(self, asset: str, producer: Producer) -> Session:
         """Begin to write an asset; the head seen now is the fence, and `producer` is who signs."""
         return Session(self, asset, producer, self.new_id(), self.head(asset))
+
+
+def open_ledger(settings: Settings, clock: Clock = utc_now) -> Ledger:
+    """The ledger that the settings name: over the lake, with the vault as witness, signing with the site's own key.
+
+    The key, and its folder, are made on first use.
+    """
+    folder = settings.key_folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    signer = load_or_create_signer(folder)
+    lake, vault = open_store(settings.lake), open_store(settings.vault)
+    return Ledger(lake, signer, trusted_keyring(folder), vault=vault, clock=clock)

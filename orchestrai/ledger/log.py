@@ -5,16 +5,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from orchestrai.core.identity import Clock, new_session_id, utc_now
-from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
-from orchestrai.ledger.blobs import blob_key, put_absent
-from orchestrai.ledger.decisions.recalls import RecallRecord, Recalls, read_recall, recall_keys
+from orchestrai.errors import IntegrityError, ObjectNotFound
+from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord, Recalls
 from orchestrai.ledger.decisions.skips import Skips, skips_in
 from orchestrai.ledger.decisions.standing import counted
 from orchestrai.ledger.heads import Head, has_head, last_number, read_head
-from orchestrai.ledger.manifest import FileEntry, sha256_hex
+from orchestrai.ledger.manifest import FileEntry, blob_key, read_blob, sha256_hex
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring, Signer
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, put_absent
 
 # what was read since a stage began, by ledger and asset
 _READ: ContextVar[dict[tuple[int, str], Head | Recalls | None] | None] = ContextVar("_READ", default=None)
@@ -142,10 +141,10 @@ class Log:
 
     def newest_recalls(self) -> Recalls:
         """As `recalls`, from the store at each call."""
-        keys = recall_keys(self.lake)
+        keys = RECALLS.keys(self.lake)
         for key in keys:
             if key not in self._recalled:
-                self._recalled[key] = read_recall(self.lake, self.keyring, key)
+                self._recalled[key] = RECALLS.read(self.lake, self.keyring, key)
         return Recalls(self._recalled[key] for key in keys)
 
     def skips(self) -> Skips:
@@ -161,14 +160,7 @@ class Log:
 
     def blob(self, kind: str, digest: str) -> bytes:
         """A content-addressed record, its hash checked; raises MissingObject, DigestMismatch."""
-        key = blob_key(kind, digest)
-        try:
-            data = self.lake.read(key)
-        except ObjectNotFound as exc:
-            raise MissingObject(f"expected {key} in {self.lake.url}, found nothing: run `orchestrai rebuild`") from exc
-        if sha256_hex(data) != digest:
-            raise DigestMismatch(f"expected {key} to hash to its name, found other bytes: run `orchestrai rebuild`", key=key)
-        return data
+        return read_blob(self.lake, kind, digest, "run `orchestrai rebuild`")
 
     def store_of(self, entry: FileEntry) -> Store:
         """The store that holds a file's bytes."""

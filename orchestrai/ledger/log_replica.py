@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
-from orchestrai.ledger.blobs import blob_key, put_absent
 from orchestrai.ledger.dataset import dataset_at
 from orchestrai.ledger.decisions.standing import Decision
 from orchestrai.ledger.decisions.transactions import decide
 from orchestrai.ledger.heads import Head, has_head, head_prefix, read_head
 from orchestrai.ledger.log import Log
+from orchestrai.ledger.manifest import blob_key
+from orchestrai.storage.base import put_absent
 
 
 def copy_head(log: Log, head: Head, partition_manifests: Iterable[str]) -> None:

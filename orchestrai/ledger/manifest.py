@@ -1,37 +1,49 @@
-"""Manifests: the lists behind a version.
+"""Manifests: the lists behind a version, where they lie, and the notes in them of when rows first came.
 
-Canonical JSON (sorted keys, no spaces, UTF-8) so that equal content has equal digests.
+Canonical JSON (sorted keys, no spaces, UTF-8) so that equal content has equal digests. Snapshots and restores carry the notes along,
+so they are read from the vault wherever data is built again.
 """
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Literal
 
 from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json, dataset_version, sha256_hex
-from orchestrai.errors import IntegrityError, UnknownFormatVersion
+from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound, UnknownFormatVersion
+from orchestrai.storage.base import Store
 
 __all__ = [
+    "ARRIVED",
     "FORMAT",
     "UNPARTITIONED",
     "DatasetManifest",
     "FileEntry",
     "PartitionEntry",
     "PartitionManifest",
+    "Run",
     "StoreName",
+    "arrival_stats",
+    "arrivals_of",
+    "blob_key",
     "canonical_json",
     "dataset_version",
     "decode_dataset",
     "decode_partition",
     "make_partition",
+    "read_blob",
     "sha256_hex",
 ]
 
 FORMAT = 1
 UNPARTITIONED = "all"
+ARRIVED = "arrived"
 
 StoreName = Literal["lake", "vault"]
+Run = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +149,23 @@ class DatasetManifest:
         return canonical_json({"format": FORMAT, "asset": self.asset, "partitions": rows})
 
 
+def blob_key(kind: str, digest: str) -> str:
+    """Where a content-addressed record lies."""
+    return f"{kind}/{digest[:2]}/{digest}.json"
+
+
+def read_blob(store: Store, kind: str, digest: str, remedy: str) -> bytes:
+    """A content-addressed record, its hash checked; raises MissingObject, DigestMismatch, either with the remedy."""
+    key = blob_key(kind, digest)
+    try:
+        data = store.read(key)
+    except ObjectNotFound as exc:
+        raise MissingObject(f"expected {key} in {store.url}, found nothing: {remedy}") from exc
+    if sha256_hex(data) != digest:
+        raise DigestMismatch(f"expected {key} to hash to its name, found other bytes: {remedy}", key=key)
+    return data
+
+
 def make_partition(partition: str, files: Iterable[FileEntry], stats: Mapping[str, Any] | None = None) -> PartitionManifest:
     """Sort files by path and refuse two of one name."""
     ordered = tuple(sorted(files, key=lambda entry: entry.path))
@@ -167,3 +196,21 @@ def decode_dataset(data: bytes) -> DatasetManifest:
     document = _document(data)
     entries = (PartitionEntry(*row) for row in document["partitions"])
     return DatasetManifest(document["asset"], {entry.partition: entry for entry in entries})
+
+
+def arrival_stats(earlier: Mapping[str, Any] | None, path: str, runs: Iterable[Run]) -> dict[str, Any]:
+    """The note on one more file beside those in `earlier` stats: its rows in order, as (how many, when they came)."""
+    joined = [[sum(rows for rows, _ in same), moment] for moment, same in groupby(runs, key=lambda run: run[1])]
+    return {ARRIVED: {**dict(earlier or {}).get(ARRIVED, {}), path: [run for run in joined if run[0]]}}
+
+
+def arrivals_of(manifest: PartitionManifest, entry: FileEntry) -> list[tuple[int, datetime]]:
+    """The rows of a file in order, as (how many, when they came); raises IntegrityError where the manifest does not say."""
+    runs = dict(manifest.stats.get(ARRIVED, {})).get(entry.path, [])
+    if sum(rows for rows, _ in runs) != entry.rows or not all(moment for _, moment in runs):
+        raise IntegrityError(
+            f"expected the arrival of all {entry.rows} rows of {entry.path} in the manifest of {manifest.partition}, found "
+            f"{sum(rows for rows, moment in runs if moment)}: they came before arrivals were noted; name a known_at column instead",
+            partition=manifest.partition,
+        )
+    return [(rows, datetime.fromisoformat(moment).astimezone(UTC)) for rows, moment in runs]

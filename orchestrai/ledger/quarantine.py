@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.decisions.skips import Skips
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest, canonical_json, make_partition
 from orchestrai.storage.base import Store
@@ -33,9 +34,14 @@ class Refusal:
         return tuple(sorted({verdict.check for verdict in self.verdicts if verdict.closes_gate}))
 
     @property
+    def reasons(self) -> dict[str, str]:
+        """What those checks said, by check."""
+        return {verdict.check: verdict.message for verdict in self.verdicts if verdict.closes_gate}
+
+    @property
     def reason(self) -> str:
-        """What those checks said."""
-        return "; ".join(f"{verdict.check}: {verdict.message}" for verdict in self.verdicts if verdict.closes_gate)
+        """What those checks said, in one line."""
+        return "; ".join(f"{check}: {message}" for check, message in self.reasons.items())
 
 
 def refusals(
@@ -89,6 +95,13 @@ def standing_refusals(lake: Store, asset: str, current: Dataset | None) -> dict[
         and (published[key].root == refusal.root or refusal.time < current.ledger.receipt(published[key].receipt).finished)
     }
     return {key: refusal for key, refusal in found.items() if key not in over}
+
+
+def closed_gates(log: Log, asset: str, current: Dataset | None) -> dict[str, Refusal]:
+    """The partitions whose gate is closed, with the refusal that stands: nothing answered it and no skip covers its content."""
+    standing = standing_refusals(log.lake, asset, current)
+    skips = log.skips() if standing else Skips()
+    return {key: refusal for key, refusal in standing.items() if skips.find(asset, key, refusal.root) is None}
 
 
 def put_quarantine(

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, NotReceipted, UnknownFormatVersion
 from orchestrai.ledger.decisions.overrides import Override, read_override
 from orchestrai.ledger.manifest import canonical_json

@@ -3,12 +3,14 @@
 import resource
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import GateClosed
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.decisions.skips import Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,10 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class PartitionOutcome:
-    """What became of one partition: published under `root`, or refused by the verdicts listed."""
+    """What became of one partition: published under `root`, or refused by the verdicts listed.
+
+    The verdicts are those that were judged, as the receipt carries them; a person's `override` or `skip` stands beside them.
+    """
 
     partition: str
     published: bool
@@ -68,6 +73,8 @@ class PartitionOutcome:
     rows: int = 0
     size: int = 0
     verdicts: tuple[Verdict, ...] = ()
+    override: Override | None = None
+    skip: Skip | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,23 @@ class StageReport:
         return sum(outcome.rows for outcome in self.outcomes if outcome.published)
 
 
+def shown_verdicts(outcome: PartitionOutcome) -> tuple[Verdict, ...]:
+    """An outcome's verdicts as people see them: one that closed a gate which a person opened or left out is a warning that says who."""
+    if outcome.override is not None:
+        by: dict[str, JsonValue] = {"waived_by": outcome.override.by, "waived_because": outcome.override.reason}
+        note = outcome.override.note
+    elif outcome.skip is not None:
+        by, note = outcome.skip.details, outcome.skip.note
+    else:
+        return outcome.verdicts
+    return tuple(
+        replace(verdict, severity="warn", message=f"{note}: {verdict.message}", details={**verdict.details, **by})
+        if verdict.closes_gate
+        else verdict
+        for verdict in outcome.verdicts
+    )
+
+
 def require_open(report: StageReport) -> StageReport:
     """Return the report, or raise GateClosed naming each refused partition and why."""
     if report.refused:
@@ -103,9 +127,3 @@ def require_open(report: StageReport) -> StageReport:
             f"{report.asset}: {len(reasons)} partition(s) refused. " + " | ".join(reasons[:5]), asset=report.asset
         )
     return report
-
-
-def describe(value: Any) -> str:
-    """A short form of a version for people: the first 12 digits."""
-    text = str(value)
-    return text.removeprefix("sha256:")[:12]

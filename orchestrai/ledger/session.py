@@ -7,8 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import dataset_at
 from orchestrai.ledger.decisions.overrides import Override
@@ -111,20 +112,21 @@ class Session:
         since this session began. Publishing what is already current, from the same inputs and code, changes nothing.
         A closed gate is opened by one of `overrides`, or by that which the same content is published under, if it waives every
         closed check. A refused partition whose very content a skip covers counts as done, with nothing published of it.
-        With a `transaction` nothing is seen before that is committed.
+        With a `transaction` nothing is seen before that is committed. The verdicts given are what the receipt carries and the
+        report tells, unchanged; what a person waived or left out stands beside them. Raises IntegrityError for two of one check.
         """
-        verdicts = verdicts or {}
-        partitions = sorted({*self._staged, *verdicts} - set(drop))
-        waived = self._waived(verdicts, overrides)
+        audit = verdicts if isinstance(verdicts, Audit) else Audit.of(verdicts or {})
+        partitions = sorted({*self._staged, *audit} - set(drop))
+        waived = self._waived(audit, overrides)
         fresh = [found for found in waived.values() if any(found is given for given in overrides)]
         if fresh and action == "publish":
             action, reason = "override", "; ".join(f"{found.reason} ({found.by})" for found in fresh)
-        good = [key for key in partitions if key in waived or (key in self._staged and gate_open(verdicts.get(key, ())))]
+        good = [key for key in partitions if key in waived or (key in self._staged and audit.is_open(key))]
         closed = [key for key in partitions if key not in good]
         skipped = self._skipped(closed)
         bad = [key for key in closed if key not in skipped]
         if bad:
-            refused = {key: (self.staged(key), verdicts.get(key, ())) for key in bad}
+            refused = {key: (self.staged(key), audit.get(key, ())) for key in bad}
             put_quarantine(self.ledger, self.asset, self.id, refused)
         manifests = {key: self.staged(key) for key in good}
         head = self.fence
@@ -141,7 +143,7 @@ class Session:
                 materials=tuple(m for m in materials if not m.partition or m.partition in manifests),
                 code_version=self.producer.code,
                 parameters=dict(parameters or {}),
-                verdicts={key: tuple(verdicts.get(key, ())) for key in good},
+                verdicts={key: audit.get(key, ()) for key in good},
                 cost=cost or Cost(),
                 facts=dict(facts or {}),
                 overrides={key: found for key, found in waived.items() if key in good},
@@ -152,14 +154,11 @@ class Session:
                 current = dataset_at(self.ledger, head).partitions
                 answer_refusals(self.ledger, self.asset, self.id, {key: current[key].receipt for key in good})
         outcomes = [
-            PartitionOutcome(key, True, m.root, m.rows, m.size, _told(verdicts.get(key, ()), waived.get(key)))
+            PartitionOutcome(key, True, m.root, m.rows, m.size, audit.get(key, ()), override=waived.get(key))
             for key, m in manifests.items()
         ]
-        outcomes += [PartitionOutcome(key, False, verdicts=tuple(verdicts.get(key, ()))) for key in bad]
-        outcomes += [
-            PartitionOutcome(key, True, verdicts=tuple(skip.told(verdict) for verdict in verdicts.get(key, ())))
-            for key, skip in skipped.items()
-        ]
+        outcomes += [PartitionOutcome(key, False, verdicts=audit.get(key, ())) for key in bad]
+        outcomes += [PartitionOutcome(key, True, verdicts=audit.get(key, ()), skip=skip) for key, skip in skipped.items()]
         outcomes.sort(key=lambda outcome: outcome.partition)
         return StageReport(self.asset, head.version if head else None, tuple(outcomes), cost or Cost(), dict(facts or {}))
 
@@ -168,12 +167,12 @@ class Session:
         found = {key: skips.find(self.asset, key, self.staged(key).root) for key in closed}
         return {key: skip for key, skip in found.items() if skip is not None}
 
-    def _waived(self, verdicts: Mapping[str, Sequence[Verdict]], given: Sequence[Override]) -> dict[str, Override]:
+    def _waived(self, audit: Audit, given: Sequence[Override]) -> dict[str, Override]:
         """What opens each closed gate; that of the published version comes first, so that a second run changes nothing."""
         found: dict[str, Override] = {}
-        for key, judged in verdicts.items():
-            closed = {verdict.check for verdict in judged if verdict.closes_gate}
-            if closed and key in self._staged:
+        for key in audit.closed:
+            closed = {verdict.check for verdict in audit[key] if verdict.closes_gate}
+            if key in self._staged:
                 root = self.staged(key).root
                 for override in (self._standing(key), *given):
                     if override is not None and override.covers(self.asset, key, root, closed):
@@ -188,7 +187,3 @@ class Session:
             return dataset.receipt(partition).override(partition)
         except NotReceipted:
             return None  # recalled: whoever waived it did not know
-
-
-def _told(verdicts: Sequence[Verdict], override: Override | None) -> tuple[Verdict, ...]:
-    return tuple(verdict if override is None else override.told(verdict) for verdict in verdicts)

@@ -1,6 +1,5 @@
 """Drift: how far a feature's distribution moved, as the population stability index.
 
-PSI = sum over bins of (p - q) ln(p / q), shares floored at 1e-4. Rule of thumb: below 0.1 none, above 0.25 a real shift.
 Bins are the training rows' deciles (missing values a bin of their own) or categories.
 """
 
@@ -9,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from orchestrai.contracts.population_stability import DRIFTED, population_stability_index
 from orchestrai.core.verdict import Verdict
 from orchestrai.models.rows import Column, Floats, Matrix, Rows
 
-FLOOR = 1e-4
-DRIFTED = 0.25
 MAX_CATEGORIES = 50
 # shares of this many rows are known to about 0.01, which is enough to see a shift, and cost nothing beside training
 SAMPLED_ROWS = 20_000
@@ -38,9 +36,8 @@ def drift(known: Mapping[str, Any], rows: Rows) -> dict[str, float]:
     for place, column in enumerate(rows.columns):
         before = known.get(column.name)
         if before is not None and len(rows):
-            old = np.maximum(np.asarray(before["shares"], dtype=np.float64), FLOOR)
-            new = np.maximum(_shares(np.sort(rows.matrix[:, place]), before["edges"]), FLOOR)
-            result[column.name] = round(float(((new - old) * np.log(new / old)).sum()), 6)
+            shares = _shares(np.sort(rows.matrix[:, place]), before["edges"])
+            result[column.name] = round(population_stability_index(before["shares"], shares), 6)
     return result
 
 

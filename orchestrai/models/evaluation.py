@@ -18,6 +18,7 @@ from orchestrai.models.drift import drift, drift_verdict
 from orchestrai.models.estimators import logistic
 from orchestrai.models.estimators.artifact import Scorer, load_dataset
 from orchestrai.models.metrics import Measured, Scored, improvement, measure, point_metrics, usable
+from orchestrai.models.ports import changed_views
 from orchestrai.models.presentation import plots
 from orchestrai.models.presentation.card import model_card
 from orchestrai.models.promotion_rule import METRICS_FILE, decide_promotion, leak_verdict
@@ -54,9 +55,14 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
         dataset = ledger.open(candidate)
         challenger = load_dataset(dataset)
         _same_recipe(spec, challenger)
-        table, source, meter.read = read_training_set(ledger, spec, training_set, challenger.info.training_set["version"])
+        learned = read_training_set(ledger, spec, training_set, challenger.info.training_set["version"])
+        table, source, meter.read = learned.table, learned.ref, learned.size
         current = serving_champion(ledger, champion)
         incumbent = load_dataset(current) if current is not None else None
+        strange = _of_other_views(challenger, incumbent)
+        if strange:
+            # its figures over features of another meaning would say nothing
+            incumbent = None
         rows = encode(table, challenger.info.columns, spec.entity, where=training_set)
         splits = folds(rows, spec) if spec.split.folds else [hold_out(rows, spec)]
         tell(f"scoring {sum(len(split.test) for split in splits)} held-out rows")
@@ -68,6 +74,8 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
                     "enlarge split.test_share or add history"
                 )
         document = _document(spec, contest, splits, challenger, incumbent)
+        if strange:
+            document["champion_not_compared"] = strange
         verdicts = _verdicts(spec, document, challenger, incumbent, contest)
         importance = dict(challenger.info.importance)
         pictures = plots.draw(spec.task, contest.parts, importance, document.get("drift"))
@@ -96,6 +104,13 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
             },
         )
     return replace(report, plots=pictures)
+
+
+def _of_other_views(challenger: Scorer, incumbent: Scorer | None) -> list[str]:
+    """Feature tables that the champion learned from under another definition than the candidate did, or that it alone uses."""
+    if incumbent is None or incumbent.info.views is None or challenger.info.views is None:
+        return []
+    return changed_views(incumbent.info.views, {view.asset: view.hash for view in challenger.info.views})
 
 
 def _same_recipe(spec: ModelSpec, challenger: Scorer) -> None:

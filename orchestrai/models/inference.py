@@ -1,20 +1,22 @@
 """Batch inference: the champion over the newest features, each prediction traceable to both."""
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.errors import ModelError
-from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.models.drift import drift, drift_verdict
 from orchestrai.models.estimators.artifact import Scorer, load_dataset
+from orchestrai.models.ports import FeatureRows, KnownFeatures
 from orchestrai.models.presentation.plots import draw_drift
 from orchestrai.models.rows import EVENT_TIME, WHOLE, Floats, Rows
 from orchestrai.models.spec import ModelSpec
@@ -31,107 +33,123 @@ def predict(
     *,
     champion: str,
     features: Sequence[str],
+    known: KnownFeatures,
     asset: str,
     partition: str | None = None,
-    event_time: Mapping[str, str] | None = None,
 ) -> StageReport:
-    """Score one partition (by default the newest all feature assets have) with the champion and publish it under `asset`.
+    """Score one partition of the champion's first view (by default the newest) and publish it under `asset`.
 
-    Columns: the entity, event_time, score, model_version. Several feature assets are joined by entity, each row taking the
-    newest values not later than its own event_time. `event_time` names the time column of a feature asset where it is not
-    the only timestamp. Raises ModelError when a feature the model needs is missing.
+    Columns: the entity, event_time, score, model_version. `known` joins what the champion's other views knew at each row's
+    moment, as its training set was joined. `features` are the feature assets declared now. Raises ModelError where the champion
+    learned from others, NotReceipted where a view's definition is another one by now.
     """
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
         current = ledger.open(champion)
         scorer = load_dataset(current)
-        sources = [ledger.open(name) for name in features]
-        chosen = partition or newest_common(spec, sources)
-        named = event_time or {}
-        tables = [_timed(_read(source, chosen, meter), source.asset, named.get(source.asset)) for source in sources]
-        table = join_features(spec, tables)
-        rows = scorer.rows(table)
+        given = _rows(ledger, spec, scorer, features, known, partition)
+        meter.read += given.size
+        rows = scorer.rows(given.table)
         scores, job = _scores(spec, scorer, rows)
-        data = _predictions(spec, table, scorer, scores)
-        session.add_bytes(chosen, "part-0.parquet", data, rows=len(rows))
+        data = _predictions(spec, given.table, scorer, scores)
+        session.add_bytes(given.partition, "part-0.parquet", data, rows=len(rows))
         meter.written += len(data)
         found = drift(scorer.info.profile, rows)
         moved = drift_verdict(found, f"champion {current.version[7:19]} was trained")
         report = session.commit(
-            {chosen: [moved]},
-            inputs=[
-                InputRef(champion, current.version, current.roots([WHOLE])),
-                *(InputRef(source.asset, source.version, source.roots([chosen])) for source in sources),
-            ],
+            {given.partition: [moved]},
+            inputs=[InputRef(champion, current.version, current.roots([WHOLE])), *given.inputs],
             cost=meter.cost(),
             facts={
-                "partition": chosen,
+                "partition": given.partition,
                 "rows": len(rows),
                 "model_version": current.version,
                 "training_set": dict(scorer.info.training_set),
+                "views": _told(scorer),
                 **({"job": job} if job else {}),
             },
         )
     return replace(report, plots=draw_drift(found))
 
 
-def newest_common(spec: ModelSpec, sources: Sequence[Dataset]) -> str:
-    """The newest partition key that every feature asset has; keys sort as time does."""
-    common = set.intersection(*(set(source.partitions) for source in sources)) if sources else set()
-    if not common:
-        names = ", ".join(source.asset for source in sources) or "none"
+def _told(scorer: Scorer) -> JsonValue:
+    views = scorer.info.views
+    return "unknown: the model does not name them" if views is None else {view.name: view.hash for view in views}
+
+
+def _rows(
+    ledger: Ledger,
+    spec: ModelSpec,
+    scorer: Scorer,
+    features: Sequence[str],
+    known: KnownFeatures,
+    partition: str | None,
+) -> FeatureRows:
+    """The rows to score; raises ModelError where the champion cannot be given what it learned from."""
+    views = scorer.info.views
+    if views is None:
+        return _of_unknown_view(ledger, spec, scorer, features, partition)
+    gone = [view.asset for view in views if view.asset not in features]
+    if gone:
         raise ModelError(
-            f"{spec.name}: expected a partition that all features share, found none in {names}: materialize them"
+            f"{spec.name}: expected the feature views that the champion learned from, found no {', '.join(gone)} among "
+            f"{', '.join(features) or 'none'}: train the model again, or restore the view"
         )
-    return max(common)
+    return known.rows(views, partition)
 
 
-def _read(source: Dataset, partition: str, meter: Meter) -> "pa.Table":
+@dataclass(frozen=True)
+class _Rows:
+    partition: str
+    table: "pa.Table"
+    inputs: tuple[InputRef, ...]
+    size: int
+
+
+def _of_unknown_view(
+    ledger: Ledger, spec: ModelSpec, scorer: Scorer, features: Sequence[str], partition: str | None
+) -> _Rows:
+    """One view's rows as they are, for a model that does not name its views: there is nothing to join them with."""
+    if len(features) != 1:
+        raise ModelError(
+            f"{spec.name}: expected a champion that names the views it learned from, found one that does not beside "
+            f"{len(features)} views ({', '.join(features) or 'none'}), whose moments cannot be told: train the model again"
+        )
+    source = ledger.open(features[0])
+    chosen = partition or max(source.partitions, default="")
+    if not chosen:
+        raise ModelError(f"{spec.name}: expected partitions in {source.asset}, found none: materialize it")
+    with source.fetched([chosen]) as files:
+        size = sum(file.entry.size for file in files[chosen])
+        table = _timed(_read([file.path for file in files[chosen]], f"{source.asset}@{chosen}"), source.asset)
+    missing = [name for name in spec.entity if name not in table.column_names]
+    if missing:
+        raise ModelError(f"{spec.name}: expected feature columns {', '.join(missing)}, found none: check the view's entity")
+    return _Rows(chosen, table, (InputRef(source.asset, source.version, source.roots([chosen])),), size)
+
+
+def _read(paths: Sequence[Path], where: str) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with source.fetched([partition]) as files:
-        meter.read += sum(file.entry.size for file in files[partition])
-        tables = [pq.read_table(file.path) for file in files[partition]]
-    if not tables:
-        raise ModelError(f"expected rows in {source.asset}@{partition}, found no file: materialize the features again")
-    return pa.concat_tables(tables)
+    if not paths:
+        raise ModelError(f"expected rows in {where}, found no file: materialize the features again")
+    return pa.concat_tables([pq.read_table(path) for path in paths])
 
 
-def _timed(table: "pa.Table", asset: str, column: str | None) -> "pa.Table":
+def _timed(table: "pa.Table", asset: str) -> "pa.Table":
     """The table with its time column as `event_time`, microseconds UTC."""
     import pyarrow as pa
 
     stamps = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     usual = [name for name in (EVENT_TIME, "as_of") if name in stamps]
-    found = [column] if column else usual[:1] or stamps
-    if len(found) != 1 or found[0] not in stamps:
+    times = usual[:1] or stamps
+    if len(times) != 1:
         raise ModelError(
-            f"{asset}: expected one timestamp column {column or EVENT_TIME}, found {', '.join(stamps) or 'none'}: name the view's time"
+            f"{asset}: expected one timestamp column {EVENT_TIME}, found {', '.join(stamps) or 'none'}: train the model again"
         )
-    place = table.column_names.index(found[0])
+    place = table.column_names.index(times[0])
     return table.set_column(place, EVENT_TIME, table.column(place).cast(pa.timestamp("us", "UTC")))
-
-
-def join_features(spec: ModelSpec, tables: Sequence["pa.Table"]) -> "pa.Table":
-    """One row per row of the first table, with the columns of the others as known at its event_time."""
-    for table in tables:
-        missing = [name for name in (*spec.entity, EVENT_TIME) if name not in table.column_names]
-        if missing:
-            raise ModelError(
-                f"{spec.name}: expected feature columns {', '.join(missing)}, found none: check the view's entity"
-            )
-    if len(tables) == 1:
-        return tables[0]
-    import pandas as pd
-    import pyarrow as pa
-
-    joined: Any = tables[0].to_pandas().sort_values(EVENT_TIME, kind="stable")
-    for table in tables[1:]:
-        other = table.to_pandas().sort_values(EVENT_TIME, kind="stable")
-        fresh = [name for name in other.columns if name in (*spec.entity, EVENT_TIME) or name not in joined.columns]
-        joined = pd.merge_asof(joined, other[fresh], on=EVENT_TIME, by=list(spec.entity), direction="backward")
-    return pa.Table.from_pandas(joined, preserve_index=False)
 
 
 def _scores(spec: ModelSpec, scorer: Scorer, rows: Rows) -> tuple[Floats, dict[str, Any]]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
 from orchestrai.models.spec import SMALLER_IS_BETTER, ModelSpec
 
 METRICS_FILE = "metrics.json"
@@ -26,7 +27,10 @@ class PromotionDecision:
 
 
 def decide_promotion(spec: ModelSpec, document: Mapping[str, Any]) -> PromotionDecision:
-    """Apply `promote_when` to the content of metrics.json; every bound that is set must hold."""
+    """Apply `promote_when` to the content of metrics.json; every bound that is set must hold.
+
+    A champion that learned from other definitions of its views cannot score these rows: it counts as none.
+    """
     rule = spec.promote_when
     value = float(document["candidate"][rule.metric]["value"])
     known = document.get("champion")
@@ -43,7 +47,9 @@ def decide_promotion(spec: ModelSpec, document: Mapping[str, Any]) -> PromotionD
     leak = leak_verdict(spec, document)
     if not leak.passed:
         failed.append(leak.message)
-    beside = f", champion {champion:.4f}" if champion is not None else ", no champion yet"
+    other = document.get("champion_not_compared")
+    alone = f", not compared with the champion, which learned from another definition of {', '.join(other)}" if other else ""
+    beside = f", champion {champion:.4f}" if champion is not None else alone or ", no champion yet"
     reason = f"{rule.metric} {value:.4f}{beside}: " + ("; ".join(failed) if failed else "promoted by promote_when")
     return PromotionDecision(not failed, reason, rule.metric, value, champion)
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
+from orchestrai.models.ports import LearnedView, read_views
 from orchestrai.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -68,10 +69,18 @@ class Rows:
         return np.asarray(group, dtype=np.intp)
 
 
-def read_training_set(
-    ledger: Ledger, spec: ModelSpec, asset: str, version: str | None = None
-) -> "tuple[pa.Table, InputRef, int]":
-    """Open a training set through the ledger; returns the table, its pinned version and the bytes read."""
+@dataclass(frozen=True)
+class TrainingSet:
+    """A training set, read: its rows, its pinned version, the bytes read, and the views it holds where its receipt says."""
+
+    table: "pa.Table"
+    ref: InputRef
+    size: int
+    views: tuple[LearnedView, ...] | None
+
+
+def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str | None = None) -> TrainingSet:
+    """Open a training set through the ledger; raises ModelError for one without entity, time or label."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -82,7 +91,8 @@ def read_training_set(
         size = sum(file.entry.size for file in found)
     table = pa.concat_tables(tables)
     _require(table, [*spec.entity, EVENT_TIME, LABEL], asset)
-    return table, InputRef(asset, dataset.version, dataset.roots([WHOLE])), size
+    views = read_views(dataset.receipt(WHOLE).parameters.get("views"))
+    return TrainingSet(table, InputRef(asset, dataset.version, dataset.roots([WHOLE])), size, views)
 
 
 def _require(table: "pa.Table", names: Sequence[str], where: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import CheckInfo
 from orchestrai.ledger.report import StageReport
-from orchestrai.models.ports import DeclaredModel
+from orchestrai.models.ports import DeclaredModel, Features
 from orchestrai.models.spec import ModelAssets
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
@@ -57,14 +57,13 @@ def _predictions(context: RunContext, node: Node, partitions: Sequence[str]) -> 
     from orchestrai.models.inference import predict
 
     model, assets = node.subject, _assets(node.subject)
-    features = [view.asset for view in model.views]
     return predict(
         context.ledger,
         model.spec,
         champion=assets.champion,
-        features=features,
+        features=[view.asset for view in model.views],
+        known=context.port(Features).open(),
         asset=assets.predictions,
-        partition=None,
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from orchestrai.errors import ConfigError
-from orchestrai.models.estimators.declared import Declared, Duration
+from orchestrai.core.declaration import Declaration, field_reader
+from orchestrai.core.time import Cron, Duration, DurationOrZero
 from orchestrai.models.estimators.space import Range, Search
 from orchestrai.models.estimators.spec import (
     SKLEARN_CLASSES,
@@ -54,7 +54,7 @@ METRICS_OF: dict[Task, frozenset[str]] = {
 }
 
 
-class Split(Declared):
+class Split(Declaration):
     """Which rows are held out.
 
     by: time (default)   the latest as-of moments, about `test_share` of the rows; training ends `gap` before them, so that
@@ -68,13 +68,13 @@ class Split(Declared):
     by: Literal["time", "entity"] = "time"
     test: Literal["latest", "earliest"] = "latest"
     test_share: float = Field(default=0.25, gt=0, lt=1)
-    gap: Duration = timedelta(0)
+    gap: DurationOrZero = timedelta(0)
     disjoint_entities: bool = False
     folds: int | None = Field(default=None, ge=2, le=50)
     seed: int = Field(default=0, ge=0)
 
 
-class PromotionRule(Declared):
+class PromotionRule(Declaration):
     """When a candidate may replace the champion; every bound that is set must hold.
 
     `better_than_champion_by` is in the metric's own unit, towards better (smaller for log_loss, rmse, mae).
@@ -86,7 +86,7 @@ class PromotionRule(Declared):
     better_than_champion_by: float | None = None
 
 
-class ModelSpec(Declared):
+class ModelSpec(Declaration):
     """A model declared over feature views. `features` names views; every column they add to the training set is used.
 
     `baseline` names a feature whose value alone is scored beside the model. An AUC above `alarm_above` is taken for a leak
@@ -103,7 +103,7 @@ class ModelSpec(Declared):
     baseline: str | None = None
     exclude: list[str] = Field(default_factory=list, description="columns of the training set that are no features")
     slices: list[str] = Field(default_factory=list, description="categorical features reported value by value")
-    retrain: str | None = None
+    retrain: Cron | None = None
     sla: Duration | None = None
     search: Search | None = None
     train_on: TrainOn | None = None
@@ -128,10 +128,7 @@ class ModelSpec(Declared):
     @classmethod
     def _registries(cls, urls: list[str]) -> list[str]:
         for url in urls:
-            try:
-                parse_address(url)
-            except ConfigError as exc:
-                raise ValueError(exc.message) from exc
+            field_reader(parse_address)(url)
         return urls
 
     @field_validator("notify")
@@ -155,18 +152,26 @@ class ModelSpec(Declared):
                 f"promote_when.metric: expected one of {', '.join(sorted(allowed))} for {self.task}, found {self.promote_when.metric}"
             )
         if self.estimator.kind == "logistic" and self.task == "regression":
-            raise ValueError("estimator: logistic is for classification and ranking, found task regression: use xgboost")
+            raise ValueError(
+                "estimator: expected another than logistic for the task regression, found logistic: use xgboost"
+            )
         if self.estimator.kind == "cooccurrence" and (self.task != "ranking" or len(self.entity) != 2):
-            raise ValueError("estimator: cooccurrence needs task ranking and two entity columns (who, what)")
+            raise ValueError(
+                "estimator: expected the task ranking and two entity columns (who, what) for cooccurrence, found others"
+            )
         if self.train_on is not None and self.estimator.kind != "xgboost":
-            raise ValueError(f"train_on: xgboost trains elsewhere, found {self.estimator.kind}: remove train_on")
+            raise ValueError(
+                f"train_on: expected the estimator xgboost, which alone trains elsewhere, found {self.estimator.kind}: remove train_on"
+            )
         chosen = self.estimator.sklearn
         if chosen is not None and (SKLEARN_CLASSES[chosen.class_name] == "regressor") != (self.task == "regression"):
             raise ValueError(f"estimator: expected a class for {self.task}, found {chosen.class_name}")
         if self.search is not None and (self.estimator.kind != "xgboost" or self.train_on is not None):
-            raise ValueError("search: expected estimator xgboost, trained in the step itself: remove search or train_on")
+            raise ValueError(
+                "search: expected the estimator xgboost, trained in the step itself, found another: remove search or train_on"
+            )
         if self.task == "ranking" and len(self.entity) < 2:
-            raise ValueError(f"entity: ranking needs two columns (who, what), found {', '.join(self.entity)}")
+            raise ValueError(f"entity: expected two columns (who, what) for a ranking, found {', '.join(self.entity)}")
         return self
 
     def recipe(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Training: a pinned training set in, a registered candidate out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -44,13 +45,14 @@ def train(
 ) -> StageReport:
     """Train a candidate on the training part of `training_set` and register it under `asset`.
 
-    Deterministic: the same training set version, recipe, code and library versions give the same version. Raises ModelError
+    Deterministic: the same training set version and views, recipe, code and library versions give the same version. Raises ModelError
     when the rows cannot make a model; nothing is published then and the champion keeps serving.
     """
     tell = progress or quiet
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
-        table, source, meter.read = read_training_set(ledger, spec, training_set)
+        learned = read_training_set(ledger, spec, training_set)
+        table, source, meter.read = learned.table, learned.ref, learned.size
         rows = encode(table, infer_columns(table, spec), spec.entity if _who_matters(spec) else (), where=training_set)
         parts = hold_out(rows, spec)
         tell(f"{len(parts.train)} of {len(rows)} rows train, {len(rows.columns)} features")
@@ -58,7 +60,8 @@ def train(
         check_learnable(spec, train_rows)
         model, facts = fit_declared(spec, rows, parts.train, train_rows)
         tell(f"trained {spec.estimator.kind} {facts}")
-        info = describe_model(spec, train_rows, parts, model, {"asset": source.asset, "version": source.version}, facts)
+        described = describe_model(spec, train_rows, parts, model, {"asset": source.asset, "version": source.version}, facts)
+        info = replace(described, views=learned.views)
         golden = golden_rows(table, parts.train, info, spec, model)
         files = {MODEL_FILES[info.kind]: model.encode(), INFO_FILE: info.encode(), GOLDEN_FILE: golden}
         for name, data in files.items():

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from orchestrai.errors import StorageError, TransientStorageError
+from orchestrai.errors import StorageError, TransientStorageError, transient_status
 from orchestrai.secrets.reference import resolve_secret
 
 ATTEMPTS = 3
@@ -40,7 +40,7 @@ def send_alert(alert: Alert, webhook: str, *, sleep: Callable[[float], None] = t
             if answer.is_success:
                 return
             problem = f"status {answer.status_code}"
-            if answer.status_code < 500 and answer.status_code != 429:
+            if not transient_status(answer.status_code):
                 raise StorageError(f"expected the webhook at {webhook} to take an alert, found {problem}: correct the URL")
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             # the library's text may quote the URL, which is a secret

@@ -3,16 +3,18 @@
 Each stage owns the shape of its own part (source, backup, feature view, model); here they are put together.
 """
 
-from datetime import date, datetime
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
-from orchestrai.backup.subjects import HOUSE
 from orchestrai.core.calendar import Grain
+from orchestrai.core.declaration import Declaration
+from orchestrai.core.time import Cron, Duration
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
-from orchestrai.ingest.spec import Duration, SourceSpec
+from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
@@ -20,13 +22,7 @@ from orchestrai.warehouse.spec import LoadSpec
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and underscores")]
 
 
-class Declared(BaseModel):
-    """Base of all declarations: immutable, and an unknown field is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class PartitionSpec(Declared):
+class PartitionSpec(Declaration):
     """How a dataset is cut by time (UTC)."""
 
     grain: Grain = "day"
@@ -36,11 +32,18 @@ class PartitionSpec(Declared):
     @model_validator(mode="after")
     def _has_start(self) -> "PartitionSpec":
         if self.grain != "all" and self.start is None:
-            raise ValueError("expected a start date, for example 2024-01-01")
+            raise ValueError("start: expected a date, for example 2024-01-01, found none")
+        if self.start is not None and self.end is not None and _moment(self.end) <= _moment(self.start):
+            raise ValueError(f"end: expected a time after start, {self.start}, found {self.end}")
         return self
 
 
-class DatasetSpec(Declared):
+def _moment(day: date | datetime) -> datetime:
+    moment = day if isinstance(day, datetime) else datetime.combine(day, time())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class DatasetSpec(Declaration):
     """One dataset: landing -> raw_events -> snapshot -> restored, with its checks, sensor, schedule and drill."""
 
     name: Name
@@ -49,7 +52,7 @@ class DatasetSpec(Declared):
     contract: str
     partitions: PartitionSpec
     backup: BackupSpec
-    ingest_schedule: Annotated[str | None, Field(description="cron of the daily ingest")] = None
+    ingest_schedule: Annotated[Cron | None, Field(description="cron of the daily ingest")] = None
     halt_training_after: Annotated[
         Duration | None, Field(description="training halts when the newest restored partition ended longer ago than this")
     ] = None
@@ -65,7 +68,7 @@ class DatasetSpec(Declared):
     ] = ()
 
 
-class DatasetRef(Declared):
+class DatasetRef(Declaration):
     """A dataset another pipeline declares: `- ref: churn/orders`."""
 
     ref: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$")]
@@ -82,42 +85,29 @@ class PipelineModelSpec(ModelSpec):
 
     label: LabelSpec
     backup: WeeklyBackup = WEEKLY
+    retrain: Cron | None = None
 
 
-class PipelineSpec(Declared):
+def _kind_of_dataset(value: Any) -> str:
+    """Declared or borrowed, so that a mistake is told of the one that was meant."""
+    borrowed = "ref" in value if isinstance(value, Mapping) else isinstance(value, DatasetRef)
+    return "DatasetRef" if borrowed else "DatasetSpec"
+
+
+AnyDataset = Annotated[
+    Annotated[DatasetSpec, Tag("DatasetSpec")] | Annotated[DatasetRef, Tag("DatasetRef")], Discriminator(_kind_of_dataset)
+]
+
+
+class PipelineSpec(Declaration):
     """One pipeline.yaml."""
 
     pipeline: Name
     description: str = ""
     owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:data"
-    datasets: Annotated[tuple[DatasetSpec | DatasetRef, ...], Field(min_length=1)]
+    datasets: Annotated[tuple[AnyDataset, ...], Field(min_length=1)]
     features: tuple[PipelineViewSpec, ...] = ()
     models: tuple[PipelineModelSpec, ...] = ()
     load: tuple[LoadSpec, ...] = ()
     databases: tuple[DatabaseSpec, ...] = ()
     managed_backups: tuple[CheckedManagedBackup, ...] = ()
-
-    @model_validator(mode="after")
-    def _names_resolve(self) -> "PipelineSpec":
-        own = [dataset.name for dataset in self.datasets if isinstance(dataset, DatasetSpec)]
-        refs = [dataset.ref.split("/")[1] for dataset in self.datasets if isinstance(dataset, DatasetRef)]
-        names = [*own, *refs, *(view.name for view in self.features), *(model.name for model in self.models)]
-        names += [load.name for load in self.load]
-        names += [*(database.name for database in self.databases), *(managed.name for managed in self.managed_backups)]
-        if self.pipeline == HOUSE:
-            raise ValueError(f"pipeline: expected another name, found {HOUSE!r}, which is the group of what keeps the house")
-        triggers = {*own, *(model.name for model in self.models)}
-        for managed in self.managed_backups:
-            if managed.after is not None and managed.after not in triggers:
-                raise ValueError(
-                    f"managed_backups.{managed.name}.after: expected one of {sorted(triggers)}, found {managed.after!r}"
-                )
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"expected distinct names, found {', '.join(twice)} more than once")
-        views = {view.name for view in self.features}
-        for model in self.models:
-            missing = sorted(set(model.features) - views)
-            if missing:
-                raise ValueError(f"models.{model.name}.features: expected one of {sorted(views)}, found {missing[0]!r}")
-        return self

@@ -1,38 +1,56 @@
-"""Read pipeline folders: YAML, contracts and SQL become a checked `Project`; a mistake is one line."""
+"""Read pipeline folders: YAML, contracts and SQL become a checked `Project`; a mistake is one line.
+
+A pipeline that cannot be read is left out with its mistakes, and so is one that borrows a dataset of it; the others load.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import ValidationError
-
-from orchestrai.contracts.contract import Contract
-from orchestrai.contracts.odcs import load_contract
-from orchestrai.core.declaration import explain, load_yaml
+from orchestrai.core.declaration import Location
 from orchestrai.errors import ConfigError, DeclarationError
-from orchestrai.features.views.lint.look_back import require_counted_rows
-from orchestrai.features.views.view import load_view
-from orchestrai.ingest.incremental import check_source
-from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineSpec, PipelineViewSpec
+from orchestrai.pipeline.check.draft import Draft, assemble, declared_datasets
+from orchestrai.pipeline.check.mistake import Mistake
+from orchestrai.pipeline.check.pipeline_file import PipelineFile, read_pipeline
+from orchestrai.pipeline.declarations import DatasetRef
 from orchestrai.pipeline.graph import asset_graph
-from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
-from orchestrai.pipeline.variables import expand
+from orchestrai.pipeline.nodes import DatasetNode, ModelNode, Pipeline
 from orchestrai.stage.stage import AssetNode
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SHIPPED = Path(__file__).resolve().parent.parent / "pipelines"
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A pipeline that cannot be read, or that needs one that cannot; `name` is the declared one, else the folder's."""
+
+    name: str
+    folder: Path
+    mistakes: tuple[Mistake, ...]
+
+    @property
+    def message(self) -> str:
+        """Every mistake, one line each."""
+        return "\n".join(mistake.message for mistake in self.mistakes)
+
+    @property
+    def may_encrypt(self) -> bool:
+        """True unless its text is known to say nothing of encryption."""
+        try:
+            return b"encrypt" in (self.folder / "pipeline.yaml").read_bytes()
+        except OSError:
+            return True
+
+
+@dataclass(frozen=True)
 class Project:
-    """Every deployed pipeline, loaded and linted."""
+    """Every deployed pipeline, loaded and linted, and those that are left out."""
 
     pipelines: tuple[Pipeline, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     @cached_property
     def nodes(self) -> dict[str, AssetNode[Any]]:
@@ -44,127 +62,125 @@ class Project:
         for pipeline in self.pipelines:
             if pipeline.name == name:
                 return pipeline
+        self._refuse_left_out(name)
         known = ", ".join(pipeline.name for pipeline in self.pipelines)
         raise ConfigError(f"expected one of the pipelines {known}, found {name!r}")
 
     def dataset(self, ref: str) -> DatasetNode:
         """A dataset by `<pipeline>/<name>`."""
-        found = {node.prefix: node for pipeline in self.pipelines for node in pipeline.datasets}
-        try:
-            return found[ref]
-        except KeyError:
-            raise ConfigError(f"expected one of the datasets {', '.join(sorted(found))}, found {ref!r}") from None
+        datasets = {node.prefix: node for pipeline in self.pipelines for node in pipeline.datasets}
+        if ref not in datasets:
+            self._refuse_left_out(ref.split("/")[0])
+            raise ConfigError(f"expected one of the datasets {', '.join(sorted(datasets))}, found {ref!r}")
+        return datasets[ref]
 
     def model(self, ref: str) -> ModelNode:
         """A model by `<pipeline>/<name>`, or by a name that only one pipeline has."""
         models = [model for pipeline in self.pipelines for model in pipeline.models]
-        found = [m for m in models if f"{m.pipeline}/{m.spec.name}" == ref] or [m for m in models if m.spec.name == ref]
-        if len(found) != 1:
+        named = [m for m in models if f"{m.pipeline}/{m.spec.name}" == ref] or [m for m in models if m.spec.name == ref]
+        if len(named) != 1:
+            self._refuse_left_out(ref.split("/")[0])
             known = ", ".join(f"{m.pipeline}/{m.spec.name}" for m in models)
             raise ConfigError(f"expected one of the models {known}, found {ref!r}")
-        return found[0]
+        return named[0]
+
+    def _refuse_left_out(self, name: str) -> None:
+        for pipeline in self.left_out:
+            if pipeline.name == name:
+                raise ConfigError(f"expected a pipeline that loads, found {name} left out: {pipeline.mistakes[0].message}")
 
 
 def pipeline_folders(setting: str = "") -> list[Path]:
-    """The folders to load: those in `setting` (':'-separated, each a pipeline or a folder of pipelines), or what ships."""
+    """The folders to load: those in `setting` (':'-separated, each a pipeline or a folder of pipelines), or what ships.
+
+    Raises ConfigError where there is no pipeline at all; one place of several without any is a folder that cannot be read.
+    """
     roots = [Path(part).expanduser() for part in setting.split(":") if part] or [SHIPPED]
     folders: list[Path] = []
     for root in roots:
-        if (root / "pipeline.yaml").is_file():
-            folders.append(root)
-            continue
         inside = sorted(path.parent for path in root.glob("*/pipeline.yaml") if not path.parent.name.startswith("_"))
-        if not inside:
-            raise ConfigError(f"expected a pipeline.yaml in {root} or in a folder under it, found none")
+        if (root / "pipeline.yaml").is_file() or not inside:
+            inside = [root]
         folders += inside
-    return folders
+    if not any((folder / "pipeline.yaml").is_file() for folder in folders):
+        raise ConfigError(f"expected a pipeline.yaml in {roots[0]} or in a folder under it, found none")
+    return list(dict.fromkeys(folders))
 
 
 def load_project(folders: Sequence[Path], environment: Mapping[str, str] | None = None) -> Project:
-    """Load pipelines that may refer to each other's datasets; raises DeclarationError (one line: file, line, field)."""
+    """Load pipelines that may refer to each other's datasets; raises the first mistake (one line: file, line, field)."""
+    project = load_pipelines(folders, environment)
+    for pipeline in project.left_out:
+        first = pipeline.mistakes[0]
+        fields: dict[str, object] = {"path": first.path, "line": first.line, "field": first.field}
+        raise DeclarationError(first.message, **fields) from first.error
+    return project
+
+
+def load_pipelines(folders: Sequence[Path], environment: Mapping[str, str] | None = None) -> Project:
+    """Load the pipelines that can be read; the others are left out with their mistakes."""
+    drafts = read_drafts(folders, environment)
+    pipelines = [(draft, draft.pipeline) for draft in drafts]
+    left_out = [_left_out(draft) for draft, pipeline in pipelines if pipeline is None]
+    return Project(tuple(pipeline for _, pipeline in pipelines if pipeline is not None), tuple(left_out))
+
+
+def read_drafts(folders: Sequence[Path], environment: Mapping[str, str] | None = None) -> list[Draft]:
+    """Every folder's pipeline as far as its sound parts go, with every mistake that keeps it from loading."""
     environment = os.environ if environment is None else environment
-    specs = [(folder, read_spec(folder / "pipeline.yaml", environment)) for folder in folders]
-    names = [spec.pipeline for _, spec in specs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"expected distinct pipeline names, found {twice[0]!r} in two folders")
-    known: dict[str, DatasetNode] = {}
-    for folder, spec in specs:
-        for dataset in spec.datasets:
-            if isinstance(dataset, DatasetSpec):
-                contract = load_contract(folder / dataset.contract)
-                _check_source(folder / "pipeline.yaml", dataset, contract)
-                known[f"{spec.pipeline}/{dataset.name}"] = DatasetNode(spec.pipeline, dataset, contract, folder)
-    return Project(tuple(_assemble(folder, spec, known) for folder, spec in specs))
+    files = [read_pipeline(folder, environment) for folder in folders]
+    _refuse_twins(files)
+    _refuse_one_job_name(files)
+    own = [declared_datasets(file) for file in files]
+    known = {key: node for nodes in own for key, node in nodes.items()}
+    wrong = {file.name for file in files if file.mistakes.all}
+    drafts = [assemble(file, {**known, **nodes}, wrong) for file, nodes in zip(files, own, strict=True)]
+    _refuse_borrowers(drafts)
+    return drafts
 
 
-def _check_source(path: Path, dataset: DatasetSpec, contract: Contract) -> None:
-    try:
-        check_source(dataset.source, contract, dataset.partitions.grain)
-    except ConfigError as exc:
-        raise DeclarationError(f"{path}: datasets.{dataset.name}.source: {exc.message}") from exc
+def _refuse_twins(files: Sequence[PipelineFile]) -> None:
+    """Which of two pipelines of one name is meant, nobody knows: both are left out."""
+    for file in files:
+        twins = [other for other in files if other is not file and other.name == file.name]
+        if twins:
+            where = ", ".join(str(other.folder / "pipeline.yaml") for other in twins)
+            file.mistakes.wrong(("pipeline",), "distinct pipeline names", f"{file.name!r} in {where} too")
 
 
-def read_spec(path: Path, environment: Mapping[str, str]) -> PipelineSpec:
-    """Read one pipeline.yaml; raises DeclarationError."""
-    if not path.is_file():
-        raise ConfigError(f"expected a declaration in {path}, found no such file")
-    document, line_of = load_yaml(path)
-    try:
-        return PipelineSpec.model_validate(expand(document, environment))
-    except ValidationError as exc:
-        raise explain(path, exc, line_of) from exc
+def _refuse_one_job_name(files: Sequence[PipelineFile]) -> None:
+    """Dagster's jobs are named `<pipeline>_<name>_...`: a/b_c and a_b/c would be one, and nothing at all would load."""
+    owners: dict[str, list[tuple[PipelineFile, Location, str]]] = {}
+    for file in files:
+        for at, name in file.names:
+            owners.setdefault(f"{file.name}_{name}", []).append((file, at, f"{file.name}/{name}"))
+    pipelines = {file.name for file in files}
+    for flat, places in owners.items():
+        for file, at, name in places:
+            others = {other for _, _, other in places} - {name}
+            # a model's own refresh is named like that of a pipeline
+            others |= {flat} & pipelines if at[0] == "models" else set()
+            if others:
+                file.mistakes.wrong(at, "a name whose jobs nothing else has", f"{name}, like {', '.join(sorted(others))}")
 
 
-def _assemble(folder: Path, spec: PipelineSpec, known: Mapping[str, DatasetNode]) -> Pipeline:
-    path = folder / "pipeline.yaml"
-    datasets: dict[str, DatasetNode] = {}
-    for dataset in spec.datasets:
-        key = dataset.ref if isinstance(dataset, DatasetRef) else f"{spec.pipeline}/{dataset.name}"
-        if key not in known:
-            raise DeclarationError(f"{path}: datasets.ref: expected one of {', '.join(sorted(known))}, found {key!r}")
-        datasets[key.split("/")[1]] = known[key]
-    views = {view.name: _view(path, spec, view, datasets) for view in spec.features}
-    models = tuple(_model(path, spec, model, views) for model in spec.models)
-    loads = _loads(path, spec, {**datasets, **views, **{model.spec.name: model for model in models}})
-    return Pipeline(spec, folder, tuple(datasets.values()), tuple(views.values()), models, loads)
+def _refuse_borrowers(drafts: Sequence[Draft]) -> None:
+    """What borrows a dataset of a pipeline that is left out is left out too, and so on."""
+    known = {draft.file.name for draft in drafts}
+    while True:
+        loaded = {draft.file.name for draft in drafts if draft.pipeline is not None}
+        lost = [
+            (draft, (*at, "ref"), dataset.ref)
+            for draft in drafts
+            if draft.pipeline is not None
+            for at, dataset in draft.file.datasets
+            if isinstance(dataset, DatasetRef) and dataset.ref.split("/")[0] in known - loaded
+        ]
+        if not lost:
+            return
+        for draft, at, ref in lost:
+            draft.file.mistakes.wrong(at, "a dataset of a pipeline that loads", f"{ref!r}: {ref.split('/')[0]} is left out")
 
 
-def _loads(path: Path, spec: PipelineSpec, known: Mapping[str, DatasetNode | ViewNode | ModelNode]) -> tuple[LoadNode, ...]:
-    for load in spec.load:
-        if load.source not in known:
-            told = f"load.{load.name}.from: expected one of {', '.join(known)}, found {load.source!r}"
-            raise DeclarationError(f"{path}: {told}")
-    return tuple(LoadNode(spec.pipeline, load, known[load.source], path.parent) for load in spec.load)
-
-
-def _inputs(path: Path, field: str, names: Sequence[str], datasets: Mapping[str, DatasetNode]) -> dict[str, DatasetNode]:
-    tables = [name.split("/")[-1] for name in names]
-    for name, table in zip(names, tables, strict=True):
-        if table not in datasets:
-            raise DeclarationError(f"{path}: {field}: expected one of the datasets {', '.join(datasets)}, found {name!r}")
-    return {table: datasets[table] for table in tables}
-
-
-def _view(path: Path, spec: PipelineSpec, view: PipelineViewSpec, datasets: Mapping[str, DatasetNode]) -> ViewNode:
-    inputs = _inputs(path, f"features.{view.name}.from", view.inputs, datasets)
-    schemas = {table: _bounded(node) for table, node in inputs.items()}
-    return ViewNode(
-        spec.pipeline, require_counted_rows(load_view(view, path.parent, schemas)), inputs, path.parent, view.backup
-    )
-
-
-def _bounded(node: DatasetNode) -> "pa.Schema":
-    """A dataset's schema with the bounds of its numbers, by which a view is judged when it is loaded."""
-    schema = node.contract.arrow_schema()
-    for place, column in enumerate(node.contract.columns):
-        if isinstance(column.minimum, int | float) and isinstance(column.maximum, int | float):
-            bounds = {"minimum": str(column.minimum), "maximum": str(column.maximum)}
-            schema = schema.set(place, schema.field(place).with_metadata(bounds))
-    return schema
-
-
-def _model(path: Path, spec: PipelineSpec, model: PipelineModelSpec, views: Mapping[str, ViewNode]) -> ModelNode:
-    used = tuple(views[name] for name in model.features)
-    inputs = {table: node for view in used for table, node in view.inputs.items()}
-    return ModelNode(spec.pipeline, model, used, inputs, path.parent)
+def _left_out(draft: Draft) -> LeftOut:
+    return LeftOut(draft.file.name, draft.file.folder, tuple(draft.file.mistakes.all))

@@ -1,6 +1,7 @@
 """The nodes of the asset graph as plain values: declarations with what they refer to."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -54,6 +55,11 @@ class DatasetNode:
         return self.spec.partitions.grain
 
     @property
+    def positioned(self) -> bool:
+        """Whether one reading of its source feeds whatever partitions it finds."""
+        return self.spec.source.positioned
+
+    @property
     def backup(self) -> BackupSpec:
         """How it is kept."""
         return self.spec.backup
@@ -64,12 +70,12 @@ class DatasetNode:
         return self.spec.share
 
     @property
-    def halt_training_after(self) -> str | None:
+    def halt_training_after(self) -> timedelta | None:
         """How long ago the newest restored partition may have ended."""
         return self.spec.halt_training_after
 
     @property
-    def halt_training_behind(self) -> str | None:
+    def halt_training_behind(self) -> timedelta | None:
         """How long other datasets of a model may go on after it."""
         return self.spec.halt_training_behind
 

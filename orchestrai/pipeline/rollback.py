@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.verdict import Audit
 from orchestrai.errors import ConcurrentCommit, ConfigError, GateClosed
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.transactions import Transaction
@@ -200,8 +201,12 @@ def _move(ledger: Ledger, move: Move, reason: str, transaction: Transaction) -> 
     facts: dict[str, JsonValue] = {}
     for receipt in (*receipts.values(), ledger.receipt(move.target.receipt)):
         facts |= receipt.facts
+    audit = Audit()
+    for key, receipt in receipts.items():
+        # an old receipt may have two findings of one check
+        audit.combine(key, *receipt.verdicts.get(key, ()))
     report = session.commit(
-        {key: receipt.verdicts.get(key, ()) for key, receipt in receipts.items()},
+        audit,
         inputs=_inputs(move, target),
         materials=_materials(target, move),
         facts=facts,

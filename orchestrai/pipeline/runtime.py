@@ -11,27 +11,28 @@ from typing import Any, Literal
 from orchestrai.backup.ports import Definitions
 from orchestrai.backup.proofs import proof_of
 from orchestrai.core.identity import utc_now
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
 from orchestrai.features.engines.engine import Engine
+from orchestrai.features.point_in_time import PointInTime
 from orchestrai.features.ports import Engines
 from orchestrai.ingest.ports import SparkSession
 from orchestrai.ingest.sources.landing import open_landing
 from orchestrai.ledger.decisions.overrides import Override
-from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.ledger import Ledger, open_ledger
 from orchestrai.ledger.report import StageReport
-from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
+from orchestrai.models.ports import Features
 from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
 from orchestrai.pipeline.graph import declared_backups
-from orchestrai.pipeline.load import Project, load_project, pipeline_folders
+from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.registry import gates
-from orchestrai.privacy.persons import PersonKeys
+from orchestrai.privacy.persons import PersonKeys, open_person_keys
 from orchestrai.restore.ports import Proofs, Sharing
 from orchestrai.settings import Settings
-from orchestrai.stage.context import Progress, RunContext
+from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode
 from orchestrai.storage.base import Store
-from orchestrai.storage.url import open_store
 from orchestrai.vault.protection import open_vault
 from orchestrai.vault.vault import Vault
 
@@ -48,17 +49,13 @@ class Runtime:
 
     @cached_property
     def project(self) -> Project:
-        """Every deployed pipeline."""
-        return self._project or load_project(pipeline_folders(self.settings.pipelines))
+        """Every deployed pipeline that can be read."""
+        return self._project or load_pipelines(pipeline_folders(self.settings.pipelines))
 
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger over the lake, with the vault as witness."""
-        folder = self.settings.key_folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        signer = load_or_create_signer(folder)
-        lake, vault = open_store(self.settings.lake), open_store(self.settings.vault)
-        return Ledger(lake, signer, trusted_keyring(folder), vault=vault, clock=self.clock)
+        return open_ledger(self.settings, self.clock)
 
     @cached_property
     def vault(self) -> Vault:
@@ -68,10 +65,17 @@ class Runtime:
     @cached_property
     def persons(self) -> PersonKeys:
         """The keys that tokens are made with, outside lake and vault so that destroying one is final."""
-        return PersonKeys(open_store(str(self.settings.key_folder / "persons")))
+        return open_person_keys(self.settings)
 
     def _seals(self) -> str:
         """What is declared to wrap the data key, or nothing: a vault is sealed as a whole, and when it is made."""
+        for pipeline in self.project.left_out:
+            # what is written plain stays so, and a vault is made once
+            if pipeline.may_encrypt:
+                raise ConfigError(
+                    f"expected {pipeline.name} to load before a vault is made, since it may declare that it be encrypted, "
+                    f"found it left out: {pipeline.mistakes[0].message}"
+                )
         declared = {spec.key_url for spec in declared_backups(tuple(self.project.nodes.values())).values()} - {""}
         if len(declared) > 1:
             raise ConfigError(
@@ -88,6 +92,7 @@ class Runtime:
             Proofs: lambda: Proofs(lambda subject: proof_of(subject, self.settings.home, self._definitions())),
             Sharing: lambda: Sharing(self._share),
             Definitions: self._definitions,
+            Features: lambda: Features(lambda: PointInTime(self.ledger, embedded(self.settings))),
         }
         return RunContext(self.ledger, self.settings, self.clock, lambda: self.persons, progress, overrides, ports)
 

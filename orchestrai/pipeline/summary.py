@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orchestrai.core.identity import describe
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.quarantine import standing_refusals
-from orchestrai.ledger.report import describe
+from orchestrai.ledger.quarantine import closed_gates
 from orchestrai.pipeline.nodes import ModelNode, Pipeline
 
 
@@ -85,8 +85,7 @@ def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
     raw, kept, restored = (ledger.find(f"{prefix}/{stage}") for stage in ("raw_events", "snapshot", "restored"))
     letters = ledger.find(f"{prefix}/dead_letters")
     skips = ledger.skips().of(f"{prefix}/")
-    left_out = {skip.partition for skip in skips}
-    refused = [key for key in standing_refusals(ledger.lake, f"{prefix}/raw_events", raw) if key not in left_out]
+    refused = closed_gates(ledger, f"{prefix}/raw_events", raw)
     seconds = _newest_facts(restored).get("rto_seconds")
     return DatasetSummary(
         name=name,

@@ -13,9 +13,16 @@ from collections.abc import Iterable
 
 from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound
 from orchestrai.privacy.tokens import KEY_BYTES
+from orchestrai.settings import Settings
 from orchestrai.storage.base import Store
+from orchestrai.storage.url import open_store
 
 PEPPER = "pepper"
+
+
+def open_person_keys(settings: Settings) -> "PersonKeys":
+    """The person keys of a site: outside lake and vault, so that destroying one is final."""
+    return PersonKeys(open_store(str(settings.key_folder / "persons")))
 
 
 class PersonKeys:

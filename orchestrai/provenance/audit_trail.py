@@ -87,12 +87,12 @@ def _decision(records: Records, key: str) -> Event:
     signed = _signer(records.store, key)
     kind = key.split("/", 1)[0]
     who = f"{body['by']} ({signed})" if body.get("by") else signed
-    if key.startswith(ERASURES):
+    if key.startswith(ERASURES.folder):
         subject, what = (
             "person " + body["person"][:12],
             f"{len(body['partitions'])} partitions, {len(body['models'])} models",
         )
-    elif key.startswith(RETRAININGS):
+    elif key.startswith(RETRAININGS.folder):
         subject, what = body["target"], "retraining of " + ", ".join(body["models"])
     elif "receipts" in body:
         subject, what = body["target"], f"{sum(map(len, body['receipts'].values())):,} derivations refused"

@@ -6,11 +6,10 @@ Needs a store and public keys, nothing else. Every record is checked before it i
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
-from orchestrai.ledger.blobs import blob_key
+from orchestrai.errors import IntegrityError, MissingObject, NotReceipted
 from orchestrai.ledger.decisions.standing import counted
 from orchestrai.ledger.heads import Head, head_numbers, head_prefix, read_head
-from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest, decode_partition, sha256_hex
+from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest, blob_key, decode_partition, read_blob
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring
 from orchestrai.provenance.asset_versions import Versions
@@ -150,13 +149,7 @@ class Records:
 
     def blob(self, kind: str, digest: str) -> bytes:
         """A content-addressed record, its hash checked; raises MissingObject, DigestMismatch."""
-        key = blob_key(kind, digest)
-        try:
-            data = self.store.read(key)
-        except ObjectNotFound as exc:
-            raise MissingObject(f"expected {key} in {self.store.url}, found nothing: restore the record") from exc
-        if sha256_hex(data) != digest:
-            raise DigestMismatch(f"expected {key} to hash to its name, found other bytes: restore the record", key=key)
+        data, key = read_blob(self.store, kind, digest, "restore the record"), blob_key(kind, digest)
         if key not in self._hashed:
             self._hashed.add(key)
             self.tally.hashes += 1

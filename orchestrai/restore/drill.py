@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrai.core.time import parse_duration
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time import format_duration
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import IntegrityError, RestoreError
 from orchestrai.restore.read_back import copy_out
 from orchestrai.storage.local import LocalStore
@@ -151,9 +152,9 @@ def _run(vault: Vault, commit: SnapshotCommit, why: str, folder: Path, prove: Pr
 
 def _verdicts(spec: BackupSpec, runs: Iterable[DrillRun], rto: float, rpo: float) -> tuple[Verdict, ...]:
     problems = [f"{run.chosen} snapshot {run.seq}: {run.problem}" for run in runs if run.problem]
-    checks = [Verdict("restore_proven", not problems, "; ".join(problems) or "every byte and row was proven")]
+    checks = [Verdict("proof", not problems, "; ".join(problems) or "every byte and row was proven")]
     for name, seconds, target in (("rto", rto, spec.rto), ("rpo", rpo, spec.rpo)):
-        limit = parse_duration(target).total_seconds()
-        told = f"{seconds:.1f} s measured, {target} declared"
+        limit = target.total_seconds()
+        told = f"{seconds:.1f} s measured, {format_duration(target)} declared"
         checks.append(Verdict(name, seconds <= limit, told, "warn", {"seconds": seconds, "target_seconds": limit}))
     return tuple(checks)

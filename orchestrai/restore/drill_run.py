@@ -1,7 +1,6 @@
 """The drill of whatever has snapshots, published: a snapshot that was not proven is not published as a drill."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from orchestrai.core.calendar import WHOLE
 from orchestrai.core.code_identity import Producer
@@ -43,11 +42,10 @@ def publish_drill(context: RunContext, asset: str, subject: Drilled, prove: Prov
         record = done.as_json()
         entry = session.add_bytes(WHOLE, "drill.json", canonical_json(record), rows=len(done.runs))
         meter.read, meter.written = sum(run.bytes for run in done.runs), entry.size
-    verdicts = [replace(v, check="proof") if v.check == "restore_proven" else v for v in done.verdicts]
     snapshots = ledger.find(subject.backup_asset)
     inputs = [InputRef(snapshots.asset, snapshots.version)] if snapshots else []
     facts = {name: record[name] for name in ("drill_id", "rto_seconds", "rpo_seconds", "runs")}
-    return session.commit({WHOLE: verdicts}, inputs=inputs, cost=meter.cost(), facts=facts)
+    return session.commit({WHOLE: done.verdicts}, inputs=inputs, cost=meter.cost(), facts=facts)
 
 
 def _run(context: RunContext, node: AssetNode[Drilled], partitions: Sequence[str]) -> StageReport:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import RestoreError
 from orchestrai.restore.plan import predicted_seconds
 from orchestrai.restore.warm_up import Warmth, survey

@@ -18,10 +18,12 @@ _SECONDS_PER_OBJECT = 0.002
 
 @dataclass(frozen=True)
 class PartitionPlan:
-    """One partition: the snapshot that holds it at the receipted root, and its files."""
+    """One partition: the snapshot that holds it at the receipted root, its files, and the root that the snapshot was made from."""
 
     partition: str
     root: str
+    source: str
+    source_root: str
     snapshot: SnapshotCommit
     files: tuple[StoredFile, ...]
 
@@ -60,10 +62,11 @@ def _plan_partition(
 ) -> PartitionPlan:
     receipt = published.receipt(partition)
     root = published.partitions[partition].root
-    raw_root = receipt.inputs[0].partitions.get(partition) if receipt.inputs else None
-    if raw_root != root:
+    source = receipt.inputs[0].asset.rsplit("/", 1)[-1] if receipt.inputs else "source"
+    source_root = receipt.inputs[0].partitions.get(partition) if receipt.inputs else None
+    if source_root != root:
         raise IntegrityError(
-            f"expected the snapshot of {partition} to equal its raw events at {raw_root}, found {root}: snapshot it again"
+            f"expected the snapshot of {partition} to equal its raw events at {source_root}, found {root}: snapshot it again"
         )
     dataset = str(receipt.facts.get("dataset", ""))
     snapshot_id = str(receipt.facts.get("snapshot_id", ""))
@@ -72,7 +75,7 @@ def _plan_partition(
     told = named[snapshot_id]
     entry = vault.partitions(told).get(partition) if told is not None else None
     if told is not None and entry is not None and entry.root == root:
-        return PartitionPlan(partition, root, told, tuple(vault.catalog.files(entry)))
+        return PartitionPlan(partition, root, source, source_root, told, tuple(vault.catalog.files(entry)))
     if dataset not in commits:
         commits[dataset] = vault.catalog.visible(dataset, strict=False)
     # one that retention has forgotten is as good as any other that holds the same root
@@ -80,7 +83,7 @@ def _plan_partition(
     for commit in ordered:
         entry = vault.partitions(commit).get(partition)
         if entry is not None and entry.root == root:
-            return PartitionPlan(partition, root, commit, tuple(vault.catalog.files(entry)))
+            return PartitionPlan(partition, root, source, source_root, commit, tuple(vault.catalog.files(entry)))
     raise RestoreError(
         f"expected a snapshot of {dataset} that holds {partition} at {root}, found none among {len(ordered)} in the vault: "
         "take a new snapshot, or copy the vault back from its replica",

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_names, check_partition
+from orchestrai.contracts.same_version import same_version
 from orchestrai.core.calendar import Grain
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import DigestMismatch
-from orchestrai.ingest.coverage_audit import with_coverage
+from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import InputRef
@@ -25,14 +27,14 @@ from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.format.lists import StoredFile
-from orchestrai.vault.protection import with_same_version
 from orchestrai.vault.run import VERSION_CHECK
 from orchestrai.vault.vault import Vault
 
 PRODUCER = Producer("restored", __name__)
-Audit = Callable[[str, list[Path]], Sequence[Verdict]]
+# looks at a partition's staged data files; its verdicts
+Judge = Callable[[str, list[Path]], Sequence[Verdict]]
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,13 @@ class RestoreTask:
     partitions: Sequence[str]
 
 
-def restore(context: RunContext, vault: Vault, task: RestoreTask, audit: Audit | None = None) -> StageReport:
+def restore(context: RunContext, vault: Vault, task: RestoreTask, audit: Judge | None = None) -> StageReport:
     """Restore partitions of `snapshot` from the vault's bytes, and publish them as `asset`.
 
-    Every byte is hashed on the way; each partition's root must equal the snapshot's and the raw events'. `audit` sees the staged
-    data files, and what it refuses is not published, unless an override of the run waives it. Raises RestoreError, MissingObject,
-    DigestMismatch, IntegrityError: then nothing is published. Never writes over live data.
+    Every byte is hashed on the way. Each partition's root must equal the snapshot's and the raw events', which `same_version` judges
+    before the commit: where one differs, nothing is published. `audit` sees the staged data files, and what it refuses is not
+    published, unless an override of the run waives it. Raises RestoreError, MissingObject, DigestMismatch, IntegrityError: then
+    nothing is published. Never writes over live data.
     """
     ledger, snapshot, asset = context.ledger, task.snapshot, task.asset
     begun = time.perf_counter()
@@ -58,14 +61,21 @@ def restore(context: RunContext, vault: Vault, task: RestoreTask, audit: Audit |
         plan = plan_restore(ledger, vault, snapshot=snapshot, asset=asset, partitions=task.partitions)
         require_warm(survey([file for part in plan.partitions for file in part.files], control_plane(vault.store)))
         source = ledger.open(snapshot)
-        verdicts: dict[str, Sequence[Verdict]] = {}
+        verdicts, here = Audit(), asset.rsplit("/", 1)[-1]
+        above = snapshot.rsplit("/", 1)[-1]
+        roots: dict[str, dict[str, str | None]] = {}
         for part in plan.partitions:
             _stage(context, vault, session, part)
             session.add_stats(part.partition, **source.files(part.partition).stats)
-            _require_root(session, part)
-            if audit is not None:
-                files = _local_data(ledger, session, part.partition, Path(scratch) / part.partition)
-                verdicts[part.partition] = tuple(audit(part.partition, files))
+            staged = session.staged(part.partition).root
+            roots[part.partition] = {part.source: part.source_root, above: part.root, here: staged}
+        equal = same_version(roots)
+        sound = all(verdict.passed for verdict in equal.values())
+        for partition, verdict in equal.items():
+            verdicts.add(partition, verdict)
+            if audit is not None and sound:
+                files = _local_data(ledger, session, partition, Path(scratch) / partition)
+                verdicts.add(partition, *audit(partition, files))
         meter.read = meter.written = plan.bytes
         facts: dict[str, JsonValue] = {
             "rto_seconds": round(time.perf_counter() - begun, 6),
@@ -76,8 +86,7 @@ def restore(context: RunContext, vault: Vault, task: RestoreTask, audit: Audit |
             "vault": vault.identity(),
             "snapshots": [*sorted({part.snapshot.snapshot_id for part in plan.partitions})],
         }
-        roots = source.roots([part.partition for part in plan.partitions])
-        inputs = [InputRef(snapshot, source.version, roots)]
+        inputs = [InputRef(snapshot, source.version, source.roots([part.partition for part in plan.partitions]))]
         return session.commit(verdicts, inputs=inputs, cost=meter.cost(), facts=facts, overrides=context.overrides)
 
 
@@ -98,16 +107,6 @@ def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionP
         role = "landed" if file.role == "landed" else "data"
         entry = FileEntry(file.path, file.size, file.rows, file.sha256, key, "lake", role)  # type: ignore[arg-type]
         session.add_entry(part.partition, entry)
-
-
-def _require_root(session: Session, part: PartitionPlan) -> None:
-    found = session.staged(part.partition).root
-    if found != part.root:
-        raise DigestMismatch(
-            f"expected {part.partition} restored from snapshot {part.snapshot.snapshot_id} to give {part.root}, found {found}: "
-            "nothing was published; verify the vault",
-            partition=part.partition,
-        )
 
 
 def _local_data(ledger: Ledger, session: Session, partition: str, folder: Path) -> list[Path]:
@@ -141,22 +140,21 @@ def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequ
         return settle(StageReport(node.asset, None, missing), dataset, partitions)
     task = RestoreTask(kept, node.asset, ready)
     report = restore(context, context.port(Vault), task, _audit(context, node))
-    report = with_same_version(ledger, dataset, report)
     if dataset.share:
         report = context.port(Sharing).register(report, dataset.share)
     return settle(with_outcomes(report, missing), dataset, partitions)
 
 
-def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Audit:
+def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
     dataset = node.subject
     raw = context.ledger.find(dataset.asset("raw_events"))
     history = {key: entry.rows for key, entry in raw.partitions.items()} if raw else {}
-    restored, before = context.ledger.find(node.asset), dict[str, Sequence[Verdict]]()
+    restored, before = context.ledger.find(node.asset), Audit()
 
     def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:
         contract, grain, now = dataset.contract, node.grain, context.now()
         found = check_partition(contract, files, partition=partition, grain=grain, history=history, now=now)
-        before[partition] = with_coverage(found, contract.volume, partition, grain, now, restored, before)
+        before.combine(partition, *found, *coverage_finding(found, contract.volume, partition, grain, now, restored, before))
         return before[partition]
 
     return audit

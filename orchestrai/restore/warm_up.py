@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import RestoreError
 from orchestrai.storage.cloud.control import ControlPlane, Tier
 from orchestrai.vault.format.lists import StoredFile

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from orchestrai.contracts.contract import Contract
     from orchestrai.privacy.tokens import TokenKeys
 
-Progress = Callable[[str, int, int], None]
 Port = TypeVar("Port")
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from orchestrai.errors import InvalidKey
+from orchestrai.errors import IntegrityError, InvalidKey, ObjectExists
 
 CHUNK_BYTES = 4 * 1024 * 1024
 # what nearly every key looks like: seen in one step, as keys are checked in every call
@@ -109,3 +109,12 @@ def check_key(key: str) -> str:
             key=key,
         )
     return key
+
+
+def put_absent(store: Store, key: str, data: bytes) -> None:
+    """Create an object, or find it already there with the same bytes; raises IntegrityError on other bytes."""
+    try:
+        store.write(key, data, create=True)
+    except ObjectExists:
+        if store.read(key) != data:
+            raise IntegrityError(f"expected {key} in {store.url} to hold what is being written, found other bytes") from None

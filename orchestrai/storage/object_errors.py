@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 from orchestrai.errors import (
+    AccessRefused,
     InvalidKey,
     ObjectExists,
     ObjectNotFound,
@@ -11,10 +12,10 @@ from orchestrai.errors import (
     RetentionLocked,
     StorageError,
     TransientStorageError,
+    transient_status,
 )
 
 _STATUS = re.compile(r"status code: (\d{3})")
-_TRANSIENT_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
 
 
 class BeyondEnd(StorageError):
@@ -59,7 +60,7 @@ def translated(exc: Exception, key: str, url: str) -> StorageError:
     if code == 416 or "Wanted range starting at" in text:
         return BeyondEnd(f"expected {key!r} to be longer", key=key)
     told = f"expected {url} to answer for {key!r}, found: {_short(text)}"
-    if isinstance(exc, raised.GenericError) and (code == 0 or code in _TRANSIENT_STATUS):
+    if isinstance(exc, raised.GenericError) and (code in (0, 409) or transient_status(code)):
         return TransientStorageError(f"{told}: try again", key=key)
     return StorageError(f"{told}: check the store's settings", key=key)
 
@@ -81,7 +82,7 @@ def _refused(text: str, key: str, url: str) -> StorageError:
         return StorageError(
             f"expected {key!r} in {url} to be readable, found it in a cold tier: request its restore", key=key
         )
-    return StorageError(
+    return AccessRefused(
         f"expected access to {key!r} in {url}, found it refused: check the credentials and their policy", key=key
     )
 

@@ -17,7 +17,8 @@ from orchestrai.errors import (
     TransientStorageError,
 )
 from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo, check_key
-from orchestrai.storage.cloud.bucket import Backend
+from orchestrai.storage.cloud.connection import Backend
+from orchestrai.storage.cloud.control import ControlPlane
 from orchestrai.storage.object_errors import BeyondEnd, translated
 from orchestrai.storage.spool import spooled
 
@@ -45,6 +46,10 @@ class ObjectStore:
     @property
     def url(self) -> str:
         return self.backend.url
+
+    def control_plane(self) -> ControlPlane:
+        """What obstore cannot do, through the cloud's own library."""
+        return self.backend.control()
 
     def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
         import obstore

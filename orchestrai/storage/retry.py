@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from orchestrai.errors import ObjectExists, ObjectNotFound, TransientStorageError
 from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo, Store
+from orchestrai.storage.cloud.control import Controlled, ControlPlane
 from orchestrai.storage.spool import spooled
 
 T = TypeVar("T")
@@ -30,6 +31,10 @@ class RetryingStore:
     @property
     def url(self) -> str:
         return self.base.url
+
+    def control_plane(self) -> ControlPlane | None:
+        """What the cloud's own library does for the store; its calls are not repeated here."""
+        return self.base.control_plane() if isinstance(self.base, Controlled) else None
 
     def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
         return self._retried(lambda: self.base.head(key, version=version))

@@ -13,9 +13,9 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from orchestrai.storage.cloud.bucket import Backend
-    from orchestrai.storage.cloud.connection import StoreOptions
+    from orchestrai.storage.cloud.connection import Backend, StoreOptions
 
+CLOUD = ("s3", "s3a", "az", "azure", "abfs", "abfss", "gs", "gcs")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
 
@@ -25,18 +25,40 @@ def open_store(url: str, options: "StoreOptions | None" = None) -> Store:
     What `options` leaves open comes from the cloud's standard environment variables, read now. A cloud store retries.
     Raises ConfigError, never with a secret in its message.
     """
-    scheme = url.partition(":")[0] if ":" in url else ""
-    if not scheme or "/" in scheme:
+    scheme = _scheme(url)
+    if not scheme:
         return LocalStore(Path(url).expanduser())
     if scheme == "file":
         return LocalStore(_file_path(url))
     if scheme == "memory":
         return MemoryStore(name=url.partition(":")[2].strip("/") or "memory")
-    if scheme in ("s3", "s3a", "az", "azure", "abfs", "abfss", "gs", "gcs"):
-        return _cloud(scheme, url, options)
-    raise ConfigError(
-        f"expected a path or a URL of file:, memory:, s3://, az://, abfss:// or gs://, found {scheme}: correct it"
-    )
+    return _cloud(scheme, url, options)
+
+
+def check_url(url: str) -> None:
+    """Raise ConfigError for a URL that no store has; opens nothing and asks for no credentials."""
+    scheme = _scheme(url)
+    if scheme == "file":
+        _file_path(url)
+    elif scheme in CLOUD:
+        parts = urlsplit(url)
+        if scheme in ("abfs", "abfss"):
+            _container(parts)
+        else:
+            _bucket(parts, scheme)
+        _prefix(parts)
+
+
+def _scheme(url: str) -> str:
+    """The scheme of a URL, nothing for a path; raises ConfigError for one that no store has."""
+    scheme = url.partition(":")[0] if ":" in url else ""
+    if not scheme or "/" in scheme:
+        return ""
+    if scheme not in ("file", "memory", *CLOUD):
+        raise ConfigError(
+            f"expected a path or a URL of file:, memory:, s3://, az://, abfss:// or gs://, found {scheme}: correct it"
+        )
+    return scheme
 
 
 def _file_path(url: str) -> Path:
@@ -69,14 +91,20 @@ def _azure(parts: SplitResult, scheme: str, options: "StoreOptions") -> "Backend
     from orchestrai.storage.cloud.azure import AzureBackend
 
     if scheme in ("abfs", "abfss"):
-        container, at, host = parts.netloc.partition("@")
-        account = host.partition(".")[0]
-        if not at or ":" in container or not re.fullmatch("[a-z0-9]{3,24}", account):
-            raise ConfigError("expected abfss://container@account.dfs.core.windows.net/prefix: correct the URL")
+        container, account = _container(parts)
         options = replace(options, account_name=account)
     else:
         container = _bucket(parts, scheme)
     return AzureBackend(container, _prefix(parts), options.for_azure(os.environ))
+
+
+def _container(parts: SplitResult) -> tuple[str, str]:
+    """The container and the account of abfss://container@account.dfs.core.windows.net."""
+    container, at, host = parts.netloc.partition("@")
+    account = host.partition(".")[0]
+    if not at or ":" in container or not re.fullmatch("[a-z0-9]{3,24}", account):
+        raise ConfigError("expected abfss://container@account.dfs.core.windows.net/prefix: correct the URL")
+    return container, account
 
 
 def _bucket(parts: SplitResult, scheme: str) -> str:

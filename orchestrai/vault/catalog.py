@@ -68,6 +68,11 @@ class Catalog:
                     raise
         return sorted(found, key=lambda commit: (commit.dataset, commit.seq))
 
+    def numbers(self, dataset: str) -> set[int]:
+        """The numbers of a dataset's commit records, none of them read."""
+        places = (numbered(SNAPSHOTS, info.key) for info in self._records(SNAPSHOTS, dataset))
+        return {place[1] for place in places if place is not None}
+
     def forgotten(self, dataset: str | None = None, *, strict: bool = True) -> dict[tuple[str, int], datetime]:
         """When each forgotten snapshot was forgotten, by the store's clock.
 

@@ -1,33 +1,29 @@
-"""What a declared backup asks for around the snapshot: sealing, lock, second copy, anchor, and the proof of equality."""
+"""What a declared backup asks for around the snapshot: sealing, lock, second copy and anchor."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrai.core.time import parse_duration
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
-from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.report import PartitionOutcome, StageReport, describe
 from orchestrai.ledger.signing import Keyring
 from orchestrai.settings import Settings
-from orchestrai.stage.names import VERBATIM
-from orchestrai.stage.outcomes import Partitioned
 from orchestrai.storage.base import Store
 from orchestrai.storage.url import open_store
 from orchestrai.vault.format.layout import IDENTITY
 from orchestrai.vault.format.records import IDENTITY_TYPE, document
 from orchestrai.vault.keys.data_keys import wrapped_keys
-from orchestrai.vault.keys.encryption import FileKey
-from orchestrai.vault.keys.key_services import KEY_FILE as KEY_FILE
+from orchestrai.vault.keys.key_file import KEY_FILE as KEY_FILE
+from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.keys.key_services import key_port
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai.vault.lifecycle.replicate import replicate
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 
 if TYPE_CHECKING:
     from orchestrai.vault.spec import BackupSpec
@@ -101,9 +97,9 @@ def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:
             f"expected the data key of {vault.store.url} to be wrapped by {declared} for {dataset}, found {found}: run `orchestrai vault "
             "rewrap --to` it first"
         )
-    problems = (wanted.anchor.problems(vault) if wanted.anchor else None) or []
-    if problems:
-        raise IntegrityError(f"{problems[0]}; copy the vault back from its replica", problems=problems)
+    anchored = wanted.anchor.check(vault.catalog) if wanted.anchor else None
+    if anchored is not None:
+        anchored.require_none()
 
 
 def protect(
@@ -111,12 +107,15 @@ def protect(
 ) -> dict[str, JsonValue]:
     """Lock a snapshot, copy the vault to its replica and anchor it, each where declared; returns what was done. Idempotent.
 
-    `kept` are the facts that `snapshot` told. A store that cannot lock is told of as `locked: false`. Raises StorageError or
-    IntegrityError when the replica was not written or does not verify: the snapshot stands then, and a repeat does what is missing.
+    `kept` are the facts that `snapshot` told; for a refused one there is nothing to do. A store that cannot lock is told of as
+    `locked: false`. Raises StorageError or IntegrityError when the replica was not written or does not verify: the snapshot stands
+    then, and a repeat does what is missing.
     """
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
 
     facts: dict[str, JsonValue] = {}
+    if "snapshot_id" not in kept:
+        return facts  # refused: there is no snapshot to protect
     dataset, seq = kept["dataset"], kept["snapshot_seq"]
     commit = vault.get(str(kept["snapshot_id"]), (str(dataset), seq) if isinstance(seq, int) else None)
     if held_by(holds(vault.store, vault.keyring, vault.identity()), commit) is not None:
@@ -125,7 +124,7 @@ def protect(
         held = extend_hold(vault, commit.dataset, [commit], control_plane(vault.store), beyond=True)
         facts |= {"held": True, "hold_enforced": held.enforced}
     if wanted.spec.lock:
-        lock = lock_snapshot(vault, commit, control_plane(vault.store), parse_duration(wanted.spec.lock))
+        lock = lock_snapshot(vault, commit, control_plane(vault.store), wanted.spec.lock)
         facts |= {"locked": lock.locked, "lock_mode": lock.mode, "lock_reason": lock.reason}
         facts["locked_until"] = lock.until.isoformat() if lock.until else None
     if wanted.replica:
@@ -154,49 +153,3 @@ def copy_to(vault: Vault, url: str, *, progress: Progress | None = None, full: b
         "replica_bytes": report.bytes,
         "replica_snapshots": report.verified.snapshots,
     }
-
-
-# -- equality ----------------------------------------------------------------------------------------------------
-
-
-def with_same_version(ledger: Ledger, dataset: Partitioned, report: StageReport) -> StageReport:
-    """A snapshot's or restore's report with the verdict `same_version` on each published partition.
-
-    It compares the root just published with those that its signed receipts say were read: the snapshot's with the raw events', the
-    restored data's with both. A partition that differs counts as refused.
-    """
-    chain = VERBATIM[: 3 if report.asset == dataset.asset("restored") else 2]
-    opened: dict[tuple[str, str], Dataset] = {}
-
-    def at(asset: str, version: str) -> Dataset:
-        if (asset, version) not in opened:
-            newest = ledger.open(asset)
-            opened[asset, version] = newest if version in ("", newest.version) else ledger.open(asset, version)
-        return opened[asset, version]
-
-    def judged(outcome: PartitionOutcome) -> PartitionOutcome:
-        if not outcome.published or outcome.root is None:
-            return outcome
-        verdict = _same_version([dataset.asset(stage) for stage in chain], at, outcome.partition, outcome.root)
-        return replace(outcome, published=verdict.passed, verdicts=(verdict, *outcome.verdicts))
-
-    return replace(report, outcomes=tuple(map(judged, report.outcomes)))
-
-
-def _same_version(chain: Sequence[str], at: Callable[[str, str], Dataset], partition: str, root: str) -> Verdict:
-    """Walk the receipts from the last asset of `chain` to the first."""
-    roots: dict[str, JsonValue] = {chain[-1]: root}
-    version = ""
-    for asset, below in zip(reversed(chain[1:]), reversed(chain[:-1]), strict=True):
-        receipt = at(asset, version).receipt(partition)
-        read = next((ref for ref in receipt.inputs if ref.asset == below), None)
-        roots[below] = read.partitions.get(partition) if read else None
-        if read is None:
-            break
-        version = read.version
-    names = {asset: asset.rsplit("/", 1)[-1] for asset in chain}
-    details = {f"{names[asset]}_root": roots.get(asset) for asset in chain}
-    if len({*details.values()}) == 1:
-        return Verdict("same_version", True, " = ".join(names.values()), details=details)
-    told = ", ".join(f"{names[asset]} {describe(roots.get(asset))}" for asset in chain)
-    return Verdict("same_version", False, f"expected one root, found {told}: run the stages again", details=details)

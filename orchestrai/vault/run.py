@@ -4,12 +4,15 @@ are there."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from orchestrai.contracts.same_version import same_version
 from orchestrai.core.calendar import Grain
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import CheckInfo, JsonValue, Verdict, gate_open
-from orchestrai.errors import IntegrityError
+from orchestrai.core.progress import Progress
+from orchestrai.core.verdict import Audit, CheckInfo, Verdict, gate_open
+from orchestrai.errors import RetentionLocked
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.manifest import FileEntry, PartitionManifest
+from orchestrai.ledger.manifest import FileEntry, PartitionManifest, dataset_version
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
@@ -20,8 +23,8 @@ from orchestrai.vault.commit.source import SourceFile, StoredAt
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.ports import BackedUpDataset
-from orchestrai.vault.protection import protect, protection_of, require_ready, with_same_version
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.protection import protect, protection_of, require_ready
+from orchestrai.vault.vault import Vault
 
 PRODUCER = Producer("snapshot", __name__)
 VERSION_CHECK = CheckInfo("same_version", True, "The version equals that of the stage before, byte for byte.")
@@ -38,6 +41,7 @@ class SnapshotTask:
     tags: Sequence[str] = ()
     facts: Mapping[str, JsonValue] | None = None
     producer: Producer = PRODUCER
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,15 @@ class KeepTask:
 def snapshot(context: RunContext, vault: Vault, task: SnapshotTask) -> StageReport:
     """Back up receipted partitions of `source` and publish `asset`, whose version is equal by construction.
 
-    Partitions in `drop` are left out of the new snapshot and of `asset`. Content the vault holds is not read again. Raises
-    NotReceipted, DigestMismatch, SessionExpired; then nothing is published.
+    Partitions in `drop` are left out of the new snapshot and of `asset`. Content the vault holds is not read again. With a `version`
+    of `source` it is that one, and `asset` as a whole must then have it. What was staged is judged by `same_version` before the
+    ledger's commit: where a root differs nothing is published, and the vault's commit, which no receipt names, is forgotten again.
+    Raises NotReceipted, DigestMismatch, SessionExpired; then nothing is published.
     """
     ledger, source, drop = context.ledger, task.source, task.drop
     with Meter() as meter:
         session = ledger.session(task.asset, task.producer)
-        dataset = ledger.open(source)
+        dataset = ledger.open(source, task.version)
         manifests = {partition: dataset.files(partition) for partition in sorted(set(task.partitions))}
         inputs = InputRef(source, dataset.version, dataset.roots(sorted(manifests)))
         commit = vault.commit(
@@ -75,23 +81,54 @@ def snapshot(context: RunContext, vault: Vault, task: SnapshotTask) -> StageRepo
             after=_known_commit(session, vault, source),
             progress=context.progress,
         )
-        kept = vault.partitions(commit)
+        listed = vault.partitions(commit)
         for partition, manifest in manifests.items():
-            if kept[partition].root != manifest.root:
-                raise IntegrityError(
-                    f"expected {source}@{partition} to be kept as {manifest.root}, found {kept[partition].root}: run it again"
-                )
             for file in vault.files(commit, partition):
                 session.add_entry(partition, _entry(file))
             session.add_stats(partition, **manifest.stats)
+        roots: dict[str, dict[str, str | None]] = {}
+        above, here = (name.rsplit("/", 1)[-1] for name in (source, task.asset))
+        for partition, manifest in manifests.items():
+            staged, kept = session.staged(partition).root, listed[partition].root
+            roots[partition] = {above: manifest.root, here: staged, **({} if kept == staged else {"vault": kept})}
+        whole = {above: dataset.version, here: _version_after(ledger, session, [*manifests], drop)} if task.version else {}
+        audit = Audit.of({key: [verdict] for key, verdict in same_version(roots, whole).items()})
         meter.read = meter.written = commit.new_bytes
+        if audit.closed:
+            # what was to be dropped stays too: nothing of this run is published
+            disowned = _disowned(ledger, vault, task.asset, commit)
+            return session.commit(audit, inputs=[inputs], cost=meter.cost(), facts=disowned)
         return session.commit(
-            {},
+            audit,
             inputs=[inputs],
             cost=meter.cost(),
             facts={**_facts(vault, commit), **dict(task.facts or {})},
             drop=[key for key in drop if session.fence and key in ledger.dataset(session.fence).partitions],
         )
+
+
+def _version_after(ledger: Ledger, session: Session, staged: Sequence[str], drop: Sequence[str]) -> str:
+    """The version that the asset has once what is staged is published."""
+    before = ledger.dataset(session.fence).roots() if session.fence else {}
+    after = {key: root for key, root in before.items() if key not in drop}
+    return dataset_version(after | {key: session.staged(key).root for key in staged})
+
+
+def _disowned(ledger: Ledger, vault: Vault, asset: str, commit: SnapshotCommit) -> dict[str, JsonValue]:
+    """Forget a commit that was refused publication, unless a receipt names it; what was done, as facts.
+
+    A snapshot is what a receipt names. One that none names is found by nobody but the vault's next writer, who would build on it,
+    and the tombstone keeps that from happening; under a legal hold it stays, and is said to.
+    """
+    facts: dict[str, JsonValue] = {"refused_snapshot": commit.snapshot_id, "forgotten": False}
+    named = {ledger.receipt(head.receipt).facts.get("snapshot_id") for head in ledger.history(asset)}
+    if commit.snapshot_id in named:
+        return facts
+    try:
+        vault.forget_record(commit.dataset, commit.seq, reason=f"{asset} was refused: its root is not what it was made from")
+    except RetentionLocked as exc:
+        return facts | {"kept_because": exc.message}
+    return facts | {"forgotten": True}
 
 
 def keep(context: RunContext, vault: Vault, task: KeepTask) -> StageReport:
@@ -189,7 +226,7 @@ def _run(context: RunContext, node: AssetNode[BackedUpDataset], partitions: Sequ
     require_ready(vault, wanted, dataset.prefix)
     report = snapshot(context, vault, SnapshotTask(dataset.asset("raw_events"), node.asset, ready))
     done = protect(vault, report.facts, wanted, progress=context.progress)
-    report = with_same_version(context.ledger, dataset, replace(report, facts={**report.facts, **done}))
+    report = replace(report, facts={**report.facts, **done})
     return settle(with_outcomes(report, missing), dataset, partitions)
 
 

@@ -1,40 +1,32 @@
 """What a user declares about a dataset's backups."""
 
+from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from orchestrai.core.time import parse_duration
+from orchestrai.core.declaration import Declaration
+from orchestrai.core.time import Cron, Duration
 from orchestrai.errors import ConfigError
+from orchestrai.storage.url import check_url
 
-_CRON_FIELDS = 5
 
-
-def _is_duration(text: str) -> str:
+def _is_store(url: str) -> str:
     try:
-        parse_duration(text)
+        check_url(url)
     except ConfigError as exc:
         raise ValueError(exc.message) from exc
-    return text
+    return url
 
 
-def _is_cron(text: str) -> str:
-    if not text.startswith("@") and len(text.split()) != _CRON_FIELDS:
-        raise ValueError(f'expected a cron expression of five fields such as "0 2 * * *", found {text!r}')
-    return text
-
-
-DurationText = Annotated[str, AfterValidator(_is_duration)]
-CronText = Annotated[str, AfterValidator(_is_cron)]
+StoreUrl = Annotated[str, AfterValidator(_is_store)]
 Count = Annotated[int, Field(ge=0)]
 # file, or the URL of a key of a key service: see vault.key_services
 KeyUrl = Annotated[str, Field(pattern=r"^(file|(awskms|azurekv|gcpkms)://\S+)?$")]
 
 
-class KeepSpec(BaseModel):
+class KeepSpec(Declaration):
     """Which snapshots retention keeps; each rule keeps the newest of its bucket, and a snapshot any rule keeps is kept."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     last: Count = 0
     hourly: Count = 0
@@ -42,7 +34,7 @@ class KeepSpec(BaseModel):
     weekly: Count = 0
     monthly: Count = 0
     yearly: Count = 0
-    within: DurationText | None = None
+    within: Duration | None = None
     tagged: tuple[str, ...] = ()
 
     @property
@@ -51,27 +43,23 @@ class KeepSpec(BaseModel):
         return self == KeepSpec()
 
 
-class ColdSpec(BaseModel):
+class ColdSpec(Declaration):
     """A second copy in a cold tier; `url` empty means none. `tier` is the store's own name of a storage class."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str = ""
+    url: StoreUrl = ""
     tier: Annotated[str, Field(pattern=r"^([A-Za-z_]{2,40})?$")] = ""
-    lock: DurationText | None = None
+    lock: Duration | None = None
 
 
-class BackupSpec(BaseModel):
+class BackupSpec(Declaration):
     """How a dataset is backed up; durations are a number and a unit (s, m, h, d, w)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    every: CronText | None = None
+    every: Cron | None = None
     keep: KeepSpec = KeepSpec()
-    lock: DurationText | None = None
-    replica: str | None = None
-    rpo: DurationText = "26h"
-    rto: DurationText = "1h"
+    lock: Duration | None = None
+    replica: StoreUrl | None = None
+    rpo: Duration = timedelta(hours=26)
+    rto: Duration = timedelta(hours=1)
     encrypt: bool = False
     encryption: KeyUrl = ""
     cold: ColdSpec = ColdSpec()

@@ -5,20 +5,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from orchestrai.core.canonical import canonical_json, sha256_hex
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ObjectExists, RestoreError, RetentionLocked
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.format.layout import commit_key, tombstone_key
 from orchestrai.vault.format.lists import StoredFile, StoredPartition
 from orchestrai.vault.format.records import FORMAT, TOMBSTONE_TYPE, SnapshotCommit
 from orchestrai.vault.reader import stream_file
-from orchestrai.vault.vault_store import OpenedVault, Progress
+from orchestrai.vault.vault_store import OpenedVault
 
 if TYPE_CHECKING:
     from orchestrai.vault.commit.protocol import Request, WriteSession
-
-__all__ = ["Progress", "Vault"]
 
 
 class Vault(OpenedVault):

@@ -13,9 +13,8 @@ from orchestrai.vault.commit.writer import context
 from orchestrai.vault.format.layout import CLOCK, IDENTITY
 from orchestrai.vault.format.lists import Codec, ColumnCodec
 from orchestrai.vault.format.records import FORMAT, IDENTITY_TYPE, document
-from orchestrai.vault.keys.encryption import Cipher, KeyPort
-
-Progress = Callable[[str, int, int], None]
+from orchestrai.vault.keys.encryption import Cipher
+from orchestrai.vault.keys.key_port import KeyPort
 
 
 class OpenedVault:

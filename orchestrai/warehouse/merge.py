@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, Target, quoted

@@ -2,21 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from orchestrai.errors import ConfigError
+from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.storage.postgres import check_address
 
 
-class LoadSpec(BaseModel):
+class LoadSpec(Declaration):
     """One table: the restored data of a dataset, a feature view or the predictions of a model, kept equal to its newest version.
 
     `to` is postgresql://, duckdb:///file, an SQLAlchemy URL (bigquery://, snowflake://, redshift+redshift_connector://, with that
     dialect installed), none with a password, or a secret reference to one (env://NAME). Mode "partitions" replaces the partitions
     that changed; "merge" inserts and updates by `key` (PostgreSQL and DuckDB).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
     source: Annotated[str, Field(alias="from", description="a dataset, feature view or model of the pipeline")]
@@ -37,8 +35,5 @@ class LoadSpec(BaseModel):
                 "expected a URL without a password, found one with: write where the URL lies, such as env://NAME"
             )
         if scheme in ("env", "file", "postgresql", "postgres"):
-            try:
-                check_address(self.to)
-            except ConfigError as exc:
-                raise ValueError(exc.message) from exc
+            field_reader(check_address)(self.to)
         return self

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, SignatureInvalid
+from orchestrai.ledger.report import shown_verdicts
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.cli.conftest import KEPT, RAW, RESTORED, command, run
 
@@ -104,7 +105,7 @@ def test_a_day_left_out_is_done_with_nothing_published_of_it_and_named_everywher
         assert mixed not in shop.ledger.open(asset).partitions
         (outcome,) = (found for found in reports[stage].outcomes if found.partition == mixed)
         assert (outcome.root, outcome.rows) == (None, 0)
-        assert any(not v.passed and v.severity == "warn" and "left out by ann" in v.message for v in outcome.verdicts)
+        assert any(not v.passed and v.severity == "warn" and "left out by ann" in v.message for v in shown_verdicts(outcome))
     assert f"{RAW}@{mixed} left out by ann" in command("report")[1]
     assert f"{mixed} left out by ann" in command("model", "trace", RESTORED)[1]
     assert shop.ledger.vault is not None

@@ -10,10 +10,14 @@ import pytest
 
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.build import build_definitions
-from orchestrai.ledger.decisions.skips import Skip, put_skip
+from orchestrai.defs.checks import build_complete_checks
+from orchestrai.ledger.decisions.skips import SKIPS, Skip
 from orchestrai.ledger.quarantine import last_refusal
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.vault import Vault
 from orchestrai_tests.defs import shop
-from orchestrai_tests.defs.conftest import Project
+from orchestrai_tests.defs.conftest import RANGE_END, RANGE_START, Project
 
 RAW, SNAPSHOT, RESTORED = (f"churn/orders/{stage}" for stage in ("raw_events", "snapshot", "restored"))
 
@@ -59,6 +63,50 @@ def test_the_failed_check_of_a_run_says_which_day_was_refused_and_why(project: P
     assert any("#REF!" in str(record.data["reason"]) for record in why.records)
 
 
+def test_complete_says_the_same_with_an_empty_dagster_database(project: Project) -> None:
+    bad = project.landed.bad_day
+    before = (date.fromisoformat(bad) - timedelta(days=1)).isoformat()
+    found = project.run("churn_orders_ingest", before, bad).get_asset_check_evaluations()
+    told = {check.asset_key.to_user_string(): check for check in found if check.check_name == "complete"}
+    assert {asset: check.passed for asset, check in told.items()} == {RAW: False, SNAPSHOT: False, RESTORED: False}
+    project.run("churn_orders_ingest", before)
+    nodes = [project.runtime.project.nodes[asset] for asset in (RAW, SNAPSHOT, RESTORED)]
+    checks = [dg.AssetCheckKey(dg.AssetKey(node.asset.split("/")), "complete") for node in nodes]
+    definitions = dg.Definitions(
+        assets=build_assets(nodes),
+        asset_checks=build_complete_checks(nodes),
+        jobs=[dg.define_asset_job("look", dg.AssetSelection.checks(*checks))],
+        resources={"runtime": project.runtime},
+    )
+    tags = {RANGE_START: before, RANGE_END: bad}
+    with dg.DagsterInstance.ephemeral() as empty:
+        result = definitions.resolve_job_def("look").execute_in_process(instance=empty, tags=tags, raise_on_error=False)
+    again = {check.asset_key.to_user_string(): check for check in result.get_asset_check_evaluations()}
+    assert {asset: (check.passed, check.description, check.metadata) for asset, check in again.items()} == {
+        asset: (check.passed, check.description, check.metadata) for asset, check in told.items()
+    }
+
+
+def test_a_snapshot_of_other_bytes_fails_without_a_retry_and_is_not_materialized(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Vault.files
+
+    def files(vault: Vault, commit: SnapshotCommit, partition: str) -> list[StoredFile]:
+        return [file._replace(sha256="0" * 64) for file in honest(vault, commit, partition)]
+
+    monkeypatch.setattr(Vault, "files", files)
+    first, _ = project.landed.orders
+    result = project.run("churn_orders_ingest", first)
+    assert not result.success and project.materialized(RAW) == {first} and project.materialized(SNAPSHOT) == set()
+    told = [check for check in result.get_asset_check_evaluations() if check.check_name == "same_version"]
+    assert [(check.asset_key.to_user_string(), check.passed, check.severity) for check in told] == [
+        (SNAPSHOT, False, dg.AssetCheckSeverity.ERROR)
+    ]
+    assert not [event for event in result.all_events if event.is_step_up_for_retry]
+    assert project.runtime.ledger.find(SNAPSHOT) is None
+
+
 def test_a_day_on_which_nothing_is_due_counts_as_done(project: Project) -> None:
     result = project.run("churn_orders_ingest", "2026-10-10")
     assert result.success
@@ -80,7 +128,7 @@ def test_a_day_left_out_by_a_signed_decision_no_longer_turns_the_run_red(project
     assert not project.run("churn_orders_ingest", *span).success
     ledger, refusal = project.runtime.ledger, last_refusal(project.runtime.ledger.lake, RAW, bad)
     skip = Skip("first", RAW, bad, refusal.root, "the export was lost", "ann", "2026-11-22T00:00:00+00:00", refusal.closed)
-    put_skip([ledger.lake, ledger.vault], ledger.signer, skip)  # type: ignore[list-item]
+    SKIPS.put([ledger.lake, ledger.vault], ledger.signer, skip)  # type: ignore[list-item]
     result = project.run("churn_orders_ingest", *span)
     assert result.success
     told = [
@@ -128,7 +176,7 @@ def test_the_weekly_refresh_is_red_until_a_refused_day_is_left_out(tmp_path: Pat
         ledger, refusal = runtime.ledger, last_refusal(runtime.ledger.lake, shop.RAW, shop.NINTH)
         at = "2026-11-01T00:00:00+00:00"
         skip = Skip("first", shop.RAW, shop.NINTH, refusal.root, "the export was lost", "ann", at, refusal.closed)
-        put_skip([ledger.lake, ledger.vault], ledger.signer, skip)  # type: ignore[list-item]
+        SKIPS.put([ledger.lake, ledger.vault], ledger.signer, skip)  # type: ignore[list-item]
         assert run("shop_refresh")
     assert sorted(ledger.open(shop.RESTORED).partitions) == shop.GOOD
     assert sorted(ledger.open(shop.FEATURES).partitions) == shop.GOOD

@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from orchestrai.core.time import previous_tick
 from orchestrai.defs.jobs import refresh_anchor, refreshed, restored_apart
-from orchestrai.defs.schedules import previous_tick
 from orchestrai.demo.demo_landing import LandingSummary, write_landing
 from orchestrai.demo.items_api import items_api
 from orchestrai.pipeline.load import SHIPPED, load_project, pipeline_folders
@@ -121,14 +121,18 @@ models:
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory, landing: tuple[Path, LandingSummary]) -> Iterator[Project]:
     """A pipeline whose datasets are cut by the month and by the day."""
-    folder = tmp_path_factory.mktemp("mixed")
-    (folder / "pipeline.yaml").write_text(MONTHLY)
+    folder = mixed_folder(tmp_path_factory.mktemp("mixed"))
+    with deployed(tmp_path_factory.mktemp("home"), landing[1], {}, folders=[folder]) as project:
+        yield project
+
+
+def mixed_folder(folder: Path, more: str = "") -> Path:
+    (folder / "pipeline.yaml").write_text(MONTHLY + more)
     shutil.copyfile(SHIPPED / "churn" / "orders.contract.yaml", folder / "orders.contract.yaml")
     for source, target in (("customer_rfm.sql", "view.sql"), ("no_order_within_60d.sql", "label.sql")):
         text = (SHIPPED / "churn" / source).read_text()
         (folder / target).write_text(text.replace("JOIN orders AS", "JOIN days AS"))
-    with deployed(tmp_path_factory.mktemp("home"), landing[1], {}, folders=[folder]) as project:
-        yield project
+    return folder
 
 
 def test_a_nightly_tick_over_months_asks_once_the_month_is_over(mixed: Project) -> None:
@@ -158,6 +162,36 @@ def test_what_cannot_be_restored_in_the_refresh_has_a_restore_of_its_own(mixed: 
     assert names == (["sales"], ["days"])
     schedules = {schedule.name: schedule.job_name for schedule in mixed.definitions.get_repository_def().schedule_defs}
     assert schedules["ledgerly_days_weekly_restore"] == "ledgerly_days_restore"
+
+
+SECOND_MODEL = """  - name: right
+    features: [customer_rfm]
+    entity: customer_id
+    label: {sql: label.sql, horizon: 60d}
+    split: {by: time, test_share: 0.25, gap: 60d}
+    retrain: "0 5 * * 2"
+  - {name: up, features: [customer_rfm], entity: customer_id, label: {sql: label.sql, horizon: 60d}, retrain: "0 4 * * 1"}
+  - {name: down, features: [customer_rfm], entity: customer_id, label: {sql: label.sql, horizon: 60d}}
+"""
+
+
+def test_every_models_retrain_has_its_schedule(tmp_path: Path, landing: tuple[Path, LandingSummary]) -> None:
+    with deployed(tmp_path / "home", landing[1], {}, folders=[mixed_folder(tmp_path, SECOND_MODEL)]) as project:
+        repository = project.definitions.get_repository_def()
+        schedules = {schedule.name: schedule for schedule in repository.schedule_defs}
+        fired = {name: schedule.cron_schedule for name, schedule in schedules.items() if "refresh" in name}
+        assert fired == {"ledgerly_weekly_refresh": "0 4 * * 1", "ledgerly_right_weekly_refresh": "0 5 * * 2"}
+        trained = {name: trained_by(project, schedules[name].job_name) for name in fired}
+        assert trained == {"ledgerly_weekly_refresh": {"left", "up", "down"}, "ledgerly_right_weekly_refresh": {"right"}}
+        # what the second model reads is cut by the day, so its own refresh restores it
+        chosen = repository.get_job("ledgerly_right_refresh").asset_layer.selected_asset_keys
+        assert dg.AssetKey(["ledgerly", "days", "restored"]) in chosen
+        assert dg.AssetKey(["ledgerly", "sales", "restored"]) not in chosen
+
+
+def trained_by(project: Project, job: str) -> set[str]:
+    chosen = project.definitions.get_repository_def().get_job(job).asset_layer.selected_asset_keys
+    return {key.path[1] for key in chosen if key.path[-1] == "candidate"}
 
 
 def test_each_shipped_dataset_is_restored_by_one_weekly_refresh_at_least() -> None:

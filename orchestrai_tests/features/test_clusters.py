@@ -42,6 +42,7 @@ from orchestrai.features.jobs.synapse import SynapseBatches, SynapseFile
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.engines import cluster_url
 from orchestrai.settings import Settings
+from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai.storage.url import open_store
 from orchestrai_tests.features.battery import INTERPRETED, differing_bits, nasty_files, query_of, table_of
 from orchestrai_tests.features.clouds import Cloud, Run, script, serving
@@ -122,7 +123,7 @@ def launch(tmp_path: Path, cloud: Cloud) -> Callable[..., ClusterLauncher]:
             now[0] += 60
 
         file = written(tmp_path, service, cloud, **changes)
-        clocks: dict[str, Any] = {"sleep": sleep or minute, "monotonic": lambda: now[0]}
+        clocks: dict[str, Any] = {"clock": Clock(sleep or minute, lambda: now[0])}
         return cluster_launcher(service, file, "file:///x/spark_job.py", **clocks)
 
     return make
@@ -193,7 +194,7 @@ def test_a_byte_that_changed_on_the_way_is_found_by_the_job_before_the_view_sees
 def view_and_engine(tmp_path: Path, cloud: Cloud, service: str) -> tuple[Any, RemoteSparkEngine]:
     exchange = str(tmp_path / "exchange")
     sent = sent_script(open_store(exchange), cluster_url(exchange))
-    start = cluster_launcher(service, written(tmp_path, service, cloud), sent, sleep=lambda _: None)
+    start = cluster_launcher(service, written(tmp_path, service, cloud), sent, clock=Clock(lambda _: None))
     view = shipped("device_rolling", "telemetry", **{"from": "readings"}, entity="device_id", event_time="ts")
     engine = RemoteSparkEngine(open_store(exchange), cluster_url(exchange), start, service)
     return query_of(view, nasty_files(tmp_path)), engine
@@ -242,7 +243,7 @@ def test_after_a_cancelled_job_the_next_try_starts_another(tmp_path: Path, cloud
         raise KeyboardInterrupt
 
     started: Any = engine._launch
-    object.__setattr__(started._waiting, "sleep", ended)
+    object.__setattr__(started._waiting, "clock", Clock(ended))
     with pytest.raises(KeyboardInterrupt):
         table_of(engine, query)
     cloud.looks = 1
@@ -281,12 +282,12 @@ def test_after_an_outage_the_next_try_takes_up_the_job_that_still_runs(tmp_path:
 
     started: Any = engine._launch
     waiting = started._waiting
-    object.__setattr__(waiting, "sleep", outage)
+    object.__setattr__(waiting, "clock", Clock(outage))
     with pytest.raises(TransientStorageError):
         table_of(engine, query)
     assert [run.state for run in cloud.runs] == ["running"]
     cloud.broken = 0
-    object.__setattr__(waiting, "sleep", lambda _: None)
+    object.__setattr__(waiting, "clock", Clock(lambda _: None))
     assert table_of(engine, query).num_rows == 0 and len(cloud.runs) == 1
 
 
@@ -309,6 +310,7 @@ RUN = """
 import dagster as dg
 from orchestrai.defs.spark_transport import launcher
 from orchestrai.settings import Settings
+from orchestrai.storage.cloud.job_wait import Clock
 
 @dg.asset
 def features(context: dg.AssetExecutionContext) -> None:
@@ -502,7 +504,7 @@ def test_emr_starts_one_cluster_a_job_and_terminates_it_when_its_run_is_ended() 
     with stub:
         emr = EmrClusters(CLUSTER, client)
         with pytest.raises(KeyboardInterrupt):
-            ClusterLauncher(emr, CLUSTER, JOB.script, sleep=ended)(url)
+            ClusterLauncher(emr, CLUSTER, JOB.script, clock=Clock(ended))(url)
         assert emr.start(JOB) == "j-1"
         assert emr.phase("j-1") == ("completed", "TERMINATED")
         assert emr.phase("j-1") == ("ended", "STEP_FAILURE: see its log")

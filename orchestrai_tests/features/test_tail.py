@@ -20,7 +20,7 @@ from orchestrai.features.incremental.tail_slices import shape_of
 from orchestrai.features.incremental.window_chain import Plan
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView, load_view
-from orchestrai.ledger.decisions.recalls import RecallRecord, put_recall
+from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
@@ -268,7 +268,7 @@ def test_a_recalled_hour_is_not_looked_back_on(ledger: Ledger, publish: Publish,
     record = RecallRecord(
         "a sensor batch", "broken", "2026-01-05T02:00:00Z", {entry.receipt: (HOUR,)}, ((IN, HOUR, entry.root),)
     )
-    put_recall([ledger.lake], ledger.signer, record)
+    RECALLS.put([ledger.lake], ledger.signer, record)
     publish(IN, READINGS, {"2026-01-05-01:00": parts[60:61]})
     with pytest.raises(NotReceipted, match="recalled"):
         run(ledger, tmp_path / "tails")

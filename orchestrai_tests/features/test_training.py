@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import FeatureViewError, NotReceipted
-from orchestrai.features.profile.statistics import drift, drift_verdicts, feature_stats
+from orchestrai.features.profile.portrait import portrait
+from orchestrai.features.profile.statistics import drift, feature_stats
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.features.training_set import training_set
 from orchestrai.features.views.view import FeatureView, load_view
@@ -121,7 +122,7 @@ def test_drift_sees_what_moved_and_only_that(tmp_path: Path) -> None:
     found = {item.column: item for item in drift(one, two)}
     assert found["steady"].psi == 0 and found["steady"].ks == 0 and found["kind"].psi == 0
     assert found["moved"].psi > 0.25 and found["moved"].ks == pytest.approx(0.4, abs=0.02) and found["gone"].psi > 0.25
-    verdict = drift_verdicts(drift(one, two))[0]
+    verdict = portrait([two], [one], list(found), 0.25, "the champion was trained").verdict
     assert (
         not verdict.passed and verdict.severity == "warn" and "moved" in verdict.message and "steady" not in verdict.message
     )

@@ -10,12 +10,12 @@ from orchestrai.contracts.checks import check_names
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, DigestMismatch, NotReceipted, SignatureInvalid
-from orchestrai.ledger.blobs import blob_key
 from orchestrai.ledger.decisions.overrides import WAIVABLE, Override
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import blob_key
 from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.ledger.receipt import Receipt, open_receipt
-from orchestrai.ledger.report import StageReport, require_open
+from orchestrai.ledger.report import StageReport, require_open, shown_verdicts
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.producers import producer
 
@@ -43,11 +43,12 @@ def test_an_override_publishes_what_was_refused_and_says_so_in_signed_records(le
     report = publish(ledger, b"few", given)
     assert require_open(report).version
     (outcome,) = report.outcomes
-    assert [(v.check, v.passed, v.severity) for v in outcome.verdicts] == [
+    assert (outcome.verdicts, outcome.override) == (BAD, given)
+    assert [(v.check, v.passed, v.severity) for v in shown_verdicts(outcome)] == [
         ("schema", True, "error"),
         ("row_volume", False, "warn"),
     ]
-    assert outcome.verdicts[1].message == "waived by ann (a public holiday): expected 300 rows or so, found 3"
+    assert shown_verdicts(outcome)[1].message == "waived by ann (a public holiday): expected 300 rows or so, found 3"
     head = ledger.head(ASSET)
     assert head is not None and (head.action, head.reason) == ("override", "a public holiday (ann)")
     dataset = Ledger(ledger.lake, ledger.signer, vault=ledger.vault).open(ASSET)

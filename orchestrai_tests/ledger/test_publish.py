@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.core.verdict import Verdict
+from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import (
     ConcurrentCommit,
     DigestMismatch,
@@ -159,14 +159,9 @@ def test_a_receipt_with_a_failed_check_opens_nothing(ledger: Ledger, tmp_path: P
     """A signed head over data whose gate was closed (a bug, or a thief with the code but no rule) is still refused."""
     session = ledger.session(ASSET, producer("raw_events"))
     session.add_bytes("2026-01-01", "part-00000.parquet", b"bad")
-    import orchestrai.ledger.session as module
-
-    original = module.gate_open
-    module.gate_open = lambda verdicts: True
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Audit, "is_open", lambda audit, partition: True)
         session.commit({"2026-01-01": BAD})
-    finally:
-        module.gate_open = original
     with pytest.raises(NotReceipted, match="row_volume"):
         ledger.open(ASSET).fetch("2026-01-01", tmp_path)
 

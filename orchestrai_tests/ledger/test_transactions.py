@@ -9,7 +9,7 @@ import pytest
 
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConcurrentCommit, IntegrityError, SignatureInvalid
-from orchestrai.ledger.decisions.standing import Decision, decision_key
+from orchestrai.ledger.decisions.standing import TRANSACTIONS, Decision
 from orchestrai.ledger.decisions.transactions import Transaction, decide
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
@@ -116,11 +116,11 @@ def test_a_decision_that_names_other_entries_or_was_forged_is_refused(ledger: Le
     for asset in ASSETS:
         stage(ledger, asset, b"old", transaction)
     stranger = Ledger(ledger.lake, load_or_create_signer(tmp_path / "stranger"))
-    envelope = Decision(transaction.id, "commit", transaction.heads).sign(stranger.signer)
-    ledger.lake.write(decision_key(transaction.id), envelope)
+    envelope = TRANSACTIONS.sign(stranger.signer, Decision(transaction.id, "commit", transaction.heads))
+    ledger.lake.write(TRANSACTIONS.key(transaction.id), envelope)
     with pytest.raises(SignatureInvalid):
         ledger.open(ASSETS[0])
-    ledger.lake.delete(decision_key(transaction.id))
+    ledger.lake.delete(TRANSACTIONS.key(transaction.id))
     decide(ledger, Decision(transaction.id, "commit", {asset: "0" * 64 for asset in ASSETS}))
     with pytest.raises(IntegrityError, match="treat it as forged"):
         ledger.open(ASSETS[0])

@@ -28,11 +28,11 @@ def parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def publish(ledger: Ledger, asset: str, table: pa.Table, partition: str = "all") -> StageReport:
+def publish(ledger: Ledger, asset: str, table: pa.Table, partition: str = "all", **parameters: Any) -> StageReport:
     """Publish a table as one partition of an asset."""
     session = ledger.session(asset, producer("training_set"))
     session.add_bytes(partition, "part-0.parquet", parquet(table), rows=table.num_rows)
-    return session.commit()
+    return session.commit(parameters=parameters)
 
 
 def customers(seed: int = 1, per_moment: int = 150, moments: int = 6, noise: float = 1.0) -> pa.Table:

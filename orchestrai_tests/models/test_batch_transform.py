@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import ModelError
+from orchestrai.features.point_in_time import PointInTime
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.estimators.boosting import xgboost
@@ -19,6 +20,7 @@ from orchestrai.models.inference import predict
 from orchestrai.models.remote import sagemaker_batch
 from orchestrai.models.remote.sagemaker_batch import BatchTransform
 from orchestrai.models.spec import SageMakerServing
+from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai_tests.models.conftest import CHAMPION, customers, publish, spec
 from orchestrai_tests.models.test_sagemaker import WHERE
 from orchestrai_tests.servers.s3 import S3Server
@@ -86,7 +88,8 @@ def container(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Conta
 def _predict(ledger: Ledger, seed: int) -> Any:
     publish(ledger, FEATURES, customers(seed=seed, per_moment=40, moments=1).drop_columns(["label"]), "2026-07-01")
     model = spec(exclude=NO_TEXT, serve_on={"sagemaker": SERVING})
-    return predict(ledger, model, champion=CHAMPION, features=[FEATURES], asset=PREDICTIONS)
+    known = PointInTime(ledger)
+    return predict(ledger, model, champion=CHAMPION, features=[FEATURES], known=known, asset=PREDICTIONS)
 
 
 @pytest.mark.emulator
@@ -133,7 +136,7 @@ def test_a_transform_past_its_time_limit_is_stopped(ledger: Ledger, run: Callabl
 
     where = SageMakerServing.model_validate({**SERVING, "time_limit": timedelta(minutes=5)})
     scorer = load_model(ledger, CHAMPION)
-    transform = BatchTransform(where, sleep=sleep, monotonic=lambda: now[0])
+    transform = BatchTransform(where, clock=Clock(sleep, lambda: now[0]))
     with pytest.raises(ModelError, match="to end within 0:05:00"):
         transform.score(scorer, scorer.rows(customers(seed=34, per_moment=10)))
     assert container.stopped == [container.requests[0]["TransformJobName"]]

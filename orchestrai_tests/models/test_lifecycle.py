@@ -1,7 +1,7 @@
 """Candidate, evaluation, promotion, prediction, rollback."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -9,9 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import ConfigError, ModelError
+from orchestrai.features.point_in_time import PointInTime
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.report import StageReport
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.inference import predict
+from orchestrai.models.ports import LearnedView
 from orchestrai.models.registry.versions import resolve, rollback, versions
 from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
@@ -19,6 +22,10 @@ from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TR
 Run = Callable[..., Any]
 FEATURES, PREDICTIONS = "churn/customer_rfm/features", "churn/churn/predictions"
 BETTER = {"metric": "auc", "at_least": 0.7, "better_than_champion_by": 0.002}
+
+
+def _predict(ledger: Ledger, features: Sequence[str] = (FEATURES,)) -> StageReport:
+    return predict(ledger, spec(), champion=CHAMPION, features=features, known=PointInTime(ledger), asset=PREDICTIONS)
 
 
 def _table(ledger: Ledger, asset: str, partition: str) -> pa.Table:
@@ -73,7 +80,7 @@ def test_predictions_name_their_model_and_inputs(ledger: Ledger, run: Run) -> No
     run(spec(), customers())
     for partition, seed in (("2026-07-01", 3), ("2026-07-08", 4)):
         publish(ledger, FEATURES, customers(seed=seed, moments=1).drop_columns(["label"]), partition)
-    report = predict(ledger, spec(), champion=CHAMPION, features=[FEATURES], asset=PREDICTIONS)
+    report = _predict(ledger)
     table = _table(ledger, PREDICTIONS, "2026-07-08")
     assert table.column_names == ["customer_id", "event_time", "score", "model_version"]
     assert set(table.column("model_version").to_pylist()) == {ledger.open(CHAMPION).version}
@@ -89,28 +96,48 @@ def test_predicting_again_publishes_nothing_new(ledger: Ledger, run: Run) -> Non
     run(spec(), customers())
     publish(ledger, FEATURES, customers(seed=3, moments=1).drop_columns(["label"]), "2026-07-01")
     for _ in range(2):
-        predict(ledger, spec(), champion=CHAMPION, features=[FEATURES], asset=PREDICTIONS)
+        _predict(ledger)
     assert len(list(ledger.history(PREDICTIONS))) == 1
 
 
+SPEND = "churn/spend/features"
+
+
+def _view(asset: str, time: str, *features: str) -> LearnedView:
+    return LearnedView(asset.split("/")[1], asset, f"hash of {asset}", "entity", time, ("customer_id",), "orders", features)
+
+
 def test_features_of_two_views_are_joined_by_entity_never_from_the_future(ledger: Ledger, run: Run) -> None:
-    run(spec(), customers())
+    views = [
+        _view(FEATURES, "event_time", "recency_days", "orders", "is_member", "channel"),
+        _view(SPEND, "as_of", "spend_90d"),
+    ]
+    publish(ledger, TRAINING_SET, customers(), views=[view.as_json() for view in views])
+    run(spec())
     whole = customers(seed=3, moments=1).drop_columns(["label"]).sort_by("customer_id")
-    publish(ledger, FEATURES, whole.drop_columns(["spend_90d"]), "2026-07-01")
+    publish(ledger, FEATURES, whole.drop_columns(["spend_90d"]), "2026-01-01", view_hash=views[0].hash)
     moments = whole.column("event_time").cast(pa.int64()).to_numpy()
     second = whole.select(["customer_id", "event_time", "spend_90d"]).set_column(
         1, "as_of", pa.array(moments, pa.int64()).cast(pa.timestamp("us", "UTC"))
     )
-    publish(ledger, "churn/spend/features", second, "2026-07-01")
-    predict(ledger, spec(), champion=CHAMPION, features=[FEATURES, "churn/spend/features"], asset=PREDICTIONS)
-    joined = _table(ledger, PREDICTIONS, "2026-07-01").column("score").to_pylist()
+    publish(ledger, SPEND, second, "2026-01-01", view_hash=views[1].hash)
+    _predict(ledger, features=[FEATURES, SPEND])
+    joined = _table(ledger, PREDICTIONS, "2026-01-01").column("score").to_pylist()
     assert joined == pytest.approx(load_model(ledger, CHAMPION).score(whole).tolist())
     future = second.set_column(1, "as_of", pa.array(moments + 1, pa.int64()).cast(pa.timestamp("us", "UTC")))
-    publish(ledger, "churn/spend/features", future, "2026-07-01")
-    predict(ledger, spec(), champion=CHAMPION, features=[FEATURES, "churn/spend/features"], asset=PREDICTIONS)
+    publish(ledger, SPEND, future, "2026-01-01", view_hash=views[1].hash)
+    _predict(ledger, features=[FEATURES, SPEND])
     unknown = whole.set_column(whole.column_names.index("spend_90d"), "spend_90d", pa.nulls(whole.num_rows, pa.float64()))
-    blind = _table(ledger, PREDICTIONS, "2026-07-01").column("score").to_pylist()
+    blind = _table(ledger, PREDICTIONS, "2026-01-01").column("score").to_pylist()
     assert blind == pytest.approx(load_model(ledger, CHAMPION).score(unknown).tolist())
+
+
+def test_a_champion_that_names_no_views_scores_one_view_as_it_is_and_no_two(ledger: Ledger, run: Run) -> None:
+    run(spec(), customers())
+    publish(ledger, FEATURES, customers(seed=3, moments=1).drop_columns(["label"]), "2026-07-01")
+    assert "unknown" in str(_predict(ledger).facts["views"])
+    with pytest.raises(ModelError, match="train the model again"):
+        _predict(ledger, features=[FEATURES, SPEND])
 
 
 def test_rollback_serves_the_earlier_champion_and_can_be_undone(ledger: Ledger, run: Run) -> None:
@@ -158,7 +185,7 @@ def test_drift_against_the_champions_training_rows_names_the_feature(ledger: Led
     place = fresh.column_names.index("recency_days")
     moved = fresh.set_column(place, "recency_days", pa.array(fresh.column("recency_days").to_numpy() + 60))
     publish(ledger, FEATURES, moved, "2026-07-01")
-    report = predict(ledger, spec(), champion=CHAMPION, features=[FEATURES], asset=PREDICTIONS)
+    report = _predict(ledger)
     verdict = report.outcomes[0].verdicts[0]
     assert not verdict.passed and "recency_days" in verdict.message and "orders" not in verdict.message
 

@@ -2,7 +2,6 @@
 
 import io
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -26,6 +25,7 @@ from orchestrai.models.spec import ModelSpec, SageMakerServing, SageMakerTrainin
 from orchestrai.models.training import train
 from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.trace import trace
+from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, TRAINING_SET, customers, publish, spec
 from orchestrai_tests.servers.s3 import S3Server
 
@@ -229,7 +229,7 @@ def test_a_job_past_its_time_limit_is_stopped(aws: Callable[..., Container]) -> 
         now[0] += 60
 
     where = SageMakerTraining.model_validate({**WHERE, "time_limit": timedelta(minutes=10)})
-    trainer = SageMakerTrainer(where, sleep=sleep, monotonic=lambda: now[0])
+    trainer = SageMakerTrainer(where, clock=Clock(sleep, lambda: now[0]))
     with pytest.raises(ModelError, match=r"within 0:10:00, found it InProgress: it was stopped"):
         trainer.train("churn", params, "classification", _rows(model))
     assert container.stopped == [container.requests[0]["TrainingJobName"]] and now[0] <= 720
@@ -242,9 +242,7 @@ def test_an_error_of_aws_is_one_of_ours(aws: Callable[..., Container]) -> None:
     assert params is not None
     where = SageMakerTraining.model_validate({**WHERE, "output": "s3://no-such-bucket/jobs"})
     with pytest.raises(StorageError, match="NoSuchBucket"):
-        SageMakerTrainer(where, sleep=time.sleep).train(
-            "churn", params.model_copy(update={"seed": 23}), "classification", _rows(_spec())
-        )
+        SageMakerTrainer(where).train("churn", params.model_copy(update={"seed": 23}), "classification", _rows(_spec()))
 
 
 @pytest.mark.emulator

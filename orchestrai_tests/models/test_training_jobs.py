@@ -31,6 +31,7 @@ from orchestrai.models.training import train
 from orchestrai.provenance.export.page import trace_html
 from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.trace import trace
+from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, publish, spec
 from orchestrai_tests.published import check_discovery, discovery
 
@@ -192,7 +193,7 @@ def _trainer(service: str, cloud: Cloud, **changes: Any) -> ScriptTrainer:
     def sleep(seconds: float) -> None:
         now[0] += 60
 
-    clocks: dict[str, Any] = {"token": lambda: "secret-token", "sleep": sleep, "monotonic": lambda: now[0]}
+    clocks: dict[str, Any] = {"token": lambda: "secret-token", "clock": Clock(sleep, lambda: now[0])}
     if service == "azure":
         return azureml.azureml_trainer(_azure(cloud, **changes), **clocks)
     return vertex.vertex_trainer(_vertex(cloud, **changes), **clocks)
@@ -245,13 +246,13 @@ def test_a_job_that_completed_or_runs_is_taken_up_and_other_data_gets_another(cl
 def test_after_an_outage_the_next_run_takes_up_the_job_that_still_runs(cloud: Cloud, service: str) -> None:
     cloud.looks = 4
     trainer = _trainer(service, cloud)
-    slept = trainer.waiting.sleep
+    slept = trainer.waiting.clock.sleep
 
     def outage(seconds: float) -> None:
         slept(seconds)
         cloud.broken = 1
 
-    object.__setattr__(trainer.waiting, "sleep", outage)
+    object.__setattr__(trainer.waiting, "clock", Clock(outage))
     with pytest.raises(TransientStorageError, match="try later"):
         _train(trainer)
     assert set(cloud.state.values()) == {"running"}
@@ -267,7 +268,7 @@ def test_a_run_that_is_ended_while_it_waits_cancels_its_job(cloud: Cloud, servic
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    object.__setattr__(trainer.waiting, "sleep", interrupted)
+    object.__setattr__(trainer.waiting, "clock", Clock(interrupted))
     with pytest.raises(KeyboardInterrupt):
         _train(trainer)
     assert list(cloud.state.values()) == ["cancelled"]

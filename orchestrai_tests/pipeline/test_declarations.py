@@ -62,6 +62,50 @@ def test_a_mistake_of_a_field_names_its_line(edit: Edit) -> None:
         load_project([folder], {})
 
 
+CRONS = {
+    "models[0].retrain": ('retrain: "0 4 * * 1"', "retrain: {}"),
+    "datasets[0].ingest_schedule": ('ingest_schedule: "30 0 * * *"', "ingest_schedule: {}"),
+    "datasets[0].backup.every": ('every: "0 2 * * *"', "every: {}"),
+    "features[0].backup.every": ('every: "0 5 * * 0"', "every: {}"),
+    "databases[0].every": ("models:", "databases: [{{name: shop, dsn_env: SHOP, every: {}}}]\nmodels:"),
+    "managed_backups[0].test.every": (
+        "models:",
+        "managed_backups: [{{name: lake, resource: 'arn:aws:s3:::lake', region: r, vault: vv, role: 'arn:aws:iam::1:role/b', "
+        "test: {{metadata: {{}}, every: {}}}}}]\nmodels:",
+    ),
+}
+
+
+@pytest.mark.parametrize("written", ["every monday", "0 25 * * *", "foo", "60 * * * *", "0 0 31 4 *"])
+@pytest.mark.parametrize("field", CRONS)
+def test_a_cron_that_no_schedule_takes_is_one_line_with_what_was_expected(edit: Edit, field: str, written: str) -> None:
+    old, new = CRONS[field]
+    folder = edit(old, new.format(f'"{written}"'))
+    line = next(i for i, text in enumerate((folder / "pipeline.yaml").read_text().splitlines(), 1) if f'"{written}"' in text)
+    with pytest.raises(DeclarationError) as caught:
+        load_project([folder], {})
+    assert caught.value.message == (
+        f"churn/pipeline.yaml:{line}: {field}: expected a cron of five fields (minute hour day month weekday) such as "
+        f'"0 4 * * 1", found {written!r}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("rpo: 26h", "rpo: 26", "datasets[0].backup.rpo"),
+        ("horizon: 60d", "horizon: 60", "models[0].label.horizon"),
+        ("horizon: 60d", "horizon: 999999999w", "models[0].label.horizon"),
+        ('ingest_schedule: "30 0 * * *"', "halt_training_after: 0d", "datasets[0].halt_training_after"),
+    ],
+)
+def test_a_duration_is_a_number_with_a_unit_in_every_declaration(edit: Edit, old: str, new: str, field: str) -> None:
+    folder = edit(old, new)
+    with pytest.raises(DeclarationError) as caught:
+        load_project([folder], {})
+    assert f": {field}: expected a duration " in caught.value.message
+
+
 def test_a_missing_contract_is_named(edit: Edit) -> None:
     folder = edit("contract: orders.contract.yaml", "contract: nowhere.yaml")
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):

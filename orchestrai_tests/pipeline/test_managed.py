@@ -1,6 +1,5 @@
 """AWS Backup in the graph: started or adopted, copied across regions, tested, listed in the catalog."""
 
-import dataclasses
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 import pytest
 
 import orchestrai.backup.managed.run as managed
-from orchestrai.backup.managed.aws_backup import AwsBackup, open_aws_backup
+from orchestrai.backup.managed.aws_backup import AwsBackup, backup_waiting
 from orchestrai.backup.managed.aws_resources import Restored, problem_of, remove
 from orchestrai.backup.managed.recovery_points import points_of
 from orchestrai.errors import ConfigError, DeclarationError, StorageError, TransientStorageError
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai_tests.pipeline.kept_shop import fresh, materialize
 from orchestrai_tests.servers.aws_backup import BackupServer, aws_backup_server
 from orchestrai_tests.servers.s3 import S3Server
@@ -48,10 +48,8 @@ def runtime(server: BackupServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     slept: list[float] = []
 
-    def without_waiting(region: str, clock: Any) -> AwsBackup:
-        return dataclasses.replace(open_aws_backup(region, clock), sleep=slept.append)
-
-    monkeypatch.setattr(managed, "open_aws_backup", without_waiting)
+    without_waiting = Clock(sleep=slept.append)
+    monkeypatch.setattr(managed, "backup_waiting", lambda limit: backup_waiting(limit, without_waiting))
     return fresh(tmp_path / "home", tmp_path / "declared", DECLARED)
 
 

@@ -67,5 +67,5 @@ def test_the_graph_has_its_stages_checks_and_triggers_once(shop: Shop) -> None:
 
 def test_a_reference_to_a_dataset_that_nobody_declares_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "pipeline.yaml").write_text(OTHER)
-    with pytest.raises(ConfigError, match=r"pipeline.yaml: datasets.ref: expected one of .*, found 'late/sales'"):
+    with pytest.raises(ConfigError, match=r"pipeline.yaml:4: datasets\[0\].ref: expected one of .*, found 'late/sales'"):
         load_project([tmp_path], {})

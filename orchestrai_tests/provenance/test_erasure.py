@@ -25,7 +25,7 @@ from orchestrai.provenance.erasure.dead_letter_erasure import REDACTION_TYPE
 from orchestrai.provenance.erasure.erasure import erase, plan_erasure, read_erasures
 from orchestrai.provenance.verify.audit import audit
 from orchestrai.restore.folder import restore_folder
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store

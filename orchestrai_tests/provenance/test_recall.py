@@ -202,11 +202,11 @@ def test_a_stranger_s_verify_hears_of_the_recall(world: World, tmp_path: Path) -
 
 def test_a_recall_signed_by_a_stranger_recalls_nothing(world: World) -> None:
     from orchestrai.errors import SignatureInvalid
-    from orchestrai.ledger.decisions.recalls import put_recall
+    from orchestrai.ledger.decisions.recalls import RECALLS
 
     poisoned(world)
     plan = plan_recall(world.ledger, index(world), uri(DAYS[2]))
-    put_recall([world.lake], World().signer, plan.record)
+    RECALLS.put([world.lake], World().signer, plan.record)
     with pytest.raises(SignatureInvalid):
         world.ledger.open(f"{MODEL}/champion")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrai.core.verdict import Verdict
+from orchestrai.errors import IntegrityError
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.signing import Signer
@@ -18,7 +19,12 @@ from orchestrai.provenance.verify.findings import Verification
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault.format.layout import tombstone_key
+from orchestrai.vault.format.records import ANCHOR_TYPE
 from orchestrai.vault.lifecycle.anchor import Anchor
+from orchestrai.vault.protection import Protection, require_ready
+from orchestrai.vault.spec import BackupSpec
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, Remembering, World, written
 
@@ -136,6 +142,66 @@ def test_a_rollback_of_the_whole_vault_is_found_with_an_anchor_and_said_to_be_un
     assert run(world, tmp_path, model).ok
     found = verify_model(file, vault=store, keyring=world.keyring, anchor=anchor)
     assert [problem.check for problem in found.problems] == ["anchor"]
+
+
+@pytest.fixture
+def revived(tmp_path: Path) -> tuple[World, bytes, Path]:
+    """A vault that forgot its first snapshot and was anchored, and whose tombstone was then taken away."""
+    world = World(store=MemoryStore())
+    model = world.whole()
+    world.prove({"2026-01-04": b"later"})
+    first = world.vault.snapshots()[0]
+    world.vault.forget(first.snapshot_id, reason="retention")
+    anchor = tmp_path / "anchor.json"
+    Anchor(anchor).update(world.vault)
+    assert verify_model(written(tmp_path, model), vault=world.store, keyring=world.keyring, anchor=anchor).ok
+    world.store.delete(tombstone_key(first.dataset, first.seq))
+    return world, model, anchor
+
+
+def by_a_stranger(world: World, model: bytes, anchor: Path) -> str:
+    found = verify_model(written(anchor.parent, model), vault=world.store, keyring=world.keyring, anchor=anchor)
+    return "; ".join(problem.message for problem in found.problems if problem.check == "anchor")
+
+
+def by_verify(world: World, model: bytes, anchor: Path) -> str:
+    report = verify(world.vault, anchor=Anchor(anchor))
+    assert report.rollback == "found"
+    return "; ".join(finding.problem for finding in report.findings)
+
+
+def by_the_next_snapshot(world: World, model: bytes, anchor: Path) -> str:
+    with pytest.raises(IntegrityError) as caught:
+        require_ready(world.vault, Protection(BackupSpec(), Anchor(anchor)), "d")
+    return caught.value.message
+
+
+def by_the_next_anchor(world: World, model: bytes, anchor: Path) -> str:
+    with pytest.raises(IntegrityError) as caught:
+        Anchor(anchor).update(world.vault)
+    return caught.value.message
+
+
+@pytest.mark.parametrize("look", [by_a_stranger, by_verify, by_the_next_snapshot, by_the_next_anchor])
+def test_a_tombstone_that_is_gone_is_found_by_whoever_looks_at_the_anchor(
+    revived: tuple[World, bytes, Path], look: Callable[[World, bytes, Path], str]
+) -> None:
+    assert "to stay forgotten, found its tombstone gone" in look(*revived)
+
+
+def test_an_anchor_that_is_another_record_proves_nothing(tmp_path: Path) -> None:
+    world = World(store=MemoryStore())
+    file, anchor = written(tmp_path, world.whole()), tmp_path / "anchor.json"
+    for body in (
+        {"format": 1},
+        {"format": 1, "vault": world.vault.identity(), "heads": {"d": [1]}},
+        {"format": 1, "vault": 5, "heads": 5},
+    ):
+        anchor.write_bytes(world.signer.sign(ANCHOR_TYPE, canonical_json(body)))
+        found = verify_model(file, vault=world.store, keyring=world.keyring, anchor=anchor)
+        assert [problem.check for problem in found.problems] == ["anchor"]
+        report = verify(world.vault, anchor=Anchor(anchor))
+        assert not report.ok and report.rollback == "not provable"
 
 
 def test_every_single_byte_or_field_that_changes_is_found(tmp_path: Path) -> None:

@@ -16,9 +16,8 @@ from orchestrai.restore.folder import restore_folder
 from orchestrai.restore.folder_plan import plan_folder
 from orchestrai.restore.warm_up import require_warm, survey, wait_until_warm, warm_up
 from orchestrai.storage.base import Store
-from orchestrai.storage.cloud.capabilities import control_plane
 from orchestrai.storage.cloud.connection import StoreOptions
-from orchestrai.storage.cloud.control import ControlPlane
+from orchestrai.storage.cloud.control import ControlPlane, control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.vault import Vault

@@ -1,8 +1,11 @@
 """Restore reads the vault alone, proves what it read, and publishes nothing that is not equal."""
 
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +15,13 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import Signer
 from orchestrai.restore.drill import drill
-from orchestrai.restore.plan import plan_restore
+from orchestrai.restore.plan import RestorePlan, plan_restore
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
 from orchestrai_tests.producers import producer
@@ -148,6 +155,100 @@ def test_restore_refuses_a_root_that_is_not_the_raw_one(ledger: Ledger, vault: V
         restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=[DAYS[0]])
 
 
+@pytest.fixture
+def lying(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A vault that names another file than was stored in the first day, as a bug or a thief with the keys would."""
+    honest = Vault.files
+
+    def files(vault: Vault, commit: SnapshotCommit, partition: str) -> list[StoredFile]:
+        first, *others = honest(vault, commit, partition)
+        return [first._replace(sha256="0" * 64) if partition == DAYS[0] else first, *others]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Vault, "files", files)
+        yield patch
+
+
+def test_a_vault_that_keeps_other_bytes_publishes_no_snapshot_and_its_commit_is_forgotten(
+    ledger: Ledger, vault: Vault, lying: pytest.MonkeyPatch
+) -> None:
+    publish(ledger, CONTENT)
+    report = snapshot(ledger, vault, source=RAW, asset=KEPT, partitions=DAYS)
+    assert [outcome.published for outcome in report.outcomes] == [False, False]
+    assert {v.check for outcome in report.outcomes for v in outcome.verdicts if v.closes_gate} == {"same_version"}
+    assert (report.version, ledger.find(KEPT)) == (None, None)
+    assert report.facts["forgotten"] is True and "snapshot_id" not in report.facts
+    assert vault.snapshots(RAW) == []
+    lying.undo()
+    kept = snapshot(ledger, vault, source=RAW, asset=KEPT, partitions=DAYS)
+    assert kept.version == ledger.open(RAW).version == vault.latest(RAW).version
+    assert restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS).version == kept.version
+
+
+def test_a_snapshot_that_a_receipt_names_is_not_forgotten(
+    ledger: Ledger, vault: Vault, kept: StageReport, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("lying")
+    report = snapshot(ledger, vault, source=RAW, asset=KEPT, partitions=DAYS, drop=[])
+    assert len(report.refused) == 2 and report.facts["forgotten"] is False
+    assert [commit.snapshot_id for commit in vault.snapshots(RAW)] == [kept.facts["snapshot_id"]]
+    assert ledger.open(KEPT).version == kept.version
+
+
+def test_nothing_is_dropped_from_a_snapshot_that_is_refused(
+    ledger: Ledger, vault: Vault, kept: StageReport, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("lying")
+    report = snapshot(ledger, vault, source=RAW, asset=KEPT, partitions=DAYS[:1], drop=DAYS[1:])
+    assert report.refused and report.facts["forgotten"] is True
+    assert list(ledger.open(KEPT).partitions) == DAYS
+    assert vault.latest(RAW).snapshot_id == kept.facts["snapshot_id"]
+
+
+def test_a_commit_under_a_legal_hold_stays_and_is_named_by_no_receipt(
+    ledger: Ledger, vault: Vault, kept: StageReport, request: pytest.FixtureRequest
+) -> None:
+    place_hold(vault, RAW, None, control_plane(vault.store), reason="a court asks")
+    request.getfixturevalue("lying")
+    publish(ledger, {DAYS[0]: {"part-0.parquet": b"changed"}})
+    report = snapshot(ledger, vault, source=RAW, asset=KEPT, partitions=DAYS[:1])
+    assert report.facts["forgotten"] is False and "hold" in str(report.facts["kept_because"])
+    assert ledger.open(KEPT).version == kept.version
+
+
+def test_a_restore_of_other_files_is_refused_whole_before_anything_is_published(
+    ledger: Ledger, vault: Vault, kept: StageReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan(*args: Any, **more: Any) -> RestorePlan:
+        made = plan_restore(*args, **more)
+        first, second = made.partitions
+        return replace(made, partitions=(replace(first, files=second.files), second))
+
+    monkeypatch.setattr("orchestrai.restore.run.plan_restore", plan)
+    judged: list[str] = []
+
+    def audit(partition: str, files: list[Path]) -> list[Verdict]:
+        judged.append(partition)
+        return [Verdict("schema", True)]
+
+    report = restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS, audit=audit)
+    assert [outcome.published for outcome in report.outcomes] == [False, False]
+    assert ledger.find(RESTORED) is None and judged == []
+    unequal, equal = (outcome.verdicts[0] for outcome in report.outcomes)
+    assert unequal.details["snapshot_root"] == unequal.details["raw_events_root"] != unequal.details["restored_root"]
+    assert equal.closes_gate and DAYS[0] in equal.message
+
+
+def test_snapshot_and_restored_receipts_carry_what_was_compared(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
+    for asset, stages in ((KEPT, ("raw_events", "snapshot")), (RESTORED, ("raw_events", "snapshot", "restored"))):
+        for day in DAYS:
+            (verdict,) = ledger.open(asset).receipt(day).verdicts[day]
+            assert (verdict.check, verdict.passed) == ("same_version", True)
+            root = ledger.open(RAW).partitions[day].root
+            assert verdict.details == {f"{stage}_root": root for stage in stages}
+
+
 def test_the_plan_tells_bytes_and_time_before_anything_is_read(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
     plan = plan_restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
     assert plan.bytes == sum(len(data) for files in CONTENT.values() for data in files.values())
@@ -173,7 +274,7 @@ def test_a_drill_tells_damage(ledger: Ledger, vault: Vault, kept: StageReport) -
         vault.store.write(info.key, b"x" * info.size)
     report = drill(vault, dataset=RAW)
     assert not report.passed
-    assert [verdict.check for verdict in report.verdicts if not verdict.passed] == ["restore_proven"]
+    assert [verdict.check for verdict in report.verdicts if not verdict.passed] == ["proof"]
 
 
 def test_a_drill_tells_a_missed_target(signer: Signer) -> None:

@@ -9,9 +9,8 @@ import pytest
 
 from orchestrai.errors import ConfigError, ObjectNotFound, PreconditionFailed, RetentionLocked, StorageError
 from orchestrai.storage.base import Store
-from orchestrai.storage.cloud.capabilities import capabilities, control_plane
 from orchestrai.storage.cloud.connection import StoreOptions
-from orchestrai.storage.cloud.control import Capabilities, ControlPlane
+from orchestrai.storage.cloud.control import Capabilities, ControlPlane, capabilities, control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store

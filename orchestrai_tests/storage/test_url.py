@@ -179,7 +179,7 @@ def test_missing_credentials_are_said_with_the_remedy() -> None:
 
 def test_importing_the_package_reads_no_environment_and_loads_no_cloud_library() -> None:
     script = (
-        "import sys, orchestrai.storage as s; s.open_store('s3://bucket/x'); "
+        "import sys, orchestrai.storage.url as s; s.open_store('s3://bucket/x'); "
         "heavy = {'boto3', 'botocore', 'obstore', 'azure', 'google', 'pandas', 'pyarrow', 'dagster'} & set(sys.modules); "
         "sys.exit(repr(heavy) if heavy else 0)"
     )

@@ -10,10 +10,11 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from orchestrai.backup.managed.aws_backup import AwsBackup, BackupTarget, RecoveryPoint, RestoreTest, Waiting
+from orchestrai.backup.managed.aws_backup import AwsBackup, BackupTarget, RecoveryPoint, RestoreTest, backup_waiting
 from orchestrai.backup.managed.recovery_points import ManagedBackup, points_of, publish_backup, publish_test
-from orchestrai.errors import ConfigError, RestoreError, StorageError, TransientStorageError
+from orchestrai.errors import AccessRefused, ConfigError, RestoreError, StorageError, TransientStorageError
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.storage.cloud.job_wait import Clock
 
 NOW = datetime(2026, 11, 22, 2, tzinfo=UTC)
 DATABASE = "arn:aws:rds:eu-west-1:123456789012:db:shop"
@@ -80,8 +81,9 @@ def make() -> Service:
     client = boto3.client("backup", region_name="eu-west-1", aws_access_key_id="k", aws_secret_access_key="s")
     stub, time = Stubber(client), Time()
     stub.activate()
-    waiting = Waiting(timedelta(minutes=10), first=5, longest=60)
-    return Service(AwsBackup(client, time, time.sleep, waiting, random=lambda: 0.0), stub, time)
+    clock = Clock(time.sleep, lambda: time.now.timestamp(), lambda: 0.0)
+    waiting = replace(backup_waiting(timedelta(minutes=10), clock), longest=timedelta(seconds=60))
+    return Service(AwsBackup(client, time, waiting), stub, time)
 
 
 @pytest.fixture
@@ -177,7 +179,7 @@ def test_a_recovery_point_that_is_not_whole_or_of_another_resource_is_refused(se
     [
         ("ResourceNotFoundException", 400, StorageError),
         ("LimitExceededException", 400, StorageError),
-        ("AccessDeniedException", 403, StorageError),
+        ("AccessDeniedException", 403, AccessRefused),
         ("ServiceUnavailableException", 500, TransientStorageError),
         ("InternalFailure", 500, TransientStorageError),
     ],

@@ -10,7 +10,7 @@ from orchestrai.errors import ConfigError, DigestMismatch, StorageError
 from orchestrai.restore.folder import restore_folder
 from orchestrai.restore.folder_plan import plan_folder
 from orchestrai.restore.warm_up import survey, wait_until_warm, warm_up
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.commit.source import SourceFile

@@ -13,10 +13,10 @@ from orchestrai.restore.folder import restore_folder
 from orchestrai.restore.folder_plan import plan_folder
 from orchestrai.restore.warm_up import require_warm
 from orchestrai.storage.base import Store
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
-from orchestrai.vault.keys.encryption import FileKey
+from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
 from orchestrai.vault.lifecycle.replicate import opened_replica, replicate
 from orchestrai.vault.lifecycle.retention import apply_retention, plan_retention

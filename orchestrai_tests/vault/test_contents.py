@@ -14,7 +14,8 @@ from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.restore.folder import restore_folder
 from orchestrai.storage.local import LocalStore
 from orchestrai.vault.commit.source import SourceFile, read_into
-from orchestrai.vault.keys.encryption import CHUNK, Cipher, FileKey
+from orchestrai.vault.keys.encryption import CHUNK, Cipher
+from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.vault import Vault
 
 # around the window that is read at once, the buffer that is filled, and the size from which a file is an object of its own

@@ -18,7 +18,7 @@ from orchestrai.restore.folder import restore_folder
 from orchestrai.storage.local import LocalStore
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.format.lists import ColumnCodec
-from orchestrai.vault.keys.encryption import FileKey
+from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.prune import plan_prune
 from orchestrai.vault.vault import Vault

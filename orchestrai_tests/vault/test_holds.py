@@ -7,7 +7,7 @@ import pytest
 
 from orchestrai.errors import ConfigError, IntegrityError, RetentionLocked, SignatureInvalid
 from orchestrai.ledger.signing import Signer
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.url import open_store
 from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.legal_hold import extend_hold, place_hold, release_hold

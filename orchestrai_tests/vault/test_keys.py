@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import (
+    AccessRefused,
     ConfigError,
     DigestMismatch,
     IntegrityError,
@@ -21,9 +22,13 @@ from orchestrai.errors import (
 )
 from orchestrai.ledger.signing import Signer
 from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault.keys.aws_kms import AwsKey
+from orchestrai.vault.keys.azure_key_vault import AzureKey
 from orchestrai.vault.keys.data_keys import wrapped_keys
-from orchestrai.vault.keys.encryption import FileKey, KeyPort
-from orchestrai.vault.keys.key_services import AwsKey, AzureKey, GoogleKey, key_port
+from orchestrai.vault.keys.google_kms import GoogleKey
+from orchestrai.vault.keys.key_file import FileKey
+from orchestrai.vault.keys.key_port import KeyPort
+from orchestrai.vault.keys.key_services import key_port
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
@@ -231,7 +236,7 @@ def test_any_other_url_is_refused_in_one_line(url: str, tmp_path: Path) -> None:
         ("DisabledException", 409, ConfigError),
         ("NotFoundException", 400, ConfigError),
         ("InvalidCiphertextException", 400, ConfigError),
-        ("AccessDeniedException", 400, StorageError),
+        ("AccessDeniedException", 400, AccessRefused),
         ("ThrottlingException", 400, TransientStorageError),
         ("KMSInternalException", 500, TransientStorageError),
     ],
@@ -259,7 +264,7 @@ def test_an_alias_that_leads_elsewhere_still_opens_what_it_wrapped(request: pyte
     assert port.unwrap(wrapped, CONTEXT) == DATA_KEY
 
 
-@pytest.mark.parametrize(("status", "error"), [(404, ConfigError), (403, StorageError), (503, TransientStorageError)])
+@pytest.mark.parametrize(("status", "error"), [(404, ConfigError), (403, AccessRefused), (503, TransientStorageError)])
 def test_azure_refusals_are_translated_once(status: int, error: type[Exception]) -> None:
     with pytest.raises(error) as told:
         azure_key(status=status).wrap(DATA_KEY, CONTEXT)
@@ -279,7 +284,7 @@ def test_azure_names_the_version_that_wrapped_and_asks_that_one(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("error", "ours"),
-    [("NotFound", ConfigError), ("PermissionDenied", StorageError), ("ServiceUnavailable", TransientStorageError)],
+    [("NotFound", ConfigError), ("PermissionDenied", AccessRefused), ("ServiceUnavailable", TransientStorageError)],
 )
 def test_google_refusals_are_translated_once(error: str, ours: type[Exception]) -> None:
     with pytest.raises(ours) as told:

@@ -10,7 +10,7 @@ import pytest
 from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.signing import Signer
 from orchestrai.storage.memory import MemoryStore
-from orchestrai.vault.keys.encryption import FileKey
+from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.replicate import replicate
 from orchestrai.vault.vault import Vault

@@ -14,7 +14,7 @@ from orchestrai.backup.folder_files import backup_folder
 from orchestrai.errors import StorageError, TransientStorageError
 from orchestrai.ledger.signing import Signer
 from orchestrai.storage.base import Store
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.commit.source import SourceFile

@@ -9,10 +9,10 @@ import pytest
 from orchestrai.errors import MissingObject
 from orchestrai.ledger.signing import Signer
 from orchestrai.restore.folder import restore_folder
-from orchestrai.storage.cloud.capabilities import control_plane
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
-from orchestrai.vault.keys.encryption import FileKey
+from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.cold_tier import cold_copy
 from orchestrai.vault.lifecycle.heal import apply_repair, plan_repair
 from orchestrai.vault.lifecycle.replicate import opened_replica, replicate

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.backup.databases.dump_tools import counted, pg_dump, pg_restore, snapshot_of
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError, TransientStorageError
 
 SQLITE, POSTGRES = "sqlite", "postgresql"

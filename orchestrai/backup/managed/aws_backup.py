@@ -5,18 +5,19 @@ wait has a limit, and what ended otherwise than completed is told with the job's
 """
 
 import hashlib
-import random
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from orchestrai.core.verdict import JsonValue
-from orchestrai.errors import ConfigError, RestoreError, StorageError, TransientStorageError
+from orchestrai.core.canonical import JsonValue
+from orchestrai.errors import ConfigError, RestoreError, StorageError
+from orchestrai.storage.cloud.aws import aws_client
+from orchestrai.storage.cloud.cloud_errors import Fault, aws_errors
+from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 
 SERVICES = {"rds": "RDS", "elasticfilesystem": "EFS", "dynamodb": "DynamoDB", "s3": "S3"}
-_TRANSIENT = ("ServiceUnavailableException", "ThrottlingException", "TooManyRequestsException", "DependencyFailureException")
+ENDED = ("FAILED", "ABORTED", "ABORTING", "EXPIRED", "PARTIAL")
 Validation = Callable[[str], str | None]
 
 
@@ -47,13 +48,17 @@ class BackupTarget:
         return {"DeleteAfterDays": self.delete_after_days} if self.delete_after_days else {}
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """How long to wait for a job: pauses double from `first` to `longest` seconds, with a random fifth more, up to `limit`."""
-
-    limit: timedelta = timedelta(hours=12)
-    first: float = 5.0
-    longest: float = 120.0
+def backup_waiting(limit: timedelta = timedelta(hours=12), clock: Clock | None = None) -> Waiting:
+    """How to wait for a job of AWS Backup: it is never stopped, and a look that fails says nothing of it."""
+    return Waiting(
+        limit,
+        timedelta(seconds=5),
+        "wait for it again, it is not started twice",
+        clock or Clock(),
+        after_failure="mend the cause and start it again",
+        longest=timedelta(minutes=2),
+        patient=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,7 @@ class AwsBackup:
 
     client: Any
     clock: Callable[[], datetime]
-    sleep: Callable[[float], None] = time.sleep
-    waiting: Waiting = Waiting()
-    random: Callable[[], float] = random.random
+    waiting: Waiting = field(default_factory=backup_waiting)
 
     def start(self, target: BackupTarget, token: str) -> str:
         """Start a backup job and return its id; the same `token` gives the same job again."""
@@ -224,55 +227,34 @@ class AwsBackup:
                 return found
 
     def _wait(self, kind: str, job: str, describe: Callable[[], Mapping[str, Any]], field: str) -> Mapping[str, Any]:
-        ends = self.clock() + self.waiting.limit
-        pause, fault = self.waiting.first, ""
-        while True:
-            try:
-                found = describe()
-                state, fault = str(found.get(field)), ""
-                if state == "COMPLETED":
-                    return found
-                if state in ("FAILED", "ABORTED", "ABORTING", "EXPIRED", "PARTIAL"):
-                    raise StorageError(
-                        f"expected {kind} job {job} to complete, found {state}{_quoted(found.get('StatusMessage'))}: "
-                        "mend the cause and start it again",
-                        state=state,
-                        job=job,
-                    )
-            except TransientStorageError as exc:
-                # the job goes on whether or not we can see it
-                state, fault = "unseen", exc.message
-            if self.clock() >= ends:
-                raise TransientStorageError(
-                    f"expected {kind} job {job} to end within {self.waiting.limit}, found it {state}"
-                    f"{_quoted(fault or None)}: wait for it again, it is not started twice",
-                    job=job,
-                )
-            self.sleep(pause * (1 + self.random() / 5))
-            pause = min(self.waiting.longest, pause * 2)
+        described: Mapping[str, Any] = {}
+
+        def look() -> tuple[Phase, str]:
+            nonlocal described
+            described = describe()
+            state = str(described.get(field))
+            if state in ENDED:
+                return "ended", f"{state}{_quoted(described.get('StatusMessage'))}"
+            return ("completed" if state == "COMPLETED" else "running"), state
+
+        self.waiting.until_done(job, look, None, what=f"{kind} job")
+        return described
 
     def _call(self, operation: str, **arguments: Any) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+        asked = f"AWS Backup to {operation.replace('_', ' ')}"
 
-        try:
+        def over_quota(fault: Fault) -> StorageError | None:
+            # elsewhere a word for too many requests, here for a quota, which no retry raises
+            told = f"expected {asked}, found {fault.words}: raise the quota"
+            return StorageError(told, code=fault.code) if fault.code == "LimitExceededException" else None
+
+        with aws_errors(asked, "check the resource, the vault and the role", over_quota):
             return getattr(self.client, operation)(**arguments)
-        except ClientError as exc:
-            error = exc.response.get("Error", {})
-            code, status = error.get("Code", ""), exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            kind = TransientStorageError if code in _TRANSIENT or status >= 500 else StorageError
-            told = f"expected AWS Backup to {operation.replace('_', ' ')}, found {code}{_quoted(error.get('Message'))}"
-            raise kind(f"{told}: check the resource, the vault and the role", code=code) from exc
-        except (NoCredentialsError, ParamValidationError) as exc:
-            raise ConfigError(f"expected a call AWS Backup takes, found {type(exc).__name__}: {exc}") from exc
-        except BotoCoreError as exc:
-            raise TransientStorageError(f"expected AWS Backup to answer, found {type(exc).__name__}: retry") from exc
 
 
 def open_aws_backup(region: str, clock: Callable[[], datetime]) -> AwsBackup:
     """The service in `region`, with the standard credentials."""
-    import boto3
-
-    return AwsBackup(boto3.client("backup", region_name=region), clock)
+    return AwsBackup(aws_client("backup", region=region), clock)
 
 
 def _token(*parts: str) -> str:

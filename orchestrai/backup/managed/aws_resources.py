@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrai.errors import ConfigError
+from orchestrai.errors import ConfigError, OrchestraiError
+from orchestrai.storage.cloud.cloud_errors import aws_errors
 
 Client = Callable[[str], Any]
 
@@ -32,31 +33,30 @@ class Restored:
 
 def problem_of(restored: Restored) -> str | None:
     """What is wrong with a restored resource, or None: its service describes it as ready."""
-    from botocore.exceptions import ClientError
-
     states = {"rds": _rds_state, "dynamodb": _table_state, "elasticfilesystem": _efs_state, "s3": _bucket_state}
-    try:
-        state = states[restored.service](restored)
-    except ClientError as exc:
-        return f"expected {restored.arn} to answer, found {exc.response['Error'].get('Code', 'an error')}"
-    except KeyError:
+    if restored.service not in states:
         return f"expected a resource of {', '.join(sorted(states))}, found {restored.arn}"
+    try:
+        with aws_errors(f"{restored.arn} to answer"):
+            state = states[restored.service](restored)
+    except OrchestraiError as exc:
+        # an outage too: whoever ran again would restore again and leave this one behind
+        return exc.message
     return None if state in ("available", "ACTIVE") else f"expected {restored.arn} to be ready, found it {state}"
 
 
 def remove(restored: Restored, source: str) -> str:
     """Delete a restored resource; returns why it is still there, or "". Raises ConfigError for the source itself."""
-    from botocore.exceptions import ClientError
-
     if restored.arn == source:
         raise ConfigError(f"expected a restored resource to remove, found the live {source}: it is never removed")
     ways = {"rds": _remove_rds, "dynamodb": _remove_table, "elasticfilesystem": _remove_efs}
     if restored.service not in ways:
         return f"{restored.arn} is yours to delete: a bucket goes only when it is empty"
     try:
-        ways[restored.service](restored)
-    except ClientError as exc:
-        return f"expected to delete {restored.arn}, found {exc.response['Error'].get('Code', 'an error')}: delete it"
+        with aws_errors(f"to delete {restored.arn}", "delete it"):
+            ways[restored.service](restored)
+    except OrchestraiError as exc:
+        return exc.message
     return ""
 
 

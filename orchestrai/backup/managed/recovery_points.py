@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrai.backup.managed.aws_backup import AwsBackup, BackupTarget, RecoveryPoint, RestoreTest, Validation
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import StorageError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger

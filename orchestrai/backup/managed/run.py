@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrai.backup.checks import POINT_CHECKS, TEST_CHECKS
-from orchestrai.backup.managed.aws_backup import AwsBackup, Waiting, open_aws_backup
+from orchestrai.backup.managed.aws_backup import AwsBackup, backup_waiting, open_aws_backup
 from orchestrai.backup.managed.aws_resources import Restored, problem_of, remove
 from orchestrai.backup.managed.recovery_points import (
     POINT,
@@ -20,23 +20,22 @@ from orchestrai.backup.managed.recovery_points import (
 )
 from orchestrai.backup.subjects import ManagedNode
 from orchestrai.core.calendar import WHOLE
-from orchestrai.core.time import parse_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
+from orchestrai.storage.cloud.aws import aws_client
 
 
 def _service(context: RunContext, managed: ManagedNode, region: str) -> AwsBackup:
-    waiting = Waiting(limit=parse_duration(managed.spec.wait))
-    return replace(open_aws_backup(region, context.now), waiting=waiting)
+    return replace(open_aws_backup(region, context.now), waiting=backup_waiting(managed.spec.wait))
 
 
 def _point(context: RunContext, node: AssetNode[ManagedNode], partitions: Sequence[str]) -> StageReport:
     """Make a recovery point and its copy; raises StorageError."""
     spec, target, ledger = node.subject.spec, node.subject.spec.target(), context.ledger
     here = _service(context, node.subject, spec.home_region)
-    since = context.now() - parse_duration(spec.wait)
+    since = context.now() - spec.wait
     begun = uncopied(ledger.find(node.asset), since) if target.copy_to else None
     done = ManagedBackup(begun, adopted=("recovery_point",)) if begun else make_point(here, target)
     report = publish_backup(ledger, asset=node.asset, target=target, done=done, now=context.now())
@@ -57,18 +56,12 @@ def _test(context: RunContext, node: AssetNode[ManagedNode], partitions: Sequenc
     key, point = max(points.items())
 
     def restored(arn: str) -> Restored:
-        return Restored(arn, lambda name: _client(name, spec.home_region))
+        return Restored(arn, lambda name: aws_client(name, region=spec.home_region))
 
     here, target = _service(context, managed, spec.home_region), spec.target()
     tested = try_point(here, target, point, spec.test.metadata, lambda arn: problem_of(restored(arn)))
     left = remove(restored(tested.created), target.resource) if spec.test.cleanup else ""
     return publish_test(context.ledger, asset=node.asset, partition=key, point=point, tested=tested, left=left)
-
-
-def _client(name: str, region: str) -> object:
-    import boto3
-
-    return boto3.client(name, region_name=region)
 
 
 RECOVERY_POINT = Stage(

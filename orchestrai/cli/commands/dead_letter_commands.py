@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.lookup import span_of
+from orchestrai.cli.lookup import open_runtime, span_of
 from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
 from orchestrai.errors import ConfigError
-from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.pipeline.nodes import DatasetNode
@@ -57,9 +56,8 @@ def list_command(
 
 
 def _list_all(as_json: bool) -> None:
-    from orchestrai.pipeline.runtime import Runtime
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     found = []
     for pipeline in runtime.project.pipelines:
         for node in pipeline.datasets:
@@ -130,9 +128,8 @@ def replay_command(dataset: DatasetName, partitions: Partitions = None, as_json:
 
 
 def _opened(dataset: str) -> "tuple[Runtime, DatasetNode]":
-    from orchestrai.pipeline.runtime import Runtime
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     return runtime, runtime.project.dataset(dataset)
 
 

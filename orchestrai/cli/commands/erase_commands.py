@@ -27,15 +27,14 @@ def erase(
 
     Examples: orchestrai erase 17850 --plan    orchestrai erase 17850 --yes
     """
-    from orchestrai.privacy.persons import PersonKeys
+    from orchestrai.privacy.persons import open_person_keys
     from orchestrai.provenance.erasure.erasure import erase as destroy
     from orchestrai.provenance.erasure.erasure import plan_erasure
-    from orchestrai.storage.url import open_store
 
     if plan and yes:
         raise ConfigError("expected --plan or --yes, found both: a plan changes nothing")
     ledger, vault = open_ledger(), open_or_none(None, may_be_new=True)
-    keys = PersonKeys(open_store(str(load_settings().key_folder / "persons")))
+    keys = open_person_keys(load_settings())
     found = plan_erasure(ledger, keys, person, vault)
     if not as_json:
         _show(found)

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from orchestrai.cli.lookup import this_user
+from orchestrai.cli.lookup import open_runtime, this_user
 from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
 from orchestrai.errors import ConfigError
-from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.pipeline.runtime import Runtime
@@ -24,19 +23,16 @@ def list_command(as_json: AsJson = False) -> None:
 
     Reads the ledger alone. Partitions that a person skipped are named by `orchestrai report`. Example: orchestrai gate list
     """
-    from orchestrai.ledger.quarantine import standing_refusals
-    from orchestrai.pipeline.runtime import Runtime
+    from orchestrai.ledger.quarantine import closed_gates
 
-    runtime = Runtime(load_settings())
-    ledger, skips = runtime.ledger, runtime.ledger.skips()
+    runtime = open_runtime()
+    ledger = runtime.ledger
     found = []
     for node in runtime.project.nodes.values():
         current = ledger.find(node.asset) if node.stage.gate else None
-        refused = standing_refusals(ledger.lake, node.asset, current) if node.stage.gate else {}
-        for partition, refusal in refused.items():
-            if skips.find(node.asset, partition, refusal.root) is None:
-                stands = current is not None and partition in current.partitions
-                found.append((node.asset, partition, refusal, "older content" if stands else "nothing"))
+        for partition, refusal in (closed_gates(ledger, node.asset, current) if node.stage.gate else {}).items():
+            stands = current is not None and partition in current.partitions
+            found.append((node.asset, partition, refusal, "older content" if stands else "nothing"))
     if as_json:
         emit(
             [
@@ -93,6 +89,7 @@ def override_command(
     """
     from orchestrai.ledger.decisions.overrides import Override
     from orchestrai.ledger.quarantine import last_refusal
+    from orchestrai.ledger.report import shown_verdicts
 
     runtime, node = _opened(asset)
     root = last_refusal(runtime.ledger.lake, node.asset, partition).root
@@ -100,7 +97,7 @@ def override_command(
     with bars(quiet=as_json) as progress:
         report = runtime.run(node, [partition], progress, overrides=[given])
     outcome = next(found for found in report.outcomes if found.partition == partition)
-    closed = [f"{verdict.check}: {verdict.message}" for verdict in outcome.verdicts if verdict.closes_gate]
+    closed = [f"{verdict.check}: {verdict.message}" for verdict in shown_verdicts(outcome) if verdict.closes_gate]
     if not outcome.published and last_refusal(runtime.ledger.lake, node.asset, partition).root != root:
         closed.insert(0, f"its content is no longer what was refused as {root[7:19]}, look at it again")
     if as_json:
@@ -166,7 +163,7 @@ class Decided(NamedTuple):
 
 
 def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: bool) -> None:
-    from orchestrai.ledger.decisions.skips import Skip, put_skip
+    from orchestrai.ledger.decisions.skips import SKIPS, Skip
     from orchestrai.pipeline.registry import gates
 
     if not node.stage.gate:
@@ -183,7 +180,7 @@ def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: 
         checks=said.checks,
         action=said.action,
     )
-    put_skip([store for store in (ledger.lake, ledger.vault) if store is not None], ledger.signer, record)
+    SKIPS.put([store for store in (ledger.lake, ledger.vault) if store is not None], ledger.signer, record)
     if as_json:
         emit(record.as_json())
     else:
@@ -192,9 +189,8 @@ def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: 
 
 
 def _opened(asset: str) -> "tuple[Runtime, AssetNode[Any]]":
-    from orchestrai.pipeline.runtime import Runtime
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     # a dataset's first gate is what people mean when they name the dataset alone
     node = runtime.project.nodes.get(asset) or runtime.project.nodes.get(f"{asset.rstrip('/')}/raw_events")
     if node is None:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrai.cli.lookup import open_runtime
 from orchestrai.cli.output import AsJson, emit, out, table
 from orchestrai.errors import ConfigError
-from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.ledger.report import StageReport
@@ -26,9 +26,8 @@ def list_models(
     Example: orchestrai model list churn
     """
     from orchestrai.models.registry.versions import versions
-    from orchestrai.pipeline.runtime import Runtime
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     every = [model for pipeline in runtime.project.pipelines for model in pipeline.models]
     nodes = [runtime.project.model(name)] if name else every
     found: dict[str, Any] = {
@@ -150,6 +149,7 @@ def serve(
     import uvicorn
 
     from orchestrai.features.online_http import features_app
+    from orchestrai.features.point_in_time import PointInTime
     from orchestrai.features.spec import FeatureViewSpec
     from orchestrai.models.registry.serving import scoring_app
 
@@ -170,7 +170,7 @@ def serve(
             emit({"model": f"{node.pipeline}/{node.spec.name}", "url": url})
         else:
             out.print(f"{node.pipeline}/{node.spec.name} serves at {url} (stop with Ctrl-C)")
-        app = scoring_app(runtime.ledger, node.asset("champion"))
+        app = scoring_app(runtime.ledger, node.asset("champion"), known=PointInTime(runtime.ledger))
         online = [view for view in node.views if isinstance(view.view.spec, FeatureViewSpec) and view.view.spec.online]
         if online:
             from orchestrai.features.online import online_path
@@ -182,7 +182,6 @@ def serve(
 
 
 def _opened(name: str) -> "tuple[Runtime, ModelNode]":
-    from orchestrai.pipeline.runtime import Runtime
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     return runtime, runtime.project.model(name)

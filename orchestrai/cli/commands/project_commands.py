@@ -1,60 +1,119 @@
-"""`check`, `doctor` and `new`: declarations and the machine, before anything runs."""
+"""`check`, `doctor`, `instance` and `new`: declarations and the machine, before anything runs."""
 
 import importlib.util
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from orchestrai.cli.output import AsJson, emit, out, table
 from orchestrai.errors import ConfigError, OrchestraiError
-from orchestrai.settings import Settings, load_settings
+from orchestrai.settings import Settings, known_settings, load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.ingest.spec import SourceSpec
+    from orchestrai.pipeline.check.project_check import PipelineCheck
+    from orchestrai.pipeline.nodes import DatasetNode
 
 
 def check(
     folder: Annotated[Path | None, typer.Argument(help="a pipeline folder; default: all deployed ones")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read and lint pipelines, contracts and SQL; a mistake is one line: file, line, field, what was expected.
+    """Read and lint pipelines, contracts and SQL; every mistake is one line: file, line, field, what was expected, what was found.
+
+    Needs no data, no network and no Dagster. Exit code 1 when some pipelines have mistakes, 2 when all have.
 
     Example: orchestrai check pipelines/churn
     """
-    from orchestrai.pipeline.load import load_project, pipeline_folders
+    from orchestrai.pipeline.check.project_check import check_project
+    from orchestrai.pipeline.load import Project, pipeline_folders
 
     setting = str(folder) if folder else load_settings().pipelines
-    project = load_project(pipeline_folders(setting))
-    facts = [
-        {
-            "pipeline": pipeline.name,
-            "datasets": [node.spec.name for node in pipeline.datasets],
-            "features": [view.view.name for view in pipeline.views],
-            "models": [model.spec.name for model in pipeline.models],
-        }
-        for pipeline in project.pipelines
-    ]
+    reports = check_project(pipeline_folders(setting))
+    project = Project(tuple(report.pipeline for report in reports if report.pipeline is not None))
+    wrong = [report for report in reports if report.mistakes]
+    code = 0 if not wrong else 2 if len(wrong) == len(reports) else 1
     if as_json:
-        emit({"ok": True, "pipelines": facts, "assets": sorted(project.nodes)})
-        return
-    rows = [(f["pipeline"], *(", ".join(f[k]) or "-" for k in ("datasets", "features", "models"))) for f in facts]
-    table("Pipelines", ("pipeline", "datasets", "feature views", "models"), rows)
-    out.print(f"[green]ok[/green]: {len(project.nodes)} assets")
+        facts = [_facts(report) for report in reports]
+        emit({"ok": not wrong, "pipelines": facts, "assets": sorted(project.nodes)})
+        raise typer.Exit(code)
+    rows = [_row(report) for report in reports]
+    table("Pipelines", ("pipeline", "datasets", "feature views", "models", ""), rows)
+    for report in wrong:
+        for mistake in report.mistakes:
+            out.print(mistake.message, markup=False, highlight=False, soft_wrap=True)
+    if not wrong:
+        out.print(f"[green]ok[/green]: {len(project.nodes)} assets")
+    raise typer.Exit(code)
+
+
+def _facts(report: "PipelineCheck") -> dict[str, Any]:
+    pipeline = report.pipeline
+    return {
+        "pipeline": report.name,
+        "folder": str(report.folder),
+        "loads": pipeline is not None,
+        "datasets": [node.spec.name for node in pipeline.datasets] if pipeline else [],
+        "features": [view.view.name for view in pipeline.views] if pipeline else [],
+        "models": [model.spec.name for model in pipeline.models] if pipeline else [],
+        "mistakes": [mistake.as_json() for mistake in report.mistakes],
+    }
+
+
+def _row(report: "PipelineCheck") -> tuple[str, ...]:
+    facts = _facts(report)
+    verdict = (
+        "[green]ok[/green]"
+        if not report.mistakes
+        else "[yellow]loads[/yellow]"
+        if report.pipeline
+        else "[red]left out[/red]"
+    )
+    names = (", ".join(facts[kind]) or "-" for kind in ("datasets", "features", "models"))
+    return (escape(report.name), *names, verdict)
+
+
+def instance(as_json: AsJson = False) -> None:
+    """Make the Dagster instance of the home where there is none, and print its folder: what DAGSTER_HOME has to name.
+
+    Example: DAGSTER_HOME=$(orchestrai instance) dagster dev -w workspace.yaml
+    """
+    from orchestrai.pipeline.instance.settings_file import write_settings
+
+    home = load_settings().home
+    base = write_settings(home)
+    if base == home / "dagster" and not (base / "schedules" / "schedules.db").exists():
+        from orchestrai.defs.instance import open_instance
+
+        # its tables are made here, by one process: Dagster's own start side by side
+        open_instance(home).dispose()
+    if as_json:
+        emit({"dagster_home": str(base)})
+    else:
+        sys.stdout.write(f"{base}\n")
 
 
 def doctor(as_json: AsJson = False) -> None:
     """Look at settings, stores, keys and optional tools, and say what to do about each fault.
 
-    Example: orchestrai doctor --json
+    Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Example: orchestrai doctor --json
     """
-    settings = load_settings()
+    from orchestrai.pipeline.instance.instance_findings import judge_instance
+
+    settings, unknown = known_settings()
     findings: list[tuple[str, bool, str]] = [
         ("python", sys.version_info >= (3, 11), f"{sys.version_info.major}.{sys.version_info.minor}"),
+        _names(unknown),
         _store("lake", settings.lake),
         _store("vault", settings.vault),
         _keys(settings.key_folder),
-        *_landings(settings),
+        *_pipelines(settings),
+        *((finding.name, finding.ok, finding.detail) for finding in judge_instance(settings.home)),
         (
             "anchor outside the vault",
             bool(settings.anchor),
@@ -70,8 +129,8 @@ def doctor(as_json: AsJson = False) -> None:
     ):
         there = importlib.util.find_spec(module) is not None
         findings.append((f"extra {extra}", there, "installed" if there else f"pip install 'orchestrai[{extra}]'"))
-    needed = {"python", "lake", "vault", "signing key"}
-    healthy = all(ok for name, ok, _ in findings if name in needed)
+    needed = ("python", "settings", "lake", "vault", "signing key", "pipeline", "instance")
+    healthy = all(ok for name, ok, _ in findings if name.startswith(needed))
     if as_json:
         emit({"healthy": healthy, "findings": [{"name": n, "ok": ok, "detail": d} for n, ok, d in findings]})
     else:
@@ -91,29 +150,47 @@ def _store(name: str, url: str) -> tuple[str, bool, str]:
     return name, True, store.url
 
 
-def _landings(settings: Settings) -> list[tuple[str, bool, str]]:
-    """Where objects of each dataset are looked for, and whether one is there; what is read by position says so when it runs."""
-    from orchestrai.ingest.sources.landing import open_landing, require_landing
-    from orchestrai.pipeline.load import load_project, pipeline_folders
+def _names(unknown: Sequence[str]) -> tuple[str, bool, str]:
+    """Whether every ORCHESTRAI_ variable is a setting; all other commands refuse to run on one that is not."""
+    if not unknown:
+        return "settings", True, "every ORCHESTRAI_ variable of the environment and .env is a setting"
+    return "settings", False, f"no setting of orchestrai: {', '.join(unknown)}: rename or unset it"
+
+
+def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
+    """Which pipelines load and what is wrong with them, and whether an object of each dataset that is landed is there."""
+    from orchestrai.pipeline.check.project_check import check_project
+    from orchestrai.pipeline.load import pipeline_folders
 
     try:
-        project = load_project(pipeline_folders(settings.pipelines))
+        reports = check_project(pipeline_folders(settings.pipelines))
     except OrchestraiError as error:
         return [("pipelines", False, error.message)]
-    found = []
-    for node in (node for pipeline in project.pipelines for node in pipeline.datasets):
-        source = node.spec.source
-        if source.positioned or source.kind == "http":
-            continue
-        name = f"landing of {node.prefix}"
-        try:
-            store = require_landing(open_landing(source.url, settings.home), source)
-            first = next(iter(store.list("")), None)
-        except OrchestraiError as error:
-            found.append((name, False, error.message))
-        else:
-            found.append((name, first is not None, store.url if first else f"{store.url}: no object yet"))
-    return found
+    findings = []
+    for report in reports:
+        more = f" (and {len(report.mistakes) - 1} more: see orchestrai check)" if len(report.mistakes) > 1 else ""
+        detail = report.mistakes[0].message + more if report.mistakes else "no mistake in its declarations"
+        left_out = "" if report.pipeline else "left out: "
+        findings.append((f"pipeline {report.name}", not report.mistakes, left_out + detail))
+    nodes = [node for report in reports if report.pipeline for node in report.pipeline.datasets]
+    return findings + [_landing(node, settings.home) for node in nodes if _is_landed(node.spec.source)]
+
+
+def _is_landed(source: "SourceSpec") -> bool:
+    """False for what is read by position or asked of an API: that says so when it runs."""
+    return not source.positioned and source.kind != "http"
+
+
+def _landing(node: "DatasetNode", home: Path) -> tuple[str, bool, str]:
+    from orchestrai.ingest.sources.landing import open_landing, require_landing
+
+    name, source = f"landing of {node.prefix}", node.spec.source
+    try:
+        store = require_landing(open_landing(source.url, home), source)
+        first = next(iter(store.list("")), None)
+    except OrchestraiError as error:
+        return name, False, error.message
+    return name, first is not None, store.url if first else f"{store.url}: no object yet"
 
 
 def _keys(folder: Path) -> tuple[str, bool, str]:

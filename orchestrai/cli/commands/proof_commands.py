@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrai.cli.commands.audit_commands import show_checks
-from orchestrai.cli.lookup import KeyFile, KeyFolder, RecordsUrl, chosen_records, open_records, vault_key
+from orchestrai.cli.lookup import KeyFile, KeyFolder, RecordsUrl, chosen_records, declared_project, open_records, vault_key
 from orchestrai.cli.output import OK, AsJson, bars, emit, make_app, out, table
 from orchestrai.settings import load_settings
 
@@ -93,13 +93,12 @@ def reproduce_command(
 
     Example: orchestrai model reproduce churn@champion --vault s3://bucket/vault --key signer.pem --home ./again
     """
-    from orchestrai.pipeline.load import load_project, pipeline_folders
     from orchestrai.provenance.naming import find_asset
     from orchestrai.provenance.recall.reproduce import reproduce
     from orchestrai.provenance.verified_records import Records
 
     store, keyring = open_records(vault, key)
-    project = load_project(pipeline_folders(load_settings().pipelines))
+    project = declared_project()
     asset, version = find_asset(Records(store, keyring), name)
     with bars(quiet=as_json) as progress:
         folder = keys or load_settings().key_folder

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.lookup import open_ledger, this_user
+from orchestrai.cli.lookup import open_ledger, open_runtime, this_user
 from orchestrai.cli.output import AsJson, bars, emit, out, table
 from orchestrai.errors import ConfigError
-from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.ledger.report import StageReport
@@ -86,21 +85,19 @@ def _show_request(plan: "RecallPlan", reports: "list[StageReport]") -> None:
 
 def _follow(plan: "RecallPlan", *, quiet: bool) -> "list[StageReport]":
     """Registries and endpoints hold the champion that serves again."""
-    from orchestrai.pipeline.runtime import Runtime
     from orchestrai.provenance.recall.retraining import redeploy
 
     moved = [move.asset for move in plan.champions if move.to]
     if not moved:
         return []
     with bars(quiet=quiet) as progress:
-        return redeploy(Runtime(load_settings()), moved, progress)
+        return redeploy(open_runtime(), moved, progress)
 
 
 def _retrain(plan: "RecallPlan", *, quiet: bool) -> "list[StageReport]":
-    from orchestrai.pipeline.runtime import Runtime
     from orchestrai.provenance.recall.retraining import retrain
 
     if plan.request is None:
         return []
     with bars(quiet=quiet) as progress:
-        return retrain(Runtime(load_settings()), plan.request, progress)
+        return retrain(open_runtime(), plan.request, progress)

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.lookup import moment_of
+from orchestrai.cli.lookup import moment_of, open_runtime
 from orchestrai.cli.output import AsJson, emit, out, table
 from orchestrai.errors import ConfigError
-from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.ledger.report import StageReport
@@ -30,12 +29,11 @@ def rollback(
     Example: orchestrai rollback churn --steps 1, then: orchestrai rollback churn --steps 1 --apply --reason "bad export"
     """
     from orchestrai.pipeline.rollback import apply_rollback, plan_rollback
-    from orchestrai.pipeline.runtime import Runtime
     from orchestrai.provenance.recall.retraining import redeploy
 
     if to is not None and steps is not None:
         raise ConfigError("expected --to or --steps, found both: name the state one way")
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     declared = runtime.project.pipeline(pipeline)
     plan = plan_rollback(runtime.ledger, declared, to=moment_of(to) if to else None, steps=steps or 1)
     deployed: list[StageReport] = []

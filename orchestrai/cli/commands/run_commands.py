@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrai.cli.lookup import open_runtime
 from orchestrai.cli.output import AsJson, bars, emit, err, out
 from orchestrai.cli.result_tables import show, show_runs
 from orchestrai.demo.items_port import items_port
@@ -31,9 +32,8 @@ def backfill(
 
     Example: ORDERS_URL=./by-day orchestrai backfill churn --from 2010-12-01 --to 2011-05-31
     """
-    from orchestrai.pipeline.runtime import Runtime
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     declared = runtime.project.pipeline(pipeline)
     runs, _ = run_pipelines(runtime, {declared.name: (first, last)}, models=models, quiet=as_json)
     from orchestrai.pipeline.summary import summarize
@@ -52,10 +52,9 @@ def report(as_json: AsJson = False) -> None:
 
     Reads the ledger alone: works with Dagster down and its database gone. Example: orchestrai report --json
     """
-    from orchestrai.pipeline.runtime import Runtime
     from orchestrai.pipeline.summary import summarize
 
-    runtime = Runtime(load_settings())
+    runtime = open_runtime()
     found = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
     if as_json:
         emit([_plain(summary) for summary in found])

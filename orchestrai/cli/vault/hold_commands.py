@@ -25,7 +25,7 @@ def hold(what: What, reason: Reason, url: VaultUrl = None, as_json: AsJson = Fal
 
     Example: orchestrai vault hold churn/orders --reason "case 2026-17"
     """
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.legal_hold import place_hold
 
     kept = open_existing(url)
@@ -37,7 +37,7 @@ def release(what: What, reason: Reason, url: VaultUrl = None, as_json: AsJson = 
 
     Example: orchestrai vault release churn/orders --reason "case 2026-17 closed"
     """
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.legal_hold import release_hold
 
     kept = open_existing(url)
@@ -93,7 +93,7 @@ def repair(
 
     Example: orchestrai vault repair, then: orchestrai vault repair --apply
     """
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
     from orchestrai.storage.url import open_store
     from orchestrai.vault.lifecycle.heal import apply_repair, plan_repair
 

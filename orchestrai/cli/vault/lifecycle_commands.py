@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrai.cli.lookup import SnapshotId, VaultUrl, declared_project, name_in, open_existing
+from orchestrai.cli.lookup import SnapshotId, VaultUrl, declared_project, name_in, open_existing, open_runtime
 from orchestrai.cli.output import OK, AsJson, bars, emit, out, table
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
@@ -29,7 +29,7 @@ def prune(
 
     Example: orchestrai vault prune, then: orchestrai vault prune --apply
     """
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
     from orchestrai.vault.lifecycle.retention import apply_retention
     from orchestrai.vault.protection import anchor_of
@@ -80,9 +80,7 @@ def drill(
     verdicts: tuple[Verdict, ...]
     told: dict[str, Any]
     if declared is not None:
-        from orchestrai.pipeline.runtime import Runtime
-
-        report = Runtime(load_settings()).run(declared, ["all"])
+        report = open_runtime().run(declared, ["all"])
         verdicts = tuple(verdict for outcome in report.outcomes for verdict in outcome.verdicts)
         told = {"asset": report.asset, **report.facts}
     else:
@@ -110,7 +108,7 @@ def lock(
     Example: orchestrai vault lock 3f2a --for 30d
     """
     from orchestrai.core.time import parse_duration
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.lock import lock_snapshot
 
     kept = open_existing(url)
@@ -199,7 +197,7 @@ def warm(
     """
     from orchestrai.restore.folder_plan import plan_folder
     from orchestrai.restore.warm_up import warm_up
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
 
     kept = open_existing(url)
     commit, control = kept.get(snapshot_id), control_plane(kept.store)

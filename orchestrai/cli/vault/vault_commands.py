@@ -92,7 +92,7 @@ def verify_command(
 
     Example, a thirtieth of all bytes: orchestrai vault verify --level read --sample 7/30
     """
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.protection import anchor_of
     from orchestrai.vault.verify.verify import Level, verify
 
@@ -154,7 +154,7 @@ def restore_command(
     from orchestrai.restore.folder import restore_folder
     from orchestrai.restore.folder_plan import plan_folder
     from orchestrai.restore.warm_up import require_warm
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
 
     if (into is None) == (database is None):
         raise ConfigError("expected either --into FOLDER or --database env://NAME, found both or neither")

@@ -129,7 +129,7 @@ class _Tick:
     def _listed(self) -> Mapping[str, dict[str, str]]:
         """What a listing finds and the ledger lacks, when one is due; what it found earlier for a partition that opens now."""
         found: dict[str, dict[str, str]] = {key: {name: name for name in names} for key, names in self.cursor.early.items()}
-        if self.now - self.cursor.listed >= self.options.reconciles:
+        if self.now - self.cursor.listed >= self.options.reconcile_every:
             told = discover(
                 self.landing,
                 self.dataset.spec.source,

@@ -79,6 +79,11 @@ def moment_sql(value: datetime, *, zoned: bool = False) -> str:
     return f"{'TIMESTAMPTZ' if zoned else 'TIMESTAMP'} '{value:%Y-%m-%d %H:%M:%S.%f}{'+00' if zoned else ''}'"
 
 
+def identifier(name: str) -> str:
+    """A column's or table's name in double quotes."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def paths_sql(files: Sequence[Path]) -> str:
     """A list of files for read_parquet."""
     return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in files) + "]"

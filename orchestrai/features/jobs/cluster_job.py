@@ -4,20 +4,19 @@ What is particular to a deployment lies in a JSON file; secrets in it are refere
 """
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, ValidationError
 
-from orchestrai.core.time import declared_duration
-from orchestrai.errors import ConfigError, StorageError
-from orchestrai.storage.cloud.job_wait import Monotonic, Phase, Sleep, Waiting
+from orchestrai.core.declaration import Declaration
+from orchestrai.core.time import Duration
+from orchestrai.errors import ConfigError
+from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 
-Duration = Annotated[timedelta, BeforeValidator(declared_duration), Field(gt=timedelta(0))]
 Tell = Callable[[str], None]
 
 
@@ -56,13 +55,13 @@ class Cluster(Protocol):
         ...
 
 
-class ClusterFile(BaseModel):
+class ClusterFile(Declaration):
     """What every file of parameters may hold.
 
     `time_limit` ends a job; waiting for machines may take `start_wait` on top.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     time_limit: Duration = timedelta(hours=2)
     start_wait: Duration = timedelta(minutes=30)
@@ -85,16 +84,13 @@ class ClusterLauncher:
         script: str,
         *,
         tell: Tell | None = None,
-        sleep: Sleep = time.sleep,
-        monotonic: Monotonic = time.monotonic,
+        clock: Clock | None = None,
     ) -> None:
         self.cluster = cluster
         self._script = script
         self._tell = tell or _quiet
         allowed = limits.time_limit + limits.start_wait + limits.poll
-        self._waiting = Waiting(
-            allowed, limits.poll, "raise time_limit or take larger machines", sleep, monotonic, StorageError
-        )
+        self._waiting = Waiting(allowed, limits.poll, "raise time_limit or take larger machines", clock or Clock())
 
     def __call__(self, url: str) -> None:
         job = SparkJob(url.rsplit("/", 2)[-2], self._script, url)

@@ -6,9 +6,11 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from orchestrai.errors import ConfigError, MissingExtra, StorageError, TransientStorageError
+from orchestrai.core.declaration import field_reader
+from orchestrai.errors import ConfigError, MissingExtra
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
 from orchestrai.secrets.reference import check_reference, resolve_secret
+from orchestrai.storage.cloud.cloud_errors import Fault, Meaning, error_of
 from orchestrai.storage.cloud.job_wait import Phase
 
 ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
@@ -32,10 +34,7 @@ class DatabricksFile(ClusterFile):
     @field_validator("token", "client_secret")
     @classmethod
     def _reference(cls, value: str | None) -> str | None:
-        try:
-            return value and check_reference(value)
-        except ConfigError as exc:
-            raise ValueError(exc.message) from None
+        return value and field_reader(check_reference)(value)
 
 
 class DatabricksJobs:
@@ -107,12 +106,20 @@ def _translated(what: str) -> Iterator[None]:
     from databricks.sdk import errors
     from databricks.sdk.errors.base import DatabricksError
 
-    outages = (errors.TooManyRequests, errors.InternalError, errors.TemporarilyUnavailable, errors.DeadlineExceeded)
+    meanings = {
+        Meaning.TRANSIENT: (
+            errors.TooManyRequests,
+            errors.InternalError,
+            errors.TemporarilyUnavailable,
+            errors.DeadlineExceeded,
+        ),
+        Meaning.REFUSED: (errors.PermissionDenied, errors.Unauthenticated),
+        Meaning.MISSING: (errors.NotFound,),
+    }
     try:
         yield
-    except outages as exc:
-        raise TransientStorageError(f"expected Databricks to {what}, found: {exc}") from exc
     except DatabricksError as exc:
-        raise StorageError(f"expected Databricks to {what}, found {type(exc).__name__}: {exc}") from exc
+        meaning = next((one for one, kinds in meanings.items() if isinstance(exc, kinds)), Meaning.OTHER)
+        raise error_of(Fault(meaning, type(exc).__name__, 0, str(exc)), f"Databricks to {what}") from exc
     except OSError as exc:  # what requests and the SDK's retries raise when nothing answers
-        raise TransientStorageError(f"expected Databricks to {what}, found: {exc}") from exc
+        raise error_of(Fault(Meaning.TRANSIENT, type(exc).__name__, 0, str(exc)), f"Databricks to {what}") from exc

@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import Field
 
+from orchestrai.core.time import Duration
 from orchestrai.errors import StorageError
-from orchestrai.features.jobs.cluster_job import ClusterFile, Duration, SparkJob
+from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
 from orchestrai.storage.cloud.job_wait import Phase
 from orchestrai.storage.cloud.rest import Api, Token, google_token
 

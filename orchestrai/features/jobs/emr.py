@@ -1,23 +1,19 @@
 """Spark jobs on Amazon EMR: a cluster of its own per job, or a job run of EMR Serverless."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ConfigDict
 
-from orchestrai.errors import StorageError, TransientStorageError
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
+from orchestrai.storage.cloud.aws import aws_client
+from orchestrai.storage.cloud.cloud_errors import aws_errors
 from orchestrai.storage.cloud.job_wait import Phase
-
-OUTAGES = ("Throttling", "ThrottlingException", "InternalServerError", "InternalServerException", "ServiceUnavailable")
-Client = Callable[[str], Any]
 
 
 class EmrFile(ClusterFile):
     """What `run_job_flow` or `start_job_run` takes, as AWS writes it, beside our limits."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow")
 
     region: str | None = None
 
@@ -34,21 +30,21 @@ class EmrClusters:
 
     def __init__(self, file: EmrFile, client: Any = None) -> None:
         self._file = file
-        self._emr = client or _client("emr", file.region)
+        self._emr = client or aws_client("emr", region=file.region)
 
     def start(self, job: SparkJob) -> str:
         """Start the cluster with the job, unless one of this name was started."""
-        with _translated("list clusters"):
+        with aws_errors("AWS to list clusters"):
             for page in self._emr.get_paginator("list_clusters").paginate():
                 for one in page["Clusters"]:
                     if one["Name"] == job.token:
                         return str(one["Id"])
-        with _translated("start a cluster"):
+        with aws_errors("AWS to start a cluster"):
             return str(self._emr.run_job_flow(**cluster_parameters(self._file.given, job))["JobFlowId"])
 
     def phase(self, run: str) -> tuple[Phase, str]:
         """How the cluster stands; it ends well when its job did."""
-        with _translated(f"describe the cluster {run}"):
+        with aws_errors(f"AWS to describe the cluster {run}"):
             status = self._emr.describe_cluster(ClusterId=run)["Cluster"]["Status"]
         state, reason = str(status["State"]), status.get("StateChangeReason", {})
         if state not in ("TERMINATED", "TERMINATED_WITH_ERRORS"):
@@ -59,7 +55,7 @@ class EmrClusters:
 
     def cancel(self, run: str) -> None:
         """End the cluster."""
-        with _translated(f"terminate the cluster {run}"):
+        with aws_errors(f"AWS to terminate the cluster {run}"):
             self._emr.terminate_job_flows(JobFlowIds=[run])
 
 
@@ -71,18 +67,18 @@ class EmrServerless:
     def __init__(self, file: EmrFile, client: Any = None) -> None:
         self._file = file
         self._application = str(file.given.get("applicationId", ""))
-        self._emr = client or _client("emr-serverless", file.region)
+        self._emr = client or aws_client("emr-serverless", region=file.region)
 
     def start(self, job: SparkJob) -> str:
         """Start the run; AWS answers with the same run for the same token."""
         minutes = max(1, round(self._file.time_limit.total_seconds() / 60))
-        with _translated("start a job run"):
+        with aws_errors("AWS to start a job run"):
             answer = self._emr.start_job_run(**serverless_parameters(self._file.given, job, minutes))
         return str(answer["jobRunId"])
 
     def phase(self, run: str) -> tuple[Phase, str]:
         """How the run stands."""
-        with _translated(f"describe the job run {run}"):
+        with aws_errors(f"AWS to describe the job run {run}"):
             found = self._emr.get_job_run(applicationId=self._application, jobRunId=run)["jobRun"]
         state = str(found["state"])
         if state == "SUCCESS":
@@ -93,32 +89,8 @@ class EmrServerless:
 
     def cancel(self, run: str) -> None:
         """Ask for its end."""
-        with _translated(f"cancel the job run {run}"):
+        with aws_errors(f"AWS to cancel the job run {run}"):
             self._emr.cancel_job_run(applicationId=self._application, jobRunId=run)
-
-
-def _client(service: str, region: str | None) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(service, region_name=region, config=Config(retries={"mode": "standard", "max_attempts": 5}))
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
-
-    try:
-        yield
-    except ClientError as exc:
-        error = exc.response.get("Error", {})
-        kind = TransientStorageError if error.get("Code") in OUTAGES else StorageError
-        raise kind(f"expected AWS to {what}, found {error.get('Code')}: {error.get('Message')}") from exc
-    except (HTTPClientError, ParamValidationError) as exc:
-        kind = TransientStorageError if isinstance(exc, HTTPClientError) else StorageError
-        raise kind(f"expected AWS to {what}, found: {exc}") from exc
-    except BotoCoreError as exc:
-        raise StorageError(f"expected AWS to {what}, found: {exc}") from exc
 
 
 def cluster_parameters(given: dict[str, Any], job: SparkJob) -> dict[str, Any]:

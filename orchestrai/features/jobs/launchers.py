@@ -1,9 +1,7 @@
 """Which service a Spark job is started on: `ORCHESTRAI_SPARK_URL=SERVICE:FILE`."""
 
-import time
-
 from orchestrai.features.jobs.cluster_job import Cluster, ClusterFile, ClusterLauncher, Tell, read_file
-from orchestrai.storage.cloud.job_wait import Monotonic, Sleep
+from orchestrai.storage.cloud.job_wait import Clock
 
 
 def cluster_launcher(
@@ -12,12 +10,11 @@ def cluster_launcher(
     script: str,
     *,
     tell: Tell | None = None,
-    sleep: Sleep = time.sleep,
-    monotonic: Monotonic = time.monotonic,
+    clock: Clock | None = None,
 ) -> ClusterLauncher:
     """What starts jobs on a service by the parameters in `file`; `script` is the URL of `spark_job.py` for the cluster."""
     cluster, limits = _cluster(where, file)
-    return ClusterLauncher(cluster, limits, script, tell=tell, sleep=sleep, monotonic=monotonic)
+    return ClusterLauncher(cluster, limits, script, tell=tell, clock=clock)
 
 
 def _cluster(where: str, file: str) -> tuple[Cluster, ClusterFile]:

@@ -12,6 +12,7 @@ from orchestrai.storage.cloud.rest import Api, Token, azure_token
 VERSION = "2019-11-01-preview"
 PAGE = 20
 BROKEN = ("dead", "killed", "error")
+_token: Token = azure_token("https://dev.azuresynapse.net")
 
 
 class SynapseFile(ClusterFile):
@@ -24,10 +25,6 @@ class SynapseFile(ClusterFile):
     memory: str = Field(default="28g", pattern=r"^[0-9]+[mg]$")
     batch: dict[str, Any] = Field(default_factory=dict)
     endpoint: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
-
-
-def _token() -> str:
-    return azure_token("https://dev.azuresynapse.net", "Spark on Azure Synapse")
 
 
 class SynapseBatches:

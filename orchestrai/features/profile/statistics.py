@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrai.core.verdict import JsonValue, Verdict
+from orchestrai.contracts.population_stability import population_stability_index
+from orchestrai.core.canonical import JsonValue
 
 if TYPE_CHECKING:
     import numpy as np
 
 BINS = 10
-EPSILON = 1e-4
 MAX_CATEGORIES = 20
 
 
@@ -79,14 +79,6 @@ def drift(
     return sorted(found, key=lambda item: (-item.psi, item.column))
 
 
-def drift_verdicts(found: Sequence[Drift], most: float = 0.25) -> list[Verdict]:
-    """`drift`: a warning that names the features beyond `most` PSI."""
-    moved = [f"{item.column} {item.psi:.2f}" for item in found if item.psi > most]
-    message = f"expected a PSI of at most {most}, found {', '.join(moved[:8])}: retrain, or look for a change at the source"
-    details: dict[str, JsonValue] = {item.column: round(item.psi, 4) for item in found}
-    return [Verdict("drift", not moved, message if moved else "", severity="warn", details=details)]
-
-
 def numbers_of(files: Sequence[Path], name: str) -> "np.ndarray[Any, Any]":
     """The values of a numeric column, nulls left out."""
     return _numbers(_read(files, name))
@@ -145,7 +137,7 @@ def _shares(numbers: "np.ndarray[Any, Any]", edges: "np.ndarray[Any, Any]") -> l
 
 
 def _psi(was: ColumnStats, after: pa.ChunkedArray) -> float:
-    """Sum over bins of (q - p) ln(q / p), nulls a bin of their own; the bins are the reference's deciles."""
+    """PSI over the reference's deciles or commonest values, nulls a bin of their own."""
     import numpy as np
 
     rows = len(after)
@@ -161,9 +153,10 @@ def _psi(was: ColumnStats, after: pa.ChunkedArray) -> float:
         current = [counts.get(name, 0.0) for name in was.categories]
     filled, present = 1 - was.null_rate, 1 - after.null_count / rows
     scale = (filled, present) if was.edges else (1.0, 1.0)
-    p = np.clip(np.asarray([*(share * scale[0] for share in before), was.null_rate]), EPSILON, None)
-    q = np.clip(np.asarray([*(share * scale[1] for share in current), after.null_count / rows]), EPSILON, None)
-    return float(np.sum((q - p) * np.log(q / p)))
+    return population_stability_index(
+        [*(share * scale[0] for share in before), was.null_rate],
+        [*(share * scale[1] for share in current), after.null_count / rows],
+    )
 
 
 def _ks(before: "np.ndarray[Any, Any]", after: "np.ndarray[Any, Any]") -> float | None:

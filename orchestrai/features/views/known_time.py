@@ -10,9 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrai.ledger.arrivals import arrivals_of
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.manifest import FileEntry
+from orchestrai.ledger.manifest import FileEntry, arrivals_of
 
 
 def came_first(dataset: Dataset, partition: str) -> datetime | None:

@@ -61,6 +61,11 @@ class FeatureView:
         return (*self.entity, self.time)
 
     @property
+    def first_table(self) -> str:
+        """The input that a view of events has a row for each row of."""
+        return next(iter(self.tables))
+
+    @property
     def features(self) -> tuple[str, ...]:
         """Output columns beside the key."""
         return tuple(name for name in self.schema.names if name not in self.key)
@@ -90,6 +95,9 @@ def load_label(
 ) -> FeatureView:
     """Load a label over `inputs` and a spine of the given key types; its columns are the entity, `time` and `label`."""
     name = Path(spec.sql).stem if spec.sql.endswith(".sql") else "label"
+    unknown = sorted(set(spec.tables) - set(inputs))
+    if unknown:
+        raise FeatureViewError(f"{name}: expected tables among {', '.join(inputs)}, found {', '.join(unknown)}")
     view = _load(spec, name, folder, "label", dict(inputs), entity, time, next(iter(inputs)), spine)
     if view.features != ("label",):
         raise FeatureViewError(

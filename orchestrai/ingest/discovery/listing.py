@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from orchestrai.core.calendar import Grain
-from orchestrai.core.time import parse_duration
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.partitioning import listed, listed_for, place, uri_of
 from orchestrai.ingest.plan import arrivals
@@ -108,7 +107,7 @@ def discover(
     count = 0
     fresh: list[ObjectInfo] = []
     floor, seen = state.floor, state.seen
-    since = floor - parse_duration(source.late) if source.key_prefix and floor > EPOCH else None
+    since = floor - source.late if source.key_prefix and floor > EPOCH else None
     for info in listed(landing, source, since=since):
         count += 1
         if info.modified >= floor and identity(info) not in seen:

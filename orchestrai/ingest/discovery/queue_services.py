@@ -1,6 +1,6 @@
 """The event queues of the clouds: SQS, Azure storage queues and Pub/Sub, each behind `ArrivalQueue`.
 
-Errors of the SDKs are translated here, once; clients are arguments.
+Clients are arguments.
 """
 
 import base64
@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 from orchestrai.errors import ConfigError, MissingExtra, StorageError, TransientStorageError
 from orchestrai.ingest.discovery.notifications import parse_event_grid, parse_gcs, parse_s3
 from orchestrai.ingest.discovery.queue import WAIT_SECONDS, ArrivalQueue, Message
+from orchestrai.storage.cloud.aws import aws_client
+from orchestrai.storage.cloud.azure import storage_credential
+from orchestrai.storage.cloud.cloud_errors import aws_errors, azure_errors, google_errors
 from orchestrai.storage.cloud.connection import StoreOptions
-
-_THROTTLED = ("Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "OverLimit")
 
 
 @dataclass(frozen=True)
@@ -53,21 +54,8 @@ class SqsQueue:
                 )
 
     def _call(self, call: Any, **arguments: Any) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-        try:
+        with aws_errors(f"the queue {self.url} to answer", "check queue and policy"):
             return call(QueueUrl=self.url, **arguments)
-        except ClientError as exc:
-            code = exc.response.get("Error", {}).get("Code", "")
-            status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            kind = TransientStorageError if status >= 500 or code in _THROTTLED else StorageError
-            raise kind(f"expected the queue {self.url} to answer, found {code} ({status}): check queue and policy") from exc
-        except NoCredentialsError as exc:
-            raise StorageError(f"expected credentials for {self.url}, found none: set them or a profile") from exc
-        except BotoCoreError as exc:
-            raise TransientStorageError(
-                f"expected the queue {self.url} to answer, found {type(exc).__name__}: retry"
-            ) from exc
 
 
 @dataclass(frozen=True)
@@ -116,20 +104,8 @@ class AzureQueue:
             self._call(forget)
 
     def _call(self, call: Callable[[], Any]) -> Any:
-        from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
-
-        name = getattr(self.client, "queue_name", "")
-        try:
+        with azure_errors(f"the queue {getattr(self.client, 'queue_name', '')} to answer", "check queue and access"):
             return call()
-        except HttpResponseError as exc:
-            status = exc.status_code or 0
-            kind = TransientStorageError if status in (408, 429) or status >= 500 else StorageError
-            code = getattr(exc, "error_code", None) or type(exc).__name__
-            raise kind(f"expected the queue {name} to answer, found {code} ({status}): check queue and access") from exc
-        except (ServiceRequestError, ServiceResponseError) as exc:
-            raise TransientStorageError(f"expected the queue {name} to answer, found {type(exc).__name__}: retry") from exc
-        except AzureError as exc:
-            raise StorageError(f"expected the queue {name} to answer, found {type(exc).__name__}: check access") from exc
 
 
 def _decoded(content: str | bytes) -> str:
@@ -176,19 +152,8 @@ class PubSubQueue:
             self._call(partial(self.client.acknowledge, request=request, timeout=30.0))
 
     def _call(self, call: Callable[[], Any]) -> Any:
-        from google.api_core import exceptions as raised
-
-        transient = (raised.ServerError, raised.TooManyRequests, raised.Aborted, raised.RetryError)
-        try:
+        with google_errors(f"{self.subscription} to answer", "check name and access"):
             return call()
-        except transient as exc:
-            raise TransientStorageError(
-                f"expected {self.subscription} to answer, found {type(exc).__name__}: retry"
-            ) from exc
-        except raised.GoogleAPIError as exc:
-            raise StorageError(
-                f"expected {self.subscription} to answer, found {type(exc).__name__}: check name and access"
-            ) from exc
 
 
 def open_queue(url: str) -> ArrivalQueue:
@@ -208,9 +173,7 @@ def open_queue(url: str) -> ArrivalQueue:
     if parts.scheme == "azure-queue":
         return _azure_queue(f"{secure}://{parts.netloc}/{path}", host)
     if parts.scheme == "sqs":
-        import boto3
-
-        return SqsQueue(boto3.client("sqs", region_name=_region(host)), f"{secure}://{parts.netloc}/{path}")
+        return SqsQueue(aws_client("sqs", region=_region(host)), f"{secure}://{parts.netloc}/{path}")
     raise ConfigError(f"expected a queue of sqs://, azure-queue:// or pubsub://, found {parts.scheme}: correct it")
 
 
@@ -228,16 +191,7 @@ def _azure_queue(url: str, host: str) -> AzureQueue:
     # an emulator has its account in the path
     account = host.partition(".")[0] if ".queue." in host else urlsplit(url).path.strip("/").partition("/")[0]
     options = StoreOptions(account_name=account).for_azure(os.environ)
-    credential: Any
-    if options.account_key:
-        credential = {"account_name": account, "account_key": options.reveal("account_key")}
-    elif options.sas_token:
-        credential = options.reveal("sas_token")
-    else:
-        from azure.identity import DefaultAzureCredential
-
-        credential = DefaultAzureCredential()
-    return AzureQueue(QueueClient.from_queue_url(url, credential=credential))
+    return AzureQueue(QueueClient.from_queue_url(url, credential=storage_credential(options)))
 
 
 def _region(host: str) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, TransientStorageError
 from orchestrai.ingest.sources.table_source import SQLITE, Position, SqlSource
 from orchestrai.storage.postgres import connection

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 from orchestrai.core.calendar import Grain, partition_of
-from orchestrai.errors import ConfigError, ObjectExists, StorageError, TransientStorageError, UnreadableObject
+from orchestrai.errors import (
+    ConfigError,
+    ObjectExists,
+    StorageError,
+    TransientStorageError,
+    UnreadableObject,
+    transient_status,
+)
 from orchestrai.ingest.readers.json import parse_document, records_in
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.base import Store
@@ -20,7 +27,6 @@ if TYPE_CHECKING:
 
 Sleep = Callable[[float], None]
 MAX_WAIT = 60.0
-RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def object_key(partition: str) -> str:
@@ -110,7 +116,7 @@ def _get(client: "httpx.Client", url: str, params: dict[str, str], source: Sourc
                 if answer.status_code == 200:
                     return _bounded(answer, options.max_page_bytes, url)
                 problem = f"status {answer.status_code}"
-                if answer.status_code not in RETRIED:
+                if not transient_status(answer.status_code):
                     raise StorageError(
                         f"expected status 200 from {_shown(url)}, found {problem}: check the URL and the token"
                     )

@@ -3,11 +3,11 @@
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrai.errors import StorageError
+from orchestrai.errors import ConfigError, StorageError
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.base import Store
 from orchestrai.storage.local import LocalStore
-from orchestrai.storage.url import open_store
+from orchestrai.storage.url import check_url, open_store
 
 
 def open_landing(url: str, home: Path) -> Store:
@@ -20,6 +20,15 @@ def open_landing(url: str, home: Path) -> Store:
     if "://" in url or Path(url).is_absolute():
         return open_store(url)
     return open_store(str(home / url))
+
+
+def check_landing(source: SourceSpec) -> None:
+    """Raise ConfigError for a URL at which no objects can be, or no HTTP API; asks nobody."""
+    if source.kind == "http":
+        if not source.url.startswith(("http://", "https://")):
+            raise ConfigError(f"expected http:// or https:// for the format http, found {source.url.partition(':')[0]!r}")
+    elif not source.url.startswith(("http://", "https://")):
+        check_url(source.url)
 
 
 def require_landing(landing: Store, source: SourceSpec) -> Store:

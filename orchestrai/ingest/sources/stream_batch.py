@@ -7,16 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.dead_letters import FILE, DeadLetter, asset_of, publish_letters
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.sources.stream import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
 from orchestrai.ingest.sources.stream_records import write_archive
 from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.spec import DatasetTask
-from orchestrai.ledger.arrivals import arrival_stats
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import arrival_stats
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
@@ -25,8 +26,6 @@ from orchestrai.stage.context import RunContext
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
-# a partition still filling cannot be judged on these; the audit of the restored data does
-_NOT_YET = ("row_volume", "freshness")
 ALWAYS_REFUSED = 20
 
 
@@ -70,7 +69,7 @@ def publish_batch(
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-stream-") as folder:
         dataset = None if session.fence is None else ledger.dataset(session.fence)
         slices = sliced(batch, contract, grain, partial(known_keys, dataset, contract))
-        verdicts: dict[str, list[Verdict]] = {}
+        audit = Audit()
         materials: list[Material] = []
         name, erased = _name(batch), 0
         for key, part in slices.items():
@@ -81,7 +80,7 @@ def publish_batch(
                     session.add_entry(key, entry)
             session.add_stats(key, **stats_of(batch, session.fence, known, earlier.stats if earlier else None))
             session.add_stats(key, **sealed_stats(sealing, earlier.stats if earlier else None, key))
-            path = Path(folder) / f"{len(verdicts):05d}"
+            path = Path(folder) / f"{len(audit):05d}"
             rows, gone = sealing.seal(part.rows) if sealing else (part.rows, 0)
             erased += gone
             with PartWriter(path.with_suffix(".parquet"), contract.arrow_schema()) as writer:
@@ -98,12 +97,12 @@ def publish_batch(
                     session.add_file(key, f"part-{name}.parquet", writer.path, rows=writer.rows)
             uri = f"{batch.uri}#{name}"
             materials.append(Material(uri, landed.sha256, landed.size, name, now.isoformat(), key, now.isoformat()))
-            judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
-            verdicts[key] = judged_so_far(judged)
-        _judge_share(verdicts, slices, len(batch.records), task.source.stream.max_refused_share)
-        all_or_nothing(verdicts)
+            judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now, whole=False)
+            audit.add(key, *judged)
+        _judge_share(audit, slices, len(batch.records), task.source.stream.max_refused_share)
+        all_or_nothing(audit)
         letters = {key: part.letters for key, part in slices.items() if part.letters}
-        if letters and all(gate_open(found) for found in verdicts.values()):
+        if letters and not audit.closed:
             # the records of a batch that stays in the stream are judged again
             append_letters(ledger, asset_of(session.asset), letters, LETTERS)
         meter.read += sum(record.size for record in batch.records)
@@ -111,7 +110,7 @@ def publish_batch(
             facts["erased"] = erased
         facts["dead_letters"] = sum(len(found) for found in letters.values())
         return session.commit(
-            verdicts,
+            audit,
             materials=materials,
             parameters={"contract": contract.name, "contract_version": contract.version, "format": "stream"},
             cost=meter.cost(),
@@ -120,34 +119,27 @@ def publish_batch(
         )
 
 
-def judged_so_far(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Verdicts on what a batch adds to a partition: volume and freshness are those of the whole, and wait."""
-    later = "judged when the partition is restored: it fills batch by batch"
-    return [Verdict(v.check, True, later) if v.check in _NOT_YET else v for v in verdicts]
-
-
 def _name(batch: MicroBatch) -> str:
     """A name no other batch of the topic has: where its first partition begins and ends."""
     number, (first, end) = next(iter(batch.ranges.items()))
     return f"{batch.topic}-{number:05d}-{first:020d}-{end:020d}"
 
 
-def _judge_share(verdicts: Mapping[str, list[Verdict]], slices: Mapping[str, Slice], records: int, share: float) -> None:
+def _judge_share(audit: Audit, slices: Mapping[str, Slice], records: int, share: float) -> None:
     """A producer that changed its format is told, and not turned into dead letters without end."""
     letters = [letter for part in slices.values() for letter in part.letters]
     if len(letters) > max(ALWAYS_REFUSED, share * records):
         message = f"expected at most {share:.0%} refused records, found {len(letters)} of {records} ({letters[0].reason})"
-        for found in verdicts.values():
-            found.append(Verdict("refused", False, message))
+        for key in audit:
+            audit.add(key, Verdict("refused", False, message))
 
 
-def all_or_nothing(verdicts: dict[str, list[Verdict]]) -> None:
+def all_or_nothing(audit: Audit) -> None:
     """Close the gate of every partition when one is closed: what moves a position forward is published whole."""
-    closed = sorted(key for key, found in verdicts.items() if any(v.closes_gate for v in found))
-    if closed:
-        for key, found in verdicts.items():
-            if key not in closed:
-                found.append(Verdict("batch", False, f"expected the whole batch to pass, found {closed[0]} refused"))
+    closed = audit.closed
+    for key in audit if closed else ():
+        if key not in closed:
+            audit.add(key, Verdict("batch", False, f"expected the whole batch to pass, found {closed[0]} refused"))
 
 
 def append_letters(ledger: Ledger, asset: str, letters: Mapping[str, Sequence[DeadLetter]], producer: Producer) -> None:

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import JsonValue, Verdict, gate_open
+from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.dead_letters import asset_of
-from orchestrai.ingest.sources.stream_batch import all_or_nothing, append_letters, judged_so_far
+from orchestrai.ingest.sources.stream_batch import all_or_nothing, append_letters
 from orchestrai.ingest.sources.stream_records import write_archive
 from orchestrai.ingest.sources.table_reader import Extract, TableReader
 from orchestrai.ingest.sources.table_source import Position, SqlSource
 from orchestrai.ingest.spec import DatasetTask
-from orchestrai.ledger.arrivals import arrival_stats
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import arrival_stats
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
@@ -118,7 +119,7 @@ def _publish(
     contract, grain, now = task.contract, task.grain, context.now()
     if found.position is None or not found.touched:
         return StageReport(session.asset, session.fence.version if session.fence else None, (), meter.cost(), found.facts)
-    verdicts: dict[str, list[Verdict]] = {}
+    audit = Audit()
     materials: list[Material] = []
     uri, seq = source.uri, session.fence.seq if session.fence else 0
     name = f"part-{seq:012d}.parquet"
@@ -140,8 +141,8 @@ def _publish(
             materials.append(
                 Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key, now.isoformat())
             )
-            judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now)
-            verdicts[key] = judged_so_far(judged)
+            judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now, whole=False)
+            audit.add(key, *judged)
         if key in found.refused and sealing is None:
             path = found.folder / f"{len(materials):06d}.frames"
             write_archive(path, found.refused[key])
@@ -149,12 +150,12 @@ def _publish(
             materials.append(
                 Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key, now.isoformat())
             )
-        verdicts.setdefault(key, []).extend(_warnings(found))
-    all_or_nothing(verdicts)
-    if found.letters and all(gate_open(judged) for judged in verdicts.values()):
+        audit.combine(key, *_warnings(found))
+    all_or_nothing(audit)
+    if found.letters and not audit.closed:
         append_letters(context.ledger, asset_of(session.asset), found.letters, LETTERS)
     return session.commit(
-        verdicts,
+        audit,
         materials=materials,
         parameters={
             "format": "sql",

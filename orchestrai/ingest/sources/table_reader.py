@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain, partition_of
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter
 from orchestrai.ingest.readers.conversions import convert

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrai.core.time import parse_duration
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.postgres import address, check_address
@@ -72,11 +71,11 @@ def table_of(source: SourceSpec, event_time: str | None, home: Path) -> SqlSourc
         url,
         options.table or "query",
         watermark,
-        overlap=parse_duration(options.overlap),
+        overlap=options.overlap,
         overlap_ids=options.overlap_ids,
         page_rows=options.page_rows,
         limit_rows=options.limit_rows,
-        statement_timeout=parse_duration(options.statement_timeout),
+        statement_timeout=options.statement_timeout,
         retries=options.retries,
         query=options.query.strip().rstrip(";"),
         key=options.key,

@@ -1,11 +1,11 @@
 """Overrides: a person's signed decision to publish one partition although checks that they name have failed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrai.core.verdict import JsonValue, Verdict
 from orchestrai.errors import ConfigError
+from orchestrai.ledger.decisions.signed_record import require_reason
 
 # what a contract says of data may be waived; whether bytes are what they claim to be may not
 WAIVABLE = ("schema", "row_volume", "values", "partition", "freshness")
@@ -30,19 +30,11 @@ class Override:
         if never or not self.checks:
             found = ", ".join(never) or "none"
             raise ConfigError(f"expected checks of {', '.join(WAIVABLE)} to waive, found {found}: integrity is never waived")
-        if not (self.reason.strip() and self.by.strip()):
-            raise ConfigError("expected a reason and a name for an override, found none: say why and who")
+        require_reason("an override", self.reason, self.by)
 
     def covers(self, asset: str, partition: str, root: str, closed: Iterable[str]) -> bool:
         """True when it waives every one of the closed checks of exactly this content."""
         return (self.asset, self.partition, self.root) == (asset, partition, root) and set(closed) <= set(self.checks)
-
-    def told(self, verdict: Verdict) -> Verdict:
-        """A waived verdict as people see it; the receipt keeps it as it was."""
-        if not verdict.closes_gate:
-            return verdict
-        details: dict[str, JsonValue] = {**verdict.details, "waived_by": self.by, "waived_because": self.reason}
-        return replace(verdict, severity="warn", message=f"{self.note}: {verdict.message}", details=details)
 
     @property
     def note(self) -> str:

@@ -4,18 +4,12 @@
 recall is one record however often it is made.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from orchestrai.errors import IntegrityError, UnknownFormatVersion
-from orchestrai.ledger.blobs import put_absent
-from orchestrai.ledger.manifest import FORMAT, canonical_json, sha256_hex
-from orchestrai.ledger.signing import Keyring, Signer
-from orchestrai.storage.base import Store
-
-RECALL_TYPE = "application/vnd.orchestrai.recall+json"
-PREFIX = "recalls/"
+from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.ledger.decisions.signed_record import RecordKind
 
 
 @dataclass(frozen=True)
@@ -44,10 +38,9 @@ class RecallRecord:
             "roots": sorted(map(list, self.roots)),
         }
 
-    def sign(self, signer: Signer) -> bytes:
-        """The signed envelope."""
-        body = {**self._content(), "reason": self.reason, "time": self.time, "by": self.by, "format": FORMAT}
-        return signer.sign(RECALL_TYPE, canonical_json(body))
+    def as_json(self) -> dict[str, object]:
+        """The form that is signed."""
+        return {**self._content(), "reason": self.reason, "time": self.time, "by": self.by}
 
 
 class Recalls:
@@ -63,12 +56,8 @@ class Recalls:
         return self._receipts.get((receipt, partition)) or self._roots.get((asset, partition, root))
 
 
-def read_recall(store: Store, keyring: Keyring, key: str) -> RecallRecord:
-    """Read and verify one; raises SignatureInvalid, IntegrityError."""
-    body = json.loads(keyring.open(RECALL_TYPE, store.read(key)))
-    if body.get("format") != FORMAT:
-        raise UnknownFormatVersion(f"expected recall format {FORMAT}, found {body.get('format')!r}: use a newer release")
-    record = RecallRecord(
+def _decode(body: dict[str, Any]) -> RecallRecord:
+    return RecallRecord(
         target=body["target"],
         reason=body["reason"],
         time=body["time"],
@@ -76,28 +65,13 @@ def read_recall(store: Store, keyring: Keyring, key: str) -> RecallRecord:
         roots=tuple((asset, partition, root) for asset, partition, root in body["roots"]),
         by=body.get("by", ""),
     )
-    if recall_key(record.digest) != key:
-        raise IntegrityError(f"expected {key} to hold the recall of that name, found {record.digest[:12]}: it was moved")
-    return record
 
 
-def recall_key(digest: str) -> str:
-    """Where a recall lies."""
-    return f"{PREFIX}{digest}.json"
-
-
-def recall_keys(store: Store) -> list[str]:
-    """The keys of all recalls."""
-    return [info.key for info in store.list(PREFIX)]
-
-
-def put_recall(stores: Iterable[Store], signer: Signer, record: RecallRecord) -> bytes:
-    """Store a recall (idempotent: an equal one that is there stays as it was signed); returns its envelope."""
-    key = recall_key(record.digest)
-    envelope = record.sign(signer)
-    for store in stores:
-        if any(info.key == key for info in store.list(key)):
-            envelope = store.read(key)
-    for store in stores:
-        put_absent(store, key, envelope)
-    return envelope
+RECALLS = RecordKind[RecallRecord](
+    what="recall",
+    payload_type="application/vnd.orchestrai.recall+json",
+    folder="recalls/",
+    name=lambda record: record.digest,
+    body=RecallRecord.as_json,
+    decode=_decode,
+)

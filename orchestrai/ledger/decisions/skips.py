@@ -4,20 +4,14 @@ Nothing is published by one: the partition stays out of everything after the gat
 `skips/<id>.json` in lake and vault; of those for one partition the newest counts, and a `lift` ends them.
 """
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from orchestrai.core.verdict import JsonValue, Verdict
-from orchestrai.errors import ConfigError, IntegrityError, UnknownFormatVersion
-from orchestrai.ledger.blobs import put_absent
-from orchestrai.ledger.manifest import FORMAT, canonical_json
-from orchestrai.ledger.signing import Keyring, Signer
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.verdict import Verdict
+from orchestrai.ledger.decisions.signed_record import RecordKind, require_reason
+from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
-
-SKIP_TYPE = "application/vnd.orchestrai.skip+json"
-PREFIX = "skips/"
 
 
 @dataclass(frozen=True)
@@ -38,27 +32,20 @@ class Skip:
     action: Literal["skip", "lift"] = "skip"
 
     def __post_init__(self) -> None:
-        if not (self.reason.strip() and self.by.strip()):
-            raise ConfigError("expected a reason and a name for a skip, found none: say why and who")
+        require_reason("a skip", self.reason, self.by)
 
     @property
     def note(self) -> str:
         """Who left it out and why."""
         return f"left out by {self.by} ({self.reason})"
 
-    def told(self, verdict: Verdict) -> Verdict:
-        """A verdict that closed the gate as people see it: not passed, but it fails no run."""
-        if not verdict.closes_gate:
-            return verdict
-        details: dict[str, JsonValue] = {**verdict.details, **self._details}
-        return replace(verdict, severity="warn", message=f"{self.note}: {verdict.message}", details=details)
-
     def verdict(self, check: str) -> Verdict:
         """The decision as the finding of a stage after the gate."""
-        return Verdict(check, False, f"{self.partition} {self.note}: nothing of it is published", "warn", self._details)
+        return Verdict(check, False, f"{self.partition} {self.note}: nothing of it is published", "warn", self.details)
 
     @property
-    def _details(self) -> dict[str, JsonValue]:
+    def details(self) -> dict[str, JsonValue]:
+        """Who and why, for the details of a verdict."""
         return {"skipped_by": self.by, "skipped_because": self.reason}
 
     def as_json(self) -> dict[str, object]:
@@ -82,32 +69,23 @@ class Skips:
         return [skip for place, skip in sorted(self.standing.items()) if place[0].startswith(prefix)]
 
 
-def read_skip(store: Store, keyring: Keyring, key: str) -> Skip:
-    """Read and verify one; raises SignatureInvalid, IntegrityError."""
-    body = json.loads(keyring.open(SKIP_TYPE, store.read(key)))
-    if body.pop("format", None) != FORMAT:
-        raise UnknownFormatVersion(f"expected skip format {FORMAT}, found another: use a newer release")
-    found = Skip(**{**body, "checks": tuple(body["checks"])})
-    if skip_key(found.id) != key:
-        raise IntegrityError(f"expected {key} to hold the skip of that name, found {found.id}: it was moved")
-    return found
+def _decode(body: dict[str, Any]) -> Skip:
+    return Skip(**{**body, "checks": tuple(body["checks"])})
 
 
-def skip_key(name: str) -> str:
-    """Where a skip lies."""
-    return f"{PREFIX}{name}.json"
+SKIPS = RecordKind[Skip](
+    what="skip",
+    payload_type="application/vnd.orchestrai.skip+json",
+    folder="skips/",
+    name=lambda skip: skip.id,
+    body=Skip.as_json,
+    decode=_decode,
+)
 
 
 def skips_in(store: Store, keyring: Keyring) -> Skips:
-    """What is in force, each record verified."""
+    """What is in force, each record verified; raises SignatureInvalid, IntegrityError."""
     newest: dict[tuple[str, str], Skip] = {}
-    for skip in sorted((read_skip(store, keyring, info.key) for info in store.list(PREFIX)), key=lambda s: (s.time, s.id)):
+    for skip in sorted(SKIPS.all(store, keyring), key=lambda s: (s.time, s.id)):
         newest[skip.asset, skip.partition] = skip
     return Skips({place: skip for place, skip in newest.items() if skip.action == "skip"})
-
-
-def put_skip(stores: Iterable[Store], signer: Signer, skip: Skip) -> None:
-    """Store a skip, put-if-absent."""
-    envelope = signer.sign(SKIP_TYPE, canonical_json({**skip.as_json(), "format": FORMAT}))
-    for store in stores:
-        put_absent(store, skip_key(skip.id), envelope)

@@ -4,19 +4,15 @@ Each asset's log gets an entry that names the transaction; `transactions/<id>.js
 them. Until it says "commit" such an entry counts as a repetition of the one before it, and so for ever once it says "abort".
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from orchestrai.errors import IntegrityError, ObjectNotFound, UnknownFormatVersion
+from orchestrai.errors import IntegrityError
+from orchestrai.ledger.decisions.signed_record import RecordKind
 from orchestrai.ledger.heads import Head, read_head
-from orchestrai.ledger.manifest import FORMAT, canonical_json
-from orchestrai.ledger.signing import Keyring, Signer
+from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
-
-TRANSACTION_TYPE = "application/vnd.orchestrai.transaction+json"
-PREFIX = "transactions/"
 
 
 @dataclass(frozen=True)
@@ -29,39 +25,26 @@ class Decision:
     reason: str = ""
     time: str = ""
 
-    def sign(self, signer: Signer) -> bytes:
-        """The signed envelope."""
-        return signer.sign(
-            TRANSACTION_TYPE,
-            canonical_json({**self.__dict__, "heads": dict(self.heads), "format": FORMAT}),
-        )
+    def as_json(self) -> dict[str, object]:
+        """The form that is signed."""
+        return {**self.__dict__, "heads": dict(self.heads)}
 
 
-def decision_key(name: str) -> str:
-    """Where the decision on a transaction lies."""
-    return f"{PREFIX}{name}.json"
-
-
-def read_decision(store: Store, keyring: Keyring, name: str) -> Decision | None:
-    """The decision on a transaction, verified; None while there is none. Raises SignatureInvalid, IntegrityError."""
-    try:
-        envelope = store.read(decision_key(name))
-    except ObjectNotFound:
-        return None
-    body = json.loads(keyring.open(TRANSACTION_TYPE, envelope))
-    if body.pop("format", None) != FORMAT:
-        raise UnknownFormatVersion(f"expected transaction format {FORMAT}, found another: use a newer release")
-    found = Decision(**body)
-    if found.id != name:
-        raise IntegrityError(f"expected the decision on transaction {name}, found that on {found.id}: it was moved")
-    return found
+TRANSACTIONS = RecordKind[Decision](
+    what="decision on a transaction",
+    payload_type="application/vnd.orchestrai.transaction+json",
+    folder="transactions/",
+    name=lambda decision: decision.id,
+    body=Decision.as_json,
+    decode=lambda body: Decision(**body),
+)
 
 
 def counted(store: Store, keyring: Keyring, head: Head) -> Head:
     """What an entry stands for: itself, or a repetition of its predecessor when its transaction is not committed."""
     if not head.transaction:
         return head
-    decision = read_decision(store, keyring, head.transaction)
+    decision = TRANSACTIONS.find(store, keyring, head.transaction)
     if decision is not None and decision.outcome == "commit":
         if decision.heads.get(head.asset) != head.digest:
             raise IntegrityError(
@@ -76,4 +59,4 @@ def counted(store: Store, keyring: Keyring, head: Head) -> Head:
 def undecided(store: Store, keyring: Keyring, asset: str, seq: int) -> str | None:
     """The transaction of an entry on which nothing was decided yet."""
     name = read_head(store, keyring, asset, seq).transaction
-    return name if name and read_decision(store, keyring, name) is None else None
+    return name if name and TRANSACTIONS.find(store, keyring, name) is None else None

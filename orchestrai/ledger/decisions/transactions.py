@@ -5,26 +5,23 @@ Whoever wants to publish after an undecided entry aborts its transaction first, 
 
 from datetime import UTC
 
-from orchestrai.errors import ConcurrentCommit, IntegrityError, ObjectExists
-from orchestrai.ledger.blobs import put_absent
-from orchestrai.ledger.decisions.standing import Decision, decision_key, read_decision
+from orchestrai.errors import ConcurrentCommit, IntegrityError
+from orchestrai.ledger.decisions.standing import TRANSACTIONS, Decision
 from orchestrai.ledger.log import Log
+from orchestrai.storage.base import put_absent
 
 
 def decide(log: Log, decision: Decision) -> Decision:
     """Put a decision where none is yet; returns the one that counts."""
-    key, envelope = decision_key(decision.id), decision.sign(log.signer)
-    try:
-        log.lake.write(key, envelope, create=True)
-    except ObjectExists:
-        envelope = log.lake.read(key)
+    key = TRANSACTIONS.key(decision.id)
+    envelope = TRANSACTIONS.put([log.lake], log.signer, decision)
     log.lake.sync()
     if log.vault is not None:
         put_absent(log.vault, key, envelope)
-    found = read_decision(log.lake, log.keyring, decision.id)
-    if found is None:
+    standing = TRANSACTIONS.find(log.lake, log.keyring, decision.id)
+    if standing is None:
         raise IntegrityError(f"expected the decision {key} just written, found none: check the lake {log.lake.url}")
-    return found
+    return standing
 
 
 class Transaction:

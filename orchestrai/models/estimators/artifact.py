@@ -16,13 +16,15 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.models.estimators import boosting, cooccurrence, logistic
 from orchestrai.models.estimators import sklearn_estimator as sklearn_model
+from orchestrai.models.ports import LearnedView, read_views
 from orchestrai.models.rows import EVENT_TIME, WHOLE, Column, Floats, Rows, encode
 from orchestrai.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+# format 2 names the views that were learned from
+FORMATS = (1, 2)
 INFO_FILE = "model.json"
 GOLDEN_FILE = "golden.parquet"
 MODEL_FILES = {
@@ -54,7 +56,11 @@ class Estimation(Protocol):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What model.json says. `profile` is the distribution of the training rows, for drift."""
+    """What model.json says. `profile` is the distribution of the training rows, for drift.
+
+    `views` are the feature views it learned from, the one that gives the rows first; None where the training set did not say,
+    as in format 1.
+    """
 
     kind: str
     recipe: Mapping[str, Any]
@@ -68,6 +74,7 @@ class ModelInfo:
     profile: Mapping[str, Any] = field(default_factory=dict)
     importance: Mapping[str, float] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
+    views: tuple[LearnedView, ...] | None = None
 
     @property
     def task(self) -> str:
@@ -81,18 +88,21 @@ class ModelInfo:
 
     def encode(self) -> bytes:
         """Canonical bytes; no time of writing, so equal trainings give equal bytes."""
-        body = {**self.__dict__, "columns": [column.as_json() for column in self.columns], "format": FORMAT}
-        return canonical_json(body)
+        body = {**self.__dict__, "columns": [column.as_json() for column in self.columns], "format": 2}
+        if self.views is None:
+            return canonical_json({**{name: value for name, value in body.items() if name != "views"}, "format": 1})
+        return canonical_json({**body, "views": [view.as_json() for view in self.views]})
 
 
 def decode_info(data: bytes) -> ModelInfo:
     """Read model.json; raises ModelError, UnknownFormatVersion."""
     try:
         body = json.loads(data)
-        if body.pop("format") != FORMAT:
-            raise UnknownFormatVersion(f"expected {INFO_FILE} of format {FORMAT}, found another: use a newer release")
+        stated = body.pop("format")
+        if stated not in FORMATS:
+            raise UnknownFormatVersion(f"expected {INFO_FILE} of format 1 or 2, found {stated!r}: use a newer release")
         columns = tuple(Column(c["name"], c["kind"], tuple(c["categories"])) for c in body.pop("columns"))
-        return ModelInfo(columns=columns, **body)
+        return ModelInfo(columns=columns, views=read_views(body.pop("views", None)), **body)
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ModelError(f"expected a model's description in {INFO_FILE}, found something else ({exc})") from exc
 

@@ -4,14 +4,15 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from orchestrai.models.estimators.declared import Declared, Duration
+from orchestrai.core.declaration import Declaration
+from orchestrai.core.time import Duration
 from orchestrai.models.estimators.spec import XGBoostParams
 
 FIXED = ("monotone_constraints", "objective", "device", "nthread", "seed")
 Value = float | int | str
 
 
-class Range(Declared):
+class Range(Declaration):
     """Numbers from `low` to `high`, both included; whole numbers when both are. `log` looks at orders of magnitude."""
 
     low: int | float
@@ -28,7 +29,7 @@ class Range(Declared):
         return self
 
 
-class Search(Declared):
+class Search(Declaration):
     """Values of XGBoost parameters to choose from: lists, or ranges such as {low: 0.01, high: 0.3, log: true}.
 
     All combinations of lists are tried where `trials` covers them, else Optuna draws `trials` by `seed`. Each is judged by

@@ -4,12 +4,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from orchestrai.models.estimators.declared import Declared
+from orchestrai.core.declaration import Declaration
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class XGBoostParams(Declared):
+class XGBoostParams(Declaration):
     """Gradient-boosted trees; names are XGBoost's own, and those of scikit-learn and SageMaker are accepted too.
 
     `scale_pos_weight: balanced` weighs the positives by negatives / positives. With `early_stopping_rounds` the last
@@ -49,7 +49,7 @@ class XGBoostParams(Declared):
     seed: int = Field(default=0, ge=0)
 
 
-class LogisticParams(Declared):
+class LogisticParams(Declaration):
     """L2-regularised logistic regression on standardised numbers and one-hot categories; `c` is the inverse penalty."""
 
     c: float = Field(default=1.0, gt=0)
@@ -57,7 +57,7 @@ class LogisticParams(Declared):
     class_weight: Literal["balanced"] | None = None
 
 
-class CooccurrenceParams(Declared):
+class CooccurrenceParams(Declaration):
     """Item-to-item counts: who had A in `history` went on to B; the plain baseline of a recommendation.
 
     `history` is the feature column whose positive value says that the entity already holds the item.
@@ -87,7 +87,7 @@ SKLEARN_CLASSES: dict[str, Literal["classifier", "regressor"]] = {
 SklearnValue = str | int | float | bool | None
 
 
-class SklearnParams(Declared):
+class SklearnParams(Declaration):
     """A class of scikit-learn with its own parameters, kept by skops; only classes whose files hold known types are taken.
 
     Missing numbers become the mean and a flag, numbers are standardised, categories become a column each. Classes that keep
@@ -114,7 +114,7 @@ class SklearnParams(Declared):
         return params
 
 
-class Estimator(Declared):
+class Estimator(Declaration):
     """Exactly one kind of model with its parameters."""
 
     xgboost: XGBoostParams | None = None

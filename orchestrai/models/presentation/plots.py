@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from orchestrai.contracts.population_stability import DRIFTED
 from orchestrai.core.picture import png
-from orchestrai.models.drift import DRIFTED
 from orchestrai.models.metrics import Scored, calibration_bins
 from orchestrai.models.spec import Task
 

@@ -6,19 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrai.core.verdict import Verdict
-from orchestrai.errors import StorageError
+from orchestrai.errors import ConfigError, StorageError
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.spec import ModelSpec
+from orchestrai.storage.cloud.aws import aws_client
+from orchestrai.storage.cloud.cloud_errors import aws_errors
 
 SUBJECT_CHARACTERS = 100
 Clients = Callable[[str, str], Any]
 
 
-def _boto(service: str, region: str) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(service, region_name=region, config=Config(retries={"mode": "standard", "max_attempts": 5}))
+def _topics(service: str, region: str) -> Any:
+    return aws_client(service, region=region)
 
 
 def rejection(report: StageReport) -> Mapping[str, Any] | None:
@@ -37,14 +36,14 @@ def rejection(report: StageReport) -> Mapping[str, Any] | None:
 
 def told_of_rejection(spec: ModelSpec, report: StageReport, *, clients: Clients | None = None) -> StageReport:
     """Tell the declared topics of a refused promotion; the report then also says which of them could not be told."""
-    problems = notify_rejection(spec, report, clients=clients or _boto)
+    problems = notify_rejection(spec, report, clients=clients or _topics)
     if not problems:
         return report
     untold = Verdict("notified", False, "; ".join(problems))
     return replace(report, outcomes=tuple(replace(one, verdicts=(*one.verdicts, untold)) for one in report.outcomes))
 
 
-def notify_rejection(spec: ModelSpec, report: StageReport, *, clients: Clients = _boto) -> Sequence[str]:
+def notify_rejection(spec: ModelSpec, report: StageReport, *, clients: Clients = _topics) -> Sequence[str]:
     """Publish a refused promotion to every declared topic; returns what could not be told, a line per topic.
 
     A topic that fails never hides the refusal itself, so nothing is raised for it.
@@ -56,17 +55,15 @@ def notify_rejection(spec: ModelSpec, report: StageReport, *, clients: Clients =
 
 
 def _publish(arn: str, spec: ModelSpec, body: Mapping[str, Any], clients: Clients) -> Sequence[str]:
-    from orchestrai.models.remote.sagemaker import translated
-
     more = {"MessageGroupId": spec.name, "MessageDeduplicationId": str(body["candidate_version"])[-64:]}
     try:
-        with translated(f"publish to {arn}"):
+        with aws_errors(f"AWS to publish to {arn}"):
             clients("sns", arn.split(":")[3]).publish(
                 TopicArn=arn,
                 Subject=f"orchestrai: {spec.name} was not promoted"[:SUBJECT_CHARACTERS],
                 Message=json.dumps(body, sort_keys=True),
                 **(more if arn.endswith(".fifo") else {}),
             )
-    except StorageError as exc:
+    except (StorageError, ConfigError) as exc:
         return [exc.message]
     return []

@@ -12,8 +12,9 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import INFO_FILE
 from orchestrai.models.estimators.boosting import BoostedTrees
 from orchestrai.models.registry.target_port import RECEIPT_FILE, Champion, Registered, open_champion
-from orchestrai.models.remote.sagemaker import MODEL_MEMBER, Clients, boto_clients, split_url, translated
+from orchestrai.models.remote.sagemaker import MODEL_MEMBER, Clients, boto_clients, split_url
 from orchestrai.models.spec import SageMakerServing
+from orchestrai.storage.cloud.cloud_errors import aws_errors
 
 VERSION_KEY = "orchestrai_version"
 
@@ -82,7 +83,7 @@ def _upload(s3: Any, where: SageMakerServing, champion: Champion, model: Boosted
     bucket, prefix = split_url(where.output)
     scorer = champion.scorer
     folder = f"{prefix}models/{scorer.version.removeprefix('sha256:')}/"
-    with translated(f"store the model in {bucket}"):
+    with aws_errors(f"AWS to store the model in {bucket}"):
         # the key names the version, so writing it again writes the same bytes
         s3.put_object(Bucket=bucket, Key=f"{folder}model.tar.gz", Body=archive(model))
         s3.put_object(Bucket=bucket, Key=f"{folder}{INFO_FILE}", Body=scorer.info.encode())
@@ -91,7 +92,7 @@ def _upload(s3: Any, where: SageMakerServing, champion: Champion, model: Boosted
 
 
 def _package(api: Any, where: SageMakerServing, version: str) -> str | None:
-    with translated("list model packages"):
+    with aws_errors("AWS to list model packages"):
         groups = api.list_model_package_groups(NameContains=where.group)["ModelPackageGroupSummaryList"]
         if not any(one["ModelPackageGroupName"] == where.group for one in groups):
             api.create_model_package_group(ModelPackageGroupName=where.group)
@@ -111,7 +112,7 @@ def _package(api: Any, where: SageMakerServing, version: str) -> str | None:
 def _register(api: Any, where: SageMakerServing, champion: Champion, artifact: str) -> str:
     scorer = champion.scorer
     properties = {**champion.labels(), "orchestrai_score_offset": repr(scorer.info.offset)}
-    with translated("register a model package"):
+    with aws_errors("AWS to register a model package"):
         answer: Mapping[str, Any] = api.create_model_package(
             ModelPackageGroupName=where.group,
             ModelPackageDescription=f"{scorer.info.recipe['name']} {scorer.version}",
@@ -129,7 +130,7 @@ def _register(api: Any, where: SageMakerServing, champion: Champion, artifact: s
 def _point(api: Any, where: SageMakerServing, version: str, artifact: str) -> bool:
     """Give the endpoint this version; False when it has it already."""
     name = f"{where.endpoint}-{version.removeprefix('sha256:')[:20]}"
-    with translated(f"update endpoint {where.endpoint}"):
+    with aws_errors(f"AWS to update endpoint {where.endpoint}"):
         known = api.list_endpoints(NameContains=where.endpoint)["Endpoints"]
         exists = any(one["EndpointName"] == where.endpoint for one in known)
         if exists and api.describe_endpoint(EndpointName=where.endpoint)["EndpointConfigName"] == name:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from orchestrai.errors import ModelError, OrchestraiError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import Scorer, load_dataset
+from orchestrai.models.ports import KnownFeatures
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,10 +21,14 @@ CHECK_SECONDS = 5.0
 
 
 class ScoreRequest(BaseModel):
-    """Rows to score: one object per row, feature values by name; a missing or null value counts as missing."""
+    """Rows to score: one object per row, feature values by name; a missing or null value counts as missing.
+
+    `views` may say which definition of each view computed them, as the answers of `/features/VIEW` do.
+    """
 
     model_config = ConfigDict(extra="forbid")
     rows: list[dict[str, float | int | bool | str | None]] = Field(min_length=1, max_length=MAX_ROWS)
+    views: dict[str, str] = Field(default_factory=dict)
 
 
 class ScoreResponse(BaseModel):
@@ -37,15 +42,24 @@ class ScoreResponse(BaseModel):
 class ServingModel:
     """The champion in memory, re-read when the log of champions has moved; safe to share between threads.
 
-    A new champion that fails its checks is not served: the one in memory stays, and `problem` says why.
+    A new champion that fails its checks is not served: the one in memory stays, and `problem` says why. Where `known` tells
+    which definition of a view computed the newest features, a champion that learned from another one does not serve.
     """
 
     def __init__(
-        self, ledger: Ledger, champion: str, *, every: float = CHECK_SECONDS, monotonic: Callable[[], float] = time.monotonic
+        self,
+        ledger: Ledger,
+        champion: str,
+        *,
+        known: KnownFeatures | None = None,
+        every: float = CHECK_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ledger = ledger
         self.champion = champion
         self.problem = ""
+        self._known = known
+        self._changed = ""
         self._every = every
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -59,11 +73,14 @@ class ServingModel:
             now = self._monotonic()
             if self._checked is None or now - self._checked >= self._every:
                 self._refresh()
+                self._look_at_views()
                 self._checked = now
             if self._scorer is None:
                 raise ModelError(
                     self.problem or f"expected a champion in {self.champion}, found none: promote a candidate first"
                 )
+            if self._changed:
+                raise ModelError(self._changed)
             return self._scorer
 
     def _refresh(self) -> None:
@@ -75,6 +92,26 @@ class ServingModel:
             self._seq, self.problem = head.seq, ""
         except OrchestraiError as exc:
             self.problem = exc.message
+
+    def _look_at_views(self) -> None:
+        """Note when the newest features are of another definition than the model learned from."""
+        views = self._scorer.info.views if self._scorer is not None else None
+        if self._known is None or views is None:
+            self._changed = ""
+            return
+        try:
+            now = {view.asset: self._known.definition(view.asset) for view in views}
+        except OrchestraiError as exc:
+            self._changed = exc.message
+            return
+        # a table that is not there serves nobody anything
+        made = {asset: digest for asset, digest in now.items() if digest is not None}
+        self._changed = "; ".join(
+            f"expected features of {view.name} of definition {view.hash[:12]}, which {self.champion} learned from, found them "
+            f"computed by {made[view.asset][:12]}: train the model again, or restore the view's definition"
+            for view in views
+            if view.asset in made and made[view.asset] != view.hash
+        )
 
 
 def table_of(rows: list[dict[str, Any]], scorer: Scorer) -> "pa.Table":
@@ -103,16 +140,31 @@ def table_of(rows: list[dict[str, Any]], scorer: Scorer) -> "pa.Table":
     return pa.table(data)
 
 
-def scoring_app(ledger: Ledger, champion: str, *, every: float = CHECK_SECONDS) -> "FastAPI":
+def require_same_views(scorer: Scorer, given: Mapping[str, str]) -> None:
+    """Raises ModelError for features that another definition of a view computed than the model learned from."""
+    learned = {view.name: view.hash for view in scorer.info.views or ()}
+    for name, digest in sorted(given.items()):
+        if learned and learned.get(name) != digest:
+            raise ModelError(
+                f"expected features of {name} of definition {learned.get(name, 'none: no view of this model')[:12]}, found "
+                f"{digest[:12]}: train the model again, or restore the view's definition"
+            )
+
+
+def scoring_app(
+    ledger: Ledger, champion: str, *, known: KnownFeatures | None = None, every: float = CHECK_SECONDS
+) -> "FastAPI":
     """The application: POST /score, GET /model (what serves), GET /health (503 until a champion serves).
 
-    Answers 422 for rows that cannot be scored and 503 without a champion. It has no authentication: put it behind what has.
+    Who asks gives the values of the features: nothing is joined here. With `known`, nothing is scored while the newest features
+    are of another definition than the champion learned from. Answers 422 for rows that cannot be scored and 503 without a
+    champion that may serve. It has no authentication: put it behind what has.
     """
     from fastapi import FastAPI
     from fastapi.responses import JSONResponse
 
     app = FastAPI(title="orchestrai scoring", docs_url=None, redoc_url=None)
-    serving = ServingModel(ledger, champion, every=every)
+    serving = ServingModel(ledger, champion, known=known, every=every)
 
     def unavailable(exc: OrchestraiError) -> JSONResponse:
         return JSONResponse({"detail": exc.message}, status_code=503)
@@ -124,6 +176,7 @@ def scoring_app(ledger: Ledger, champion: str, *, every: float = CHECK_SECONDS) 
         except ModelError as exc:
             return unavailable(exc)
         try:
+            require_same_views(scorer, request.views)
             scores = scorer.score(table_of(request.rows, scorer))
         except ModelError as exc:
             return JSONResponse({"detail": exc.message}, status_code=422)
@@ -143,6 +196,7 @@ def scoring_app(ledger: Ledger, champion: str, *, every: float = CHECK_SECONDS) 
             "training_set": dict(scorer.info.training_set),
             "kind": scorer.info.kind,
             "features": [column.as_json() for column in scorer.info.columns],
+            "views": [view.as_json() for view in scorer.info.views or ()],
             "problem": serving.problem,
         }
 

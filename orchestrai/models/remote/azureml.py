@@ -1,28 +1,24 @@
 """Training on Azure Machine Learning: a command job over its REST interface (Microsoft.MachineLearningServices, 2024-10-01)."""
 
-import time
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
-from orchestrai.errors import ModelError
 from orchestrai.models.remote.script_job import SCRIPT, ScriptTrainer
 from orchestrai.models.remote.spec import AzureMLTraining
-from orchestrai.storage.cloud.job_wait import Monotonic, Phase, Sleep, Waiting
-from orchestrai.storage.cloud.rest import Api, azure_token
+from orchestrai.models.remote.training_job import training_wait
+from orchestrai.storage.cloud.job_wait import Clock, Phase
+from orchestrai.storage.cloud.rest import Api, Token, azure_token
 
 API_VERSION = "2024-10-01"
 ENDED = ("Failed", "Canceled")
 
 
-def _token() -> str:
-    return azure_token("https://management.azure.com", "training on Azure ML")
+_token: Token = azure_token("https://management.azure.com")
 
 
 class AzureMLJobs:
     """Command jobs of one workspace."""
 
-    def __init__(self, where: AzureMLTraining, token: Callable[[], str] | None = None) -> None:
+    def __init__(self, where: AzureMLTraining, token: Token | None = None) -> None:
         self.where = where
         self.api = Api(where.endpoint, token or _token, what="Azure ML")
         self.workspace = (
@@ -81,23 +77,16 @@ class AzureMLJobs:
 def azureml_trainer(
     where: AzureMLTraining,
     *,
-    token: Callable[[], str] | None = None,
-    sleep: Sleep = time.sleep,
-    monotonic: Monotonic = time.monotonic,
+    token: Token | None = None,
+    clock: Clock | None = None,
 ) -> ScriptTrainer:
     """A trainer on Azure ML; nothing is connected before it trains."""
-    # the service ends the job at its own limit; waiting for a machine comes on top
-    allowed = where.time_limit + where.poll + (where.spot_wait if where.spot else timedelta())
-    remedy = "raise train_on.azure_ml.time_limit or take a larger instance"
-    waiting = Waiting(allowed, where.poll, remedy, sleep, monotonic, ModelError)
     return ScriptTrainer(
         AzureMLJobs(where, token),
+        where,
         place="azure_ml",
-        limit=where.time_limit,
         staging=where.staging,
-        waiting=waiting,
         machine=where.compute or where.instance_type,
         image=where.environment,
-        spot=where.spot,
-        per_hour=where.price_per_hour,
+        waiting=training_wait(where, "azure_ml", "instance", clock),
     )

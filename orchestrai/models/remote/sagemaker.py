@@ -6,23 +6,20 @@ tar with one file, `xgboost-model`, in UBJ (containers 3.0 and newer; older ones
 
 import io
 import tarfile
-import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from orchestrai.errors import ModelError, StorageError
+from orchestrai.errors import ModelError
 from orchestrai.models.estimators.boosting import BASE_SCORE, BoostedTrees, feature_types, settings, xgboost
-from orchestrai.models.remote.training_job import RemoteJob, job_name
+from orchestrai.models.remote.training_job import RemoteJob, job_name, training_wait
 from orchestrai.models.rows import Rows
 from orchestrai.models.spec import SageMakerServing, SageMakerTraining, Task, XGBoostParams
-from orchestrai.storage.cloud.job_wait import Phase, Waiting
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from orchestrai.storage.cloud.aws import aws_client
+from orchestrai.storage.cloud.cloud_errors import aws_errors
+from orchestrai.storage.cloud.job_wait import Clock, Phase
 
 MODEL_MEMBER = "xgboost-model"
 MAX_MODEL_BYTES = 2 * 1024**3
@@ -34,26 +31,8 @@ Clients = Callable[[str], Any]
 
 
 def boto_clients(where: SageMakerTraining | SageMakerServing) -> Clients:
-    """boto3 clients with retries; endpoint and credentials as boto3 finds them."""
-    import boto3
-    from botocore.config import Config
-
-    config = Config(retries={"mode": "standard", "max_attempts": 5})
-    return lambda service: boto3.client(service, region_name=where.region, config=config)
-
-
-@contextmanager
-def translated(what: str) -> "Iterator[None]":
-    """Turn boto3's errors into StorageError; `what` completes "expected AWS to"."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as exc:
-        error = exc.response.get("Error", {})
-        raise StorageError(f"expected AWS to {what}, found {error.get('Code')}: {error.get('Message')}") from exc
-    except BotoCoreError as exc:
-        raise StorageError(f"expected AWS to {what}, found: {exc}") from exc
+    """boto3 clients in the declared region; endpoint and credentials as boto3 finds them."""
+    return partial(aws_client, region=where.region)
 
 
 class SageMakerTrainer:
@@ -68,16 +47,12 @@ class SageMakerTrainer:
         where: SageMakerTraining,
         *,
         clients: Clients | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Clock | None = None,
     ) -> None:
         self.where = where
         make = clients or boto_clients(where)
         self.s3, self.jobs = make("s3"), make("sagemaker")
-        # a spot job may wait for its machine before its own clock starts
-        allowed = where.time_limit + where.poll + (where.spot_wait if where.spot else timedelta())
-        remedy = "raise train_on.sagemaker.time_limit or take a larger instance"
-        self._waiting = Waiting(allowed, where.poll, remedy, sleep, monotonic, ModelError)
+        self._waiting = training_wait(where, "sagemaker", "instance", clock)
 
     def train(
         self, name: str, params: XGBoostParams, task: Task, rows: Rows, stop: Rows | None = None
@@ -94,20 +69,20 @@ class SageMakerTrainer:
         return _booster(data, rows, offset), self._cost(described)
 
     def _finished(self, job: str) -> Mapping[str, Any] | None:
-        with translated("list training jobs"):
+        with aws_errors("AWS to list training jobs"):
             found = self.jobs.list_training_jobs(NameContains=job, MaxResults=10)["TrainingJobSummaries"]
         live = [one["TrainingJobName"] for one in found if one["TrainingJobStatus"] in ("InProgress", "Completed")]
         return self._wait(sorted(live)[-1]) if live else None
 
     def _run(self, job: str, hyper: Mapping[str, str], channels: Mapping[str, bytes]) -> Mapping[str, Any]:
-        with translated("list training jobs"):
+        with aws_errors("AWS to list training jobs"):
             earlier = self.jobs.list_training_jobs(NameContains=job, MaxResults=100)["TrainingJobSummaries"]
         attempt = f"{job}-{len(earlier) + 1}"
         bucket, prefix = split_url(self.where.output)
         for channel, data in channels.items():
-            with translated(f"store the {channel} channel in {bucket}"):
+            with aws_errors(f"AWS to store the {channel} channel in {bucket}"):
                 self.s3.put_object(Bucket=bucket, Key=f"{prefix}{attempt}/{channel}/part-0.parquet", Body=data)
-        with translated("start a training job"):
+        with aws_errors("AWS to start a training job"):
             self.jobs.create_training_job(**self._request(attempt, hyper, list(channels)))
         return self._wait(attempt)
 
@@ -159,14 +134,14 @@ class SageMakerTrainer:
 
         def look() -> tuple[Phase, str]:
             nonlocal described
-            with translated(f"describe training job {job}"):
+            with aws_errors(f"AWS to describe training job {job}"):
                 described = self.jobs.describe_training_job(TrainingJobName=job)
             return phase_of(
                 described["TrainingJobStatus"], described.get("FailureReason") or described.get("SecondaryStatus")
             )
 
         def stop() -> None:
-            with translated(f"stop training job {job}"):
+            with aws_errors(f"AWS to stop training job {job}"):
                 self.jobs.stop_training_job(TrainingJobName=job)
 
         self._waiting.until_done(job, look, stop)
@@ -174,7 +149,7 @@ class SageMakerTrainer:
 
     def _download(self, described: Mapping[str, Any]) -> bytes:
         bucket, key = split_url(described["ModelArtifacts"]["S3ModelArtifacts"], folder=False)
-        with translated(f"read the model artifact {key}"):
+        with aws_errors(f"AWS to read the model artifact {key}"):
             packed = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         try:
             with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:

@@ -1,8 +1,7 @@
 """Batch predictions by a SageMaker transform job: rows of CSV in, a score a line out, checked against the champion itself."""
 
 import hashlib
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,12 @@ from orchestrai.errors import ModelError
 from orchestrai.models.estimators.artifact import GOLDEN_ROWS, GOLDEN_TOLERANCE, INFO_FILE, Scorer
 from orchestrai.models.estimators.boosting import BoostedTrees
 from orchestrai.models.registry.sagemaker_registry import archive, ensure_model
-from orchestrai.models.remote.sagemaker import Clients, boto_clients, phase_of, split_url, translated
+from orchestrai.models.remote.sagemaker import Clients, boto_clients, phase_of, split_url
 from orchestrai.models.remote.training_job import RemoteJob
 from orchestrai.models.rows import Floats, Rows
 from orchestrai.models.spec import SageMakerServing
-from orchestrai.storage.cloud.job_wait import Phase, Waiting
+from orchestrai.storage.cloud.cloud_errors import aws_errors
+from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 
 
 class BatchTransform:
@@ -26,14 +26,13 @@ class BatchTransform:
         where: SageMakerServing,
         *,
         clients: Clients | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Clock | None = None,
     ) -> None:
         self.where = where
         make = clients or boto_clients(where)
         self.s3, self.api = make("s3"), make("sagemaker")
         remedy = "raise serve_on.sagemaker.time_limit or take more instances"
-        self._waiting = Waiting(where.time_limit, where.poll, remedy, sleep, monotonic, ModelError)
+        self._waiting = Waiting(where.time_limit, where.poll, remedy, clock or Clock(), ModelError)
 
     def score(self, scorer: Scorer, rows: Rows) -> tuple[Floats, RemoteJob]:
         """One score per row, in order. Raises ModelError when the job fails, ends late or scores otherwise than the champion."""
@@ -45,14 +44,14 @@ class BatchTransform:
         bucket, prefix = split_url(self.where.output)
         described = self._known(job) or self._run(job, scorer, scorer.model, data)
         key = f"{prefix}batch/{job}/output/rows.csv.out"
-        with translated(f"read the scores at {key}"):
+        with aws_errors(f"AWS to read the scores at {key}"):
             body = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         scores = _scores(body, len(rows), job) + scorer.model.offset
         _check(scorer, rows, scores, job)
         return scores, self._cost(described)
 
     def _known(self, job: str) -> Mapping[str, Any] | None:
-        with translated("list transform jobs"):
+        with aws_errors("AWS to list transform jobs"):
             found = self.api.list_transform_jobs(NameContains=job, MaxResults=10)["TransformJobSummaries"]
         live = [
             one
@@ -66,11 +65,11 @@ class BatchTransform:
         bucket, prefix = split_url(where.output)
         folder = f"{prefix}models/{scorer.version.removeprefix('sha256:')}/"
         name = f"{where.group}-{scorer.version.removeprefix('sha256:')[:20]}"[:63]
-        with translated(f"store the rows of {job}"):
+        with aws_errors(f"AWS to store the rows of {job}"):
             self.s3.put_object(Bucket=bucket, Key=f"{folder}model.tar.gz", Body=archive(model))
             self.s3.put_object(Bucket=bucket, Key=f"{folder}{INFO_FILE}", Body=scorer.info.encode())
             self.s3.put_object(Bucket=bucket, Key=f"{prefix}batch/{job}/input/rows.csv", Body=data)
-        with translated(f"start transform job {job}"):
+        with aws_errors(f"AWS to start transform job {job}"):
             ensure_model(self.api, where, name, f"s3://{bucket}/{folder}model.tar.gz")
             self.api.create_transform_job(
                 TransformJobName=job,
@@ -97,7 +96,7 @@ class BatchTransform:
 
         def look() -> tuple[Phase, str]:
             nonlocal described
-            with translated(f"describe transform job {job}"):
+            with aws_errors(f"AWS to describe transform job {job}"):
                 described = self.api.describe_transform_job(TransformJobName=job)
             return phase_of(described["TransformJobStatus"], described.get("FailureReason"))
 
@@ -105,7 +104,7 @@ class BatchTransform:
         return described
 
     def _stop(self, job: str) -> None:
-        with translated(f"stop transform job {job}"):
+        with aws_errors(f"AWS to stop transform job {job}"):
             self.api.stop_transform_job(TransformJobName=job)
 
     def _cost(self, described: Mapping[str, Any]) -> RemoteJob:

@@ -7,7 +7,6 @@ the model in UBJ. A job's folder is named by a digest of all of that, and so is 
 import io
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from orchestrai.errors import ModelError, ObjectNotFound
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.models.estimators import boosting
 from orchestrai.models.estimators.boosting import BASE_SCORE, BoostedTrees, feature_types, settings
+from orchestrai.models.remote.spec import RemoteLimits
 from orchestrai.models.remote.training_job import RemoteJob, job_name
 from orchestrai.models.rows import Rows
 from orchestrai.models.spec import Task, XGBoostParams
@@ -54,21 +54,17 @@ class ScriptTrainer:
     def __init__(
         self,
         service: Service,
+        where: RemoteLimits,
         *,
         place: str,
-        limit: timedelta,
         staging: str,
-        waiting: Waiting,
         machine: str,
         image: str,
-        spot: bool,
-        per_hour: float | None,
+        waiting: Waiting,
     ) -> None:
-        self.service = service
-        self.place, self.limit = place, limit
-        self.staging = staging
+        self.service, self.where, self.place = service, where, place
+        self.staging, self.machine, self.image = staging, machine, image
         self.waiting = waiting
-        self.machine, self.image, self.spot, self.per_hour = machine, image, spot, per_hour
 
     def train(
         self, name: str, params: XGBoostParams, task: Task, rows: Rows, stop: Rows | None = None
@@ -91,9 +87,11 @@ class ScriptTrainer:
         booster, told = _fetched(store, f"{attempt}/output", rows, offset)
         seconds = self.service.seconds(attempt)
         spent = float(told.get("seconds", 0.0)) if seconds is None else seconds
-        limit = round(self.limit.total_seconds())
+        limit = round(self.where.time_limit.total_seconds())
         ran = round(spent)
-        return booster, RemoteJob(attempt, self.place, ran, ran, limit, self.machine, self.spot, self.per_hour)
+        return booster, RemoteJob(
+            attempt, self.place, ran, ran, limit, self.machine, self.where.spot, self.where.price_per_hour
+        )
 
     def _phase(self, attempt: str) -> tuple[Phase, str]:
         return self.service.phase(attempt) or ("ended", "no such job")

@@ -5,14 +5,33 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from orchestrai.models.estimators.declared import Declared, Duration
+from orchestrai.core.declaration import Declaration
+from orchestrai.core.time import Duration, DurationOrZero
 
 
-class SageMakerTraining(Declared):
+class RemoteLimits(Declaration):
+    """What every training job elsewhere is held to.
+
+    `time_limit` ends the job; with `spot` it may also wait `spot_wait` for a machine. `price_per_hour` (USD) turns the seconds
+    it ran, or those that are billed, into the cost in the receipt.
+    """
+
+    time_limit: Duration = timedelta(hours=2)
+    spot: bool = False
+    spot_wait: DurationOrZero = timedelta(hours=1)
+    price_per_hour: float | None = Field(default=None, gt=0)
+    poll: DurationOrZero = timedelta(seconds=15)
+
+    @property
+    def allowed(self) -> timedelta:
+        """How long to wait: a spot job may wait for its machine before its own clock starts."""
+        return self.time_limit + self.poll + (self.spot_wait if self.spot else timedelta())
+
+
+class SageMakerTraining(RemoteLimits):
     """A SageMaker training job in Amazon's built-in XGBoost container (`image`: its ECR address, 3.0 or newer).
 
-    `time_limit` ends the job; with `spot` it may also wait `spot_wait` for a machine. `price_per_hour` (USD) turns billable
-    seconds into the cost in the receipt. Categories go as their codes.
+    Categories go as their codes.
     """
 
     role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
@@ -21,15 +40,10 @@ class SageMakerTraining(Declared):
     region: str | None = None
     instance_type: str = Field(default="ml.m5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
     volume_gb: int = Field(default=30, ge=1, le=16384)
-    time_limit: Duration = timedelta(hours=2)
-    spot: bool = False
-    spot_wait: Duration = timedelta(hours=1)
     kms_key: str | None = None
-    price_per_hour: float | None = Field(default=None, gt=0)
-    poll: Duration = timedelta(seconds=15)
 
 
-class SageMakerServing(Declared):
+class SageMakerServing(Declaration):
     """The SageMaker Model Registry group and, optionally, the endpoint that follow the champion.
 
     With `batch` predictions are made by a batch transform job, in rows of CSV without entity or time, within `time_limit`.
@@ -45,7 +59,7 @@ class SageMakerServing(Declared):
     instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
     instance_count: int = Field(default=1, ge=1)
     time_limit: Duration = timedelta(hours=1)
-    poll: Duration = timedelta(seconds=15)
+    poll: DurationOrZero = timedelta(seconds=15)
     price_per_hour: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
@@ -55,24 +69,10 @@ class SageMakerServing(Declared):
         return self
 
 
-class ServeOn(Declared):
+class ServeOn(Declaration):
     """Where the champion is registered and served besides the lake."""
 
     sagemaker: SageMakerServing
-
-
-class RemoteLimits(Declared):
-    """What every training job elsewhere is held to.
-
-    `time_limit` ends the job; with `spot` it may also wait `spot_wait` for a machine. `price_per_hour` (USD) turns the seconds
-    it ran into the cost in the receipt.
-    """
-
-    time_limit: Duration = timedelta(hours=2)
-    spot: bool = False
-    spot_wait: Duration = timedelta(hours=1)
-    price_per_hour: float | None = Field(default=None, gt=0)
-    poll: Duration = timedelta(seconds=15)
 
 
 class AzureMLTraining(RemoteLimits):
@@ -118,7 +118,7 @@ class VertexTraining(RemoteLimits):
     endpoint: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
 
 
-class SparkTraining(Declared):
+class SparkTraining(Declaration):
     """The active Spark session, by xgboost.spark, in as many parallel tasks as `workers`.
 
     `staging` is a store that the executors read (s3://, abfss://, gs:// or a shared folder); on a local session it may stay away.
@@ -128,7 +128,7 @@ class SparkTraining(Declared):
     staging: str | None = None
 
 
-class TrainOn(Declared):
+class TrainOn(Declaration):
     """Where to train when not in the step's own process; exactly one place."""
 
     sagemaker: SageMakerTraining | None = None

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from orchestrai.errors import ModelError
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.models.estimators.boosting import BoostedTrees
+from orchestrai.models.remote.spec import RemoteLimits
 from orchestrai.models.rows import Rows
 from orchestrai.models.spec import Task, XGBoostParams
+from orchestrai.storage.cloud.job_wait import Clock, Waiting
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,12 @@ class Trainer(Protocol):
     ) -> tuple[BoostedTrees, RemoteJob]:
         """Run a job to its end, or take up the one of the same data and parameters; raises ModelError, StorageError."""
         ...
+
+
+def training_wait(where: RemoteLimits, place: str, machine: str, clock: Clock | None = None) -> Waiting:
+    """How to wait for a training job of `train_on.<place>`."""
+    remedy = f"raise train_on.{place}.time_limit or take a larger {machine}"
+    return Waiting(where.allowed, where.poll, remedy, clock or Clock(), ModelError)
 
 
 def job_name(name: str, request: Mapping[str, Any], channels: Mapping[str, bytes]) -> str:

@@ -1,26 +1,24 @@
 """Training on Vertex AI: a custom job over its REST interface (aiplatform v1)."""
 
-import time
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from orchestrai.errors import ModelError
 from orchestrai.models.remote.script_job import SCRIPT, ScriptTrainer
 from orchestrai.models.remote.spec import VertexTraining
-from orchestrai.storage.cloud.job_wait import Monotonic, Phase, Sleep, Waiting
-from orchestrai.storage.cloud.rest import Api, google_token
+from orchestrai.models.remote.training_job import training_wait
+from orchestrai.storage.cloud.job_wait import Clock, Phase
+from orchestrai.storage.cloud.rest import Api, Token, google_token
 
 ENDED = ("JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED")
 
 
-_token = google_token
+_token: Token = google_token
 
 
 class VertexJobs:
     """Custom jobs of one project and location, found by their display name."""
 
-    def __init__(self, where: VertexTraining, token: Callable[[], str] | None = None) -> None:
+    def __init__(self, where: VertexTraining, token: Token | None = None) -> None:
         self.where = where
         endpoint = where.endpoint or f"https://{where.location}-aiplatform.googleapis.com"
         self.api = Api(f"{endpoint}/v1", token or _token, what="Vertex AI")
@@ -95,22 +93,16 @@ class VertexJobs:
 def vertex_trainer(
     where: VertexTraining,
     *,
-    token: Callable[[], str] | None = None,
-    sleep: Sleep = time.sleep,
-    monotonic: Monotonic = time.monotonic,
+    token: Token | None = None,
+    clock: Clock | None = None,
 ) -> ScriptTrainer:
     """A trainer on Vertex AI; nothing is connected before it trains."""
-    allowed = where.time_limit + where.poll + (where.spot_wait if where.spot else timedelta())
-    remedy = "raise train_on.vertex.time_limit or take a larger machine"
-    waiting = Waiting(allowed, where.poll, remedy, sleep, monotonic, ModelError)
     return ScriptTrainer(
         VertexJobs(where, token),
+        where,
         place="vertex",
-        limit=where.time_limit,
         staging=where.staging or where.bucket,
-        waiting=waiting,
         machine=where.machine_type,
         image=where.image,
-        spot=where.spot,
-        per_hour=where.price_per_hour,
+        waiting=training_wait(where, "vertex", "machine", clock),
     )

@@ -11,8 +11,9 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, publish_letters, read_letters
 from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.decisions.signed_record import open_body, sign_body
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.manifest import FORMAT, FileEntry, canonical_json
+from orchestrai.ledger.manifest import FileEntry
 
 REDACTION_TYPE = "application/vnd.orchestrai.redaction+json"
 FOUND = ", found "
@@ -110,19 +111,18 @@ def _entries(ledger: Ledger, item: ClearLetters) -> Iterator[FileEntry]:
 
 def _put_note(ledger: Ledger, file: FileEntry, by: str) -> None:
     body = {
-        "format": FORMAT,
         "key": file.key,
         "sha256": file.sha256,
         "time": ledger.clock().astimezone(UTC).isoformat(),
         "by": by,
         "reason": "dead letters in clear of a dataset that tokenises, erased",
     }
-    ledger.lake.write(file.key, ledger.signer.sign(REDACTION_TYPE, canonical_json(body)))
+    ledger.lake.write(file.key, sign_body(ledger.signer, REDACTION_TYPE, body))
 
 
 def _is_note(ledger: Ledger, file: FileEntry) -> bool:
     try:
-        body = json.loads(ledger.keyring.open(REDACTION_TYPE, ledger.lake.read(file.key)))
+        body = open_body(ledger.keyring, REDACTION_TYPE, ledger.lake.read(file.key), "redaction")
     except IntegrityError:
         return False
     return (body["key"], body["sha256"]) == (file.key, file.sha256)

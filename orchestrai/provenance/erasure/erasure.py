@@ -8,13 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import NotReceipted
-from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.manifest import FORMAT, canonical_json
 from orchestrai.ledger.signing import Keyring
 from orchestrai.privacy.persons import PersonKeys
 from orchestrai.privacy.tokens import PERSON, token
-from orchestrai.provenance.decision_log import ERASURE_TYPE, ERASURES, read_decision
+from orchestrai.provenance.decision_log import ERASURES
 from orchestrai.provenance.erasure.dead_letter_erasure import ClearLetters, clear_letters, redact_letters
 from orchestrai.provenance.erasure.plaintext_copies import ClearCopy, clear_copies, holds, person_column
 from orchestrai.provenance.index import Derivation, ReceiptIndex
@@ -131,7 +129,6 @@ def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" =
     name = keys.destroy(person)
     redact_letters(ledger, plan.letters, by=by)
     body = {
-        "format": FORMAT,
         "person": name,
         "time": ledger.clock().astimezone(UTC).isoformat(),
         "by": by,
@@ -141,15 +138,10 @@ def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" =
         "letters": [[found.asset, found.partition, found.root] for found in plan.letters],
     }
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
-    key = f"{ERASURES}{name}.json"
-    envelope = next((s.read(key) for s in stores if any(info.key == key for info in s.list(key))), None)
-    if envelope is None:
-        envelope = ledger.signer.sign(ERASURE_TYPE, canonical_json(body))
-    for store in stores:
-        put_absent(store, key, envelope)
+    ERASURES.put(stores, ledger.signer, body)
     return replace(plan, done=True)
 
 
 def read_erasures(store: Store, keyring: Keyring) -> list[dict[str, Any]]:
     """Every tombstone of a store, verified; raises SignatureInvalid, UnknownFormatVersion."""
-    return [read_decision(store, keyring, info.key) for info in store.list(ERASURES)]
+    return list(ERASURES.all(store, keyring))

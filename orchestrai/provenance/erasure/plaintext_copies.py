@@ -112,7 +112,7 @@ def _locked(vault: "Vault | None", snapshots: Sequence[str], partition: str) -> 
     """Until when a partition's bytes cannot be removed from the vault: ISO time, "legal hold", or "" where nothing keeps them."""
     if vault is None or not snapshots:
         return ""
-    from orchestrai.storage.cloud.capabilities import control_plane
+    from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.hold_records import held_by, holds
 
     commits = [vault.get(name) for name in snapshots]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from orchestrai.ledger.report import describe
+from orchestrai.core.identity import describe
 from orchestrai.provenance.export.svg_graph import graph_svg, moment, size_of
 from orchestrai.provenance.export.text_tree import span
 from orchestrai.provenance.job_cost import job_text

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
-from orchestrai.ledger.report import describe
+from orchestrai.core.identity import describe
 from orchestrai.provenance.lineage import VERBATIM
 from orchestrai.provenance.trace import Trace, TraceNode
 

@@ -1,6 +1,6 @@
 """A trace as a text tree."""
 
-from orchestrai.ledger.report import describe
+from orchestrai.core.identity import describe
 from orchestrai.provenance.job_cost import dollars, job_text
 from orchestrai.provenance.trace import Trace, TraceNode
 

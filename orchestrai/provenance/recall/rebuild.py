@@ -6,13 +6,12 @@ from typing import Any
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
-from orchestrai.ledger.blobs import put_absent
 from orchestrai.ledger.heads import Head, head_prefix
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, sha256_hex
-from orchestrai.provenance.decision_log import PREFIXES, read_decision
+from orchestrai.provenance.decision_log import KINDS, read_decision
 from orchestrai.provenance.verified_records import Records
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, put_absent
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.vault import Vault
 
@@ -59,7 +58,7 @@ def rebuild(ledger: Ledger) -> Rebuilt:
     records = Records(vault, ledger.keyring)
     logs = {asset: records.log(asset) for asset in records.assets()}
     copied = {kind: _copy_blobs(ledger, records, kind) for kind in BLOBS}
-    copied |= {prefix.rstrip("/"): _copy_decisions(ledger, vault, prefix) for prefix in PREFIXES}
+    copied |= {folder.rstrip("/"): _copy_decisions(ledger, vault, folder) for folder in KINDS}
     ledger.lake.sync()
     for log in logs.values():
         records.require_records(log)

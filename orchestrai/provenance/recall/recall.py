@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.errors import ConfigError
-from orchestrai.ledger.decisions.recalls import RecallRecord, put_recall, recall_key, recall_keys
+from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
@@ -112,7 +112,7 @@ def plan_recall(ledger: Ledger, index: ReceiptIndex, target: str, reason: str = 
         roots=tuple(sorted(roots)),
         by=by,
     )
-    plan = RecallPlan(record, reach, {}, (), (), recall_key(record.digest) in recall_keys(ledger.lake))
+    plan = RecallPlan(record, reach, {}, (), (), RECALLS.key(record.digest) in RECALLS.keys(ledger.lake))
     return replace(plan, drop=_drop(ledger, plan), champions=_moves(ledger, plan), retrain=_retrain(ledger, plan))
 
 
@@ -158,7 +158,7 @@ def apply_recall(ledger: Ledger, plan: RecallPlan, roll_back: RollBack | None = 
     between is mended by applying again. Idempotent. Returns the plan as it stands now, with what is left to retrain.
     """
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
-    put_recall(stores, ledger.signer, plan.record)
+    RECALLS.put(stores, ledger.signer, plan.record)
     for asset, keys in plan.drop.items():
         session = ledger.session(asset, Producer(asset.rsplit("/", 1)[-1], __name__))
         still = [key for key in keys if key in _hit(ledger, plan, asset)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
@@ -22,8 +23,6 @@ from orchestrai.storage.local import LocalStore
 if TYPE_CHECKING:
     from orchestrai.pipeline.load import Project
     from orchestrai.stage.context import RunContext
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

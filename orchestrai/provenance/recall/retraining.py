@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.ledger.blobs import put_absent
+from orchestrai.core.progress import Progress
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.recalls import RecallRecord
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.manifest import FORMAT, canonical_json, sha256_hex
+from orchestrai.ledger.manifest import canonical_json, sha256_hex
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import Keyring
-from orchestrai.provenance.decision_log import RETRAINING_TYPE, RETRAININGS, read_decision
+from orchestrai.provenance.decision_log import RETRAININGS
 from orchestrai.provenance.index import Derivation
 from orchestrai.storage.base import Store
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from orchestrai.stage.stage import AssetNode
 
 MODEL_STAGES = ("training_set", "candidate", "evaluation", "champion", "deployment", "predictions")
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -83,20 +82,14 @@ def request_retraining(ledger: Ledger, record: RecallRecord, reached: Sequence[D
         features={asset: tuple(sorted(keys)) for asset, keys in features.items()},
     )
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
-    key = f"{RETRAININGS}{record.digest}.json"
-    envelope = next((store.read(key) for store in stores if any(info.key == key for info in store.list(key))), None)
-    if envelope is None:
-        body = {**request.as_json(), "format": FORMAT}
-        envelope = ledger.signer.sign(RETRAINING_TYPE, canonical_json(body))
-    for store in stores:
-        put_absent(store, key, envelope)
-    return _request(read_decision(stores[-1], ledger.keyring, key))
+    RETRAININGS.put(stores, ledger.signer, request.as_json())
+    return _request(RETRAININGS.read(stores[-1], ledger.keyring, RETRAININGS.key(record.digest)))
 
 
 def read_requests(store: Store, keyring: Keyring) -> list[RetrainingRequest]:
     """Every request of a store, oldest first, verified; raises SignatureInvalid, UnknownFormatVersion."""
-    found = [_request(read_decision(store, keyring, info.key)) for info in store.list(RETRAININGS)]
-    return sorted(found, key=lambda request: (request.time, request.recall))
+    requests = map(_request, RETRAININGS.all(store, keyring))
+    return sorted(requests, key=lambda request: (request.time, request.recall))
 
 
 def _request(body: Mapping[str, Any]) -> RetrainingRequest:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrai.errors import IntegrityError
-from orchestrai.ledger.decisions.recalls import Recalls, read_recall, recall_keys
+from orchestrai.ledger.decisions.recalls import RECALLS, Recalls
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.manifest import PartitionEntry
 from orchestrai.ledger.signing import Keyring
@@ -18,7 +18,7 @@ from orchestrai.provenance.verify.vault_proof import check_anchor, check_kept
 from orchestrai.storage.base import Store
 
 if TYPE_CHECKING:
-    from orchestrai.vault.keys.encryption import KeyPort
+    from orchestrai.vault.keys.key_port import KeyPort
 
 # what each stage may have learned from; a stage that is not named here is not judged
 SOURCES = {
@@ -185,7 +185,7 @@ def _check_equal(steps: Sequence[Step], problems: Problems) -> None:
 
 def _check_recalls(records: Records, steps: Sequence[Step], problems: Problems) -> None:
     try:
-        recalls = Recalls(read_recall(records.store, records.keyring, key) for key in recall_keys(records.store))
+        recalls = Recalls(RECALLS.all(records.store, records.keyring))
     except IntegrityError as error:
         problems.add("recalls", error)
         return

@@ -20,7 +20,8 @@ from orchestrai.provenance.verify.read_ahead import plan
 if TYPE_CHECKING:
     from orchestrai.vault.catalog import Catalog
     from orchestrai.vault.format.lists import StoredFile
-    from orchestrai.vault.keys.encryption import Cipher, KeyPort
+    from orchestrai.vault.keys.encryption import Cipher
+    from orchestrai.vault.keys.key_port import KeyPort
     from orchestrai.vault.vault import Vault
 
 
@@ -64,31 +65,21 @@ def check_kept(
 
 
 def check_anchor(records: Records, anchor: Path, problems: Problems) -> int:
-    """Check that the vault still holds each newest commit that an anchor outside it remembers; returns how many there are."""
-    from orchestrai.vault.format.layout import IDENTITY, commit_key
-    from orchestrai.vault.format.records import ANCHOR_TYPE, IDENTITY_TYPE, document
+    """Check that the vault lost nothing that an anchor outside it remembers; returns how many newest commits that are."""
+    from orchestrai.vault.lifecycle.anchor import Anchor
 
     try:
-        body = document(records.keyring, ANCHOR_TYPE, anchor.read_bytes())
-        vault = document(records.keyring, IDENTITY_TYPE, records.store.read(IDENTITY))["vault"]
+        checked = Anchor(anchor).check(_Reader(records, None).catalog)
     except OSError as exc:
         raise ConfigError(f"expected an anchor at {anchor}, found none that can be read ({exc.strerror})") from exc
-    except (IntegrityError, ObjectNotFound) as error:
+    except IntegrityError as error:
         problems.say("anchor", anchor.name, error.message)
         return 0
-    if body["vault"] != vault:
-        problems.say("anchor", anchor.name, f"expected an anchor of vault {vault[:8]}, found one of {body['vault'][:8]}")
-        return 0
-    for dataset, (seq, digest, *_) in sorted(body["heads"].items()):
-        try:
-            found = sha256_hex(records.store.read(commit_key(dataset, seq)))
-        except ObjectNotFound:
-            found = "nothing"
-        if found != digest:
-            problems.say(
-                "anchor", dataset, f"expected commit {seq} as anchored, found {found[:12]}: the vault was rolled back"
-            )
-    return len(body["heads"])
+    if checked is None:
+        raise ConfigError(f"expected an anchor at {anchor}, found no file: leave --anchor out, or name the file")
+    for loss in checked.losses:
+        problems.say("anchor", loss.dataset, loss.problem)
+    return checked.commits
 
 
 def _is_bytes(error: IntegrityError) -> bool:

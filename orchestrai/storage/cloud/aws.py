@@ -1,4 +1,4 @@
-"""S3 and what speaks its protocol."""
+"""Amazon: the one place that makes boto3 clients, and S3 and what speaks its protocol."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,7 +7,11 @@ from typing import Any
 
 from orchestrai.errors import ConfigError
 from orchestrai.storage.cloud.aws_control import S3ControlPlane
-from orchestrai.storage.cloud.bucket import Backend
+from orchestrai.storage.cloud.cloud_errors import Fault, aws_errors
+from orchestrai.storage.cloud.connection import Backend, StoreOptions
+
+ATTEMPTS = 5
+CONNECT_SECONDS = 10.0
 
 
 @cache
@@ -16,6 +20,49 @@ def _models(data_path: str | None) -> Any:
     from botocore.loaders import create_loader
 
     return create_loader(data_path)
+
+
+def aws_session(options: StoreOptions) -> Any:
+    """A boto3 session with these keys, this profile and region, else those that boto3 finds; raises ConfigError."""
+    import boto3
+    import botocore.session
+
+    def no_profile(fault: Fault) -> ConfigError | None:
+        told = f"expected the AWS profile {options.profile!r}, found none: correct AWS_PROFILE"
+        return ConfigError(told) if fault.code == "ProfileNotFound" else None
+
+    with aws_errors("a session of AWS", own=no_profile):
+        core = botocore.session.Session(profile=options.profile)
+        loader = _models(core.get_config_variable("data_path"))
+        core.register_component("data_loader", loader)
+        session = boto3.Session(
+            botocore_session=core,
+            aws_access_key_id=options.access_key_id,
+            aws_secret_access_key=options.reveal("secret_access_key"),
+            aws_session_token=options.reveal("session_token"),
+            region_name=options.region,
+        )
+    # each session puts boto3's own folder at the end
+    loader.search_paths[:] = dict.fromkeys(loader.search_paths)
+    return session
+
+
+def aws_client(service: str, *, region: str | None = None, options: StoreOptions | None = None, **settings: Any) -> Any:
+    """A boto3 client that repeats what is transient and says who calls; raises ConfigError without a region or a profile.
+
+    `settings` are more of botocore's Config.
+    """
+    from botocore.config import Config
+
+    options = options or StoreOptions(region=region)
+    config = Config(
+        retries={"mode": "standard", "max_attempts": ATTEMPTS},
+        connect_timeout=CONNECT_SECONDS,
+        user_agent_extra="orchestrai",
+        **settings,
+    )
+    with aws_errors(f"a client of AWS {service}"):
+        return aws_session(options).client(service, endpoint_url=options.endpoint_url, config=config)
 
 
 @dataclass
@@ -29,12 +76,9 @@ class S3Backend(Backend):
     @cached_property
     def client(self) -> Any:
         """The boto3 client of the control plane."""
-        from botocore.config import Config
-
         # an own endpoint rarely has a name per bucket
         style = "path" if self.options.endpoint_url else "auto"
-        config = Config(s3={"addressing_style": style}, retries={"mode": "standard", "max_attempts": 4})
-        return self._session().client("s3", endpoint_url=self.options.endpoint_url, config=config)
+        return aws_client("s3", options=self.options, s3={"addressing_style": style})
 
     def refuse(self, name: str) -> str | None:
         return None
@@ -46,7 +90,10 @@ class S3Backend(Backend):
         from obstore.store import S3Store
 
         options = self.options
-        settings: dict[str, Any] = {"checksum_algorithm": "SHA256", "region": options.region or self._region()}
+        settings: dict[str, Any] = {
+            "checksum_algorithm": "SHA256",
+            "region": options.region or self._session.region_name or "us-east-1",
+        }
         if options.endpoint_url:
             settings["endpoint"] = options.endpoint_url
         if options.access_key_id and options.secret_access_key:
@@ -58,38 +105,17 @@ class S3Backend(Backend):
             settings["credential_provider"] = self._provider()
         return S3Store(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)
 
+    @cached_property
+    def _session(self) -> Any:
+        return aws_session(self.options)
+
     def _provider(self) -> Any:
         from obstore.auth.boto3 import Boto3CredentialProvider
 
         try:
-            return Boto3CredentialProvider(self._session(), ttl=timedelta(minutes=10))
+            return Boto3CredentialProvider(self._session, ttl=timedelta(minutes=10))
         except ValueError as exc:
             raise ConfigError(
                 f"expected AWS credentials for {self.url}, found none: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "AWS_PROFILE, or give the machine a role"
             ) from exc
-
-    def _region(self) -> str:
-        return self._session().region_name or "us-east-1"
-
-    def _session(self) -> Any:
-        import boto3
-        import botocore.session
-        from botocore.exceptions import ProfileNotFound
-
-        options, core = self.options, botocore.session.Session(profile=self.options.profile)
-        try:
-            loader = _models(core.get_config_variable("data_path"))
-            core.register_component("data_loader", loader)
-            session = boto3.Session(
-                botocore_session=core,
-                aws_access_key_id=options.access_key_id,
-                aws_secret_access_key=options.reveal("secret_access_key"),
-                aws_session_token=options.reveal("session_token"),
-                region_name=options.region,
-            )
-        except ProfileNotFound as exc:
-            raise ConfigError(f"expected the AWS profile {options.profile!r}, found none: correct AWS_PROFILE") from exc
-        # each session puts boto3's own folder at the end
-        loader.search_paths[:] = dict.fromkeys(loader.search_paths)
-        return session

@@ -3,18 +3,17 @@
 import base64
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
-from orchestrai.errors import ConfigError, ObjectNotFound, StorageError, TransientStorageError
+from orchestrai.errors import ObjectNotFound, OrchestraiError, StorageError
 from orchestrai.storage.cloud import control
-from orchestrai.storage.cloud.control_rules import changed
-from orchestrai.storage.cloud.shared_control import CloudControl, Copying, Refused
+from orchestrai.storage.cloud.cloud_errors import Fault, aws_errors
+from orchestrai.storage.cloud.control import changed
+from orchestrai.storage.cloud.shared_control import CloudControl, Copying
 
 COPY_BYTES = 5 * 1024**3
-_MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
 _UNLOCKED = frozenset(
     {
         "NoSuchObjectLockConfiguration",
@@ -24,7 +23,6 @@ _UNLOCKED = frozenset(
         "MethodNotAllowed",
     }
 )
-_REFUSED = frozenset({"AccessDenied", "403", "Forbidden"})
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
@@ -34,6 +32,7 @@ class S3ControlPlane(CloudControl):
     archives = True
     cloud = "S3"
     lock_remedy = "create the bucket with Object Lock"
+    sdk_errors = staticmethod(aws_errors)
 
     def __init__(self, client: Any, bucket: str, prefix: str, url: str) -> None:
         super().__init__(client, prefix, url)
@@ -171,40 +170,11 @@ class S3ControlPlane(CloudControl):
         days = rule.get("Days") or 365 * rule.get("Years", 0)
         return "compliance", timedelta(days=days) if days else None
 
-    @contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-        try:
-            yield
-        except ClientError as exc:
-            raise self._translated(exc.response, key) from exc
-        except NoCredentialsError as exc:
-            raise ConfigError(
-                f"expected AWS credentials for {self.url}, found none: set them or give the machine a role"
-            ) from exc
-        except BotoCoreError as exc:
-            raise TransientStorageError(
-                f"expected {self.url} to answer, found {type(exc).__name__}: try again", key=key
-            ) from exc
-
-    def _translated(self, response: Any, key: str) -> StorageError:
-        code = response["Error"].get("Code", "")
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        told = f"expected {self.url} to answer for {key!r}, found {status} {code}"
-        if code in _MISSING:
-            return ObjectNotFound(f"expected an object {key!r} in {self.url}, found none", key=key)
-        if code == "PreconditionFailed":
-            return changed(key, self.url)
-        if code in _UNLOCKED:
+    def _own(self, fault: Fault, key: str) -> OrchestraiError | None:
+        if fault.code in _UNLOCKED:
+            told = f"expected {self.url} to answer for {key!r}, found {fault.status} {fault.code}"
             return _Unlocked(f"{told}: create the bucket with Object Lock", key=key)
-        if code in _REFUSED:
-            return Refused(f"{told}: check the credentials and their policy", key=key)
-        if code == "InvalidObjectState":
-            return StorageError(f"expected {key!r} to be readable, found it in a cold tier: request its restore", key=key)
-        if status >= 500 or status == 429:
-            return TransientStorageError(f"{told}: try again", key=key)
-        return StorageError(f"{told}: check the store's settings", key=key)
+        return super()._own(fault, key)
 
 
 class _Unlocked(StorageError):

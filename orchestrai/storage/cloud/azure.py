@@ -1,11 +1,50 @@
-"""Azure Blob Storage and Data Lake Storage Gen2, through the Blob API."""
+"""Microsoft: the one place that finds Azure's credentials, and Blob Storage and Data Lake Storage Gen2 through the Blob API."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import cache, cached_property
 from typing import Any
 
+from orchestrai.errors import MissingExtra
 from orchestrai.storage.cloud.azure_control import AzureControlPlane
-from orchestrai.storage.cloud.bucket import Backend
+from orchestrai.storage.cloud.cloud_errors import azure_errors
+from orchestrai.storage.cloud.connection import Backend, StoreOptions
+from orchestrai.storage.cloud.rest import AccessToken, azure_token
+
+STORAGE = "https://storage.azure.com"
+
+
+@cache
+def default_credential() -> Any:
+    """Azure's default credentials: one object for the process, so that what it has found is found once."""
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ImportError as exc:
+        raise MissingExtra(
+            "expected azure-identity for Azure's credentials, found none: pip install azure-identity"
+        ) from exc
+    return DefaultAzureCredential()
+
+
+def storage_credential(options: StoreOptions) -> Any:
+    """What an SDK of Azure Storage takes: the account's key, else a signature, else the default credentials."""
+    if options.account_key:
+        return {"account_name": options.account_name, "account_key": options.reveal("account_key")}
+    return options.reveal("sas_token") or default_credential()
+
+
+def fetch_token(scope: str) -> AccessToken:
+    """A new token of the default credentials; raises ConfigError, AccessRefused, TransientStorageError."""
+    credential = default_credential()
+    with azure_errors(f"a token of Azure's default credentials for {scope}"):
+        token = credential.get_token(scope)
+    return AccessToken(token.token, float(token.expires_on))
+
+
+def _storage_token() -> dict[str, object]:
+    """The token of the data plane, as obstore takes it."""
+    token = azure_token(STORAGE).current()
+    return {"token": token.value, "expires_at": datetime.fromtimestamp(token.expires, UTC)}
 
 
 @dataclass
@@ -29,16 +68,7 @@ class AzureBackend(Backend):
         """The ContainerClient of the control plane."""
         from azure.storage.blob import BlobServiceClient
 
-        options = self.options
-        credential: Any
-        if options.account_key:
-            credential = {"account_name": options.account_name, "account_key": options.reveal("account_key")}
-        elif options.sas_token:
-            credential = options.reveal("sas_token")
-        else:
-            from azure.identity import DefaultAzureCredential
-
-            credential = DefaultAzureCredential()
+        credential = storage_credential(self.options)
         return BlobServiceClient(self.account_url, credential=credential).get_container_client(self.bucket)
 
     def refuse(self, name: str) -> str | None:
@@ -62,7 +92,5 @@ class AzureBackend(Backend):
         elif options.sas_token:
             settings["sas_key"] = options.reveal("sas_token")
         else:
-            from obstore.auth.azure import AzureCredentialProvider
-
-            settings["credential_provider"] = AzureCredentialProvider()
+            settings["credential_provider"] = _storage_token
         return AzureStore(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)

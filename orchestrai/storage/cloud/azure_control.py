@@ -1,13 +1,13 @@
 """The control plane of Azure Blob Storage, through azure-storage-blob."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from orchestrai.errors import ObjectNotFound, RetentionLocked, StorageError, TransientStorageError
+from orchestrai.errors import StorageError
 from orchestrai.storage.cloud import control
-from orchestrai.storage.cloud.control_rules import changed
+from orchestrai.storage.cloud.cloud_errors import azure_errors
+from orchestrai.storage.cloud.control import changed
 from orchestrai.storage.cloud.shared_control import CloudControl, Copying
 
 COPY_BYTES = 256 * 1024 * 1024
@@ -20,6 +20,7 @@ class AzureControlPlane(CloudControl):
     archives = True
     cloud = "Azure"
     lock_remedy = "enable version-level immutability on the container"
+    sdk_errors = staticmethod(azure_errors)
 
     def capabilities(self) -> control.Capabilities:
         with self._errors(""):
@@ -138,37 +139,6 @@ class AzureControlPlane(CloudControl):
             expiry=datetime.now(UTC) + timedelta(hours=1),
         )
         return f"{blob.url}{'&' if '?' in blob.url else '?'}{signature}"
-
-    @contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
-        from azure.core.exceptions import (
-            AzureError,
-            ClientAuthenticationError,
-            HttpResponseError,
-            ResourceModifiedError,
-            ResourceNotFoundError,
-        )
-
-        told = f"expected {self.url} to answer for {key!r}"
-        try:
-            yield
-        except ResourceNotFoundError as exc:
-            raise ObjectNotFound(f"expected an object {key!r} in {self.url}, found none", key=key) from exc
-        except ResourceModifiedError as exc:
-            raise changed(key, self.url) from exc
-        except ClientAuthenticationError as exc:
-            raise StorageError(f"{told}, found access refused: check the credentials and their roles", key=key) from exc
-        except HttpResponseError as exc:
-            code, status = str(getattr(exc, "error_code", "") or ""), exc.status_code or 0
-            if "Immutable" in code:
-                raise RetentionLocked(
-                    f"expected {key!r} to be changeable, found it locked: wait for its end", key=key
-                ) from exc
-            if (status >= 500 and code != "APINotImplemented" and status != 501) or status == 429:
-                raise TransientStorageError(f"{told}, found {status} {code}: try again", key=key) from exc
-            raise StorageError(f"{told}, found {status} {code}: check the account's settings", key=key) from exc
-        except AzureError as exc:
-            raise TransientStorageError(f"{told}, found {type(exc).__name__}: try again", key=key) from exc
 
 
 def _quoted(etag: str) -> str:

@@ -1,8 +1,14 @@
-"""How to reach a cloud store: endpoint, region and credentials, from arguments or the clouds' standard variables."""
+"""How to reach a cloud store: endpoint, region and credentials, from arguments or the clouds' standard variables.
+
+A `Backend` is one bucket or container as obstore and the cloud's own library reach it.
+"""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cached_property
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +16,11 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from orchestrai.errors import ConfigError
+from orchestrai.storage.cloud.control import ControlPlane
 
+READ_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+# a conditional write that was repeated by the client library could not be told from one that lost
+NO_RETRIES: Any = {"max_retries": 0}
 _SECRETS = ("secret_access_key", "session_token", "account_key", "sas_token", "service_account_key")
 
 
@@ -128,6 +138,44 @@ class StoreOptions:
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise ConfigError(f"expected https for {parts.hostname}, found http, which is for loopback only: use https")
         return self
+
+
+@dataclass
+class Backend(ABC):
+    """Two obstore stores on the same bucket, and what differs between the clouds; `options` are complete."""
+
+    bucket: str
+    prefix: str
+    """Empty, or ending in a slash."""
+    options: StoreOptions = field(repr=False)
+    lists_in_order: bool = True
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where this is, without any secret."""
+
+    @cached_property
+    def reads(self) -> Any:
+        """The obstore store that retries by itself."""
+        return self.opened(READ_RETRIES)
+
+    @cached_property
+    def writes(self) -> Any:
+        """The obstore store that never retries."""
+        return self.opened(NO_RETRIES)
+
+    @abstractmethod
+    def opened(self, retries: Any) -> Any:
+        """An obstore store with these retries."""
+
+    @abstractmethod
+    def refuse(self, name: str) -> str | None:
+        """Why the cloud cannot hold a name, or None."""
+
+    @abstractmethod
+    def control(self) -> ControlPlane:
+        """What obstore cannot do, through the cloud's own library."""
 
 
 def _secret(value: str | None) -> SecretStr | None:

@@ -1,9 +1,23 @@
-"""The control plane: versions, locks, copies, checksums and cold tiers, which differ from cloud to cloud."""
+"""The control plane: versions, locks, copies, checksums and cold tiers, which differ from cloud to cloud.
+
+What every control plane decides and says alike is below: when a retention has to change, what was read back, what a refusal means.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
+
+from orchestrai.errors import (
+    ConfigError,
+    ObjectNotFound,
+    OrchestraiError,
+    PreconditionFailed,
+    RetentionLocked,
+    StorageError,
+)
+from orchestrai.storage.base import Store
+from orchestrai.storage.cloud.cloud_errors import Fault, Meaning
 
 LockMode = Literal["governance", "compliance"]
 TierState = Literal["online", "archived", "restoring", "restored"]
@@ -141,3 +155,79 @@ class ControlPlane(Protocol):
     def warm(self, key: str, days: int, version: str | None = None) -> Tier:
         """Request that an archived object becomes readable for `days`; does not wait. Idempotent."""
         ...
+
+
+@runtime_checkable
+class Controlled(Protocol):
+    """A store that has a control plane, or wraps one that has."""
+
+    def control_plane(self) -> ControlPlane | None:
+        """What the cloud's own library does for this store; None where it is no cloud's."""
+        ...
+
+
+def control_plane(store: Store) -> ControlPlane | None:
+    """The control plane of a cloud store; None for stores that have none, such as a local directory."""
+    return store.control_plane() if isinstance(store, Controlled) else None
+
+
+def capabilities(store: Store) -> Capabilities:
+    """What a store can do, asked from its own configuration: a store that cannot lock is never called locked."""
+    control = control_plane(store)
+    return Capabilities() if control is None else control.capabilities()
+
+
+def stronger(now: Retention | None, until: datetime, mode: LockMode) -> Retention:
+    """The retention to have, so that nothing gets shorter or weaker: `now` itself where that is enough."""
+    if now is None:
+        return Retention(mode, until)
+    strongest: LockMode = "compliance" if "compliance" in (now.mode, mode) else mode
+    return Retention(strongest, max(until, now.until))
+
+
+def require_kept(key: str, url: str, read: Retention | None, until: datetime, remedy: str) -> Retention:
+    """The retention as it was read back; raises StorageError when it ends before `until`."""
+    if read is None or read.until < until:
+        raise StorageError(
+            f"expected {key!r} in {url} to be locked until {until:%Y-%m-%d %H:%M}, found {read}: {remedy}", key=key
+        )
+    return read
+
+
+def locked(key: str, version: str, retention: Retention | None, held: bool) -> RetentionLocked | None:
+    """Why a version cannot be deleted; None where neither a retention nor a hold is on it."""
+    told = f"expected {key!r} version {version} to be deletable, found"
+    if retention is not None:
+        return RetentionLocked(
+            f"{told} it locked until {retention.until:%Y-%m-%d %H:%M} UTC: delete it after that",
+            key=key,
+            until=retention.until,
+        )
+    return RetentionLocked(f"{told} a legal hold: lift it first", key=key) if held else None
+
+
+def object_error(fault: Fault, key: str, url: str) -> OrchestraiError | None:
+    """What a fault means to whoever asked for an object; None where it means the same as anywhere."""
+    if fault.meaning is Meaning.MISSING:
+        return ObjectNotFound(f"expected an object {key!r} in {url}, found none", key=key)
+    if fault.meaning is Meaning.NO_CONTAINER:
+        return StorageError(f"expected the bucket of {url}, found none: create it", key=key, code=fault.code)
+    if fault.meaning is Meaning.CHANGED:
+        return changed(key, url)
+    if fault.meaning is Meaning.LOCKED:
+        return RetentionLocked(f"expected {key!r} in {url} to be changeable, found it locked: wait for its end", key=key)
+    if fault.meaning is Meaning.COLD:
+        return StorageError(
+            f"expected {key!r} in {url} to be readable, found it in a cold tier: request its restore", key=key
+        )
+    return None
+
+
+def changed(key: str, url: str) -> PreconditionFailed:
+    """The object is no longer the one that was listed."""
+    return PreconditionFailed(f"expected {key!r} in {url} as it was listed, found it changed: list it again", key=key)
+
+
+def elsewhere(cloud: str, url: str) -> ConfigError:
+    """A copy on the server was asked for from another cloud."""
+    return ConfigError(f"expected a source in {cloud} for a copy into {url}, found another cloud: stream the object")

@@ -1,11 +1,46 @@
-"""Google Cloud Storage."""
+"""Google: the one place that finds its credentials, and Google Cloud Storage."""
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import cache, cached_property
 from typing import Any
 
-from orchestrai.storage.cloud.bucket import Backend
+from orchestrai.storage.cloud.cloud_errors import google_errors
+from orchestrai.storage.cloud.connection import Backend
 from orchestrai.storage.cloud.google_control import GcsControlPlane
+from orchestrai.storage.cloud.rest import GOOGLE_SCOPE, AccessToken, google_token
+
+
+@cache
+def default_credentials() -> Any:
+    """Google's default credentials: one object for the process; raises ConfigError."""
+    import google.auth
+
+    with google_errors("default credentials of Google Cloud"):
+        credentials, _ = google.auth.default(scopes=[GOOGLE_SCOPE])
+    return credentials
+
+
+def fetch_token() -> AccessToken:
+    """A new token of the default credentials; raises ConfigError, AccessRefused, TransientStorageError."""
+    from google.auth.transport.requests import Request
+
+    credentials = default_credentials()
+    with google_errors("a token of Google's default credentials"):
+        credentials.refresh(Request())
+    # in UTC, without saying so
+    expiry = credentials.expiry
+    return AccessToken(str(credentials.token), expiry.replace(tzinfo=UTC).timestamp() if expiry else math.inf)
+
+
+def _storage_token() -> dict[str, object]:
+    """The token of the data plane, as obstore takes it."""
+    token = google_token.current()
+    return {
+        "token": token.value,
+        "expires_at": None if math.isinf(token.expires) else datetime.fromtimestamp(token.expires, UTC),
+    }
 
 
 @dataclass
@@ -54,7 +89,5 @@ class GcsBackend(Backend):
         elif options.service_account_file:
             settings["application_credentials"] = options.service_account_file
         else:
-            from obstore.auth.google import GoogleCredentialProvider
-
-            settings["credential_provider"] = GoogleCredentialProvider()
+            settings["credential_provider"] = _storage_token
         return GCSStore(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)

@@ -2,14 +2,13 @@
 
 import base64
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from orchestrai.errors import ConfigError, ObjectNotFound, StorageError, TransientStorageError
 from orchestrai.storage.cloud import control
-from orchestrai.storage.cloud.control_rules import changed
-from orchestrai.storage.cloud.shared_control import CloudControl, Copying, Refused
+from orchestrai.storage.cloud.cloud_errors import google_errors
+from orchestrai.storage.cloud.control import changed
+from orchestrai.storage.cloud.shared_control import CloudControl, Copying
 
 _MODES: dict[str, control.LockMode] = {"Locked": "compliance", "Unlocked": "governance"}
 
@@ -20,6 +19,7 @@ class GcsControlPlane(CloudControl):
     archives = False
     cloud = "Google Cloud"
     lock_remedy = "create the bucket with object retention enabled"
+    sdk_errors = staticmethod(google_errors)
 
     def __init__(self, client: Any, bucket: str, prefix: str, url: str) -> None:
         super().__init__(client, prefix, url)
@@ -112,28 +112,6 @@ class GcsControlPlane(CloudControl):
         with self._errors(key):
             blob.reload()
         return blob
-
-    @contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
-        from google.api_core import exceptions as raised
-        from google.auth.exceptions import GoogleAuthError
-        from requests.exceptions import RequestException
-
-        told = f"expected {self.url} to answer for {key!r}"
-        try:
-            yield
-        except raised.NotFound as exc:
-            raise ObjectNotFound(f"expected an object {key!r} in {self.url}, found none", key=key) from exc
-        except raised.PreconditionFailed as exc:
-            raise changed(key, self.url) from exc
-        except raised.Forbidden as exc:
-            raise Refused(f"{told}, found access refused: check the credentials and their roles", key=key) from exc
-        except (raised.TooManyRequests, raised.ServerError, raised.RetryError, RequestException) as exc:
-            raise TransientStorageError(f"{told}, found {type(exc).__name__}: try again", key=key) from exc
-        except raised.GoogleAPICallError as exc:
-            raise StorageError(f"{told}, found {exc.code}: check the bucket's settings", key=key) from exc
-        except GoogleAuthError as exc:
-            raise ConfigError(f"expected Google credentials for {self.url}, found none that work: set them") from exc
 
 
 def _same_etag(blob: Any, etag: str) -> bool | None:

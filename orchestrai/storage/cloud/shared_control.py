@@ -1,20 +1,17 @@
 """What the control planes of all clouds do in the same steps; each cloud says what a step is there."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from orchestrai.errors import ObjectNotFound, RetentionLocked, StorageError
+from orchestrai.errors import AccessRefused, ObjectNotFound, OrchestraiError, RetentionLocked
 from orchestrai.storage.base import check_key
-from orchestrai.storage.cloud import control_rules as rules
+from orchestrai.storage.cloud import control as rules
+from orchestrai.storage.cloud.cloud_errors import Fault, Own
 from orchestrai.storage.cloud.control import ControlPlane, Copied, LockMode, ObjectVersion, Retention
-
-
-class Refused(StorageError):
-    """The service denied access."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,8 @@ class CloudControl(ABC, ControlPlane):
     cloud: str
     lock_remedy: str
     """What to do where a lock was not kept."""
+    sdk_errors: Callable[[str, str, Own, str], AbstractContextManager[None]]
+    """The table of the cloud's errors."""
 
     def __init__(self, client: Any, prefix: str, url: str) -> None:
         self.client = client
@@ -46,7 +45,7 @@ class CloudControl(ABC, ControlPlane):
                 self._delete(key, version)
         except ObjectNotFound:
             return
-        except (Refused, RetentionLocked) as exc:
+        except (AccessRefused, RetentionLocked) as exc:
             why = rules.locked(key, version, self.retention(key, version), self.held(key, version))
             if why is None:
                 raise
@@ -102,9 +101,15 @@ class CloudControl(ABC, ControlPlane):
     @abstractmethod
     def _copy(self, source: Self, asked: Copying) -> Copied: ...
 
-    @abstractmethod
     def _errors(self, key: str) -> AbstractContextManager[None]:
-        """Within it the SDK's errors become StorageErrors; a denial is Refused."""
+        """Within it the SDK's errors become ours."""
+        return self.sdk_errors(
+            f"{self.url} to answer for {key!r}", "check the store's settings", lambda fault: self._own(fault, key), key
+        )
+
+    def _own(self, fault: Fault, key: str) -> OrchestraiError | None:
+        """What a fault means here and nowhere else."""
+        return rules.object_error(fault, key, self.url)
 
     def _as_kept(self, until: datetime) -> datetime:
         """A time as exactly as the service keeps it."""

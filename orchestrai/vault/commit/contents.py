@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from orchestrai.core.canonical import sha256_hex
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue, sha256_hex
+from orchestrai.core.progress import Progress
 from orchestrai.vault.commit.known_content import Known
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.commit.writer import Writer
 from orchestrai.vault.format.layout import listing_key
 from orchestrai.vault.format.lists import StoredFile, StoredPartition, partition_root
 from orchestrai.vault.format.records import SnapshotCommit
-from orchestrai.vault.vault_store import OpenedVault, Progress
+from orchestrai.vault.vault_store import OpenedVault
 
 # how many older lists are searched for content; the newest hold what is most likely met again
 SEARCHED_SNAPSHOTS = 32

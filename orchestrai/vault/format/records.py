@@ -1,14 +1,13 @@
 """The vault's signed records: identity, commit, tombstone, attestation."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from orchestrai.core.canonical import canonical_json, sha256_hex
-from orchestrai.core.json_value import JsonValue
-from orchestrai.errors import IntegrityError, UnknownFormatVersion
+from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
+from orchestrai.errors import IntegrityError
+from orchestrai.ledger.decisions.signed_record import open_body
 from orchestrai.ledger.signing import Keyring, Signer
 
 FORMAT = 1
@@ -20,7 +19,6 @@ COMMIT_TYPE = "application/vnd.orchestrai.snapshot+json"
 TOMBSTONE_TYPE = "application/vnd.orchestrai.tombstone+json"
 ATTESTATION_TYPE = "application/vnd.orchestrai.attestation+json"
 DATA_KEY_TYPE = "application/vnd.orchestrai.data-key+json"
-HOLD_TYPE = "application/vnd.orchestrai.hold+json"
 VERIFIED_TYPE = "application/vnd.orchestrai.verified+json"
 LOCK_TYPE = "application/vnd.orchestrai.lock+json"
 ANCHOR_TYPE = "application/vnd.orchestrai.anchor+json"
@@ -97,11 +95,7 @@ class Tombstone(NamedTuple):
 
 def document(keyring: Keyring, kind: str, envelope: bytes, newest: int = FORMAT) -> dict[str, Any]:
     """The body of a signed record; raises SignatureInvalid, UnknownFormatVersion."""
-    body: dict[str, Any] = json.loads(keyring.open(kind, envelope))
-    found = body.pop("format", None)
-    if found not in range(FORMAT, newest + 1):
-        raise UnknownFormatVersion(f"expected vault format {FORMAT} to {newest}, found {found!r}: use a newer release")
-    return body
+    return open_body(keyring, kind, envelope, "vault", newest)
 
 
 def open_commit(keyring: Keyring, envelope: bytes, committed: datetime) -> SnapshotCommit:

@@ -15,7 +15,8 @@ from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import DATA_KEYS
 from orchestrai.vault.format.records import DATA_KEY_TYPE, FORMAT, document
-from orchestrai.vault.keys.encryption import Cipher, KeyPort
+from orchestrai.vault.keys.encryption import Cipher
+from orchestrai.vault.keys.key_port import KeyPort
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,15 @@ offset. The nonce is the chunk's number and whether it is the last (the STREAM c
 chunk can be dropped, moved or taken from elsewhere.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 
-from orchestrai.errors import ConfigError, DigestMismatch
+from orchestrai.errors import DigestMismatch
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -28,70 +26,6 @@ CHUNK = 1024 * 1024
 _MAGIC = b"ORV1"
 _TAG = 16
 _HEADER = len(_MAGIC) + 8 + 16
-
-
-class KeyPort(Protocol):
-    """What wraps data keys: a file, or a cloud key service."""
-
-    @property
-    def name(self) -> str:
-        """Which key this is, without its secret."""
-        ...
-
-    def wrap(self, key: bytes, context: bytes) -> bytes:
-        """Encrypt a data key, bound to `context`."""
-        ...
-
-    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """Decrypt a data key; raises ConfigError when it is not this port's."""
-        ...
-
-
-@dataclass(frozen=True)
-class FileKey:
-    """A 32-byte key in a file of mode 0600, made on first use."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """Which key this is, without its secret."""
-        return f"file:{hashlib.sha256(b'orchestrai-key-name' + self._key()).hexdigest()[:16]}"
-
-    def wrap(self, key: bytes, context: bytes) -> bytes:
-        """Encrypt a data key, bound to `context`."""
-        nonce = os.urandom(12)
-        return nonce + _aead(self._key()).encrypt(nonce, key, context)
-
-    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """Decrypt a data key; raises ConfigError when it is not this port's."""
-        try:
-            return _aead(self._key()).decrypt(wrapped[:12], wrapped[12:], context)
-        except (InvalidTag, ValueError) as exc:
-            raise ConfigError(
-                f"expected {self.path.name} to open the vault's data key, found that it does not: use the key file it was made with"
-            ) from exc
-
-    def _key(self) -> bytes:
-        if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary = self.path.with_name(f".{self.path.name}.{os.urandom(4).hex()}")
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.write(descriptor, os.urandom(32))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            try:
-                os.link(temporary, self.path)
-            except FileExistsError:
-                pass  # another process made it first: read that one
-            finally:
-                temporary.unlink()
-        key = self.path.read_bytes()
-        if len(key) != 32:
-            raise ConfigError(f"expected 32 bytes in {self.path.name}, found {len(key)}: use the vault's key file")
-        return key
 
 
 @dataclass(frozen=True)
@@ -108,26 +42,26 @@ class Cipher:
     def seal(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Encrypt a stream; bounded memory."""
         salt = os.urandom(16)
-        aead = _aead(_derive(self.keys[self.current], salt, context))
+        sealer = aead(_derive(self.keys[self.current], salt, context))
         yield _MAGIC + self.current + salt
         number, pending = 0, b""
         for block in _blocks(chunks, CHUNK):
             if number or pending:
-                yield aead.encrypt(_nonce(number - 1, last=False), pending, None)
+                yield sealer.encrypt(_nonce(number - 1, last=False), pending, None)
             pending, number = block, number + 1
-        yield aead.encrypt(_nonce(max(0, number - 1), last=True), pending, None)
+        yield sealer.encrypt(_nonce(max(0, number - 1), last=True), pending, None)
 
     def seal_small(self, context: bytes, data: bytes) -> bytes:
         """`seal` in one piece, for at most one chunk."""
         salt = os.urandom(16)
-        sealed = _aead(_derive(self.keys[self.current], salt, context)).encrypt(_ONLY, data, None)
+        sealed = aead(_derive(self.keys[self.current], salt, context)).encrypt(_ONLY, data, None)
         return _MAGIC + self.current + salt + sealed
 
     def open_small(self, context: bytes, sealed: bytes) -> bytes:
         """`open` in one piece, for at most one chunk; raises DigestMismatch."""
-        aead = self._opened(bytes(sealed[:_HEADER]), context)
+        opener = self._opened(bytes(sealed[:_HEADER]), context)
         try:
-            return aead.decrypt(_ONLY, sealed[_HEADER:], None)
+            return opener.decrypt(_ONLY, sealed[_HEADER:], None)
         except InvalidTag as exc:
             raise DigestMismatch("expected sealed bytes unchanged, found them altered: restore from the replica") from exc
 
@@ -135,19 +69,19 @@ class Cipher:
         key = self.keys.get(header[4:12])
         if len(header) != _HEADER or header[:4] != _MAGIC or key is None:
             raise DigestMismatch("expected bytes sealed with this vault's data key, found others: restore from the replica")
-        return _aead(_derive(key, header[12:], context))
+        return aead(_derive(key, header[12:], context))
 
     def open(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Decrypt a stream, each chunk proven before it is yielded; raises DigestMismatch."""
         blocks = _blocks(chunks, CHUNK + _TAG, first=_HEADER)
-        aead = self._opened(next(blocks, b""), context)
+        opener = self._opened(next(blocks, b""), context)
         number, pending = 0, b""
         try:
             for block in blocks:
                 if pending:
-                    yield aead.decrypt(_nonce(number - 1, last=False), pending, None)
+                    yield opener.decrypt(_nonce(number - 1, last=False), pending, None)
                 pending, number = block, number + 1
-            yield aead.decrypt(_nonce(max(0, number - 1), last=True), pending, None)
+            yield opener.decrypt(_nonce(max(0, number - 1), last=True), pending, None)
         except InvalidTag as exc:
             raise DigestMismatch("expected sealed bytes unchanged, found them altered: restore from the replica") from exc
 
@@ -159,7 +93,8 @@ def block_sizes() -> Iterator[int]:
         yield CHUNK + _TAG
 
 
-def _aead(key: bytes) -> "AESGCM":
+def aead(key: bytes) -> "AESGCM":
+    """AES-256-GCM under a key."""
     return _primitives()[0](key)
 
 

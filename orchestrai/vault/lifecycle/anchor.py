@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from orchestrai.core.canonical import canonical_json
-from orchestrai.errors import IntegrityError
+from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.errors import IntegrityError, ObjectNotFound
+from orchestrai.vault.catalog import Catalog
+from orchestrai.vault.format.layout import commit_key
 from orchestrai.vault.format.records import ANCHOR_TYPE, FORMAT, document
 from orchestrai.vault.vault import Vault
 
@@ -23,43 +25,66 @@ class Anchored:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """Something of a dataset that the vault held when it was anchored and holds no more."""
+
+    dataset: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class AnchorCheck:
+    """How many newest commits an anchor remembers, and what the vault has lost since."""
+
+    commits: int
+    losses: tuple[Loss, ...]
+
+    def require_none(self) -> None:
+        """Raise IntegrityError when the vault was rolled back."""
+        if self.losses:
+            problems = [loss.problem for loss in self.losses]
+            raise IntegrityError(f"{problems[0]}; copy the vault back from its replica", problems=problems)
+
+
+@dataclass(frozen=True)
 class Anchor:
     """A signed file that remembers each dataset's newest commit; it must lie where who can write the vault cannot."""
 
     path: Path
 
-    def read(self, vault: Vault) -> dict[str, Anchored] | None:
+    def read(self, catalog: Catalog) -> dict[str, Anchored] | None:
         """What it remembers, or None where there is no anchor yet; raises SignatureInvalid, IntegrityError."""
         if not self.path.exists():
             return None
-        body = document(vault.keyring, ANCHOR_TYPE, self.path.read_bytes())
-        if body["vault"] != vault.identity():
-            raise IntegrityError(f"expected an anchor of vault {vault.identity()[:8]}, found one of {body['vault'][:8]}")
-        return {name: Anchored(row[0], row[1], tuple(row[2])) for name, row in body["heads"].items()}
+        body = document(catalog.keyring, ANCHOR_TYPE, self.path.read_bytes())
+        try:
+            vault, heads = str(body["vault"]), body["heads"].items()
+            remembered = {str(name): Anchored(int(seq), str(digest), tuple(gone)) for name, (seq, digest, gone) in heads}
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            raise IntegrityError(f"expected an anchor in {self.path.name}, found another record: put the file back") from exc
+        if vault != catalog.vault():
+            raise IntegrityError(f"expected an anchor of vault {catalog.vault()[:8]}, found one of {vault[:8]}")
+        return remembered
 
-    def problems(self, vault: Vault) -> list[str] | None:
-        """What the vault has lost since; None when there is no anchor, so that nothing can be proven."""
-        remembered = self.read(vault)
+    def check(self, catalog: Catalog) -> AnchorCheck | None:
+        """Whether the vault still holds each newest commit, and the tombstone of each forgotten one whose commit is there.
+
+        None when there is no anchor, so that nothing can be proven. Raises as `read`.
+        """
+        remembered = self.read(catalog)
         if remembered is None:
             return None
-        commits = {(c.dataset, c.seq): c.digest for c in vault.catalog.commits(strict=False)}
-        gone = vault.catalog.forgotten(strict=False)
-        found = []
-        for dataset, known in sorted(remembered.items()):
-            if commits.get((dataset, known.seq)) != known.digest:
-                found.append(f"expected commit {known.seq} of {dataset} as anchored, found it gone or altered: rolled back")
-            found += [
-                f"expected commit {seq} of {dataset} to stay forgotten, found its tombstone gone: rolled back"
-                for seq in known.forgotten
-                if (dataset, seq) not in gone and (dataset, seq) in commits
-            ]
-        return found
+        losses: list[Loss] = []
+        for dataset, anchored in sorted(remembered.items()):
+            losses += _commit_lost(catalog, dataset, anchored)
+            losses += _tombstones_lost(catalog, dataset, anchored)
+        return AnchorCheck(len(remembered), tuple(losses))
 
     def update(self, vault: Vault) -> None:
         """Remember the vault as it is now; raises IntegrityError when it was rolled back since the last time."""
-        problems = self.problems(vault)
-        if problems:
-            raise IntegrityError(f"{problems[0]}; copy the vault back from its replica", problems=problems)
+        before = self.check(vault.catalog)
+        if before is not None:
+            before.require_none()
         gone = vault.catalog.forgotten()
         heads: dict[str, list[object]] = {}
         for commit in vault.catalog.commits():
@@ -75,8 +100,33 @@ class Anchor:
         os.replace(temporary, self.path)
 
 
-def rollback_state(problems: list[str] | None) -> Rollback:
+def rollback_state(checked: AnchorCheck | None) -> Rollback:
     """How to tell what an anchor proves."""
-    if problems is None:
+    if checked is None:
         return "not provable"
-    return "found" if problems else "none found"
+    return "found" if checked.losses else "none found"
+
+
+def _commit_lost(catalog: Catalog, dataset: str, anchored: Anchored) -> list[Loss]:
+    try:
+        digest = sha256_hex(catalog.store.read(commit_key(dataset, anchored.seq)))
+    except ObjectNotFound:
+        digest = "none"
+    if digest == anchored.digest:
+        return []
+    problem = f"expected commit {anchored.seq} of {dataset} as anchored, found {digest[:12]}: the vault was rolled back"
+    return [Loss(dataset, problem)]
+
+
+def _tombstones_lost(catalog: Catalog, dataset: str, anchored: Anchored) -> list[Loss]:
+    if not anchored.forgotten:
+        return []
+    gone, held = catalog.forgotten(dataset, strict=False), catalog.numbers(dataset)
+    return [
+        Loss(
+            dataset,
+            f"expected commit {seq} of {dataset} to stay forgotten, found its tombstone gone: the vault was rolled back",
+        )
+        for seq in anchored.forgotten
+        if (dataset, seq) not in gone and seq in held
+    ]

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, DigestMismatch, StorageError, TransientStorageError
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store
@@ -20,7 +21,7 @@ from orchestrai.vault.format.layout import ATTESTED, FORGOTTEN, IDENTITY, commit
 from orchestrai.vault.format.records import ATTESTATION_TYPE, FORMAT, SnapshotCommit
 from orchestrai.vault.lifecycle.prune import Pruning
 from orchestrai.vault.lifecycle.replicate import opened_replica, versions_of
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import VerifyReport, verify
 
 CONTENTS = ("vault/objects/", "vault/packs/")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError, RetentionLocked
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import ControlPlane, ObjectVersion

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrai.errors import IntegrityError
+from orchestrai.ledger.decisions.signed_record import RecordKind
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import HOLDS
-from orchestrai.vault.format.records import HOLD_TYPE, SnapshotCommit, document
+from orchestrai.vault.format.records import SnapshotCommit
 
 WHOLE_DATASET = 0
 
@@ -26,14 +27,23 @@ class Hold:
     placed: str
 
 
+HOLD_RECORDS = RecordKind[Hold](
+    what="hold",
+    payload_type="application/vnd.orchestrai.hold+json",
+    folder=HOLDS,
+    name=lambda hold: hold.key.removeprefix(HOLDS).removesuffix(".json"),
+    body=lambda hold: hold.__dict__,
+    decode=lambda body: Hold(**body),
+)
+
+
 def holds(store: Store, keyring: Keyring, vault: str) -> dict[tuple[str, int], Hold]:
     """The holds that are on, by dataset and number; raises SignatureInvalid, IntegrityError for a record that is not this vault's."""
     newest: dict[tuple[str, int], Hold] = {}
-    for info in store.list(HOLDS):
-        found = Hold(**document(keyring, HOLD_TYPE, store.read(info.key)))
-        if (found.vault, found.key) != (vault, info.key):
-            raise IntegrityError(f"expected the hold {info.key} of vault {vault[:8]}, found one moved there: restore it")
-        newest[found.dataset, found.seq] = found
+    for hold in HOLD_RECORDS.all(store, keyring):
+        if hold.vault != vault:
+            raise IntegrityError(f"expected the hold {hold.key} of vault {vault[:8]}, found one moved there: restore it")
+        newest[hold.dataset, hold.seq] = hold
     return {place: hold for place, hold in newest.items() if hold.on}
 
 

@@ -10,12 +10,11 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from orchestrai.core.canonical import canonical_json
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConcurrentCommit, ConfigError, ObjectExists, ObjectNotFound
 from orchestrai.storage.cloud.control import ControlPlane
-from orchestrai.vault.format.records import FORMAT, HOLD_TYPE, SnapshotCommit
-from orchestrai.vault.lifecycle.hold_records import WHOLE_DATASET, Hold, held_by, holds, next_key
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.lifecycle.hold_records import HOLD_RECORDS, WHOLE_DATASET, Hold, held_by, holds, next_key
 from orchestrai.vault.lifecycle.reachable import reach
 
 if TYPE_CHECKING:
@@ -122,9 +121,7 @@ def _record(vault: "Vault", dataset: str, commit: SnapshotCommit | None, on: boo
     key = next_key(vault.store, dataset, seq)
     hold = Hold(vault.identity(), dataset, seq, key, commit.snapshot_id if commit else "", on, reason, now.isoformat())
     try:
-        vault.store.write(
-            key, vault.signer.sign(HOLD_TYPE, canonical_json({"format": FORMAT, **hold.__dict__})), create=True
-        )
+        vault.store.write(key, HOLD_RECORDS.sign(vault.signer, hold), create=True)
     except ObjectExists as exc:
         raise ConcurrentCommit(
             f"expected to record a hold of {dataset}, found another just made: look and run it again"

@@ -4,8 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from orchestrai.core.canonical import canonical_json
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue, canonical_json
 from orchestrai.errors import IntegrityError, ObjectNotFound
 from orchestrai.storage.cloud.control import ControlPlane, LockMode, Retention
 from orchestrai.vault.format.layout import LOCKS, numbered

@@ -4,14 +4,15 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrai.core.verdict import JsonValue
+from orchestrai.core.canonical import JsonValue
+from orchestrai.core.progress import Progress
 from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import ATTESTED, FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
 from orchestrai.vault.format.records import ATTESTATION_TYPE, FORMAT, VERIFIED_TYPE, SnapshotCommit, document
 from orchestrai.vault.lifecycle.reachable import reach
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import VerifyReport, verify
 
 

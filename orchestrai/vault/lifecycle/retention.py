@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from orchestrai.core.time import parse_duration
+from orchestrai.core.time import format_duration
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.hold_records import Hold, held_by
 from orchestrai.vault.spec import KeepSpec
@@ -74,8 +74,8 @@ def plan_retention(
                 taken.add(name)
                 reasons[found.seq].append(f"{rule} {name}")
     for found in newest_first:
-        if keep.within and now - found.committed <= parse_duration(keep.within):
-            reasons[found.seq].append(f"within {keep.within}")
+        if keep.within and now - found.committed <= keep.within:
+            reasons[found.seq].append(f"within {format_duration(keep.within)}")
         reasons[found.seq] += [f"tagged {tag}" for tag in found.tags if tag in keep.tagged]
         reasons[found.seq] += [f"legal hold: {hold.reason}" for hold in [held_by(held or {}, found)] if hold is not None]
     return RetentionPlan(dataset, tuple(Retained(found, tuple(reasons[found.seq])) for found in newest_first))

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
-from orchestrai.core.canonical import dataset_version
-from orchestrai.core.json_value import JsonValue
+from orchestrai.core.canonical import JsonValue, dataset_version
+from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.vault.format.layout import BYTES, FORGOTTEN, SNAPSHOTS, numbered
 from orchestrai.vault.format.lists import StoredFile, partition_root
 from orchestrai.vault.format.records import SnapshotCommit, open_commit, require_place
 from orchestrai.vault.reader import read_packed
-from orchestrai.vault.vault import Progress, Vault
+from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verification import Finding, Walk
 
 if TYPE_CHECKING:
@@ -257,10 +257,10 @@ def _check_anchor(walk: Walk, anchor: "Anchor | None") -> "Rollback":
     from orchestrai.vault.lifecycle.anchor import rollback_state
 
     try:
-        problems = anchor.problems(walk.vault)
-    except (IntegrityError, TypeError, KeyError) as exc:
+        checked = anchor.check(walk.vault.catalog)
+    except IntegrityError as exc:
         walk.note(anchor.path.name, exc)
-        return rollback_state([])
-    for problem in problems or []:
-        walk.note(SNAPSHOTS, problem)
-    return rollback_state(problems)
+        return rollback_state(None)
+    for loss in checked.losses if checked else ():
+        walk.note(SNAPSHOTS, loss.problem)
+    return rollback_state(checked)

@@ -21,6 +21,7 @@ from orchestrai.errors import FeatureViewError
 from orchestrai.features.views.portable_types import spark_types
 
 DIALECT = "databricks"
+_COLUMN = r"[Cc]olumn:? '?(\w+)"
 Kind = Literal["row", "entity", "label"]
 
 _STRUCTURE = (
@@ -148,13 +149,16 @@ def resolve(tree: exp.Expr, context: Context) -> exp.Expr:
     try:
         bound = qualify(tree.copy(), schema=schema, dialect=DIALECT, quote_identifiers=False)
     except OptimizeError as exc:
-        line = re.search(r"Line: (\d+)", str(exc))
-        raise FeatureViewError(f"{context.origin}:{line[1] if line else 1}: {_unknown(str(exc), context)}") from exc
+        told = re.search(r"Line: (\d+)", str(exc))
+        named = re.search(_COLUMN, str(exc))
+        used = [line_of(column) for column in tree.find_all(exp.Column) if named and column.name == named[1]]
+        line = told[1] if told else min(used, default=1)
+        raise FeatureViewError(f"{context.origin}:{line}: {_unknown(str(exc), context)}") from exc
     return annotate_types(bound, schema=schema, dialect=DIALECT)
 
 
 def _unknown(message: str, context: Context) -> str:
-    name = re.search(r"[Cc]olumn:? '?(\w+)", message)
+    name = re.search(_COLUMN, message)
     wanted = name[1] if name else ""
     names = sorted({field.name for schema in context.tables.values() for field in schema})
     near = difflib.get_close_matches(wanted, names, 1)

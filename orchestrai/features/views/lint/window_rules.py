@@ -53,6 +53,19 @@ def check_windows(tree: exp.Expr, context: Context) -> None:
             _check_row_level(step, context)
         if context.kind == "label" and context.event_time != "as_of":
             _check_row_label(step, context)
+    if context.kind == "label":
+        _check_horizon(tree, context)
+
+
+def _check_horizon(tree: exp.Expr, context: Context) -> None:
+    """A label sees [as_of, as_of + horizon) only: an interval beyond it would count rows that are never there."""
+    for node in tree.find_all(exp.Interval):
+        if context.horizon is not None and interval(node) > context.horizon:
+            context.refuse(
+                node.parent or node,
+                f"expected intervals of at most {context.horizon}, the label's horizon, found {interval(node)}: "
+                "declare the horizon that the SQL looks ahead",
+            )
 
 
 def reach(tree: exp.Expr, time: str) -> Reach:

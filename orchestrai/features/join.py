@@ -1,0 +1,174 @@
+"""The point-in-time join: to each row the features that were known at its moment, and never later ones.
+
+The one join of the project, for training sets, predictions and batch transforms alike. The first view gives the rows. Another
+view adds, by its own entity, which may be coarser:
+- a view of moments (kind "entity"): its newest row at or before the moment, since it read what came strictly before its own;
+- a view of events (kind "row"): its newest row strictly before the moment, since it read the event at its own;
+- a view of the very events that the first one is of: its row at just that moment.
+It knows files and clocks. Which partitions to read, and whether their bytes count, is for those who call it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrai.errors import FeatureViewError
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.duckdb_sql import identifier, paths_sql
+from orchestrai.features.engines.engine import BATCH_ROWS
+from orchestrai.features.views.portable_types import UTC_MICROS
+
+if TYPE_CHECKING:
+    import duckdb
+
+EVENT_TIME = "event_time"
+LABEL = "label"
+
+
+class Clocked(Protocol):
+    """What the join must know of a view; a feature view says it, and so does a model's record of one."""
+
+    @property
+    def name(self) -> str:
+        """The view's name."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """`entity` for rows per entity and moment, `row` for rows per event."""
+        ...
+
+    @property
+    def entity(self) -> tuple[str, ...]:
+        """The columns that name whom a row describes."""
+        ...
+
+    @property
+    def time(self) -> str:
+        """The column with a row's moment."""
+        ...
+
+    @property
+    def first_table(self) -> str:
+        """The input whose rows a view of events has a row for."""
+        ...
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns beside entity and time."""
+        ...
+
+
+@dataclass(frozen=True)
+class ViewFiles:
+    """Verified feature files of one view; no file means that nothing was known."""
+
+    view: Clocked
+    files: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """Labels by entity and moment: only rows with a label take part."""
+
+    entity: tuple[str, ...]
+    time: str
+    files: Sequence[Path]
+
+
+def require_joinable(views: Sequence[Clocked]) -> None:
+    """Raises FeatureViewError for a view with a foreign entity or with a column that another one has."""
+    entity = views[0].entity
+    owners = {EVENT_TIME: "the training set", LABEL: "the training set", **dict.fromkeys(entity, "the entity")}
+    for view in views:
+        if not set(view.entity) <= set(entity):
+            raise FeatureViewError(
+                f"{view.name}: expected an entity among {', '.join(entity)}, found {', '.join(view.entity)}"
+            )
+        for name in view.features:
+            if name in owners:
+                raise FeatureViewError(
+                    f"{view.name}: expected a feature name of its own, found {name} of {owners[name]}: rename it"
+                )
+            owners[name] = view.name
+
+
+def of_same_events(view: Clocked, first: Clocked) -> bool:
+    """True for two views that have a row for each event of one table."""
+    return view.kind == first.kind == "row" and view.first_table == first.first_table
+
+
+@contextmanager
+def joined(
+    tables: Sequence[ViewFiles], labels: LabelFiles | None = None, engine: DuckDbEngine | None = None
+) -> Iterator[pa.RecordBatchReader]:
+    """The rows of the first view with the features of all, sorted by entity and `event_time`, in bounded memory.
+
+    Columns: the first view's entity, `event_time`, `label` where there are labels, then each view's features in order.
+    Raises FeatureViewError as `require_joinable`, and for a column that a file lacks.
+    """
+    first = tables[0].view
+    require_joinable([table.view for table in tables])
+    with _bound(tables, engine) as db:
+        columns = [f"f0.{identifier(name)}" for name in first.entity]
+        columns.append(f"f0.{identifier(first.time)} AS {identifier(EVENT_TIME)}")
+        joins = [_feature_join(number, table.view, first) for number, table in enumerate(tables) if number and table.files]
+        if labels is not None:
+            db.execute(f"CREATE TEMP VIEW labels AS SELECT * FROM read_parquet({paths_sql(labels.files)})")
+            columns.append(f"labels.{identifier(LABEL)}")
+            moment = f"labels.{identifier(labels.time)} = f0.{identifier(first.time)}"
+            joins.insert(0, _on("JOIN", "labels", labels.entity, moment))
+        for number, table in enumerate(tables):
+            source = f"f{number}." if table.files else "NULL AS "
+            columns += [source + identifier(name) for name in table.view.features]
+        order = ", ".join(f"f0.{identifier(name)}" for name in (*first.entity, first.time))
+        rows = db.sql(f"SELECT {', '.join(columns)} FROM f0 {' '.join(joins)} ORDER BY {order}").to_arrow_reader(BATCH_ROWS)
+        schema = rows.schema.set(len(first.entity), pa.field(EVENT_TIME, UTC_MICROS))
+        yield pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in rows))
+
+
+def unmatched(first: ViewFiles, other: ViewFiles, engine: DuckDbEngine | None = None) -> int:
+    """How many rows of the first view find nothing known in these files of the other."""
+    tables = (first, other)
+    with _bound(tables, engine) as db:
+        nothing = f"f1.{identifier(other.view.time)} IS NULL"
+        sql = f"SELECT count(*) FROM f0 {_feature_join(1, other.view, first.view)} WHERE {nothing}"
+        return int(db.execute(sql).fetchall()[0][0])
+
+
+@contextmanager
+def _bound(tables: Sequence[ViewFiles], engine: DuckDbEngine | None) -> "Iterator[duckdb.DuckDBPyConnection]":
+    with (engine or DuckDbEngine()).connect() as db:
+        for number, table in enumerate(tables):
+            if table.files:
+                _require_columns(table)
+                db.execute(f"CREATE OR REPLACE TEMP VIEW f{number} AS SELECT * FROM read_parquet({paths_sql(table.files)})")
+        yield db
+
+
+def _require_columns(table: ViewFiles) -> None:
+    view, stored = table.view, pq.read_schema(table.files[0]).names
+    missing = [name for name in (*view.entity, view.time, *view.features) if name not in stored]
+    if missing:
+        raise FeatureViewError(
+            f"{view.name}: expected the columns {', '.join(missing)} in its features, found {', '.join(stored)}: compute them again"
+        )
+
+
+def _feature_join(number: int, view: Clocked, first: Clocked) -> str:
+    table = f"f{number}"
+    own, moment = f"{table}.{identifier(view.time)}", f"f0.{identifier(first.time)}"
+    if of_same_events(view, first):
+        return _on("LEFT JOIN", table, view.entity, f"{own} = {moment}")
+    test = ">=" if view.kind == "entity" else ">"
+    return _on("ASOF LEFT JOIN", table, view.entity, f"{moment} {test} {own}")
+
+
+def _on(join: str, table: str, entity: Sequence[str], moment: str) -> str:
+    same = [f"{table}.{identifier(name)} = f0.{identifier(name)}" for name in entity]
+    return f"{join} {table} ON {' AND '.join([*same, moment])}"

@@ -1,0 +1,154 @@
+"""A pipeline put together as far as its sound parts go: datasets with contracts, views linted, models and loads with what they read."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrai.contracts.odcs import load_contract
+from orchestrai.core.declaration import Location
+from orchestrai.errors import ConfigError, DeclarationError
+from orchestrai.features.views.lint.look_back import require_counted_rows
+from orchestrai.features.views.view import load_view
+from orchestrai.ingest.incremental import check_source
+from orchestrai.pipeline.check.pipeline_file import PipelineFile
+from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineViewSpec
+from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
+from orchestrai.warehouse.spec import LoadSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Datasets = Mapping[str, DatasetNode]
+
+
+@dataclass
+class Draft:
+    """What came of one file; `pipeline` is None where anything in it is wrong."""
+
+    file: PipelineFile
+    datasets: dict[str, DatasetNode] = field(default_factory=dict)
+    views: dict[str, ViewNode] = field(default_factory=dict)
+    models: list[tuple[Location, ModelNode]] = field(default_factory=list)
+    loads: list[LoadNode] = field(default_factory=list)
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The pipeline, whole."""
+        spec = self.file.spec
+        if spec is None or self.file.mistakes.all:
+            return None
+        models = tuple(model for _, model in self.models)
+        return Pipeline(
+            spec, self.file.folder, tuple(self.datasets.values()), tuple(self.views.values()), models, tuple(self.loads)
+        )
+
+
+def declared_datasets(file: PipelineFile) -> dict[str, DatasetNode]:
+    """The datasets that a file declares, by `<pipeline>/<name>`, each with its contract and a source that fits it."""
+    nodes = {}
+    for at, dataset in file.datasets:
+        if not isinstance(dataset, DatasetSpec):
+            continue
+        path = file.folder / dataset.contract
+        if not path.is_file():
+            file.mistakes.wrong((*at, "contract"), f"the file {dataset.contract} in {file.folder.name}/", "none: create it")
+            continue
+        try:
+            contract = load_contract(path)
+        except DeclarationError as exc:
+            file.mistakes.take(exc, (*at, "contract"))
+            continue
+        try:
+            check_source(dataset.source, contract, dataset.partitions.grain)
+        except ConfigError as exc:
+            file.mistakes.take(exc, (*at, "source"))
+        nodes[f"{file.name}/{dataset.name}"] = DatasetNode(file.name, dataset, contract, file.folder)
+    return nodes
+
+
+def assemble(file: PipelineFile, known: Datasets, wrong: Collection[str]) -> Draft:
+    """Put a file's sound parts together; `wrong` are pipelines that are left out: nobody knows what all they declare."""
+    draft = Draft(file)
+    for at, dataset in file.datasets:
+        key = dataset.ref if isinstance(dataset, DatasetRef) else f"{file.name}/{dataset.name}"
+        if key in known:
+            draft.datasets[key.split("/")[1]] = known[key]
+        elif isinstance(dataset, DatasetRef) and key.split("/")[0] not in wrong:
+            file.mistakes.wrong((*at, "ref"), f"one of {', '.join(sorted(known)) or '(none)'}", repr(key))
+    # what is declared, sound or not: only what refers to none of it is a mistake of its own
+    names = {dataset.name if isinstance(dataset, DatasetSpec) else dataset.ref.split("/")[1] for _, dataset in file.datasets}
+    missing = (names | file.unsound) - set(draft.datasets)
+    for at, view in file.views:
+        node = _view(draft, at, view, missing)
+        if node is not None:
+            draft.views[view.name] = node
+    for at, model in file.models:
+        if all(name in draft.views for name in model.features):
+            draft.models.append((at, _model(draft, model)))
+    for at, load in file.loads:
+        _load(draft, at, load, missing)
+    return draft
+
+
+def _view(draft: Draft, at: Location, view: PipelineViewSpec, missing: set[str]) -> ViewNode | None:
+    file, sound = draft.file, True
+    for number, name in enumerate(view.inputs):
+        table = name.split("/")[-1]
+        if table not in draft.datasets:
+            sound = False
+            if table not in missing:
+                known = f"one of the datasets {', '.join(draft.datasets)}"
+                file.mistakes.wrong((*at, "from", number), known, repr(name))
+    if not sound:
+        return None
+    inputs = {table: draft.datasets[table] for table in view.table_names}
+    try:
+        loaded = require_counted_rows(load_view(view, file.folder, schemas_of(inputs)))
+    except ConfigError as exc:
+        file.mistakes.take(exc, (*at, "python" if view.python else "sql"))
+        return None
+    return ViewNode(file.name, loaded, inputs, file.folder, view.backup)
+
+
+def schemas_of(inputs: Datasets) -> dict[str, "pa.Schema"]:
+    """The schemas of datasets as their contracts declare them, by table name."""
+    return {table: _bounded(node) for table, node in inputs.items()}
+
+
+def _bounded(node: DatasetNode) -> "pa.Schema":
+    """A dataset's schema with the bounds of its numbers, by which a view is judged when it is loaded."""
+    schema = node.contract.arrow_schema()
+    for place, column in enumerate(node.contract.columns):
+        if isinstance(column.minimum, int | float) and isinstance(column.maximum, int | float):
+            bounds = {"minimum": str(column.minimum), "maximum": str(column.maximum)}
+            schema = schema.set(place, schema.field(place).with_metadata(bounds))
+    return schema
+
+
+def _model(draft: Draft, model: PipelineModelSpec) -> ModelNode:
+    used = tuple(draft.views[name] for name in model.features)
+    inputs = {table: node for view in used for table, node in view.inputs.items()}
+    return ModelNode(draft.file.name, model, used, inputs, draft.file.folder)
+
+
+def _load(draft: Draft, at: Location, load: LoadSpec, missing: set[str]) -> None:
+    models = {model.spec.name: model for _, model in draft.models}
+    sources: dict[str, DatasetNode | ViewNode | ModelNode] = {**draft.datasets, **draft.views, **models}
+    source = sources.get(load.source)
+    if source is None:
+        declared = {*missing, *(view.name for _, view in draft.file.views), *(model.name for _, model in draft.file.models)}
+        if load.source not in declared:
+            draft.file.mistakes.wrong((*at, "from"), f"one of {', '.join(sources)}", repr(load.source))
+        return
+    columns = _columns(source)
+    for number, name in enumerate(load.key):
+        if columns and name not in columns:
+            draft.file.mistakes.wrong((*at, "key", number), f"a column of {load.source} ({', '.join(columns)})", repr(name))
+    draft.loads.append(LoadNode(draft.file.name, load, source, draft.file.folder))
+
+
+def _columns(source: DatasetNode | ViewNode | ModelNode) -> Sequence[str]:
+    """The columns that are known without data; of predictions none."""
+    if isinstance(source, ModelNode):
+        return ()
+    return source.contract.names if isinstance(source, DatasetNode) else source.view.schema.names

@@ -1,0 +1,1 @@
+"""The settings of the Dagster instance: one text, whoever starts it. Knows no Dagster."""

@@ -1,0 +1,48 @@
+"""`<home>/dagster/dagster.yaml`: written from one template, so that every way of starting Dagster runs on the same settings."""
+
+import os
+from pathlib import Path
+
+from orchestrai.errors import ConfigError
+
+TEMPLATE = Path(__file__).with_name("template.yaml")
+NAME = "dagster.yaml"
+HEADER = "# Written by orchestrai, and again when its settings change. Remove this line to keep settings of your own.\n"
+# what earlier releases wrote there; nobody's own
+_EARLIER = ("telemetry: {enabled: false}\nnux: {enabled: false}\n",)
+
+
+def settings_text(base: str) -> str:
+    """The settings of an instance that keeps its records in the folder `base`."""
+    quoted = base.replace("\\", "\\\\").replace('"', '\\"')
+    return TEMPLATE.read_text(encoding="utf-8").replace("{base}", quoted)
+
+
+def instance_folder(home: Path) -> Path:
+    """Where the instance in force has its dagster.yaml: the folder that DAGSTER_HOME names, else that under `home`.
+
+    Raises ConfigError for a DAGSTER_HOME that is no folder; the one under `home` is made when it is first needed.
+    """
+    named, own = os.environ.get("DAGSTER_HOME"), home / "dagster"
+    if not named or Path(named) == own:
+        return own
+    if not (os.path.isabs(named) and os.path.isdir(named)):
+        raise ConfigError(f"expected DAGSTER_HOME to name a folder by its whole path, found {named!r}: make it, or unset it")
+    return Path(named)
+
+
+def write_settings(home: Path) -> Path:
+    """Put dagster.yaml where the instance in force lies under `home`, and return its folder; somebody's own file stays."""
+    folder = instance_folder(home)
+    path = folder / NAME
+    if folder != home / "dagster":
+        return folder
+    wanted = HEADER + settings_text(str(folder))
+    found = path.read_text(encoding="utf-8") if path.is_file() else None
+    if found is None or (found != wanted and (found.startswith(HEADER) or found in _EARLIER)):
+        folder.mkdir(parents=True, exist_ok=True)
+        # whoever reads meanwhile reads the old file or the new one
+        scratch = folder / f".{NAME}.{os.getpid()}"
+        scratch.write_text(wanted, encoding="utf-8")
+        scratch.replace(path)
+    return folder

@@ -1,0 +1,45 @@
+"""A site opens its ledger in one way, whoever asks: the command line, a run, a schedule."""
+
+import ast
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from orchestrai.cli import lookup
+from orchestrai.core.verdict import Verdict
+from orchestrai.ledger.ledger import open_ledger
+from orchestrai.pipeline.runtime import Runtime as Site
+from orchestrai.settings import load_settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent / "orchestrai"
+
+
+def test_the_key_is_made_once_in_a_folder_of_its_owner(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path / "home")
+    first, second = open_ledger(settings), open_ledger(settings)
+    assert first.signer.key_id == second.signer.key_id
+    assert settings.key_folder.stat().st_mode & 0o777 == 0o700
+    assert set(first.keyring.keys) == {first.signer.key_id}
+
+
+def test_a_run_and_a_command_open_the_same_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path / "home"))
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    run, command = Site(load_settings(), clock=lambda: now).ledger, lookup.open_ledger()
+    session = run.session("x/y/raw_events", "raw_events")
+    session.add_bytes("all", "a.bin", b"a", rows=1)
+    session.commit({"all": [Verdict("schema", True)]})
+    head = command.head("x/y/raw_events")
+    assert head is not None and datetime.fromisoformat(head.time) == now
+    assert command.vault is not None and list(command.vault.list("heads/x/y/raw_events/"))
+
+
+def test_the_site_key_is_read_in_one_place_besides_that_of_a_reproduction() -> None:
+    callers = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "load_or_create_signer"
+    }
+    assert callers == {"ledger/ledger.py", "provenance/recall/reproduce.py"}
