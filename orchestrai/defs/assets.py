@@ -37,6 +37,8 @@ KINDS: dict[str, set[str]] = {
     "dump": {"vault", "sql"},
     "recovery_point": {"aws"},
     "restore_test": {"aws", "report"},
+    "retention": {"vault"},
+    "prune": {"vault"},
 }
 
 

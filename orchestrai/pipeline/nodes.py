@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode
+from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode, VaultNode
 from orchestrai.contracts.checks import CheckInfo
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
@@ -137,7 +137,7 @@ class AssetNode:
     pipeline: str
     owner: str
     description: str
-    subject: DatasetNode | ViewNode | ModelNode | LoadNode | Pipeline | DatabaseNode | ManagedNode | HouseNode
+    subject: DatasetNode | ViewNode | ModelNode | LoadNode | Pipeline | DatabaseNode | ManagedNode | HouseNode | VaultNode
     deps: tuple[str, ...] = ()
     checks: tuple[CheckInfo, ...] = ()
     grain: Grain = "all"

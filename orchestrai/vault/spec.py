@@ -1,8 +1,8 @@
 """What a user declares about a dataset's backups."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from orchestrai.core.time import parse_duration
 from orchestrai.errors import ConfigError
@@ -50,6 +50,27 @@ class KeepSpec(BaseModel):
         """True when no rule was given: then nothing is ever forgotten."""
         return self == KeepSpec()
 
+    def describe(self) -> str:
+        """The policy in words, for signed records: `daily 7, weekly 5`."""
+        rules = [f"{name} {value}" for name, value in self.model_dump(exclude_defaults=True, exclude={"tagged"}).items()]
+        return ", ".join([*rules, *(f"tagged {tag}" for tag in self.tagged)]) or "everything"
+
+
+def _retention(value: Any) -> Any:
+    """A cron alone, or false for never by itself."""
+    if value is False:
+        return {"every": None}
+    return {"every": value} if isinstance(value, str) else value
+
+
+class RetentionSpec(BaseModel):
+    """When `keep` is applied. Without `every` only a person applies it; without `apply` it is shown what would go, and nothing goes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every: CronText | None = "0 8 * * 0"
+    apply: bool = True
+
 
 class ColdSpec(BaseModel):
     """A second copy in a cold tier; `url` empty means none. `tier` is the store's own name of a storage class."""
@@ -68,6 +89,7 @@ class BackupSpec(BaseModel):
 
     every: CronText | None = None
     keep: KeepSpec = KeepSpec()
+    retention: Annotated[RetentionSpec, BeforeValidator(_retention)] = RetentionSpec()
     lock: DurationText | None = None
     replica: str | None = None
     rpo: DurationText = "26h"
