@@ -14,6 +14,7 @@ from orchestrai.core.calendar import Grain
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.ingest.spec import Duration, SourceSpec
 from orchestrai.models.spec import ModelSpec
+from orchestrai.pipeline.retry_policy import RetryPolicy
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
 
@@ -60,6 +61,7 @@ class DatasetSpec(Declared):
         ),
     ] = None
     sensor: bool = True
+    retries: RetryPolicy = RetryPolicy()
     share: Annotated[
         tuple[Literal["delta", "iceberg"], ...], Field(description="register the restored files as tables for other tools")
     ] = ()
@@ -78,10 +80,11 @@ class PipelineViewSpec(FeatureViewSpec):
 
 
 class PipelineModelSpec(ModelSpec):
-    """A model with the label it learns, and how its versions are kept."""
+    """A model with the label it learns, how its versions are kept, and how often its steps are tried."""
 
     label: LabelSpec
     backup: WeeklyBackup = WEEKLY
+    retries: RetryPolicy = RetryPolicy()
 
 
 class PipelineSpec(Declared):

@@ -1,7 +1,7 @@
 """Run retention and prune as declared, and say what models need snapshots for, as the ledger's receipts tell.
 
 A model is rebuilt from the partitions it learned from, at the roots it learned from. Those of every champion and of every newest
-candidate stay in the vault, and so do those of the restored data that the next model will learn from. Models are found in the
+candidate stay in the vault, and so do those of the current restored data, which the next model learns from. Models are found in the
 ledger, not among the declarations: one whose pipeline is not deployed today serves nevertheless.
 """
 
@@ -67,11 +67,12 @@ def subject_of(node: AssetNode) -> Keepable:
 def uses_of(ledger: Ledger, dataset: DatasetNode) -> list[PartitionUse]:
     """Who needs which partitions of a dataset's raw events; raises IntegrityError when a model's records do not tell."""
     restored = dataset.asset("restored")
-    current = ledger.find(restored)
     uses = []
-    if current is not None:
-        roots = {key: frozenset({root}) for key, root in current.roots().items()}
-        uses.append(PartitionUse(f"restored data at {current.version[7:15]}", roots))
+    # after a rollback these are older than the newest snapshot
+    for current in (ledger.find(dataset.asset("snapshot")), ledger.find(restored)):
+        if current is not None:
+            roots = {key: frozenset({root}) for key, root in current.roots().items()}
+            uses.append(PartitionUse(f"current {current.asset}@{current.version[7:15]}", roots))
     for asset in ledger.assets():
         if asset.endswith((CHAMPION, CANDIDATE)):
             model = ledger.find(asset)
