@@ -4,7 +4,9 @@ import itertools
 import os
 import signal
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.legal_hold import place_hold
+from orchestrai.vault.lifecycle.lock import lock_snapshot, locked_until
 from orchestrai.vault.lifecycle.prune_run import give_back
 from orchestrai.vault.lifecycle.retention import PartitionUse, apply_retention, cover_uses, plan_dataset, plan_retention
 from orchestrai.vault.lifecycle.retention_run import retain
@@ -25,6 +28,7 @@ from orchestrai.vault.spec import BackupSpec, KeepSpec, RetentionSpec
 from orchestrai.vault.vault import Vault
 from orchestrai_tests.vault.conftest import Clock
 from orchestrai_tests.vault.contents import files
+from orchestrai_tests.vault.test_incremental import CountedLocks
 from orchestrai_tests.vault.test_retention import NOW, SERIES
 
 ASSET, PRUNE = "shop/d/retention", "orchestrai/vault/prune"
@@ -169,20 +173,19 @@ def test_what_is_held_stays_with_the_reason(ledger: Ledger, vault: Vault, clock:
     assert [commit.seq for commit in vault.snapshots("d")] == [1, 3, 4]
 
 
-def test_a_locked_snapshot_is_forgotten_and_its_bytes_are_said_to_wait(
-    ledger: Ledger, vault: Vault, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from datetime import timedelta
-
-    import orchestrai.vault.lifecycle.retention_run as run
-
-    take(vault, clock, 3)
-    until = clock.now + timedelta(days=20)
-    monkeypatch.setattr(run, "locked_until", lambda *_: {1: until, 2: clock.now - timedelta(days=1)})
+def test_a_locked_snapshot_is_forgotten_and_its_bytes_are_said_to_wait(ledger: Ledger, vault: Vault, clock: Clock) -> None:
+    control: Any = CountedLocks()
+    taken = take(vault, clock, 3)
+    lock_snapshot(vault, taken[0], control, timedelta(days=30))
+    lock_snapshot(vault, taken[1], control, timedelta(days=1), slack=timedelta(hours=1))
+    until = locked_until(vault, "d")[1]
+    assert until == min(control.until[file.key] for file in vault.files(taken[0], "p")) >= clock.now + timedelta(days=20)
     report = let_go(ledger, vault, KeepSpec(last=1))
     assert rows(report)[1] == ("forgotten", f"retention: last 1; a lock holds its bytes until {until:%Y-%m-%d %H:%M} UTC")
+    # the other's lock has ended
     assert rows(report)[2] == ("forgotten", "retention: last 1")
     assert (report.facts["bytes_locked"], report.facts["bytes_locked_until"]) == (1, until.isoformat())
+    assert locked_until(vault, "other") == {}
 
 
 def test_damage_stops_a_run_before_anything_is_forgotten(ledger: Ledger, vault: Vault, clock: Clock) -> None:
