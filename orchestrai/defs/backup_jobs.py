@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from orchestrai.backup.subjects import HouseNode, ManagedNode
+from orchestrai.backup.subjects import HouseNode, ManagedNode, VaultNode
 from orchestrai.defs.assets import asset_key
 from orchestrai.pipeline.backup_graph import backup_of
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, Pipeline
@@ -17,6 +17,8 @@ from orchestrai.pipeline.runtime import Runtime
 BACKUPS = ("feature_backup", "model_backup", "dump", "recovery_point")
 WEEKLY_DRILLS = "30 4 * * 0"
 WEEKLY_COLD = "30 6 * * 0"
+# retention runs on Sundays: what it forgets is marked a day later, when no writer can refer to it, and deleted two days after that
+PRUNE = "0 9 * * 1,3"
 MAX_RUNTIME = {"dagster/max_runtime": str(13 * 3600)}
 
 
@@ -40,6 +42,11 @@ def build_keeping_jobs(nodes: Sequence[AssetNode]) -> Iterator[UnresolvedAssetJo
         tried = [node for node in own if drills(node)]
         if tried:
             yield _job(f"{group}_drills", tried, "Restore what is no event to scratch, open it, and measure RTO and RPO.")
+        letting_go = [node for node in own if node.stage in ("retention", "prune")]
+        if letting_go:
+            yield _job(
+                f"{group}_retention", letting_go, "Forget the snapshots that the declared `keep` lets go; give back bytes."
+            )
 
 
 def build_keeping_schedules(nodes: Sequence[AssetNode]) -> Iterator[dg.ScheduleDefinition]:
@@ -53,6 +60,10 @@ def build_keeping_schedules(nodes: Sequence[AssetNode]) -> Iterator[dg.ScheduleD
                 cold = [other for other in own if other.stage == "cold_copy" and other.deps == (node.asset,)]
                 yield _schedule(_name(node, "backup"), cron, f"{group}_backup", [node, *cold, *catalog])
         for node in own:
+            if node.stage == "prune":
+                yield _schedule(_name(node, "prune"), PRUNE, f"{group}_retention", [node])
+            if node.stage == "retention" and (cron := _retention_cron(node)):
+                yield _schedule(_name(node, "retention"), cron, f"{group}_retention", [node])
             if node.stage == "cold_copy" and isinstance(node.subject, DatasetNode):
                 yield _schedule(_name(node, "weekly_cold_copy"), WEEKLY_COLD, f"{group}_backup", [node, *catalog])
             if node.stage == "restore_test" and isinstance(node.subject, ManagedNode) and node.subject.spec.test:
@@ -80,10 +91,17 @@ def _groups(nodes: Sequence[AssetNode]) -> list[str]:
 def _cron(node: AssetNode) -> str | None:
     if isinstance(node.subject, ManagedNode):
         return node.subject.spec.every
-    if isinstance(node.subject, Pipeline | LoadNode):
+    if isinstance(node.subject, Pipeline | LoadNode | VaultNode):
         return None
     spec = backup_of(node.subject)
     return spec.every if spec else None
+
+
+def _retention_cron(node: AssetNode) -> str | None:
+    if isinstance(node.subject, Pipeline | LoadNode | ManagedNode | VaultNode):
+        return None
+    spec = backup_of(node.subject)
+    return spec.retention.every if spec else None
 
 
 def _name(node: AssetNode, what: str) -> str:
@@ -113,7 +131,7 @@ def _ready(runtime: Runtime, nodes: Sequence[AssetNode]) -> list[AssetNode]:
     """Those that have something to work on; the others would only make a red run."""
     ready: dict[str, AssetNode] = {}
     for node in nodes:
-        alone = not node.deps or node.stage in ("catalog", "recovery_point")
+        alone = not node.deps or node.stage in ("catalog", "recovery_point", "prune")
         if alone or any(dep in ready or runtime.ledger.head(dep) is not None for dep in node.deps):
             ready[node.asset] = node
     return list(ready.values())

@@ -21,7 +21,9 @@ from orchestrai.pipeline.nodes import AssetNode
 # an Output with this metadata is passed on without a materialization event (dagster/_core/execution/plan/execute_step.py)
 SILENT = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 
-
+# facts that are a list of rows alike, and how many of them the UI is given
+TABLES = ("decisions", "groups")
+MOST_ROWS = 500
 # a model and what is said of it have no rows
 ROWLESS = ("candidate", "evaluation", "champion", "deployment")
 # a missed RTO or RPO, an unlocked copy or a failed test is red, though the record of it is published
@@ -171,7 +173,9 @@ def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, s
 
 
 def _fact(name: str, value: Any) -> dict[str, Any]:
-    """A fact as it is; measures with intervals as a table, and each as a number of its own, which Dagster draws over the versions."""
+    """A fact as it is; rows as a table; measures with intervals as a table, and each a number of its own, drawn over the versions."""
+    if name in TABLES and isinstance(value, list) and value:
+        return {name: dg.MetadataValue.table([dg.TableRecord(row) for row in value[:MOST_ROWS]])}
     if not (isinstance(value, dict) and value and all(isinstance(m, dict) and "value" in m for m in value.values())):
         return {name: _value(value)}
     parts = ("value", "low", "high")

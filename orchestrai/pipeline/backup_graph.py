@@ -3,17 +3,18 @@
 features --> feature_backup --> drill          champion --> model_backup --> drill
 dump --> drill                                 recovery_point --> restore_test
 snapshot, feature_backup, model_backup, dump --> cold_copy
+snapshot, feature_backup, model_backup, dump, cold_copy --> retention --> orchestrai/vault/prune
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrai.backup.subjects import DEFINITIONS, HOUSE, INSTANCE, DatabaseNode, HouseNode, ManagedNode
+from orchestrai.backup.subjects import DEFINITIONS, HOUSE, INSTANCE, DatabaseNode, HouseNode, ManagedNode, VaultNode
 from orchestrai.contracts.checks import CheckInfo
 from orchestrai.pipeline.declarations import PipelineSpec
 from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
-from orchestrai.pipeline.stages import DESCRIPTIONS, DRILL_CHECKS, VERSION_CHECK, Stage
+from orchestrai.pipeline.stages import DESCRIPTIONS, DRILL_CHECKS, RETENTION_CHECKS, VERSION_CHECK, Stage
 from orchestrai.vault.spec import BackupSpec
 
 Keepable = DatasetNode | ViewNode | ModelNode | DatabaseNode | HouseNode
@@ -49,7 +50,8 @@ def with_kept(nodes: Sequence[AssetNode], pipelines: Sequence[Pipeline]) -> list
         if node.stage == "catalog"
     ]
     house = house_nodes(pipelines) if pipelines else ()
-    return [*(node for node in nodes if node.stage != "catalog"), *kept, *catalogs, *house]
+    whole = [*(node for node in nodes if node.stage != "catalog"), *kept, *catalogs, *house]
+    return [*whole, *retention_nodes(whole)]
 
 
 def pipeline_nodes(pipeline: Pipeline) -> Iterator[AssetNode]:
@@ -141,6 +143,38 @@ def house_nodes(pipelines: Sequence[Pipeline]) -> Iterator[AssetNode]:
     yield node(DEFINITIONS, "drill", (f"{DEFINITIONS.prefix}/snapshot",), DRILL_CHECKS)
 
 
+def retention_nodes(nodes: Sequence[AssetNode]) -> Iterator[AssetNode]:
+    """The retention of everything that has snapshots and a `keep` that lets any go, and the prune that gives back their bytes."""
+    own: list[AssetNode] = []
+    for node in nodes:
+        subject = node.subject
+        if node.stage not in ("snapshot", "feature_backup", "model_backup", "dump") or not isinstance(subject, Keepable):
+            continue
+        spec = backup_of(subject)
+        if spec is not None and not spec.keep.keeps_all:
+            # what is to be archived is copied before it may go
+            cold = (f"{subject.prefix}/cold_copy",) if spec.cold.url else ()
+            checks = RETENTION_CHECKS if isinstance(subject, DatasetNode) else ()
+            text = f"{DESCRIPTIONS['retention']}\n\nKept: {spec.keep.describe()}."
+            asset = f"{subject.prefix}/retention"
+            own.append(
+                replace(
+                    node,
+                    asset=asset,
+                    stage="retention",
+                    description=text,
+                    deps=(node.asset, *cold),
+                    checks=checks,
+                    grain="all",
+                )
+            )
+    yield from own
+    if nodes:
+        owner = str(PipelineSpec.model_fields["owner"].default)
+        vault, deps = VaultNode(), tuple(node.asset for node in own)
+        yield AssetNode(f"{vault.prefix}/prune", "prune", HOUSE, owner, DESCRIPTIONS["prune"], vault, deps)
+
+
 def kept_as(subject: Keepable) -> str:
     """The name of a subject's dataset in the vault."""
     if isinstance(subject, DatasetNode):
@@ -163,7 +197,7 @@ def declared_backups(nodes: Sequence[AssetNode]) -> dict[str, BackupSpec]:
     """How each dataset of the vault is kept, by its name there."""
     found = {}
     for node in nodes:
-        if not isinstance(node.subject, Pipeline | ManagedNode | LoadNode):
+        if not isinstance(node.subject, Pipeline | ManagedNode | LoadNode | VaultNode):
             spec = backup_of(node.subject)
             if spec is not None:
                 found[kept_as(node.subject)] = spec

@@ -16,6 +16,7 @@ from orchestrai.core.time import Cron, Duration
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
+from orchestrai.pipeline.retry_policy import RetryPolicy
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
 
@@ -63,6 +64,7 @@ class DatasetSpec(Declaration):
         ),
     ] = None
     sensor: bool = True
+    retries: RetryPolicy = RetryPolicy()
     share: Annotated[
         tuple[Literal["delta", "iceberg"], ...], Field(description="register the restored files as tables for other tools")
     ] = ()
@@ -81,11 +83,12 @@ class PipelineViewSpec(FeatureViewSpec):
 
 
 class PipelineModelSpec(ModelSpec):
-    """A model with the label it learns, and how its versions are kept."""
+    """A model with the label it learns, how its versions are kept, and how often its steps are tried."""
 
     label: LabelSpec
     backup: WeeklyBackup = WEEKLY
     retrain: Cron | None = None
+    retries: RetryPolicy = RetryPolicy()
 
 
 def _kind_of_dataset(value: Any) -> str:

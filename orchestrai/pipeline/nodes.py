@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode
+from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode, VaultNode
 from orchestrai.contracts.checks import CheckInfo
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.features.views.view import FeatureView
 from orchestrai.pipeline.declarations import DatasetSpec, PipelineModelSpec, PipelineSpec
+from orchestrai.pipeline.retry_policy import RetryPolicy
 from orchestrai.pipeline.stages import Stage
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
@@ -137,7 +138,7 @@ class AssetNode:
     pipeline: str
     owner: str
     description: str
-    subject: DatasetNode | ViewNode | ModelNode | LoadNode | Pipeline | DatabaseNode | ManagedNode | HouseNode
+    subject: DatasetNode | ViewNode | ModelNode | LoadNode | Pipeline | DatabaseNode | ManagedNode | HouseNode | VaultNode
     deps: tuple[str, ...] = ()
     checks: tuple[CheckInfo, ...] = ()
     grain: Grain = "all"
@@ -147,3 +148,11 @@ class AssetNode:
     def executable(self) -> bool:
         """False for what is only seen: landing and dead letters."""
         return self.stage not in ("landing", "dead_letters")
+
+    @property
+    def retries(self) -> RetryPolicy:
+        """How its step is tried again: as its dataset or model declares, a view as its first dataset, a load as what it loads."""
+        subject = self.subject.source if isinstance(self.subject, LoadNode) else self.subject
+        if isinstance(subject, ViewNode):
+            subject = next(iter(subject.inputs.values()))
+        return subject.spec.retries if isinstance(subject, DatasetNode | ModelNode) else RetryPolicy()

@@ -19,6 +19,7 @@ from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ModelNod
 from orchestrai.pipeline.outcomes import settle
 from orchestrai.pipeline.pipeline_catalog import write_catalog
 from orchestrai.pipeline.protection import run_drill
+from orchestrai.pipeline.retention_stages import run_prune, run_retention
 from orchestrai.pipeline.site import Site
 from orchestrai.pipeline.stages import GATES
 from orchestrai.settings import Settings
@@ -51,6 +52,10 @@ class Runtime(Site):
 
     def _run(self, context: RunContext, node: AssetNode, partitions: Sequence[str]) -> StageReport:
         subject = node.subject
+        if node.stage == "retention":
+            return run_retention(self, node)
+        if node.stage == "prune":
+            return run_prune(self, node)[0]
         if is_kept(node):
             return run_kept(self, context, node)
         if isinstance(subject, DatasetNode):

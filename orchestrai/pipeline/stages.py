@@ -26,6 +26,8 @@ Stage = Literal[
     "dump",
     "recovery_point",
     "restore_test",
+    "retention",
+    "prune",
 ]
 
 GATES: tuple[Stage, ...] = ("raw_events", "restored")
@@ -56,6 +58,10 @@ DESCRIPTIONS: dict[Stage, str] = {
     "dump": "A consistent dump of the database, with the rows of each table, in the vault.",
     "recovery_point": "A recovery point that AWS Backup made and copied, read back from the service.",
     "restore_test": "The newest recovery point restored to a new resource, looked at, and removed again.",
+    "retention": "Which snapshots the declared `keep` lets go and which stay, and why; those that go are forgotten, by signed tombstones. "
+    "Their bytes go by orchestrai/vault/prune.",
+    "prune": "The bytes that no snapshot needs any more: one run marks them, a later one deletes them. What a lock holds stays "
+    "until it ends.",
 }
 
 VERSION_CHECK = CheckInfo("same_version", True, "The version equals that of the stage before, byte for byte.")
@@ -63,6 +69,9 @@ DRILL_CHECKS = (
     CheckInfo("proof", True, "Every byte and row of the drilled snapshots was restored and proven."),
     CheckInfo("rto", False, "The slowest restore took no longer than declared."),
     CheckInfo("rpo", False, "No more would be lost than declared."),
+)
+RETENTION_CHECKS = (
+    CheckInfo("model_inputs", False, "What serving and waiting models learned from is in a snapshot that stays."),
 )
 WAREHOUSE_CHECKS = (CheckInfo("row_count", True, "The table holds as many rows of each partition as the version has."),)
 TRAINING_CHECKS = (

@@ -1,0 +1,141 @@
+"""Run retention and prune as declared, and say what models need snapshots for, as the ledger's receipts tell.
+
+A model is rebuilt from the partitions it learned from, at the roots it learned from. Those of every champion and of every newest
+candidate stay in the vault, and so do those of the current restored data, which the next model learns from. Models are found in the
+ledger, not among the declarations: one whose pipeline is not deployed today serves nevertheless.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from orchestrai.backup.subjects import ManagedNode, VaultNode
+from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import PartitionEntry, decode_partition
+from orchestrai.ledger.receipt import InputRef, Receipt
+from orchestrai.ledger.report import StageReport
+from orchestrai.pipeline.backup_graph import Keepable, backup_of, kept_as
+from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, Pipeline
+from orchestrai.pipeline.protection import anchor_of
+from orchestrai.pipeline.site import Site
+from orchestrai.storage.cloud.control import control_plane
+from orchestrai.vault.lifecycle.prune import PruneReport
+from orchestrai.vault.lifecycle.prune_run import give_back
+from orchestrai.vault.lifecycle.retention import PartitionUse
+from orchestrai.vault.lifecycle.retention_run import retain
+from orchestrai.vault.spec import BackupSpec
+
+CHAMPION, CANDIDATE, RESTORED = "/champion", "/candidate", "/restored"
+
+
+def run_retention(site: Site, node: AssetNode, *, apply: bool | None = None) -> StageReport:
+    """Plan and apply the declared `keep` of a node's subject; `apply` overrules what is declared. Raises OrchestraiError."""
+    subject = subject_of(node)
+    spec = backup_of(subject) or BackupSpec()
+    anchor = anchor_of(site.settings)
+    if anchor is not None:
+        anchored = anchor.check(site.vault.catalog)
+        if anchored is not None:
+            anchored.require_none()
+    return retain(
+        site.ledger,
+        site.vault,
+        asset=node.asset,
+        dataset=kept_as(subject),
+        keep=spec.keep,
+        apply=spec.retention.apply if apply is None else apply,
+        uses=uses_of(site.ledger, subject) if isinstance(subject, DatasetNode) else None,
+        inputs=list(_inputs(site.ledger, node.deps[:1])),
+        after=None if anchor is None else lambda: anchor.update(site.vault),
+    )
+
+
+def run_prune(site: Site, node: AssetNode) -> tuple[StageReport, PruneReport]:
+    """Give back what no snapshot needs, and say which objects went; raises OrchestraiError."""
+    inputs = list(_inputs(site.ledger, node.deps))
+    return give_back(site.ledger, site.vault, asset=node.asset, inputs=inputs, control=control_plane(site.vault.store))
+
+
+def subject_of(node: AssetNode) -> Keepable:
+    """What a retention node lets go of; raises ConfigError for a node that keeps nothing."""
+    subject = node.subject
+    if isinstance(subject, Pipeline | LoadNode | ManagedNode | VaultNode):
+        raise ConfigError(f"expected the retention of something with snapshots, found {node.asset}: name another asset")
+    return subject
+
+
+def uses_of(ledger: Ledger, dataset: DatasetNode) -> list[PartitionUse]:
+    """Who needs which partitions of a dataset's raw events; raises IntegrityError when a model's records do not tell."""
+    restored = dataset.asset("restored")
+    uses = []
+    # after a rollback these are older than the newest snapshot
+    for current in (ledger.find(dataset.asset("snapshot")), ledger.find(restored)):
+        if current is not None:
+            roots = {key: frozenset({root}) for key, root in current.roots().items()}
+            uses.append(PartitionUse(f"current {current.asset}@{current.version[7:15]}", roots))
+    for asset in ledger.assets():
+        if asset.endswith((CHAMPION, CANDIDATE)):
+            model = ledger.find(asset)
+            roots = learned_roots(ledger, model).get(restored, {}) if model is not None and model.partitions else {}
+            if model is not None and roots:
+                prefix, _, stage = asset.rpartition("/")
+                uses.append(PartitionUse(f"{stage} {prefix}@{model.version[7:15]}", roots))
+    return uses
+
+
+def learned_roots(ledger: Ledger, model: Dataset) -> dict[str, dict[str, frozenset[str]]]:
+    """The partition roots of each restored dataset that a model learned from, as the receipts behind it name them."""
+    learned: dict[str, dict[str, frozenset[str]]] = {}
+    waiting = [(model.asset, entry) for entry in model.partitions.values()]
+    seen = set(waiting)
+    for asset, entry in waiting:
+        receipt = ledger.receipt(entry.receipt)
+        for ref in receipt.inputs:
+            roots = _read_roots(ledger, asset, entry, receipt, ref)
+            if ref.asset.endswith(RESTORED):
+                known = learned.setdefault(ref.asset, {})
+                for key, root in roots.items():
+                    known[key] = known.get(key, frozenset()) | {root}
+            elif not ref.asset.endswith(CHAMPION):  # what a candidate was compared with is nothing it learned from
+                read = [(ref.asset, found) for found in _entries(ledger, ref, receipt, roots)]
+                waiting += [step for step in read if step not in seen]
+                seen.update(read)
+    return learned
+
+
+def _read_roots(ledger: Ledger, asset: str, entry: PartitionEntry, receipt: Receipt, ref: InputRef) -> Mapping[str, str]:
+    """The partitions of an input that went into one partition; a feature partition names its own, else all of the receipt's count."""
+    if receipt.stage == "features":
+        named = decode_partition(ledger.blob("manifests", entry.manifest)).stats.get("inputs")
+        roots = named.get(ref.asset, {}) if isinstance(named, Mapping) else None
+        if isinstance(roots, Mapping):
+            return roots
+    return ref.partitions or _as_read(ledger, ref, receipt).roots()
+
+
+def _entries(ledger: Ledger, ref: InputRef, receipt: Receipt, roots: Mapping[str, str]) -> Iterator[PartitionEntry]:
+    partitions = _as_read(ledger, ref, receipt).partitions
+    for key, root in roots.items():
+        if key not in partitions or partitions[key].root != root:
+            raise IntegrityError(
+                f"expected {ref.asset}@{key} at {root[:19]} in version {ref.version[:19]}, found another: run `orchestrai rebuild`"
+            )
+        yield partitions[key]
+
+
+def _as_read(ledger: Ledger, ref: InputRef, receipt: Receipt) -> Dataset:
+    """An input's version as it was when it was read: the same bytes may have been made again from others since."""
+    newest = None
+    for head in ledger.history(ref.asset):
+        if head.version == ref.version:
+            newest = newest or head
+            if head.time <= receipt.finished:
+                return ledger.dataset(head)
+    return ledger.dataset(newest) if newest is not None else ledger.open(ref.asset, ref.version)
+
+
+def _inputs(ledger: Ledger, assets: tuple[str, ...]) -> Iterator[InputRef]:
+    for asset in assets:
+        found = ledger.find(asset)
+        if found is not None:
+            yield InputRef(asset, found.version)
