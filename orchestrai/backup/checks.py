@@ -17,3 +17,6 @@ TEST_CHECKS = (
     CheckInfo("restore_test", False, "The restored resource is there and answers."),
     CheckInfo("cleanup", False, "The restored resource was removed again."),
 )
+RETENTION_CHECKS = (
+    CheckInfo("model_inputs", False, "What serving and waiting models learned from is in a snapshot that stays."),
+)

@@ -130,4 +130,24 @@ class HouseNode:
         return f"{self.prefix}/dump" if self.kind == "instance" else f"{self.prefix}/files"
 
 
+@dataclass(frozen=True)
+class VaultNode:
+    """The vault as a whole: what holds the bytes of everything that is kept."""
+
+    pipeline: str = HOUSE
+    after: tuple[str, ...] = ()
+    about: str = ""
+    source_files: tuple[Path, ...] = ()
+
+    @property
+    def kind(self) -> SubjectKind:
+        """The vault."""
+        return "vault"
+
+    @property
+    def prefix(self) -> str:
+        """`orchestrai/vault`."""
+        return f"{HOUSE}/vault"
+
+
 INSTANCE, DEFINITIONS = HouseNode("instance"), HouseNode("definitions")

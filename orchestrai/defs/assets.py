@@ -1,22 +1,20 @@
 """One asset per node of the graph; each runs the same body."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import dagster as dg
 
+from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.defs.events import report_events
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
 from orchestrai.ingest.arrival import RAW_EVENTS
-from orchestrai.pipeline.nodes import DatasetNode, ViewNode
+from orchestrai.pipeline.nodes import DatasetNode, ViewNode, retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.stage import AssetNode
-
-RETRIES = 3
-RETRY_SECONDS = 5
 
 
 def asset_key(asset: str) -> dg.AssetKey:
@@ -107,7 +105,9 @@ def _asset(node: AssetNode) -> dg.AssetsDefinition:
             with launching(runtime, context):
                 report = runtime.run(node, keys, progress=_log_progress(context))
         except OrchestraiError as error:
-            raise translate(error, context.retry_number) from error
+            policy = retries_of(node.subject)
+            _log_try(context, policy, error)
+            raise translate(error, context.retry_number, policy) from error
         if node.stage is RAW_EVENTS:
             fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
             yield from dead_letters(runtime, node.subject, fed)
@@ -145,10 +145,23 @@ def _log_progress(context: dg.AssetExecutionContext) -> Any:
     return progress
 
 
-def translate(error: OrchestraiError, attempt: int) -> Exception:
-    """The one place where errors of the core become Dagster's: transient ones are retried, a closed gate never."""
-    if error.retryable and attempt < RETRIES:
-        return dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS * 2**attempt)
+def _log_try(context: dg.AssetExecutionContext, policy: RetryPolicy, error: OrchestraiError) -> None:
+    """Say in the run's log which try failed and when the next one begins; nothing for what is tried once only."""
+    attempt = context.retry_number
+    if not error.retryable:
+        return
+    failed = f"try {attempt + 1} of {policy.max + 1} failed ({type(error).__name__}: {error.message})"
+    if attempt >= policy.max:
+        context.log.error(f"{failed}; it was the last")
+        return
+    wait = timedelta(seconds=policy.wait(attempt))
+    context.log.warning(f"{failed}; the next begins in {wait}, at {datetime.now(UTC) + wait:%H:%M:%S} UTC")
+
+
+def translate(error: OrchestraiError, attempt: int, policy: RetryPolicy) -> Exception:
+    """The one place where errors of the core become Dagster's: transient ones are retried as declared, a closed gate never."""
+    if error.retryable and attempt < policy.max:
+        return dg.RetryRequested(max_retries=policy.max, seconds_to_wait=policy.wait(attempt))
     title = "Gate closed" if isinstance(error, GateClosed) else type(error).__name__
     return dg.Failure(description=f"{title}: {error.message}", metadata={"error": type(error).__name__}, allow_retries=False)
 

@@ -9,6 +9,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
+from orchestrai.backup.retention_stages import PRUNE, RETENTION
 from orchestrai.defs.assets import asset_key
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
@@ -16,6 +17,8 @@ from orchestrai.stage.stage import AssetNode
 
 WEEKLY_DRILLS = "30 4 * * 0"
 WEEKLY_COLD = "30 6 * * 0"
+# retention runs on Sundays: what it forgets is marked a day later, when no writer can refer to it, and deleted two days after that
+PRUNE_CRON = "0 9 * * 1,3"
 MAX_RUNTIME = {"dagster/max_runtime": str(13 * 3600)}
 
 
@@ -39,6 +42,11 @@ def build_keeping_jobs(nodes: Sequence[AssetNode]) -> Iterator[UnresolvedAssetJo
         tried = [node for node in own if drills(node)]
         if tried:
             yield _job(f"{group}_drills", tried, "Restore what is no event to scratch, open it, and measure RTO and RPO.")
+        letting_go = [node for node in own if node.stage in (RETENTION, PRUNE)]
+        if letting_go:
+            yield _job(
+                f"{group}_retention", letting_go, "Forget the snapshots that the declared `keep` lets go; give back bytes."
+            )
 
 
 def build_keeping_schedules(nodes: Sequence[AssetNode]) -> Iterator[dg.ScheduleDefinition]:
@@ -52,6 +60,10 @@ def build_keeping_schedules(nodes: Sequence[AssetNode]) -> Iterator[dg.ScheduleD
                 cold = [other for other in own if other.stage.role == "copy" and other.deps == (node.asset,)]
                 yield _schedule(_name(node, "backup"), cron, f"{group}_backup", [node, *cold, *catalog])
         for node in own:
+            if node.stage is PRUNE:
+                yield _schedule(_name(node, "prune"), PRUNE_CRON, f"{group}_retention", [node])
+            if node.stage is RETENTION and node.subject.backup.retention.every:
+                yield _schedule(_name(node, "retention"), node.subject.backup.retention.every, f"{group}_retention", [node])
             if node.stage.role == "copy" and node.subject.kind == "dataset":
                 yield _schedule(_name(node, "weekly_cold_copy"), WEEKLY_COLD, f"{group}_backup", [node, *catalog])
             if node.stage is RESTORE_TEST:
@@ -108,7 +120,7 @@ def _ready(runtime: Runtime, nodes: Sequence[AssetNode]) -> list[AssetNode]:
     """Those that have something to work on; the others would only make a red run."""
     ready: dict[str, AssetNode] = {}
     for node in nodes:
-        alone = not node.deps or node.stage.role == "catalog" or node.stage is RECOVERY_POINT
+        alone = not node.deps or node.stage.role == "catalog" or node.stage in (RECOVERY_POINT, PRUNE)
         if alone or any(dep in ready or runtime.ledger.head(dep) is not None for dep in node.deps):
             ready[node.asset] = node
     return list(ready.values())

@@ -21,6 +21,10 @@ from orchestrai.stage.stage import AssetNode
 # an Output with this metadata is passed on without a materialization event (dagster/_core/execution/plan/execute_step.py)
 SILENT = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 
+# facts that are a list of rows alike, and how many of them the UI is given
+TABLES = ("decisions", "groups")
+MOST_ROWS = 500
+
 
 def report_events(context: dg.AssetExecutionContext, node: AssetNode, report: StageReport) -> Iterator[Any]:
     """Yield everything Dagster should know of a stage's work; raises Failure when nothing was published."""
@@ -165,7 +169,9 @@ def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, s
 
 
 def _fact(name: str, value: Any) -> dict[str, Any]:
-    """A fact as it is; measures with intervals as a table, and each as a number of its own, which Dagster draws over the versions."""
+    """A fact as it is; rows as a table; measures with intervals as a table, and each a number of its own, drawn over the versions."""
+    if name in TABLES and isinstance(value, list) and value:
+        return {name: dg.MetadataValue.table([dg.TableRecord(row) for row in value[:MOST_ROWS]])}
     if not (isinstance(value, dict) and value and all(isinstance(m, dict) and "value" in m for m in value.values())):
         return {name: _value(value)}
     parts = ("value", "low", "high")

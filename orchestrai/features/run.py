@@ -236,7 +236,7 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
     report = compute(context, view, task, engine)
     if isinstance(view.spec, FeatureViewSpec):
         if view.spec.online and report.version is not None:
-            from orchestrai.features.online import online_path, update_online
+            from orchestrai.features.by_key.online import online_path, update_online
 
             done = update_online(ledger, view, asset=node.asset, path=online_path(context.home, subject.pipeline, view.name))
             facts = {**report.facts, "online_entities": done.entities, "online_version": done.version}

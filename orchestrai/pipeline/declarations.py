@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
 from orchestrai.core.calendar import Grain
 from orchestrai.core.declaration import Declaration
+from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.core.time import Cron, Duration
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.ingest.spec import SourceSpec
@@ -63,6 +64,7 @@ class DatasetSpec(Declaration):
         ),
     ] = None
     sensor: bool = True
+    retries: RetryPolicy = RetryPolicy()
     share: Annotated[
         tuple[Literal["delta", "iceberg"], ...], Field(description="register the restored files as tables for other tools")
     ] = ()
@@ -81,11 +83,12 @@ class PipelineViewSpec(FeatureViewSpec):
 
 
 class PipelineModelSpec(ModelSpec):
-    """A model with the label it learns, and how its versions are kept."""
+    """A model with the label it learns, how its versions are kept, and how often its steps are tried."""
 
     label: LabelSpec
     backup: WeeklyBackup = WEEKLY
     retrain: Cron | None = None
+    retries: RetryPolicy = RetryPolicy()
 
 
 def _kind_of_dataset(value: Any) -> str:

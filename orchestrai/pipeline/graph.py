@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrai.backup.subjects import DEFINITIONS, INSTANCE
+from orchestrai.backup.retention_stages import RETENTION
+from orchestrai.backup.subjects import DEFINITIONS, INSTANCE, VaultNode
 from orchestrai.pipeline.declarations import PipelineSpec
 from orchestrai.pipeline.nodes import Pipeline
 from orchestrai.pipeline.registry import stages_of
@@ -29,6 +30,8 @@ def asset_graph(pipelines: Sequence[Pipeline]) -> list[AssetNode[Any]]:
         folders = tuple(pipeline.folder / "pipeline.yaml" for pipeline in pipelines)
         for house in (INSTANCE, replace(DEFINITIONS, source_files=folders)):
             nodes += _nodes(house, owner)
+        released = tuple(node.asset for node in nodes if node.stage is RETENTION)
+        nodes += _nodes(VaultNode(after=released), owner)
     return nodes
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
+from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.features.spec import LabelSpec
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ingest.spec import SourceSpec
@@ -371,3 +372,11 @@ class Pipeline:
         """The asset that a managed backup comes after."""
         snapshots = [dataset.asset("snapshot") for dataset in self.datasets if dataset.spec.name == name]
         return (*snapshots, *(model.asset("champion") for model in self.models if model.spec.name == name))
+
+
+def retries_of(subject: object) -> RetryPolicy:
+    """How a step is tried again: as its dataset or model declares, a view as its first dataset, a load as what it loads."""
+    subject = subject.source if isinstance(subject, LoadNode) else subject
+    if isinstance(subject, ViewNode):
+        subject = next(iter(subject.inputs.values()))
+    return subject.spec.retries if isinstance(subject, DatasetNode | ModelNode) else RetryPolicy()

@@ -5,6 +5,7 @@ from typing import Any
 
 from orchestrai.backup.cold_copy import COLD_COPY
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
+from orchestrai.backup.retention_stages import PRUNE, RETENTION
 from orchestrai.backup.run import DEFINITIONS_SNAPSHOT, DUMP, FEATURE_BACKUP, MODEL_BACKUP
 from orchestrai.features.run import FEATURES
 from orchestrai.features.training_set import TRAINING_SET
@@ -76,6 +77,8 @@ STAGES: tuple[Stage[Any], ...] = (
     COLD_COPY,
     RECOVERY_POINT,
     RESTORE_TEST,
+    RETENTION,
+    PRUNE,
     CATALOG,
 )
 

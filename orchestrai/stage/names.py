@@ -27,9 +27,13 @@ StageName = Literal[
     "dump",
     "recovery_point",
     "restore_test",
+    "retention",
+    "prune",
 ]
 
-SubjectKind = Literal["dataset", "view", "model", "load", "database", "managed", "instance", "definitions", "pipeline"]
+SubjectKind = Literal[
+    "dataset", "view", "model", "load", "database", "managed", "instance", "definitions", "pipeline", "vault"
+]
 
 # the same bytes all along, in this order
 VERBATIM: tuple[StageName, ...] = ("raw_events", "snapshot", "restored")

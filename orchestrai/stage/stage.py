@@ -17,8 +17,9 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.names import SubjectKind
 
-# data: on the way from landing to predictions; backup: kept beside events; copy: of a backup, elsewhere; trial: a backup tried out
-Role = Literal["data", "backup", "copy", "trial", "catalog"]
+# data: on the way from landing to predictions; backup: kept beside events; copy: of a backup, elsewhere; trial: a backup tried out;
+# release: what lets snapshots and bytes go
+Role = Literal["data", "backup", "copy", "trial", "release", "catalog"]
 
 
 class Subject(Protocol):
@@ -104,6 +105,7 @@ class Stage(Generic[S]):
     checks: Callable[[S], Sequence[CheckInfo]] = _none
     grain: Callable[[S], Grain] = _whole
     applies: Callable[[S], bool] = _always
+    about: Callable[[S], str] | None = None
     role: Role = "data"
     gate: bool = False
     verbatim: bool = False
@@ -129,9 +131,10 @@ class Stage(Generic[S]):
             subject.source_files,
         )
 
-    def describe(self, subject: Subject) -> str:
+    def describe(self, subject: Any) -> str:
         """What a person reads of the asset."""
-        return f"{self.description}\n\n{subject.about}" if subject.about else self.description
+        about = subject.about if self.about is None else self.about(subject)
+        return f"{self.description}\n\n{about}" if about else self.description
 
     def kinds_of(self, subject: S) -> frozenset[str]:
         """The kinds that Dagster shows on the asset."""

@@ -1,12 +1,12 @@
 """What a user declares about a dataset's backups."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from orchestrai.core.declaration import Declaration
-from orchestrai.core.time import Cron, Duration
+from orchestrai.core.time import Cron, Duration, format_duration
 from orchestrai.errors import ConfigError
 from orchestrai.storage.url import check_url
 
@@ -42,6 +42,28 @@ class KeepSpec(Declaration):
         """True when no rule was given: then nothing is ever forgotten."""
         return self == KeepSpec()
 
+    def describe(self) -> str:
+        """The policy in words, for signed records: `daily 7, weekly 5`."""
+        rules = [
+            f"{name} {value}" for name, value in self.model_dump(exclude_defaults=True, exclude={"tagged", "within"}).items()
+        ]
+        rules += [f"within {format_duration(self.within)}"] if self.within is not None else []
+        return ", ".join([*rules, *(f"tagged {tag}" for tag in self.tagged)]) or "everything"
+
+
+def _retention(value: Any) -> Any:
+    """A cron alone, or false for never by itself."""
+    if value is False:
+        return {"every": None}
+    return {"every": value} if isinstance(value, str) else value
+
+
+class RetentionSpec(Declaration):
+    """When `keep` is applied. Without `every` only a person applies it; without `apply` it is shown what would go, and nothing goes."""
+
+    every: Cron | None = "0 8 * * 0"
+    apply: bool = True
+
 
 class ColdSpec(Declaration):
     """A second copy in a cold tier; `url` empty means none. `tier` is the store's own name of a storage class."""
@@ -56,6 +78,7 @@ class BackupSpec(Declaration):
 
     every: Cron | None = None
     keep: KeepSpec = KeepSpec()
+    retention: Annotated[RetentionSpec, BeforeValidator(_retention)] = RetentionSpec()
     lock: Duration | None = None
     replica: StoreUrl | None = None
     rpo: Duration = timedelta(hours=26)

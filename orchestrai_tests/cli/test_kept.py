@@ -74,6 +74,43 @@ def test_prune_keeps_what_is_declared_of_each_kind(kept: Runtime) -> None:
     assert len(kept.vault.snapshots(f"{DATABASE}/dump")) == 2
 
 
+def test_prune_applied_is_the_run_of_the_assets_and_signed(kept: Runtime) -> None:
+    for _ in range(3):
+        materialize(kept, f"{DATABASE}/dump")
+    assert "nothing was changed" in command("vault", "prune", "--dry-run")[1]
+    assert kept.ledger.head(f"{DATABASE}/retention") is None
+    forgotten = json.loads(command("vault", "prune", "--apply", "--json")[1])["applied"]["forgotten"]
+    head = kept.ledger.head(f"{DATABASE}/retention")
+    assert head is not None
+    facts = kept.ledger.receipt(head.receipt).facts
+    assert (facts["forgotten"], facts["policy"]) == (forgotten, "last 2")
+    assert kept.ledger.head("orchestrai/vault/prune") is not None
+    told = [event for event in json.loads(command("trail", "--vault", kept.settings.vault, "--json")[1])]
+    assert [event["why"] for event in told if event["action"] == "forget"] == ["retention: last 2"]
+    # nothing is left to do, and nothing new is published
+    assert json.loads(command("vault", "prune", "--apply", "--json")[1])["applied"]["forgotten"] == []
+    assert kept.ledger.head(f"{DATABASE}/retention") == head
+
+
+def test_a_person_applies_what_is_declared_only_to_be_shown(kept: Runtime) -> None:
+    declared = kept.project.pipelines[0].folder / "pipeline.yaml"
+    declared.write_text(declared.read_text().replace("keep: {last: 2}", "keep: {last: 1}, retention: {apply: false}"))
+    for _ in range(2):
+        materialize(kept, f"{DATABASE}/dump")
+    assert len(json.loads(command("vault", "prune", "--apply", "--json")[1])["applied"]["forgotten"]) == 1
+
+
+def test_another_vault_is_pruned_by_the_same_rules_and_nothing_published(kept: Runtime, tmp_path: Path) -> None:
+    for _ in range(3):
+        materialize(kept, f"{DATABASE}/dump")
+    replica = str(tmp_path / "replica")
+    command("vault", "replicate", "--to", replica)
+    applied = json.loads(command("vault", "prune", "--apply", "--vault", replica, "--json")[1])["applied"]
+    assert len(applied["forgotten"]) == 1 and applied["deleted"] == []
+    assert kept.ledger.head(f"{DATABASE}/retention") is None
+    assert len(kept.vault.snapshots(f"{DATABASE}/dump")) == 3
+
+
 def test_warm_on_a_store_without_tiers_is_ready(kept: Runtime) -> None:
     snapshot = kept.vault.latest("shop/levels/features").snapshot_id
     code, text = command("vault", "warm", snapshot, "--json")

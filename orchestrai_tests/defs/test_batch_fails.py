@@ -12,7 +12,6 @@ import dagster as dg
 import pytest
 import yaml
 
-from orchestrai.defs import assets
 from orchestrai.defs.build import build_definitions
 from orchestrai.errors import StorageError, TransientStorageError
 from orchestrai.observability.alerts import Alert, send_alert
@@ -73,10 +72,10 @@ def runtime(tmp_path: Path, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -
     declared = yaml.safe_load((folder / "pipeline.yaml").read_text())
     (purchases,) = [dataset for dataset in declared["datasets"] if dataset.get("name") == "purchases"]
     purchases["source"]["sql"]["retries"] = 0
+    purchases["retries"] = {"delay": "0s"}
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(declared))
     environment = {"PURCHASES_URL": "env://PURCHASES_DSN", "PURCHASES_WITHIN": "50h"}
     settings = Settings(home=tmp_path / "home", alert_url="env://ALERTS", environment="test")
-    monkeypatch.setattr(assets, "RETRY_SECONDS", 0)
     return Runtime(settings, load_project([folder], environment), clock=lambda: NOW)
 
 

@@ -149,12 +149,67 @@ def test_a_broken_backup_is_a_red_run_that_names_what_is_wrong(shop: Shop, monke
     assert "expected a SQLite database at" in str(failure.event_specific_data)
 
 
+def test_retention_has_a_schedule_of_its_own_and_waits_for_a_first_snapshot(shop: Shop) -> None:
+    assert "nothing of shop/alarm/model_backup was published yet" in shop.ask("shop_alarm_retention")
+    assert shop.ask("orchestrai_vault_prune") == ["orchestrai/vault/prune"]
+    schedules = {schedule.name: schedule for schedule in shop.definitions.get_repository_def().schedule_defs}
+    own = {name: schedule.cron_schedule for name, schedule in schedules.items() if schedule.job_name.endswith("_retention")}
+    assert own == {
+        "shop_levels_retention": "0 8 * * 0",
+        "shop_alarm_retention": "0 8 * * 0",
+        "shop_crm_retention": "0 8 * * 0",
+        "orchestrai_instance_retention": "0 8 * * 0",
+        "orchestrai_definitions_retention": "0 8 * * 0",
+        "orchestrai_vault_prune": "0 9 * * 1,3",
+    }
+    # nothing is forgotten before a person turns it on
+    assert {schedules[name].default_status for name in own} == {dg.DefaultScheduleStatus.STOPPED}
+
+
+def test_a_declared_cron_moves_retention_and_false_leaves_it_to_a_person(tmp_path: Path) -> None:
+    def named(retention: str) -> dict[str, str]:
+        crm = f"\ndatabases:\n  - {{name: crm, dsn_env: CRM_URL, keep: {{last: 2}}, retention: {retention}}}\n"
+        definitions = build_definitions(kept_shop.fresh(tmp_path / "home", tmp_path / "declared", crm))
+        found = definitions.get_repository_def().schedule_defs
+        return {str(s.name): str(s.cron_schedule) for s in found if s.name == "shop_crm_retention"}
+
+    assert named('"15 7 1 * *"') == {"shop_crm_retention": "15 7 1 * *"}
+    assert named("false") == {}
+
+
+def test_retention_shows_each_snapshot_whether_it_stays_and_why(shop: Shop) -> None:
+    for _ in range(3):
+        assert shop.run("shop_backup", "shop/crm/dump").success
+    result = shop.run("shop_retention", "shop/crm/retention")
+    assert result.success
+    told = shop.instance.get_latest_materialization_event(dg.AssetKey(["shop", "crm", "retention"]))
+    assert told is not None and told.asset_materialization is not None
+    metadata = told.asset_materialization.metadata
+    table = metadata["decisions"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert [column.name for column in table.schema.columns] == ["seq", "snapshot", "committed", "decision", "why"]
+    rows = [(row.data["decision"], row.data["why"]) for row in table.records]
+    assert rows == [("stays", "newest; last 1"), ("stays", "last 2"), ("forgotten", "retention: last 2")]
+    assert (metadata["stay"].value, metadata["policy"].value) == (2, "last 2")
+    assert isinstance(metadata["forgotten"], dg.JsonMetadataValue)
+    again = shop.run("shop_retention", "shop/crm/retention")
+    assert again.success
+    assert len(list(shop.runtime.ledger.history("shop/crm/retention"))) == 1
+    assert shop.run("orchestrai_retention", "orchestrai/vault/prune").success
+    pruned = shop.instance.get_latest_materialization_event(dg.AssetKey(["orchestrai", "vault", "prune"]))
+    assert pruned is not None and pruned.asset_materialization is not None
+    assert isinstance(pruned.asset_materialization.metadata["groups"], dg.TableMetadataValue)
+
+
 def test_nodes_run_the_same_without_dagster(shop: Shop) -> None:
     assert isinstance(shop.runtime, Runtime)
     names = {node.asset for node in shop.runtime.project.nodes.values() if node.pipeline == "orchestrai"}
     assert names == {
         "orchestrai/instance/dump",
         "orchestrai/instance/drill",
+        "orchestrai/instance/retention",
         "orchestrai/definitions/snapshot",
         "orchestrai/definitions/drill",
+        "orchestrai/definitions/retention",
+        "orchestrai/vault/prune",
     }

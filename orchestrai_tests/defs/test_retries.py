@@ -1,4 +1,4 @@
-"""Retries: what a store may do better the next time is tried three more times; a closed gate and a lie never."""
+"""Retries: what may pass is tried again as declared, by default three times from five minutes on; a closed gate and a lie never."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -7,12 +7,13 @@ import dagster as dg
 import pytest
 
 from orchestrai.core.progress import Progress
+from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.core.verdict import Verdict
-from orchestrai.defs import assets
-from orchestrai.defs.assets import RETRIES, build_assets, translate
+from orchestrai.defs.assets import build_assets, translate
 from orchestrai.errors import (
     ConcurrentCommit,
     ConfigError,
+    DeclarationError,
     DigestMismatch,
     GateClosed,
     ModelRejected,
@@ -24,6 +25,7 @@ from orchestrai.errors import (
 )
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.load import load_project
+from orchestrai.pipeline.nodes import retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai.stage.context import Progress
@@ -51,9 +53,22 @@ class Scripted(Runtime):
         return answer()
 
 
+def declared(folder: Path, dataset: str = "", model: str = "") -> Path:
+    """The shop's declaration with `retries` for its dataset and its model."""
+    path = shop.declared(folder) / "pipeline.yaml"
+    text = path.read_text()
+    for place, lines in (("    contract: readings", dataset), ("    entity: device_id\n", model)):
+        assert place in text
+        text = text.replace(place, f"    retries: {lines}\n{place}") if lines else text
+    path.write_text(text)
+    return folder
+
+
 @pytest.fixture
 def runtime(tmp_path: Path) -> Iterator[Scripted]:
-    yield Scripted(Settings(home=tmp_path), load_project([shop.declared(tmp_path / "declared")], {}))
+    """Retries that do not wait."""
+    folder = declared(tmp_path / "declared", "{delay: 0s}")
+    yield Scripted(Settings(home=tmp_path), load_project([folder], {}))
 
 
 def fails(error: OrchestraiError) -> Answer:
@@ -81,29 +96,20 @@ def run(runtime: Scripted, *answers: Answer) -> tuple[dg.ExecuteInProcessResult,
     return result, waits
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Waits of milliseconds, doubled as the real ones are."""
-    monkeypatch.setattr(assets, "RETRY_SECONDS", 0.01)
-    return 0.01
-
-
 @pytest.mark.parametrize("error", [TransientStorageError("a 503"), ConcurrentCommit("a rival"), SessionExpired("too slow")])
-def test_what_may_pass_is_tried_again_with_growing_waits_and_succeeds(
-    runtime: Scripted, patient: float, error: OrchestraiError
-) -> None:
+def test_what_may_pass_is_tried_again_and_succeeds(runtime: Scripted, error: OrchestraiError) -> None:
     result, waits = run(runtime, fails(error), fails(error), fails(error), lambda: PUBLISHED)
     assert result.success
     assert runtime.calls == 4
-    assert waits == pytest.approx([patient, 2 * patient, 4 * patient])
+    assert waits == [0, 0, 0]
     assert [event.partition for event in result.get_asset_materialization_events()] == [DAY]
 
 
-def test_after_three_retries_the_step_fails_with_our_words(runtime: Scripted, patient: float) -> None:
+def test_after_three_retries_the_step_fails_with_our_words(runtime: Scripted) -> None:
     result, waits = run(runtime, fails(TransientStorageError("expected an answer, found a 503: see the store's health")))
     assert not result.success
-    assert runtime.calls == RETRIES + 1 == 4
-    assert len(waits) == RETRIES
+    assert runtime.calls == 4
+    assert len(waits) == 3
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
     assert failure.user_failure_data.description == (
@@ -123,9 +129,7 @@ def test_after_three_retries_the_step_fails_with_our_words(runtime: Scripted, pa
         fails(ModelRejected("expected a better model")),
     ],
 )
-def test_a_closed_gate_and_a_permanent_error_are_never_tried_again(
-    runtime: Scripted, patient: float, answer: Answer
-) -> None:
+def test_a_closed_gate_and_a_permanent_error_are_never_tried_again(runtime: Scripted, answer: Answer) -> None:
     result, waits = run(runtime, answer, lambda: PUBLISHED)
     assert not result.success
     assert runtime.calls == 1
@@ -133,7 +137,7 @@ def test_a_closed_gate_and_a_permanent_error_are_never_tried_again(
     assert not result.get_asset_materialization_events()
 
 
-def test_a_fault_of_our_own_is_not_dressed_up_as_one_of_the_store(runtime: Scripted, patient: float) -> None:
+def test_a_fault_of_our_own_is_not_dressed_up_as_one_of_the_store(runtime: Scripted) -> None:
     def bug() -> StageReport:
         raise ZeroDivisionError
 
@@ -142,12 +146,67 @@ def test_a_fault_of_our_own_is_not_dressed_up_as_one_of_the_store(runtime: Scrip
     assert (runtime.calls, waits) == (1, [])
 
 
-def test_the_real_waits_are_seconds() -> None:
-    asked = [translate(TransientStorageError("a 503"), attempt) for attempt in range(RETRIES)]
-    assert [retry.seconds_to_wait for retry in asked if isinstance(retry, dg.RetryRequested)] == [5, 10, 20]
-    last = translate(TransientStorageError("a 503"), RETRIES)
-    assert isinstance(last, dg.Failure)
-    assert last.allow_retries is False
+def waits_of(policy: RetryPolicy) -> list[float]:
+    asked = [translate(TransientStorageError("a 503"), attempt, policy) for attempt in range(policy.max)]
+    assert all(isinstance(retry, dg.RetryRequested) and retry.max_retries == policy.max for retry in asked)
+    last = translate(TransientStorageError("a 503"), policy.max, policy)
+    assert isinstance(last, dg.Failure) and last.allow_retries is False
+    return [float(retry.seconds_to_wait or 0) for retry in asked if isinstance(retry, dg.RetryRequested)]
+
+
+def test_without_a_word_there_are_three_from_five_minutes_on_each_twice_as_long() -> None:
+    assert RetryPolicy() == RetryPolicy(max=3, delay="5m", backoff=2)
+    assert waits_of(RetryPolicy()) == [300, 600, 1200]
+
+
+def test_a_declared_policy_is_kept_to_in_a_run(tmp_path: Path) -> None:
+    folder = declared(tmp_path / "declared", "{max: 1, delay: 1s, backoff: 3}")
+    runtime = Scripted(Settings(home=tmp_path), load_project([folder], {}))
+    result, waits = run(runtime, fails(TransientStorageError("a 503")))
+    assert not result.success
+    assert (runtime.calls, waits) == (2, [1.0])
+
+
+def test_a_policy_is_of_a_dataset_or_a_model_and_views_follow_their_dataset(tmp_path: Path) -> None:
+    folder = declared(tmp_path / "declared", "{max: 5, delay: 1s}", "{max: 0}")
+    nodes = load_project([folder], {}).nodes
+    tries = {asset: retries_of(node.subject).max for asset, node in nodes.items()}
+    assert {tries[f"shop/readings/{stage}"] for stage in ("raw_events", "snapshot", "restored", "drill")} == {5}
+    assert tries["shop/levels/features"] == 5
+    assert {tries[f"shop/alarm/{stage}"] for stage in ("training_set", "candidate", "champion", "model_backup")} == {0}
+    assert {tries["orchestrai/instance/dump"], tries["shop/catalog"]} == {3}
+    assert waits_of(nodes["shop/alarm/candidate"].retries) == []
+    assert waits_of(nodes["shop/readings/restored"].retries) == [1, 2, 4, 8, 16]
+
+
+def test_the_log_says_which_try_failed_and_when_the_next_begins(
+    runtime: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(runtime, fails(TransientStorageError("expected an answer, found a 503")))
+    told = [line for line in capsys.readouterr().err.splitlines() if " of 4 failed" in line]
+    assert len(told) == 4
+    assert (
+        "try 1 of 4 failed (TransientStorageError: expected an answer, found a 503); the next begins in 0:00:00, at "
+        in told[0]
+    )
+    assert "try 4 of 4 failed" in told[3] and told[3].endswith("it was the last")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("{max: -1}", "retries.max"),
+        ("{delay: soon}", "retries.delay"),
+        ("{backoff: 0.5}", "retries.backoff"),
+        ("{times: 3}", "found 'times'"),
+        ("{max: 8}", "wait 3 hours in all at most, found 21.2 hours"),
+    ],
+)
+@pytest.mark.parametrize("place", ["dataset", "model"])
+def test_a_mistaken_policy_is_one_line(tmp_path: Path, place: str, wrong: str, told: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        load_project([declared(tmp_path / "declared", **{place: wrong})], {})
+    assert told in caught.value.message and "\n" not in caught.value.message
 
 
 def test_only_three_errors_are_worth_a_retry() -> None:

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from orchestrai.errors import FeatureViewError
 from orchestrai.features import online
-from orchestrai.features.online import OnlineStore, update_online
-from orchestrai.features.online_http import features_app
+from orchestrai.features.by_key.online import OnlineStore, update_online
+from orchestrai.features.by_key.online_http import features_app
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.table_formats import register_delta, register_iceberg, shared, write_delta
 from orchestrai.features.views.view import FeatureView, load_view

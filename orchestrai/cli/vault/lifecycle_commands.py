@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrai.cli.lookup import SnapshotId, VaultUrl, declared_project, name_in, open_existing, open_runtime
+from orchestrai.cli.lookup import SnapshotId, VaultUrl, declared_project, name_in, open_existing, open_ledger, open_runtime
 from orchestrai.cli.output import OK, AsJson, bars, emit, out, table
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
@@ -12,43 +12,38 @@ from orchestrai.settings import load_settings
 if TYPE_CHECKING:
     from orchestrai.core.verdict import Verdict
     from orchestrai.pipeline.load import Project
-    from orchestrai.vault.lifecycle.prune import PrunePlan
+    from orchestrai.vault.lifecycle.prune import PrunePlan, PruneReport
     from orchestrai.vault.lifecycle.retention import RetentionPlan
     from orchestrai.vault.spec import BackupSpec
     from orchestrai.vault.vault import Vault
 
 
 def prune(
-    apply: Annotated[bool, typer.Option("--apply", help="forget and delete what the plan says")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply/--dry-run", help="forget and delete what the plan says, or only show it (default)")
+    ] = False,
     url: VaultUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which snapshots the declared retention lets go and which bytes nothing needs; with --apply, do it.
 
-    A forgotten snapshot's bytes are marked by one prune and deleted by another, 30 hours later at the earliest.
+    A forgotten snapshot's bytes are marked by one prune and deleted by another, 30 hours later at the earliest. Applied, it runs the
+    assets `<pipeline>/<name>/retention` and `orchestrai/vault/prune`, also where a declaration says `apply: false`; another vault's
+    snapshots are let go by the same rules, and nothing is published of it.
 
-    Example: orchestrai vault prune, then: orchestrai vault prune --apply
+    Example: orchestrai vault prune --dry-run, then: orchestrai vault prune --apply
     """
-    from orchestrai.storage.cloud.control import control_plane
-    from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
-    from orchestrai.vault.lifecycle.retention import apply_retention
-    from orchestrai.vault.protection import anchor_of
+    from orchestrai.vault.lifecycle.prune import plan_prune
 
-    kept = open_existing(url)
-    retention = _retention(kept, declared_project())
-    plan = plan_prune(kept)
+    vault, project = open_existing(url), declared_project()
+    retention = _retention(vault, project)
+    plan = plan_prune(vault)
     if not as_json:
         _show_plans(retention, plan)
     report: dict[str, Any] | None = None
     if apply:
-        forgotten = [snapshot_id for found in retention for snapshot_id in apply_retention(kept, found)]
-        # what was just forgotten stays live for a session, so the plan shown still holds
-        done = apply_prune(kept, plan, control=control_plane(kept.store))
-        anchor = anchor_of(load_settings())
-        if anchor is not None and url is None:
-            anchor.update(kept)
-        report = {"forgotten": forgotten, "deleted": list(done.deleted), "bytes": done.bytes, "marked": done.marked}
-        report["deferred"] = dict(done.deferred)
+        # what is forgotten now stays live for a session, so the plan shown for the bytes still holds
+        report = _applied(project) if url is None else _applied_elsewhere(vault, retention, plan, project)
     if as_json:
         goes = {found.dataset: [commit.snapshot_id for commit in found.forget] for found in retention}
         due = plan.next_due.isoformat() if plan.next_due else None
@@ -57,7 +52,7 @@ def prune(
     elif report is None:
         out.print("nothing was changed; add --apply to do it")
     else:
-        held = f", {len(report['deferred'])} held by a lock" if report["deferred"] else ""
+        held = f", {len(report['deferred']):,} held by a lock" if report["deferred"] else ""
         deleted = f"{len(report['deleted']):,} objects ({report['bytes']:,} bytes) deleted"
         out.print(f"{len(report['forgotten'])} snapshots forgotten, {deleted}, {report['marked']:,} marked{held}")
 
@@ -219,16 +214,64 @@ def _backups(project: "Project") -> "dict[str, BackupSpec]":
     return declared_backups(tuple(project.nodes.values()))
 
 
-def _retention(kept: "Vault", project: "Project") -> "list[RetentionPlan]":
-    from orchestrai.vault.lifecycle.hold_records import holds
-    from orchestrai.vault.lifecycle.retention import plan_retention
+def _retention(vault: "Vault", project: "Project") -> "list[RetentionPlan]":
+    from orchestrai.backup.retention_stages import uses_of
+    from orchestrai.pipeline.nodes import DatasetNode
+    from orchestrai.vault.lifecycle.retention import plan_dataset
     from orchestrai.vault.spec import KeepSpec
 
-    held = holds(kept.store, kept.keyring, kept.identity())
     keep = {name: spec.keep for name, spec in _backups(project).items()}
-    now = kept.store_time()
+    ledger = open_ledger()
+    events = {
+        node.subject.kept_as: node.subject.prefix for node in project.nodes.values() if isinstance(node.subject, DatasetNode)
+    }
     # what nobody declares is kept
-    return [plan_retention(kept.snapshots(name), keep.get(name, KeepSpec()), now, held) for name in kept.datasets()]
+    return [
+        plan_dataset(vault, name, keep.get(name, KeepSpec()), uses_of(ledger, events[name]) if name in events else ())[0]
+        for name in vault.datasets()
+    ]
+
+
+def _applied(project: "Project") -> dict[str, Any]:
+    """Run every retention that has snapshots to decide on, then the prune; each publishes its receipt."""
+    from orchestrai.backup.retention_stages import PRUNE, RETENTION, run_prune, run_retention
+    from orchestrai.pipeline.runtime import Runtime
+    from orchestrai.vault.lifecycle.prune import PruneReport
+
+    runtime = Runtime(load_settings(), project)
+    there, context = set(runtime.vault.datasets()), runtime.context()
+    forgotten: list[Any] = []
+    done = PruneReport((), 0, 0, {})
+    with runtime.ledger.reading():
+        for node in project.nodes.values():
+            if node.stage is RETENTION and node.subject.kept_as in there:
+                told = run_retention(context, node, apply=True).facts["forgotten"]
+                forgotten += told if isinstance(told, list) else []
+            elif node.stage is PRUNE:
+                done = run_prune(context, node)[1]
+    return _report(forgotten, done)
+
+
+def _applied_elsewhere(
+    vault: "Vault", retention: "list[RetentionPlan]", plan: "PrunePlan", project: "Project"
+) -> dict[str, Any]:
+    from orchestrai.storage.cloud.control import control_plane
+    from orchestrai.vault.lifecycle.prune import apply_prune
+    from orchestrai.vault.lifecycle.retention import apply_retention
+    from orchestrai.vault.spec import BackupSpec
+
+    backups = _backups(project)
+    forgotten = [
+        snapshot_id
+        for found in retention
+        for snapshot_id in apply_retention(vault, found, policy=backups.get(found.dataset, BackupSpec()).keep.describe())
+    ]
+    return _report(forgotten, apply_prune(vault, plan, control=control_plane(vault.store)))
+
+
+def _report(forgotten: "list[Any]", done: "PruneReport") -> dict[str, Any]:
+    report: dict[str, Any] = {"forgotten": forgotten, "deleted": list(done.deleted), "bytes": done.bytes}
+    return report | {"marked": done.marked, "deferred": dict(done.deferred)}
 
 
 def _show_plans(retention: "list[RetentionPlan]", plan: "PrunePlan") -> None:

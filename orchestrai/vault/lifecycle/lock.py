@@ -134,6 +134,24 @@ def _proven(vault: Vault, commit: SnapshotCommit, until: datetime, mode: LockMod
     return None
 
 
+def locked_until(vault: Vault, dataset: str) -> dict[int, datetime]:
+    """Until when each snapshot's objects were read back as locked in this store, by number; damaged records tell nothing."""
+    until: dict[int, datetime] = {}
+    for info in vault.store.list(f"{LOCKS}{dataset}/"):
+        place = numbered(LOCKS, info.key)
+        try:
+            body = document(vault.keyring, LOCK_TYPE, vault.store.read(info.key))
+        except (IntegrityError, ObjectNotFound, json.JSONDecodeError):
+            continue
+        if (
+            place is not None
+            and place[0] == dataset
+            and (body["vault"], body["store"]) == (vault.identity(), vault.store.url)
+        ):
+            until[place[1]] = datetime.fromisoformat(body["until"]).astimezone(UTC)
+    return until
+
+
 def _write(vault: Vault, proven: _Proven) -> None:
     body = {
         "format": FORMAT,

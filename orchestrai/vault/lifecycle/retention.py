@@ -1,7 +1,8 @@
-"""Retention: which snapshots to keep, a pure function of their times and tags.
+"""Retention: which snapshots to keep, a pure function of their times and tags, and of what others need them for.
 
 Each rule keeps the newest snapshot of a bucket (hour, day, ISO week, month, year, in UTC) for its newest N buckets that have any, as
-restic and borg do. A snapshot that any rule keeps is kept, and the newest of a dataset always is.
+restic and borg do. A snapshot that any rule keeps is kept, and the newest of a dataset always is. What no rule keeps stays
+nevertheless where it is the last to hold a partition that somebody needs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from orchestrai.core.time import format_duration
 from orchestrai.vault.format.records import SnapshotCommit
-from orchestrai.vault.lifecycle.hold_records import Hold, held_by
+from orchestrai.vault.lifecycle.hold_records import Hold, held_by, holds
 from orchestrai.vault.spec import KeepSpec
 
 if TYPE_CHECKING:
     from orchestrai.vault.vault import Vault
 
+# how the tombstones of retention begin, those of a person do not
+REASON = "retention"
 _BUCKETS: dict[str, Callable[[datetime], str]] = {
     "hourly": lambda moment: moment.strftime("%Y-%m-%d %H"),
     "daily": lambda moment: moment.strftime("%Y-%m-%d"),
@@ -52,10 +55,33 @@ class RetentionPlan:
         return tuple(decision.snapshot for decision in self.decisions if not decision.kept)
 
 
+@dataclass(frozen=True)
+class PartitionUse:
+    """Who must be able to get which partitions back, each at one of these roots."""
+
+    who: str
+    roots: Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Why snapshots that no rule keeps stay, by their number, and what no snapshot holds any more, one line per user."""
+
+    needed: Mapping[int, tuple[str, ...]]
+    missing: tuple[str, ...] = ()
+
+
 def plan_retention(
-    snapshots: Sequence[SnapshotCommit], keep: KeepSpec, now: datetime, held: Mapping[tuple[str, int], Hold] | None = None
+    snapshots: Sequence[SnapshotCommit],
+    keep: KeepSpec,
+    now: datetime,
+    held: Mapping[tuple[str, int], Hold] | None = None,
+    needed: Mapping[int, Sequence[str]] | None = None,
 ) -> RetentionPlan:
-    """Decide on each snapshot of one dataset; a policy without rules keeps everything, and what is `held` stays."""
+    """Decide on each snapshot of one dataset; a policy without rules keeps everything.
+
+    What is `held` stays, and so does what is `needed` (number of a snapshot to reasons), whatever the rules say.
+    """
     newest_first = sorted(snapshots, key=lambda found: (found.committed, found.seq), reverse=True)
     dataset = newest_first[0].dataset if newest_first else ""
     reasons: dict[int, list[str]] = {found.seq: [] for found in newest_first}
@@ -78,11 +104,51 @@ def plan_retention(
             reasons[found.seq].append(f"within {format_duration(keep.within)}")
         reasons[found.seq] += [f"tagged {tag}" for tag in found.tags if tag in keep.tagged]
         reasons[found.seq] += [f"legal hold: {hold.reason}" for hold in [held_by(held or {}, found)] if hold is not None]
+        reasons[found.seq] += (needed or {}).get(found.seq, ())
     return RetentionPlan(dataset, tuple(Retained(found, tuple(reasons[found.seq])) for found in newest_first))
 
 
-def apply_retention(vault: "Vault", plan: RetentionPlan) -> tuple[str, ...]:
-    """Forget what the plan lets go; returns the ids. Bytes go by prune. Idempotent."""
-    for found in plan.forget:
-        vault.forget_record(found.dataset, found.seq, reason="retention")
+def cover_uses(
+    plan: RetentionPlan, uses: Sequence[PartitionUse], roots_of: Callable[[SnapshotCommit], Mapping[str, str]]
+) -> Coverage:
+    """Which snapshots of those that would go are the newest to hold what somebody needs.
+
+    `roots_of` gives the partition roots of a snapshot; it is asked only until all is found, for those that stay first.
+    """
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for use in uses:
+        for partition, roots in use.roots.items():
+            for root in roots:
+                wanted.setdefault((partition, root), []).append(use.who)
+    needed: dict[int, tuple[str, ...]] = {}
+    for decision in sorted(plan.decisions, key=lambda decision: not decision.kept):
+        if not wanted:
+            break
+        held = wanted.keys() & roots_of(decision.snapshot).items()
+        who = {name for place in held for name in wanted.pop(place)}
+        if who and not decision.kept:
+            needed[decision.snapshot.seq] = tuple(sorted(who))
+    lost: dict[str, list[str]] = {}
+    for (partition, _), names in wanted.items():
+        for name in names:
+            lost.setdefault(name, []).append(partition)
+    return Coverage(needed, tuple(f"{who}: {min(keys)} and {len(keys) - 1} more" for who, keys in sorted(lost.items())))
+
+
+def plan_dataset(
+    vault: "Vault", dataset: str, keep: KeepSpec, uses: Sequence[PartitionUse] = ()
+) -> tuple[RetentionPlan, Coverage]:
+    """The plan for a dataset as the vault is now, by the store's clock; changes nothing. Raises IntegrityError for damaged records."""
+    now, held = vault.store_time(), holds(vault.store, vault.keyring, vault.identity())
+    snapshots = vault.snapshots(dataset)
+    by_rules = plan_retention(snapshots, keep, now, held)
+    coverage = cover_uses(by_rules, uses, lambda commit: {key: row.root for key, row in vault.partitions(commit).items()})
+    return plan_retention(snapshots, keep, now, held, coverage.needed), coverage
+
+
+def apply_retention(vault: "Vault", plan: RetentionPlan, *, policy: str = "") -> tuple[str, ...]:
+    """Forget what the plan lets go, oldest first; returns the ids. Bytes go by prune. Idempotent; raises RetentionLocked when held."""
+    reason = f"{REASON}: {policy}" if policy else REASON
+    for found in reversed(plan.forget):
+        vault.forget_record(found.dataset, found.seq, reason=reason)
     return tuple(found.snapshot_id for found in plan.forget)
