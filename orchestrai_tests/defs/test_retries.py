@@ -1,6 +1,7 @@
 """Retries: what may pass is tried again as declared, by default three times from five minutes on; a closed gate and a lie never."""
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -28,7 +29,6 @@ from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.nodes import retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
-from orchestrai.stage.context import Progress
 from orchestrai.stage.stage import AssetNode
 from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.shop import DAYS, RAW
@@ -155,7 +155,7 @@ def waits_of(policy: RetryPolicy) -> list[float]:
 
 
 def test_without_a_word_there_are_three_from_five_minutes_on_each_twice_as_long() -> None:
-    assert RetryPolicy() == RetryPolicy(max=3, delay="5m", backoff=2)
+    assert RetryPolicy() == RetryPolicy(max=3, delay=timedelta(minutes=5), backoff=2)
     assert waits_of(RetryPolicy()) == [300, 600, 1200]
 
 
