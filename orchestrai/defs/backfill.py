@@ -145,7 +145,8 @@ def _run(
     refused: dict[str, list[str]] = {}
     reasons: dict[str, str] = {}
     runtime = (definitions.resources or {}).get("runtime")
-    for gate in gates if isinstance(runtime, Runtime) else ():
+    assert isinstance(runtime, Runtime)
+    for gate in gates:
         node = runtime.project.nodes[gate]
         for partition, checks in incomplete(runtime.ledger, node, asked_of(node, tags)).items():
             refused.setdefault(partition, []).extend(check for check in checks if check not in refused.get(partition, []))
