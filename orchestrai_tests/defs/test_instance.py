@@ -79,7 +79,15 @@ def test_the_file_is_renewed_unless_somebody_made_it_their_own(tmp_path: Path) -
 FIRST = """
 import os, sys, time
 from pathlib import Path
+from sqlalchemy.sql.ddl import SchemaGenerator
 from orchestrai.defs.instance import open_instance
+asked = SchemaGenerator._can_create_table
+def unhurried(generator, table):
+    # between looking for a table and making it lies enough time for another process
+    absent = asked(generator, table)
+    time.sleep(0.03)
+    return absent
+SchemaGenerator._can_create_table = unhurried
 for number in range(int(sys.argv[2])):
     # both stand ready before either begins
     home = Path(sys.argv[1]) / str(number)
@@ -95,7 +103,7 @@ for number in range(int(sys.argv[2])):
 def test_two_first_commands_at_once_on_one_new_home_both_succeed(tmp_path: Path) -> None:
     commands = [
         subprocess.Popen(
-            [sys.executable, "-c", FIRST, str(tmp_path), "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", FIRST, str(tmp_path), "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         for _ in range(2)
     ]
