@@ -23,7 +23,7 @@ CHECK_SECONDS = 5.0
 class ScoreRequest(BaseModel):
     """Rows to score: one object per row, feature values by name; a missing or null value counts as missing.
 
-    `views` may say which definition of each view computed them, as the answers of `/features/VIEW` do.
+    `views` may say which definition of each view computed them, by the `definition` in the answers of `/features/VIEW`.
     """
 
     model_config = ConfigDict(extra="forbid")
