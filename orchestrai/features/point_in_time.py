@@ -132,11 +132,14 @@ class PointInTime:
         return KnownRows(chosen, table, refs, sum(reading.size for reading in readings))
 
     def definition(self, asset: str) -> str | None:
-        """The digest of the view that computed the newest features of an asset; None where there are none."""
+        """The digest of the view that computed the newest features of an asset; None where there are none that count."""
         dataset = self.ledger.find(asset)
         if dataset is None or not dataset.partitions:
             return None
-        return made_by(dataset, max(dataset.partitions))
+        try:
+            return made_by(dataset, max(dataset.partitions))
+        except NotReceipted:
+            return None  # recalled: nobody is given them
 
     def _read_known(self, first: _Reading, other: _Reading, bounds: Span, stack: ExitStack) -> None:
         """Read back from the newest moment, twice as many partitions each time, until no row lacks anything."""

@@ -102,7 +102,8 @@ class ServingModel:
         try:
             now = {view.asset: self._known.definition(view.asset) for view in views}
         except OrchestraiError as exc:
-            self._changed = exc.message
+            # what was seen last holds until it can be seen again
+            self.problem = exc.message
             return
         # a table that is not there serves nobody anything
         made = {asset: digest for asset, digest in now.items() if digest is not None}
