@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrai.features.online import update_online
-from orchestrai.features.point_in_time import PointInTime
 from orchestrai.features.run import FeatureTask, compute
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.training_set import training_set
+from orchestrai.features.views.point_in_time import PointInTime
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.models.evaluation import evaluate
 from orchestrai.models.inference import predict
