@@ -147,9 +147,8 @@ def _run(
     refused: dict[str, list[str]] = {}
     reasons: dict[str, str] = {}
     runtime = (definitions.resources or {}).get("runtime")
+    assert isinstance(runtime, Runtime)
     for gate in gates:
-        if not isinstance(runtime, Runtime):
-            break
         node = runtime.project.nodes[gate]
         for partition, checks in incomplete(runtime.ledger, node, asked_of(node, tags)).items():
             refused.setdefault(partition, []).extend(check for check in checks if check not in refused.get(partition, []))

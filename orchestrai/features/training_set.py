@@ -16,9 +16,9 @@ from orchestrai.features.engines.engine import Engine
 from orchestrai.features.feature_table import KeyWatch, write_files
 from orchestrai.features.join import EVENT_TIME, LABEL, LabelFiles, ViewFiles, joined, require_joinable
 from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, data_end, inputs_current
-from orchestrai.features.point_in_time import require_definition
 from orchestrai.features.ports import Engines, Learner
 from orchestrai.features.spec import LabelSpec
+from orchestrai.features.views.point_in_time import require_definition
 from orchestrai.features.views.portable_types import UTC_MICROS
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import open_inputs

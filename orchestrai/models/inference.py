@@ -54,8 +54,8 @@ def predict(
         data = _predictions(spec, given.table, scorer, scores)
         session.add_bytes(given.partition, "part-0.parquet", data, rows=len(rows))
         meter.written += len(data)
-        found = drift(scorer.info.profile, rows)
-        moved = drift_verdict(found, f"champion {current.version[7:19]} was trained")
+        shifts = drift(scorer.info.profile, rows)
+        moved = drift_verdict(shifts, f"champion {current.version[7:19]} was trained")
         report = session.commit(
             {given.partition: [moved]},
             inputs=[InputRef(champion, current.version, current.roots([WHOLE])), *given.inputs],
@@ -65,14 +65,14 @@ def predict(
                 "rows": len(rows),
                 "model_version": current.version,
                 "training_set": dict(scorer.info.training_set),
-                "views": _told(scorer),
+                "views": _definitions(scorer),
                 **({"job": job} if job else {}),
             },
         )
-    return replace(report, plots=draw_drift(found))
+    return replace(report, plots=draw_drift(shifts))
 
 
-def _told(scorer: Scorer) -> JsonValue:
+def _definitions(scorer: Scorer) -> JsonValue:
     views = scorer.info.views
     return "unknown: the model does not name them" if views is None else {view.name: view.hash for view in views}
 

@@ -9,7 +9,7 @@ was, a crash after it leaves everything moved.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.transactions import Transaction
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.receipt import InputRef, Material
+from orchestrai.ledger.receipt import InputRef, Material, Receipt
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.estimators.artifact import load_dataset
 from orchestrai.models.registry.versions import rollback as champion_back
@@ -208,6 +208,7 @@ def _move(ledger: Ledger, move: Move, reason: str, transaction: Transaction) -> 
     report = session.commit(
         audit,
         inputs=_inputs(move, target),
+        parameters=_agreed(list(receipts.values())),
         materials=_materials(target, move),
         facts=facts,
         drop=move.dropped,
@@ -223,6 +224,12 @@ def _move(ledger: Ledger, move: Move, reason: str, transaction: Transaction) -> 
             asset=move.asset,
         )
     return report
+
+
+def _agreed(receipts: Sequence[Receipt]) -> dict[str, JsonValue]:
+    """The parameters that all partitions that come back were made with, such as the definition of a view."""
+    first = receipts[0].parameters if receipts else {}
+    return {name: value for name, value in first.items() if all(r.parameters.get(name) == value for r in receipts)}
 
 
 def _inputs(move: Move, target: Dataset) -> list[InputRef]:

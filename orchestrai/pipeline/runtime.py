@@ -14,8 +14,8 @@ from orchestrai.core.identity import utc_now
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
 from orchestrai.features.engines.engine import Engine
-from orchestrai.features.point_in_time import PointInTime
 from orchestrai.features.ports import Engines
+from orchestrai.features.views.point_in_time import PointInTime
 from orchestrai.ingest.ports import SparkSession
 from orchestrai.ingest.sources.landing import open_landing
 from orchestrai.ledger.decisions.overrides import Override

@@ -1,7 +1,8 @@
-"""Connections to PostgreSQL by secret reference, with the driver's errors translated once and never a secret in them."""
+"""PostgreSQL by secret reference, for the driver and the server's own tools: one connection, errors read once, no secret shown."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from orchestrai.errors import (
@@ -17,7 +18,15 @@ from orchestrai.secrets.reference import check_reference, resolve_secret, scrubb
 # connection lost, resources short, operator intervention, serialization and deadlock
 _TRANSIENT = ("08", "53", "57", "40")
 _REFUSED = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "permission denied")
-
+# a tool tells a lost connection in words only
+_LOST = (
+    "connection to server",
+    "could not connect",
+    "could not translate host name",
+    "server closed the connection",
+    "terminating connection",
+    "the database system is",
+)
 
 _PLAIN = ("postgresql://", "postgres://")
 
@@ -59,15 +68,48 @@ def connection(reference: str, *, autocommit: bool = False, timeout: float = 15.
     the driver cannot hold).
     """
     driver = _driver()
-    given = dict(parameters(reference))
-    given.setdefault("connect_timeout", str(max(2, round(timeout))))
+    given = _with_defaults(reference, timeout)
     given["options"] = (given.get("options", "") + " -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601").strip()
-    given.setdefault("application_name", "orchestrai")
     try:
         with driver.connect(**given, autocommit=autocommit) as opened:
             yield opened
     except driver.Error as exc:
         raise _translated(exc, address(reference), given.get("password")) from None
+
+
+@contextmanager
+def snapshot(reference: str, *, statement_timeout: timedelta | None = None) -> Iterator[Any]:
+    """A connection that reads one moment of the database and writes nothing; raises as `connection` does."""
+    with connection(reference) as opened:
+        opened.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if statement_timeout is not None:
+            opened.execute(f"SET LOCAL statement_timeout = {round(statement_timeout.total_seconds() * 1000)}")
+        yield opened
+
+
+def tool_connection(reference: str, timeout: float = 15.0) -> tuple[str, dict[str, str]]:
+    """What pg_dump and its like take as --dbname, and the variables that must be in their environment.
+
+    The command line is for everybody to read; the environment is not.
+    """
+    given = _with_defaults(reference, timeout)
+    password = given.pop("password", None)
+    return str(_driver().conninfo.make_conninfo("", **given)), {"PGPASSWORD": password} if password else {}
+
+
+def tool_error(said: str, expected: str, reference: str) -> StorageError:
+    """What a tool's last words mean: a lost connection is transient, as it is for the driver."""
+    text = scrubbed(said.strip(), parameters(reference).get("password"))[-500:]
+    if any(word in text for word in _LOST) and not any(word in text for word in _REFUSED):
+        return TransientStorageError(f"expected {expected}, found: {text}: retry")
+    return StorageError(f"expected {expected}, found: {text}: check access and settings")
+
+
+def _with_defaults(reference: str, timeout: float) -> dict[str, str]:
+    given = dict(parameters(reference))
+    given.setdefault("connect_timeout", str(max(2, round(timeout))))
+    given.setdefault("application_name", "orchestrai")
+    return given
 
 
 def _driver() -> Any:

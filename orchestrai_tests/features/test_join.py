@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from hypothesis import strategies as st
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.join import ViewFiles, joined
-from orchestrai.features.point_in_time import PointInTime
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.features.training_set import training_set
+from orchestrai.features.views.point_in_time import PointInTime
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
@@ -49,13 +50,18 @@ def _view(name: str, kind: str, entity: tuple[str, ...], table: str) -> FeatureV
     return load_view(FeatureViewSpec.model_validate(body), Path(), {table: EVENTS})
 
 
-FIRST = {kind: _view(f"first_{kind}", kind, FINE, "events") for kind in ("row", "entity")}
-BESIDE = [
-    _view(f"{kind}_{'_'.join(entity)}_{table}", kind, entity, table)
-    for kind in ("row", "entity")
-    for entity in (FINE, COARSE)
-    for table in ("events", "others")
-]
+# loaded when they are used: what DuckDB made while tests were collected would outlive it
+@cache
+def _first(kind: str) -> FeatureView:
+    return _view(f"first_{kind}", kind, FINE, "events")
+
+
+@cache
+def _beside(kind: str, entity: tuple[str, ...], table: str) -> FeatureView:
+    return _view(f"{kind}_{'_'.join(entity)}_{table}", kind, entity, table)
+
+
+BESIDE = [(kind, entity, table) for kind in ("row", "entity") for entity in (FINE, COARSE) for table in ("events", "others")]
 LABEL = {
     "row": LabelSpec(
         horizon="1m", sql="SELECT t.site, t.device, t.ts, CASE WHEN t.n > 0 THEN 1 ELSE 0 END AS label FROM events AS t"
@@ -110,8 +116,8 @@ def _rows(view: FeatureView, chance: random.Random) -> dict[str, list[Row]]:
 def worlds(draw: st.DrawFn) -> World:
     chance = random.Random(draw(st.integers(0, 2**32)))
     views = (
-        FIRST[draw(st.sampled_from(["row", "entity"]))],
-        *draw(st.lists(st.sampled_from(BESIDE), min_size=0, max_size=2, unique_by=id)),
+        _first(draw(st.sampled_from(["row", "entity"]))),
+        *(_beside(*one) for one in draw(st.lists(st.sampled_from(BESIDE), min_size=0, max_size=2, unique=True))),
     )
     return World(views, tuple(_rows(view, chance) for view in views))
 
@@ -233,10 +239,9 @@ def _row(view: FeatureView, hours: float, n: int) -> Row:
 def test_what_ties_with_the_moment_counts_where_it_was_known_by_then(
     tmp_path: Path, first: str, beside: tuple[str, tuple[str, ...], str], known: int
 ) -> None:
-    kind, entity, table = beside
-    other = next(view for view in BESIDE if view.name == f"{kind}_{'_'.join(entity)}_{table}")
+    other = _beside(*beside)
     tables = [
-        _stored(tmp_path, FIRST[first], [_row(FIRST[first], 12, 0)]),
+        _stored(tmp_path, _first(first), [_row(_first(first), 12, 0)]),
         _stored(tmp_path, other, [_row(other, 6, 1), _row(other, 12, 2), _row(other, 18, 3)]),
     ]
     with joined(tables) as batches:
@@ -253,7 +258,7 @@ def _learned(view: FeatureView, **changes: Any) -> LearnedView:
 
 
 def test_only_as_many_partitions_are_read_back_as_rows_need(ledger: Ledger, tmp_path: Path) -> None:
-    first, other = FIRST["entity"], next(view for view in BESIDE if view.name == "row_site_device_others")
+    first, other = _first("entity"), _beside("row", FINE, "others")
     days = {f"{START + timedelta(days=day):%Y-%m-%d}": [_row(other, 24 * day + 1, day)] for day in range(20)}
     _publish(ledger, other, days, tmp_path)
     _publish(ledger, first, {"2026-03-12-06:00": [_row(first, 24 * 10 + 6, 0)]}, tmp_path)
@@ -269,7 +274,7 @@ def test_only_as_many_partitions_are_read_back_as_rows_need(ledger: Ledger, tmp_
 
 
 def test_a_view_without_anything_known_by_then_gives_nulls(ledger: Ledger, tmp_path: Path) -> None:
-    first, other = FIRST["entity"], next(view for view in BESIDE if view.name == "entity_site_others")
+    first, other = _first("entity"), _beside("entity", COARSE, "others")
     _publish(ledger, first, {"2026-03-02-06:00": [_row(first, 6, 0)]}, tmp_path)
     _publish(ledger, other, {"2026-03-02-12:00": [_row(other, 12, 1)]}, tmp_path)
     found = PointInTime(ledger).rows([_learned(first), _learned(other)])
@@ -278,7 +283,7 @@ def test_a_view_without_anything_known_by_then_gives_nulls(ledger: Ledger, tmp_p
 
 
 def test_what_cannot_be_joined_is_refused_as_at_training(ledger: Ledger, tmp_path: Path) -> None:
-    first, other = FIRST["entity"], next(view for view in BESIDE if view.name == "entity_site_others")
+    first, other = _first("entity"), _beside("entity", COARSE, "others")
     _publish(ledger, first, {"2026-03-02-06:00": [_row(first, 6, 0)]}, tmp_path)
     _publish(ledger, other, {"2026-03-02-00:00": [_row(other, 0, 1)]}, tmp_path)
     known = PointInTime(ledger)

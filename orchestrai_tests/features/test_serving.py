@@ -1,5 +1,6 @@
 """Feature tables in other hands: online reads by key, Delta and Iceberg over the same bytes."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -84,6 +85,25 @@ def test_an_entity_whose_newest_row_was_withdrawn_falls_back(ledger: Ledger, pub
     update_online(ledger, view(), asset=OUT, path=tmp_path / "o.sqlite")
     assert served(tmp_path / "o.sqlite", 2) == newest(ledger)
     assert newest(ledger)["d0000"][0] == START + timedelta(hours=2)
+
+
+def test_features_of_another_definition_are_not_served(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
+    path, hours = tmp_path / "o.sqlite", by_hour(readings(8, 60, gap=200))
+    other = replace(view(), hash="0" * 64)
+    publish(IN, READINGS, hours)
+    run(ledger)
+    update_online(ledger, view(), asset=OUT, path=path)
+    last = max(hours)
+    compute(ledger, other, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=[last])
+    assert update_online(ledger, other, asset=OUT, path=path).entities == len({row["device_id"] for row in hours[last]})
+    with OnlineStore(path) as store:
+        assert store.definition == other.hash
+    answer = TestClient(features_app({"rolling": path})).post("/rolling", json={"keys": [["d0000"]]}).json()
+    assert answer["definition"] == other.hash
+    # the bytes are the same, the receipts are not
+    compute(ledger, other, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
+    update_online(ledger, other, asset=OUT, path=path)
+    assert served(path, 8) == newest(ledger)
 
 
 def test_delta_replaces_changed_partitions_only_and_travels_in_time(

@@ -239,7 +239,7 @@ class Sorted(Listing):
 
 
 def test_a_promised_prefix_spares_the_old_objects_and_what_breaks_it_is_seen_by_no_tick() -> None:
-    source = SOURCE.model_copy(update={"key_prefix": "dt=%Y-%m-%d/", "partition_from": "path", "late": "2d"})
+    source = SOURCE.model_copy(update={"key_prefix": "dt=%Y-%m-%d/", "partition_from": "path", "late": timedelta(days=2)})
     landing = Sorted()
     for day in range(30):
         at = START + timedelta(days=day)

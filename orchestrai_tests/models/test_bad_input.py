@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from orchestrai.errors import DigestMismatch, IntegrityError, ModelError
+from orchestrai.features.views.point_in_time import PointInTime
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.evaluation import evaluate
@@ -152,9 +153,8 @@ def test_prediction_refuses_infinite_features_and_missing_columns(ledger: Ledger
     for message, table in broken.items():
         publish(ledger, "churn/customer_rfm/features", table, "2026-07-01")
         with pytest.raises(ModelError, match=message):
-            predict(
-                ledger, spec(), champion=CHAMPION, features=["churn/customer_rfm/features"], asset="churn/churn/predictions"
-            )
+            features, asset = ["churn/customer_rfm/features"], "churn/churn/predictions"
+            predict(ledger, spec(), champion=CHAMPION, features=features, known=PointInTime(ledger), asset=asset)
     assert ledger.head("churn/churn/predictions") is None
 
 

@@ -252,7 +252,7 @@ def test_a_missed_target_is_told_and_the_drill_published(make: MakeRuntime, days
     run(runtime, days[:1])
     run(runtime, days[1:2], "raw_events")
     dataset = runtime.project.dataset(DATASET)
-    spec = dataset.spec.backup.model_copy(update={"rpo": "1s"})
+    spec = dataset.spec.backup.model_copy(update={"rpo": timedelta(seconds=1)})
     tight = type(dataset)(
         dataset.pipeline, dataset.spec.model_copy(update={"backup": spec}), dataset.contract, dataset.folder
     )

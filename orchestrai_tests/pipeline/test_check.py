@@ -14,12 +14,22 @@ from orchestrai.pipeline.load import SHIPPED, load_pipelines, pipeline_folders
 from orchestrai_tests.defs.shop import declared
 
 EXAMPLES = SHIPPED.parent.parent / "examples"
-SECOND = """  - name: levels
+SEEN = (
+    "SELECT s.device_id, s.as_of, COUNT(r.ts) AS seen FROM spine AS s JOIN readings AS r ON r.device_id = s.device_id "
+    "AND r.ts < s.as_of GROUP BY s.device_id, s.as_of"
+)
+SECOND = f"""  - name: levels
     from: [readings]
     entity: device_id
-    as_of: {every: 1d}
-    sql: "SELECT s.device_id, s.as_of, COUNT(r.ts) AS seen FROM spine AS s JOIN readings AS r ON r.device_id = s.device_id AND r.ts < s.as_of GROUP BY s.device_id, s.as_of"
+    as_of: {{every: 1d}}
+    sql: "{SEEN}"
 """
+XGB = "xgboost: {max_depth: 1, num_boost_round: 2}"
+REGRESSION = "sklearn: {class: sklearn.linear_model.LogisticRegression, params:"
+DAYS = "grain: day, start: 2026-10-01, end: 2026-"
+BACKUP = 'backup: {every: "0 2 * * *"}'
+MART = "load:\n  - {name: mart, from: readings, to: 'duckdb:///x', table: t, mode: merge, key: [id]}\n"
+DEPTH, BOOSTED, CLASS = "max_depth: 1,", "models[0].estimator.xgboost", "models[0].estimator.sklearn.params"
 LABEL = "SELECT device_id, ts, CASE WHEN failed THEN 1 ELSE 0 END AS label FROM readings"
 SPINE = (
     "SELECT s.device_id, s.as_of, COUNT(r.ts) AS label FROM spine AS s LEFT JOIN readings AS r ON r.device_id = s.device_id "
@@ -74,10 +84,10 @@ def test_what_ships_has_no_mistake(folder: Path) -> None:
         ("gap: 1m", "gap: 59s", "models[0].split.gap", "at least 1m, the label's horizon", "59s"),
         ("gap: 1m", "gap: 1m, folds: x", "models[0].split.folds", "a valid integer", "'x'"),
         # estimators and metrics
-        ("max_depth: 1,", "max_depth: 1, monotone_constraints: {x: 1},", "models[0].estimator.xgboost.monotone_constraints.x", "a feature", "'x'"),
-        ("max_depth: 1,", "max_depth: 1, objective: reg:squarederror,", "models[0].estimator.xgboost.objective", "classification", "reg:squarederror"),
-        ("xgboost: {max_depth: 1, num_boost_round: 2}", "sklearn: {class: sklearn.linear_model.LogisticRegression, params: {k: 1}}", "models[0].estimator.sklearn.params.k", "a parameter of LogisticRegression", "'k'"),
-        ("xgboost: {max_depth: 1, num_boost_round: 2}", "sklearn: {class: sklearn.linear_model.LogisticRegression, params: {C: -1}}", "models[0].estimator.sklearn.params", "values that LogisticRegression takes", "-1"),
+        (DEPTH, f"{DEPTH} monotone_constraints: {{x: 1}},", f"{BOOSTED}.monotone_constraints.x", "a feature", "'x'"),
+        (DEPTH, f"{DEPTH} objective: reg:squarederror,", f"{BOOSTED}.objective", "classification", "reg:squarederror"),
+        (XGB, f"{REGRESSION} {{k: 1}}}}", f"{CLASS}.k", "a parameter of LogisticRegression", "'k'"),
+        (XGB, f"{REGRESSION} {{C: -1}}}}", CLASS, "values that LogisticRegression takes", "-1"),
         ("metric: auc", "metric: rmse", "models[0].promote_when.metric", "one of accuracy, auc", "rmse"),
         ("metric: auc", "metric: lift", "models[0].promote_when.metric", "'auc'", "'lift'"),
         # where a model goes
@@ -86,21 +96,21 @@ def test_what_ships_has_no_mistake(folder: Path) -> None:
         # times of day
         ("    estimator: {", "    retrain: every monday\n    estimator: {", "models[0].retrain", "five fields", "'every monday'"),
         ("    estimator: {", "    retrain: 0 25 * * *\n    estimator: {", "models[0].retrain", "five fields", "'0 25 * * *'"),
-        ('backup: {every: "0 2 * * *"}', 'backup: {every: "0 2 31 2 *"}', "datasets[0].backup.every", "five fields", "0 2 31 2 *"),
+        (BACKUP, 'backup: {every: "0 2 31 2 *"}', "datasets[0].backup.every", "five fields", "0 2 31 2 *"),
         ("    contract: read", "    ingest_schedule: ...\n    contract: read", "datasets[0].ingest_schedule", "five fields", "'...'"),
         # stores
-        ('backup: {every: "0 2 * * *"}', 'backup: {replica: "ftp://b/x"}', "datasets[0].backup.replica", "s3://", "ftp"),
-        ('backup: {every: "0 2 * * *"}', 'backup: {cold: {url: "s4://b/x"}}', "datasets[0].backup.cold.url", "s3://", "s4"),
-        ('backup: {every: "0 2 * * *"}', "backup: {keep: {dayly: 7}}", "datasets[0].backup.keep.dayly", "'daily'", "'dayly'"),
-        ('backup: {every: "0 2 * * *"}', "backup: {lock: a while}", "datasets[0].backup.lock", "a duration", "'a while'"),
+        (BACKUP, 'backup: {replica: "ftp://b/x"}', "datasets[0].backup.replica", "s3://", "ftp"),
+        (BACKUP, 'backup: {cold: {url: "s4://b/x"}}', "datasets[0].backup.cold.url", "s3://", "s4"),
+        (BACKUP, "backup: {keep: {dayly: 7}}", "datasets[0].backup.keep.dayly", "'daily'", "'dayly'"),
+        (BACKUP, "backup: {lock: a while}", "datasets[0].backup.lock", "a duration", "'a while'"),
         ("url: landing/readings/", "url: ftp://host/readings/", "datasets[0].source", "s3://", "ftp"),
         # what is named
         ("contract: readings.contract.yaml", "contract: nowhere.yaml", "datasets[0].contract", "the file nowhere.yaml", "none"),
         ("from: [readings]", "from: [reading]", "features[0].from[0]", "one of the datasets readings", "'reading'"),
         ("features: [levels]", "features: [level]", "models[0].features[0]", "one of levels", "'level'"),
         ("level * 2 AS twice", "levl * 2 AS twice", "features[0].sql", "known columns", "did you mean level"),
-        ("grain: day, start: 2026-10-01, end: 2026-11-01", "grain: day, start: 2026-10-01, end: 2026-09-01", "datasets[0].partitions.end", "a time after start", "2026-09-01"),
-        ("models:\n", "load:\n  - {name: mart, from: readings, to: 'duckdb:///x', table: t, mode: merge, key: [id]}\nmodels:\n", "load[0].key[0]", "a column of readings (device_id", "'id'"),
+        (f"{DAYS}11-01", f"{DAYS}09-01", "datasets[0].partitions.end", "a time after start", "2026-09-01"),
+        ("models:\n", f"{MART}models:\n", "load[0].key[0]", "a column of readings (device_id", "'id'"),
         ("url: landing/readings/", 'url: "${READINGS}"', "datasets[0].source.url", "the environment variable READINGS", "nothing"),
     ],
 )  # fmt: skip
@@ -119,9 +129,8 @@ def test_a_mistake_is_one_line_with_file_line_field_expected_and_found(
 
 def test_a_horizon_shorter_than_what_its_sql_looks_ahead_is_told(tmp_path: Path) -> None:
     changes = [("entity: device_id, event_time: ts,", "entity: device_id, as_of: {every: 1d},"), (LABEL, SPINE)]
-    view = "SELECT s.device_id, s.as_of, COUNT(r.ts) AS twice FROM spine AS s JOIN readings AS r ON r.device_id = s.device_id AND r.ts < s.as_of"
     old = "SELECT device_id, ts, level * 2 AS twice, level + 1 AS more FROM readings"
-    changes += [(old, f"{view} GROUP BY s.device_id, s.as_of"), ("gap: 1m", "gap: 7d")]
+    changes += [(old, SEEN), ("gap: 1m", "gap: 7d")]
     (mistake,) = checked(shop(tmp_path / "short", *changes, ("horizon: 1m", "horizon: 6d"))).mistakes
     assert "6 days" in mistake.expected and "the label's horizon" in mistake.expected and "7 days" in mistake.found
     assert lines(shop(tmp_path / "long", *changes, ("horizon: 1m", "horizon: 7d"))) == []
@@ -163,7 +172,7 @@ def test_all_mistakes_of_all_pipelines_are_told_at_once(tmp_path: Path) -> None:
         tmp_path / "three",
         ("pipeline: shop", "pipeline: three"),
         ("level * 2 AS twice", "levl * 2 AS twice"),
-        ('backup: {every: "0 2 * * *"}', "backup: {every: often}\n    colour: red"),
+        (BACKUP, "backup: {every: often}\n    colour: red"),
         ("gap: 1m", "gap: 1s"),
     )
     found = {report.name: [mistake.field for mistake in report.mistakes] for report in check_project([one, two, three], {})}
@@ -280,7 +289,8 @@ ACCEPTED = (
 )  # fmt: skip
 REFUSED = (
     "every monday", "...", "0 25 * * *", "60 * * * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "0 2 * *", "0 0 2 * * *", "", "@often",
-    "0 2 * * mon-", "0 2 * * foo", "*/0 * * * *", "0 0 30 2 *", "0 0 31 4,6 *", "0 0 31 2 1", "-1 * * * *", "1.5 * * * *", "0 2 * * *\n0",
+    "0 2 * * mon-", "0 2 * * foo", "*/0 * * * *", "0 0 30 2 *", "0 0 31 4,6 *",
+    "0 0 31 2 1", "-1 * * * *", "1.5 * * * *", "0 2 * * *\n0",
 )  # fmt: skip
 
 

@@ -367,7 +367,11 @@ def test_backup_false_keeps_nothing(tmp_path: Path) -> None:
 def test_a_partly_declared_backup_keeps_the_sensible_rest(tmp_path: Path) -> None:
     some = {"entity: device_id, event_time: ts,": "entity: device_id, event_time: ts, backup: {lock: 9d},"}
     backups = declared_backups(tuple(fresh(tmp_path / "home", tmp_path / "declared", changes=some).project.nodes.values()))
-    assert (backups[FEATURES].lock, backups[FEATURES].every, backups[FEATURES].keep.weekly) == ("9d", "0 5 * * 0", 5)
+    assert (backups[FEATURES].lock, backups[FEATURES].every, backups[FEATURES].keep.weekly) == (
+        timedelta(days=9),
+        "0 5 * * 0",
+        5,
+    )
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,8 @@ def features(ledger: Ledger, data: bytes) -> str:
     restored = ledger.open(RESTORED)
     session = ledger.session(VIEW, producer("features"))
     session.add_bytes("all", "part-0.parquet", data, rows=1)
-    return str(session.commit({"all": ()}, inputs=[InputRef(RESTORED, restored.version, restored.roots())]).version)
+    read = [InputRef(RESTORED, restored.version, restored.roots())]
+    return str(session.commit({"all": ()}, inputs=read, parameters={"view_hash": data.decode()}).version)
 
 
 def test_features_and_champion_go_back_with_the_data(runtime: Runtime, pipeline: Pipeline, days: list[str]) -> None:
@@ -118,7 +119,8 @@ def test_features_and_champion_go_back_with_the_data(runtime: Runtime, pipeline:
     assert before != after
     apply_rollback(ledger, plan_rollback(ledger, pipeline))
     assert versions(ledger, VIEW, CHAMPION) == before
-    assert {ref.asset for ref in ledger.open(VIEW).receipt("all").inputs} == {RESTORED}
+    came_back = ledger.open(VIEW).receipt("all")
+    assert {ref.asset for ref in came_back.inputs} == {RESTORED} and came_back.parameters["view_hash"] == "old"
     apply_rollback(ledger, plan_rollback(ledger, pipeline))
     assert versions(ledger, VIEW, CHAMPION) == after, "a rollback can be rolled back"
 

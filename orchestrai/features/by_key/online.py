@@ -17,17 +17,18 @@ import pyarrow as pa
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine, paths_sql
+from orchestrai.features.views.point_in_time import made_by
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 
-_LAYOUT = 2
+_LAYOUT = 3
 PARTITIONS_AT_ONCE = 64
 UNIT = "orchestrai_unit"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS latest (entity TEXT PRIMARY KEY, time TEXT NOT NULL, unit TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS latest_unit ON latest (unit);
-CREATE TABLE IF NOT EXISTS source (partition TEXT PRIMARY KEY, root TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS source (partition TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS held (partition TEXT, path TEXT, sha256 TEXT NOT NULL, PRIMARY KEY (partition, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -81,6 +82,11 @@ class OnlineStore:
         """The feature table's version that is served."""
         return str(self._db.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()[0])
 
+    @property
+    def definition(self) -> str:
+        """The digest of the view whose features these are: a model that learned from another one must not be given them."""
+        return str(self._db.execute("SELECT value FROM meta WHERE name = 'definition'").fetchone()[0])
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """See one state of the store for the length of a `with` block, whatever is updated meanwhile."""
@@ -104,21 +110,24 @@ class OnlineStore:
 def update_online(ledger: Ledger, view: FeatureView, *, asset: str, path: Path) -> OnlineUpdate:
     """Bring the store at `path` to the feature table's current version, reading only files that are new in changed partitions.
 
-    Idempotent and atomic. A file that is gone takes back what was served from it; entities whose newest row it held fall back
-    to their newest row elsewhere.
+    Idempotent and atomic. Only partitions that this very definition of the view computed are served. A file that is gone takes
+    back what was served from it; entities whose newest row it held fall back to their newest row elsewhere.
     """
     dataset = ledger.open(asset)
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         if db.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
-            db.executescript("DROP TABLE IF EXISTS latest; DROP TABLE IF EXISTS source;")
+            db.executescript("".join(f"DROP TABLE IF EXISTS {name};" for name in ("latest", "source", "held", "meta")))
         db.executescript(f"{_SCHEMA} PRAGMA user_version = {_LAYOUT};")
         with _transaction(db):
-            known = dict(db.execute("SELECT partition, root FROM source"))
-            roots = dataset.roots()
+            known = dict(db.execute("SELECT partition, state FROM source"))
+            if db.execute("SELECT value FROM meta WHERE name = 'definition'").fetchone() != (view.hash,):
+                known = dict.fromkeys(known, "")
+            # the same bytes may come from another definition: its receipt says so
+            roots = {key: f"{entry.root} {entry.receipt}" for key, entry in dataset.partitions.items()}
             changed = sorted(key for key in {*known, *roots} if known.get(key) != roots.get(key))
-            added = {key: _exchange(db, dataset, key) for key in changed}
+            added = {key: _exchange(db, view, dataset, key) for key in changed}
             _read(db, view, dataset, added)
             # an entity whose newest row is gone falls back to its next newest, in whatever partition that lies
             for key in sorted(roots, reverse=True):
@@ -128,14 +137,19 @@ def update_online(ledger: Ledger, view: FeatureView, *, asset: str, path: Path) 
                 _read(db, view, dataset, {key: held - added.get(key, set())})
             db.execute("DELETE FROM latest WHERE time = ''")
             db.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (dataset.version,))
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('definition', ?)", (view.hash,))
             entities = int(db.execute("SELECT count(*) FROM latest").fetchone()[0])
     return OnlineUpdate(dataset.version, len([key for key in changed if key in roots]), entities)
 
 
-def _exchange(db: sqlite3.Connection, dataset: Dataset, partition: str) -> set[str]:
-    """Note which files a partition has now and take back what those served that are gone; returns the files to read."""
+def _exchange(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, partition: str) -> set[str]:
+    """Note which files a partition has now and take back what those served that are gone; returns the files to read.
+
+    A partition of another definition of the view counts as one without files.
+    """
     entry = dataset.partitions.get(partition)
-    now = {part.path: part.sha256 for part in dataset.files(partition).files if part.role == "data"} if entry else {}
+    ours = entry is not None and made_by(dataset, partition) == view.hash
+    now = {part.path: part.sha256 for part in dataset.files(partition).files if part.role == "data"} if ours else {}
     then = dict(db.execute("SELECT path, sha256 FROM held WHERE partition = ?", (partition,)))
     for name in (name for name, digest in then.items() if now.get(name) != digest):
         db.execute("UPDATE latest SET time = '' WHERE unit = ?", (f"{partition}/{name}",))
@@ -144,7 +158,7 @@ def _exchange(db: sqlite3.Connection, dataset: Dataset, partition: str) -> set[s
     if entry is None:
         db.execute("DELETE FROM source WHERE partition = ?", (partition,))
     else:
-        db.execute("INSERT OR REPLACE INTO source VALUES (?, ?)", (partition, entry.root))
+        db.execute("INSERT OR REPLACE INTO source VALUES (?, ?)", (partition, f"{entry.root} {entry.receipt}"))
     return {name for name, digest in now.items() if then.get(name) != digest}
 
 

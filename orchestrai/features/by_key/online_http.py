@@ -31,9 +31,10 @@ class EntityFeatures(BaseModel):
 
 
 class FeaturesResponse(BaseModel):
-    """One row per key, in their order, and the feature table's version they were read from."""
+    """One row per key, in their order, the feature table's version they were read from, and the view's digest."""
 
     version: str
+    definition: str
     rows: list[EntityFeatures]
 
 
@@ -69,7 +70,7 @@ def features_app(stores: Mapping[str, Path]) -> "FastAPI":
                     rows.append(
                         EntityFeatures(key=key, time=row.time.isoformat() if row else None, values=row.values if row else {})
                     )
-                return FeaturesResponse(version=store.version, rows=rows)
+                return FeaturesResponse(version=store.version, definition=store.definition, rows=rows)
         except FeatureViewError as exc:
             return JSONResponse({"detail": exc.message}, status_code=503)
 

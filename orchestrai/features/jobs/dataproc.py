@@ -8,7 +8,7 @@ from pydantic import Field
 from orchestrai.core.time import Duration
 from orchestrai.errors import StorageError
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
-from orchestrai.storage.cloud.job_wait import Phase
+from orchestrai.storage.cloud.job_wait import Phase, phase_of
 from orchestrai.storage.cloud.rest import Api, Token, google_token
 
 
@@ -65,12 +65,7 @@ class DataprocBatches:
     def phase(self, run: str) -> tuple[Phase, str]:
         """How the batch stands."""
         found = self._find(run)
-        state = str(found["state"])
-        if state == "SUCCEEDED":
-            return "completed", state
-        if state in ("FAILED", "CANCELLED"):
-            return "ended", f"{state}: {found.get('stateMessage') or 'no reason given'}"
-        return "running", state
+        return phase_of(str(found["state"]), "SUCCEEDED", ("FAILED", "CANCELLED"), found.get("stateMessage"))
 
     def cancel(self, run: str) -> None:
         """Cancel the operation behind the batch."""

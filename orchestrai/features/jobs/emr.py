@@ -7,7 +7,7 @@ from pydantic import ConfigDict
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
 from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.cloud.cloud_errors import aws_errors
-from orchestrai.storage.cloud.job_wait import Phase
+from orchestrai.storage.cloud.job_wait import Phase, phase_of
 
 
 class EmrFile(ClusterFile):
@@ -80,12 +80,7 @@ class EmrServerless:
         """How the run stands."""
         with aws_errors(f"AWS to describe the job run {run}"):
             found = self._emr.get_job_run(applicationId=self._application, jobRunId=run)["jobRun"]
-        state = str(found["state"])
-        if state == "SUCCESS":
-            return "completed", state
-        if state in ("FAILED", "CANCELLED"):
-            return "ended", f"{state}: {found.get('stateDetails') or 'no reason given'}"
-        return "running", state
+        return phase_of(str(found["state"]), "SUCCESS", ("FAILED", "CANCELLED"), found.get("stateDetails"))
 
     def cancel(self, run: str) -> None:
         """Ask for its end."""

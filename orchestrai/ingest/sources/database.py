@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, TransientStorageError
 from orchestrai.ingest.sources.table_source import SQLITE, Position, SqlSource
-from orchestrai.storage.postgres import connection
+from orchestrai.storage import postgres
 
 Row = tuple[Any, ...]
 
@@ -47,9 +47,7 @@ def snapshot(source: SqlSource) -> Iterator[Snapshot]:
         with _sqlite(source) as opened:
             yield _Sqlite(opened, source)
         return
-    with connection(source.url) as opened:
-        opened.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        opened.execute(f"SET LOCAL statement_timeout = {round(source.statement_timeout.total_seconds() * 1000)}")
+    with postgres.snapshot(source.url, statement_timeout=source.statement_timeout) as opened:
         yield _Postgres(opened, source)
 
 

@@ -23,7 +23,7 @@ CHECK_SECONDS = 5.0
 class ScoreRequest(BaseModel):
     """Rows to score: one object per row, feature values by name; a missing or null value counts as missing.
 
-    `views` may say which definition of each view computed them, as the answers of `/features/VIEW` do.
+    `views` may say which definition of each view computed them, by the `definition` in the answers of `/features/VIEW`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -102,7 +102,8 @@ class ServingModel:
         try:
             now = {view.asset: self._known.definition(view.asset) for view in views}
         except OrchestraiError as exc:
-            self._changed = exc.message
+            # what was seen last holds until it can be seen again
+            self.problem = exc.message
             return
         # a table that is not there serves nobody anything
         made = {asset: digest for asset, digest in now.items() if digest is not None}

@@ -5,7 +5,7 @@ from typing import Any
 from orchestrai.models.remote.script_job import SCRIPT, ScriptTrainer
 from orchestrai.models.remote.spec import AzureMLTraining
 from orchestrai.models.remote.training_job import training_wait
-from orchestrai.storage.cloud.job_wait import Clock, Phase
+from orchestrai.storage.cloud.job_wait import Clock, Phase, phase_of
 from orchestrai.storage.cloud.rest import Api, Token, azure_token
 
 API_VERSION = "2024-10-01"
@@ -34,10 +34,7 @@ class AzureMLJobs:
         found = self._call("GET", job)
         if found is None:
             return None
-        status = str(found["properties"]["status"])
-        if status == "Completed":
-            return "completed", status
-        return ("ended" if status in ENDED else "running"), status
+        return phase_of(str(found["properties"]["status"]), "Completed", ENDED, "see its log")
 
     def start(self, job: str, folder: str) -> None:
         """Create the job; putting the same one again changes nothing."""

@@ -19,8 +19,9 @@ from orchestrai.models.rows import Rows
 from orchestrai.models.spec import SageMakerServing, SageMakerTraining, Task, XGBoostParams
 from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.cloud.cloud_errors import aws_errors
-from orchestrai.storage.cloud.job_wait import Clock, Phase
+from orchestrai.storage.cloud.job_wait import Clock, Phase, phase_of
 
+ENDED = ("Failed", "Stopped")
 MODEL_MEMBER = "xgboost-model"
 MAX_MODEL_BYTES = 2 * 1024**3
 RENAMED = {"reg_lambda": "lambda", "reg_alpha": "alpha"}
@@ -136,9 +137,8 @@ class SageMakerTrainer:
             nonlocal described
             with aws_errors(f"AWS to describe training job {job}"):
                 described = self.jobs.describe_training_job(TrainingJobName=job)
-            return phase_of(
-                described["TrainingJobStatus"], described.get("FailureReason") or described.get("SecondaryStatus")
-            )
+            reason = described.get("FailureReason") or described.get("SecondaryStatus")
+            return phase_of(described["TrainingJobStatus"], "Completed", ENDED, reason)
 
         def stop() -> None:
             with aws_errors(f"AWS to stop training job {job}"):
@@ -174,14 +174,6 @@ class SageMakerTrainer:
             spot=bool(described.get("EnableManagedSpotTraining")),
             per_hour=self.where.price_per_hour,
         )
-
-
-def phase_of(status: str, reason: str | None) -> tuple[Phase, str]:
-    """What AWS's word for a job's state means."""
-    if status == "Completed":
-        return "completed", status
-    ended = status in ("Failed", "Stopped")
-    return ("ended" if ended else "running"), (f"{status}: {reason or 'no reason given'}" if ended else status)
 
 
 def hyperparameters(params: XGBoostParams, task: Task, rows: Rows) -> tuple[dict[str, str], float]:

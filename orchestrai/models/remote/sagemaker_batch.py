@@ -10,12 +10,12 @@ from orchestrai.errors import ModelError
 from orchestrai.models.estimators.artifact import GOLDEN_ROWS, GOLDEN_TOLERANCE, INFO_FILE, Scorer
 from orchestrai.models.estimators.boosting import BoostedTrees
 from orchestrai.models.registry.sagemaker_registry import archive, ensure_model
-from orchestrai.models.remote.sagemaker import Clients, boto_clients, phase_of, split_url
+from orchestrai.models.remote.sagemaker import ENDED, Clients, boto_clients, split_url
 from orchestrai.models.remote.training_job import RemoteJob
 from orchestrai.models.rows import Floats, Rows
 from orchestrai.models.spec import SageMakerServing
 from orchestrai.storage.cloud.cloud_errors import aws_errors
-from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
+from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting, phase_of
 
 
 class BatchTransform:
@@ -98,7 +98,7 @@ class BatchTransform:
             nonlocal described
             with aws_errors(f"AWS to describe transform job {job}"):
                 described = self.api.describe_transform_job(TransformJobName=job)
-            return phase_of(described["TransformJobStatus"], described.get("FailureReason"))
+            return phase_of(described["TransformJobStatus"], "Completed", ENDED, described.get("FailureReason"))
 
         self._waiting.until_done(job, look, lambda: self._stop(job))
         return described

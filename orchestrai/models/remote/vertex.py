@@ -6,7 +6,7 @@ from typing import Any
 from orchestrai.models.remote.script_job import SCRIPT, ScriptTrainer
 from orchestrai.models.remote.spec import VertexTraining
 from orchestrai.models.remote.training_job import training_wait
-from orchestrai.storage.cloud.job_wait import Clock, Phase
+from orchestrai.storage.cloud.job_wait import Clock, Phase, phase_of
 from orchestrai.storage.cloud.rest import Api, Token, google_token
 
 ENDED = ("JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED")
@@ -35,12 +35,7 @@ class VertexJobs:
         found = self._find(job)
         if found is None:
             return None
-        state = str(found["state"])
-        if state == "JOB_STATE_SUCCEEDED":
-            return "completed", state
-        if state in ENDED:
-            return "ended", f"{state}: {found.get('error', {}).get('message', 'no reason given')}"
-        return "running", state
+        return phase_of(str(found["state"]), "JOB_STATE_SUCCEEDED", ENDED, found.get("error", {}).get("message"))
 
     def start(self, job: str, folder: str) -> None:
         """Create the job."""

@@ -98,15 +98,16 @@ def _retention(config: Mapping[str, Any], path: Path) -> InstanceFinding:
 
 
 def _storage(config: Mapping[str, Any], path: Path) -> InstanceFinding:
-    whole = _section(config, "storage")
-    parts = [_section(config, name) for name in STORAGES]
-    if whole or all(parts):
-        kind = next(iter(whole), "") or str(parts[0].get("class", "")).removesuffix("RunStorage").lower()
-        return InstanceFinding("instance storage", True, kind)
-    if not any(parts):
-        return InstanceFinding("instance storage", True, f"SQLite in {path.parent}")
-    missing = ", ".join(name for name, part in zip(STORAGES, parts, strict=True) if not part)
-    return InstanceFinding("instance storage", False, f"only some of it is declared: add {missing} to {path}")
+    """Where runs, events and ticks are kept; a relative folder is another one in each working directory."""
+    sections = {name: _section(config, name, "config") for name in STORAGES}
+    sections["storage"] = _section(config, "storage", "sqlite")
+    for name, section in sections.items():
+        base = section.get("base_dir")
+        if isinstance(base, str) and not Path(base).is_absolute():
+            what = f"{name}.base_dir {base} is another folder for each working directory"
+            return InstanceFinding("instance storage", False, f"{what}: write the whole path in {path}")
+    declared = next(iter(_section(config, "storage")), "") or _section(config, "run_storage").get("class")
+    return InstanceFinding("instance storage", True, str(declared or f"SQLite in {path.parent}"))
 
 
 def _event_log(config: Mapping[str, Any], path: Path) -> InstanceFinding:

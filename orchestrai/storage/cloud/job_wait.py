@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
@@ -14,6 +14,13 @@ Sleep = Callable[[float], None]
 Monotonic = Callable[[], float]
 Look = Callable[[], tuple[Phase, str]]
 JITTER = 0.2
+
+
+def phase_of(state: str, completed: str, ended: Collection[str], reason: object = None) -> tuple[Phase, str]:
+    """What a service's word for a job's state means; whatever it has no other word for is still running."""
+    if state == completed:
+        return "completed", state
+    return ("ended", f"{state}: {reason or 'no reason given'}") if state in ended else ("running", state)
 
 
 @dataclass(frozen=True)

@@ -51,14 +51,20 @@ class KnownRows:
     size: int
 
 
+def made_by(dataset: Dataset, partition: str) -> str | None:
+    """The digest of the view that computed a partition of features, by its receipt."""
+    digest = dataset.receipt(partition).parameters.get(VIEW_HASH)
+    return str(digest) if digest else None
+
+
 def require_definition(dataset: Dataset, keys: Iterable[str], view: str, wanted: str, remedy: str) -> None:
     """Raises NotReceipted for a partition of features that another definition of the view computed."""
     for key in keys:
-        made_by = dataset.receipt(key).parameters.get(VIEW_HASH)
-        if made_by != wanted:
+        digest = made_by(dataset, key)
+        if digest != wanted:
             raise NotReceipted(
                 f"expected {dataset.asset}@{key} to come from {view} of definition {wanted[:12]}, found another definition "
-                f"({str(made_by)[:12] if made_by else 'none named'}): {remedy}",
+                f"({digest[:12] if digest else 'none named'}): {remedy}",
                 asset=dataset.asset,
                 partition=key,
             )
@@ -126,12 +132,14 @@ class PointInTime:
         return KnownRows(chosen, table, refs, sum(reading.size for reading in readings))
 
     def definition(self, asset: str) -> str | None:
-        """The digest of the view that computed the newest features of an asset; None where there are none."""
+        """The digest of the view that computed the newest features of an asset; None where there are none that count."""
         dataset = self.ledger.find(asset)
         if dataset is None or not dataset.partitions:
             return None
-        made_by = dataset.receipt(max(dataset.partitions)).parameters.get(VIEW_HASH)
-        return str(made_by) if made_by else None
+        try:
+            return made_by(dataset, max(dataset.partitions))
+        except NotReceipted:
+            return None  # recalled: nobody is given them
 
     def _read_known(self, first: _Reading, other: _Reading, bounds: Span, stack: ExitStack) -> None:
         """Read back from the newest moment, twice as many partitions each time, until no row lacks anything."""
