@@ -175,8 +175,8 @@ def test_a_policy_is_of_a_dataset_or_a_model_and_views_follow_their_dataset(tmp_
     assert tries["shop/levels/features"] == 5
     assert {tries[f"shop/alarm/{stage}"] for stage in ("training_set", "candidate", "champion", "model_backup")} == {0}
     assert {tries["orchestrai/instance/dump"], tries["shop/catalog"]} == {3}
-    assert waits_of(nodes["shop/alarm/candidate"].retries) == []
-    assert waits_of(nodes["shop/readings/restored"].retries) == [1, 2, 4, 8, 16]
+    assert waits_of(retries_of(nodes["shop/alarm/candidate"].subject)) == []
+    assert waits_of(retries_of(nodes["shop/readings/restored"].subject)) == [1, 2, 4, 8, 16]
 
 
 def test_the_log_says_which_try_failed_and_when_the_next_begins(
