@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from bench.volume import run as bench_volume
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Column, Contract
-from orchestrai.ingest.object_reader import ObjectOutcome, Typing, large_part
+from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing, large_part
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.url import open_store
 

@@ -24,8 +24,8 @@ from typing import Any
 
 from orchestrai.ingest.discovery.listing import discover
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed
+from orchestrai.ingest.discovery.partitioning import listed, place
 from orchestrai.ingest.discovery.queue import Message, Zone, drain
-from orchestrai.ingest.partitioning import listed, place
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.url import open_store

@@ -27,11 +27,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrai.core.code_identity import Producer
+from orchestrai.features.by_key.online import OnlineStore, update_online
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine
 from orchestrai.features.engines.spark_engine import SparkEngine
 from orchestrai.features.feature_table import KeyWatch, write_files
-from orchestrai.features.online import OnlineStore, update_online
 from orchestrai.features.run import FeatureTask
 from orchestrai.features.run import compute as compute_task
 from orchestrai.features.spec import FeatureViewSpec

@@ -1,13 +1,19 @@
 """Subjects of the graph that are kept and are no events: databases, managed resources, and what Dagster and the project are."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from orchestrai.backup.spec import NIGHTLY, DatabaseSpec, ManagedBackupSpec
+from orchestrai.stage.names import SubjectKind
 from orchestrai.vault.spec import BackupSpec
 
 # the group of what keeps the house itself; no pipeline may be called so
 HOUSE = "orchestrai"
+HOUSE_TEXT = {
+    "instance": "Dagster's own database: runs, events, ticks. Restored, it is what the UI shows; lost, no lineage is.",
+    "definitions": "The files of every deployed pipeline: declarations, contracts, SQL.",
+}
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,32 @@ class DatabaseNode:
 
     pipeline: str
     spec: DatabaseSpec
+    folder: Path
+
+    @property
+    def kind(self) -> SubjectKind:
+        """A database."""
+        return "database"
+
+    @property
+    def about(self) -> str:
+        """What its declaration says of it."""
+        return self.spec.description
+
+    @property
+    def source_files(self) -> tuple[Path, ...]:
+        """The file that declares it."""
+        return (self.folder / "pipeline.yaml",)
+
+    @property
+    def backup_asset(self) -> str:
+        """The asset of its snapshots."""
+        return f"{self.prefix}/dump"
+
+    @property
+    def live_asset(self) -> str:
+        """None: it may have changed since it was kept, so the newest snapshot's age is what would be lost."""
+        return ""
 
     @property
     def prefix(self) -> str:
@@ -39,6 +71,23 @@ class ManagedNode:
 
     pipeline: str
     spec: ManagedBackupSpec
+    folder: Path
+    after: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> SubjectKind:
+        """A managed resource."""
+        return "managed"
+
+    @property
+    def about(self) -> str:
+        """What its declaration says of it."""
+        return self.spec.description
+
+    @property
+    def source_files(self) -> tuple[Path, ...]:
+        """The file that declares it."""
+        return (self.folder / "pipeline.yaml",)
 
     @property
     def prefix(self) -> str:
@@ -53,6 +102,22 @@ class HouseNode:
     kind: Literal["instance", "definitions"]
     backup: BackupSpec = NIGHTLY
     pipeline: str = HOUSE
+    source_files: tuple[Path, ...] = ()
+
+    @property
+    def about(self) -> str:
+        """What it is, for people."""
+        return HOUSE_TEXT[self.kind]
+
+    @property
+    def backup_asset(self) -> str:
+        """The asset of its snapshots."""
+        return f"{self.prefix}/{'dump' if self.kind == 'instance' else 'snapshot'}"
+
+    @property
+    def live_asset(self) -> str:
+        """None: it may have changed since it was kept, so the newest snapshot's age is what would be lost."""
+        return ""
 
     @property
     def prefix(self) -> str:
@@ -70,6 +135,14 @@ class VaultNode:
     """The vault as a whole: what holds the bytes of everything that is kept."""
 
     pipeline: str = HOUSE
+    after: tuple[str, ...] = ()
+    about: str = ""
+    source_files: tuple[Path, ...] = ()
+
+    @property
+    def kind(self) -> SubjectKind:
+        """The vault."""
+        return "vault"
 
     @property
     def prefix(self) -> str:

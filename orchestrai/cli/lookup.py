@@ -63,7 +63,7 @@ def vault_key(store: "Store", keyring: "Keyring", folder: Path | None) -> "KeyPo
 
     from orchestrai.ledger.ledger import Ledger
     from orchestrai.ledger.signing import Signer
-    from orchestrai.pipeline.protection import is_sealed, open_vault
+    from orchestrai.vault.protection import is_sealed, open_vault
 
     if not is_sealed(store, keyring):
         return None
@@ -117,8 +117,8 @@ def _tell_left_out(project: "Project") -> None:
 
 def open_or_none(url: str | None, *, may_be_new: bool = False) -> "Vault | None":
     """The vault of the settings or at a URL; None, or RestoreError, where nothing was ever backed up. Never makes one."""
-    from orchestrai.pipeline.protection import is_sealed, open_vault
     from orchestrai.storage.url import open_store
+    from orchestrai.vault.protection import is_sealed, open_vault
 
     ledger, settings = open_ledger(), load_settings()
     store = open_store(url or settings.vault)

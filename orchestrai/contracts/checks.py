@@ -1,7 +1,6 @@
 """The audit of one partition: five checks of stable names, from Parquet footers wherever these suffice."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,12 @@ from orchestrai.contracts.values import value_faults
 from orchestrai.contracts.volume import judge_volume
 from orchestrai.core.calendar import Grain, window
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.verdict import Severity, Verdict
+from orchestrai.core.verdict import CheckInfo, Severity, Verdict
 from orchestrai.errors import UnreadableObject
 
 CLOCK_SKEW = timedelta(minutes=5)
 # what can be said of a whole partition only
 OF_THE_WHOLE = ("row_volume", "freshness")
-
-
-@dataclass(frozen=True, slots=True)
-class CheckInfo:
-    """A check that a dataset's audit always reports."""
-
-    name: str
-    blocking: bool
-    description: str
 
 
 def check_names(contract: Contract) -> list[CheckInfo]:

@@ -103,15 +103,21 @@ def _reached(modules: Sequence[str]) -> dict[str, Source]:
         if module in seen:
             continue
         seen.add(module)
-        text = read_source(module) if _counts(module) else None
-        if text is None:
+        source = _source_of(module) if _counts(module) else None
+        if source is None:
             continue
-        reached[module] = source = _memory().source(text)
+        reached[module] = source
         package = module.rpartition(".")[0]
         ahead += [resolve_name(name, package) if name[0] == "." else name for name in source.imports]
         if package:
             ahead.append(package)
     return reached
+
+
+@cache
+def _source_of(module: str) -> Source | None:
+    text = read_source(module)
+    return None if text is None else _memory().source(text)
 
 
 def _counts(module: str) -> bool:
@@ -183,7 +189,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
 class _Memory:
     """What sources come to, by the digest of their bytes; lost or unwritable, it is worked out again.
 
-    It is written also where Python is told to write no compiled files: without it each process parses for some 0.2 s.
+    It is written also where Python is told to write no compiled files: without it each process parses for up to 0.2 s a stage.
     """
 
     def __init__(self, path: Path) -> None:
@@ -209,6 +215,8 @@ class _Memory:
             self.path.parent.mkdir(exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as sink:
                 json.dump(body, sink)
+                # as readable as the compiled files beside it: another user runs what an image was built with
+                os.fchmod(sink.fileno(), 0o644)
             os.replace(sink.name, self.path)
         except OSError:
             return  # a package that nobody may write to: each process parses for itself

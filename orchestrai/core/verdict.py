@@ -44,6 +44,15 @@ def gate_open(verdicts: Iterable[Verdict]) -> bool:
     return not any(verdict.closes_gate for verdict in verdicts)
 
 
+@dataclass(frozen=True, slots=True)
+class CheckInfo:
+    """A check that a stage always reports of an asset."""
+
+    name: str
+    blocking: bool
+    description: str
+
+
 def combined(first: Verdict, *others: Verdict) -> Verdict:
     """One verdict of several findings under one check: the worst speaks, of equally bad ones all do; details of all are kept.
 

@@ -6,41 +6,15 @@ from typing import Any
 
 import dagster as dg
 
+from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.defs.events import report_events
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
-from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ViewNode
-from orchestrai.pipeline.retry_policy import RetryPolicy
+from orchestrai.features.run import FEATURES
+from orchestrai.ingest.arrival import RAW_EVENTS
+from orchestrai.pipeline.nodes import DatasetNode, ViewNode, retries_of
 from orchestrai.pipeline.runtime import Runtime
-
-KINDS: dict[str, set[str]] = {
-    "landing": {"file"},
-    "raw_events": {"parquet"},
-    "dead_letters": {"json"},
-    "snapshot": {"vault"},
-    "restored": {"parquet"},
-    "drill": {"report"},
-    "features": {"duckdb", "parquet"},
-    "training_set": {"parquet"},
-    "candidate": {"xgboost"},
-    "evaluation": {"report"},
-    "champion": {"xgboost"},
-    "deployment": {"json"},
-    "predictions": {"parquet"},
-    "catalog": {"json"},
-    "warehouse": {"table"},
-    "feature_backup": {"vault"},
-    "model_backup": {"vault"},
-    "cold_copy": {"vault"},
-    "dump": {"vault", "sql"},
-    "recovery_point": {"aws"},
-    "restore_test": {"aws", "report"},
-    "retention": {"vault"},
-    "prune": {"vault"},
-}
-
-
-LANDING_KINDS = {"objects": "file", "stream": "stream", "http": "api", "sql": "sql"}
+from orchestrai.stage.stage import AssetNode
 
 
 def asset_key(asset: str) -> dg.AssetKey:
@@ -71,13 +45,7 @@ def _moment(value: Any) -> datetime:
 
 def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | None:
     """The Dagster partitions of a node."""
-    if node.grain == "all":
-        return None
-    if isinstance(node.subject, DatasetNode):
-        return partitions_of(node.subject)
-    if isinstance(node.subject, ViewNode | LoadNode) and node.subject.partitioned_like:
-        return partitions_of(node.subject.partitioned_like)
-    return None
+    return None if node.grain == "all" else partitions_of(node.subject.partitioned_like)
 
 
 def build_assets(nodes: Sequence[AssetNode]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -92,26 +60,21 @@ def _common(node: AssetNode) -> dict[str, Any]:
             dg.LocalFileCodeReference(file_path=str(path), label=path.name) for path in node.source_files if path.is_file()
         ]
         metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=references)
-    if isinstance(node.subject, DatasetNode) and node.stage in ("raw_events", "snapshot", "restored"):
+    if isinstance(node.subject, DatasetNode) and node.stage.verbatim:
         metadata["dagster/column_schema"] = _column_schema(node.subject)
-    if isinstance(node.subject, ViewNode) and node.stage == "features":
+    if isinstance(node.subject, ViewNode) and node.stage is FEATURES:
         metadata |= _view_metadata(node.subject)
     return {
         "deps": [asset_key(dep) for dep in node.deps],
         "group_name": node.pipeline,
-        "kinds": _kinds(node),
+        "kinds": {*node.stage.kinds_of(node.subject)},
         "owners": [node.owner],
         "description": node.description,
-        "tags": {"orchestrai/stage": node.stage},
+        "tags": {"orchestrai/stage": node.stage.name},
         "metadata": metadata,
+        # the UI says "code version changed" where what is published was made by other code
+        "code_version": node.stage.code_of(node.subject),
     }
-
-
-def _kinds(node: AssetNode) -> set[str]:
-    if node.stage == "landing" and isinstance(node.subject, DatasetNode):
-        source = node.subject.spec.source
-        return {"kafka"} if source.url.startswith("kafka://") else {LANDING_KINDS[source.kind]}
-    return KINDS[node.stage]
 
 
 def _spec(node: AssetNode) -> dg.AssetSpec:
@@ -142,9 +105,10 @@ def _asset(node: AssetNode) -> dg.AssetsDefinition:
             with launching(runtime, context):
                 report = runtime.run(node, keys, progress=_log_progress(context))
         except OrchestraiError as error:
-            _log_try(context, node.retries, error)
-            raise translate(error, context.retry_number, node.retries) from error
-        if node.stage == "raw_events" and isinstance(node.subject, DatasetNode):
+            policy = retries_of(node.subject)
+            _log_try(context, policy, error)
+            raise translate(error, context.retry_number, policy) from error
+        if node.stage is RAW_EVENTS:
             fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
             yield from dead_letters(runtime, node.subject, fed)
         yield from report_events(context, node, report)

@@ -21,9 +21,10 @@ from orchestrai.defs.schedules import PERIOD
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
-from orchestrai.pipeline.outcomes import incomplete
+from orchestrai.pipeline.registry import gates
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.stages import GATES, Stage
+from orchestrai.stage.names import StageName
+from orchestrai.stage.outcomes import incomplete
 
 # a progress bar and a summary tell it better than two lines an event; the event log keeps everything
 SILENT_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -94,12 +95,12 @@ def run_dataset(
     instance: dg.DagsterInstance,
     dataset: DatasetNode,
     span: tuple[str, str] | None,
-    only: tuple[Stage, ...] = (),
+    only: tuple[StageName, ...] = (),
 ) -> RunSummary:
     """Landing to restored (or only some stages) for a span of partitions, in one run."""
-    gates = [dataset.asset(stage) for stage in GATES if not only or stage in only]
+    held = [f"{dataset.prefix}/{name}" for name in gates() if not only or name in only]
     selection = [asset_key(dataset.asset(stage)) for stage in only] or None
-    return _run(definitions, instance, job_name(dataset.prefix, "ingest"), span, gates, selection)
+    return _run(definitions, instance, job_name(dataset.prefix, "ingest"), span, held, selection)
 
 
 def span_of(dataset: DatasetNode, first: str | None, last: str | None) -> tuple[str, str] | None:

@@ -8,41 +8,41 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from orchestrai.backup.subjects import HouseNode, ManagedNode, VaultNode
+from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
+from orchestrai.backup.retention_stages import PRUNE, RETENTION
 from orchestrai.defs.assets import asset_key
-from orchestrai.pipeline.backup_graph import backup_of
-from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, Pipeline
+from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.stage.stage import AssetNode
 
-BACKUPS = ("feature_backup", "model_backup", "dump", "recovery_point")
 WEEKLY_DRILLS = "30 4 * * 0"
 WEEKLY_COLD = "30 6 * * 0"
 # retention runs on Sundays: what it forgets is marked a day later, when no writer can refer to it, and deleted two days after that
-PRUNE = "0 9 * * 1,3"
+PRUNE_CRON = "0 9 * * 1,3"
 MAX_RUNTIME = {"dagster/max_runtime": str(13 * 3600)}
 
 
 def backs_up(node: AssetNode) -> bool:
     """True for what is kept beside events."""
-    return node.stage in BACKUPS or (node.stage == "snapshot" and isinstance(node.subject, HouseNode))
+    return node.stage.role == "backup"
 
 
 def drills(node: AssetNode) -> bool:
     """True for drills and restore tests of what is kept beside events."""
-    return node.stage == "restore_test" or (node.stage == "drill" and not isinstance(node.subject, DatasetNode))
+    return node.stage.role == "trial" and node.subject.kind != "dataset"
 
 
 def build_keeping_jobs(nodes: Sequence[AssetNode]) -> Iterator[UnresolvedAssetJobDefinition]:
     """Two jobs for each group that keeps something."""
     for group in _groups(nodes):
         own = [node for node in nodes if node.pipeline == group]
-        kept = [node for node in own if backs_up(node) or node.stage in ("cold_copy", "catalog")]
-        if any(node.stage != "catalog" for node in kept):
+        kept = [node for node in own if backs_up(node) or node.stage.role in ("copy", "catalog")]
+        if any(node.stage.role != "catalog" for node in kept):
             yield _job(f"{group}_backup", kept, "Back up what is no event, copy it to its cold tier, update the catalog.")
         tried = [node for node in own if drills(node)]
         if tried:
             yield _job(f"{group}_drills", tried, "Restore what is no event to scratch, open it, and measure RTO and RPO.")
-        letting_go = [node for node in own if node.stage in ("retention", "prune")]
+        letting_go = [node for node in own if node.stage in (RETENTION, PRUNE)]
         if letting_go:
             yield _job(
                 f"{group}_retention", letting_go, "Forget the snapshots that the declared `keep` lets go; give back bytes."
@@ -53,22 +53,22 @@ def build_keeping_schedules(nodes: Sequence[AssetNode]) -> Iterator[dg.ScheduleD
     """A schedule for each backup, as declared, one for all drills of a group, and one for each restore test and cold copy."""
     for group in _groups(nodes):
         own = [node for node in nodes if node.pipeline == group]
-        catalog = [node for node in own if node.stage == "catalog"]
+        catalog = [node for node in own if node.stage.role == "catalog"]
         for node in filter(backs_up, own):
             cron = _cron(node)
             if cron:
-                cold = [other for other in own if other.stage == "cold_copy" and other.deps == (node.asset,)]
+                cold = [other for other in own if other.stage.role == "copy" and other.deps == (node.asset,)]
                 yield _schedule(_name(node, "backup"), cron, f"{group}_backup", [node, *cold, *catalog])
         for node in own:
-            if node.stage == "prune":
-                yield _schedule(_name(node, "prune"), PRUNE, f"{group}_retention", [node])
-            if node.stage == "retention" and (cron := _retention_cron(node)):
-                yield _schedule(_name(node, "retention"), cron, f"{group}_retention", [node])
-            if node.stage == "cold_copy" and isinstance(node.subject, DatasetNode):
+            if node.stage is PRUNE:
+                yield _schedule(_name(node, "prune"), PRUNE_CRON, f"{group}_retention", [node])
+            if node.stage is RETENTION and node.subject.backup.retention.every:
+                yield _schedule(_name(node, "retention"), node.subject.backup.retention.every, f"{group}_retention", [node])
+            if node.stage.role == "copy" and node.subject.kind == "dataset":
                 yield _schedule(_name(node, "weekly_cold_copy"), WEEKLY_COLD, f"{group}_backup", [node, *catalog])
-            if node.stage == "restore_test" and isinstance(node.subject, ManagedNode) and node.subject.spec.test:
+            if node.stage is RESTORE_TEST:
                 yield _schedule(_name(node, "restore_test"), node.subject.spec.test.every, f"{group}_drills", [node])
-        tried = [node for node in own if drills(node) and node.stage == "drill"]
+        tried = [node for node in own if drills(node) and node.stage is not RESTORE_TEST]
         if tried:
             yield _schedule(f"{group}_weekly_drills", WEEKLY_DRILLS, f"{group}_drills", tried)
 
@@ -81,7 +81,7 @@ def kept_with_models(nodes: Sequence[AssetNode], pipeline: Pipeline) -> list[str
 
 def kept_with_snapshot(nodes: Sequence[AssetNode], dataset: DatasetNode) -> list[str]:
     """Managed resources declared to be kept after a dataset's snapshot."""
-    return [node.asset for node in nodes if node.stage == "recovery_point" and dataset.asset("snapshot") in node.deps]
+    return [node.asset for node in nodes if node.stage is RECOVERY_POINT and dataset.asset("snapshot") in node.deps]
 
 
 def _groups(nodes: Sequence[AssetNode]) -> list[str]:
@@ -89,19 +89,8 @@ def _groups(nodes: Sequence[AssetNode]) -> list[str]:
 
 
 def _cron(node: AssetNode) -> str | None:
-    if isinstance(node.subject, ManagedNode):
-        return node.subject.spec.every
-    if isinstance(node.subject, Pipeline | LoadNode | VaultNode):
-        return None
-    spec = backup_of(node.subject)
-    return spec.every if spec else None
-
-
-def _retention_cron(node: AssetNode) -> str | None:
-    if isinstance(node.subject, Pipeline | LoadNode | ManagedNode | VaultNode):
-        return None
-    spec = backup_of(node.subject)
-    return spec.retention.every if spec else None
+    spec = node.subject.spec if node.stage is RECOVERY_POINT else node.subject.backup
+    return str(spec.every) if spec is not None and spec.every else None
 
 
 def _name(node: AssetNode, what: str) -> str:
@@ -117,9 +106,9 @@ def _schedule(name: str, cron: str, job: str, nodes: Sequence[AssetNode]) -> dg.
     @dg.schedule(name=name, cron_schedule=cron, job_name=job, execution_timezone="UTC")
     def tick(context: dg.ScheduleEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
         ready = _ready(runtime, nodes)
-        if all(node.stage == "catalog" for node in ready):
+        if all(node.stage.role == "catalog" for node in ready):
             own = {node.asset for node in nodes}
-            waiting = {dep for node in nodes if node.stage != "catalog" for dep in node.deps} - own
+            waiting = {dep for node in nodes if node.stage.role != "catalog" for dep in node.deps} - own
             return dg.SkipReason(f"nothing of {', '.join(sorted(waiting))} was published yet")
         keys = [asset_key(node.asset) for node in ready]
         return dg.RunRequest(run_key=f"{name}:{context.scheduled_execution_time.isoformat()}", asset_selection=keys)
@@ -131,7 +120,7 @@ def _ready(runtime: Runtime, nodes: Sequence[AssetNode]) -> list[AssetNode]:
     """Those that have something to work on; the others would only make a red run."""
     ready: dict[str, AssetNode] = {}
     for node in nodes:
-        alone = not node.deps or node.stage in ("catalog", "recovery_point", "prune")
+        alone = not node.deps or node.stage.role == "catalog" or node.stage in (RECOVERY_POINT, PRUNE)
         if alone or any(dep in ready or runtime.ledger.head(dep) is not None for dep in node.deps):
             ready[node.asset] = node
     return list(ready.values())

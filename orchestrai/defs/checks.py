@@ -15,9 +15,9 @@ from dagster._core.storage.tags import (
 )
 
 from orchestrai.defs.assets import asset_key, node_partitions
-from orchestrai.pipeline.nodes import AssetNode
-from orchestrai.pipeline.outcomes import incomplete
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.stage.outcomes import incomplete
+from orchestrai.stage.stage import AssetNode
 
 COMPLETE = "complete"
 

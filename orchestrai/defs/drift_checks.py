@@ -10,7 +10,8 @@ import dagster as dg
 from orchestrai.defs.assets import asset_key
 from orchestrai.defs.events import picture
 from orchestrai.errors import OrchestraiError
-from orchestrai.pipeline.drift_report import drift_limit, view_portrait
+from orchestrai.features.profile.drift_report import Learned, drift_limit, view_portrait
+from orchestrai.models.registry.versions import serving_champion
 from orchestrai.pipeline.nodes import Pipeline, ViewNode
 from orchestrai.pipeline.runtime import Runtime
 
@@ -29,7 +30,7 @@ def _drift(node: ViewNode, pipeline: Pipeline) -> dg.AssetChecksDefinition:
     )
     def drift(runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
         try:
-            found = view_portrait(runtime.ledger, node, pipeline)
+            found = view_portrait(runtime.ledger, node, learned_from(runtime, node, pipeline))
         except OrchestraiError as exc:
             raise dg.Failure(description=exc.message, allow_retries=False) from exc
         return dg.AssetCheckResult(
@@ -44,3 +45,17 @@ def _drift(node: ViewNode, pipeline: Pipeline) -> dg.AssetChecksDefinition:
         )
 
     return drift
+
+
+def learned_from(runtime: Runtime, node: ViewNode, pipeline: Pipeline) -> list[Learned]:
+    """The training sets of a pipeline's champions that learn from a view."""
+    learned = []
+    for model in pipeline.models:
+        champion = (
+            serving_champion(runtime.ledger, model.asset("champion")) if node.view.name in model.spec.features else None
+        )
+        if champion is not None:
+            source = champion.receipt("all").facts.get("training_set")
+            version = str(source.get("version")) if isinstance(source, dict) else ""
+            learned.append(Learned(model.spec.name, model.asset("training_set"), version))
+    return learned

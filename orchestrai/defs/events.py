@@ -16,7 +16,7 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.report import PartitionOutcome, StageReport, shown_verdicts
-from orchestrai.pipeline.nodes import AssetNode
+from orchestrai.stage.stage import AssetNode
 
 # an Output with this metadata is passed on without a materialization event (dagster/_core/execution/plan/execute_step.py)
 SILENT = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
@@ -24,10 +24,6 @@ SILENT = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 # facts that are a list of rows alike, and how many of them the UI is given
 TABLES = ("decisions", "groups")
 MOST_ROWS = 500
-# a model and what is said of it have no rows
-ROWLESS = ("candidate", "evaluation", "champion", "deployment")
-# a missed RTO or RPO, an unlocked copy or a failed test is red, though the record of it is published
-RED = ("drill", "cold_copy", "recovery_point", "restore_test")
 
 
 def report_events(context: dg.AssetExecutionContext, node: AssetNode, report: StageReport) -> Iterator[Any]:
@@ -39,7 +35,7 @@ def report_events(context: dg.AssetExecutionContext, node: AssetNode, report: St
         for outcome in report.outcomes:
             yield from _partition_checks(specs, outcome, blocking=not published)
     else:
-        yield from _whole_checks(specs, report, red=node.stage in RED)
+        yield from _whole_checks(specs, report, red=node.stage.red)
     if not published:
         reasons = refusals(report)
         raise dg.Failure(
@@ -143,7 +139,7 @@ def _total(report: StageReport) -> PartitionOutcome:
 
 
 def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, single: bool) -> dict[str, Any]:
-    metadata: dict[str, Any] = {} if node.stage in ROWLESS else {"dagster/row_count": outcome.rows}
+    metadata: dict[str, Any] = {} if node.stage.rowless else {"dagster/row_count": outcome.rows}
     if single:
         # what a person opens the asset for comes first
         metadata |= {name: picture(name, png) for name, png in report.plots.items()}
@@ -153,7 +149,7 @@ def _metadata(node: AssetNode, report: StageReport, outcome: PartitionOutcome, s
         "orchestrai/bytes": outcome.size,
         "orchestrai/version": report.version or "none",
         "orchestrai/root": outcome.root or "none",
-        "orchestrai/stage": node.stage,
+        "orchestrai/stage": node.stage.name,
         "orchestrai/due": outcome.root is not None,
     }
     left_out = left_out_by(outcome)

@@ -10,10 +10,11 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from orchestrai.core.calendar import window
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.backup_jobs import kept_with_models, kept_with_snapshot
-from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
-from orchestrai.pipeline.stages import Stage
+from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
+from orchestrai.pipeline.registry import stages_of
+from orchestrai.stage.names import VERBATIM
+from orchestrai.stage.stage import AssetNode
 
-MODEL_STAGES: tuple[Stage, ...] = ("training_set", "candidate", "evaluation", "champion", "deployment", "predictions")
 AHEAD = timedelta(days=1)
 MAX_RUNTIME = {"dagster/max_runtime": str(4 * 3600)}
 
@@ -48,11 +49,10 @@ def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolve
     """landing -> raw events -> snapshot -> restored, and the feature views that are cut like the dataset."""
     views = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
     views += [load.asset for pipeline in pipelines for load in pipeline.loads if load.partitioned_like == dataset]
-    stages: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
     return dg.define_asset_job(
         job_name(dataset.prefix, "ingest"),
         selection=dg.AssetSelection.assets(
-            *map(asset_key, [*(dataset.asset(stage) for stage in stages), f"{dataset.pipeline}/catalog", *views])
+            *map(asset_key, [*(dataset.asset(stage) for stage in VERBATIM), f"{dataset.pipeline}/catalog", *views])
         ),
         tags=MAX_RUNTIME,
         description="Validate new objects, back them up, restore them from that backup and prove them equal.",
@@ -174,10 +174,10 @@ def loaded_whole(pipeline: Pipeline) -> list[str]:
 def model_assets(pipeline: Pipeline) -> list[str]:
     """The asset keys of every model stage."""
     return [
-        model.asset(stage)
+        stage.asset(model.prefix)
         for model in pipeline.models
-        for stage in MODEL_STAGES
-        if stage != "deployment" or model.spec.deployed
+        for stage in stages_of(model.kind)
+        if stage.role == "data" and stage.applies(model)
     ]
 
 

@@ -1,6 +1,6 @@
 """Labels of feature rows: computed from what happened at or after each row's moment, and from nothing before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,9 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrai.core.calendar import window
+from orchestrai.core.time import format_duration
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine
 from orchestrai.features.feature_table import KeyWatch, write_files
+from orchestrai.features.ports import LabelledDataset, Learner
 from orchestrai.features.spec import LabelSpec, parse_moment
 from orchestrai.features.views.portable_types import UTC_MICROS, readable
 from orchestrai.features.views.view import AS_OF, FeatureView, load_label
@@ -109,3 +113,56 @@ class LabelRun:
         if failed:
             raise FeatureViewError(f"{self.view.name}: {failed[0]}")
         return [part.path for part in written]
+
+
+def inputs_current(ledger: Ledger, model: Learner, now: datetime) -> Verdict:
+    """Whether every dataset that a model learns from has restored data as new as it declares.
+
+    `halt_training_after` counts from `now`; `halt_training_behind` from the newest restored partition of the model's other datasets,
+    so that it holds for data of any age.
+    """
+    datasets = {dataset.prefix: dataset for dataset in model.label_inputs.values()}
+    late = [told for dataset in datasets.values() if (told := _late(ledger, dataset, now))]
+    late += [told for dataset in datasets.values() if (told := _behind(ledger, dataset, datasets.values()))]
+    if late:
+        return Verdict("inputs_current", False, "; ".join(late))
+    return Verdict("inputs_current", True, "all inputs are as new as declared")
+
+
+def _late(ledger: Ledger, dataset: LabelledDataset, now: datetime) -> str:
+    if dataset.halt_training_after is None:
+        return ""
+    asset, grain = dataset.asset("restored"), dataset.grain
+    limit = now - dataset.halt_training_after
+    restored = ledger.find(asset)
+    due = f"expected data of {dataset.prefix} since {limit:%Y-%m-%d %H:%M}"
+    if restored is None or not restored.partitions:
+        return f"{due}, found none restored: look at its ingest"
+    newest = max(restored.partitions)
+    ended = datetime.fromisoformat(restored.head.time) if grain == "all" else window(newest, grain)[1]
+    return f"{due}, found {newest} the newest restored: look at its ingest, then train again" if ended < limit else ""
+
+
+def _behind(ledger: Ledger, dataset: LabelledDataset, all_datasets: Iterable[LabelledDataset]) -> str:
+    """Its newest partition ended longer before another's newest began; one that is not cut by time goes on with none."""
+    if dataset.halt_training_behind is None:
+        return ""
+    newest = {other.prefix: _newest(ledger, other) for other in all_datasets if other.prefix != dataset.prefix}
+    others = [(found[0], name) for name, found in newest.items() if found]
+    if not others:
+        return ""
+    begun, other = max(others)
+    found = _newest(ledger, dataset)
+    if found is not None and found[1] >= begun - dataset.halt_training_behind:
+        return ""
+    last = f"{found[1]:%Y-%m-%d %H:%M} the end of the newest restored" if found else "none restored"
+    return (
+        f"expected data of {dataset.prefix} at most {format_duration(dataset.halt_training_behind)} behind {other}, which goes on to "
+        f"{begun:%Y-%m-%d %H:%M}, found {last}: look at its ingest, then train again"
+    )
+
+
+def _newest(ledger: Ledger, dataset: LabelledDataset) -> tuple[datetime, datetime] | None:
+    """The span of the newest restored partition."""
+    grain, restored = dataset.grain, ledger.find(dataset.asset("restored"))
+    return window(max(restored.partitions), grain) if restored and restored.partitions and grain != "all" else None

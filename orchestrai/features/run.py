@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrai.core.calendar import Grain
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import Verdict
+from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
@@ -23,14 +23,17 @@ from orchestrai.features.incremental.slices import Mend, growth, mend
 from orchestrai.features.incremental.tail_run import Continuation, TailRuns, tail_runs
 from orchestrai.features.partition_run import PartitionRuns
 from orchestrai.features.plan import Task, fresh, plan, union
+from orchestrai.features.ports import DeclaredView, Engines
 from orchestrai.features.spec import FeatureViewSpec
-from orchestrai.features.table_formats import require_delta, write_delta
+from orchestrai.features.table_formats import require_delta, shared, write_delta
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import Files, Inputs, open_inputs
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.outcomes import published, settle, with_outcomes
+from orchestrai.stage.stage import AssetNode, Stage
 
 # engines are handed in, and give the same bytes only as long as they are these
 PRODUCER = Producer("features", __name__, also=("orchestrai.features.engines.spark_engine",))
@@ -82,7 +85,7 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
         verdicts: dict[str, list[Verdict]] = {}
         with ExitStack() as stack:
             runs = tail_runs(ledger, view, opened, local, tails, code) if tails is not None and engine is local else None
-            mends, going_on, files = _fetched(view, stale, current, opened, code, stack, runs)
+            mends, going_on, files = _fetched(view, stale, _Basis(current, opened, code), stack, runs)
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-features-"))
             run = PartitionRuns(
                 session,
@@ -127,16 +130,20 @@ def _delta(view: FeatureView) -> str:
     return view.spec.delta if isinstance(view.spec, FeatureViewSpec) else ""
 
 
+@dataclass(frozen=True)
+class _Basis:
+    """What a partition is computed from and compared with: the table as published, the inputs as opened, the code of today."""
+
+    current: Dataset | None
+    opened: Inputs
+    code: str
+
+
 def _fetched(
-    view: FeatureView,
-    stale: Sequence[Task],
-    current: Dataset | None,
-    opened: Inputs,
-    code: str,
-    stack: ExitStack,
-    tails: TailRuns | None,
+    view: FeatureView, stale: Sequence[Task], basis: _Basis, stack: ExitStack, tails: TailRuns | None
 ) -> tuple[dict[str, Mend], dict[str, Continuation], Files]:
     """Which partitions need only their end computed, which go on from a tail, and the verified files that the others read."""
+    current, opened, code = basis.current, basis.opened, basis.code
     primary = next(iter(view.tables))
     grown = {task.key: found for task in stale if (found := growth(view, task, current, opened, code)) is not None}
     added = {digest for found in grown.values() for digest in found.added}
@@ -204,3 +211,71 @@ def _with_unchanged(
         outcomes.append(PartitionOutcome(key, True, entry.root, entry.rows, entry.size, verdicts))
     outcomes.sort(key=lambda outcome: outcome.partition)
     return replace(report, version=report.version or current.version, outcomes=tuple(outcomes), facts=dict(facts))
+
+
+# -- the stage ---------------------------------------------------------------------------------------------------
+
+
+def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequence[str]) -> StageReport:
+    """A feature table, then what is kept beside it: online rows and shared tables."""
+    subject, ledger = node.subject, context.ledger
+    view, like = subject.view, subject.partitioned_like
+    missing: tuple[PartitionOutcome, ...] = ()
+    wanted: Sequence[str] | None = None
+    if like is not None:
+        wanted, missing = published(ledger, like.asset("restored"), like, partitions)
+        if not wanted:
+            return settle(StageReport(node.asset, None, missing), like, partitions)
+    restored = {table: dataset.asset("restored") for table, dataset in subject.inputs.items()}
+    size = sum(entry.size for asset in restored.values() if (d := ledger.find(asset)) for entry in d.partitions.values())
+    tails = context.home / "tails" / subject.pipeline / view.name
+    task = FeatureTask(node.asset, restored, subject.grain_of_first, wanted, tails)
+    engines = context.port(Engines)
+    # a view in Python runs on this machine, whatever the settings choose for the others
+    engine = engines.embedded() if view.python is not None else engines.choose(view.spec.engine, size)
+    report = compute(context, view, task, engine)
+    if isinstance(view.spec, FeatureViewSpec):
+        if view.spec.online and report.version is not None:
+            from orchestrai.features.by_key.online import online_path, update_online
+
+            done = update_online(ledger, view, asset=node.asset, path=online_path(context.home, subject.pipeline, view.name))
+            facts = {**report.facts, "online_entities": done.entities, "online_version": done.version}
+            report = replace(report, facts=facts)
+        report = shared(ledger, report, view.spec.share, context.home / "tables")
+    report = with_outcomes(report, missing)
+    return settle(report, like, partitions) if like is not None else report
+
+
+def _checks(subject: DeclaredView) -> list[CheckInfo]:
+    checks = [
+        CheckInfo("entity_not_null", True, "No row without its entity."),
+        CheckInfo("unique_key", True, "One row per entity and moment: no join multiplied rows."),
+    ]
+    spec = subject.view.spec
+    if isinstance(spec, FeatureViewSpec):
+        if spec.checks.null_rate:
+            checks.append(CheckInfo("null_rate", True, "Shares of nulls within their declared limits."))
+        if spec.checks.ranges:
+            checks.append(CheckInfo("value_range", True, "Values within their declared ranges."))
+        if spec.checks.coverage is not None:
+            checks.append(CheckInfo("coverage", False, "Enough of the entities in the input have features."))
+        if spec.checks.freshness is not None:
+            checks.append(CheckInfo("freshness", False, "The newest features are young enough."))
+    return checks
+
+
+def _grain(subject: DeclaredView) -> Grain:
+    return subject.partitioned_like.grain if subject.partitioned_like is not None else "all"
+
+
+FEATURES = Stage(
+    "features",
+    ("view",),
+    "One row per entity and moment, computed from restored data, never from the future.",
+    frozenset({"duckdb", "parquet"}),
+    PRODUCER,
+    _run,
+    deps=lambda subject: tuple(dataset.asset("restored") for dataset in subject.inputs.values()),
+    checks=_checks,
+    grain=_grain,
+)

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import Verdict
+from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.feature_table import KeyWatch, write_files
 from orchestrai.features.join import EVENT_TIME, LABEL, LabelFiles, ViewFiles, joined, require_joinable
-from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, data_end
+from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, data_end, inputs_current
+from orchestrai.features.ports import Engines, Learner
 from orchestrai.features.spec import LabelSpec
 from orchestrai.features.views.point_in_time import require_definition
 from orchestrai.features.views.portable_types import UTC_MICROS
@@ -25,7 +26,9 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import UNPARTITIONED
 from orchestrai.ledger.receipt import InputRef
-from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
+from orchestrai.stage.context import RunContext
+from orchestrai.stage.stage import AssetNode, Stage
 
 PRODUCER = Producer("training_set", __name__)
 FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
@@ -155,3 +158,43 @@ def _not_empty(rows: int, label: LabelSpec, end: datetime) -> Verdict:
         f"expected labelled rows, found none: no moment has its horizon of {label.horizon} complete by {end.isoformat()}"
     )
     return Verdict("not_empty", rows > 0, "" if rows else message)
+
+
+# -- the stage ---------------------------------------------------------------------------------------------------
+
+CHECKS = (
+    CheckInfo("not_empty", True, "At least one label whose horizon is complete."),
+    CheckInfo("inputs_current", True, "Every dataset it learns from has data as new as declared (halt_training_after)."),
+)
+
+
+def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str]) -> StageReport:
+    model = node.subject
+    current = inputs_current(context.ledger, model, context.now())
+    if current.closes_gate:
+        return StageReport(node.asset, None, (PartitionOutcome("all", False, verdicts=(current,)),))
+    return training_set(
+        context.ledger,
+        asset=node.asset,
+        features=[(view.view, view.asset) for view in model.views],
+        label=model.label,
+        label_inputs={table: dataset.asset("restored") for table, dataset in model.label_inputs.items()},
+        folder=model.folder,
+        engine=context.port(Engines).choose("auto", 0),
+        verdicts=[current],
+    )
+
+
+TRAINING_SET = Stage(
+    "training_set",
+    ("model",),
+    "Labels joined to features as they were known at each moment.",
+    frozenset({"parquet"}),
+    PRODUCER,
+    _run,
+    deps=lambda model: (
+        *(view.asset for view in model.views),
+        *(dataset.asset("restored") for dataset in model.label_inputs.values()),
+    ),
+    checks=lambda model: CHECKS,
+)

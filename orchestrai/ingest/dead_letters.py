@@ -8,8 +8,8 @@ from typing import Literal
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.code_identity import Producer
-from orchestrai.ingest.object_reader import ObjectOutcome
-from orchestrai.ingest.rejects import Mark
+from orchestrai.ingest.readers.object_reader import ObjectOutcome
+from orchestrai.ingest.readers.rejects import Mark
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material

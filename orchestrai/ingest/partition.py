@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import DigestMismatch, UnreadableObject
 from orchestrai.ingest.dead_letters import DeadLetter, letters_of
-from orchestrai.ingest.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part, unpacked
-from orchestrai.ingest.part_files import PartWriter
 from orchestrai.ingest.plan import Arrival
+from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part, unpacked
+from orchestrai.ingest.readers.part_files import PartWriter
+from orchestrai.ingest.readers.rejects import Mark, Refused
 from orchestrai.ingest.readers.spark_typing import Original, Part, grouped, type_on_spark
-from orchestrai.ingest.rejects import Mark, Refused
 from orchestrai.ledger.manifest import FileEntry, Run, arrival_stats
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import Sealing

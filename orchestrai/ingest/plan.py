@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
-from orchestrai.ingest.partitioning import uri_of
+from orchestrai.ingest.discovery.partitioning import uri_of
 from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest

@@ -16,7 +16,7 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, publish_letters, read_letters
-from orchestrai.ingest.part_files import PartWriter
+from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.sources.stream import MicroBatch
 from orchestrai.ingest.sources.stream_batch import all_or_nothing
 from orchestrai.ingest.sources.stream_records import LETTER, StreamRecord, read_archive

@@ -11,9 +11,9 @@ from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_letters
 from orchestrai.ingest.discovery.listing import landed
-from orchestrai.ingest.object_reader import Typing
 from orchestrai.ingest.partition import Partition, PartitionReading
 from orchestrai.ingest.plan import Intake
+from orchestrai.ingest.readers.object_reader import Typing
 from orchestrai.ingest.schema_audit import LACKING, vanished
 from orchestrai.ingest.sources.http import pull_http
 from orchestrai.ingest.spec import DatasetTask, SourceSpec

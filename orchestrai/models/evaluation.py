@@ -14,13 +14,13 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
-from orchestrai.models import plots
-from orchestrai.models.card import model_card
 from orchestrai.models.drift import drift, drift_verdict
 from orchestrai.models.estimators import logistic
 from orchestrai.models.estimators.artifact import Scorer, load_dataset
 from orchestrai.models.metrics import Measured, Scored, improvement, measure, point_metrics, usable
 from orchestrai.models.ports import changed_views
+from orchestrai.models.presentation import plots
+from orchestrai.models.presentation.card import model_card
 from orchestrai.models.promotion_rule import METRICS_FILE, decide_promotion, leak_verdict
 from orchestrai.models.registry.versions import serving_champion
 from orchestrai.models.rows import WHOLE, Floats, Rows, encode, read_training_set

@@ -16,8 +16,8 @@ from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.models.drift import drift, drift_verdict
 from orchestrai.models.estimators.artifact import Scorer, load_dataset
-from orchestrai.models.plots import draw_drift
 from orchestrai.models.ports import FeatureRows, KnownFeatures
+from orchestrai.models.presentation.plots import draw_drift
 from orchestrai.models.rows import EVENT_TIME, WHOLE, Floats, Rows
 from orchestrai.models.spec import ModelSpec
 

@@ -1,14 +1,45 @@
-"""What models ask of the features they learn from: rows as they were known, and which definition made them."""
+"""What models ask of others: a declared model, the rows of its features as they were known, and which definition made them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrai.errors import ModelError
 from orchestrai.ledger.receipt import InputRef
+from orchestrai.stage.stage import Subject
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from orchestrai.models.spec import ModelSpec
+    from orchestrai.stage.names import StageName
+
+
+class FeatureTable(Protocol):
+    """A published table of features."""
+
+    @property
+    def asset(self) -> str:
+        """Its asset key."""
+        ...
+
+
+class DeclaredModel(Subject, Protocol):
+    """A model with its feature tables."""
+
+    @property
+    def spec(self) -> "ModelSpec":
+        """Its declaration."""
+        ...
+
+    @property
+    def views(self) -> Sequence[FeatureTable]:
+        """The tables that it learns from and scores."""
+        ...
+
+    def asset(self, stage: "StageName") -> str:
+        """The asset key of a stage."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -86,3 +117,10 @@ class KnownFeatures(Protocol):
     def definition(self, asset: str) -> str | None:
         """The digest of the view that computed the newest features of an asset; None where there are none."""
         ...
+
+
+@dataclass(frozen=True)
+class Features:
+    """Where a run finds features as they were known."""
+
+    open: Callable[[], KnownFeatures]

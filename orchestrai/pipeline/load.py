@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from orchestrai.core.declaration import Location
 from orchestrai.errors import ConfigError, DeclarationError
-from orchestrai.pipeline.backup_graph import with_kept
 from orchestrai.pipeline.check.draft import Draft, assemble, declared_datasets
 from orchestrai.pipeline.check.mistake import Mistake
 from orchestrai.pipeline.check.pipeline_file import PipelineFile, read_pipeline
 from orchestrai.pipeline.declarations import DatasetRef
 from orchestrai.pipeline.graph import asset_graph
-from orchestrai.pipeline.nodes import AssetNode, DatasetNode, ModelNode, Pipeline
+from orchestrai.pipeline.nodes import DatasetNode, ModelNode, Pipeline
+from orchestrai.stage.stage import AssetNode
 
 SHIPPED = Path(__file__).resolve().parent.parent / "pipelines"
 
@@ -52,9 +53,9 @@ class Project:
     left_out: tuple[LeftOut, ...] = ()
 
     @cached_property
-    def nodes(self) -> dict[str, AssetNode]:
+    def nodes(self) -> dict[str, AssetNode[Any]]:
         """The asset graph by asset key, upstream first."""
-        return {node.asset: node for node in with_kept(asset_graph(self.pipelines), self.pipelines)}
+        return {node.asset: node for node in asset_graph(self.pipelines)}
 
     def pipeline(self, name: str) -> Pipeline:
         """A pipeline by name; raises ConfigError naming those there are."""

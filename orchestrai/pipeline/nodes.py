@@ -1,18 +1,24 @@
 """The nodes of the asset graph as plain values: declarations with what they refer to."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from orchestrai.backup.subjects import DatabaseNode, HouseNode, ManagedNode, VaultNode
-from orchestrai.contracts.checks import CheckInfo
+from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
+from orchestrai.core.retry_policy import RetryPolicy
+from orchestrai.features.spec import LabelSpec
 from orchestrai.features.views.view import FeatureView
+from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.declarations import DatasetSpec, PipelineModelSpec, PipelineSpec
-from orchestrai.pipeline.retry_policy import RetryPolicy
-from orchestrai.pipeline.stages import Stage
+from orchestrai.stage.names import StageName, SubjectKind
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,98 @@ class DatasetNode:
     folder: Path
 
     @property
+    def kind(self) -> SubjectKind:
+        """What it is."""
+        return "dataset"
+
+    @property
+    def about(self) -> str:
+        """What its declaration says of it, for people."""
+        return self.spec.description
+
+    @property
+    def source_files(self) -> tuple[Path, ...]:
+        """The files that declare it."""
+        return (self.folder / "pipeline.yaml", self.folder / self.spec.contract)
+
+    @property
+    def source(self) -> SourceSpec:
+        """Where its data lands."""
+        return self.spec.source
+
+    @property
+    def grain(self) -> Grain:
+        """How it is cut by time."""
+        return self.spec.partitions.grain
+
+    @property
+    def positioned(self) -> bool:
+        """Whether one reading of its source feeds whatever partitions it finds."""
+        return self.spec.source.positioned
+
+    @property
+    def backup(self) -> BackupSpec:
+        """How it is kept."""
+        return self.spec.backup
+
+    @property
+    def share(self) -> tuple[Literal["delta", "iceberg"], ...]:
+        """Tables for other tools."""
+        return self.spec.share
+
+    @property
+    def halt_training_after(self) -> timedelta | None:
+        """How long ago the newest restored partition may have ended."""
+        return self.spec.halt_training_after
+
+    @property
+    def halt_training_behind(self) -> timedelta | None:
+        """How long other datasets of a model may go on after it."""
+        return self.spec.halt_training_behind
+
+    @property
+    def table_schema(self) -> "pa.Schema":
+        """Its declared columns."""
+        return self.contract.arrow_schema()
+
+    @property
+    def kept_as(self) -> str:
+        """Its dataset's name in the vault."""
+        return self.asset("raw_events")
+
+    @property
+    def backup_asset(self) -> str:
+        """The asset of its snapshots."""
+        return self.asset("snapshot")
+
+    @property
+    def live_asset(self) -> str:
+        """The asset that its snapshots are of; empty where there is none."""
+        return self.asset("raw_events")
+
+    @property
+    def loadable(self) -> str:
+        """What a warehouse loads of it."""
+        return self.asset("restored")
+
+    @property
+    def partitioned_like(self) -> "DatasetNode | None":
+        """Itself where it is cut by time."""
+        return self if self.grain != "all" else None
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Its assets that hold back what fails their checks."""
+        from orchestrai.pipeline.registry import gates  # the registry knows pipelines, for the catalog
+
+        return tuple(f"{self.prefix}/{name}" for name in gates())
+
+    @property
     def prefix(self) -> str:
         """`<pipeline>/<dataset>`."""
         return f"{self.pipeline}/{self.spec.name}"
 
-    def asset(self, stage: Stage) -> str:
+    def asset(self, stage: StageName) -> str:
         """The asset key of a stage."""
         return f"{self.prefix}/{stage}"
 
@@ -41,7 +134,54 @@ class ViewNode:
     pipeline: str
     view: FeatureView
     inputs: dict[str, DatasetNode]
+    folder: Path
     backup: BackupSpec | None = None
+
+    @property
+    def kind(self) -> SubjectKind:
+        """What it is."""
+        return "view"
+
+    @property
+    def about(self) -> str:
+        """What its declaration says of it, for people."""
+        return ""
+
+    @property
+    def source_files(self) -> tuple[Path, ...]:
+        """The files that declare it."""
+        return (self.folder / "pipeline.yaml", *self._text)
+
+    @property
+    def loadable(self) -> str:
+        """What a warehouse loads of it."""
+        return self.asset
+
+    @property
+    def table_schema(self) -> "pa.Schema":
+        """The columns of its table."""
+        return self.view.schema
+
+    @property
+    def kept_as(self) -> str:
+        """Its dataset's name in the vault."""
+        return self.asset
+
+    @property
+    def backup_asset(self) -> str:
+        """The asset of its snapshots."""
+        return f"{self.prefix}/feature_backup"
+
+    @property
+    def live_asset(self) -> str:
+        """The asset that its snapshots are of; empty where there is none."""
+        return self.asset
+
+    @property
+    def _text(self) -> tuple[Path, ...]:
+        if self.view.python is not None:
+            return (self.view.python.path,)
+        return (self.folder / self.view.spec.sql,) if self.view.spec.sql.endswith(".sql") else ()
 
     @property
     def prefix(self) -> str:
@@ -75,11 +215,61 @@ class ModelNode:
     folder: Path
 
     @property
+    def kind(self) -> SubjectKind:
+        """What it is."""
+        return "model"
+
+    @property
+    def about(self) -> str:
+        """What its declaration says of it, for people."""
+        return ""
+
+    @property
+    def source_files(self) -> tuple[Path, ...]:
+        """The files that declare it."""
+        return (self.folder / "pipeline.yaml",)
+
+    @property
+    def loadable(self) -> str:
+        """What a warehouse loads of it."""
+        return self.asset("predictions")
+
+    @property
+    def partitioned_like(self) -> DatasetNode | None:
+        """None: its predictions are of the newest moment."""
+        return None
+
+    @property
+    def label(self) -> LabelSpec:
+        """What it learns."""
+        return self.spec.label
+
+    @property
+    def backup(self) -> BackupSpec | None:
+        """How its versions are kept."""
+        return self.spec.backup
+
+    @property
+    def kept_as(self) -> str:
+        """Its dataset's name in the vault."""
+        return f"{self.prefix}/registry"
+
+    @property
+    def backup_asset(self) -> str:
+        """The asset of its snapshots."""
+        return f"{self.prefix}/model_backup"
+
+    @property
+    def live_asset(self) -> str:
+        """The asset that its snapshots are of; empty where there is none."""
+        return ""
+
+    @property
     def prefix(self) -> str:
         """`<pipeline>/<model>`."""
         return f"{self.pipeline}/{self.spec.name}"
 
-    def asset(self, stage: Stage) -> str:
+    def asset(self, stage: StageName) -> str:
         """The asset key of a stage."""
         return f"{self.pipeline}/{self.spec.name}/{stage}"
 
@@ -91,13 +281,32 @@ class LoadNode:
     pipeline: str
     spec: LoadSpec
     source: DatasetNode | ViewNode | ModelNode
+    folder: Path
+
+    @property
+    def kind(self) -> SubjectKind:
+        """What it is."""
+        return "load"
+
+    @property
+    def about(self) -> str:
+        """What its declaration says of it, for people."""
+        return f"Table {self.spec.table}."
+
+    @property
+    def source_files(self) -> tuple[Path, ...]:
+        """The files that declare it."""
+        return (self.folder / "pipeline.yaml",)
+
+    @property
+    def prefix(self) -> str:
+        """`<pipeline>/<load>`."""
+        return f"{self.pipeline}/{self.spec.name}"
 
     @property
     def source_asset(self) -> str:
         """The asset whose newest version the table holds."""
-        if isinstance(self.source, ViewNode):
-            return self.source.asset
-        return self.source.asset("restored" if isinstance(self.source, DatasetNode) else "predictions")
+        return self.source.loadable
 
     @property
     def asset(self) -> str:
@@ -107,9 +316,7 @@ class LoadNode:
     @property
     def partitioned_like(self) -> DatasetNode | None:
         """The dataset whose partitions the table shares; None where it is loaded whole."""
-        if isinstance(self.source, DatasetNode):
-            return self.source if self.source.spec.partitions.grain != "all" else None
-        return self.source.partitioned_like if isinstance(self.source, ViewNode) else None
+        return self.source.partitioned_like
 
 
 @dataclass(frozen=True)
@@ -128,31 +335,48 @@ class Pipeline:
         """The pipeline's name, which is also its group in the UI."""
         return self.spec.pipeline
 
-
-@dataclass(frozen=True)
-class AssetNode:
-    """One asset of the graph: what defs/ turns into a Dagster asset, and what the runtime runs."""
-
-    asset: str
-    stage: Stage
-    pipeline: str
-    owner: str
-    description: str
-    subject: DatasetNode | ViewNode | ModelNode | LoadNode | Pipeline | DatabaseNode | ManagedNode | HouseNode | VaultNode
-    deps: tuple[str, ...] = ()
-    checks: tuple[CheckInfo, ...] = ()
-    grain: Grain = "all"
-    source_files: tuple[Path, ...] = ()
+    @property
+    def kind(self) -> SubjectKind:
+        """A pipeline as a whole."""
+        return "pipeline"
 
     @property
-    def executable(self) -> bool:
-        """False for what is only seen: landing and dead letters."""
-        return self.stage not in ("landing", "dead_letters")
+    def pipeline(self) -> str:
+        """Its own group."""
+        return self.name
 
     @property
-    def retries(self) -> RetryPolicy:
-        """How its step is tried again: as its dataset or model declares, a view as its first dataset, a load as what it loads."""
-        subject = self.subject.source if isinstance(self.subject, LoadNode) else self.subject
-        if isinstance(subject, ViewNode):
-            subject = next(iter(subject.inputs.values()))
-        return subject.spec.retries if isinstance(subject, DatasetNode | ModelNode) else RetryPolicy()
+    def prefix(self) -> str:
+        """Its name."""
+        return self.name
+
+    @property
+    def about(self) -> str:
+        """Nothing beyond what its catalog says."""
+        return ""
+
+    @property
+    def source_files(self) -> tuple[Path, ...]:
+        """None: what it holds is declared elsewhere."""
+        return ()
+
+    @property
+    def subjects(self) -> tuple[DatasetNode | ViewNode | ModelNode | LoadNode | DatabaseNode | ManagedNode, ...]:
+        """Everything that it declares itself, upstream first."""
+        own = [dataset for dataset in self.datasets if dataset.pipeline == self.name]
+        databases = [DatabaseNode(self.name, spec, self.folder) for spec in self.spec.databases]
+        managed = [ManagedNode(self.name, spec, self.folder, self._after(spec.after)) for spec in self.spec.managed_backups]
+        return (*own, *self.views, *self.models, *self.loads, *databases, *managed)
+
+    def _after(self, name: str | None) -> tuple[str, ...]:
+        """The asset that a managed backup comes after."""
+        snapshots = [dataset.asset("snapshot") for dataset in self.datasets if dataset.spec.name == name]
+        return (*snapshots, *(model.asset("champion") for model in self.models if model.spec.name == name))
+
+
+def retries_of(subject: object) -> RetryPolicy:
+    """How a step is tried again: as its dataset or model declares, a view as its first dataset, a load as what it loads."""
+    subject = subject.source if isinstance(subject, LoadNode) else subject
+    if isinstance(subject, ViewNode):
+        subject = next(iter(subject.inputs.values()))
+    return subject.spec.retries if isinstance(subject, DatasetNode | ModelNode) else RetryPolicy()

@@ -27,9 +27,7 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.models.estimators.artifact import load_dataset
 from orchestrai.models.registry.versions import rollback as champion_back
 from orchestrai.pipeline.nodes import Pipeline
-from orchestrai.pipeline.stages import Stage
-
-STAGES: tuple[Stage, ...] = ("raw_events", "snapshot", "restored")
+from orchestrai.stage.names import VERBATIM, StageName
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Move:
     """One asset's way back; `restaged` come back, `dropped` were not there yet. Empty both: it stays as it is."""
 
     asset: str
-    stage: Stage
+    stage: StageName
     current: Head
     target: Head
     restaged: tuple[str, ...] = ()
@@ -110,11 +108,11 @@ def apply_rollback(ledger: Ledger, plan: RollbackPlan, *, reason: str = "") -> l
 # -- states ------------------------------------------------------------------------------------------------------
 
 
-def _scope(pipeline: Pipeline) -> Iterator[tuple[str, Stage]]:
+def _scope(pipeline: Pipeline) -> Iterator[tuple[str, StageName]]:
     """The pipeline's own assets that go back, upstream first; what it borrows from another pipeline stays."""
     for dataset in pipeline.datasets:
         if dataset.pipeline == pipeline.name:
-            yield from ((dataset.asset(stage), stage) for stage in STAGES)
+            yield from ((dataset.asset(stage), stage) for stage in VERBATIM)
     yield from ((view.asset, "features") for view in pipeline.views)
     yield from ((model.asset("champion"), "champion") for model in pipeline.models)
 
@@ -133,7 +131,7 @@ def _problem(pipeline: Pipeline, logs: dict[str, list[Head]], targets: dict[str,
     if absent:
         return f"{absent[0]} not published yet"
     for dataset in pipeline.datasets:
-        heads = [targets[asset] for stage in STAGES if (asset := dataset.asset(stage)) in targets]
+        heads = [targets[asset] for stage in VERBATIM if (asset := dataset.asset(stage)) in targets]
         if dataset.pipeline == pipeline.name and len({head.version for head in heads}) > 1:
             return f"{dataset.prefix} with raw events, snapshot and restored data of different versions"
     return ""
@@ -238,7 +236,7 @@ def _inputs(move: Move, target: Dataset) -> list[InputRef]:
     """What the partitions that come back were made from, as their own receipts say."""
     if move.stage in ("snapshot", "restored"):
         # the state is verified: the stage before has this very version
-        above = move.asset.removesuffix(move.stage) + STAGES[STAGES.index(move.stage) - 1]
+        above = move.asset.removesuffix(move.stage) + VERBATIM[VERBATIM.index(move.stage) - 1]
         return [InputRef(above, target.version, target.roots(move.restaged))] if move.restaged else []
     refs: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for key in move.restaged:

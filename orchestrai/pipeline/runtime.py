@@ -5,37 +5,109 @@ Dagster, the command line and tests all call `Runtime.run`; there is no second w
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
 
+from orchestrai.backup.ports import Definitions
+from orchestrai.backup.proofs import proof_of
 from orchestrai.core.identity import utc_now
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
+from orchestrai.features.engines.engine import Engine
+from orchestrai.features.ports import Engines
+from orchestrai.features.views.point_in_time import PointInTime
+from orchestrai.ingest.ports import SparkSession
+from orchestrai.ingest.sources.landing import open_landing
 from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.ledger import Ledger, open_ledger
 from orchestrai.ledger.report import StageReport
-from orchestrai.pipeline.backup_run import is_kept, prover, run_kept
-from orchestrai.pipeline.dataset_stages import run_dataset, run_load
-from orchestrai.pipeline.load import Project
-from orchestrai.pipeline.model_stages import run_model, run_view
-from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
-from orchestrai.pipeline.outcomes import settle
-from orchestrai.pipeline.pipeline_catalog import write_catalog
-from orchestrai.pipeline.protection import run_drill
-from orchestrai.pipeline.retention_stages import run_prune, run_retention
-from orchestrai.pipeline.site import Site
-from orchestrai.pipeline.stages import GATES
+from orchestrai.models.ports import Features
+from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
+from orchestrai.pipeline.graph import declared_backups
+from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
+from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.registry import gates
+from orchestrai.privacy.persons import PersonKeys, open_person_keys
+from orchestrai.restore.ports import Proofs, Sharing
 from orchestrai.settings import Settings
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.stage import AssetNode
+from orchestrai.storage.base import Store
+from orchestrai.vault.protection import open_vault
+from orchestrai.vault.vault import Vault
 
 
-class Runtime(Site):
-    """A site that runs the nodes of its graph."""
+class Runtime:
+    """Settings, stores and declarations, opened once per process and only when first needed; runs the nodes of its graph."""
 
     def __init__(self, settings: Settings, project: Project | None = None, clock: Callable[[], datetime] = utc_now) -> None:
-        super().__init__(settings, project, clock)
+        self.settings = settings
+        self.clock = clock
+        self._project = project
+        self.launch: Launch | None = None
         self.listener: Progress | None = None
+
+    @cached_property
+    def project(self) -> Project:
+        """Every deployed pipeline that can be read."""
+        return self._project or load_pipelines(pipeline_folders(self.settings.pipelines))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger over the lake, with the vault as witness."""
+        return open_ledger(self.settings, self.clock)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The backup engine over the vault store; sealed as a whole when any dataset declares `encrypt`."""
+        return open_vault(self.ledger, self.settings.key_folder, self._seals)
+
+    @cached_property
+    def persons(self) -> PersonKeys:
+        """The keys that tokens are made with, outside lake and vault so that destroying one is final."""
+        return open_person_keys(self.settings)
+
+    def _seals(self) -> str:
+        """What is declared to wrap the data key, or nothing: a vault is sealed as a whole, and when it is made."""
+        for pipeline in self.project.left_out:
+            # what is written plain stays so, and a vault is made once
+            if pipeline.may_encrypt:
+                raise ConfigError(
+                    f"expected {pipeline.name} to load before a vault is made, since it may declare that it be encrypted, "
+                    f"found it left out: {pipeline.mistakes[0].message}"
+                )
+        declared = {spec.key_url for spec in declared_backups(tuple(self.project.nodes.values())).values()} - {""}
+        if len(declared) > 1:
+            raise ConfigError(
+                f"expected one key for the vault, found {', '.join(sorted(declared))} declared: a vault is sealed as a whole"
+            )
+        return declared.pop() if declared else ""
+
+    def context(self, progress: Progress | None = None, overrides: Sequence[Override] = ()) -> RunContext:
+        """What travels with one run here."""
+        ports: dict[type, Callable[[], object]] = {
+            Vault: lambda: self.vault,
+            SparkSession: lambda: SparkSession(self.spark_session),
+            Engines: lambda: Engines(self.engine, lambda: embedded(self.settings)),
+            Proofs: lambda: Proofs(lambda subject: proof_of(subject, self.settings.home, self._definitions())),
+            Sharing: lambda: Sharing(self._share),
+            Definitions: self._definitions,
+            Features: lambda: Features(lambda: PointInTime(self.ledger, embedded(self.settings))),
+        }
+        return RunContext(self.ledger, self.settings, self.clock, lambda: self.persons, progress, overrides, ports)
+
+    def _share(self, report: StageReport, formats: Sequence[Literal["delta", "iceberg"]]) -> StageReport:
+        from orchestrai.features.table_formats import shared
+
+        return shared(self.ledger, report, formats, self.settings.home / "tables")
+
+    def _definitions(self) -> Definitions:
+        folders = {pipeline.name: pipeline.folder for pipeline in self.project.pipelines}
+        return Definitions(lambda: folders, lambda found, variables: len(load_project(found, variables).pipelines))
 
     def run(
         self,
-        node: AssetNode,
+        node: AssetNode[Any],
         partitions: Sequence[str],
         progress: Progress | None = None,
         *,
@@ -45,32 +117,11 @@ class Runtime(Site):
 
         What fails its audit is not published, unless one of `overrides` waives it, which only raw events and restored data take.
         """
-        if overrides and node.stage not in GATES:
-            raise ConfigError(f"expected a gate of {' or '.join(GATES)} to override, found {node.stage} of {node.asset}")
+        if overrides and not node.stage.gate:
+            known = " or ".join(gates())
+            raise ConfigError(f"expected a gate of {known} to override, found {node.stage.name} of {node.asset}")
         with self.ledger.reading():
-            return self._run(self.context(self._told(progress), overrides), node, partitions)
-
-    def _run(self, context: RunContext, node: AssetNode, partitions: Sequence[str]) -> StageReport:
-        subject = node.subject
-        if node.stage == "retention":
-            return run_retention(self, node)
-        if node.stage == "prune":
-            return run_prune(self, node)[0]
-        if is_kept(node):
-            return run_kept(self, context, node)
-        if isinstance(subject, DatasetNode):
-            if node.stage == "drill":
-                return run_drill(self.ledger, self.vault, subject, prover(self, subject))
-            return settle(run_dataset(self, context, node, subject, partitions), subject, partitions)
-        if isinstance(subject, ViewNode):
-            report = run_view(self, context, subject, partitions)
-            return settle(report, subject.partitioned_like, partitions) if subject.partitioned_like else report
-        if isinstance(subject, LoadNode):
-            return run_load(self, node, subject, partitions)
-        if isinstance(subject, Pipeline):
-            return write_catalog(self.ledger, subject, node.asset)
-        assert isinstance(subject, ModelNode)
-        return run_model(self, node, subject)
+            return node.stage.perform(self.context(self._told(progress), overrides), node, partitions)
 
     def _told(self, progress: Progress | None) -> Progress | None:
         listener = self.listener
@@ -82,3 +133,20 @@ class Runtime(Site):
             listener(what, done, total)
 
         return both
+
+    def landing(self, dataset: DatasetNode) -> Store:
+        """The store a dataset's producers write to; a relative path lies under the home folder."""
+        return open_landing(dataset.spec.source.url, self.settings.home)
+
+    def engine(self, wanted: str = "auto", size: int = 0) -> Engine:
+        """The engine by the settings, else as a view wants it, else by the bytes of its input."""
+        return engine_for(self.settings, self.spark_session, self.launch, wanted, size)
+
+    def spark_session(self) -> object:
+        """The session that Spark views run in; replaced by the Dagster side with dagster-pyspark's."""
+        from pyspark.sql import SparkSession
+
+        builder = SparkSession.builder
+        for name, value in session_settings(self.settings.spark_url).items():
+            builder = builder.config(name, value)
+        return builder.getOrCreate()

@@ -89,7 +89,6 @@ def drill(
     spec: BackupSpec | None = None,
     current_version: str | None = None,
     seed: int | None = None,
-    scratch: Path | None = None,
     prove: Prove | None = None,
 ) -> DrillReport:
     """Restore the latest and a random snapshot of `dataset` to a scratch folder, prove them, and remove them again.
@@ -109,7 +108,7 @@ def drill(
     runs = []
     for why, commit in chosen.items():
         if why == "latest" or commit.seq != found[-1].seq:
-            with tempfile.TemporaryDirectory(prefix="orchestrai-drill-", dir=scratch) as folder:
+            with tempfile.TemporaryDirectory(prefix="orchestrai-drill-") as folder:
                 runs.append(_run(vault, commit, why, Path(folder), prove))
     rto = max(run.seconds for run in runs)
     rpo = 0.0 if found[-1].version == current_version else (vault.store_time() - found[-1].committed).total_seconds()

@@ -7,22 +7,29 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrai.contracts.checks import check_names, check_partition
 from orchestrai.contracts.same_version import same_version
+from orchestrai.core.calendar import Grain
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import DigestMismatch
+from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.restore.plan import PartitionPlan, plan_restore
+from orchestrai.restore.ports import RestoredDataset, Sharing
 from orchestrai.restore.read_back import copy_out
 from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.outcomes import published, settle, with_outcomes
+from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.run import VERSION_CHECK
 from orchestrai.vault.vault import Vault
 
 PRODUCER = Producer("restored", __name__)
@@ -120,3 +127,54 @@ def _local_data(ledger: Ledger, session: Session, partition: str, folder: Path) 
                 raise DigestMismatch(f"expected {entry.key} as it was written, found other bytes: nothing was published")
         paths.append(local)
     return paths
+
+
+# -- the stage ---------------------------------------------------------------------------------------------------
+
+
+def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequence[str]) -> StageReport:
+    dataset, ledger = node.subject, context.ledger
+    kept = dataset.asset("snapshot")
+    ready, missing = published(ledger, kept, dataset, partitions)
+    if not ready:
+        return settle(StageReport(node.asset, None, missing), dataset, partitions)
+    task = RestoreTask(kept, node.asset, ready)
+    report = restore(context, context.port(Vault), task, _audit(context, node))
+    if dataset.share:
+        report = context.port(Sharing).register(report, dataset.share)
+    return settle(with_outcomes(report, missing), dataset, partitions)
+
+
+def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
+    dataset = node.subject
+    raw = context.ledger.find(dataset.asset("raw_events"))
+    history = {key: entry.rows for key, entry in raw.partitions.items()} if raw else {}
+    restored, before = context.ledger.find(node.asset), Audit()
+
+    def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:
+        contract, grain, now = dataset.contract, node.grain, context.now()
+        found = check_partition(contract, files, partition=partition, grain=grain, history=history, now=now)
+        before.combine(partition, *found, *coverage_finding(found, contract.volume, partition, grain, now, restored, before))
+        return before[partition]
+
+    return audit
+
+
+def _grain(dataset: RestoredDataset) -> Grain:
+    return dataset.grain
+
+
+RESTORED = Stage(
+    "restored",
+    ("dataset",),
+    "Files written from vault bytes only, every hash checked on the way. Its version equals the snapshot's; "
+    "everything downstream reads this and nothing else.",
+    frozenset({"parquet"}),
+    PRODUCER,
+    _run,
+    deps=lambda dataset: (dataset.asset("snapshot"),),
+    checks=lambda dataset: (VERSION_CHECK, *check_names(dataset.contract)),
+    grain=_grain,
+    gate=True,
+    verbatim=True,
+)

@@ -4,15 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from orchestrai.contracts.contract import Contract
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.privacy.tokens import TokenKeys
 from orchestrai.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrai.contracts.contract import Contract
+    from orchestrai.privacy.tokens import TokenKeys
 
 Port = TypeVar("Port")
 
@@ -27,7 +29,7 @@ class RunContext:
     ledger: Ledger
     settings: Settings = field(default_factory=Settings)
     clock: Callable[[], datetime] | None = None
-    persons: Callable[[], TokenKeys] | None = None
+    persons: "Callable[[], TokenKeys] | None" = None
     progress: Progress | None = None
     overrides: Sequence[Override] = ()
     ports: Mapping[type, Callable[[], object]] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class RunContext:
         """This moment, by the run's own clock or the ledger's."""
         return self.clock() if self.clock is not None else self.ledger.clock()
 
-    def keys_for(self, contract: Contract) -> TokenKeys | None:
+    def keys_for(self, contract: "Contract") -> "TokenKeys | None":
         """The keys of persons, for a contract that tokenises columns; None where there is nothing to tokenise, or no keys."""
         return self.persons() if self.persons is not None and contract.person else None
 

@@ -2,13 +2,14 @@
 are there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrai.contracts.same_version import same_version
+from orchestrai.core.calendar import Grain
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.progress import Progress
-from orchestrai.core.verdict import Audit, Verdict, gate_open
+from orchestrai.core.verdict import Audit, CheckInfo, Verdict, gate_open
 from orchestrai.errors import RetentionLocked
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest, dataset_version
@@ -16,12 +17,17 @@ from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.outcomes import published, settle, with_outcomes
+from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.vault.commit.source import SourceFile, StoredAt
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.ports import BackedUpDataset
+from orchestrai.vault.protection import protect, protection_of, require_ready
 from orchestrai.vault.vault import Vault
 
-SNAPSHOT = Producer("snapshot", __name__)
+PRODUCER = Producer("snapshot", __name__)
+VERSION_CHECK = CheckInfo("same_version", True, "The version equals that of the stage before, byte for byte.")
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class SnapshotTask:
     drop: Sequence[str] = ()
     tags: Sequence[str] = ()
     facts: Mapping[str, JsonValue] | None = None
-    producer: Producer = SNAPSHOT
+    producer: Producer = PRODUCER
     version: str | None = None
 
 
@@ -205,3 +211,38 @@ def _facts(vault: Vault, commit: SnapshotCommit) -> dict[str, JsonValue]:
         "encrypted": commit.encrypted,
         "tags": list(commit.tags),
     }
+
+
+# -- the stage ---------------------------------------------------------------------------------------------------
+
+
+def _run(context: RunContext, node: AssetNode[BackedUpDataset], partitions: Sequence[str]) -> StageReport:
+    dataset = node.subject
+    ready, missing = published(context.ledger, dataset.asset("raw_events"), dataset, partitions)
+    if not ready:
+        return settle(StageReport(node.asset, None, missing), dataset, partitions)
+    vault = context.port(Vault)
+    wanted = protection_of(dataset.backup, context.settings)
+    require_ready(vault, wanted, dataset.prefix)
+    report = snapshot(context, vault, SnapshotTask(dataset.asset("raw_events"), node.asset, ready))
+    done = protect(vault, report.facts, wanted, progress=context.progress)
+    report = replace(report, facts={**report.facts, **done})
+    return settle(with_outcomes(report, missing), dataset, partitions)
+
+
+def _grain(dataset: BackedUpDataset) -> Grain:
+    return dataset.grain
+
+
+SNAPSHOT = Stage(
+    "snapshot",
+    ("dataset",),
+    "The partition as committed to the vault: write-once, chained, signed. Its version equals the raw events'.",
+    frozenset({"vault"}),
+    PRODUCER,
+    _run,
+    deps=lambda dataset: (dataset.asset("raw_events"),),
+    checks=lambda dataset: (VERSION_CHECK,),
+    grain=_grain,
+    verbatim=True,
+)

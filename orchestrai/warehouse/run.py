@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrai.core.calendar import Grain
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.verdict import Verdict
+from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
@@ -19,7 +20,11 @@ from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.secrets.reference import resolve_secret
+from orchestrai.stage.context import RunContext
+from orchestrai.stage.outcomes import published, settle, with_outcomes
+from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.warehouse.merge import load_table
+from orchestrai.warehouse.ports import DeclaredLoad
 from orchestrai.warehouse.spec import LoadSpec
 from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
 from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, quoted
@@ -198,3 +203,40 @@ class _Staged:
         self.on.run(f"DELETE FROM {LOADS} WHERE name = {mark} AND part = {mark}", self.name, partition)
         marks = ", ".join([mark] * 4)
         self.on.run(f"INSERT INTO {LOADS} VALUES ({marks}, {int(seq)}, {int(rows)})", self.name, partition, root, version)
+
+
+# -- the stage ---------------------------------------------------------------------------------------------------
+
+CHECKS = (CheckInfo("row_count", True, "The table holds as many rows of each partition as the version has."),)
+
+
+def _run(context: RunContext, node: AssetNode[DeclaredLoad], partitions: Sequence[str]) -> StageReport:
+    load, ledger = node.subject, context.ledger
+    like, wanted = load.partitioned_like, None
+    missing: tuple[PartitionOutcome, ...] = ()
+    if like is not None:
+        wanted, missing = published(ledger, load.source_asset, like, partitions)
+        if not wanted:
+            return settle(StageReport(node.asset, None, missing), like, partitions)
+    report = load_partitions(
+        ledger, load.spec, source=load.source_asset, asset=node.asset, partitions=wanted, home=context.home
+    )
+    report = with_outcomes(report, missing)
+    return settle(report, like, partitions) if like is not None else report
+
+
+def _grain(load: DeclaredLoad) -> Grain:
+    return load.partitioned_like.grain if load.partitioned_like is not None else "all"
+
+
+WAREHOUSE = Stage(
+    "warehouse",
+    ("load",),
+    "The rows in a warehouse table, counted there; a table beside it names the version they are of.",
+    frozenset({"table"}),
+    PRODUCER,
+    _run,
+    deps=lambda load: (load.source_asset,),
+    checks=lambda load: CHECKS,
+    grain=_grain,
+)

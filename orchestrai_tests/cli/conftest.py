@@ -12,15 +12,15 @@ from orchestrai.demo.demo_landing import write_landing
 from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline.load import SHIPPED, load_project
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.stages import Stage
 from orchestrai.settings import Settings
+from orchestrai.stage.names import StageName
 
 DATASET = "churn/orders"
 RAW, KEPT, RESTORED = (f"{DATASET}/{stage}" for stage in ("raw_events", "snapshot", "restored"))
 MakeRuntime = Callable[..., Runtime]
 
 
-def run(runtime: Runtime, days: Sequence[str], *stages: Stage) -> dict[str, StageReport]:
+def run(runtime: Runtime, days: Sequence[str], *stages: StageName) -> dict[str, StageReport]:
     """Run stages of the orders (all up to restored) over some days."""
     wanted = stages or ("raw_events", "snapshot", "restored")
     return {stage: runtime.run(runtime.project.nodes[f"{DATASET}/{stage}"], list(days)) for stage in wanted}

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, RetentionLocked
-from orchestrai.pipeline.protection import open_vault
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.provenance.recall.reproduce import _Bench
 from orchestrai.provenance.verified_records import Records
 from orchestrai.settings import load_settings
 from orchestrai.vault.keys.data_keys import wrapped_keys
+from orchestrai.vault.protection import open_vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.cli.conftest import DATASET, KEPT, RAW, MakeRuntime, command, run
 from orchestrai_tests.servers.s3 import S3Server

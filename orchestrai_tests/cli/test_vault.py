@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, RestoreError
-from orchestrai.pipeline.protection import is_sealed
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.vault.protection import is_sealed
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.cli.conftest import DATASET, RAW, MakeRuntime, command, run
 

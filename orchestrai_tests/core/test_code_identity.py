@@ -18,6 +18,12 @@ CANDIDATE = Producer("candidate", "orchestrai.models.training")
 Change = Callable[[str, bytes], None]
 
 
+def forget() -> None:
+    """As a new process, which has read no source yet."""
+    code_identity.identity.cache_clear()
+    code_identity._source_of.cache_clear()
+
+
 @pytest.fixture
 def change(monkeypatch: pytest.MonkeyPatch) -> Change:
     """Append to the source of a module, as an editor would."""
@@ -30,11 +36,11 @@ def change(monkeypatch: pytest.MonkeyPatch) -> Change:
             return source + text if name == module and source is not None else source
 
         monkeypatch.setattr(code_identity, "read_source", after)
-        code_identity.identity.cache_clear()
+        forget()
 
     yield put  # type: ignore[misc]
     monkeypatch.undo()
-    code_identity.identity.cache_clear()
+    forget()
 
 
 def test_a_source_of_a_stage_changes_its_identity_and_no_other(change: Change) -> None:

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from orchestrai.core.progress import Progress
+from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.assets import build_assets, translate
 from orchestrai.errors import (
@@ -24,10 +25,10 @@ from orchestrai.errors import (
 )
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.load import load_project
-from orchestrai.pipeline.nodes import AssetNode
-from orchestrai.pipeline.retry_policy import RetryPolicy
+from orchestrai.pipeline.nodes import retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
+from orchestrai.stage.stage import AssetNode
 from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.shop import DAYS, RAW
 
@@ -168,7 +169,7 @@ def test_a_declared_policy_is_kept_to_in_a_run(tmp_path: Path) -> None:
 def test_a_policy_is_of_a_dataset_or_a_model_and_views_follow_their_dataset(tmp_path: Path) -> None:
     folder = declared(tmp_path / "declared", "{max: 5, delay: 1s}", "{max: 0}")
     nodes = load_project([folder], {}).nodes
-    tries = {asset: node.retries.max for asset, node in nodes.items()}
+    tries = {asset: retries_of(node.subject).max for asset, node in nodes.items()}
     assert {tries[f"shop/readings/{stage}"] for stage in ("raw_events", "snapshot", "restored", "drill")} == {5}
     assert tries["shop/levels/features"] == 5
     assert {tries[f"shop/alarm/{stage}"] for stage in ("training_set", "candidate", "champion", "model_backup")} == {0}

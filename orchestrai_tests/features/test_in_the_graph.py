@@ -7,10 +7,10 @@ import dagster as dg
 import pytest
 
 from orchestrai.defs.drift_checks import build_drift_checks
-from orchestrai.features.online import OnlineStore
+from orchestrai.features.by_key.online import OnlineStore
+from orchestrai.features.table_formats import delta_place
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.table_sharing import delta_place
 from orchestrai.settings import load_settings
 from orchestrai_tests.provenance.small import CHAMPION, CONTRACT, DAYS, FEATURES, NOW, PIPELINE, RESTORED, Small
 

@@ -12,13 +12,12 @@ from fastapi.testclient import TestClient
 
 from orchestrai.errors import FeatureViewError
 from orchestrai.features import online
-from orchestrai.features.online import OnlineStore, update_online
-from orchestrai.features.online_http import features_app
+from orchestrai.features.by_key.online import OnlineStore, update_online
+from orchestrai.features.by_key.online_http import features_app
 from orchestrai.features.spec import FeatureViewSpec
-from orchestrai.features.table_formats import register_delta, register_iceberg, write_delta
+from orchestrai.features.table_formats import register_delta, register_iceberg, shared, write_delta
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.pipeline.table_sharing import shared
 from orchestrai_tests.features.conftest import PIPELINES, READINGS, START, Publish, by_hour, readings
 from orchestrai_tests.running import compute
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from orchestrai.features.online_http import features_app
+from orchestrai.features.by_key.online_http import features_app
 from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime

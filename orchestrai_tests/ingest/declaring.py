@@ -9,8 +9,8 @@ from typing import Any
 from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.stages import Stage
 from orchestrai.settings import Settings
+from orchestrai.stage.names import StageName
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PREFIX = "plant/readings"
@@ -56,7 +56,7 @@ def opened(folder: Path, home: Path, now: datetime = NOW) -> Runtime:
     return Runtime(Settings(home=home), load_project([folder], {}), clock=lambda: now)
 
 
-def run(runtime: Runtime, partitions: Sequence[str], *stages: Stage) -> StageReport:
+def run(runtime: Runtime, partitions: Sequence[str], *stages: StageName) -> StageReport:
     """Run stages, all three by default; the report of the last."""
     for stage in stages or ("raw_events", "snapshot", "restored"):
         report = runtime.run(runtime.project.nodes[f"{PREFIX}/{stage}"], partitions)

@@ -14,7 +14,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.errors import ConfigError, StorageError
 from orchestrai.ingest.discovery.listing import discover, landed, missing
-from orchestrai.ingest.partitioning import place
+from orchestrai.ingest.discovery.partitioning import place
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.storage.base import ObjectInfo

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.contracts.footers import check_envelope, check_sizes
 from orchestrai.errors import UnreadableObject
-from orchestrai.ingest.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.readers.lines import numbered_lines
+from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
 
 CONTRACT = Contract(
@@ -268,8 +268,8 @@ with open(folder / "big", "wb") as sink:
     for _ in range(8):
         sink.write(b"1,lamp,2.50,2024-01-01 00:00:00\\n" * 100_000)
     sink.write(b"torn")
-from orchestrai.ingest.object_reader import large_part
-from orchestrai.ingest.object_reader import Typing, ObjectOutcome
+from orchestrai.ingest.readers.object_reader import large_part
+from orchestrai.ingest.readers.object_reader import Typing, ObjectOutcome
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai_tests.ingest.test_hostile import CONTRACT
 outcome = ObjectOutcome()

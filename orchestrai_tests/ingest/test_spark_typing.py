@@ -63,7 +63,7 @@ def made(folder: Path, landing: LocalStore, contract: Contract, above: str, spar
 def test_spark_and_the_embedded_path_give_the_same_bytes_and_letters(
     tmp_path: Path, landing: LocalStore, clicks: Contract, spark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("object_reader", "partition", "readers.spark_typing"):
+    for module in ("readers.object_reader", "partition", "readers.spark_typing"):
         monkeypatch.setattr(f"orchestrai.ingest.{module}.SMALL_BYTES", 100_000)
     land(landing)
     here, embedded = made(tmp_path / "here", landing, clicks, "", None)

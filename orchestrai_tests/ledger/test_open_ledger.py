@@ -9,7 +9,7 @@ import pytest
 from orchestrai.cli import lookup
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.ledger import open_ledger
-from orchestrai.pipeline.site import Site
+from orchestrai.pipeline.runtime import Runtime as Site
 from orchestrai.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent / "orchestrai"

@@ -9,15 +9,8 @@ import pytest
 from orchestrai.errors import ConfigError, IntegrityError, StorageError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.load import load_project
-from orchestrai.pipeline.protection import (
-    KEY_FILE,
-    Protection,
-    is_sealed,
-    open_vault,
-    protect,
-    run_drill,
-)
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.restore.drill_run import publish_drill
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
@@ -26,6 +19,13 @@ from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.replicate import opened_replica
+from orchestrai.vault.protection import (
+    KEY_FILE,
+    Protection,
+    is_sealed,
+    open_vault,
+    protect,
+)
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
@@ -258,7 +258,7 @@ def test_a_missed_target_is_told_and_the_drill_published(make: MakeRuntime, days
     )
     commit = runtime.vault.latest(RAW)
     runtime.vault.store_time = lambda: commit.committed + timedelta(minutes=1)  # type: ignore[method-assign]
-    (outcome,) = run_drill(runtime.ledger, runtime.vault, tight).outcomes
+    (outcome,) = publish_drill(runtime.context(), tight.asset("drill"), tight).outcomes
     assert outcome.published
     assert {v.check: (v.passed, v.severity) for v in outcome.verdicts}["rpo"] == (False, "warn")
 

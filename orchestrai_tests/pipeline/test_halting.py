@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from orchestrai.features.labels import inputs_current
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.load import SHIPPED, load_project
-from orchestrai.pipeline.training_halt import inputs_current
 from orchestrai_tests.producers import producer
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

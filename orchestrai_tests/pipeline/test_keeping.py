@@ -15,7 +15,7 @@ import pytest
 from orchestrai.backup.instance_files import find_instance, postgres_reference
 from orchestrai.core.calendar import WHOLE
 from orchestrai.errors import ConfigError, DeclarationError
-from orchestrai.pipeline.backup_graph import declared_backups
+from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.restore.folder import restore_folder
 from orchestrai.secrets.reference import resolve_secret

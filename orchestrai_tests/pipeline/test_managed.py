@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import orchestrai.pipeline.managed_run as managed
+import orchestrai.backup.managed.run as managed
 from orchestrai.backup.managed.aws_backup import AwsBackup, backup_waiting
 from orchestrai.backup.managed.aws_resources import Restored, problem_of, remove
 from orchestrai.backup.managed.recovery_points import points_of

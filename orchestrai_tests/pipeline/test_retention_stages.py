@@ -45,7 +45,7 @@ def kept(shop: Runtime, tmp_path: Path) -> Runtime:
 
 def test_what_has_snapshots_and_a_policy_has_retention_and_nothing_else(tmp_path: Path) -> None:
     nodes = kept_shop.project(tmp_path / "declared").nodes
-    own = [node for node in nodes.values() if node.stage == "retention"]
+    own = [node for node in nodes.values() if node.stage.name == "retention"]
     assert {node.asset: node.deps for node in own} == {
         f"{VIEW}/retention": (f"{VIEW}/feature_backup",),
         f"{MODEL}/retention": (f"{MODEL}/model_backup",),
@@ -114,7 +114,7 @@ def test_a_champion_whose_pipeline_declares_it_no_more_is_served_all_the_same(sh
     text = kept_shop.declared(tmp_path / "bare", changes=KEEP_ONE) / "pipeline.yaml"
     text.write_text(text.read_text().split("features:")[0])
     bare = Runtime(Settings(home=shop.settings.home), load_project([tmp_path / "bare"], {}))
-    assert not any(node.stage == "champion" for node in bare.project.nodes.values())
+    assert not any(node.stage.name == "champion" for node in bare.project.nodes.values())
     assert f"champion {MODEL}@" in decisions(bare)[1][1]
 
 

@@ -53,7 +53,7 @@ def test_the_graph_has_its_stages_checks_and_triggers_once(shop: Shop) -> None:
     from orchestrai.defs.build import build_definitions
 
     nodes = shop.runtime.project.nodes
-    assert Counter(node.stage for asset, node in nodes.items() if asset.split("/")[1] == "sales") == Counter(
+    assert Counter(node.stage.name for asset, node in nodes.items() if asset.split("/")[1] == "sales") == Counter(
         {asset.split("/")[2]: 1 for asset in nodes if asset.startswith("late/sales/")}
     )
     assert not [asset for asset in nodes if asset.startswith("reports/sales")]

@@ -8,8 +8,8 @@ from orchestrai.core.verdict import Audit, Verdict, combined
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
-from orchestrai.pipeline.nodes import AssetNode
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.stage.stage import AssetNode
 from orchestrai_tests.pipeline.kept_shop import CRM, PUBLISHED, fresh
 
 LOAD = """
@@ -57,8 +57,8 @@ def test_what_every_stage_reports_is_what_its_receipts_carry(whole: Runtime) -> 
         shown = list(receipts.values()) if node.grain != "all" else [sum(receipts.values(), ())]
         for verdicts in shown:
             unjudged = {check.name for check in node.checks} - {verdict.check for verdict in verdicts}
-            assert unjudged <= (NEWEST_ONLY if node.stage == "features" else set()), (node.asset, unjudged)
-        stages.add(node.stage)
+            assert unjudged <= (NEWEST_ONLY if node.stage.name == "features" else set()), (node.asset, unjudged)
+        stages.add(node.stage.name)
     assert stages >= {
         "raw_events",
         "snapshot",

@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 def run_telemetry(runtime: Runtime, first: str, last: str) -> None:
     """Run every stage up to the champion."""
     for node in runtime.project.nodes.values():
-        if node.pipeline == "telemetry" and node.executable and node.stage not in ("catalog", "predictions"):
+        if node.pipeline == "telemetry" and node.executable and node.stage.name not in ("catalog", "predictions"):
             keys = keys_between(first, last, node.grain) if node.grain != "all" else ["all"]
             report = runtime.run(node, keys)
             assert not report.refused, report.refused

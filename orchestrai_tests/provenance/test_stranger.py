@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.pipeline.protection import open_vault
 from orchestrai.provenance.index import ReceiptIndex
 from orchestrai.provenance.recall.rebuild import rebuild, recover_bytes
 from orchestrai.provenance.recall.recall import recall
@@ -19,6 +18,7 @@ from orchestrai.provenance.verify.audit import audit
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
+from orchestrai.vault.protection import open_vault
 from orchestrai_tests.provenance.builder import written
 from orchestrai_tests.provenance.small import CHAMPION, DAYS, FEATURES, RAW, RESTORED, Small
 

@@ -15,7 +15,6 @@ from orchestrai.errors import IntegrityError
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.signing import Signer
-from orchestrai.pipeline.protection import Protection, require_ready
 from orchestrai.provenance.verify.findings import Verification
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
@@ -23,6 +22,7 @@ from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.format.layout import tombstone_key
 from orchestrai.vault.format.records import ANCHOR_TYPE
 from orchestrai.vault.lifecycle.anchor import Anchor
+from orchestrai.vault.protection import Protection, require_ready
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.producers import producer

@@ -1,5 +1,6 @@
 """Restore reads the vault alone, proves what it read, and publishes nothing that is not equal."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from orchestrai.storage.cloud.capabilities import control_plane
 
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, RestoreError
@@ -16,6 +16,7 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import Signer
 from orchestrai.restore.drill import drill
 from orchestrai.restore.plan import RestorePlan, plan_restore
+from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.format.lists import StoredFile
@@ -254,12 +255,15 @@ def test_the_plan_tells_bytes_and_time_before_anything_is_read(ledger: Ledger, v
     assert plan.predicted_seconds > 0
 
 
-def test_a_drill_proves_and_leaves_nothing(ledger: Ledger, vault: Vault, kept: StageReport, tmp_path: Path) -> None:
+def test_a_drill_proves_and_leaves_nothing(
+    ledger: Ledger, vault: Vault, kept: StageReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(ledger, {"2026-01-01": {"part-0.parquet": b"changed"}})
     snapshot(ledger, vault, source=RAW, asset=KEPT, partitions=DAYS)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    report = drill(vault, dataset=RAW, spec=BackupSpec(), seed=1, current_version=ledger.open(RAW).version, scratch=scratch)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    report = drill(vault, dataset=RAW, spec=BackupSpec(), seed=1, current_version=ledger.open(RAW).version)
     assert report.passed and report.rpo_seconds == 0
     assert {run.chosen for run in report.runs} <= {"latest", "random"}
     assert list(scratch.iterdir()) == []

@@ -32,6 +32,8 @@ from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.run import KeepTask, keep
 from orchestrai.vault.vault import Vault
 
+PRODUCER = Producer("dump", __name__)
+
 NOTE = "dump.json"
 HEADER = b"SQLite format 3\0"
 
@@ -116,7 +118,9 @@ def _token(path: Path) -> str:
     return file_token(path.stat()) + tail
 
 
-def keep_dump(context: RunContext, vault: Vault, *, asset: str, dump: Dump, minimum_rows: int = 0) -> StageReport:
+def keep_dump(
+    context: RunContext, vault: Vault, *, asset: str, dump: Dump, producer: Producer = PRODUCER, minimum_rows: int = 0
+) -> StageReport:
     """Commit a dump to the vault under the asset's own name, and publish it; what the vault has is not written again.
 
     A dump without tables, or with fewer than `minimum_rows` rows, closes the gate: an empty backup is no backup.
@@ -130,7 +134,7 @@ def keep_dump(context: RunContext, vault: Vault, *, asset: str, dump: Dump, mini
     sources = [_source(file) for file in dump.files]
     facts = {"engine": dump.engine, "server_version": dump.server_version, "tables": len(dump.tables), **dict(dump.facts)}
     contents = {WHOLE: [*sources, held(NOTE, note)]}
-    task = KeepTask(asset, asset, Producer("dump", __name__), contents, {WHOLE: [verdict]}, facts=facts)
+    task = KeepTask(asset, asset, producer, contents, {WHOLE: [verdict]}, facts=facts)
     return keep(context, vault, task)
 
 

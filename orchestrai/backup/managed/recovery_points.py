@@ -21,7 +21,7 @@ from orchestrai.ledger.report import StageReport
 
 RUNNING = ("CREATED", "PENDING", "RUNNING")
 POINT = Producer("recovery_point", __name__)
-RESTORE_TEST = Producer("restore_test", __name__)
+TEST = Producer("restore_test", __name__)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def publish_test(
     ledger: Ledger, *, asset: str, partition: str, point: RecoveryPoint, tested: RestoreTest, left: str = ""
 ) -> StageReport:
     """Publish a restore test; `left` says why the restored resource is still there. Failed checks are warnings: it was tried."""
-    session = ledger.session(asset, RESTORE_TEST)
+    session = ledger.session(asset, TEST)
     record: dict[str, JsonValue] = {"restore_test": tested.as_json(), "recovery_point": point.as_json()}
     session.add_bytes(partition, "restore_test.json", canonical_json(record), rows=1)
     verdicts = [

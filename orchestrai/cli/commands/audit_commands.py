@@ -85,9 +85,9 @@ def rebuild(
 
     Example: orchestrai rebuild --bytes
     """
-    from orchestrai.pipeline.protection import open_vault
     from orchestrai.provenance.recall.rebuild import rebuild as rebuild_records
     from orchestrai.provenance.recall.rebuild import recover_bytes
+    from orchestrai.vault.protection import open_vault
 
     ledger = open_ledger()
     report = rebuild_records(ledger)

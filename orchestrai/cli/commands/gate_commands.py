@@ -1,6 +1,6 @@
 """`gate list|show|override|skip|lift`: why a gate is closed, and a person's signed decision to open it or go on without."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -9,8 +9,8 @@ from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
 from orchestrai.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrai.pipeline.nodes import AssetNode
     from orchestrai.pipeline.runtime import Runtime
+    from orchestrai.stage.stage import AssetNode
 
 gate = make_app("Closed gates: why a partition was refused, and how to publish it all the same or go on without it.")
 AssetName = Annotated[str, typer.Argument(help="raw events or restored data, for example churn/orders/raw_events")]
@@ -24,14 +24,13 @@ def list_command(as_json: AsJson = False) -> None:
     Reads the ledger alone. Partitions that a person skipped are named by `orchestrai report`. Example: orchestrai gate list
     """
     from orchestrai.ledger.quarantine import closed_gates
-    from orchestrai.pipeline.stages import GATES
 
     runtime = open_runtime()
     ledger = runtime.ledger
     found = []
     for node in runtime.project.nodes.values():
-        current = ledger.find(node.asset) if node.stage in GATES else None
-        for partition, refusal in (closed_gates(ledger, node.asset, current) if node.stage in GATES else {}).items():
+        current = ledger.find(node.asset) if node.stage.gate else None
+        for partition, refusal in (closed_gates(ledger, node.asset, current) if node.stage.gate else {}).items():
             stands = current is not None and partition in current.partitions
             found.append((node.asset, partition, refusal, "older content" if stands else "nothing"))
     if as_json:
@@ -163,12 +162,12 @@ class Decided(NamedTuple):
     action: Literal["skip", "lift"]
 
 
-def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool) -> None:
+def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: bool) -> None:
     from orchestrai.ledger.decisions.skips import SKIPS, Skip
-    from orchestrai.pipeline.stages import GATES
+    from orchestrai.pipeline.registry import gates
 
-    if node.stage not in GATES:
-        raise ConfigError(f"expected a gate of {' or '.join(GATES)}, found {node.stage} of {node.asset}")
+    if not node.stage.gate:
+        raise ConfigError(f"expected a gate of {' or '.join(gates())}, found {node.stage.name} of {node.asset}")
     ledger = runtime.ledger
     record = Skip(
         id=ledger.new_id(),
@@ -189,7 +188,7 @@ def _decide(runtime: "Runtime", node: "AssetNode", said: Decided, as_json: bool)
         out.print(f"{node.asset}@{said.partition} {told}", markup=False, soft_wrap=True)
 
 
-def _opened(asset: str) -> "tuple[Runtime, AssetNode]":
+def _opened(asset: str) -> "tuple[Runtime, AssetNode[Any]]":
 
     runtime = open_runtime()
     # a dataset's first gate is what people mean when they name the dataset alone

@@ -148,7 +148,7 @@ def serve(
     """
     import uvicorn
 
-    from orchestrai.features.online_http import features_app
+    from orchestrai.features.by_key.online_http import features_app
     from orchestrai.features.spec import FeatureViewSpec
     from orchestrai.features.views.point_in_time import PointInTime
     from orchestrai.models.registry.serving import scoring_app
@@ -173,7 +173,11 @@ def serve(
         app = scoring_app(runtime.ledger, node.asset("champion"), known=PointInTime(runtime.ledger))
         online = [view for view in node.views if isinstance(view.view.spec, FeatureViewSpec) and view.view.spec.online]
         if online:
-            app.mount("/features", features_app({view.view.name: runtime.online_path(view) for view in online}))
+            from orchestrai.features.by_key.online import online_path
+
+            home = runtime.settings.home
+            paths = {view.view.name: online_path(home, view.pipeline, view.view.name) for view in online}
+            app.mount("/features", features_app(paths))
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 

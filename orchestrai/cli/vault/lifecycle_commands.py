@@ -130,7 +130,7 @@ def replicate(
 
     Example: orchestrai vault replicate --to s3://other-region/vault
     """
-    from orchestrai.pipeline.protection import copy_to, protection_of
+    from orchestrai.vault.protection import copy_to, protection_of
 
     settings = load_settings()
     wanted = [to] if to else [protection_of(spec, settings).replica for spec in _backups(declared_project()).values()]
@@ -159,7 +159,7 @@ def forget(
 
     Example: orchestrai vault forget 3f2a --reason "taken from a half-written export"
     """
-    from orchestrai.pipeline.protection import anchor_of
+    from orchestrai.vault.protection import anchor_of
 
     if not reason.strip():
         raise ConfigError("expected a reason to forget a snapshot, found none: give --reason")
@@ -209,22 +209,21 @@ def warm(
 
 
 def _backups(project: "Project") -> "dict[str, BackupSpec]":
-    from orchestrai.pipeline.backup_graph import declared_backups
+    from orchestrai.pipeline.graph import declared_backups
 
     return declared_backups(tuple(project.nodes.values()))
 
 
 def _retention(vault: "Vault", project: "Project") -> "list[RetentionPlan]":
-    from orchestrai.pipeline.backup_graph import kept_as
+    from orchestrai.backup.retention_stages import uses_of
     from orchestrai.pipeline.nodes import DatasetNode
-    from orchestrai.pipeline.retention_stages import uses_of
     from orchestrai.vault.lifecycle.retention import plan_dataset
     from orchestrai.vault.spec import KeepSpec
 
     keep = {name: spec.keep for name, spec in _backups(project).items()}
     ledger = open_ledger()
     events = {
-        kept_as(node.subject): node.subject for node in project.nodes.values() if isinstance(node.subject, DatasetNode)
+        node.subject.kept_as: node.subject.prefix for node in project.nodes.values() if isinstance(node.subject, DatasetNode)
     }
     # what nobody declares is kept
     return [
@@ -235,22 +234,21 @@ def _retention(vault: "Vault", project: "Project") -> "list[RetentionPlan]":
 
 def _applied(project: "Project") -> dict[str, Any]:
     """Run every retention that has snapshots to decide on, then the prune; each publishes its receipt."""
-    from orchestrai.pipeline.backup_graph import kept_as
-    from orchestrai.pipeline.retention_stages import run_prune, run_retention, subject_of
-    from orchestrai.pipeline.site import Site
+    from orchestrai.backup.retention_stages import PRUNE, RETENTION, run_prune, run_retention
+    from orchestrai.pipeline.runtime import Runtime
     from orchestrai.vault.lifecycle.prune import PruneReport
 
-    site = Site(load_settings(), project)
-    there = set(site.vault.datasets())
+    runtime = Runtime(load_settings(), project)
+    there, context = set(runtime.vault.datasets()), runtime.context()
     forgotten: list[Any] = []
     done = PruneReport((), 0, 0, {})
-    with site.ledger.reading():
+    with runtime.ledger.reading():
         for node in project.nodes.values():
-            if node.stage == "retention" and kept_as(subject_of(node)) in there:
-                told = run_retention(site, node, apply=True).facts["forgotten"]
+            if node.stage is RETENTION and node.subject.kept_as in there:
+                told = run_retention(context, node, apply=True).facts["forgotten"]
                 forgotten += told if isinstance(told, list) else []
-            elif node.stage == "prune":
-                done = run_prune(site, node)[1]
+            elif node.stage is PRUNE:
+                done = run_prune(context, node)[1]
     return _report(forgotten, done)
 
 

@@ -92,8 +92,8 @@ def verify_command(
 
     Example, a thirtieth of all bytes: orchestrai vault verify --level read --sample 7/30
     """
-    from orchestrai.pipeline.protection import anchor_of
     from orchestrai.storage.cloud.control import control_plane
+    from orchestrai.vault.protection import anchor_of
     from orchestrai.vault.verify.verify import Level, verify
 
     if level not in get_args(Level):

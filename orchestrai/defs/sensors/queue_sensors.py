@@ -16,9 +16,9 @@ from orchestrai.defs.sensors.run_spans import contiguous, run_request
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.listing import discover, identity
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Refusal
+from orchestrai.ingest.discovery.partitioning import uri_of
 from orchestrai.ingest.discovery.queue import ArrivalQueue, Drained, Zone, drain, published, quarantined, store_refused
 from orchestrai.ingest.discovery.queue_services import open_queue
-from orchestrai.ingest.partitioning import uri_of
 from orchestrai.ingest.spec import NotificationOptions
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.runtime import Runtime

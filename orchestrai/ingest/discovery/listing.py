@@ -14,7 +14,7 @@ from hashlib import blake2b
 
 from orchestrai.core.calendar import Grain
 from orchestrai.errors import ConfigError
-from orchestrai.ingest.partitioning import listed, listed_for, place, uri_of
+from orchestrai.ingest.discovery.partitioning import listed, listed_for, place, uri_of
 from orchestrai.ingest.plan import arrivals
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger

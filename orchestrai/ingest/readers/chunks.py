@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrai.ingest.rejects import Mark, Refused
+from orchestrai.ingest.readers.rejects import Mark, Refused
 
 if TYPE_CHECKING:
     import pyarrow as pa

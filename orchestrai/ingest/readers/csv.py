@@ -11,7 +11,7 @@ from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.readers.chunks import CAREFUL_BYTES, CAREFUL_ROWS, Chunk, Untidy
 from orchestrai.ingest.readers.csv_records import CsvRecord, CsvRecords
 from orchestrai.ingest.readers.lines import BLOCK
-from orchestrai.ingest.rejects import Mark, Places, Refused, shown
+from orchestrai.ingest.readers.rejects import Mark, Places, Refused, shown
 from orchestrai.ingest.spec import SourceSpec
 
 if TYPE_CHECKING:

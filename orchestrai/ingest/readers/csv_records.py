@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from orchestrai.contracts.footers import one_line
 from orchestrai.ingest.readers.lines import numbered_lines
-from orchestrai.ingest.rejects import Mark, Refused, shown
+from orchestrai.ingest.readers.rejects import Mark, Refused, shown
 from orchestrai.ingest.spec import SourceSpec
 
 MAX_RECORD_LINES = 10_000

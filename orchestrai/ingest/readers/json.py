@@ -10,7 +10,7 @@ from orchestrai.contracts.footers import one_line, read_failures
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.readers.chunks import CAREFUL_BYTES, CAREFUL_ROWS, Chunk, Untidy
 from orchestrai.ingest.readers.lines import BLOCK, numbered_lines
-from orchestrai.ingest.rejects import Mark, Refused, shown
+from orchestrai.ingest.readers.rejects import Mark, Refused, shown
 from orchestrai.ingest.spec import SourceSpec
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024

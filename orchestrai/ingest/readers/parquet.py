@@ -10,7 +10,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.footers import check_envelope, check_sizes, one_line, read_failures
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.readers.chunks import Chunk, Untidy
-from orchestrai.ingest.rejects import Mark, shown
+from orchestrai.ingest.readers.rejects import Mark, shown
 
 BATCH_ROWS = 65_536
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import UnreadableObject
-from orchestrai.ingest.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part, unpacked
-from orchestrai.ingest.part_files import PartWriter
-from orchestrai.ingest.rejects import Mark, Refused
+from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part, unpacked
+from orchestrai.ingest.readers.part_files import PartWriter
+from orchestrai.ingest.readers.rejects import Mark, Refused
 from orchestrai.storage.base import CHUNK_BYTES
 from orchestrai.storage.url import open_store
 

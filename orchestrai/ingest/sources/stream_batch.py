@@ -11,7 +11,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.dead_letters import FILE, DeadLetter, asset_of, publish_letters
-from orchestrai.ingest.part_files import PartWriter
+from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.sources.stream import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
 from orchestrai.ingest.sources.stream_records import write_archive
 from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced

@@ -12,8 +12,8 @@ from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.dead_letters import DeadLetter
 from orchestrai.ingest.readers.conversions import convert
 from orchestrai.ingest.readers.json import gather, parse_document
-from orchestrai.ingest.rejects import Mark, Refused, shown
-from orchestrai.ingest.row_rules import unfit_rows
+from orchestrai.ingest.readers.rejects import Mark, Refused, shown
+from orchestrai.ingest.readers.row_rules import unfit_rows
 from orchestrai.ingest.sources.stream import MicroBatch
 from orchestrai.ingest.sources.stream_records import StreamRecord
 from orchestrai.ledger.dataset import Dataset

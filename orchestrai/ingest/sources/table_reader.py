@@ -14,10 +14,10 @@ from orchestrai.core.calendar import Grain, partition_of
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter
-from orchestrai.ingest.part_files import PartWriter
 from orchestrai.ingest.readers.conversions import convert
-from orchestrai.ingest.rejects import shown
-from orchestrai.ingest.row_rules import unfit_rows
+from orchestrai.ingest.readers.part_files import PartWriter
+from orchestrai.ingest.readers.rejects import shown
+from orchestrai.ingest.readers.row_rules import unfit_rows
 from orchestrai.ingest.sources.database import Wanted, snapshot
 from orchestrai.ingest.sources.stream_records import LETTER, StreamRecord
 from orchestrai.ingest.sources.table_source import Position, SqlSource

@@ -107,7 +107,7 @@ def _view(draft: Draft, at: Location, view: PipelineViewSpec, missing: set[str])
     except ConfigError as exc:
         file.mistakes.take(exc, (*at, "python" if view.python else "sql"))
         return None
-    return ViewNode(file.name, loaded, inputs, view.backup)
+    return ViewNode(file.name, loaded, inputs, file.folder, view.backup)
 
 
 def schemas_of(inputs: Datasets) -> dict[str, "pa.Schema"]:
@@ -144,7 +144,7 @@ def _load(draft: Draft, at: Location, load: LoadSpec, missing: set[str]) -> None
     for number, name in enumerate(load.key):
         if columns and name not in columns:
             draft.file.mistakes.wrong((*at, "key", number), f"a column of {load.source} ({', '.join(columns)})", repr(name))
-    draft.loads.append(LoadNode(draft.file.name, load, source))
+    draft.loads.append(LoadNode(draft.file.name, load, source, draft.file.folder))
 
 
 def _columns(source: DatasetNode | ViewNode | ModelNode) -> Sequence[str]:

@@ -125,8 +125,8 @@ class _Bench:
         progress: Progress | None,
         key_folder: Path | None,
     ) -> None:
-        from orchestrai.pipeline.protection import open_vault
         from orchestrai.pipeline.runtime import Runtime
+        from orchestrai.vault.protection import open_vault
 
         signer = load_or_create_signer(settings.home / "keys")
         both = Keyring({**keyring.keys, **signer.keyring().keys})

@@ -22,8 +22,8 @@ from orchestrai.storage.base import Store
 
 if TYPE_CHECKING:
     from orchestrai.pipeline.load import Project
-    from orchestrai.pipeline.nodes import AssetNode
     from orchestrai.pipeline.runtime import Runtime
+    from orchestrai.stage.stage import AssetNode
 
 MODEL_STAGES = ("training_set", "candidate", "evaluation", "champion", "deployment", "predictions")
 
@@ -170,7 +170,7 @@ def retrain(runtime: "Runtime", request: RetrainingRequest, progress: Progress |
     left = outstanding(runtime.ledger, runtime.project, request)
     reports = []
     for node in steps_of(runtime.project, left):
-        if node.stage == "predictions" and serving_champion(runtime.ledger, node.deps[0]) is None:
+        if node.stage.name == "predictions" and serving_champion(runtime.ledger, node.deps[0]) is None:
             continue
         reports.append(runtime.run(node, left.features.get(node.asset, ("all",)), progress))
     return reports
@@ -188,14 +188,14 @@ def redeploy(runtime: "Runtime", champions: Sequence[str], progress: Progress | 
     return [runtime.run(node, ["all"], progress) for node in nodes if node is not None]
 
 
-def steps_of(project: "Project", left: Outstanding) -> Iterator["AssetNode"]:
+def steps_of(project: "Project", left: Outstanding) -> Iterator["AssetNode[Any]"]:
     """The nodes to run, upstream first: outstanding features, as-of views of the models, then the models' stages."""
     from orchestrai.pipeline.nodes import ViewNode
 
     views = {dep for name in left.models for dep in project.nodes[f"{name}/training_set"].deps}
     for node in project.nodes.values():
         whole = isinstance(node.subject, ViewNode) and node.subject.partitioned_like is None and node.asset in views
-        mine = node.asset.rsplit("/", 1)[0] in left.models and node.stage in MODEL_STAGES
+        mine = node.asset.rsplit("/", 1)[0] in left.models and node.stage.name in MODEL_STAGES
         if node.asset in left.features or whole or mine:
             yield node
 

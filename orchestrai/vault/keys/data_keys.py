@@ -39,7 +39,7 @@ def open_cipher(store: Store, vault: str, port: KeyPort, signer: Signer, keyring
     keys = _unwrapped(wrapped_keys(store, vault, keyring), vault, port)
     if not keys:
         try:
-            _write(store, vault, port, signer, 1, os.urandom(8), os.urandom(32))
+            _write(store, vault, port, signer, 1, (os.urandom(8), os.urandom(32)))
         except ObjectExists:
             pass  # another process made it first: read that one
         keys = _unwrapped(wrapped_keys(store, vault, keyring), vault, port)
@@ -57,7 +57,7 @@ def rewrap(store: Store, vault: str, cipher: Cipher, port: KeyPort, signer: Sign
     newest = {record.id: record.port for record in records}
     todo = [identity for identity in cipher.keys if newest.get(identity) != port.name]
     for number, identity in enumerate(todo, last + 1):
-        _write(store, vault, port, signer, number, identity, cipher.keys[identity])
+        _write(store, vault, port, signer, number, (identity, cipher.keys[identity]))
     if _unwrapped(wrapped_keys(store, vault, keyring), vault, port) != dict(cipher.keys):
         raise IntegrityError(f"expected the data keys back from {port.name}, found others: keep the key of before")
     return len(todo)
@@ -67,7 +67,8 @@ def _context(vault: str, identity: bytes, port: str) -> bytes:
     return canonical_json(["data-key", vault, identity.hex(), port])
 
 
-def _write(store: Store, vault: str, port: KeyPort, signer: Signer, number: int, identity: bytes, key: bytes) -> None:
+def _write(store: Store, vault: str, port: KeyPort, signer: Signer, number: int, named: tuple[bytes, bytes]) -> None:
+    identity, key = named
     body = {
         "format": FORMAT,
         "vault": vault,

@@ -12,6 +12,7 @@ from orchestrai.vault.format.records import FORMAT, LOCK_TYPE, SnapshotCommit, d
 from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.vault import Vault
 
+SLACK = timedelta(days=7)
 _THREADS = 8
 
 
@@ -52,13 +53,12 @@ def lock_snapshot(
     control: ControlPlane | None,
     duration: timedelta,
     *,
-    slack: timedelta = timedelta(days=7),
     mode: LockMode = "compliance",
     full: bool = False,
 ) -> LockReport:
     """Lock all that a snapshot needs for `duration` from its commit on. Idempotent.
 
-    What is locked for less is extended by `slack` beyond the need, so that reuse costs one request per object and slack. What an
+    What is locked for less is extended by SLACK beyond the need, so that reuse costs one request per object and week. What an
     earlier snapshot was proven to have locked for long enough is not asked for again, unless `full`: the cost grows with what
     changed. A store that cannot lock is told of as not locked; raises nothing for it.
     """
@@ -76,7 +76,7 @@ def lock_snapshot(
         key, at, found = _retention(control, *item)
         if found is not None and found.until >= until and (found.mode == mode or found.mode == "compliance"):
             return found.until, False
-        return control.retain(key, until + slack, mode, at).until, True
+        return control.retain(key, until + SLACK, mode, at).until, True
 
     from concurrent.futures import ThreadPoolExecutor
 

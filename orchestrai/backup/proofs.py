@@ -6,24 +6,25 @@ Definitions: load the restored pipelines.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from orchestrai.backup.databases.dump_snapshot import engine_of, prove_postgres, prove_sqlite
-from orchestrai.backup.instance_files import secret_file
+from orchestrai.backup.instance_files import find_instance, postgres_reference, secret_file
+from orchestrai.backup.ports import Definitions, KeptTable
+from orchestrai.backup.registry_files import REGISTRY
+from orchestrai.backup.subjects import DatabaseNode
 from orchestrai.core.calendar import WHOLE
 from orchestrai.errors import ModelError, OrchestraiError
 from orchestrai.restore.drill import Prove, RestoredPartition
+from orchestrai.restore.ports import Drilled
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from orchestrai.pipeline.load import Project
-
 Restored = Mapping[str, RestoredPartition]
-REGISTRY = "registry"
 _REQUIRED = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -127,19 +128,47 @@ def scratch_database(reference: str) -> Iterator[str]:
             opened.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def definitions(restored: Restored, chosen: str) -> str:
+def definitions_of(port: Definitions) -> Prove:
     """Proves definitions: the restored pipelines load together."""
-    from orchestrai.pipeline.load import load_project
 
-    folders = [found.folder for _, found in sorted(restored.items())]
-    try:
-        project: Project = load_project(folders, placeholders(folders))
-    except OrchestraiError as exc:
-        return f"expected pipelines that load, found: {exc.message}"
-    return "" if len(project.pipelines) == len(restored) else "expected a pipeline in each partition, found fewer"
+    def prove(restored: Restored, chosen: str) -> str:
+        folders = [found.folder for _, found in sorted(restored.items())]
+        try:
+            loaded = port.load(folders, placeholders(folders))
+        except OrchestraiError as exc:
+            return f"expected pipelines that load, found: {exc.message}"
+        return "" if loaded == len(restored) else "expected a pipeline in each partition, found fewer"
+
+    return prove
 
 
 def placeholders(folders: Sequence[Path]) -> dict[str, str]:
     """Some value for each variable that has no default: whether a deployment sets them is not what is drilled."""
     texts = [(folder / "pipeline.yaml").read_text() for folder in folders if (folder / "pipeline.yaml").is_file()]
     return {name: "unset" for text in texts for name in _REQUIRED.findall(text)}
+
+
+def instance_of(home: Path) -> Prove:
+    """Proves a dump of Dagster's own database, on a server only where it is one of a server."""
+
+    def prove(restored: Restored, chosen: str) -> str:
+        with ExitStack() as stack:
+            if (restored[WHOLE].folder / "database.pgdump").is_file():
+                found = find_instance(home)
+                return dump_of(stack.enter_context(postgres_reference(found)))(restored, chosen)
+            return dump_of("")(restored, chosen)
+
+    return prove
+
+
+def proof_of(subject: Drilled, home: Path, port: Definitions) -> Prove:
+    """How a drill proves what it restored of a subject."""
+    if isinstance(subject, DatabaseNode):
+        return dump_of(f"env://{subject.spec.scratch_env or subject.spec.dsn_env}")
+    if subject.kind == "model":
+        return models
+    if subject.kind == "definitions":
+        return definitions_of(port)
+    if subject.kind == "instance":
+        return instance_of(home)
+    return tables_of(cast(KeptTable, subject).table_schema)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.errors import UnreadableObject
-from orchestrai.ingest.part_files import PartWriter
 from orchestrai.ingest.readers.chunks import Chunk, ObjectReader, Untidy
 from orchestrai.ingest.readers.conversions import convert
 from orchestrai.ingest.readers.csv import UNNAMED, CsvReader
 from orchestrai.ingest.readers.json import JsonDocumentReader, JsonLinesReader, PagesReader
 from orchestrai.ingest.readers.parquet import ParquetReader
-from orchestrai.ingest.rejects import Mark, Refused
+from orchestrai.ingest.readers.part_files import PartWriter
+from orchestrai.ingest.readers.rejects import Mark, Refused
 from orchestrai.ingest.spec import SourceSpec
 
 if TYPE_CHECKING:

@@ -1,24 +1,17 @@
-"""What a declared backup asks for around the snapshot: sealing, lock, second copy, anchor and drill."""
+"""What a declared backup asks for around the snapshot: sealing, lock, second copy and anchor."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrai.core.calendar import WHOLE
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.code_identity import Producer
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.manifest import canonical_json
-from orchestrai.ledger.receipt import InputRef
-from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.signing import Keyring
-from orchestrai.pipeline.nodes import DatasetNode
-from orchestrai.restore.drill import Prove, drill
 from orchestrai.settings import Settings
 from orchestrai.storage.base import Store
-from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.url import open_store
 from orchestrai.vault.format.layout import IDENTITY
 from orchestrai.vault.format.records import IDENTITY_TYPE, document
@@ -30,10 +23,10 @@ from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai.vault.lifecycle.replicate import replicate
-from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
 
-DRILL = Producer("drill", "orchestrai.restore.drill")
+if TYPE_CHECKING:
+    from orchestrai.vault.spec import BackupSpec
 
 
 def is_sealed(store: Store, keyring: Keyring) -> bool | None:
@@ -76,7 +69,7 @@ def _wrapped_by(store: Store, keyring: Keyring) -> bool | str:
 class Protection:
     """What has to be done for a snapshot besides writing it; `replica` is a URL, empty for none."""
 
-    spec: BackupSpec
+    spec: "BackupSpec"
     anchor: Anchor | None = None
     replica: str = ""
 
@@ -86,7 +79,7 @@ def anchor_of(settings: Settings) -> Anchor | None:
     return Anchor(Path(settings.anchor).expanduser()) if settings.anchor else None
 
 
-def protection_of(spec: BackupSpec, settings: Settings) -> Protection:
+def protection_of(spec: "BackupSpec", settings: Settings) -> Protection:
     """A dataset's declared backup, with the settings' replica where it names none."""
     return Protection(spec, anchor_of(settings), spec.replica or settings.replica_url)
 
@@ -118,6 +111,8 @@ def protect(
     `locked: false`. Raises StorageError or IntegrityError when the replica was not written or does not verify: the snapshot stands
     then, and a repeat does what is missing.
     """
+    from orchestrai.storage.cloud.control import control_plane
+
     facts: dict[str, JsonValue] = {}
     if "snapshot_id" not in kept:
         return facts  # refused: there is no snapshot to protect
@@ -158,37 +153,3 @@ def copy_to(vault: Vault, url: str, *, progress: Progress | None = None, full: b
         "replica_bytes": report.bytes,
         "replica_snapshots": report.verified.snapshots,
     }
-
-
-def run_drill(ledger: Ledger, vault: Vault, dataset: DatasetNode, prove: Prove | None = None) -> StageReport:
-    """Drill a dataset's backup and publish what was measured; a snapshot that was not proven is not published as a drill."""
-    kept, source = dataset.asset("snapshot"), dataset.asset("raw_events")
-    return drill_of(ledger, vault, dataset.asset("drill"), source, kept, dataset.spec.backup, prove, source=source)
-
-
-def drill_of(
-    ledger: Ledger,
-    vault: Vault,
-    asset: str,
-    dataset: str,
-    kept: str,
-    spec: BackupSpec,
-    prove: Prove | None = None,
-    *,
-    source: str = "",
-) -> StageReport:
-    """Drill a dataset of the vault and publish `asset`; `kept` is the asset of its snapshots.
-
-    Nothing would be lost where the newest snapshot is the current version of `source`; else its age is what would be.
-    """
-    now = ledger.find(source) if source else None
-    with Meter() as meter:
-        session = ledger.session(asset, DRILL)
-        found = drill(vault, dataset=dataset, spec=spec, current_version=now.version if now else None, prove=prove)
-        told = found.as_json()
-        entry = session.add_bytes(WHOLE, "drill.json", canonical_json(told), rows=len(found.runs))
-        meter.read, meter.written = sum(run.bytes for run in found.runs), entry.size
-    snapshots = ledger.find(kept)
-    inputs = [InputRef(snapshots.asset, snapshots.version)] if snapshots else []
-    facts = {name: told[name] for name in ("drill_id", "rto_seconds", "rpo_seconds", "runs")}
-    return session.commit({WHOLE: found.verdicts}, inputs=inputs, cost=meter.cost(), facts=facts)

@@ -216,3 +216,8 @@ def _plain_values(column: pa.Array) -> list[JsonValue]:
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         return [None if value is None else value.isoformat() for value in column.to_pylist()]
     return values
+
+
+def online_path(home: Path, pipeline: str, view: str) -> Path:
+    """The file from which the newest features of a view are read by key."""
+    return home / "online" / pipeline / f"{view}.sqlite"

@@ -7,69 +7,69 @@ ledger, not among the declarations: one whose pipeline is not deployed today ser
 
 from collections.abc import Iterator, Mapping
 
-from orchestrai.backup.subjects import ManagedNode, VaultNode
-from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.backup.checks import RETENTION_CHECKS
+from orchestrai.backup.subjects import VaultNode
+from orchestrai.errors import IntegrityError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import PartitionEntry, decode_partition
 from orchestrai.ledger.receipt import InputRef, Receipt
 from orchestrai.ledger.report import StageReport
-from orchestrai.pipeline.backup_graph import Keepable, backup_of, kept_as
-from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, Pipeline
-from orchestrai.pipeline.protection import anchor_of
-from orchestrai.pipeline.site import Site
+from orchestrai.restore.ports import Drilled
+from orchestrai.stage.context import RunContext
+from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.lifecycle.prune import PruneReport
+from orchestrai.vault.lifecycle.prune_run import PRODUCER as PRUNING
 from orchestrai.vault.lifecycle.prune_run import give_back
 from orchestrai.vault.lifecycle.retention import PartitionUse
+from orchestrai.vault.lifecycle.retention_run import PRODUCER as RETAINING
 from orchestrai.vault.lifecycle.retention_run import retain
+from orchestrai.vault.protection import anchor_of
 from orchestrai.vault.spec import BackupSpec
+from orchestrai.vault.vault import Vault
 
 CHAMPION, CANDIDATE, RESTORED = "/champion", "/candidate", "/restored"
 
 
-def run_retention(site: Site, node: AssetNode, *, apply: bool | None = None) -> StageReport:
+def run_retention(context: RunContext, node: AssetNode[Drilled], *, apply: bool | None = None) -> StageReport:
     """Plan and apply the declared `keep` of a node's subject; `apply` overrules what is declared. Raises OrchestraiError."""
-    subject = subject_of(node)
-    spec = backup_of(subject) or BackupSpec()
-    anchor = anchor_of(site.settings)
+    subject, ledger, vault = node.subject, context.ledger, context.port(Vault)
+    spec = subject.backup or BackupSpec()
+    anchor = anchor_of(context.settings)
     if anchor is not None:
-        anchored = anchor.check(site.vault.catalog)
+        anchored = anchor.check(vault.catalog)
         if anchored is not None:
             anchored.require_none()
     return retain(
-        site.ledger,
-        site.vault,
+        ledger,
+        vault,
         asset=node.asset,
-        dataset=kept_as(subject),
+        dataset=subject.kept_as,
         keep=spec.keep,
         apply=spec.retention.apply if apply is None else apply,
-        uses=uses_of(site.ledger, subject) if isinstance(subject, DatasetNode) else None,
-        inputs=list(_inputs(site.ledger, node.deps[:1])),
-        after=None if anchor is None else lambda: anchor.update(site.vault),
+        uses=uses_of(ledger, subject.prefix) if subject.kind == "dataset" else None,
+        inputs=list(_inputs(ledger, node.deps[:1])),
+        after=None if anchor is None else lambda: anchor.update(vault),
     )
 
 
-def run_prune(site: Site, node: AssetNode) -> tuple[StageReport, PruneReport]:
+def run_prune(context: RunContext, node: AssetNode[VaultNode]) -> tuple[StageReport, PruneReport]:
     """Give back what no snapshot needs, and say which objects went; raises OrchestraiError."""
-    inputs = list(_inputs(site.ledger, node.deps))
-    return give_back(site.ledger, site.vault, asset=node.asset, inputs=inputs, control=control_plane(site.vault.store))
+    ledger, vault = context.ledger, context.port(Vault)
+    inputs = list(_inputs(ledger, node.deps))
+    return give_back(ledger, vault, asset=node.asset, inputs=inputs, control=control_plane(vault.store))
 
 
-def subject_of(node: AssetNode) -> Keepable:
-    """What a retention node lets go of; raises ConfigError for a node that keeps nothing."""
-    subject = node.subject
-    if isinstance(subject, Pipeline | LoadNode | ManagedNode | VaultNode):
-        raise ConfigError(f"expected the retention of something with snapshots, found {node.asset}: name another asset")
-    return subject
+def uses_of(ledger: Ledger, dataset: str) -> list[PartitionUse]:
+    """Who needs which partitions of the raw events of a dataset, `<pipeline>/<name>`.
 
-
-def uses_of(ledger: Ledger, dataset: DatasetNode) -> list[PartitionUse]:
-    """Who needs which partitions of a dataset's raw events; raises IntegrityError when a model's records do not tell."""
-    restored = dataset.asset("restored")
+    Raises IntegrityError when a model's records do not tell.
+    """
+    restored = f"{dataset}/restored"
     uses = []
     # after a rollback these are older than the newest snapshot
-    for current in (ledger.find(dataset.asset("snapshot")), ledger.find(restored)):
+    for current in (ledger.find(f"{dataset}/snapshot"), ledger.find(restored)):
         if current is not None:
             roots = {key: frozenset({root}) for key, root in current.roots().items()}
             uses.append(PartitionUse(f"current {current.asset}@{current.version[7:15]}", roots))
@@ -139,3 +139,40 @@ def _inputs(ledger: Ledger, assets: tuple[str, ...]) -> Iterator[InputRef]:
         found = ledger.find(asset)
         if found is not None:
             yield InputRef(asset, found.version)
+
+
+def _keep(subject: Drilled) -> BackupSpec:
+    return subject.backup or BackupSpec()
+
+
+def _kept_first(subject: Drilled) -> tuple[str, ...]:
+    # what is to be archived is copied before it may go
+    cold = (f"{subject.prefix}/cold_copy",) if _keep(subject).cold.url else ()
+    return (subject.backup_asset, *cold)
+
+
+RETENTION: Stage[Drilled] = Stage(
+    "retention",
+    ("dataset", "view", "model", "database", "instance", "definitions"),
+    "Which snapshots the declared `keep` lets go and which stay, and why; those that go are forgotten, by signed tombstones. "
+    "Their bytes go by orchestrai/vault/prune.",
+    frozenset({"vault"}),
+    RETAINING,
+    lambda context, node, partitions: run_retention(context, node),
+    deps=_kept_first,
+    checks=lambda subject: RETENTION_CHECKS if subject.kind == "dataset" else (),
+    applies=lambda subject: subject.backup is not None and not subject.backup.keep.keeps_all,
+    about=lambda subject: f"Kept: {_keep(subject).keep.describe()}.",
+    role="release",
+)
+PRUNE: Stage[VaultNode] = Stage(
+    "prune",
+    ("vault",),
+    "The bytes that no snapshot needs any more: one run marks them, a later one deletes them. What a lock holds stays "
+    "until it ends.",
+    frozenset({"vault"}),
+    PRUNING,
+    lambda context, node, partitions: run_prune(context, node)[0],
+    deps=lambda vault: vault.after,
+    role="release",
+)

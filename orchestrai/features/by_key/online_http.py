@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrai.errors import FeatureViewError
-from orchestrai.features.online import OnlineStore
+from orchestrai.features.by_key.online import OnlineStore
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

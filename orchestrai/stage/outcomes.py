@@ -1,32 +1,65 @@
 """Outcomes by partition: what was published upstream, what is missing, where nothing was due or a person left it out."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrai.core.calendar import Grain
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.decisions.skips import Skips
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.quarantine import closed_gates
 from orchestrai.ledger.report import PartitionOutcome, StageReport
-from orchestrai.pipeline.nodes import AssetNode, DatasetNode, LoadNode, ViewNode
-from orchestrai.pipeline.stages import GATES, Stage
+from orchestrai.stage.names import StageName
+from orchestrai.stage.stage import AssetNode, Subject
+
+if TYPE_CHECKING:
+    from orchestrai.contracts.contract import Contract
+
+
+class Partitioned(Subject, Protocol):
+    """A dataset as everybody after its ingest knows it: cut by time, under a contract, behind gates."""
+
+    @property
+    def contract(self) -> "Contract":
+        """What its data looks like."""
+        ...
+
+    @property
+    def grain(self) -> Grain:
+        """How it is cut."""
+        ...
+
+    @property
+    def positioned(self) -> bool:
+        """Whether its source is read on from a position, so that one reading feeds whatever partitions it finds."""
+        ...
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Its assets that hold back what fails their checks, upstream first."""
+        ...
+
+    def asset(self, stage: StageName) -> str:
+        """The asset key of a stage."""
+        ...
 
 
 def published(
-    ledger: Ledger, upstream: str, dataset: DatasetNode, partitions: Sequence[str]
+    ledger: Ledger, upstream: str, dataset: Partitioned, partitions: Sequence[str]
 ) -> tuple[list[str], tuple[PartitionOutcome, ...]]:
     """The partitions that `upstream` has, and an outcome for each that it should have and has not."""
     found = ledger.find(upstream)
     there = found.partitions if found else {}
     absent = [key for key in partitions if key not in there and is_due(dataset, key)]
     skips = ledger.skips() if absent else Skips()
-    refused = refused_before(ledger, dataset, GATES) if absent else {}
+    refused = refused_before(ledger, dataset.gates) if absent else {}
     outcomes = tuple(_absent(upstream, dataset, key, skips, refused=key in refused) for key in absent)
     return [key for key in partitions if key in there], outcomes
 
 
-def _absent(upstream: str, dataset: DatasetNode, partition: str, skips: Skips, *, refused: bool = False) -> PartitionOutcome:
+def _absent(upstream: str, dataset: Partitioned, partition: str, skips: Skips, *, refused: bool = False) -> PartitionOutcome:
     """Refused for want of what comes before it, or done where a person left it out."""
-    skip = next((found for stage in GATES if (found := skips.find(dataset.asset(stage), partition))), None)
+    skip = next((found for gate in dataset.gates if (found := skips.find(gate, partition))), None)
     if skip is not None and not refused:
         return PartitionOutcome(partition, True, verdicts=(skip.verdict("upstream"),))
     message = f"expected {upstream}@{partition} to be published, found none"
@@ -34,10 +67,10 @@ def _absent(upstream: str, dataset: DatasetNode, partition: str, skips: Skips, *
     return PartitionOutcome(partition, False, verdicts=(Verdict("upstream", False, message, details={"refused": refused}),))
 
 
-def refused_before(ledger: Ledger, dataset: DatasetNode, gates: Sequence[Stage]) -> dict[str, str]:
-    """Partitions that one of a dataset's gates holds back and of which it has nothing good, with what it said."""
+def refused_before(ledger: Ledger, gates: Sequence[str]) -> dict[str, str]:
+    """Partitions that one of a dataset's gates (assets) holds back and of which it has nothing good, with what it said."""
     refused: dict[str, str] = {}
-    for asset in map(dataset.asset, gates):
+    for asset in gates:
         current = ledger.find(asset)
         for key, refusal in closed_gates(ledger, asset, current).items():
             if current is None or key not in current.partitions:
@@ -45,7 +78,7 @@ def refused_before(ledger: Ledger, dataset: DatasetNode, gates: Sequence[Stage])
     return refused
 
 
-def incomplete(ledger: Ledger, node: AssetNode, partitions: Sequence[str] | None) -> dict[str, dict[str, str]]:
+def incomplete(ledger: Ledger, node: AssetNode[Any], partitions: Sequence[str] | None) -> dict[str, dict[str, str]]:
     """Those of some partitions of a stage that stay refused, with the checks that closed a gate and what these said.
 
     Worked out from the ledger alone, for the check `complete` and for the command line: what the stage's own gate refused and no
@@ -53,7 +86,8 @@ def incomplete(ledger: Ledger, node: AssetNode, partitions: Sequence[str] | None
     for all partitions; a source with a position of its own may feed any of them, whichever are asked for.
     """
     current, dataset = ledger.find(node.asset), _cut_like(node)
-    fed = node.stage == "raw_events" and dataset is not None and dataset.spec.source.positioned
+    arrives = dataset is not None and node.asset == dataset.gates[0]
+    fed = dataset is not None and arrives and dataset.positioned
     wanted = None if partitions is None or fed else {*partitions}
     there = {*current.partitions} if current else set()
     refused = {
@@ -62,31 +96,33 @@ def incomplete(ledger: Ledger, node: AssetNode, partitions: Sequence[str] | None
         if wanted is None or key in wanted
     }
     absent = [] if partitions is None or dataset is None else [key for key in partitions if key not in there]
-    if dataset is not None and absent and node.stage == "raw_events":
+    if dataset is not None and absent and arrives:
         skips = ledger.skips()
         for key in absent:
             if key not in refused and is_due(dataset, key) and skips.find(node.asset, key) is None:
                 refused[key] = {"row_volume": f"expected rows for {key}, found none: have the producer send them"}
     elif dataset is not None and absent:
-        held = refused_before(ledger, dataset, GATES[:1] if node.stage in ("snapshot", "restored") else GATES)
+        held = refused_before(ledger, dataset.gates[:1] if node.stage.verbatim else dataset.gates)
         refused |= {key: {"upstream": held[key]} for key in absent if key in held and key not in refused}
     return dict(sorted(refused.items()))
 
 
-def _cut_like(node: AssetNode) -> DatasetNode | None:
+def _cut_like(node: AssetNode[Any]) -> Partitioned | None:
     """The dataset whose partitions a stage has."""
-    subject = node.subject
-    if isinstance(subject, DatasetNode):
-        return subject
-    return subject.partitioned_like if isinstance(subject, ViewNode | LoadNode) else None
+    like: Partitioned | None = None
+    if node.subject.kind == "dataset":
+        like = node.subject
+    elif node.subject.kind in ("view", "load"):
+        like = node.subject.partitioned_like
+    return like
 
 
-def is_due(dataset: DatasetNode, partition: str) -> bool:
+def is_due(dataset: Partitioned, partition: str) -> bool:
     """False for a partition in which nothing has to arrive, such as a closed day."""
-    return dataset.contract.closed.due(partition, dataset.spec.partitions.grain)
+    return dataset.contract.closed.due(partition, dataset.grain)
 
 
-def settle(report: StageReport, dataset: DatasetNode, partitions: Sequence[str]) -> StageReport:
+def settle(report: StageReport, dataset: Partitioned, partitions: Sequence[str]) -> StageReport:
     """Count partitions in which nothing was due as done, with no rows and no version, so that a backfill can end."""
     told = {outcome.partition for outcome in report.outcomes}
     idle = [PartitionOutcome(key, True) for key in partitions if key not in told and not is_due(dataset, key)]

@@ -1,0 +1,1 @@
+"""The newest features of an entity, read by its key."""

@@ -1,0 +1,1 @@
+"""What people look at: the card of a model and its pictures."""

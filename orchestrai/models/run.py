@@ -1,0 +1,157 @@
+"""The stages of a model: candidate, evaluation, champion, deployment, predictions. Each module is loaded when its stage runs."""
+
+from collections.abc import Sequence
+
+from orchestrai.core.code_identity import Producer
+from orchestrai.core.verdict import CheckInfo
+from orchestrai.ledger.report import StageReport
+from orchestrai.models.ports import DeclaredModel, Features
+from orchestrai.models.spec import ModelAssets
+from orchestrai.stage.context import RunContext
+from orchestrai.stage.stage import AssetNode, Stage
+
+Node = AssetNode[DeclaredModel]
+
+
+def _assets(model: DeclaredModel) -> ModelAssets:
+    return ModelAssets(
+        model.asset("training_set"),
+        model.asset("candidate"),
+        model.asset("evaluation"),
+        model.asset("champion"),
+        model.asset("deployment"),
+        model.asset("predictions"),
+    )
+
+
+def _candidate(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
+    from orchestrai.models.training import train
+
+    assets = _assets(node.subject)
+    return train(context.ledger, node.subject.spec, training_set=assets.training_set, asset=assets.candidate)
+
+
+def _evaluation(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
+    from orchestrai.models.evaluation import evaluate
+
+    return evaluate(context.ledger, node.subject.spec, _assets(node.subject))
+
+
+def _champion(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
+    from orchestrai.models.promotion import promote
+    from orchestrai.models.registry.notify import told_of_rejection
+
+    spec, assets = node.subject.spec, _assets(node.subject)
+    report = promote(context.ledger, spec, candidate=assets.candidate, evaluation=assets.evaluation, asset=assets.champion)
+    return told_of_rejection(spec, report)
+
+
+def _deployment(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
+    from orchestrai.models.registry.deployment import deploy_champion
+
+    assets = _assets(node.subject)
+    return deploy_champion(context.ledger, node.subject.spec, champion=assets.champion, asset=assets.deployment)
+
+
+def _predictions(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
+    from orchestrai.models.inference import predict
+
+    model, assets = node.subject, _assets(node.subject)
+    return predict(
+        context.ledger,
+        model.spec,
+        champion=assets.champion,
+        features=[view.asset for view in model.views],
+        known=context.port(Features).open(),
+        asset=assets.predictions,
+    )
+
+
+def _candidate_checks(model: DeclaredModel) -> list[CheckInfo]:
+    checks = [CheckInfo("identifier_features", False, "No feature looks like an identifier.")]
+    if model.spec.sla is not None:
+        checks.append(CheckInfo("training_time", False, "Training took no longer than declared."))
+    if model.spec.search is not None:
+        checks.append(
+            CheckInfo("search_complete", False, "Every trial of the search ran, so training again chooses the same.")
+        )
+    return checks
+
+
+def _evaluation_checks(model: DeclaredModel) -> list[CheckInfo]:
+    checks = [
+        CheckInfo("promotion", False, "Whether the candidate would be promoted."),
+        CheckInfo("leak_alarm", False, "A metric too good to be true means that the label leaked into the features."),
+        CheckInfo("feature_drift", False, "Features against the champion's training set."),
+        CheckInfo(
+            "champion_unseen", False, "The champion was trained before the held-out rows began, so the comparison is fair."
+        ),
+    ]
+    if model.spec.baseline:
+        checks.append(CheckInfo("beats_baseline", False, "The model beats the plain baseline."))
+    return checks
+
+
+CHAMPION_CHECKS = (
+    CheckInfo("promotion", True, "The candidate meets the declared rule and beats the champion."),
+    CheckInfo("evaluation_current", True, "The evaluation is of exactly this candidate and training set."),
+    CheckInfo("golden_rows", True, "The model scores its golden rows as it did at training."),
+)
+DEPLOYMENT_CHECKS = (CheckInfo("registered", True, "Every declared registry and endpoint holds the champion."),)
+PREDICTION_CHECKS = (CheckInfo("feature_drift", False, "What is scored against what the champion learned from."),)
+
+CANDIDATE = Stage(
+    "candidate",
+    ("model",),
+    "The model just trained, with golden rows and what it learned from.",
+    frozenset({"xgboost"}),
+    Producer("candidate", "orchestrai.models.training"),
+    _candidate,
+    deps=lambda model: (model.asset("training_set"),),
+    checks=_candidate_checks,
+    rowless=True,
+)
+EVALUATION = Stage(
+    "evaluation",
+    ("model",),
+    "The candidate scored on a later period it never saw, beside the champion and a plain baseline.",
+    frozenset({"report"}),
+    Producer("evaluation", "orchestrai.models.evaluation"),
+    _evaluation,
+    deps=lambda model: (model.asset("candidate"), model.asset("training_set")),
+    checks=_evaluation_checks,
+    rowless=True,
+)
+CHAMPION = Stage(
+    "champion",
+    ("model",),
+    "The model that serves. It moves only when the evaluation earns it.",
+    frozenset({"xgboost"}),
+    Producer("champion", "orchestrai.models.promotion"),
+    _champion,
+    deps=lambda model: (model.asset("candidate"), model.asset("evaluation")),
+    checks=lambda model: CHAMPION_CHECKS,
+    rowless=True,
+)
+DEPLOYMENT = Stage(
+    "deployment",
+    ("model",),
+    "Where the champion is registered and served besides the lake: every declared registry and endpoint follows it.",
+    frozenset({"json"}),
+    Producer("deployment", "orchestrai.models.registry.deployment"),
+    _deployment,
+    deps=lambda model: (model.asset("champion"),),
+    checks=lambda model: DEPLOYMENT_CHECKS,
+    applies=lambda model: model.spec.deployed,
+    rowless=True,
+)
+PREDICTIONS = Stage(
+    "predictions",
+    ("model",),
+    "Scores of the champion for the newest features.",
+    frozenset({"parquet"}),
+    Producer("predictions", "orchestrai.models.inference"),
+    _predictions,
+    deps=lambda model: (model.asset("champion"), *(view.asset for view in model.views)),
+    checks=lambda model: PREDICTION_CHECKS,
+)

@@ -1,0 +1,39 @@
+"""The words by which stages name each other's assets, and kinds of what they work on.
+
+A stage may name another's asset, never its code. A stage that no other names needs no word here.
+"""
+
+from typing import Literal
+
+StageName = Literal[
+    "landing",
+    "raw_events",
+    "dead_letters",
+    "snapshot",
+    "restored",
+    "drill",
+    "features",
+    "training_set",
+    "candidate",
+    "evaluation",
+    "champion",
+    "deployment",
+    "predictions",
+    "catalog",
+    "warehouse",
+    "feature_backup",
+    "model_backup",
+    "cold_copy",
+    "dump",
+    "recovery_point",
+    "restore_test",
+    "retention",
+    "prune",
+]
+
+SubjectKind = Literal[
+    "dataset", "view", "model", "load", "database", "managed", "instance", "definitions", "pipeline", "vault"
+]
+
+# the same bytes all along, in this order
+VERBATIM: tuple[StageName, ...] = ("raw_events", "snapshot", "restored")
