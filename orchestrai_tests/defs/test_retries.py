@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 
 from orchestrai.core.progress import Progress
-from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.assets import build_assets, translate
 from orchestrai.errors import (
@@ -28,6 +27,7 @@ from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.nodes import retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
+from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.stage.stage import AssetNode
 from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.shop import DAYS, RAW
