@@ -15,7 +15,6 @@ from orchestrai.errors import (
     DeclarationError,
     DigestMismatch,
     GateClosed,
-    ModelRejected,
     NotReceipted,
     OrchestraiError,
     SessionExpired,
@@ -125,7 +124,6 @@ def test_after_three_retries_the_step_fails_with_our_words(runtime: Scripted) ->
         fails(DigestMismatch("expected other bytes")),
         fails(StorageError("expected a bucket")),
         fails(ConfigError("expected a day")),
-        fails(ModelRejected("expected a better model")),
     ],
 )
 def test_a_closed_gate_and_a_permanent_error_are_never_tried_again(runtime: Scripted, answer: Answer) -> None:
