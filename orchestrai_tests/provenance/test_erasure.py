@@ -196,7 +196,7 @@ def test_what_was_backed_up_in_clear_before_is_named_with_its_snapshots(world: W
     assert done.in_clear == (f"{ORDERS}/raw_events", f"{ORDERS}/restored", f"{ORDERS}/snapshot")
     assert any(b"17850" in world.lake.read(key) for key in copy.lake_keys)
     assert plan_erasure(world.ledger, keys, "99999", world.vault).clear == ()
-    assert list(ERASURES.all(world.store, world.keyring))[0]["clear"] == [[copy.asset, copy.partition, copy.root, *ids]]
+    assert next(iter(ERASURES.all(world.store, world.keyring)))["clear"] == [[copy.asset, copy.partition, copy.root, *ids]]
 
     # the remedy: tokenised anew, backed up, the snapshots that hold it in clear forgotten
     for key in copy.lake_keys:
@@ -280,7 +280,7 @@ def test_the_command_plans_and_is_loud_about_copies_in_clear(tmp_path: Path, mon
     code, text = run("17850", "--yes", "--by", "ann", "--json")
     assert (code, json.loads(text)["done"], json.loads(text)["complete"]) == (1, True, False)
     assert keys.peek("17850") is None
-    assert list(ERASURES.all(world.store, world.keyring))[0]["by"] == "ann"
+    assert next(iter(ERASURES.all(world.store, world.keyring)))["by"] == "ann"
     code, text = run("13047", "--plan")
     assert code == 0 and "dead letters" not in text
 
