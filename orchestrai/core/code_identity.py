@@ -3,7 +3,7 @@
 The rule. What counts are the module that does a stage's work and every module of `orchestrai` that it imports, directly or through
 others, at the top or inside a function, with the packages they lie in. Left out is what moves, names, shows or guards bytes and
 cannot decide which bytes or verdicts come out: errors, settings, secrets, storage, observability, the command line, Dagster's side,
-the demo, and of the ledger all but its manifests and arrivals. A change there must not make a house of good data stale. What is
+the demo, and of the ledger all but its manifests. A change there must not make a house of good data stale. What is
 imported for types alone (`if TYPE_CHECKING`) counts no more than a comment.
 
 The digest is over syntax trees without docstrings and positions, so that comments and formatting change nothing. Other libraries are
@@ -30,7 +30,7 @@ PLUMBING = tuple(
         "errors", "settings", "secrets", "storage", "observability", "cli", "defs", "definitions", "demo", "pipelines", "ledger",
     )
 )  # fmt: skip
-DECIDING = (f"{ROOT}.ledger.manifest", f"{ROOT}.ledger.arrivals")
+DECIDING = (f"{ROOT}.ledger.manifest",)
 DIGITS = 16
 REMEMBERED = 4096
 

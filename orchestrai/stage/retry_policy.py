@@ -3,30 +3,20 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from orchestrai.core.time import parse_duration
-from orchestrai.errors import ConfigError
+from orchestrai.core.declaration import Declaration
+from orchestrai.core.time import DurationOrZero
 
 # a run is ended after four hours (dagster.yaml), waiting included
 LONGEST = timedelta(hours=3)
 
 
-def _delay(text: str) -> str:
-    try:
-        parse_duration(text, zero=True)
-    except ConfigError as exc:
-        raise ValueError(exc.message) from exc
-    return text
-
-
-class RetryPolicy(BaseModel):
+class RetryPolicy(Declaration):
     """At most `max` retries, the first after `delay`, each next one after `backoff` times as long. Only errors that may pass count."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     max: Annotated[int, Field(ge=0, le=20)] = 3
-    delay: Annotated[str, AfterValidator(_delay)] = "5m"
+    delay: DurationOrZero = timedelta(minutes=5)
     backoff: Annotated[float, Field(ge=1, le=10)] = 2
 
     @model_validator(mode="after")
@@ -40,4 +30,4 @@ class RetryPolicy(BaseModel):
 
     def wait(self, attempt: int) -> float:
         """Seconds before the retry that follows this attempt; the first attempt is 0."""
-        return parse_duration(self.delay, zero=True).total_seconds() * self.backoff**attempt
+        return self.delay.total_seconds() * self.backoff**attempt

@@ -16,9 +16,7 @@ from orchestrai.storage.url import open_store
 from orchestrai.vault.format.layout import IDENTITY
 from orchestrai.vault.format.records import IDENTITY_TYPE, document
 from orchestrai.vault.keys.data_keys import wrapped_keys
-from orchestrai.vault.keys.key_file import KEY_FILE as KEY_FILE
 from orchestrai.vault.keys.key_file import FileKey
-from orchestrai.vault.keys.key_services import key_port
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
@@ -44,6 +42,8 @@ def open_vault(ledger: Ledger, key_folder: Path, seal: Callable[[], bool | str],
     `seal` gives the URL of what wraps a new vault's data key (True: the key file), or nothing for a plain vault. A vault that is
     sealed says in its signed records what wraps it. Raises ConfigError when there is no vault store, or no key file where that is it.
     """
+    from orchestrai.vault.keys.key_services import key_port
+
     store = store or ledger.vault
     if store is None:
         raise ConfigError("expected a vault, found none: set ORCHESTRAI_VAULT_URL")

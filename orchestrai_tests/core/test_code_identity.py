@@ -95,9 +95,7 @@ def test_a_stage_is_covered_with_what_decides_its_bytes() -> None:
     covered = modules_of(FEATURES)
     assert {"orchestrai.features.run", "orchestrai.features.engines.duckdb_engine", "orchestrai.core.calendar"} <= {*covered}
     assert not [name for name in covered if name.startswith(("orchestrai.storage", "orchestrai.errors", "orchestrai.cli"))]
-    assert [name for name in covered if name.startswith("orchestrai.ledger.")] == [
-        "orchestrai.ledger.arrivals", "orchestrai.ledger.manifest",
-    ]  # fmt: skip
+    assert [name for name in covered if name.startswith("orchestrai.ledger.")] == ["orchestrai.ledger.manifest"]
 
 
 def test_a_module_that_is_not_there_names_nobody() -> None:

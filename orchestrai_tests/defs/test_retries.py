@@ -1,6 +1,7 @@
 """Retries: what may pass is tried again as declared, by default three times from five minutes on; a closed gate and a lie never."""
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -152,7 +153,7 @@ def waits_of(policy: RetryPolicy) -> list[float]:
 
 
 def test_without_a_word_there_are_three_from_five_minutes_on_each_twice_as_long() -> None:
-    assert RetryPolicy() == RetryPolicy(max=3, delay="5m", backoff=2)
+    assert RetryPolicy() == RetryPolicy(max=3, delay=timedelta(minutes=5), backoff=2)
     assert waits_of(RetryPolicy()) == [300, 600, 1200]
 
 

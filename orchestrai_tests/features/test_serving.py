@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from orchestrai.errors import FeatureViewError
-from orchestrai.features import online
+from orchestrai.features.by_key import online
 from orchestrai.features.by_key.online import OnlineStore, update_online
 from orchestrai.features.by_key.online_http import features_app
 from orchestrai.features.spec import FeatureViewSpec

@@ -17,10 +17,10 @@ from orchestrai.storage.url import open_store
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.keys.key_file import KEY_FILE
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.replicate import opened_replica
 from orchestrai.vault.protection import (
-    KEY_FILE,
     Protection,
     is_sealed,
     open_vault,
