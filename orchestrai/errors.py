@@ -25,7 +25,6 @@
       RestoreError
       FeatureViewError             a view is outside the portable subset or its data breaks a rule
       ModelError                   training, loading or scoring refused
-      ModelRejected                an evaluated candidate does not earn promotion (exit code 1)
 
 Each message names what was expected, what was found and the remedy.
 """
@@ -155,10 +154,6 @@ class FeatureViewError(ConfigError):
 
 class ModelError(OrchestraiError):
     """A model cannot be trained, loaded or scored."""
-
-
-class ModelRejected(OrchestraiError):
-    """A candidate was evaluated and did not earn promotion; it stays registered."""
 
 
 def transient_status(status: int) -> bool:

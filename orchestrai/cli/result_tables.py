@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from orchestrai.cli.output import out, table
 
 if TYPE_CHECKING:
-    from orchestrai.defs.backfill import RunSummary
+    from orchestrai.defs.launch.backfill import RunSummary
     from orchestrai.pipeline.summary import ModelSummary, PipelineSummary
 
 

@@ -33,38 +33,3 @@ def root_of_hashes(level: Sequence[bytes], node: Callable[[bytes, bytes], bytes]
             paired.append(level[-1])
         level = paired
     return level[0]
-
-
-def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """The sibling hashes, leaf to root, that prove the leaf at `index` is under `root(leaves)`."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"no leaf {index} among {len(leaves)}")
-    level = [leaf_hash(leaf) for leaf in leaves]
-    proof = []
-    while len(level) > 1:
-        sibling = index ^ 1
-        if sibling < len(level):
-            proof.append(level[sibling])
-        paired = [node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        if len(level) % 2:
-            paired.append(level[-1])
-        level, index = paired, index // 2
-    return proof
-
-
-def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected_root: bytes) -> bool:
-    """True when `proof` shows `leaf` at `index` of a tree of `size` leaves with this root (RFC 9162 section 2.1.3.2)."""
-    if not 0 <= index < size:
-        return False
-    position, last, found = index, size - 1, leaf_hash(leaf)
-    for sibling in proof:
-        if last == 0:
-            return False
-        if position % 2 or position == last:
-            found = node_hash(sibling, found)
-            while position % 2 == 0 and position:
-                position, last = position >> 1, last >> 1
-        else:
-            found = node_hash(found, sibling)
-        position, last = position >> 1, last >> 1
-    return last == 0 and found == expected_root

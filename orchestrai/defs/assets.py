@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 
-from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.defs.events import report_events
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
@@ -14,6 +13,7 @@ from orchestrai.features.run import FEATURES
 from orchestrai.ingest.arrival import RAW_EVENTS
 from orchestrai.pipeline.nodes import DatasetNode, ViewNode, retries_of
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.stage.stage import AssetNode
 
 

@@ -5,12 +5,12 @@ import warnings
 import dagster as dg
 
 from orchestrai.defs.assets import build_assets
-from orchestrai.defs.backup_jobs import build_keeping_jobs, build_keeping_schedules
 from orchestrai.defs.broken_pipelines import build_broken_pipelines
 from orchestrai.defs.checks import build_complete_checks
 from orchestrai.defs.drift_checks import build_drift_checks
-from orchestrai.defs.jobs import build_jobs
-from orchestrai.defs.schedules import build_schedules
+from orchestrai.defs.launch.backup_jobs import build_keeping_jobs, build_keeping_schedules
+from orchestrai.defs.launch.jobs import build_jobs
+from orchestrai.defs.launch.schedules import build_schedules
 from orchestrai.defs.sensors.alert_sensors import build_alert_sensors
 from orchestrai.defs.sensors.deployment_sensors import build_deployment_sensors
 from orchestrai.defs.sensors.landing_sensors import build_sensors

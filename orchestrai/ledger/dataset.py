@@ -1,7 +1,6 @@
 """One version of an asset, which hands out local files only after signature, receipt, root and every byte were checked."""
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -155,12 +154,6 @@ class Dataset:
                 key=entry.key,
             )
         return VerifiedFile(local, entry)
-
-
-def copy_verified(files: Sequence[VerifiedFile], folder: Path) -> list[Path]:
-    """Copy verified files into a folder of one's own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copyfile(file.path, folder / Path(file.entry.path).name)) for file in files]
 
 
 def dataset_at(log: Log, head: Head) -> Dataset:

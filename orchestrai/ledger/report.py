@@ -8,7 +8,6 @@ from types import TracebackType
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.verdict import Verdict
-from orchestrai.errors import GateClosed
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.decisions.skips import Skip
 
@@ -114,16 +113,3 @@ def shown_verdicts(outcome: PartitionOutcome) -> tuple[Verdict, ...]:
         else verdict
         for verdict in outcome.verdicts
     )
-
-
-def require_open(report: StageReport) -> StageReport:
-    """Return the report, or raise GateClosed naming each refused partition and why."""
-    if report.refused:
-        reasons = [
-            f"{outcome.partition}: " + "; ".join(f"{v.check}: {v.message}" for v in outcome.verdicts if v.closes_gate)
-            for outcome in report.refused
-        ]
-        raise GateClosed(
-            f"{report.asset}: {len(reasons)} partition(s) refused. " + " | ".join(reasons[:5]), asset=report.asset
-        )
-    return report

@@ -12,11 +12,11 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
 from orchestrai.core.calendar import Grain
 from orchestrai.core.declaration import Declaration
-from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.core.time import Cron, Duration
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
+from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
-from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.features.spec import LabelSpec
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.declarations import DatasetSpec, PipelineModelSpec, PipelineSpec
 from orchestrai.stage.names import StageName, SubjectKind
+from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.defs.backfill import SILENT_CONSOLE
 from orchestrai.defs.build import build_definitions
+from orchestrai.defs.launch.backfill import SILENT_CONSOLE
 from orchestrai.demo.demo_landing import LandingSummary, write_landing
 from orchestrai.pipeline.load import Project as Declared
 from orchestrai.pipeline.load import load_project, pipeline_folders

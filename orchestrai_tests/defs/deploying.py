@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 
 from orchestrai.core.identity import utc_now
-from orchestrai.defs.backfill import SILENT_CONSOLE
 from orchestrai.defs.build import build_definitions
+from orchestrai.defs.launch.backfill import SILENT_CONSOLE
 from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.pipeline.load import load_project, pipeline_folders
 from orchestrai.pipeline.runtime import Runtime

@@ -20,8 +20,8 @@ import pytest
 
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.assets import asset_key, build_assets
-from orchestrai.defs.backfill import SILENT_CONSOLE, backfill
 from orchestrai.defs.build import build_definitions
+from orchestrai.defs.launch.backfill import SILENT_CONSOLE, backfill
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.ledger.dataset import Dataset, VerifiedFile
 from orchestrai.ledger.heads import Head, head_prefix

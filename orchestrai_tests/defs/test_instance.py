@@ -81,6 +81,8 @@ import os, sys, time
 from pathlib import Path
 from sqlalchemy.sql.ddl import SchemaGenerator
 from orchestrai.defs.instance import open_instance
+# what is loaded on first use would keep the two apart
+open_instance(Path(sys.argv[1]) / f"own-{os.getpid()}").dispose()
 asked = SchemaGenerator._can_create_table
 def unhurried(generator, table):
     # between looking for a table and making it lies enough time for another process

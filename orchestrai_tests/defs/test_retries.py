@@ -8,7 +8,6 @@ import dagster as dg
 import pytest
 
 from orchestrai.core.progress import Progress
-from orchestrai.core.retry_policy import RetryPolicy
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.assets import build_assets, translate
 from orchestrai.errors import (
@@ -17,7 +16,6 @@ from orchestrai.errors import (
     DeclarationError,
     DigestMismatch,
     GateClosed,
-    ModelRejected,
     NotReceipted,
     OrchestraiError,
     SessionExpired,
@@ -29,6 +27,7 @@ from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.nodes import retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
+from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.stage.stage import AssetNode
 from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.shop import DAYS, RAW
@@ -126,7 +125,6 @@ def test_after_three_retries_the_step_fails_with_our_words(runtime: Scripted) ->
         fails(DigestMismatch("expected other bytes")),
         fails(StorageError("expected a bucket")),
         fails(ConfigError("expected a day")),
-        fails(ModelRejected("expected a better model")),
     ],
 )
 def test_a_closed_gate_and_a_permanent_error_are_never_tried_again(runtime: Scripted, answer: Answer) -> None:

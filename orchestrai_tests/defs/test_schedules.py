@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from orchestrai.core.time import previous_tick
-from orchestrai.defs.jobs import refresh_anchor, refreshed, restored_apart
+from orchestrai.defs.launch.jobs import refresh_anchor, refreshed, restored_apart
 from orchestrai.demo.demo_landing import LandingSummary, write_landing
 from orchestrai.demo.items_api import items_api
 from orchestrai.pipeline.load import SHIPPED, load_project, pipeline_folders

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.defs.backfill import backfill
+from orchestrai.defs.launch.backfill import backfill
 from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.errors import IntegrityError, StorageError
 from orchestrai.ingest.sources.stream import published_offsets

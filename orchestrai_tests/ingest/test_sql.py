@@ -12,7 +12,7 @@ import pytest
 
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, TransientStorageError, UnreadableObject
-from orchestrai.ingest.sources.table_batch import SqlSource, position_of
+from orchestrai.ingest.sources.table_batch import SqlSource, published_position
 from orchestrai.ingest.sources.table_reader import TableReader
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
@@ -111,7 +111,8 @@ def test_only_changes_are_published_and_a_changed_row_is_a_second_event(ledger: 
     report = step(ledger)
     assert report.facts["rows"] == 4
     assert ids(ledger) == [0, 1, 2, 2, 3, 4, 5, 6, 7]
-    assert position_of(ledger, ASSET, "public.orders") == {"watermark": "2026-11-20 11:00:00+00", "key": None}
+    position = published_position(ledger.find(ASSET), "public.orders")
+    assert position is not None and position.as_json() == {"watermark": "2026-11-20 11:00:00+00", "key": None}
 
 
 def test_a_late_commit_inside_the_overlap_is_found_and_nothing_twice(ledger: Ledger, shop: Shop) -> None:

@@ -24,15 +24,6 @@ def test_roots_equal_the_published_vectors() -> None:
         assert merkle.root(LEAVES[:size]).hex() == expected
 
 
-@given(st.lists(st.binary(max_size=8), min_size=1, max_size=40), st.data())
-def test_a_proof_verifies_for_its_leaf_and_for_no_other(leaves: list[bytes], data: st.DataObject) -> None:
-    index = data.draw(st.integers(0, len(leaves) - 1))
-    proof, root = merkle.inclusion_proof(leaves, index), merkle.root(leaves)
-    assert merkle.verify_inclusion(leaves[index], index, len(leaves), proof, root)
-    assert not merkle.verify_inclusion(leaves[index] + b"x", index, len(leaves), proof, root)
-    assert not merkle.verify_inclusion(leaves[index], index, len(leaves), [*proof, b"\0" * 32], root)
-
-
 @given(st.lists(st.binary(max_size=4), min_size=1, max_size=60), st.data())
 def test_any_changed_leaf_changes_the_root(leaves: list[bytes], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(leaves) - 1))

@@ -9,7 +9,6 @@ from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import (
     ConcurrentCommit,
     DigestMismatch,
-    GateClosed,
     IntegrityError,
     MissingObject,
     NotReceipted,
@@ -19,7 +18,7 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.heads import read_head
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
-from orchestrai.ledger.report import StageReport, require_open
+from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.producers import producer
@@ -65,8 +64,7 @@ def test_a_closed_gate_publishes_nothing_and_keeps_the_last_good_version(ledger:
     before = publish(ledger, {"2026-01-01": b"good"}).version
     report = publish(ledger, {"2026-01-01": b"bad"}, {"2026-01-01": BAD})
     assert [outcome.published for outcome in report.outcomes] == [False]
-    with pytest.raises(GateClosed, match="row_volume"):
-        require_open(report)
+    assert [verdict.check for verdict in report.refused[0].verdicts if verdict.closes_gate] == ["row_volume"]
     dataset = ledger.open(ASSET)
     assert dataset.version == before
     assert read(dataset, "2026-01-01", tmp_path) == b"good"

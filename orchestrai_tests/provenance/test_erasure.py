@@ -21,8 +21,9 @@ from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.report import StageReport
 from orchestrai.privacy.persons import PersonKeys
 from orchestrai.privacy.tokens import PERSON, reveal, token, tokenise
+from orchestrai.provenance.decision_log import ERASURES
 from orchestrai.provenance.erasure.dead_letter_erasure import REDACTION_TYPE
-from orchestrai.provenance.erasure.erasure import erase, plan_erasure, read_erasures
+from orchestrai.provenance.erasure.erasure import erase, plan_erasure
 from orchestrai.provenance.verify.audit import audit
 from orchestrai.restore.folder import restore_folder
 from orchestrai.storage.cloud.control import control_plane
@@ -171,9 +172,9 @@ def test_the_tombstone_is_signed_in_lake_and_vault_and_erasing_twice_keeps_it(wo
     keys = PersonKeys(MemoryStore())
     learn(world, keys, tmp_path)
     erase(world.ledger, keys, "17850")
-    before = read_erasures(world.store, world.keyring)
+    before = list(ERASURES.all(world.store, world.keyring))
     assert erase(world.ledger, keys, "17850").done
-    assert read_erasures(world.lake, world.keyring) == before
+    assert list(ERASURES.all(world.lake, world.keyring)) == before
     assert before[0]["person"] == keys.name("17850")
     assert any(text.startswith(f"{MODEL}/champion@") for text in before[0]["models"])
     assert "17850" not in str(before)
@@ -195,7 +196,7 @@ def test_what_was_backed_up_in_clear_before_is_named_with_its_snapshots(world: W
     assert done.in_clear == (f"{ORDERS}/raw_events", f"{ORDERS}/restored", f"{ORDERS}/snapshot")
     assert any(b"17850" in world.lake.read(key) for key in copy.lake_keys)
     assert plan_erasure(world.ledger, keys, "99999", world.vault).clear == ()
-    assert read_erasures(world.store, world.keyring)[0]["clear"] == [[copy.asset, copy.partition, copy.root, *ids]]
+    assert next(iter(ERASURES.all(world.store, world.keyring)))["clear"] == [[copy.asset, copy.partition, copy.root, *ids]]
 
     # the remedy: tokenised anew, backed up, the snapshots that hold it in clear forgotten
     for key in copy.lake_keys:
@@ -279,7 +280,7 @@ def test_the_command_plans_and_is_loud_about_copies_in_clear(tmp_path: Path, mon
     code, text = run("17850", "--yes", "--by", "ann", "--json")
     assert (code, json.loads(text)["done"], json.loads(text)["complete"]) == (1, True, False)
     assert keys.peek("17850") is None
-    assert read_erasures(world.store, world.keyring)[0]["by"] == "ann"
+    assert next(iter(ERASURES.all(world.store, world.keyring)))["by"] == "ann"
     code, text = run("13047", "--plan")
     assert code == 0 and "dead letters" not in text
 

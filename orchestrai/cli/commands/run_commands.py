@@ -15,7 +15,7 @@ from orchestrai.demo.items_port import items_port
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
-    from orchestrai.defs.backfill import RunSummary
+    from orchestrai.defs.launch.backfill import RunSummary
     from orchestrai.pipeline.runtime import Runtime
 
 
@@ -123,9 +123,9 @@ def run_pipelines(
     """
     if not quiet:
         err.print("[dim]loading Dagster ...[/dim]")
-    from orchestrai.defs.backfill import backfill as run_all
     from orchestrai.defs.build import build_definitions
     from orchestrai.defs.instance import open_instance
+    from orchestrai.defs.launch.backfill import backfill as run_all
 
     definitions = build_definitions(runtime)
     runs: list[RunSummary] = []
@@ -140,8 +140,8 @@ def run_pipelines(
 
 
 def _downstream(definitions: Any, runtime: "Runtime", instance: Any, run: "RunSummary") -> list[str]:
-    from orchestrai.defs.backfill import run_dataset
-    from orchestrai.defs.jobs import job_name
+    from orchestrai.defs.launch.backfill import run_dataset
+    from orchestrai.defs.launch.jobs import job_name
 
     lines = []
     datasets = {job_name(d.prefix, "ingest"): d for pipeline in runtime.project.pipelines for d in pipeline.datasets}

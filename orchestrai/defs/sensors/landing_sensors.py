@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from orchestrai.defs.jobs import job_name, offered, opens_soon, own_datasets
+from orchestrai.defs.launch.jobs import job_name, offered, opens_soon, own_datasets
 from orchestrai.defs.sensors.queue_sensors import queue_sensor
 from orchestrai.defs.sensors.run_spans import contiguous as contiguous
 from orchestrai.defs.sensors.run_spans import run_request

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from orchestrai.defs.jobs import job_name, offered, opens_soon
+from orchestrai.defs.launch.jobs import job_name, offered, opens_soon
 from orchestrai.defs.sensors.run_spans import contiguous, run_request
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.listing import discover, identity

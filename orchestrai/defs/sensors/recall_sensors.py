@@ -7,7 +7,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from orchestrai.core.calendar import Grain
 from orchestrai.defs.assets import asset_key
-from orchestrai.defs.jobs import MAX_RUNTIME, job_name, model_assets
+from orchestrai.defs.launch.jobs import MAX_RUNTIME, job_name, model_assets
 from orchestrai.defs.sensors.landing_sensors import contiguous
 from orchestrai.pipeline.nodes import Pipeline
 from orchestrai.pipeline.runtime import Runtime

@@ -5,7 +5,7 @@ So a crash at any moment, a rebalance or a second reader costs work, never a rec
 producer sends twice is two records: deduplicate by an idempotence key of the data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -164,11 +164,3 @@ def check_continues(batch: MicroBatch, known: Mapping[int, int], *, accept_gaps:
                 f"expected a batch of {batch.topic}/{number} from offset {at}, found one from {first}: read the next batch again"
             )
     return True
-
-
-def by_partition(batch: MicroBatch) -> dict[int, Sequence[StreamRecord]]:
-    """The records of each partition, in order."""
-    found: dict[int, list[StreamRecord]] = {}
-    for record in batch.records:
-        found.setdefault(record.partition, []).append(record)
-    return dict(sorted(found.items()))

@@ -7,12 +7,11 @@ table, so they are not seen.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
-from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import TransientStorageError
@@ -23,7 +22,6 @@ from orchestrai.ingest.sources.table_reader import Extract, TableReader
 from orchestrai.ingest.sources.table_source import Position, SqlSource
 from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import arrival_stats
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import Meter, StageReport
@@ -181,9 +179,3 @@ def _warnings(found: Extract) -> list[Verdict]:
         message = f"expected writing transactions shorter than the overlap of {overlap:.0f} s, found one {age:.0f} s old"
         told.append(Verdict("watermark", False, f"{message}: lengthen the overlap", "warn"))
     return told
-
-
-def position_of(ledger: Ledger, asset: str, table: str) -> Mapping[str, JsonValue] | None:
-    """The published position as JSON, for people; None before the first rows."""
-    found = published_position(ledger.find(asset), table)
-    return None if found is None else found.as_json()

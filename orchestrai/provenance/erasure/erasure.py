@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.signing import Keyring
 from orchestrai.privacy.persons import PersonKeys
 from orchestrai.privacy.tokens import PERSON, token
 from orchestrai.provenance.decision_log import ERASURES
 from orchestrai.provenance.erasure.dead_letter_erasure import ClearLetters, clear_letters, redact_letters
 from orchestrai.provenance.erasure.plaintext_copies import ClearCopy, clear_copies, holds, person_column
 from orchestrai.provenance.index import Derivation, ReceiptIndex
-from orchestrai.storage.base import Store
 
 if TYPE_CHECKING:
     from orchestrai.vault.vault import Vault
@@ -140,8 +138,3 @@ def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" =
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
     ERASURES.put(stores, ledger.signer, body)
     return replace(plan, done=True)
-
-
-def read_erasures(store: Store, keyring: Keyring) -> list[dict[str, Any]]:
-    """Every tombstone of a store, verified; raises SignatureInvalid, UnknownFormatVersion."""
-    return list(ERASURES.all(store, keyring))

@@ -56,7 +56,7 @@ def aws_client(service: str, *, region: str | None = None, options: StoreOptions
 
     options = options or StoreOptions(region=region)
     config = Config(
-        retries={"mode": "standard", "max_attempts": ATTEMPTS},
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         connect_timeout=CONNECT_SECONDS,
         user_agent_extra="orchestrai",
         **settings,

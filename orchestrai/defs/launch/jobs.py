@@ -9,7 +9,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from orchestrai.core.calendar import window
 from orchestrai.defs.assets import asset_key, partitions_of
-from orchestrai.defs.backup_jobs import kept_with_models, kept_with_snapshot
+from orchestrai.defs.launch.backup_jobs import kept_with_models, kept_with_snapshot
 from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
 from orchestrai.pipeline.registry import stages_of
 from orchestrai.stage.names import VERBATIM

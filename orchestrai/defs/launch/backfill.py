@@ -16,8 +16,8 @@ from orchestrai.core.progress import Progress
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.checks import asked_of
 from orchestrai.defs.instance import process_tag
-from orchestrai.defs.jobs import job_name, offered, own_datasets
-from orchestrai.defs.schedules import PERIOD
+from orchestrai.defs.launch.jobs import job_name, offered, own_datasets
+from orchestrai.defs.launch.schedules import PERIOD
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline

@@ -1,0 +1,1 @@
+"""What is launched: jobs, their schedules, and backfills without a daemon."""
