@@ -25,7 +25,7 @@ def list_folder(folder: Path) -> dict[str, list[SourceFile]]:
 
 
 def _walk(root: str) -> list[SourceFile]:
-    found, waiting = [], [""]
+    files, waiting = [], [""]
     while waiting:
         prefix = waiting.pop()
         with os.scandir(f"{root}/{prefix}") as entries:
@@ -35,12 +35,12 @@ def _walk(root: str) -> list[SourceFile]:
                     waiting.append(f"{name}/")
                 elif entry.is_file(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)
-                    found.append(SourceFile(check_key(name), status.st_size, entry.path, token=file_token(status)))
+                    files.append(SourceFile(check_key(name), status.st_size, entry.path, token=file_token(status)))
                 else:
                     raise InvalidKey(
                         f"expected plain files, found {name!r}, which is none: move it out of the folder", key=name
                     )
-    return found
+    return files
 
 
 def backup_folder(

@@ -74,10 +74,10 @@ def secret_file(text: str) -> Iterator[str]:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text())
+        document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as exc:
         raise ConfigError(f"expected YAML in {path}, found {type(exc).__name__}: correct it") from exc
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _postgres(config: Mapping[str, Any], environment: Mapping[str, str]) -> InstanceDatabase | None:

@@ -35,12 +35,12 @@ def tables_of(schema: "pa.Schema") -> Prove:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for partition, found in restored.items():
-            for file in found.files:
+        for partition, content in restored.items():
+            for file in content.files:
                 if file.role != "data" or not file.path.endswith(".parquet"):
                     continue
                 try:
-                    footer = pq.ParquetFile(found.folder / file.path)
+                    footer = pq.ParquetFile(content.folder / file.path)
                 except (pa.ArrowException, OSError) as exc:
                     return f"expected Parquet in {partition}/{file.path}, found {exc}"
                 if footer.metadata.num_rows != file.rows:
@@ -53,9 +53,9 @@ def tables_of(schema: "pa.Schema") -> Prove:
     return prove
 
 
-def _columns(expected: "pa.Schema", found: "pa.Schema") -> str:
+def _columns(expected: "pa.Schema", actual: "pa.Schema") -> str:
     wanted = {field.name: str(field.type) for field in expected}
-    there = {field.name: str(field.type) for field in found}
+    there = {field.name: str(field.type) for field in actual}
     for name, kind in wanted.items():
         if there.get(name) != kind:
             return f"expected column {name} of type {kind}, found {there.get(name, 'none')}"
@@ -80,13 +80,13 @@ def models(restored: Restored, chosen: str) -> str:
         return f"expected a {REGISTRY} partition beside the versions, found none"
     registry = json.loads((restored[REGISTRY].folder / "registry.json").read_bytes())
     for version in registry["versions"]:
-        found = restored.get(version["folder"])
-        if found is None:
+        partition = restored.get(version["folder"])
+        if partition is None:
             return f"expected version {version['version'][:19]} among those kept, found none"
         try:
-            info = decode_info((found.folder / INFO_FILE).read_bytes())
-            model = decode_model(info, (found.folder / MODEL_FILES[info.kind]).read_bytes())
-            check_golden(Scorer(version["folder"], version["version"], info, model), found.folder / GOLDEN)
+            info = decode_info((partition.folder / INFO_FILE).read_bytes())
+            model = decode_model(info, (partition.folder / MODEL_FILES[info.kind]).read_bytes())
+            check_golden(Scorer(version["folder"], version["version"], info, model), partition.folder / GOLDEN)
         except (ModelError, OSError, KeyError) as exc:
             return f"version {version['folder']} does not load: {exc}"
     return ""
@@ -132,7 +132,7 @@ def definitions_of(port: Definitions) -> Prove:
     """Proves definitions: the restored pipelines load together."""
 
     def prove(restored: Restored, chosen: str) -> str:
-        folders = [found.folder for _, found in sorted(restored.items())]
+        folders = [partition.folder for _, partition in sorted(restored.items())]
         try:
             loaded = port.load(folders, placeholders(folders))
         except OrchestraiError as exc:
@@ -154,8 +154,8 @@ def instance_of(home: Path) -> Prove:
     def prove(restored: Restored, chosen: str) -> str:
         with ExitStack() as stack:
             if (restored[WHOLE].folder / "database.pgdump").is_file():
-                found = find_instance(home)
-                return dump_of(stack.enter_context(postgres_reference(found)))(restored, chosen)
+                database = find_instance(home)
+                return dump_of(stack.enter_context(postgres_reference(database)))(restored, chosen)
             return dump_of("")(restored, chosen)
 
     return prove

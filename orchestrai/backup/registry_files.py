@@ -24,8 +24,8 @@ def registry_contents(
             if alias not in {name for name, _ in known}:
                 known.append((alias, ledger.dataset(head)))
     contents: dict[str, list[SourceFile]] = {}
-    for version, found in opened.items():
-        files = _version_files(ledger, found)
+    for version, datasets in opened.items():
+        files = _version_files(ledger, datasets)
         if files:
             contents[version[7:23]] = files
     listed = [
@@ -42,9 +42,9 @@ def registry_contents(
     return contents, inputs
 
 
-def _version_files(ledger: Ledger, found: list[tuple[str, Dataset]]) -> list[SourceFile]:
+def _version_files(ledger: Ledger, datasets: list[tuple[str, Dataset]]) -> list[SourceFile]:
     files: list[SourceFile] = []
-    for alias, dataset in found:
+    for alias, dataset in datasets:
         if WHOLE not in dataset.partitions:
             continue
         try:

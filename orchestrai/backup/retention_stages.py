@@ -97,7 +97,7 @@ def learned_roots(ledger: Ledger, model: Dataset) -> dict[str, dict[str, frozens
                 for key, root in roots.items():
                     known[key] = known.get(key, frozenset()) | {root}
             elif not ref.asset.endswith(CHAMPION):  # what a candidate was compared with is nothing it learned from
-                read = [(ref.asset, found) for found in _entries(ledger, ref, receipt, roots)]
+                read = [(ref.asset, partition) for partition in _entries(ledger, ref, receipt, roots)]
                 waiting += [step for step in read if step not in seen]
                 seen.update(read)
     return learned
@@ -136,9 +136,9 @@ def _as_read(ledger: Ledger, ref: InputRef, receipt: Receipt) -> Dataset:
 
 def _inputs(ledger: Ledger, assets: tuple[str, ...]) -> Iterator[InputRef]:
     for asset in assets:
-        found = ledger.find(asset)
-        if found is not None:
-            yield InputRef(asset, found.version)
+        dataset = ledger.find(asset)
+        if dataset is not None:
+            yield InputRef(asset, dataset.version)
 
 
 def _keep(subject: Drilled) -> BackupSpec:

@@ -62,17 +62,17 @@ def _features(context: RunContext, node: AssetNode[Drilled]) -> StageReport:
         return _refused(node.asset, f"expected {source} to be published, found none: materialize it first")
     roots = table.roots()
     commits = vault.snapshots(source)
-    kept = {key: entry.root for key, entry in vault.partitions(commits[-1]).items()} if commits else {}
+    vault_roots = {key: entry.root for key, entry in vault.partitions(commits[-1]).items()} if commits else {}
     before = ledger.find(node.asset)
-    told = before.roots() if before else {}
-    changed = [key for key, root in roots.items() if kept.get(key) != root or told.get(key) != root]
+    previous_roots = before.roots() if before else {}
+    changed = [key for key, root in roots.items() if vault_roots.get(key) != root or previous_roots.get(key) != root]
     task = SnapshotTask(
         source,
         node.asset,
         # with nothing changed one partition still says so, under the receipt of now
         changed or [max(roots)],
         version=table.version,
-        drop=sorted({*kept, *told} - {*roots}),
+        drop=sorted({*vault_roots, *previous_roots} - {*roots}),
         producer=FEATURES,
         facts={"partitions_changed": len(changed), "partitions": len(roots)},
     )

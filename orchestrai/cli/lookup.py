@@ -110,9 +110,9 @@ def declared_project() -> "Project":
 
 def _tell_left_out(project: "Project") -> None:
     for pipeline in project.left_out:
-        told = f"left out: {pipeline.name}: {pipeline.mistakes[0].message}"
+        message = f"left out: {pipeline.name}: {pipeline.mistakes[0].message}"
         more = len(pipeline.mistakes) - 1
-        err.print(told + (f" (and {more} more: see orchestrai check)" if more else ""), markup=False, soft_wrap=True)
+        err.print(message + (f" (and {more} more: see orchestrai check)" if more else ""), markup=False, soft_wrap=True)
 
 
 def open_or_none(url: str | None, *, may_be_new: bool = False) -> "Vault | None":
@@ -131,9 +131,9 @@ def open_or_none(url: str | None, *, may_be_new: bool = False) -> "Vault | None"
 
 def open_existing(url: str | None) -> "Vault":
     """The vault of the settings or at a URL; raises RestoreError where nothing was ever backed up."""
-    found = open_or_none(url)
-    assert found is not None
-    return found
+    vault = open_or_none(url)
+    assert vault is not None
+    return vault
 
 
 # how the vault calls what is kept of a dataset, a feature view, a model, a database, and the definitions
@@ -142,9 +142,9 @@ KEPT = ("raw_events", "features", "registry", "dump", "files")
 BACKUP_STAGES = ("snapshot", "restored", "feature_backup", "model_backup", "cold_copy", "drill")
 
 
-def name_in(kept: "Vault", given: str) -> str:
+def name_in(vault: "Vault", given: str) -> str:
     """A dataset's name in the vault: as given, by `<pipeline>/<name>`, or by the asset of its backup."""
-    known = kept.datasets()
+    known = vault.datasets()
     prefix, _, stage = given.rpartition("/")
     subject = prefix if stage in BACKUP_STAGES else given
     for name in (given, *(f"{subject}/{kind}" for kind in KEPT)):
@@ -153,18 +153,18 @@ def name_in(kept: "Vault", given: str) -> str:
     raise RestoreError(f"expected one of the datasets {', '.join(known) or '(none)'}, found {given!r}")
 
 
-def chosen(kept: "Vault", what: str, as_of: str | None, tag: str | None, snapshot_id: str | None) -> "SnapshotCommit":
+def chosen(vault: "Vault", what: str, as_of: str | None, tag: str | None, snapshot_id: str | None) -> "SnapshotCommit":
     """The snapshot a person means by a dataset or an id, and at most one option; raises ConfigError, RestoreError."""
     if sum(option is not None for option in (as_of, tag, snapshot_id)) > 1:
         raise ConfigError("expected at most one of --as-of, --tag and --id, found more")
     if snapshot_id is not None:
-        commit = kept.get(snapshot_id)
-        if commit.dataset != name_in(kept, what):
+        commit = vault.get(snapshot_id)
+        if commit.dataset != name_in(vault, what):
             raise ConfigError(f"expected a snapshot of {what}, found {snapshot_id} of {commit.dataset}")
         return commit
-    if as_of is None and tag is None and "/" not in what and what not in kept.datasets():
-        return kept.get(what)
-    return kept.latest(name_in(kept, what), moment_of(as_of) if as_of else None, tag)
+    if as_of is None and tag is None and "/" not in what and what not in vault.datasets():
+        return vault.get(what)
+    return vault.latest(name_in(vault, what), moment_of(as_of) if as_of else None, tag)
 
 
 def moment_of(text: str) -> datetime:
@@ -191,7 +191,7 @@ def span_of(keys: Iterable[str], wanted: str | None) -> list[str]:
     if wanted is None:
         return list(keys)
     first, dots, last = wanted.partition("..")
-    found = [key for key in keys if first <= key and (key <= last if dots else key == first)]
-    if not found:
+    partitions = [key for key in keys if first <= key and (key <= last if dots else key == first)]
+    if not partitions:
         raise RestoreError(f"expected partitions {wanted} in the snapshot, found none of them: see `vault show`")
-    return found
+    return partitions

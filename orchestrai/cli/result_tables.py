@@ -37,12 +37,12 @@ def _span(partitions: Sequence[str]) -> str:
     return f"{len(partitions)} partitions, {partitions[0]} to {partitions[-1]}"
 
 
-def show(found: Sequence["PipelineSummary"]) -> None:
+def show(summaries: Sequence["PipelineSummary"]) -> None:
     """The table a person wants to read."""
     from orchestrai.core.identity import describe
 
     rows = []
-    for summary in found:
+    for summary in summaries:
         for data in summary.datasets:
             refused = [*data.refused, *(f"{key} (older content stands)" for key in data.held_back)]
             rows.append(
@@ -58,7 +58,7 @@ def show(found: Sequence["PipelineSummary"]) -> None:
                 )
             )
     table("Data", ("dataset", "partitions", "rows", "version", "snapshot", "restore", "proof", "refused"), rows)
-    for summary in found:
+    for summary in summaries:
         for data in summary.datasets:
             for line in data.waived:
                 out.print(f"waived: {line}", style="yellow", markup=False, soft_wrap=True)
@@ -72,11 +72,11 @@ def show(found: Sequence["PipelineSummary"]) -> None:
             describe(model.champion) or "-",
             _decision(model),
         )
-        for summary in found
+        for summary in summaries
         for model in summary.models
     ]
     table("Models", ("model", "metric", "baseline", "champion", "decision"), models)
-    for summary in found:
+    for summary in summaries:
         for model in summary.models:
             if model.lineage:
                 out.print(f"[bold]{model.name}[/bold] " + " [dim]<-[/dim] ".join(model.lineage), soft_wrap=True)

@@ -22,15 +22,15 @@ OF_THE_WHOLE = ("row_volume", "freshness")
 
 def check_names(contract: Contract) -> list[CheckInfo]:
     """The checks that `check_partition` reports for a contract, always the same ones in the same order."""
-    found = [
+    checks = [
         CheckInfo("schema", True, "Declared columns and types, from the source's header and the Parquet footers."),
         CheckInfo("row_volume", True, f"Rows against what this day should have (rule {contract.volume.method})."),
         CheckInfo("values", True, "Nulls, keys, ranges, enumerations and patterns."),
     ]
     if contract.event_time:
-        found.append(CheckInfo("partition", True, f"{contract.event_time} lies inside the partition's window."))
-        found.append(CheckInfo("freshness", True, f"Newest {contract.event_time} against the declared promise."))
-    return found
+        checks.append(CheckInfo("partition", True, f"{contract.event_time} lies inside the partition's window."))
+        checks.append(CheckInfo("freshness", True, f"Newest {contract.event_time} against the declared promise."))
+    return checks
 
 
 def check_partition(
@@ -106,8 +106,8 @@ def _empty(contract: Contract, footers: Footers, check: str, partition: str, gra
 
 
 def _schema(contract: Contract, footers: Footers) -> Verdict:
-    for found in footers.schemas:
-        change = compare_schemas(contract.arrow_schema(), found)
+    for schema in footers.schemas:
+        change = compare_schemas(contract.arrow_schema(), schema)
         if change.kind != "equal":
             severity: Severity = "error" if change.kind == "breaking" else "warn"
             return Verdict("schema", False, change.message, severity, {"diff": list(change.lines), "change": change.kind})
@@ -152,8 +152,8 @@ def _values(contract: Contract, footers: Footers) -> Verdict:
 def _utc(value: Any) -> datetime:
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    found: datetime = value
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    moment: datetime = value
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _event_bounds(stats: ColumnStats) -> tuple[datetime, datetime] | None:

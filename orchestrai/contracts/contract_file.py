@@ -20,9 +20,9 @@ class ContractFile:
     def __init__(self, path: Path, data: Any, line_of: LineOf) -> None:
         self.path, self.data, self.line_of = path, data, line_of
 
-    def wrong(self, at: Location, expected: str, found: object) -> DeclarationError:
+    def wrong(self, at: Location, expected: str, actual: object) -> DeclarationError:
         """The mistake in a field, as one line with file, line and field."""
-        return mistake(self.path, self.line_of(at), field_name(at), expected, found)
+        return mistake(self.path, self.line_of(at), field_name(at), expected, actual)
 
     def span(self, at: Location, value: object, unit: object) -> timedelta:
         """A length of time from an ODCS value and unit, or from text such as `26h`."""
@@ -44,7 +44,7 @@ class ContractFile:
         if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime(value.year, value.month, value.day, tzinfo=UTC)
         try:
-            found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+            time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
         except ValueError:
             raise self.wrong(at, "a date or time in ISO 8601", repr(value)) from None
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -55,7 +55,7 @@ def alike(rule: VolumeRule, partition: str, grain: Grain, keys: Collection[str])
 
 
 def judge_coverage(
-    rule: VolumeRule, found: Span, partition: str, grain: Grain, before: Mapping[str, Span]
+    rule: VolumeRule, current: Span, partition: str, grain: Grain, before: Mapping[str, Span]
 ) -> Coverage | None:
     """Judge a partition's span by those of SEASONS that `alike` named; None where there are not so many."""
     if len(before) < SEASONS:
@@ -74,4 +74,4 @@ def judge_coverage(
     noise = NOISE / max(1.0, median(span.rows for span in before.values()))
     start = window(partition, grain)[0]
     least = 1.0 - max(rule.threshold, _SCALES * usual, noise)
-    return Coverage(share(found, start), least, start + timedelta(seconds=first), start + timedelta(seconds=last))
+    return Coverage(share(current, start), least, start + timedelta(seconds=first), start + timedelta(seconds=last))

@@ -68,8 +68,8 @@ def _tail(stream: BinaryIO) -> bytes:
 
 def _check_frame(size: int, start: bytes, end: bytes) -> None:
     if size < 12 or start != b"PAR1":
-        found = f"{size} bytes starting {start!r}"
-        raise UnreadableObject(f"expected a Parquet file, found {found}: have the producer send it again")
+        content = f"{size} bytes starting {start!r}"
+        raise UnreadableObject(f"expected a Parquet file, found {content}: have the producer send it again")
     length, magic = struct.unpack("<I4s", end)
     if magic != b"PAR1":
         raise UnreadableObject(
@@ -159,15 +159,15 @@ def _add(total: Footers, metadata: Any, schema: "pa.Schema") -> None:
                 _merge(stats, group.column(positions[name]).statistics, group.num_rows)
 
 
-def _merge(stats: ColumnStats, found: Any, rows: int) -> None:
-    if found is None:
+def _merge(stats: ColumnStats, statistics: Any, rows: int) -> None:
+    if statistics is None:
         stats.nulls, stats.bounded = None, False
         return
     if stats.nulls is not None:
-        stats.nulls = stats.nulls + found.null_count if found.has_null_count else None
-    if found.has_min_max:
-        low, high = found.min, found.max
+        stats.nulls = stats.nulls + statistics.null_count if statistics.has_null_count else None
+    if statistics.has_min_max:
+        low, high = statistics.min, statistics.max
         stats.low = low if stats.low is None else min(stats.low, low)
         stats.high = high if stats.high is None else max(stats.high, high)
-    elif not (found.has_null_count and found.null_count == rows):
+    elif not (statistics.has_null_count and statistics.null_count == rows):
         stats.bounded = False

@@ -104,8 +104,8 @@ def _check_event_time(reader: ContractFile, at: Location, name: object, columns:
         raise reader.wrong(at, f"a TIMESTAMP or DATE column ({', '.join(timed) or 'there is none'})", repr(name))
 
 
-def _custom(reader: ContractFile, at: tuple[str | int, ...], found: Any) -> dict[str, tuple[Location, Any]]:
-    return {str(item.property): ((*at, index, "value"), item.value) for index, item in enumerate(found or ())}
+def _custom(reader: ContractFile, at: tuple[str | int, ...], properties: Any) -> dict[str, tuple[Location, Any]]:
+    return {str(item.property): ((*at, index, "value"), item.value) for index, item in enumerate(properties or ())}
 
 
 def _column(reader: ContractFile, index: int, prop: Any) -> Column:
@@ -168,8 +168,8 @@ def _type(reader: ContractFile, at: tuple[str | int, ...], prop: Any) -> str:
     try:
         return normal_type(prop.physicalType)
     except ValueError as exc:
-        expected, _, found = str(exc).removeprefix("expected ").partition(", found ")
-        raise reader.wrong((*at, "physicalType"), expected, found) from exc
+        expected, _, actual = str(exc).removeprefix("expected ").partition(", found ")
+        raise reader.wrong((*at, "physicalType"), expected, actual) from exc
 
 
 def _quality(reader: ContractFile, at: tuple[str | int, ...], rule: Any) -> dict[str, Any]:
@@ -177,26 +177,26 @@ def _quality(reader: ContractFile, at: tuple[str | int, ...], rule: Any) -> dict
         return {}
     metric = rule.metric or rule.rule
     arguments = rule.arguments or {}
-    found: dict[str, Any] = {}
+    constraints: dict[str, Any] = {}
     if metric == "nullValues":
-        found["required"] = True
+        constraints["required"] = True
     elif metric == "duplicateValues":
-        found["unique"] = True
+        constraints["unique"] = True
     elif metric == "invalidValues" and arguments.keys() <= {"validValues", "pattern"} and arguments:
         if "validValues" in arguments:
-            found["allowed"] = tuple(arguments["validValues"])
+            constraints["allowed"] = tuple(arguments["validValues"])
         if "pattern" in arguments:
-            found["pattern"] = str(arguments["pattern"])
+            constraints["pattern"] = str(arguments["pattern"])
     else:
         expected = "nullValues, duplicateValues, or invalidValues with validValues or pattern"
         raise reader.wrong((*at, "metric"), expected, repr(metric))
     if rule.mustBe not in (0, None):
         raise reader.wrong((*at, "mustBe"), "0", repr(rule.mustBe))
     if rule.severity in ("warning", "warn", "info"):
-        found["severity"] = "warn"
+        constraints["severity"] = "warn"
     elif rule.severity not in (None, "error", "critical"):
         raise reader.wrong((*at, "severity"), "error or warning", repr(rule.severity))
-    return found
+    return constraints
 
 
 _DEFAULT = VolumeRule()
@@ -235,7 +235,7 @@ def _volume(reader: ContractFile, custom: dict[str, tuple[Location, Any]], quali
 def _row_count(reader: ContractFile, at: tuple[str | int, ...], rule: Any) -> dict[str, int]:
     if rule.mustBeBetween is not None:
         return {"minimum": int(rule.mustBeBetween[0]), "maximum": int(rule.mustBeBetween[1])}
-    found = {}
+    bounds = {}
     for name, field, shift in (
         ("mustBeGreaterThan", "minimum", 1),
         ("mustBeGreaterOrEqualTo", "minimum", 0),
@@ -244,10 +244,10 @@ def _row_count(reader: ContractFile, at: tuple[str | int, ...], rule: Any) -> di
     ):
         value = getattr(rule, name)
         if value is not None:
-            found[field] = int(value) + shift
-    if not found:
+            bounds[field] = int(value) + shift
+    if not bounds:
         raise reader.wrong(at, "mustBeBetween, mustBeGreaterThan or mustBeLessThan", "none")
-    return found
+    return bounds
 
 
 def _closed(reader: ContractFile, custom: dict[str, tuple[Location, Any]]) -> ClosedDays:
@@ -270,10 +270,10 @@ def _closed(reader: ContractFile, custom: dict[str, tuple[Location, Any]]) -> Cl
 
 
 def _bounds(reader: ContractFile, custom: dict[str, tuple[Location, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
     if "earliest" in custom:
-        found["earliest"] = reader.moment(*custom.pop("earliest"))
+        bounds["earliest"] = reader.moment(*custom.pop("earliest"))
     if "tolerance" in custom:
         at, value = custom.pop("tolerance")
-        found["tolerance"] = reader.span(at, value, None)
-    return found
+        bounds["tolerance"] = reader.span(at, value, None)
+    return bounds

@@ -36,6 +36,6 @@ def _check_tokenised(reader: ContractFile, at: Location, column: Column, person:
         "maxLength": column.max_length is not None,
         "a unique value across persons": column.name != person and (column.unique or column.key is not None),
     }
-    found = [name for name, given in rules.items() if given]
-    if found:
-        raise reader.wrong(at, f"no rule on the values of {column.name}, which is tokenised", ", ".join(found))
+    names = [name for name, given in rules.items() if given]
+    if names:
+        raise reader.wrong(at, f"no rule on the values of {column.name}, which is tokenised", ", ".join(names))

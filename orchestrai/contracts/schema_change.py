@@ -29,34 +29,34 @@ class SchemaChange:
         return f"expected the declared schema, found a {self.kind} change ({shown}): {remedy}"
 
 
-def compare_schemas(declared: "pa.Schema", found: "pa.Schema") -> SchemaChange:
+def compare_schemas(declared: "pa.Schema", actual: "pa.Schema") -> SchemaChange:
     """Compare a declared Arrow schema with the one found; extra columns are compatible, all else is breaking."""
     lines: list[str] = []
     breaking = False
     for field in declared:
-        index = found.get_field_index(field.name)
+        index = actual.get_field_index(field.name)
         if index < 0:
             lines.append(f"- {field.name} {field.type}")
             breaking = True
-        elif not _same(field.type, found.field(index).type):
-            lines.append(f"~ {field.name} {field.type} -> {found.field(index).type}")
+        elif not _same(field.type, actual.field(index).type):
+            lines.append(f"~ {field.name} {field.type} -> {actual.field(index).type}")
             breaking = True
     known = set(declared.names)
-    lines += [f"+ {field.name} {field.type}" for field in found if field.name not in known]
-    if len(set(found.names)) != len(found.names):
+    lines += [f"+ {field.name} {field.type}" for field in actual if field.name not in known]
+    if len(set(actual.names)) != len(actual.names):
         lines.append("~ a column name appears twice")
         breaking = True
     return SchemaChange("breaking" if breaking else "compatible" if lines else "equal", tuple(lines))
 
 
-def _same(declared: "pa.DataType", found: "pa.DataType") -> bool:
+def _same(declared: "pa.DataType", actual: "pa.DataType") -> bool:
     import pyarrow.types as kinds
 
-    if declared == found:
+    if declared == actual:
         return True
-    if kinds.is_dictionary(found):
-        found = found.value_type
-    return bool(kinds.is_string(declared) and (kinds.is_large_string(found) or kinds.is_string(found)))
+    if kinds.is_dictionary(actual):
+        actual = actual.value_type
+    return bool(kinds.is_string(declared) and (kinds.is_large_string(actual) or kinds.is_string(actual)))
 
 
 def compare_contracts(old: "Contract", new: "Contract") -> SchemaChange:

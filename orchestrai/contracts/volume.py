@@ -154,8 +154,8 @@ def _season(times: Any, logs: Any, period: int) -> "np.ndarray[Any, Any]":
     for phase in np.unique(times % period):
         factors[phase] = np.median((logs - around)[times % period == phase])
     factors -= np.nanmean(factors)
-    found: np.ndarray[Any, Any] = np.nan_to_num(factors)
-    return found
+    season: np.ndarray[Any, Any] = np.nan_to_num(factors)
+    return season
 
 
 def _level(times: Any, flat: Any, now: int, step: int) -> tuple[float, float]:

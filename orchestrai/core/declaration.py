@@ -52,9 +52,9 @@ def field_reader(read: Callable[[Value], Read]) -> Callable[[Value], Read]:
     return reader
 
 
-def mistake(path: Path, line: int, field: str, expected: str, found: object) -> DeclarationError:
+def mistake(path: Path, line: int, field: str, expected: str, actual: object) -> DeclarationError:
     """The error that tells one mistake in one line; the file is named with its folder, since all are called pipeline.yaml."""
-    shown = found if isinstance(found, str) else repr(found)
+    shown = actual if isinstance(actual, str) else repr(actual)
     shown = " ".join(shown.split())
     shown = shown if len(shown) <= 120 else shown[:117] + "..."
     place = f"{path.parent.name}/{path.name}:{line}: {field or '(top level)'}"
@@ -89,9 +89,9 @@ def load_yaml(path: Path) -> tuple[Any, LineOf]:
 
     def line_of(location: Location) -> int:
         for end in range(len(location), -1, -1):
-            found = lines.get(tuple(location[:end]))
-            if found is not None:
-                return found
+            line = lines.get(tuple(location[:end]))
+            if line is not None:
+                return line
         return 1
 
     return data, line_of
@@ -177,12 +177,12 @@ def explain_all(
     lines: dict[str, DeclarationError] = {}
     for finding in _one_branch(error.errors(include_url=False)):
         inner = [part for part in finding["loc"] if not _is_branch(part)]
-        expected, found, field = _words(finding)
+        expected, actual, field = _words(finding)
         location = [*at, *inner, *field]
         if finding["type"] == "extra_forbidden":
-            found = f"{inner[-1]!r}"
+            actual = f"{inner[-1]!r}"
             expected = _known(model, inner) or "a known field"
-        lines.setdefault(field_name(location), mistake(path, line_of(location), field_name(location), expected, found))
+        lines.setdefault(field_name(location), mistake(path, line_of(location), field_name(location), expected, actual))
     return list(lines.values())
 
 
@@ -218,23 +218,23 @@ def _words(error: Any) -> tuple[str, str, list[str]]:
     if cause is not None:
         text = str(cause)
         named = _FIELD.match(text)
-        expected, _, found = text[named.end() if named else 0 :].removeprefix("expected ").partition(", found ")
-        return expected, found or repr(error["input"]), named[1].split(".") if named else []
+        expected, _, actual = text[named.end() if named else 0 :].removeprefix("expected ").partition(", found ")
+        return expected, actual or repr(error["input"]), named[1].split(".") if named else []
     for start in ("Input should be ", "Value should have ", "String should have ", "List should have "):
         message = message.removeprefix(start)
     return message[:1].lower() + message[1:], repr(error["input"]), []
 
 
 def _known(model: type[BaseModel] | None, location: Location) -> str:
-    found: type[BaseModel] | None = model
+    parent: type[BaseModel] | None = model
     for part in location[:-1]:
-        if found is None or isinstance(part, int):
+        if parent is None or isinstance(part, int):
             continue
-        field = found.model_fields.get(part)
-        found = next(iter(models_in(field.annotation)), None) if field else None
-    if found is None:
+        field = parent.model_fields.get(part)
+        parent = next(iter(models_in(field.annotation)), None) if field else None
+    if parent is None:
         return ""
-    names = [field.alias or name for name, field in found.model_fields.items()]
+    names = [field.alias or name for name, field in parent.model_fields.items()]
     close = difflib.get_close_matches(str(location[-1]), names, n=1)
     return f"{close[0]!r}" if close else f"one of {', '.join(names)}"
 

@@ -120,9 +120,9 @@ def _asset(node: AssetNode) -> dg.AssetsDefinition:
 def dead_letters(runtime: Runtime, dataset: DatasetNode, keys: Sequence[str]) -> Iterator[dg.AssetMaterialization]:
     """Tell of the dead letters that ingest left for some partitions; ingest publishes them, refused partitions included."""
     asset = dataset.asset("dead_letters")
-    found = runtime.ledger.find(asset)
-    for key in keys if found else ():
-        entry = found.partitions.get(key) if found else None
+    letters = runtime.ledger.find(asset)
+    for key in keys if letters else ():
+        entry = letters.partitions.get(key) if letters else None
         if entry is not None:
             yield dg.AssetMaterialization(
                 asset_key(asset),

@@ -30,17 +30,17 @@ def _drift(node: ViewNode, pipeline: Pipeline) -> dg.AssetChecksDefinition:
     )
     def drift(runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
         try:
-            found = view_portrait(runtime.ledger, node, learned_from(runtime, node, pipeline))
+            portrait = view_portrait(runtime.ledger, node, learned_from(runtime, node, pipeline))
         except OrchestraiError as exc:
             raise dg.Failure(description=exc.message, allow_retries=False) from exc
         return dg.AssetCheckResult(
-            passed=found.verdict.passed,
+            passed=portrait.verdict.passed,
             severity=dg.AssetCheckSeverity.WARN,
             metadata={
-                "message": found.verdict.message,
-                "rows": found.rows,
-                "features": dg.MetadataValue.md(found.as_markdown()),
-                **{name: picture(name, png) for name, png in found.plots.items()},
+                "message": portrait.verdict.message,
+                "rows": portrait.rows,
+                "features": dg.MetadataValue.md(portrait.as_markdown()),
+                **{name: picture(name, png) for name, png in portrait.plots.items()},
             },
         )
 

@@ -71,11 +71,11 @@ def refusals(report: StageReport) -> list[str]:
 
 
 def _partition_checks(specs: Mapping[str, Any], outcome: PartitionOutcome, blocking: bool) -> Iterator[Any]:
-    told = {verdict.check: verdict for verdict in shown_verdicts(outcome)}
+    verdicts = {verdict.check: verdict for verdict in shown_verdicts(outcome)}
     # what a person left out, or what an earlier gate refused, has passed nothing
     unchecked = left_out_by(outcome) or next((v for v in outcome.verdicts if v.details.get("refused") is True), None)
     for name, (_, spec) in specs.items():
-        verdict = told.get(name, unchecked)
+        verdict = verdicts.get(name, unchecked)
         if verdict is None and not outcome.published:
             continue
         yield dg.AssetCheckEvaluation(
@@ -91,9 +91,9 @@ def _partition_checks(specs: Mapping[str, Any], outcome: PartitionOutcome, block
 
 def _whole_checks(specs: Mapping[str, Any], report: StageReport, *, red: bool = False) -> Iterator[Any]:
     """One result per check over everything the stage did, the worst one."""
-    told = _by_check(tuple(verdict for outcome in report.outcomes for verdict in shown_verdicts(outcome)))
+    verdicts = _by_check(tuple(verdict for outcome in report.outcomes for verdict in shown_verdicts(outcome)))
     for name in specs:
-        verdict = told.get(name)
+        verdict = verdicts.get(name)
         yield dg.AssetCheckResult(
             check_name=name, **_finding(replace(verdict, severity="error") if verdict and red else verdict)
         )

@@ -177,12 +177,12 @@ class Shop:
 def spoil(orders: str, share: float = 0.06) -> str:
     """The day's orders as a broken export leaves them: nearly all rows gone, a price that is text, a clock at zero."""
     header, *rows = orders.splitlines(keepends=True)
-    kept = rows[: max(3, int(len(rows) * share))]
-    first = kept[0].split(",")
+    remainder = rows[: max(3, int(len(rows) * share))]
+    first = remainder[0].split(",")
     first[4] = "1970-01-01 00:00:00"
-    second = kept[1].split(",")
+    second = remainder[1].split(",")
     second[5] = "#REF!"
-    return "".join([header, ",".join(first), ",".join(second), *kept[2:]])
+    return "".join([header, ",".join(first), ",".join(second), *remainder[2:]])
 
 
 def midnight(day: date) -> datetime:

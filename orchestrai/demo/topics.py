@@ -22,8 +22,8 @@ class Topic:
         """Append what is not there yet; raises ConfigError when something else is there."""
         known = max(0, min(len(values), self._there - self._sent))
         if known:
-            found = self._log.read({0: self._sent}, known, 1 << 40, 0)
-            if [record.value for record in found] != list(values[:known]):
+            records = self._log.read({0: self._sent}, known, 1 << 40, 0)
+            if [record.value for record in records] != list(values[:known]):
                 raise ConfigError(
                     f"expected the records of this seed in {self._log.uri}, found others: use another ORCHESTRAI_HOME"
                 )

@@ -32,13 +32,13 @@ def coverage(
     with engine.connect() as db:
         seen = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM ({source_sql(source)}) WHERE {known})"
         have = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM read_parquet({paths_sql(files)}))"
-        wanted, found = (int(db.execute(sql).fetchall()[0][0]) for sql in (seen, have))
-    share = found / wanted if wanted else 1.0
+        wanted, with_features = (int(db.execute(sql).fetchall()[0][0]) for sql in (seen, have))
+    share = with_features / wanted if wanted else 1.0
     message = (
-        f"expected features of at least {least:.0%} of {wanted} entities in {source.table.name}, found {found}: "
+        f"expected features of at least {least:.0%} of {wanted} entities in {source.table.name}, found {with_features}: "
         "look at what the view filters away"
     )
-    details: dict[str, JsonValue] = {"entities": wanted, "with_features": found, "share": round(share, 6)}
+    details: dict[str, JsonValue] = {"entities": wanted, "with_features": with_features, "share": round(share, 6)}
     return Verdict("coverage", share >= least, "" if share >= least else message, "warn", details)
 
 

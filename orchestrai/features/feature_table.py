@@ -164,13 +164,13 @@ class _Running:
 
 def summarize(paths: Iterable[Path]) -> dict[str, ColumnSummary]:
     """Summaries by column, from footers alone: no data page is read."""
-    found: dict[str, _Running] = {}
+    columns: dict[str, _Running] = {}
     for path in paths:
         metadata = pq.read_metadata(path)
         for group in range(metadata.num_row_groups):
             for index in range(metadata.num_columns):
                 chunk = metadata.row_group(group).column(index)
-                running = found.setdefault(chunk.path_in_schema, _Running())
+                running = columns.setdefault(chunk.path_in_schema, _Running())
                 running.rows += chunk.num_values
                 statistics = chunk.statistics
                 if statistics is not None:
@@ -179,7 +179,7 @@ def summarize(paths: Iterable[Path]) -> dict[str, ColumnSummary]:
                         running.values += [statistics.min, statistics.max]
     return {
         name: ColumnSummary(part.rows, part.nulls, min(part.values, default=None), max(part.values, default=None))
-        for name, part in found.items()
+        for name, part in columns.items()
     }
 
 

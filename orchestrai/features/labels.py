@@ -122,8 +122,8 @@ def inputs_current(ledger: Ledger, model: Learner, now: datetime) -> Verdict:
     so that it holds for data of any age.
     """
     datasets = {dataset.prefix: dataset for dataset in model.label_inputs.values()}
-    late = [told for dataset in datasets.values() if (told := _late(ledger, dataset, now))]
-    late += [told for dataset in datasets.values() if (told := _behind(ledger, dataset, datasets.values()))]
+    late = [message for dataset in datasets.values() if (message := _late(ledger, dataset, now))]
+    late += [message for dataset in datasets.values() if (message := _behind(ledger, dataset, datasets.values()))]
     if late:
         return Verdict("inputs_current", False, "; ".join(late))
     return Verdict("inputs_current", True, "all inputs are as new as declared")
@@ -148,14 +148,14 @@ def _behind(ledger: Ledger, dataset: LabelledDataset, all_datasets: Iterable[Lab
     if dataset.halt_training_behind is None:
         return ""
     newest = {other.prefix: _newest(ledger, other) for other in all_datasets if other.prefix != dataset.prefix}
-    others = [(found[0], name) for name, found in newest.items() if found]
+    others = [(span[0], name) for name, span in newest.items() if span]
     if not others:
         return ""
     begun, other = max(others)
-    found = _newest(ledger, dataset)
-    if found is not None and found[1] >= begun - dataset.halt_training_behind:
+    span = _newest(ledger, dataset)
+    if span is not None and span[1] >= begun - dataset.halt_training_behind:
         return ""
-    last = f"{found[1]:%Y-%m-%d %H:%M} the end of the newest restored" if found else "none restored"
+    last = f"{span[1]:%Y-%m-%d %H:%M} the end of the newest restored" if span else "none restored"
     return (
         f"expected data of {dataset.prefix} at most {format_duration(dataset.halt_training_behind)} behind {other}, which goes on to "
         f"{begun:%Y-%m-%d %H:%M}, found {last}: look at its ingest, then train again"

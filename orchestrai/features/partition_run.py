@@ -93,22 +93,22 @@ class PartitionRuns:
         self, task: Task, spec: FeatureViewSpec, paths: Sequence[Path], spine: Spine | None, folder: Path
     ) -> list[Verdict]:
         """`coverage` and `freshness`, where the view declares them."""
-        found = []
+        verdicts = []
         if spec.checks.coverage is not None:
             name = spec.spine_table if spine is not None else next(iter(self.view.tables))
             source = self._source(name, task, Tail(), folder)
-            found.append(coverage(self.local, self.view, source, paths, task.keep, spec.checks.coverage))
+            verdicts.append(coverage(self.local, self.view, source, paths, task.keep, spec.checks.coverage))
         if spec.checks.freshness is not None and task.key == self.newest:
-            found.append(freshness(self.view, paths, self.session.ledger.clock(), spec.checks.freshness))
-        return found
+            verdicts.append(freshness(self.view, paths, self.session.ledger.clock(), spec.checks.freshness))
+        return verdicts
 
-    def _kept(self, key: str, kept: Sequence[FileEntry], stack: ExitStack) -> list[Path]:
+    def _kept(self, key: str, entries: Sequence[FileEntry], stack: ExitStack) -> list[Path]:
         """Verified files that stay, for the declared checks to see; none where nothing is declared."""
         checks = self.view.spec.checks if isinstance(self.view.spec, FeatureViewSpec) else None
-        if self.current is None or not kept or checks is None or checks == FeatureChecks(drift=checks.drift):
+        if self.current is None or not entries or checks is None or checks == FeatureChecks(drift=checks.drift):
             return []
         files = stack.enter_context(self.current.fetched([key]))[key]
-        return [file.path for file in files if file.entry in kept]
+        return [file.path for file in files if file.entry in entries]
 
     def _tail(self, task: Task, folder: Path, stack: ExitStack) -> Tail:
         """The rows before the look-back that a task needs."""
@@ -144,10 +144,10 @@ class PartitionRuns:
         table = self.view.tables[name]
         files: list[Path] = []
         for key in task.partitions[name]:
-            found = self.files[name][key]
+            paths = self.files[name][key]
             if table.by_arrival and task.as_of is not None:
-                found = known_files(self.opened.datasets[name], key, found, task.as_of, folder / "known" / name)
-            files += found
+                paths = known_files(self.opened.datasets[name], key, paths, task.as_of, folder / "known" / name)
+            files += paths
         return Source(
             table,
             within(files, table.event_time, task.since[name], task.until) if slices_of(self.view) is not None else files,

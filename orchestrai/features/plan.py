@@ -33,12 +33,12 @@ def plan(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None, no
 
 def _row_tasks(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None) -> list[Task]:
     primary = next(iter(view.tables))
-    dataset, found = opened.datasets[primary], opened.spans[primary]
+    dataset, spans = opened.datasets[primary], opened.spans[primary]
     for key in partitions or ():
         dataset.receipt(key)
     tasks = []
-    for key in sorted(found) if partitions is None else sorted(set(partitions)):
-        start, end = found[key]
+    for key in sorted(spans) if partitions is None else sorted(set(partitions)):
+        start, end = spans[key]
         since = {
             name: None if table.whole else (start if (start, end) == ALWAYS else back(start, view.lookback.time) or start)
             for name, table in view.tables.items()
@@ -83,11 +83,11 @@ def _arrivals(opened: Inputs, table: str) -> dict[str, datetime]:
 
 
 def _data_span(opened: Inputs, table: str, view: FeatureView) -> tuple[datetime, datetime]:
-    found = opened.spans[table]
-    if all(span != ALWAYS for span in found.values()):
-        return min(start for start, _ in found.values()), max(end for _, end in found.values())
+    spans = opened.spans[table]
+    if all(span != ALWAYS for span in spans.values()):
+        return min(start for start, _ in spans.values()), max(end for _, end in spans.values())
     column = view.tables[table].event_time
-    with opened.fetched({table: list(found)}) as files:
+    with opened.fetched({table: list(spans)}) as files:
         bounds = time_bounds([path for paths in files[table].values() for path in paths], column or "")
     if bounds is None:
         raise FeatureViewError(

@@ -145,8 +145,8 @@ def _fetched(
     """Which partitions need only their end computed, which go on from a tail, and the verified files that the others read."""
     current, opened, code = basis.current, basis.opened, basis.code
     primary = next(iter(view.tables))
-    grown = {task.key: found for task in stale if (found := growth(view, task, current, opened, code)) is not None}
-    added = {digest for found in grown.values() for digest in found.added}
+    grown = {task.key: increment for task in stale if (increment := growth(view, task, current, opened, code)) is not None}
+    added = {digest for increment in grown.values() for digest in increment.added}
     new = stack.enter_context(opened.fetched({primary: grown}, added))[primary] if grown else {}
     mends: dict[str, Mend] = {}
     going_on: dict[str, Continuation] = {}

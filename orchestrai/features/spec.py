@@ -137,10 +137,10 @@ class FeatureViewSpec(_Query):
         names = [_table_name(reference) for reference in self.inputs]
         if len(set(names)) != len(names) or "spine" in names:
             raise ValueError(f"expected inputs with distinct last parts, none named spine, found {', '.join(self.inputs)}")
-        told = sorted(name for name, clocks in self.tables.items() if clocks.known_at is not None)
-        if told and self.as_of is None:
+        clocked = sorted(name for name, clocks in self.tables.items() if clocks.known_at is not None)
+        if clocked and self.as_of is None:
             raise ValueError(
-                f"expected tables.{told[0]}.known_at beside as_of, found it beside event_time: a row-level view has no moment before "
+                f"expected tables.{clocked[0]}.known_at beside as_of, found it beside event_time: a row-level view has no moment before "
                 "which a row must be known"
             )
         if self.spine_from is not None and _table_name(self.spine_from) not in names:
@@ -173,12 +173,12 @@ def moments(schedule: AsOfSchedule, first: datetime, last: datetime) -> list[dat
     low = max(first, anchor) if schedule.start else first
     high = min(last, _midnight(schedule.end)) if schedule.end else last
     step = max(0, -((anchor - low) // schedule.every))
-    found = []
+    times = []
     while (moment := anchor + step * schedule.every) <= high:
         if moment >= low:
-            found.append(moment)
+            times.append(moment)
         step += 1
-    return found
+    return times
 
 
 def moment_key(moment: datetime, every: timedelta) -> str:

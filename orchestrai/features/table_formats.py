@@ -102,9 +102,9 @@ def register_delta(ledger: Ledger, *, asset: str, table: Path, location: Callabl
 
     dataset = ledger.open(asset)
     if DeltaTable.is_deltatable(str(table)):
-        found = DeltaTable(str(table))
-        if found.history(1)[0].get(VERSION) == dataset.version:
-            return int(found.version())
+        delta_table = DeltaTable(str(table))
+        if delta_table.history(1)[0].get(VERSION) == dataset.version:
+            return int(delta_table.version())
     entries = _entries(dataset)
     locate = location or _linked(ledger, table)
     with dataset.fetched([min(dataset.partitions)]) as files:
@@ -124,10 +124,10 @@ def register_delta(ledger: Ledger, *, asset: str, table: Path, location: Callabl
 
 
 def _entries(dataset: Dataset) -> Sequence[FileEntry]:
-    found = [entry for key in sorted(dataset.partitions) for entry in dataset.files(key).files if entry.role == "data"]
-    if not found:
+    entries = [entry for key in sorted(dataset.partitions) for entry in dataset.files(key).files if entry.role == "data"]
+    if not entries:
         raise FeatureViewError(f"expected files in {dataset.asset}, found none: materialize it first")
-    return found
+    return entries
 
 
 def _linked(ledger: Ledger, table: Path) -> Callable[[FileEntry], str]:

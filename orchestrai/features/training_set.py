@@ -124,8 +124,8 @@ def _open_features(ledger: Ledger, view: FeatureView, asset: str) -> Dataset:
 
 @contextmanager
 def _files(dataset: Dataset) -> Iterator[FeatureFiles]:
-    with dataset.fetched(sorted(dataset.partitions)) as found:
-        yield {key: [file.path for file in files] for key, files in found.items()}
+    with dataset.fetched(sorted(dataset.partitions)) as partitions:
+        yield {key: [file.path for file in files] for key, files in partitions.items()}
 
 
 def _schema(features: Sequence[tuple[FeatureView, str]], label: FeatureView) -> pa.Schema:

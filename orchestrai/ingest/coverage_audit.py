@@ -27,8 +27,8 @@ def coverage_finding(
     `verdicts` are what the contract said of the partition. `before` has the verdicts of partitions judged in this run, which come
     before what is published.
     """
-    found = span_of(verdicts)
-    if found is None or now < window(partition, grain)[1]:
+    current = span_of(verdicts)
+    if current is None or now < window(partition, grain)[1]:
         return ()
     published = set(dataset.partitions) if dataset else set()
     spans: dict[str, Span] = {}
@@ -41,7 +41,7 @@ def coverage_finding(
             continue  # damaged, which its own readers are told; what is judged here is another partition
         if span is not None:
             spans[key] = span
-    coverage = judge_coverage(rule, found, partition, grain, spans)
+    coverage = judge_coverage(rule, current, partition, grain, spans)
     if coverage is None:
         return ()
     details: dict[str, JsonValue] = {
@@ -51,7 +51,7 @@ def coverage_finding(
     }
     message = (
         f"expected events from about {coverage.first:%H:%M} to {coverage.last:%H:%M} as the last {len(spans)} like it have, found "
-        f"{found.first:%H:%M} to {found.last:%H:%M}, {coverage.share:.0%} of that: have the producer send what is missing"
+        f"{current.first:%H:%M} to {current.last:%H:%M}, {coverage.share:.0%} of that: have the producer send what is missing"
     )
     return (Verdict("freshness", not coverage.flagged, message if coverage.flagged else "", "warn", details),)
 

@@ -46,13 +46,13 @@ def count_letters(letters: Sequence[DeadLetter]) -> list[LetterCount]:
 
 def show_letter(ledger: Ledger, raw_events: str, letter_id: str) -> DeadLetter:
     """One dead letter by its id or the start of it; raises ConfigError when none or several have it."""
-    found = [letter for letter in list_letters(ledger, raw_events) if letter.id.startswith(letter_id)]
-    if len(found) != 1:
+    letters = [letter for letter in list_letters(ledger, raw_events) if letter.id.startswith(letter_id)]
+    if len(letters) != 1:
         raise ConfigError(
             f"expected one dead letter of {raw_events.rpartition('/')[0]} with an id that starts {letter_id!r}, "
-            f"found {len(found)}: list them first"
+            f"found {len(letters)}: list them first"
         )
-    return found[0]
+    return letters[0]
 
 
 def replay(

@@ -72,8 +72,8 @@ def letters_of(contract: Contract, material: Material, outcome: ObjectOutcome) -
             contract.version,
         )
 
-    found = [letter("object", Mark(0, 0, 0, ""), "", outcome.unreadable)] if outcome.unreadable else []
-    return found + [letter("row", refused.mark, refused.column, refused.reason) for refused in outcome.refused]
+    letters = [letter("object", Mark(0, 0, 0, ""), "", outcome.unreadable)] if outcome.unreadable else []
+    return letters + [letter("row", refused.mark, refused.column, refused.reason) for refused in outcome.refused]
 
 
 def read_letters(dataset: Dataset | None, partition: str) -> Iterator[DeadLetter]:
@@ -93,13 +93,13 @@ def publish_letters(
     """Replace the dead letters of some partitions; those without any are taken out. Nothing to change is no commit."""
     current = ledger.find(asset)
     have = current.partitions if current else {}
-    gone = [key for key, found in letters.items() if not found and key in have]
-    fresh = {key: found for key, found in letters.items() if found}
+    gone = [key for key, group in letters.items() if not group and key in have]
+    fresh = {key: group for key, group in letters.items() if group}
     if not gone and not fresh:
         return None
     session = ledger.session(asset, producer)
-    for key, found in sorted(fresh.items()):
-        lines = [json.dumps(letter.as_json(), sort_keys=True, ensure_ascii=False) for letter in found]
+    for key, group in sorted(fresh.items()):
+        lines = [json.dumps(letter.as_json(), sort_keys=True, ensure_ascii=False) for letter in group]
         data = ("\n".join(lines) + "\n").encode("utf-8", "replace")
-        session.add_bytes(key, FILE, data, rows=len(found))
+        session.add_bytes(key, FILE, data, rows=len(group))
     return session.commit({key: () for key in fresh}, drop=gone)

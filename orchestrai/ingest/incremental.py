@@ -53,8 +53,8 @@ def _settings(source: SourceSpec) -> KafkaSettings:
 @contextmanager
 def opened_stream(source: SourceSpec, home: Path) -> Iterator[KafkaSource | StreamLog]:
     """The stream of a declaration; the embedded log lies in `<home>/streams`. Raises ConfigError, MissingExtra."""
-    with open_stream(source.url, home / "streams", _settings(source)) as found:
-        yield found
+    with open_stream(source.url, home / "streams", _settings(source)) as stream:
+        yield stream
 
 
 @dataclass(frozen=True)

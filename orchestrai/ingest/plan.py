@@ -74,18 +74,18 @@ class Intake:
         earlier = self._earlier(partition)
         if self.source.objects == "newest" and present:
             present, earlier = [max(present, key=lambda info: (info.modified, info.key))], {}
-        found: dict[str, Arrival] = {}
+        by_path: dict[str, Arrival] = {}
         for info in present:
             uri, known = uri_of(self.landing, info), earlier.get(LANDED + info.key)
             if known is None or not self.keep or (known.uri, known.etag) != (uri, info.version or info.etag):
                 taken = self._take(partition, uri, info)
                 if taken is not None:
-                    found[taken.name] = _first_seen(taken, known)
-        found |= self._kept(partition, {path: material for path, material in earlier.items() if path not in found})
+                    by_path[taken.name] = _first_seen(taken, known)
+        by_path |= self._kept(partition, {path: material for path, material in earlier.items() if path not in by_path})
         if recover:
             held = self._quarantined(partition)
-            found |= {path: self._held(partition, entry) for path, entry in held.items() if path not in found}
-        return [found[path] for path in sorted(found)]
+            by_path |= {path: self._held(partition, entry) for path, entry in held.items() if path not in by_path}
+        return [by_path[path] for path in sorted(by_path)]
 
     def _earlier(self, partition: str) -> dict[str, Material]:
         """What a published partition was made from, by the path of the original: a landing that moved names the same objects."""
@@ -95,7 +95,7 @@ class Intake:
         if not materials or self.dataset is None:
             return {}
         manifest = self.dataset.files(partition)
-        named = {material.uri: material for found in materials.values() for material in found}
+        named = {material.uri: material for group in materials.values() for material in group}
         parts = {origin["name"]: named[origin["uri"]] for origin in _parts(manifest).values() if origin["uri"] in named}
         originals = [entry for entry in manifest.files if entry.role == "landed"]
         return parts | {entry.path: materials[entry.sha256].pop() for entry in originals if materials.get(entry.sha256)}
@@ -104,13 +104,13 @@ class Intake:
         """Earlier arrivals, every byte verified."""
         if not wanted or self.dataset is None:
             return {}
-        kept = {}
+        originals = {}
         for file in self.dataset.fetch(partition, self.work / "kept" / partition, role="landed"):
             if file.entry.path in wanted:
                 if self.keep:
                     self.session.add_entry(partition, file.entry)
-                kept[file.entry.path] = Arrival(wanted[file.entry.path], file.entry.path, file.path)
-        return self._kept_parts(partition, wanted) | kept
+                originals[file.entry.path] = Arrival(wanted[file.entry.path], file.entry.path, file.path)
+        return self._kept_parts(partition, wanted) | originals
 
     def _kept_parts(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
         """Parts of earlier arrivals whose originals were not kept, every byte verified."""
@@ -131,14 +131,14 @@ class Intake:
         """The originals that the newest refused run of a partition left in quarantine, by path."""
         lake, prefix = self.ledger.lake, f"quarantine/{self.session.asset}/"
         newest = ""
-        found: dict[str, FileEntry] = {}
+        originals: dict[str, FileEntry] = {}
         for info in lake.list(prefix):
             record = json.loads(lake.read(info.key))
             if partition in record["partitions"] and record["time"] > newest:
                 newest = record["time"]
                 files = [FileEntry(**entry) for entry in record["partitions"][partition]["files"]]
-                found = {file.path: file for file in files if file.role == "landed"}
-        return found
+                originals = {file.path: file for file in files if file.role == "landed"}
+        return originals
 
     def _uri(self, name: str) -> str:
         return f"{self.landing.url.rstrip('/')}/{name.removeprefix(LANDED)}"

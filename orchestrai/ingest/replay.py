@@ -78,11 +78,15 @@ def replay_records(context: RunContext, task: DatasetTask) -> StageReport | None
     return report or StageReport(asset, dataset.version, (), facts={"replayed": 0})
 
 
-def _renewed(letter: DeadLetter, found: DeadLetter | None) -> DeadLetter:
-    if found is None:
+def _renewed(letter: DeadLetter, current: DeadLetter | None) -> DeadLetter:
+    if current is None:
         return letter
     return replace(
-        letter, column=found.column, reason=found.reason, contract=found.contract, contract_version=found.contract_version
+        letter,
+        column=current.column,
+        reason=current.reason,
+        contract=current.contract,
+        contract_version=current.contract_version,
     )
 
 
@@ -91,15 +95,15 @@ def _records(dataset: Dataset, key: str, letters: Sequence[DeadLetter]) -> list[
     if not letters or key not in dataset.partitions:
         return []
     places = {(letter.line, letter.offset): letter.id for letter in letters}
-    wanted, found = {letter.id for letter in letters}, {}
+    wanted, records = {letter.id for letter in letters}, {}
     with dataset.fetched([key], role="landed") as files:
         for file in files[key]:
             for record in read_archive(file.path):
                 named = dict(record.headers).get(LETTER)
                 name = named.decode() if named else places.get((record.partition, record.offset))
                 if name in wanted:
-                    found[name] = record
-    return [(letter, found[letter.id]) for letter in letters if letter.id in found]
+                    records[name] = record
+    return [(letter, records[letter.id]) for letter in letters if letter.id in records]
 
 
 def _publish(
@@ -150,5 +154,5 @@ def _publish(
 
 def _position(dataset: Dataset, table: str, note: Any) -> Any:
     """How far a table was read by now: an older note must not take the position back."""
-    found = published_position(dataset, table)
-    return note if found is None else found.as_json()
+    position = published_position(dataset, table)
+    return note if position is None else position.as_json()

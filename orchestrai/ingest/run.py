@@ -62,8 +62,10 @@ def ingest(
             part = Partition(key, intake.gather(key, present[key], recover=recover))
             if not part.arrivals and not contract.closed.due(key, grain):
                 continue
-            kept = list(read_letters(dead, key))
-            reading = PartitionReading(part, Typing(source, contract), session, Path(folder) / "parts" / key, sealing, kept)
+            letters = list(read_letters(dead, key))
+            reading = PartitionReading(
+                part, Typing(source, contract), session, Path(folder) / "parts" / key, sealing, letters
+            )
             if spark and sealing is None and source.needs_spark(sum(arrival.material.size for arrival in part.arrivals)):
                 reading.read_on_spark(spark())
                 on_spark += 1

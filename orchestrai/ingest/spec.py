@@ -174,8 +174,8 @@ class SourceSpec(Declaration):
     @field_validator("key_prefix")
     @classmethod
     def _sorts_by_time(cls, value: str) -> str:
-        found = [moment.strftime(value) for moment in _ASCENDING] if value else []
-        if found != sorted(found) or len(set(found)) < len(found):
+        prefixes = [moment.strftime(value) for moment in _ASCENDING] if value else []
+        if prefixes != sorted(prefixes) or len(set(prefixes)) < len(prefixes):
             raise ValueError(
                 f"expected a key_prefix whose days sort in order of time, such as dt=%Y-%m-%d/, found {value!r}"
             )

@@ -73,9 +73,9 @@ class Log:
             return self.newest(asset)
         if place not in read:
             read[place] = self.newest(asset)
-        found = read[place]
-        assert not isinstance(found, Recalls)
-        return found
+        head = read[place]
+        assert not isinstance(head, Recalls)
+        return head
 
     def newest(self, asset: str) -> Head | None:
         """As `head`, from the store at each call."""
@@ -132,12 +132,12 @@ class Log:
     def recalls(self) -> Recalls:
         """Every recall in the lake, verified."""
         read, place = _READ.get(), (id(self), _RECALLS)
-        found = read.get(place) if read is not None else None
-        if not isinstance(found, Recalls):
-            found = self.newest_recalls()
+        recalls = read.get(place) if read is not None else None
+        if not isinstance(recalls, Recalls):
+            recalls = self.newest_recalls()
         if read is not None:
-            read[place] = found
-        return found
+            read[place] = recalls
+        return recalls
 
     def newest_recalls(self) -> Recalls:
         """As `recalls`, from the store at each call."""
@@ -153,10 +153,10 @@ class Log:
 
     def receipt(self, digest: str) -> Receipt:
         """A verified receipt by digest (kept in memory after the first check)."""
-        found = self._receipts.get(digest)
-        if found is None:
-            found = self._receipts[digest] = open_receipt(self.blob("receipts", digest), self.keyring)
-        return found
+        receipt = self._receipts.get(digest)
+        if receipt is None:
+            receipt = self._receipts[digest] = open_receipt(self.blob("receipts", digest), self.keyring)
+        return receipt
 
     def blob(self, kind: str, digest: str) -> bytes:
         """A content-addressed record, its hash checked; raises MissingObject, DigestMismatch."""

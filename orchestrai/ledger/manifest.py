@@ -180,8 +180,8 @@ def _document(data: bytes) -> dict[str, Any]:
     except ValueError as exc:
         raise IntegrityError(f"expected a manifest in JSON, found bytes that do not parse ({exc})") from exc
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        found = document.get("format") if isinstance(document, dict) else type(document).__name__
-        raise UnknownFormatVersion(f"expected manifest format {FORMAT}, found {found!r}: use a newer release")
+        actual = document.get("format") if isinstance(document, dict) else type(document).__name__
+        raise UnknownFormatVersion(f"expected manifest format {FORMAT}, found {actual!r}: use a newer release")
     return document
 
 

@@ -77,24 +77,24 @@ def _refusal(partition: str, time: str, held: Mapping[str, list[dict[str, object
 
 def last_refusal(lake: Store, asset: str, partition: str) -> Refusal:
     """The newest refusal of a partition, from quarantine; raises ConfigError when there is none."""
-    found = refusals(lake, asset, [partition]).get(partition)
-    if found is None:
+    refusal = refusals(lake, asset, [partition]).get(partition)
+    if refusal is None:
         raise ConfigError(f"expected a refusal of {asset}@{partition}, found none: its gate is not closed, or was never")
-    return found
+    return refusal
 
 
 def standing_refusals(lake: Store, asset: str, current: Dataset | None) -> dict[str, Refusal]:
     """Refusals that nothing has answered: the partition is not published, or what is published is older than what was refused."""
-    found = refusals(lake, asset)
+    by_partition = refusals(lake, asset)
     published = current.partitions if current else {}
     over = {
         key
-        for key, refusal in found.items()
+        for key, refusal in by_partition.items()
         if current is not None
         and key in published
         and (published[key].root == refusal.root or refusal.time < current.ledger.receipt(published[key].receipt).finished)
     }
-    return {key: refusal for key, refusal in found.items() if key not in over}
+    return {key: refusal for key, refusal in by_partition.items() if key not in over}
 
 
 def closed_gates(log: Log, asset: str, current: Dataset | None) -> dict[str, Refusal]:

@@ -123,9 +123,9 @@ class Receipt:
 
     def override(self, partition: str) -> Override | None:
         """The override under which a partition was published, or None."""
-        found = self.overrides.get(partition)
+        override = self.overrides.get(partition)
         root = self.partitions.get(partition, "")
-        return found if found is not None and found.covers(self.asset, partition, root, ()) else None
+        return override if override is not None and override.covers(self.asset, partition, root, ()) else None
 
 
 def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
@@ -146,7 +146,7 @@ def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
         materials=tuple(Material(**material) for material in body["materials"]),
         code_version=body["code_version"],
         parameters=body["parameters"],
-        verdicts={key: tuple(Verdict(**v) for v in found) for key, found in body["verdicts"].items()},
+        verdicts={key: tuple(Verdict(**v) for v in verdicts) for key, verdicts in body["verdicts"].items()},
         cost=Cost(**body["cost"]),
         facts=body["facts"],
         overrides=_overrides(body.get("overrides", {})),
@@ -156,8 +156,8 @@ def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
     return receipt
 
 
-def _overrides(found: Mapping[str, Any]) -> dict[str, Override]:
+def _overrides(bodies: Mapping[str, Any]) -> dict[str, Override]:
     try:
-        return {key: read_override(body) for key, body in found.items()}
+        return {key: read_override(body) for key, body in bodies.items()}
     except ConfigError as exc:
         raise NotReceipted(f"expected an override that may be given, found one that may not: {exc.message}") from exc

@@ -88,8 +88,8 @@ class Session:
 
     def staged(self, partition: str) -> PartitionManifest:
         """The partition as it would be published."""
-        found = self._staged.get(partition, _Staged())
-        return make_partition(partition, found.files, found.stats)
+        content = self._staged.get(partition, _Staged())
+        return make_partition(partition, content.files, content.stats)
 
     def commit(
         self,
@@ -118,9 +118,9 @@ class Session:
         audit = verdicts if isinstance(verdicts, Audit) else Audit.of(verdicts or {})
         partitions = sorted({*self._staged, *audit} - set(drop))
         waived = self._waived(audit, overrides)
-        fresh = [found for found in waived.values() if any(found is given for given in overrides)]
+        fresh = [override for override in waived.values() if any(override is given for given in overrides)]
         if fresh and action == "publish":
-            action, reason = "override", "; ".join(f"{found.reason} ({found.by})" for found in fresh)
+            action, reason = "override", "; ".join(f"{override.reason} ({override.by})" for override in fresh)
         good = [key for key in partitions if key in waived or (key in self._staged and audit.is_open(key))]
         closed = [key for key in partitions if key not in good]
         skipped = self._skipped(closed)
@@ -146,7 +146,7 @@ class Session:
                 verdicts={key: audit.get(key, ()) for key in good},
                 cost=cost or Cost(),
                 facts=dict(facts or {}),
-                overrides={key: found for key, found in waived.items() if key in good},
+                overrides={key: override for key, override in waived.items() if key in good},
             )
             wanted = Publication(draft, manifests, self.fence, tuple(drop), action, reason, transaction)
             head = publish(self.ledger, wanted)
@@ -164,20 +164,20 @@ class Session:
 
     def _skipped(self, closed: Sequence[str]) -> dict[str, Skip]:
         skips = self.ledger.skips() if closed else Skips()
-        found = {key: skips.find(self.asset, key, self.staged(key).root) for key in closed}
-        return {key: skip for key, skip in found.items() if skip is not None}
+        by_partition = {key: skips.find(self.asset, key, self.staged(key).root) for key in closed}
+        return {key: skip for key, skip in by_partition.items() if skip is not None}
 
     def _waived(self, audit: Audit, given: Sequence[Override]) -> dict[str, Override]:
         """What opens each closed gate; that of the published version comes first, so that a second run changes nothing."""
-        found: dict[str, Override] = {}
+        overrides: dict[str, Override] = {}
         for key in audit.closed:
             closed = {verdict.check for verdict in audit[key] if verdict.closes_gate}
             if key in self._staged:
                 root = self.staged(key).root
                 for override in (self._standing(key), *given):
                     if override is not None and override.covers(self.asset, key, root, closed):
-                        found.setdefault(key, override)
-        return found
+                        overrides.setdefault(key, override)
+        return overrides
 
     def _standing(self, partition: str) -> Override | None:
         dataset = dataset_at(self.ledger, self.fence) if self.fence else None

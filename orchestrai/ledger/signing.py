@@ -224,10 +224,10 @@ def _plain(pem: bytes, prefix: bytes) -> bytes:
 
     The library's parser of all forms takes as long to load as all else that a short command does.
     """
-    found = _PEM.fullmatch(pem)
-    if found is None:
+    match = _PEM.fullmatch(pem)
+    if match is None:
         return b""
-    encoded = base64.b64decode(found[2])
+    encoded = base64.b64decode(match[2])
     return encoded[len(prefix) :] if encoded.startswith(prefix) and len(encoded) == len(prefix) + 32 else b""
 
 

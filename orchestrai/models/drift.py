@@ -20,14 +20,14 @@ DECILES = np.linspace(0.1, 0.9, 9)
 
 def profile(rows: Rows) -> dict[str, Any]:
     """Per feature the bin edges and shares of these rows (or of a sample spread over them), to keep beside a model."""
-    found = {}
+    histograms = {}
     # each feature's values beside each other, then in order: every question below is a look-up in them
     sampled = np.ascontiguousarray(rows.matrix[:: max(1, len(rows) // SAMPLED_ROWS)].T)
     sampled.sort(axis=1)
     for values, column in zip(sampled, rows.columns, strict=True):
         edges = _edges(values, column)
-        found[column.name] = {"edges": edges, "shares": [round(float(s), 9) for s in _shares(values, edges)]}
-    return found
+        histograms[column.name] = {"edges": edges, "shares": [round(float(s), 9) for s in _shares(values, edges)]}
+    return histograms
 
 
 def drift(known: Mapping[str, Any], rows: Rows) -> dict[str, float]:
@@ -41,12 +41,12 @@ def drift(known: Mapping[str, Any], rows: Rows) -> dict[str, float]:
     return result
 
 
-def drift_verdict(found: Mapping[str, float], since: str) -> Verdict:
+def drift_verdict(psi_by_feature: Mapping[str, float], since: str) -> Verdict:
     """A warning that names the features that moved."""
-    moved = sorted(((psi, name) for name, psi in found.items() if psi > DRIFTED), reverse=True)
+    moved = sorted(((psi, name) for name, psi in psi_by_feature.items() if psi > DRIFTED), reverse=True)
     named = ", ".join(f"{name} (PSI {psi:.2f})" for psi, name in moved[:5])
     message = f"moved since {since}: {named}" if moved else f"no feature moved since {since} (all PSI at most {DRIFTED})"
-    return Verdict("feature_drift", not moved, message, "warn", {"psi": dict(sorted(found.items()))})
+    return Verdict("feature_drift", not moved, message, "warn", {"psi": dict(sorted(psi_by_feature.items()))})
 
 
 def _edges(values: Matrix, column: Column) -> list[float]:

@@ -140,17 +140,17 @@ def _contest(
             scorer = _refit(spec, incumbent, rival, split) if cross else incumbent.model
             parts.setdefault("champion", []).append(Scored(test.label, scorer.score(rival.take(split.test)), groups))
         if spec.baseline is not None:
-            found = _baseline(spec, rows, split)
-            parts.setdefault("baseline", []).append(Scored(test.label, found, groups))
+            baseline_scores = _baseline(spec, rows, split)
+            parts.setdefault("baseline", []).append(Scored(test.label, baseline_scores, groups))
     tested = rows.take(np.concatenate([split.test for split in splits]))
     return Contest(parts, tested)
 
 
 def _refit(spec: ModelSpec, incumbent: Scorer, rows: Rows, split: HeldOut) -> Any:
-    kept = incumbent.info.recipe
+    champion_recipe = incumbent.info.recipe
     recipe = {
-        "estimator": Estimator.model_validate_json(json.dumps(kept["estimator"])),
-        "split": Split.model_validate_json(json.dumps(kept["split"])),
+        "estimator": Estimator.model_validate_json(json.dumps(champion_recipe["estimator"])),
+        "split": Split.model_validate_json(json.dumps(champion_recipe["split"])),
     }
     return fit(spec.model_copy(update=recipe), rows, split.train)[0]
 
@@ -225,7 +225,7 @@ def _slices(spec: ModelSpec, contest: Contest) -> list[dict[str, Any]]:
     unknown = sorted(set(spec.slices) - {column.name for column in rows.columns if column.kind != "number"})
     if unknown:
         raise ModelError(f"{spec.name}: expected slices over category or boolean features, found {', '.join(unknown)}")
-    found = []
+    slices = []
     for place, column in enumerate(rows.columns):
         if column.name not in spec.slices:
             continue
@@ -234,22 +234,22 @@ def _slices(spec: ModelSpec, contest: Contest) -> list[dict[str, Any]]:
             part = scored.take(np.flatnonzero(rows.matrix[:, place] == code))
             if usable(spec.task, part):
                 values = {key: round(value, 6) for key, value in point_metrics(spec.task, part).items()}
-                found.append({"feature": column.name, "value": name, "rows": len(part.label), **values})
-    return found
+                slices.append({"feature": column.name, "value": name, "rows": len(part.label), **values})
+    return slices
 
 
 def _single(rows: Rows) -> dict[str, float]:
     """AUC of each numeric feature alone, whichever way it points: a value near 1 names the column that leaks."""
     from sklearn.metrics import roc_auc_score
 
-    found = {}
+    areas = {}
     for place, column in enumerate(rows.columns):
         values = rows.matrix[:, place]
         known = ~np.isnan(values)
         if column.kind != "category" and 0 < float((rows.label[known] > 0).mean() if known.any() else 0) < 1:
             area = float(roc_auc_score(rows.label[known], values[known]))
-            found[column.name] = round(max(area, 1 - area), 6)
-    return found
+            areas[column.name] = round(max(area, 1 - area), 6)
+    return areas
 
 
 def _verdicts(

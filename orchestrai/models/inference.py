@@ -170,10 +170,10 @@ def _predictions(spec: ModelSpec, table: "pa.Table", scorer: Scorer, scores: Flo
         raise ModelError(
             f"{spec.name}: expected finite scores, found {int((~np.isfinite(scores)).sum())} others: train again"
         )
-    kept = table.select([*spec.entity, EVENT_TIME]).replace_schema_metadata(None)
-    kept = kept.append_column("score", pa.array(scores, pa.float64()))
-    kept = kept.append_column("model_version", pa.array([scorer.version] * len(scores), pa.string()))
-    kept = kept.sort_by([(name, "ascending") for name in (*spec.entity, EVENT_TIME)])
+    predictions = table.select([*spec.entity, EVENT_TIME]).replace_schema_metadata(None)
+    predictions = predictions.append_column("score", pa.array(scores, pa.float64()))
+    predictions = predictions.append_column("model_version", pa.array([scorer.version] * len(scores), pa.string()))
+    predictions = predictions.sort_by([(name, "ascending") for name in (*spec.entity, EVENT_TIME)])
     sink = io.BytesIO()
-    pq.write_table(kept, sink)
+    pq.write_table(predictions, sink)
     return sink.getvalue()

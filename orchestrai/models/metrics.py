@@ -162,8 +162,8 @@ def ranking_by_group(part: Scored, k: int) -> tuple[Index, Floats, Floats]:
     positives = np.add.reduceat(label, starts)
     some = positives > 0
     best = gains[np.minimum(positives[some], k).astype(np.intp)]
-    found = np.add.reduceat(label * shown, starts)[some] / positives[some]
-    return order[starts[some]], found, np.add.reduceat(label * gained, starts)[some] / best
+    recall = np.add.reduceat(label * shown, starts)[some] / positives[some]
+    return order[starts[some]], recall, np.add.reduceat(label * gained, starts)[some] / best
 
 
 def calibration_bins(part: Scored, bins: int = 10) -> list[tuple[float, float, int]]:

@@ -86,9 +86,9 @@ def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str 
 
     dataset = ledger.open(asset, version)
     with dataset.fetched([WHOLE]) as files:
-        found = files[WHOLE]
-        tables = [pq.read_table(file.path) for file in found]
-        size = sum(file.entry.size for file in found)
+        parquet_files = files[WHOLE]
+        tables = [pq.read_table(file.path) for file in parquet_files]
+        size = sum(file.entry.size for file in parquet_files)
     table = pa.concat_tables(tables)
     _require(table, [*spec.entity, EVENT_TIME, LABEL], asset)
     views = read_views(dataset.receipt(WHOLE).parameters.get("views"))

@@ -121,8 +121,8 @@ class ModelSpec(Declaration):
     @classmethod
     def _urls(cls, value: Any) -> Any:
         # a variable that is not set leaves an empty text: nothing to tell
-        found = [value] if isinstance(value, str) else value
-        return [url for url in found if url != ""] if isinstance(found, list) else found
+        urls = [value] if isinstance(value, str) else value
+        return [url for url in urls if url != ""] if isinstance(urls, list) else urls
 
     @field_validator("registry")
     @classmethod

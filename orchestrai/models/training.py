@@ -226,11 +226,11 @@ def _identifiers(spec: ModelSpec, rows: Rows) -> Verdict | None:
 
 
 def _searched(facts: dict[str, Any]) -> Verdict | None:
-    found = facts.get("search")
-    if found is None:
+    search = facts.get("search")
+    if search is None:
         return None
-    done = found["tried"] == found["wanted"]
-    message = f"{found['tried']} of {found['wanted']} trials"
+    done = search["tried"] == search["wanted"]
+    message = f"{search['tried']} of {search['wanted']} trials"
     if not done:
         message += " before search.timeout: training again may choose other parameters and give another model"
     return Verdict("search_complete", done, message, "warn")

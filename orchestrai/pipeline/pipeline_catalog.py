@@ -22,27 +22,27 @@ def write_catalog(ledger: Ledger, listed: Iterable[str], asset: str) -> StageRep
         lines: list[JsonValue] = []
         inputs = []
         for name in listed:
-            found = ledger.find(name)
-            if found is not None:
-                lines.append(_line(found))
-                inputs.append(InputRef(found.asset, found.version))
+            dataset = ledger.find(name)
+            if dataset is not None:
+                lines.append(_line(dataset))
+                inputs.append(InputRef(dataset.asset, dataset.version))
         session = ledger.session(asset, PRODUCER)
         entry = session.add_bytes("all", "catalog.json", canonical_json(lines), rows=len(lines))
         meter.written = entry.size
     return session.commit({"all": ()}, inputs=inputs, cost=meter.cost(), facts={"catalog": lines})
 
 
-def _line(found: Dataset) -> dict[str, JsonValue]:
-    keys = sorted(found.partitions)
-    facts = found.ledger.receipt(found.head.receipt).facts if found.head.receipt else {}
+def _line(dataset: Dataset) -> dict[str, JsonValue]:
+    keys = sorted(dataset.partitions)
+    facts = dataset.ledger.receipt(dataset.head.receipt).facts if dataset.head.receipt else {}
     return {
-        "asset": found.asset,
-        "kind": found.asset.rsplit("/", 1)[-1],
-        "version": found.version,
+        "asset": dataset.asset,
+        "kind": dataset.asset.rsplit("/", 1)[-1],
+        "version": dataset.version,
         "partitions": len(keys),
         "first": keys[0] if keys else None,
         "last": keys[-1] if keys else None,
-        "rows": found.rows,
-        "bytes": sum(entry.size for entry in found.partitions.values()),
+        "rows": dataset.rows,
+        "bytes": sum(entry.size for entry in dataset.partitions.values()),
         **{name: facts[name] for name in FACTS if name in facts},
     }

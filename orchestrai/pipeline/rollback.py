@@ -98,9 +98,9 @@ def apply_rollback(ledger: Ledger, plan: RollbackPlan, *, reason: str = "") -> l
                 f"expected {move.asset} as planned, found it published since: plan again", asset=move.asset
             )
         _check(ledger, move)
-    told = f"rolled back to {plan.moment.isoformat()}" + (f": {reason}" if reason else "")
-    transaction = Transaction(ledger, told)
-    reports = [_move(ledger, move, told, transaction) for move in plan.changes]
+    message = f"rolled back to {plan.moment.isoformat()}" + (f": {reason}" if reason else "")
+    transaction = Transaction(ledger, message)
+    reports = [_move(ledger, move, message, transaction) for move in plan.changes]
     transaction.commit()
     return reports
 
@@ -214,7 +214,7 @@ def _move(ledger: Ledger, move: Move, reason: str, transaction: Transaction) -> 
         drop=move.dropped,
         action="rollback",
         reason=reason,
-        overrides=[found for key, receipt in receipts.items() if (found := receipt.override(key))],
+        overrides=[override for key, receipt in receipts.items() if (override := receipt.override(key))],
         transaction=transaction,
     )
     if report.version != target.version:

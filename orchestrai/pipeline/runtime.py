@@ -103,7 +103,7 @@ class Runtime:
 
     def _definitions(self) -> Definitions:
         folders = {pipeline.name: pipeline.folder for pipeline in self.project.pipelines}
-        return Definitions(lambda: folders, lambda found, variables: len(load_project(found, variables).pipelines))
+        return Definitions(lambda: folders, lambda paths, variables: len(load_project(paths, variables).pipelines))
 
     def run(
         self,

@@ -68,8 +68,8 @@ def summarize(ledger: Ledger, pipeline: Pipeline) -> PipelineSummary:
     models = tuple(_model(ledger, node) for node in pipeline.models)
     rows = {}
     for view in pipeline.views:
-        found = ledger.find(view.asset)
-        rows[view.view.name] = found.rows if found else 0
+        features = ledger.find(view.asset)
+        rows[view.view.name] = features.rows if features else 0
     return PipelineSummary(pipeline.name, datasets, models, rows)
 
 
@@ -82,7 +82,7 @@ def _newest_facts(dataset: Dataset | None) -> Mapping[str, object]:
 
 
 def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
-    raw, kept, restored = (ledger.find(f"{prefix}/{stage}") for stage in ("raw_events", "snapshot", "restored"))
+    raw, snapshot, restored = (ledger.find(f"{prefix}/{stage}") for stage in ("raw_events", "snapshot", "restored"))
     letters = ledger.find(f"{prefix}/dead_letters")
     skips = ledger.skips().of(f"{prefix}/")
     refused = closed_gates(ledger, f"{prefix}/raw_events", raw)
@@ -93,9 +93,9 @@ def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
         rows=raw.rows if raw else 0,
         bytes=sum(entry.size for entry in raw.partitions.values()) if raw else 0,
         raw_version=_version(raw),
-        snapshot_version=_version(kept),
+        snapshot_version=_version(snapshot),
         restored_version=_version(restored),
-        snapshot_id=str(_newest_facts(kept).get("snapshot_id", "")),
+        snapshot_id=str(_newest_facts(snapshot).get("snapshot_id", "")),
         restore_seconds=float(seconds) if isinstance(seconds, int | float) else None,
         refused=tuple(key for key in refused if raw is None or key not in raw.partitions),
         held_back=tuple(key for key in refused if raw is not None and key in raw.partitions),
@@ -138,12 +138,12 @@ def _promoted(champion: Dataset | None, candidate: Dataset | None) -> bool:
 
 def _values(metrics: object) -> dict[str, float]:
     """Metric values, given plainly or with their interval as {value, low, high}."""
-    found = {}
+    values = {}
     for name, measured in metrics.items() if isinstance(metrics, Mapping) else ():
         value = measured.get("value") if isinstance(measured, Mapping) else measured
         if isinstance(value, int | float) and not isinstance(value, bool):
-            found[str(name)] = float(value)
-    return found
+            values[str(name)] = float(value)
+    return values
 
 
 def lineage_line(ledger: Ledger, asset: str) -> list[str]:

@@ -27,11 +27,11 @@ def expand(value: Any, environment: Mapping[str, str]) -> Any:
 
 def _lookup(match: re.Match[str], text: str, environment: Mapping[str, str]) -> str:
     name, default = match.groups()
-    found = environment.get(name)
-    if found:
+    value = environment.get(name)
+    if value:
         whole = match.group(0) == text
-        is_path = whole and "://" not in found and ("/" in found or os.path.exists(found))
-        return os.path.abspath(os.path.expanduser(found)) if is_path else found
+        is_path = whole and "://" not in value and ("/" in value or os.path.exists(value))
+        return os.path.abspath(os.path.expanduser(value)) if is_path else value
     if default is None:
         raise ConfigError(
             f"expected the environment variable {name} to be set, found nothing: set it or write ${{{name}:-default}}"

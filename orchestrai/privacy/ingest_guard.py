@@ -46,10 +46,10 @@ def sealing_of(contract: Contract, keys: TokenKeys | None) -> Sealing | None:
 
 def refuse_sealed_keys(contract: Contract, keys: Sequence[str], kind: str) -> None:
     """Raise ConfigError when rows of `kind` would be known by a tokenised column: they are compared with rows in clear."""
-    found = sorted({*keys} & {*contract.tokenised_columns})
-    if found:
+    columns = sorted({*keys} & {*contract.tokenised_columns})
+    if columns:
         raise ConfigError(
-            f"expected the rows of {kind} to be known by columns that are not tokenised, found {', '.join(found)} of "
+            f"expected the rows of {kind} to be known by columns that are not tokenised, found {', '.join(columns)} of "
             f"{contract.name}: name another key, or land its data as objects"
         )
 
@@ -62,7 +62,7 @@ def sealed_stats(sealing: Sealing | None, earlier: Mapping[str, Any] | None, par
     stated = None if sealing is None else {"person": sealing.person, "columns": list(sealing.columns)}
     before = stated if earlier is None else earlier.get(STATS)
     if before != stated:
-        named = [", ".join(found["columns"]) if found else "none" for found in (before, stated)]
+        named = [", ".join(stats["columns"]) if stats else "none" for stats in (before, stated)]
         raise ConfigError(
             f"expected tokens in the columns of {partition} as before ({named[0]}), found a contract that tokenises {named[1]}: "
             "a partition is not cut in two; give the dataset another name"

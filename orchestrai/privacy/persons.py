@@ -45,29 +45,29 @@ class PersonKeys:
 
     def many(self, persons: Iterable[str]) -> dict[str, bytes | None]:
         """`key` of several persons; what was made is durable on return, so that no token outlives a key that was lost."""
-        found: dict[str, bytes | None] = {}
+        keys: dict[str, bytes | None] = {}
         made = False
         for person in persons:
-            found[person], new = self._key_of(self.name(person))
+            keys[person], new = self._key_of(self.name(person))
             made = made or new
         if made:
             self.store.sync()
-        return found
+        return keys
 
     def _key_of(self, name: str) -> tuple[bytes | None, bool]:
         if self._is_erased(name):
             return None, False
         try:
-            found, new = self.store.read(_key(name)), False
+            key, new = self.store.read(_key(name)), False
         except ObjectNotFound:
-            found, new = self._create(_key(name), secrets.token_bytes(KEY_BYTES)), True
+            key, new = self._create(_key(name), secrets.token_bytes(KEY_BYTES)), True
         if self._is_erased(name):
             # an erasure came between: what was just made must not outlive it
             self.store.delete(_key(name))
             return None, False
-        if len(found) != KEY_BYTES:
-            raise IntegrityError(f"expected {KEY_BYTES} bytes in {_key(name)}, found {len(found)}: the key store is damaged")
-        return found, new
+        if len(key) != KEY_BYTES:
+            raise IntegrityError(f"expected {KEY_BYTES} bytes in {_key(name)}, found {len(key)}: the key store is damaged")
+        return key, new
 
     def peek(self, person: str) -> bytes | None:
         """The person's key if there is one; makes none."""

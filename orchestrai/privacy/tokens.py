@@ -72,9 +72,9 @@ def tokenise(table: "pa.Table", columns: Sequence[str], person: str, keys: Token
 
     for name in {person, *columns}:
         if name not in table.column_names or not _is_text(table.schema.field(name).type):
-            found = table.schema.field(name).type if name in table.column_names else "no such column"
+            kind = table.schema.field(name).type if name in table.column_names else "no such column"
             raise ConfigError(
-                f"expected a text column {name} to tokenise, found {found}: declare it as STRING in the contract"
+                f"expected a text column {name} to tokenise, found {kind}: declare it as STRING in the contract"
             )
     persons: list[str | None] = table.column(person).to_pylist()
     known = keys.many(sorted({name for name in persons if name is not None}))

@@ -53,15 +53,15 @@ def _asset_events(records: Records, asset: str) -> Iterator[Event]:
         if not head.changed and head.action == "publish":
             # it stands for the entry before it, so what it was meant to be is told by its own bytes
             meant = read_head(records.store, records.keyring, asset, head.seq)
-            told = f"transaction {meant.transaction[:12]} was not committed: nothing moved"
-            yield Event(meant.time, f"aborted {meant.action}", asset, signed, told, meant.reason, key)
+            what = f"transaction {meant.transaction[:12]} was not committed: nothing moved"
+            yield Event(meant.time, f"aborted {meant.action}", asset, signed, what, meant.reason, key)
             continue
         yield Event(head.time, _action(head, receipt), asset, signed, _published(head, receipt), head.reason, key)
         for partition in head.changed:
             override = receipt.override(partition)
             if override is not None:
-                told = f"waived {', '.join(override.checks)} of {partition}"
-                yield Event(head.time, "override", asset, f"{override.by} ({signed})", told, override.reason, key)
+                what = f"waived {', '.join(override.checks)} of {partition}"
+                yield Event(head.time, "override", asset, f"{override.by} ({signed})", what, override.reason, key)
 
 
 def _action(head: Head, receipt: Receipt) -> str:
@@ -78,8 +78,8 @@ def _published(head: Head, receipt: Receipt) -> str:
 
 
 def _span(keys: Iterable[str]) -> str:
-    found = sorted(keys)
-    return found[0] if len(found) == 1 else f"{found[0]}..{found[-1]} ({len(found):,})"
+    partitions = sorted(keys)
+    return partitions[0] if len(partitions) == 1 else f"{partitions[0]}..{partitions[-1]} ({len(partitions):,})"
 
 
 def _decision(records: Records, key: str) -> Event:
@@ -117,9 +117,9 @@ def _forgotten(records: Records) -> Iterator[Event]:
 
     for info in records.store.list(FORGOTTEN):
         body = document(records.keyring, TOMBSTONE_TYPE, records.store.read(info.key))
-        told = f"snapshot {body['seq']}, commit {body['commit'][:12]}"
+        what = f"snapshot {body['seq']}, commit {body['commit'][:12]}"
         signed = _signer(records.store, info.key)
-        yield Event(info.modified.isoformat(), "forget", body["dataset"], signed, told, body["reason"], info.key)
+        yield Event(info.modified.isoformat(), "forget", body["dataset"], signed, what, body["reason"], info.key)
 
 
 def _signer(store: Store, key: str) -> str:

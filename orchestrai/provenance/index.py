@@ -83,9 +83,9 @@ class ReceiptIndex:
     def start(self, target: str) -> list[int]:
         """The nodes a person means by a URI, an object's hash, a snapshot id, `asset@partition`, or a version or root."""
         for sql, arguments in _meanings(target):
-            found = [row[0] for row in self.database.execute(sql, arguments)]
-            if found:
-                return found
+            nodes = [row[0] for row in self.database.execute(sql, arguments)]
+            if nodes:
+                return nodes
         return []
 
     def nodes(self, asset: str, partition: str, root: str) -> list[int]:
@@ -114,10 +114,10 @@ class ReceiptIndex:
 def _meanings(target: str) -> list[tuple[str, tuple[str, ...]]]:
     asset, _, rest = target.rpartition("@")
     digits = (rest if asset else target).removeprefix("sha256:")
-    found: list[tuple[str, tuple[str, ...]]] = [("select id from node where kind = 'object' and asset = ?", (target,))]
+    queries: list[tuple[str, tuple[str, ...]]] = [("select id from node where kind = 'object' and asset = ?", (target,))]
     if asset:
-        found.append(("select id from node where asset = ? and partition = ? and kind = 'derived'", (asset, rest)))
-    found.append(
+        queries.append(("select id from node where asset = ? and partition = ? and kind = 'derived'", (asset, rest)))
+    queries.append(
         ("select node.id from snapshot join node using (receipt) where snapshot_id = ? and kind = 'derived'", (target,))
     )
     if len(digits) >= 8 and set(digits) <= set("0123456789abcdef"):
@@ -125,7 +125,7 @@ def _meanings(target: str) -> list[tuple[str, tuple[str, ...]]]:
         span = (f"sha256:{digits}", f"sha256:{last}")
         scope = " and node.asset = ?" if asset else ""
         more = (asset,) if asset else ()
-        found += [
+        queries += [
             (
                 "select node.id from snapshot join node using (receipt) where snapshot_id >= ? and snapshot_id < ? and kind = 'derived'",
                 (digits, last),
@@ -138,7 +138,7 @@ def _meanings(target: str) -> list[tuple[str, tuple[str, ...]]]:
             ("select id from node where root >= ? and root < ? and kind = 'derived'" + scope, (*span, *more)),
             ("select id from node where root >= ? and root < ? and kind = 'object'", (digits, last)),
         ]
-    return found
+    return queries
 
 
 class _Builder:
@@ -193,11 +193,11 @@ class _Builder:
 
     def _node(self, kind: str, asset: str, partition: str, root: str, receipt: str, stage: str, time: str) -> int:
         name = (asset, root) if kind == OBJECT else (receipt, partition if kind == DERIVED else "")
-        found = self.nodes.get(name)
-        if found is None:
-            found = self.nodes[name] = len(self.nodes) + 1
-            self.rows.append((found, kind, asset, partition, root, receipt, stage, time))
-        return found
+        node_id = self.nodes.get(name)
+        if node_id is None:
+            node_id = self.nodes[name] = len(self.nodes) + 1
+            self.rows.append((node_id, kind, asset, partition, root, receipt, stage, time))
+        return node_id
 
     def _link(self, head: Head, receipt: Receipt) -> None:
         outputs = {key: self.nodes[head.receipt, key] for key in head.changed if key in receipt.partitions}
@@ -227,14 +227,14 @@ class _Builder:
     def _exact(self, head: Head, receipt: Receipt) -> dict[str, Mapping[str, Mapping[str, str]]]:
         """Each feature partition's own inputs, where every one of them names its own."""
         entries = self.records.entries(head, [key for key in head.changed if key in receipt.partitions])
-        found = {key: self.records.files(head.asset, entry).stats.get("inputs") for key, entry in entries.items()}
+        inputs = {key: self.records.files(head.asset, entry).stats.get("inputs") for key, entry in entries.items()}
         known = {ref.asset: dict(ref.partitions) for ref in receipt.inputs}
-        for named in found.values():
+        for named in inputs.values():
             if not isinstance(named, dict) or not all(
                 roots.items() <= known.get(a, {}).items() for a, roots in named.items()
             ):
                 return {}
-        return {key: named for key, named in found.items() if isinstance(named, dict)}
+        return {key: named for key, named in inputs.items() if isinstance(named, dict)}
 
     def _current(self, ref: InputRef, key: str, seq: int) -> int:
         seqs, nodes = self.changes.get((ref.asset, key), ([], []))

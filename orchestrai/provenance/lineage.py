@@ -116,26 +116,26 @@ def take_step(records: Records, use: Use, problem: Problem | None = None) -> Ste
                     wanted.setdefault((ref.asset, ref.version, receipt.finished), {}).update(roots)
         except OrchestraiError as error:
             _tell(problem, f"{use.asset}@{key}", error)
-    found: dict[str, list[PartitionEntry]] = {}
+    partitions: dict[str, list[PartitionEntry]] = {}
     # from old to new: a version is then read as what it adds to the one before
     ordered = sorted(wanted.items(), key=lambda item: (item[0][0], item[0][2], item[0][1]))
     records.plan_versions(_heads(records, [place for place, _ in ordered]))
     for (asset, version, moment), roots in ordered:
         try:
-            found.setdefault(asset, []).extend(_named(records, asset, version, moment, roots))
+            partitions.setdefault(asset, []).extend(_named(records, asset, version, moment, roots))
         except OrchestraiError as error:
             _tell(problem, f"{asset} at {version[:19]}", error)
-    upstream = tuple(use for asset, entries in found.items() for use in _together(asset, entries))
+    upstream = tuple(use for asset, entries in partitions.items() for use in _together(asset, entries))
     return Step(use, receipts, upstream, tuple(materials))
 
 
 def _heads(records: Records, places: Sequence[tuple[str, str, str]]) -> list[Head]:
     """The entries of some versions, as far as there are any; who reads them is told of the others."""
-    found = []
+    heads = []
     for place in places:
         with suppress(IntegrityError):
-            found.append(records.before(*place))
-    return found
+            heads.append(records.before(*place))
+    return heads
 
 
 def _named(records: Records, asset: str, version: str, moment: str, roots: Mapping[str, str]) -> list[PartitionEntry]:

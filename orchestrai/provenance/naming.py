@@ -13,11 +13,11 @@ def find_asset(records: Records, text: str) -> tuple[str, str]:
     if name in assets:
         return name, records.at(name, which or None).version
     models = sorted({asset.rsplit("/", 1)[0] for asset in assets if asset.rsplit("/", 1)[-1] in ALIASES})
-    found = [model for model in models if name in (model, model.rsplit("/", 1)[-1])]
-    if len(found) != 1:
+    matches = [model for model in models if name in (model, model.rsplit("/", 1)[-1])]
+    if len(matches) != 1:
         known = ", ".join(models) or "none yet"
         raise ConfigError(f"expected one of the models {known}, or the key of an asset, found {name!r}")
-    candidates = [f"{found[0]}/{alias}" for alias in ([which] if which in ALIASES else ALIASES)]
+    candidates = [f"{matches[0]}/{alias}" for alias in ([which] if which in ALIASES else ALIASES)]
     for asset in candidates:
         if asset not in assets:
             continue
@@ -25,4 +25,6 @@ def find_asset(records: Records, text: str) -> tuple[str, str]:
             return asset, records.at(asset, None if which in (*ALIASES, "") else which).version
         except NotReceipted:
             continue
-    raise ConfigError(f"expected champion, candidate or a version of {found[0]}, found {which or 'none'!r}: train it first")
+    raise ConfigError(
+        f"expected champion, candidate or a version of {matches[0]}, found {which or 'none'!r}: train it first"
+    )

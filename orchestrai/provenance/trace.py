@@ -67,8 +67,8 @@ class Trace:
     @property
     def objects(self) -> tuple[Material, ...]:
         """Every landed object reached, once each, by URI."""
-        found = {(m.uri, m.sha256): m for node in self.nodes for m in node.objects}
-        return tuple(found[key] for key in sorted(found))
+        materials = {(m.uri, m.sha256): m for node in self.nodes for m in node.objects}
+        return tuple(materials[key] for key in sorted(materials))
 
     def node(self, identity: str) -> TraceNode:
         """A node by id."""

@@ -47,10 +47,10 @@ class Records:
 
     def log(self, asset: str) -> tuple[Head, ...]:
         """All heads, oldest first: signed, numbered without a gap from 1, each naming its predecessor's hash."""
-        found = self._logs.get(asset)
-        if found is None:
-            found = self._logs[asset] = tuple(self._read_log(asset))
-        return found
+        heads = self._logs.get(asset)
+        if heads is None:
+            heads = self._logs[asset] = tuple(self._read_log(asset))
+        return heads
 
     def _read_log(self, asset: str) -> Iterable[Head]:
         previous = ""
@@ -114,11 +114,11 @@ class Records:
 
     def receipt(self, digest: str) -> Receipt:
         """A receipt whose hash, signature and subjects were checked."""
-        found = self._receipts.get(digest)
-        if found is None:
-            found = self._receipts[digest] = open_receipt(self.blob("receipts", digest), self.keyring)
+        receipt = self._receipts.get(digest)
+        if receipt is None:
+            receipt = self._receipts[digest] = open_receipt(self.blob("receipts", digest), self.keyring)
             self.tally.signatures += 1
-        return found
+        return receipt
 
     def admitted(self, asset: str, entry: PartitionEntry) -> Receipt:
         """The receipt that admits a partition; raises NotReceipted unless it covers the root with an open gate."""
@@ -135,17 +135,19 @@ class Records:
 
     def files(self, asset: str, entry: PartitionEntry) -> PartitionManifest:
         """The list of a partition's files, its Merkle root recomputed."""
-        found = self._partitions.get(entry.manifest)
-        if found is None:
+        manifest = self._partitions.get(entry.manifest)
+        if manifest is None:
             data = self.blob("manifests", entry.manifest)
-            found = decode_partition(data)
-            if found.encode() != data:
+            manifest = decode_partition(data)
+            if manifest.encode() != data:
                 raise IntegrityError(f"expected the manifest of {asset}@{entry.partition} in canonical form, found another")
-            self._partitions[entry.manifest] = found
+            self._partitions[entry.manifest] = manifest
             self.tally.roots += 1
-        if (found.root, found.partition) != (entry.root, entry.partition):
-            raise IntegrityError(f"expected the files of {asset}@{entry.partition} to give {entry.root}, found {found.root}")
-        return found
+        if (manifest.root, manifest.partition) != (entry.root, entry.partition):
+            raise IntegrityError(
+                f"expected the files of {asset}@{entry.partition} to give {entry.root}, found {manifest.root}"
+            )
+        return manifest
 
     def blob(self, kind: str, digest: str) -> bytes:
         """A content-addressed record, its hash checked; raises MissingObject, DigestMismatch."""

@@ -100,18 +100,18 @@ def drill(
     spec = spec or BackupSpec()
     drill_id = vault.new_id()
     started = vault.clock().astimezone(UTC)
-    found = vault.snapshots(dataset)
-    if not found:
+    snapshots = vault.snapshots(dataset)
+    if not snapshots:
         raise RestoreError(f"expected a snapshot of {dataset} to drill, found none: take one first", dataset=dataset)
-    older = found[:-1] or found
-    chosen = {"latest": found[-1], "random": random.Random(drill_id if seed is None else seed).choice(older)}
+    older = snapshots[:-1] or snapshots
+    chosen = {"latest": snapshots[-1], "random": random.Random(drill_id if seed is None else seed).choice(older)}
     runs = []
     for why, commit in chosen.items():
-        if why == "latest" or commit.seq != found[-1].seq:
+        if why == "latest" or commit.seq != snapshots[-1].seq:
             with tempfile.TemporaryDirectory(prefix="orchestrai-drill-") as folder:
                 runs.append(_run(vault, commit, why, Path(folder), prove))
     rto = max(run.seconds for run in runs)
-    rpo = 0.0 if found[-1].version == current_version else (vault.store_time() - found[-1].committed).total_seconds()
+    rpo = 0.0 if snapshots[-1].version == current_version else (vault.store_time() - snapshots[-1].committed).total_seconds()
     return DrillReport(
         drill_id, dataset, started, tuple(runs), rto, max(0.0, rpo), _verdicts(spec, runs, rto, max(0.0, rpo))
     )
@@ -125,18 +125,18 @@ def _run(vault: Vault, commit: SnapshotCommit, why: str, folder: Path, prove: Pr
     problem = ""
     try:
         for partition, entry in sorted(vault.partitions(commit).items()):
-            kept = vault.catalog.files(entry)
+            listing = vault.catalog.files(entry)
             prefix = hashlib.sha256(partition.encode()).hexdigest()[:16]
 
             def put(file: StoredFile, data: Iterable[bytes], prefix: str = prefix) -> None:
                 target.write(f"{prefix}/{file.path}", data)
 
-            files += sum(copy_out(vault, kept, put, workers=vault.workers, reuse=True))
-            if partition_root(kept) != entry.root:
+            files += sum(copy_out(vault, listing, put, workers=vault.workers, reuse=True))
+            if partition_root(listing) != entry.root:
                 raise IntegrityError(f"expected {partition} to give {entry.root}, found another root: verify the vault")
-            restored[partition] = RestoredPartition(folder / prefix, kept)
-            size += sum(file.size for file in kept)
-            rows += sum(file.rows for file in kept if file.role == "data")
+            restored[partition] = RestoredPartition(folder / prefix, listing)
+            size += sum(file.size for file in listing)
+            rows += sum(file.rows for file in listing if file.role == "data")
         target.sync()
         if (files, rows, size) != (commit.files, commit.rows, commit.size):
             problem = (
@@ -155,6 +155,6 @@ def _verdicts(spec: BackupSpec, runs: Iterable[DrillRun], rto: float, rpo: float
     checks = [Verdict("proof", not problems, "; ".join(problems) or "every byte and row was proven")]
     for name, seconds, target in (("rto", rto, spec.rto), ("rpo", rpo, spec.rpo)):
         limit = target.total_seconds()
-        told = f"{seconds:.1f} s measured, {format_duration(target)} declared"
-        checks.append(Verdict(name, seconds <= limit, told, "warn", {"seconds": seconds, "target_seconds": limit}))
+        message = f"{seconds:.1f} s measured, {format_duration(target)} declared"
+        checks.append(Verdict(name, seconds <= limit, message, "warn", {"seconds": seconds, "target_seconds": limit}))
     return tuple(checks)

@@ -72,10 +72,10 @@ def _plan_partition(
     snapshot_id = str(receipt.facts.get("snapshot_id", ""))
     if snapshot_id not in named:
         named[snapshot_id] = _receipted(vault, receipt)
-    told = named[snapshot_id]
-    entry = vault.partitions(told).get(partition) if told is not None else None
-    if told is not None and entry is not None and entry.root == root:
-        return PartitionPlan(partition, root, source, source_root, told, tuple(vault.catalog.files(entry)))
+    snapshot = named[snapshot_id]
+    entry = vault.partitions(snapshot).get(partition) if snapshot is not None else None
+    if snapshot is not None and entry is not None and entry.root == root:
+        return PartitionPlan(partition, root, source, source_root, snapshot, tuple(vault.catalog.files(entry)))
     if dataset not in commits:
         commits[dataset] = vault.catalog.visible(dataset, strict=False)
     # one that retention has forgotten is as good as any other that holds the same root
@@ -95,10 +95,10 @@ def _receipted(vault: Vault, receipt: Receipt) -> SnapshotCommit | None:
     """The snapshot that the receipt tells of, read without any other; None where it was forgotten or damaged."""
     dataset, seq = receipt.facts.get("dataset"), receipt.facts.get("snapshot_seq")
     try:
-        found = vault.catalog.at(dataset, seq) if isinstance(dataset, str) and isinstance(seq, int) else None
+        commit = vault.catalog.at(dataset, seq) if isinstance(dataset, str) and isinstance(seq, int) else None
     except IntegrityError:
         return None
-    return found if found is not None and found.snapshot_id == receipt.facts.get("snapshot_id") else None
+    return commit if commit is not None and commit.snapshot_id == receipt.facts.get("snapshot_id") else None
 
 
 def _predict(ledger: Ledger, asset: str, size: int, objects: int) -> float:

@@ -134,11 +134,11 @@ def _local_data(ledger: Ledger, session: Session, partition: str, folder: Path) 
 
 def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequence[str]) -> StageReport:
     dataset, ledger = node.subject, context.ledger
-    kept = dataset.asset("snapshot")
-    ready, missing = published(ledger, kept, dataset, partitions)
+    upstream = dataset.asset("snapshot")
+    ready, missing = published(ledger, upstream, dataset, partitions)
     if not ready:
         return settle(StageReport(node.asset, None, missing), dataset, partitions)
-    task = RestoreTask(kept, node.asset, ready)
+    task = RestoreTask(upstream, node.asset, ready)
     report = restore(context, context.port(Vault), task, _audit(context, node))
     if dataset.share:
         report = context.port(Sharing).register(report, dataset.share)
@@ -153,8 +153,10 @@ def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
 
     def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:
         contract, grain, now = dataset.contract, node.grain, context.now()
-        found = check_partition(contract, files, partition=partition, grain=grain, history=history, now=now)
-        before.combine(partition, *found, *coverage_finding(found, contract.volume, partition, grain, now, restored, before))
+        verdicts = check_partition(contract, files, partition=partition, grain=grain, history=history, now=now)
+        before.combine(
+            partition, *verdicts, *coverage_finding(verdicts, contract.volume, partition, grain, now, restored, before)
+        )
         return before[partition]
 
     return audit

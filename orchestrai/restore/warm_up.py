@@ -43,12 +43,12 @@ class Warmth:
     @property
     def bytes(self) -> int:
         """How many bytes are cold."""
-        return sum(found.size for found in self.cold)
+        return sum(cold.size for cold in self.cold)
 
     @property
     def wait(self) -> timedelta:
         """How long the service takes for the slowest class, from the request on."""
-        return timedelta(hours=max((_HOURS.get(found.storage_class, _LONGEST) for found in self.cold), default=0))
+        return timedelta(hours=max((_HOURS.get(cold.storage_class, _LONGEST) for cold in self.cold), default=0))
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form shown to people and programs."""
@@ -56,8 +56,8 @@ class Warmth:
             "objects": self.objects,
             "cold": len(self.cold),
             "cold_bytes": self.bytes,
-            "requested": sum(found.requested for found in self.cold),
-            "classes": [*sorted({found.storage_class for found in self.cold})],
+            "requested": sum(cold.requested for cold in self.cold),
+            "classes": [*sorted({cold.storage_class for cold in self.cold})],
             "wait_seconds": self.wait.total_seconds(),
             "ready": self.ready,
         }
@@ -83,17 +83,17 @@ def survey(files: Iterable[StoredFile], control: ControlPlane | None) -> Warmth:
     with ThreadPoolExecutor(_THREADS) as pool:
         firsts = list(pool.map(cold, [session[0] for session in sessions]))
         rest = [file for session, first in zip(sessions, firsts, strict=True) if first for file in session[1:]]
-        found = [*firsts, *pool.map(cold, rest)]
-    return Warmth(len(objects), tuple(sorted((one for group in found for one in group), key=lambda one: one.key)))
+        groups = [*firsts, *pool.map(cold, rest)]
+    return Warmth(len(objects), tuple(sorted((one for group in groups for one in group), key=lambda one: one.key)))
 
 
 def warm_up(warmth: Warmth, control: ControlPlane, days: int) -> Warmth:
     """Ask the store to make the cold objects readable for `days`; does not wait. Idempotent."""
     from concurrent.futures import ThreadPoolExecutor
 
-    def asked(found: ColdObject) -> list[ColdObject]:
-        tier = pinned(found.key, found.version, lambda version: control.warm(found.key, days, version))
-        return [] if _readable(tier) else [ColdObject(found.key, found.version, found.size, tier.storage_class, True)]
+    def asked(cold: ColdObject) -> list[ColdObject]:
+        tier = pinned(cold.key, cold.version, lambda version: control.warm(cold.key, days, version))
+        return [] if _readable(tier) else [ColdObject(cold.key, cold.version, cold.size, tier.storage_class, True)]
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return Warmth(warmth.objects, tuple(one for group in pool.map(asked, warmth.cold) for one in group))
@@ -104,14 +104,14 @@ def wait_until_warm(
 ) -> Warmth:
     """Look again every so often until all is readable; raises RestoreError when `limit` has passed."""
     waited = timedelta()
-    while not (found := look()).ready:
+    while not (warmth := look()).ready:
         if waited >= limit:
             raise RestoreError(
-                f"expected the cold objects to be readable within {limit}, found {len(found.cold)} that are not: come again"
+                f"expected the cold objects to be readable within {limit}, found {len(warmth.cold)} that are not: come again"
             )
         sleep(every.total_seconds())
         waited += every
-    return found
+    return warmth
 
 
 def require_warm(warmth: Warmth) -> None:
@@ -119,13 +119,13 @@ def require_warm(warmth: Warmth) -> None:
     if warmth.ready:
         return
     hours = int(warmth.wait.total_seconds() // 3600)
-    asked = all(found.requested for found in warmth.cold)
+    asked = all(cold.requested for cold in warmth.cold)
     remedy = (
         f"come again within {hours} h" if asked else f"request it with `orchestrai vault warm`, it takes about {hours} h"
     )
     raise RestoreError(
         f"expected {warmth.objects} readable objects, found {len(warmth.cold)} of {warmth.bytes:,} bytes in a cold tier "
-        f"({', '.join(sorted({found.storage_class for found in warmth.cold}))}): {remedy}"
+        f"({', '.join(sorted({cold.storage_class for cold in warmth.cold}))}): {remedy}"
     )
 
 

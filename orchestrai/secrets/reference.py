@@ -28,16 +28,16 @@ def resolve_secret(reference: str, environ: Mapping[str, str] | None = None) -> 
     """The secret behind a reference; raises ConfigError naming the reference."""
     check_reference(reference)
     if reference.startswith("env://"):
-        found = (os.environ if environ is None else environ).get(reference.removeprefix("env://"), "")
+        value = (os.environ if environ is None else environ).get(reference.removeprefix("env://"), "")
     else:
         path = Path(unquote(urlsplit(reference).path))
         try:
-            found = path.read_text("utf-8").removesuffix("\n").removesuffix("\r")
+            value = path.read_text("utf-8").removesuffix("\n").removesuffix("\r")
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"expected a readable secret at {reference}, found {type(exc).__name__}: mount it") from None
-    if not found:
+    if not value:
         raise ConfigError(f"expected a secret at {reference}, found nothing: set it")
-    return found
+    return value
 
 
 def scrubbed(text: str, *secrets: str | None) -> str:

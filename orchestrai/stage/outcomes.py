@@ -48,8 +48,8 @@ def published(
     ledger: Ledger, upstream: str, dataset: Partitioned, partitions: Sequence[str]
 ) -> tuple[list[str], tuple[PartitionOutcome, ...]]:
     """The partitions that `upstream` has, and an outcome for each that it should have and has not."""
-    found = ledger.find(upstream)
-    there = found.partitions if found else {}
+    current = ledger.find(upstream)
+    there = current.partitions if current else {}
     absent = [key for key in partitions if key not in there and is_due(dataset, key)]
     skips = ledger.skips() if absent else Skips()
     refused = refused_before(ledger, dataset.gates) if absent else {}
@@ -59,7 +59,7 @@ def published(
 
 def _absent(upstream: str, dataset: Partitioned, partition: str, skips: Skips, *, refused: bool = False) -> PartitionOutcome:
     """Refused for want of what comes before it, or done where a person left it out."""
-    skip = next((found for gate in dataset.gates if (found := skips.find(gate, partition))), None)
+    skip = next((candidate for gate in dataset.gates if (candidate := skips.find(gate, partition))), None)
     if skip is not None and not refused:
         return PartitionOutcome(partition, True, verdicts=(skip.verdict("upstream"),))
     message = f"expected {upstream}@{partition} to be published, found none"
@@ -124,8 +124,8 @@ def is_due(dataset: Partitioned, partition: str) -> bool:
 
 def settle(report: StageReport, dataset: Partitioned, partitions: Sequence[str]) -> StageReport:
     """Count partitions in which nothing was due as done, with no rows and no version, so that a backfill can end."""
-    told = {outcome.partition for outcome in report.outcomes}
-    idle = [PartitionOutcome(key, True) for key in partitions if key not in told and not is_due(dataset, key)]
+    present = {outcome.partition for outcome in report.outcomes}
+    idle = [PartitionOutcome(key, True) for key in partitions if key not in present and not is_due(dataset, key)]
     return with_outcomes(report, idle)
 
 

@@ -36,7 +36,7 @@ def _below(root: str, folder: str, prefix: str, after: bytes | None, hidden: str
 
 
 def _entries(root: str, folder: str, prefix: str, after: bytes | None, hidden: str) -> list[Found]:
-    found: list[Found] = []
+    items: list[Found] = []
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{root}/{folder}") as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
@@ -50,9 +50,9 @@ def _entries(root: str, folder: str, prefix: str, after: bytes | None, hidden: s
                 continue
             place = order(key)
             if wanted and (after is None or place > after or (key[-1] == "/" and after.startswith(place))):
-                found.append((place, key, entry))
-    found.sort(key=lambda item: item[0])
-    return found
+                items.append((place, key, entry))
+    items.sort(key=lambda item: item[0])
+    return items
 
 
 def _is_plain(root: str, folder: str) -> bool:

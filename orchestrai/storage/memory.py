@@ -66,8 +66,8 @@ class MemoryStore:
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         after = b"" if start_after is None else _order(start_after)
         with self._lock:
-            found = [info for key, (info, _) in self._objects.items() if key.startswith(prefix) and _order(key) > after]
-        yield from sorted(found, key=lambda info: _order(info.key))
+            infos = [info for key, (info, _) in self._objects.items() if key.startswith(prefix) and _order(key) > after]
+        yield from sorted(infos, key=lambda info: _order(info.key))
 
     def delete(self, key: str, *, version: str | None = None) -> None:
         check_key(key)
@@ -84,12 +84,12 @@ class MemoryStore:
     def _find(self, key: str, version: str | None, if_match: str | None) -> tuple[ObjectInfo, bytes]:
         check_key(key)
         with self._lock:
-            found = self._objects.get(key) if version is None else None
-        if found is None:
+            entry = self._objects.get(key) if version is None else None
+        if entry is None:
             raise ObjectNotFound(f"expected an object {key!r} in {self.url}, found none", key=key)
-        if if_match is not None and found[0].etag != if_match:
-            raise PreconditionFailed(f"expected {key!r} with etag {if_match}, found {found[0].etag}: list it again", key=key)
-        return found
+        if if_match is not None and entry[0].etag != if_match:
+            raise PreconditionFailed(f"expected {key!r} with etag {if_match}, found {entry[0].etag}: list it again", key=key)
+        return entry
 
 
 def _order(key: str) -> bytes:

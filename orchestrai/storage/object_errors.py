@@ -59,10 +59,10 @@ def translated(exc: Exception, key: str, url: str) -> StorageError:
             return made()
     if code == 416 or "Wanted range starting at" in text:
         return BeyondEnd(f"expected {key!r} to be longer", key=key)
-    told = f"expected {url} to answer for {key!r}, found: {_short(text)}"
+    message = f"expected {url} to answer for {key!r}, found: {_short(text)}"
     if isinstance(exc, raised.GenericError) and (code in (0, 409) or transient_status(code)):
-        return TransientStorageError(f"{told}: try again", key=key)
-    return StorageError(f"{told}: check the store's settings", key=key)
+        return TransientStorageError(f"{message}: try again", key=key)
+    return StorageError(f"{message}: check the store's settings", key=key)
 
 
 _LOCKED = ("ObjectLocked", "WORM", "retention", "BlobImmutable", "legal hold")

@@ -76,9 +76,9 @@ class ObjectStore:
         if start or length is not None:
             wanted["range"] = {"offset": start} if length is None else (start, start + length)
         try:
-            found = self._get(key, version, if_match, wanted)
+            result = self._get(key, version, if_match, wanted)
             with self._errors(key):
-                return bytes(found.bytes())
+                return bytes(result.bytes())
         except BeyondEnd:
             return b""
 
@@ -110,8 +110,8 @@ class ObjectStore:
         if prefix and not prefix.endswith("/") and (start_after is None or _order(start_after) < _order(prefix)):
             # listing goes by folder and offset, both of which leave out the key that equals the prefix
             yield from self._exact(prefix)
-        found = self._listed(prefix, after)
-        yield from found if self.backend.lists_in_order else sorted(found, key=lambda info: _order(info.key))
+        infos = self._listed(prefix, after)
+        yield from infos if self.backend.lists_in_order else sorted(infos, key=lambda info: _order(info.key))
 
     def delete(self, key: str, *, version: str | None = None) -> None:
         import obstore
@@ -158,9 +158,9 @@ class ObjectStore:
             options["if_match"] = if_match
         name = self._name(key)
         with self._version_errors(key, version), self._errors(key):
-            found = obstore.get(self.backend.reads, name, options=options)
-        self._require_version(key, found, version)
-        return found
+            result = obstore.get(self.backend.reads, name, options=options)
+        self._require_version(key, result, version)
+        return result
 
     @contextmanager
     def _version_errors(self, key: str, version: str | None) -> Iterator[None]:
@@ -174,16 +174,16 @@ class ObjectStore:
                 raise
             raise ObjectNotFound(f"expected version {version} of {key!r} in {self.url}, found none", key=key) from exc
 
-    def _require_version(self, key: str, found: Any, version: str | None) -> None:
+    def _require_version(self, key: str, result: Any, version: str | None) -> None:
         # a service without versions ignores the question and answers with what it has
-        if version is not None and found.meta["version"] != version:
+        if version is not None and result.meta["version"] != version:
             raise ObjectNotFound(
-                f"expected version {version} of {key!r} in {self.url}, found {found.meta['version']}", key=key
+                f"expected version {version} of {key!r} in {self.url}, found {result.meta['version']}", key=key
             )
 
-    def _chunks(self, key: str, found: Any) -> Iterator[bytes]:
+    def _chunks(self, key: str, result: Any) -> Iterator[bytes]:
         with self._errors(key):
-            chunks = iter(found.stream(min_chunk_size=CHUNK_BYTES))
+            chunks = iter(result.stream(min_chunk_size=CHUNK_BYTES))
         while True:
             with self._errors(key):
                 chunk = next(chunks, None)
@@ -216,10 +216,10 @@ class ObjectStore:
 
     def _exact(self, key: str) -> Iterator[ObjectInfo]:
         try:
-            found = self.head(key)
+            info = self.head(key)
         except (ObjectNotFound, InvalidKey):
             return
-        yield found
+        yield info
 
     def _listed(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
         import obstore

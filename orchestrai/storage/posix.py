@@ -115,13 +115,13 @@ def syncfs(descriptor: int) -> None:
 def translated(exc: OSError, key: str, done: str, url: str) -> StorageError:
     """The StorageError that an OSError means."""
     reason = os.strerror(exc.errno) if exc.errno else str(exc)
-    told = f"expected {key!r} to be {done} in {url}, found: {reason}"
+    message = f"expected {key!r} to be {done} in {url}, found: {reason}"
     if exc.errno in _ABSENT:
         return ObjectNotFound(f"expected an object {key!r} in {url}, found none", key=key)
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"{told}: free space there and run it again, nothing was changed", key=key)
+        return StorageError(f"{message}: free space there and run it again, nothing was changed", key=key)
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StorageError(f"{told}: give this user access to the folder", key=key)
+        return StorageError(f"{message}: give this user access to the folder", key=key)
     if exc.errno in _TRANSIENT:
-        return TransientStorageError(f"{told}: try again", key=key)
-    return StorageError(f"{told}: check the file system", key=key)
+        return TransientStorageError(f"{message}: try again", key=key)
+    return StorageError(f"{message}: check the file system", key=key)

@@ -45,19 +45,19 @@ def parameters(reference: str) -> Mapping[str, str]:
     driver = _driver()
     text = check_address(reference) if reference.startswith(_PLAIN) else resolve_secret(reference)
     try:
-        found = driver.conninfo.conninfo_to_dict(text)
+        params = driver.conninfo.conninfo_to_dict(text)
     except driver.ProgrammingError:
         # the driver quotes what it cannot read
         raise ConfigError(f"expected a PostgreSQL URL at {reference}, found text that is none: correct it") from None
-    return {name: str(value) for name, value in found.items() if value is not None}
+    return {name: str(value) for name, value in params.items() if value is not None}
 
 
 def address(reference: str) -> str:
     """`postgresql://host:port/database`, without user, password and options."""
-    found = parameters(reference)
-    host = found.get("host", "localhost")
-    where = "socket" if host.startswith("/") else f"{host}:{found.get('port', '5432')}"
-    return f"postgresql://{where}/{found.get('dbname', found.get('user', ''))}"
+    params = parameters(reference)
+    host = params.get("host", "localhost")
+    where = "socket" if host.startswith("/") else f"{host}:{params.get('port', '5432')}"
+    return f"postgresql://{where}/{params.get('dbname', params.get('user', ''))}"
 
 
 @contextmanager
@@ -126,12 +126,12 @@ def _translated(exc: Any, where: str, password: str | None) -> OrchestraiError:
 
     text = scrubbed(exc.diag.message_primary or str(exc).split("\n")[0], password)
     state = exc.sqlstate or ""
-    told = f"expected {where} to answer, found: {text}"
+    message = f"expected {where} to answer, found: {text}"
     if isinstance(exc, psycopg.DataError):
         return UnreadableObject(f"expected values of {where} as declared, found: {text}; declare the column as STRING")
     if state[:2] == "42" or isinstance(exc, psycopg.ProgrammingError):
-        return ConfigError(f"{told}: correct the name")
+        return ConfigError(f"{message}: correct the name")
     lost = isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError) and not state
     if state[:2] in _TRANSIENT or (lost and not any(word in text for word in _REFUSED)):
-        return TransientStorageError(f"{told}: retry")
-    return StorageError(f"{told}: check access and settings")
+        return TransientStorageError(f"{message}: retry")
+    return StorageError(f"{message}: check access and settings")

@@ -57,16 +57,16 @@ class Catalog:
 
         A damaged one raises, unless it was forgotten or `strict` is off.
         """
-        found = []
+        commits = []
         gone: dict[tuple[str, int], datetime] | None = None
         for info in self._records(SNAPSHOTS, dataset):
             try:
-                found.append(self._commit(info))
+                commits.append(self._commit(info))
             except IntegrityError:
                 gone = self.forgotten(dataset, strict=False) if gone is None else gone
                 if strict and numbered(SNAPSHOTS, info.key) not in gone:
                     raise
-        return sorted(found, key=lambda commit: (commit.dataset, commit.seq))
+        return sorted(commits, key=lambda commit: (commit.dataset, commit.seq))
 
     def numbers(self, dataset: str) -> set[int]:
         """The numbers of a dataset's commit records, none of them read."""
@@ -78,7 +78,7 @@ class Catalog:
 
         A tombstone that is not signed for its place raises, or hides nothing where `strict` is off.
         """
-        found = {}
+        times = {}
         for info in self._records(FORGOTTEN, dataset):
             place = numbered(FORGOTTEN, info.key)
             try:
@@ -88,8 +88,8 @@ class Catalog:
                     raise
                 continue
             if place is not None:
-                found[place] = info.modified
-        return found
+                times[place] = info.modified
+        return times
 
     def counts(self, commit: SnapshotCommit) -> bool:
         """True when the commit was made within the longest session, by the store's clock."""
@@ -108,9 +108,9 @@ class Catalog:
         """
         after = max(0, last - limit * PASSED_OVER)
         gone = {numbered(FORGOTTEN, info.key): info for info in self._records(FORGOTTEN, dataset, after)}
-        found: list[SnapshotCommit] = []
+        commits: list[SnapshotCommit] = []
         for looked, info in enumerate(reversed(list(self._records(SNAPSHOTS, dataset, after)))):
-            if len(found) == limit or (found and looked >= limit * PASSED_OVER):
+            if len(commits) == limit or (commits and looked >= limit * PASSED_OVER):
                 break
             tombstone = gone.get(numbered(SNAPSHOTS, info.key))
             if tombstone is not None:
@@ -118,18 +118,18 @@ class Catalog:
                 continue
             commit = self._attested_one(self._commit(info))
             if self.counts(commit):
-                found.append(commit)
-        return found[::-1] if found or not after else self.recent(dataset, limit)
+                commits.append(commit)
+        return commits[::-1] if commits or not after else self.recent(dataset, limit)
 
     def at(self, dataset: str, seq: int) -> SnapshotCommit | None:
         """One snapshot by its number, where it counts and was not forgotten; None otherwise. Raises as `commits`."""
-        found = self._listed(commit_key(dataset, seq))
+        info = self._listed(commit_key(dataset, seq))
         tombstone = self._listed(tombstone_key(dataset, seq))
         if tombstone is not None:
             self._require_tombstone(tombstone)
-        if found is None or tombstone is not None:
+        if info is None or tombstone is not None:
             return None
-        commit = self._attested_one(self._commit(found))
+        commit = self._attested_one(self._commit(info))
         return commit if self.counts(commit) else None
 
     def live(self, now: datetime) -> list[SnapshotCommit]:
@@ -139,12 +139,12 @@ class Catalog:
         bytes, and must have committed by then to count. Tombstones are read before commits.
         """
         gone = self.forgotten()
-        kept = []
+        commits = []
         for commit in self._settled(None, True):
             since = gone.get((commit.dataset, commit.seq))
             if self.counts(commit) and (since is None or since >= now - self.max_session):
-                kept.append(commit)
-        return kept
+                commits.append(commit)
+        return commits
 
     def tombstone(self, key: str) -> Tombstone:
         """Read and verify a tombstone; raises ObjectNotFound, SignatureInvalid."""
@@ -173,13 +173,13 @@ class Catalog:
                 yield info
 
     def _commit(self, info: ObjectInfo) -> SnapshotCommit:
-        found = self._commits.get((info.key, info.etag))
-        if found is None:
+        commit = self._commits.get((info.key, info.etag))
+        if commit is None:
             place = numbered(SNAPSHOTS, info.key)
-            found = open_commit(self.keyring, self.store.read(info.key), info.modified)
-            require_place(found, self.vault(), *(place or ("", 0)))
-            self._commits[info.key, info.etag] = found
-        return found
+            commit = open_commit(self.keyring, self.store.read(info.key), info.modified)
+            require_place(commit, self.vault(), *(place or ("", 0)))
+            self._commits[info.key, info.etag] = commit
+        return commit
 
     def _settled(self, dataset: str | None, strict: bool) -> list[SnapshotCommit]:
         """The commits, with the time a vault they were copied from says they were made at."""
@@ -214,12 +214,12 @@ class Catalog:
 
     def tree(self, commit: SnapshotCommit) -> list[StoredPartition]:
         """The partitions of a snapshot; raises MissingObject, DigestMismatch."""
-        found = self._trees.get(commit.tree_sha256)
-        if found is None:
+        tree = self._trees.get(commit.tree_sha256)
+        if tree is None:
             session = commit.tree.split("/")[2]
             data = self._list_bytes("tree", commit.tree, session, commit.tree_sha256, commit.tree_version)
-            found = self._trees[commit.tree_sha256] = self.codec.decode_tree(data)
-        return found
+            tree = self._trees[commit.tree_sha256] = self.codec.decode_tree(data)
+        return tree
 
     def files(self, entry: StoredPartition) -> list[StoredFile]:
         """The files of a partition; raises MissingObject, DigestMismatch."""

@@ -91,10 +91,10 @@ def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:
             f"expected a sealed vault for {dataset}, found a plain one in {vault.store.url}: encryption is chosen when a vault "
             "is made, so point ORCHESTRAI_VAULT_URL at a new one"
         )
-    declared, found = wanted.spec.key_url, vault.encryption.name if vault.encryption else ""
-    if (declared and declared.partition(":")[0] != found.partition(":")[0]) or ("://" in declared and declared != found):
+    declared, actual = wanted.spec.key_url, vault.encryption.name if vault.encryption else ""
+    if (declared and declared.partition(":")[0] != actual.partition(":")[0]) or ("://" in declared and declared != actual):
         raise ConfigError(
-            f"expected the data key of {vault.store.url} to be wrapped by {declared} for {dataset}, found {found}: run `orchestrai vault "
+            f"expected the data key of {vault.store.url} to be wrapped by {declared} for {dataset}, found {actual}: run `orchestrai vault "
             "rewrap --to` it first"
         )
     anchored = wanted.anchor.check(vault.catalog) if wanted.anchor else None

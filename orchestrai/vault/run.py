@@ -89,8 +89,12 @@ def snapshot(context: RunContext, vault: Vault, task: SnapshotTask) -> StageRepo
         roots: dict[str, dict[str, str | None]] = {}
         above, here = (name.rsplit("/", 1)[-1] for name in (source, task.asset))
         for partition, manifest in manifests.items():
-            staged, kept = session.staged(partition).root, listed[partition].root
-            roots[partition] = {above: manifest.root, here: staged, **({} if kept == staged else {"vault": kept})}
+            staged, vault_root = session.staged(partition).root, listed[partition].root
+            roots[partition] = {
+                above: manifest.root,
+                here: staged,
+                **({} if vault_root == staged else {"vault": vault_root}),
+            }
         whole = {above: dataset.version, here: _version_after(ledger, session, [*manifests], drop)} if task.version else {}
         audit = Audit.of({key: [verdict] for key, verdict in same_version(roots, whole).items()})
         meter.read = meter.written = commit.new_bytes
@@ -185,12 +189,12 @@ def _named(progress: Progress, name: str) -> Progress:
 
 def sources_of(ledger: Ledger, manifest: PartitionManifest) -> list[SourceFile]:
     """A published partition's files, as a vault takes them."""
-    found = []
+    sources = []
     for entry in manifest.files:
         store = ledger.store_of(entry)
         content = store.local_path(entry.key) or StoredAt(store, entry.key)
-        found.append(SourceFile(entry.path, entry.size, content, entry.sha256, entry.rows, entry.role))
-    return found
+        sources.append(SourceFile(entry.path, entry.size, content, entry.sha256, entry.rows, entry.role))
+    return sources
 
 
 def _entry(file: StoredFile) -> FileEntry:

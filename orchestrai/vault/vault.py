@@ -108,23 +108,23 @@ class Vault(OpenedVault):
 
         `place` is where it is thought to lie (dataset and number), so that no other record needs to be read.
         """
-        found = self.catalog.at(*place) if place else None
-        if found is not None and found.snapshot_id == snapshot_id:
-            return found
+        commit = self.catalog.at(*place) if place else None
+        if commit is not None and commit.snapshot_id == snapshot_id:
+            return commit
         return self._find(snapshot_id, self.catalog.visible(strict=False))
 
     def latest(self, dataset: str, as_of: datetime | None = None, tag: str | None = None) -> SnapshotCommit:
         """The newest snapshot of a dataset (committed by `as_of`, bearing `tag`); raises RestoreError when there is none."""
-        found = [
+        commits = [
             commit
             for commit in self.snapshots(dataset)
             if (as_of is None or commit.committed <= as_of) and (tag is None or tag in commit.tags)
         ]
-        if not found:
+        if not commits:
             wanted = f" by {as_of.isoformat()}" if as_of else ""
             wanted += f" tagged {tag}" if tag else ""
             raise RestoreError(f"expected a snapshot of {dataset}{wanted}, found none in {self.store.url}: take one first")
-        return found[-1]
+        return commits[-1]
 
     def partitions(self, commit: SnapshotCommit) -> dict[str, StoredPartition]:
         """The partitions of a snapshot, its list checked against the commit."""
@@ -156,8 +156,8 @@ class Vault(OpenedVault):
         )
 
     def _find(self, snapshot_id: str, among: Sequence[SnapshotCommit]) -> SnapshotCommit:
-        found = [commit for commit in among if snapshot_id and commit.snapshot_id.startswith(snapshot_id)]
-        if len(found) != 1:
-            told = "none" if not found else f"{len(found)}"
-            raise RestoreError(f"expected one snapshot named {snapshot_id!r}, found {told}: see `orchestrai vault list`")
-        return found[0]
+        matches = [commit for commit in among if snapshot_id and commit.snapshot_id.startswith(snapshot_id)]
+        if len(matches) != 1:
+            count = "none" if not matches else f"{len(matches)}"
+            raise RestoreError(f"expected one snapshot named {snapshot_id!r}, found {count}: see `orchestrai vault list`")
+        return matches[0]

@@ -137,9 +137,9 @@ class _Load:
 
     def delete_others(self) -> int:
         gone = f"FROM {self.table} AS t WHERE NOT EXISTS (SELECT 1 FROM {STAGED} AS s WHERE {self.same})"
-        found = self.on.run(f"SELECT count(*) {gone}")
+        count = self.on.run(f"SELECT count(*) {gone}")
         self.on.run(f"DELETE {gone}")
-        return found
+        return count
 
     def remember(self, seq: int, version: str) -> None:
         mark = self.on.mark

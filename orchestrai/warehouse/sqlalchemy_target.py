@@ -44,11 +44,11 @@ class SqlAlchemyTarget:
             with engine.begin() as opened:
                 yield SqlAlchemyTable(opened, self.table)
         except sa.exc.SQLAlchemyError as exc:
-            told = scrubbed(str(getattr(exc, "orig", None) or exc).split("\n")[0][:200], url.password)
+            message = scrubbed(str(getattr(exc, "orig", None) or exc).split("\n")[0][:200], url.password)
             lost = isinstance(exc, sa.exc.OperationalError) and getattr(exc, "connection_invalidated", False)
             kind = TransientStorageError if lost else StorageError
             raise kind(
-                f"expected {url.get_backend_name()} to take the rows, found: {told}; check table and access"
+                f"expected {url.get_backend_name()} to take the rows, found: {message}; check table and access"
             ) from None
         finally:
             engine.dispose()
@@ -131,7 +131,7 @@ def _type_of(kind: "pa.DataType") -> Any:
         (lambda k: kinds.is_string(k) or kinds.is_large_string(k), sa.Text()),
         (lambda k: kinds.is_binary(k) or kinds.is_large_binary(k), sa.LargeBinary()),
     )
-    for holds, found in rules:
+    for holds, column_type in rules:
         if holds(kind):
-            return found
+            return column_type
     raise ConfigError(f"expected columns of plain types, found {kind}: leave the column out of the view")

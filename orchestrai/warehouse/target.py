@@ -87,11 +87,13 @@ class DuckdbTarget:
                 yield _Duckdb(opened)
                 opened.commit()
         except (duckdb.IOException, duckdb.TransactionException) as exc:
-            told = str(exc).split("\n")[0][:200]
-            raise TransientStorageError(f"expected to write {self.path.name}, found: {told}; retry when it is free") from exc
+            message = str(exc).split("\n")[0][:200]
+            raise TransientStorageError(
+                f"expected to write {self.path.name}, found: {message}; retry when it is free"
+            ) from exc
         except duckdb.Error as exc:
-            told = str(exc).split("\n")[0][:200]
-            raise StorageError(f"expected {self.path.name} to take the rows, found: {told}; check the table") from exc
+            message = str(exc).split("\n")[0][:200]
+            raise StorageError(f"expected {self.path.name} to take the rows, found: {message}; check the table") from exc
 
 
 @dataclass(frozen=True)

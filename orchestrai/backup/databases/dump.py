@@ -105,15 +105,15 @@ def restore_sqlite(dump: Path, target: Path, *, tables: Mapping[str, int] | None
             sink.flush()
             os.fsync(sink.fileno())
         with _sqlite_errors(dump):
-            found = _checked_sqlite(staged)
-        _same(tables, found)
+            counts = _checked_sqlite(staged)
+        _same(tables, counts)
         try:
             os.link(staged, target)
         except FileExistsError:
             raise RestoreError(f"expected nothing at {target}, found a file: another restore was faster") from None
     finally:
         staged.unlink()
-    return found
+    return counts
 
 
 def dump_postgres(url: str, into: Path, *, tools: Path | None = None, timeout: float = 3600.0) -> Dump:
@@ -148,18 +148,18 @@ def restore_postgres(
         )
     pg_restore(url, dump, major, tools=tools, timeout=timeout)
     with snapshot_of(url) as snapshot:
-        found = counted(snapshot.connection)
-    _same(tables, found)
-    return found
+        counts = counted(snapshot.connection)
+    _same(tables, counts)
+    return counts
 
 
-def _same(expected: Mapping[str, int] | None, found: Mapping[str, int]) -> None:
-    if expected is None or dict(expected) == dict(found):
+def _same(expected: Mapping[str, int] | None, actual: Mapping[str, int]) -> None:
+    if expected is None or dict(expected) == dict(actual):
         return
-    differ = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+    differ = sorted(name for name in {*expected, *actual} if expected.get(name) != actual.get(name))
     first = differ[0]
     raise RestoreError(
-        f"expected {expected.get(first)} rows in {first}, found {found.get(first)} ({len(differ)} tables differ): "
+        f"expected {expected.get(first)} rows in {first}, found {actual.get(first)} ({len(differ)} tables differ): "
         "do not use the restored database; restore another dump"
     )
 

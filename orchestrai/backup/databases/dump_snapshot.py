@@ -75,12 +75,12 @@ def earlier_dump(vault: Vault, dataset: str) -> Earlier:
 
 def sqlite_files(folders: Mapping[str, Path]) -> dict[str, Path]:
     """Every SQLite database below some folders, by its path in the dump (the folder's name, then where it lies in it)."""
-    found = {}
+    databases = {}
     for name, folder in folders.items():
         for path in sorted(folder.rglob("*.db")):
             if path.is_file() and not path.is_symlink() and _is_sqlite(path):
-                found["/".join(part for part in (name, path.relative_to(folder).as_posix()) if part)] = path
-    return found
+                databases["/".join(part for part in (name, path.relative_to(folder).as_posix()) if part)] = path
+    return databases
 
 
 def dump_sqlite_files(databases: Mapping[str, Path], into: Path, earlier: Earlier) -> Dump:
@@ -147,12 +147,12 @@ def _source(file: DumpFile) -> SourceFile:
 def prove_sqlite(folder: Path, scratch: Path) -> dict[str, int]:
     """Open every database of a restored dump in scratch files and count again; raises RestoreError, IntegrityError."""
     note = _note_in(folder, SQLITE)
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for number, (path, tables) in enumerate(sorted(note.files.items())):
         counted = restore_sqlite(folder / path, scratch / f"{number}.sqlite", tables=tables)
         (scratch / f"{number}.sqlite").unlink()
-        found |= {f"{path}:{name}": rows for name, rows in counted.items()}
-    return found
+        counts |= {f"{path}:{name}": rows for name, rows in counted.items()}
+    return counts
 
 
 def prove_postgres(folder: Path, url: str, *, tools: Path | None = None) -> Mapping[str, int]:

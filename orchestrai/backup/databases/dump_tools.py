@@ -48,11 +48,11 @@ def counted(opened: Any) -> dict[str, int]:
         "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' "
         "AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' AND c.relpersistence <> 't' ORDER BY 1, 2"
     )
-    found = {}
+    counts = {}
     for schema, table in opened.execute(query).fetchall():
         count = sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(schema, table))
-        found[f"{schema}.{table}"] = int(opened.execute(count).fetchone()[0])
-    return found
+        counts[f"{schema}.{table}"] = int(opened.execute(count).fetchone()[0])
+    return counts
 
 
 def pg_dump(url: str, target: Path, snapshot_name: str, server_major: int, *, tools: Path | None, timeout: float) -> str:
@@ -80,22 +80,22 @@ def find_tool(name: str, server_major: int, tools: Path | None = None) -> tuple[
             if int(match[1]) >= server_major:
                 return program, match[0]
             seen.append(match[0])
-    found = f"{name} {', '.join(seen)}" if seen else "none"
+    versions = f"{name} {', '.join(seen)}" if seen else "none"
     raise ConfigError(
-        f"expected {name} of version {server_major} or newer, found {found}: install PostgreSQL's client tools"
+        f"expected {name} of version {server_major} or newer, found {versions}: install PostgreSQL's client tools"
     )
 
 
 def _candidates(name: str, tools: Path | None) -> list[str]:
     if tools is not None:
         return [str(tools / name)] if (tools / name).is_file() else []
-    found = [shutil.which(name)]
+    programs = [shutil.which(name)]
     wheel = importlib.util.find_spec(_WHEEL)
     if wheel is not None and wheel.origin:
         # one folder per major version, the newest last
         inside = sorted(Path(wheel.origin).parent.glob(f"pginstall*/bin/{name}"))
-        found += [str(path) for path in reversed(inside)]
-    return [program for program in found if program]
+        programs += [str(path) for path in reversed(inside)]
+    return [program for program in programs if program]
 
 
 def _run(program: str, options: list[str], url: str, timeout: float) -> None:

@@ -79,11 +79,11 @@ class RecoveryPoint:
 
     def as_json(self) -> dict[str, JsonValue]:
         """Facts for receipts."""
-        found: dict[str, JsonValue] = {}
+        facts: dict[str, JsonValue] = {}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            found[name] = value.isoformat() if isinstance(value, datetime) else value
-        return found
+            facts[name] = value.isoformat() if isinstance(value, datetime) else value
+        return facts
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ class AwsBackup:
 
     def finish(self, target: BackupTarget, job: str) -> RecoveryPoint:
         """Wait for a backup job; raises StorageError when it ends otherwise, TransientStorageError when the time is up."""
-        found = self._wait("backup", job, lambda: self._call("describe_backup_job", BackupJobId=job), "State")
-        return self.point(target.vault, str(found["RecoveryPointArn"]), target.resource, job)
+        description = self._wait("backup", job, lambda: self._call("describe_backup_job", BackupJobId=job), "State")
+        return self.point(target.vault, str(description["RecoveryPointArn"]), target.resource, job)
 
     def copy(
         self, target: BackupTarget, point: RecoveryPoint, destination: "AwsBackup", token: str, *, job: str = ""
@@ -143,9 +143,9 @@ class AwsBackup:
                 **({"Lifecycle": target.lifecycle} if target.lifecycle else {}),
             )
             job = str(answer["CopyJobId"])
-        found = self._wait("copy", job, lambda: self._call("describe_copy_job", CopyJobId=job)["CopyJob"], "State")
+        description = self._wait("copy", job, lambda: self._call("describe_copy_job", CopyJobId=job)["CopyJob"], "State")
         vault = target.copy_to.rpartition(":")[2]
-        return destination.point(vault, str(found["DestinationRecoveryPointArn"]), target.resource, job)
+        return destination.point(vault, str(description["DestinationRecoveryPointArn"]), target.resource, job)
 
     def test_restore(
         self,
@@ -165,8 +165,8 @@ class AwsBackup:
         """
         began = self.clock()
         job = job or self._start_restore(target, point, metadata, token)
-        found = self._wait("restore", job, lambda: self._call("describe_restore_job", RestoreJobId=job), "Status")
-        created = str(found.get("CreatedResourceArn", ""))
+        description = self._wait("restore", job, lambda: self._call("describe_restore_job", RestoreJobId=job), "Status")
+        created = str(description.get("CreatedResourceArn", ""))
         if not created or created == point.resource:
             raise RestoreError(
                 f"expected restore job {job} to create a resource beside {point.resource}, found {created or 'none'}: "
@@ -174,8 +174,8 @@ class AwsBackup:
             )
         fault = validate(created) or ""
         status: Literal["FAILED", "SUCCESSFUL"] = "FAILED" if fault else "SUCCESSFUL"
-        told = {"ValidationStatusMessage": fault[:1000]} if fault else {}
-        self._call("put_restore_validation_result", RestoreJobId=job, ValidationStatus=status, **told)
+        arguments = {"ValidationStatusMessage": fault[:1000]} if fault else {}
+        self._call("put_restore_validation_result", RestoreJobId=job, ValidationStatus=status, **arguments)
         return RestoreTest(job, created, (self.clock() - began).total_seconds(), fault)
 
     def _start_restore(self, target: BackupTarget, point: RecoveryPoint, metadata: Mapping[str, str], token: str) -> str:
@@ -192,39 +192,39 @@ class AwsBackup:
 
     def point(self, vault: str, arn: str, resource: str, job: str = "") -> RecoveryPoint:
         """Read a recovery point back; raises StorageError unless it is whole and of `resource`."""
-        found = self._call("describe_recovery_point", BackupVaultName=vault, RecoveryPointArn=arn)
-        status, of = found.get("Status"), found.get("ResourceArn")
+        description = self._call("describe_recovery_point", BackupVaultName=vault, RecoveryPointArn=arn)
+        status, of = description.get("Status"), description.get("ResourceArn")
         if status not in ("COMPLETED", "AVAILABLE") or of != resource:
             raise StorageError(
                 f"expected a completed recovery point of {resource}, found {arn} {status} of {of}"
-                f"{_quoted(found.get('StatusMessage'))}: back the resource up again",
+                f"{_quoted(description.get('StatusMessage'))}: back the resource up again",
                 status=status,
             )
-        delete_at = found.get("CalculatedLifecycle", {}).get("DeleteAt")
+        delete_at = description.get("CalculatedLifecycle", {}).get("DeleteAt")
         return RecoveryPoint(
             arn,
             vault,
-            str(found.get("BackupVaultArn", "")),
+            str(description.get("BackupVaultArn", "")),
             resource,
-            str(found.get("ResourceType", "")),
-            int(found.get("BackupSizeInBytes", 0)),
-            _utc(found["CreationDate"]),
-            _utc(found.get("CompletionDate", found["CreationDate"])),
-            bool(found.get("IsEncrypted", False)),
+            str(description.get("ResourceType", "")),
+            int(description.get("BackupSizeInBytes", 0)),
+            _utc(description["CreationDate"]),
+            _utc(description.get("CompletionDate", description["CreationDate"])),
+            bool(description.get("IsEncrypted", False)),
             None if delete_at is None else _utc(delete_at),
             job,
         )
 
     def jobs(self, operation: str, member: str, **arguments: Any) -> list[Mapping[str, Any]]:
         """All entries of a listing of jobs, page after page."""
-        found: list[Mapping[str, Any]] = []
+        entries: list[Mapping[str, Any]] = []
         token = ""
         while True:
             page = self._call(operation, **arguments, **({"NextToken": token} if token else {}))
-            found += page.get(member, ())
+            entries += page.get(member, ())
             token = page.get("NextToken", "")
             if not token:
-                return found
+                return entries
 
     def _wait(self, kind: str, job: str, describe: Callable[[], Mapping[str, Any]], field: str) -> Mapping[str, Any]:
         described: Mapping[str, Any] = {}
@@ -245,8 +245,8 @@ class AwsBackup:
 
         def over_quota(fault: Fault) -> StorageError | None:
             # elsewhere a word for too many requests, here for a quota, which no retry raises
-            told = f"expected {asked}, found {fault.words}: raise the quota"
-            return StorageError(told, code=fault.code) if fault.code == "LimitExceededException" else None
+            message = f"expected {asked}, found {fault.words}: raise the quota"
+            return StorageError(message, code=fault.code) if fault.code == "LimitExceededException" else None
 
         with aws_errors(asked, "check the resource, the vault and the role", over_quota):
             return getattr(self.client, operation)(**arguments)

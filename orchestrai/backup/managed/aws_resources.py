@@ -61,8 +61,8 @@ def remove(restored: Restored, source: str) -> str:
 
 
 def _rds_state(restored: Restored) -> str:
-    found = restored.client("rds").describe_db_instances(DBInstanceIdentifier=restored.name)
-    return str(found["DBInstances"][0]["DBInstanceStatus"])
+    response = restored.client("rds").describe_db_instances(DBInstanceIdentifier=restored.name)
+    return str(response["DBInstances"][0]["DBInstanceStatus"])
 
 
 def _table_state(restored: Restored) -> str:
@@ -70,8 +70,8 @@ def _table_state(restored: Restored) -> str:
 
 
 def _efs_state(restored: Restored) -> str:
-    found = restored.client("efs").describe_file_systems(FileSystemId=restored.name)
-    return str(found["FileSystems"][0]["LifeCycleState"])
+    response = restored.client("efs").describe_file_systems(FileSystemId=restored.name)
+    return str(response["FileSystems"][0]["LifeCycleState"])
 
 
 def _bucket_state(restored: Restored) -> str:

@@ -52,7 +52,7 @@ def copy_point(
     jobs = service.jobs(
         "list_copy_jobs", "CopyJobs", BySourceRecoveryPointArn=made.point.arn, ByDestinationVaultArn=target.copy_to
     )
-    job = _newest([found for found in jobs if found.get("State") in (*RUNNING, "COMPLETED")], "CopyJobId")
+    job = _newest([entry for entry in jobs if entry.get("State") in (*RUNNING, "COMPLETED")], "CopyJobId")
     adopted = (*made.adopted, "copy") if job else made.adopted
     try:
         # a try after a failed one is another request, also within the hour
@@ -66,8 +66,8 @@ def copy_point(
 
 def running_backup(service: AwsBackup, target: BackupTarget) -> str:
     """The newest backup job of a resource that is under way, or ""."""
-    found = service.jobs("list_backup_jobs", "BackupJobs", ByResourceArn=target.resource, ByBackupVaultName=target.vault)
-    return _newest([job for job in found if job.get("State") in RUNNING], "BackupJobId")
+    jobs = service.jobs("list_backup_jobs", "BackupJobs", ByResourceArn=target.resource, ByBackupVaultName=target.vault)
+    return _newest([job for job in jobs if job.get("State") in RUNNING], "BackupJobId")
 
 
 def _hour(service: AwsBackup) -> str:
@@ -76,8 +76,8 @@ def _hour(service: AwsBackup) -> str:
 
 def running_restore(service: AwsBackup, point: RecoveryPoint) -> str:
     """The newest restore job of a recovery point that is under way, or ""."""
-    found = service.jobs("list_restore_jobs_by_protected_resource", "RestoreJobs", ResourceArn=point.resource)
-    mine = [job for job in found if job.get("RecoveryPointArn") == point.arn and job.get("Status") in RUNNING]
+    jobs = service.jobs("list_restore_jobs_by_protected_resource", "RestoreJobs", ResourceArn=point.resource)
+    mine = [job for job in jobs if job.get("RecoveryPointArn") == point.arn and job.get("Status") in RUNNING]
     return _newest(mine, "RestoreJobId")
 
 
@@ -106,10 +106,10 @@ def publish_backup(ledger: Ledger, *, asset: str, target: BackupTarget, done: Ma
     message = f"{done.point.arn} in {done.point.vault}, {done.point.size} bytes"
     verdicts = [Verdict("recovery_point", True, message)]
     if target.copy_to:
-        told = (
+        copy_message = (
             done.copied.arn if done.copied else f"expected a copy in {target.copy_to}, found none: {done.fault or 'copy it'}"
         )
-        verdicts.append(Verdict("copy", done.copied is not None, told, "warn"))
+        verdicts.append(Verdict("copy", done.copied is not None, copy_message, "warn"))
     current = ledger.dataset(session.fence) if session.fence else None
     known = points_of(current)
     gone = [key for key, point in known.items() if key != partition and point.delete_at and point.delete_at < now]
@@ -139,12 +139,12 @@ def publish_test(
 
 def points_of(dataset: Dataset | None) -> dict[str, RecoveryPoint]:
     """The recovery points that are published, by partition, oldest first."""
-    found = {}
+    points = {}
     for key in sorted(dataset.partitions) if dataset else ():
         body = dataset.files(key).stats["recovery_point"] if dataset else {}
         times = {n: datetime.fromisoformat(body[n]) if body[n] else None for n in ("created", "completed", "delete_at")}
-        found[key] = RecoveryPoint(**{**body, **times})
-    return found
+        points[key] = RecoveryPoint(**{**body, **times})
+    return points
 
 
 def uncopied(dataset: Dataset | None, since: datetime) -> RecoveryPoint | None:

@@ -29,15 +29,15 @@ def audit(
 
     store, keyring = open_records(vault, key)
     if vault is None:
-        found = look(open_store(load_settings().lake), keyring, witness=store)
+        report = look(open_store(load_settings().lake), keyring, witness=store)
     else:
-        found = look(store, keyring)
+        report = look(store, keyring)
     if as_json:
-        emit(found.as_json())
+        emit(report.as_json())
     else:
-        show_checks(found.checks, found.problems, found.unprovable)
-        out.print(f"{OK[found.ok]}: {found.assets} assets in {found.seconds:.2f} s")
-    raise typer.Exit(0 if found.ok else 1)
+        show_checks(report.checks, report.problems, report.unprovable)
+        out.print(f"{OK[report.ok]}: {report.assets} assets in {report.seconds:.2f} s")
+    raise typer.Exit(0 if report.ok else 1)
 
 
 def trail(
@@ -61,7 +61,7 @@ def trail(
 
     store, keyring = open_records(vault, key)
     start = moment_of(since).isoformat() if since else ""
-    found = [
+    events = [
         event
         for event in read(Records(store, keyring))
         if event.time >= start
@@ -69,10 +69,10 @@ def trail(
         and (asset is None or event.subject == asset or event.subject.startswith(f"{asset}/"))
     ]
     if as_json:
-        emit([event.as_json() for event in found])
+        emit([event.as_json() for event in events])
         return
-    rows = [(e.time[:19], e.action, e.subject, e.who, e.what, e.why) for e in found[-last:]]
-    table(f"{len(found):,} operations", ("when (UTC)", "what", "on", "who", "", "why"), rows)
+    rows = [(e.time[:19], e.action, e.subject, e.who, e.what, e.why) for e in events[-last:]]
+    table(f"{len(events):,} operations", ("when (UTC)", "what", "on", "who", "", "why"), rows)
 
 
 def rebuild(

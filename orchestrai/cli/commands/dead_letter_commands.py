@@ -58,15 +58,15 @@ def list_command(
 def _list_all(as_json: bool) -> None:
 
     runtime = open_runtime()
-    found = []
+    datasets = []
     for pipeline in runtime.project.pipelines:
         for node in pipeline.datasets:
             dead = runtime.ledger.find(node.asset("dead_letters"))
-            found.append((node.prefix, dead.rows if dead else 0, sorted(dead.partitions) if dead and dead.rows else []))
+            datasets.append((node.prefix, dead.rows if dead else 0, sorted(dead.partitions) if dead and dead.rows else []))
     if as_json:
-        emit([{"dataset": name, "letters": rows, "partitions": keys} for name, rows, keys in found])
+        emit([{"dataset": name, "letters": rows, "partitions": keys} for name, rows, keys in datasets])
         return
-    shown = [(name, rows, len(keys), keys[0] if keys else "-", keys[-1] if keys else "-") for name, rows, keys in found]
+    shown = [(name, rows, len(keys), keys[0] if keys else "-", keys[-1] if keys else "-") for name, rows, keys in datasets]
     table("Dead letters", ("dataset", "letters", "partitions", "first", "last"), shown)
 
 
@@ -83,11 +83,11 @@ def show_command(
     from orchestrai.ingest.dead_letter_list import show_letter
 
     runtime, node = _opened(dataset)
-    found = show_letter(runtime.ledger, node.asset("raw_events"), letter)
+    dead_letter = show_letter(runtime.ledger, node.asset("raw_events"), letter)
     if as_json:
-        emit(found.as_json())
+        emit(dead_letter.as_json())
         return
-    for name, value in found.as_json().items():
+    for name, value in dead_letter.as_json().items():
         # the row is somebody else's text: no markup in it counts
         out.print(f"{name:<16} {value}", markup=False, soft_wrap=True)
 
@@ -121,8 +121,8 @@ def replay_command(dataset: DatasetName, partitions: Partitions = None, as_json:
     else:
         for outcome in outcomes:
             why = "; ".join(f"{v.check}: {v.message}" for v in outcome.verdicts if v.closes_gate)
-            told = f"{outcome.rows:,} rows" if outcome.published else f"refused, {why}"
-            out.print(f"{outcome.partition} {told}", markup=False, soft_wrap=True)
+            result = f"{outcome.rows:,} rows" if outcome.published else f"refused, {why}"
+            out.print(f"{outcome.partition} {result}", markup=False, soft_wrap=True)
         out.print(f"{before:,} dead letters before, {after:,} now")
     raise typer.Exit(1 if after else 0)
 

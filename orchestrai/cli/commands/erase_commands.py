@@ -35,41 +35,41 @@ def erase(
         raise ConfigError("expected --plan or --yes, found both: a plan changes nothing")
     ledger, vault = open_ledger(), open_or_none(None, may_be_new=True)
     keys = open_person_keys(load_settings())
-    found = plan_erasure(ledger, keys, person, vault)
+    erasure = plan_erasure(ledger, keys, person, vault)
     if not as_json:
-        _show(found)
-    ask = not plan and not yes and not as_json and not found.done
+        _show(erasure)
+    ask = not plan and not yes and not as_json and not erasure.done
     if yes or (ask and typer.confirm("Destroy the key? This cannot be undone.")):
-        found = destroy(ledger, keys, person, vault, by=by or this_user())
+        erasure = destroy(ledger, keys, person, vault, by=by or this_user())
     if as_json:
-        emit(found.as_json())
-    elif not found.done:
+        emit(erasure.as_json())
+    elif not erasure.done:
         out.print("nothing was changed")
     else:
-        out.print("erased" if found.complete else "[red]erased from what was tokenised; not from the copies above[/red]")
-    raise typer.Exit(0 if found.complete else 1)
+        out.print("erased" if erasure.complete else "[red]erased from what was tokenised; not from the copies above[/red]")
+    raise typer.Exit(0 if erasure.complete else 1)
 
 
-def _show(found: "Erasure") -> None:
+def _show(erasure: "Erasure") -> None:
     from orchestrai.provenance.erasure.plaintext_copies import REMEDY
 
-    table("Tokens of this person", ("asset", "partition", "root"), [(a, p, r[7:19]) for a, p, r in found.partitions])
-    for version in found.models:
+    table("Tokens of this person", ("asset", "partition", "root"), [(a, p, r[7:19]) for a, p, r in erasure.partitions])
+    for version in erasure.models:
         out.print(f"learned from it: {version.asset}@{version.root[7:19]}", soft_wrap=True)
-    if found.clear:
+    if erasure.clear:
         rows = [
             (c.asset, c.partition, _short(c.root), ", ".join(c.snapshots) or "none", c.locked[:19] or "-", len(c.lake_keys))
-            for c in found.clear
+            for c in erasure.clear
         ]
         columns = ("asset", "partition", "root", "snapshots that give it back", "locked until (UTC)", "files in the lake")
         table("IN CLEAR: kept before the contract tokenised; destroying the key does not reach it", columns, rows)
-        out.print(f"[red]in clear:[/red] {', '.join(found.in_clear)}", soft_wrap=True)
+        out.print(f"[red]in clear:[/red] {', '.join(erasure.in_clear)}", soft_wrap=True)
         out.print(f"remedy: {REMEDY}", soft_wrap=True)
-    for letters in found.letters:
-        state = "what they quote was taken out" if found.done else "what they quote goes with the key"
+    for letters in erasure.letters:
+        state = "what they quote was taken out" if erasure.done else "what they quote goes with the key"
         where = f"{letters.asset}@{letters.partition}"
         out.print(f"dead letters in clear: {letters.letters:,} in {where} ({_short(letters.root)}): {state}", soft_wrap=True)
-    for place in found.unchecked:
+    for place in erasure.unchecked:
         out.print(f"[yellow]could not be read, so not checked:[/yellow] {place}", soft_wrap=True)
 
 

@@ -27,12 +27,12 @@ def list_command(as_json: AsJson = False) -> None:
 
     runtime = open_runtime()
     ledger = runtime.ledger
-    found = []
+    refusals = []
     for node in runtime.project.nodes.values():
         current = ledger.find(node.asset) if node.stage.gate else None
         for partition, refusal in (closed_gates(ledger, node.asset, current) if node.stage.gate else {}).items():
             stands = current is not None and partition in current.partitions
-            found.append((node.asset, partition, refusal, "older content" if stands else "nothing"))
+            refusals.append((node.asset, partition, refusal, "older content" if stands else "nothing"))
     if as_json:
         emit(
             [
@@ -45,11 +45,11 @@ def list_command(as_json: AsJson = False) -> None:
                     "reason": r.reason,
                     "stands": s,
                 }
-                for a, p, r, s in found
+                for a, p, r, s in refusals
             ]
         )
         return
-    rows = [(a, p, r.time[:16], s, r.reason) for a, p, r, s in found]
+    rows = [(a, p, r.time[:16], s, r.reason) for a, p, r, s in refusals]
     table(f"{len(rows)} closed gates", ("asset", "partition", "refused (UTC)", "in its place", "why"), rows)
 
 
@@ -62,13 +62,15 @@ def show_command(asset: AssetName, partition: PartitionName, as_json: AsJson = F
     from orchestrai.ledger.quarantine import last_refusal
 
     runtime, node = _opened(asset)
-    found = last_refusal(runtime.ledger.lake, node.asset, partition)
+    refusal = last_refusal(runtime.ledger.lake, node.asset, partition)
     if as_json:
-        verdicts = [verdict.as_json() for verdict in found.verdicts]
-        emit({"asset": node.asset, "partition": partition, "root": found.root, "time": found.time, "verdicts": verdicts})
+        verdicts = [verdict.as_json() for verdict in refusal.verdicts]
+        emit({"asset": node.asset, "partition": partition, "root": refusal.root, "time": refusal.time, "verdicts": verdicts})
         return
-    rows = [(v.check, "passed" if v.passed else "closed" if v.closes_gate else "warned", v.message) for v in found.verdicts]
-    table(f"{node.asset}@{partition} {found.root[7:19]} at {found.time[:19]}", ("check", "", "message"), rows)
+    rows = [
+        (v.check, "passed" if v.passed else "closed" if v.closes_gate else "warned", v.message) for v in refusal.verdicts
+    ]
+    table(f"{node.asset}@{partition} {refusal.root[7:19]} at {refusal.time[:19]}", ("check", "", "message"), rows)
 
 
 @gate.command("override")
@@ -96,15 +98,15 @@ def override_command(
     given = Override(node.asset, partition, root, tuple(sorted(set(check))), reason, by or this_user())
     with bars(quiet=as_json) as progress:
         report = runtime.run(node, [partition], progress, overrides=[given])
-    outcome = next(found for found in report.outcomes if found.partition == partition)
+    outcome = next(o for o in report.outcomes if o.partition == partition)
     closed = [f"{verdict.check}: {verdict.message}" for verdict in shown_verdicts(outcome) if verdict.closes_gate]
     if not outcome.published and last_refusal(runtime.ledger.lake, node.asset, partition).root != root:
         closed.insert(0, f"its content is no longer what was refused as {root[7:19]}, look at it again")
     if as_json:
         emit({**given.as_json(), "published": outcome.published, "version": report.version, "closed": closed})
     else:
-        told = f"published, {given.note}" if outcome.published else "refused: " + "; ".join(closed)
-        out.print(f"{node.asset}@{partition} {told}", markup=False, soft_wrap=True)
+        message = f"published, {given.note}" if outcome.published else "refused: " + "; ".join(closed)
+        out.print(f"{node.asset}@{partition} {message}", markup=False, soft_wrap=True)
     raise typer.Exit(0 if outcome.published else 1)
 
 
@@ -184,8 +186,8 @@ def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: 
     if as_json:
         emit(record.as_json())
     else:
-        told = record.note if said.action == "skip" else f"counts again, says {record.by} ({record.reason})"
-        out.print(f"{node.asset}@{said.partition} {told}", markup=False, soft_wrap=True)
+        message = record.note if said.action == "skip" else f"counts again, says {record.by} ({record.reason})"
+        out.print(f"{node.asset}@{said.partition} {message}", markup=False, soft_wrap=True)
 
 
 def _opened(asset: str) -> "tuple[Runtime, AssetNode[Any]]":

@@ -30,18 +30,18 @@ def list_models(
     runtime = open_runtime()
     every = [model for pipeline in runtime.project.pipelines for model in pipeline.models]
     nodes = [runtime.project.model(name)] if name else every
-    found: dict[str, Any] = {
+    models: dict[str, Any] = {
         f"{node.pipeline}/{node.spec.name}": versions(
             runtime.ledger, candidate=node.asset("candidate"), champion=node.asset("champion")
         )
         for node in nodes
     }
     if as_json:
-        emit({model: [version.as_json() for version in listed] for model, listed in found.items()})
+        emit({model: [version.as_json() for version in listed] for model, listed in models.items()})
         return
     rows = [
         (model, v.version[7:19], ", ".join(v.aliases) or "-", v.registered[:19], v.promoted[:19] or "never", v.times_serving)
-        for model, listed in found.items()
+        for model, listed in models.items()
         for v in listed
     ]
     table("Models", ("model", "version", "is", "registered (UTC)", "promoted (UTC)", "times serving"), rows)
@@ -117,7 +117,7 @@ def _places(report: "StageReport") -> dict[str, Any]:
 
 
 def _tell(report: "StageReport") -> None:
-    found = _places(report)
+    places = _places(report)
     rows = [
         (
             t["target"],
@@ -125,12 +125,12 @@ def _tell(report: "StageReport") -> None:
             t["version"],
             t["status"],
             t.get("endpoint", "-"),
-            "yes" if t["target"] in found["changed"] else "no",
+            "yes" if t["target"] in places["changed"] else "no",
         )
-        for t in found["targets"]
+        for t in places["targets"]
     ]
     table("Deployed", ("target", "name", "version", "status", "endpoint", "changed now"), rows)
-    for problem in found["problems"]:
+    for problem in places["problems"]:
         out.print(problem, soft_wrap=True)
 
 

@@ -33,15 +33,15 @@ def trace_command(
     from orchestrai.provenance.trace import trace_records
 
     records = chosen_records(vault, key)[0]
-    found = trace_records(records, *find_asset(records, name))
+    trace = trace_records(records, *find_asset(records, name))
     if html is not None:
-        html.write_text(trace_html(found), encoding="utf-8")
+        html.write_text(trace_html(trace), encoding="utf-8")
     if as_json:
-        emit(found.as_json())
+        emit(trace.as_json())
     elif html is not None:
         out.print(f"wrote {html}", soft_wrap=True)
     else:
-        typer.echo(trace_text(found))
+        typer.echo(trace_text(trace))
 
 
 @model.command("verify")
@@ -65,17 +65,17 @@ def verify_command(
 
     store, keyring = open_records(vault, key)
     sealed = vault_key(store, keyring, keys) if read_bytes else None
-    found = verify_model(
+    verification = verify_model(
         file, vault=store, keyring=keyring, asset=asset, read_bytes=read_bytes, anchor=anchor, encryption=sealed
     )
     if as_json:
-        emit(found.as_json())
+        emit(verification.as_json())
     else:
-        where = f" is {found.asset}@{found.version[7:19]}" if found.asset else ""
-        out.print(f"{file.name} sha256 {found.sha256[:12]}{where}", soft_wrap=True)
-        show_checks(found.checks, found.problems, found.unprovable)
-        out.print(f"{OK[found.ok]} in {found.seconds:.2f} s")
-    raise typer.Exit(0 if found.ok else 1)
+        where = f" is {verification.asset}@{verification.version[7:19]}" if verification.asset else ""
+        out.print(f"{file.name} sha256 {verification.sha256[:12]}{where}", soft_wrap=True)
+        show_checks(verification.checks, verification.problems, verification.unprovable)
+        out.print(f"{OK[verification.ok]} in {verification.seconds:.2f} s")
+    raise typer.Exit(0 if verification.ok else 1)
 
 
 @model.command("reproduce")
@@ -102,18 +102,18 @@ def reproduce_command(
     asset, version = find_asset(Records(store, keyring), name)
     with bars(quiet=as_json) as progress:
         folder = keys or load_settings().key_folder
-        found = reproduce(
+        reproduction = reproduce(
             asset, version, vault=store, keyring=keyring, home=home, project=project, key_folder=folder, progress=progress
         )
     if as_json:
-        emit(found.as_json())
+        emit(reproduction.as_json())
     else:
         rows = [
             (s.asset, s.partitions, s.expected[7:19], s.found[7:19], OK[s.equal] if s.equal else f"{OK[False]} {s.note}")
-            for s in found.stages
+            for s in reproduction.stages
         ]
-        table(f"{asset}@{found.version[7:19]}", ("made again", "partitions", "recorded", "came out", ""), rows)
-        first = found.first_difference
+        table(f"{asset}@{reproduction.version[7:19]}", ("made again", "partitions", "recorded", "came out", ""), rows)
+        first = reproduction.first_difference
         where = f"first difference in {first.asset}: {', '.join(first.differ[:3])}" if first else "identical bytes"
-        out.print(f"{where}, in {found.seconds:.1f} s", soft_wrap=True)
-    raise typer.Exit(0 if found.ok else 1)
+        out.print(f"{where}, in {reproduction.seconds:.1f} s", soft_wrap=True)
+    raise typer.Exit(0 if reproduction.ok else 1)

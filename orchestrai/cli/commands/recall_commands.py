@@ -49,10 +49,10 @@ def recall(
         return
     _show_reach(plan)
     for move in before.champions:
-        told = f"last untouched: {move.to[7:19] or 'none'}"
+        message = f"last untouched: {move.to[7:19] or 'none'}"
         if apply:
-            told = f"{move.to[7:19]} serves again" if move.to else "withdrawn: no version is untouched"
-        out.print(f"{move.asset}: {move.reached[7:19]} was reached, {told}", soft_wrap=True)
+            message = f"{move.to[7:19]} serves again" if move.to else "withdrawn: no version is untouched"
+        out.print(f"{move.asset}: {move.reached[7:19]} was reached, {message}", soft_wrap=True)
     if plan.retrain:
         out.print("to be made again: " + ", ".join(plan.retrain), soft_wrap=True)
     _show_request(plan, reports)
@@ -61,8 +61,10 @@ def recall(
 
 def _show_reach(plan: "RecallPlan") -> None:
     stages: dict[str, list[str]] = {}
-    for found in plan.reach.derivations:
-        stages.setdefault(found.asset if found.receipt else "landed", []).append(found.partition or found.asset)
+    for derivation in plan.reach.derivations:
+        stages.setdefault(derivation.asset if derivation.receipt else "landed", []).append(
+            derivation.partition or derivation.asset
+        )
     rows = [(asset, len(keys), keys[0], keys[-1]) for asset, keys in sorted(stages.items())]
     table(f"Reached by {plan.record.target}", ("asset", "partitions", "first", "last"), rows)
 

@@ -55,11 +55,11 @@ def report(as_json: AsJson = False) -> None:
     from orchestrai.pipeline.summary import summarize
 
     runtime = open_runtime()
-    found = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
+    summaries = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
     if as_json:
-        emit([_plain(summary) for summary in found])
+        emit([_plain(summary) for summary in summaries])
     else:
-        show(found)
+        show(summaries)
 
 
 def demo(
@@ -88,7 +88,7 @@ def demo(
         runtime = Runtime(settings)
         spans = {pipeline.name: landed.spans[pipeline.name] for pipeline in runtime.project.pipelines}
         runs, later = run_pipelines(runtime, spans, quiet=as_json, again=True)
-        found = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
+        summaries = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
     seconds = time.perf_counter() - started
     failures = [error for run in runs for error in run.errors if not run.refused]
     if as_json:
@@ -96,7 +96,7 @@ def demo(
             {
                 "seconds": seconds,
                 "runs": [vars(run) for run in runs],
-                "pipelines": [_plain(s) for s in found],
+                "pipelines": [_plain(s) for s in summaries],
                 "later": later,
             }
         )
@@ -104,7 +104,7 @@ def demo(
         show_runs(runs)
         for line in later:
             out.print(line)
-        show(found)
+        show(summaries)
         out.print(f"\nDone in {seconds:.0f} s. Open the UI with [bold]make dev[/bold] and go to http://127.0.0.1:3000")
     raise typer.Exit(1 if failures else 0)
 

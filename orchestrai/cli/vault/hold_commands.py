@@ -28,8 +28,8 @@ def hold(what: What, reason: Reason, url: VaultUrl = None, as_json: AsJson = Fal
     from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.legal_hold import place_hold
 
-    kept = open_existing(url)
-    _told(place_hold(kept, *_target(kept, what), control_plane(kept.store), reason=reason), as_json)
+    vault = open_existing(url)
+    _told(place_hold(vault, *_target(vault, what), control_plane(vault.store), reason=reason), as_json)
 
 
 def release(what: What, reason: Reason, url: VaultUrl = None, as_json: AsJson = False) -> None:
@@ -40,8 +40,8 @@ def release(what: What, reason: Reason, url: VaultUrl = None, as_json: AsJson = 
     from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.legal_hold import release_hold
 
-    kept = open_existing(url)
-    _told(release_hold(kept, *_target(kept, what), control_plane(kept.store), reason=reason), as_json)
+    vault = open_existing(url)
+    _told(release_hold(vault, *_target(vault, what), control_plane(vault.store), reason=reason), as_json)
 
 
 def holds_command(url: VaultUrl = None, as_json: AsJson = False) -> None:
@@ -51,12 +51,12 @@ def holds_command(url: VaultUrl = None, as_json: AsJson = False) -> None:
     """
     from orchestrai.vault.lifecycle.hold_records import holds
 
-    kept = open_existing(url)
-    found = holds(kept.store, kept.keyring, kept.identity()).values()
+    vault = open_existing(url)
+    records = holds(vault.store, vault.keyring, vault.identity()).values()
     if as_json:
-        emit([{**one.__dict__} for one in found])
+        emit([{**one.__dict__} for one in records])
         return
-    rows = [(one.dataset, one.snapshot_id[:12] or "(all)", one.placed[:19], one.reason) for one in found]
+    rows = [(one.dataset, one.snapshot_id[:12] or "(all)", one.placed[:19], one.reason) for one in records]
     table("Legal holds", ("dataset", "snapshot", "placed (UTC)", "reason"), rows)
 
 
@@ -73,9 +73,9 @@ def rewrap(
     """
     from orchestrai.vault.keys.key_services import key_port
 
-    kept = open_existing(url)
+    vault = open_existing(url)
     port = key_port(to, load_settings().key_folder)
-    wrapped = kept.rewrap(port)
+    wrapped = vault.rewrap(port)
     if as_json:
         emit({"port": port.name, "wrapped": wrapped})
     else:
@@ -105,27 +105,27 @@ def repair(
     if as_json:
         emit({**plan.as_json(), "brought_back": done})
     else:
-        rows = [(found.key, "deleted" if found.deleted else "overwritten", len(found.later)) for found in plan.hidden]
+        rows = [(item.key, "deleted" if item.deleted else "overwritten", len(item.later)) for item in plan.hidden]
         table("Hidden", ("key", "what", "versions over it"), rows)
         out.print(f"{done:,} brought back" if apply else "nothing was changed; add --apply to do it")
     raise typer.Exit(0 if done == len(plan.hidden) else 1)
 
 
-def _target(kept: "Vault", what: str) -> "tuple[str, SnapshotCommit | None]":
-    names = kept.datasets()
+def _target(vault: "Vault", what: str) -> "tuple[str, SnapshotCommit | None]":
+    names = vault.datasets()
     if what in names or f"{what}/raw_events" in names:
-        return name_in(kept, what), None
+        return name_in(vault, what), None
     if not what.strip():
         raise ConfigError("expected a dataset or a snapshot's id, found nothing")
-    commit = kept.get(what)
+    commit = vault.get(what)
     return commit.dataset, commit
 
 
-def _told(found: "HoldReport", as_json: bool) -> None:
+def _told(report: "HoldReport", as_json: bool) -> None:
     if as_json:
-        emit(found.as_json())
+        emit(report.as_json())
     else:
-        done = "held" if found.on else "released"
-        state = "[green]read back[/green]" if found.enforced else f"[yellow]{found.reason}[/yellow]"
-        out.print(f"{done}: {len(found.snapshot_ids)} snapshot(s), {found.objects:,} objects; {state}", soft_wrap=True)
-    raise typer.Exit(0 if found.enforced else 1)
+        done = "held" if report.on else "released"
+        state = "[green]read back[/green]" if report.enforced else f"[yellow]{report.reason}[/yellow]"
+        out.print(f"{done}: {len(report.snapshot_ids)} snapshot(s), {report.objects:,} objects; {state}", soft_wrap=True)
+    raise typer.Exit(0 if report.enforced else 1)

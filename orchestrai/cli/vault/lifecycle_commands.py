@@ -45,7 +45,7 @@ def prune(
         # what is forgotten now stays live for a session, so the plan shown for the bytes still holds
         report = _applied(project) if url is None else _applied_elsewhere(vault, retention, plan, project)
     if as_json:
-        goes = {found.dataset: [commit.snapshot_id for commit in found.forget] for found in retention}
+        goes = {dataset_plan.dataset: [commit.snapshot_id for commit in dataset_plan.forget] for dataset_plan in retention}
         due = plan.next_due.isoformat() if plan.next_due else None
         sizes = {"delete": plan.bytes, "mark": sum(plan.mark.values()), "waiting": sum(plan.waiting.values())}
         emit({"forget": goes, "bytes": sizes, "next_due": due, "applied": report})
@@ -68,24 +68,24 @@ def drill(
 
     Example: orchestrai vault drill churn/orders
     """
-    kept = open_existing(url)
+    vault = open_existing(url)
     nodes = {} if url else declared_project().nodes
-    name = name_in(kept, dataset)
+    name = name_in(vault, dataset)
     declared = nodes.get(f"{name.rpartition('/')[0]}/drill")
     verdicts: tuple[Verdict, ...]
-    told: dict[str, Any]
+    facts: dict[str, Any]
     if declared is not None:
         report = open_runtime().run(declared, ["all"])
         verdicts = tuple(verdict for outcome in report.outcomes for verdict in outcome.verdicts)
-        told = {"asset": report.asset, **report.facts}
+        facts = {"asset": report.asset, **report.facts}
     else:
         from orchestrai.restore.drill import drill
 
-        found = drill(kept, dataset=name)
-        verdicts, told = found.verdicts, found.as_json()
+        drill_report = drill(vault, dataset=name)
+        verdicts, facts = drill_report.verdicts, drill_report.as_json()
     passed = all(verdict.passed for verdict in verdicts)
     if as_json:
-        emit({**told, "passed": passed, "verdicts": [verdict.as_json() for verdict in verdicts]})
+        emit({**facts, "passed": passed, "verdicts": [verdict.as_json() for verdict in verdicts]})
     else:
         table(f"Drill of {name}", ("check", "", "finding"), [(v.check, OK[v.passed], v.message) for v in verdicts])
     raise typer.Exit(0 if passed else 1)
@@ -106,17 +106,17 @@ def lock(
     from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.lock import lock_snapshot
 
-    kept = open_existing(url)
-    found = lock_snapshot(kept, kept.get(snapshot_id), control_plane(kept.store), parse_duration(duration), full=full)
+    vault = open_existing(url)
+    report = lock_snapshot(vault, vault.get(snapshot_id), control_plane(vault.store), parse_duration(duration), full=full)
     if as_json:
-        emit(found.as_json())
-    elif found.locked:
+        emit(report.as_json())
+    elif report.locked:
         out.print(
-            f"[green]locked[/green] ({found.mode}) until {found.until}: {found.objects:,} objects, {found.extended:,} extended"
+            f"[green]locked[/green] ({report.mode}) until {report.until}: {report.objects:,} objects, {report.extended:,} extended"
         )
     else:
-        out.print(f"[red]not locked[/red]: {found.reason}", soft_wrap=True)
-    raise typer.Exit(0 if found.locked else 1)
+        out.print(f"[red]not locked[/red]: {report.reason}", soft_wrap=True)
+    raise typer.Exit(0 if report.locked else 1)
 
 
 def replicate(
@@ -137,15 +137,15 @@ def replicate(
     urls = sorted({url for url in wanted if url})
     if not urls:
         raise ConfigError("expected a replica to copy to, found none: give --to URL or set ORCHESTRAI_REPLICA_URL")
-    kept = open_existing(None)
+    vault = open_existing(None)
     with bars(quiet=as_json) as progress:
-        done = [copy_to(kept, url, progress=progress, full=full) for url in urls]
+        done = [copy_to(vault, url, progress=progress, full=full) for url in urls]
     if as_json:
         emit(done)
         return
     names = ("replica", "replica_copied", "replica_bytes", "replica_snapshots")
     table(
-        "Replicas", ("replica", "objects copied", "bytes", "snapshots"), [[found[name] for name in names] for found in done]
+        "Replicas", ("replica", "objects copied", "bytes", "snapshots"), [[facts[name] for name in names] for facts in done]
     )
 
 
@@ -163,17 +163,17 @@ def forget(
 
     if not reason.strip():
         raise ConfigError("expected a reason to forget a snapshot, found none: give --reason")
-    kept = open_existing(url)
+    vault = open_existing(url)
     dataset, at, number = snapshot_id.rpartition("@")
     if at and number.isdigit():
         seq = int(number)
-        kept.forget_record(dataset, seq, reason=reason)
+        vault.forget_record(dataset, seq, reason=reason)
     else:
-        commit = kept.forget(snapshot_id, reason=reason)
+        commit = vault.forget(snapshot_id, reason=reason)
         dataset, seq = commit.dataset, commit.seq
     anchor = anchor_of(load_settings())
     if anchor is not None and url is None:
-        anchor.update(kept)
+        anchor.update(vault)
     if as_json:
         emit({"dataset": dataset, "seq": seq, "reason": reason})
     else:
@@ -194,9 +194,9 @@ def warm(
     from orchestrai.restore.warm_up import warm_up
     from orchestrai.storage.cloud.control import control_plane
 
-    kept = open_existing(url)
-    commit, control = kept.get(snapshot_id), control_plane(kept.store)
-    found = plan_folder(kept, commit, control=control).warmth
+    vault = open_existing(url)
+    commit, control = vault.get(snapshot_id), control_plane(vault.store)
+    found = plan_folder(vault, commit, control=control).warmth
     if control is not None and not found.ready:
         found = warm_up(found, control, days)
     if as_json:
@@ -245,8 +245,8 @@ def _applied(project: "Project") -> dict[str, Any]:
     with runtime.ledger.reading():
         for node in project.nodes.values():
             if node.stage is RETENTION and node.subject.kept_as in there:
-                told = run_retention(context, node, apply=True).facts["forgotten"]
-                forgotten += told if isinstance(told, list) else []
+                snapshot_ids = run_retention(context, node, apply=True).facts["forgotten"]
+                forgotten += snapshot_ids if isinstance(snapshot_ids, list) else []
             elif node.stage is PRUNE:
                 done = run_prune(context, node)[1]
     return _report(forgotten, done)
@@ -263,8 +263,10 @@ def _applied_elsewhere(
     backups = _backups(project)
     forgotten = [
         snapshot_id
-        for found in retention
-        for snapshot_id in apply_retention(vault, found, policy=backups.get(found.dataset, BackupSpec()).keep.describe())
+        for dataset_plan in retention
+        for snapshot_id in apply_retention(
+            vault, dataset_plan, policy=backups.get(dataset_plan.dataset, BackupSpec()).keep.describe()
+        )
     ]
     return _report(forgotten, apply_prune(vault, plan, control=control_plane(vault.store)))
 
@@ -277,13 +279,13 @@ def _report(forgotten: "list[Any]", done: "PruneReport") -> dict[str, Any]:
 def _show_plans(retention: "list[RetentionPlan]", plan: "PrunePlan") -> None:
     rows = [
         (
-            found.dataset,
+            dataset_plan.dataset,
             decision.snapshot.snapshot_id[:12],
             f"{decision.snapshot.committed:%Y-%m-%d %H:%M}",
             "; ".join(decision.reasons) or "[yellow]forget[/yellow]",
         )
-        for found in retention
-        for decision in found.decisions
+        for dataset_plan in retention
+        for decision in dataset_plan.decisions
     ]
     table("Retention", ("dataset", "snapshot", "committed (UTC)", "kept because"), rows)
     groups = (("delete now", plan.delete), ("mark, to be deleted later", plan.mark), ("marked, waiting", plan.waiting))

@@ -36,13 +36,13 @@ def list_command(
     Example: orchestrai vault list churn/orders
     """
     kept = open_or_none(url, may_be_new=True)
-    found = [] if kept is None else kept.snapshots(name_in(kept, dataset) if dataset else None)
+    commits = [] if kept is None else kept.snapshots(name_in(kept, dataset) if dataset else None)
     if as_json:
-        emit([commit.as_json() for commit in found])
+        emit([commit.as_json() for commit in commits])
         return
     rows = [
         (c.dataset, c.snapshot_id[:12], c.seq, f"{c.committed:%Y-%m-%d %H:%M:%S}", c.partitions, c.rows, c.size, c.new_bytes)
-        for c in found
+        for c in commits
     ]
     table("Snapshots", ("dataset", "id", "seq", "committed (UTC)", "partitions", "rows", "bytes", "new bytes"), rows)
 
@@ -100,7 +100,7 @@ def verify_command(
         raise ConfigError(f"expected one of the levels {', '.join(get_args(Level))}, found {level!r}")
     kept = open_existing(url)
     with bars(quiet=as_json) as progress:
-        found = verify(
+        report = verify(
             kept,
             level=cast("Level", level),
             sample=sample_of(sample),
@@ -110,14 +110,14 @@ def verify_command(
             progress=progress,
         )
     if as_json:
-        emit(found.as_json())
+        emit(report.as_json())
     else:
-        for finding in found.findings[:SHOWN]:
+        for finding in report.findings[:SHOWN]:
             out.print(f"[red]{finding.key}[/red]: {finding.problem}", soft_wrap=True)
-        out.print(f"{found.snapshots:,} snapshots, {found.objects:,} objects, {found.files_read:,} files read back")
-        out.print(f"rollback of the whole vault: {found.rollback}")
-        out.print(f"{OK[found.ok]}: {len(found.findings)} finding(s)")
-    raise typer.Exit(0 if found.ok else 1)
+        out.print(f"{report.snapshots:,} snapshots, {report.objects:,} objects, {report.files_read:,} files read back")
+        out.print(f"rollback of the whole vault: {report.rollback}")
+        out.print(f"{OK[report.ok]}: {len(report.findings)} finding(s)")
+    raise typer.Exit(0 if report.ok else 1)
 
 
 @vault.command("restore")

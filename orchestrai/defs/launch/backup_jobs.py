@@ -36,9 +36,9 @@ def build_keeping_jobs(nodes: Sequence[AssetNode]) -> Iterator[UnresolvedAssetJo
     """Two jobs for each group that keeps something."""
     for group in _groups(nodes):
         own = [node for node in nodes if node.pipeline == group]
-        kept = [node for node in own if backs_up(node) or node.stage.role in ("copy", "catalog")]
-        if any(node.stage.role != "catalog" for node in kept):
-            yield _job(f"{group}_backup", kept, "Back up what is no event, copy it to its cold tier, update the catalog.")
+        backups = [node for node in own if backs_up(node) or node.stage.role in ("copy", "catalog")]
+        if any(node.stage.role != "catalog" for node in backups):
+            yield _job(f"{group}_backup", backups, "Back up what is no event, copy it to its cold tier, update the catalog.")
         tried = [node for node in own if drills(node)]
         if tried:
             yield _job(f"{group}_drills", tried, "Restore what is no event to scratch, open it, and measure RTO and RPO.")

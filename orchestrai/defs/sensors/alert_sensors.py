@@ -29,8 +29,8 @@ def alert_of(context: dg.RunFailureSensorContext, environment: str) -> Alert:
     reason = context.failure_event.message or ""
     if failed:
         data = failed[0].step_failure_data
-        told = data.user_failure_data.description if data.user_failure_data else None
-        reason = told or (data.error.message.strip() if data.error else reason)
+        description = data.user_failure_data.description if data.user_failure_data else None
+        reason = description or (data.error.message.strip() if data.error else reason)
     run = context.dagster_run
     steps = tuple(str(event.step_key) for event in failed)
     return Alert("run failed", environment, run.job_name, run.run_id, steps, reason[:2_000])

@@ -45,31 +45,33 @@ def landing_sensor(dataset: DatasetNode) -> dg.SensorDefinition:
         listing, early = decode_cursor(context.cursor)
         grain, now = dataset.spec.partitions.grain, runtime.clock()
         landing = require_landing(runtime.landing(dataset), dataset.spec.source)
-        found = discover(landing, dataset.spec.source, grain, listing, now=now, limit=MAX_OBJECTS_PER_TICK)
-        arrived = merge(early, found)
+        discovery = discover(landing, dataset.spec.source, grain, listing, now=now, limit=MAX_OBJECTS_PER_TICK)
+        arrived = merge(early, discovery)
         wanted = sorted(key for key in arrived if offered(dataset, key, now))
         waiting = {key: arrived[key] for key in sorted(set(arrived) - set(wanted)) if opens_soon(dataset, key, now)}
         requests = [
             run_request(group, sorted(arrival for key in group for arrival in arrived[key]))
             for group in contiguous(wanted, grain)
         ]
-        _warn(context, sorted(set(arrived) - set(wanted) - set(waiting)), found)
-        return dg.SensorResult(run_requests=requests, cursor=encode_cursor(found.cursor, waiting))
+        _warn(context, sorted(set(arrived) - set(wanted) - set(waiting)), discovery)
+        return dg.SensorResult(run_requests=requests, cursor=encode_cursor(discovery.cursor, waiting))
 
     return watch
 
 
-def _warn(context: dg.SensorEvaluationContext, outside: Sequence[str], found: Discovery) -> None:
+def _warn(context: dg.SensorEvaluationContext, outside: Sequence[str], discovery: Discovery) -> None:
     if outside:
         context.log.warning(f"{len(outside)} partition(s) lie outside the declared span, for example {outside[0]}")
-    if found.unplaced:
-        context.log.warning(f"{len(found.unplaced)} object(s) name no partition, for example {found.unplaced[0].key}")
+    if discovery.unplaced:
+        context.log.warning(
+            f"{len(discovery.unplaced)} object(s) name no partition, for example {discovery.unplaced[0].key}"
+        )
 
 
-def merge(early: Mapping[str, Sequence[str]], found: Discovery) -> dict[str, list[str]]:
+def merge(early: Mapping[str, Sequence[str]], discovery: Discovery) -> dict[str, list[str]]:
     """Arrivals by partition: those that waited for their partition to open, and the new ones."""
     arrived = {key: list(arrivals) for key, arrivals in early.items()}
-    for key, infos in found.partitions.items():
+    for key, infos in discovery.partitions.items():
         arrived.setdefault(key, []).extend(f"{info.key}@{info.version or info.etag}" for info in infos)
     return arrived
 

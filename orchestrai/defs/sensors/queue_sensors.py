@@ -46,9 +46,9 @@ class Cursor:
         if not text:
             return cls()
         try:
-            found = json.loads(text)
-            asked = {name: datetime.fromisoformat(at) for name, at in found["asked"].items()}
-            return cls(found["listing"], datetime.fromisoformat(found["listed"]), asked, found["early"])
+            document = json.loads(text)
+            asked = {name: datetime.fromisoformat(at) for name, at in document["asked"].items()}
+            return cls(document["listing"], datetime.fromisoformat(document["listed"]), asked, document["early"])
         except (ValueError, KeyError, TypeError) as exc:
             raise ConfigError(f"expected a queue cursor, found {text[:40]!r} ({exc}): reset the sensor's cursor") from exc
 
@@ -128,9 +128,11 @@ class _Tick:
 
     def _listed(self) -> Mapping[str, dict[str, str]]:
         """What a listing finds and the ledger lacks, when one is due; what it found earlier for a partition that opens now."""
-        found: dict[str, dict[str, str]] = {key: {name: name for name in names} for key, names in self.cursor.early.items()}
+        objects: dict[str, dict[str, str]] = {
+            key: {name: name for name in names} for key, names in self.cursor.early.items()
+        }
         if self.now - self.cursor.listed >= self.options.reconcile_every:
-            told = discover(
+            discovery = discover(
                 self.landing,
                 self.dataset.spec.source,
                 self.grain,
@@ -138,14 +140,16 @@ class _Tick:
                 now=self.now,
                 limit=MAX_OBJECTS_PER_TICK,
             )
-            for key, infos in told.partitions.items():
+            for key, infos in discovery.partitions.items():
                 lacking = [info for info in infos if self._wanted(key) and not self._holds(key, info)]
-                found.setdefault(key, {}).update({_name(info): identity(info) for info in lacking})
-            self.cursor.listing = told.cursor
-            self.cursor.listed = self.cursor.listed if told.more else self.now
-        waiting = {key: sorted(names) for key, names in found.items() if names and not offered(self.dataset, key, self.now)}
+                objects.setdefault(key, {}).update({_name(info): identity(info) for info in lacking})
+            self.cursor.listing = discovery.cursor
+            self.cursor.listed = self.cursor.listed if discovery.more else self.now
+        waiting = {
+            key: sorted(names) for key, names in objects.items() if names and not offered(self.dataset, key, self.now)
+        }
         self.cursor.early = waiting
-        return {key: names for key, names in found.items() if names and key not in waiting}
+        return {key: names for key, names in objects.items() if names and key not in waiting}
 
     def _holds(self, partition: str, info: ObjectInfo) -> bool:
         etag = info.etag.strip('"')

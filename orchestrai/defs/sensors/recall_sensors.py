@@ -41,7 +41,7 @@ def recall_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
     def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult | dg.SkipReason:
         ledger = runtime.ledger
         wanted = requested(read_requests(ledger.lake, ledger.keyring), sorted(models))
-        found: list[dg.RunRequest] = []
+        requests: list[dg.RunRequest] = []
         for request in wanted:
             left = outstanding(ledger, runtime.project, request)
             mine = Outstanding(
@@ -49,8 +49,8 @@ def recall_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
                 tuple(name for name in left.models if name in models),
                 left.inputs,
             )
-            found += _runs(runtime, request, mine)
-        return dg.SensorResult(run_requests=found) if found else dg.SkipReason(f"{len(wanted)} request(s), all done")
+            requests += _runs(runtime, request, mine)
+        return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(f"{len(wanted)} request(s), all done")
 
     return watch
 

@@ -59,10 +59,12 @@ def _requests(
     dataset: DatasetNode, runtime: Runtime, unread: Pending | None, late: Mapping[str, str]
 ) -> list[dg.RunRequest]:
     now, grain = runtime.clock(), dataset.spec.partitions.grain
-    told = {key: [f"{key}={root}"] for key, root in late.items()}
+    arrivals = {key: [f"{key}={root}"] for key, root in late.items()}
     if unread:
         again = f"try {now.timestamp() // AGAIN.total_seconds():.0f}"
-        told |= {key: [*told.get(key, ()), *(f"{n}:{end}" for n, end in unread.ends), again] for key in unread.partitions}
-    wanted = sorted(key for key in told if offered(dataset, key, now))
+        arrivals |= {
+            key: [*arrivals.get(key, ()), *(f"{n}:{end}" for n, end in unread.ends), again] for key in unread.partitions
+        }
+    wanted = sorted(key for key in arrivals if offered(dataset, key, now))
     tags = {"orchestrai/unread": str(unread.lag)} if unread else {}
-    return [run_request(group, [x for key in group for x in told[key]], tags) for group in contiguous(wanted, grain)]
+    return [run_request(group, [x for key in group for x in arrivals[key]], tags) for group in contiguous(wanted, grain)]

@@ -50,12 +50,12 @@ def features_app(stores: Mapping[str, Path]) -> "FastAPI":
 
     @app.get("/")
     def views() -> Any:
-        found = {}
+        versions = {}
         for name, path in sorted(stores.items()):
             if path.is_file():
                 with OnlineStore(path) as store:
-                    found[name] = store.version
-        return found
+                    versions[name] = store.version
+        return versions
 
     @app.post("/{view}", response_model=FeaturesResponse)
     def features(view: str, request: FeaturesRequest) -> Any:

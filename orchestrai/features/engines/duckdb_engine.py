@@ -81,8 +81,8 @@ class DuckDbEngine:
         """The tables a view sees, whole, in one order however the files lie."""
         with self._bound(query) as connection:
             names = [*query.sources, *([SPINE] if query.spine is not None else [])]
-            found = {name: connection.sql(f'SELECT * FROM "{name}" ORDER BY ALL').to_arrow_table() for name in names}
-        return {name: table.cast(_zoned(table.schema)) for name, table in found.items()}
+            tables = {name: connection.sql(f'SELECT * FROM "{name}" ORDER BY ALL').to_arrow_table() for name in names}
+        return {name: table.cast(_zoned(table.schema)) for name, table in tables.items()}
 
     def sorted(self, query: Query, rows: pa.Table) -> pa.Table:
         """A result in the order that the query asks for."""
@@ -115,36 +115,36 @@ class DuckDbEngine:
         """As `Engine.run`."""
         view = query.view
         with self._bound(query) as connection:
-            found = one_sort.plan(view) if self.one_sort and _holds(query) else None
-            if found is None:
+            plan = one_sort.plan(view) if self.one_sort and _holds(query) else None
+            if plan is None:
                 yield _translated(connection.sql(final_sql(query)).to_arrow_reader(BATCH_ROWS), view)
             else:
-                yield _translated(self._over_one_sort(found, query, connection), view)
+                yield _translated(self._over_one_sort(plan, query, connection), view)
 
-    def prepared(self, view: FeatureView, found: one_sort.Plan, source: Source) -> pa.Table:
+    def prepared(self, view: FeatureView, plan: one_sort.Plan, source: Source) -> pa.Table:
         """The rows that the last windows of a one-table view see, in order; raises Unsuited."""
         with self._bound(Query(view, {source.table.name: source})) as connection:
-            batches = connection.sql(found.source).to_arrow_reader(BATCH_ROWS)
-            tables = list(one_sort.before_last(found, iter(batches), self._evaluator()))
+            batches = connection.sql(plan.source).to_arrow_reader(BATCH_ROWS)
+            tables = list(one_sort.before_last(plan, iter(batches), self._evaluator()))
             return pa.concat_tables(tables).combine_chunks() if tables else pa.table({})
 
-    def finished(self, query: Query, found: one_sort.Plan, rows: pa.Table) -> list[pa.RecordBatch]:
+    def finished(self, query: Query, plan: one_sort.Plan, rows: pa.Table) -> list[pa.RecordBatch]:
         """The view's rows from those that hold the values of its last windows."""
-        tables = one_sort.evaluated(typed_sql(query, found.stages[-1].sql), rows, self._evaluator())
+        tables = one_sort.evaluated(typed_sql(query, plan.stages[-1].sql), rows, self._evaluator())
         if query.slices is not None:
             tables = _by_slice(tables, query.view.time, query.slices)
         return list(_translated((batch for table in tables for batch in table.to_batches()), query.view))
 
     def _over_one_sort(
-        self, found: one_sort.Plan, query: Query, connection: "duckdb.DuckDBPyConnection"
+        self, plan: one_sort.Plan, query: Query, connection: "duckdb.DuckDBPyConnection"
     ) -> Iterator[pa.RecordBatch]:
         """The rows of a view by its one sort, or, from where that stops, by DuckDB's windows."""
-        last = found.stages[-1]
-        stages = (*found.stages[:-1], replace(last, sql=typed_sql(query, last.sql)))
-        source = connection.sql(found.source).to_arrow_reader(BATCH_ROWS // 2)
+        last = plan.stages[-1]
+        stages = (*plan.stages[:-1], replace(last, sql=typed_sql(query, last.sql)))
+        source = connection.sql(plan.source).to_arrow_reader(BATCH_ROWS // 2)
         done = 0
         try:
-            tables = one_sort.run(replace(found, stages=stages), iter(source), self._evaluator())
+            tables = one_sort.run(replace(plan, stages=stages), iter(source), self._evaluator())
             if query.slices is not None:
                 tables = _by_slice(tables, query.view.time, query.slices)
             for table in tables:
@@ -181,9 +181,9 @@ def _by_slice(tables: Iterator[pa.Table], time: str, length: timedelta) -> Itera
     """Rows in the order of their slice, and within it in the order they came."""
     import numpy as np
 
-    found = list(tables)
-    if found:
-        whole = pa.concat_tables(found)
+    parts = list(tables)
+    if parts:
+        whole = pa.concat_tables(parts)
         numbers = np.asarray(whole.column(time).combine_chunks().cast(pa.int64())) // (length // timedelta(microseconds=1))
         in_order = bool((numbers[1:] >= numbers[:-1]).all())
         yield whole if in_order else whole.take(pa.array(np.argsort(numbers, kind="stable")))

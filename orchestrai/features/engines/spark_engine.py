@@ -74,13 +74,11 @@ def require_overflow_errors(session: Any) -> None:
     from pyspark.errors import PySparkException
 
     try:
-        found = session.sql(
-            "SELECT CAST(9223372036854775807 AS BIGINT) + CAST(id AS BIGINT) AS v FROM range(1, 2)"
-        ).collect()
+        rows = session.sql("SELECT CAST(9223372036854775807 AS BIGINT) + CAST(id AS BIGINT) AS v FROM range(1, 2)").collect()
     except PySparkException:
         return
     raise FeatureViewError(
-        f"expected Spark, where an overflow is an error, found a server that answers {found[0][0]}: "
+        f"expected Spark, where an overflow is an error, found a server that answers {rows[0][0]}: "
         "use it to check results, not to make them"
     )
 

@@ -80,10 +80,10 @@ def main(url: str) -> int:
     session = configure(SparkSession.builder.getOrCreate())
     job = json.loads(_text(session, url))
     result: dict[str, Any] = {"spark": session.version, "job": job["id"]}
-    found = hashes(
+    digests = hashes(
         session, sorted({file for parts in job["tables"].values() for part in parts for file in part.get("files", ())})
     )
-    wrong = sorted(name for name, digest in job["sha256"].items() if found.get(name) != digest)
+    wrong = sorted(name for name, digest in job["sha256"].items() if digests.get(name) != digest)
     if wrong:
         result["error"] = f"integrity: expected {wrong[0]} to be the bytes that were verified, found others"
     else:
@@ -93,7 +93,7 @@ def main(url: str) -> int:
             result["error"] = str(exc)[:2000]
         else:
             written = [row["path"] for row in session.read.format("binaryFile").load(job["out"]).select("path").collect()]
-            result["inputs"], result["outputs"] = found, hashes(session, sorted(written))
+            result["inputs"], result["outputs"] = digests, hashes(session, sorted(written))
     _tell(result)
     _put(session, url.rsplit("/", 1)[0] + "/result", json.dumps(result, sort_keys=True))
     return 1 if "error" in result else 0

@@ -43,14 +43,16 @@ def _plans(key: _ByHash) -> Plan | None:
         return None
 
 
-def run(found: Plan, source: Iterator[pa.RecordBatch], evaluator: "duckdb.DuckDBPyConnection") -> Iterator[pa.Table]:
+def run(sort_plan: Plan, source: Iterator[pa.RecordBatch], evaluator: "duckdb.DuckDBPyConnection") -> Iterator[pa.Table]:
     """The view's rows, from the sorted rows of `found.source`; raises Unsuited. `evaluator` must keep the order of rows."""
-    return _run(found.stages, source, evaluator)
+    return _run(sort_plan.stages, source, evaluator)
 
 
-def before_last(found: Plan, source: Iterator[pa.RecordBatch], evaluator: "duckdb.DuckDBPyConnection") -> Iterator[pa.Table]:
+def before_last(
+    sort_plan: Plan, source: Iterator[pa.RecordBatch], evaluator: "duckdb.DuckDBPyConnection"
+) -> Iterator[pa.Table]:
     """The rows that the last windows see, in order; as `run`."""
-    return _run(found.stages[:-1], source, evaluator)
+    return _run(sort_plan.stages[:-1], source, evaluator)
 
 
 def _run(

@@ -16,8 +16,8 @@ def spans(keys: Iterable[str], grain: Grain | None = None) -> dict[str, tuple[da
     """The half-open span each partition may hold, ascending by start; without a grain it is read off the keys."""
     ordered = sorted(keys)
     grain = grain or guess(ordered)
-    found = {key: window(key, grain) for key in ordered}
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+    windows = {key: window(key, grain) for key in ordered}
+    return dict(sorted(windows.items(), key=lambda item: item[1]))
 
 
 def guess(keys: Iterable[str]) -> Grain:
@@ -32,10 +32,14 @@ def guess(keys: Iterable[str]) -> Grain:
     raise FeatureViewError(f"expected partitions by hour, day or month, or {WHOLE}, found {', '.join(keys[:3])}")
 
 
-def overlapping(found: Mapping[str, tuple[datetime, datetime]], since: datetime | None, until: datetime | None) -> list[str]:
+def overlapping(
+    partitions: Mapping[str, tuple[datetime, datetime]], since: datetime | None, until: datetime | None
+) -> list[str]:
     """The partitions that may hold rows of [since, until)."""
     return [
-        key for key, (start, end) in found.items() if (until is None or start < until) and (since is None or end > since)
+        key
+        for key, (start, end) in partitions.items()
+        if (until is None or start < until) and (since is None or end > since)
     ]
 
 

@@ -95,8 +95,8 @@ def mend(
         return None
     since = {**task.since, primary: back(cut, view.lookback.time) or cut}
     partitions = {**task.partitions, primary: opened.needed(primary, since[primary], task.keep[1])}
-    kept = [entry for entry in current.files(task.key).files if entry.rows and entry.path < _stem(cut)]
-    return Mend(replace(task, since=since, partitions=partitions, keep=(cut, task.keep[1])), kept, grown.reach)
+    entries = [entry for entry in current.files(task.key).files if entry.rows and entry.path < _stem(cut)]
+    return Mend(replace(task, since=since, partitions=partitions, keep=(cut, task.keep[1])), entries, grown.reach)
 
 
 def digests(opened: Inputs, table: str, partition: str) -> list[str]:

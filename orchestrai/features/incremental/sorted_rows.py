@@ -82,8 +82,8 @@ class SortedRows:
         if window.frame.kind != "range" or window.frame.end > 0:
             return size
         changes = self.changed((*window.partition, *window.order))
-        found = np.flatnonzero(changes)
-        return int(found[-1]) if len(found) else 0
+        positions = np.flatnonzero(changes)
+        return int(positions[-1]) if len(positions) else 0
 
     def needed(self, window: Sliding, end: int) -> int:
         """The first row that a row from `end` on may still see."""
@@ -102,12 +102,12 @@ class SortedRows:
 
     def dropped(self, keep: int, partitions: set[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
         """By partition, how many rows of the group that goes on are no longer kept."""
-        found = {}
+        counts = {}
         for partition in partitions:
             starts = self.starts(partition)
             start = int(starts[keep])
-            found[partition] = keep - start + (self._dropped.get(partition, 0) if start == 0 else 0)
-        return found
+            counts[partition] = keep - start + (self._dropped.get(partition, 0) if start == 0 else 0)
+        return counts
 
     def changed(self, names: Sequence[str]) -> "NDArray[np.bool_]":
         """True where a row differs from the one before in some of the columns; the first one does not."""
@@ -220,11 +220,11 @@ class SortedRows:
             values = np.where(valid, values, nothing)
         widths = high - low
         level = np.log2(np.maximum(widths, 1)).astype(np.int64)
-        found = np.full(len(low), nothing, dtype=np.int64)
+        extremes = np.full(len(low), nothing, dtype=np.int64)
         table, step = values, 1
         for depth in range(int(level.max(initial=0)) + 1):
             chosen = np.flatnonzero((level == depth) & (widths > 0))
-            found[chosen] = better(table[low[chosen]], table[high[chosen] - step])
+            extremes[chosen] = better(table[low[chosen]], table[high[chosen] - step])
             table = better(table[:-step], table[step:]) if len(table) > step else table
             step *= 2
-        return found
+        return extremes

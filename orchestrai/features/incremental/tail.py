@@ -89,8 +89,8 @@ def find_tail(
                 break
             if key not in scanned:
                 scanned.append(key)
-                found = files if key in files else stack.enter_context(opened.fetched({primary: [key]}))[primary]
-            source = Source(table, within(found[key], table.event_time, low, high), since=low, until=high)
+                paths = files if key in files else stack.enter_context(opened.fetched({primary: [key]}))[primary]
+            source = Source(table, within(paths[key], table.event_time, low, high), since=low, until=high)
             past = _seen(db, view, engine, source, source_sql(source))
             db.execute(
                 f"INSERT INTO tail SELECT t.* FROM ({past}) AS t JOIN wanted AS e ON {joined} WHERE e.n < {rows} "
@@ -110,16 +110,16 @@ def find_tail(
 
 def _seen(db: "duckdb.DuckDBPyConnection", view: FeatureView, engine: DuckDbEngine, source: Source, rows: str) -> str:
     """The rows of a source at moments that the view's windows see: what a WHERE leaves out is no row of a frame."""
-    found = one_sort.plan(view)
-    if found is None or not found.by_moment or not found.filtered:
+    plan = one_sort.plan(view)
+    if plan is None or not plan.by_moment or not plan.filtered:
         return rows
     try:
-        left = engine.prepared(view, found, source)
+        left = engine.prepared(view, plan, source)
     except Unsuited:
         return rows
     if not left.num_rows:
         return f"SELECT * FROM ({rows}) LIMIT 0"
-    names = [*found.entity, found.time]
+    names = [*plan.entity, plan.time]
     db.register("seen", left.select(names).rename_columns(list(view.key)))
     db.execute("CREATE OR REPLACE TEMP TABLE seen_rows AS SELECT DISTINCT * FROM seen")
     db.unregister("seen")

@@ -83,12 +83,12 @@ class TailRuns:
         known, begin = self._known(task, cut, added if mended is not None else None)
         if begin <= wanted:
             files = self._files(task, cut, added if mended is not None else None)
-            found = Continuation(cut, begin, known, files, whole=mended is None)
+            continuation = Continuation(cut, begin, known, files, whole=mended is None)
         elif mended is not None:
-            found = Continuation(cut, wanted, {}, frozenset(), whole=True, cold=True)
+            continuation = Continuation(cut, wanted, {}, frozenset(), whole=True, cold=True)
         else:
             return None
-        return found if self._rows(task, found) <= MOST_ROWS else None
+        return continuation if self._rows(task, continuation) <= MOST_ROWS else None
 
     def _known(self, task: Task, cut: int, added: Counter[str] | None) -> tuple[dict[int, Slice], int]:
         """The slices before `cut` that still hold, and the moment from which on they are all there is."""
@@ -115,8 +115,8 @@ class TailRuns:
 
     def _entries(self, key: str) -> list[FileEntry]:
         if key not in self._listed:
-            found = self._opened.datasets[self._table].files(key).files
-            self._listed[key] = [entry for entry in found if entry.role == "data"]
+            entries = self._opened.datasets[self._table].files(key).files
+            self._listed[key] = [entry for entry in entries if entry.role == "data"]
         return self._listed[key]
 
     def _files(self, task: Task, cut: int, added: Counter[str] | None) -> frozenset[str]:
@@ -127,39 +127,39 @@ class TailRuns:
             {*added, *(digest for digest, file in before.items() if file.high is not None and file.high >= cut)}
         )
 
-    def _rows(self, task: Task, found: Continuation) -> int:
-        if not found.cold:
-            return sum(entry.rows for entry in self._entries(task.key) if entry.sha256 in found.files)
-        return sum(entry.rows for key in self._cold_keys(task, found) for entry in self._entries(key))
+    def _rows(self, task: Task, continuation: Continuation) -> int:
+        if not continuation.cold:
+            return sum(entry.rows for entry in self._entries(task.key) if entry.sha256 in continuation.files)
+        return sum(entry.rows for key in self._cold_keys(task, continuation) for entry in self._entries(key))
 
-    def _cold_keys(self, task: Task, found: Continuation) -> list[str]:
+    def _cold_keys(self, task: Task, continuation: Continuation) -> list[str]:
         assert task.keep is not None
-        return self._opened.needed(self._table, _moment(found.begin), task.keep[1])
+        return self._opened.needed(self._table, _moment(continuation.begin), task.keep[1])
 
-    def run(self, todo: Task, found: Continuation, folder: Path) -> Continued | None:
+    def run(self, todo: Task, continuation: Continuation, folder: Path) -> Continued | None:
         """Compute a task's rows and remember what the next run needs; None where only the engine's own windows will do."""
         try:
             with ExitStack() as stack:
-                return self._run(todo, found, folder, stack)
+                return self._run(todo, continuation, folder, stack)
         except (Unsuited, Forgotten):
             return None
 
-    def _run(self, todo: Task, found: Continuation, folder: Path, stack: ExitStack) -> Continued:
-        shape, files, known = self._shape, self._fetched(todo, found, stack), found.known
+    def _run(self, todo: Task, continuation: Continuation, folder: Path, stack: ExitStack) -> Continued:
+        shape, files, known = self._shape, self._fetched(todo, continuation, stack), continuation.known
         paths = [path for part in files.values() for path, _ in part]
-        table = self._prepared(paths, found.begin if found.cold else found.cut, todo)
-        if found.cold and table.num_rows:
+        table = self._prepared(paths, continuation.begin if continuation.cold else continuation.cut, todo)
+        if continuation.cold and table.num_rows:
             times = times_of(table, shape.time)
-            known = cut_slices(shape, table.filter(pa.array(times < found.cut)))
-            table = table.filter(pa.array(times >= found.cut)).combine_chunks()
+            known = cut_slices(shape, table.filter(pa.array(times < continuation.cut)))
+            table = table.filter(pa.array(times >= continuation.cut)).combine_chunks()
         fresh = cut_slices(shape, table)
         tail, batches = Tail(), list[pa.RecordBatch]()
         if table.num_rows:
             new = NewRows(shape, table)
-            near, tail = self._near(new, todo, found, known, folder)
+            near, tail = self._near(new, todo, continuation, known, folder)
             query = Query(self._view, {}, None, todo.keep, self._every)
-            batches = self._engine.finished(query, shape.plan, new.with_windows(known, near, found.cut))
-        self._remember(todo, found, {**known, **fresh}, files)
+            batches = self._engine.finished(query, shape.plan, new.with_windows(known, near, continuation.cut))
+        self._remember(todo, continuation, {**known, **fresh}, files)
         return Continued(batches, tail)
 
     @property
@@ -170,10 +170,10 @@ class TailRuns:
         assert every is not None
         return every
 
-    def _fetched(self, todo: Task, found: Continuation, stack: ExitStack) -> dict[str, list[tuple[Path, str]]]:
+    def _fetched(self, todo: Task, continuation: Continuation, stack: ExitStack) -> dict[str, list[tuple[Path, str]]]:
         """Verified files and their digests by partition."""
-        keys = self._cold_keys(todo, found) if found.cold else [todo.key]
-        only = None if found.cold else found.files
+        keys = self._cold_keys(todo, continuation) if continuation.cold else [todo.key]
+        only = None if continuation.cold else continuation.files
         got = stack.enter_context(self._opened.fetched({self._table: keys}, only))[self._table]
         digests = {key: [e.sha256 for e in self._entries(key) if only is None or e.sha256 in only] for key in keys}
         return {key: list(zip(got[key], digests[key], strict=True)) for key in keys}
@@ -185,14 +185,14 @@ class TailRuns:
         return self._engine.prepared(self._view, self._shape.plan, source)
 
     def _near(
-        self, new: NewRows, todo: Task, found: Continuation, known: Mapping[int, Slice], folder: Path
+        self, new: NewRows, todo: Task, continuation: Continuation, known: Mapping[int, Slice], folder: Path
     ) -> tuple[list[Slice], Tail]:
         """Slices with the last rows of each entity, oldest first."""
         import numpy as np
 
         shape, near = self._shape, list[Slice]()
         have = np.zeros(len(new.entities), dtype=np.int64)
-        number, begin = found.cut // shape.length, found.cut
+        number, begin = continuation.cut // shape.length, continuation.cut
         for number in sorted(known, reverse=True):
             if not shape.rows or int(have.min()) >= shape.rows:
                 break
@@ -203,10 +203,10 @@ class TailRuns:
         short = have < shape.rows
         if not short.any():
             return near[::-1], self._looked(todo, begin)
-        if found.begin == _START:
+        if continuation.begin == _START:
             return near[::-1], replace(self._looked(todo, _START), whole=True)
         wanted = pa.table({"entity": new.entities.filter(pa.array(short)), "held": pa.array(have[short])})
-        since, keep = _moment(found.begin), (_moment(found.cut), _moment(found.cut))
+        since, keep = _moment(continuation.begin), (_moment(continuation.cut), _moment(continuation.cut))
         with find_tail(self._view, self._opened, since, keep, {}, folder, self._engine, wanted) as tail:
             if tail.files:
                 source = Source(self._view.tables[self._table], tail.files)
@@ -226,28 +226,28 @@ class TailRuns:
     def _remember(
         self,
         todo: Task,
-        found: Continuation,
+        continuation: Continuation,
         slices: Mapping[int, Slice],
         files: Mapping[str, Sequence[tuple[Path, str]]],
     ) -> None:
         shape, spans = self._shape, self._opened.spans[self._table]
-        newest = max(slices, default=found.cut // shape.length)
+        newest = max(slices, default=continuation.cut // shape.length)
         # as far again as frames reach, for late rows, and enough slices for frames of rows
         keep_from = min(newest * shape.length - 2 * shape.reach, (newest - 2 * max(8, shape.rows)) * shape.length)
-        kept = {}
-        for key, part in self._parts(todo, found, files).items():
+        partitions = {}
+        for key, part in self._parts(todo, continuation, files).items():
             low, high = (_micros(moment) for moment in spans[key])
             begin = max(part.begin, keep_from // shape.length * shape.length)
             if begin >= high:
                 continue
             mine = {**part.slices, **{number: one for number, one in slices.items() if low <= number * shape.length < high}}
             mine = {number: one for number, one in mine.items() if number * shape.length >= begin}
-            kept[key] = replace(part, begin=begin, slices=mine)
-        self._state = TailState(kept)
+            partitions[key] = replace(part, begin=begin, slices=mine)
+        self._state = TailState(partitions)
         save_state(self._folder, self._key, self._ledger.signer, self._state)
 
     def _parts(
-        self, todo: Task, found: Continuation, files: Mapping[str, Sequence[tuple[Path, str]]]
+        self, todo: Task, continuation: Continuation, files: Mapping[str, Sequence[tuple[Path, str]]]
     ) -> dict[str, PartitionTail]:
         """The partitions as they are now: the task's own and, of the others, those that did not change."""
         dataset, spans = self._opened.datasets[self._table], self._opened.spans[self._table]
@@ -258,9 +258,9 @@ class TailRuns:
         }
         for key, paths in files.items():
             before = self._state.partitions.get(key)
-            if found.whole or before is None:
-                before = PartitionTail("", max(found.begin, _micros(spans[key][0])), {}, {})
-            past = {number: one for number, one in before.slices.items() if number * self._shape.length < found.cut}
+            if continuation.whole or before is None:
+                before = PartitionTail("", max(continuation.begin, _micros(spans[key][0])), {}, {})
+            past = {number: one for number, one in before.slices.items() if number * self._shape.length < continuation.cut}
             root, described = dataset.partitions[key].root, self._described(key, paths, before.files)
             parts[key] = PartitionTail(root, before.begin, described, past)
         return parts
@@ -272,13 +272,13 @@ class TailRuns:
         column = self._view.tables[self._table].event_time
         assert column is not None
         now = Counter(entry.sha256 for entry in self._entries(key))
-        found = {digest: replace(file, count=now[digest]) for digest, file in known.items() if now[digest]}
+        by_digest = {digest: replace(file, count=now[digest]) for digest, file in known.items() if now[digest]}
         for path, digest in paths:
-            if digest not in found:
+            if digest not in by_digest:
                 bounds = time_bounds([path], column)
                 low, high = (None, None) if bounds is None else (_micros(bounds[0]), _micros(bounds[1]))
-                found[digest] = InputFile(low, high, now[digest])
-        return found
+                by_digest[digest] = InputFile(low, high, now[digest])
+        return by_digest
 
 
 def tail_runs(

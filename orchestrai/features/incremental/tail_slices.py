@@ -67,10 +67,10 @@ class Shape:
     @cached_property
     def sums(self) -> tuple[tuple[str, str | None], ...]:
         """What a whole slice is summed up to: function and argument."""
-        found = {(w.function, w.argument) for w in self.windows if w.frame.kind == "range"}
+        aggregates = {(w.function, w.argument) for w in self.windows if w.frame.kind == "range"}
         # a sum or an extreme is NULL where nothing was counted
-        found |= {("count", argument) for _, argument in found}
-        return tuple(sorted(found, key=lambda item: (item[0], item[1] or "")))
+        aggregates |= {("count", argument) for _, argument in aggregates}
+        return tuple(sorted(aggregates, key=lambda item: (item[0], item[1] or "")))
 
     @cached_property
     def hash(self) -> str:
@@ -136,12 +136,12 @@ def cut_slices(shape: Shape, table: pa.Table) -> dict[int, MadeSlice]:
     if not table.num_rows:
         return {}
     numbers = times_of(table, shape.time) // shape.length
-    found = {}
+    slices = {}
     for number in np.unique(numbers):
         inside = np.flatnonzero(numbers == number)
         part = table if len(inside) == table.num_rows else table.take(pa.array(inside))
-        found[int(number)] = _slice(shape, part.combine_chunks())
-    return found
+        slices[int(number)] = _slice(shape, part.combine_chunks())
+    return slices
 
 
 def _slice(shape: Shape, part: pa.Table) -> MadeSlice:
@@ -190,8 +190,8 @@ def total(parts: list["Numbers"]) -> "Numbers":
     bound = sum(max(abs(int(part.min())), abs(int(part.max()))) for part in parts if len(part))
     if bound > LIMIT:
         raise Unsuited("a sum may not fit")
-    found: Numbers = np.sum(parts, axis=0, dtype=np.int64) if len(parts) > 1 else parts[0]
-    return found
+    sums: Numbers = np.sum(parts, axis=0, dtype=np.int64) if len(parts) > 1 else parts[0]
+    return sums
 
 
 Slices = Mapping[int, Slice]

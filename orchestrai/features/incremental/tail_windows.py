@@ -43,8 +43,8 @@ class NewRows:
         column = entities.combine_chunks()
         if column.equals(self.entities):
             return np.arange(len(column), dtype=np.int64)
-        found: Numbers = np.asarray(pc.fill_null(pc.index_in(column, self.entities), -1).cast(pa.int64()))
-        return found
+        codes: Numbers = np.asarray(pc.fill_null(pc.index_in(column, self.entities), -1).cast(pa.int64()))
+        return codes
 
     def with_windows(self, slices: Slices, near: Sequence[Slice], cut: int) -> pa.Table:
         """The rows with their window columns.
@@ -138,7 +138,7 @@ class _Far:
         """By function, what the slices between come to, by entity: the window's own, and the count."""
         import numpy as np
 
-        found: dict[str, Numbers] = {}
+        aggregates: dict[str, Numbers] = {}
         for function in dict.fromkeys(("count", window.function)):
             name = sum_name(function, window.argument)
             nothing = {"min": np.iinfo(np.int64).max, "max": np.iinfo(np.int64).min}.get(function, 0)
@@ -147,8 +147,8 @@ class _Far:
                 known = code >= 0
                 one = np.asarray(groups.column(name).combine_chunks())
                 _add(function, values, code[known], one[known])
-            found[function] = values
-        return found
+            aggregates[function] = values
+        return aggregates
 
 
 def _add(function: str, values: "Numbers", code: "Numbers", more: "Numbers") -> None:

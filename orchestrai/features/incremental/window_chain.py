@@ -161,15 +161,15 @@ class Chain:
 
     def _windows(self, at: int, arguments: Mapping[str, str]) -> tuple[list[Sliding], exp.Select]:
         """A step's distinct windows, and its SELECT with columns in their place."""
-        step, found = self._steps[at], dict[tuple[object, ...], Sliding]()
+        step, windows = self._steps[at], dict[tuple[object, ...], Sliding]()
         select = step.select.copy()
         named = set(step.named)
         for original, copied in zip(_in_select(step.select, named), _in_select(select, named), strict=True):
             shape = window_shape(original, step.definition(original), arguments)
-            window = found.setdefault(shape, Sliding(f"__w{len(found)}", *shape))  # type: ignore[arg-type]
+            window = windows.setdefault(shape, Sliding(f"__w{len(windows)}", *shape))  # type: ignore[arg-type]
             copied.replace(exp.column(window.name, quoted=True))
         select.set("windows", None)
-        return list(found.values()), select
+        return list(windows.values()), select
 
     def _select(self, select: exp.Select, source: str, *, filtered: bool = True) -> str:
         columns = ", ".join(f"{duckdb_text(part.unalias())} AS {quoted(part.alias_or_name)}" for part in select.expressions)
@@ -195,10 +195,10 @@ class Chain:
         """A column of step `at`'s source (`len(steps)`: of the result) as a column of a lower step's, by default the first windows'."""
         while at > (self._first if down_to is None else down_to):
             at -= 1
-            found = [part for part in self._steps[at].select.expressions if part.alias_or_name == name]
-            if len(found) != 1:
+            columns = [part for part in self._steps[at].select.expressions if part.alias_or_name == name]
+            if len(columns) != 1:
                 raise NoChain
-            name = plain_column(found[0].unalias())
+            name = plain_column(columns[0].unalias())
         return name
 
 
@@ -221,21 +221,21 @@ def _steps(tree: exp.Expr) -> tuple[list[_Step], str]:
     """The chain from the innermost step out, and the source of the innermost."""
     with_ = tree.args.get("with_")
     ctes = {cte.alias: cte.this for cte in with_.expressions} if with_ is not None else {}
-    found: list[_Step] = []
+    steps: list[_Step] = []
     query: exp.Expr | None = tree
     base = ""
     while query is not None:
         if not isinstance(query, exp.Select) or any(query.args.get(name) for name in set(query.args) - _PLAIN):
             raise NoChain
-        if found and query.args.get("with_") is not None:
+        if steps and query.args.get("with_") is not None:
             raise NoChain
         source = query.args["from_"].this
         named = {window.name: window for window in query.args.get("windows") or ()}
-        found.append(_Step(query, source.alias_or_name, _in_select(query, set(named)), named))
+        steps.append(_Step(query, source.alias_or_name, _in_select(query, set(named)), named))
         base = duckdb_text(source)
         below = source.this if isinstance(source, exp.Subquery) else ctes.get(source.name)
         query = below if isinstance(below, exp.Select) and _single(below) else None
-    return found[::-1], base
+    return steps[::-1], base
 
 
 def _single(select: exp.Select) -> bool:

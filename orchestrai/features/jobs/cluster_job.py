@@ -122,11 +122,11 @@ def read_object(where: str, file: str) -> dict[str, Any]:
     """The JSON object in a file of parameters; raises ConfigError."""
     path = Path(file).expanduser()
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        parameters = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         raise ConfigError(
             f"expected ORCHESTRAI_SPARK_URL={where}:FILE with a JSON file of parameters, found {file!r}: {exc}"
         ) from exc
-    if not isinstance(found, dict):
-        raise ConfigError(f"expected an object of parameters in {file}, found {type(found).__name__}")
-    return found
+    if not isinstance(parameters, dict):
+        raise ConfigError(f"expected an object of parameters in {file}, found {type(parameters).__name__}")
+    return parameters

@@ -56,16 +56,16 @@ class DataprocBatches:
         }
 
     def _find(self, run: str) -> dict[str, Any]:
-        found = self._api.call("GET", f"{self._parent}/batches/{run}")
-        if found is None:
+        response = self._api.call("GET", f"{self._parent}/batches/{run}")
+        if response is None:
             raise StorageError(f"expected the batch {run} on Dataproc, found none: somebody deleted it, run the step again")
-        batch: dict[str, Any] = found
+        batch: dict[str, Any] = response
         return batch
 
     def phase(self, run: str) -> tuple[Phase, str]:
         """How the batch stands."""
-        found = self._find(run)
-        return phase_of(str(found["state"]), "SUCCEEDED", ("FAILED", "CANCELLED"), found.get("stateMessage"))
+        batch = self._find(run)
+        return phase_of(str(batch["state"]), "SUCCEEDED", ("FAILED", "CANCELLED"), batch.get("stateMessage"))
 
     def cancel(self, run: str) -> None:
         """Cancel the operation behind the batch."""

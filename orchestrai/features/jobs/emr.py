@@ -79,8 +79,8 @@ class EmrServerless:
     def phase(self, run: str) -> tuple[Phase, str]:
         """How the run stands."""
         with aws_errors(f"AWS to describe the job run {run}"):
-            found = self._emr.get_job_run(applicationId=self._application, jobRunId=run)["jobRun"]
-        return phase_of(str(found["state"]), "SUCCESS", ("FAILED", "CANCELLED"), found.get("stateDetails"))
+            job_run = self._emr.get_job_run(applicationId=self._application, jobRunId=run)["jobRun"]
+        return phase_of(str(job_run["state"]), "SUCCESS", ("FAILED", "CANCELLED"), job_run.get("stateDetails"))
 
     def cancel(self, run: str) -> None:
         """Ask for its end."""

@@ -114,20 +114,20 @@ class RemoteSparkEngine:
             if exc.retryable:
                 raise
             failed = exc  # a job that failed may have left its reason
-        found = self._receipt(token)
-        if found is None:
+        receipt = self._receipt(token)
+        if receipt is None:
             raise failed or StorageError(
                 f"expected the result of the job {token} on {self._where}, found none: read that system's log"
             )
-        return found
+        return receipt
 
     def _receipt(self, token: str) -> dict[str, Any] | None:
         """What a job says of itself at its end; None where it has not."""
         folder = f"jobs/{token}/result/"
         for info in self._exchange.list(folder):
             if info.key.startswith(f"{folder}part-"):
-                found: dict[str, Any] = json.loads(self._exchange.read(info.key))
-                return found
+                receipt: dict[str, Any] = json.loads(self._exchange.read(info.key))
+                return receipt
         return None
 
     def _judge(self, result: Mapping[str, Any], digests: Mapping[str, str], token: str, view: FeatureView) -> None:

@@ -40,11 +40,11 @@ class SynapseBatches:
 
     def start(self, job: SparkJob) -> str:
         """Submit the batch, unless the pool has one of this name."""
-        found = self._named(job.token)
-        if found is None:
-            found = self._api.call("POST", "batches", query={"detailed": "true"}, body=self.request(job), none_for=())
-        assert found is not None
-        return str(found["id"])
+        batch = self._named(job.token)
+        if batch is None:
+            batch = self._api.call("POST", "batches", query={"detailed": "true"}, body=self.request(job), none_for=())
+        assert batch is not None
+        return str(batch["id"])
 
     def _named(self, name: str) -> dict[str, Any] | None:
         first = 0
@@ -77,12 +77,12 @@ class SynapseBatches:
 
     def phase(self, run: str) -> tuple[Phase, str]:
         """How the batch stands."""
-        found = self._api.call("GET", f"batches/{run}", query={"detailed": "true"})
-        if found is None:
+        batch = self._api.call("GET", f"batches/{run}", query={"detailed": "true"})
+        if batch is None:
             raise StorageError(f"expected the batch {run} on Azure Synapse, found none: run the step again")
-        state, result = str(found.get("state")), str(found.get("result"))
+        state, result = str(batch.get("state")), str(batch.get("result"))
         if state in BROKEN or result in ("Failed", "Cancelled"):
-            errors = "; ".join(str(one.get("message")) for one in found.get("errorInfo") or ())
+            errors = "; ".join(str(one.get("message")) for one in batch.get("errorInfo") or ())
             return "ended", f"{state}, {result}: {errors or 'no reason given'}"
         return ("completed" if state == "success" else "running"), state
 

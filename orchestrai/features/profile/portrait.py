@@ -33,9 +33,9 @@ class Portrait:
         order = [*moved, *(name for name in self.columns if name not in moved)]
         lines = ["| feature | nulls | low | high | PSI | KS |", "|---|---|---|---|---|---|"]
         for name in order:
-            found, item = self.columns[name], moved.get(name)
+            stats, item = self.columns[name], moved.get(name)
             psi, ks = ("", "") if item is None else (f"{item.psi:.3f}", "" if item.ks is None else f"{item.ks:.3f}")
-            lines.append(f"| {name} | {found.null_rate:.1%} | {_short(found.low)} | {_short(found.high)} | {psi} | {ks} |")
+            lines.append(f"| {name} | {stats.null_rate:.1%} | {_short(stats.low)} | {_short(stats.high)} | {psi} | {ks} |")
         return "\n".join(lines)
 
 
@@ -47,22 +47,22 @@ def portrait(files: Sequence[Path], reference: Sequence[Path], columns: Sequence
     stats = feature_stats(files, columns)
     known = set(pq.read_schema(reference[0]).names) if reference else set()
     shared = [name for name in columns if name in known]
-    found = drift(reference, files, shared) if shared else []
-    moved = [item for item in found if item.psi > most]
+    drifts = drift(reference, files, shared) if shared else []
+    moved = [item for item in drifts if item.psi > most]
     named = ", ".join(f"{item.column} {item.psi:.2f}" for item in moved[:8])
     message = f"expected a PSI of at most {most} since {since}, found {named}: retrain, or look for a change at the source"
     verdict = Verdict(
         "drift",
         not moved,
-        message if moved else f"no feature moved since {since}" if found else since,
+        message if moved else f"no feature moved since {since}" if drifts else since,
         severity="warn",
-        details={item.column: round(item.psi, 4) for item in found},
+        details={item.column: round(item.psi, 4) for item in drifts},
     )
-    shown = [item.column for item in found] or list(columns)
+    shown = [item.column for item in drifts] or list(columns)
     numeric = [name for name in shown if stats[name].edges][:MOST_PICTURES]
     plots = {"distributions": _png(lambda figure: _distributions(figure, files, reference, numeric))} if numeric else {}
     plots["null_rates"] = _png(lambda figure: _null_rates(figure, stats))
-    return Portrait(next((item.rows for item in stats.values()), 0), stats, found, verdict, plots)
+    return Portrait(next((item.rows for item in stats.values()), 0), stats, drifts, verdict, plots)
 
 
 def _short(value: object) -> str:

@@ -70,13 +70,13 @@ def drift(
     """PSI and KS of `current` against `reference` (a champion's training set), by shared column; worst first."""
     ours, theirs = _files(reference), _files(current)
     shared = [name for name in pq.read_schema(ours[0]).names if name in pq.read_schema(theirs[0]).names]
-    found = []
+    drifts = []
     for name in columns if columns is not None else shared:
         before, after = _read(ours, name), _read(theirs, name)
         was = _column_stats(before)
         psi = _psi(was, after)
-        found.append(Drift(name, psi, _ks(_numbers(before), _numbers(after)) if _numeric(before.type) else None))
-    return sorted(found, key=lambda item: (-item.psi, item.column))
+        drifts.append(Drift(name, psi, _ks(_numbers(before), _numbers(after)) if _numeric(before.type) else None))
+    return sorted(drifts, key=lambda item: (-item.psi, item.column))
 
 
 def numbers_of(files: Sequence[Path], name: str) -> "np.ndarray[Any, Any]":
@@ -103,8 +103,8 @@ def _numeric(kind: pa.DataType) -> bool:
 def _numbers(values: pa.ChunkedArray) -> "np.ndarray[Any, Any]":
     import numpy as np
 
-    kept = values.drop_null()
-    return np.asarray(pc.cast(kept, pa.float64()) if len(kept) else [], dtype=float)
+    non_null = values.drop_null()
+    return np.asarray(pc.cast(non_null, pa.float64()) if len(non_null) else [], dtype=float)
 
 
 def _column_stats(values: pa.ChunkedArray) -> ColumnStats:

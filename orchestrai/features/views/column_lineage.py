@@ -16,7 +16,7 @@ def lineage(view: FeatureView) -> dict[str, list[tuple[str, str]]]:
         return {}
     # one scope for all columns: without it sqlglot qualifies the whole text anew for each of them
     scope = build_scope(view.tree)
-    found = {}
+    sources = {}
     for column in view.schema.names:
         try:
             root = column_lineage(column, view.tree, {}, scope=scope, dialect=DIALECT, trim_selects=False, copy=False)
@@ -27,5 +27,5 @@ def lineage(view: FeatureView) -> dict[str, list[tuple[str, str]]]:
             for node in root.walk()
             if isinstance(node.source, exp.Table) and not node.downstream
         }
-        found[column] = sorted(leaves)
-    return found
+        sources[column] = sorted(leaves)
+    return sources

@@ -32,19 +32,19 @@ def _metadata(schema: pa.Schema, name: str) -> str | None:
 
 def primary_keys(schemas: Mapping[str, pa.Schema]) -> dict[str, tuple[str, ...]]:
     """The keys that schemas name, by table."""
-    found = {name: _metadata(schema, "primary_key") for name, schema in schemas.items()}
-    return {name: tuple(part.strip() for part in key.split(",")) for name, key in found.items() if key}
+    keys = {name: _metadata(schema, "primary_key") for name, schema in schemas.items()}
+    return {name: tuple(part.strip() for part in key.split(",")) for name, key in keys.items() if key}
 
 
 def value_bounds(schemas: Mapping[str, pa.Schema]) -> dict[str, dict[str, float]]:
     """The largest absolute value of columns whose field names a `minimum` and a `maximum`."""
-    found: dict[str, dict[str, float]] = {name: {} for name in schemas}
+    bounds: dict[str, dict[str, float]] = {name: {} for name in schemas}
     for name, schema in schemas.items():
         for field in schema:
             given = field.metadata or {}
             if b"minimum" in given and b"maximum" in given:
-                found[name][field.name] = max(abs(float(given[b"minimum"])), abs(float(given[b"maximum"])))
-    return found
+                bounds[name][field.name] = max(abs(float(given[b"minimum"])), abs(float(given[b"maximum"])))
+    return bounds
 
 
 def bind_table(name: str, schema: pa.Schema, clocks: TableClocks | None, time: str, view: str) -> Table:

@@ -26,17 +26,17 @@ def known_files(dataset: Dataset, partition: str, files: Sequence[Path], before:
     A file with rows of both kinds is cut, its copy goes to `folder`. Raises IntegrityError where arrivals were not noted.
     """
     manifest = dataset.files(partition)
-    found = []
+    paths = []
     for path, entry in zip(files, _data(dataset, partition), strict=True):
         runs = arrivals_of(manifest, entry)
         if all(moment < before for _, moment in runs):
-            found.append(path)
+            paths.append(path)
         elif any(moment < before for _, moment in runs):
             folder.mkdir(parents=True, exist_ok=True)
             cut = folder / f"{partition}-{path.name}"
             _cut(path, [(rows, moment < before) for rows, moment in runs], cut)
-            found.append(cut)
-    return found
+            paths.append(cut)
+    return paths
 
 
 def _data(dataset: Dataset, partition: str) -> list[FileEntry]:

@@ -38,11 +38,11 @@ def result_schema(sql: str, tables: Mapping[str, pa.Schema], context: Context) -
     fields = []
     for row in rows:
         column, kind = str(row[0]), str(row[1])
-        found = from_duckdb(kind)
-        if found is None:
+        arrow_type = from_duckdb(kind)
+        if arrow_type is None:
             instead = "write CAST(SUM(..) AS BIGINT)" if kind == "HUGEINT" else "give it a type with CAST"
             raise FeatureViewError(f"{context.origin}:1: expected a plain type for {column}, found {kind}: {instead}")
-        fields.append(pa.field(column, found))
+        fields.append(pa.field(column, arrow_type))
     return pa.schema(fields)
 
 

@@ -62,13 +62,13 @@ def find_function(
         tree = ast.parse(text)
     except SyntaxError as exc:
         raise FeatureViewError(f"{path.name}:{exc.lineno}: expected Python, found {exc.msg}") from exc
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-    if not found:
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    if not functions:
         raise FeatureViewError(f"{path.name}:1: expected a function {name}, found none")
-    given = [argument.arg for argument in (*found[0].args.args, *found[0].args.kwonlyargs)]
+    given = [argument.arg for argument in (*functions[0].args.args, *functions[0].args.kwonlyargs)]
     if sorted(given) != sorted(tables):
         raise FeatureViewError(
-            f"{path.name}:{found[0].lineno}: expected {name}({', '.join(tables)}), found {name}({', '.join(given)})"
+            f"{path.name}:{functions[0].lineno}: expected {name}({', '.join(tables)}), found {name}({', '.join(given)})"
         )
     _check_purity(tree, path, folder)
     return PythonFunction(path, name, text, over)
@@ -78,10 +78,10 @@ def output_schema(outputs: Mapping[str, str], view: str) -> pa.Schema:
     """The declared output columns; raises FeatureViewError."""
     fields = []
     for name, kind in outputs.items():
-        found = from_spark(kind)
-        if found is None:
+        arrow_type = from_spark(kind)
+        if arrow_type is None:
             raise FeatureViewError(f"{view}: expected a type such as BIGINT, DOUBLE or STRING for {name}, found {kind!r}")
-        fields.append(pa.field(name, found))
+        fields.append(pa.field(name, arrow_type))
     return pa.schema(fields)
 
 

@@ -206,16 +206,16 @@ def _lookback(
     declared = spec.lookback if isinstance(spec, FeatureViewSpec) else None
     if kind != "row":
         return declared or Lookback()
-    found = reach(tree, time)
+    reached = reach(tree, time)
     if joined and (declared is None or declared.time is None):
         raise FeatureViewError(f"{origin}:1: expected lookback.time, found none: a join does not tell how far back it reads")
     if declared is None:
-        if found.rows is None or found.time is None:
+        if reached.rows is None or reached.time is None:
             raise FeatureViewError(f"{origin}:1: expected a bounded frame, found one without bound: write n PRECEDING")
-        return Lookback(rows=found.rows, time=found.time or None)
+        return Lookback(rows=reached.rows, time=reached.time or None)
     rows, span = declared.rows or 0, declared.time or timedelta(0)
-    if found.rows is None or found.time is None or found.rows > rows or found.time > span:
-        needs = f"{found.rows if found.rows is not None else 'all'} rows and {found.time if found.time is not None else 'all time'}"
+    if reached.rows is None or reached.time is None or reached.rows > rows or reached.time > span:
+        needs = f"{reached.rows if reached.rows is not None else 'all'} rows and {reached.time if reached.time is not None else 'all time'}"
         raise FeatureViewError(
             f"{origin}:1: expected a lookback that covers the windows ({needs}), found {rows} rows and {span}"
         )

@@ -37,11 +37,11 @@ class Inputs:
 
     def refs(self, keys: Mapping[str, Iterable[str]]) -> list[InputRef]:
         """Input references for a receipt."""
-        found = []
+        refs = []
         for table, part in sorted(keys.items()):
             dataset = self.datasets[table]
-            found.append(InputRef(dataset.asset, dataset.version, dataset.roots(sorted(part))))
-        return found
+            refs.append(InputRef(dataset.asset, dataset.version, dataset.roots(sorted(part))))
+        return refs
 
     @contextmanager
     def fetched(self, keys: Mapping[str, Iterable[str]], only: Collection[str] | None = None) -> Iterator[Files]:
@@ -53,8 +53,8 @@ class Inputs:
                 wanted = sorted(part)
                 for key in wanted:
                     require_restored(dataset, key)
-                found = stack.enter_context(dataset.fetched(wanted, only=only))
-                files[table] = {key: [file.path for file in entries] for key, entries in found.items()}
+                partitions = stack.enter_context(dataset.fetched(wanted, only=only))
+                files[table] = {key: [file.path for file in entries] for key, entries in partitions.items()}
             yield files
 
 
@@ -67,12 +67,12 @@ def open_inputs(ledger: Ledger, view: FeatureView, assets: Mapping[str, str], gr
         )
     datasets = {name: ledger.open(assets[name]) for name in view.tables}
     first = next(iter(view.tables))
-    found = {}
+    table_spans = {}
     for name, dataset in datasets.items():
         keys = list(dataset.partitions)
         given = grain if name == first and grain != WHOLE and keys != [WHOLE] else None
-        found[name] = spans(keys, given)
-    return Inputs(datasets, found)
+        table_spans[name] = spans(keys, given)
+    return Inputs(datasets, table_spans)
 
 
 def require_restored(dataset: Dataset, partition: str) -> None:
@@ -106,12 +106,12 @@ def within(files: Iterable[Path], column: str | None, since: datetime | None, un
     """The files that may hold rows of [since, until), by their footers."""
     if column is None or (since is None and until is None):
         return list(files)
-    found = []
+    paths = []
     for path in files:
         bounds = time_bounds([path], column)
         if bounds is None or ((until is None or bounds[0] < until) and (since is None or bounds[1] >= since)):
-            found.append(path)
-    return found
+            paths.append(path)
+    return paths
 
 
 def _utc(value: datetime) -> datetime:

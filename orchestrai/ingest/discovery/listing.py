@@ -120,8 +120,8 @@ def discover(
         for key in places(landing, source, grain, info) or [""]:
             (partitions.setdefault(key, []) if key else unplaced).append(info)
     after = state.advance(taken, left[0].modified if left else None, now)
-    found = {key: tuple(partitions[key]) for key in sorted(partitions)}
-    return Discovery(found, after.encode(), bool(left), count, tuple(unplaced))
+    objects = {key: tuple(partitions[key]) for key in sorted(partitions)}
+    return Discovery(objects, after.encode(), bool(left), count, tuple(unplaced))
 
 
 def places(landing: Store, source: SourceSpec, grain: Grain, info: ObjectInfo) -> list[str]:
@@ -132,12 +132,12 @@ def places(landing: Store, source: SourceSpec, grain: Grain, info: ObjectInfo) -
 
 def landed(landing: Store, source: SourceSpec, grain: Grain, partitions: Sequence[str]) -> dict[str, list[ObjectInfo]]:
     """All landed objects of some partitions, sorted by key; a partition without any has an empty list."""
-    found: dict[str, list[ObjectInfo]] = {key: [] for key in partitions}
+    objects: dict[str, list[ObjectInfo]] = {key: [] for key in partitions}
     for info in listed_for(landing, source, grain, partitions):
         for key in places(landing, source, grain, info):
-            if key in found:
-                found[key].append(info)
-    return found
+            if key in objects:
+                objects[key].append(info)
+    return objects
 
 
 def missing(ledger: Ledger, asset: str, landing: Store, source: SourceSpec, grain: Grain) -> dict[str, list[ObjectInfo]]:
@@ -145,7 +145,7 @@ def missing(ledger: Ledger, asset: str, landing: Store, source: SourceSpec, grai
 
     Finds what queues lost and what cursors cannot see; costs one listing and the receipts of the partitions listed.
     """
-    found: dict[str, list[ObjectInfo]] = {}
+    objects: dict[str, list[ObjectInfo]] = {}
     known: dict[str, set[tuple[str, str]]] = {}
     dataset = ledger.find(asset)
     for info in listed(landing, source):
@@ -153,5 +153,5 @@ def missing(ledger: Ledger, asset: str, landing: Store, source: SourceSpec, grai
             if key not in known:
                 known[key] = {(material.uri, material.etag) for material in arrivals(dataset, key)}
             if (uri_of(landing, info), info.version or info.etag) not in known[key]:
-                found.setdefault(key, []).append(info)
-    return found
+                objects.setdefault(key, []).append(info)
+    return objects

@@ -72,10 +72,10 @@ def parse_s3(text: str) -> Parsed:
 def parse_event_grid(text: str) -> Parsed:
     """A message of Event Grid, in its own schema or as CloudEvents 1.0, alone or in a list."""
     try:
-        found = _json(text, many=True)
+        document = _json(text, many=True)
     except _Odd as exc:
         return Parsed(refused=(Refusal(str(exc), text[:SHOWN]),))
-    return _gathered(found if isinstance(found, list) else [found], _from_event_grid)
+    return _gathered(document if isinstance(document, list) else [document], _from_event_grid)
 
 
 def parse_gcs(attributes: Mapping[str, str], text: str) -> Parsed:
@@ -168,12 +168,12 @@ def _account(url: str) -> str:
 
 def _json(text: str, *, many: bool = False) -> Any:
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError) as exc:
         raise _Odd(f"expected JSON, found {str(exc)[:200]}") from exc
-    if not isinstance(found, dict) and not (many and isinstance(found, list)):
-        raise _Odd(f"expected a JSON object, found {type(found).__name__}")
-    return found
+    if not isinstance(document, dict) and not (many and isinstance(document, list)):
+        raise _Odd(f"expected a JSON object, found {type(document).__name__}")
+    return document
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -202,10 +202,10 @@ def _plain(etag: Any) -> str:
 
 def _moment(text: Any) -> datetime:
     try:
-        found = datetime.fromisoformat(_trimmed(str(text)))
+        time = datetime.fromisoformat(_trimmed(str(text)))
     except ValueError:
         raise _Odd(f"expected the time of the event, found {text!r}"[:200]) from None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _trimmed(text: str) -> str:

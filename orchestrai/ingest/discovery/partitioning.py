@@ -79,8 +79,8 @@ def _find(text: str, grain: Grain) -> str | None:
         if year is None or month is None or day is None or (grain == "hour" and hour is None):
             continue
         clock = (hour or 0, minute or 0) if grain == "hour" else (0, 0)
-        found = _key(partial(datetime, year, month, day, clock[0], clock[1], tzinfo=UTC), grain)
-        if found is not None:
-            return found
+        key = _key(partial(datetime, year, month, day, clock[0], clock[1], tzinfo=UTC), grain)
+        if key is not None:
+            return key
     month_only = _MONTH.search(text) if grain == "month" else None
     return _key(partial(datetime, int(month_only[1]), int(month_only[2]), 1, tzinfo=UTC), grain) if month_only else None

@@ -78,9 +78,9 @@ def published(ledger: Ledger, asset: str) -> Known:
 
     def known(partition: str, event: ObjectEvent) -> bool:
         if partition not in seen:
-            found = arrivals(dataset, partition)
-            seen[partition] = {(m.uri, m.etag.strip('"')): m.modified for m in found}
-            newest[partition] = {m.uri: m.modified for m in sorted(found, key=lambda m: m.modified)}
+            materials = arrivals(dataset, partition)
+            seen[partition] = {(m.uri, m.etag.strip('"')): m.modified for m in materials}
+            newest[partition] = {m.uri: m.modified for m in sorted(materials, key=lambda m: m.modified)}
         if any((event.uri, mark) in seen[partition] for mark in (event.version, event.etag) if mark):
             return True
         time = newest[partition].get(event.uri)

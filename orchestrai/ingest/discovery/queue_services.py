@@ -30,18 +30,18 @@ class SqsQueue:
     url: str
 
     def receive(self, limit: int, wait: float = WAIT_SECONDS) -> list[Message]:
-        found: list[Message] = []
-        while len(found) < limit:
+        messages: list[Message] = []
+        while len(messages) < limit:
             answer = self._call(
                 self.client.receive_message,
-                MaxNumberOfMessages=min(10, limit - len(found)),
-                WaitTimeSeconds=0 if found else min(20, max(0, round(wait))),
+                MaxNumberOfMessages=min(10, limit - len(messages)),
+                WaitTimeSeconds=0 if messages else min(20, max(0, round(wait))),
             )
             got = answer.get("Messages", [])
-            found += [Message(message["ReceiptHandle"], parse_s3(message["Body"])) for message in got]
+            messages += [Message(message["ReceiptHandle"], parse_s3(message["Body"])) for message in got]
             if not got:
                 break
-        return found
+        return messages
 
     def acknowledge(self, handles: Sequence[str]) -> None:
         for start in range(0, len(handles), 10):
@@ -70,12 +70,12 @@ class AzureQueue:
     sleep: Callable[[float], None] = time.sleep
 
     def receive(self, limit: int, wait: float = WAIT_SECONDS) -> list[Message]:
-        found = self._received(limit)
-        if not found and wait > 0:
+        messages = self._received(limit)
+        if not messages and wait > 0:
             # the service has no long poll
             self.sleep(wait)
-            found = self._received(limit)
-        return found
+            messages = self._received(limit)
+        return messages
 
     def _received(self, limit: int) -> list[Message]:
         def take() -> list[Any]:

@@ -30,13 +30,13 @@ def convert(
 
     typed, misfits = [], []
     for column in contract.columns:
-        found = arrays.get(column.source)
-        if found is None:
+        values = arrays.get(column.source)
+        if values is None:
             typed.append(pa.nulls(rows, arrow_type(column.type)))
             continue
-        array, bad = _typed(column, found, timestamp_formats)
+        array, bad = _typed(column, values, timestamp_formats)
         typed.append(array)
-        misfits += [Misfit(row, column.name, _reason(column, found[row])) for row in bad]
+        misfits += [Misfit(row, column.name, _reason(column, values[row])) for row in bad]
     return pa.RecordBatch.from_arrays(typed, schema=contract.arrow_schema()), misfits
 
 
@@ -182,12 +182,12 @@ def _time_cast(target: "pa.DataType", formats: Sequence[str]) -> Cast:
         return pc.coalesce(plain, pc.cast(pc.if_else(zoned, values, None), pa.timestamp("us", tz="UTC")))
 
     def by_format(values: "pa.Array") -> "pa.Array":
-        found = pa.nulls(len(values), naive)
+        moments = pa.nulls(len(values), naive)
         for form in formats:
-            found = pc.coalesce(found, pc.strptime(values, format=form, unit="us", error_is_null=True))
-        if found.null_count != values.null_count:
+            moments = pc.coalesce(moments, pc.strptime(values, format=form, unit="us", error_is_null=True))
+        if moments.null_count != values.null_count:
             raise ValueError(f"expected one of the formats {', '.join(formats)}")
-        return pc.cast(found, utc)
+        return pc.cast(moments, utc)
 
     def plain_or_iso(values: "pa.Array") -> "pa.Array":
         try:

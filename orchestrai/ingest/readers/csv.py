@@ -34,13 +34,13 @@ class CsvReader:
 
     def _header(self, path: Path) -> tuple[str, ...]:
         with path.open("rb") as stream:
-            for found in CsvRecords(stream, self.source):
-                if isinstance(found, Refused):
-                    raise UnreadableObject(f"expected a header, found {found.reason}: have the producer send it again")
-                self._header_lines = found.line + found.lines - 1
-                if len(found.fields) > MAX_FIELDS:
-                    raise UnreadableObject(f"expected at most {MAX_FIELDS} columns, found {len(found.fields)}")
-                return tuple(name.strip() for name in found.fields)
+            for record in CsvRecords(stream, self.source):
+                if isinstance(record, Refused):
+                    raise UnreadableObject(f"expected a header, found {record.reason}: have the producer send it again")
+                self._header_lines = record.line + record.lines - 1
+                if len(record.fields) > MAX_FIELDS:
+                    raise UnreadableObject(f"expected at most {MAX_FIELDS} columns, found {len(record.fields)}")
+                return tuple(name.strip() for name in record.fields)
         raise UnreadableObject("expected a header, found an empty object: have the producer send it again")
 
     def fast(self, path: Path) -> Iterator[Chunk]:
@@ -107,11 +107,11 @@ class CsvReader:
         gather = _Gather(self)
         with path.open("rb") as stream:
             skip = self.source.header
-            for found in CsvRecords(stream, self.source):
+            for record in CsvRecords(stream, self.source):
                 if skip:
                     skip = False
                     continue
-                gather.add(found)
+                gather.add(record)
                 if gather.full:
                     yield gather.chunk()
         if gather.any:
@@ -141,18 +141,18 @@ class _Gather:
     def full(self) -> bool:
         return len(self.rows) + len(self.refused) >= CAREFUL_ROWS or self.size >= CAREFUL_BYTES
 
-    def add(self, found: Refused | CsvRecord) -> None:
-        if isinstance(found, Refused):
-            self.refused.append(found)
-            self.size += len(found.mark.text)
+    def add(self, record: Refused | CsvRecord) -> None:
+        if isinstance(record, Refused):
+            self.refused.append(record)
+            self.size += len(record.mark.text)
             return
-        self.size += len(found.raw)
-        if len(found.fields) != self.width:
-            mark = Mark(found.number, found.line, found.offset, shown(found.raw.rstrip(b"\r\n"), self.encoding))
-            self.refused.append(Refused(mark, f"expected {self.width} fields, found {len(found.fields)}"))
+        self.size += len(record.raw)
+        if len(record.fields) != self.width:
+            mark = Mark(record.number, record.line, record.offset, shown(record.raw.rstrip(b"\r\n"), self.encoding))
+            self.refused.append(Refused(mark, f"expected {self.width} fields, found {len(record.fields)}"))
             return
-        self.rows.append(found.fields)
-        self.places.add(found.number, found.line, found.offset, found.raw)
+        self.rows.append(record.fields)
+        self.places.add(record.number, record.line, record.offset, record.raw)
 
     def chunk(self) -> Chunk:
         import pyarrow as pa

@@ -42,9 +42,9 @@ class CsvRecords:
             line, offset, raw, whole = first
             if not raw.strip(b"\r\n"):
                 continue
-            found = self._parse(line, offset, raw, whole)
+            record = self._parse(line, offset, raw, whole)
             self.record += 1
-            yield found
+            yield record
 
     def _line(self) -> tuple[int, int, bytes, bool] | None:
         return self.pending.popleft() if self.pending else next(self.lines, None)

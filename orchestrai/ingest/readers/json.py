@@ -72,8 +72,8 @@ class JsonLinesReader:
             if not whole:
                 yield Refused(mark, f"expected at most {self.source.max_row_bytes} bytes a row, found more")
                 continue
-            found = _parsed(raw, self.source.encoding)
-            yield Refused(mark, found) if isinstance(found, str) else (mark, found)
+            value = _parsed(raw, self.source.encoding)
+            yield Refused(mark, value) if isinstance(value, str) else (mark, value)
 
 
 class JsonDocumentReader:
@@ -107,9 +107,9 @@ class PagesReader:
     def __init__(self, source: SourceSpec, path: Path, contract: Contract) -> None:
         self.source, self.contract = source, contract
         first: dict[str, Any] = {}
-        for _, found in self._items(path):
-            if isinstance(found, dict):
-                first = found
+        for _, item in self._items(path):
+            if isinstance(item, dict):
+                first = item
                 break
         self.fields = tuple(first)
 
@@ -160,12 +160,12 @@ def _refuse_constant(name: str) -> Any:
 def _parsed(raw: bytes, encoding: str = "utf-8") -> dict[str, Any] | str:
     """The record, or why there is none."""
     try:
-        found = json.loads(raw.decode(encoding).removeprefix("\ufeff"), parse_constant=_refuse_constant, parse_float=str)
+        value = json.loads(raw.decode(encoding).removeprefix("\ufeff"), parse_constant=_refuse_constant, parse_float=str)
     except UnicodeDecodeError as exc:
         return f"expected {exc.encoding} text, found byte {exc.object[exc.start]:#04x}"
     except _JSON_ERRORS as exc:
         return f"expected JSON, found {one_line(exc)}"
-    return found if isinstance(found, dict) else f"expected a JSON object, found {type(found).__name__}"
+    return value if isinstance(value, dict) else f"expected a JSON object, found {type(value).__name__}"
 
 
 def _text(value: Any) -> str | None:
@@ -182,14 +182,14 @@ def gather(contract: Contract, records: Iterable["Refused | tuple[Mark, Mapping[
     marks: list[Mark] = []
     refused: list[Refused] = []
     size = 0
-    for found in records:
-        if isinstance(found, Refused):
-            refused.append(found)
-            size += len(found.mark.text)
+    for record in records:
+        if isinstance(record, Refused):
+            refused.append(record)
+            size += len(record.mark.text)
         else:
-            marks.append(found[0])
-            rows.append(found[1])
-            size += len(found[0].text)
+            marks.append(record[0])
+            rows.append(record[1])
+            size += len(record[0].text)
         if len(rows) + len(refused) >= CAREFUL_ROWS or size >= CAREFUL_BYTES:
             yield _chunk(contract, rows, marks, refused)
             rows, marks, refused, size = [], [], [], 0

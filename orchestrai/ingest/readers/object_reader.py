@@ -102,22 +102,22 @@ class Typing:
 
     def _header_change(self, reader: ObjectReader) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Declared columns that the object lacks, and columns it has that nobody declared. Raises UnreadableObject."""
-        found = [name for name in reader.fields if name != UNNAMED]
-        twice = sorted({name for name in found if found.count(name) > 1})
+        names = [name for name in reader.fields if name != UNNAMED]
+        twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise UnreadableObject(f"expected each column once, found {', '.join(twice[:5])} twice: repair the header")
         known = {column.source: column for column in self.contract.columns}
-        missing = [name for name in known if name not in found]
+        missing = [name for name in known if name not in names]
         if self.source.format in ("jsonl", "json", "http"):
             # a record may leave out what is null
-            missing = [] if any(name in known for name in found) else missing
+            missing = [] if any(name in known for name in names) else missing
         needed = [name for name in missing if known[name].required]
         if needed or (missing and len(missing) == len(known)):
-            have = ", ".join(repr(name) for name in found[:8])
+            have = ", ".join(repr(name) for name in names[:8])
             raise UnreadableObject(
                 f"expected the columns {', '.join((needed or missing)[:8])}, found {have}: repair the header"
             )
-        return tuple(missing), tuple(name for name in found if name not in known)
+        return tuple(missing), tuple(name for name in names if name not in known)
 
     def _fast(self, reader: ObjectReader, path: Path) -> Iterator["pa.RecordBatch"]:
         for chunk in reader.fast(path):

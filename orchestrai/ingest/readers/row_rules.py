@@ -24,18 +24,20 @@ def unfit_rows(contract: Contract, batch: "pa.RecordBatch", arrived: Sequence[da
 
     `arrived` has the broker's time of each row: an event cannot be later. Rules of severity "warn" are left to the audit.
     """
-    found: list[Misfit] = []
+    misfits: list[Misfit] = []
     for column, array in zip(contract.columns, batch.columns, strict=True):
         if column.severity == "error":
-            found += [Misfit(row, column.name, reason) for row, reason in _broken(column, array)]
+            misfits += [Misfit(row, column.name, reason) for row, reason in _broken(column, array)]
     if contract.event_time:
         moments = batch.column(contract.names.index(contract.event_time)).to_pylist()
         for row, moment in enumerate(moments):
             late = arrived is not None and isinstance(moment, datetime) and moment > arrived[row] + AHEAD
             if isinstance(moment, datetime) and (moment < contract.earliest or late):
                 bound = "not after its arrival" if late else f"from {contract.earliest:%Y-%m-%d} on"
-                found.append(Misfit(row, contract.event_time, f"expected an event time {bound}, found {moment.isoformat()}"))
-    return found
+                misfits.append(
+                    Misfit(row, contract.event_time, f"expected an event time {bound}, found {moment.isoformat()}")
+                )
+    return misfits
 
 
 def _broken(column: Column, array: "pa.Array") -> Iterator[tuple[int, str]]:

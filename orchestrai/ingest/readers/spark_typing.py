@@ -74,8 +74,8 @@ def type_on_spark(
         for number, (group, key) in enumerate(zip(groups, keys, strict=True))
     ]
     frame = spark.createDataFrame(rows, _SCHEMA).repartition(len(rows))
-    found = frame.mapInArrow(partial(_task, lake_url, typing), _SCHEMA).collect()
-    return [_part(json.loads(row["body"])) for row in sorted(found, key=lambda row: row["number"])]
+    results = frame.mapInArrow(partial(_task, lake_url, typing), _SCHEMA).collect()
+    return [_part(json.loads(row["body"])) for row in sorted(results, key=lambda row: row["number"])]
 
 
 def _task(lake_url: str, typing: Typing, batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
@@ -114,9 +114,9 @@ def typed_group(lake_url: str, typing: Typing, originals: Sequence[Original], ke
             except UnreadableObject as exc:
                 outcome.unreadable = exc.message
             path.unlink()
-        told = [[index, asdict(outcome)] for index, outcome in outcomes]
+        entries = [[index, asdict(outcome)] for index, outcome in outcomes]
         if writer is None:
-            return {"key": "", "size": 0, "rows": 0, "sha256": "", "outcomes": told}
+            return {"key": "", "size": 0, "rows": 0, "sha256": "", "outcomes": entries}
         writer.close()
         digest = sha256()
 
@@ -127,13 +127,13 @@ def typed_group(lake_url: str, typing: Typing, originals: Sequence[Original], ke
                     yield chunk
 
         info = lake.write(key, chunks())
-        return {"key": key, "size": info.size, "rows": writer.rows, "sha256": digest.hexdigest(), "outcomes": told}
+        return {"key": key, "size": info.size, "rows": writer.rows, "sha256": digest.hexdigest(), "outcomes": entries}
 
 
 def _part(document: dict[str, Any]) -> Part:
     outcomes = []
-    for index, told in document["outcomes"]:
-        refused = [Refused(Mark(**one["mark"]), one["reason"], one["column"]) for one in told["refused"]]
-        changed = {"refused": refused, "missing": tuple(told["missing"]), "extra": tuple(told["extra"])}
-        outcomes.append((index, ObjectOutcome(**{**told, **changed})))
+    for index, outcome in document["outcomes"]:
+        refused = [Refused(Mark(**one["mark"]), one["reason"], one["column"]) for one in outcome["refused"]]
+        changed = {"refused": refused, "missing": tuple(outcome["missing"]), "extra": tuple(outcome["extra"])}
+        outcomes.append((index, ObjectOutcome(**{**outcome, **changed})))
     return Part(document["key"], document["size"], document["rows"], document["sha256"], tuple(outcomes))

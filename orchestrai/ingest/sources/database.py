@@ -137,10 +137,12 @@ def _sqlite(source: SqlSource) -> Iterator[sqlite3.Connection]:
 
 
 def _told(exc: sqlite3.Error, name: str) -> OrchestraiError:
-    told = f"expected {name} to answer, found: {str(exc)[:200]}"
+    message = f"expected {name} to answer, found: {str(exc)[:200]}"
     if "locked" in str(exc) or "busy" in str(exc):
-        return TransientStorageError(f"{told}: retry")
-    return ConfigError(f"{told}: correct the name") if "no such" in str(exc) else StorageError(f"{told}: check the file")
+        return TransientStorageError(f"{message}: retry")
+    return (
+        ConfigError(f"{message}: correct the name") if "no such" in str(exc) else StorageError(f"{message}: check the file")
+    )
 
 
 @dataclass(frozen=True)

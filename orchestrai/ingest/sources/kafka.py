@@ -48,14 +48,14 @@ class KafkaSettings:
 
     def properties(self) -> dict[str, Any]:
         """librdkafka's configuration, secrets resolved now."""
-        found: dict[str, Any] = {**self.options, "bootstrap.servers": self.servers, "security.protocol": self.security}
+        config: dict[str, Any] = {**self.options, "bootstrap.servers": self.servers, "security.protocol": self.security}
         if self.mechanism:
-            found["sasl.mechanism"] = self.mechanism
+            config["sasl.mechanism"] = self.mechanism
         if self.username:
-            found["sasl.username"] = resolve_secret(self.username)
+            config["sasl.username"] = resolve_secret(self.username)
         if self.password:
-            found["sasl.password"] = resolve_secret(self.password)
-        return found
+            config["sasl.password"] = resolve_secret(self.password)
+        return config
 
 
 class KafkaSource:
@@ -122,28 +122,28 @@ class KafkaSource:
         """See StreamSource; raises TransientStorageError when nothing comes although `offsets` lie before the end."""
         kafka = self._kafka
         self._fault = None
-        found: list[StreamRecord] = []
+        records: list[StreamRecord] = []
         size, waiting, ends = 0, set(offsets), self._monotonic() + wait
         try:
             self._consumer.assign([kafka.TopicPartition(self.topic, n, offset) for n, offset in sorted(offsets.items())])
-            while waiting and len(found) < limit_records and size < limit_bytes and self._monotonic() < ends:
-                for message in self._consumer.consume(min(500, limit_records - len(found)), timeout=0.2):
+            while waiting and len(records) < limit_records and size < limit_bytes and self._monotonic() < ends:
+                for message in self._consumer.consume(min(500, limit_records - len(records)), timeout=0.2):
                     fault: Any = message.error()
                     if fault is not None:
                         if fault.code() != kafka.KafkaError._PARTITION_EOF:
                             raise self._error(fault)
                         waiting.discard(message.partition())
                     elif size < limit_bytes:
-                        found.append(self._record(message))
-                        size += found[-1].size
+                        records.append(self._record(message))
+                        size += records[-1].size
         except kafka.KafkaException as exc:
             raise self._error(exc.args[0]) from None
         finally:
             self._consumer.unassign()
-        if not found and waiting == set(offsets) and offsets:
-            told = f", last told {self._fault.name()}" if self._fault is not None else ""
-            raise TransientStorageError(f"expected records of {self.uri} within {wait:g} s, found none{told}: retry")
-        return found
+        if not records and waiting == set(offsets) and offsets:
+            detail = f", last told {self._fault.name()}" if self._fault is not None else ""
+            raise TransientStorageError(f"expected records of {self.uri} within {wait:g} s, found none{detail}: retry")
+        return records
 
     def _record(self, message: Any) -> StreamRecord:
         kind, millis = message.timestamp()
@@ -157,15 +157,15 @@ class KafkaSource:
     def _error(self, error: Any) -> StorageError | IntegrityError:
         """The error to raise; librdkafka's own text is left out, since it may quote the configuration."""
         kind = self._kafka.KafkaError
-        told = f"expected {self.uri} to answer, found {error.name()}"
+        message = f"expected {self.uri} to answer, found {error.name()}"
         if error.code() in (kind.OFFSET_OUT_OF_RANGE, kind._AUTO_OFFSET_RESET):
-            return IntegrityError(f"{told}: records were deleted while they were read; read the bounds again")
+            return IntegrityError(f"{message}: records were deleted while they were read; read the bounds again")
         if error.code() in (kind.UNKNOWN_TOPIC_OR_PART, kind._UNKNOWN_TOPIC, kind._UNKNOWN_PARTITION):
-            return StorageError(f"{told}: create the topic")
+            return StorageError(f"{message}: create the topic")
         refused = (kind._AUTHENTICATION, kind.SASL_AUTHENTICATION_FAILED, kind.TOPIC_AUTHORIZATION_FAILED, kind._SSL)
         if error.code() in refused or error.fatal():
-            return StorageError(f"{told}: check credentials and access")
-        return TransientStorageError(f"{told}: retry")
+            return StorageError(f"{message}: check credentials and access")
+        return TransientStorageError(f"{message}: retry")
 
 
 def stream_address(url: str) -> tuple[str, str]:

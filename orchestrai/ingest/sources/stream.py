@@ -113,7 +113,7 @@ def offsets_at(ledger: Ledger, head: Head | None, topic: str) -> dict[int, int]:
     if head is None:
         return {}
     dataset = ledger.dataset(head)
-    found: dict[int, int] = {}
+    offsets: dict[int, int] = {}
     base: int | None = None
     for entry in ledger.history(head.asset):
         if entry.seq > head.seq:
@@ -127,9 +127,9 @@ def offsets_at(ledger: Ledger, head: Head | None, topic: str) -> dict[int, int]:
             if note is None:
                 continue
             for number, offset in _noted(note).items():
-                found[number] = max(found.get(number, 0), offset)
+                offsets[number] = max(offsets.get(number, 0), offset)
             base = note["base"] if base is None else base
-    return found
+    return offsets
 
 
 def _noted(note: Mapping[str, Any]) -> dict[int, int]:

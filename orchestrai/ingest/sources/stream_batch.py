@@ -108,7 +108,7 @@ def publish_batch(
         meter.read += sum(record.size for record in batch.records)
         if sealing:
             facts["erased"] = erased
-        facts["dead_letters"] = sum(len(found) for found in letters.values())
+        facts["dead_letters"] = sum(len(group) for group in letters.values())
         return session.commit(
             audit,
             materials=materials,
@@ -147,10 +147,10 @@ def append_letters(ledger: Ledger, asset: str, letters: Mapping[str, Sequence[De
     current = ledger.find(asset)
     merged: dict[str, Sequence[DeadLetter]] = {}
     for key, fresh in letters.items():
-        found = {letter.id: letter for letter in fresh}
+        by_id = {letter.id: letter for letter in fresh}
         if current and key in current.partitions:
             with current.fetched([key]) as files:
                 lines = [line for file in files[key] if file.entry.path == FILE for line in file.path.open(encoding="utf-8")]
-            found = {letter.id: letter for letter in (DeadLetter(**json.loads(line)) for line in lines)} | found
-        merged[key] = sorted(found.values(), key=lambda letter: (letter.uri, letter.offset))
+            by_id = {letter.id: letter for letter in (DeadLetter(**json.loads(line)) for line in lines)} | by_id
+        merged[key] = sorted(by_id.values(), key=lambda letter: (letter.uri, letter.offset))
     publish_letters(ledger, asset, merged, producer)

@@ -236,22 +236,22 @@ class StreamLog:
 
     def read(self, offsets: Mapping[int, int], limit_records: int, limit_bytes: int, wait: float) -> list[StreamRecord]:
         """Records from `offsets` on, partition by partition, each partition having its share of the limits."""
-        found: list[StreamRecord] = []
+        batch: list[StreamRecord] = []
         size, waiting = 0, sorted(offsets)
         while waiting:
             number = waiting.pop(0)
-            records = max(1, (limit_records - len(found)) // (len(waiting) + 1))
+            records = max(1, (limit_records - len(batch)) // (len(waiting) + 1))
             room = max(1, (limit_bytes - size) // (len(waiting) + 1))
             taken = taken_bytes = 0
             for record in self._parts[number].read(offsets[number]):
                 if taken >= records or (taken and taken_bytes + record.size > room):
                     break
-                found.append(record)
+                batch.append(record)
                 taken, taken_bytes = taken + 1, taken_bytes + record.size
             size += taken_bytes
-            if len(found) >= limit_records or size >= limit_bytes:
+            if len(batch) >= limit_records or size >= limit_bytes:
                 break
-        return found
+        return batch
 
     def writer(self, clock: Callable[[], datetime]) -> "LogWriter":
         """Open all partitions for appending; raises StorageError when another writer has one."""

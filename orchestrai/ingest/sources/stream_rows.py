@@ -41,23 +41,23 @@ def sliced(batch: MicroBatch, contract: Contract, grain: Grain, known: KnownKeys
     """
     import pyarrow as pa
 
-    kept, table, refused, moments = _typed(batch, contract)
+    indices, table, refused, moments = _typed(batch, contract)
     places = _places(batch, grain, moments)
-    for index in _repeated(contract, table, kept, places, known):
+    for index in _repeated(contract, table, indices, places, known):
         record = batch.records[index]
         mark = Mark(index, 0, record.offset, shown(record.value or b""))
         refused[index] = Refused(mark, "expected a new primary key, found one that an earlier record has")
     slices: dict[str, Slice] = {}
     for key in sorted(set(places.values())):
-        mine = pa.array([places[index] == key and index not in refused for index in kept], pa.bool_())
+        mine = pa.array([places[index] == key and index not in refused for index in indices], pa.bool_())
         chosen = table.filter(mine).combine_chunks()
         rows = chosen.to_batches()[0] if chosen.num_rows else pa.RecordBatch.from_pylist([], contract.arrow_schema())
         slices[key] = Slice(rows)
     for index, record in enumerate(batch.records):
         slices[places[index]].records.append(record)
-    for index, found in sorted(refused.items()):
+    for index, refusal in sorted(refused.items()):
         key = places[index]
-        slices[key].letters.append(_letter(batch, batch.records[index], found, contract, key))
+        slices[key].letters.append(_letter(batch, batch.records[index], refusal, contract, key))
     return slices
 
 
@@ -65,15 +65,15 @@ def known_keys(dataset: Dataset | None, contract: Contract, partition: str) -> s
     """The primary keys of a published partition; every byte of it is verified."""
     import pyarrow.parquet as pq
 
-    found: set[tuple[Any, ...]] = set()
+    keys: set[tuple[Any, ...]] = set()
     if dataset is None or not contract.primary_key or partition not in dataset.partitions:
-        return found
+        return keys
     names = list(contract.primary_key)
     with dataset.fetched([partition]) as files:
         for file in files[partition]:
             table = pq.read_table(file.path, columns=names)
-            found.update(zip(*(table.column(name).to_pylist() for name in names), strict=True))
-    return found
+            keys.update(zip(*(table.column(name).to_pylist() for name in names), strict=True))
+    return keys
 
 
 def _places(batch: MicroBatch, grain: Grain, moments: Mapping[int, datetime]) -> dict[int, str]:
@@ -91,7 +91,7 @@ def _typed(batch: MicroBatch, contract: Contract) -> tuple[list[int], "pa.Table"
     """The rows, with the number of the record of each, the records that are no rows, and the event times that can be believed."""
     import pyarrow as pa
 
-    kept: list[int] = []
+    indices: list[int] = []
     refused: dict[int, Refused] = {}
     moments: dict[int, datetime] = {}
     typed: list[pa.RecordBatch] = []
@@ -100,28 +100,28 @@ def _typed(batch: MicroBatch, contract: Contract) -> tuple[list[int], "pa.Table"
         marks = chunk.marks or ()
         misfits += unfit_rows(contract, rows, [batch.records[mark.record].time for mark in marks])
         bad = {misfit.row: Refused(marks[misfit.row], misfit.reason, misfit.column) for misfit in reversed(misfits)}
-        refused |= {found.mark.record: found for found in (*chunk.refused, *bad.values())}
-        kept += [mark.record for row, mark in enumerate(marks) if row not in bad]
+        refused |= {refusal.mark.record: refusal for refusal in (*chunk.refused, *bad.values())}
+        indices += [mark.record for row, mark in enumerate(marks) if row not in bad]
         if contract.event_time:
             wrong = {misfit.row for misfit in misfits if misfit.column == contract.event_time}
-            told = rows.column(contract.names.index(contract.event_time)).to_pylist()
+            times = rows.column(contract.names.index(contract.event_time)).to_pylist()
             moments |= {
                 mark.record: at
-                for row, (mark, at) in enumerate(zip(marks, told, strict=True))
+                for row, (mark, at) in enumerate(zip(marks, times, strict=True))
                 if row not in wrong and isinstance(at, datetime)
             }
         typed.append(rows.filter(pa.array([row not in bad for row in range(rows.num_rows)], pa.bool_())))
-    return kept, pa.Table.from_batches(typed, contract.arrow_schema()).combine_chunks(), refused, moments
+    return indices, pa.Table.from_batches(typed, contract.arrow_schema()).combine_chunks(), refused, moments
 
 
 def _repeated(
-    contract: Contract, table: "pa.Table", kept: list[int], places: Mapping[int, str], known: KnownKeys
+    contract: Contract, table: "pa.Table", indices: list[int], places: Mapping[int, str], known: KnownKeys
 ) -> Iterator[int]:
     if not contract.primary_key:
         return
     seen: dict[str, set[tuple[Any, ...]]] = {}
     keys = zip(*(table.column(name).to_pylist() for name in contract.primary_key), strict=True)
-    for index, key in zip(kept, keys, strict=True):
+    for index, key in zip(indices, keys, strict=True):
         place = places[index]
         if place not in seen:
             seen[place] = known(place)

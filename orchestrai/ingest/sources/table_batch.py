@@ -68,17 +68,17 @@ def _first_new(
     number, looked_back = 0, position is None or position.key is None
     while True:
         number += 1
-        found = _retried(reader, position, dataset, folder / str(number), sleep)
-        if found.touched:
-            return found
-        if found.more:
+        extract = _retried(reader, position, dataset, folder / str(number), sleep)
+        if extract.touched:
+            return extract
+        if extract.more:
             # a whole slice of rows read before: go on behind it
-            position = found.position
+            position = extract.position
         elif position is not None and not looked_back:
             # the slice before ended exactly at the table's end: from now on look for late commits again
             position, looked_back = Position(position.watermark), True
         else:
-            return found
+            return extract
 
 
 def _retried(
@@ -111,29 +111,29 @@ def published_position(dataset: Dataset | None, table: str) -> Position | None:
 
 
 def _publish(
-    context: RunContext, task: DatasetTask, source: SqlSource, opened: _Opened, found: Extract, meter: Meter
+    context: RunContext, task: DatasetTask, source: SqlSource, opened: _Opened, extract: Extract, meter: Meter
 ) -> StageReport:
     session, dataset, sealing = opened.session, opened.dataset, opened.sealing
     contract, grain, now = task.contract, task.grain, context.now()
-    if found.position is None or not found.touched:
-        return StageReport(session.asset, session.fence.version if session.fence else None, (), meter.cost(), found.facts)
+    if extract.position is None or not extract.touched:
+        return StageReport(session.asset, session.fence.version if session.fence else None, (), meter.cost(), extract.facts)
     audit = Audit()
     materials: list[Material] = []
     uri, seq = source.uri, session.fence.seq if session.fence else 0
     name = f"part-{seq:012d}.parquet"
-    mark = str(found.facts["snapshot"])
-    for key in found.touched:
+    mark = str(extract.facts["snapshot"])
+    for key in extract.touched:
         before = dataset.files(key) if dataset and key in dataset.partitions else None
         stats = dict(before.stats) if before else {}
         if dataset and before:
             materials += [m for m in dataset.receipt(key).materials if m.partition == key]
             for entry in before.files:
                 session.add_entry(key, entry)
-        stats[STATS] = {**stats.get(STATS, {}), source.table: found.position.as_json()}
+        stats[STATS] = {**stats.get(STATS, {}), source.table: extract.position.as_json()}
         stats |= sealed_stats(sealing, before.stats if before else None, key)
         session.add_stats(key, **stats)
-        if key in found.rows:
-            writer = found.rows[key]
+        if key in extract.rows:
+            writer = extract.rows[key]
             entry = session.add_file(key, name, writer.path, rows=writer.rows)
             session.add_stats(key, **arrival_stats(stats, name, [(writer.rows, now.isoformat())]))
             materials.append(
@@ -141,17 +141,17 @@ def _publish(
             )
             judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now, whole=False)
             audit.add(key, *judged)
-        if key in found.refused and sealing is None:
-            path = found.folder / f"{len(materials):06d}.frames"
-            write_archive(path, found.refused[key])
+        if key in extract.refused and sealing is None:
+            path = extract.folder / f"{len(materials):06d}.frames"
+            write_archive(path, extract.refused[key])
             entry = session.add_file(key, f"landed/refused-{seq:012d}.frames", path, role="landed")
             materials.append(
                 Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key, now.isoformat())
             )
-        audit.combine(key, *_warnings(found))
+        audit.combine(key, *_warnings(extract))
     all_or_nothing(audit)
-    if found.letters and not audit.closed:
-        append_letters(context.ledger, asset_of(session.asset), found.letters, LETTERS)
+    if extract.letters and not audit.closed:
+        append_letters(context.ledger, asset_of(session.asset), extract.letters, LETTERS)
     return session.commit(
         audit,
         materials=materials,
@@ -160,22 +160,22 @@ def _publish(
             "contract": contract.name,
             "contract_version": contract.version,
             "table": source.table,
-            "position": found.position.as_json(),
+            "position": extract.position.as_json(),
         },
         cost=meter.cost(),
-        facts=found.facts,
+        facts=extract.facts,
         overrides=context.overrides,
     )
 
 
-def _warnings(found: Extract) -> list[Verdict]:
-    nulls, age = found.facts["null_watermarks"], found.facts["oldest_transaction_seconds"]
-    told = []
+def _warnings(extract: Extract) -> list[Verdict]:
+    nulls, age = extract.facts["null_watermarks"], extract.facts["oldest_transaction_seconds"]
+    verdicts = []
     if isinstance(nulls, int) and nulls:
         message = f"expected a watermark in every row, found none in {nulls}: these rows are never read; fill the column"
-        told.append(Verdict("watermark", False, message, "warn", {"null_watermarks": nulls}))
-    overlap = found.facts["overlap_seconds"]
+        verdicts.append(Verdict("watermark", False, message, "warn", {"null_watermarks": nulls}))
+    overlap = extract.facts["overlap_seconds"]
     if isinstance(age, float) and isinstance(overlap, float) and age > overlap:
         message = f"expected writing transactions shorter than the overlap of {overlap:.0f} s, found one {age:.0f} s old"
-        told.append(Verdict("watermark", False, f"{message}: lengthen the overlap", "warn"))
-    return told
+        verdicts.append(Verdict("watermark", False, f"{message}: lengthen the overlap", "warn"))
+    return verdicts

@@ -68,9 +68,9 @@ class TableReader:
             )
         unknown = sorted(set(key) - set(contract.names))
         if not key or unknown:
-            found = f"unknown {unknown}" if unknown else "none"
+            actual = f"unknown {unknown}" if unknown else "none"
             raise ConfigError(
-                f"expected a primary key in {contract.name}, or sql.key of its columns, found {found}: rows are known by it"
+                f"expected a primary key in {contract.name}, or sql.key of its columns, found {actual}: rows are known by it"
             )
         refuse_sealed_keys(contract, (source.watermark, *key), "a table")
         self.timed = contract.column(source.watermark).type == "TIMESTAMP"
@@ -80,29 +80,29 @@ class TableReader:
     def extract(self, folder: Path, position: Position | None, dataset: Dataset | None) -> Extract:
         """Read a slice in one snapshot; raises StorageError, ConfigError."""
         folder.mkdir(parents=True)
-        found = Extract(folder)
+        extract = Extract(folder)
         with snapshot(self.source) as opened:
-            found.facts |= opened.facts(self.contract.column(self.source.watermark).source)
-            found.facts["overlap_seconds"] = self.source.overlap.total_seconds() if self.timed else None
+            extract.facts |= opened.facts(self.contract.column(self.source.watermark).source)
+            extract.facts["overlap_seconds"] = self.source.overlap.total_seconds() if self.timed else None
             keys = _Seen(self, dataset, position is not None)
             count, last = 0, None
             for rows in opened.pages(self._wanted(), position):
                 count, last = count + len(rows), rows[-1]
-                self._take(rows, found, keys)
-        for writer in found.rows.values():
+                self._take(rows, extract, keys)
+        for writer in extract.rows.values():
             writer.close()
         if last is not None:
             cut = count >= self.source.limit_rows
             mark = last[-len(self.at)]
             key = tuple(str(value) for value in last[len(last) - len(self.at) + 1 :]) if cut else None
-            found.position = Position(mark if not self.timed else str(mark), key)
-        found.read, found.more = count, count >= self.source.limit_rows
-        found.facts |= {"read": count, "repeated": found.repeated, "more": found.more}
+            extract.position = Position(mark if not self.timed else str(mark), key)
+        extract.read, extract.more = count, count >= self.source.limit_rows
+        extract.facts |= {"read": count, "repeated": extract.repeated, "more": extract.more}
         if self.sealing:
-            found.facts["erased"] = found.erased
-        found.facts["rows"] = sum(writer.rows for writer in found.rows.values())
-        found.facts["dead_letters"] = sum(len(letters) for letters in found.letters.values())
-        return found
+            extract.facts["erased"] = extract.erased
+        extract.facts["rows"] = sum(writer.rows for writer in extract.rows.values())
+        extract.facts["dead_letters"] = sum(len(letters) for letters in extract.letters.values())
+        return extract
 
     def _wanted(self) -> Wanted:
         columns = self.contract.columns
@@ -113,7 +113,7 @@ class TableReader:
             self.timed,
         )
 
-    def _take(self, rows: Sequence[tuple[Any, ...]], found: Extract, seen: "_Seen") -> None:
+    def _take(self, rows: Sequence[tuple[Any, ...]], extract: Extract, seen: "_Seen") -> None:
         """Type a page, place its rows and write those that were not read before."""
         import pyarrow as pa
 
@@ -128,21 +128,23 @@ class TableReader:
         for row, place in enumerate(places):
             if row in bad:
                 letter, record = self._letter(rows[row], bad[row].column, bad[row].reason, place)
-                found.letters.setdefault(place, []).append(letter)
-                found.refused.setdefault(place, []).append(record)
+                extract.letters.setdefault(place, []).append(letter)
+                extract.refused.setdefault(place, []).append(record)
             elif seen.before(place, identities[row]):
-                found.repeated += 1
+                extract.repeated += 1
             else:
                 keep.setdefault(place, []).append(row)
         for place, chosen in keep.items():
             picked = batch.take(pa.array(chosen))
             if self.sealing:
                 picked, erased = self.sealing.seal(picked)
-                found.erased += erased
-            if picked.num_rows and place not in found.rows:
-                found.rows[place] = PartWriter(found.folder / f"{len(found.rows):06d}.parquet", self.contract.arrow_schema())
+                extract.erased += erased
+            if picked.num_rows and place not in extract.rows:
+                extract.rows[place] = PartWriter(
+                    extract.folder / f"{len(extract.rows):06d}.parquet", self.contract.arrow_schema()
+                )
             if picked.num_rows:
-                found.rows[place].write(picked)
+                extract.rows[place].write(picked)
 
     def _places(self, batch: "pa.RecordBatch") -> list[str]:
         name = self.contract.event_time or (self.source.watermark if self.timed else None)
@@ -187,12 +189,12 @@ class _Seen:
     def _read(self, dataset: Dataset, partition: str) -> frozenset[tuple[Any, ...]]:
         import pyarrow.parquet as pq
 
-        found: set[tuple[Any, ...]] = set()
+        identities: set[tuple[Any, ...]] = set()
         with dataset.fetched([partition]) as files:
             for file in files[partition]:
                 table = pq.read_table(file.path, columns=list(self.reader.sorting))
-                found.update(zip(*(table.column(name).to_pylist() for name in self.reader.sorting), strict=True))
-        return frozenset(found)
+                identities.update(zip(*(table.column(name).to_pylist() for name in self.reader.sorting), strict=True))
+        return frozenset(identities)
 
 
 def _natural(values: Sequence[Any]) -> "pa.Array":

@@ -28,8 +28,8 @@ class Override:
     def __post_init__(self) -> None:
         never = sorted(set(self.checks) - set(WAIVABLE))
         if never or not self.checks:
-            found = ", ".join(never) or "none"
-            raise ConfigError(f"expected checks of {', '.join(WAIVABLE)} to waive, found {found}: integrity is never waived")
+            names = ", ".join(never) or "none"
+            raise ConfigError(f"expected checks of {', '.join(WAIVABLE)} to waive, found {names}: integrity is never waived")
         require_reason("an override", self.reason, self.by)
 
     def covers(self, asset: str, partition: str, root: str, closed: Iterable[str]) -> bool:

@@ -61,8 +61,8 @@ class Skips:
 
     def find(self, asset: str, partition: str, root: str | None = None) -> Skip | None:
         """The skip of a partition, of just this content where a root is given."""
-        found = self.standing.get((asset, partition))
-        return found if found is not None and root in (None, found.root) else None
+        skip = self.standing.get((asset, partition))
+        return skip if skip is not None and root in (None, skip.root) else None
 
     def of(self, prefix: str) -> list[Skip]:
         """The skips of assets whose key begins so, sorted."""

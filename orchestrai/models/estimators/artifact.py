@@ -163,8 +163,8 @@ def golden_rows(table: "pa.Table", trained: Any, info: ModelInfo, spec: ModelSpe
     if info.kind == "cooccurrence":
         served = picked.column(spec.entity[0]).cast(pa.string()).combine_chunks().dictionary_encode()
         numbers = served.indices.cast(pa.string())
-        kept = [*spec.entity, EVENT_TIME, *(column.name for column in info.columns)]
-        picked = picked.set_column(picked.column_names.index(spec.entity[0]), spec.entity[0], numbers).select(kept)
+        names = [*spec.entity, EVENT_TIME, *(column.name for column in info.columns)]
+        picked = picked.set_column(picked.column_names.index(spec.entity[0]), spec.entity[0], numbers).select(names)
     else:
         picked = picked.select([column.name for column in info.columns])
         empty = pa.Table.from_pydict({name: [None] for name in picked.column_names}, schema=_nullable(picked.schema))
@@ -200,14 +200,14 @@ def check_golden(scorer: Scorer, path: Path) -> int:
     if "prediction" not in table.column_names or not table.num_rows:
         raise ModelError(f"{scorer.asset}: expected golden rows with predictions in {GOLDEN_FILE}, found none: train again")
     expected = np.asarray(table.column("prediction").to_numpy(), dtype=np.float64)
-    found = scorer.score(table.drop_columns(["prediction"]))
+    scores = scorer.score(table.drop_columns(["prediction"]))
     allowed = GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(expected))
-    wrong = int((~(np.abs(found - expected) <= allowed)).sum())
+    wrong = int((~(np.abs(scores - expected) <= allowed)).sum())
     if wrong:
-        worst = int(np.nanargmax(np.abs(found - expected)))
+        worst = int(np.nanargmax(np.abs(scores - expected)))
         raise ModelError(
             f"{scorer.asset}: expected the predictions recorded at training, found {wrong} of {len(expected)} golden rows to "
-            f"differ (such as {expected[worst]:.6f}, now {found[worst]:.6f}): score with the libraries it was trained with "
+            f"differ (such as {expected[worst]:.6f}, now {scores[worst]:.6f}): score with the libraries it was trained with "
             f"({', '.join(f'{name} {version}' for name, version in sorted(scorer.info.libraries.items()))})"
         )
     return len(expected)

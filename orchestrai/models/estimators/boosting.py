@@ -42,8 +42,8 @@ class BoostedTrees:
         if not len(rows):
             return np.empty(0, dtype=np.float64)
         data = library.DMatrix(rows.matrix, feature_types=feature_types(rows.columns), missing=np.nan)
-        found = self.booster.predict(data, validate_features=False)
-        return np.asarray(found, dtype=np.float64) + self.offset
+        scores = self.booster.predict(data, validate_features=False)
+        return np.asarray(scores, dtype=np.float64) + self.offset
 
     def encode(self) -> bytes:
         """The file's bytes."""

@@ -145,12 +145,12 @@ class _Numbers:
 
 def _unpadded(data: bytes) -> bytes:
     """An array file whose bytes between fields, which hold whatever memory held, are zero."""
-    found = np.load(io.BytesIO(data), allow_pickle=False)
-    if found.dtype.names is None:
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.dtype.names is None:
         return data
-    clean, sink = np.zeros(found.shape, found.dtype), io.BytesIO()
-    for name in found.dtype.names:
-        clean[name] = found[name]
+    clean, sink = np.zeros(array.shape, array.dtype), io.BytesIO()
+    for name in array.dtype.names:
+        clean[name] = array[name]
     np.save(sink, clean, allow_pickle=False)
     return sink.getvalue()
 

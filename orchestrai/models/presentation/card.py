@@ -48,8 +48,8 @@ def _metrics(document: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cell(found: Mapping[str, float] | None) -> str:
-    return "" if found is None else f"{found['value']:.4f} ({found['low']:.4f} to {found['high']:.4f})"
+def _cell(metric: Mapping[str, float] | None) -> str:
+    return "" if metric is None else f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
 
 
 def _slices(slices: Sequence[Mapping[str, Any]], metric: str) -> str:
@@ -62,5 +62,5 @@ def _ranked(importance: Mapping[str, float]) -> list[tuple[str, float]]:
     return sorted(importance.items(), key=lambda pair: (-pair[1], pair[0]))[:15]
 
 
-def _parameters(found: Mapping[str, Any]) -> list[str]:
-    return [f"- {name}: {value}" for name, value in sorted(found.items())]
+def _parameters(parameters: Mapping[str, Any]) -> list[str]:
+    return [f"- {name}: {value}" for name, value in sorted(parameters.items())]

@@ -36,12 +36,12 @@ def open_target(url: str) -> Target:
 
 def targets_of(spec: ModelSpec) -> list[Target]:
     """The registries and endpoints a model declares, in order."""
-    found = [open_target(url) for url in spec.registry]
+    targets = [open_target(url) for url in spec.registry]
     if spec.serve_on is not None:
         from orchestrai.models.registry.sagemaker_registry import SageMakerRegistry
 
-        found.append(SageMakerRegistry(spec.serve_on.sagemaker))
-    return found
+        targets.append(SageMakerRegistry(spec.serve_on.sagemaker))
+    return targets
 
 
 def deploy_champion(

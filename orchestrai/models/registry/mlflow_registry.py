@@ -33,9 +33,9 @@ class MlflowRegistry:
         name = self.address.options.get("name", champion.name)
         with _translated(self.url):
             _ensure_model(client, name)
-            found = _version_of(client, name, champion.scorer.version)
-            version = found or self._create(client, name, champion)
-            moved = not found or _aliased(client, name, self.alias) != version
+            earlier = _version_of(client, name, champion.scorer.version)
+            version = earlier or self._create(client, name, champion)
+            moved = not earlier or _aliased(client, name, self.alias) != version
             if moved:
                 client.set_registered_model_alias(name, self.alias, version)
             source = str(client.get_model_version(name, version).source)
@@ -117,5 +117,5 @@ def _version_of(client: Any, name: str, version: str) -> str | None:
 
 def _aliased(client: Any, name: str, alias: str) -> str | None:
     aliases = client.get_registered_model(name).aliases
-    found = aliases.get(alias)
-    return None if found is None else str(found)
+    version = aliases.get(alias)
+    return None if version is None else str(version)

@@ -52,10 +52,12 @@ class SageMakerRegistry:
         make = self._clients or boto_clients(where)
         s3, api = make("s3"), make("sagemaker")
         artifact = _upload(s3, where, champion, scorer.model)
-        found = _package(api, where, scorer.version)
-        package = found or _register(api, where, champion, artifact)
+        earlier = _package(api, where, scorer.version)
+        package = earlier or _register(api, where, champion, artifact)
         moved = where.endpoint is not None and _point(api, where, scorer.version, artifact)
-        return Registered(self.url, where.group, package, "Approved", artifact, found is None or moved, where.endpoint or "")
+        return Registered(
+            self.url, where.group, package, "Approved", artifact, earlier is None or moved, where.endpoint or ""
+        )
 
 
 def deploy(ledger: Ledger, where: SageMakerServing, *, champion: str, clients: Clients | None = None) -> Deployment:

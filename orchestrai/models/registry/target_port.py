@@ -45,7 +45,7 @@ def open_champion(ledger: Ledger, champion: str) -> Champion:
     measured = current.receipt(WHOLE).facts.get("metrics")
     listed: Mapping[str, Any] = measured if isinstance(measured, Mapping) else {}
     metrics = {
-        name: float(found["value"]) for name, found in listed.items() if isinstance(found, Mapping) and "value" in found
+        name: float(metric["value"]) for name, metric in listed.items() if isinstance(metric, Mapping) and "value" in metric
     }
     return Champion(".".join(champion.split("/")[:-1]), scorer, files, ledger.blob("receipts", digest), digest, metrics)
 

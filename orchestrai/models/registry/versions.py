@@ -61,11 +61,11 @@ def resolve(ledger: Ledger, *, candidate: str, champion: str, name: str) -> Data
         return ledger.open(candidate if name == "candidate" else champion)
     digits = name.removeprefix("sha256:")
     for asset in (champion, candidate):
-        found = {head.version: head for head in ledger.history(asset) if head.version[7:].startswith(digits)}
-        if digits and len(found) == 1:
-            return ledger.dataset(next(iter(found.values())))
-        if len(found) > 1:
-            raise ConfigError(f"expected one version that begins with {digits}, found {len(found)}: give more digits")
+        heads = {head.version: head for head in ledger.history(asset) if head.version[7:].startswith(digits)}
+        if digits and len(heads) == 1:
+            return ledger.dataset(next(iter(heads.values())))
+        if len(heads) > 1:
+            raise ConfigError(f"expected one version that begins with {digits}, found {len(heads)}: give more digits")
     raise ConfigError(f"expected candidate, champion or a version of {candidate}, found {name!r}: list the versions first")
 
 

@@ -31,10 +31,10 @@ class AzureMLJobs:
 
     def phase(self, job: str) -> tuple[Phase, str] | None:
         """How a job stands; None when there is none."""
-        found = self._call("GET", job)
-        if found is None:
+        response = self._call("GET", job)
+        if response is None:
             return None
-        return phase_of(str(found["properties"]["status"]), "Completed", ENDED, "see its log")
+        return phase_of(str(response["properties"]["status"]), "Completed", ENDED, "see its log")
 
     def start(self, job: str, folder: str) -> None:
         """Create the job; putting the same one again changes nothing."""

@@ -71,8 +71,8 @@ class SageMakerTrainer:
 
     def _finished(self, job: str) -> Mapping[str, Any] | None:
         with aws_errors("AWS to list training jobs"):
-            found = self.jobs.list_training_jobs(NameContains=job, MaxResults=10)["TrainingJobSummaries"]
-        live = [one["TrainingJobName"] for one in found if one["TrainingJobStatus"] in ("InProgress", "Completed")]
+            summaries = self.jobs.list_training_jobs(NameContains=job, MaxResults=10)["TrainingJobSummaries"]
+        live = [one["TrainingJobName"] for one in summaries if one["TrainingJobStatus"] in ("InProgress", "Completed")]
         return self._wait(sorted(live)[-1]) if live else None
 
     def _run(self, job: str, hyper: Mapping[str, str], channels: Mapping[str, bytes]) -> Mapping[str, Any]:
@@ -184,11 +184,13 @@ def hyperparameters(params: XGBoostParams, task: Task, rows: Rows) -> tuple[dict
             f"expected an objective the container trains ({', '.join(OBJECTIVES)}), found {chosen['objective']}: train locally"
         )
     offset = float(np.float32(rows.label.mean() - BASE_SCORE)) if chosen["objective"] == "reg:squarederror" else 0.0
-    kept = {RENAMED.get(name, name): value for name, value in chosen.items() if name not in LEFT_OUT}
-    if "monotone_constraints" in kept:
-        kept["monotone_constraints"] = "(" + ",".join(str(way) for way in kept["monotone_constraints"]) + ")"
-    kept["num_round"] = params.num_boost_round
-    return {name: str(value) for name, value in sorted(kept.items())}, offset
+    container_params = {RENAMED.get(name, name): value for name, value in chosen.items() if name not in LEFT_OUT}
+    if "monotone_constraints" in container_params:
+        container_params["monotone_constraints"] = (
+            "(" + ",".join(str(way) for way in container_params["monotone_constraints"]) + ")"
+        )
+    container_params["num_round"] = params.num_boost_round
+    return {name: str(value) for name, value in sorted(container_params.items())}, offset
 
 
 def _channel(rows: Rows, offset: float) -> bytes:

@@ -52,10 +52,10 @@ class BatchTransform:
 
     def _known(self, job: str) -> Mapping[str, Any] | None:
         with aws_errors("AWS to list transform jobs"):
-            found = self.api.list_transform_jobs(NameContains=job, MaxResults=10)["TransformJobSummaries"]
+            summaries = self.api.list_transform_jobs(NameContains=job, MaxResults=10)["TransformJobSummaries"]
         live = [
             one
-            for one in found
+            for one in summaries
             if one["TransformJobName"] == job and one["TransformJobStatus"] in ("InProgress", "Completed")
         ]
         return self._wait(job) if live else None
@@ -132,12 +132,12 @@ def _csv(rows: Rows) -> bytes:
 
 def _scores(body: bytes, count: int, job: str) -> Floats:
     try:
-        found = np.array([float(text) for text in body.decode("ascii").split()], dtype=np.float64)
+        scores = np.array([float(text) for text in body.decode("ascii").split()], dtype=np.float64)
     except (UnicodeDecodeError, ValueError) as exc:
         raise ModelError(f"expected a number a line from transform job {job}, found something else ({exc})") from exc
-    if len(found) != count:
-        raise ModelError(f"expected {count} scores from transform job {job}, found {len(found)}: nothing was published")
-    return found
+    if len(scores) != count:
+        raise ModelError(f"expected {count} scores from transform job {job}, found {len(scores)}: nothing was published")
+    return scores
 
 
 def _check(scorer: Scorer, rows: Rows, scores: Floats, job: str) -> None:

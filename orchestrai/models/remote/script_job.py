@@ -84,9 +84,9 @@ class ScriptTrainer:
         if not there:
             self._start(attempt, store, files)
         self.waiting.until_done(attempt, lambda: self._phase(attempt), lambda: self.service.cancel(attempt))
-        booster, told = _fetched(store, f"{attempt}/output", rows, offset)
+        booster, report = _fetched(store, f"{attempt}/output", rows, offset)
         seconds = self.service.seconds(attempt)
-        spent = float(told.get("seconds", 0.0)) if seconds is None else seconds
+        spent = float(report.get("seconds", 0.0)) if seconds is None else seconds
         limit = round(self.where.time_limit.total_seconds())
         ran = round(spent)
         return booster, RemoteJob(
@@ -99,9 +99,9 @@ class ScriptTrainer:
     def _attempt(self, job: str) -> tuple[str, bool]:
         """The attempt that runs or completed, else the first name that is free; and whether the job is there."""
         for number in range(1, TRIES + 1):
-            found = self.service.phase(f"{job}-{number}")
-            if found is None or found[0] != "ended":
-                return f"{job}-{number}", found is not None
+            status = self.service.phase(f"{job}-{number}")
+            if status is None or status[0] != "ended":
+                return f"{job}-{number}", status is not None
         raise ModelError(
             f"expected one of {TRIES} attempts at {job} to complete, found all of them ended: see their logs, change the image"
         )
@@ -140,11 +140,11 @@ def _array(values: Any) -> bytes:
 def _fetched(store: Store, folder: str, rows: Rows, offset: float) -> tuple[BoostedTrees, dict[str, Any]]:
     try:
         data, done = store.read(f"{folder}/model.ubj"), store.read(f"{folder}/done.json")
-        told: dict[str, Any] = json.loads(done)
+        report: dict[str, Any] = json.loads(done)
     except ObjectNotFound as exc:
         raise ModelError(
             f"expected the job to leave model.ubj and done.json in {folder}, found: {exc.message}: see its log"
         ) from exc
     except ValueError as exc:
         raise ModelError(f"expected JSON in {folder}/done.json, found something else ({exc}): see the job's log") from exc
-    return boosting.decode(data, rows.columns, offset), told
+    return boosting.decode(data, rows.columns, offset), report

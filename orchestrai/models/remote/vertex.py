@@ -26,16 +26,16 @@ class VertexJobs:
 
     def _find(self, job: str) -> Any | None:
         query = {"filter": f'displayName="{job}"', "pageSize": "10"}
-        found = self.api.call("GET", f"{self.parent}/customJobs", query=query) or {}
-        named = [one for one in found.get("customJobs", ()) if one["displayName"] == job]
+        response = self.api.call("GET", f"{self.parent}/customJobs", query=query) or {}
+        named = [one for one in response.get("customJobs", ()) if one["displayName"] == job]
         return max(named, key=lambda one: str(one["createTime"]), default=None)
 
     def phase(self, job: str) -> tuple[Phase, str] | None:
         """How a job stands; None when there is none."""
-        found = self._find(job)
-        if found is None:
+        custom_job = self._find(job)
+        if custom_job is None:
             return None
-        return phase_of(str(found["state"]), "JOB_STATE_SUCCEEDED", ENDED, found.get("error", {}).get("message"))
+        return phase_of(str(custom_job["state"]), "JOB_STATE_SUCCEEDED", ENDED, custom_job.get("error", {}).get("message"))
 
     def start(self, job: str, folder: str) -> None:
         """Create the job."""
@@ -73,16 +73,18 @@ class VertexJobs:
 
     def cancel(self, job: str) -> None:
         """Ask for its end; nothing to do where there is none."""
-        found = self._find(job)
-        if found is not None:
-            self.api.call("POST", f"{found['name']}:cancel", body={})
+        custom_job = self._find(job)
+        if custom_job is not None:
+            self.api.call("POST", f"{custom_job['name']}:cancel", body={})
 
     def seconds(self, job: str) -> float | None:
         """From the start to the end of the job, as the service tells."""
-        found = self._find(job) or {}
-        if not found.get("startTime") or not found.get("endTime"):
+        custom_job = self._find(job) or {}
+        if not custom_job.get("startTime") or not custom_job.get("endTime"):
             return None
-        return (datetime.fromisoformat(found["endTime"]) - datetime.fromisoformat(found["startTime"])).total_seconds()
+        return (
+            datetime.fromisoformat(custom_job["endTime"]) - datetime.fromisoformat(custom_job["startTime"])
+        ).total_seconds()
 
 
 def vertex_trainer(

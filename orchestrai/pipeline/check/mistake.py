@@ -59,9 +59,9 @@ class Mistakes:
 
     def take(self, error: OrchestraiError, at: Location) -> None:
         """What a reader of a contract, a source, a view or a label refused; `at` is the field that names it."""
-        found = Mistake.of(error) if isinstance(error, DeclarationError) else self._located(error, at)
-        if found.message not in {known.message for known in self.all}:
-            self.all.append(found)
+        problem = Mistake.of(error) if isinstance(error, DeclarationError) else self._located(error, at)
+        if problem.message not in {known.message for known in self.all}:
+            self.all.append(problem)
 
     def _located(self, error: OrchestraiError, at: Location) -> Mistake:
         named = _TEXT.fullmatch(error.message)

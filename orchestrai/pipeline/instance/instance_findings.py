@@ -51,12 +51,12 @@ def judge_instance(home: Path) -> list[InstanceFinding]:
 def _parsed(path: Path, text: str | None) -> Mapping[str, Any]:
     try:
         # without a file Dagster takes its own defaults, which is what is judged then
-        found = yaml.safe_load(text if text is not None else path.read_text(encoding="utf-8") if path.exists() else "")
+        document = yaml.safe_load(text if text is not None else path.read_text(encoding="utf-8") if path.exists() else "")
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise ConfigError(f"expected YAML in {path}, found {type(exc).__name__}: correct it") from exc
-    if found is not None and not isinstance(found, dict):
-        raise ConfigError(f"expected a mapping in {path}, found a {type(found).__name__}: correct it")
-    return found or {}
+    if document is not None and not isinstance(document, dict):
+        raise ConfigError(f"expected a mapping in {path}, found a {type(document).__name__}: correct it")
+    return document or {}
 
 
 def _section(config: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
@@ -90,8 +90,8 @@ def _flag(config: Mapping[str, Any], path: Path, name: str, what: str) -> Instan
 
 
 def _retention(config: Mapping[str, Any], path: Path) -> InstanceFinding:
-    found = [name for name in ("sensor", "schedule") if _section(config, "retention", name).get("purge_after_days")]
-    if len(found) == 2:
+    names = [name for name in ("sensor", "schedule") if _section(config, "retention", name).get("purge_after_days")]
+    if len(names) == 2:
         return InstanceFinding("instance retention", True, "ticks of sensors and schedules are purged")
     what = "ticks of sensors and schedules are kept for ever"
     return InstanceFinding("instance retention", False, f"{what}: add {_wanted('retention')} to {path}")

@@ -38,8 +38,8 @@ def write_settings(home: Path) -> Path:
     if folder != home / "dagster":
         return folder
     wanted = HEADER + settings_text(str(folder))
-    found = path.read_text(encoding="utf-8") if path.is_file() else None
-    if found is None or (found != wanted and (found.startswith(HEADER) or found in _EARLIER)):
+    current = path.read_text(encoding="utf-8") if path.is_file() else None
+    if current is None or (current != wanted and (current.startswith(HEADER) or current in _EARLIER)):
         folder.mkdir(parents=True, exist_ok=True)
         # whoever reads meanwhile reads the old file or the new one
         scratch = folder / f".{NAME}.{os.getpid()}"

@@ -48,28 +48,28 @@ def clear_letters(ledger: Ledger, raw_events: str, folder: Path, unchecked: list
                 continue
             seen.add((partition, entry.root))
             try:
-                found = list(_quoting(ledger, dataset, partition, folder / asset / str(len(seen))))
+                quotes = list(_quoting(ledger, dataset, partition, folder / asset / str(len(seen))))
             except IntegrityError:
                 unchecked.append(f"{asset}@{partition}")
                 continue
-            if found:
-                yield ClearLetters(asset, partition, entry.root, sum(n for _, n in found), tuple(key for key, _ in found))
+            if quotes:
+                yield ClearLetters(asset, partition, entry.root, sum(n for _, n in quotes), tuple(key for key, _ in quotes))
 
 
-def redact_letters(ledger: Ledger, found: Sequence[ClearLetters], *, by: str = "") -> None:
+def redact_letters(ledger: Ledger, letters: Sequence[ClearLetters], *, by: str = "") -> None:
     """Publish current letters without what they quote, then put a signed note in place of the bytes of every version that does.
 
     Logs, manifests and receipts stay as they are, so that the history can be checked; only those bytes are gone. Idempotent. Raises
     ConcurrentCommit when an ingest published letters meanwhile: erase again then.
     """
-    for asset in sorted({item.asset for item in found}):
+    for asset in sorted({item.asset for item in letters}):
         current = ledger.find(asset)
-        mine = {(item.partition, item.root) for item in found if item.asset == asset}
+        mine = {(item.partition, item.root) for item in letters if item.asset == asset}
         quoted = [key for key, entry in (current.partitions if current else {}).items() if (key, entry.root) in mine]
         if current is not None and quoted:
             plain = {key: [_redacted(letter) for letter in read_letters(current, key)] for key in quoted}
             publish_letters(ledger, asset, plain, Producer("dead_letters", __name__))
-        for item in (item for item in found if item.asset == asset):
+        for item in (item for item in letters if item.asset == asset):
             for file in _entries(ledger, item):
                 _put_note(ledger, file, by)
 

@@ -56,7 +56,7 @@ class Erasure:
             "complete": self.complete,
             "clear": [copy.as_json() for copy in self.clear],
             "in_clear": list(self.in_clear),
-            "letters": [found.as_json() for found in self.letters],
+            "letters": [item.as_json() for item in self.letters],
         }
 
 
@@ -66,7 +66,7 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
     Also finds what was kept in clear before those datasets tokenised, and, with a vault, the snapshots that hold it.
     """
     key, name = keys.peek(person), keys.name(person)
-    found: list[tuple[str, str, str]] = []
+    partitions: list[tuple[str, str, str]] = []
     clear: list[ClearCopy] = []
     letters: list[ClearLetters] = []
     unchecked: list[str] = []
@@ -82,14 +82,14 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
             wanted = token(key, PERSON, person)
             for partition, root, column, paths in _tokenised(ledger, asset, Path(folder), unchecked):
                 if holds(paths, column, wanted):
-                    found.append((asset, partition, root))
-    places = [*found, *((copy.asset, copy.partition, copy.root) for copy in clear)]
+                    partitions.append((asset, partition, root))
+    places = [*partitions, *((copy.asset, copy.partition, copy.root) for copy in clear)]
     index = ReceiptIndex.build(ledger.lake, ledger.keyring) if places else ReceiptIndex.empty()
     reached = index.reached(node for place in places for node in index.nodes(*place))
     bare = index.reached(node for c in clear for node in index.nodes(c.asset, c.partition, c.root))
     return Erasure(
         name,
-        tuple(found),
+        tuple(partitions),
         tuple(item for item in reached if item.stage in MODEL_STAGES),
         tuple(sorted(set(unchecked))),
         keys.is_erased(person),
@@ -133,7 +133,7 @@ def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" =
         "partitions": [list(place) for place in plan.partitions],
         "models": sorted({f"{model.asset}@{model.root}" for model in plan.models}),
         "clear": [[copy.asset, copy.partition, copy.root, *copy.snapshots] for copy in plan.clear],
-        "letters": [[found.asset, found.partition, found.root] for found in plan.letters],
+        "letters": [[item.asset, item.partition, item.root] for item in plan.letters],
     }
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
     ERASURES.put(stores, ledger.signer, body)

@@ -104,8 +104,8 @@ def _downloaded(ledger: Ledger, entry: FileEntry, folder: Path) -> Path | None:
 def _quotes(path: Path, person: str) -> bool:
     if not path.stat().st_size:
         return False
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as found:
-        return found.find(person.encode()) >= 0
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return content.find(person.encode()) >= 0
 
 
 def _locked(vault: "Vault | None", snapshots: Sequence[str], partition: str) -> str:
@@ -120,8 +120,8 @@ def _locked(vault: "Vault | None", snapshots: Sequence[str], partition: str) -> 
     if any(held_by(active, commit) for commit in commits):
         return "legal hold"
     control = control_plane(vault.store)
-    found = [control.retention(file.key) for file in vault.files(commits[-1], partition)] if control is not None else []
-    return max((lock.until.isoformat() for lock in found if lock is not None), default="")
+    locks = [control.retention(file.key) for file in vault.files(commits[-1], partition)] if control is not None else []
+    return max((lock.until.isoformat() for lock in locks if lock is not None), default="")
 
 
 def _kept(vault: "Vault | None", snapshots: Sequence[str], partition: str, folder: Path) -> list[Path]:
@@ -142,7 +142,7 @@ def _kept(vault: "Vault | None", snapshots: Sequence[str], partition: str, folde
 def person_column(ledger: Ledger, asset: str) -> str | None:
     """The column that names the person, of a dataset that ever tokenised; None for any other."""
     heads = (ledger.dataset(head) for head in ledger.history(asset))
-    return next((found for dataset in heads for key in dataset.partitions if (found := _person(dataset, key))), None)
+    return next((column for dataset in heads for key in dataset.partitions if (column := _person(dataset, key))), None)
 
 
 def _person(dataset: Dataset, partition: str) -> str | None:
@@ -156,11 +156,11 @@ def _person(dataset: Dataset, partition: str) -> str | None:
 
 def _holders(vault: "Vault | None", asset: str) -> dict[tuple[str, str], tuple[str, ...]]:
     """The snapshots that hold each partition version, oldest first."""
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    holders: dict[tuple[str, str], tuple[str, ...]] = {}
     for commit in vault.snapshots(asset) if vault is not None else ():
         for partition, row in vault.partitions(commit).items() if vault is not None else ():
-            found[partition, row.root] = (*found.get((partition, row.root), ()), commit.snapshot_id)
-    return found
+            holders[partition, row.root] = (*holders.get((partition, row.root), ()), commit.snapshot_id)
+    return holders
 
 
 def holds(paths: Sequence[Path], column: str, wanted: str) -> bool:

@@ -53,14 +53,14 @@ def _hashes(digest: str) -> list[dict[str, str]]:
 def _properties(step: Step) -> list[dict[str, str]]:
     receipts = list(step.receipts.values())
     checks = sum(len(r.verdicts.get(key, ())) for r in receipts for key in r.partitions)
-    found = {
+    properties = {
         "stage": step.use.stage,
         "partitions": str(len(step.use.entries)),
         "rows": str(sum(entry.rows for entry in step.use.entries.values())),
         "checks": str(checks),
         "code_version": ", ".join(sorted({r.code_version for r in receipts if r.code_version})),
     }
-    return [{"name": f"orchestrai:{name}", "value": value} for name, value in sorted(found.items()) if value]
+    return [{"name": f"orchestrai:{name}", "value": value} for name, value in sorted(properties.items()) if value]
 
 
 def _model(records: Records, step: Step, references: Mapping[Any, str]) -> dict[str, Any]:
@@ -89,12 +89,12 @@ def _model(records: Records, step: Step, references: Mapping[Any, str]) -> dict[
 
 def _metrics(metrics: Mapping[str, JsonValue]) -> Iterator[dict[str, Any]]:
     """Each metric with its confidence interval, where it has one."""
-    for name, found in sorted(metrics.items()):
-        value = found.get("value") if isinstance(found, dict) else found
+    for name, metric in sorted(metrics.items()):
+        value = metric.get("value") if isinstance(metric, dict) else metric
         if isinstance(value, int | float) and not isinstance(value, bool):
             line: dict[str, Any] = {"type": name, "value": str(value)}
-            if isinstance(found, dict) and "low" in found and "high" in found:
-                line["confidenceInterval"] = {"lowerBound": str(found["low"]), "upperBound": str(found["high"])}
+            if isinstance(metric, dict) and "low" in metric and "high" in metric:
+                line["confidenceInterval"] = {"lowerBound": str(metric["low"]), "upperBound": str(metric["high"])}
             yield line
 
 

@@ -69,7 +69,7 @@ def _event(kind: str, moment: str, digest: str, receipt: Receipt, entries: Seque
 
 
 def _about(digest: str, receipt: Receipt) -> dict[str, Any]:
-    verdicts = [verdict for found in receipt.verdicts.values() for verdict in found]
+    verdicts = [verdict for group in receipt.verdicts.values() for verdict in group]
     return {
         "_producer": PRODUCER,
         "_schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunFacet",

@@ -100,9 +100,9 @@ def _chips(trace: Trace) -> Iterator[str]:
     yield chip(f"{cost.wall_seconds:,.1f} s", f"{cost.cpu_seconds:,.1f} CPU seconds")
     yield chip(size_of(cost.bytes_read), f"read, {size_of(cost.bytes_written)} written")
     metrics = trace.root.facts.get("metrics")
-    for name, found in sorted(metrics.items()) if isinstance(metrics, dict) else ():
-        if isinstance(found, dict) and isinstance(found.get("value"), int | float):
-            yield chip(f"{found['value']:.4g}", f"{name} ({found.get('low', 0):.3g} to {found.get('high', 0):.3g})")
+    for name, metric in sorted(metrics.items()) if isinstance(metrics, dict) else ():
+        if isinstance(metric, dict) and isinstance(metric.get("value"), int | float):
+            yield chip(f"{metric['value']:.4g}", f"{name} ({metric.get('low', 0):.3g} to {metric.get('high', 0):.3g})")
 
 
 def _row(cells: Iterable[str]) -> str:

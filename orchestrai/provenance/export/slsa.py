@@ -38,7 +38,7 @@ def slsa_statement(records: Records, steps: Sequence[Step], builder: str) -> dic
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"asset": root.use.asset, "version": root.use.version, "declared": _declared(steps)},
-                "internalParameters": {"code": sorted({found.code_version for found in everything if found.code_version})},
+                "internalParameters": {"code": sorted({r.code_version for r in everything if r.code_version})},
                 "resolvedDependencies": [*_landed(steps), *_snapshots(steps), *_datasets(steps)],
             },
             "runDetails": {
@@ -56,13 +56,13 @@ def slsa_statement(records: Records, steps: Sequence[Step], builder: str) -> dic
 
 def _declared(steps: Sequence[Step]) -> dict[str, Any]:
     """The parameters of each computed stage, as its newest receipt has them."""
-    found = {}
+    parameters = {}
     for step in steps:
         if step.use.stage in COMPUTED and step.receipts:
             newest: Receipt = max(step.receipts.values(), key=lambda receipt: receipt.finished)
             if newest.parameters:
-                found[step.use.asset] = dict(newest.parameters)
-    return found
+                parameters[step.use.asset] = dict(newest.parameters)
+    return parameters
 
 
 def _landed(steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
@@ -78,14 +78,14 @@ def _landed(steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
 
 def _snapshots(steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
     """The signed commit of each snapshot: its digest is that of the commit's bytes in the vault."""
-    found = {}
+    commits = {}
     for step in steps:
         if step.use.stage == "snapshot":
             for receipt in step.receipts.values():
                 commit, identity = receipt.facts.get("commit"), receipt.facts.get("snapshot_id")
                 if isinstance(commit, str):
-                    found[f"{step.use.asset}@{identity}"] = commit
-    for name, commit in sorted(found.items()):
+                    commits[f"{step.use.asset}@{identity}"] = commit
+    for name, commit in sorted(commits.items()):
         yield {"name": name, "digest": {"sha256": commit}, "annotations": {"stage": "snapshot"}}
 
 

@@ -58,8 +58,8 @@ def graph_svg(trace: Trace) -> str:
 
 def columns_of(trace: Trace) -> list[str]:
     """The stages there are, in the order of the data's path; stages unknown here come last."""
-    found = {node.stage for node in trace.nodes} | ({LANDED} if trace.objects else set())
-    return [stage for stage in STAGES if stage in found] + sorted(found - set(STAGES))
+    stages = {node.stage for node in trace.nodes} | ({LANDED} if trace.objects else set())
+    return [stage for stage in STAGES if stage in stages] + sorted(stages - set(STAGES))
 
 
 def placed(trace: Trace, columns: Sequence[str]) -> dict[str, Place]:
@@ -74,8 +74,8 @@ def placed(trace: Trace, columns: Sequence[str]) -> dict[str, Place]:
         for node in sorted(here, key=lambda node: (wanted[node.id] is None, wanted[node.id] or 0.0, node.asset)):
             row = max(next_row, wanted[node.id] or 0.0)
             rows[node.id], next_row = row, row + 1
-    found = {node.id: (columns.index(node.stage), rows[node.id]) for node in trace.nodes}
-    return found | {f"{node.id}-landed": (columns.index(LANDED), rows[node.id]) for node in trace.nodes if node.objects}
+    places = {node.id: (columns.index(node.stage), rows[node.id]) for node in trace.nodes}
+    return places | {f"{node.id}-landed": (columns.index(LANDED), rows[node.id]) for node in trace.nodes if node.objects}
 
 
 def _wanted(node: TraceNode, rows: Mapping[str, float]) -> float | None:

@@ -113,11 +113,11 @@ def recover_bytes(ledger: Ledger, vault: Vault) -> Recovered:
         for partition, entry in _missing(ledger, asset):
             if held is None:
                 held = _held(vault)
-            found = held.get((entry.sha256, entry.size))
-            if found is None:
+            file = held.get((entry.sha256, entry.size))
+            if file is None:
                 lost.add(partition)
                 continue
-            ledger.lake.write(entry.key, vault.stream(found))
+            ledger.lake.write(entry.key, vault.stream(file))
             files, size = files + 1, size + entry.size
         if lost:
             dropped[asset] = tuple(sorted(lost))
@@ -150,12 +150,12 @@ def _exists(store: Store, key: str) -> bool:
 
 
 def _held(vault: Vault) -> dict[tuple[str, int], StoredFile]:
-    found: dict[tuple[str, int], StoredFile] = {}
+    files: dict[tuple[str, int], StoredFile] = {}
     for commit in vault.snapshots():
         for partition in vault.partitions(commit).values():
             for file in vault.catalog.files(partition):
-                found[file.sha256, file.size] = file
-    return found
+                files[file.sha256, file.size] = file
+    return files
 
 
 def _vault(ledger: Ledger) -> Store:

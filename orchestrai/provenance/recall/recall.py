@@ -30,12 +30,12 @@ class Reach:
 
     def of(self, stage: str) -> tuple[Derivation, ...]:
         """What was reached in one stage."""
-        return tuple(found for found in self.derivations if found.stage == stage)
+        return tuple(derivation for derivation in self.derivations if derivation.stage == stage)
 
     @property
     def assets(self) -> tuple[str, ...]:
         """The assets reached, sorted."""
-        return tuple(sorted({found.asset for found in self.derivations if found.stage != "landing"}))
+        return tuple(sorted({derivation.asset for derivation in self.derivations if derivation.stage != "landing"}))
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -43,7 +43,7 @@ class Reach:
         return {
             "target": self.target,
             "assets": list(self.assets),
-            "derivations": [{name: getattr(found, name) for name in names} for found in self.derivations],
+            "derivations": [{name: getattr(derivation, name) for name in names} for derivation in self.derivations],
         }
 
 
@@ -99,11 +99,13 @@ def recall(index: ReceiptIndex, target: str) -> Reach:
 def plan_recall(ledger: Ledger, index: ReceiptIndex, target: str, reason: str = "", by: str = "") -> RecallPlan:
     """Plan to recall everything a target reached, in the name of `by`; reads only."""
     reach = recall(index, target)
-    derived = [found for found in reach.derivations if found.receipt]
+    derived = [derivation for derivation in reach.derivations if derivation.receipt]
     receipts: dict[str, set[str]] = {}
-    for found in derived:
-        receipts.setdefault(found.receipt, set()).add(found.partition)
-    roots = {(found.asset, found.partition, found.root) for found in derived if found.stage in BY_CONTENT}
+    for derivation in derived:
+        receipts.setdefault(derivation.receipt, set()).add(derivation.partition)
+    roots = {
+        (derivation.asset, derivation.partition, derivation.root) for derivation in derived if derivation.stage in BY_CONTENT
+    }
     record = RecallRecord(
         target=target,
         reason=reason,
@@ -135,7 +137,7 @@ def _drop(ledger: Ledger, plan: RecallPlan) -> dict[str, tuple[str, ...]]:
 
 def _moves(ledger: Ledger, plan: RecallPlan) -> tuple[ChampionMove, ...]:
     moves = []
-    for asset in sorted({found.asset for found in plan.reach.of("champion")}):
+    for asset in sorted({derivation.asset for derivation in plan.reach.of("champion")}):
         heads = list(ledger.history(asset))
         if not _hit(ledger, plan, asset, heads[0]):
             continue
@@ -146,7 +148,7 @@ def _moves(ledger: Ledger, plan: RecallPlan) -> tuple[ChampionMove, ...]:
 
 def _retrain(ledger: Ledger, plan: RecallPlan) -> tuple[str, ...]:
     order = ("training_set", "candidate", "evaluation", "champion", "deployment", "predictions", "catalog")
-    reached = {found.asset: found.stage for found in plan.reach.derivations if found.stage in order}
+    reached = {derivation.asset: derivation.stage for derivation in plan.reach.derivations if derivation.stage in order}
     current = [asset for asset in reached if _hit(ledger, plan, asset)]
     return tuple(sorted(current, key=lambda asset: (asset.rsplit("/", 1)[0], order.index(reached[asset]))))
 

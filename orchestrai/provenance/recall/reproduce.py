@@ -206,8 +206,8 @@ class _Bench:
         made = self.ledger.find(use.asset)
         roots = {key: entry.root for key, entry in made.partitions.items()} if made else {}
         differ = tuple(sorted(key for key, entry in use.entries.items() if roots.get(key) != entry.root))
-        found = Use(use.asset, {k: e for k, e in made.partitions.items() if k in use.entries}).version if made else ""
-        return StageComparison(use.asset, use.version, found, len(use.entries), differ, self._why(step, differ))
+        version = Use(use.asset, {k: e for k, e in made.partitions.items() if k in use.entries}).version if made else ""
+        return StageComparison(use.asset, use.version, version, len(use.entries), differ, self._why(step, differ))
 
     def _why(self, step: Step, differ: Sequence[str]) -> str:
         """What differs in code or parameters between the recorded run and this one, where the result differs."""

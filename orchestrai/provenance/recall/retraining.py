@@ -69,9 +69,9 @@ def request_retraining(ledger: Ledger, record: RecallRecord, reached: Sequence[D
     if not models:
         return None
     features: dict[str, set[str]] = {}
-    for found in reached:
-        if found.stage == "features":
-            features.setdefault(found.asset, set()).add(found.partition)
+    for derivation in reached:
+        if derivation.stage == "features":
+            features.setdefault(derivation.asset, set()).add(derivation.partition)
     request = RetrainingRequest(
         recall=record.digest,
         target=record.target,
@@ -120,10 +120,10 @@ def outstanding(ledger: Ledger, project: "Project", request: RetrainingRequest) 
             features[asset] = lacking
     models = [name for name in request.models if f"{name}/candidate" in project.nodes and _lacks(name, current)]
     inputs = {
-        asset: found.version
+        asset: dataset.version
         for name in models
         for asset in project.nodes[f"{name}/training_set"].deps
-        if (found := current(asset)) is not None
+        if (dataset := current(asset)) is not None
     }
     return Outstanding(features, tuple(models), sha256_hex(canonical_json(inputs))[:16])
 
@@ -149,9 +149,9 @@ def _stands(dataset: Dataset | None, partition: str) -> bool:
 
 def _lacks(model: str, current: Callable[[str], Dataset | None]) -> bool:
     """True while what was made last of any of the model's stages was recalled; older predictions stay refused."""
-    found = [current(f"{model}/{stage}") for stage in MODEL_STAGES]
+    datasets = [current(f"{model}/{stage}") for stage in MODEL_STAGES]
     return any(
-        dataset is not None and bool(dataset.partitions) and not _stands(dataset, _newest(dataset)) for dataset in found
+        dataset is not None and bool(dataset.partitions) and not _stands(dataset, _newest(dataset)) for dataset in datasets
     )
 
 

@@ -67,8 +67,8 @@ def verify_model(
     started = time.perf_counter()
     digest = file_hash(file)
     records, problems = Records(vault, keyring), Problems()
-    found = find_file(records, digest, asset, problems)
-    if found is None:
+    owner = find_file(records, digest, asset, problems)
+    if owner is None:
         problems.say("file", file.name, f"expected sha256 {digest} in a receipt of the vault, found it in none")
         return Verification(
             file.name,
@@ -80,7 +80,7 @@ def verify_model(
             (),
             time.perf_counter() - started,
         )
-    head, entry = found
+    head, entry = owner
     steps = _walk(records, head, entry, problems)
     for step in steps:
         _check_log(records, step, problems)
@@ -90,19 +90,21 @@ def verify_model(
     _check_recalls(records, steps, problems)
     unprovable = [NO_ROLLBACK if anchor is None else AFTER_ANCHOR, REPRODUCIBLE, LANDED_TRUTH]
     checks = [*_checks(records, problems, steps)]
-    kept = check_kept(records, steps, problems, read_bytes=read_bytes, encryption=encryption)
+    counts = check_kept(records, steps, problems, read_bytes=read_bytes, encryption=encryption)
     checks.append(
-        problems.check("snapshots", kept.commits, "snapshot commits in the vault, signed, with the root that was used")
+        problems.check("snapshots", counts.commits, "snapshot commits in the vault, signed, with the root that was used")
     )
     if anchor is not None:
         anchored = check_anchor(records, anchor, problems)
         checks.append(problems.check("anchor", anchored, "newest commits that an anchor outside the vault remembers"))
-    if kept.forgotten:
+    if counts.forgotten:
         unprovable.append(
-            f"the bytes of {kept.forgotten} snapshots that retention has removed since: hashes and receipts remain"
+            f"the bytes of {counts.forgotten} snapshots that retention has removed since: hashes and receipts remain"
         )
     if read_bytes:
-        checks.append(problems.check("bytes", kept.files, f"files read back from the vault and hashed, {kept.size:,} bytes"))
+        checks.append(
+            problems.check("bytes", counts.files, f"files read back from the vault and hashed, {counts.size:,} bytes")
+        )
     else:
         unprovable.append("that the vault still holds the bytes: run with --bytes to read them back")
     return Verification(
@@ -191,9 +193,9 @@ def _check_recalls(records: Records, steps: Sequence[Step], problems: Problems) 
         return
     for step in steps:
         for key, entry in step.use.entries.items():
-            found = recalls.find(step.use.asset, key, entry.root, entry.receipt)
-            if found is not None:
-                why = f"recalled on {found.time[:10]} with {found.target} ({found.reason or 'no reason given'})"
+            recall = recalls.find(step.use.asset, key, entry.root, entry.receipt)
+            if recall is not None:
+                why = f"recalled on {recall.time[:10]} with {recall.target} ({recall.reason or 'no reason given'})"
                 problems.say("receipts", f"{step.use.asset}@{key}", why)
 
 
@@ -213,7 +215,7 @@ def _checks(records: Records, problems: Problems, steps: Sequence[Step]) -> tupl
         for key, entry in step.use.entries.items()
         if entry.receipt in step.receipts
     )
-    told = f"{verdicts:,} verdicts" + (f", {waived} partitions under an override" if waived else "")
+    summary = f"{verdicts:,} verdicts" + (f", {waived} partitions under an override" if waived else "")
     objects = len({(m.uri, m.sha256) for step in steps for m in step.materials})
     return (
         problems.check("file", 1, "the file's hash is in a receipted manifest"),
@@ -221,7 +223,7 @@ def _checks(records: Records, problems: Problems, steps: Sequence[Step]) -> tupl
         problems.check("hashes", tally.hashes, "records that hash to their names"),
         problems.check("records", tally.heads, "log entries, numbered without a gap and chained by hash"),
         problems.check("merkle", tally.roots, "Merkle roots computed again from their leaves"),
-        problems.check("receipts", partitions, f"partitions covered by a receipt with an open gate ({told})"),
+        problems.check("receipts", partitions, f"partitions covered by a receipt with an open gate ({summary})"),
         problems.check("lineage", len(steps), f"steps whose inputs were published, back to {objects:,} landed objects"),
         problems.check("equal", equal, "partitions whose restored and snapshot roots equal their source's"),
     )

@@ -42,7 +42,7 @@ def check_kept(
 
     `encryption` opens a sealed vault, whose lists and bytes a public key cannot read.
     """
-    kept = Kept()
+    counts = Kept()
     reader: _Reader | None = None
     snapshots = list(_snapshots(steps))
     plan(records.store, [key for _, receipt, _ in snapshots for key in _commit_keys(receipt)])
@@ -51,17 +51,17 @@ def check_kept(
         try:
             reader = reader or _Reader(records, encryption)
             if reader.is_forgotten(receipt):
-                kept.forgotten += 1
+                counts.forgotten += 1
                 continue
             reader.check(receipt, entries)
-            kept.commits += 1
+            counts.commits += 1
             if read_bytes:
                 for size in reader.read(receipt, entries):
-                    kept.files += 1
-                    kept.size += size
+                    counts.files += 1
+                    counts.size += size
         except IntegrityError as error:
             problems.say("bytes" if read_bytes and _is_bytes(error) else "snapshots", place, error.message)
-    return kept
+    return counts
 
 
 def check_anchor(records: Records, anchor: Path, problems: Problems) -> int:
@@ -165,10 +165,10 @@ class _Reader:
             return
         tree = {row.partition: row for row in self.catalog.tree(self.commit)}
         for entry in entries:
-            found = tree[entry.partition].root if entry.partition in tree else "none"
-            if found != entry.root:
+            root = tree[entry.partition].root if entry.partition in tree else "none"
+            if root != entry.root:
                 raise IntegrityError(
-                    f"expected {entry.partition} at {entry.root[:19]} in {self.commit.tree}, found {found[:19]}"
+                    f"expected {entry.partition} at {entry.root[:19]} in {self.commit.tree}, found {root[:19]}"
                 )
 
     def _time(self, key: str) -> datetime:

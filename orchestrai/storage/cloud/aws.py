@@ -28,8 +28,8 @@ def aws_session(options: StoreOptions) -> Any:
     import botocore.session
 
     def no_profile(fault: Fault) -> ConfigError | None:
-        told = f"expected the AWS profile {options.profile!r}, found none: correct AWS_PROFILE"
-        return ConfigError(told) if fault.code == "ProfileNotFound" else None
+        message = f"expected the AWS profile {options.profile!r}, found none: correct AWS_PROFILE"
+        return ConfigError(message) if fault.code == "ProfileNotFound" else None
 
     with aws_errors("a session of AWS", own=no_profile):
         core = botocore.session.Session(profile=options.profile)

@@ -72,13 +72,13 @@ class S3ControlPlane(CloudControl):
     def retention(self, key: str, version: str | None = None) -> control.Retention | None:
         try:
             with self._errors(key):
-                found = self.client.get_object_retention(**self._target(key, version)).get("Retention") or {}
+                retention = self.client.get_object_retention(**self._target(key, version)).get("Retention") or {}
         except _Unlocked:
             return None
-        if not found.get("RetainUntilDate"):
+        if not retention.get("RetainUntilDate"):
             return None
         return control.Retention(
-            "compliance" if found["Mode"] == "COMPLIANCE" else "governance", found["RetainUntilDate"].astimezone(UTC)
+            "compliance" if retention["Mode"] == "COMPLIANCE" else "governance", retention["RetainUntilDate"].astimezone(UTC)
         )
 
     def _retain(self, key: str, version: str | None, now: control.Retention | None, wanted: control.Retention) -> None:
@@ -91,10 +91,10 @@ class S3ControlPlane(CloudControl):
     def held(self, key: str, version: str | None = None) -> bool:
         try:
             with self._errors(key):
-                found = self.client.get_object_legal_hold(**self._target(key, version)).get("LegalHold") or {}
+                hold = self.client.get_object_legal_hold(**self._target(key, version)).get("LegalHold") or {}
         except _Unlocked:
             return False
-        return bool(found.get("Status") == "ON")
+        return bool(hold.get("Status") == "ON")
 
     def _hold(self, key: str, version: str | None, on: bool) -> None:
         with self._errors(key):
@@ -125,17 +125,17 @@ class S3ControlPlane(CloudControl):
         return control.Copied(asked.key, result["ETag"], answer.get("VersionId"), checksum)
 
     def checksum(self, key: str, version: str | None = None) -> control.ServiceChecksum | None:
-        found = self._head(key, version, ChecksumMode="ENABLED")
-        if found.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+        head = self._head(key, version, ChecksumMode="ENABLED")
+        if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
             return None
-        return _sha256(found.get("ChecksumSHA256"))
+        return _sha256(head.get("ChecksumSHA256"))
 
     def tier(self, key: str, version: str | None = None) -> control.Tier:
-        found = self._head(key, version)
-        storage_class = found.get("StorageClass", "STANDARD")
+        head = self._head(key, version)
+        storage_class = head.get("StorageClass", "STANDARD")
         if storage_class not in _ARCHIVES:
             return control.Tier(storage_class, "online")
-        restore = found.get("Restore", "")
+        restore = head.get("Restore", "")
         if 'ongoing-request="true"' in restore:
             return control.Tier(storage_class, "restoring")
         if 'ongoing-request="false"' in restore:
@@ -161,19 +161,19 @@ class S3ControlPlane(CloudControl):
     def _lock(self) -> "tuple[Any, timedelta | None]":
         try:
             with self._errors(""):
-                found = self.client.get_object_lock_configuration(Bucket=self.bucket).get("ObjectLockConfiguration") or {}
+                config = self.client.get_object_lock_configuration(Bucket=self.bucket).get("ObjectLockConfiguration") or {}
         except (_Unlocked, ObjectNotFound):
             return "none", None
-        if found.get("ObjectLockEnabled") != "Enabled":
+        if config.get("ObjectLockEnabled") != "Enabled":
             return "none", None
-        rule = (found.get("Rule") or {}).get("DefaultRetention") or {}
+        rule = (config.get("Rule") or {}).get("DefaultRetention") or {}
         days = rule.get("Days") or 365 * rule.get("Years", 0)
         return "compliance", timedelta(days=days) if days else None
 
     def _own(self, fault: Fault, key: str) -> OrchestraiError | None:
         if fault.code in _UNLOCKED:
-            told = f"expected {self.url} to answer for {key!r}, found {fault.status} {fault.code}"
-            return _Unlocked(f"{told}: create the bucket with Object Lock", key=key)
+            message = f"expected {self.url} to answer for {key!r}, found {fault.status} {fault.code}"
+            return _Unlocked(f"{message}: create the bucket with Object Lock", key=key)
         return super()._own(fault, key)
 
 

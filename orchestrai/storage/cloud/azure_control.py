@@ -24,17 +24,17 @@ class AzureControlPlane(CloudControl):
 
     def capabilities(self) -> control.Capabilities:
         with self._errors(""):
-            found = self.client.get_container_properties()
-        locks = bool(found.immutable_storage_with_versioning_enabled)
+            properties = self.client.get_container_properties()
+        locks = bool(properties.immutable_storage_with_versioning_enabled)
         # a container cannot be asked for versioning, but version-level immutability implies it
         return control.Capabilities("compliance" if locks else "none", None, locks, locks, server_copy=True, cold_tier=True)
 
     def versions(self, prefix: str) -> Iterator[control.ObjectVersion]:
         with self._errors(prefix):
-            found = list(self.client.list_blobs(name_starts_with=self.prefix + prefix, include=["versions"]))
-            found.sort(key=lambda blob: blob.version_id or "", reverse=True)
-            found.sort(key=lambda blob: blob.name.encode())
-        for blob in found:
+            blobs = list(self.client.list_blobs(name_starts_with=self.prefix + prefix, include=["versions"]))
+            blobs.sort(key=lambda blob: blob.version_id or "", reverse=True)
+            blobs.sort(key=lambda blob: blob.name.encode())
+        for blob in blobs:
             latest = bool(blob.is_current_version) or blob.version_id is None
             yield control.ObjectVersion(
                 self.key_of(blob.name),
@@ -99,11 +99,11 @@ class AzureControlPlane(CloudControl):
         return control.ServiceChecksum("md5", bytes(md5).hex(), cryptographic=False) if md5 else None
 
     def tier(self, key: str, version: str | None = None) -> control.Tier:
-        found = self._properties(key, version)
-        storage_class = str(found.blob_tier or "Hot")
+        properties = self._properties(key, version)
+        storage_class = str(properties.blob_tier or "Hot")
         if storage_class != "Archive":
             return control.Tier(storage_class, "online")
-        return control.Tier(storage_class, "restoring" if found.archive_status else "archived")
+        return control.Tier(storage_class, "restoring" if properties.archive_status else "archived")
 
     def warm(self, key: str, days: int, version: str | None = None) -> control.Tier:
         """Move an archived blob to the hot tier, where it stays: Azure has no readable copy for some days."""

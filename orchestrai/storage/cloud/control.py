@@ -196,14 +196,14 @@ def require_kept(key: str, url: str, read: Retention | None, until: datetime, re
 
 def locked(key: str, version: str, retention: Retention | None, held: bool) -> RetentionLocked | None:
     """Why a version cannot be deleted; None where neither a retention nor a hold is on it."""
-    told = f"expected {key!r} version {version} to be deletable, found"
+    message = f"expected {key!r} version {version} to be deletable, found"
     if retention is not None:
         return RetentionLocked(
-            f"{told} it locked until {retention.until:%Y-%m-%d %H:%M} UTC: delete it after that",
+            f"{message} it locked until {retention.until:%Y-%m-%d %H:%M} UTC: delete it after that",
             key=key,
             until=retention.until,
         )
-    return RetentionLocked(f"{told} a legal hold: lift it first", key=key) if held else None
+    return RetentionLocked(f"{message} a legal hold: lift it first", key=key) if held else None
 
 
 def object_error(fault: Fault, key: str, url: str) -> OrchestraiError | None:

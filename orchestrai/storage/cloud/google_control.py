@@ -42,9 +42,9 @@ class GcsControlPlane(CloudControl):
 
     def versions(self, prefix: str) -> Iterator[control.ObjectVersion]:
         with self._errors(prefix):
-            found = list(self.client.list_blobs(self.bucket, prefix=self.prefix + prefix, versions=True))
-        found.sort(key=lambda blob: (blob.name.encode(), -blob.generation))
-        for blob in found:
+            blobs = list(self.client.list_blobs(self.bucket, prefix=self.prefix + prefix, versions=True))
+        blobs.sort(key=lambda blob: (blob.name.encode(), -blob.generation))
+        for blob in blobs:
             latest = blob.time_deleted is None
             key = self.key_of(blob.name)
             yield control.ObjectVersion(key, str(blob.generation), blob.size, blob.etag or "", blob.updated, latest)
@@ -53,10 +53,10 @@ class GcsControlPlane(CloudControl):
         self._blob(key, version).delete()
 
     def retention(self, key: str, version: str | None = None) -> control.Retention | None:
-        found = self._loaded(key, version).retention
-        if found.retain_until_time is None:
+        retention = self._loaded(key, version).retention
+        if retention.retain_until_time is None:
             return None
-        return control.Retention(_MODES[found.mode], found.retain_until_time)
+        return control.Retention(_MODES[retention.mode], retention.retain_until_time)
 
     def _retain(self, key: str, version: str | None, now: control.Retention | None, wanted: control.Retention) -> None:
         blob = self._loaded(key, version)

@@ -87,7 +87,7 @@ class StoringSession:
         """Content that the newest snapshot holds of any partition, and what this session stored; read once."""
         if self._others is None:
             self._others = Known()
-            newest = sorted(trees[0], key=lambda found: found.partition, reverse=True) if trees else []
+            newest = sorted(trees[0], key=lambda item: item.partition, reverse=True) if trees else []
             for entry in newest[:SEARCHED_LISTINGS]:
                 self._others.add(self.vault.catalog.files(entry))
         return self._others
@@ -119,8 +119,8 @@ class StoringSession:
         self.new_bytes += sum(file.size for file in stored)
         self.reused_bytes += sum(source.size for source in sources) - sum(file.size for file in stored)
         self.reused_objects += len(sources) - len(missing)
-        found = [known.find(source) if file is None else file for file, source in zip(files, sources, strict=True)]
-        return [file for file in found if file is not None]
+        results = [known.find(source) if file is None else file for file, source in zip(files, sources, strict=True)]
+        return [file for file in results if file is not None]
 
     def put_contents(self, sources: Sequence[SourceFile], partition: str) -> list[StoredFile]:
         """Write contents, each hashed as it passes."""

@@ -24,13 +24,13 @@ class Known:
     def find(self, source: SourceFile) -> StoredFile | None:
         """Where the source's content lies already, under the source's own name."""
         if source.sha256:
-            found = self._by_hash.get(source.sha256)
+            file = self._by_hash.get(source.sha256)
         else:
-            found = self._by_path.get(source.path) if source.token else None
-            if found is not None and found.token != source.token:
+            file = self._by_path.get(source.path) if source.token else None
+            if file is not None and file.token != source.token:
                 return None
-        if found is None or found.size != source.size:
+        if file is None or file.size != source.size:
             return None
-        if (found.path, found.role, found.rows, found.token) == (source.path, source.role, source.rows, source.token):
-            return found
-        return found._replace(path=source.path, role=source.role, rows=source.rows, token=source.token)
+        if (file.path, file.role, file.rows, file.token) == (source.path, source.role, source.rows, source.token):
+            return file
+        return file._replace(path=source.path, role=source.role, rows=source.rows, token=source.token)

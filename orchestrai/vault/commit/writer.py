@@ -40,9 +40,9 @@ class Writer:
         """Store every file; small ones share packs in the order given."""
         tasks = list(self._tasks(sources))
         stored: list[StoredFile] = []
-        for number, found in enumerate(in_order(tasks, self.workers), 1):
-            stored += found
-            self.written += sum(file.length for file in found)
+        for number, files in enumerate(in_order(tasks, self.workers), 1):
+            stored += files
+            self.written += sum(file.length for file in files)
             if done:
                 done(number, len(tasks))
         return stored

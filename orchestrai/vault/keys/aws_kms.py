@@ -24,15 +24,17 @@ class AwsKey:
     def wrap(self, key: bytes, context: bytes) -> bytes:
         """Encrypt a data key, bound to `context`."""
         with self._errors():
-            found = self._kms().encrypt(KeyId=self.key, Plaintext=key, EncryptionContext={"orchestrai": context.decode()})
-        return packed(found["KeyId"], found["CiphertextBlob"])
+            response = self._kms().encrypt(KeyId=self.key, Plaintext=key, EncryptionContext={"orchestrai": context.decode()})
+        return packed(response["KeyId"], response["CiphertextBlob"])
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """Decrypt a data key; raises ConfigError when it is not this port's."""
         key, blob = unpacked(wrapped)
         with self._errors():
-            found = self._kms().decrypt(KeyId=key, CiphertextBlob=blob, EncryptionContext={"orchestrai": context.decode()})
-        return bytes(found["Plaintext"])
+            response = self._kms().decrypt(
+                KeyId=key, CiphertextBlob=blob, EncryptionContext={"orchestrai": context.decode()}
+            )
+        return bytes(response["Plaintext"])
 
     def _kms(self) -> Any:
         return self.client or aws_client("kms")

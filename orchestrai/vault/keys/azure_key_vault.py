@@ -40,10 +40,10 @@ class AzureKey:
         """Encrypt a data key, bound to `context`."""
         with self._errors():
             client, algorithm = self._client(self.identifier)
-            found = client.wrap_key(algorithm, key + hashlib.sha256(context).digest())
-        if str(found.key_id).rstrip("/").endswith(f"/keys/{self.key}"):
+            result = client.wrap_key(algorithm, key + hashlib.sha256(context).digest())
+        if str(result.key_id).rstrip("/").endswith(f"/keys/{self.key}"):
             raise ConfigError(f"expected the version of {self.name}, found none told: grant the permission keys/get")
-        return packed(str(found.key_id), found.encrypted_key)
+        return packed(str(result.key_id), result.encrypted_key)
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """Decrypt a data key; raises ConfigError when it is not this port's."""

@@ -85,14 +85,14 @@ def _unwrapped(records: list[WrappedKey], vault: str, port: KeyPort) -> dict[byt
     for record in records:
         if record.id not in by_id or record.port == port.name or by_id[record.id].port != port.name:
             by_id[record.id] = record
-    found: dict[bytes, bytes] = {}
+    keys: dict[bytes, bytes] = {}
     for record in by_id.values():
         if record.port.partition(":")[0] != port.name.partition(":")[0]:
             raise ConfigError(
                 f"expected a data key wrapped by {port.name}, found one of {record.port}: open the vault with that"
             )
-        found[record.id] = port.unwrap(record.wrapped, _context(vault, record.id, record.port))
-    return found
+        keys[record.id] = port.unwrap(record.wrapped, _context(vault, record.id, record.port))
+    return keys
 
 
 def _read(data: bytes, key: str, vault: str, keyring: Keyring) -> WrappedKey:

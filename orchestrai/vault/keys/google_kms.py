@@ -30,10 +30,10 @@ class GoogleKey:
             "additional_authenticated_data": context,
             "additional_authenticated_data_crc32c": _crc32c(context),
         }
-        found = self._called(lambda kms: kms.encrypt(request=request))
-        if not (found.verified_plaintext_crc32c and found.verified_additional_authenticated_data_crc32c):
+        response = self._called(lambda kms: kms.encrypt(request=request))
+        if not (response.verified_plaintext_crc32c and response.verified_additional_authenticated_data_crc32c):
             raise self._damaged()
-        return packed(found.name, self._whole(found.ciphertext, found.ciphertext_crc32c))
+        return packed(response.name, self._whole(response.ciphertext, response.ciphertext_crc32c))
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """Decrypt a data key; raises ConfigError when it is not this port's."""
@@ -45,8 +45,8 @@ class GoogleKey:
             "additional_authenticated_data": context,
             "additional_authenticated_data_crc32c": _crc32c(context),
         }
-        found = self._called(lambda kms: kms.decrypt(request=request))
-        return self._whole(found.plaintext, found.plaintext_crc32c)
+        response = self._called(lambda kms: kms.decrypt(request=request))
+        return self._whole(response.plaintext, response.plaintext_crc32c)
 
     def _called(self, call: Callable[[Any], Any]) -> Any:
         try:

@@ -53,9 +53,9 @@ def missing_package(name: str) -> MissingExtra:
     return MissingExtra(f"expected the package of {name}, found none: install orchestrai[keys]")
 
 
-def wrong_key(name: str, found: str) -> ConfigError:
+def wrong_key(name: str, problem: str) -> ConfigError:
     """The port did not wrap this data key."""
-    return ConfigError(f"expected {name} to open the vault's data key, found {found}: use the key it was wrapped with")
+    return ConfigError(f"expected {name} to open the vault's data key, found {problem}: use the key it was wrapped with")
 
 
 def key_error(fault: Fault, name: str) -> OrchestraiError | None:
@@ -63,6 +63,6 @@ def key_error(fault: Fault, name: str) -> OrchestraiError | None:
     if fault.code in _WRONG_KEY:
         return wrong_key(name, f"that it does not ({fault.code})")
     if fault.meaning is Meaning.MISSING or fault.code in _NO_KEY:
-        told = fault.code or fault.status
-        return ConfigError(f"expected the key {name} to be there and enabled, found {told}: correct or enable it")
+        code = fault.code or fault.status
+        return ConfigError(f"expected the key {name} to be there and enabled, found {code}: correct or enable it")
     return None

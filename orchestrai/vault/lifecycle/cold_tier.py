@@ -76,7 +76,7 @@ def cold_copy(
     there = {info.key: info.size for info in target.list()}
     todo = list(_wanted(vault, commit, there))
     missing = [key for key in todo if key not in there]
-    commits = [found for found in vault.snapshots(commit.dataset) if found.seq <= commit.seq]
+    commits = [snapshot for snapshot in vault.snapshots(commit.dataset) if snapshot.seq <= commit.seq]
     versions = versions_of(vault, commits, {c.digest for c in commits if commit_key(c.dataset, c.seq) in there})
     size = 0
     for number, key in enumerate(missing, 1):
@@ -111,15 +111,15 @@ def cold_copy(
 
 def _wanted(vault: Vault, commit: SnapshotCommit, there: dict[str, int]) -> Iterator[str]:
     """Contents first, then lists, commits last: the copy never shows a snapshot that it cannot restore."""
-    visible = [found for found in vault.snapshots(commit.dataset) if found.seq <= commit.seq]
+    visible = [snapshot for snapshot in vault.snapshots(commit.dataset) if snapshot.seq <= commit.seq]
     yield from sorted(Pruning(vault).needed(visible), key=lambda key: (not key.startswith(CONTENTS), key))
     yield IDENTITY
     yield from (info.key for info in vault.store.list(DATA_KEYS))
-    kept = {found.seq for found in visible}
+    seqs = {snapshot.seq for snapshot in visible}
     for info in vault.store.list(f"{FORGOTTEN}{commit.dataset}/"):
         place = numbered(FORGOTTEN, info.key)
         # what was forgotten before it was ever copied: its commit goes for the chain's sake, hidden by its tombstone
-        if place and place[1] <= commit.seq and place[1] not in kept and commit_key(*place) not in there:
+        if place and place[1] <= commit.seq and place[1] not in seqs and commit_key(*place) not in there:
             yield tombstone_key(*place)
     for record in vault.catalog.commits(commit.dataset, strict=False):
         if record.seq <= commit.seq:
@@ -161,11 +161,11 @@ def _tier_of(control: ControlPlane | None, keys: Sequence[str], wanted: str) -> 
     if control is None:
         return "", "this store has no tiers" if wanted else "no tier is declared"
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = sorted(set(pool.map(lambda key: control.tier(key).storage_class, keys)))
-    told = ", ".join(found)
-    if not wanted or found == [wanted] or not keys:
-        return told, "" if wanted else "no tier is declared"
-    return told, f"expected every content in {wanted}, found {told}: check that the store has this class"
+        classes = sorted(set(pool.map(lambda key: control.tier(key).storage_class, keys)))
+    names = ", ".join(classes)
+    if not wanted or classes == [wanted] or not keys:
+        return names, "" if wanted else "no tier is declared"
+    return names, f"expected every content in {wanted}, found {names}: check that the store has this class"
 
 
 def _locked(control: ControlPlane | None, keys: Sequence[str], until: datetime) -> tuple[datetime | None, str]:
@@ -185,11 +185,11 @@ def _locked(control: ControlPlane | None, keys: Sequence[str], until: datetime) 
 
 def _attest(vault: Vault, commit: SnapshotCommit, target: Store) -> None:
     """Say, signed, when the commits were made: a copy has the target's times."""
-    commits = [found for found in vault.snapshots(commit.dataset) if found.seq <= commit.seq]
+    commits = [snapshot for snapshot in vault.snapshots(commit.dataset) if snapshot.seq <= commit.seq]
     body = {
         "format": FORMAT,
         "vault": vault.identity(),
-        "committed": {found.digest: found.committed.isoformat() for found in commits},
+        "committed": {snapshot.digest: snapshot.committed.isoformat() for snapshot in commits},
     }
     envelope = vault.signer.sign(ATTESTATION_TYPE, canonical_json(body))
     for info in target.list(ATTESTED):

@@ -59,10 +59,10 @@ def _hidden(control: ControlPlane) -> Iterator[Hidden]:
 
 def apply_repair(plan: RepairPlan, control: ControlPlane) -> int:
     """Remove what lies over the first versions; where a lock forbids it, copy the first version on top. Idempotent."""
-    for found in plan.hidden:
+    for hidden in plan.hidden:
         try:
-            for version in found.later:
-                control.delete_version(found.key, version)
+            for version in hidden.later:
+                control.delete_version(hidden.key, version)
         except RetentionLocked:
-            control.copy(control, found.key, found.key, source_version=found.version)
+            control.copy(control, hidden.key, hidden.key, source_version=hidden.version)
     return len(plan.hidden)

@@ -81,11 +81,11 @@ def release_hold(
     rest = {place: hold for place, hold in active.items() if place != (dataset, seq)}
     stay: dict[str, str] = {}
     go: dict[str, str] = {}
-    for found in vault.snapshots():
-        if held_by(rest, found):
-            stay |= reach(vault, found)
-        elif found.dataset == dataset and seq in (WHOLE_DATASET, found.seq):
-            go |= reach(vault, found)
+    for snapshot in vault.snapshots():
+        if held_by(rest, snapshot):
+            stay |= reach(vault, snapshot)
+        elif snapshot.dataset == dataset and seq in (WHOLE_DATASET, snapshot.seq):
+            go |= reach(vault, snapshot)
     lifted = {key: version for key, version in go.items() if key not in stay}
     enforced, why = _apply(control, lifted, False)
     if enforced or control is None or not control.capabilities().legal_hold:

@@ -73,16 +73,16 @@ def lock_snapshot(
     needed = {} if beyond == commit else reach(vault, commit, beyond)
 
     def extend(item: tuple[str, str]) -> tuple[datetime, bool]:
-        key, at, found = _retention(control, *item)
-        if found is not None and found.until >= until and (found.mode == mode or found.mode == "compliance"):
-            return found.until, False
+        key, at, retention = _retention(control, *item)
+        if retention is not None and retention.until >= until and (retention.mode == mode or retention.mode == "compliance"):
+            return retention.until, False
         return control.retain(key, until + SLACK, mode, at).until, True
 
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(_THREADS) as pool:
         results = list(pool.map(extend, sorted(needed.items())))
-    proven = min([found for found, _ in results] + ([base.until] if base is not None else []))
+    proven = min([expiry for expiry, _ in results] + ([base.until] if base is not None else []))
     held = proven >= until
     if held and needed:
         _write(vault, _Proven(commit, mode, proven))
@@ -117,19 +117,19 @@ def _proven(vault: Vault, commit: SnapshotCommit, until: datetime, mode: LockMod
             continue
         try:
             body = document(vault.keyring, LOCK_TYPE, vault.store.read(key))
-            found = vault.catalog.at(*place)
+            snapshot = vault.catalog.at(*place)
         except (IntegrityError, ObjectNotFound, json.JSONDecodeError):
             continue  # a record that proves nothing only costs the requests it would have saved
         strong = body["mode"] in (mode, "compliance")
         if (
-            found is None
-            or found.digest != body["commit"]
+            snapshot is None
+            or snapshot.digest != body["commit"]
             or body["vault"] != vault.identity()
             or body["store"] != vault.store.url
             or not strong
         ):
             continue
-        proven = _Proven(found, body["mode"], datetime.fromisoformat(body["until"]).astimezone(UTC))
+        proven = _Proven(snapshot, body["mode"], datetime.fromisoformat(body["until"]).astimezone(UTC))
         return proven if proven.until >= until else None
     return None
 

@@ -16,15 +16,15 @@ def reach(vault: "Vault", commit: SnapshotCommit, beyond: SnapshotCommit | None 
     cost grows with what changed. Raises MissingObject, DigestMismatch.
     """
     before = {entry.partition: entry for entry in vault.catalog.tree(beyond)} if beyond is not None else {}
-    found = {commit.tree: commit.tree_version, commit_key(commit.dataset, commit.seq): ""}
+    versions = {commit.tree: commit.tree_version, commit_key(commit.dataset, commit.seq): ""}
     if beyond is None:
-        found[IDENTITY] = ""
-        found |= {info.key: "" for info in vault.store.list(DATA_KEYS)}
+        versions[IDENTITY] = ""
+        versions |= {info.key: "" for info in vault.store.list(DATA_KEYS)}
     for entry in vault.catalog.tree(commit):
         old = before.get(entry.partition)
-        if entry.key in found or (old is not None and old.key == entry.key):
+        if entry.key in versions or (old is not None and old.key == entry.key):
             continue
-        found[entry.key] = entry.version
+        versions[entry.key] = entry.version
         known = {file.key for file in vault.catalog.files(old)} if old is not None else set()
-        found |= {file.key: file.version for file in vault.catalog.files(entry) if file.key not in known}
-    return found
+        versions |= {file.key: file.version for file in vault.catalog.files(entry) if file.key not in known}
+    return versions

@@ -66,8 +66,8 @@ def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, 
 
 def _attest(vault: Vault, commits: Sequence[SnapshotCommit], target: Store) -> None:
     """Say, signed, when the commits were made; what an earlier run attested is not said again."""
-    told = {digest for digest, _ in opened_replica(vault, target).catalog.attestations().items()}
-    new = {commit.digest: commit.committed.isoformat() for commit in commits if commit.digest not in told}
+    digests = {digest for digest, _ in opened_replica(vault, target).catalog.attestations().items()}
+    new = {commit.digest: commit.committed.isoformat() for commit in commits if commit.digest not in digests}
     if new:
         body = {"format": FORMAT, "vault": vault.identity(), "committed": new}
         envelope = vault.signer.sign(ATTESTATION_TYPE, canonical_json(body))
@@ -85,13 +85,15 @@ def _verified(vault: Vault, target: Store) -> frozenset[str]:
 
 def versions_of(vault: Vault, commits: Sequence[SnapshotCommit], since: Collection[str]) -> dict[str, str]:
     """The versions that new snapshots refer to, so that nothing put over them later is copied."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     before: dict[str, SnapshotCommit] = {}
     for commit in commits:
         if commit.digest not in since and commit.tree_version:
-            found |= {key: version for key, version in reach(vault, commit, before.get(commit.dataset)).items() if version}
+            versions |= {
+                key: version for key, version in reach(vault, commit, before.get(commit.dataset)).items() if version
+            }
         before[commit.dataset] = commit
-    return found
+    return versions
 
 
 def opened_replica(vault: Vault, target: Store) -> Vault:

@@ -82,30 +82,32 @@ def plan_retention(
 
     What is `held` stays, and so does what is `needed` (number of a snapshot to reasons), whatever the rules say.
     """
-    newest_first = sorted(snapshots, key=lambda found: (found.committed, found.seq), reverse=True)
+    newest_first = sorted(snapshots, key=lambda snapshot: (snapshot.committed, snapshot.seq), reverse=True)
     dataset = newest_first[0].dataset if newest_first else ""
-    reasons: dict[int, list[str]] = {found.seq: [] for found in newest_first}
+    reasons: dict[int, list[str]] = {snapshot.seq: [] for snapshot in newest_first}
     if keep.keeps_all:
-        for found in newest_first:
-            reasons[found.seq].append("no policy")
+        for snapshot in newest_first:
+            reasons[snapshot.seq].append("no policy")
     elif newest_first:
         reasons[newest_first[0].seq].append("newest")
-    for number, found in enumerate(newest_first[: keep.last], 1):
-        reasons[found.seq].append(f"last {number}")
+    for number, snapshot in enumerate(newest_first[: keep.last], 1):
+        reasons[snapshot.seq].append(f"last {number}")
     for rule, bucket in _BUCKETS.items():
         taken: set[str] = set()
-        for found in newest_first:
-            name = bucket(found.committed)
+        for snapshot in newest_first:
+            name = bucket(snapshot.committed)
             if name not in taken and len(taken) < getattr(keep, rule):
                 taken.add(name)
-                reasons[found.seq].append(f"{rule} {name}")
-    for found in newest_first:
-        if keep.within and now - found.committed <= keep.within:
-            reasons[found.seq].append(f"within {format_duration(keep.within)}")
-        reasons[found.seq] += [f"tagged {tag}" for tag in found.tags if tag in keep.tagged]
-        reasons[found.seq] += [f"legal hold: {hold.reason}" for hold in [held_by(held or {}, found)] if hold is not None]
-        reasons[found.seq] += (needed or {}).get(found.seq, ())
-    return RetentionPlan(dataset, tuple(Retained(found, tuple(reasons[found.seq])) for found in newest_first))
+                reasons[snapshot.seq].append(f"{rule} {name}")
+    for snapshot in newest_first:
+        if keep.within and now - snapshot.committed <= keep.within:
+            reasons[snapshot.seq].append(f"within {format_duration(keep.within)}")
+        reasons[snapshot.seq] += [f"tagged {tag}" for tag in snapshot.tags if tag in keep.tagged]
+        reasons[snapshot.seq] += [
+            f"legal hold: {hold.reason}" for hold in [held_by(held or {}, snapshot)] if hold is not None
+        ]
+        reasons[snapshot.seq] += (needed or {}).get(snapshot.seq, ())
+    return RetentionPlan(dataset, tuple(Retained(snapshot, tuple(reasons[snapshot.seq])) for snapshot in newest_first))
 
 
 def cover_uses(
@@ -149,6 +151,6 @@ def plan_dataset(
 def apply_retention(vault: "Vault", plan: RetentionPlan, *, policy: str = "") -> tuple[str, ...]:
     """Forget what the plan lets go, oldest first; returns the ids. Bytes go by prune. Idempotent; raises RetentionLocked when held."""
     reason = f"{REASON}: {policy}" if policy else REASON
-    for found in reversed(plan.forget):
-        vault.forget_record(found.dataset, found.seq, reason=reason)
-    return tuple(found.snapshot_id for found in plan.forget)
+    for snapshot in reversed(plan.forget):
+        vault.forget_record(snapshot.dataset, snapshot.seq, reason=reason)
+    return tuple(snapshot.snapshot_id for snapshot in plan.forget)

@@ -143,6 +143,8 @@ def _gone_since(session: Session, vault: Vault, dataset: str) -> list[tuple[int,
             commit = commits.get(seq)
             reason = vault.catalog.tombstone(tombstone_key(dataset, seq)).reason
             # a damaged commit is forgotten by its number, and has no more to tell
-            told = (commit.snapshot_id, commit.committed) if commit else ("", vault.catalog.forgotten(dataset)[dataset, seq])
-            gone.append((seq, *told, reason))
+            details = (
+                (commit.snapshot_id, commit.committed) if commit else ("", vault.catalog.forgotten(dataset)[dataset, seq])
+            )
+            gone.append((seq, *details, reason))
     return gone

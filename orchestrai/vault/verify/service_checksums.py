@@ -17,11 +17,11 @@ _THREADS = 8
 
 def check_hidden(walk: "Walk", control: "ControlPlane") -> None:
     """Whatever lies over a first version, also where it is as long as that."""
-    told = {finding.key for finding in walk.findings}
-    for found in plan_repair(walk.vault.store, control).hidden:
-        if found.key not in told:
-            what = "deleted" if found.deleted else "overwritten"
-            walk.note(found.key, f"expected it as it was written, found it {what}; its version is kept: see `vault repair`")
+    keys = {finding.key for finding in walk.findings}
+    for hidden in plan_repair(walk.vault.store, control).hidden:
+        if hidden.key not in keys:
+            what = "deleted" if hidden.deleted else "overwritten"
+            walk.note(hidden.key, f"expected it as it was written, found it {what}; its version is kept: see `vault repair`")
 
 
 def check_checksums(walk: "Walk", control: "ControlPlane") -> None:
@@ -34,17 +34,17 @@ def check_checksums(walk: "Walk", control: "ControlPlane") -> None:
         if not expected:
             return file, "", ""
         try:
-            found = pinned(file.key, file.version, lambda version: control.checksum(file.key, version))
+            checksum = pinned(file.key, file.version, lambda version: control.checksum(file.key, version))
         except MissingObject:
             return file, "", ""  # told as missing already
-        known = found is not None and found.cryptographic and found.algorithm.lower() == "sha256"
-        return file, expected, found.value if known and found is not None else ""
+        known = checksum is not None and checksum.cryptographic and checksum.algorithm.lower() == "sha256"
+        return file, expected, checksum.value if known and checksum is not None else ""
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        for file, expected, found in pool.map(asked, wanted.values()):
-            if not found:
+        for file, expected, actual in pool.map(asked, wanted.values()):
+            if not actual:
                 walk.unchecked += 1
-            elif found != expected:
+            elif actual != expected:
                 walk.note(
-                    file.key, f"expected sha256 {expected[:12]}, found that the service has {found[:12]}: copy it back"
+                    file.key, f"expected sha256 {expected[:12]}, found that the service has {actual[:12]}: copy it back"
                 )

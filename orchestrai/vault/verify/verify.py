@@ -54,7 +54,7 @@ class VerifyReport:
             name: getattr(self, name)
             for name in ("level", "snapshots", "objects", "files_read", "bytes_read", "rollback", "unchecked", "ok")
         }
-        return body | {"findings": [{"key": found.key, "problem": found.problem} for found in self.findings]}
+        return body | {"findings": [{"key": finding.key, "problem": finding.problem} for finding in self.findings]}
 
 
 def verify(
@@ -111,7 +111,7 @@ def verify(
 
 
 def _check_commits(walk: Walk, dataset: str | None) -> dict[tuple[str, int], SnapshotCommit]:
-    vault, found = walk.vault, {}
+    vault, commits = walk.vault, {}
     places = []
     for info in vault.store.list(SNAPSHOTS if dataset is None else f"{SNAPSHOTS}{dataset}/"):
         place = numbered(SNAPSHOTS, info.key)
@@ -125,10 +125,10 @@ def _check_commits(walk: Walk, dataset: str | None) -> dict[tuple[str, int], Sna
         except (IntegrityError, ObjectNotFound, TypeError, KeyError) as exc:
             walk.note(info.key, exc)
         else:
-            found[place] = commit
+            commits[place] = commit
     for name, group in groupby(sorted(places), key=lambda place: place[0]):
-        _check_chain(walk, name, [seq for _, seq in group], found)
-    return found
+        _check_chain(walk, name, [seq for _, seq in group], commits)
+    return commits
 
 
 def _check_chain(walk: Walk, dataset: str, numbers: Sequence[int], commits: dict[tuple[str, int], SnapshotCommit]) -> None:
@@ -193,18 +193,18 @@ def _check_presence(walk: Walk) -> None:
     wanted = {key: file for (key, _, _), file in walk.files.items()}
     sizes = {info.key: info.size for prefix in BYTES[:2] for info in walk.vault.store.list(prefix) if info.key in wanted}
     for key, file in wanted.items():
-        length, found = file.object_length, sizes.get(key)
-        if found == length:
+        length, size = file.object_length, sizes.get(key)
+        if size == length:
             continue
         if _has_version(walk, file):
-            what = "deleted" if found is None else "overwritten"
+            what = "deleted" if size is None else "overwritten"
             walk.note(
                 key, f"expected it as it was written, found it {what}; its version is kept and read: see `vault repair`"
             )
-        elif found is None:
+        elif size is None:
             walk.note(key, "expected an object, found none: copy it back from the replica")
         else:
-            walk.note(key, f"expected {length} bytes, found {found}: copy it back from the replica")
+            walk.note(key, f"expected {length} bytes, found {size}: copy it back from the replica")
 
 
 def _has_version(walk: Walk, file: StoredFile) -> bool:

@@ -44,11 +44,11 @@ class _Step:
                 if not isinstance(node, exp.Cast) and type_of(node) not in ("BIGINT", "INT", ""):
                     continue
                 over = node.parent if isinstance(node, exp.Sum) and isinstance(node.parent, exp.Window) else node
-                found = self.largest(over)
-                if found is not None and found > _LARGEST:
+                bound = self.largest(over)
+                if bound is not None and bound > _LARGEST:
                     context.refuse(
                         node,
-                        f"expected whole numbers below 2^63, found {node.sql('databricks')[:60]}, which may reach {found:.1e}: "
+                        f"expected whole numbers below 2^63, found {node.sql('databricks')[:60]}, which may reach {bound:.1e}: "
                         "use a smaller scale in fixed(x, scale), or a closer minimum and maximum in the contract",
                     )
 
@@ -72,9 +72,9 @@ class _Step:
                 return None
             return left * right if isinstance(node, exp.Mul) else left + right
         if isinstance(node, exp.Cast):
-            found = self.largest(node.this)
+            bound = self.largest(node.this)
             whole = isinstance(node.this.unnest(), exp.Floor | exp.Ceil)
-            return found if found is None or found == inf or not whole else float(ceil(found))
+            return bound if bound is None or bound == inf or not whole else float(ceil(bound))
         if isinstance(node, exp.Floor | exp.Ceil):
             return self.largest(node.this)
         if isinstance(node, exp.Coalesce | exp.Greatest | exp.Least):
@@ -85,9 +85,9 @@ class _Step:
         return self._window(node) if isinstance(node, exp.Window) else None
 
     def _most(self, parts: list[exp.Expr]) -> float | None:
-        found = [self.largest(part) for part in parts if not isinstance(part, exp.Null)]
-        known = [value for value in found if value is not None]
-        return max(known) if known and len(known) == len(found) else None
+        bounds = [self.largest(part) for part in parts if not isinstance(part, exp.Null)]
+        known = [value for value in bounds if value is not None]
+        return max(known) if known and len(known) == len(bounds) else None
 
     def _window(self, node: exp.Window) -> float | None:
         alias = node.args.get("alias")
@@ -108,8 +108,8 @@ class _Step:
         if not isinstance(source, Scope) or not isinstance(source.expression, exp.Select):
             return None
         below = _Step(source, self._bounds)
-        found = [part for part in source.expression.expressions if part.alias_or_name == node.name]
-        return below.largest(found[0].unalias()) if len(found) == 1 else None
+        columns = [part for part in source.expression.expressions if part.alias_or_name == node.name]
+        return below.largest(columns[0].unalias()) if len(columns) == 1 else None
 
 
 def _rows(spec: exp.Expr) -> float | None:

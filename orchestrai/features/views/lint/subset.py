@@ -149,10 +149,10 @@ def resolve(tree: exp.Expr, context: Context) -> exp.Expr:
     try:
         bound = qualify(tree.copy(), schema=schema, dialect=DIALECT, quote_identifiers=False)
     except OptimizeError as exc:
-        told = re.search(r"Line: (\d+)", str(exc))
+        match = re.search(r"Line: (\d+)", str(exc))
         named = re.search(_COLUMN, str(exc))
         used = [line_of(column) for column in tree.find_all(exp.Column) if named and column.name == named[1]]
-        line = told[1] if told else min(used, default=1)
+        line = match[1] if match else min(used, default=1)
         raise FeatureViewError(f"{context.origin}:{line}: {_unknown(str(exc), context)}") from exc
     return annotate_types(bound, schema=schema, dialect=DIALECT)
 
@@ -227,9 +227,9 @@ def _check_select(select: exp.Select, context: Context) -> None:
 def _check_join(join: exp.Join, context: Context) -> None:
     method, side, kind = join.args.get("method"), join.side, join.kind
     if method or (side, kind) not in {("", ""), ("", "INNER"), ("LEFT", ""), ("LEFT", "OUTER")}:
-        found = " ".join(filter(None, (method, side, kind)))
+        join_type = " ".join(filter(None, (method, side, kind)))
         remedy = _INSTEAD["ASOF"] if method == "ASOF" else "JOIN or LEFT JOIN with ON a.key = b.key"
-        context.refuse(join, f"expected JOIN or LEFT JOIN, found {found} JOIN: write {remedy}")
+        context.refuse(join, f"expected JOIN or LEFT JOIN, found {join_type} JOIN: write {remedy}")
     condition = join.args.get("on")
     if condition is None or (
         not any(isinstance(part, exp.EQ) for part in condition.flatten(unnest=True)) and not isinstance(condition, exp.EQ)

@@ -168,10 +168,10 @@ def _comparison(node: exp.Binary, context: Context) -> None:
 
 
 def _one_family(node: exp.Expr, sides: set[str], context: Context) -> None:
-    found = sorted(sides - {""})
-    if len(found) > 1:
-        remedy = "write TIMESTAMP '2020-01-01 00:00:00'" if "time" in found else "CAST one side"
-        context.refuse(node, f"expected two values of one kind, found {' and '.join(found)}: {remedy}")
+    families = sorted(sides - {""})
+    if len(families) > 1:
+        remedy = "write TIMESTAMP '2020-01-01 00:00:00'" if "time" in families else "CAST one side"
+        context.refuse(node, f"expected two values of one kind, found {' and '.join(families)}: {remedy}")
 
 
 def _list(node: exp.In | exp.Between | exp.Coalesce | exp.Greatest | exp.Least, context: Context) -> None:

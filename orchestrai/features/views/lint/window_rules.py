@@ -177,17 +177,17 @@ def _deduplicated(scope: Scope) -> list[tuple[str, ...]]:
         or not isinstance(sources[0].expression, exp.Select)
     ):
         return []
-    kept = {
+    names = {
         test.this.name
         for test in where.find_all(exp.EQ)
         if isinstance(test.this, exp.Column) and test.expression.sql() == "1" and not test.find_ancestor(exp.Or)
     }
-    found = []
+    partitions = []
     for column in sources[0].expression.selects:
         window = column.unalias()
-        if column.alias_or_name in kept and isinstance(window, exp.Window) and isinstance(window.this, exp.RowNumber):
-            found.append(tuple(part.name for part in window.args.get("partition_by") or ()))
-    return found
+        if column.alias_or_name in names and isinstance(window, exp.Window) and isinstance(window.this, exp.RowNumber):
+            partitions.append(tuple(part.name for part in window.args.get("partition_by") or ()))
+    return partitions
 
 
 def _check_row_level(step: Scope, context: Context) -> None:
@@ -228,8 +228,8 @@ def _check_row_joins(step: Scope, context: Context) -> None:
     for column in select.selects:
         inner = column.unalias()
         if column.alias_or_name == context.event_time and isinstance(inner, exp.Column) and inner.table != base:
-            found = f"{inner.table}'s: put the events first"
-            context.refuse(column, f"expected {context.event_time} of the table after FROM, found {found}")
+            problem = f"{inner.table}'s: put the events first"
+            context.refuse(column, f"expected {context.event_time} of the table after FROM, found {problem}")
 
 
 def _check_row_label(step: Scope, context: Context) -> None:
