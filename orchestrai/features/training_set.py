@@ -59,10 +59,10 @@ def training_set(
         session = ledger.session(asset, PRODUCER)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-training-")))
         datasets = [_open_features(ledger, view, name) for view, name in features]
-        tables = [(view, stack.enter_context(_files(found))) for (view, _), found in zip(features, datasets, strict=True)]
+        tables = [(view, stack.enter_context(_files(dataset))) for (view, _), dataset in zip(features, datasets, strict=True)]
         view = bind_label(ledger, label, label_inputs, folder, primary)
         opened = open_inputs(ledger, view, label_inputs)
-        files = stack.enter_context(opened.fetched({name: list(found) for name, found in opened.spans.items()}))
+        files = stack.enter_context(opened.fetched({name: list(spans) for name, spans in opened.spans.items()}))
         end = data_end(view, opened, files)
         limit = min(end, as_of_limit or end) - label.horizon
         run = LabelRun(view, label, opened, files, engine, scratch)
@@ -86,7 +86,7 @@ def training_set(
         return session.commit(
             {UNPARTITIONED: [*verdicts, *watch.verdicts(view.name), _not_empty(watch.rows, label, end)]},
             inputs=[
-                *(InputRef(found.asset, found.version, found.roots()) for found in datasets),
+                *(InputRef(dataset.asset, dataset.version, dataset.roots()) for dataset in datasets),
                 *opened.refs(opened.spans),
             ],
             parameters={

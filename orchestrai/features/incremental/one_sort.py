@@ -44,7 +44,7 @@ def _plans(key: _ByHash) -> Plan | None:
 
 
 def run(sort_plan: Plan, source: Iterator[pa.RecordBatch], evaluator: "duckdb.DuckDBPyConnection") -> Iterator[pa.Table]:
-    """The view's rows, from the sorted rows of `found.source`; raises Unsuited. `evaluator` must keep the order of rows."""
+    """The view's rows, from the sorted rows of `sort_plan.source`; raises Unsuited. `evaluator` must keep the order of rows."""
     return _run(sort_plan.stages, source, evaluator)
 
 
