@@ -2,7 +2,7 @@
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.ingest.run import LETTERS, PRODUCER
-from orchestrai.pipeline.registry import STAGES
+from orchestrai.pipeline.stage_registry import STAGES
 
 # of objects; streams and tables have their own
 _OF_OBJECTS = {"raw_events": PRODUCER, "dead_letters": LETTERS}

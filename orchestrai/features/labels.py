@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrai.core.calendar import window
-from orchestrai.core.time import format_duration
+from orchestrai.core.duration_cron import format_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine

@@ -14,11 +14,11 @@ from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.feature_table import KeyWatch, write_files
-from orchestrai.features.join import EVENT_TIME, LABEL, LabelFiles, ViewFiles, joined, require_joinable
 from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, data_end, inputs_current
+from orchestrai.features.point_in_time_join import EVENT_TIME, LABEL, LabelFiles, ViewFiles, joined, require_joinable
 from orchestrai.features.ports import Engines, Learner
 from orchestrai.features.spec import LabelSpec
-from orchestrai.features.views.point_in_time import require_definition
+from orchestrai.features.views.moment_partitions import require_definition
 from orchestrai.features.views.portable_types import UTC_MICROS
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import open_inputs
@@ -59,7 +59,9 @@ def training_set(
         session = ledger.session(asset, PRODUCER)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-training-")))
         datasets = [_open_features(ledger, view, name) for view, name in features]
-        tables = [(view, stack.enter_context(_files(dataset))) for (view, _), dataset in zip(features, datasets, strict=True)]
+        tables = [
+            (view, stack.enter_context(_files(dataset))) for (view, _), dataset in zip(features, datasets, strict=True)
+        ]
         view = bind_label(ledger, label, label_inputs, folder, primary)
         opened = open_inputs(ledger, view, label_inputs)
         files = stack.enter_context(opened.fetched({name: list(spans) for name, spans in opened.spans.items()}))

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.core.declaration import Declaration, field_reader
-from orchestrai.core.time import Duration
+from orchestrai.core.duration_cron import Duration
 from orchestrai.secrets.reference import check_reference
 
 MIB = 1024 * 1024

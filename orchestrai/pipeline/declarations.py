@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
 from orchestrai.core.calendar import Grain
 from orchestrai.core.declaration import Declaration
-from orchestrai.core.time import Cron, Duration
+from orchestrai.core.duration_cron import Cron, Duration
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec

@@ -11,7 +11,7 @@ from orchestrai.backup.retention_stages import RETENTION
 from orchestrai.backup.subjects import DEFINITIONS, INSTANCE, VaultNode
 from orchestrai.pipeline.declarations import PipelineSpec
 from orchestrai.pipeline.nodes import Pipeline
-from orchestrai.pipeline.registry import stages_of
+from orchestrai.pipeline.stage_registry import stages_of
 from orchestrai.restore.drill_run import DRILL
 from orchestrai.stage.stage import AssetNode, Subject
 from orchestrai.vault.spec import BackupSpec

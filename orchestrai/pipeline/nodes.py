@@ -113,7 +113,7 @@ class DatasetNode:
     @property
     def gates(self) -> tuple[str, ...]:
         """Its assets that hold back what fails their checks."""
-        from orchestrai.pipeline.registry import gates  # the registry knows pipelines, for the catalog
+        from orchestrai.pipeline.stage_registry import gates  # the registry knows pipelines, for the catalog
 
         return tuple(f"{self.prefix}/{name}" for name in gates())
 

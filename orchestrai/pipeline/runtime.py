@@ -15,7 +15,7 @@ from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.ports import Engines
-from orchestrai.features.views.point_in_time import PointInTime
+from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.ingest.ports import SparkSession
 from orchestrai.ingest.sources.landing import open_landing
 from orchestrai.ledger.decisions.overrides import Override
@@ -26,7 +26,7 @@ from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_se
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
 from orchestrai.pipeline.nodes import DatasetNode
-from orchestrai.pipeline.registry import gates
+from orchestrai.pipeline.stage_registry import gates
 from orchestrai.privacy.persons import PersonKeys, open_person_keys
 from orchestrai.restore.ports import Proofs, Sharing
 from orchestrai.settings import Settings

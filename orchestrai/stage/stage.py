@@ -1,6 +1,6 @@
 """A stage as one value: what it is, which assets it has, what it checks, and how it runs.
 
-A stage's folder makes its own; pipeline/registry.py lists them, and the graph, the runtime, Dagster, the command line and the catalog
+A stage's folder makes its own; pipeline/stage_registry.py lists them, and the graph, the runtime, Dagster, the command line and the catalog
 read that list. What a stage works on, its subject, reaches it as a small protocol of its own `ports.py`.
 """
 

@@ -83,10 +83,10 @@ def test_formatting_documentation_and_types_alone_change_nothing(text: str) -> N
 
 def test_imports_inside_functions_and_of_modules_by_name_are_followed() -> None:
     source = analyse(
-        b"def late():\n    from orchestrai.models.estimators import boosting\n    import orchestrai.core.time\n"
+        b"def late():\n    from orchestrai.models.estimators import boosting\n    import orchestrai.core.duration_cron\n"
     )
     assert set(source.imports) == {
-        "orchestrai.models.estimators", "orchestrai.models.estimators.boosting", "orchestrai.core.time",
+        "orchestrai.models.estimators", "orchestrai.models.estimators.boosting", "orchestrai.core.duration_cron",
     }  # fmt: skip
     assert "orchestrai.models.estimators.boosting" in modules_of(CANDIDATE)
 

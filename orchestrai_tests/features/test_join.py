@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-from orchestrai.features.join import ViewFiles, joined
+from orchestrai.features.point_in_time_join import ViewFiles, joined
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.features.training_set import training_set
-from orchestrai.features.views.point_in_time import PointInTime
+from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from orchestrai.errors import DigestMismatch, IntegrityError, ModelError
-from orchestrai.features.views.point_in_time import PointInTime
+from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.evaluation import evaluate

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import ModelError
-from orchestrai.features.views.point_in_time import PointInTime
+from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.estimators.boosting import xgboost

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from orchestrai.errors import NotReceipted
-from orchestrai.features.views.point_in_time import PointInTime
+from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.registry.serving import scoring_app

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import ConfigError, ModelError
-from orchestrai.features.views.point_in_time import PointInTime
+from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.estimators.artifact import load_model

@@ -13,7 +13,7 @@ from orchestrai.defs.assets import asset_key
 from orchestrai.defs.build import build_definitions
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.report import StageReport
-from orchestrai.pipeline import registry
+from orchestrai.pipeline import stage_registry as registry
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.context import RunContext

@@ -166,7 +166,7 @@ class Decided(NamedTuple):
 
 def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: bool) -> None:
     from orchestrai.ledger.decisions.skips import SKIPS, Skip
-    from orchestrai.pipeline.registry import gates
+    from orchestrai.pipeline.stage_registry import gates
 
     if not node.stage.gate:
         raise ConfigError(f"expected a gate of {' or '.join(gates())}, found {node.stage.name} of {node.asset}")

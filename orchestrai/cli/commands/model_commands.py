@@ -150,7 +150,7 @@ def serve(
 
     from orchestrai.features.by_key.online_http import features_app
     from orchestrai.features.spec import FeatureViewSpec
-    from orchestrai.features.views.point_in_time import PointInTime
+    from orchestrai.features.views.moment_partitions import PointInTime
     from orchestrai.models.registry.serving import scoring_app
 
     runtime, node = _opened(name)

@@ -21,8 +21,8 @@ from orchestrai.defs.launch.schedules import PERIOD
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
-from orchestrai.pipeline.registry import gates
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.pipeline.stage_registry import gates
 from orchestrai.stage.names import StageName
 from orchestrai.stage.outcomes import incomplete
 

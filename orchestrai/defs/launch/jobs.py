@@ -11,7 +11,7 @@ from orchestrai.core.calendar import window
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.launch.backup_jobs import kept_with_models, kept_with_snapshot
 from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
-from orchestrai.pipeline.registry import stages_of
+from orchestrai.pipeline.stage_registry import stages_of
 from orchestrai.stage.names import VERBATIM
 from orchestrai.stage.stage import AssetNode
 

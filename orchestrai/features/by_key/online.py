@@ -17,7 +17,7 @@ import pyarrow as pa
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine, paths_sql
-from orchestrai.features.views.point_in_time import made_by
+from orchestrai.features.views.moment_partitions import made_by
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrai.contracts.footers import one_line, read_failures
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.readers.chunks import CAREFUL_BYTES, CAREFUL_ROWS, Chunk, Untidy
-from orchestrai.ingest.readers.csv_records import CsvRecord, CsvRecords
+from orchestrai.ingest.readers.csv_careful import CsvRecord, CsvRecords
 from orchestrai.ingest.readers.lines import BLOCK
 from orchestrai.ingest.readers.rejects import Mark, Places, Refused, shown
 from orchestrai.ingest.spec import SourceSpec

@@ -16,7 +16,7 @@ import pyarrow as pa
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.incremental.partition_spans import overlapping, spans
-from orchestrai.features.join import Clocked, ViewFiles, joined, of_same_events, require_joinable, unmatched
+from orchestrai.features.point_in_time_join import Clocked, ViewFiles, joined, of_same_events, require_joinable, unmatched
 from orchestrai.features.spec import parse_moment
 from orchestrai.features.views.view_inputs import Span, time_bounds
 from orchestrai.ledger.dataset import Dataset
