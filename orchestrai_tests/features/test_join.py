@@ -26,6 +26,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.models.ports import LearnedView, read_views
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.producers import producer
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 EVENTS = pa.schema(
@@ -123,7 +124,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 def _publish(ledger: Ledger, view: FeatureView, parts: Mapping[str, Sequence[Row]], folder: Path) -> None:
-    session = ledger.session(_asset(view), "features")
+    session = ledger.session(_asset(view), producer("features"))
     for key, rows in parts.items():
         pq.write_table(pa.Table.from_pylist(list(rows), view.schema), folder / "rows.parquet", store_schema=False)
         session.add_file(key, "part-00000.parquet", folder / "rows.parquet", rows=len(rows))
@@ -159,7 +160,7 @@ def _labelled(ledger: Ledger, world: World, folder: Path, engine: DuckDbEngine) 
     first = world.views[0]
     moments = [row for part in world.tables[0].values() for row in part]
     events = [{"site": r["site"], "device": r["device"], "ts": r[first.time], "n": 1, "x": None} for r in moments]
-    session = ledger.session(LABELS, "restored")
+    session = ledger.session(LABELS, producer("restored"))
     last = {"site": "s9", "device": "d9", "ts": START + timedelta(days=9), "n": 1, "x": None}
     pq.write_table(pa.Table.from_pylist([*events, last], EVENTS), folder / "events.parquet")
     session.add_file("all", "part-00000.parquet", folder / "events.parquet", rows=len(events) + 1)

@@ -11,6 +11,7 @@ from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.ledger import open_ledger
 from orchestrai.pipeline.runtime import Runtime as Site
 from orchestrai.settings import load_settings
+from orchestrai_tests.producers import producer
 
 ROOT = Path(__file__).resolve().parent.parent.parent / "orchestrai"
 
@@ -27,7 +28,7 @@ def test_a_run_and_a_command_open_the_same_ledger(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path / "home"))
     now = datetime(2026, 1, 2, tzinfo=UTC)
     run, command = Site(load_settings(), clock=lambda: now).ledger, lookup.open_ledger()
-    session = run.session("x/y/raw_events", "raw_events")
+    session = run.session("x/y/raw_events", producer("raw_events"))
     session.add_bytes("all", "a.bin", b"a", rows=1)
     session.commit({"all": [Verdict("schema", True)]})
     head = command.head("x/y/raw_events")
