@@ -3,6 +3,7 @@
 import gc
 import pathlib
 
+import hypothesis
 import pytest
 
 from orchestrai.ledger.ledger import Ledger
@@ -15,6 +16,9 @@ pytest_plugins = ["orchestrai_tests.servers.plugin"]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let CI prove which tiers ran, show what was counted, and keep files where they are quick."""
+    # how long an example takes says more of the machine than of the code
+    hypothesis.settings.register_profile("orchestrai", deadline=None)
+    hypothesis.settings.load_profile("orchestrai")
     tiers.register(config)
     tables.register(config)
     scratch.register(config)

@@ -1,4 +1,4 @@
-"""CI proves which tiers ran: a tier named in ORCHESTRAI_TEST_TIERS of which no test passed fails the run."""
+"""Each run says which tiers ran; a tier named in ORCHESTRAI_TEST_TIERS of which no test passed fails the run, so CI proves them."""
 
 import os
 from collections import Counter
@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 VARIABLE = "ORCHESTRAI_TEST_TIERS"
+TIERS = ("e2e", "emulator", "browser", "spark")
 
 
 class TierWatch:
@@ -17,7 +18,7 @@ class TierWatch:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and report.passed:
-            self.passed.update(tier for tier in self.wanted if tier in report.keywords)
+            self.passed.update(tier for tier in TIERS if tier in report.keywords)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         missing = [tier for tier in self.wanted if not self.passed[tier]]
@@ -25,7 +26,7 @@ class TierWatch:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        counts = ", ".join(f"{tier} {self.passed[tier]}" for tier in self.wanted)
+        counts = ", ".join(f"{tier} {self.passed[tier]}" for tier in TIERS)
         terminalreporter.write_line(f"tiers that ran: {counts}")
         for tier in self.wanted:
             if not self.passed[tier]:
@@ -33,7 +34,10 @@ class TierWatch:
 
 
 def register(config: pytest.Config) -> None:
-    """Watch the tiers that the environment names, in the controlling process only."""
+    """Count the tiers, in the controlling process only; raises UsageError for a name that is no tier."""
     wanted = os.environ.get(VARIABLE, "").split()
-    if wanted and not hasattr(config, "workerinput"):
+    unknown = sorted(set(wanted) - set(TIERS))
+    if unknown:
+        raise pytest.UsageError(f"expected tiers of {', '.join(TIERS)} in {VARIABLE}, found {', '.join(unknown)}")
+    if not hasattr(config, "workerinput"):
         config.pluginmanager.register(TierWatch(wanted), "tier-watch")

@@ -27,7 +27,7 @@ def of_features(before: list[float], after: list[float]) -> float:
     return float(np.sum((q - p) * np.log(q / p)))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(counts=SHARES)
 def test_it_is_what_both_stages_computed(counts: tuple[list[int], list[int]]) -> None:
     before, after = ([count / max(1, sum(side)) for count in side] for side in counts)

@@ -111,7 +111,7 @@ def test_hours_follow_the_rhythm_of_a_day() -> None:
     st.dictionaries(st.dates(date(2024, 1, 1), date(2024, 4, 1)).map(date.isoformat), st.integers(0, 10**9)),
     st.integers(0, 10**9),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_history_gives_a_finding_with_ordered_bounds(history: dict[str, int], rows: int) -> None:
     for rule in (ROBUST, MEAN7D):
         found = judge_volume(rule, rows, "2024-03-01", "day", history)

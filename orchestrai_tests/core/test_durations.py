@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -58,7 +58,6 @@ def test_nought_is_a_duration_only_where_the_field_says_so() -> None:
             READERS[0].validate_python(value)
 
 
-@settings(deadline=None)
 @given(span=st.timedeltas(timedelta(seconds=1), LONGEST))
 def test_what_is_written_reads_back(span: timedelta) -> None:
     whole = timedelta(seconds=int(span.total_seconds()))

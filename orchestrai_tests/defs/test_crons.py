@@ -78,7 +78,7 @@ CRONS = st.tuples(
 ).map(" ".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(cron=st.one_of(CRONS, st.text("0123456789*/-,#L? abc@", max_size=16)))
 @example(cron="5-5 * * * *")
 @example(cron="0 0 */31 2 *")
@@ -86,7 +86,7 @@ def test_declarations_and_schedules_take_the_same_crons(cron: str) -> None:
     assert taken(cron) == dagster_takes(cron)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cron=CRONS, seconds=st.integers(0, 10 * 365 * 86_400))
 def test_the_tick_before_is_that_of_dagster(cron: str, seconds: int) -> None:
     if taken(cron):

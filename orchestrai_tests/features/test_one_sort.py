@@ -64,7 +64,7 @@ ROWS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=int(os.environ.get("ORCHESTRAI_TEST_WINDOW_CASES", "20")), deadline=None)
+@settings(max_examples=int(os.environ.get("ORCHESTRAI_TEST_WINDOW_CASES", "20")))
 @given(rows=ROWS, cut=st.integers(1, 9))
 def test_every_window_equals_the_engines_own_however_rows_are_cut(rows: list[dict[str, Any]], cut: int) -> None:
     stored = pa.Table.from_pylist([{**row, "seq": number, "failed": False} for number, row in enumerate(rows)], READINGS)

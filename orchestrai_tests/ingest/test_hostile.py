@@ -210,7 +210,7 @@ def test_a_footer_that_claims_more_than_the_file_is_refused(tmp_path: Path) -> N
 
 
 @given(data=st.binary(max_size=400))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_bytes_whatever_raise_or_lose_a_row_silently(tmp_path: Path, data: bytes) -> None:
     for form in ("csv", "jsonl", "json"):
         read(tmp_path, data, format=form)
@@ -224,7 +224,7 @@ FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_siz
     rows=st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), FIELD), min_size=1, max_size=30),
     end=st.sampled_from(["\n", "\r\n", "\r"]),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_fast_and_the_careful_reader_agree_on_tidy_rows(tmp_path: Path, rows: list[tuple[int, str]], end: str) -> None:
     lines = ["id,name"] + [f'{number},"{text.replace(chr(34), chr(34) * 2)}"' for number, text in rows]
     tidy = (end.join(lines) + end).encode()
@@ -237,7 +237,7 @@ def test_the_fast_and_the_careful_reader_agree_on_tidy_rows(tmp_path: Path, rows
 
 
 @given(blocks=st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\r\n", b"bc", b"x" * 70]), max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_lines_carry_their_number_and_offset_whatever_ends_them(blocks: list[bytes]) -> None:
     import io
 
@@ -321,7 +321,7 @@ PLAIN = st.tuples(
 
 
 @given(plain=st.lists(PLAIN, max_size=3), odd=st.lists(st.tuples(WAYS, WAYS, WAYS, WAYS), min_size=1, max_size=4))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_numbers_and_times_typed_by_arrow_are_those_that_the_careful_reader_finds(
     tmp_path: Path, plain: list[tuple[str, ...]], odd: list[tuple[str, ...]]
 ) -> None:

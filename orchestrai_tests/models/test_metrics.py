@@ -16,7 +16,7 @@ def _part(label: list[float], score: list[float], groups: list[int] | None = Non
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 8), st.integers(0, 3)), min_size=4, max_size=60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_metrics_equal_those_of_scikit_learn_ties_and_weights_included(rows: list[tuple[bool, int, int]]) -> None:
     label = [float(hit) for hit, _, _ in rows]
     score = [value / 8 for _, value, _ in rows]

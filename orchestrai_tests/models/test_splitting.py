@@ -29,7 +29,7 @@ def test_a_split_by_time_tests_on_later_moments_only() -> None:
 
 
 @given(gap=st.integers(0, 59), share=st.floats(0.1, 0.6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_gap_keeps_the_labels_horizon_out_of_the_test(gap: int, share: float) -> None:
     model = spec(split={"gap": f"{gap}d", "test_share": share})
     rows = _rows(customers(per_moment=20), model)
@@ -46,7 +46,7 @@ def test_disjoint_entities_are_on_one_side_only() -> None:
 
 
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_an_entity_stays_on_its_side_when_more_data_arrives(seed: int) -> None:
     model = spec(split={"by": "entity", "seed": seed})
     sides = []

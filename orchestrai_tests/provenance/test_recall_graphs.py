@@ -78,7 +78,7 @@ def play(world: World, known: Known, number: int, move: tuple) -> None:  # type:
         known.publish(world, f"{subject}/predictions", "all", known.whole(f"{subject}/champion", rest[0]))
 
 
-@settings(max_examples=GRAPHS, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=GRAPHS, derandomize=True, suppress_health_check=list(HealthCheck))
 @example(moves=COMPARED)
 @given(moves=st.lists(step, min_size=4, max_size=12))
 def test_a_recall_reaches_exactly_what_was_derived_from_its_target(moves: list) -> None:  # type: ignore[type-arg]

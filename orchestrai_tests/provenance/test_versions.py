@@ -22,7 +22,7 @@ def growing(sizes: Sequence[int]) -> list[dict[str, int]]:
     return [{f"{number:04}": number for number in range(size)} for size in sizes]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(partitions, max_size=8))
 def test_versions_read_in_any_order_are_those_of_their_manifests(found: list[dict[str, int]]) -> None:
     reader = Versions("p/d/raw_events")
@@ -32,7 +32,7 @@ def test_versions_read_in_any_order_are_those_of_their_manifests(found: list[dic
         assert {key: PartitionEntry(*row) for key, row in rows.items()} == manifest(roots).partitions
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 70), max_size=12))
 def test_versions_of_a_dataset_that_grows_or_shrinks_are_those_of_their_manifests(sizes: list[int]) -> None:
     reader = Versions("p/d/raw_events")

@@ -327,7 +327,7 @@ SEGMENTS = st.text(st.sampled_from("ab-./0é~ :"), min_size=1, max_size=3).filte
 KEYS = st.lists(SEGMENTS, min_size=1, max_size=3).map("/".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sets(KEYS, max_size=8), KEYS, KEYS)
 def test_list_equals_a_sorted_dictionary(
     tmp_path_factory: pytest.TempPathFactory, names: set[str], prefix: str, start: str

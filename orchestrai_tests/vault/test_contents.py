@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrai.backup.folder_files import backup_folder, list_folder
@@ -53,7 +53,6 @@ def test_a_folder_of_files_of_every_size_comes_back_equal(tmp_path: Path, sealed
     assert all(vault.read_file(commit.snapshot_id, "all", name) == data for name, data in sorted(written.items())[:12])
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=40))
 def test_one_piece_sealed_is_the_stream_sealed(data: bytes, context: bytes) -> None:
     assert CIPHER.open_small(context, b"".join(CIPHER.seal(context, [data]))) == data
@@ -61,7 +60,6 @@ def test_one_piece_sealed_is_the_stream_sealed(data: bytes, context: bytes) -> N
     assert len(CIPHER.seal_small(context, data)) == CIPHER.sealed_length(len(data))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2 * CHUNK + 100), st.lists(st.integers(1, CHUNK + 50), min_size=1, max_size=4))
 def test_a_stream_is_sealed_alike_however_it_is_cut(size: int, cuts: list[int]) -> None:
     data = os.urandom(size)

@@ -24,7 +24,7 @@ def many(store: SimStore, count: int) -> Vault:
 
 
 @given(st.integers(1, 40), st.sets(st.integers(1, 40)), st.integers(1, 6), st.integers(0, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_recent_ones_are_the_last_of_all_that_count(count: int, gone: set[int], limit: int, last: int) -> None:
     store = SimStore()
     vault = many(store, count)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -57,7 +57,6 @@ def test_no_policy_forgets_nothing() -> None:
     assert plan_retention(SERIES, KeepSpec(), NOW).forget == ()
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 10**6), min_size=1, max_size=60, unique=True),
     st.builds(

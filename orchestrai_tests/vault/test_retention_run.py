@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrai.errors import MissingObject, RetentionLocked
@@ -232,7 +232,6 @@ def test_what_no_snapshot_holds_any_more_is_a_warning(ledger: Ledger, vault: Vau
     assert "champion churn@3c86: p and 0 more" in verdict.message
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.dictionaries(st.sampled_from("pqr"), st.sampled_from("abc"), min_size=1), min_size=1, max_size=12),
     st.lists(st.dictionaries(st.sampled_from("pqr"), st.frozensets(st.sampled_from("abc"), max_size=2)), max_size=4),

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrai.errors import IntegrityError
@@ -23,7 +23,6 @@ FILE = st.builds(
 PARTITION = st.builds(StoredPartition, TEXT, TEXT, NUMBER, NUMBER, NUMBER, TEXT, TEXT, TEXT, NUMBER)
 
 
-@settings(deadline=None)
 @given(st.lists(FILE, max_size=20), st.lists(PARTITION, max_size=20))
 def test_lists_round_trip_and_are_deterministic(files: list[StoredFile], partitions: list[StoredPartition]) -> None:
     codec = ColumnCodec()
