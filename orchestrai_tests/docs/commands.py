@@ -12,6 +12,7 @@ import typer
 
 from orchestrai_tests.docs.pages import ROOT
 
+_INSIDE = re.compile(r"\$\(([^()]*)\)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 
 
@@ -72,8 +73,10 @@ def _alternatives(text: str) -> list[str]:
 
 
 def check_line(line: str) -> None:
-    """Raise AssertionError for a command that the real program would not understand."""
-    for words in spelled_out(line):
+    """Raise AssertionError for a command that the real program would not understand, or for one inside it."""
+    for inner in _INSIDE.findall(line):
+        check_line(inner)
+    for words in spelled_out(_INSIDE.sub("answer", line)):
         while words and _ASSIGNMENT.match(words[0]):
             words = words[1:]
         assert words, f"{line}: no command"

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # format 2 names the views that were learned from
-FORMATS = (1, 2)
+FORMAT = 2
+# what a model is written in that learned from a training set which names no views
+WITHOUT_VIEWS = 1
 INFO_FILE = "model.json"
 GOLDEN_FILE = "golden.parquet"
 MODEL_FILES = {
@@ -88,9 +90,9 @@ class ModelInfo:
 
     def encode(self) -> bytes:
         """Canonical bytes; no time of writing, so equal trainings give equal bytes."""
-        body = {**self.__dict__, "columns": [column.as_json() for column in self.columns], "format": 2}
+        body = {**self.__dict__, "columns": [column.as_json() for column in self.columns], "format": FORMAT}
         if self.views is None:
-            return canonical_json({**{name: value for name, value in body.items() if name != "views"}, "format": 1})
+            return canonical_json({**{name: value for name, value in body.items() if name != "views"}, "format": WITHOUT_VIEWS})
         return canonical_json({**body, "views": [view.as_json() for view in self.views]})
 
 
@@ -99,7 +101,7 @@ def decode_info(data: bytes) -> ModelInfo:
     try:
         body = json.loads(data)
         stated = body.pop("format")
-        if stated not in FORMATS:
+        if stated not in (WITHOUT_VIEWS, FORMAT):
             raise UnknownFormatVersion(f"expected {INFO_FILE} of format 1 or 2, found {stated!r}: use a newer release")
         columns = tuple(Column(c["name"], c["kind"], tuple(c["categories"])) for c in body.pop("columns"))
         return ModelInfo(columns=columns, views=read_views(body.pop("views", None)), **body)
