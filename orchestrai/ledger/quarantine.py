@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
@@ -22,11 +23,16 @@ CLOCKS_APART = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a gate refused last: the root of the content and its verdicts."""
+    """What a gate refused last: the root of the content and its verdicts.
+
+    `instead_of` is the receipt that the partition was published under then, empty where it was not; None in records of before that was
+    noted.
+    """
 
     root: str
     time: str
     verdicts: tuple[Verdict, ...]
+    instead_of: str | None = None
 
     @property
     def closed(self) -> tuple[str, ...]:
@@ -51,7 +57,7 @@ def refusals(
 
     Records that the store took before `since` are not read.
     """
-    newest: dict[str, tuple[str, Mapping[str, list[dict[str, object]]]]] = {}
+    newest: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for info in lake.list(f"quarantine/{asset}/"):
         if since is not None and info.modified < since:
             continue
@@ -70,9 +76,9 @@ def quarantined(lake: Store, asset: str) -> Iterator[tuple[str, str, list[FileEn
                 yield info.key, key, [FileEntry(**entry) for entry in held["files"]]
 
 
-def _refusal(partition: str, time: str, held: Mapping[str, list[dict[str, object]]]) -> Refusal:
-    root = make_partition(partition, (FileEntry(**entry) for entry in held["files"])).root  # type: ignore[arg-type]
-    return Refusal(root, time, tuple(Verdict(**verdict) for verdict in held["verdicts"]))  # type: ignore[arg-type]
+def _refusal(partition: str, time: str, held: Mapping[str, Any]) -> Refusal:
+    root = make_partition(partition, (FileEntry(**entry) for entry in held["files"])).root
+    return Refusal(root, time, tuple(Verdict(**verdict) for verdict in held["verdicts"]), held.get("instead_of"))
 
 
 def last_refusal(lake: Store, asset: str, partition: str) -> Refusal:
@@ -84,7 +90,7 @@ def last_refusal(lake: Store, asset: str, partition: str) -> Refusal:
 
 
 def standing_refusals(lake: Store, asset: str, current: Dataset | None) -> dict[str, Refusal]:
-    """Refusals that nothing has answered: the partition is not published, or what is published is older than what was refused."""
+    """Refusals that nothing has answered: the partition is not published, or as it was when something else was refused."""
     by_partition = refusals(lake, asset)
     published = current.partitions if current else {}
     over = {
@@ -92,9 +98,16 @@ def standing_refusals(lake: Store, asset: str, current: Dataset | None) -> dict[
         for key, refusal in by_partition.items()
         if current is not None
         and key in published
-        and (published[key].root == refusal.root or refusal.time < current.ledger.receipt(published[key].receipt).finished)
+        and (published[key].root == refusal.root or _answered(refusal, current, published[key].receipt))
     }
     return {key: refusal for key, refusal in by_partition.items() if key not in over}
+
+
+def _answered(refusal: Refusal, current: Dataset, receipt: str) -> bool:
+    """True when the partition was published anew since; clocks decide only where a record does not tell."""
+    if refusal.instead_of is not None:
+        return refusal.instead_of != receipt
+    return refusal.time < current.ledger.receipt(receipt).finished
 
 
 def closed_gates(log: Log, asset: str, current: Dataset | None) -> dict[str, Refusal]:
@@ -105,13 +118,18 @@ def closed_gates(log: Log, asset: str, current: Dataset | None) -> dict[str, Ref
 
 
 def put_quarantine(
-    log: Log, asset: str, session: str, refused: Mapping[str, tuple[PartitionManifest, Sequence[Verdict]]]
+    log: Log,
+    asset: str,
+    session: str,
+    refused: Mapping[str, tuple[PartitionManifest, Sequence[Verdict]]],
+    receipts: Mapping[str, str],
 ) -> None:
-    """Keep what a session had refused, by partition."""
+    """Keep what a session had refused, by partition; `receipts` are those that partitions are published under meanwhile."""
     partitions = {
         key: {
             "files": [entry.as_json() for entry in manifest.files],
             "verdicts": [verdict.as_json() for verdict in verdicts],
+            "instead_of": receipts.get(key, ""),
         }
         for key, (manifest, verdicts) in refused.items()
     }

@@ -127,7 +127,7 @@ class Session:
         bad = [key for key in closed if key not in skipped]
         if bad:
             refused = {key: (self.staged(key), audit.get(key, ())) for key in bad}
-            put_quarantine(self.ledger, self.asset, self.id, refused)
+            put_quarantine(self.ledger, self.asset, self.id, refused, self._receipts())
         manifests = {key: self.staged(key) for key in good}
         head = self.fence
         if good or drop:
@@ -161,6 +161,11 @@ class Session:
         outcomes += [PartitionOutcome(key, True, verdicts=audit.get(key, ()), skip=skip) for key, skip in skipped.items()]
         outcomes.sort(key=lambda outcome: outcome.partition)
         return StageReport(self.asset, head.version if head else None, tuple(outcomes), cost or Cost(), dict(facts or {}))
+
+    def _receipts(self) -> dict[str, str]:
+        """The receipts of what was published when the session began."""
+        current = dataset_at(self.ledger, self.fence).partitions if self.fence else {}
+        return {key: entry.receipt for key, entry in current.items()}
 
     def _skipped(self, closed: Sequence[str]) -> dict[str, Skip]:
         skips = self.ledger.skips() if closed else Skips()
