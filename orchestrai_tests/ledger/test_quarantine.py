@@ -75,3 +75,10 @@ def test_a_commit_with_nothing_refused_before_writes_no_answer(ledger: Ledger) -
     commit(ledger, day=(b"1", GOOD))
     commit(ledger, day=(b"1", GOOD))
     assert list(ledger.lake.list("quarantine/")) == []
+
+
+def test_good_content_answers_a_refusal_though_the_clock_stands_still(ledger: Ledger) -> None:
+    ledger.clock = lambda: datetime(2026, 1, 3, tzinfo=UTC)
+    commit(ledger, day=(b"words", BAD))
+    commit(ledger, day=(b"1", GOOD))
+    assert standing(ledger) == []
