@@ -52,7 +52,7 @@ def landing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LandingSumm
 @pytest.fixture(scope="session")
 def environment(landing: tuple[Path, LandingSummary]) -> dict[str, str]:
     """Where that landing is, as the shipped pipelines ask for it."""
-    return {f"{name.upper()}_URL": str(landing[0] / name) for name in ("orders", "clicks", "items", "readings")}
+    return {f"{name.upper()}_URL": str(landing[0] / name) for name in ("orders", "clicks", "readings")}
 
 
 @pytest.fixture(scope="session")

@@ -104,7 +104,7 @@ def test_an_input_that_was_never_published_is_refused(world: World, tmp_path: Pa
 
 def test_a_receipt_with_a_closed_gate_is_refused(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world.whole()
-    monkeypatch.setattr("orchestrai.ledger.session.gate_open", lambda verdicts: True)
+    monkeypatch.setattr("orchestrai.core.verdict.Audit.is_open", lambda audit, partition: True)
     source = world.ledger.open(f"{MODEL}/training_set")
     session = world.ledger.session(f"{MODEL}/candidate", producer("candidate"))
     session.add_bytes("all", "model.ubj", b"forced", rows=1)
