@@ -173,11 +173,14 @@ def test_what_is_held_stays_with_the_reason(ledger: Ledger, vault: Vault, clock:
     assert [commit.seq for commit in vault.snapshots("d")] == [1, 3, 4]
 
 
-def test_a_locked_snapshot_is_forgotten_and_its_bytes_are_said_to_wait(ledger: Ledger, vault: Vault, clock: Clock) -> None:
+def test_a_locked_snapshot_is_forgotten_and_its_bytes_are_said_to_wait(
+    ledger: Ledger, vault: Vault, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     control: Any = CountedLocks()
     taken = take(vault, clock, 3)
     lock_snapshot(vault, taken[0], control, timedelta(days=30))
-    lock_snapshot(vault, taken[1], control, timedelta(days=1), slack=timedelta(hours=1))
+    monkeypatch.setattr("orchestrai.vault.lifecycle.lock.SLACK", timedelta(hours=1))
+    lock_snapshot(vault, taken[1], control, timedelta(days=1))
     until = locked_until(vault, "d")[1]
     assert until == min(control.until[file.key] for file in vault.files(taken[0], "p")) >= clock.now + timedelta(days=20)
     report = let_go(ledger, vault, KeepSpec(last=1))
