@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -174,7 +175,7 @@ def test_the_registry_lists_versions_with_aliases_and_resolves_names(ledger: Led
 
 def test_a_training_over_its_time_limit_is_a_failed_check(ledger: Ledger) -> None:
     publish(ledger, TRAINING_SET, customers())
-    report = train(ledger, spec(sla="0s"), training_set=TRAINING_SET, asset=CANDIDATE)
+    report = train(ledger, spec(sla=timedelta(microseconds=1)), training_set=TRAINING_SET, asset=CANDIDATE)
     limit = next(v for v in report.outcomes[0].verdicts if v.check == "training_time")
     assert not limit.passed and not limit.closes_gate
 
