@@ -92,7 +92,9 @@ class ModelInfo:
         """Canonical bytes; no time of writing, so equal trainings give equal bytes."""
         body = {**self.__dict__, "columns": [column.as_json() for column in self.columns], "format": FORMAT}
         if self.views is None:
-            return canonical_json({**{name: value for name, value in body.items() if name != "views"}, "format": WITHOUT_VIEWS})
+            return canonical_json(
+                {**{name: value for name, value in body.items() if name != "views"}, "format": WITHOUT_VIEWS}
+            )
         return canonical_json({**body, "views": [view.as_json() for view in self.views]})
 
 
