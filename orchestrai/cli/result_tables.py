@@ -16,7 +16,7 @@ def show_runs(runs: Sequence["RunSummary"]) -> None:
         for checks, partitions in _refused_alike(run):
             out.print(f"[yellow]refused[/yellow] {run.job} {_span(partitions)}: {', '.join(checks)}", soft_wrap=True)
             out.print(f"  {run.reasons.get(partitions[0], '')}", markup=False, highlight=False, soft_wrap=True)
-        for error in run.errors if not run.refused else ():
+        for error in (*run.unreadable, *(run.errors if not run.refused else ())):
             out.print(f"[red]failed[/red] {run.job}: {error}", soft_wrap=True)
 
 

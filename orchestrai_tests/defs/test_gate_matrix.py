@@ -139,8 +139,8 @@ def by_backfill(matrix: Matrix, base: Base) -> None:
     """What `orchestrai backfill` runs."""
     runtime = matrix.world.workshop.runtime
     with dg.DagsterInstance.ephemeral() as instance:
-        for _ in backfill(matrix.definitions, runtime, instance, runtime.project.pipelines[0], DAYS[7], NINTH):
-            pass
+        for summary in backfill(matrix.definitions, runtime, instance, runtime.project.pipelines[0], DAYS[7], NINTH):
+            assert summary.success or summary.refused or summary.errors or summary.unreadable, "red without a reason"
 
 
 def by_automation(matrix: Matrix, base: Base) -> None:
@@ -203,6 +203,9 @@ def cases(trials: int) -> list[Case]:
         # without a count each fault meets one of the triggers, with one it meets all
         chosen = THROUGH_DAGSTER if trials else [THROUGH_DAGSTER[number % len(THROUGH_DAGSTER)]]
         found += [Case(trigger, stages[(number + turn) % len(stages)], fault, turn) for turn, trigger in enumerate(chosen)]
+    if not trials:
+        # a head that no longer verifies is met while a backfill sums up what it did
+        found += [Case(by_backfill, RAW, faults.head_flipped, 3), Case(by_backfill, RESTORED, faults.head_ahead, 3)]
     seeds = max(len(pairs), trials - len(found))
     return [Case(by_runtime, *pairs[number % len(pairs)], number) for number in range(seeds)] + found
 

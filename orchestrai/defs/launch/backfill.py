@@ -18,7 +18,7 @@ from orchestrai.defs.checks import asked_of
 from orchestrai.defs.instance import process_tag
 from orchestrai.defs.launch.jobs import job_name, offered, own_datasets
 from orchestrai.defs.launch.schedules import PERIOD
-from orchestrai.errors import ConfigError
+from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
@@ -32,7 +32,11 @@ SILENT_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run of a backfill; `refused` maps partitions to the checks that closed their gate, `reasons` to what those said."""
+    """One run of a backfill.
+
+    `refused` maps partitions to the checks that closed their gate, `reasons` to what those said; `unreadable` tells of stages
+    whose records in the ledger are not what was signed.
+    """
 
     job: str
     run_id: str
@@ -40,6 +44,7 @@ class RunSummary:
     refused: dict[str, list[str]] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
     reasons: dict[str, str] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -148,13 +153,21 @@ def _run(
     reasons: dict[str, str] = {}
     runtime = (definitions.resources or {}).get("runtime")
     assert isinstance(runtime, Runtime)
+    unreadable: list[str] = []
     for gate in gates:
         node = runtime.project.nodes[gate]
-        for partition, checks in incomplete(runtime.ledger, node, asked_of(node, tags)).items():
+        try:
+            closed = incomplete(runtime.ledger, node, asked_of(node, tags))
+        except OrchestraiError as error:
+            # what the ledger says of one stage is not to hide what the run did to the others
+            unreadable.append(f"{node.asset}: {error.message}")
+            continue
+        for partition, checks in closed.items():
             refused.setdefault(partition, []).extend(check for check in checks if check not in refused.get(partition, []))
             reasons.setdefault(partition, next(iter(checks.values())))
     errors = tuple(_told(event.step_failure_data) for event in result.all_events if event.is_step_failure)
-    return RunSummary(job, result.run_id, result.success, refused, errors, reasons)
+    success = result.success and not unreadable
+    return RunSummary(job, result.run_id, success, refused, errors, reasons, tuple(unreadable))
 
 
 def _told(failure: StepFailureData) -> str:
