@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from orchestrai.backup.spec import NIGHTLY, DatabaseSpec, ManagedBackupSpec
+from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.names import SubjectKind
 from orchestrai.vault.spec import BackupSpec
 
@@ -17,17 +18,18 @@ HOUSE_TEXT = {
 
 
 @dataclass(frozen=True)
-class DatabaseNode:
+class DatabaseNode(DeclaredSubject):
     """A declared database."""
 
+    kind: ClassVar[SubjectKind] = "database"
     pipeline: str
     spec: DatabaseSpec
     folder: Path
 
     @property
-    def kind(self) -> SubjectKind:
-        """A database."""
-        return "database"
+    def name(self) -> str:
+        """Its name in the pipeline."""
+        return self.spec.name
 
     @property
     def about(self) -> str:
@@ -35,24 +37,9 @@ class DatabaseNode:
         return self.spec.description
 
     @property
-    def source_files(self) -> tuple[Path, ...]:
-        """The file that declares it."""
-        return (self.folder / "pipeline.yaml",)
-
-    @property
     def backup_asset(self) -> str:
         """The asset of its snapshots."""
         return f"{self.prefix}/dump"
-
-    @property
-    def live_asset(self) -> str:
-        """None: it may have changed since it was kept, so the newest snapshot's age is what would be lost."""
-        return ""
-
-    @property
-    def prefix(self) -> str:
-        """`<pipeline>/<database>`."""
-        return f"{self.pipeline}/{self.spec.name}"
 
     @property
     def kept_as(self) -> str:
@@ -66,33 +53,24 @@ class DatabaseNode:
 
 
 @dataclass(frozen=True)
-class ManagedNode:
+class ManagedNode(DeclaredSubject):
     """A resource kept by AWS Backup."""
 
+    kind: ClassVar[SubjectKind] = "managed"
     pipeline: str
     spec: ManagedBackupSpec
     folder: Path
     after: tuple[str, ...] = ()
 
     @property
-    def kind(self) -> SubjectKind:
-        """A managed resource."""
-        return "managed"
+    def name(self) -> str:
+        """Its name in the pipeline."""
+        return self.spec.name
 
     @property
     def about(self) -> str:
         """What its declaration says of it."""
         return self.spec.description
-
-    @property
-    def source_files(self) -> tuple[Path, ...]:
-        """The file that declares it."""
-        return (self.folder / "pipeline.yaml",)
-
-    @property
-    def prefix(self) -> str:
-        """`<pipeline>/<name>`."""
-        return f"{self.pipeline}/{self.spec.name}"
 
 
 @dataclass(frozen=True)

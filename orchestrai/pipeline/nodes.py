@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.contracts.contract import Contract
@@ -12,6 +12,7 @@ from orchestrai.features.spec import LabelSpec
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.declarations import DatasetSpec, PipelineModelSpec, PipelineSpec
+from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.names import StageName, SubjectKind
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.vault.spec import BackupSpec
@@ -22,18 +23,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DatasetNode:
+class DatasetNode(DeclaredSubject):
     """A declared dataset with its contract loaded; `pipeline` is the one that declares it."""
 
+    kind: ClassVar[SubjectKind] = "dataset"
     pipeline: str
     spec: DatasetSpec
     contract: Contract
     folder: Path
 
     @property
-    def kind(self) -> SubjectKind:
-        """What it is."""
-        return "dataset"
+    def name(self) -> str:
+        """Its name in the pipeline."""
+        return self.spec.name
 
     @property
     def about(self) -> str:
@@ -117,20 +119,16 @@ class DatasetNode:
 
         return tuple(f"{self.prefix}/{name}" for name in gates())
 
-    @property
-    def prefix(self) -> str:
-        """`<pipeline>/<dataset>`."""
-        return f"{self.pipeline}/{self.spec.name}"
-
     def asset(self, stage: StageName) -> str:
         """The asset key of a stage."""
         return f"{self.prefix}/{stage}"
 
 
 @dataclass(frozen=True)
-class ViewNode:
+class ViewNode(DeclaredSubject):
     """A feature view, linted, with the datasets it reads (table name -> dataset)."""
 
+    kind: ClassVar[SubjectKind] = "view"
     pipeline: str
     view: FeatureView
     inputs: dict[str, DatasetNode]
@@ -138,14 +136,9 @@ class ViewNode:
     backup: BackupSpec | None = None
 
     @property
-    def kind(self) -> SubjectKind:
-        """What it is."""
-        return "view"
-
-    @property
-    def about(self) -> str:
-        """What its declaration says of it, for people."""
-        return ""
+    def name(self) -> str:
+        """Its name in the pipeline."""
+        return self.view.name
 
     @property
     def source_files(self) -> tuple[Path, ...]:
@@ -184,14 +177,9 @@ class ViewNode:
         return (self.folder / self.view.spec.sql,) if self.view.spec.sql.endswith(".sql") else ()
 
     @property
-    def prefix(self) -> str:
-        """`<pipeline>/<view>`."""
-        return f"{self.pipeline}/{self.view.name}"
-
-    @property
     def asset(self) -> str:
         """The asset key of the feature table."""
-        return f"{self.pipeline}/{self.view.name}/features"
+        return f"{self.prefix}/features"
 
     @property
     def partitioned_like(self) -> DatasetNode | None:
@@ -205,9 +193,10 @@ class ViewNode:
 
 
 @dataclass(frozen=True)
-class ModelNode:
+class ModelNode(DeclaredSubject):
     """A model with the feature views and the label inputs it learns from."""
 
+    kind: ClassVar[SubjectKind] = "model"
     pipeline: str
     spec: PipelineModelSpec
     views: tuple[ViewNode, ...]
@@ -215,19 +204,9 @@ class ModelNode:
     folder: Path
 
     @property
-    def kind(self) -> SubjectKind:
-        """What it is."""
-        return "model"
-
-    @property
-    def about(self) -> str:
-        """What its declaration says of it, for people."""
-        return ""
-
-    @property
-    def source_files(self) -> tuple[Path, ...]:
-        """The files that declare it."""
-        return (self.folder / "pipeline.yaml",)
+    def name(self) -> str:
+        """Its name in the pipeline."""
+        return self.spec.name
 
     @property
     def loadable(self) -> str:
@@ -259,49 +238,30 @@ class ModelNode:
         """The asset of its snapshots."""
         return f"{self.prefix}/model_backup"
 
-    @property
-    def live_asset(self) -> str:
-        """The asset that its snapshots are of; empty where there is none."""
-        return ""
-
-    @property
-    def prefix(self) -> str:
-        """`<pipeline>/<model>`."""
-        return f"{self.pipeline}/{self.spec.name}"
-
     def asset(self, stage: StageName) -> str:
         """The asset key of a stage."""
-        return f"{self.pipeline}/{self.spec.name}/{stage}"
+        return f"{self.prefix}/{stage}"
 
 
 @dataclass(frozen=True)
-class LoadNode:
+class LoadNode(DeclaredSubject):
     """A warehouse table with what it is loaded from."""
 
+    kind: ClassVar[SubjectKind] = "load"
     pipeline: str
     spec: LoadSpec
     source: DatasetNode | ViewNode | ModelNode
     folder: Path
 
     @property
-    def kind(self) -> SubjectKind:
-        """What it is."""
-        return "load"
+    def name(self) -> str:
+        """Its name in the pipeline."""
+        return self.spec.name
 
     @property
     def about(self) -> str:
         """What its declaration says of it, for people."""
         return f"Table {self.spec.table}."
-
-    @property
-    def source_files(self) -> tuple[Path, ...]:
-        """The files that declare it."""
-        return (self.folder / "pipeline.yaml",)
-
-    @property
-    def prefix(self) -> str:
-        """`<pipeline>/<load>`."""
-        return f"{self.pipeline}/{self.spec.name}"
 
     @property
     def source_asset(self) -> str:
@@ -311,7 +271,7 @@ class LoadNode:
     @property
     def asset(self) -> str:
         """The asset key of the table."""
-        return f"{self.pipeline}/{self.spec.name}/warehouse"
+        return f"{self.prefix}/warehouse"
 
     @property
     def partitioned_like(self) -> DatasetNode | None:
