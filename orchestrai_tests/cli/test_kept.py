@@ -7,10 +7,10 @@ import pytest
 
 from orchestrai.errors import ConfigError, RestoreError
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai_tests.backup import kept_shop
+from orchestrai_tests.backup.conftest import published_shop
+from orchestrai_tests.backup.kept_shop import DATABASE, MODEL, VIEW, materialize
 from orchestrai_tests.cli.conftest import command
-from orchestrai_tests.pipeline import kept_shop
-from orchestrai_tests.pipeline.conftest import published_shop
-from orchestrai_tests.pipeline.kept_shop import DATABASE, MODEL, VIEW, materialize
 from orchestrai_tests.servers.postgres import PostgresServer
 
 __all__ = ["published_shop"]

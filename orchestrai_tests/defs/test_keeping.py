@@ -12,8 +12,8 @@ import pytest
 
 from orchestrai.defs.build import build_definitions
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai_tests.pipeline import kept_shop
-from orchestrai_tests.pipeline.kept_shop import CRM, MODEL, VIEW
+from orchestrai_tests.backup import kept_shop
+from orchestrai_tests.backup.kept_shop import CRM, MODEL, VIEW
 
 MORE = (
     CRM

@@ -19,9 +19,9 @@ from orchestrai.models.estimators.artifact import load_model
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
+from orchestrai_tests.backup import kept_shop
+from orchestrai_tests.backup.kept_shop import FEATURES, MODEL, VIEW, materialize
 from orchestrai_tests.cli.conftest import command
-from orchestrai_tests.pipeline import kept_shop
-from orchestrai_tests.pipeline.kept_shop import FEATURES, MODEL, VIEW, materialize
 
 pytestmark = pytest.mark.e2e
 DATASETS = [

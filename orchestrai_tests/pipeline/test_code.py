@@ -6,7 +6,7 @@ import pytest
 
 from orchestrai.core import code_identity
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai_tests.pipeline.kept_shop import FEATURES, PUBLISHED, fresh, materialize
+from orchestrai_tests.backup.kept_shop import FEATURES, PUBLISHED, fresh, materialize
 
 
 def test_no_receipt_of_a_whole_pipeline_is_without_code(shop: Runtime) -> None:

@@ -19,7 +19,7 @@ from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.names import StageName, SubjectKind
 from orchestrai.stage.stage import AssetNode, Stage
-from orchestrai_tests.pipeline.kept_shop import PUBLISHED, fresh, materialize
+from orchestrai_tests.backup.kept_shop import PUBLISHED, fresh, materialize
 
 ROOT = Path(registry.__file__).parent.parent
 COUNTED = "shop/readings/counted"

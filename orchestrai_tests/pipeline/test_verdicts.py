@@ -11,7 +11,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.stage import AssetNode
-from orchestrai_tests.pipeline.kept_shop import CRM, PUBLISHED, fresh
+from orchestrai_tests.backup.kept_shop import CRM, PUBLISHED, fresh
 from orchestrai_tests.producers import producer
 
 LOAD = """

@@ -13,9 +13,9 @@ from orchestrai.provenance.recall.reproduce import reproduce
 from orchestrai.provenance.verified_records import Records
 from orchestrai.settings import Settings
 from orchestrai.storage.url import open_store
+from orchestrai_tests.backup import kept_shop
+from orchestrai_tests.backup.kept_shop import DATABASE, MODEL, PUBLISHED, RAW, VIEW, materialize
 from orchestrai_tests.defs.shop import csv_of
-from orchestrai_tests.pipeline import kept_shop
-from orchestrai_tests.pipeline.kept_shop import DATABASE, MODEL, PUBLISHED, RAW, VIEW, materialize
 
 RETENTION, PRUNE = "shop/readings/retention", "orchestrai/vault/prune"
 EVERY = 'backup: {every: "0 2 * * *"'

@@ -19,7 +19,7 @@ from orchestrai.provenance.erasure.erasure import erase
 from orchestrai.settings import Settings
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
-from orchestrai_tests.ingest.test_personal import ANNA, BERT, DAY, RAW, TEXT, holds
+from orchestrai_tests.privacy.test_tokens import ANNA, BERT, DAY, RAW, TEXT, holds
 from orchestrai_tests.running import replay
 
 PIPELINE = """\

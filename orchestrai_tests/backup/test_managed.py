@@ -14,7 +14,7 @@ from orchestrai.backup.managed.recovery_points import points_of
 from orchestrai.errors import ConfigError, DeclarationError, StorageError, TransientStorageError
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.storage.cloud.job_wait import Clock
-from orchestrai_tests.pipeline.kept_shop import fresh, materialize
+from orchestrai_tests.backup.kept_shop import fresh, materialize
 from orchestrai_tests.servers.aws_backup import BackupServer, aws_backup_server
 from orchestrai_tests.servers.s3 import S3Server
 

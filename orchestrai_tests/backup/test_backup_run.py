@@ -20,8 +20,7 @@ from orchestrai.pipeline.runtime import Runtime
 from orchestrai.restore.folder import restore_folder
 from orchestrai.secrets.reference import resolve_secret
 from orchestrai.vault.verify.verify import verify
-from orchestrai_tests.defs.shop import csv_of
-from orchestrai_tests.pipeline.kept_shop import (
+from orchestrai_tests.backup.kept_shop import (
     DATABASE,
     FEATURES,
     MODEL,
@@ -33,6 +32,7 @@ from orchestrai_tests.pipeline.kept_shop import (
     materialize,
     publish,
 )
+from orchestrai_tests.defs.shop import csv_of
 from orchestrai_tests.producers import producer
 from orchestrai_tests.servers.postgres import PostgresServer
 
