@@ -5,7 +5,7 @@ BIN := .venv/bin
 # every process would compile what it imports again where the environment forbids keeping that
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test dev check format lint types contracts docs lock bench-vault bench-arrival bench-features bench-models bench-proof screenshot clean
+.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-vault bench-arrival bench-features bench-models bench-proof screenshot clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -25,10 +25,15 @@ demo: setup ## write landing objects, run every stage of all shipped pipelines, 
 dev: setup ## open the Dagster UI with the same state on http://127.0.0.1:3000
 	DAGSTER_HOME="$$($(BIN)/orchestrai instance)" && export DAGSTER_HOME && $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
-test: setup ## run all tests
+test: setup ## run the tests a person waits for; it says what was left to test-all, and why
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+test-all: setup ## run every test, with the full counts, as CI does
+	set -a && . .ci/counts && $(BIN)/python -m pytest -n 2 --dist worksteal
+
 check: setup format lint types contracts docs test ## format, lint, types, import contracts, docs, tests
+
+check-all: setup format lint types contracts docs test-all ## the same with every test, as CI does
 
 format: setup ## fail when a file is not formatted
 	$(BIN)/ruff format --check orchestrai orchestrai_tests bench docs

@@ -9,7 +9,7 @@ import pytest
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
-from orchestrai_tests import order, scratch, tables, tiers
+from orchestrai_tests import order, scratch, tables, thorough, tiers
 
 pytest_plugins = ["orchestrai_tests.servers.plugin"]
 
@@ -25,8 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long ones first."""
+    """Long ones first, the thorough ones only where they were asked for."""
     order.arrange(items)
+    thorough.pick(items)
 
 
 def pytest_collection_finish() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 VARIABLE = "ORCHESTRAI_TEST_TIERS"
-TIERS = ("e2e", "emulator", "browser", "spark")
+TIERS = ("e2e", "emulator", "browser", "spark", "thorough")
 
 
 class TierWatch:

@@ -131,6 +131,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.thorough("the reading of .env is tried in one process")
 def test_the_env_file_of_the_working_directory_is_read_and_the_real_environment_wins(
     pipelines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_table_that_is_there_is_looked_for_once(tmp_path: Path, monkeypatch: p
     assert looked["absent"] == 2
 
 
+@pytest.mark.thorough("it takes many runs")
 def test_many_runs_do_not_keep_many_databases_open(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     with open_instance(tmp_path) as instance:

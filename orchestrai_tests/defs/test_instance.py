@@ -102,6 +102,7 @@ for number in range(int(sys.argv[2])):
 """
 
 
+@pytest.mark.thorough("one first command makes the same instance")
 def test_two_first_commands_at_once_on_one_new_home_both_succeed(tmp_path: Path) -> None:
     commands = [
         subprocess.Popen(

@@ -216,6 +216,7 @@ def run_at(project: Project, schedule: str, moment: str) -> dg.ExecuteInProcessR
     return launch(project, project.definitions.get_schedule_def(schedule).job_name, request)
 
 
+@pytest.mark.thorough("each schedule's request is tried alone")
 def test_the_night_and_the_week_of_every_pipeline_run(whole: Project) -> None:
     """Ingest what landed, then let the clock strike: nightly backup and weekly refresh, from the vault to predictions."""
     ledger, landed = whole.runtime.ledger, whole.landed

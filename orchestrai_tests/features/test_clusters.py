@@ -321,6 +321,7 @@ dg.materialize([features])
 """
 
 
+@pytest.mark.thorough("the cancelling is tried without Dagster")
 def test_terminating_a_run_of_dagster_cancels_its_job(tmp_path: Path, cloud: Cloud) -> None:
     cloud.looks = 10**6
     program = tmp_path / "run.py"

@@ -171,7 +171,7 @@ def test_earlier_data_that_arrives_last_repairs_short_windows(ledger: Ledger, pu
 
 
 @given(seed=st.integers(0, 10**6), batches=st.integers(2, 4), gap=st.sampled_from([30.0, 600.0, 2400.0]))
-@settings(max_examples=int(os.environ.get("ORCHESTRAI_TEST_EXAMPLES", "5")), suppress_health_check=list(HealthCheck))
+@settings(max_examples=int(os.environ.get("ORCHESTRAI_TEST_EXAMPLES", "2")), suppress_health_check=list(HealthCheck))
 def test_incremental_equals_a_full_recompute(
     tmp_path_factory: pytest.TempPathFactory, seed: int, batches: int, gap: float
 ) -> None:
@@ -265,7 +265,7 @@ def test_declared_checks_see_the_files_that_stay(ledger: Ledger, publish: Publis
     gap=st.sampled_from([20.0, 120.0, 900.0]),
     late=st.sampled_from([0, 5, 60, 400]),
 )
-@settings(max_examples=int(os.environ.get("ORCHESTRAI_TEST_EXAMPLES", "4")), suppress_health_check=list(HealthCheck))
+@settings(max_examples=int(os.environ.get("ORCHESTRAI_TEST_EXAMPLES", "2")), suppress_health_check=list(HealthCheck))
 def test_mended_partitions_equal_a_full_recompute(
     tmp_path_factory: pytest.TempPathFactory, seed: int, batches: int, gap: float, late: int
 ) -> None:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from itertools import permutations
 
 import pyarrow.parquet as pq
+import pytest
 
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.features.training_set import training_set
@@ -151,6 +152,7 @@ def assert_affinity(rows: list[dict], clicks: list[dict], purchases: list[dict])
     assert len({row["bought_together"] for row in rows}) > 2
 
 
+@pytest.mark.thorough("churn's views take the same way")
 def test_affinity_features_and_training_set(ledger: Ledger, publish: Publish) -> None:
     purchases = orders(20, 40)
     day = START.strftime("%Y-%m-%d")

@@ -97,7 +97,7 @@ def same_as_full(ledger: Ledger, view: FeatureView | None = None) -> bool:
     late=st.sampled_from([0, 3, 15, 400]),
     view=st.sampled_from([("device_rolling.sql", "5m"), ("device_rolling.sql", "1m"), (FRAMES, "4m"), (FRAMES, "30m")]),
 )
-@settings(max_examples=int(os.environ.get("ORCHESTRAI_TEST_EXAMPLES", "4")), suppress_health_check=list(HealthCheck))
+@settings(max_examples=int(os.environ.get("ORCHESTRAI_TEST_EXAMPLES", "2")), suppress_health_check=list(HealthCheck))
 def test_every_state_of_a_stream_equals_a_full_recompute(
     tmp_path_factory: pytest.TempPathFactory, seed: int, batches: int, gap: float, late: int, view: tuple[str, str]
 ) -> None:

@@ -281,6 +281,7 @@ print(json.dumps(int(peak.split()[1]) // 1024))
 """
 
 
+@pytest.mark.thorough("each hostile object is tried alone")
 def test_all_of_it_stays_under_512_mib_in_one_process_that_lives(shared_data: Path, tmp_path: Path) -> None:
     table = pa.table({"id": [1], "name": ["\0" * 200_000_000]})
     pq.write_table(table, tmp_path / "bomb.parquet", compression="zstd", use_dictionary=False, write_statistics=False)

@@ -446,6 +446,7 @@ for moment in sys.argv[3:]:
 """
 
 
+@pytest.mark.thorough("faults at each write are injected in one process")
 def test_readers_killed_before_and_after_the_commit_neither_lose_nor_repeat(tmp_path: Path) -> None:
     log = StreamLog(tmp_path / "s", "t")
     fill(log, range(21))

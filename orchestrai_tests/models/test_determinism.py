@@ -36,6 +36,7 @@ for estimator in ({"xgboost": {"num_boost_round": 20, "subsample": 0.7, "colsamp
 """
 
 
+@pytest.mark.thorough("one process gives the frozen bytes")
 def test_two_processes_and_two_homes_give_identical_models_and_evaluations(tmp_path: pathlib.Path) -> None:
     found = []
     for number, hash_seed in enumerate(("1", "2")):

@@ -53,6 +53,7 @@ def test_every_class_trains_to_the_same_bytes_and_scores_the_same_once_read_back
     assert (again.score(_rows(model)) == fitted.score(_rows(model))).all()
 
 
+@pytest.mark.thorough("one process gives the same bytes twice")
 def test_the_bytes_do_not_depend_on_the_process() -> None:
     script = (
         "from orchestrai_tests.models.test_sklearn import _fit, _model\nimport hashlib\n"

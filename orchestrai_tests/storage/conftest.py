@@ -12,7 +12,8 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
 
-KINDS = ("local", "memory", "s3-moto", "s3-rgw", "azure-azurite", "gcs-shim")
+SERVED = ("s3-moto", "s3-rgw", "azure-azurite", "gcs-shim")
+KINDS = ("local", "memory", *(pytest.param(kind, marks=pytest.mark.emulator) for kind in SERVED))
 Opener = Callable[[pytest.FixtureRequest], Store]
 
 
