@@ -75,7 +75,8 @@ def test_the_workflow_calls_our_recipes_and_nothing_else() -> None:
 
 def test_ci_from_nothing_calls_the_same_recipes() -> None:
     called = re.findall(r"^make ([a-z-]+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
-    assert called == ["setup", "check"]
+    assert called == ["setup", "check-all"]
+    assert [name.replace("test-all", "test") for name in prerequisites("check-all")] == prerequisites("check")
 
 
 def test_the_workflow_may_only_read_and_its_actions_are_pinned() -> None:
