@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.errors import DigestMismatch, UnreadableObject
 from orchestrai.ingest.dead_letters import DeadLetter, letters_of
 from orchestrai.ingest.plan import Arrival
-from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part, unpacked
+from orchestrai.ingest.readers.compression import unpacked
+from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.readers.rejects import Mark, Refused
 from orchestrai.ingest.readers.spark_typing import Original, Part, grouped, type_on_spark
@@ -145,7 +146,7 @@ class PartitionReading:
     def _checked(self, arrival: Arrival) -> Path:
         """The object unpacked; raises UnreadableObject for one too large, or with which its partition is."""
         source = self.typing.source
-        path = unpacked(arrival.path, arrival.material.uri, source.max_object_bytes)
+        path = unpacked(arrival.path, source.max_object_bytes)
         self.total += path.stat().st_size
         if self.total > source.max_partition_bytes:
             raise UnreadableObject(

@@ -10,6 +10,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.duration_cron import Duration
+from orchestrai.ingest.readers.csv.csv_dialect import CsvDialect
 from orchestrai.secrets.reference import check_reference
 
 MIB = 1024 * 1024
@@ -100,13 +101,12 @@ class NotificationOptions(Declaration):
     reconcile_every: Annotated[Duration, Field(description="how often the landing is listed")] = timedelta(hours=1)
 
 
-class SourceSpec(Declaration):
-    """One landing place; relative paths lie under the home folder.
+class SourceSpec(CsvDialect):
+    """One landing place; relative paths lie under the home folder. How its CSV objects are written says the `CsvDialect`.
 
     The URL says what kind it is: objects in a folder or store, a stream (`log://topic`, `kafka://host:port/topic`, of one JSON
     document a record), an HTTP API (format http) or a database (format sql).
     `max_refused_share` is the share of rows that may go to the dead letters before the schema check fails.
-    `skip_leading_column` drops an unnamed first field in rows that have one field more than the header has names.
     `timestamp_formats` are strptime formats tried in order; without any, ISO 8601 is read. Times without a zone are UTC.
     `key_prefix` promises that every key begins with its partition's time in this strftime format, `dt=%Y-%m-%d/` for one: then no
     tick lists what is older than the newest arrival by more than `late`. What breaks the promise, `missing` still finds.
@@ -124,14 +124,7 @@ class SourceSpec(Declaration):
         timedelta(days=3)
     )
     pattern: Annotated[str, Field(description="shell pattern the object's key must match")] = "*"
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
-    header: bool = True
-    columns: Annotated[tuple[str, ...], Field(description="names of the fields where there is no header")] = ()
-    encoding: str = "utf-8"
-    null_values: tuple[str, ...] = ("",)
     timestamp_formats: tuple[str, ...] = ()
-    skip_leading_column: bool = False
     records: Annotated[str, Field(description="path of the list of records in a JSON document, such as data.items")] = ""
     http: HttpOptions = HttpOptions()
     sql: SqlOptions = SqlOptions()
@@ -169,6 +162,8 @@ class SourceSpec(Declaration):
             raise ValueError(f"expected the format jsonl for a stream (a JSON document a record), found {self.format}")
         if self.notifications and self.kind != "objects":
             raise ValueError(f"expected notifications for objects only, found them for {self.url}")
+        if self.format != "csv" and (foreign := self.foreign()):
+            raise ValueError(f"expected {', '.join(foreign)} for the format csv only, found {self.format}")
         return self
 
     @field_validator("key_prefix")
@@ -179,18 +174,6 @@ class SourceSpec(Declaration):
             raise ValueError(
                 f"expected a key_prefix whose days sort in order of time, such as dt=%Y-%m-%d/, found {value!r}"
             )
-        return value
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        try:
-            plain = "\n,".encode(value) == b"\n,"
-        except LookupError:
-            plain = False
-        if not plain:
-            # lines are found before they are decoded
-            raise ValueError(f"expected an encoding that keeps ASCII, such as utf-8 or latin-1, found {value!r}")
         return value
 
 

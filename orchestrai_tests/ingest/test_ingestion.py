@@ -258,7 +258,7 @@ def test_a_large_object_is_read_in_bounded_parts_whether_tidy_or_not(
     shop.run()
     small = shop.table(tmp_path)
     monkeypatch.setattr("orchestrai.ingest.partition.SMALL_BYTES", 1000)
-    monkeypatch.setattr("orchestrai.ingest.readers.csv.BLOCK", 4096)
+    monkeypatch.setattr("orchestrai.ingest.readers.csv.csv_blocks.BLOCK_BYTES", 4096)
     monkeypatch.setattr("orchestrai.ingest.readers.chunks.CAREFUL_ROWS", 100)
     shop.put(f"{DAY}.csv", HEADER + lines(3000) + "x\n")
     report = shop.run()

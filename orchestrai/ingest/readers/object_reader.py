@@ -1,8 +1,5 @@
 """One landed object into typed batches, with what was refused; memory is bounded by the batch."""
 
-import gzip
-import shutil
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +9,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.readers.chunks import Chunk, ObjectReader, Untidy
 from orchestrai.ingest.readers.conversions import convert
-from orchestrai.ingest.readers.csv import UNNAMED, CsvReader
+from orchestrai.ingest.readers.csv.csv_reader import UNNAMED, CsvReader
 from orchestrai.ingest.readers.json import JsonDocumentReader, JsonLinesReader, PagesReader
 from orchestrai.ingest.readers.parquet import ParquetReader
 from orchestrai.ingest.readers.part_files import PartWriter
@@ -88,12 +85,7 @@ class Typing:
         if source.format == "parquet":
             return ParquetReader(path, contract, source.max_object_bytes)
         if source.format == "csv":
-            return CsvReader(
-                source,
-                path,
-                tuple(column.source for column in contract.columns),
-                {c.source: c.type for c in contract.columns},
-            )
+            return CsvReader(source, path, contract)
         if source.format == "json":
             return JsonDocumentReader(source, path, contract)
         if source.format == "http":
@@ -175,25 +167,3 @@ def large_part(
         except Untidy:
             writer.close()
     raise UnreadableObject("expected rows as declared, found none that can be read")
-
-
-def unpacked(path: Path, name: str, limit: int) -> Path:
-    """The object's bytes without gzip, where its name ends in .gz; raises UnreadableObject beyond `limit` bytes."""
-    if not name.endswith(".gz"):
-        if path.stat().st_size > limit:
-            raise UnreadableObject(f"expected at most {limit} bytes in an object, found {path.stat().st_size}: split it")
-        return path
-    target = path.with_name(path.name + ".unpacked")
-    size = 0
-    try:
-        with gzip.open(path) as packed, target.open("wb") as sink:
-            while block := packed.read(1024 * 1024):
-                size += sink.write(block)
-                if size > limit:
-                    raise UnreadableObject(
-                        f"expected at most {limit} bytes unpacked, found more: it is a decompression bomb"
-                    )
-            shutil.copystat(path, target)
-    except (OSError, EOFError, zlib.error) as exc:
-        raise UnreadableObject(f"expected a whole gzip object, found {exc}: have the producer send it again") from exc
-    return target

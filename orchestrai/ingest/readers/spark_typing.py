@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import UnreadableObject
-from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part, unpacked
+from orchestrai.ingest.readers.compression import unpacked
+from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.readers.rejects import Mark, Refused
 from orchestrai.storage.base import CHUNK_BYTES
@@ -104,7 +105,7 @@ def typed_group(lake_url: str, typing: Typing, originals: Sequence[Original], ke
                 for chunk in lake.stream(original.key):
                     sink.write(chunk)
             try:
-                path = unpacked(path, original.name, typing.source.max_object_bytes)
+                path = unpacked(path, typing.source.max_object_bytes)
                 if path.stat().st_size > SMALL_BYTES:
                     writer = large_part(typing, path, outcome, Path(folder) / "part")
                 else:
