@@ -10,6 +10,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.duration_cron import Duration
+from orchestrai.ingest.discovery.passed_over import UNFINISHED, check_patterns
 from orchestrai.secrets.reference import check_reference
 
 MIB = 1024 * 1024
@@ -124,6 +125,12 @@ class SourceSpec(Declaration):
         timedelta(days=3)
     )
     pattern: Annotated[str, Field(description="shell pattern the object's key must match")] = "*"
+    passed_over: Annotated[
+        tuple[str, ...], Field(description="names that are no data; of a file, with a slash at the end of a folder")
+    ] = UNFINISHED
+    equal_files: Annotated[
+        Literal["once", "each"], Field(description="once: files of one content in a partition are one arrival")
+    ] = "once"
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
     header: bool = True
@@ -170,6 +177,12 @@ class SourceSpec(Declaration):
         if self.notifications and self.kind != "objects":
             raise ValueError(f"expected notifications for objects only, found them for {self.url}")
         return self
+
+    @field_validator("passed_over")
+    @classmethod
+    def _readable_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        field_reader(check_patterns)(value)
+        return value
 
     @field_validator("key_prefix")
     @classmethod
