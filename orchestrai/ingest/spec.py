@@ -12,6 +12,7 @@ from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.duration_cron import Duration
 from orchestrai.ingest.discovery.passed_over import UNFINISHED, check_patterns
 from orchestrai.secrets.reference import check_reference
+from orchestrai.secrets.url_credentials import shown_url
 
 MIB = 1024 * 1024
 Format = Literal["csv", "jsonl", "json", "parquet", "http", "sql"]
@@ -163,6 +164,17 @@ class SourceSpec(Declaration):
     def positioned(self) -> bool:
         """True for what is read on from a position, a stream or a table: one reading feeds whatever partitions it finds."""
         return self.kind in ("stream", "sql")
+
+    @property
+    def address(self) -> str:
+        """The URL as it may be shown."""
+        return shown_url(self.url)
+
+    @property
+    def described(self) -> str:
+        """Where data is read, and which names there are passed over, for people."""
+        names = ", ".join(self.passed_over) or "nothing"
+        return f"Reads {self.address}." + (f" Passed over: {names}." if self.kind == "objects" else "")
 
     def needs_spark(self, size: int) -> bool:
         """Whether a partition of `size` landed bytes is typed on Spark."""
