@@ -31,10 +31,15 @@ _ASCENDING = [
     for day in ("1999-09-30", "1999-10-01", "1999-12-31", "2000-01-02", "2000-01-10", "2000-02-01")
 ]
 SecretRef = Annotated[str, AfterValidator(field_reader(_reference))]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 
 
 class HttpOptions(Declaration):
     """How to page through an HTTP API; `token_env` names an environment variable, so that no secret is declared.
+
+    Only the host of the URL is asked, and `hosts` (`name` or `name:port`) that redirects and next pages may lead to; secrets go to
+    the first alone. `allow_private` lets it be at a loopback or private address; link-local and metadata addresses are never asked.
+    `headers` and `params` are further secrets by reference (env://NAME). `time_limit` is for all pages of a partition.
 
     `next` is the field of a page that holds the next page's URL; without it `page_param` counts up from 1 until a page is
     empty. `{partition}` in the URL is replaced by the partition's key; without it only the current partition can be asked for.
@@ -50,6 +55,11 @@ class HttpOptions(Declaration):
     requests_per_second: Annotated[float, Field(gt=0)] = 20.0
     token_env: str = ""
     max_page_bytes: Annotated[int, Field(ge=1024)] = 32 * MIB
+    time_limit: Duration = timedelta(hours=1)
+    hosts: tuple[str, ...] = ()
+    allow_private: bool = False
+    headers: dict[HeaderName, SecretRef] = Field(default_factory=dict)
+    params: dict[str, SecretRef] = Field(default_factory=dict)
 
 
 class StreamOptions(Declaration):
