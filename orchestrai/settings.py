@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from orchestrai.errors import ConfigError
+from orchestrai.secrets.url_credentials import refuse_credentials
 
 PREFIX = "ORCHESTRAI_"
 ENV_FILE = Path(".env")
@@ -48,6 +49,13 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(os.path.abspath(Path(self.home).expanduser())))
         object.__setattr__(self, "spark_threshold_bytes", _count("spark_threshold_bytes", self.spark_threshold_bytes))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, str):
+                try:
+                    refuse_credentials(value)
+                except ConfigError as exc:
+                    raise ConfigError(f"{PREFIX}{field.name.upper()}: {exc.message}") from None
         if self.executor not in ("in_process", "multiprocess"):
             raise _wrong("executor", "in_process or multiprocess", self.executor)
 

@@ -14,6 +14,7 @@ from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract
 from orchestrai.contracts.contract_file import ContractFile
 from orchestrai.contracts.personal_columns import person_column
 from orchestrai.core.declaration import Declaration, Location, explain, load_yaml, refuse_unknown
+from orchestrai.secrets.url_credentials import REMEDY, credentials_in
 
 LOGICAL = {
     "string": "STRING",
@@ -33,6 +34,8 @@ def load_contract(path: Path) -> Contract:
     reader = ContractFile(path, data, line_of)
     if not isinstance(data, dict):
         raise reader.wrong((), "a mapping with kind: DataContract", type(data).__name__)
+    for at, credential in credentials_in(data):
+        raise reader.wrong(at, "a URL without credentials", f"{credential} in it: {REMEDY}")
     if data.get("kind") != "DataContract":
         raise reader.wrong(("kind",), "DataContract", repr(data.get("kind")))
     if not str(data.get("apiVersion", "")).startswith("v3."):

@@ -61,6 +61,7 @@ LANDING = Stage(
     "Where data comes from: objects, a stream, a database or an API; orchestrai only reads here.",
     _landing_kinds,
     grain=_grain,
+    about=lambda dataset: f"{dataset.source.described}\n\n{dataset.about}".strip(),
 )
 RAW_EVENTS = Stage(
     "raw_events",

@@ -16,6 +16,7 @@ from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.readers.rejects import Mark, Refused
 from orchestrai.ingest.readers.spark_typing import Original, Part, grouped, type_on_spark
 from orchestrai.ledger.manifest import FileEntry, Run, arrival_stats
+from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import Sealing
 
@@ -35,6 +36,12 @@ class Partition:
     objects: dict[str, dict[str, str]] = field(default_factory=dict)
     runs: dict[str, list[Run]] = field(default_factory=dict)
     rows: int = 0
+    repeats: Sequence[Material] = ()
+
+    @property
+    def materials(self) -> list[Material]:
+        """Every object behind it, for the receipt; those whose rows were read come last."""
+        return [*self.repeats, *(arrival.material for arrival in self.arrivals)]
 
 
 @dataclass

@@ -2,13 +2,14 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
 from orchestrai.ingest.discovery.partitioning import uri_of
+from orchestrai.ingest.discovery.same_content import content_digest, first_arrival, precedence
 from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest
@@ -26,7 +27,8 @@ MAX_READS = 3
 class Arrival:
     """One object that goes into a partition: what is said of it, the name of its original and a local file with its bytes.
 
-    `part` stands for an object of which only the published part is left; `path` is then that part, tokenised by `columns`.
+    `part` stands for an object of which only the published part is left; `path` is then that part, tokenised by `columns`. `original`
+    is the kept copy of any other, None where none is kept.
     """
 
     material: Material
@@ -34,6 +36,15 @@ class Arrival:
     path: Path
     part: FileEntry | None = None
     columns: tuple[str, ...] = ()
+    original: FileEntry | None = None
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a partition is made from: its arrivals in the order of their names, and the objects that only repeat one of them."""
+
+    arrivals: tuple[Arrival, ...] = ()
+    repeats: tuple[Material, ...] = ()
 
 
 def arrivals(dataset: Dataset | None, partition: str) -> list[Material]:
@@ -66,31 +77,109 @@ class Intake:
         self.dataset = self.ledger.find(session.asset)
         self.bytes_read = 0
 
-    def gather(self, partition: str, present: list[ObjectInfo], *, recover: bool = False) -> list[Arrival]:
-        """All arrivals of a partition, in the order of their keys; raises StorageError, IntegrityError.
+    def gather(self, partition: str, present: list[ObjectInfo], *, recover: bool = False) -> Gathered:
+        """All arrivals of a partition, objects of one content once; raises StorageError, IntegrityError.
 
         `recover` adds the originals of its last refused run that are neither in the landing nor published.
         """
-        earlier = self._earlier(partition)
+        earlier, repeats = self._earlier(partition), self._repeats(partition)
         if self.source.objects == "newest" and present:
-            present, earlier = [max(present, key=lambda info: (info.modified, info.key))], {}
-        by_path: dict[str, Arrival] = {}
-        for info in present:
-            uri, known = uri_of(self.landing, info), earlier.get(LANDED + info.key)
-            if known is None or not self.keep or (known.uri, known.etag) != (uri, info.version or info.etag):
-                taken = self._take(partition, uri, info)
-                if taken is not None:
-                    by_path[taken.name] = _first_seen(taken, known)
-        by_path |= self._kept(partition, {path: material for path, material in earlier.items() if path not in by_path})
+            present, earlier, repeats = [max(present, key=lambda info: (info.modified, info.key))], {}, {}
+        taken = self._taken(partition, present, earlier, repeats)
+        by_name = dict(taken)
+        by_name |= self._kept(partition, {name: material for name, material in earlier.items() if name not in taken})
         if recover:
             held = self._quarantined(partition)
-            by_path |= {path: self._held(partition, entry) for path, entry in held.items() if path not in by_path}
-        return [by_path[path] for path in sorted(by_path)]
+            by_name |= {name: self._held(partition, entry) for name, entry in held.items() if name not in by_name}
+        overwritten = {name: material for name, material in earlier.items() if name in taken}
+        contents = {arrival.material.identity for arrival in by_name.values()}
+        for repeat in repeats.values():
+            if repeat.identity not in contents:
+                by_name |= self._left_by(partition, repeat, overwritten)
+                contents.add(repeat.identity)
+        return self._once(partition, by_name, list(repeats.values()))
+
+    def _taken(
+        self, partition: str, present: list[ObjectInfo], earlier: Mapping[str, Material], repeats: dict[str, Material]
+    ) -> dict[str, Arrival]:
+        """The objects of the landing that were not taken before as they are; what is taken now repeats nothing from before."""
+        known = {(m.uri, m.etag) for m in earlier.values()}
+        if self.source.equal_files == "once":
+            known |= {(m.uri, m.etag) for m in repeats.values()}
+        taken: dict[str, Arrival] = {}
+        for info in present:
+            uri, own = uri_of(self.landing, info), earlier.get(LANDED + info.key)
+            mark = (uri, info.version or info.etag)
+            # of a landing that moved, another name may mean the same object
+            if self.keep and (mark in known if own is None else mark == (own.uri, own.etag)):
+                continue
+            arrival = self._take(partition, uri, info)
+            if arrival is not None:
+                taken[arrival.name] = self._seen(arrival, own)
+                repeats.pop(uri, None)
+        return taken
+
+    def _seen(self, taken: Arrival, known: Material | None = None) -> Arrival:
+        """An arrival with its content; the same bytes landed again came when they came first."""
+        material = taken.material
+        if taken.part is None and not material.content:
+            material = replace(material, content=content_digest(taken.path, self.source.max_object_bytes))
+        if known is not None and known.arrived and known.sha256 == material.sha256:
+            material = replace(material, arrived=known.arrived)
+        return replace(taken, material=material)
+
+    def _once(self, partition: str, by_name: Mapping[str, Arrival], repeats: list[Material]) -> Gathered:
+        """One arrival for each content, unless equal files are two deliveries."""
+        groups: dict[str, list[Arrival]] = {}
+        # what has its bytes before what has a part only: that can be read anew
+        for name in sorted(by_name, key=lambda name: (by_name[name].part is not None, precedence(name))):
+            arrival = by_name[name]
+            groups.setdefault(arrival.material.identity, []).append(arrival)
+        chosen: dict[str, Arrival] = {}
+        same: list[Material] = []
+        for identity, group in groups.items():
+            each = self.source.equal_files == "each"
+            stands, others = group[0], [] if each else [other.material for other in group[1:]]
+            others += [material for material in repeats if material.identity == identity]
+            if not each:
+                arrived = first_arrival([stands.material, *others])
+                stands = replace(stands, material=replace(stands.material, arrived=arrived))
+                for other in group[1:]:
+                    self._forget(partition, other)
+            for arrival in [stands, *(group[1:] if each else [])]:
+                chosen[arrival.name] = arrival
+            where = (stands.material.uri, stands.material.etag)
+            same += [replace(m, same_as=stands.material.uri) for m in others if (m.uri, m.etag) != where]
+        for arrival in chosen.values():
+            if arrival.original is not None:
+                self.session.add_entry(partition, arrival.original)
+        ordered = tuple(chosen[name] for name in sorted(chosen))
+        return Gathered(ordered, tuple(sorted(set(same), key=lambda m: (m.uri, m.etag))))
+
+    def _forget(self, partition: str, arrival: Arrival) -> None:
+        """Remove the copy that was just made of an object that repeats another."""
+        if arrival.original is not None and arrival.original.key == self.session.key(partition, arrival.name):
+            self.ledger.lake.delete(arrival.original.key)
+
+    def _repeats(self, partition: str) -> dict[str, Material]:
+        """The objects that repeated others when the partition was published, by URI."""
+        return {m.uri: m for m in arrivals(self.dataset, partition) if m.same_as}
+
+    def _left_by(self, partition: str, repeat: Material, overwritten: Mapping[str, Material]) -> dict[str, Arrival]:
+        """The bytes of a repeated object, from that which stood for it and was overwritten since."""
+        wanted = {name: material for name, material in overwritten.items() if material.identity == repeat.identity}
+        name = LANDED + repeat.uri.removeprefix(f"{self.landing.url.rstrip('/')}/").rpartition("://")[2]
+        for arrival in self._kept(partition, dict(list(wanted.items())[:1])).values():
+            original = arrival.original and replace(arrival.original, path=name)
+            return {name: replace(arrival, name=name, original=original)}
+        return {}
 
     def _earlier(self, partition: str) -> dict[str, Material]:
         """What a published partition was made from, by the path of the original: a landing that moved names the same objects."""
         materials: dict[str, list[Material]] = {}
         for material in sorted(arrivals(self.dataset, partition), key=lambda m: m.uri, reverse=True):
+            if material.same_as:
+                continue
             materials.setdefault(material.sha256, []).append(material)
         if not materials or self.dataset is None:
             return {}
@@ -105,11 +194,12 @@ class Intake:
         if not wanted or self.dataset is None:
             return {}
         originals = {}
-        for file in self.dataset.fetch(partition, self.work / "kept" / partition, role="landed"):
+        digests = {material.sha256 for material in wanted.values()}
+        for file in self.dataset.fetch(partition, self.work / "kept" / partition, role="landed", only=digests):
             if file.entry.path in wanted:
-                if self.keep:
-                    self.session.add_entry(partition, file.entry)
-                originals[file.entry.path] = Arrival(wanted[file.entry.path], file.entry.path, file.path)
+                original = file.entry if self.keep else None
+                kept = Arrival(wanted[file.entry.path], file.entry.path, file.path, original=original)
+                originals[file.entry.path] = self._seen(kept)
         return self._kept_parts(partition, wanted) | originals
 
     def _kept_parts(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
@@ -159,10 +249,8 @@ class Intake:
             ) from exc
         if digest.hexdigest() != entry.sha256:
             raise DigestMismatch(f"expected {entry.key} to be what was quarantined, found other bytes", key=entry.key)
-        if self.keep:
-            self.session.add_entry(partition, entry)
         material = Material(self._uri(entry.path), entry.sha256, entry.size, partition=partition, arrived=self.now)
-        return Arrival(material, entry.path, path)
+        return self._seen(Arrival(material, entry.path, path, original=entry if self.keep else None))
 
     def _take(self, partition: str, uri: str, info: ObjectInfo) -> Arrival | None:
         """Take a landed object, hashed on the way; None when it is gone by now."""
@@ -205,20 +293,13 @@ class Intake:
 
         if self.keep:
             lake.write(key, chunks())
-            self.session.add_entry(partition, FileEntry(name, size, 0, digest.hexdigest(), key, "lake", "landed"))
         else:
             deque(chunks(), maxlen=0)
+        original = FileEntry(name, size, 0, digest.hexdigest(), key, "lake", "landed") if self.keep else None
         self.bytes_read += size
         etag, modified = info.version or info.etag, info.modified.isoformat()
         material = Material(uri, digest.hexdigest(), size, etag, modified, partition, self.now)
-        return Arrival(material, name, path)
-
-
-def _first_seen(taken: Arrival, known: Material | None) -> Arrival:
-    """The same bytes landed again came when they came first."""
-    if known is None or not known.arrived or known.sha256 != taken.material.sha256:
-        return taken
-    return replace(taken, material=replace(taken.material, arrived=known.arrived))
+        return Arrival(material, name, path, original=original)
 
 
 def _parts(manifest: PartitionManifest | None) -> dict[str, dict[str, str]]:

@@ -12,6 +12,11 @@ class LandedDataset(Partitioned, Protocol):
     """A dataset with the place where its data lands."""
 
     @property
+    def about(self) -> str:
+        """What its declaration says of it, for people."""
+        ...
+
+    @property
     def source(self) -> SourceSpec:
         """Where it lands and how it is read."""
         ...

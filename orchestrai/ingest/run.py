@@ -36,11 +36,11 @@ def ingest(
 ) -> StageReport:
     """Make raw events of some partitions from all objects landed for them, and publish those that pass their audit.
 
-    Idempotent: objects already taken are not taken again (identity is URI and etag), and the same objects give the same
-    version. Rows that cannot be typed go to `<dataset>/dead_letters`. A partition that is not due and has no object is left
-    out. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises columns needs the
-    keys of persons and keeps no originals. A partition of more than `source.spark_above` bytes is typed in the session that
-    `spark` gives, to the same bytes. Raises StorageError when the landing or the lake fails, ConfigError without keys;
+    Idempotent: objects already taken are not taken again (known by URI and etag), those of one content are one arrival, and the
+    same objects give the same version. Rows that cannot be typed go to `<dataset>/dead_letters`. A partition that is not due and
+    has no object is left out. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises
+    columns needs the keys of persons and keeps no originals. A partition of more than `source.spark_above` bytes is typed in the
+    session that `spark` gives, to the same bytes. Raises StorageError when the landing or the lake fails, ConfigError without keys;
     what is wrong with data is told in verdicts, and published all the same only where an override of the run waives it.
     """
     ledger, now = context.ledger, context.now()
@@ -59,7 +59,8 @@ def ingest(
         on_spark = 0
         for number, key in enumerate(sorted(set(task.partitions))):
             context.told(f"{asset}@{key}", number, len(task.partitions))
-            part = Partition(key, intake.gather(key, present[key], recover=recover))
+            gathered = intake.gather(key, present[key], recover=recover)
+            part = Partition(key, list(gathered.arrivals), repeats=gathered.repeats)
             if not part.arrivals and not contract.closed.due(key, grain):
                 continue
             letters = list(read_letters(dead, key))
@@ -86,15 +87,17 @@ def ingest(
             done.append(part)
         meter.read += intake.bytes_read
         publish_letters(ledger, asset_of(asset), {part.key: part.letters for part in done}, LETTERS)
+        repeated = sum(len(part.repeats) for part in done)
         report = session.commit(
             audit,
-            materials=[arrival.material for part in done for arrival in part.arrivals],
+            materials=[material for part in done for material in part.materials],
             parameters={"contract": contract.name, "contract_version": contract.version, "format": source.format},
             cost=meter.cost(),
             overrides=context.overrides,
             facts={
                 "objects": sum(len(part.arrivals) for part in done),
                 "dead_letters": sum(len(part.letters) for part in done),
+                **({"repeated_objects": repeated} if repeated else {}),
                 **({"partitions_on_spark": on_spark} if on_spark else {}),
                 **({"erased_rows": sum(o.erased for part in done for o in part.outcomes)} if sealing else {}),
             },

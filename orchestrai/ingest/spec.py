@@ -11,7 +11,9 @@ from orchestrai.core.calendar import Grain
 from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.duration_cron import Duration
 from orchestrai.ingest.readers.csv.csv_dialect import CsvDialect
+from orchestrai.ingest.discovery.passed_over import UNFINISHED, check_patterns
 from orchestrai.secrets.reference import check_reference
+from orchestrai.secrets.url_credentials import shown_url
 
 MIB = 1024 * 1024
 Format = Literal["csv", "jsonl", "json", "parquet", "http", "sql"]
@@ -30,10 +32,15 @@ _ASCENDING = [
     for day in ("1999-09-30", "1999-10-01", "1999-12-31", "2000-01-02", "2000-01-10", "2000-02-01")
 ]
 SecretRef = Annotated[str, AfterValidator(field_reader(_reference))]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 
 
 class HttpOptions(Declaration):
     """How to page through an HTTP API; `token_env` names an environment variable, so that no secret is declared.
+
+    Only the host of the URL is asked, and `hosts` (`name` or `name:port`) that redirects and next pages may lead to; secrets go to
+    the first alone. `allow_private` lets it be at a loopback or private address; link-local and metadata addresses are never asked.
+    `headers` and `params` are further secrets by reference (env://NAME). `time_limit` is for all pages of a partition.
 
     `next` is the field of a page that holds the next page's URL; without it `page_param` counts up from 1 until a page is
     empty. `{partition}` in the URL is replaced by the partition's key; without it only the current partition can be asked for.
@@ -49,6 +56,11 @@ class HttpOptions(Declaration):
     requests_per_second: Annotated[float, Field(gt=0)] = 20.0
     token_env: str = ""
     max_page_bytes: Annotated[int, Field(ge=1024)] = 32 * MIB
+    time_limit: Duration = timedelta(hours=1)
+    hosts: tuple[str, ...] = ()
+    allow_private: bool = False
+    headers: dict[HeaderName, SecretRef] = Field(default_factory=dict)
+    params: dict[str, SecretRef] = Field(default_factory=dict)
 
 
 class StreamOptions(Declaration):
@@ -124,6 +136,12 @@ class SourceSpec(CsvDialect):
         timedelta(days=3)
     )
     pattern: Annotated[str, Field(description="shell pattern the object's key must match")] = "*"
+    passed_over: Annotated[
+        tuple[str, ...], Field(description="names that are no data; of a file, with a slash at the end of a folder")
+    ] = UNFINISHED
+    equal_files: Annotated[
+        Literal["once", "each"], Field(description="once: files of one content in a partition are one arrival")
+    ] = "once"
     timestamp_formats: tuple[str, ...] = ()
     records: Annotated[str, Field(description="path of the list of records in a JSON document, such as data.items")] = ""
     http: HttpOptions = HttpOptions()
@@ -150,6 +168,17 @@ class SourceSpec(CsvDialect):
         """True for what is read on from a position, a stream or a table: one reading feeds whatever partitions it finds."""
         return self.kind in ("stream", "sql")
 
+    @property
+    def address(self) -> str:
+        """The URL as it may be shown."""
+        return shown_url(self.url)
+
+    @property
+    def described(self) -> str:
+        """Where data is read, and which names there are passed over, for people."""
+        names = ", ".join(self.passed_over) or "nothing"
+        return f"Reads {self.address}." + (f" Passed over: {names}." if self.kind == "objects" else "")
+
     def needs_spark(self, size: int) -> bool:
         """Whether a partition of `size` landed bytes is typed on Spark."""
         return bool(self.spark_above) and size > int(self.spark_above[:-2]) * _UNITS[self.spark_above[-2:]]
@@ -165,6 +194,12 @@ class SourceSpec(CsvDialect):
         if self.format != "csv" and (foreign := self.foreign()):
             raise ValueError(f"expected {', '.join(foreign)} for the format csv only, found {self.format}")
         return self
+
+    @field_validator("passed_over")
+    @classmethod
+    def _readable_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        field_reader(check_patterns)(value)
+        return value
 
     @field_validator("key_prefix")
     @classmethod

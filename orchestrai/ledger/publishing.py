@@ -38,7 +38,7 @@ class Publication:
 def publish(log: Log, wanted: Publication) -> Head:
     """Append one entry with all partitions; raises ConcurrentCommit when a rival touched one of them since the fence.
 
-    Atomic. What is current already, from the same inputs and code, gets no entry: the newest head is returned.
+    Atomic. What is current already, from the same inputs, objects and code, gets no entry: the newest head is returned.
     """
     asset = wanted.draft.asset
     digests = {key: log.put_blob("manifests", manifest.encode()) for key, manifest in wanted.manifests.items()}
@@ -137,7 +137,14 @@ def _unchanged(log: Log, base: Mapping[str, PartitionEntry], draft: Receipt) -> 
             and current.parameters == draft.parameters
             and current.verdicts.get(key) == draft.verdicts.get(key)
             and current.override(key) == draft.override(key)
+            and _objects(current, key) == _objects(draft, key)
         )
         if not same:
             return False
     return bool(draft.partitions)
+
+
+def _objects(receipt: Receipt, partition: str) -> set[tuple[str, ...]]:
+    """The landed objects behind a partition: one that came again, with the same bytes or under another key, is told too."""
+    materials = [m for m in receipt.materials if m.partition in ("", partition)]
+    return {(m.uri, m.etag, m.sha256, m.same_as) for m in materials}

@@ -37,6 +37,9 @@ class InputRef:
 class Material:
     """A landed object that went in: where it lay, which bytes it had, when the source says it was written, and when it was first
     seen here.
+
+    `content` is the SHA-256 of what a compressed object unpacks to. `same_as` names the object whose content this one repeats: its
+    rows are those, and were taken once.
     """
 
     uri: str
@@ -46,11 +49,19 @@ class Material:
     modified: str = ""
     partition: str = ""
     arrived: str = ""
+    content: str = ""
+    same_as: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What the object says, however it is packed."""
+        return self.content or self.sha256
 
     def as_json(self) -> dict[str, Any]:
         """The form in which receipts carry it."""
         body = {name: getattr(self, name) for name in ("uri", "sha256", "size", "etag", "modified", "partition")}
-        return body | ({"arrived": self.arrived} if self.arrived else {})
+        later = {name: getattr(self, name) for name in ("arrived", "content", "same_as")}
+        return body | {name: value for name, value in later.items() if value}
 
 
 @dataclass(frozen=True)

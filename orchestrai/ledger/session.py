@@ -109,7 +109,7 @@ class Session:
         """Publish every staged partition whose gate is open; quarantine the others; report both.
 
         Atomic for all published partitions together. Raises ConcurrentCommit when another session published one of them
-        since this session began. Publishing what is already current, from the same inputs and code, changes nothing.
+        since this session began. Publishing what is already current, from the same inputs, objects and code, changes nothing.
         A closed gate is opened by one of `overrides`, or by that which the same content is published under, if it waives every
         closed check. A refused partition whose very content a skip covers counts as done, with nothing published of it.
         With a `transaction` nothing is seen before that is committed. The verdicts given are what the receipt carries and the

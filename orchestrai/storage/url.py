@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from orchestrai.errors import ConfigError
+from orchestrai.secrets.url_credentials import refuse_credentials
 from orchestrai.storage.base import Store
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
@@ -50,7 +51,8 @@ def check_url(url: str) -> None:
 
 
 def _scheme(url: str) -> str:
-    """The scheme of a URL, nothing for a path; raises ConfigError for one that no store has."""
+    """The scheme of a URL, nothing for a path; raises ConfigError for one that no store has, or with a credential in it."""
+    refuse_credentials(url)
     scheme = url.partition(":")[0] if ":" in url else ""
     if not scheme or "/" in scheme:
         return ""

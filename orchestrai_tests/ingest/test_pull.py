@@ -84,7 +84,7 @@ def api() -> Iterator[Api]:
 
 
 def spec(api: Api, **options: object) -> SourceSpec:
-    http = HttpOptions(**{"next": "next", "retries": 2, **options})  # type: ignore[arg-type]
+    http = HttpOptions(**{"next": "next", "retries": 2, "allow_private": True, **options})  # type: ignore[arg-type]
     return SourceSpec(url=api.url, format="http", records="data", http=http)
 
 

@@ -44,6 +44,9 @@ def check(
         raise typer.Exit(code)
     rows = [_row(report) for report in reports]
     table("Pipelines", ("pipeline", "datasets", "feature views", "models", ""), rows)
+    sources = {name: facts for report in reports for name, facts in _facts(report)["sources"].items()}
+    described = [(escape(name), escape(s["url"]), escape(" ".join(s["passed_over"]) or "-")) for name, s in sources.items()]
+    table("Sources", ("dataset", "reads", "names passed over"), described)
     for report in wrong:
         for mistake in report.mistakes:
             out.print(mistake.message, markup=False, highlight=False, soft_wrap=True)
@@ -59,10 +62,15 @@ def _facts(report: "PipelineCheck") -> dict[str, Any]:
         "folder": str(report.folder),
         "loads": pipeline is not None,
         "datasets": [node.spec.name for node in pipeline.datasets] if pipeline else [],
+        "sources": {node.prefix: _source_facts(node.spec.source) for node in pipeline.datasets} if pipeline else {},
         "features": [view.view.name for view in pipeline.views] if pipeline else [],
         "models": [model.spec.name for model in pipeline.models] if pipeline else [],
         "mistakes": [mistake.as_json() for mistake in report.mistakes],
     }
+
+
+def _source_facts(source: "SourceSpec") -> dict[str, Any]:
+    return {"url": source.address, "passed_over": list(source.passed_over) if source.kind == "objects" else []}
 
 
 def _row(report: "PipelineCheck") -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def landing_sensor(dataset: DatasetNode) -> dg.SensorDefinition:
         name=job_name(dataset.prefix, "landing_sensor"),
         job_name=job_name(dataset.prefix, "ingest"),
         minimum_interval_seconds=30,
-        description=f"Requests runs for new or changed objects under {dataset.spec.source.url}.",
+        description=f"Requests runs for new or changed objects. {dataset.spec.source.described}",
     )
     def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult:
         listing, early = decode_cursor(context.cursor)

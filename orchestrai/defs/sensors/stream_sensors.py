@@ -19,7 +19,7 @@ AGAIN = timedelta(minutes=10)
 
 def stream_sensor(dataset: DatasetNode) -> dg.SensorDefinition:
     """Micro-batches: each minute at most one run, of the partitions that unread records go to, late ones included."""
-    return _sensor(dataset, "stream_sensor", f"Requests a run for each micro-batch of {dataset.spec.source.url}.")
+    return _sensor(dataset, "stream_sensor", f"Requests a run for each micro-batch of {dataset.spec.source.address}.")
 
 
 def late_sensor(dataset: DatasetNode) -> dg.SensorDefinition:

@@ -12,9 +12,10 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
-from orchestrai.core.declaration import Declaration
+from orchestrai.core.declaration import Declaration, field_name
 from orchestrai.core.duration_cron import Duration
 from orchestrai.errors import ConfigError
+from orchestrai.secrets.url_credentials import REMEDY, credentials_in
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 
 Tell = Callable[[str], None]
@@ -129,4 +130,8 @@ def read_object(where: str, file: str) -> dict[str, Any]:
         ) from exc
     if not isinstance(parameters, dict):
         raise ConfigError(f"expected an object of parameters in {file}, found {type(parameters).__name__}")
+    for at, credential in credentials_in(parameters):
+        raise ConfigError(
+            f"{file}: {field_name(at)}: expected a URL without credentials, found {credential} in it: {REMEDY}"
+        )
     return parameters

@@ -7,25 +7,24 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from orchestrai.core.calendar import WHOLE, Grain, partition_of, window
+from orchestrai.ingest.discovery.passed_over import passed_over
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.base import ObjectInfo, Store
 
 _DAY = re.compile(r"(?<!\d)(\d{4})[-_/.]?(\d{2})[-_/.]?(\d{2})(?:[T_\-/. ]?(\d{2})(?:[-:_h]?(\d{2}))?)?(?!\d{3})")
 _MONTH = re.compile(r"(?<!\d)(\d{4})[-_/.]?(\d{2})(?!\d)")
-_HIDDEN = re.compile(r"(?:^|/)[._]")
 _LABELS = re.compile(r"(?:year|month|day|hour|date|dt|y|m|d|h)=", re.IGNORECASE)
 
 
 def listed(landing: Store, source: SourceSpec, *, since: datetime | None = None, prefix: str = "") -> Iterator[ObjectInfo]:
-    """The objects of a landing that are data: hidden names, `_SUCCESS` and the like and other patterns are passed over.
+    """The objects of a landing that are data: names that the source passes over and other patterns are left out.
 
     `since` leaves out partitions before it, where the source promises a `key_prefix`; `prefix` leaves out other keys.
     """
     after = since.strftime(source.key_prefix) if since is not None and source.key_prefix else None
-    hidden = _HIDDEN.search
     fits = None if source.pattern == "*" else re.compile(fnmatch.translate(source.pattern)).match
     for info in landing.list(prefix, start_after=after):
-        if not hidden(info.key) and (fits is None or fits(info.key)):
+        if passed_over(info.key, source.passed_over) is None and (fits is None or fits(info.key)):
             yield info
 
 

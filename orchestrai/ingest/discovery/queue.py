@@ -15,6 +15,7 @@ from orchestrai.core.calendar import Grain, partition_of
 from orchestrai.core.code_identity import Producer
 from orchestrai.ingest.discovery.listing import places
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed, Refusal
+from orchestrai.ingest.discovery.passed_over import passed_over
 from orchestrai.ingest.plan import LANDED, arrivals
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
@@ -183,8 +184,8 @@ def _relative(event: ObjectEvent, landing: Store, source: SourceSpec) -> ObjectI
     """The object as a listing of the landing would give it; None for what such a listing would pass over."""
     base = landing.url.rstrip("/") + "/"
     key = event.uri.removeprefix(base)
-    hidden = any(part.startswith((".", "_")) for part in key.split("/"))
-    if not event.uri.startswith(base) or not key or hidden or not fnmatch.fnmatchcase(key, source.pattern):
+    passed = passed_over(key, source.passed_over) is not None
+    if not event.uri.startswith(base) or not key or passed or not fnmatch.fnmatchcase(key, source.pattern):
         return None
     return ObjectInfo(key, event.size, event.etag, event.time, event.version or None)
 

@@ -1,32 +1,19 @@
 """Pull an HTTP API into the landing: one object a partition, a page of the API a line, so that its own words are kept."""
 
-import os
-import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 from orchestrai.core.calendar import Grain, partition_of
-from orchestrai.errors import (
-    ConfigError,
-    ObjectExists,
-    StorageError,
-    TransientStorageError,
-    UnreadableObject,
-    transient_status,
-)
+from orchestrai.core.canonical import JsonValue
+from orchestrai.errors import ObjectExists, StorageError, UnreadableObject
 from orchestrai.ingest.readers.json import parse_document, records_in
+from orchestrai.ingest.sources.access.http_client import HttpReader, Sleep
 from orchestrai.ingest.spec import SourceSpec
+from orchestrai.secrets.url_credentials import shown_url
 from orchestrai.storage.base import Store
-
-if TYPE_CHECKING:
-    import httpx
-
-Sleep = Callable[[float], None]
-MAX_WAIT = 60.0
 
 
 def object_key(partition: str) -> str:
@@ -55,98 +42,91 @@ def pull_http(
 
 
 def _lines(source: SourceSpec, partition: str, sleep: Sleep) -> Iterator[bytes]:
+    size = 0
     for body in pages(source, partition, sleep=sleep):
+        size += len(body) + 1
+        if size > source.max_object_bytes:
+            raise UnreadableObject(
+                f"expected at most {source.max_object_bytes} bytes of {source.address}, found more: use a finer grain"
+            )
         # a JSON text has no line end inside its strings, so a page fits one line without a change of meaning
         yield body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
 
 
 def pages(source: SourceSpec, partition: str, *, sleep: Sleep = time.sleep) -> Iterator[bytes]:
     """Yield the bodies of an API's pages, in order; raises as `pull_http`."""
-    import httpx
-
-    options = source.http
-    url = source.url.replace("{partition}", quote(partition, safe=""))
-    headers = {"accept": "application/json"} | _token(options.token_env)
-    params: dict[str, str] = {options.size_param: str(options.page_size)} if options.size_param else {}
-    origin = urlsplit(url)[:2]
-    with httpx.Client(timeout=options.timeout_seconds, headers=headers, follow_redirects=False) as client:
-        for number in range(1, options.max_pages + 1):
+    with HttpPages(source, partition, sleep) as api:
+        after: JsonValue = None
+        for number in range(1, source.http.max_pages + 1):
             if number > 1:
-                sleep(1.0 / options.requests_per_second)
-            numbered = {options.page_param: str(number)} if options.page_param else {}
-            body = _get(client, url, params | numbered, source, sleep)
-            document = parse_document(body, "utf-8")
-            records = records_in(document, source.records)
-            if records or number == 1:
-                yield body
-            following = document.get(options.next) if options.next and isinstance(document, dict) else None
-            if options.next and following:
-                url, params = urljoin(url, str(following)), {}
-                if urlsplit(url)[:2] != origin:
-                    raise StorageError(f"expected the next page at {origin[0]}://{origin[1]}, found {urlsplit(url)[1]!r}")
-            elif not options.page_param or not records:
+                sleep(1.0 / source.http.requests_per_second)
+            page = api.next_batch(after)
+            if not page.empty or number == 1:
+                yield page.body
+            if not page.more:
                 return
+            after = page.end
     raise StorageError(
-        f"expected at most {options.max_pages} pages of {_shown(source.url)}, found more: raise http.max_pages"
+        f"expected at most {source.http.max_pages} pages of {source.address}, found more: raise http.max_pages"
     )
 
 
-def _token(name: str) -> dict[str, str]:
-    if not name:
-        return {}
-    token = os.environ.get(name)
-    if not token:
-        raise ConfigError(f"expected a token in the environment variable {name}, found none: set it")
-    return {"authorization": f"Bearer {token}"}
+@dataclass(frozen=True)
+class Page:
+    """One page of an API, whether it has records, and where the next one is."""
+
+    body: bytes
+    empty: bool
+    more: bool
+    end: JsonValue
 
 
-def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+class HttpPages:
+    """An API read page by page: the position is the number of the last page, or the URL of the next one."""
 
+    def __init__(self, source: SourceSpec, partition: str, sleep: Sleep = time.sleep) -> None:
+        self.source = source
+        self.first = source.url.replace("{partition}", quote(partition, safe=""))
+        self._reader = HttpReader(source, self.first, sleep)
 
-def _get(client: "httpx.Client", url: str, params: dict[str, str], source: SourceSpec, sleep: Sleep) -> bytes:
-    import httpx
+    @property
+    def uri(self) -> str:
+        """Where the API is, without any secret."""
+        return shown_url(self.first)
 
-    options, problem = source.http, ""
-    for attempt in range(options.retries + 1):
-        wait = min(MAX_WAIT, 0.25 * 2**attempt * random.uniform(0.5, 1.5))
-        try:
-            with client.stream("GET", url, params=params or None) as answer:
-                if answer.status_code == 200:
-                    return _bounded(answer, options.max_page_bytes, url)
-                problem = f"status {answer.status_code}"
-                if not transient_status(answer.status_code):
-                    raise StorageError(
-                        f"expected status 200 from {_shown(url)}, found {problem}: check the URL and the token"
-                    )
-                wait = max(wait, _retry_after(answer))
-        except httpx.TransportError as exc:
-            problem = f"{type(exc).__name__} {exc}".strip()
-        except httpx.HTTPError as exc:
-            raise StorageError(f"expected an answer from {_shown(url)}, found {exc}") from exc
-        if attempt < options.retries:
-            sleep(min(wait, MAX_WAIT))
-    raise TransientStorageError(
-        f"expected an answer from {_shown(url)}, found {problem} {options.retries + 1} times: try again"
-    )
+    def __enter__(self) -> "HttpPages":
+        return self
 
+    def __exit__(self, *raised: object) -> None:
+        self._reader.__exit__(*raised)
 
-def _retry_after(answer: "httpx.Response") -> float:
-    text = answer.headers.get("retry-after", "")
-    if text.isdigit():
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    return max(0.0, at.timestamp() - time.time())
+    def next_batch(self, after: JsonValue) -> Page:
+        """The page behind a position, the first one behind None; raises as `pull_http`."""
+        options = self.source.http
+        number = after + 1 if isinstance(after, int) else 1
+        url, params = (after, {}) if isinstance(after, str) else (self.first, self._numbered(number))
+        self._check_next(url)
+        body, came_from = self._reader.get(url, params)
+        document = parse_document(body, "utf-8")
+        empty = not records_in(document, self.source.records)
+        if options.next:
+            # where pages name the next one, nothing else says that there is one
+            following = document.get(options.next) if isinstance(document, dict) else None
+            target = urljoin(came_from, str(following)) if following else ""
+            if target:
+                self._check_next(target)
+            return Page(body, empty, bool(target), target or after)
+        return Page(body, empty, bool(options.page_param) and not empty, number)
 
+    def _numbered(self, number: int) -> dict[str, str]:
+        options = self.source.http
+        size = {options.size_param: str(options.page_size)} if options.size_param else {}
+        return size | ({options.page_param: str(number)} if options.page_param else {})
 
-def _bounded(answer: "httpx.Response", limit: int, url: str) -> bytes:
-    body = bytearray()
-    for block in answer.iter_bytes():
-        body += block
-        if len(body) > limit:
-            raise UnreadableObject(f"expected a page of at most {limit} bytes from {_shown(url)}, found more: ask for less")
-    return bytes(body)
+    def _check_next(self, url: str) -> None:
+        if not self._reader.hosts.allow(url):
+            scheme, host, port = self._reader.hosts.origin
+            raise StorageError(
+                f"expected the next page at {scheme}://{host}:{port}, found {urlsplit(url).netloc.rpartition('@')[2]!r}: list that "
+                "host in http.hosts if it is meant"
+            )

@@ -3,7 +3,8 @@
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrai.errors import ConfigError, StorageError
+from orchestrai.errors import StorageError
+from orchestrai.ingest.sources.access.http_client import check_api
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.base import Store
 from orchestrai.storage.local import LocalStore
@@ -25,8 +26,7 @@ def open_landing(url: str, home: Path) -> Store:
 def check_landing(source: SourceSpec) -> None:
     """Raise ConfigError for a URL at which no objects can be, or no HTTP API; asks nobody."""
     if source.kind == "http":
-        if not source.url.startswith(("http://", "https://")):
-            raise ConfigError(f"expected http:// or https:// for the format http, found {source.url.partition(':')[0]!r}")
+        check_api(source)
     elif not source.url.startswith(("http://", "https://")):
         check_url(source.url)
 

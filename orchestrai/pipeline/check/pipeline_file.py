@@ -23,6 +23,7 @@ from orchestrai.pipeline.declarations import (
     PipelineViewSpec,
 )
 from orchestrai.pipeline.variables import expand
+from orchestrai.secrets.url_credentials import refuse_credentials, withheld
 from orchestrai.warehouse.spec import LoadSpec
 
 Part = TypeVar("Part")
@@ -80,16 +81,22 @@ def read_pipeline(folder: Path, environment: Mapping[str, str]) -> PipelineFile:
 
 
 def _filled(value: Any, environment: Mapping[str, str], at: Location, mistakes: Mistakes) -> Any:
-    """The document with its variables filled in; one that is not set is a mistake where it stands."""
+    """The document with its variables filled in; one that is not set, or a URL with a credential, is a mistake where it stands."""
     if isinstance(value, dict):
         return {key: _filled(item, environment, (*at, key), mistakes) for key, item in value.items()}
     if isinstance(value, list):
         return [_filled(item, environment, (*at, index), mistakes) for index, item in enumerate(value)]
     try:
-        return expand(value, environment)
+        value = expand(value, environment)
     except ConfigError as exc:
         mistakes.take(exc, at)
         return value
+    try:
+        return refuse_credentials(value) if isinstance(value, str) else value
+    except ConfigError as exc:
+        mistakes.take(exc, at)
+        # what is said of the field after this quotes it
+        return withheld(value)
 
 
 def _take_parts(read: PipelineFile, document: Mapping[str, Any]) -> None:

@@ -151,7 +151,8 @@ def _check_sources(step: Step, problems: Problems) -> None:
 def _check_files(records: Records, step: Step, problems: Problems) -> None:
     """Recompute every partition root; a raw partition that keeps its landed objects keeps exactly those it names."""
     named: dict[str, set[str]] = {}
-    for material in step.materials:
+    # of an object that repeats another the bytes are kept under that one's name
+    for material in (m for m in step.materials if not m.same_as):
         named.setdefault(material.partition, set()).add(material.sha256)
     entries = dict(sorted(step.use.entries.items()))
     records.plan_uses(entries.values(), files=True)
