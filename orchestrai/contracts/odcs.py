@@ -14,6 +14,7 @@ from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract
 from orchestrai.contracts.contract_file import ContractFile
 from orchestrai.contracts.personal_columns import person_column
 from orchestrai.core.declaration import Declaration, Location, explain, load_yaml, refuse_unknown
+from orchestrai.core.sql.quoting import name_fault
 
 LOGICAL = {
     "string": "STRING",
@@ -112,6 +113,8 @@ def _column(reader: ContractFile, index: int, prop: Any) -> Column:
     at: tuple[str | int, ...] = ("schema", 0, "properties", index)
     if not prop.name:
         raise reader.wrong(at, "a name", "none")
+    if (expected := name_fault(prop.name)) is not None:
+        raise reader.wrong((*at, "name"), expected, repr(prop.name))
     if prop.properties or prop.items or prop.map:
         raise reader.wrong(at, "a column of plain values", "a nested one")
     rules: dict[str, Any] = {}
