@@ -87,7 +87,7 @@ def _contract(reader: ContractFile, document: Any) -> Contract:
     )
     if custom:
         name, (at, _) = next(iter(custom.items()))
-        known = "eventTime, volume, closedWeekdays, closedDates, earliest, tolerance, person"
+        known = "eventTime, volume, closedWeekdays, closedDates, earliest, tolerance, person, keyAcrossPartitions"
         raise reader.wrong(at, f"a custom property of {known}", repr(name))
     return contract
 
@@ -276,6 +276,13 @@ def _bounds(reader: ContractFile, custom: dict[str, tuple[Location, Any]]) -> di
     bounds: dict[str, Any] = {}
     if "earliest" in custom:
         bounds["earliest"] = reader.moment(*custom.pop("earliest"))
+    if "keyAcrossPartitions" in custom:
+        at, value = custom.pop("keyAcrossPartitions")
+        # YAML reads a bare off as false
+        value = "off" if value is False else value
+        if value not in ("warn", "error", "off"):
+            raise reader.wrong(at, "warn, error or off", repr(value))
+        bounds["key_across_partitions"] = value
     if "tolerance" in custom:
         at, value = custom.pop("tolerance")
         bounds["tolerance"] = reader.span(at, value, None)
