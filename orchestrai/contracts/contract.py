@@ -134,7 +134,7 @@ class Contract:
 
     `freshness` is how far the newest event may lie before the partition's end (or now, when that is earlier);
     `tolerance` how far events may stray from the partition's window. `person` is the column that names whose row it is, where
-    columns are tokenised.
+    columns are tokenised. `key_across_partitions` says what it is when a key stands in two partitions.
     """
 
     name: str
@@ -148,6 +148,7 @@ class Contract:
     closed: ClosedDays = ClosedDays()
     person: str | None = None
     retention: timedelta | None = None
+    key_across_partitions: Literal["warn", "error", "off"] = "warn"
     description: str = ""
     owner: str = ""
     extra: Mapping[str, JsonValue] = field(default_factory=dict)

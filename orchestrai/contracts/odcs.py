@@ -14,6 +14,7 @@ from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract
 from orchestrai.contracts.contract_file import ContractFile
 from orchestrai.contracts.personal_columns import person_column
 from orchestrai.core.declaration import Declaration, Location, explain, load_yaml, refuse_unknown
+from orchestrai.core.sql.quoting import name_fault
 from orchestrai.secrets.url_credentials import REMEDY, credentials_in
 
 LOGICAL = {
@@ -89,7 +90,7 @@ def _contract(reader: ContractFile, document: Any) -> Contract:
     )
     if custom:
         name, (at, _) = next(iter(custom.items()))
-        known = "eventTime, volume, closedWeekdays, closedDates, earliest, tolerance, person"
+        known = "eventTime, volume, closedWeekdays, closedDates, earliest, tolerance, person, keyAcrossPartitions"
         raise reader.wrong(at, f"a custom property of {known}", repr(name))
     return contract
 
@@ -115,6 +116,8 @@ def _column(reader: ContractFile, index: int, prop: Any) -> Column:
     at: tuple[str | int, ...] = ("schema", 0, "properties", index)
     if not prop.name:
         raise reader.wrong(at, "a name", "none")
+    if (expected := name_fault(prop.name)) is not None:
+        raise reader.wrong((*at, "name"), expected, repr(prop.name))
     if prop.properties or prop.items or prop.map:
         raise reader.wrong(at, "a column of plain values", "a nested one")
     rules: dict[str, Any] = {}
@@ -276,6 +279,13 @@ def _bounds(reader: ContractFile, custom: dict[str, tuple[Location, Any]]) -> di
     bounds: dict[str, Any] = {}
     if "earliest" in custom:
         bounds["earliest"] = reader.moment(*custom.pop("earliest"))
+    if "keyAcrossPartitions" in custom:
+        at, value = custom.pop("keyAcrossPartitions")
+        # YAML reads a bare off as false
+        value = "off" if value is False else value
+        if value not in ("warn", "error", "off"):
+            raise reader.wrong(at, "warn, error or off", repr(value))
+        bounds["key_across_partitions"] = value
     if "tolerance" in custom:
         at, value = custom.pop("tolerance")
         bounds["tolerance"] = reader.span(at, value, None)

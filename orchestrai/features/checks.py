@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.sql.quoting import all_quoted, quoted
 from orchestrai.core.verdict import Verdict
-from orchestrai.features.engines.duckdb_engine import DuckDbEngine, moment_sql, paths_sql, source_sql
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine, moment_sql, source_sql
 from orchestrai.features.engines.engine import Source
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import time_bounds
@@ -21,18 +22,19 @@ def coverage(
     least: float,
 ) -> Verdict:
     """`coverage`: entities with features over entities in the input, those of the span to keep where there is one."""
-    names = ", ".join(f'"{name}"' for name in view.entity)
+    names = all_quoted(view.entity)
     there = [name for name in view.entity if name in source.table.schema.names]
     if len(there) < len(view.entity):
         return Verdict("coverage", True, f"{source.table.name} does not name the entity: not counted", "warn")
-    known = " AND ".join(f'"{name}" IS NOT NULL' for name in view.entity)
+    known = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in view.entity)
     if keep is not None and source.table.event_time is not None:
         low, high = (moment_sql(moment) for moment in keep)
-        known += f' AND "{source.table.event_time}" >= {low} AND "{source.table.event_time}" < {high}'
-    with engine.connect() as db:
-        seen = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM ({source_sql(source)}) WHERE {known})"
-        have = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM read_parquet({paths_sql(files)}))"
-        wanted, with_features = (int(db.execute(sql).fetchall()[0][0]) for sql in (seen, have))
+        time = quoted(source.table.event_time)
+        known += f" AND {time} >= {low} AND {time} < {high}"
+    with engine.connect() as workspace:
+        seen = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM ({source_sql(source, workspace.paths)}) WHERE {known})"
+        have = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM read_parquet({workspace.paths(files)}))"
+        wanted, with_features = (int(workspace.connection.execute(sql).fetchall()[0][0]) for sql in (seen, have))
     share = with_features / wanted if wanted else 1.0
     message = (
         f"expected features of at least {least:.0%} of {wanted} entities in {source.table.name}, found {with_features}: "

@@ -12,19 +12,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrai.core.sql.quoting import quoted
 from orchestrai.errors import FeatureViewError
+from orchestrai.features.engines.closed_database import Workspace
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-from orchestrai.features.engines.duckdb_sql import identifier, paths_sql
 from orchestrai.features.engines.engine import BATCH_ROWS
 from orchestrai.features.views.portable_types import UTC_MICROS
-
-if TYPE_CHECKING:
-    import duckdb
 
 EVENT_TIME = "event_time"
 LABEL = "label"
@@ -114,19 +112,20 @@ def joined(
     """
     first = tables[0].view
     require_joinable([table.view for table in tables])
-    with _bound(tables, engine) as db:
-        columns = [f"f0.{identifier(name)}" for name in first.entity]
-        columns.append(f"f0.{identifier(first.time)} AS {identifier(EVENT_TIME)}")
+    with _bound(tables, engine) as workspace:
+        db = workspace.connection
+        columns = [f"f0.{quoted(name)}" for name in first.entity]
+        columns.append(f"f0.{quoted(first.time)} AS {quoted(EVENT_TIME)}")
         joins = [_feature_join(number, table.view, first) for number, table in enumerate(tables) if number and table.files]
         if labels is not None:
-            db.execute(f"CREATE TEMP VIEW labels AS SELECT * FROM read_parquet({paths_sql(labels.files)})")
-            columns.append(f"labels.{identifier(LABEL)}")
-            moment = f"labels.{identifier(labels.time)} = f0.{identifier(first.time)}"
+            db.execute(f"CREATE TEMP VIEW labels AS SELECT * FROM read_parquet({workspace.paths(labels.files)})")
+            columns.append(f"labels.{quoted(LABEL)}")
+            moment = f"labels.{quoted(labels.time)} = f0.{quoted(first.time)}"
             joins.insert(0, _on("JOIN", "labels", labels.entity, moment))
         for number, table in enumerate(tables):
             source = f"f{number}." if table.files else "NULL AS "
-            columns += [source + identifier(name) for name in table.view.features]
-        order = ", ".join(f"f0.{identifier(name)}" for name in (*first.entity, first.time))
+            columns += [source + quoted(name) for name in table.view.features]
+        order = ", ".join(f"f0.{quoted(name)}" for name in (*first.entity, first.time))
         rows = db.sql(f"SELECT {', '.join(columns)} FROM f0 {' '.join(joins)} ORDER BY {order}").to_arrow_reader(BATCH_ROWS)
         schema = rows.schema.set(len(first.entity), pa.field(EVENT_TIME, UTC_MICROS))
         yield pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in rows))
@@ -135,20 +134,21 @@ def joined(
 def unmatched(first: ViewFiles, other: ViewFiles, engine: DuckDbEngine | None = None) -> int:
     """How many rows of the first view find nothing known in these files of the other."""
     tables = (first, other)
-    with _bound(tables, engine) as db:
-        nothing = f"f1.{identifier(other.view.time)} IS NULL"
+    with _bound(tables, engine) as workspace:
+        nothing = f"f1.{quoted(other.view.time)} IS NULL"
         sql = f"SELECT count(*) FROM f0 {_feature_join(1, other.view, first.view)} WHERE {nothing}"
-        return int(db.execute(sql).fetchall()[0][0])
+        return int(workspace.connection.execute(sql).fetchall()[0][0])
 
 
 @contextmanager
-def _bound(tables: Sequence[ViewFiles], engine: DuckDbEngine | None) -> "Iterator[duckdb.DuckDBPyConnection]":
-    with (engine or DuckDbEngine()).connect() as db:
+def _bound(tables: Sequence[ViewFiles], engine: DuckDbEngine | None) -> Iterator[Workspace]:
+    with (engine or DuckDbEngine()).connect() as workspace:
         for number, table in enumerate(tables):
             if table.files:
                 _require_columns(table)
-                db.execute(f"CREATE OR REPLACE TEMP VIEW f{number} AS SELECT * FROM read_parquet({paths_sql(table.files)})")
-        yield db
+                rows = f"SELECT * FROM read_parquet({workspace.paths(table.files)})"
+                workspace.connection.execute(f"CREATE OR REPLACE TEMP VIEW f{number} AS {rows}")
+        yield workspace
 
 
 def _require_columns(table: ViewFiles) -> None:
@@ -162,7 +162,7 @@ def _require_columns(table: ViewFiles) -> None:
 
 def _feature_join(number: int, view: Clocked, first: Clocked) -> str:
     table = f"f{number}"
-    own, moment = f"{table}.{identifier(view.time)}", f"f0.{identifier(first.time)}"
+    own, moment = f"{table}.{quoted(view.time)}", f"f0.{quoted(first.time)}"
     if of_same_events(view, first):
         return _on("LEFT JOIN", table, view.entity, f"{own} = {moment}")
     test = ">=" if view.kind == "entity" else ">"
@@ -170,5 +170,5 @@ def _feature_join(number: int, view: Clocked, first: Clocked) -> str:
 
 
 def _on(join: str, table: str, entity: Sequence[str], moment: str) -> str:
-    same = [f"{table}.{identifier(name)} = f0.{identifier(name)}" for name in entity]
+    same = [f"{table}.{quoted(name)} = f0.{quoted(name)}" for name in entity]
     return f"{join} {table} ON {' AND '.join([*same, moment])}"

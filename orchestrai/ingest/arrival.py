@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from orchestrai.contracts.checks import check_names
 from orchestrai.core.calendar import Grain
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.verdict import CheckInfo
 from orchestrai.ingest.incremental import follow
+from orchestrai.ingest.keys.key_audit import key_check
 from orchestrai.ingest.ports import LandedDataset, SparkSession
 from orchestrai.ingest.run import ingest
 from orchestrai.ingest.sources.landing import open_landing, require_landing
@@ -46,6 +48,12 @@ def _grain(dataset: LandedDataset) -> Grain:
     return dataset.grain
 
 
+def _checks(dataset: LandedDataset) -> list[CheckInfo]:
+    """Those of the contract; keys across partitions where partitions are read whole."""
+    across = () if dataset.source.positioned else key_check(dataset.contract, dataset.grain)
+    return [*check_names(dataset.contract), *across]
+
+
 def _after_landing(dataset: LandedDataset) -> tuple[str, ...]:
     return (dataset.asset("landing"),)
 
@@ -72,7 +80,7 @@ RAW_EVENTS = Stage(
     _producer,
     _run,
     deps=_after_landing,
-    checks=lambda dataset: check_names(dataset.contract),
+    checks=_checks,
     grain=_grain,
     gate=True,
     verbatim=True,

@@ -11,6 +11,7 @@ from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_letters
 from orchestrai.ingest.discovery.listing import landed
+from orchestrai.ingest.keys.key_audit import KeyAudit
 from orchestrai.ingest.partition import Partition, PartitionReading
 from orchestrai.ingest.plan import Intake
 from orchestrai.ingest.readers.object_reader import Typing
@@ -56,6 +57,7 @@ def ingest(
         present = landed(landing, source, grain, task.partitions)
         done: list[Partition] = []
         audit = Audit()
+        keys = KeyAudit(contract, grain, intake.dataset, context.home / "key_index" / Path(*asset.split("/")[:-1]))
         on_spark = 0
         for number, key in enumerate(sorted(set(task.partitions))):
             context.told(f"{asset}@{key}", number, len(task.partitions))
@@ -82,7 +84,11 @@ def ingest(
                 *_vanished(part, contract, intake.dataset, audit),
                 *coverage,
             )
+            root = session.staged(key).root
             if audit.is_open(key):
+                audit.add(key, *keys.judge(key, root, part.parts))
+            if audit.is_open(key):
+                keys.accept(key, root, part.parts)
                 history[key] = part.rows
             done.append(part)
         meter.read += intake.bytes_read

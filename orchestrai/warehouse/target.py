@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrai.core.sql.quoting import quoted as core_quoted
 from orchestrai.errors import ConfigError, StorageError, TransientStorageError
 from orchestrai.storage.postgres import check_address, connection
 
@@ -179,4 +180,4 @@ def _type_of(kind: "pa.DataType", **names: str) -> str:
 def quoted(name: str) -> str:
     if not name or "\0" in name or "%" in name:
         raise ConfigError(f"expected a plain column or table name, found {name!r}: rename it")
-    return '"' + name.replace('"', '""') + '"'
+    return core_quoted(name)

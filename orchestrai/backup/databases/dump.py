@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchestrai.backup.databases.dump_tools import counted, pg_dump, pg_restore, snapshot_of
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.sql.quoting import quoted
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError, TransientStorageError
 
 SQLITE, POSTGRES = "sqlite", "postgresql"
@@ -180,8 +181,7 @@ def _checked_sqlite(path: Path) -> dict[str, int]:
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
         )
         names = [str(row[0]) for row in opened.execute(query)]
-        quoted = {name: '"' + name.replace('"', '""') + '"' for name in names}
-        return {name: int(opened.execute(f"SELECT count(*) FROM {quoted[name]}").fetchone()[0]) for name in names}
+        return {name: int(opened.execute(f"SELECT count(*) FROM {quoted(name)}").fetchone()[0]) for name in names}
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from types import TracebackType
 import pyarrow as pa
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.sql.quoting import all_quoted, literal, quoted
 from orchestrai.errors import FeatureViewError
-from orchestrai.features.engines.duckdb_engine import DuckDbEngine, paths_sql
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.views.moment_partitions import made_by
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.dataset import Dataset
@@ -180,7 +181,7 @@ def _read(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, wanted: M
     for chunk in (keys[at : at + PARTITIONS_AT_ONCE] for at in range(0, len(keys), PARTITIONS_AT_ONCE)):
         with dataset.fetched(chunk) as files:
             units = {
-                str(file.path): f"{key}/{file.entry.path}"
+                file.path: f"{key}/{file.entry.path}"
                 for key in chunk
                 for file in files[key]
                 if file.entry.path in wanted[key]
@@ -188,16 +189,18 @@ def _read(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, wanted: M
             db.executemany(_UPSERT, _newest(engine, view, units))
 
 
-def _newest(engine: DuckDbEngine, view: FeatureView, units: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
+def _newest(engine: DuckDbEngine, view: FeatureView, units: Mapping[Path, str]) -> Iterator[tuple[str, str, str, str]]:
     """Key, time, unit and features by entity; of rows at one moment that of the last unit."""
-    entity = ", ".join(f'"{name}"' for name in view.entity)
-    sql = (
-        f"SELECT rows.* FROM read_parquet({paths_sql([Path(name) for name in units])}, filename = '{UNIT}') AS rows "
-        f"JOIN units ON units.path = rows.{UNIT} "
-        f'QUALIFY ROW_NUMBER() OVER (PARTITION BY {entity} ORDER BY "{view.time}" DESC, units.number DESC) = 1'
-    )
-    listed = pa.table({"path": list(units), "number": range(len(units))})
-    with engine.connect() as db:
+    with engine.connect() as workspace:
+        db = workspace.connection
+        placed = {str(workspace.place(path)): unit for path, unit in units.items()}
+        sql = (
+            f"SELECT rows.* FROM read_parquet({workspace.paths(units)}, filename = {literal(UNIT)}) AS rows "
+            f"JOIN units ON units.path = rows.{quoted(UNIT)} "
+            f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {all_quoted(view.entity)} "
+            f"ORDER BY {quoted(view.time)} DESC, units.number DESC) = 1"
+        )
+        listed = pa.table({"path": list(placed), "number": range(len(placed))})
         db.register("units", listed)
         features, entity_of = view.features, len(view.entity)
         for batch in db.sql(sql).to_arrow_reader(65_536):
@@ -205,7 +208,7 @@ def _newest(engine: DuckDbEngine, view: FeatureView, units: Mapping[str, str]) -
             times, places = (batch.column(name).to_pylist() for name in (view.time, UNIT))
             for row, time, place in zip(zip(*columns, strict=True), times, places, strict=True):
                 key, body = json.dumps(row[:entity_of]), json.dumps(dict(zip(features, row[entity_of:], strict=True)))
-                yield key, time.isoformat(timespec="microseconds"), units[place], body
+                yield key, time.isoformat(timespec="microseconds"), placed[place], body
 
 
 def _plain_values(column: pa.Array) -> list[JsonValue]:

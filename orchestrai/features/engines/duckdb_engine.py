@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrai.core.sql.quoting import all_quoted, quoted
 from orchestrai.errors import FeatureViewError
-from orchestrai.features.engines.duckdb_sql import final_sql, moment_sql, order_sql, paths_sql, source_sql, typed_sql
+from orchestrai.features.engines.closed_database import ClosedDatabase, Setting, Workspace
+from orchestrai.features.engines.duckdb_sql import final_sql, moment_sql, order_sql, source_sql, typed_sql
 from orchestrai.features.engines.engine import BATCH_ROWS, SPINE, Query, Source, Spine, spine_sql
 from orchestrai.features.incremental import one_sort
 from orchestrai.features.incremental.prefix_sums import Unsuited
 from orchestrai.features.views.portable_types import UTC_MICROS, canonical
-from orchestrai.features.views.view import FeatureView
+from orchestrai.features.views.view import AS_OF, FeatureView
 
 if TYPE_CHECKING:
     import duckdb
 
 
-__all__ = ["DuckDbEngine", "moment_sql", "paths_sql", "source_sql", "translate"]
+__all__ = ["DuckDbEngine", "moment_sql", "source_sql", "translate"]
 _SORTED_ROWS = 8_000_000
 
 
@@ -43,8 +45,8 @@ class DuckDbEngine:
         self.threads = threads
         self.temp_directory = temp_directory
         self.one_sort = one_sort
-        self._database: duckdb.DuckDBPyConnection | None = None
-        self._in_order: duckdb.DuckDBPyConnection | None = None
+        self._database: ClosedDatabase | None = None
+        self._in_order: ClosedDatabase | None = None
 
     @property
     def name(self) -> str:
@@ -54,43 +56,38 @@ class DuckDbEngine:
         return f"duckdb {duckdb.__version__}"
 
     @contextmanager
-    def connect(self) -> Iterator["duckdb.DuckDBPyConnection"]:
-        """A connection with temporary tables and views of its own; the database behind it opens once per engine."""
+    def connect(self) -> Iterator[Workspace]:
+        """A connection with temporary tables and views of its own; the database behind it opens once per engine.
+
+        It reads the files that are let in by the workspace, and nothing else.
+        """
         if self._database is None:
             self._database = self._open()
-        with self._database.cursor() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            yield connection
+        with self._database.workspace() as workspace:
+            yield workspace
 
-    def _open(self) -> "duckdb.DuckDBPyConnection":
-        import duckdb
-
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": self.memory_limit,
-            "preserve_insertion_order": "false",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-        }
+    def _open(self) -> ClosedDatabase:
+        settings: dict[str, Setting] = {"memory_limit": self.memory_limit, "preserve_insertion_order": "false"}
         if self.threads is not None:
-            config["threads"] = self.threads
+            settings["threads"] = self.threads
         if self.temp_directory is not None:
-            config["temp_directory"] = str(self.temp_directory)
-        return duckdb.connect(config=config)
+            settings["temp_directory"] = str(self.temp_directory)
+        return ClosedDatabase(settings)
 
     def tables(self, query: Query) -> dict[str, pa.Table]:
         """The tables a view sees, whole, in one order however the files lie."""
         with self._bound(query) as connection:
             names = [*query.sources, *([SPINE] if query.spine is not None else [])]
-            tables = {name: connection.sql(f'SELECT * FROM "{name}" ORDER BY ALL').to_arrow_table() for name in names}
+            tables = {name: connection.sql(f"SELECT * FROM {quoted(name)} ORDER BY ALL").to_arrow_table() for name in names}
         return {name: table.cast(_zoned(table.schema)) for name, table in tables.items()}
 
     def sorted(self, query: Query, rows: pa.Table) -> pa.Table:
         """A result in the order that the query asks for."""
-        with self.connect() as connection:
+        time = quoted(query.view.time)
+        with self.connect() as workspace:
+            connection = workspace.connection
             connection.register("result_rows", rows)
-            plain = (
-                f'SELECT * REPLACE (make_timestamp(epoch_us("{query.view.time}")) AS "{query.view.time}") FROM result_rows'
-            )
+            plain = f"SELECT * REPLACE (make_timestamp(epoch_us({time})) AS {time}) FROM result_rows"
             ordered = connection.sql(f"SELECT * FROM ({plain}) ORDER BY {order_sql(query)}").to_arrow_table()
             connection.unregister("result_rows")
         return ordered
@@ -100,13 +97,14 @@ class DuckDbEngine:
         """A connection with the query's tables; DuckDB's errors come out as FeatureViewError."""
         import duckdb
 
-        with self.connect() as connection:
+        with self.connect() as workspace:
             try:
                 for name, source in query.sources.items():
-                    connection.execute(f'CREATE TEMP VIEW "{name}" AS {source_sql(source)}')
+                    view = f"CREATE TEMP VIEW {quoted(name)} AS {source_sql(source, workspace.paths)}"
+                    workspace.connection.execute(view)
                 if query.spine is not None:
-                    _create_spine(connection, query.view, query.spine)
-                yield connection
+                    _create_spine(workspace, query.view, query.spine)
+                yield workspace.connection
             except duckdb.Error as exc:
                 raise translate(exc, query.view) from exc
 
@@ -160,11 +158,8 @@ class DuckDbEngine:
     def _evaluator(self) -> "duckdb.DuckDBPyConnection":
         """A database that keeps the order of the rows it is given."""
         if self._in_order is None:
-            import duckdb
-
-            self._in_order = duckdb.connect(config={"threads": 1, "preserve_insertion_order": "true"})
-            self._in_order.execute("SET TimeZone = 'UTC'")
-        return self._in_order
+            self._in_order = ClosedDatabase({"threads": 1, "preserve_insertion_order": "true"})
+        return self._in_order.connection
 
 
 def _holds(query: Query) -> bool:
@@ -216,12 +211,12 @@ def _zoned(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_type(UTC_MICROS) if pa.types.is_timestamp(field.type) else field for field in schema])
 
 
-def _create_spine(connection: "duckdb.DuckDBPyConnection", view: FeatureView, spine: Spine) -> None:
+def _create_spine(workspace: Workspace, view: FeatureView, spine: Spine) -> None:
     if spine.files:
-        columns = ", ".join(f'"{name}"' for name in view.entity)
-        connection.execute(
-            f'CREATE TEMP VIEW "{SPINE}" AS SELECT {columns}, make_timestamp(epoch_us("as_of")) AS "as_of" '
-            f"FROM read_parquet({paths_sql(spine.files)})"
+        as_of = quoted(AS_OF)
+        workspace.connection.execute(
+            f"CREATE TEMP VIEW {quoted(SPINE)} AS SELECT {all_quoted(view.entity)}, make_timestamp(epoch_us({as_of})) AS {as_of} "
+            f"FROM read_parquet({workspace.paths(spine.files)})"
         )
     else:
-        connection.execute(f'CREATE TEMP TABLE "{SPINE}" AS {spine_sql(view, spine, chr(34))}')
+        workspace.connection.execute(f"CREATE TEMP TABLE {quoted(SPINE)} AS {spine_sql(view, spine, chr(34))}")

@@ -1,6 +1,6 @@
 """DuckDB's SQL around a view: verified files as typed tables, the result in its exact types and order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,19 +8,22 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrai.core.sql.quoting import literal, quoted
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.engine import Query, Source
 from orchestrai.features.views.portable_types import UTC_MICROS, duckdb_type
+
+Paths = Callable[[Iterable[Path]], str]
 
 
 def typed_sql(query: Query, sql: str) -> str:
     """The result of `sql` in the view's exact types, and only the rows to keep."""
     view = query.view
-    columns = ", ".join(f'CAST("{field.name}" AS {duckdb_type(field.type)}) AS "{field.name}"' for field in view.schema)
+    columns = ", ".join(_cast(quoted(field.name), field) for field in view.schema)
     keep = ""
     if query.keep is not None:
         low, high = (moment_sql(value) for value in query.keep)
-        keep = f' WHERE "{view.time}" >= {low} AND "{view.time}" < {high}'
+        keep = f" WHERE {quoted(view.time)} >= {low} AND {quoted(view.time)} < {high}"
     return f"SELECT {columns} FROM ({sql}) AS result{keep}"
 
 
@@ -32,24 +35,28 @@ def final_sql(query: Query) -> str:
 def order_sql(query: Query) -> str:
     """The order that a query asks for."""
     view = query.view
-    order = ", ".join(f'"{name}" NULLS FIRST' for name in view.key)
+    order = ", ".join(f"{quoted(name)} NULLS FIRST" for name in view.key)
     if query.slices is not None:
         micros = query.slices // timedelta(microseconds=1)
-        order = f'epoch_us("{view.time}") - (epoch_us("{view.time}") % {micros} + {micros}) % {micros} NULLS FIRST, {order}'
+        moment = f"epoch_us({quoted(view.time)})"
+        order = f"{moment} - ({moment} % {micros} + {micros}) % {micros} NULLS FIRST, {order}"
     return order
 
 
-def source_sql(source: Source) -> str:
-    """The SELECT that types a source: UTC micros, portable types, non-finite numbers as NULL, the allowed span only."""
+def source_sql(source: Source, paths: Paths) -> str:
+    """The SELECT that types a source: UTC micros, portable types, non-finite numbers as NULL, the allowed span only.
+
+    `paths` says how the engine finds files.
+    """
     if source.tail:
         recent, earlier = replace(source, tail=()), Source(source.table, source.tail)
-        return f"{source_sql(recent)} UNION ALL {source_sql(earlier)}"
+        return f"{source_sql(recent, paths)} UNION ALL {source_sql(earlier, paths)}"
     table = source.table
     if not source.files:
-        columns = ", ".join(f'CAST(NULL AS {duckdb_type(field.type)}) AS "{field.name}"' for field in table.schema)
+        columns = ", ".join(_cast("NULL", field) for field in table.schema)
         return f"SELECT {columns} WHERE false"
     stored = pq.read_schema(source.files[0])
-    columns = ", ".join(f'{_typed(field, stored, table.name)} AS "{field.name}"' for field in table.schema)
+    columns = ", ".join(f"{_typed(field, stored, table.name)} AS {quoted(field.name)}" for field in table.schema)
     tests = []
     for column, test, moment in (
         (table.event_time, ">=", source.since),
@@ -58,15 +65,19 @@ def source_sql(source: Source) -> str:
     ):
         if column is not None and moment is not None:
             zoned = pa.types.is_timestamp(stored.field(column).type) and stored.field(column).type.tz
-            tests.append(f'"{column}" {test} {moment_sql(moment, zoned=bool(zoned))}')
+            tests.append(f"{quoted(column)} {test} {moment_sql(moment, zoned=bool(zoned))}")
     where = f" WHERE {' AND '.join(tests)}" if tests else ""
-    return f"SELECT {columns} FROM read_parquet({paths_sql(source.files)}){where}"
+    return f"SELECT {columns} FROM read_parquet({paths(source.files)}){where}"
+
+
+def _cast(value: str, field: pa.Field) -> str:
+    return f"CAST({value} AS {duckdb_type(field.type)}) AS {quoted(field.name)}"
 
 
 def _typed(field: pa.Field, stored: pa.Schema, table: str) -> str:
     if field.name not in stored.names:
         raise FeatureViewError(f"expected the column {field.name} in {table}, found {', '.join(stored.names)}")
-    name, kind = f'"{field.name}"', stored.field(field.name).type
+    name, kind = quoted(field.name), stored.field(field.name).type
     if field.type == UTC_MICROS and pa.types.is_timestamp(kind):
         return f"make_timestamp(epoch_us({name}))" if kind.tz or kind.unit != "us" else name
     if pa.types.is_floating(kind):
@@ -76,14 +87,5 @@ def _typed(field: pa.Field, stored: pa.Schema, table: str) -> str:
 
 def moment_sql(value: datetime, *, zoned: bool = False) -> str:
     """A timestamp literal."""
-    return f"{'TIMESTAMPTZ' if zoned else 'TIMESTAMP'} '{value:%Y-%m-%d %H:%M:%S.%f}{'+00' if zoned else ''}'"
-
-
-def identifier(name: str) -> str:
-    """A column's or table's name in double quotes."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def paths_sql(files: Sequence[Path]) -> str:
-    """A list of files for read_parquet."""
-    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in files) + "]"
+    moment = f"{value:%Y-%m-%d %H:%M:%S.%f}{'+00' if zoned else ''}"
+    return f"{'TIMESTAMPTZ' if zoned else 'TIMESTAMP'} {literal(moment)}"

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from orchestrai.core.sql.quoting import all_quoted, literal, quoted
 from orchestrai.features.views.view import AS_OF, SPINE, FeatureView, Table
 
 BATCH_ROWS = 131_072
@@ -68,12 +69,12 @@ class Engine(Protocol):
 
 def spine_sql(view: FeatureView, spine: Spine, quote: str) -> str:
     """The SELECT that builds `spine` from a table, in either dialect."""
-    columns = ", ".join(f"{quote}{name}{quote}" for name in view.entity)
-    known = " AND ".join(f"{quote}{name}{quote} IS NOT NULL" for name in view.entity)
+    columns = all_quoted(view.entity, quote)
+    known = " AND ".join(f"{quoted(name, quote)} IS NOT NULL" for name in view.entity)
     assert spine.as_of is not None
-    moment = spine.as_of.strftime("%Y-%m-%d %H:%M:%S.%f")
+    moment = literal(spine.as_of.strftime("%Y-%m-%d %H:%M:%S.%f"))
     return (
-        f"SELECT {columns}, CAST('{moment}' AS TIMESTAMP) AS {AS_OF} FROM {quote}{spine.table}{quote} "
+        f"SELECT {columns}, CAST({moment} AS TIMESTAMP) AS {AS_OF} FROM {quoted(spine.table, quote)} "
         f"WHERE {known} GROUP BY {columns}"
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrai.core.sql.quoting import literal, quoted
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.duckdb_engine import translate
 from orchestrai.features.engines.engine import BATCH_ROWS, SPINE, Query, Source, Spine, spine_sql
@@ -92,8 +93,8 @@ def job_of(query: Query, locate: Locate, out: str) -> Job:
     where = []
     if query.keep is not None:
         low, high = (_moment(value) for value in query.keep)
-        where.append(f"`{view.time}` >= {low} AND `{view.time}` < {high}")
-    columns = [f"CAST(`{field.name}` AS {spark_type(field.type)}) AS `{field.name}`" for field in view.schema]
+        where.append(f"{_quoted(view.time)} >= {low} AND {_quoted(view.time)} < {high}")
+    columns = [_cast(_quoted(field.name), field) for field in view.schema]
     return {"tables": tables, "sql": view.sql, "where": where, "select": columns, "order": _order(query), "out": out}
 
 
@@ -105,11 +106,11 @@ def batches_of(files: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBa
 
 
 def _order(query: Query) -> list[str]:
-    order = [f"`{name}`" for name in query.view.key]
+    order = [_quoted(name) for name in query.view.key]
     if query.slices is None:
         return order
     micros = query.slices // timedelta(microseconds=1)
-    moment = f"UNIX_MICROS(`{query.view.time}`)"
+    moment = f"UNIX_MICROS({_quoted(query.view.time)})"
     return [f"{moment} - PMOD({moment}, {micros})", *order]
 
 
@@ -131,7 +132,7 @@ def _parts(source: Source, locate: Locate) -> list[Job]:
     parts: list[Job] = []
     if source.files:
         tests = [
-            f"`{column}` {test} {_moment(moment)}"
+            f"{_quoted(column)} {test} {_moment(moment)}"
             for column, test, moment in (
                 (table.event_time, ">=", source.since),
                 (table.event_time, "<", source.until),
@@ -143,21 +144,21 @@ def _parts(source: Source, locate: Locate) -> list[Job]:
     if source.tail:
         parts.append(_typed_files(table, source.tail, locate))
     if not parts:
-        columns = ", ".join(f"CAST(NULL AS {spark_type(field.type)}) AS `{field.name}`" for field in table.schema)
+        columns = ", ".join(_cast("NULL", field) for field in table.schema)
         parts.append({"sql": f"SELECT {columns}", "where": ["false"]})
     return parts
 
 
 def _typed_files(table: Table, files: Sequence[Path], locate: Locate) -> Job:
     stored = pq.read_schema(files[0])
-    select = [f"{_typed(field, stored, table.name)} AS `{field.name}`" for field in table.schema]
+    select = [f"{_typed(field, stored, table.name)} AS {_quoted(field.name)}" for field in table.schema]
     return {"files": [locate(path) for path in files], "select": select}
 
 
 def _typed(field: pa.Field, stored: pa.Schema, table: str) -> str:
     if field.name not in stored.names:
         raise FeatureViewError(f"expected the column {field.name} in {table}, found {', '.join(stored.names)}")
-    name = f"CAST(`{field.name}` AS {spark_type(field.type)})"
+    name = f"CAST({_quoted(field.name)} AS {spark_type(field.type)})"
     if pa.types.is_floating(stored.field(field.name).type):
         # NaN and the infinities are missing values: no engine orders or quantises them alike
         return f"CASE WHEN ABS({name}) < CAST('Infinity' AS DOUBLE) THEN {name} END"
@@ -167,8 +168,16 @@ def _typed(field: pa.Field, stored: pa.Schema, table: str) -> str:
 def _spine(view: FeatureView, spine: Spine, locate: Locate) -> Job:
     if not spine.files:
         return {"sql": spine_sql(view, spine, "`")}
-    return {"files": [locate(path) for path in spine.files], "select": [*(f"`{name}`" for name in view.entity), "as_of"]}
+    return {"files": [locate(path) for path in spine.files], "select": [*map(_quoted, view.entity), "as_of"]}
 
 
 def _moment(value: datetime) -> str:
-    return f"TIMESTAMP '{value:%Y-%m-%d %H:%M:%S.%f}'"
+    return f"TIMESTAMP {literal(f'{value:%Y-%m-%d %H:%M:%S.%f}')}"
+
+
+def _quoted(name: str) -> str:
+    return quoted(name, "`")
+
+
+def _cast(value: str, field: pa.Field) -> str:
+    return f"CAST({value} AS {spark_type(field.type)}) AS {_quoted(field.name)}"

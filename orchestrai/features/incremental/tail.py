@@ -8,19 +8,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from orchestrai.core.sql.quoting import all_quoted, quoted
+from orchestrai.features.engines.closed_database import Workspace
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine, moment_sql, source_sql
-from orchestrai.features.engines.engine import Source
+from orchestrai.features.engines.engine import BATCH_ROWS, Source
 from orchestrai.features.incremental import one_sort
 from orchestrai.features.incremental.sorted_rows import Unsuited
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import Inputs, Span, within
-
-if TYPE_CHECKING:
-    import duckdb
 
 _STEPS = 60
 
@@ -60,19 +59,21 @@ def find_tail(
     if not earlier:
         yield Tail(whole=True)
         return
-    entity = ", ".join(f'"{name}"' for name in view.entity)
-    joined = " AND ".join(f't."{name}" = e."{name}"' for name in view.entity)
+    entity, time = all_quoted(view.entity), quoted(view.time)
+    joined = " AND ".join(f"t.{quoted(name)} = e.{quoted(name)}" for name in view.entity)
     scanned: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)
-    with engine.connect() as db, ExitStack() as stack:
+    with engine.connect() as workspace, ExitStack() as stack:
+        db = workspace.connection
         present = [path for key in opened.needed(primary, since, keep[1]) for path in files[key]] if given is None else []
-        now = source_sql(Source(table, within(present, table.event_time, since, keep[1]), since=since, until=keep[1]))
+        recent = Source(table, within(present, table.event_time, since, keep[1]), since=since, until=keep[1])
+        now = source_sql(recent, workspace.paths)
         # rows inside the look-back count, unless a window reads another's result: then each of them needs its own rows
-        seen = _seen(db, view, engine, Source(table, present, since, keep[1]), now) if given is None else now
+        seen = _seen(workspace, view, engine, Source(table, present, since, keep[1]), now) if given is None else now
         held = (
             "0"
             if view.chained or (since is not None and since >= keep[0])
-            else f'count(DISTINCT CASE WHEN "{view.time}" < {moment_sql(keep[0])} THEN "{view.time}" END)'
+            else f"count(DISTINCT CASE WHEN {time} < {moment_sql(keep[0])} THEN {time} END)"
         )
         if given is not None:
             db.register("given", given)
@@ -81,7 +82,7 @@ def find_tail(
         else:
             db.execute(
                 f"CREATE TEMP TABLE wanted AS SELECT {entity}, {held} AS held, {held} AS n FROM ({seen}) "
-                f'GROUP BY {entity} HAVING max("{view.time}") >= {moment_sql(keep[0])}'
+                f"GROUP BY {entity} HAVING max({time}) >= {moment_sql(keep[0])}"
             )
         db.execute(f"CREATE TEMP TABLE tail AS SELECT * FROM ({now}) LIMIT 0")
         for key, low, high in _steps(earlier, opened.spans[primary], since):
@@ -91,24 +92,27 @@ def find_tail(
                 scanned.append(key)
                 paths = files if key in files else stack.enter_context(opened.fetched({primary: [key]}))[primary]
             source = Source(table, within(paths[key], table.event_time, low, high), since=low, until=high)
-            past = _seen(db, view, engine, source, source_sql(source))
+            past = _seen(workspace, view, engine, source, source_sql(source, workspace.paths))
             db.execute(
                 f"INSERT INTO tail SELECT t.* FROM ({past}) AS t JOIN wanted AS e ON {joined} WHERE e.n < {rows} "
-                f"QUALIFY e.n + DENSE_RANK() OVER (PARTITION BY {', '.join(f't.{chr(34)}{n}{chr(34)}' for n in view.entity)} "
-                f'ORDER BY t."{view.time}" DESC) <= {rows}'
+                f"QUALIFY e.n + DENSE_RANK() OVER (PARTITION BY {all_quoted(view.entity, table='t')} "
+                f"ORDER BY t.{time} DESC) <= {rows}"
             )
             db.execute(
-                f'CREATE OR REPLACE TEMP TABLE wanted AS SELECT e.* EXCLUDE n, any_value(e.held) + count(DISTINCT t."{view.time}") AS n '
+                f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT e.* EXCLUDE n, any_value(e.held) + count(DISTINCT t.{time}) AS n "
                 f"FROM wanted AS e LEFT JOIN tail AS t ON {joined} GROUP BY ALL"
             )
         path = folder / "tail.parquet"
-        db.execute(f"COPY tail TO '{path}' (FORMAT parquet, COMPRESSION uncompressed)")
+        rows_of_tail = db.sql("SELECT * FROM tail").to_arrow_reader(BATCH_ROWS)
+        with pq.ParquetWriter(path, rows_of_tail.schema, compression="none") as writer:
+            for batch in rows_of_tail:
+                writer.write_batch(batch)
         short = bool(db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0])
         held = db.execute("SELECT count(*) FROM tail").fetchall()[0][0]
     yield Tail([path] if held else [], scanned, short)
 
 
-def _seen(db: "duckdb.DuckDBPyConnection", view: FeatureView, engine: DuckDbEngine, source: Source, rows: str) -> str:
+def _seen(workspace: Workspace, view: FeatureView, engine: DuckDbEngine, source: Source, rows: str) -> str:
     """The rows of a source at moments that the view's windows see: what a WHERE leaves out is no row of a frame."""
     plan = one_sort.plan(view)
     if plan is None or not plan.by_moment or not plan.filtered:
@@ -119,11 +123,11 @@ def _seen(db: "duckdb.DuckDBPyConnection", view: FeatureView, engine: DuckDbEngi
         return rows
     if not left.num_rows:
         return f"SELECT * FROM ({rows}) LIMIT 0"
-    names = [*plan.entity, plan.time]
+    db, names = workspace.connection, [*plan.entity, plan.time]
     db.register("seen", left.select(names).rename_columns(list(view.key)))
     db.execute("CREATE OR REPLACE TEMP TABLE seen_rows AS SELECT DISTINCT * FROM seen")
     db.unregister("seen")
-    joined = " AND ".join(f'r."{name}" = s."{name}"' for name in view.key)
+    joined = " AND ".join(f"r.{quoted(name)} = s.{quoted(name)}" for name in view.key)
     return f"SELECT r.* FROM ({rows}) AS r SEMI JOIN seen_rows AS s ON {joined}"
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from orchestrai.core.sql.quoting import quoted
 from orchestrai.features.incremental.sorted_rows import Sliding
-from orchestrai.features.incremental.window_shape import NoChain, duckdb_text, plain_column, quoted, window_shape
+from orchestrai.features.incremental.window_shape import NoChain, duckdb_text, plain_column, window_shape
 from orchestrai.features.views.view import FeatureView, Table
 
 __all__ = ["CHUNK", "Chain", "NoChain", "Plan", "Stage"]
@@ -155,7 +156,7 @@ class Chain:
                 text = duckdb_text(argument)
                 if text not in arguments:
                     arguments[text] = f"__a{len(arguments)}"
-                    columns.append(f'{text} AS "{arguments[text]}"')
+                    columns.append(f"{text} AS {quoted(arguments[text])}")
         where = step.select.args.get("where")
         return f"SELECT {', '.join(columns)} FROM {source} {duckdb_text(where) if where is not None else ''}", arguments
 

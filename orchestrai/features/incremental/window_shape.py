@@ -81,11 +81,6 @@ def plain_column(node: exp.Expr) -> str:
     return str(node.name)
 
 
-def quoted(name: str) -> str:
-    """A name in DuckDB's SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def duckdb_text(node: exp.Expr) -> str:
     """A part of the tree in DuckDB's SQL."""
     return to_duckdb(node, "")

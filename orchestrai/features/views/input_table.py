@@ -1,10 +1,11 @@
 """A view's inputs as its SQL sees them: columns in portable types, and the clocks of each table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from orchestrai.core.sql.quoting import name_fault
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.spec import ARRIVAL, TableClocks
 from orchestrai.features.views.portable_types import UTC_MICROS, readable
@@ -51,6 +52,7 @@ def bind_table(name: str, schema: pa.Schema, clocks: TableClocks | None, time: s
     """A table with its clocks: declared, else the view's time, else what the contract says; raises FeatureViewError."""
     clocks = clocks or TableClocks()
     columns = readable(schema)
+    _require_names(name, columns.names, view)
     moments = [field.name for field in columns if pa.types.is_timestamp(field.type)]
     chosen = clocks.event_time or (time if time in moments else None) or _metadata(schema, "event_time")
     if chosen is None and len(moments) == 1:
@@ -69,6 +71,22 @@ def bind_table(name: str, schema: pa.Schema, clocks: TableClocks | None, time: s
                 f"{view}: expected a timestamp column of {name} ({', '.join(moments) or 'it has none'}), found {column}"
             )
     return Table(name, columns, chosen, known, clocks.lookback == "all", by_arrival)
+
+
+def _require_names(table: str, names: Sequence[str], view: str) -> None:
+    """Raises FeatureViewError for columns that SQL cannot name apart: no engine minds the case of a name."""
+    spelled: dict[str, str] = {}
+    for name in names:
+        if (expected := name_fault(name)) is not None:
+            raise FeatureViewError(
+                f"{view}: expected {expected} in {table}, found {name!r}: rename the column in the contract"
+            )
+        other = spelled.setdefault(name.casefold(), name)
+        if other != name:
+            raise FeatureViewError(
+                f"{view}: expected names in {table} that differ by more than the case of letters, found {other} and {name}: "
+                "rename one in the contract"
+            )
 
 
 def spine_schema(table: Table, entity: tuple[str, ...], view: str) -> pa.Schema:

@@ -1,11 +1,14 @@
 """What a view gives: its SQL in DuckDB's dialect, and the exact types of the result."""
 
 from collections.abc import Mapping
+from contextlib import closing
 
 import pyarrow as pa
 from sqlglot import ErrorLevel, exp
 
+from orchestrai.core.sql.quoting import name_fault, quoted
 from orchestrai.errors import FeatureViewError
+from orchestrai.features.engines.closed_database import ClosedDatabase
 from orchestrai.features.views.lint.subset import Context
 from orchestrai.features.views.portable_types import UTC_MICROS, duckdb_type, from_duckdb
 
@@ -17,7 +20,7 @@ def to_duckdb(tree: exp.Expr, origin: str) -> str:
         if kind.this in (exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPLTZ):
             kind.set("this", exp.DType.TIMESTAMP)
     try:
-        return copied.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
+        return copied.sql("duckdb", unsupported_level=ErrorLevel.RAISE, comments=False)
     except ValueError as exc:
         raise FeatureViewError(f"{origin}:1: expected SQL that DuckDB can run, found {exc}") from exc
 
@@ -26,10 +29,11 @@ def result_schema(sql: str, tables: Mapping[str, pa.Schema], context: Context) -
     """The columns that DuckDB finds in the result; raises FeatureViewError for a type that is not portable."""
     import duckdb
 
-    with duckdb.connect() as connection:
+    with closing(ClosedDatabase()) as database:
+        connection = database.connection
         for name, schema in tables.items():
-            columns = ", ".join(f'"{field.name}" {duckdb_type(field.type)}' for field in schema)
-            connection.execute(f'CREATE TABLE "{name}" ({columns})')
+            columns = ", ".join(f"{quoted(field.name)} {duckdb_type(field.type)}" for field in schema)
+            connection.execute(f"CREATE TABLE {quoted(name)} ({columns})")
         try:
             rows = connection.execute(f"DESCRIBE {sql}").fetchall()
         except duckdb.Error as exc:
@@ -54,8 +58,12 @@ def check_key(schema: pa.Schema, entity: tuple[str, ...], time: str, context: Co
         raise FeatureViewError(
             f"{context.origin}:1: expected the output columns {', '.join(missing)}, found {', '.join(names)}"
         )
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
+    for name in names:
+        if (expected := name_fault(name)) is not None:
+            raise FeatureViewError(f"{context.origin}:1: expected {expected}, found {name!r}: rename the column")
+    spelled = [name.casefold() for name in names]
+    if len(set(spelled)) != len(names):
+        twice = sorted({name for name in names if spelled.count(name.casefold()) > 1})
         raise FeatureViewError(f"{context.origin}:1: expected distinct output columns, found {', '.join(twice)} twice")
     if schema.field(time).type != UTC_MICROS:
         raise FeatureViewError(f"{context.origin}:1: expected {time} to be a TIMESTAMP, found {schema.field(time).type}")

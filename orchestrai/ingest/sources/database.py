@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.sql.quoting import quoted
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, TransientStorageError
 from orchestrai.ingest.sources.table_source import SQLITE, Position, SqlSource
 from orchestrai.storage import postgres
@@ -153,7 +154,7 @@ class _Sqlite:
     def facts(self, watermark: str) -> dict[str, JsonValue]:
         # the first read fixes what this transaction sees
         (nulls,) = self.opened.execute(
-            f"SELECT count(*) FROM {self._table()} WHERE t.{_quoted(watermark)} IS NULL"
+            f"SELECT count(*) FROM {self._table()} WHERE t.{quoted(watermark)} IS NULL"
         ).fetchone()
         (changes,) = self.opened.execute("PRAGMA data_version").fetchone()
         version = f"sqlite {sqlite3.sqlite_version}"
@@ -167,12 +168,12 @@ class _Sqlite:
     def _table(self) -> str:
         if self.source.query:
             return f"({self.source.query}) AS t"
-        return ".".join(_quoted(part) for part in self.source.table.split(".")) + " AS t"
+        return ".".join(quoted(part) for part in self.source.table.split(".")) + " AS t"
 
     def pages(self, wanted: Wanted, position: Position | None) -> Iterator[list[Row]]:
-        order = [f"t.{_quoted(name)}" for name in wanted.order]
+        order = [f"t.{quoted(name)}" for name in wanted.order]
         chosen = [
-            f"CAST(t.{_quoted(name)} AS TEXT)" if name in wanted.texts else f"t.{_quoted(name)}" for name in wanted.columns
+            f"CAST(t.{quoted(name)} AS TEXT)" if name in wanted.texts else f"t.{quoted(name)}" for name in wanted.columns
         ]
         marks = [f"CAST({name} AS TEXT)" if wanted.timed or n else name for n, name in enumerate(order)]
         where, values = self._where(order, wanted.timed, position)
@@ -194,7 +195,3 @@ class _Sqlite:
             days = self.source.overlap.total_seconds() / 86_400
             return f"julianday({order[0]}) >= julianday(?) - ?", (position.watermark, days)
         return f"{order[0]} >= ?", (int(position.watermark) - self.source.overlap_ids,)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

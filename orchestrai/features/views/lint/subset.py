@@ -17,6 +17,7 @@ from sqlglot.errors import OptimizeError, ParseError
 from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.qualify import qualify
 
+from orchestrai.core.sql.quoting import name_fault
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.views.portable_types import spark_types
 
@@ -172,6 +173,12 @@ def check_subset(tree: exp.Expr, context: Context) -> None:
     for node in tree.walk():
         if not isinstance(node, ALLOWED):
             _refuse_node(node, context)
+        if isinstance(node, exp.Identifier) and (expected := name_fault(node.name)) is not None:
+            context.refuse(node, f"expected {expected}, found {node.name!r}: rename it")
+        if isinstance(node, exp.Table) and (node.args.get("db") is not None or node.args.get("catalog") is not None):
+            context.refuse(
+                node, f"expected the plain name of a table, found {node.sql(DIALECT)}: a view reads its inputs only"
+            )
         if isinstance(node, exp.Table) and node.name not in known:
             near = difflib.get_close_matches(node.name, known, 1)
             hint = f": did you mean {near[0]}?" if near else ""

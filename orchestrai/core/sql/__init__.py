@@ -1,0 +1,1 @@
+"""SQL text: how names and values become part of it."""

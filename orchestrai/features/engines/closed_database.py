@@ -1,0 +1,87 @@
+"""A DuckDB in this process that reads the files it was handed and nothing else, whatever SQL it is given.
+
+External access is off, no extension loads, no Python object is found by its name, and the configuration is locked. DuckDB opens
+files in one folder only: each verified file stands there under a hard link for as long as a query reads it.
+"""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrai.core.sql.quoting import literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+Setting = str | bool | int | float | list[str]
+
+
+class Workspace:
+    """A connection with temporary tables and views of its own, and the files that were let in for it."""
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+        self.connection = connection
+        self._folder = folder
+        self._places: dict[Path, Path] = {}
+
+    def place(self, path: Path) -> Path:
+        """Where DuckDB finds a file: linked into the folder that it may read, or copied from another file system."""
+        place = self._places.get(path)
+        if place is None:
+            place = self._places[path] = self._folder / f"{len(self._places):06d}.parquet"
+            try:
+                os.link(os.path.realpath(path), place)
+            except OSError:
+                shutil.copyfile(path, place)
+        return place
+
+    def paths(self, files: Iterable[Path]) -> str:
+        """Files as the list that `read_parquet` takes."""
+        return "[" + ", ".join(literal(str(self.place(path))) for path in files) + "]"
+
+
+class ClosedDatabase:
+    """One DuckDB database in memory, closed to everything but what its workspaces let in."""
+
+    def __init__(self, settings: Mapping[str, Setting] | None = None) -> None:
+        import duckdb
+
+        self._room = tempfile.TemporaryDirectory(prefix="orchestrai-duckdb-")
+        self._folder = Path(self._room.name).resolve()
+        self._numbers = itertools.count()
+        self.connection = duckdb.connect(
+            config={
+                **(settings or {}),
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "python_enable_replacements": "false",
+            }
+        )
+        for statement in (
+            "SET GLOBAL TimeZone = 'UTC'",
+            f"SET allowed_directories = [{literal(str(self._folder))}]",
+            "SET enable_external_access = false",
+            "SET lock_configuration = true",
+        ):
+            self.connection.execute(statement)
+
+    @contextmanager
+    def workspace(self) -> Iterator[Workspace]:
+        """A connection of its own; the files that were let in are gone with it."""
+        folder = self._folder / f"{next(self._numbers):06d}"
+        folder.mkdir()
+        try:
+            with self.connection.cursor() as connection:
+                yield Workspace(connection, folder)
+        finally:
+            shutil.rmtree(folder)
+
+    def close(self) -> None:
+        """Release the memory and the folder."""
+        self.connection.close()
+        self._room.cleanup()
