@@ -6,13 +6,14 @@ from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import grain_stats
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_letters
 from orchestrai.ingest.discovery.listing import landed
 from orchestrai.ingest.partition import Partition, PartitionReading
-from orchestrai.ingest.plan import Intake
+from orchestrai.ingest.plan import Intake, require_same_cut
 from orchestrai.ingest.readers.object_reader import Typing
 from orchestrai.ingest.schema_audit import LACKING, vanished
 from orchestrai.ingest.sources.http import pull_http
@@ -49,6 +50,7 @@ def ingest(
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-ingest-") as folder:
         session = ledger.session(asset, PRODUCER)
         intake = Intake(context, session, landing, task, Path(folder), keep=sealing is None)
+        require_same_cut(intake.dataset, grain)
         dead = ledger.find(asset_of(asset)) if sealing else None
         history = {key: entry.rows for key, entry in intake.dataset.partitions.items()} if intake.dataset else {}
         for key in task.partitions if source.kind == "http" else ():
@@ -71,6 +73,7 @@ def ingest(
                 on_spark += 1
             else:
                 reading.read()
+            session.add_stats(key, **grain_stats(grain))
             judged = check_partition(contract, part.parts, partition=key, grain=grain, history=history, now=now)
             coverage = coverage_finding(judged, contract.volume, key, grain, now, intake.dataset, audit)
             audit.combine(

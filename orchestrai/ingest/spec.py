@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
+from orchestrai.core.calendar import Grain, zone_name
 from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.duration_cron import Duration
+from orchestrai.core.local_clock import Ambiguous, LocalClock
 from orchestrai.secrets.reference import check_reference
 
 MIB = 1024 * 1024
@@ -28,6 +29,7 @@ _ASCENDING = [
     datetime.fromisoformat(f"{day}T00:00+00:00")
     for day in ("1999-09-30", "1999-10-01", "1999-12-31", "2000-01-02", "2000-01-10", "2000-02-01")
 ]
+Zone = Annotated[str, AfterValidator(field_reader(zone_name)), Field(description="IANA zone of times without a zone")]
 SecretRef = Annotated[str, AfterValidator(field_reader(_reference))]
 
 
@@ -107,7 +109,8 @@ class SourceSpec(Declaration):
     document a record), an HTTP API (format http) or a database (format sql).
     `max_refused_share` is the share of rows that may go to the dead letters before the schema check fails.
     `skip_leading_column` drops an unnamed first field in rows that have one field more than the header has names.
-    `timestamp_formats` are strptime formats tried in order; without any, ISO 8601 is read. Times without a zone are UTC.
+    `timestamp_formats` are strptime formats tried in order; without any, ISO 8601 is read. Times without a zone are of
+    `timezone`: one that its clocks skip is refused, of one that they show twice the reading counts that `ambiguous` says.
     `key_prefix` promises that every key begins with its partition's time in this strftime format, `dt=%Y-%m-%d/` for one: then no
     tick lists what is older than the newest arrival by more than `late`. What breaks the promise, `missing` still finds.
     """
@@ -131,6 +134,10 @@ class SourceSpec(Declaration):
     encoding: str = "utf-8"
     null_values: tuple[str, ...] = ("",)
     timestamp_formats: tuple[str, ...] = ()
+    timezone: Zone = "UTC"
+    ambiguous: Annotated[
+        Ambiguous, Field(description="which reading counts of a time that the zone's clocks show twice")
+    ] = "refuse"
     skip_leading_column: bool = False
     records: Annotated[str, Field(description="path of the list of records in a JSON document, such as data.items")] = ""
     http: HttpOptions = HttpOptions()
@@ -151,6 +158,11 @@ class SourceSpec(Declaration):
         if self.format in ("http", "sql"):
             return "http" if self.format == "http" else "sql"
         return "stream" if self.url.startswith(STREAMS) else "objects"
+
+    @property
+    def clock(self) -> LocalClock | None:
+        """The clock that times without a zone are read by; None for UTC."""
+        return None if self.timezone == "UTC" else LocalClock(self.timezone, self.ambiguous)
 
     @property
     def positioned(self) -> bool:
