@@ -176,7 +176,7 @@ def _partition(contract: Contract, bounds: tuple[datetime, datetime] | None, par
         return Verdict("partition", True, f"events inside {partition}", details=details)
     message = (
         f"expected {contract.event_time} inside {shown(start, grain)} to {shown(end, grain)}, found "
-        f"{shown(bounds[0], grain)} to {shown(bounds[1], grain)}: a file of another {grain}, or late events"
+        f"{shown(bounds[0], grain, seconds=True)} to {shown(bounds[1], grain, seconds=True)}: a file of another {grain}, or late events"
     )
     if grain != "hour" and start - FAR_ZONE <= bounds[0] and bounds[1] < end + FAR_ZONE:
         message += f", or days of another zone than {zone_of(grain)}: declare partitions.timezone"

@@ -76,11 +76,14 @@ def zone_of(grain: Grain) -> str:
     return grain.zone if isinstance(grain, LocalGrain) else "UTC"
 
 
-def shown(moment: datetime, grain: Grain) -> str:
-    """A moment to the minute by the clock that cuts the partitions, for people."""
-    if not isinstance(grain, LocalGrain):
-        return f"{moment:%Y-%m-%d %H:%M}"
-    return f"{moment.astimezone(ZoneInfo(grain.zone)):%Y-%m-%d %H:%M%z}"
+def shown(moment: datetime, grain: Grain, *, seconds: bool = False) -> str:
+    """A moment by the clock that cuts the partitions, for people."""
+    form = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+    return (
+        moment.astimezone(ZoneInfo(grain.zone)).strftime(f"{form}%z")
+        if isinstance(grain, LocalGrain)
+        else moment.strftime(form)
+    )
 
 
 def floor(moment: datetime, grain: Grain) -> datetime:
