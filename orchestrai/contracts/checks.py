@@ -10,12 +10,14 @@ from orchestrai.contracts.footers import ColumnStats, Footers, read_footers
 from orchestrai.contracts.schema_change import compare_schemas
 from orchestrai.contracts.values import value_faults
 from orchestrai.contracts.volume import judge_volume
-from orchestrai.core.calendar import Grain, window
+from orchestrai.core.calendar import Grain, shown, start_of_day, window, zone_of
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.verdict import CheckInfo, Severity, Verdict
 from orchestrai.errors import UnreadableObject
 
 CLOCK_SKEW = timedelta(minutes=5)
+# no zone is further from UTC than this
+FAR_ZONE = timedelta(hours=15)
 # what can be said of a whole partition only
 OF_THE_WHOLE = ("row_volume", "freshness")
 
@@ -87,7 +89,7 @@ def _judge(
         if check == "values":
             return _values(contract, footers)
         assert contract.event_time is not None
-        bounds = _event_bounds(footers.columns[contract.event_time])
+        bounds = _event_bounds(footers.columns[contract.event_time], grain)
         if check == "partition":
             return _partition(contract, bounds, partition, grain)
         return _freshness(contract, bounds, partition, grain, now)
@@ -149,17 +151,18 @@ def _values(contract: Contract, footers: Footers) -> Verdict:
     return Verdict("values", False, message, "error" if errors else "warn", details)
 
 
-def _utc(value: Any) -> datetime:
+def _utc(value: Any, grain: Grain) -> datetime:
     if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+        # a date is a day of the zone by which the partitions are cut
+        return start_of_day(value, grain)
     moment: datetime = value
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _event_bounds(stats: ColumnStats) -> tuple[datetime, datetime] | None:
+def _event_bounds(stats: ColumnStats, grain: Grain) -> tuple[datetime, datetime] | None:
     if not stats.bounded or stats.low is None:
         return None
-    return _utc(stats.low), _utc(stats.high)
+    return _utc(stats.low, grain), _utc(stats.high, grain)
 
 
 def _partition(contract: Contract, bounds: tuple[datetime, datetime] | None, partition: str, grain: Grain) -> Verdict:
@@ -172,9 +175,11 @@ def _partition(contract: Contract, bounds: tuple[datetime, datetime] | None, par
     if start - contract.tolerance <= bounds[0] and bounds[1] < end + contract.tolerance:
         return Verdict("partition", True, f"events inside {partition}", details=details)
     message = (
-        f"expected {contract.event_time} inside {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, found "
-        f"{bounds[0]:%Y-%m-%d %H:%M:%S} to {bounds[1]:%Y-%m-%d %H:%M:%S}: a file of another {grain}, or late events"
+        f"expected {contract.event_time} inside {shown(start, grain)} to {shown(end, grain)}, found "
+        f"{shown(bounds[0], grain, seconds=True)} to {shown(bounds[1], grain, seconds=True)}: a file of another {grain}, or late events"
     )
+    if grain != "hour" and start - FAR_ZONE <= bounds[0] and bounds[1] < end + FAR_ZONE:
+        message += f", or days of another zone than {zone_of(grain)}: declare partitions.timezone"
     return Verdict("partition", False, message, details=details)
 
 

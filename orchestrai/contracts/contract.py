@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from orchestrai.core.calendar import Grain, window
+from orchestrai.core.calendar import Grain, dates_of
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.verdict import Severity
 
@@ -119,13 +119,7 @@ class ClosedDays:
         """True when data is due for a partition: at least one of its days is open."""
         if grain == "all":
             return True
-        start, end = window(partition, grain)
-        day = start.date()
-        while datetime(day.year, day.month, day.day, tzinfo=UTC) < end:
-            if not self.covers(day):
-                return True
-            day += timedelta(days=1)
-        return False
+        return not all(self.covers(day) for day in dates_of(partition, grain))
 
 
 @dataclass(frozen=True)

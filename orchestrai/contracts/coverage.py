@@ -13,8 +13,8 @@ from statistics import median
 from typing import NamedTuple
 
 from orchestrai.contracts.contract import VolumeRule
-from orchestrai.contracts.volume import WINDOW_SEASONS, ordinal, period_of
-from orchestrai.core.calendar import Grain, window
+from orchestrai.contracts.volume import WINDOW_SEASONS, period_of
+from orchestrai.core.calendar import Grain, ordinal, window
 
 SEASONS = 4
 NOISE = 9.0

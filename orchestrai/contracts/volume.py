@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import VolumeRule
-from orchestrai.core.calendar import Grain, window
+from orchestrai.core.calendar import Grain, GrainName, name_of, ordinal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ DRIFT_SEASONS = 4
 FLOOR = 0.01
 # shares of a rule's z at which a partition is too small and too large
 BELOW, ABOVE = 0.75, 1.5
-PERIODS = {"hour": 24, "day": 7, "month": 0, "all": 0}
+PERIODS: dict[GrainName, int] = {"hour": 24, "day": 7, "week": 0, "month": 0, "year": 0, "all": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,7 @@ def _finding(
 
 def period_of(rule: VolumeRule, grain: Grain) -> int:
     """The season in partitions; 0 for none."""
-    return PERIODS[grain] if rule.period is None else rule.period
-
-
-def ordinal(key: str, grain: Grain) -> int:
-    """A partition's place in time, in partitions."""
-    start = window(key, grain)[0]
-    if grain == "month":
-        return start.year * 12 + start.month
-    return int(start.timestamp()) // (3600 if grain == "hour" else 86400)
+    return PERIODS[name_of(grain)] if rule.period is None else rule.period
 
 
 def _mean7d(rule: VolumeRule, rows: int, earlier: Mapping[int, int]) -> VolumeFinding:

@@ -1,56 +1,169 @@
-"""Partition keys and the time they cover; all UTC, keys as Dagster writes them.
+"""Partition keys and the time they cover; keys as Dagster writes them.
 
 grain   key                 covers
-hour    2026-01-01-13:00    [13:00, 14:00)
-day     2026-01-01          one day
+hour    2026-01-01-13:00    [13:00, 14:00), always of UTC
+day     2026-01-01          one day: of UTC, or the 23, 24 or 25 hours that it has in a zone
+week    2026-01-05          Monday to Sunday (ISO 8601); the key is the Monday
 month   2026-01-01          one month
+year    2026-01-01          one year
 all     all                 everything
+
+Nothing else turns a key into a span of time or a moment into a key. The zone is part of the grain, so that nobody hands it on by hand.
 """
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Literal
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any, Literal, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
 
-Grain = Literal["hour", "day", "month", "all"]
+GrainName = Literal["hour", "day", "week", "month", "year", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalGrain:
+    """A grain whose partitions begin at midnight of a zone other than UTC."""
+
+    name: Literal["day", "week", "month", "year"]
+    zone: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Grain = GrainName | LocalGrain
 WHOLE = "all"
-_FORMATS = {"hour": "%Y-%m-%d-%H:%M", "day": "%Y-%m-%d", "month": "%Y-%m-%d"}
+_HOUR = "%Y-%m-%d-%H:%M"
+_DAY = timedelta(days=1)
+_CUT = "cut"
+# other ways to write a partition, for people
+_WEEK_TEXT = re.compile(r"(\d{4})-?W(\d{2})")
+_SHORT_TEXT = re.compile(r"(\d{4})(?:-(\d{2}))?")
+
+
+def grain_in(name: GrainName, zone: str) -> Grain:
+    """A grain in a zone; raises ConfigError for a zone that is none, and for hours of one."""
+    if zone_name(zone) == "UTC" or name == WHOLE:
+        return name
+    if name == "hour":
+        raise ConfigError(
+            f"expected no timezone for the grain hour, found {zone}: an hour is one of UTC; file names and times without a "
+            "zone are read by source.timezone"
+        )
+    return LocalGrain(cast("Literal['day', 'week', 'month', 'year']", name), zone)
+
+
+def zone_name(name: str) -> str:
+    """The name of a zone of the IANA database, once it is one; raises ConfigError."""
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        raise ConfigError(f"expected an IANA time zone such as America/Los_Angeles or UTC, found {name!r}") from exc
+
+
+def name_of(grain: Grain) -> GrainName:
+    """The grain without its zone."""
+    return grain.name if isinstance(grain, LocalGrain) else grain
+
+
+def zone_of(grain: Grain) -> str:
+    """The zone whose midnights cut the partitions."""
+    return grain.zone if isinstance(grain, LocalGrain) else "UTC"
+
+
+def shown(moment: datetime, grain: Grain, *, seconds: bool = False) -> str:
+    """A moment by the clock that cuts the partitions, for people."""
+    form = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+    return (
+        moment.astimezone(ZoneInfo(grain.zone)).strftime(f"{form}%z")
+        if isinstance(grain, LocalGrain)
+        else moment.strftime(form)
+    )
 
 
 def floor(moment: datetime, grain: Grain) -> datetime:
-    """The start of the partition that holds `moment`."""
-    start = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    if grain in ("day", "month"):
-        start = start.replace(hour=0)
-    return start.replace(day=1) if grain == "month" else start
+    """The start of the partition that holds `moment`, UTC."""
+    if grain == "hour":
+        return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return _starts(_day_of(moment, grain), zone_of(grain))
 
 
-def partition_of(moment: datetime, grain: Grain) -> str:
-    """The key of the partition that holds `moment`."""
-    return WHOLE if grain == "all" else floor(moment, grain).strftime(_FORMATS[grain])
+def partition_of(moment: datetime | date, grain: Grain) -> str:
+    """The key of the partition that holds `moment`; a date is a day of the zone that cuts the partitions."""
+    if grain == WHOLE:
+        return WHOLE
+    if not isinstance(moment, datetime):
+        return partition_on(moment, grain)
+    return floor(moment, grain).strftime(_HOUR) if grain == "hour" else _day_of(moment, grain).isoformat()
+
+
+def partition_on(day: date, grain: Grain) -> str:
+    """The key of the partition that a date belongs to, by the calendar of the partitions' zone: of its hours the first."""
+    if grain == WHOLE:
+        return WHOLE
+    return f"{day.isoformat()}-00:00" if grain == "hour" else _first(day, grain).isoformat()
+
+
+def start_of_day(day: date, grain: Grain) -> datetime:
+    """The moment at which a date begins in the zone that cuts the partitions, UTC."""
+    return _starts(day, zone_of(grain))
 
 
 def window(key: str, grain: Grain) -> tuple[datetime, datetime]:
-    """The half-open span of time a partition covers; raises ConfigError for a key of another shape."""
-    if grain == "all":
+    """The half-open span of time a partition covers, UTC; raises ConfigError for a key of another shape."""
+    if grain == WHOLE:
         return datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    start = _parsed(key, grain)
+    if grain == "hour":
+        return start, start + timedelta(hours=1)
+    begins, ends = _starts(start.date(), zone_of(grain)), _starts(_next(start.date(), grain), zone_of(grain))
+    if begins == ends:
+        raise ConfigError(f"expected a {grain} of {zone_of(grain)}, found {key}, which that zone left out")
+    return begins, ends
+
+
+def _parsed(key: str, grain: Grain) -> datetime:
+    """What a key says, by the clock of its zone."""
     try:
-        start = datetime.strptime(key, _FORMATS[grain]).replace(tzinfo=UTC)
+        start = datetime.strptime(key, _HOUR if grain == "hour" else "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as exc:
         raise ConfigError(
             f"expected a {grain} partition such as {partition_of(datetime.now(UTC), grain)}, found {key!r}"
         ) from exc
-    if floor(start, grain) != start:
-        raise ConfigError(f"expected the start of a {grain}, found {key!r}: use {partition_of(start, grain)}")
-    return start, following(start, grain)
+    first = start.replace(minute=0) if grain == "hour" else datetime.combine(_first(start.date(), grain), time(), UTC)
+    if first != start:
+        use = first.strftime(_HOUR) if grain == "hour" else first.date().isoformat()
+        raise ConfigError(f"expected the start of a {grain}, found {key!r}: use {use}")
+    return start
 
 
 def following(start: datetime, grain: Grain) -> datetime:
     """The start of the next partition."""
-    if grain == "month":
-        return (start + timedelta(days=32)).replace(day=1)
-    return start + (timedelta(hours=1) if grain == "hour" else timedelta(days=1))
+    return window(partition_of(start, grain), grain)[1]
+
+
+def dates_of(key: str, grain: Grain) -> list[date]:
+    """The calendar days, of the partitions' zone, that a partition lies in; not for what is not cut by time."""
+    first = _parsed(key, grain).date()
+    last = first + _DAY if grain == "hour" else _next(first, grain)
+    return [first + number * _DAY for number in range((last - first).days)]
+
+
+def ordinal(key: str, grain: Grain) -> int:
+    """A partition's place in time, in partitions: neighbours differ by one."""
+    start, name = _parsed(key, grain), name_of(grain)
+    if name == "hour":
+        return int(start.timestamp()) // 3600
+    if name in ("month", "year"):
+        return start.year * 12 + start.month if name == "month" else start.year
+    # days since 1970; Monday the fifth of January 1970 begins week 1
+    days = start.date().toordinal() - date(1970, 1, 1).toordinal()
+    return days if name == "day" else (days + 3) // 7
 
 
 def keys_between(first: str, last: str, grain: Grain) -> list[str]:
@@ -59,10 +172,96 @@ def keys_between(first: str, last: str, grain: Grain) -> list[str]:
 
 
 def _walk(first: str, last: str, grain: Grain) -> Iterator[str]:
-    if grain == "all":
+    if grain == WHOLE:
         yield WHOLE
         return
     moment, end = window(first, grain)[0], window(last, grain)[0]
     while moment <= end:
         yield partition_of(moment, grain)
         moment = following(moment, grain)
+
+
+def span_named(text: str, grain: Grain) -> tuple[str, str]:
+    """The first and the last partition that a person's words mean: a key, a date, a week 2026-W05, a month 2026-02 or a year 2026.
+
+    Raises ConfigError for other words, and for a date that is not the start of a longer partition.
+    """
+    if week := _WEEK_TEXT.fullmatch(text):
+        try:
+            first = date.fromisocalendar(int(week[1]), int(week[2]), 1)
+        except ValueError as exc:
+            raise ConfigError(f"expected a week such as 2026-W05, found {text!r}") from exc
+        return _edges(first, first + 6 * _DAY, grain, text)
+    if short := _SHORT_TEXT.fullmatch(text):
+        length: Grain = "month" if short[2] else "year"
+        first = _parsed(f"{short[1]}-{short[2] or '01'}-01", length).date()
+        return _edges(first, _next(first, length) - _DAY, grain, text)
+    if grain == "hour" and text.count("-") == 2:
+        day = _parsed(text, "day").date()
+        return _edges(day, day, grain, text)
+    window(text, grain)
+    return text, text
+
+
+def _edges(first: date, last: date, grain: Grain, text: str) -> tuple[str, str]:
+    if grain == "hour":
+        return f"{first.isoformat()}-00:00", f"{last.isoformat()}-23:00"
+    keys = partition_on(first, grain), partition_on(last, grain)
+    if grain != WHOLE and dates_of(keys[0], grain)[0] != first:
+        raise ConfigError(f"expected the start of a {grain}, found {text!r}: use {keys[0]}")
+    return keys
+
+
+def grain_stats(grain: Grain) -> dict[str, JsonValue]:
+    """What a partition's manifest notes of how it was cut, as facts that travel with it; nothing for hours, days and months of UTC,
+    which their keys tell.
+    """
+    if isinstance(grain, LocalGrain):
+        return {_CUT: {"grain": grain.name, "timezone": grain.zone}}
+    return {_CUT: {"grain": grain, "timezone": "UTC"}} if grain in ("week", "year") else {}
+
+
+def recorded_grain(stats: Mapping[str, Any]) -> Grain | None:
+    """The grain that a partition's manifest notes; None where it notes none."""
+    cut = stats.get(_CUT)
+    return None if cut is None else grain_in(cut["grain"], cut["timezone"])
+
+
+# -- days of a zone ----------------------------------------------------------------------------------------------
+
+
+def _first(day: date, grain: Grain) -> date:
+    """The first day of the partition that a day belongs to."""
+    name = name_of(grain)
+    if name == "week":
+        return day - day.weekday() * _DAY
+    return day.replace(day=1, month=1 if name == "year" else day.month) if name in ("month", "year") else day
+
+
+def _next(first: date, grain: Grain) -> date:
+    """The first day of the partition after the one that begins on `first`."""
+    name = name_of(grain)
+    if name == "month":
+        return (first + 32 * _DAY).replace(day=1)
+    return first.replace(year=first.year + 1) if name == "year" else first + (7 if name == "week" else 1) * _DAY
+
+
+@lru_cache(maxsize=16_384)
+def _starts(day: date, zone: str) -> datetime:
+    """The moment at which a day begins in a zone: its first midnight, or where clocks skip that, the moment they do."""
+    if zone == "UTC":
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+def _day_of(moment: datetime, grain: Grain) -> date:
+    """The first day of the partition that holds `moment`."""
+    if not isinstance(grain, LocalGrain):
+        return _first(moment.astimezone(UTC).date(), grain)
+    day = _first(moment.astimezone(ZoneInfo(grain.zone)).date(), grain)
+    # clocks that go back over midnight show a date twice: the partition is the one whose span holds the moment
+    while _starts(day, grain.zone) > moment:
+        day = _first(day - _DAY, grain)
+    while _starts(following_day := _next(day, grain), grain.zone) <= moment:
+        day = following_day
+    return day

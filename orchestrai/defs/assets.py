@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from orchestrai.core.calendar import name_of, zone_of
 from orchestrai.defs.events import report_events
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
@@ -23,24 +25,34 @@ def asset_key(asset: str) -> dg.AssetKey:
 
 
 def partitions_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | None:
-    """The Dagster partitions of a dataset, UTC; None for one that is not cut by time."""
+    """The Dagster partitions of a dataset, in its zone; None for one that is not cut by time."""
     spec = dataset.spec.partitions
     if spec.grain == "all" or spec.start is None:
         return None
-    start, end = _moment(spec.start), _moment(spec.end) if spec.end else None
+    grain, zone = name_of(spec.grain), zone_of(spec.grain)
+    start, end = _moment(spec.start, zone), _moment(spec.end, zone) if spec.end else None
     # the running hour is a partition too, and of a stream or a table the running day or month: it fills batch by batch
-    running = int(spec.grain == "hour" or dataset.spec.source.positioned)
-    if spec.grain == "hour":
-        return dg.HourlyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC", end_offset=running)
-    if spec.grain == "day":
-        return dg.DailyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC", end_offset=running)
-    return dg.MonthlyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC", end_offset=running)
+    running = int(grain == "hour" or dataset.spec.source.positioned)
+    if grain == "hour":
+        return dg.HourlyPartitionsDefinition(start_date=start, end_date=end, timezone=zone, end_offset=running)
+    if grain == "day":
+        return dg.DailyPartitionsDefinition(start_date=start, end_date=end, timezone=zone, end_offset=running)
+    if grain == "week":
+        # from Monday on, as ISO 8601 counts
+        return dg.WeeklyPartitionsDefinition(start_date=start, end_date=end, timezone=zone, end_offset=running, day_offset=1)
+    if grain == "month":
+        return dg.MonthlyPartitionsDefinition(start_date=start, end_date=end, timezone=zone, end_offset=running)
+    # Dagster has no class for years
+    return dg.TimeWindowPartitionsDefinition(
+        cron_schedule="0 0 1 1 *", fmt="%Y-%m-%d", start=start, end=end, timezone=zone, end_offset=running
+    )
 
 
-def _moment(value: Any) -> datetime:
+def _moment(value: Any, zone: str) -> datetime:
+    """A declared date or time by the zone's clock: Dagster takes the hands of it and leaves out its zone."""
     if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    return datetime.combine(value, time(), UTC)
+        return value.astimezone(ZoneInfo(zone)) if value.tzinfo else value.replace(tzinfo=ZoneInfo(zone))
+    return datetime.combine(value, time(), ZoneInfo(zone))
 
 
 def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from orchestrai.core.calendar import grain_stats
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.verdict import Verdict
 from orchestrai.features.checks import coverage, freshness
@@ -134,6 +135,8 @@ class PartitionRuns:
         self.used[primary].update(needed[primary])
         if self.view.kind == "row" and slices_of(self.view) is not None:
             stats["files"] = list(digests(self.opened, primary, task.key))
+        if self.view.kind == "row" and (grain := self.opened.grains.get(primary)) is not None:
+            stats.update(grain_stats(grain))
         stats["inputs"] = {asset: dict(roots) for asset, roots in self.opened.roots(needed).items()}
         return stats
 

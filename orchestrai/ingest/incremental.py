@@ -13,6 +13,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.verdict import Verdict
+from orchestrai.ingest.plan import require_same_cut
 from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream, stream_address
 from orchestrai.ingest.sources.landing import check_landing
 from orchestrai.ingest.sources.stream import next_batch, published_offsets
@@ -83,7 +84,7 @@ def pending(
         )
     if batch.empty:
         return None
-    keys = sliced(batch, contract, grain, lambda _: set())
+    keys = sliced(batch, contract, grain, lambda _: set(), source.clock)
     ends = tuple((number, high) for number, (_, high) in sorted(bounds.items()))
     return Pending(tuple(keys), batch.lag + len(batch.records), ends)
 
@@ -101,6 +102,7 @@ def follow(context: RunContext, task: DatasetTask) -> StageReport:
     Ends at what was there when it began. A refused batch ends it too, and stays in the source. The report has an outcome for each
     of the task's partitions that is due and for each that was fed. Raises StorageError, IntegrityError, ConcurrentCommit, ConfigError.
     """
+    require_same_cut(context.ledger.find(task.asset), task.grain)
     with Meter() as meter:
         reports = list(_batches(context, task))
         cost = meter.cost()

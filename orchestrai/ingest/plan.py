@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
+from orchestrai.core.calendar import Grain, grain_stats, zone_of
+from orchestrai.errors import ConfigError, DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
 from orchestrai.ingest.discovery.partitioning import uri_of
 from orchestrai.ingest.discovery.same_content import content_digest, first_arrival, precedence
 from orchestrai.ingest.spec import DatasetTask
@@ -52,6 +53,19 @@ def arrivals(dataset: Dataset | None, partition: str) -> list[Material]:
     if dataset is None or partition not in dataset.partitions:
         return []
     return [m for m in dataset.receipt(partition).materials if m.partition == partition]
+
+
+def require_same_cut(dataset: Dataset | None, grain: Grain) -> None:
+    """Raises ConfigError where a dataset is published in partitions of another zone or grain: a key would mean two spans of time."""
+    if dataset is None or not dataset.partitions:
+        return
+    known = dataset.cut()
+    if grain_stats(grain) != grain_stats(known or "all"):
+        cut = f"{known}s of {zone_of(known)}" if known else "hours, days or months of UTC"
+        raise ConfigError(
+            f"expected {dataset.asset} cut as it is published, by {cut}, found it declared by the {grain} of {zone_of(grain)}: "
+            "declare it under another name, and ingest it anew"
+        )
 
 
 class Intake:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrai.contracts.checks import check_partition
+from orchestrai.core.calendar import grain_stats
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit
 from orchestrai.errors import ConfigError
@@ -61,7 +62,8 @@ def replay_records(context: RunContext, task: DatasetTask) -> StageReport | None
     ]
     numbered = tuple(replace(record, partition=0, offset=number) for number, (_, record) in enumerate(waiting))
     batch = MicroBatch("replay", asset, {}, numbered)
-    slices = sliced(batch, contract, grain, partial(known_keys, dataset, contract)) if numbered else {}
+    known = partial(known_keys, dataset, contract)
+    slices = sliced(batch, contract, grain, known, task.source.clock) if numbered else {}
     still = {waiting[found.offset][0].id: found for part in slices.values() for found in part.letters}
     taken = [letter for letter, _ in waiting if letter.id not in still]
     report = None
@@ -131,7 +133,7 @@ def _publish(
             stats[STATS] = sorted({*stats.get(STATS, ()), *(x.id for x in taken if x.partition == key)})
             if SQL in stats:
                 stats[SQL] = {table: _position(dataset, table, note) for table, note in stats[SQL].items()}
-            session.add_stats(key, **stats)
+            session.add_stats(key, **stats, **grain_stats(grain))
             audit.add(key)
             if key in rows:
                 path = Path(folder) / f"{len(audit):05d}.parquet"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
+from orchestrai.core.calendar import grain_stats
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
@@ -13,7 +14,7 @@ from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_lette
 from orchestrai.ingest.discovery.listing import landed
 from orchestrai.ingest.keys.key_audit import KeyAudit
 from orchestrai.ingest.partition import Partition, PartitionReading
-from orchestrai.ingest.plan import Intake
+from orchestrai.ingest.plan import Intake, require_same_cut
 from orchestrai.ingest.readers.object_reader import Typing
 from orchestrai.ingest.schema_audit import LACKING, vanished
 from orchestrai.ingest.sources.http import pull_http
@@ -50,6 +51,7 @@ def ingest(
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-ingest-") as folder:
         session = ledger.session(asset, PRODUCER)
         intake = Intake(context, session, landing, task, Path(folder), keep=sealing is None)
+        require_same_cut(intake.dataset, grain)
         dead = ledger.find(asset_of(asset)) if sealing else None
         history = {key: entry.rows for key, entry in intake.dataset.partitions.items()} if intake.dataset else {}
         for key in task.partitions if source.kind == "http" else ():
@@ -74,6 +76,7 @@ def ingest(
                 on_spark += 1
             else:
                 reading.read()
+            session.add_stats(key, **grain_stats(grain))
             judged = check_partition(contract, part.parts, partition=key, grain=grain, history=history, now=now)
             coverage = coverage_finding(judged, contract.volume, key, grain, now, intake.dataset, audit)
             audit.combine(

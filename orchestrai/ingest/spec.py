@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
+from orchestrai.core.calendar import Grain, zone_name
 from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.duration_cron import Duration
-from orchestrai.ingest.readers.csv.csv_dialect import CsvDialect
+from orchestrai.core.local_clock import Ambiguous, LocalClock
 from orchestrai.ingest.discovery.passed_over import UNFINISHED, check_patterns
+from orchestrai.ingest.readers.csv.csv_dialect import CsvDialect
 from orchestrai.secrets.reference import check_reference
 from orchestrai.secrets.url_credentials import shown_url
 
@@ -31,6 +32,7 @@ _ASCENDING = [
     datetime.fromisoformat(f"{day}T00:00+00:00")
     for day in ("1999-09-30", "1999-10-01", "1999-12-31", "2000-01-02", "2000-01-10", "2000-02-01")
 ]
+Zone = Annotated[str, AfterValidator(field_reader(zone_name)), Field(description="IANA zone of times without a zone")]
 SecretRef = Annotated[str, AfterValidator(field_reader(_reference))]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 
@@ -119,7 +121,8 @@ class SourceSpec(CsvDialect):
     The URL says what kind it is: objects in a folder or store, a stream (`log://topic`, `kafka://host:port/topic`, of one JSON
     document a record), an HTTP API (format http) or a database (format sql).
     `max_refused_share` is the share of rows that may go to the dead letters before the schema check fails.
-    `timestamp_formats` are strptime formats tried in order; without any, ISO 8601 is read. Times without a zone are UTC.
+    `timestamp_formats` are strptime formats tried in order; without any, ISO 8601 is read. Times without a zone are of
+    `timezone`: one that its clocks skip is refused, of one that they show twice the reading counts that `ambiguous` says.
     `key_prefix` promises that every key begins with its partition's time in this strftime format, `dt=%Y-%m-%d/` for one: then no
     tick lists what is older than the newest arrival by more than `late`. What breaks the promise, `missing` still finds.
     """
@@ -143,6 +146,10 @@ class SourceSpec(CsvDialect):
         Literal["once", "each"], Field(description="once: files of one content in a partition are one arrival")
     ] = "once"
     timestamp_formats: tuple[str, ...] = ()
+    timezone: Zone = "UTC"
+    ambiguous: Annotated[
+        Ambiguous, Field(description="which reading counts of a time that the zone's clocks show twice")
+    ] = "refuse"
     records: Annotated[str, Field(description="path of the list of records in a JSON document, such as data.items")] = ""
     http: HttpOptions = HttpOptions()
     sql: SqlOptions = SqlOptions()
@@ -162,6 +169,11 @@ class SourceSpec(CsvDialect):
         if self.format in ("http", "sql"):
             return "http" if self.format == "http" else "sql"
         return "stream" if self.url.startswith(STREAMS) else "objects"
+
+    @property
+    def clock(self) -> LocalClock | None:
+        """The clock that times without a zone are read by; None for UTC."""
+        return None if self.timezone == "UTC" else LocalClock(self.timezone, self.ambiguous)
 
     @property
     def positioned(self) -> bool:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrai.core.calendar import Grain, recorded_grain
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import Recalls
 from orchestrai.ledger.heads import Head
@@ -96,6 +97,15 @@ class Dataset:
                 f"expected the files of {self.asset}@{partition} to give {entry.root}, found {manifest.root}"
             )
         return manifest
+
+    def cut(self) -> Grain | None:
+        """How it is cut by time, as its newest partition that can be read notes it; None where the keys tell, or there is none."""
+        for key in sorted(self.partitions, reverse=True):
+            try:
+                return recorded_grain(self.files(key).stats)
+            except IntegrityError:
+                continue  # recalled or damaged: whoever opens it is told
+        return None
 
     def fetch(
         self, partition: str, into: Path, *, role: str | None = "data", only: Collection[str] | None = None

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
-from orchestrai.core.calendar import Grain
-from orchestrai.core.declaration import Declaration
+from orchestrai.core.calendar import Grain, GrainName, grain_in, zone_name
+from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.duration_cron import Cron, Duration
+from orchestrai.errors import ConfigError
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
@@ -24,15 +25,32 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lowe
 
 
 class PartitionSpec(Declaration):
-    """How a dataset is cut by time (UTC)."""
+    """How a dataset is cut by time: at the midnights of `timezone`, and by the contract's event time.
 
-    grain: Grain = "day"
+    `by: name` says that the name of an object, or the partition an API was asked for, alone decides; `by: arrival` that the time at
+    which an object or record came does. No row is then held against the partition that it lies in.
+    """
+
+    unit: Annotated[GrainName, Field(alias="grain")] = "day"
+    timezone: Annotated[
+        str, AfterValidator(field_reader(zone_name)), Field(description="IANA zone whose midnights begin days")
+    ] = "UTC"
+    by: Literal["event_time", "name", "arrival"] = "event_time"
     start: date | datetime | None = None
     end: date | datetime | None = None
 
+    @property
+    def grain(self) -> Grain:
+        """The grain with its zone: what turns keys into spans of time."""
+        return grain_in(self.unit, self.timezone)
+
     @model_validator(mode="after")
     def _has_start(self) -> "PartitionSpec":
-        if self.grain != "all" and self.start is None:
+        try:
+            grain_in(self.unit, self.timezone)
+        except ConfigError as exc:
+            raise ValueError(f"timezone: {exc.message}") from exc
+        if self.unit != "all" and self.start is None:
             raise ValueError("start: expected a date, for example 2024-01-01, found none")
         if self.start is not None and self.end is not None and _moment(self.end) <= _moment(self.start):
             raise ValueError(f"end: expected a time after start, {self.start}, found {self.end}")

@@ -14,7 +14,7 @@ from orchestrai.pipeline.load import SHIPPED
 from orchestrai_tests.cli.conftest import command
 from orchestrai_tests.defs.shop import declared
 
-WRONG = "corner/pipeline.yaml:7: datasets[0].partitions.grain: expected 'hour', 'day', 'month' or 'all', found 'dya'"
+WRONG = "corner/pipeline.yaml:7: datasets[0].partitions.grain: expected 'hour', 'day', 'week', 'month', 'year' or 'all', found 'dya'"
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_check_as_json_has_a_field_for_each_part_of_a_mistake(pipelines: Path) -
             "file": str(pipelines / "corner" / "pipeline.yaml"),
             "line": 7,
             "field": "datasets[0].partitions.grain",
-            "expected": "'hour', 'day', 'month' or 'all'",
+            "expected": "'hour', 'day', 'week', 'month', 'year' or 'all'",
             "found": "'dya'",
             "message": WRONG,
         }

@@ -41,7 +41,9 @@ def batch(values: list[object], kind: pa.DataType) -> pa.RecordBatch:
         (pa.decimal128(12, 2), [Decimal("0.00"), Decimal("0.01"), Decimal("-0.01"), Decimal("9999999999.99")]),
     ],
 )
-def test_equal_values_have_equal_hashes_wherever_they_stand_and_others_do_not(kind: pa.DataType, values: list[object]) -> None:
+def test_equal_values_have_equal_hashes_wherever_they_stand_and_others_do_not(
+    kind: pa.DataType, values: list[object]
+) -> None:
     whole = hashed(batch(values, kind))
     assert len(np.unique(whole)) == len(values)
     longer = batch([values[0], *values, values[-1]], kind)

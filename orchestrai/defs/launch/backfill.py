@@ -11,13 +11,12 @@ import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from orchestrai.core.calendar import Grain, partition_of, window
+from orchestrai.core.calendar import span_named, window
 from orchestrai.core.progress import Progress
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.checks import asked_of
 from orchestrai.defs.instance import process_tag
 from orchestrai.defs.launch.jobs import job_name, offered, own_datasets
-from orchestrai.defs.launch.schedules import PERIOD
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
@@ -109,18 +108,16 @@ def run_dataset(
 
 
 def span_of(dataset: DatasetNode, first: str | None, last: str | None) -> tuple[str, str] | None:
-    """The span in the dataset's own keys; a plain date stands for its first or last hour of an hourly dataset."""
+    """The span in the dataset's own keys; a date, week, month or year stands for the first or last partition that lies in it."""
     grain = dataset.spec.partitions.grain
     if grain == "all":
         return None
     if not first or not last:
         raise ConfigError("expected --from and --to, found one missing: name the first and the last partition")
-    start = window(first, grain)[0] if _fits(first, grain) else window(first, "day")[0]
-    end = window(last, grain)[0] if _fits(last, grain) else window(last, "day")[1] - PERIOD[grain]
-    if end < start:
+    keys = (span_named(first, grain)[0], span_named(last, grain)[1])
+    if window(keys[1], grain)[0] < window(keys[0], grain)[0]:
         raise ConfigError(f"expected --from before --to, found {first} and {last}")
     known = partitions_of(dataset)
-    keys = (partition_of(start, grain), partition_of(end, grain))
     for key in keys:
         if known is not None and not known.has_partition_key(key):
             spec = dataset.spec.partitions
@@ -129,10 +126,6 @@ def span_of(dataset: DatasetNode, first: str | None, last: str | None) -> tuple[
                 "change partitions.start in pipeline.yaml or the span"
             )
     return keys
-
-
-def _fits(key: str, grain: Grain) -> bool:
-    return grain != "hour" or key.count("-") == 3
 
 
 def _run(

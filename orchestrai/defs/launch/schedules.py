@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from orchestrai.core.calendar import Grain, floor, keys_between, partition_of
+from orchestrai.core.calendar import floor, keys_between, partition_of, zone_of
 from orchestrai.core.duration_cron import previous_tick
 from orchestrai.defs.launch.jobs import Refresh, job_name, offered, own_datasets, refresh_anchor, refreshes, restored_apart
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
@@ -14,7 +14,6 @@ from orchestrai.pipeline.runtime import Runtime
 
 DAILY_INGEST = "0 1 * * *"
 WEEKLY_DRILL = "30 3 * * 0"
-PERIOD: dict[Grain, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=28)}
 MOMENT = timedelta(microseconds=1)
 
 
@@ -46,12 +45,14 @@ def _refresh_schedules(pipeline: Pipeline, refresh: Refresh, cron: str) -> Itera
 
 
 def _partition_schedule(dataset: DatasetNode, what: str, cron: str, job: str) -> dg.ScheduleDefinition:
-    @dg.schedule(name=job_name(dataset.prefix, what), cron_schedule=cron, job_name=job, execution_timezone="UTC")
+    zone = zone_of(dataset.grain)
+
+    @dg.schedule(name=job_name(dataset.prefix, what), cron_schedule=cron, job_name=job, execution_timezone=zone)
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = context.scheduled_execution_time.astimezone(UTC)
         if dataset.spec.partitions.grain == "all":
             return dg.RunRequest(run_key=f"{what}:{now.isoformat()}")
-        ended = ended_between(dataset, previous_tick(cron, now), now)
+        ended = ended_between(dataset, previous_tick(cron, now, zone), now)
         if not ended:
             return dg.SkipReason(f"no partition of {dataset.prefix} ended since the tick before")
         if len(ended) == 1:

@@ -21,7 +21,10 @@ def spans(keys: Iterable[str], grain: Grain | None = None) -> dict[str, tuple[da
 
 
 def guess(keys: Iterable[str]) -> Grain:
-    """The coarsest grain that the keys allow: dates that all are firsts of a month may be months."""
+    """The coarsest grain that the keys allow: dates that all are firsts of a month may be months.
+
+    Only for partitions whose manifests note no grain: weeks, years and days of a zone do.
+    """
     keys = list(keys)
     if keys == [WHOLE] or not keys:
         return "all"
@@ -29,7 +32,7 @@ def guess(keys: Iterable[str]) -> Grain:
         return "hour"
     if all(_DAY.fullmatch(key) for key in keys):
         return "month" if all(key.endswith("-01") for key in keys) else "day"
-    raise FeatureViewError(f"expected partitions by hour, day or month, or {WHOLE}, found {', '.join(keys[:3])}")
+    raise FeatureViewError(f"expected partitions by hour, day, week, month or year, or {WHOLE}, found {', '.join(keys[:3])}")
 
 
 def overlapping(

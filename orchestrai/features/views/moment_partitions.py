@@ -4,7 +4,7 @@ It decides which partitions of each view the moments need, and holds every one o
 How rows are joined is in join.py alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -144,7 +144,7 @@ class PointInTime:
     def _read_known(self, first: _Reading, other: _Reading, bounds: Span, stack: ExitStack) -> None:
         """Read back from the newest moment, twice as many partitions each time, until no row lacks anything."""
         same = of_same_events(other.view, first.view)
-        left = _at_or_before(other.view, other.dataset.partitions, bounds, same)
+        left = _at_or_before(other.view, other.dataset, bounds, same)
         count = len(left) if same else 1
         while left:
             other.read(left[:count], stack)
@@ -153,11 +153,13 @@ class PointInTime:
                 return
 
 
-def _at_or_before(view: Clocked, keys: Mapping[str, object], bounds: Span, same_events: bool) -> list[str]:
+def _at_or_before(view: Clocked, dataset: Dataset, bounds: Span, same_events: bool) -> list[str]:
     """The partitions that may hold what was known at moments within `bounds`, newest first."""
-    low, high = bounds
+    keys, (low, high) = dataset.partitions, bounds
     if view.kind == "entity":
         moments: dict[str, datetime] = {key: parse_moment(key) for key in keys}
         return sorted((key for key, moment in moments.items() if moment <= high), key=moments.__getitem__, reverse=True)
     # of other events only those strictly before the moment count
-    return overlapping(spans(keys), low if same_events else None, high + _INSTANT if same_events else high)[::-1]
+    return overlapping(spans(keys, dataset.cut()), low if same_events else None, high + _INSTANT if same_events else high)[
+        ::-1
+    ]

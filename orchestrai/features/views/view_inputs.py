@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Inputs:
 
     datasets: Mapping[str, Dataset]
     spans: Mapping[str, Mapping[str, Span]]
+    grains: Mapping[str, Grain | None] = field(default_factory=dict)
 
     def needed(self, table: str, since: datetime | None, until: datetime | None) -> list[str]:
         """The partitions of a table that may hold rows of [since, until)."""
@@ -67,12 +68,13 @@ def open_inputs(ledger: Ledger, view: FeatureView, assets: Mapping[str, str], gr
         )
     datasets = {name: ledger.open(assets[name]) for name in view.tables}
     first = next(iter(view.tables))
-    table_spans = {}
+    table_spans, grains = {}, {}
     for name, dataset in datasets.items():
         keys = list(dataset.partitions)
         given = grain if name == first and grain != WHOLE and keys != [WHOLE] else None
-        table_spans[name] = spans(keys, given)
-    return Inputs(datasets, table_spans)
+        grains[name] = given or dataset.cut()
+        table_spans[name] = spans(keys, grains[name])
+    return Inputs(datasets, table_spans, grains)
 
 
 def require_restored(dataset: Dataset, partition: str) -> None:

@@ -108,7 +108,7 @@ def discover(
     fresh: list[ObjectInfo] = []
     floor, seen = state.floor, state.seen
     since = floor - source.late if source.key_prefix and floor > EPOCH else None
-    for info in listed(landing, source, since=since):
+    for info in listed(landing, source, since=since, grain=grain):
         count += 1
         if info.modified >= floor and identity(info) not in seen:
             fresh.append(info)

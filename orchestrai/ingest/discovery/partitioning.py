@@ -3,25 +3,33 @@
 import fnmatch
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
+from zoneinfo import ZoneInfo
 
-from orchestrai.core.calendar import WHOLE, Grain, partition_of, window
+from orchestrai.core.calendar import WHOLE, Grain, dates_of, partition_of, partition_on, window, zone_of
 from orchestrai.ingest.discovery.passed_over import passed_over
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.base import ObjectInfo, Store
 
 _DAY = re.compile(r"(?<!\d)(\d{4})[-_/.]?(\d{2})[-_/.]?(\d{2})(?:[T_\-/. ]?(\d{2})(?:[-:_h]?(\d{2}))?)?(?!\d{3})")
+_WEEK = re.compile(r"(?<!\d)(\d{4})[-_/.]?[Ww](\d{2})(?!\d)")
 _MONTH = re.compile(r"(?<!\d)(\d{4})[-_/.]?(\d{2})(?!\d)")
+_YEAR = re.compile(r"(?<!\d)(\d{4})(?!\d)")
 _LABELS = re.compile(r"(?:year|month|day|hour|date|dt|y|m|d|h)=", re.IGNORECASE)
 
 
-def listed(landing: Store, source: SourceSpec, *, since: datetime | None = None, prefix: str = "") -> Iterator[ObjectInfo]:
+def listed(
+    landing: Store, source: SourceSpec, *, since: datetime | None = None, prefix: str = "", grain: Grain = "day"
+) -> Iterator[ObjectInfo]:
     """The objects of a landing that are data: names that the source passes over and other patterns are left out.
 
     `since` leaves out partitions before it, where the source promises a `key_prefix`; `prefix` leaves out other keys.
     """
-    after = since.strftime(source.key_prefix) if since is not None and source.key_prefix else None
+    after = None
+    if since is not None and source.key_prefix:
+        # names tell the time of the zone that they are of
+        after = since.astimezone(_zone_of_names(source, grain)).strftime(source.key_prefix)
     fits = None if source.pattern == "*" else re.compile(fnmatch.translate(source.pattern)).match
     for info in landing.list(prefix, start_after=after):
         if passed_over(info.key, source.passed_over) is None and (fits is None or fits(info.key)):
@@ -33,17 +41,24 @@ def listed_for(landing: Store, source: SourceSpec, grain: Grain, partitions: Seq
     if not source.key_prefix or grain == "all":
         yield from listed(landing, source)
         return
-    # a month lies under many days, a day under many hours
-    step = timedelta(hours=1) if "%H" in source.key_prefix else timedelta(days=1)
-    starts = [moment for key in partitions for moment in _steps(*window(key, grain), step)]
-    for prefix in sorted({start.strftime(source.key_prefix) for start in starts}):
+    times = (moment for key in partitions for moment in _named_times(source, grain, key))
+    for prefix in sorted({moment.strftime(source.key_prefix) for moment in times}):
         yield from listed(landing, source, prefix=prefix)
 
 
-def _steps(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
-    while start < end:
-        yield start
-        start += step
+def _named_times(source: SourceSpec, grain: Grain, key: str) -> Iterator[datetime]:
+    """Every time that the names of a partition's objects may tell: a month lies under many days, a day under many hours."""
+    if grain == "hour":
+        yield window(key, grain)[0].astimezone(_zone_of_names(source, grain))
+        return
+    for day in dates_of(key, grain):
+        for hour in range(24) if "%H" in source.key_prefix else (0,):
+            yield datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+def _zone_of_names(source: SourceSpec, grain: Grain) -> ZoneInfo:
+    """Whose clock a name without a zone tells: days are those of the partitions, hours those of the source."""
+    return ZoneInfo(source.timezone if grain == "hour" else zone_of(grain))
 
 
 def uri_of(landing: Store, info: ObjectInfo) -> str:
@@ -61,25 +76,42 @@ def place(source: SourceSpec, grain: Grain, info: ObjectInfo) -> str | None:
     if source.partition_format:
         stem = name.split(".")[0]
         text = info.key if source.partition_from == "path" else stem
-        return _key(lambda: datetime.strptime(text, source.partition_format).replace(tzinfo=UTC), grain)
-    return _find(_LABELS.sub("", info.key) if source.partition_from == "path" else name, grain)
+        return _key(lambda: datetime.strptime(text, source.partition_format), source, grain)  # noqa: DTZ007 _key knows the zone
+    return _find(_LABELS.sub("", info.key) if source.partition_from == "path" else name, source, grain)
 
 
-def _key(moment: Callable[[], datetime], grain: Grain) -> str | None:
+def _key(named: Callable[[], datetime], source: SourceSpec, grain: Grain) -> str | None:
+    """The partition of the time that a name tells; None where it tells none, or an hour that its zone has twice or not at all."""
     try:
-        return partition_of(moment(), grain)
+        moment = named()
+        if moment.tzinfo is not None:
+            return partition_of(moment, grain)
+        if grain != "hour":
+            return partition_on(moment.date(), grain)
+        readings = source.clock.readings(moment) if source.clock else (moment.replace(tzinfo=UTC),)
+        return partition_of(readings[0], grain) if len(readings) == 1 else None
     except ValueError:
         return None
 
 
-def _find(text: str, grain: Grain) -> str | None:
+def _find(text: str, source: SourceSpec, grain: Grain) -> str | None:
     for match in _DAY.finditer(text):
         year, month, day, hour, minute = (int(part) if part else None for part in match.groups())
         if year is None or month is None or day is None or (grain == "hour" and hour is None):
             continue
         clock = (hour or 0, minute or 0) if grain == "hour" else (0, 0)
-        key = _key(partial(datetime, year, month, day, clock[0], clock[1], tzinfo=UTC), grain)
+        key = _key(partial(datetime, year, month, day, clock[0], clock[1]), source, grain)
         if key is not None:
             return key
-    month_only = _MONTH.search(text) if grain == "month" else None
-    return _key(partial(datetime, int(month_only[1]), int(month_only[2]), 1, tzinfo=UTC), grain) if month_only else None
+    return _find_longer(text, source, grain)
+
+
+def _find_longer(text: str, source: SourceSpec, grain: Grain) -> str | None:
+    """A name that tells a week 2026-W05, a month or a year, where such a one is the whole partition."""
+    if str(grain) == "week" and (week := _WEEK.search(text)):
+        return _key(partial(datetime.fromisocalendar, int(week[1]), int(week[2]), 1), source, grain)
+    if str(grain) in ("month", "year") and (month := _MONTH.search(text)):
+        return _key(partial(datetime, int(month[1]), int(month[2]), 1), source, grain)
+    if str(grain) == "year" and (year := _YEAR.search(text)):
+        return _key(partial(datetime, int(year[1]), 1, 1), source, grain)
+    return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Column, Contract, arrow_type
+from orchestrai.core.local_clock import LocalClock
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,9 +24,16 @@ class Misfit:
 
 
 def convert(
-    contract: Contract, arrays: Mapping[str, "pa.Array"], rows: int, timestamp_formats: Sequence[str] = ()
+    contract: Contract,
+    arrays: Mapping[str, "pa.Array"],
+    rows: int,
+    timestamp_formats: Sequence[str] = (),
+    clock: LocalClock | None = None,
 ) -> tuple["pa.RecordBatch", list[Misfit]]:
-    """Type a batch given by source column name; a missing column becomes nulls, a misfit value a null that is named."""
+    """Type a batch given by source column name; a missing column becomes nulls, a misfit value a null that is named.
+
+    Times without a zone are read by `clock`, as UTC without one.
+    """
     import pyarrow as pa
 
     typed, misfits = [], []
@@ -34,18 +42,34 @@ def convert(
         if values is None:
             typed.append(pa.nulls(rows, arrow_type(column.type)))
             continue
-        array, bad = _typed(column, values, timestamp_formats)
+        array, bad = _typed(column, values, timestamp_formats, clock)
         typed.append(array)
-        misfits += [Misfit(row, column.name, _reason(column, values[row])) for row in bad]
+        misfits += [
+            Misfit(
+                row, column.name, _reason(column, values[row], _local_fault(column, values, row, timestamp_formats, clock))
+            )
+            for row in bad
+        ]
     return pa.RecordBatch.from_arrays(typed, schema=contract.arrow_schema()), misfits
 
 
-def _reason(column: Column, value: Any) -> str:
+def _reason(column: Column, value: Any, fault: str = "") -> str:
     text = repr(value.as_py())
-    return f"expected {column.type}, found {text if len(text) <= 80 else text[:77] + '...'}"
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    return f"expected {column.type}, found {shown}" + (f", {fault}" if fault else "")
 
 
-def _typed(column: Column, array: "pa.Array", formats: Sequence[str]) -> tuple["pa.Array", list[int]]:
+def _local_fault(column: Column, values: "pa.Array", row: int, formats: Sequence[str], clock: LocalClock | None) -> str:
+    """What is wrong with a time only because of the clock it is read by."""
+    if clock is None or column.type != "TIMESTAMP":
+        return ""
+    by_utc, bad = _typed(column, values.slice(row, 1), formats, None)
+    return "" if bad else clock.fault(by_utc[0].as_py().replace(tzinfo=None))
+
+
+def _typed(
+    column: Column, array: "pa.Array", formats: Sequence[str], clock: LocalClock | None
+) -> tuple["pa.Array", list[int]]:
     import pyarrow as pa
     import pyarrow.types as kinds
 
@@ -55,11 +79,11 @@ def _typed(column: Column, array: "pa.Array", formats: Sequence[str]) -> tuple["
     if kinds.is_large_string(array.type):
         array = array.cast(pa.string())
     if kinds.is_string(array.type):
-        typed, bad = _from_text(column, array, target, formats)
+        typed, bad = _from_text(column, array, target, formats, clock)
     elif array.type == target:
         typed, bad = array, []
     else:
-        typed, bad = _lenient(array, target, _other_cast(column, target))
+        typed, bad = _lenient(array, target, _other_cast(column, target, clock))
     if column.canonical and kinds.is_string(target):
         typed = _canonical(column, typed)
     if kinds.is_floating(target):
@@ -67,14 +91,13 @@ def _typed(column: Column, array: "pa.Array", formats: Sequence[str]) -> tuple["
     return typed, bad
 
 
-def _other_cast(column: Column, target: "pa.DataType") -> Cast:
-    import pyarrow as pa
+def _other_cast(column: Column, target: "pa.DataType", clock: LocalClock | None) -> Cast:
     import pyarrow.compute as pc
     import pyarrow.types as kinds
 
     def cast(array: "pa.Array") -> "pa.Array":
         if kinds.is_timestamp(target) and kinds.is_timestamp(array.type) and array.type.tz is None:
-            array = pc.cast(array, pa.timestamp(array.type.unit, tz="UTC"))
+            array = _moments(array, clock)
         return pc.cast(array, target)
 
     return cast
@@ -101,7 +124,7 @@ def _finite(array: "pa.Array", bad: list[int]) -> tuple["pa.Array", list[int]]:
 
 
 def _from_text(
-    column: Column, array: "pa.Array", target: "pa.DataType", formats: Sequence[str]
+    column: Column, array: "pa.Array", target: "pa.DataType", formats: Sequence[str], clock: LocalClock | None
 ) -> tuple["pa.Array", list[int]]:
     import pyarrow.compute as pc
     import pyarrow.types as kinds
@@ -109,7 +132,7 @@ def _from_text(
     if kinds.is_string(target):
         return array, []
     if kinds.is_timestamp(target) or kinds.is_date(target):
-        return _lenient(array, target, _time_cast(target, formats))
+        return _lenient(array, target, _time_cast(target, formats, clock if kinds.is_timestamp(target) else None))
 
     def cast(values: "pa.Array") -> "pa.Array":
         if kinds.is_integer(target) and _has_hexadecimal(values):
@@ -166,19 +189,39 @@ def _lenient(array: "pa.Array", target: "pa.DataType", cast: Cast) -> tuple["pa.
     return (pa.concat_arrays(pieces) if pieces else pa.nulls(0, target)), bad
 
 
-def _time_cast(target: "pa.DataType", formats: Sequence[str]) -> Cast:
+def _moments(naive: "pa.Array", clock: LocalClock | None) -> "pa.Array":
+    """Times without a zone as UTC ones; raises ValueError for one that the clock skips or shows twice."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # a naive time cast to UTC keeps its number: no table of zones is asked
+    utc = pc.cast(naive, pa.timestamp(naive.type.unit, tz="UTC"))
+    if clock is None or len(naive) == naive.null_count:
+        return utc
+    kept = pc.is_valid(naive)
+    local = pc.cast(pc.cast(naive, pa.timestamp("us")), pa.int64())
+    micros, bad = clock.micros(local.drop_null().to_numpy(zero_copy_only=False))
+    if bad.any():
+        raise ValueError(f"expected times that the clocks of {clock.zone} show once")
+    whole = np.zeros(len(naive), dtype=np.int64)
+    places = kept.to_numpy(zero_copy_only=False)
+    whole[places] = micros
+    return pa.array(whole, pa.int64(), mask=~places).cast(pa.timestamp("us", tz="UTC"))
+
+
+def _time_cast(target: "pa.DataType", formats: Sequence[str], clock: LocalClock | None) -> Cast:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as kinds
 
-    # a naive time cast to UTC keeps its number: no table of zones is asked
-    naive, utc = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
+    naive = pa.timestamp("us")
 
     def iso(values: "pa.Array") -> "pa.Array":
         zoned = pc.match_substring_regex(values, _ZONED)
         if not pc.any(zoned).as_py():
-            return pc.cast(pc.cast(values, naive), utc)
-        plain = pc.cast(pc.cast(pc.if_else(zoned, None, values), naive), utc)
+            return _moments(pc.cast(values, naive), clock)
+        plain = _moments(pc.cast(pc.if_else(zoned, None, values), naive), clock)
         return pc.coalesce(plain, pc.cast(pc.if_else(zoned, values, None), pa.timestamp("us", tz="UTC")))
 
     def by_format(values: "pa.Array") -> "pa.Array":
@@ -187,11 +230,11 @@ def _time_cast(target: "pa.DataType", formats: Sequence[str]) -> Cast:
             moments = pc.coalesce(moments, pc.strptime(values, format=form, unit="us", error_is_null=True))
         if moments.null_count != values.null_count:
             raise ValueError(f"expected one of the formats {', '.join(formats)}")
-        return pc.cast(moments, utc)
+        return _moments(moments, clock)
 
     def plain_or_iso(values: "pa.Array") -> "pa.Array":
         try:
-            return pc.cast(pc.cast(values, naive), utc)
+            return _moments(pc.cast(values, naive), clock)
         except _CAST_ERRORS:
             return iso(pc.utf8_trim_whitespace(values))
 

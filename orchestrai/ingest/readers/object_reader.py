@@ -113,7 +113,9 @@ class Typing:
 
     def _fast(self, reader: ObjectReader, path: Path) -> Iterator["pa.RecordBatch"]:
         for chunk in reader.fast(path):
-            batch, misfits = convert(self.contract, chunk.arrays, chunk.rows, self.source.timestamp_formats)
+            batch, misfits = convert(
+                self.contract, chunk.arrays, chunk.rows, self.source.timestamp_formats, self.source.clock
+            )
             if misfits:
                 raise Untidy
             yield batch
@@ -136,7 +138,7 @@ class Typing:
     def _sorted_out(self, chunk: Chunk) -> tuple["pa.RecordBatch", Sequence[Refused]]:
         import pyarrow as pa
 
-        batch, misfits = convert(self.contract, chunk.arrays, chunk.rows, self.source.timestamp_formats)
+        batch, misfits = convert(self.contract, chunk.arrays, chunk.rows, self.source.timestamp_formats, self.source.clock)
         if not misfits:
             return batch, chunk.refused
         marks = chunk.marks or ()

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
+from orchestrai.core.calendar import grain_stats
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
@@ -68,7 +69,7 @@ def publish_batch(
         return StageReport(session.asset, version, (), facts={**facts, "records": 0})
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-stream-") as folder:
         dataset = None if session.fence is None else ledger.dataset(session.fence)
-        slices = sliced(batch, contract, grain, partial(known_keys, dataset, contract))
+        slices = sliced(batch, contract, grain, partial(known_keys, dataset, contract), task.source.clock)
         audit = Audit()
         materials: list[Material] = []
         name, erased = _name(batch), 0
@@ -78,6 +79,7 @@ def publish_batch(
                 materials += [m for m in dataset.receipt(key).materials if m.partition == key]
                 for entry in earlier.files:
                     session.add_entry(key, entry)
+            session.add_stats(key, **grain_stats(grain))
             session.add_stats(key, **stats_of(batch, session.fence, known, earlier.stats if earlier else None))
             session.add_stats(key, **sealed_stats(sealing, earlier.stats if earlier else None, key))
             path = Path(folder) / f"{len(audit):05d}"

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain, partition_of
+from orchestrai.core.local_clock import LocalClock
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.dead_letters import DeadLetter
 from orchestrai.ingest.readers.conversions import convert
@@ -34,14 +35,16 @@ class Slice:
     letters: list[DeadLetter] = field(default_factory=list)
 
 
-def sliced(batch: MicroBatch, contract: Contract, grain: Grain, known: KnownKeys) -> dict[str, Slice]:
+def sliced(
+    batch: MicroBatch, contract: Contract, grain: Grain, known: KnownKeys, clock: LocalClock | None = None
+) -> dict[str, Slice]:
     """Type a batch and place every record by its event time, one that tells none with the record before it, or by the broker's time.
 
-    `known` has the primary keys a partition holds; a record that repeats one is refused.
+    `known` has the primary keys a partition holds; a record that repeats one is refused. Times without a zone are read by `clock`.
     """
     import pyarrow as pa
 
-    indices, table, refused, moments = _typed(batch, contract)
+    indices, table, refused, moments = _typed(batch, contract, clock)
     places = _places(batch, grain, moments)
     for index in _repeated(contract, table, indices, places, known):
         record = batch.records[index]
@@ -76,7 +79,7 @@ def known_keys(dataset: Dataset | None, contract: Contract, partition: str) -> s
     return keys
 
 
-def _places(batch: MicroBatch, grain: Grain, moments: Mapping[int, datetime]) -> dict[int, str]:
+def _places(batch: MicroBatch, grain: Grain, moments: Mapping[int, date]) -> dict[int, str]:
     """The partition of each record. What a record lies beside depends only on where a batch begins, which is the same after a crash."""
     places: dict[int, str] = {}
     before: dict[int, str] = {}
@@ -87,16 +90,18 @@ def _places(batch: MicroBatch, grain: Grain, moments: Mapping[int, datetime]) ->
     return places
 
 
-def _typed(batch: MicroBatch, contract: Contract) -> tuple[list[int], "pa.Table", dict[int, Refused], dict[int, datetime]]:
+def _typed(
+    batch: MicroBatch, contract: Contract, clock: LocalClock | None
+) -> tuple[list[int], "pa.Table", dict[int, Refused], dict[int, date]]:
     """The rows, with the number of the record of each, the records that are no rows, and the event times that can be believed."""
     import pyarrow as pa
 
     indices: list[int] = []
     refused: dict[int, Refused] = {}
-    moments: dict[int, datetime] = {}
+    moments: dict[int, date] = {}
     typed: list[pa.RecordBatch] = []
     for chunk in gather(contract, [_parsed(index, record) for index, record in enumerate(batch.records)]):
-        rows, misfits = convert(contract, chunk.arrays, chunk.rows)
+        rows, misfits = convert(contract, chunk.arrays, chunk.rows, clock=clock)
         marks = chunk.marks or ()
         misfits += unfit_rows(contract, rows, [batch.records[mark.record].time for mark in marks])
         bad = {misfit.row: Refused(marks[misfit.row], misfit.reason, misfit.column) for misfit in reversed(misfits)}
@@ -108,7 +113,7 @@ def _typed(batch: MicroBatch, contract: Contract) -> tuple[list[int], "pa.Table"
             moments |= {
                 mark.record: at
                 for row, (mark, at) in enumerate(zip(marks, times, strict=True))
-                if row not in wrong and isinstance(at, datetime)
+                if row not in wrong and isinstance(at, date)
             }
         typed.append(rows.filter(pa.array([row not in bad for row in range(rows.num_rows)], pa.bool_())))
     return indices, pa.Table.from_batches(typed, contract.arrow_schema()).combine_chunks(), refused, moments

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
+from orchestrai.core.calendar import grain_stats
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import TransientStorageError
@@ -130,6 +131,7 @@ def _publish(
             for entry in before.files:
                 session.add_entry(key, entry)
         stats[STATS] = {**stats.get(STATS, {}), source.table: extract.position.as_json()}
+        stats |= grain_stats(grain)
         stats |= sealed_stats(sealing, before.stats if before else None, key)
         session.add_stats(key, **stats)
         if key in extract.rows:

@@ -119,7 +119,7 @@ class TableReader:
 
         columns = dict(zip((c.source for c in self.contract.columns), zip(*rows, strict=True), strict=False))
         arrays = {name: _natural(values) for name, values in columns.items()}
-        batch, misfits = convert(self.contract, arrays, len(rows))
+        batch, misfits = convert(self.contract, arrays, len(rows), clock=self.source.clock)
         misfits += unfit_rows(self.contract, batch)
         places = self._places(batch)
         bad = {misfit.row: misfit for misfit in reversed(misfits)}
@@ -152,8 +152,8 @@ class TableReader:
             return ["all"] * batch.num_rows
         moments = batch.column(self.contract.names.index(name)).to_pylist()
         marks = batch.column(self.at[0]).to_pylist()
-        chosen = [a if isinstance(a, datetime) else b for a, b in zip(moments, marks, strict=True)]
-        return [partition_of(moment, self.grain) if isinstance(moment, datetime) else "all" for moment in chosen]
+        chosen = [a if isinstance(a, date) else b for a, b in zip(moments, marks, strict=True)]
+        return [partition_of(moment, self.grain) if isinstance(moment, date) else "all" for moment in chosen]
 
     def _letter(self, row: tuple[Any, ...], column: str, reason: str, place: str) -> tuple[DeadLetter, StreamRecord]:
         uri, contract = self.source.uri, self.contract

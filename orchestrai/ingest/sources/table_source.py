@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.local_clock import LocalClock
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.postgres import address, check_address
@@ -32,6 +33,7 @@ class SqlSource:
     retries: int = 3
     query: str = ""
     key: tuple[str, ...] = ()
+    clock: LocalClock | None = None
 
     def __post_init__(self) -> None:
         if not self.url.startswith(SQLITE):
@@ -79,4 +81,5 @@ def table_of(source: SourceSpec, event_time: str | None, home: Path) -> SqlSourc
         retries=options.retries,
         query=options.query.strip().rstrip(";"),
         key=options.key,
+        clock=source.clock,
     )

@@ -4,11 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.odcs import load_contract
+from orchestrai.core.calendar import WHOLE, zone_of
 from orchestrai.core.declaration import Location
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.features.views.lint.look_back import require_counted_rows
-from orchestrai.features.views.view import load_view
+from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ingest.incremental import check_source
 from orchestrai.pipeline.check.pipeline_file import PipelineFile
 from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineViewSpec
@@ -62,8 +64,32 @@ def declared_datasets(file: PipelineFile) -> dict[str, DatasetNode]:
             check_source(dataset.source, contract, dataset.partitions.grain)
         except ConfigError as exc:
             file.mistakes.take(exc, (*at, "source"))
+        _check_cut(file, at, dataset, contract)
         nodes[f"{file.name}/{dataset.name}"] = DatasetNode(file.name, dataset, contract, file.folder)
     return nodes
+
+
+def _check_cut(file: PipelineFile, at: Location, dataset: DatasetSpec, contract: Contract) -> None:
+    """What decides on the partition of a row is declared, and is there."""
+    cut, source = dataset.partitions, dataset.source
+    wrong = file.mistakes.wrong
+    if cut.unit == WHOLE or cut.by == "event_time":
+        if cut.unit != WHOLE and contract.event_time is None:
+            expected = (
+                f"the event time by which {dataset.name} is cut, eventTime in the customProperties of {dataset.contract}, or `by: name` "
+                "(the name of an object alone decides) or `by: arrival` (the time at which it came does)"
+            )
+            wrong((*at, "partitions"), expected, "none")
+        return
+    if contract.event_time is not None:
+        expected = f"event_time, as {contract.name} has the event time {contract.event_time}"
+        wrong((*at, "partitions", "by"), expected, cut.by)
+        return
+    named = source.kind == "http" or (source.kind == "objects" and source.partition_from != "modified")
+    arrives = source.kind == "stream" or (source.kind == "objects" and source.partition_from == "modified")
+    if not (named if cut.by == "name" else arrives):
+        expected = "name for objects and APIs, arrival for streams and for objects of `partition_from: modified`"
+        wrong((*at, "partitions", "by"), expected, cut.by)
 
 
 def assemble(file: PipelineFile, known: Datasets, wrong: Collection[str]) -> Draft:
@@ -107,7 +133,25 @@ def _view(draft: Draft, at: Location, view: PipelineViewSpec, missing: set[str])
     except ConfigError as exc:
         file.mistakes.take(exc, (*at, "python" if view.python else "sql"))
         return None
-    return ViewNode(file.name, loaded, inputs, file.folder, view.backup)
+    for number, name in enumerate(view.inputs):
+        sound = _check_clock(file, (*at, "from", number), loaded, name.split("/")[-1], inputs) and sound
+    return ViewNode(file.name, loaded, inputs, file.folder, view.backup) if sound else None
+
+
+def _check_clock(file: PipelineFile, at: Location, view: FeatureView, table: str, inputs: Datasets) -> bool:
+    """Whether the partitions of a view's input hold the rows that their span of time says, by the clock that the view reads."""
+    node, declared = inputs.get(table), view.tables.get(table)
+    if node is None or declared is None or declared.event_time is None or declared.whole or node.grain == WHOLE:
+        return True
+    if node.spec.partitions.by != "event_time":
+        expected = f"a dataset cut by its event time, as the view reads {table} by {declared.event_time}"
+        file.mistakes.wrong(at, expected, f"{table} cut by {node.spec.partitions.by}")
+        return False
+    if zone_of(node.grain) != "UTC" and node.contract.column(declared.event_time).type == "DATE":
+        expected = f"a TIMESTAMP as the event time of {table}, whose days are of {zone_of(node.grain)}"
+        file.mistakes.wrong(at, expected, f"the DATE {declared.event_time}")
+        return False
+    return True
 
 
 def schemas_of(inputs: Datasets) -> dict[str, "pa.Schema"]:
