@@ -1,12 +1,18 @@
 """What CSV is: RFC 4180 where nothing is declared, and each part of a declared dialect."""
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from orchestrai.contracts.contract import Column, Contract
+from orchestrai.ingest.readers.csv.csv_dialect import CsvDialect
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
+from orchestrai_tests.docs.pages import ROOT
 
 CONTRACT = Contract("t", "1", tuple(Column(name, "STRING", name) for name in "ab"))
 NUMBERS = Contract("t", "1", (Column("a", "DOUBLE", "a"), Column("b", "BIGINT", "b")))
@@ -202,3 +208,25 @@ def test_numbers_are_read_by_their_declared_marks_or_refused(tmp_path: Path, cas
 def test_a_dialect_that_cannot_be_meant_is_refused(options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SourceSpec(**{"url": "x", "format": "csv", **options})  # type: ignore[arg-type]
+
+
+def table_row(name: str, field: dict[str, Any]) -> str:
+    """A field of the dialect as a line of the page's table."""
+    longest = field.get("maxLength")
+    texts = {None: "text", 1: "1 character" if field.get("minLength") else "1 character or none"}
+    kinds = {
+        "string": texts.get(longest, f"text, at most {longest}"),
+        "boolean": "true or false",
+        "integer": f"{field.get('minimum')} to {field.get('maximum')}",
+        "array": "list of texts",
+    }
+    return f"| `{name}` | {kinds[field['type']]} | `{json.dumps(field['default'])}` | {field['description']} |"
+
+
+def test_the_page_has_every_field_with_its_type_default_and_meaning() -> None:
+    fields = CsvDialect.model_json_schema()["properties"]
+    page = (ROOT / "docs" / "csv.md").read_text()
+    told = re.findall(r"^\| `\w+` \|.*$", page, re.MULTILINE)
+    assert told == [table_row(name, field) for name, field in fields.items()]
+    declared = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])["source"]
+    assert set(fields) - set(declared) == {"quote", "double_quote", "skip_leading_column"}, "the example shows the others"
