@@ -5,6 +5,7 @@ python -m bench.arrival [--data FOLDER] [--rounds N]    FOLDER holds online_reta
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -183,6 +184,102 @@ def land_plainly(path: pathlib.Path, target: pathlib.Path, form: str) -> None:
     frame.to_parquet(target, compression="zstd")
 
 
+def arrow_batches(path: pathlib.Path) -> Iterator[pa.RecordBatch]:
+    """pyarrow's own reader, streaming, with the types it must be told."""
+    import pyarrow.csv as arrow_csv
+
+    kinds = {column.source: CONTRACT.arrow_schema().field(column.name).type for column in CONTRACT.columns}
+    kinds["InvoiceDate"] = pa.timestamp("us")
+    convert = arrow_csv.ConvertOptions(column_types=kinds, strings_can_be_null=True)
+    yield from arrow_csv.open_csv(path, arrow_csv.ReadOptions(use_threads=False), convert_options=convert)
+
+
+def land_by_arrow(path: pathlib.Path, target: pathlib.Path) -> None:
+    """pyarrow to Parquet, batch by batch."""
+    writer = None
+    for batch in arrow_batches(path):
+        writer = writer or pq.ParquetWriter(target, batch.schema, compression="zstd")
+        writer.write_batch(batch)
+    assert writer is not None
+    writer.close()
+
+
+def land_by_polars(path: pathlib.Path, target: pathlib.Path) -> None:
+    """Polars to Parquet."""
+    import polars as pl
+
+    kinds = {column.source: pl.String for column in CONTRACT.columns}
+    kinds |= {"Quantity": pl.Int64, "UnitPrice": pl.Float64, "InvoiceDate": pl.Datetime("us")}
+    pl.read_csv(path, schema=kinds).write_parquet(target, compression="zstd")
+
+
+def land_by_duckdb(path: pathlib.Path, target: pathlib.Path) -> None:
+    """DuckDB to Parquet, in the order of the file as the others are."""
+    import duckdb
+
+    kinds = {column.source: "VARCHAR" for column in CONTRACT.columns}
+    kinds |= {"Quantity": "BIGINT", "UnitPrice": "DOUBLE", "InvoiceDate": "TIMESTAMP"}
+    with duckdb.connect() as db:
+        reader = f"read_csv('{path}', header=true, auto_detect=false, delim=',', quote='\"', columns={kinds})"
+        db.execute(f"COPY (SELECT * FROM {reader}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
+
+
+def land_by_dlt(path: pathlib.Path, target: pathlib.Path) -> None:
+    """dlt to Parquet by its filesystem source and destination."""
+    import dlt
+    from dlt.sources.filesystem import filesystem, read_csv
+
+    with tempfile.TemporaryDirectory(prefix="orchestrai-dlt-", dir=target.parent) as folder:
+        destination = dlt.destinations.filesystem(bucket_url=f"file://{folder}/out")
+        pipeline = dlt.pipeline("bench", destination=destination, dataset_name="orders", pipelines_dir=f"{folder}/work")
+        rows = filesystem(bucket_url=f"file://{path.parent}", file_glob=path.name) | read_csv()
+        pipeline.run(rows.with_name("orders"), loader_file_format="parquet")
+
+
+# how many times the peer's CPU ours may be: the checks, the audit and the receipts' statistics are ours alone
+PEERS: dict[str, tuple[Callable[[pathlib.Path, pathlib.Path], None], float]] = {
+    "pyarrow": (land_by_arrow, 1.2),
+    "polars": (land_by_polars, 2.0),
+    "duckdb": (land_by_duckdb, 1.0),
+    "dlt": (land_by_dlt, 0.5),
+}
+
+
+def typed(path: pathlib.Path) -> None:
+    """Our reader alone: each row proven to be in order and typed, none refused."""
+    outcome = ObjectOutcome()
+    for _ in Typing(SourceSpec(url="x", format="csv"), CONTRACT).large(path, outcome, careful=False):
+        pass
+    assert outcome.rows and not outcome.unreadable
+
+
+def bench_readers(folder: pathlib.Path, rounds: int, rows: int) -> None:
+    """CSV against the fastest readers there are; a peer that is not installed fails its line by name."""
+    global failed
+    path, target = folder / "2026-01-01.csv", folder / "out.parquet"
+    make_orders(path, rows, "csv")
+    quoted = folder / "quoted.csv"
+    with path.open() as plain, quoted.open("w") as sink:
+        for number, text in enumerate(plain):
+            fields = text.split(",")
+            if number % 3 == 1:
+                fields[2] = f'"{fields[2]}, 7"" WIDE"'
+            sink.write(",".join(fields))
+    for case, made in (("plain", path), ("a third of the rows with quotes", quoted)):
+        pair = interleaved(partial(typed, made), lambda made=made: list(arrow_batches(made)), 3 * rounds)  # type: ignore[misc]
+        line(f"csv read and typed, {rows} rows, {case}", "cpu_s", *_with("pyarrow", pair), target=1.2)
+    for peer, (work, target_ratio) in PEERS.items():
+        case = f"csv landing to checked parquet, {rows} rows"
+        if importlib.util.find_spec(peer) is None:
+            failed = True
+            print(
+                json.dumps({"bench": "arrival", "case": case, "metric": "cpu_s", "peer": peer, "missing": True, "ok": False})
+            )
+            continue
+        pair = interleaved(partial(land, path, target, "csv"), partial(work, path, folder / "peer.parquet"), rounds)
+        line(case, "cpu_s", *_with(peer, pair), target=target_ratio)
+
+
 def bench_typing(folder: pathlib.Path, rounds: int, rows: int) -> None:
     """Landing to contract-checked Parquet, rows per CPU second."""
     for form in ("csv", "jsonl"):
@@ -272,6 +369,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="orchestrai-bench-") as name:
         folder = pathlib.Path(name)
         bench_typing(folder, options.rounds, options.rows)
+        bench_readers(folder, options.rounds, options.rows)
         bench_checks(folder, options.rounds)
         bench_memory(folder, options.rows)
     bench_listing(options.rounds)

@@ -1,30 +1,71 @@
-"""Landed objects unpacked: what they are packed with is found by their first bytes, since a name says what it likes."""
+"""Landed objects unpacked: what they are packed with is found by their first bytes, since a name says what it likes.
+
+Streams one behind another are one object, as those who pack in parallel write it; anything else behind a stream is refused.
+"""
 
 import bz2
 import gzip
 import lzma
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from orchestrai.errors import UnreadableObject
 
 _BLOCK = 1024 * 1024
+# four times what the strongest setting of xz asks for
+_XZ_MEMORY = 256 * 1024 * 1024
+Pieces = Callable[[Path], Iterator[bytes]]
 
 
-def _zstd(path: Path) -> Any:
+def _gzip(path: Path) -> Iterator[bytes]:
+    with gzip.open(path) as packed:
+        while piece := packed.read(_BLOCK):
+            yield piece
+
+
+def _zstd(path: Path) -> Iterator[bytes]:
     import pyarrow as pa
 
-    return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    with pa.OSFile(str(path)) as file, pa.CompressedInputStream(file, "zstd") as packed:
+        while piece := packed.read(_BLOCK):
+            yield piece
 
 
-_PACKINGS: dict[bytes, tuple[str, Callable[[Path], Any]]] = {
-    b"\x1f\x8b\x08": ("gzip", gzip.open),
+def _bzip2(path: Path) -> Iterator[bytes]:
+    return _streams(path, bz2.BZ2Decompressor)
+
+
+def _xz(path: Path) -> Iterator[bytes]:
+    return _streams(path, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY))
+
+
+def _streams(path: Path, begun: "Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]") -> Iterator[bytes]:
+    """As bz2.open and lzma.open, which pass over whatever is no stream behind the first one."""
+    stream = begun()
+    with path.open("rb") as packed:
+        while True:
+            read = b""
+            if stream.eof:
+                read = stream.unused_data
+                # zeros may fill a stream of xz up
+                while not (read := read.lstrip(b"\0")):
+                    if not (read := packed.read(_BLOCK)):
+                        return
+                stream = begun()
+            elif stream.needs_input:
+                read = packed.read(_BLOCK)
+                if not read:
+                    raise EOFError("its end is missing")
+            yield stream.decompress(read, _BLOCK)
+
+
+_PACKINGS: dict[bytes, tuple[str, Pieces]] = {
+    b"\x1f\x8b\x08": ("gzip", _gzip),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
-    b"BZh": ("bzip2", bz2.open),
-    b"\xfd7zXZ\x00": ("xz", lzma.open),
+    b"BZh": ("bzip2", _bzip2),
+    b"\xfd7zXZ\x00": ("xz", _xz),
 }
 # what a bzip2 stream goes on with, since text may begin with BZh
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
@@ -40,13 +81,13 @@ def unpacked(path: Path, limit: int) -> Path:
         if path.stat().st_size > limit:
             raise UnreadableObject(f"expected at most {limit} bytes in an object, found {path.stat().st_size}: split it")
         return path
-    name, open_packed = packing
+    name, pieces = packing
     target = path.with_name(path.name + ".unpacked")
     size = 0
     try:
-        with open_packed(path) as packed, target.open("wb") as sink:
-            while block := packed.read(_BLOCK):
-                size += sink.write(block)
+        with target.open("wb") as sink:
+            for piece in pieces(path):
+                size += sink.write(piece)
                 if size > limit:
                     raise UnreadableObject(
                         f"expected at most {limit} bytes unpacked, found more: it is a decompression bomb"
@@ -57,7 +98,7 @@ def unpacked(path: Path, limit: int) -> Path:
     return target
 
 
-def _packing(first: bytes) -> tuple[str, Callable[[Path], Any]] | None:
+def _packing(first: bytes) -> tuple[str, Pieces] | None:
     for magic, archive in _ARCHIVES.items():
         if first.startswith(magic):
             raise UnreadableObject(f"expected one object of data, found {archive}: land what is in it, one by one")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrai.ingest.readers.chunks import Untidy
-from orchestrai.ingest.readers.csv.utf8_stream import Utf8Stream
+from orchestrai.ingest.readers.csv.utf8_stream import MARGIN, Utf8Stream
 from orchestrai.ingest.readers.lines import MAX_RECORD_LINES
 from orchestrai.ingest.spec import SourceSpec
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Arrow begins anew with each block, so larger ones cost less; larger still are no faster
 BLOCK_BYTES = 2 * 1024 * 1024
+# most objects are small, and need no larger window
+FIRST_BYTES = 128 * 1024
 # more than this before the first record, or of one beyond the limit of a row, is left to the careful reader
 _SLACK = 4 * BLOCK_BYTES
 _BOM = b"\xef\xbb\xbf"
@@ -45,11 +47,11 @@ class TidyBlocks:
         import numpy as np
 
         self.stream, self.source, self.first_line = stream, source, first_line
-        self.block_bytes = block_bytes or BLOCK_BYTES
+        self.block_bytes, self.largest = min(block_bytes or FIRST_BYTES, FIRST_BYTES), block_bytes or BLOCK_BYTES
         self.quote, self.escape, self.comment = source.quote.encode(), source.escape.encode(), source.comment.encode()
         self.edges = np.zeros(256, np.bool_)
         self.edges[[*source.delimiter.encode()[:1], *b"\r\n"]] = True
-        self._renew(2 * self.block_bytes)
+        self._renew(2 * self.block_bytes + MARGIN)
 
     def _renew(self, size: int) -> None:
         """A larger window; memory that is used again costs a tenth of what is new."""
@@ -78,11 +80,14 @@ class TidyBlocks:
                 raise Untidy
 
     def _fill(self, end: int) -> int:
-        if self.size - end < self.block_bytes:
+        size = self.block_bytes + MARGIN
+        if self.size - end < size:
             unread = self.window[:end]
-            self._renew(2 * self.size)
+            self._renew(2 * (end + size))
             self.window[:end] = unread
-        return self.stream.read_into(memoryview(self.window)[end : end + self.block_bytes])
+        view = memoryview(self.window)[end : end + size]
+        self.block_bytes = self.largest
+        return self.stream.read_into(view)
 
     def _places(self, mark: bytes, start: int, end: int) -> "Places | None":
         """Where a byte stands; None where it does not."""

@@ -10,7 +10,7 @@ from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.readers.chunks import Chunk, Untidy
 from orchestrai.ingest.readers.csv.csv_blocks import Block, TidyBlocks
 from orchestrai.ingest.readers.csv.csv_gather import Gather
-from orchestrai.ingest.readers.csv.csv_records import CsvRecords
+from orchestrai.ingest.readers.csv.csv_records import CsvGrammar, CsvRecords
 from orchestrai.ingest.readers.csv.number_marks import NumberMarks
 from orchestrai.ingest.readers.csv.utf8_stream import opened
 from orchestrai.ingest.readers.rejects import Refused
@@ -33,7 +33,7 @@ class CsvReader:
     def __init__(self, source: SourceSpec, path: Path, contract: Contract, block_bytes: int = 0) -> None:
         self.source, self.contract, self.block_bytes = source, contract, block_bytes
         self.types = {column.source: column.type for column in contract.columns}
-        self.marks = NumberMarks.of(source)
+        self.marks, self.grammar = NumberMarks.of(source), CsvGrammar(source)
         self._first_line = source.skip_lines
         self.fields = self._header(path) if source.header else source.columns
         self.names = (UNNAMED, *self.fields) if source.skip_leading_column else self.fields
@@ -41,7 +41,7 @@ class CsvReader:
 
     def _header(self, path: Path) -> tuple[str, ...]:
         with opened(path, self.source.codec) as stream:
-            for record in CsvRecords(stream, self.source, self.block_bytes or HEAD_BYTES):
+            for record in CsvRecords(stream, self.source, self.grammar, self.block_bytes or HEAD_BYTES):
                 if isinstance(record, Refused):
                     raise UnreadableObject(f"expected a header, found {record.reason}: have the producer send it again")
                 self._first_line = record.line + record.lines - 1
@@ -61,7 +61,7 @@ class CsvReader:
 
     def careful(self, path: Path) -> Iterator[Chunk]:
         with opened(path, self.source.codec) as stream:
-            records = CsvRecords(stream, self.source, self.block_bytes)
+            records = CsvRecords(stream, self.source, self.grammar, self.block_bytes)
             gather = Gather(self.source, self.contract, self.names, self.marks, stream)
             skip = self.source.header
             for record in records:

@@ -130,8 +130,8 @@ def _next(lines: Iterator[str], expected: str) -> str:
 class CsvRecords:
     """The records of a CSV object with their places; one that cannot be parsed is refused and the next line tried."""
 
-    def __init__(self, stream: Utf8Stream, source: SourceSpec, block_bytes: int = 0) -> None:
-        self.stream, self.source, self.grammar = stream, source, CsvGrammar(source)
+    def __init__(self, stream: Utf8Stream, source: SourceSpec, grammar: CsvGrammar, block_bytes: int = 0) -> None:
+        self.stream, self.source, self.grammar = stream, source, grammar
         lines = numbered_lines(
             stream, source.max_row_bytes, offset=stream.start, width=stream.width, block_bytes=block_bytes
         )

@@ -5,6 +5,7 @@ stands, and its own value and place can still be told.
 """
 
 import codecs
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -14,16 +15,18 @@ from orchestrai.errors import UnreadableObject
 
 _KEEP = "orchestrai.keep-undecodable"
 _FIRST = 0xDC00
+MARGIN = 16
 _MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _WIDE_MARKS = {b"\xff\xfe\0\0": "utf-32-le", b"\0\0\xfe\xff": "utf-32-be"}
 
 
-def _keep(error: UnicodeError) -> tuple[str | bytes, int]:
-    if isinstance(error, UnicodeDecodeError):
-        return "".join(chr(_FIRST + byte) for byte in error.object[error.start : error.end]), error.end
-    if isinstance(error, UnicodeEncodeError):
-        return bytes(ord(char) - _FIRST for char in error.object[error.start : error.end]), error.end
-    raise error
+_KEPT = re.compile(f"([{chr(_FIRST)}-{chr(_FIRST + 255)}]+)")
+
+
+def _keep(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(_FIRST + byte) for byte in error.object[error.start : error.end]), error.end
 
 
 codecs.register_error(_KEEP, _keep)
@@ -50,11 +53,12 @@ class Utf8Stream:
                 return text.encode("utf-8", "surrogatepass")
 
     def read_into(self, window: memoryview) -> int:
-        """Fill a window as `read` would, and tell how much of it; nothing at the end. It holds 3 bytes or more."""
+        """Fill a window but for its last MARGIN bytes or less, and tell how much of it; nothing at the end of the object."""
+        size = len(window) - MARGIN
         if self.plain:
-            return self._stream.readinto(window)
-        # a byte of the object is three of UTF-8 at most
-        piece = self.read(len(window) // 3)
+            return self._stream.readinto(window[:size])
+        # a byte of the object is three of UTF-8 at most, and the decoder may have held some back
+        piece = self.read(max(size // 3, 1))
         window[: len(piece)] = piece
         return len(piece)
 
@@ -62,7 +66,12 @@ class Utf8Stream:
         """The bytes of the object that a piece was made of; of a character that was cut at its end nothing is told."""
         if self.plain:
             return piece
-        return codecs.getincrementaldecoder("utf-8")("surrogatepass").decode(piece).encode(self.codec, _KEEP)
+        text = codecs.getincrementaldecoder("utf-8")("surrogatepass").decode(piece)
+        # texts and what was kept of bytes that are none, by turns
+        return b"".join(
+            bytes(ord(char) - _FIRST for char in part) if number % 2 else part.encode(self.codec)
+            for number, part in enumerate(_KEPT.split(text))
+        )
 
     def width(self, piece: bytes) -> int:
         """How many bytes of the object whole characters were made of."""
