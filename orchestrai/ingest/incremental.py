@@ -47,7 +47,17 @@ def check_source(source: SourceSpec, contract: Contract, grain: Grain) -> None:
 def _settings(source: SourceSpec) -> KafkaSettings:
     options = source.stream
     more = dict(options.options)
-    return KafkaSettings("", options.security, options.mechanism, options.username, options.password, more)
+    return KafkaSettings(
+        "",
+        options.security,
+        options.mechanism,
+        options.username,
+        options.password,
+        more,
+        ca=options.ca,
+        certificate=options.certificate,
+        key=options.key,
+    )
 
 
 @contextmanager
