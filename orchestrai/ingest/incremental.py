@@ -16,7 +16,7 @@ from orchestrai.core.verdict import Verdict
 from orchestrai.ingest.plan import require_same_cut
 from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream, stream_address
 from orchestrai.ingest.sources.landing import check_landing
-from orchestrai.ingest.sources.stream import next_batch, published_offsets
+from orchestrai.ingest.sources.stream import StreamFeed, as_position, published_offsets
 from orchestrai.ingest.sources.stream_batch import ingest_stream
 from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.ingest.sources.stream_rows import sliced
@@ -48,7 +48,17 @@ def check_source(source: SourceSpec, contract: Contract, grain: Grain) -> None:
 def _settings(source: SourceSpec) -> KafkaSettings:
     options = source.stream
     more = dict(options.options)
-    return KafkaSettings("", options.security, options.mechanism, options.username, options.password, more)
+    return KafkaSettings(
+        "",
+        options.security,
+        options.mechanism,
+        options.username,
+        options.password,
+        more,
+        ca=options.ca,
+        certificate=options.certificate,
+        key=options.key,
+    )
 
 
 @contextmanager
@@ -70,18 +80,13 @@ class Pending:
 def pending(
     ledger: Ledger, *, asset: str, source: SourceSpec, home: Path, contract: Contract, grain: Grain
 ) -> Pending | None:
-    """Look at a stream without taking anything; None when all of it is published. Raises as `next_batch`."""
+    """Look at a stream without taking anything; None when all of it is published. Raises as `StreamFeed`."""
     with opened_stream(source, home) as stream:
         known = published_offsets(ledger, asset, stream.topic)
         bounds = stream.bounds()
-        batch = next_batch(
-            stream,
-            known,
-            limit_records=min(PEEK_RECORDS, source.stream.batch_records),
-            limit_bytes=source.stream.batch_bytes,
-            wait=source.stream.wait_seconds,
-            accept_gaps=source.stream.accept_gaps,
-        )
+        few = min(PEEK_RECORDS, source.stream.batch_records)
+        feed = StreamFeed(stream, source.stream.model_copy(update={"batch_records": few}))
+        batch = feed.next_batch(as_position(known))
     if batch.empty:
         return None
     keys = sliced(batch, contract, grain, lambda _: set(), source.clock)

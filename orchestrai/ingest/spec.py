@@ -66,17 +66,21 @@ class HttpOptions(Declaration):
 
 
 class StreamOptions(Declaration):
-    """How a stream is reached and cut into micro-batches; `username` and `password` are secret references (env://NAME).
+    """How a stream is reached and cut into micro-batches; `username`, `password`, `ca`, `certificate` and `key` are secret references.
 
-    Azure Event Hubs: security SASL_SSL, mechanism PLAIN, the user `$ConnectionString`, the password its connection string. Amazon
-    MSK: mechanism SCRAM-SHA-512. `accept_gaps` goes on although records were deleted unread. More than `max_refused_share` of a
-    batch in the dead letters refuses the batch. `options` are further librdkafka properties, none of them a secret.
+    Azure Event Hubs: security SASL_SSL, mechanism AZURE_ENTRA_ID, or PLAIN with the user `$ConnectionString` and its connection string
+    as the password. Amazon MSK: AWS_MSK_IAM or SCRAM-SHA-512. `ca`, `certificate` and `key` are PEM texts. `accept_gaps` goes on
+    although records were deleted unread. More than `max_refused_share` of a batch in the dead letters refuses the batch. `options` are
+    those librdkafka properties that docs/arrival.md lists.
     """
 
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "AWS_MSK_IAM", "AZURE_ENTRA_ID"] = ""
     username: SecretRef = ""
     password: SecretRef = ""
+    ca: SecretRef = ""
+    certificate: SecretRef = ""
+    key: SecretRef = ""
     options: dict[str, str | int | bool] = Field(default_factory=dict)
     batch_records: Annotated[int, Field(ge=1)] = 50_000
     batch_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB

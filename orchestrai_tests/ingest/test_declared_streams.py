@@ -184,7 +184,10 @@ def _die(*_: object) -> None:
         ("{url: 'postgresql://h/db', format: sql, sql: {table: t, overlap: soon}}", "duration"),
         ("{url: 'postgresql://h/db', format: sql, sql: {table: t}}", r"sql\.key"),
         ("{url: 'postgresql://h/db', format: sql, sql: {table: t, key: [id], watermark: value}}", "TIMESTAMP or BIGINT"),
-        ("{url: 'postgresql://u:hunter2@h/db', format: sql, sql: {table: t, key: [id]}}", "without a password"),
+        (
+            "{url: 'postgresql://u:hunter2@h/db', format: sql, sql: {table: t, key: [id]}}",
+            "without credentials, found a password",
+        ),
         ("{url: 'log://a/b', format: jsonl}", "plain topic name"),
         ("{url: 'kafka://hunter2@h:1/t', format: jsonl}", "without credentials"),
         ("{url: 'kafka://h:1/t', format: jsonl, stream: {options: {group.id: x}}}", r"group\.id"),

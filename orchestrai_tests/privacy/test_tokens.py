@@ -258,6 +258,19 @@ def test_an_object_sent_again_replaces_its_part(shop: Shop) -> None:
     assert shop.run().rows == 7
 
 
+def test_a_copy_under_another_key_brings_no_token_twice_also_when_one_of_them_is_gone(shop: Shop) -> None:
+    shop.put(f"{DAY}.csv", HEADER + rows(ANNA))
+    before = shop.run().version
+    shop.put(f"archive/{DAY}.csv", HEADER + rows(ANNA))
+    report = shop.run()
+    assert (report.rows, report.version, report.facts["repeated_objects"]) == (3, before, 1)
+    shop.landing.delete(f"{DAY}.csv")
+    # the copy can be read, so it stands for what is left as a part only
+    assert shop.run().rows == 3
+    shop.landing.delete(f"archive/{DAY}.csv")
+    assert shop.run().rows == 3
+
+
 def test_a_column_tokenised_later_needs_the_object_again(shop: Shop, tmp_path: Path) -> None:
     fewer = TEXT.replace(", customProperties: [{property: tokenise, value: true}]", "")
     whole, shop.contract = shop.contract, contract_of(fewer, tmp_path)

@@ -9,6 +9,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from orchestrai.core.calendar import Grain, partition_of
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ObjectExists, StorageError, UnreadableObject
+from orchestrai.ingest.ports import PositionedSource
 from orchestrai.ingest.readers.json import parse_document, records_in
 from orchestrai.ingest.sources.access.http_client import HttpReader, Sleep
 from orchestrai.ingest.spec import SourceSpec
@@ -55,7 +56,8 @@ def _lines(source: SourceSpec, partition: str, sleep: Sleep) -> Iterator[bytes]:
 
 def pages(source: SourceSpec, partition: str, *, sleep: Sleep = time.sleep) -> Iterator[bytes]:
     """Yield the bodies of an API's pages, in order; raises as `pull_http`."""
-    with HttpPages(source, partition, sleep) as api:
+    with HttpPages(source, partition, sleep) as opened:
+        api: PositionedSource[Page] = opened
         after: JsonValue = None
         for number in range(1, source.http.max_pages + 1):
             if number > 1:
@@ -82,7 +84,7 @@ class Page:
 
 
 class HttpPages:
-    """An API read page by page: the position is the number of the last page, or the URL of the next one."""
+    """An API read page by page: the position is the number of the last page, or the URL of the next one, empty where none follows."""
 
     def __init__(self, source: SourceSpec, partition: str, sleep: Sleep = time.sleep) -> None:
         self.source = source
@@ -102,6 +104,8 @@ class HttpPages:
 
     def next_batch(self, after: JsonValue) -> Page:
         """The page behind a position, the first one behind None; raises as `pull_http`."""
+        if after == "":
+            return Page(b"", True, False, after)
         options = self.source.http
         number = after + 1 if isinstance(after, int) else 1
         url, params = (after, {}) if isinstance(after, str) else (self.first, self._numbered(number))
@@ -115,8 +119,10 @@ class HttpPages:
             target = urljoin(came_from, str(following)) if following else ""
             if target:
                 self._check_next(target)
-            return Page(body, empty, bool(target), target or after)
-        return Page(body, empty, bool(options.page_param) and not empty, number)
+            return Page(body, empty, bool(target), target)
+        if not options.page_param:
+            return Page(body, empty, False, "")
+        return Page(body, empty, not empty, after if empty else number)
 
     def _numbered(self, number: int) -> dict[str, str]:
         options = self.source.http

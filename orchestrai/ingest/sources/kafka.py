@@ -1,7 +1,7 @@
 """A Kafka topic as a stream source: Kafka, Amazon MSK, Confluent and (by its Kafka endpoint) Azure Event Hubs.
 
 Partitions are assigned, never subscribed: offsets come from the ledger, so no group, no rebalance and no commit decides what
-is read. Event Hubs: security SASL_SSL, mechanism PLAIN, user `$ConnectionString`, password the connection string.
+is read. Event Hubs: security SASL_SSL, mechanism AZURE_ENTRA_ID; or PLAIN, user `$ConnectionString`, password the connection string.
 """
 
 import time
@@ -12,22 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from orchestrai.errors import ConfigError, IntegrityError, MissingExtra, StorageError, TransientStorageError
+from orchestrai.ingest.sources.access.kafka_options import check_options
+from orchestrai.ingest.sources.access.kafka_tokens import MECHANISMS, token_callback, token_source
 from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.ingest.sources.stream_records import StreamRecord
 from orchestrai.secrets.reference import check_reference, resolve_secret
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OWN = (
-    "bootstrap.servers group.id enable.auto.commit enable.auto.offset.store auto.offset.reset enable.partition.eof "
-    "isolation.level allow.auto.create.topics error_cb logger sasl.username sasl.password ssl.key.password"
-).split()
 
 
 @dataclass(frozen=True)
 class KafkaSettings:
-    """How to reach a cluster; user and password are secret references (env://NAME, file:///path).
+    """How to reach a cluster; user, password and the PEM texts of a CA, a certificate and its key are secret references.
 
-    `options` are further librdkafka properties; none of them may be a secret or one that decides what is read.
+    `mechanism` is one of SASL's, or AWS_MSK_IAM or AZURE_ENTRA_ID, which name who gives the tokens of OAUTHBEARER. `options` are further
+    librdkafka properties, see kafka_options.py.
     """
 
     servers: str
@@ -37,25 +36,41 @@ class KafkaSettings:
     password: str = ""
     options: Mapping[str, str | int | bool] = field(default_factory=dict)
     timeout: float = 30.0
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
 
     def __post_init__(self) -> None:
-        for reference in (self.username, self.password):
+        for reference in (self.username, self.password, self.ca, self.certificate, self.key):
             if reference:
                 check_reference(reference)
-        refused = sorted(set(self.options) & set(_OWN))
-        if refused:
-            raise ConfigError(f"expected other Kafka options than {', '.join(refused)}, which are set here: remove them")
+        check_options(self.options)
+        if self.mechanism in MECHANISMS and (self.security != "SASL_SSL" or self.username or self.password):
+            raise ConfigError(
+                f"expected security SASL_SSL and no username or password for {self.mechanism}, found {self.security}"
+                f"{' with them' if self.username or self.password else ''}: a token is sent, and only over TLS"
+            )
+        if bool(self.certificate) != bool(self.key):
+            raise ConfigError(
+                "expected stream.certificate together with stream.key, found one of them: declare both or none"
+            )
 
     def properties(self) -> dict[str, Any]:
         """librdkafka's configuration, secrets resolved now."""
         config: dict[str, Any] = {**self.options, "bootstrap.servers": self.servers, "security.protocol": self.security}
-        if self.mechanism:
+        if self.mechanism in MECHANISMS:
+            config["sasl.mechanism"] = "OAUTHBEARER"
+            config["oauth_cb"] = token_callback(token_source(self.mechanism, self.servers))
+        elif self.mechanism:
             config["sasl.mechanism"] = self.mechanism
-        if self.username:
-            config["sasl.username"] = resolve_secret(self.username)
-        if self.password:
-            config["sasl.password"] = resolve_secret(self.password)
-        return config
+        secrets = {
+            "sasl.username": self.username,
+            "sasl.password": self.password,
+            "ssl.ca.pem": self.ca,
+            "ssl.certificate.pem": self.certificate,
+            "ssl.key.pem": self.key,
+        }
+        return config | {name: resolve_secret(reference) for name, reference in secrets.items() if reference}
 
 
 class KafkaSource:

@@ -6,11 +6,13 @@ producer sends twice is two records: deduplicate by an idempotence key of the da
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConcurrentCommit, IntegrityError
 from orchestrai.ingest.sources.stream_records import StreamRecord
+from orchestrai.ingest.spec import StreamOptions
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.ledger import Ledger
 
@@ -45,18 +47,55 @@ class StreamSource(Protocol):
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Records of a topic with what they cover: partition -> (first offset, last offset + 1)."""
+    """Records of a topic with what they cover: partition -> (first offset, last offset + 1), read on from the offsets `begin`."""
 
     topic: str
     uri: str
     ranges: Mapping[int, tuple[int, int]]
     records: tuple[StreamRecord, ...]
     lag: int = 0
+    begin: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
         """True when there was nothing to read."""
         return not self.ranges
+
+    @property
+    def more(self) -> bool:
+        """Whether records lay behind it when it was read."""
+        return self.lag > 0
+
+    @property
+    def end(self) -> JsonValue:
+        """The next offset of each partition."""
+        return as_position({**self.begin, **{number: end for number, (_, end) in self.ranges.items()}})
+
+
+@dataclass(frozen=True)
+class StreamFeed:
+    """A stream read on from offsets, as its declaration limits a batch."""
+
+    stream: StreamSource
+    options: StreamOptions
+
+    @property
+    def uri(self) -> str:
+        """Where the stream is, without any secret."""
+        return self.stream.uri
+
+    def next_batch(self, after: JsonValue) -> MicroBatch:
+        """The records behind offsets by partition; raises as the function `next_batch`."""
+        options = self.options
+        given = after if isinstance(after, Mapping) else {}
+        return next_batch(
+            self.stream,
+            {int(number): offset for number, offset in given.items() if isinstance(offset, int)},
+            limit_records=options.batch_records,
+            limit_bytes=options.batch_bytes,
+            wait=options.wait_seconds,
+            accept_gaps=options.accept_gaps,
+        )
 
 
 def next_batch(
@@ -96,7 +135,12 @@ def next_batch(
     ends = {record.partition: record.offset + 1 for record in records}
     ranges = {number: (start[number], end) for number, end in sorted(ends.items())}
     lag = sum(high - ends.get(number, start.get(number, high)) for number, (_, high) in bounds.items())
-    return MicroBatch(source.topic, source.uri, ranges, records, lag)
+    return MicroBatch(source.topic, source.uri, ranges, records, lag, dict(offsets))
+
+
+def as_position(offsets: Mapping[int, int]) -> JsonValue:
+    """Offsets by partition as the position of a `StreamFeed`."""
+    return {str(number): offset for number, offset in sorted(offsets.items())}
 
 
 def published_offsets(ledger: Ledger, asset: str, topic: str) -> dict[int, int]:

@@ -12,8 +12,17 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.dead_letters import FILE, DeadLetter, asset_of, publish_letters
+from orchestrai.ingest.ports import PositionedSource
 from orchestrai.ingest.readers.part_files import PartWriter
-from orchestrai.ingest.sources.stream import MicroBatch, StreamSource, check_continues, next_batch, offsets_at, stats_of
+from orchestrai.ingest.sources.stream import (
+    MicroBatch,
+    StreamFeed,
+    StreamSource,
+    as_position,
+    check_continues,
+    offsets_at,
+    stats_of,
+)
 from orchestrai.ingest.sources.stream_records import write_archive
 from orchestrai.ingest.sources.stream_rows import Slice, known_keys, sliced
 from orchestrai.ingest.spec import DatasetTask
@@ -40,16 +49,8 @@ def ingest_stream(context: RunContext, task: DatasetTask, stream: StreamSource) 
     """
     session = context.ledger.session(task.asset, PRODUCER)
     known = offsets_at(context.ledger, session.fence, stream.topic)
-    options = task.source.stream
-    batch = next_batch(
-        stream,
-        known,
-        limit_records=options.batch_records,
-        limit_bytes=options.batch_bytes,
-        wait=options.wait_seconds,
-        accept_gaps=options.accept_gaps,
-    )
-    return publish_batch(context, task, batch, session, known)
+    feed: PositionedSource[MicroBatch] = StreamFeed(stream, task.source.stream)
+    return publish_batch(context, task, feed.next_batch(as_position(known)), session, known)
 
 
 def publish_batch(

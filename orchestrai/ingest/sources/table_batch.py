@@ -13,10 +13,12 @@ from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
 from orchestrai.core.calendar import grain_stats
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.dead_letters import asset_of
+from orchestrai.ingest.ports import PositionedSource
 from orchestrai.ingest.sources.stream_batch import all_or_nothing, append_letters
 from orchestrai.ingest.sources.stream_records import write_archive
 from orchestrai.ingest.sources.table_reader import Extract, TableReader
@@ -58,39 +60,54 @@ def ingest_table(
     dataset = None if session.fence is None else context.ledger.dataset(session.fence)
     position = published_position(dataset, source.table)
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-sql-") as folder:
-        extract = _first_new(reader, position, dataset, Path(folder), sleep)
+        feed: PositionedSource[Extract] = TableFeed(reader, Path(folder), dataset, sleep)
+        extract = feed.next_batch(None if position is None else position.as_json())
         return _publish(context, task, source, _Opened(session, dataset, sealing), extract, meter)
 
 
-def _first_new(
-    reader: TableReader, position: Position | None, dataset: Dataset | None, folder: Path, sleep: Callable[[float], None]
-) -> Extract:
-    """The first slice from `position` on with something new in it, or the last one when there is none."""
-    number, looked_back = 0, position is None or position.key is None
-    while True:
-        number += 1
-        extract = _retried(reader, position, dataset, folder / str(number), sleep)
-        if extract.touched:
-            return extract
-        if extract.more:
-            # a whole slice of rows read before: go on behind it
-            position = extract.position
-        elif position is not None and not looked_back:
-            # the slice before ended exactly at the table's end: from now on look for late commits again
-            position, looked_back = Position(position.watermark), True
-        else:
-            return extract
+@dataclass
+class TableFeed:
+    """A table read on from a position, slice by slice; what `dataset` holds is known by its key and not given again."""
 
+    reader: TableReader
+    folder: Path
+    dataset: Dataset | None = None
+    sleep: Callable[[float], None] = time.sleep
+    _slices: int = 0
 
-def _retried(
-    reader: TableReader, position: Position | None, dataset: Dataset | None, folder: Path, sleep: Callable[[float], None]
-) -> Extract:
-    for attempt in range(reader.source.retries):
-        try:
-            return reader.extract(folder / str(attempt), position, dataset)
-        except TransientStorageError:
-            sleep(2.0**attempt)
-    return reader.extract(folder / "last", position, dataset)
+    @property
+    def uri(self) -> str:
+        """Where the table is, without any secret."""
+        return self.reader.source.uri
+
+    def next_batch(self, after: JsonValue) -> Extract:
+        """The first slice behind a position with something new in it, or the last one when there is none."""
+        position = Position.of(after)
+        looked_back = position is None or position.key is None
+        while True:
+            extract = self._retried(position)
+            if extract.touched:
+                return extract
+            if extract.more:
+                # a whole slice of rows read before: go on behind it
+                position = extract.position
+            elif position is not None and not looked_back:
+                # the slice before ended exactly at the table's end: from now on look for late commits again
+                position, looked_back = Position(position.watermark), True
+            else:
+                return extract
+
+    def _retried(self, position: Position | None) -> Extract:
+        for attempt in range(self.reader.source.retries):
+            try:
+                return self._extract(position)
+            except TransientStorageError:
+                self.sleep(2.0**attempt)
+        return self._extract(position)
+
+    def _extract(self, position: Position | None) -> Extract:
+        self._slices += 1
+        return self.reader.extract(self.folder / str(self._slices), position, self.dataset)
 
 
 def published_position(dataset: Dataset | None, table: str) -> Position | None:

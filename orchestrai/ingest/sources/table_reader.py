@@ -46,12 +46,24 @@ class Extract:
     repeated: int = 0
     erased: int = 0
     more: bool = False
+    began: Position | None = None
     facts: dict[str, JsonValue] = field(default_factory=dict)
 
     @property
     def touched(self) -> list[str]:
         """The partitions that got something."""
         return sorted({*(key for key, writer in self.rows.items() if writer.rows), *self.letters})
+
+    @property
+    def empty(self) -> bool:
+        """True when it gave nothing that is new."""
+        return not self.touched
+
+    @property
+    def end(self) -> JsonValue:
+        """How far it reached, as a position to go on from."""
+        reached = self.position or self.began
+        return None if reached is None else reached.as_json()
 
 
 class TableReader:
@@ -80,7 +92,7 @@ class TableReader:
     def extract(self, folder: Path, position: Position | None, dataset: Dataset | None) -> Extract:
         """Read a slice in one snapshot; raises StorageError, ConfigError."""
         folder.mkdir(parents=True)
-        extract = Extract(folder)
+        extract = Extract(folder, began=position)
         with snapshot(self.source) as opened:
             extract.facts |= opened.facts(self.contract.column(self.source.watermark).source)
             extract.facts["overlap_seconds"] = self.source.overlap.total_seconds() if self.timed else None

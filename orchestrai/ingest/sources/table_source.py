@@ -1,5 +1,6 @@
 """A table that is read on behind a watermark: where it is, and how far it was read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -58,6 +59,18 @@ class Position:
     def as_json(self) -> dict[str, JsonValue]:
         """The form kept in a manifest."""
         return {"watermark": self.watermark, "key": None if self.key is None else list(self.key)}
+
+    @classmethod
+    def of(cls, noted: JsonValue) -> "Position | None":
+        """The position that `as_json` wrote; None for none."""
+        if not isinstance(noted, Mapping):
+            return None
+        watermark, key = noted["watermark"], noted["key"]
+        if not isinstance(watermark, str | int):
+            raise ConfigError(
+                f"expected a watermark that is text or a number in a position, found {watermark!r}: begin again"
+            )
+        return cls(watermark, tuple(str(part) for part in key) if isinstance(key, list | tuple) else None)
 
 
 def table_of(source: SourceSpec, event_time: str | None, home: Path) -> SqlSource:
