@@ -29,6 +29,26 @@ class SchemaChange:
         return f"expected the declared schema, found a {self.kind} change ({shown}): {remedy}"
 
 
+def compare_contract(contract: "Contract", actual: "pa.Schema") -> SchemaChange:
+    """Compare a contract with the schema found: older data may lack an optional column, and hold a narrower type."""
+    from orchestrai.contracts.contract import physical_type
+
+    optional = {column.name for column in contract.columns if not column.required}
+    change = compare_schemas(contract.arrow_schema(), actual)
+    if change.kind != "breaking":
+        return change
+    for column in contract.columns:
+        index = actual.get_field_index(column.name)
+        if index < 0:
+            if column.name not in optional:
+                return change
+            continue
+        kind = physical_type(actual.field(index).type)
+        if kind is None or (kind != column.type and not widens(kind, column.type)):
+            return change
+    return change if len(set(actual.names)) != len(actual.names) else SchemaChange("compatible", change.lines)
+
+
 def compare_schemas(declared: "pa.Schema", actual: "pa.Schema") -> SchemaChange:
     """Compare a declared Arrow schema with the one found; extra columns are compatible, all else is breaking."""
     lines: list[str] = []
@@ -94,7 +114,7 @@ def compare_contracts(old: "Contract", new: "Contract") -> SchemaChange:
 
 def _column_change(was: "Column", now: "Column") -> tuple[str, bool]:
     if was.type != now.type:
-        return f"~ {was.name} {was.type} -> {now.type}", not _widens(was.type, now.type)
+        return f"~ {was.name} {was.type} -> {now.type}", not widens(was.type, now.type)
     if was.required and not now.required:
         return f"~ {was.name} may now be null", True
     if was.tokenise != now.tokenise:
@@ -104,7 +124,8 @@ def _column_change(was: "Column", now: "Column") -> tuple[str, bool]:
     return (f"~ {was.name}: {', '.join(changed)}" if changed else ""), False
 
 
-def _widens(was: str, now: str) -> bool:
+def widens(was: str, now: str) -> bool:
+    """True where every value of one type is one of the other, and the same value on every engine."""
     if (was, now) in WIDER:
         return True
     if was.startswith("DECIMAL(") and now.startswith("DECIMAL("):

@@ -45,12 +45,14 @@ def training_set(
     engine: Engine | None = None,
     as_of_limit: datetime | None = None,
     verdicts: Sequence[Verdict] = (),
+    schemas: Mapping[str, pa.Schema] | None = None,
 ) -> StageReport:
     """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
 
     The first feature view gives the rows. Only moments whose horizon is complete by the end of the label inputs' data (and
     by `as_of_limit`) take part. Columns: the entity's, `event_time`, `label`, then the features. The receipt carries `verdicts`, given
-    on the inputs beforehand, with its own. Raises FeatureViewError.
+    on the inputs beforehand, with its own. The label is held to the declared `schemas` of its inputs, or to those stored last.
+    Raises FeatureViewError.
     """
     engine = engine or DuckDbEngine()
     primary = features[0][0]
@@ -62,7 +64,7 @@ def training_set(
         tables = [
             (view, stack.enter_context(_files(dataset))) for (view, _), dataset in zip(features, datasets, strict=True)
         ]
-        view = bind_label(ledger, label, label_inputs, folder, primary)
+        view = bind_label(ledger, label, label_inputs, folder, primary, schemas)
         opened = open_inputs(ledger, view, label_inputs)
         files = stack.enter_context(opened.fetched({name: list(spans) for name, spans in opened.spans.items()}))
         end = data_end(view, opened, files)
@@ -184,6 +186,7 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
         folder=model.folder,
         engine=context.port(Engines).choose("auto", 0),
         verdicts=[current],
+        schemas={table: dataset.table_schema for table, dataset in model.label_inputs.items()},
     )
 
 
