@@ -14,10 +14,11 @@ WIDER = {("INT", "BIGINT"), ("INT", "DOUBLE"), ("DATE", "TIMESTAMP")}
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """The difference between two schemas, a line per column: `+ added`, `- gone`, `~ changed`."""
+    """The difference between two schemas, a line per column: `+ added`, `- gone`, `~ changed`; `broken` are the lines that break."""
 
     kind: Kind
     lines: tuple[str, ...]
+    broken: tuple[str, ...] = ()
 
     @property
     def message(self) -> str:
@@ -88,19 +89,15 @@ def compare_contracts(old: "Contract", new: "Contract") -> SchemaChange:
     before = {column.name: column for column in old.columns}
     after = {column.name: column for column in new.columns}
     lines: list[str] = []
-    breaking = False
+    broken: list[str] = []
     for name, column in before.items():
-        if name not in after:
-            lines.append(f"- {name} {column.type}")
-            breaking = True
-            continue
-        line, breaks = _column_change(column, after[name])
+        line, breaks = _column_change(column, after[name]) if name in after else (f"- {name} {column.type}", True)
         lines += [line] if line else []
-        breaking = breaking or breaks
+        broken += [line] if breaks else []
     for name, column in after.items():
         if name not in before:
             lines.append(f"+ {name} {column.type}{' required' if column.required else ''}")
-            breaking = breaking or column.required
+            broken += [lines[-1]] if column.required else []
     for label, was, now in (
         ("primary key", old.primary_key, new.primary_key),
         ("event time", old.event_time, new.event_time),
@@ -108,8 +105,8 @@ def compare_contracts(old: "Contract", new: "Contract") -> SchemaChange:
     ):
         if was != now:
             lines.append(f"~ {label} {was} -> {now}")
-            breaking = True
-    return SchemaChange("breaking" if breaking else "compatible" if lines else "equal", tuple(lines))
+            broken.append(lines[-1])
+    return SchemaChange("breaking" if broken else "compatible" if lines else "equal", tuple(lines), tuple(broken))
 
 
 def _column_change(was: "Column", now: "Column") -> tuple[str, bool]:

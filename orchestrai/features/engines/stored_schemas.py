@@ -47,7 +47,7 @@ def _require_readable(table: Table, stored: pa.Schema) -> None:
                 what = "the clock of its rows" if field.name in clocks else "required by its contract"
                 raise FeatureViewError(
                     f"expected the column {field.name} in {table.name}, found a partition without it ({', '.join(stored.names)}): "
-                    f"it is {what}; take these partitions in again, or declare it optional"
+                    f"it is {what}; type these partitions again from their originals (orchestrai backfill), or declare it optional"
                 )
             continue
         kind = portable(stored.field(field.name).type)
@@ -55,5 +55,5 @@ def _require_readable(table: Table, stored: pa.Schema) -> None:
             found = spark_type(kind) if kind is not None else stored.field(field.name).type
             raise FeatureViewError(
                 f"expected {field.name} of {table.name} as {spark_type(field.type)}, found a partition that holds it as {found}: "
-                "type these partitions again from their originals (orchestrai deadletters replay), or declare the type they have"
+                "type these partitions again from their originals (orchestrai backfill), or declare the type they have"
             )
