@@ -98,7 +98,7 @@ def test_another_or_narrower_type_is_refused_and_not_cast(tmp_path: Path, stored
 def test_the_key_of_the_contract_tells_the_lint_which_orders_are_total() -> None:
     view_of(contract())
     longer = contract(*COLUMNS, Column("seq", "BIGINT", "seq", required=True, key=3))
-    with pytest.raises(FeatureViewError, match="expected a total order, found ORDER BY events.at"):
+    with pytest.raises(FeatureViewError, match=r"expected a total order, found ORDER BY events\.at"):
         view_of(longer)
 
 
