@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrai.contracts.contract import ClosedDays, Contract
 from orchestrai.contracts.footers import ColumnStats, Footers, read_footers
-from orchestrai.contracts.schema_change import compare_schemas
+from orchestrai.contracts.schema_change import compare_contract
 from orchestrai.contracts.values import value_faults
 from orchestrai.contracts.volume import judge_volume
 from orchestrai.core.calendar import Grain, shown, start_of_day, window, zone_of
@@ -109,7 +109,7 @@ def _empty(contract: Contract, footers: Footers, check: str, partition: str, gra
 
 def _schema(contract: Contract, footers: Footers) -> Verdict:
     for schema in footers.schemas:
-        change = compare_schemas(contract.arrow_schema(), schema)
+        change = compare_contract(contract, schema)
         if change.kind != "equal":
             severity: Severity = "error" if change.kind == "breaking" else "warn"
             return Verdict("schema", False, change.message, severity, {"diff": list(change.lines), "change": change.kind})

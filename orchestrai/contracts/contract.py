@@ -53,6 +53,19 @@ def arrow_type(physical: str) -> "pa.DataType":
     return pa.decimal128(int(match[1]), int(match[2] or 0))
 
 
+def physical_type(kind: "pa.DataType") -> str | None:
+    """The physical type of an Arrow type as orchestrai writes it; None for others."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_large_string(kind):
+        return "STRING"
+    if pa.types.is_decimal128(kind):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    return next((name for name in SIMPLE if arrow_type(name) == kind), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column; `source` is its name at the source, `key` its position in the primary key.

@@ -14,10 +14,11 @@ WIDER = {("INT", "BIGINT"), ("INT", "DOUBLE"), ("DATE", "TIMESTAMP")}
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """The difference between two schemas, a line per column: `+ added`, `- gone`, `~ changed`."""
+    """The difference between two schemas, a line per column: `+ added`, `- gone`, `~ changed`; `broken` are the lines that break."""
 
     kind: Kind
     lines: tuple[str, ...]
+    broken: tuple[str, ...] = ()
 
     @property
     def message(self) -> str:
@@ -27,6 +28,26 @@ class SchemaChange:
         shown = "; ".join(self.lines[:6]) + ("; ..." if len(self.lines) > 6 else "")
         remedy = "declare the column or ignore it" if self.kind == "compatible" else "publish a new contract version"
         return f"expected the declared schema, found a {self.kind} change ({shown}): {remedy}"
+
+
+def compare_contract(contract: "Contract", actual: "pa.Schema") -> SchemaChange:
+    """Compare a contract with the schema found: older data may lack an optional column, and hold a narrower type."""
+    from orchestrai.contracts.contract import physical_type
+
+    optional = {column.name for column in contract.columns if not column.required}
+    change = compare_schemas(contract.arrow_schema(), actual)
+    if change.kind != "breaking":
+        return change
+    for column in contract.columns:
+        index = actual.get_field_index(column.name)
+        if index < 0:
+            if column.name not in optional:
+                return change
+            continue
+        kind = physical_type(actual.field(index).type)
+        if kind is None or (kind != column.type and not widens(kind, column.type)):
+            return change
+    return change if len(set(actual.names)) != len(actual.names) else SchemaChange("compatible", change.lines)
 
 
 def compare_schemas(declared: "pa.Schema", actual: "pa.Schema") -> SchemaChange:
@@ -68,19 +89,15 @@ def compare_contracts(old: "Contract", new: "Contract") -> SchemaChange:
     before = {column.name: column for column in old.columns}
     after = {column.name: column for column in new.columns}
     lines: list[str] = []
-    breaking = False
+    broken: list[str] = []
     for name, column in before.items():
-        if name not in after:
-            lines.append(f"- {name} {column.type}")
-            breaking = True
-            continue
-        line, breaks = _column_change(column, after[name])
+        line, breaks = _column_change(column, after[name]) if name in after else (f"- {name} {column.type}", True)
         lines += [line] if line else []
-        breaking = breaking or breaks
+        broken += [line] if breaks else []
     for name, column in after.items():
         if name not in before:
             lines.append(f"+ {name} {column.type}{' required' if column.required else ''}")
-            breaking = breaking or column.required
+            broken += [lines[-1]] if column.required else []
     for label, was, now in (
         ("primary key", old.primary_key, new.primary_key),
         ("event time", old.event_time, new.event_time),
@@ -88,13 +105,13 @@ def compare_contracts(old: "Contract", new: "Contract") -> SchemaChange:
     ):
         if was != now:
             lines.append(f"~ {label} {was} -> {now}")
-            breaking = True
-    return SchemaChange("breaking" if breaking else "compatible" if lines else "equal", tuple(lines))
+            broken.append(lines[-1])
+    return SchemaChange("breaking" if broken else "compatible" if lines else "equal", tuple(lines), tuple(broken))
 
 
 def _column_change(was: "Column", now: "Column") -> tuple[str, bool]:
     if was.type != now.type:
-        return f"~ {was.name} {was.type} -> {now.type}", not _widens(was.type, now.type)
+        return f"~ {was.name} {was.type} -> {now.type}", not widens(was.type, now.type)
     if was.required and not now.required:
         return f"~ {was.name} may now be null", True
     if was.tokenise != now.tokenise:
@@ -104,7 +121,8 @@ def _column_change(was: "Column", now: "Column") -> tuple[str, bool]:
     return (f"~ {was.name}: {', '.join(changed)}" if changed else ""), False
 
 
-def _widens(was: str, now: str) -> bool:
+def widens(was: str, now: str) -> bool:
+    """True where every value of one type is one of the other, and the same value on every engine."""
     if (was, now) in WIDER:
         return True
     if was.startswith("DECIMAL(") and now.startswith("DECIMAL("):

@@ -25,11 +25,18 @@ FeatureFiles = Mapping[str, Sequence[Path]]
 
 
 def bind_label(
-    ledger: Ledger, spec: LabelSpec, inputs: Mapping[str, str], folder: Path, primary: FeatureView
+    ledger: Ledger,
+    spec: LabelSpec,
+    inputs: Mapping[str, str],
+    folder: Path,
+    primary: FeatureView,
+    declared: Mapping[str, pa.Schema] | None = None,
 ) -> FeatureView:
-    """Load the label against the stored schemas of its inputs and the keys of the primary view."""
-    schemas = {}
+    """Load the label against the declared schemas of its inputs, else those stored last, and the keys of the primary view."""
+    schemas = dict(declared or {})
     for name, asset in inputs.items():
+        if name in schemas:
+            continue
         dataset = ledger.open(asset)
         newest = max(dataset.partitions)
         with dataset.fetched([newest]) as files:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrai.core.calendar import Grain
 from orchestrai.features.engines.engine import Engine
@@ -13,6 +13,9 @@ from orchestrai.features.views.view import FeatureView
 from orchestrai.stage.names import StageName
 from orchestrai.stage.outcomes import Partitioned
 from orchestrai.stage.stage import Subject
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class DeclaredView(Subject, Protocol):
 
 class LabelledDataset(Partitioned, Protocol):
     """A dataset that labels are computed from, and how old it may be."""
+
+    @property
+    def table_schema(self) -> "pa.Schema":
+        """Its declared columns."""
+        ...
 
     @property
     def halt_training_after(self) -> timedelta | None:

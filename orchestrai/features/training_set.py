@@ -11,6 +11,8 @@ import pyarrow as pa
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import CheckInfo, Verdict
+from orchestrai.features.contract_in_force import INFO as IN_FORCE
+from orchestrai.features.contract_in_force import contract_in_force
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.feature_table import KeyWatch, write_files
@@ -45,12 +47,14 @@ def training_set(
     engine: Engine | None = None,
     as_of_limit: datetime | None = None,
     verdicts: Sequence[Verdict] = (),
+    schemas: Mapping[str, pa.Schema] | None = None,
 ) -> StageReport:
     """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
 
     The first feature view gives the rows. Only moments whose horizon is complete by the end of the label inputs' data (and
     by `as_of_limit`) take part. Columns: the entity's, `event_time`, `label`, then the features. The receipt carries `verdicts`, given
-    on the inputs beforehand, with its own. Raises FeatureViewError.
+    on the inputs beforehand, with its own. The label is held to the declared `schemas` of its inputs, or to those stored last.
+    Raises FeatureViewError.
     """
     engine = engine or DuckDbEngine()
     primary = features[0][0]
@@ -62,7 +66,7 @@ def training_set(
         tables = [
             (view, stack.enter_context(_files(dataset))) for (view, _), dataset in zip(features, datasets, strict=True)
         ]
-        view = bind_label(ledger, label, label_inputs, folder, primary)
+        view = bind_label(ledger, label, label_inputs, folder, primary, schemas)
         opened = open_inputs(ledger, view, label_inputs)
         files = stack.enter_context(opened.fetched({name: list(spans) for name, spans in opened.spans.items()}))
         end = data_end(view, opened, files)
@@ -167,14 +171,15 @@ def _not_empty(rows: int, label: LabelSpec, end: datetime) -> Verdict:
 CHECKS = (
     CheckInfo("not_empty", True, "At least one label whose horizon is complete."),
     CheckInfo("inputs_current", True, "Every dataset it learns from has data as new as declared (halt_training_after)."),
+    IN_FORCE,
 )
 
 
 def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str]) -> StageReport:
     model = node.subject
-    current = inputs_current(context.ledger, model, context.now())
-    if current.closes_gate:
-        return StageReport(node.asset, None, (PartitionOutcome("all", False, verdicts=(current,)),))
+    given = [inputs_current(context.ledger, model, context.now()), contract_in_force(context.ledger, model)]
+    if any(verdict.closes_gate for verdict in given):
+        return StageReport(node.asset, None, (PartitionOutcome("all", False, verdicts=tuple(given)),))
     return training_set(
         context.ledger,
         asset=node.asset,
@@ -183,7 +188,8 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
         label_inputs={table: dataset.asset("restored") for table, dataset in model.label_inputs.items()},
         folder=model.folder,
         engine=context.port(Engines).choose("auto", 0),
-        verdicts=[current],
+        verdicts=given,
+        schemas={table: dataset.table_schema for table, dataset in model.label_inputs.items()},
     )
 
 

@@ -9,6 +9,7 @@ from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.features.spec import LabelSpec
+from orchestrai.features.views.input_table import declared_table
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.declarations import DatasetSpec, PipelineModelSpec, PipelineSpec
@@ -84,8 +85,8 @@ class DatasetNode(DeclaredSubject):
 
     @property
     def table_schema(self) -> "pa.Schema":
-        """Its declared columns."""
-        return self.contract.arrow_schema()
+        """Its declared columns, with what views are judged by."""
+        return declared_table(self.contract)
 
     @property
     def kept_as(self) -> str:

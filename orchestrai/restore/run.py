@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from orchestrai.restore.ports import RestoredDataset, Sharing
 from orchestrai.restore.read_back import copy_out
 from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.contract_record import CONTRACT_RULES, keep_contract
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.cloud.control import control_plane
@@ -46,13 +47,19 @@ class RestoreTask:
     partitions: Sequence[str]
 
 
-def restore(context: RunContext, vault: Vault, task: RestoreTask, audit: Judge | None = None) -> StageReport:
+def restore(
+    context: RunContext,
+    vault: Vault,
+    task: RestoreTask,
+    audit: Judge | None = None,
+    parameters: Mapping[str, JsonValue] | None = None,
+) -> StageReport:
     """Restore partitions of `snapshot` from the vault's bytes, and publish them as `asset`.
 
     Every byte is hashed on the way. Each partition's root must equal the snapshot's and the raw events', which `same_version` judges
     before the commit: where one differs, nothing is published. `audit` sees the staged data files, and what it refuses is not
-    published, unless an override of the run waives it. Raises RestoreError, MissingObject, DigestMismatch, IntegrityError: then
-    nothing is published. Never writes over live data.
+    published, unless an override of the run waives it. The receipt carries the `parameters`. Raises RestoreError, MissingObject,
+    DigestMismatch, IntegrityError: then nothing is published. Never writes over live data.
     """
     ledger, snapshot, asset = context.ledger, task.snapshot, task.asset
     begun = time.perf_counter()
@@ -87,7 +94,14 @@ def restore(context: RunContext, vault: Vault, task: RestoreTask, audit: Judge |
             "snapshots": [*sorted({part.snapshot.snapshot_id for part in plan.partitions})],
         }
         inputs = [InputRef(snapshot, source.version, source.roots([part.partition for part in plan.partitions]))]
-        return session.commit(verdicts, inputs=inputs, cost=meter.cost(), facts=facts, overrides=context.overrides)
+        return session.commit(
+            verdicts,
+            inputs=inputs,
+            parameters=parameters,
+            cost=meter.cost(),
+            facts=facts,
+            overrides=context.overrides,
+        )
 
 
 def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> None:
@@ -139,7 +153,8 @@ def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequ
     if not ready:
         return settle(StageReport(node.asset, None, missing), dataset, partitions)
     task = RestoreTask(upstream, node.asset, ready)
-    report = restore(context, context.port(Vault), task, _audit(context, node))
+    judged_by: dict[str, JsonValue] = {CONTRACT_RULES: keep_contract(ledger, dataset.contract)}
+    report = restore(context, context.port(Vault), task, _audit(context, node), judged_by)
     if dataset.share:
         report = context.port(Sharing).register(report, dataset.share)
     return settle(with_outcomes(report, missing), dataset, partitions)

@@ -132,14 +132,26 @@ def test_keys_are_judged_over_all_files_of_a_partition(tmp_path: Path) -> None:
 def test_a_dropped_column_breaks_and_an_added_one_warns(tmp_path: Path) -> None:
     path = day(tmp_path)
     table = pq.read_table(path)
-    pq.write_table(table.drop_columns(["price"]), path)
+    pq.write_table(table.drop_columns(["id"]), path)
     found = judge([path])
-    assert "schema" in failed(found) and "- price double" in found["schema"].message
+    assert "schema" in failed(found) and "- id int64" in found["schema"].message
     pq.write_table(table.append_column("note", pa.array(["x"] * 10)), path)
     found = judge([path])
     assert failed(found) == set() and not found["schema"].passed and found["schema"].severity == "warn"
     pq.write_table(table.set_column(2, "price", pa.array(["1"] * 10)), path)
     assert "schema" in failed(judge([path]))
+
+
+def test_a_day_older_than_an_optional_column_or_a_wider_type_is_told_and_let_through(tmp_path: Path) -> None:
+    path = day(tmp_path)
+    table = pq.read_table(path)
+    # kind has an enumeration, price a range: what is not there breaks neither
+    older = table.drop_columns(["kind", "price"]).set_column(0, "id", table.column("id").cast(pa.int32()))
+    pq.write_table(older, path)
+    verdicts = judge([path])
+    assert failed(verdicts) == set() and verdicts["values"].passed
+    assert verdicts["schema"].severity == "warn" and not verdicts["schema"].passed
+    assert verdicts["schema"].details["diff"] == ["~ id int64 -> int32", "- kind string", "- price double"]
 
 
 def test_rows_are_judged_by_declared_bounds_whatever_the_history(tmp_path: Path) -> None:

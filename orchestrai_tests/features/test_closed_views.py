@@ -1,8 +1,10 @@
 """A view reads its inputs and nothing else: names are quoted, the lint refuses the rest, and the engine would not let it through."""
 
+import ast
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import orchestrai
 from orchestrai.contracts.odcs import load_contract
 from orchestrai.core.sql.quoting import literal, name_fault, quoted
 from orchestrai.errors import ConfigError, DeclarationError, FeatureViewError
@@ -110,7 +113,9 @@ def test_what_is_no_quote_and_no_control_character_is_a_legal_name(name: str) ->
     assert name_fault(name) is None
 
 
-@pytest.mark.parametrize("name", ["", " a", "a ", 'a"b', "a`b", "a\0b", "a\nb", "a\x1bb", "a\u2028b", "a\x85b", "x" * 256])
+@pytest.mark.parametrize(
+    "name", ["", " a", "a ", 'a"b', "a`b", "a\0b", "a\nb", "a\x1bb", "a\u2028b", "a\x85b", "a${env:HOME}", "x" * 256]
+)
 def test_quotes_control_characters_and_endless_names_are_no_names(name: str) -> None:
     assert name_fault(name) is not None
 
@@ -138,6 +143,9 @@ ATTACKS = [
     "(SELECT file FROM glob('{folder}/*')) AS f",
     "current_setting('TimeZone') AS f",
     "(SELECT s FROM '{file}') AS f",
+    "'${{env:HOME}}' AS f",
+    "temperature AS `${{env:HOME}}`",
+    "reflect('java.lang.System', 'getenv', 'HOME') AS f",
 ]
 
 
@@ -165,6 +173,8 @@ def test_the_lint_refuses_what_reads_anything_but_the_inputs(tmp_path: Path, att
         "SELECT device_id, ts, seq AS f FROM main.readings",
         "SELECT device_id, ts, seq AS f FROM read_parquet('/tmp/x') AS readings",
         "SELECT device_id, ts, seq AS f FROM range(10) AS readings",
+        "SELECT device_id, ts, seq AS f FROM IDENTIFIER('text.`/tmp/x`') AS readings",
+        "SELECT device_id, ts, seq AS f FROM readings -- ${env:HOME}",
     ],
 )
 def test_the_lint_refuses_other_statements_and_other_tables(statement: str) -> None:
@@ -270,3 +280,33 @@ def test_a_contract_with_such_a_column_name_is_refused_with_its_line(tmp_path: P
     with pytest.raises(DeclarationError, match=re.escape("t.contract.yaml:12: ")) as told:
         load_contract(path)
     assert "expected a name" in str(told.value)
+
+
+_SQL = re.compile(r"\b(SELECT|FROM|WHERE|CAST|INSERT|CREATE|DELETE|COPY|AS|AND|BY|NULLS)\b")
+
+
+def _written_quotes(tree: ast.AST) -> Iterator[int]:
+    """The lines of f-strings of SQL that write a quote around a value themselves."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        texts = [
+            part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else None for part in node.values
+        ]
+        if not any(_SQL.search(text) for text in texts if text is not None):
+            continue
+        for before, value, after in zip(texts, texts[1:], texts[2:], strict=False):
+            if value is None and before and after and before[-1] in "\"'`" and before[-1] == after[0]:
+                yield node.lineno
+
+
+def test_no_other_module_writes_a_quote_around_a_name_or_a_value() -> None:
+    assert list(_written_quotes(ast.parse("""f'SELECT "{name}" FROM t'"""))) == [1]
+    assert list(_written_quotes(ast.parse('''f"SELECT {quoted(name)} FROM t"'''))) == []
+    root = Path(orchestrai.__file__).parent
+    written = [
+        f"{path.relative_to(root)}:{line}"
+        for path in sorted(root.rglob("*.py"))
+        for line in _written_quotes(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert written == []

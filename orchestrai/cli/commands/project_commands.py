@@ -11,22 +11,27 @@ import typer
 from rich.markup import escape
 
 from orchestrai.cli.output import AsJson, emit, out, table
-from orchestrai.errors import ConfigError, OrchestraiError
+from orchestrai.errors import ConfigError, IntegrityError, OrchestraiError, StorageError
 from orchestrai.settings import Settings, known_settings, load_settings
 
 if TYPE_CHECKING:
     from orchestrai.ingest.spec import SourceSpec
     from orchestrai.pipeline.check.project_check import PipelineCheck
+    from orchestrai.pipeline.check.schema_plan import SchemaPlan
+    from orchestrai.pipeline.load import Project
     from orchestrai.pipeline.nodes import DatasetNode
 
 
 def check(
     folder: Annotated[Path | None, typer.Argument(help="a pipeline folder; default: all deployed ones")] = None,
+    published: Annotated[bool, typer.Option(help="compare contracts with those that published data was judged by")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Read and lint pipelines, contracts and SQL; every mistake is one line: file, line, field, what was expected, what was found.
 
-    Needs no data, no network and no Dagster. Exit code 1 when some pipelines have mistakes, 2 when all have.
+    Needs no data, no network and no Dagster. Where a ledger is at hand, says what a changed contract means for published data: what
+    reads on, and which partitions and views break. Exit code 1 when some pipelines have mistakes or a change breaks something, 2 when
+    all have mistakes.
 
     Example: orchestrai check pipelines/churn
     """
@@ -37,10 +42,15 @@ def check(
     reports = check_project(pipeline_folders(setting))
     project = Project(tuple(report.pipeline for report in reports if report.pipeline is not None))
     wrong = [report for report in reports if report.mistakes]
-    code = 0 if not wrong else 2 if len(wrong) == len(reports) else 1
+    plans, untold = _plans(project) if published else ([], "")
+    breaking = any(plan.breaks for plan in plans)
+    code = 2 if wrong and len(wrong) == len(reports) else 1 if wrong or breaking else 0
     if as_json:
         facts = [_facts(report) for report in reports]
-        emit({"ok": not wrong, "pipelines": facts, "assets": sorted(project.nodes)})
+        changes = [plan.as_json() for plan in plans]
+        emit(
+            {"ok": not code, "pipelines": facts, "assets": sorted(project.nodes), "changes": changes, "not_compared": untold}
+        )
         raise typer.Exit(code)
     rows = [_row(report) for report in reports]
     table("Pipelines", ("pipeline", "datasets", "feature views", "models", ""), rows)
@@ -50,9 +60,26 @@ def check(
     for report in wrong:
         for mistake in report.mistakes:
             out.print(mistake.message, markup=False, highlight=False, soft_wrap=True)
-    if not wrong:
+    for message in (*(plan.message for plan in plans), *([untold] if untold else [])):
+        out.print(message, markup=False, highlight=False, soft_wrap=True)
+    if not code:
         out.print(f"[green]ok[/green]: {len(project.nodes)} assets")
     raise typer.Exit(code)
+
+
+def _plans(project: "Project") -> "tuple[list[SchemaPlan], str]":
+    """What changed contracts mean for what is published, or why nobody can say."""
+    from orchestrai.ledger.ledger import open_ledger
+    from orchestrai.ledger.signing import trusted_keyring
+    from orchestrai.pipeline.check.schema_plan import schema_plans
+
+    settings = load_settings()
+    if not trusted_keyring(settings.key_folder).keys:
+        return [], ""  # nothing was ever published here, and no key is made by looking
+    try:
+        return schema_plans(open_ledger(settings), project), ""
+    except (StorageError, IntegrityError) as exc:
+        return [], f"contracts not compared with published data: {exc.message}"
 
 
 def _facts(report: "PipelineCheck") -> dict[str, Any]:

@@ -7,6 +7,8 @@ from orchestrai.errors import ConfigError
 
 LONGEST_NAME = 255
 QUOTES = '"`'
+# Spark puts variables of its machine in place of ${env:NAME}, wherever in the text it stands
+VARIABLE = "${"
 # control characters, halves of surrogate pairs, line and paragraph separators
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
@@ -39,6 +41,8 @@ def name_fault(name: str) -> str | None:
         return f"a name of at most {LONGEST_NAME} characters"
     if any(character in QUOTES for character in name):
         return "a name without double quotes and backticks"
+    if VARIABLE in name:
+        return f"a name without {VARIABLE}"
     if any(unicodedata.category(character) in _UNPRINTABLE for character in name):
         return "a name without control characters and line breaks"
     return None

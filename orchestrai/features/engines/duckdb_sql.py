@@ -1,16 +1,15 @@
 """DuckDB's SQL around a view: verified files as typed tables, the result in its exact types and order."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrai.core.sql.quoting import literal, quoted
-from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.engine import Query, Source
+from orchestrai.features.engines.stored_schemas import alike
 from orchestrai.features.views.portable_types import UTC_MICROS, duckdb_type
 
 Paths = Callable[[Iterable[Path]], str]
@@ -55,8 +54,13 @@ def source_sql(source: Source, paths: Paths) -> str:
     if not source.files:
         columns = ", ".join(_cast("NULL", field) for field in table.schema)
         return f"SELECT {columns} WHERE false"
-    stored = pq.read_schema(source.files[0])
-    columns = ", ".join(f"{_typed(field, stored, table.name)} AS {quoted(field.name)}" for field in table.schema)
+    return " UNION ALL ".join(_part_sql(source, stored, files, paths) for stored, files in alike(table, source.files))
+
+
+def _part_sql(source: Source, stored: pa.Schema, files: Sequence[Path], paths: Paths) -> str:
+    """The SELECT over files of one schema."""
+    table = source.table
+    columns = ", ".join(f"{_typed(field, stored)} AS {quoted(field.name)}" for field in table.schema)
     tests = []
     for column, test, moment in (
         (table.event_time, ">=", source.since),
@@ -67,16 +71,16 @@ def source_sql(source: Source, paths: Paths) -> str:
             zoned = pa.types.is_timestamp(stored.field(column).type) and stored.field(column).type.tz
             tests.append(f"{quoted(column)} {test} {moment_sql(moment, zoned=bool(zoned))}")
     where = f" WHERE {' AND '.join(tests)}" if tests else ""
-    return f"SELECT {columns} FROM read_parquet({paths(source.files)}){where}"
+    return f"SELECT {columns} FROM read_parquet({paths(files)}){where}"
 
 
 def _cast(value: str, field: pa.Field) -> str:
     return f"CAST({value} AS {duckdb_type(field.type)}) AS {quoted(field.name)}"
 
 
-def _typed(field: pa.Field, stored: pa.Schema, table: str) -> str:
+def _typed(field: pa.Field, stored: pa.Schema) -> str:
     if field.name not in stored.names:
-        raise FeatureViewError(f"expected the column {field.name} in {table}, found {', '.join(stored.names)}")
+        return f"CAST(NULL AS {duckdb_type(field.type)})"
     name, kind = quoted(field.name), stored.field(field.name).type
     if field.type == UTC_MICROS and pa.types.is_timestamp(kind):
         return f"make_timestamp(epoch_us({name}))" if kind.tz or kind.unit != "us" else name

@@ -15,6 +15,7 @@ from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.duckdb_engine import translate
 from orchestrai.features.engines.engine import BATCH_ROWS, SPINE, Query, Source, Spine, spine_sql
 from orchestrai.features.engines.spark_job import configure, run_job
+from orchestrai.features.engines.stored_schemas import alike
 from orchestrai.features.views.portable_types import canonical, spark_type
 from orchestrai.features.views.view import FeatureView, Table
 
@@ -140,24 +141,29 @@ def _parts(source: Source, locate: Locate) -> list[Job]:
             )
             if column is not None and moment is not None
         ]
-        parts.append({**_typed_files(table, source.files, locate), "where": tests})
+        parts += [{**part, "where": tests} for part in _typed_files(table, source.files, locate)]
     if source.tail:
-        parts.append(_typed_files(table, source.tail, locate))
+        parts += _typed_files(table, source.tail, locate)
     if not parts:
         columns = ", ".join(_cast("NULL", field) for field in table.schema)
         parts.append({"sql": f"SELECT {columns}", "where": ["false"]})
     return parts
 
 
-def _typed_files(table: Table, files: Sequence[Path], locate: Locate) -> Job:
-    stored = pq.read_schema(files[0])
-    select = [f"{_typed(field, stored, table.name)} AS {_quoted(field.name)}" for field in table.schema]
-    return {"files": [locate(path) for path in files], "select": select}
+def _typed_files(table: Table, files: Sequence[Path], locate: Locate) -> list[Job]:
+    """Files of one schema each."""
+    return [
+        {
+            "files": [locate(path) for path in part],
+            "select": [f"{_typed(field, stored)} AS {_quoted(field.name)}" for field in table.schema],
+        }
+        for stored, part in alike(table, files)
+    ]
 
 
-def _typed(field: pa.Field, stored: pa.Schema, table: str) -> str:
+def _typed(field: pa.Field, stored: pa.Schema) -> str:
     if field.name not in stored.names:
-        raise FeatureViewError(f"expected the column {field.name} in {table}, found {', '.join(stored.names)}")
+        return f"CAST(NULL AS {spark_type(field.type)})"
     name = f"CAST({_quoted(field.name)} AS {spark_type(field.type)})"
     if pa.types.is_floating(stored.field(field.name).type):
         # NaN and the infinities are missing values: no engine orders or quantises them alike

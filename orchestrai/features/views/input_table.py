@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from orchestrai.contracts.contract import Contract
 from orchestrai.core.sql.quoting import name_fault
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.spec import ARRIVAL, TableClocks
@@ -29,6 +30,26 @@ class Table:
 def _metadata(schema: pa.Schema, name: str) -> str | None:
     value = (schema.metadata or {}).get(name.encode())
     return value.decode() if value else None
+
+
+def declared_table(contract: Contract) -> pa.Schema:
+    """A dataset's columns as its contract declares them, with what the lint of a view goes by: bounds, key and event time.
+
+    A column that is not required may be absent from partitions that are older than it.
+    """
+    schema = contract.arrow_schema()
+    for place, column in enumerate(contract.columns):
+        field = schema.field(place).with_nullable(not column.required)
+        if isinstance(column.minimum, int | float) and isinstance(column.maximum, int | float):
+            field = field.with_metadata({"minimum": str(column.minimum), "maximum": str(column.maximum)})
+        schema = schema.set(place, field)
+    metadata = {}
+    # names with a comma in them cannot be told apart in the list
+    if contract.primary_key and not any("," in name for name in contract.primary_key):
+        metadata["primary_key"] = ",".join(contract.primary_key)
+    if contract.event_time is not None and schema.field(contract.event_time).type == UTC_MICROS:
+        metadata["event_time"] = contract.event_time
+    return schema.with_metadata(metadata)
 
 
 def primary_keys(schemas: Mapping[str, pa.Schema]) -> dict[str, tuple[str, ...]]:

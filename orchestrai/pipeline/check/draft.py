@@ -156,17 +156,7 @@ def _check_clock(file: PipelineFile, at: Location, view: FeatureView, table: str
 
 def schemas_of(inputs: Datasets) -> dict[str, "pa.Schema"]:
     """The schemas of datasets as their contracts declare them, by table name."""
-    return {table: _bounded(node) for table, node in inputs.items()}
-
-
-def _bounded(node: DatasetNode) -> "pa.Schema":
-    """A dataset's schema with the bounds of its numbers, by which a view is judged when it is loaded."""
-    schema = node.contract.arrow_schema()
-    for place, column in enumerate(node.contract.columns):
-        if isinstance(column.minimum, int | float) and isinstance(column.maximum, int | float):
-            bounds = {"minimum": str(column.minimum), "maximum": str(column.maximum)}
-            schema = schema.set(place, schema.field(place).with_metadata(bounds))
-    return schema
+    return {table: node.table_schema for table, node in inputs.items()}
 
 
 def _model(draft: Draft, model: PipelineModelSpec) -> ModelNode:

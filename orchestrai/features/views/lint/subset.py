@@ -17,7 +17,7 @@ from sqlglot.errors import OptimizeError, ParseError
 from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.qualify import qualify
 
-from orchestrai.core.sql.quoting import name_fault
+from orchestrai.core.sql.quoting import VARIABLE, name_fault
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.views.portable_types import spark_types
 
@@ -130,6 +130,11 @@ def line_of(node: exp.Expr | None) -> int:
 
 def parse(text: str, origin: str) -> exp.Select | exp.Union:
     """Parse one query; raises FeatureViewError."""
+    if VARIABLE in text:
+        line = text[: text.index(VARIABLE)].count("\n") + 1
+        raise FeatureViewError(
+            f"{origin}:{line}: expected no {VARIABLE}, found one: Spark would put a variable of its machine there"
+        )
     try:
         statements = sqlglot.parse(text, read=DIALECT)
     except ParseError as exc:

@@ -1,0 +1,85 @@
+"""The contract that data was judged by, kept beside the ledger: a receipt names it by digest."""
+
+import json
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from orchestrai.contracts.contract import Column, Contract
+from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.errors import MissingObject
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import Receipt
+
+# the parameter of a receipt that names the contract
+CONTRACT_RULES = "contract_rules"
+_KIND = "contracts"
+FORMAT = 1
+
+
+def rules_digest(contract: Contract) -> str:
+    """The digest of what a contract says of rows; its name, version and words do not count."""
+    return sha256_hex(_encoded(contract))
+
+
+def keep_contract(ledger: Ledger, contract: Contract) -> str:
+    """Keep the rules of a contract (idempotent); returns their digest."""
+    return ledger.put_blob(_KIND, _encoded(contract))
+
+
+def contract_of(ledger: Ledger, receipt: Receipt) -> Contract | None:
+    """The contract that a receipt names; None where it names none, or one that is not kept here."""
+    digest = receipt.parameters.get(CONTRACT_RULES)
+    if not isinstance(digest, str):
+        return None
+    try:
+        body = json.loads(ledger.blob(_KIND, digest))
+    except MissingObject:
+        return None
+    return _decoded(body) if body.get("format") == FORMAT else None
+
+
+def as_kept(contract: Contract) -> Contract:
+    """A contract as it would be read back, so that it compares with one that was."""
+    return _decoded(json.loads(_encoded(contract)))
+
+
+def _encoded(contract: Contract) -> bytes:
+    columns = []
+    for column in contract.columns:
+        body = {name: _plain(value) for name, value in asdict(column).items() if name != "description"}
+        columns.append(body)
+    return canonical_json(
+        {
+            "format": FORMAT,
+            "columns": columns,
+            "event_time": contract.event_time,
+            "tolerance_seconds": contract.tolerance.total_seconds(),
+            "person": contract.person,
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+
+
+def _decoded(body: dict[str, Any]) -> Contract:
+    columns = []
+    for column in body["columns"]:
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in column.items()
+            if name in Column.__dataclass_fields__
+        }
+        columns.append(Column(**known))
+    return Contract(
+        "",
+        "",
+        tuple(columns),
+        event_time=body["event_time"],
+        tolerance=timedelta(seconds=body["tolerance_seconds"]),
+        person=body["person"],
+    )
