@@ -80,7 +80,7 @@ def test_json_and_parquet_are_read_by_the_same_clock(tmp_path: Path) -> None:
     expected = [datetime(2026, 1, 3, 4, tzinfo=UTC)]
     lines, columns = tmp_path / "a.jsonl", tmp_path / "a.parquet"
     lines.write_text('{"id": 1, "at": "2026-01-02T20:00:00"}\n')
-    pq.write_table(pa.table({"id": [1], "at": pa.array([datetime(2026, 1, 2, 20)], pa.timestamp("ms"))}), columns)
+    pq.write_table(pa.table({"id": [1], "at": pa.array([1_767_384_000_000], pa.timestamp("ms"))}), columns)
     for path, form in ((lines, "jsonl"), (columns, "parquet")):
         source = SourceSpec(url="x", format=form, timezone="America/Los_Angeles")  # type: ignore[arg-type]
         rows = [row["at"] for batch in Typing(source, SALES).batches(path, ObjectOutcome()) for row in batch.to_pylist()]
