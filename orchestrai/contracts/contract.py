@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from orchestrai.contracts.columns.derivation import Derivation
 from orchestrai.core.calendar import Grain, dates_of
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.verdict import Severity
@@ -71,7 +72,7 @@ class Column:
     """One column; `source` is its name at the source, `key` its position in the primary key.
 
     `canonical` "integer" writes text such as `17850.0` as `17850`; "trim" drops blanks around. `tokenise` asks for tokens in
-    place of values from ingest on (see tokens.py).
+    place of values from ingest on (see tokens.py). `derive` says what a column is made from that no source sends.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Column:
     tokenise: bool = False
     severity: Severity = "error"
     description: str = ""
+    derive: Derivation | None = None
 
     @property
     def personal(self) -> bool:
@@ -166,6 +168,11 @@ class Contract:
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    @property
+    def landed(self) -> tuple[Column, ...]:
+        """The columns that a source sends: all but those that are derived."""
+        return tuple(column for column in self.columns if column.derive is None)
 
     @property
     def names(self) -> tuple[str, ...]:

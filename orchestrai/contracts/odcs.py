@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrai.contracts.columns.derivation import derivation_fault, read_derivation
+from orchestrai.contracts.columns.personal_columns import person_column
 from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract, VolumeRule, normal_type
 from orchestrai.contracts.contract_file import ContractFile
-from orchestrai.contracts.personal_columns import person_column
 from orchestrai.core.declaration import Declaration, Location, explain, load_yaml, refuse_unknown
 from orchestrai.core.sql.quoting import name_fault
 from orchestrai.secrets.url_credentials import REMEDY, credentials_in
@@ -74,6 +75,7 @@ def _contract(reader: ContractFile, document: Any) -> Contract:
     event_at, event_time = custom.pop("eventTime", (("slaProperties",), element.rpartition(".")[2] or None))
     _check_event_time(reader, event_at, event_time, columns)
     person = person_column(reader, custom, columns)
+    _check_derived(reader, columns, person)
     contract = Contract(
         name=str(document.name or document.id or table.name or reader.path.name.split(".")[0]),
         version=str(document.version),
@@ -98,8 +100,18 @@ def _contract(reader: ContractFile, document: Any) -> Contract:
 def _refuse_twins(reader: ContractFile, columns: tuple[Column, ...]) -> None:
     for index, column in enumerate(columns):
         for other in columns[:index]:
-            if column.name == other.name or column.source == other.source:
+            landed_twice = column.source == other.source and column.derive is None and other.derive is None
+            if column.name == other.name or landed_twice:
                 raise reader.wrong(("schema", 0, "properties", index), "each column once", f"{column.name!r} twice")
+
+
+def _check_derived(reader: ContractFile, columns: tuple[Column, ...], person: str | None) -> None:
+    if all(column.derive is not None for column in columns):
+        raise reader.wrong(("schema", 0, "properties"), "a column that its source sends", "derived ones only")
+    for index, column in enumerate(columns):
+        if column.derive is not None and (fault := derivation_fault(column, columns, person)):
+            expected, _, actual = fault.removeprefix("expected ").partition(", found ")
+            raise reader.wrong(("schema", 0, "properties", index), expected, actual)
 
 
 def _check_event_time(reader: ContractFile, at: Location, name: object, columns: tuple[Column, ...]) -> None:
@@ -157,9 +169,20 @@ def _column_custom(reader: ContractFile, at: tuple[str | int, ...], prop: Any) -
         where, rules["tokenise"] = custom.pop("tokenise")
         if not isinstance(rules["tokenise"], bool):
             raise reader.wrong(where, "true or false", repr(rules["tokenise"]))
+    if "derive" in custom:
+        where, declared = custom.pop("derive")
+        if prop.physicalName:
+            raise reader.wrong(
+                (*at, "physicalName"), "none for a derived column, which no source sends", repr(prop.physicalName)
+            )
+        try:
+            rules["derive"] = read_derivation(declared)
+        except ValueError as exc:
+            expected, _, actual = str(exc).removeprefix("expected ").partition(", found ")
+            raise reader.wrong(where, expected, actual) from exc
     if custom:
         name, (where, _) = next(iter(custom.items()))
-        raise reader.wrong(where, "a custom property of canonical, tokenise", repr(name))
+        raise reader.wrong(where, "a custom property of canonical, derive, tokenise", repr(name))
     return rules
 
 

@@ -13,6 +13,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.verdict import Verdict
+from orchestrai.errors import ConfigError
 from orchestrai.ingest.plan import require_same_cut
 from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream, stream_address
 from orchestrai.ingest.sources.landing import check_landing
@@ -35,6 +36,12 @@ _COUNTED = ("records", "rows", "dead_letters", "repeated", "erased")
 
 def check_source(source: SourceSpec, contract: Contract, grain: Grain) -> None:
     """Raise ConfigError for a declaration of a source that could never be read; asks nobody."""
+    of_objects = [column.name for column in contract.columns if column.derive and column.derive.of_object]
+    if of_objects and source.positioned:
+        raise ConfigError(
+            f"expected columns made of what a stream or a table sends, found {', '.join(of_objects)} of {contract.name} made of the "
+            "name of an object or the number of a row in it"
+        )
     if source.kind == "stream":
         refuse_sealed_keys(contract, contract.primary_key, "a stream")
         stream_address(source.url)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import DigestMismatch, UnreadableObject
 from orchestrai.ingest.dead_letters import DeadLetter, letters_of
-from orchestrai.ingest.plan import Arrival
+from orchestrai.ingest.plan import Arrival, landed_key
 from orchestrai.ingest.readers.compression import unpacked
 from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part
 from orchestrai.ingest.readers.part_files import PartWriter
@@ -91,7 +91,7 @@ class PartitionReading:
             part.outcomes.append(ObjectOutcome())
             try:
                 size = self._checked(arrival).stat().st_size
-                originals.append(Original(index, staged[arrival.name].key, arrival.material.uri, size))
+                originals.append(Original(index, staged[arrival.name].key, landed_key(arrival.name), size))
             except UnreadableObject as exc:
                 part.outcomes[index].unreadable = exc.message
         groups = grouped(originals)
@@ -131,12 +131,12 @@ class PartitionReading:
         if path.stat().st_size > SMALL_BYTES:
             self._close()
             seal = partial(_sealed, outcome=outcome, sealing=self.sealing)
-            self.writer = large_part(self.typing, path, outcome, self._target(), seal)
+            self.writer = large_part(self.typing, path, outcome, self._target(), seal, landed_key(arrival.name))
             self._came(self.writer.path, arrival, outcome)
             self._close(arrival)
             return
         self.writer = self.writer or PartWriter(self._target(), self.typing.contract.arrow_schema())
-        for batch in self.typing.batches(path, outcome):
+        for batch in self.typing.batches(path, outcome, landed_key(arrival.name)):
             self.writer.write(_sealed(batch, outcome, self.sealing))
         self._came(self.writer.path, arrival, outcome)
 

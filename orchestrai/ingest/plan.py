@@ -48,6 +48,11 @@ class Gathered:
     repeats: tuple[Material, ...] = ()
 
 
+def landed_key(name: str) -> str:
+    """The key in the landing of an original, by its name beside the raw events."""
+    return name.removeprefix(LANDED)
+
+
 def arrivals(dataset: Dataset | None, partition: str) -> list[Material]:
     """The landed objects that a published partition was made from."""
     if dataset is None or partition not in dataset.partitions:

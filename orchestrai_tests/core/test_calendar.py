@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001 times without a zone are what is read
 """Keys and the time they cover: windows tile the time line in every zone, and times without a zone are read as zoneinfo reads them."""
 
 from datetime import UTC, date, datetime, timedelta

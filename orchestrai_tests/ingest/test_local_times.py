@@ -1,7 +1,8 @@
 """Times as their source means them: a day of the shop's own clock is one partition, a time without a zone is read by it."""
 
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import ClosedDays, Column, Contract
 from orchestrai.core.calendar import Grain, LocalGrain
 from orchestrai.core.duration_cron import previous_tick
@@ -80,7 +82,7 @@ def test_json_and_parquet_are_read_by_the_same_clock(tmp_path: Path) -> None:
     expected = [datetime(2026, 1, 3, 4, tzinfo=UTC)]
     lines, columns = tmp_path / "a.jsonl", tmp_path / "a.parquet"
     lines.write_text('{"id": 1, "at": "2026-01-02T20:00:00"}\n')
-    pq.write_table(pa.table({"id": [1], "at": pa.array([datetime(2026, 1, 2, 20)], pa.timestamp("ms"))}), columns)
+    pq.write_table(pa.table({"id": [1], "at": pa.array([1_767_384_000_000], pa.timestamp("ms"))}), columns)
     for path, form in ((lines, "jsonl"), (columns, "parquet")):
         source = SourceSpec(url="x", format=form, timezone="America/Los_Angeles")  # type: ignore[arg-type]
         rows = [row["at"] for batch in Typing(source, SALES).batches(path, ObjectOutcome()) for row in batch.to_pylist()]
@@ -136,6 +138,17 @@ def test_a_day_on_which_clocks_change_holds_all_its_hours_and_no_other(
     landing = LocalStore(tmp_path / "landing")
     assert not shop(ledger, landing, {f"{key}.csv": rows}, ANGELES).refused
     assert shop(ledger, landing, {f"{key}.csv": rows + f"99,{after}\n"}, ANGELES).refused
+
+
+def test_a_date_as_the_event_time_is_a_day_of_the_zone(ledger: Ledger, tmp_path: Path) -> None:
+    by_date = replace(SALES, event_time="day")
+    for grain in (ANGELES, LocalGrain("day", "Asia/Tokyo")):
+        path = tmp_path / f"{grain.zone[:4]}.parquet"
+        pq.write_table(pa.table({"id": [1], "at": [NOW], "day": [date(2026, 1, 2)]}, schema=by_date.arrow_schema()), path)
+        verdicts = check_partition(by_date, [path], partition="2026-01-02", grain=grain, history={}, now=NOW)
+        assert all(verdict.passed for verdict in verdicts)
+        verdicts = check_partition(by_date, [path], partition="2026-01-03", grain=grain, history={}, now=NOW)
+        assert [verdict.check for verdict in verdicts if not verdict.passed] == ["partition"]
 
 
 def test_a_dataset_is_not_cut_anew_under_its_name(ledger: Ledger, tmp_path: Path) -> None:

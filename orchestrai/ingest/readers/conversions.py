@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Column, Contract, arrow_type
 from orchestrai.core.local_clock import LocalClock
+from orchestrai.ingest.readers.columns.derive_columns import Origin, add_derived
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,16 +30,17 @@ def convert(
     rows: int,
     timestamp_formats: Sequence[str] = (),
     clock: LocalClock | None = None,
+    origin: Origin | None = None,
 ) -> tuple["pa.RecordBatch", list[Misfit]]:
     """Type a batch given by source column name; a missing column becomes nulls, a misfit value a null that is named.
 
-    Times without a zone are read by `clock`, as UTC without one.
+    Times without a zone are read by `clock`, as UTC without one. Derived columns are made of the typed ones and of `origin`.
     """
     import pyarrow as pa
 
     typed, misfits = [], []
     for column in contract.columns:
-        values = arrays.get(column.source)
+        values = arrays.get(column.source) if column.derive is None else None
         if values is None:
             typed.append(pa.nulls(rows, arrow_type(column.type)))
             continue
@@ -50,7 +52,16 @@ def convert(
             )
             for row in bad
         ]
-    return pa.RecordBatch.from_arrays(typed, schema=contract.arrow_schema()), misfits
+    batch = pa.RecordBatch.from_arrays(typed, schema=contract.arrow_schema())
+    if len(contract.landed) == len(contract.columns):
+        return batch, misfits
+
+    def read(column: Column, text: str) -> tuple[pa.Array, bool]:
+        array, bad = _typed(column, pa.array([text]), timestamp_formats, clock)
+        return array, bool(bad)
+
+    batch, faults = add_derived(contract, batch, origin, clock, read)
+    return batch, misfits + [Misfit(*fault) for fault in faults]
 
 
 def _reason(column: Column, value: Any, fault: str = "") -> str:

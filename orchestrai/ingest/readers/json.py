@@ -41,7 +41,7 @@ class JsonLinesReader:
         if self.source.encoding.lower().replace("-", "") != "utf8":
             raise Untidy
         typed = []
-        for column in self.contract.columns:
+        for column in self.contract.landed:
             kind = arrow_type(column.type)
             # times are read as text, so that one rule reads them in every format
             text = pa.types.is_temporal(kind)
@@ -201,7 +201,7 @@ def _chunk(contract: Contract, rows: list[Mapping[str, Any]], marks: list[Mark],
     import pyarrow as pa
 
     arrays = {}
-    for column in contract.columns:
+    for column in contract.landed:
         values: list[str | None] = []
         for row in rows:
             try:

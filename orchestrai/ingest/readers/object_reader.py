@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from orchestrai.contracts.contract import Contract
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.readers.chunks import Chunk, ObjectReader, Untidy
-from orchestrai.ingest.readers.conversions import convert
+from orchestrai.ingest.readers.columns.derive_columns import Origin
+from orchestrai.ingest.readers.conversions import Misfit, convert
 from orchestrai.ingest.readers.csv.csv_reader import UNNAMED, CsvReader
 from orchestrai.ingest.readers.json import JsonDocumentReader, JsonLinesReader, PagesReader
 from orchestrai.ingest.readers.parquet import ParquetReader
@@ -47,32 +48,32 @@ class Typing:
     source: SourceSpec
     contract: Contract
 
-    def batches(self, path: Path, outcome: ObjectOutcome) -> Iterator["pa.RecordBatch"]:
-        """Yield typed batches of a small object's rows, all read by one reader; fills `outcome`."""
+    def batches(self, path: Path, outcome: ObjectOutcome, name: str = "") -> Iterator["pa.RecordBatch"]:
+        """Yield typed batches of a small object's rows, all read by one reader; fills `outcome`. `name` is its key in the landing."""
         try:
             reader = self._open(path)
             outcome.missing, outcome.extra = self._header_change(reader)
             try:
-                tidy = list(self._fast(reader, path))
+                tidy = list(self._fast(reader, path, name))
             except Untidy:
                 tidy = None
             if tidy is None:
-                yield from self._careful(reader, path, outcome)
+                yield from self._careful(reader, path, outcome, name)
             else:
                 outcome.rows = sum(batch.num_rows for batch in tidy)
                 yield from tidy
         except UnreadableObject as exc:
             outcome.unreadable = exc.message
 
-    def large(self, path: Path, outcome: ObjectOutcome, *, careful: bool) -> Iterator["pa.RecordBatch"]:
+    def large(self, path: Path, outcome: ObjectOutcome, name: str = "", *, careful: bool) -> Iterator["pa.RecordBatch"]:
         """As `batches` in bounded memory; raises Untidy when the caller must begin again with `careful`."""
         try:
             reader = self._open(path)
             outcome.missing, outcome.extra = self._header_change(reader)
             if careful:
-                yield from self._careful(reader, path, outcome)
+                yield from self._careful(reader, path, outcome, name)
                 return
-            for batch in self._fast(reader, path):
+            for batch in self._fast(reader, path, name):
                 outcome.rows += batch.num_rows
                 yield batch
         except UnreadableObject as exc:
@@ -98,7 +99,7 @@ class Typing:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise UnreadableObject(f"expected each column once, found {', '.join(twice[:5])} twice: repair the header")
-        known = {column.source: column for column in self.contract.columns}
+        known = {column.source: column for column in self.contract.landed}
         missing = [name for name in known if name not in names]
         if self.source.format in ("jsonl", "json", "http"):
             # a record may leave out what is null
@@ -111,18 +112,27 @@ class Typing:
             )
         return tuple(missing), tuple(name for name in names if name not in known)
 
-    def _fast(self, reader: ObjectReader, path: Path) -> Iterator["pa.RecordBatch"]:
+    def _fast(self, reader: ObjectReader, path: Path, name: str) -> Iterator["pa.RecordBatch"]:
+        first = 1
         for chunk in reader.fast(path):
-            batch, misfits = convert(
-                self.contract, chunk.arrays, chunk.rows, self.source.timestamp_formats, self.source.clock
-            )
+            batch, misfits = self._convert(chunk, Origin(name, range(first, first + chunk.rows)))
+            first += chunk.rows
             if misfits:
                 raise Untidy
             yield batch
 
-    def _careful(self, reader: ObjectReader, path: Path, outcome: ObjectOutcome) -> Iterator["pa.RecordBatch"]:
+    def _convert(self, chunk: Chunk, origin: Origin) -> tuple["pa.RecordBatch", list[Misfit]]:
+        source = self.source
+        return convert(self.contract, chunk.arrays, chunk.rows, source.timestamp_formats, source.clock, origin)
+
+    def _numbers(self, marks: Sequence[Mark]) -> Sequence[int]:
+        """The number of each row, where a column is made of it: the marks of a large object are made one by one."""
+        asked = any(column.derive is not None and column.derive.function == "row" for column in self.contract.columns)
+        return [mark.record for mark in marks] if asked else ()
+
+    def _careful(self, reader: ObjectReader, path: Path, outcome: ObjectOutcome, name: str) -> Iterator["pa.RecordBatch"]:
         for chunk in reader.careful(path):
-            batch, refused = self._sorted_out(chunk)
+            batch, refused = self._sorted_out(chunk, name)
             outcome.refused += refused
             outcome.rows += batch.num_rows
             if batch.num_rows:
@@ -135,13 +145,14 @@ class Typing:
                     f"{outcome.seen} (line {first.mark.line}: {first.reason}): the rest was not read"
                 )
 
-    def _sorted_out(self, chunk: Chunk) -> tuple["pa.RecordBatch", Sequence[Refused]]:
+    def _sorted_out(self, chunk: Chunk, name: str) -> tuple["pa.RecordBatch", Sequence[Refused]]:
         import pyarrow as pa
 
-        batch, misfits = convert(self.contract, chunk.arrays, chunk.rows, self.source.timestamp_formats, self.source.clock)
+        marks = chunk.marks or ()
+        # refused records count too, so that a row keeps its number when another one is mended
+        batch, misfits = self._convert(chunk, Origin(name, self._numbers(marks)))
         if not misfits:
             return batch, chunk.refused
-        marks = chunk.marks or ()
         bad: dict[int, Refused] = {}
         for misfit in misfits:
             mark = marks[misfit.row] if misfit.row < len(marks) else Mark(misfit.row + 1, 0, 0, "")
@@ -157,13 +168,14 @@ def large_part(
     outcome: ObjectOutcome,
     target: Path,
     seal: Callable[["pa.RecordBatch"], "pa.RecordBatch"] | None = None,
+    name: str = "",
 ) -> PartWriter:
     """Type a large object into a part of its own, in bounded memory; raises UnreadableObject. The writer is still open."""
     for careful in (False, True):
         writer = PartWriter(target, typing.contract.arrow_schema())
         outcome.rows, outcome.erased, outcome.refused, outcome.unreadable = 0, 0, [], ""
         try:
-            for batch in typing.large(path, outcome, careful=careful):
+            for batch in typing.large(path, outcome, name, careful=careful):
                 writer.write(seal(batch) if seal else batch)
             return writer
         except Untidy:

@@ -46,7 +46,7 @@ class ParquetReader:
     def __init__(self, path: Path, contract: Contract, limit: int) -> None:
         import pyarrow.parquet as pq
 
-        self.wanted = tuple(column.source for column in contract.columns)
+        self.wanted = tuple(column.source for column in contract.landed)
         check_envelope(path)
         probe(path)
         try:

@@ -29,7 +29,7 @@ _SCHEMA = "number int, body string"
 
 @dataclass(frozen=True)
 class Original:
-    """One landed object in the lake; `index` is its place among the arrivals of its partition."""
+    """One landed object in the lake; `index` is its place among the arrivals of its partition, `name` its key in the landing."""
 
     index: int
     key: str
@@ -107,10 +107,10 @@ def typed_group(lake_url: str, typing: Typing, originals: Sequence[Original], ke
             try:
                 path = unpacked(path, typing.source.max_object_bytes)
                 if path.stat().st_size > SMALL_BYTES:
-                    writer = large_part(typing, path, outcome, Path(folder) / "part")
+                    writer = large_part(typing, path, outcome, Path(folder) / "part", name=original.name)
                 else:
                     writer = writer or PartWriter(Path(folder) / "part", typing.contract.arrow_schema())
-                    for batch in typing.batches(path, outcome):
+                    for batch in typing.batches(path, outcome, original.name):
                         writer.write(batch)
             except UnreadableObject as exc:
                 outcome.unreadable = exc.message

@@ -74,11 +74,12 @@ class TableReader:
     ) -> None:
         self.source, self.contract, self.grain, self.now, self.sealing = source, contract, grain, now, sealing
         key = source.key or contract.primary_key
-        if source.watermark not in contract.names or contract.column(source.watermark).type not in ("TIMESTAMP", "BIGINT"):
+        landed = {column.name for column in contract.landed}
+        if source.watermark not in landed or contract.column(source.watermark).type not in ("TIMESTAMP", "BIGINT"):
             raise ConfigError(
                 f"expected the watermark {source.watermark!r} as a TIMESTAMP or BIGINT column of {contract.name}"
             )
-        unknown = sorted(set(key) - set(contract.names))
+        unknown = sorted(set(key) - landed)
         if not key or unknown:
             actual = f"unknown {unknown}" if unknown else "none"
             raise ConfigError(
@@ -117,7 +118,7 @@ class TableReader:
         return extract
 
     def _wanted(self) -> Wanted:
-        columns = self.contract.columns
+        columns = self.contract.landed
         return Wanted(
             tuple(column.source for column in columns),
             frozenset(column.source for column in columns if column.type == "STRING"),
@@ -129,7 +130,7 @@ class TableReader:
         """Type a page, place its rows and write those that were not read before."""
         import pyarrow as pa
 
-        columns = dict(zip((c.source for c in self.contract.columns), zip(*rows, strict=True), strict=False))
+        columns = dict(zip((c.source for c in self.contract.landed), zip(*rows, strict=True), strict=False))
         arrays = {name: _natural(values) for name, values in columns.items()}
         batch, misfits = convert(self.contract, arrays, len(rows), clock=self.source.clock)
         misfits += unfit_rows(self.contract, batch)
@@ -169,7 +170,7 @@ class TableReader:
 
     def _letter(self, row: tuple[Any, ...], column: str, reason: str, place: str) -> tuple[DeadLetter, StreamRecord]:
         uri, contract = self.source.uri, self.contract
-        values = {c.source: _plain(value) for c, value in zip(contract.columns, row, strict=False)}
+        values = {c.source: _plain(value) for c, value in zip(contract.landed, row, strict=False)}
         body = json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace")
         identity = sha256(f"{uri}\n{row[-len(self.at) :]!r}".encode()).hexdigest()[:16]
         text, digest, reason = shown(body), sha256(body).hexdigest(), discreet(contract, reason)

@@ -20,7 +20,7 @@ class Gather:
     ) -> None:
         self.stream, self.width, self.marks = stream, len(names), marks
         self.nulls = frozenset(source.null_values)
-        self.picks = [(column, names.index(column.source)) for column in contract.columns if column.source in names]
+        self.picks = [(column, names.index(column.source)) for column in contract.landed if column.source in names]
         self._clear()
 
     def _clear(self) -> None:

@@ -32,7 +32,7 @@ class CsvReader:
 
     def __init__(self, source: SourceSpec, path: Path, contract: Contract, block_bytes: int = 0) -> None:
         self.source, self.contract, self.block_bytes = source, contract, block_bytes
-        self.types = {column.source: column.type for column in contract.columns}
+        self.types = {column.source: column.type for column in contract.landed}
         self.marks, self.grammar = NumberMarks.of(source), CsvGrammar(source)
         self._first_line = source.skip_lines
         self.fields = self._header(path) if source.header else source.columns

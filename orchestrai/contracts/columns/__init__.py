@@ -1,0 +1,1 @@
+"""What a contract says of single columns beyond their type and rules."""
