@@ -2,12 +2,20 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
+from orchestrai.errors import (
+    DigestMismatch,
+    InvalidKey,
+    MissingObject,
+    ObjectNotFound,
+    PreconditionFailed,
+    StorageError,
+)
+from orchestrai.ingest.dead_letters import Unplaced
 from orchestrai.ingest.discovery.partitioning import uri_of
 from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.dataset import Dataset
@@ -47,6 +55,7 @@ class Intake:
     """Brings the objects of one partition together: new ones from the landing, earlier ones from the ledger.
 
     An object that was overwritten is taken anew; one that left the landing stays, so that a producer's clean-up loses nothing.
+    One that a store cannot name by its key is in `nameless`, one that the landing lists and does not hand out in `denied`.
     Without `keep` no original is written to the lake; of an object that left the landing its part stays, which holds tokens.
     """
 
@@ -64,9 +73,12 @@ class Intake:
         self.source, self.grain, self.work, self.keep = task.source, task.grain, work, keep
         self.now = context.now().isoformat()
         self.dataset = self.ledger.find(session.asset)
-        self.bytes_read = 0
+        self.bytes_read = self.objects_read = 0
+        self.nameless: dict[str, list[Unplaced]] = {}
+        self.denied: dict[str, list[Unplaced]] = {}
+        self._failed: StorageError | None = None
 
-    def gather(self, partition: str, present: list[ObjectInfo], *, recover: bool = False) -> list[Arrival]:
+    def gather(self, partition: str, present: Sequence[ObjectInfo], *, recover: bool = False) -> list[Arrival]:
         """All arrivals of a partition, in the order of their keys; raises StorageError, IntegrityError.
 
         `recover` adds the originals of its last refused run that are neither in the landing nor published.
@@ -165,7 +177,8 @@ class Intake:
         return Arrival(material, entry.path, path)
 
     def _take(self, partition: str, uri: str, info: ObjectInfo) -> Arrival | None:
-        """Take a landed object, hashed on the way; None when it is gone by now."""
+        """Take a landed object, hashed on the way; None when it is gone by now, or noted as one that cannot be taken."""
+        listed = info
         for _ in range(MAX_READS):
             try:
                 return self._copy(partition, uri, info)
@@ -176,15 +189,34 @@ class Intake:
                 except ObjectNotFound:
                     return None
             except ObjectNotFound:
+                # by a shorter prefix: a store asked for just this key would look whether it is there
+                if any(again.key == info.key for again in self.landing.list(info.key[:-1])):
+                    # listed and not there: it is written otherwise than it is listed, with a slash at its end for one
+                    reason = f"expected an object under its key, found none under {info.key!r}: rename the object"
+                    self.nameless.setdefault(partition, []).append(Unplaced(uri, listed.version or listed.etag, reason))
+                return None
+            except InvalidKey as exc:
+                self.nameless.setdefault(partition, []).append(Unplaced(uri, listed.version or listed.etag, exc.message))
+                return None
+            except StorageError as exc:
+                if exc.retryable or exc is not self._failed:
+                    raise
+                self.denied.setdefault(partition, []).append(Unplaced(uri, listed.version or listed.etag, exc.message))
                 return None
         raise PreconditionFailed(f"expected {uri} to hold still, found it rewritten {MAX_READS} times: try again")
+
+    def require_readable(self) -> None:
+        """Raise the landing's refusal where it handed out nothing at all: that is an outage, and no fault of an object."""
+        if self.denied and not self.objects_read and self._failed is not None:
+            raise self._failed
 
     def _copy(self, partition: str, uri: str, info: ObjectInfo) -> Arrival:
         name = LANDED + info.key
         key = self.session.key(partition, name)
         lake, digest = self.ledger.lake, sha256()
         local = lake.local_path(key) if self.keep else None
-        path = local or self.work / "taken" / partition / name
+        # of an own name: two keys of a landing may be a file and its folder
+        path = local or self.work / "taken" / partition / sha256(name.encode()).hexdigest()[:24]
         if local is None:
             path.parent.mkdir(parents=True, exist_ok=True)
         size = 0
@@ -199,6 +231,9 @@ class Intake:
                     if sink:
                         sink.write(chunk)
                     yield chunk
+            except StorageError as exc:
+                self._failed = exc
+                raise
             finally:
                 if sink:
                     sink.close()
@@ -209,6 +244,7 @@ class Intake:
         else:
             deque(chunks(), maxlen=0)
         self.bytes_read += size
+        self.objects_read += 1
         etag, modified = info.version or info.etag, info.modified.isoformat()
         material = Material(uri, digest.hexdigest(), size, etag, modified, partition, self.now)
         return Arrival(material, name, path)

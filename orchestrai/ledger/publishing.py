@@ -137,7 +137,13 @@ def _unchanged(log: Log, base: Mapping[str, PartitionEntry], draft: Receipt) -> 
             and current.parameters == draft.parameters
             and current.verdicts.get(key) == draft.verdicts.get(key)
             and current.override(key) == draft.override(key)
+            and _arrivals(current, key) == _arrivals(draft, key)
         )
         if not same:
             return False
     return bool(draft.partitions)
+
+
+def _arrivals(receipt: Receipt, partition: str) -> set[tuple[str, str]]:
+    """The landed objects that a receipt names for a partition: a receipt that lacks one would leave it waiting for ever."""
+    return {(m.uri, m.etag) for m in receipt.materials if m.partition in ("", partition)}

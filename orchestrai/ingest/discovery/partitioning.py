@@ -1,44 +1,100 @@
-"""Which partition a landed object belongs to."""
+"""What lies in a landing: which objects are data, and which partition each belongs to."""
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from orchestrai.core.calendar import WHOLE, Grain, partition_of, window
+from orchestrai.ingest.discovery.odd_keys import odd_key, shown
+from orchestrai.ingest.discovery.passed_over import passed_over
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.base import ObjectInfo, Store
 
 _DAY = re.compile(r"(?<!\d)(\d{4})[-_/.]?(\d{2})[-_/.]?(\d{2})(?:[T_\-/. ]?(\d{2})(?:[-:_h]?(\d{2}))?)?(?!\d{3})")
 _MONTH = re.compile(r"(?<!\d)(\d{4})[-_/.]?(\d{2})(?!\d)")
-_HIDDEN = re.compile(r"(?:^|/)[._]")
 _LABELS = re.compile(r"(?:year|month|day|hour|date|dt|y|m|d|h)=", re.IGNORECASE)
 
 
-def listed(landing: Store, source: SourceSpec, *, since: datetime | None = None, prefix: str = "") -> Iterator[ObjectInfo]:
-    """The objects of a landing that are data: hidden names, `_SUCCESS` and the like and other patterns are passed over.
+@dataclass(frozen=True)
+class Zone:
+    """Where objects are looked for, and what places them in partitions."""
 
-    `since` leaves out partitions before it, where the source promises a `key_prefix`; `prefix` leaves out other keys.
+    landing: Store
+    source: SourceSpec
+    grain: Grain
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One listed object: the `rule` that passes it over, or the `fault` by which no partition can take it, or its partition."""
+
+    info: ObjectInfo
+    partition: str | None = None
+    rule: str | None = None
+    fault: str | None = None
+
+
+def sight(source: SourceSpec, grain: Grain, info: ObjectInfo) -> Sighting:
+    """What an object is by its name alone."""
+    # a step of a path is no hidden name
+    named = re.sub(r"(^|/)(\.{1,2}/)+", r"\1", info.key) if "./" in info.key else info.key
+    rule = passed_over(named) or _other_pattern(source, info.key)
+    if rule is not None:
+        return Sighting(info, rule=rule)
+    fault = odd_key(info)
+    if fault is not None:
+        return Sighting(info, fault=fault)
+    partition = place(source, grain, info)
+    nameless = f"expected a name that tells its {grain}, found {info.key!r}: mend partition_from or rename the object"
+    return Sighting(info, partition, fault=None if partition else nameless)
+
+
+def _other_pattern(source: SourceSpec, key: str) -> str | None:
+    if source.pattern == "*" or fnmatch.fnmatchcase(key, source.pattern):
+        return None
+    return f"a key that does not match the pattern {source.pattern}"
+
+
+def sightings(
+    landing: Store, source: SourceSpec, grain: Grain, *, prefix: str = "", infos: Iterable[ObjectInfo] | None = None
+) -> Iterator[Sighting]:
+    """Everything in a landing, or below a prefix of it, or in a listing given; raises StorageError in an outage, for no object.
+
+    Object stores hold `x.csv` beside `x.csv/y.csv`; a folder does not, so the lower one of a partition cannot be kept.
     """
+    above: list[tuple[str, str]] = []
+    for info in landing.list(prefix) if infos is None else infos:
+        seen, partition = (sighting := sight(source, grain, info)), sighting.partition
+        if partition is not None:
+            while above and not info.key.startswith(above[-1][0]):
+                above.pop()
+            if any(info.key.startswith(f"{key}/") and partition == other for key, other in above):
+                fault = f"expected a key that lies below no other object's, found {info.key!r}: rename one of them"
+                seen = Sighting(info, fault=fault)
+            else:
+                above.append((info.key, partition))
+        yield seen
+
+
+def listed(landing: Store, source: SourceSpec, *, since: datetime | None = None) -> Iterator[ObjectInfo]:
+    """Every object of a landing; `since` leaves out partitions before it, where the source promises a `key_prefix`."""
     after = since.strftime(source.key_prefix) if since is not None and source.key_prefix else None
-    hidden = _HIDDEN.search
-    fits = None if source.pattern == "*" else re.compile(fnmatch.translate(source.pattern)).match
-    for info in landing.list(prefix, start_after=after):
-        if not hidden(info.key) and (fits is None or fits(info.key)):
-            yield info
+    return landing.list("", start_after=after)
 
 
-def listed_for(landing: Store, source: SourceSpec, grain: Grain, partitions: Sequence[str]) -> Iterator[ObjectInfo]:
-    """The objects that may belong to some partitions: all, or those under their prefixes where the source promises one."""
+def sightings_for(landing: Store, source: SourceSpec, grain: Grain, partitions: Sequence[str]) -> Iterator[Sighting]:
+    """What may belong to some partitions: all, or what lies under their prefixes where the source promises one."""
     if not source.key_prefix or grain == "all":
-        yield from listed(landing, source)
+        yield from sightings(landing, source, grain)
         return
     # a month lies under many days, a day under many hours
     step = timedelta(hours=1) if "%H" in source.key_prefix else timedelta(days=1)
     starts = [moment for key in partitions for moment in _steps(*window(key, grain), step)]
     for prefix in sorted({start.strftime(source.key_prefix) for start in starts}):
-        yield from listed(landing, source, prefix=prefix)
+        yield from sightings(landing, source, grain, prefix=prefix)
 
 
 def _steps(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
@@ -49,7 +105,7 @@ def _steps(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime
 
 def uri_of(landing: Store, info: ObjectInfo) -> str:
     """Where an object lay, for receipts and dead letters."""
-    return f"{landing.url.rstrip('/')}/{info.key}"
+    return f"{landing.url.rstrip('/')}/{shown(info.key)}"
 
 
 def place(source: SourceSpec, grain: Grain, info: ObjectInfo) -> str | None:
