@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -87,7 +87,11 @@ class Intake:
         if self.source.objects == "newest" and present:
             present, earlier = [max(present, key=lambda info: (info.modified, info.key))], {}
         by_path: dict[str, Arrival] = {}
+        clashing = _clashing([LANDED + info.key for info in present], earlier)
         for info in present:
+            if LANDED + info.key in clashing:
+                self._note_nameless(partition, info, "a key that lies neither below nor above another one of its partition")
+                continue
             uri, known = uri_of(self.landing, info), earlier.get(LANDED + info.key)
             if known is None or not self.keep or (known.uri, known.etag) != (uri, info.version or info.etag):
                 taken = self._take(partition, uri, info)
@@ -192,18 +196,23 @@ class Intake:
                 # by a shorter prefix: a store asked for just this key would look whether it is there
                 if any(again.key == info.key for again in self.landing.list(info.key[:-1])):
                     # listed and not there: it is written otherwise than it is listed, with a slash at its end for one
-                    reason = f"expected an object under its key, found none under {info.key!r}: rename the object"
-                    self.nameless.setdefault(partition, []).append(Unplaced(uri, listed.version or listed.etag, reason))
+                    self._note_nameless(partition, listed, "a key under which it is read")
                 return None
-            except InvalidKey as exc:
-                self.nameless.setdefault(partition, []).append(Unplaced(uri, listed.version or listed.etag, exc.message))
+            except InvalidKey:
+                self._note_nameless(partition, listed, "a key that landing and lake can hold")
                 return None
             except StorageError as exc:
                 if exc.retryable or exc is not self._failed:
                     raise
-                self.denied.setdefault(partition, []).append(Unplaced(uri, listed.version or listed.etag, exc.message))
+                item = Unplaced(uri, listed.version or listed.etag, exc.message)
+                self.denied.setdefault(partition, []).append(item)
                 return None
         raise PreconditionFailed(f"expected {uri} to hold still, found it rewritten {MAX_READS} times: try again")
+
+    def _note_nameless(self, partition: str, info: ObjectInfo, expected: str) -> None:
+        reason = f"expected {expected}, found {info.key!r}: rename the object"
+        item = Unplaced(uri_of(self.landing, info), info.version or info.etag, reason)
+        self.nameless.setdefault(partition, []).append(item)
 
     def require_readable(self) -> None:
         """Raise the landing's refusal where it handed out nothing at all: that is an outage, and no fault of an object."""
@@ -248,6 +257,24 @@ class Intake:
         etag, modified = info.version or info.etag, info.modified.isoformat()
         material = Material(uri, digest.hexdigest(), size, etag, modified, partition, self.now)
         return Arrival(material, name, path)
+
+
+def _clashing(present: Sequence[str], earlier: Collection[str]) -> set[str]:
+    """The paths among those present that no folder can hold beside the others, as `x.csv/y.csv` beside `x.csv`.
+
+    Object stores hold both. What was taken before stays; of two that are new the upper one is taken.
+    """
+    paths, above = {*present, *earlier}, {folder for path in earlier for folder in _folders(path)}
+    lower = {path for path in present if any(folder in paths for folder in _folders(path))}
+    return (lower | above.intersection(present)).difference(earlier)
+
+
+def _folders(path: str) -> Iterator[str]:
+    """The folders that a path lies in, but for the one of all originals."""
+    at = path.find("/", len(LANDED))
+    while at > 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
 
 
 def _first_seen(taken: Arrival, known: Material | None) -> Arrival:

@@ -34,15 +34,14 @@ def queue_sensor(dataset: DatasetNode, options: NotificationOptions) -> dg.Senso
         judge, queue = judge_of(runtime, dataset), open_queue(options.queue)
         known, limit = settled(judge), MAX_OBJECTS_PER_TICK
         drained = drain(queue, judge.zone, known=known, now=runtime.clock, limit=limit, budget=BUDGET)
-        told = {key: frozenset(map(judge.told_identity, infos)) for key, infos in drained.partitions.items()}
         cursor = ArrivalCursor.decode(context.cursor)
-        found = look(judge, cursor, options.reconcile_every, limit=limit, told=told)
+        found = look(judge, cursor, options.reconcile_every, limit=limit, queued=drained.partitions)
         keep_unplaced(runtime, dataset, drained.unplaced)
         result = result_of(context, runtime, dataset, judge, found)
         store_refused(runtime.ledger, dataset.asset("raw_events"), drained.refused, judge.now)
         if drained.refused:
             context.log.warning(f"{len(drained.refused)} message(s) refused, for example: {drained.refused[0].reason}")
-        queue.acknowledge(drained.settled)
+        queue.acknowledge(drained.over(found.gone))
         return result
 
     return watch

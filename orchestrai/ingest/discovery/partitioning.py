@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -58,25 +58,9 @@ def _other_pattern(source: SourceSpec, key: str) -> str | None:
     return f"a key that does not match the pattern {source.pattern}"
 
 
-def sightings(
-    landing: Store, source: SourceSpec, grain: Grain, *, prefix: str = "", infos: Iterable[ObjectInfo] | None = None
-) -> Iterator[Sighting]:
-    """Everything in a landing, or below a prefix of it, or in a listing given; raises StorageError in an outage, for no object.
-
-    Object stores hold `x.csv` beside `x.csv/y.csv`; a folder does not, so the lower one of a partition cannot be kept.
-    """
-    above: list[tuple[str, str]] = []
-    for info in landing.list(prefix) if infos is None else infos:
-        seen, partition = (sighting := sight(source, grain, info)), sighting.partition
-        if partition is not None:
-            while above and not info.key.startswith(above[-1][0]):
-                above.pop()
-            if any(info.key.startswith(f"{key}/") and partition == other for key, other in above):
-                fault = f"expected a key that lies below no other object's, found {info.key!r}: rename one of them"
-                seen = Sighting(info, fault=fault)
-            else:
-                above.append((info.key, partition))
-        yield seen
+def sightings(landing: Store, source: SourceSpec, grain: Grain, *, prefix: str = "") -> Iterator[Sighting]:
+    """Everything in a landing, or below a prefix of it; raises StorageError in an outage, and for no object."""
+    return (sight(source, grain, info) for info in landing.list(prefix))
 
 
 def listed(landing: Store, source: SourceSpec, *, since: datetime | None = None) -> Iterator[ObjectInfo]:

@@ -5,8 +5,8 @@ it has stored what was drained, and the ledger's identities drop what is told tw
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -53,7 +53,8 @@ class Drained:
 
     `settled` are the handles of messages that tell of no object to take: once `refused` and `unplaced` are kept, they may go.
     `refused` are messages that are no event we know; `unplaced` are objects that no partition can take. `known` counts objects that
-    have their place, `foreign` events of other places; `more` when the limit or the time ended the drain.
+    have their place, `foreign` events of other places; `more` when the limit or the time ended the drain. `open` are the URIs of what
+    is to be taken, by the message that tells of it.
     """
 
     partitions: Mapping[str, tuple[ObjectInfo, ...]]
@@ -65,6 +66,11 @@ class Drained:
     known: int = 0
     foreign: int = 0
     more: bool = False
+    open: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def over(self, gone: Set[str]) -> tuple[str, ...]:
+        """The handles of messages that are settled, and of those that tell of nothing but objects that are gone."""
+        return (*self.settled, *(handle for handle, uris in self.open.items() if uris <= gone))
 
 
 Known = Callable[[Sighting, ObjectEvent], bool]
@@ -148,7 +154,12 @@ def _sorted_out(messages: Mapping[str, Message], zone: Zone, known: Known, more:
         taken_before,
         foreign,
         more,
+        {handle: uris for handle, m in messages.items() if (uris := _open(m, open_))},
     )
+
+
+def _open(message: Message, identities: Set[tuple[str, str]]) -> frozenset[str]:
+    return frozenset(event.uri for event in message.parsed.events if event.identity in identities)
 
 
 def _sighted(event: ObjectEvent, zone: Zone) -> Sighting | None:

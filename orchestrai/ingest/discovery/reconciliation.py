@@ -12,7 +12,7 @@ from typing import Literal
 from orchestrai.ingest.dead_letters import UNPLACED, Unplaced
 from orchestrai.ingest.discovery.listing import unplaced_object
 from orchestrai.ingest.discovery.opening import Span
-from orchestrai.ingest.discovery.partitioning import Sighting, Zone, sight, sightings, uri_of
+from orchestrai.ingest.discovery.partitioning import Sighting, Zone, sight, uri_of
 from orchestrai.ingest.discovery.records import Records, identify
 from orchestrai.storage.base import ObjectInfo
 
@@ -164,8 +164,8 @@ def reconcile(judge: Judge, infos: Iterable[ObjectInfo] | None = None) -> Reconc
     unplaced: list[Unplaced] = []
     still_dead: dict[str, set[int]] = {}
     newest_only = zone.source.objects == "newest"
-    for sighting in sightings(zone.landing, zone.source, zone.grain, infos=infos):
-        info = sighting.info
+    for info in zone.landing.list("") if infos is None else infos:
+        sighting = judge.sight(info)
         identity = judge.identity(info)
         # of objects that each replace the one before, the partition decides
         if newest_only and sighting.partition is not None:

@@ -4,15 +4,17 @@ A cursor holds hints and what was not settled yet. Whoever loses it loses nothin
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.ingest.dead_letters import Unplaced
-from orchestrai.ingest.discovery.listing import Discovery, Remembered, discover
+from orchestrai.ingest.discovery.listing import Remembered, discover
+from orchestrai.ingest.discovery.partitioning import uri_of
 from orchestrai.ingest.discovery.reconciliation import Judge, Reconciliation, reconcile
 from orchestrai.ingest.discovery.records import pack, unpack
+from orchestrai.storage.base import ObjectInfo
 
 LETTERS = Producer("dead_letters", __name__)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,7 +66,8 @@ class ArrivalCursor:
 class Look:
     """What a look found: the arrivals that runs have to take, by partition; objects that are to become dead letters; the next cursor.
 
-    `early` are partitions that open soon. `whole` is the reconciliation, where one was due.
+    `early` are partitions that open soon. `whole` is the reconciliation, where one was due; it names in `gone` what a queue told of and
+    the landing holds no more.
     """
 
     due: Waiting
@@ -72,23 +75,31 @@ class Look:
     unplaced: tuple[Unplaced, ...]
     cursor: ArrivalCursor
     whole: Reconciliation | None = None
+    gone: frozenset[str] = frozenset()
 
 
-def look(judge: Judge, cursor: ArrivalCursor, every: timedelta, *, limit: int, told: Waiting | None = None) -> Look:
+def look(
+    judge: Judge,
+    cursor: ArrivalCursor,
+    every: timedelta,
+    *,
+    limit: int,
+    queued: Mapping[str, Sequence[ObjectInfo]] | None = None,
+) -> Look:
     """Look at a landing, whole where `every` has passed since it was; raises StorageError in an outage.
 
-    `told` are arrivals that a queue named; where there is one the landing is listed for a whole look only.
+    `queued` are objects that a queue named, by partition; where there is one the landing is listed for a whole look only.
     """
     if cursor.is_due(judge.now, every):
-        return _whole(judge)  # it lists what a queue told of, too
+        return _whole(judge, queued or {})
     waiting = {key: set(identities) for key, identities in cursor.waiting.items()}
     hints, unplaced = cursor.hints, tuple[Unplaced, ...]()
-    if told is None:
+    if queued is None:
         zone = judge.zone
         discovery = discover(zone.landing, zone.source, zone.grain, hints, now=judge.now, limit=limit)
-        hints, unplaced, told = discovery.cursor, discovery.unplaced, _identities(judge, discovery)
-    for key, identities in told.items():
-        waiting.setdefault(key, set()).update(identities)
+        hints, unplaced, queued = discovery.cursor, discovery.unplaced, discovery.partitions
+    for key, infos in queued.items():
+        waiting.setdefault(key, set()).update(map(judge.told_identity, infos))
     due, early = dict[str, frozenset[int]](), dict[str, frozenset[int]]()
     for key in sorted(waiting):
         opening = judge.span.opening(key, judge.now)
@@ -102,17 +113,22 @@ def look(judge: Judge, cursor: ArrivalCursor, every: timedelta, *, limit: int, t
     return Look(due, tuple(early), unplaced, following)
 
 
-def _whole(judge: Judge) -> Look:
+def _whole(judge: Judge, queued: Mapping[str, Sequence[ObjectInfo]]) -> Look:
+    landing = judge.zone.landing
+    gone = {uri_of(landing, info) for infos in queued.values() for info in infos}
+
+    def listed() -> Iterator[ObjectInfo]:
+        for info in landing.list(""):
+            if gone:
+                gone.discard(uri_of(landing, info))
+            yield info
+
     remembered = Remembered(judge.now)
-    whole = reconcile(judge, remembered.through(judge.zone.landing.list("")))
+    whole = reconcile(judge, remembered.through(listed()))
     judge.records.forget_old()
     kept, rest = _kept(judge, whole.due, whole.early)
     cursor = ArrivalCursor(remembered.cursor, judge.now, kept, rest)
-    return Look(whole.due, tuple(whole.early), whole.unplaced, cursor, whole)
-
-
-def _identities(judge: Judge, discovery: Discovery) -> Waiting:
-    return {key: frozenset(map(judge.identity, infos)) for key, infos in discovery.partitions.items()}
+    return Look(whole.due, tuple(whole.early), whole.unplaced, cursor, whole, frozenset(gone))
 
 
 def _kept(judge: Judge, due: Waiting, early: Waiting) -> tuple[dict[str, frozenset[int]], bool]:
