@@ -6,6 +6,7 @@ from orchestrai.cli.commands import (
     erase_commands,
     export_commands,
     gate_commands,
+    landing_commands,
     model_commands,
     project_commands,
     proof_commands,
@@ -53,3 +54,4 @@ proof_commands.model.command("deploy")(model_commands.deploy)
 proof_commands.model.command("serve")(model_commands.serve)
 app.command("rollback")(rollback_commands.rollback)
 app.add_typer(gate_commands.gate, name="gate")
+app.add_typer(landing_commands.landing, name="landing")

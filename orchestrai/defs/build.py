@@ -8,8 +8,9 @@ from orchestrai.defs.assets import build_assets
 from orchestrai.defs.broken_pipelines import build_broken_pipelines
 from orchestrai.defs.checks import build_complete_checks
 from orchestrai.defs.drift_checks import build_drift_checks
+from orchestrai.defs.landing_checks import build_landing_checks
 from orchestrai.defs.launch.backup_jobs import build_keeping_jobs, build_keeping_schedules
-from orchestrai.defs.launch.jobs import build_jobs
+from orchestrai.defs.launch.jobs import build_jobs, own_datasets
 from orchestrai.defs.launch.schedules import build_schedules
 from orchestrai.defs.sensors.alert_sensors import build_alert_sensors
 from orchestrai.defs.sensors.deployment_sensors import build_deployment_sensors
@@ -35,7 +36,12 @@ def _build(runtime: Runtime) -> dg.Definitions:
     executor = dg.multiprocess_executor if runtime.settings.executor == "multiprocess" else dg.in_process_executor
     return dg.Definitions(
         assets=[*build_assets(nodes), *broken.assets],
-        asset_checks=[*build_complete_checks(nodes), *build_drift_checks(project.pipelines), *broken.checks],
+        asset_checks=[
+            *build_complete_checks(nodes),
+            *build_drift_checks(project.pipelines),
+            *build_landing_checks([dataset for pipeline in project.pipelines for dataset in own_datasets(pipeline)]),
+            *broken.checks,
+        ],
         jobs=[*build_jobs(project.pipelines, nodes), *build_keeping_jobs(nodes)],
         sensors=[
             *build_sensors(project.pipelines),

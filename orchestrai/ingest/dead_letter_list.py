@@ -1,17 +1,19 @@
 """Dead letters for people: list them, show one with its original bytes, replay them after the contract or the data is mended."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from orchestrai.errors import ConfigError
-from orchestrai.ingest.dead_letters import DeadLetter, asset_of, read_letters
+from orchestrai.ingest.dead_letters import UNPLACED, DeadLetter, asset_of, read_letters
+from orchestrai.ingest.discovery.partitioning import sight
 from orchestrai.ingest.replay import replay_records
 from orchestrai.ingest.run import ingest
 from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.stage.context import RunContext
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import ObjectInfo, Store
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,15 @@ def replay(
 
     Exactly once. Of landed objects a partition is rebuilt whole from its originals, so a row that was dead and now fits is added
     and no other twice; originals that left the landing are taken from what the ledger kept of them, refused partitions included.
-    Of a stream or a table the records kept are typed again, see replay.py.
+    Of a stream or a table the records kept are typed again, see replay.py. Objects whose name told no partition are taken where the
+    declaration tells one now.
     """
     dead = context.ledger.find(asset_of(task.asset))
     have = sorted(dead.partitions) if dead else []
-    wanted = tuple(have if partitions is None else [key for key in have if key in partitions])
+    chosen = {key for key in have if partitions is None or key in partitions}
+    if UNPLACED in chosen and landing is not None:
+        chosen |= _placed_now(task, landing, read_letters(dead, UNPLACED))
+    wanted = tuple(sorted(chosen - {UNPLACED}))
     if not wanted:
         return None
     again = replace(task, partitions=wanted)
@@ -75,3 +81,11 @@ def replay(
     if landing is None:
         raise ConfigError(f"expected the landing of {task.asset}, found none: name it")
     return ingest(context, again, landing, recover=True)
+
+
+def _placed_now(task: DatasetTask, landing: Store, letters: Iterable[DeadLetter]) -> set[str]:
+    """The partitions that objects without one belong to by what is declared now."""
+    keys = (letter.uri.removeprefix(f"{landing.url.rstrip('/')}/") for letter in letters)
+    infos = (ObjectInfo(key, 0, "", datetime.now(UTC)) for key in keys)
+    sighted = (sight(task.source, task.grain, info) for info in infos) if task.source.partition_from != "modified" else ()
+    return {sighting.partition for sighting in sighted if sighting.partition is not None}

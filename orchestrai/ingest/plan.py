@@ -2,13 +2,22 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 from orchestrai.core.calendar import Grain, grain_stats, zone_of
-from orchestrai.errors import ConfigError, DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
+from orchestrai.errors import (
+    ConfigError,
+    DigestMismatch,
+    InvalidKey,
+    MissingObject,
+    ObjectNotFound,
+    PreconditionFailed,
+    StorageError,
+)
+from orchestrai.ingest.dead_letters import Unplaced
 from orchestrai.ingest.discovery.partitioning import uri_of
 from orchestrai.ingest.discovery.same_content import content_digest, first_arrival, precedence
 from orchestrai.ingest.spec import DatasetTask
@@ -77,6 +86,7 @@ class Intake:
     """Brings the objects of one partition together: new ones from the landing, earlier ones from the ledger.
 
     An object that was overwritten is taken anew; one that left the landing stays, so that a producer's clean-up loses nothing.
+    One that a store cannot name by its key is in `nameless`, one that the landing lists and does not hand out in `denied`.
     Without `keep` no original is written to the lake; of an object that left the landing its part stays, which holds tokens.
     """
 
@@ -94,9 +104,12 @@ class Intake:
         self.source, self.grain, self.work, self.keep = task.source, task.grain, work, keep
         self.now = context.now().isoformat()
         self.dataset = self.ledger.find(session.asset)
-        self.bytes_read = 0
+        self.bytes_read = self.objects_read = 0
+        self.nameless: dict[str, list[Unplaced]] = {}
+        self.denied: dict[str, list[Unplaced]] = {}
+        self._failed: StorageError | None = None
 
-    def gather(self, partition: str, present: list[ObjectInfo], *, recover: bool = False) -> Gathered:
+    def gather(self, partition: str, present: Sequence[ObjectInfo], *, recover: bool = False) -> Gathered:
         """All arrivals of a partition, objects of one content once; raises StorageError, IntegrityError.
 
         `recover` adds the originals of its last refused run that are neither in the landing nor published.
@@ -119,14 +132,18 @@ class Intake:
         return self._once(partition, by_name, list(repeats.values()))
 
     def _taken(
-        self, partition: str, present: list[ObjectInfo], earlier: Mapping[str, Material], repeats: dict[str, Material]
+        self, partition: str, present: Sequence[ObjectInfo], earlier: Mapping[str, Material], repeats: dict[str, Material]
     ) -> dict[str, Arrival]:
         """The objects of the landing that were not taken before as they are; what is taken now repeats nothing from before."""
         known = {(m.uri, m.etag) for m in earlier.values()}
         if self.source.equal_files == "once":
             known |= {(m.uri, m.etag) for m in repeats.values()}
         taken: dict[str, Arrival] = {}
+        clashing = _clashing([LANDED + info.key for info in present], earlier)
         for info in present:
+            if LANDED + info.key in clashing:
+                self._note_nameless(partition, info, "a key that lies neither below nor above another one of its partition")
+                continue
             uri, own = uri_of(self.landing, info), earlier.get(LANDED + info.key)
             mark = (uri, info.version or info.etag)
             # of a landing that moved, another name may mean the same object
@@ -272,7 +289,8 @@ class Intake:
         return self._seen(Arrival(material, entry.path, path, original=entry if self.keep else None))
 
     def _take(self, partition: str, uri: str, info: ObjectInfo) -> Arrival | None:
-        """Take a landed object, hashed on the way; None when it is gone by now."""
+        """Take a landed object, hashed on the way; None when it is gone by now, or noted as one that cannot be taken."""
+        listed = info
         for _ in range(MAX_READS):
             try:
                 return self._copy(partition, uri, info)
@@ -283,15 +301,39 @@ class Intake:
                 except ObjectNotFound:
                     return None
             except ObjectNotFound:
+                # by a shorter prefix: a store asked for just this key would look whether it is there
+                if any(again.key == info.key for again in self.landing.list(info.key[:-1])):
+                    # listed and not there: it is written otherwise than it is listed, with a slash at its end for one
+                    self._note_nameless(partition, listed, "a key under which it is read")
+                return None
+            except InvalidKey:
+                self._note_nameless(partition, listed, "a key that landing and lake can hold")
+                return None
+            except StorageError as exc:
+                if exc.retryable or exc is not self._failed:
+                    raise
+                item = Unplaced(uri, listed.version or listed.etag, exc.message)
+                self.denied.setdefault(partition, []).append(item)
                 return None
         raise PreconditionFailed(f"expected {uri} to hold still, found it rewritten {MAX_READS} times: try again")
+
+    def _note_nameless(self, partition: str, info: ObjectInfo, expected: str) -> None:
+        reason = f"expected {expected}, found {info.key!r}: rename the object"
+        item = Unplaced(uri_of(self.landing, info), info.version or info.etag, reason)
+        self.nameless.setdefault(partition, []).append(item)
+
+    def require_readable(self) -> None:
+        """Raise the landing's refusal where it handed out nothing at all: that is an outage, and no fault of an object."""
+        if self.denied and not self.objects_read and self._failed is not None:
+            raise self._failed
 
     def _copy(self, partition: str, uri: str, info: ObjectInfo) -> Arrival:
         name = LANDED + info.key
         key = self.session.key(partition, name)
         lake, digest = self.ledger.lake, sha256()
         local = lake.local_path(key) if self.keep else None
-        path = local or self.work / "taken" / partition / name
+        # of an own name: two keys of a landing may be a file and its folder
+        path = local or self.work / "taken" / partition / sha256(name.encode()).hexdigest()[:24]
         if local is None:
             path.parent.mkdir(parents=True, exist_ok=True)
         size = 0
@@ -306,6 +348,9 @@ class Intake:
                     if sink:
                         sink.write(chunk)
                     yield chunk
+            except StorageError as exc:
+                self._failed = exc
+                raise
             finally:
                 if sink:
                     sink.close()
@@ -316,9 +361,28 @@ class Intake:
             deque(chunks(), maxlen=0)
         original = FileEntry(name, size, 0, digest.hexdigest(), key, "lake", "landed") if self.keep else None
         self.bytes_read += size
+        self.objects_read += 1
         etag, modified = info.version or info.etag, info.modified.isoformat()
         material = Material(uri, digest.hexdigest(), size, etag, modified, partition, self.now)
         return Arrival(material, name, path, original=original)
+
+
+def _clashing(present: Sequence[str], earlier: Collection[str]) -> set[str]:
+    """The paths among those present that no folder can hold beside the others, as `x.csv/y.csv` beside `x.csv`.
+
+    Object stores hold both. What was taken before stays; of two that are new the upper one is taken.
+    """
+    paths, above = {*present, *earlier}, {folder for path in earlier for folder in _folders(path)}
+    lower = {path for path in present if any(folder in paths for folder in _folders(path))}
+    return (lower | above.intersection(present)).difference(earlier)
+
+
+def _folders(path: str) -> Iterator[str]:
+    """The folders that a path lies in, but for the one of all originals."""
+    at = path.find("/", len(LANDED))
+    while at > 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
 
 
 def _parts(manifest: PartitionManifest | None) -> dict[str, dict[str, str]]:

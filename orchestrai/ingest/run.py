@@ -10,7 +10,15 @@ from orchestrai.core.calendar import grain_stats
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
-from orchestrai.ingest.dead_letters import asset_of, publish_letters, read_letters
+from orchestrai.ingest.dead_letters import (
+    DeadLetter,
+    Unplaced,
+    asset_of,
+    publish_letters,
+    publish_unplaced,
+    read_letters,
+    retract_unplaced,
+)
 from orchestrai.ingest.discovery.listing import landed
 from orchestrai.ingest.keys.key_audit import KeyAudit
 from orchestrai.ingest.partition import Partition, PartitionReading
@@ -39,11 +47,12 @@ def ingest(
     """Make raw events of some partitions from all objects landed for them, and publish those that pass their audit.
 
     Idempotent: objects already taken are not taken again (known by URI and etag), those of one content are one arrival, and the
-    same objects give the same version. Rows that cannot be typed go to `<dataset>/dead_letters`. A partition that is not due and
-    has no object is left out. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises
-    columns needs the keys of persons and keeps no originals. A partition of more than `source.spark_above` bytes is typed in the
-    session that `spark` gives, to the same bytes. Raises StorageError when the landing or the lake fails, ConfigError without keys;
-    what is wrong with data is told in verdicts, and published all the same only where an override of the run waives it.
+    same objects give the same version. Rows that cannot be typed go to `<dataset>/dead_letters`, and so do whole objects that no
+    partition can take or that the landing does not hand out: they end nothing. A partition that is not due and has no object is
+    left out. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises columns needs
+    the keys of persons and keeps no originals. A partition of more than `source.spark_above` bytes is typed in the session that
+    `spark` gives, to the same bytes. Raises StorageError when the landing or the lake fails, ConfigError without keys; what is
+    wrong with data is told in verdicts, and published all the same only where an override of the run waives it.
     """
     ledger, now = context.ledger, context.now()
     asset, source, contract, grain = task.asset, task.source, task.contract, task.grain
@@ -60,12 +69,15 @@ def ingest(
         done: list[Partition] = []
         audit = Audit()
         keys = KeyAudit(contract, grain, intake.dataset, context.home / "key_index" / Path(*asset.split("/")[:-1]))
-        on_spark = 0
+        on_spark, aside = 0, dict[str, list[DeadLetter]]()
         for number, key in enumerate(sorted(set(task.partitions))):
             context.told(f"{asset}@{key}", number, len(task.partitions))
-            gathered = intake.gather(key, present[key], recover=recover)
+            gathered = intake.gather(key, present.objects[key], recover=recover)
             part = Partition(key, list(gathered.arrivals), repeats=gathered.repeats)
-            if not part.arrivals and not contract.closed.due(key, grain):
+            denied = intake.denied.get(key, [])
+            part.letters += [item.letter(contract, key) for item in (*denied, *intake.nameless.get(key, ()))]
+            if not part.arrivals and not denied and not contract.closed.due(key, grain):
+                aside |= {key: part.letters} if part.letters else {}
                 continue
             letters = list(read_letters(dead, key))
             reading = PartitionReading(
@@ -82,7 +94,7 @@ def ingest(
             audit.combine(
                 key,
                 *judged,
-                *_source_findings(part, source, contract),
+                *(_denied(denied) or _source_findings(part, source, contract)),
                 *_absence(part, judged, landing.url),
                 *_vanished(part, contract, intake.dataset, audit),
                 *coverage,
@@ -94,8 +106,10 @@ def ingest(
                 keys.accept(key, root, part.parts)
                 history[key] = part.rows
             done.append(part)
+        intake.require_readable()
         meter.read += intake.bytes_read
-        publish_letters(ledger, asset_of(asset), {part.key: part.letters for part in done}, LETTERS)
+        publish_unplaced(ledger, asset, contract, present.unplaced, LETTERS)
+        publish_letters(ledger, asset_of(asset), aside | {part.key: part.letters for part in done}, LETTERS)
         repeated = sum(len(part.repeats) for part in done)
         report = session.commit(
             audit,
@@ -111,8 +125,14 @@ def ingest(
                 **({"erased_rows": sum(o.erased for part in done for o in part.outcomes)} if sealing else {}),
             },
         )
+        retract_unplaced(ledger, asset, (arrival.material for part in done for arrival in part.arrivals), LETTERS)
         context.told(asset, len(task.partitions), len(task.partitions))
         return report
+
+
+def _denied(denied: Sequence[Unplaced]) -> list[Verdict]:
+    """A day of which an object lies there and is not handed out is not whole."""
+    return [Verdict("schema", False, item.reason, details={"uri": item.uri}) for item in denied[:1]]
 
 
 def _absence(part: Partition, judged: Sequence[Verdict], landing: str) -> Iterator[Verdict]:

@@ -128,7 +128,7 @@ class SourceSpec(CsvDialect):
     `timestamp_formats` are strptime formats tried in order; without any, ISO 8601 is read. Times without a zone are of
     `timezone`: one that its clocks skip is refused, of one that they show twice the reading counts that `ambiguous` says.
     `key_prefix` promises that every key begins with its partition's time in this strftime format, `dt=%Y-%m-%d/` for one: then no
-    tick lists what is older than the newest arrival by more than `late`. What breaks the promise, `missing` still finds.
+    tick lists what is older than the newest arrival by more than `late`. What breaks the promise, `reconcile_every` still finds.
     """
 
     url: str
@@ -159,6 +159,13 @@ class SourceSpec(CsvDialect):
     sql: SqlOptions = SqlOptions()
     stream: StreamOptions = StreamOptions()
     notifications: NotificationOptions | None = None
+    reconcile_every: Annotated[Duration, Field(description="how often the whole landing is held against the ledger")] = (
+        timedelta(hours=1)
+    )
+    ask_again: Annotated[
+        Duration,
+        Field(description="how long after a run that failed its arrivals are asked for again; twice as long each time"),
+    ] = timedelta(minutes=1)
     max_object_bytes: Annotated[int, Field(ge=1)] = 4 * 1024 * MIB
     max_partition_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * MIB
     spark_above: Annotated[

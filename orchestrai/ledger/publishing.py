@@ -145,6 +145,7 @@ def _unchanged(log: Log, base: Mapping[str, PartitionEntry], draft: Receipt) -> 
 
 
 def _objects(receipt: Receipt, partition: str) -> set[tuple[str, ...]]:
-    """The landed objects behind a partition: one that came again, with the same bytes or under another key, is told too."""
+    """The landed objects behind a partition: one that came again, with the same bytes or under
+    another key, is told too, since a receipt that lacks it would leave it waiting for ever."""
     materials = [m for m in receipt.materials if m.partition in ("", partition)]
     return {(m.uri, m.etag, m.sha256, m.same_as) for m in materials}

@@ -15,6 +15,7 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.skips import Skips
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest, canonical_json, make_partition
+from orchestrai.ledger.receipt import Material
 from orchestrai.storage.base import Store
 
 # how far the clocks of writers and stores may be apart
@@ -26,13 +27,14 @@ class Refusal:
     """What a gate refused last: the root of the content and its verdicts.
 
     `instead_of` is the receipt that the partition was published under then, empty where it was not; None in records of before that was
-    noted.
+    noted. `arrivals` are the URI and etag of each landed object that went in; none in records of before they were noted.
     """
 
     root: str
     time: str
     verdicts: tuple[Verdict, ...]
     instead_of: str | None = None
+    arrivals: tuple[tuple[str, str], ...] = ()
 
     @property
     def closed(self) -> tuple[str, ...]:
@@ -76,9 +78,17 @@ def quarantined(lake: Store, asset: str) -> Iterator[tuple[str, str, list[FileEn
                 yield info.key, key, [FileEntry(**entry) for entry in held["files"]]
 
 
+def read_record(lake: Store, key: str) -> dict[str, Refusal]:
+    """What one record of quarantine says, by partition; no verdicts where published content was judged again and stands."""
+    record = json.loads(lake.read(key))
+    return {partition: _refusal(partition, record["time"], held) for partition, held in record["partitions"].items()}
+
+
 def _refusal(partition: str, time: str, held: Mapping[str, Any]) -> Refusal:
     root = make_partition(partition, (FileEntry(**entry) for entry in held["files"])).root
-    return Refusal(root, time, tuple(Verdict(**verdict) for verdict in held["verdicts"]), held.get("instead_of"))
+    verdicts = tuple(Verdict(**verdict) for verdict in held["verdicts"])
+    arrivals = tuple((uri, etag) for uri, etag in held.get("arrivals", ()))
+    return Refusal(root, time, verdicts, held.get("instead_of"), arrivals)
 
 
 def last_refusal(lake: Store, asset: str, partition: str) -> Refusal:
@@ -123,13 +133,21 @@ def put_quarantine(
     session: str,
     refused: Mapping[str, tuple[PartitionManifest, Sequence[Verdict]]],
     receipts: Mapping[str, str],
+    materials: Sequence[Material] = (),
 ) -> None:
-    """Keep what a session had refused, by partition; `receipts` are those that partitions are published under meanwhile."""
+    """Keep what a session had refused, by partition; `receipts` are those that partitions are published under meanwhile.
+
+    `materials` are the landed objects that went in: while a partition holds just these, it would be refused again.
+    """
+    arrivals: dict[str, list[list[str]]] = {}
+    for material in materials:
+        arrivals.setdefault(material.partition, []).append([material.uri, material.etag])
     partitions = {
         key: {
             "files": [entry.as_json() for entry in manifest.files],
             "verdicts": [verdict.as_json() for verdict in verdicts],
             "instead_of": receipts.get(key, ""),
+            **({"arrivals": sorted(arrivals[key])} if key in arrivals else {}),
         }
         for key, (manifest, verdicts) in refused.items()
     }

@@ -127,7 +127,7 @@ class Session:
         bad = [key for key in closed if key not in skipped]
         if bad:
             refused = {key: (self.staged(key), audit.get(key, ())) for key in bad}
-            put_quarantine(self.ledger, self.asset, self.id, refused, self._receipts())
+            put_quarantine(self.ledger, self.asset, self.id, refused, self._receipts(), materials)
         manifests = {key: self.staged(key) for key in good}
         head = self.fence
         if good or drop:

@@ -18,13 +18,17 @@ _PLAIN = re.compile(r"[\w=:-][\w.=:-]{0,254}(?:/[\w=:-][\w.=:-]{0,254})*", re.AS
 
 
 class ObjectInfo(NamedTuple):
-    """What a store says of one object; `modified` is UTC by the store's own clock."""
+    """What a store says of one object; `modified` is UTC by the store's own clock.
+
+    `odd` is set by listings only: why no call of this store can name the object, which others put there by other means.
+    """
 
     key: str
     size: int
     etag: str
     modified: datetime
     version: str | None = None
+    odd: str | None = None
 
 
 @runtime_checkable
@@ -73,7 +77,11 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
-        """Yield the objects whose key starts with `prefix`, in ascending order of key (UTF-8 bytes)."""
+        """Yield the objects whose key starts with `prefix`, in ascending order of key (UTF-8 bytes).
+
+        An object whose key this store cannot name is yielded with the reason (`odd`): one such key ends no listing and hides
+        nothing.
+        """
         ...
 
     def delete(self, key: str, *, version: str | None = None) -> None:

@@ -23,6 +23,7 @@ from orchestrai.storage.object_errors import BeyondEnd, translated
 from orchestrai.storage.spool import spooled
 
 SINGLE_PUT_BYTES = 256 * 1024 * 1024
+LIST_PAGE = 1000
 _UNHOLDABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 # how S3, Azure and Google answer for a version that is not written as theirs are
 _OTHER_VERSION = re.compile("status code: 400|InvalidArgument|InvalidQueryParameterValue")
@@ -222,12 +223,37 @@ class ObjectStore:
         yield info
 
     def _listed(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        """By obstore; around a key that it cannot hold by the service's own library, which is slower and names every key."""
+        given: set[str] = set()
+        while True:
+            try:
+                for info in self._listed_plainly(prefix, after):
+                    if self.backend.lists_in_order:
+                        after = info.key
+                    elif info.key in given:
+                        continue
+                    else:
+                        given.add(info.key)
+                    yield info
+                return
+            except InvalidKey:
+                stretch = self._listed_by_service(prefix, after)
+            for count, info in enumerate(stretch, 1):
+                if info.key not in given:
+                    yield info
+                after = max(after, info.key, key=_order)
+                if self.backend.lists_in_order and count >= LIST_PAGE and info.odd is None:
+                    break
+            else:
+                return
+
+    def _listed_plainly(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
         import obstore
 
         root, full = self.backend.prefix, self.backend.prefix + prefix
         folder, offset = full.rpartition("/")[0] or None, root + after
         with self._errors(prefix):
-            pages = obstore.list(self.backend.reads, folder, offset=offset or None, chunk_size=1000)
+            pages = obstore.list(self.backend.reads, folder, offset=offset or None, chunk_size=LIST_PAGE)
         last = b""
         while True:
             with self._errors(prefix):
@@ -243,13 +269,20 @@ class ObjectStore:
                 if meta["size"] == 0 and self._is_folder_marker(path):
                     continue
                 if self.backend.lists_in_order and _order(path) <= last:
-                    raise InvalidKey(
-                        f"expected keys of plain segments in {self.url}, found one that the store lists as {path!r} though it is "
-                        "written with a leading or trailing slash: rename the object",
-                        key=path,
-                    )
+                    # told as another key than it is: written with a leading or trailing slash
+                    raise InvalidKey(f"expected keys of plain segments in {self.url}, found one beside {path!r}", key=path)
                 last = _order(path)
                 yield self._info(meta)
+
+    def _listed_by_service(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        for info in self.backend.control().objects(prefix, after=after or None):
+            if info.key == "" or (info.size == 0 and info.key.endswith("/")):
+                continue  # a console's "folder"
+            try:
+                self._name(info.key)
+            except InvalidKey as exc:
+                info = info._replace(odd=exc.message)
+            yield info
 
     def _is_folder_marker(self, path: str) -> bool:
         """Whether an empty object is the console's "folder" (its name ends in a slash, which obstore does not tell)."""
@@ -257,6 +290,8 @@ class ObjectStore:
             self.head(path[len(self.backend.prefix) :])
         except ObjectNotFound:
             return True
+        except InvalidKey:
+            return False
         return False
 
     def _info(self, meta: Any) -> ObjectInfo:

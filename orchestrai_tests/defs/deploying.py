@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.storage.dagster_run import RunsFilter
+from dagster._core.storage.tags import RUN_KEY_TAG
 
 from orchestrai.core.identity import utc_now
 from orchestrai.defs.build import build_definitions
@@ -34,16 +36,18 @@ def deployed(
 
 
 class Daemon:
-    """One sensor of a project, evaluated as the daemon does: the cursor is kept, requests are validated, run keys run once."""
+    """One sensor of a project, evaluated as the daemon does: the cursor is kept before any run begins, and a run key that has a run
+    already gets no second one.
+    """
 
     def __init__(self, project: Project, sensor: str) -> None:
         self.project = project
         self.sensor = project.definitions.get_sensor_def(sensor)
         self.cursor: str | None = None
-        self.done: set[str] = set()
+        self.checks: list[dg.AssetCheckEvaluation] = []
 
-    def tick(self) -> list[dg.RunRequest]:
-        """The runs requested; an error leaves the cursor where it was."""
+    def tick(self, *, keep: bool = True) -> list[dg.RunRequest]:
+        """The runs requested; an error leaves the cursor where it was, and so does a daemon that is killed (`keep`)."""
         with dg.build_sensor_context(
             instance=self.project.instance,
             cursor=self.cursor,
@@ -51,18 +55,30 @@ class Daemon:
             resources={"runtime": self.project.runtime},
         ) as context:
             told = self.sensor.evaluate_tick(context)
-        self.cursor = told.cursor
-        fresh = [request for request in told.run_requests or () if request.run_key not in self.done]
-        self.done |= {str(request.run_key) for request in fresh}
-        return fresh
+        self.cursor = told.cursor if keep else self.cursor
+        self.checks += [event for event in told.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
+        return [request for request in told.run_requests or () if not self._has_run(request)]
+
+    def _has_run(self, request: dg.RunRequest) -> bool:
+        return bool(self.project.instance.get_runs(RunsFilter(tags={RUN_KEY_TAG: str(request.run_key)})))
 
 
 def launch(project: Project, job: str, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
     """Run a job as a tick requested it."""
-    tags = dict(request.tags)
+    tags = {**request.tags, RUN_KEY_TAG: str(request.run_key)}
     partition = tags.pop("dagster/partition", None) or request.partition_key
     return project.definitions.resolve_job_def(job).execute_in_process(
         run_config=SILENT_CONSOLE, instance=project.instance, tags=tags, partition_key=partition, raise_on_error=False
+    )
+
+
+def record(project: Project, job: str, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    """The record of a run that a tick requested, as the daemon makes it; nothing of it is executed."""
+    tags = {**request.tags, RUN_KEY_TAG: str(request.run_key)}
+    if request.partition_key:
+        tags["dagster/partition"] = request.partition_key
+    return project.instance.create_run_for_job(
+        project.definitions.resolve_job_def(job), tags=tags, status=status, run_config=SILENT_CONSOLE
     )
 
 

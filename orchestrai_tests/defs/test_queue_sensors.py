@@ -9,16 +9,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 
 from orchestrai.defs.sensors import queue_sensors
 from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.errors import StorageError
+from orchestrai.ingest.dead_letter_list import list_letters
 from orchestrai.ingest.discovery.queue_services import PubSubQueue
 from orchestrai.pipeline.load import SHIPPED
 from orchestrai_tests.defs.conftest import Project
-from orchestrai_tests.defs.deploying import Daemon, deployed, keys_of, launch
+from orchestrai_tests.defs.deploying import Daemon, deployed, keys_of, launch, record
 from orchestrai_tests.ingest.test_queues import Subscriber
 from orchestrai_tests.servers.azurite import AzuriteServer
 from orchestrai_tests.servers.s3 import S3Server
@@ -109,6 +111,7 @@ def test_a_message_is_deleted_only_after_the_ledger_has_its_object(
         bucket.put(f"{day}.csv", (orders / f"{day}.csv").read_bytes())
     (request,) = daemon.tick()
     assert keys_of(request) == ("2026-10-05", "2026-10-06")
+    record(project, JOB, request, dg.DagsterRunStatus.STARTING)
     assert daemon.tick() == [] and bucket.waiting == 2
     assert launch(project, JOB, request).success
     assert daemon.tick() == [] and bucket.waiting == 0
@@ -117,13 +120,26 @@ def test_a_message_is_deleted_only_after_the_ledger_has_its_object(
 
 def test_what_a_failed_run_left_is_asked_for_again(project: Project, bucket: Bucket, clock: Clock, orders: Path) -> None:
     daemon = Daemon(project, SENSOR)
+    daemon.tick()
     bucket.put("2026-10-05.csv", (orders / "2026-10-05.csv").read_bytes())
-    assert len(daemon.tick()) == 1
-    clock.now += timedelta(minutes=14)
-    assert daemon.tick() == []
-    clock.now += timedelta(minutes=2)
+    for _ in range(2):  # what never began left no record
+        (request,) = daemon.tick()
+    record(project, JOB, request, dg.DagsterRunStatus.FAILURE)
+    assert daemon.tick() == [] and bucket.waiting == 1
+    clock.now += timedelta(minutes=1)
     (request,) = daemon.tick()
     assert launch(project, JOB, request).success
+    assert daemon.tick() == [] and bucket.waiting == 0
+
+
+def test_a_message_of_an_object_that_is_gone_leaves_with_the_whole_look(
+    project: Project, bucket: Bucket, clock: Clock, orders: Path
+) -> None:
+    daemon = Daemon(project, SENSOR)
+    daemon.tick()
+    bucket.put("2026-10-05.csv", (orders / "2026-10-05.csv").read_bytes())
+    bucket.server.client().delete_object(Bucket=bucket.name, Key="in/2026-10-05.csv")
+    clock.now += timedelta(hours=1)
     assert daemon.tick() == [] and bucket.waiting == 0
 
 
@@ -158,7 +174,11 @@ def test_a_refused_day_and_a_message_nobody_understands_leave_the_queue_and_are_
     assert not launch(project, JOB, request).success
     assert daemon.tick() == [] and bucket.waiting == 0
     kept = project.runtime.ledger.open("churn/orders/refused_messages")
-    assert kept.rows == 3
+    assert kept.rows == 1
+    letters = [letter for letter in list_letters(project.runtime.ledger, RAW) if letter.kind == "object"]
+    assert [letter.uri.rsplit("/", 1)[1] for letter in letters] == ["readme.csv"]
+    counts = {name: daemon.checks[0].metadata[name].value for name in ("dead_letters", "waiting", "passed_over")}
+    assert counts == {"dead_letters": 1, "waiting": 1, "passed_over": 1} and daemon.checks[0].passed
 
 
 def test_an_outage_of_the_queue_fails_the_tick(
@@ -232,6 +252,7 @@ def test_cloud_storage_through_pubsub_messages_of_the_services_own_model(
     monkeypatch.setattr(queue_sensors, "MAX_OBJECTS_PER_TICK", 5)
     folder = churn(tmp_path / "churn", str(tmp_path / "in"), "pubsub://project/orders")
     (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "2026-10-05.csv").write_bytes((orders / "2026-10-05.csv").read_bytes())
     with deployed(tmp_path / "home", landing[1], {}, folders=[folder], clock=clock) as project:
         landed = project.runtime.landing(project.runtime.project.dataset("churn/orders"))
         monkeypatch.setattr(project.runtime, "landing", lambda dataset: Named(landed, "gs://landing/in"))

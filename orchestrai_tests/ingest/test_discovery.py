@@ -13,13 +13,14 @@ import pytest
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.errors import ConfigError, StorageError
-from orchestrai.ingest.discovery.listing import discover, landed, missing
+from orchestrai.ingest.discovery.listing import discover, landed
 from orchestrai.ingest.discovery.partitioning import place
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
+from orchestrai_tests.ingest.judging import whole
 from orchestrai_tests.ingest.test_ingestion import HEADER, RAW, Shop, lines
 
 SOURCE = SourceSpec(url="x", format="jsonl")
@@ -146,7 +147,7 @@ def test_hidden_objects_and_other_patterns_are_passed_over_and_unplaced_ones_are
         landing.put(key, START)
     found = discover(landing, SOURCE.model_copy(update={"pattern": "*.jsonl"}), "day", None, now=NOW)  # type: ignore[arg-type]
     assert keys(found) == ["2026-01-03.jsonl"]
-    assert [info.key for info in found.unplaced] == ["readme.jsonl"]
+    assert [item.uri for item in found.unplaced] == ["memory:landing/readme.jsonl"]
 
 
 @pytest.mark.parametrize("text", ["x", "{}", '{"v": 9}', '{"v":1,"floor":3,"seen":[]}'])
@@ -209,15 +210,15 @@ def test_the_ledger_finds_what_no_cursor_saw(
 ) -> None:
     shop = Shop(ledger, landing, orders, csv_source)
     shop.put("2011-03-01.csv", HEADER + lines(50))
-    assert list(missing(ledger, RAW, landing, csv_source, "day")) == ["2011-03-01"]
+    assert list(whole(ledger, RAW, landing, csv_source).due) == ["2011-03-01"]
     cursor = discover(landing, csv_source, "day", None, now=NOW).cursor
     shop.run("2011-03-01")
-    assert missing(ledger, RAW, landing, csv_source, "day") == {}
+    assert whole(ledger, RAW, landing, csv_source).due == {}
     shop.put("2011-03-02.csv", HEADER + lines(50, "2011-03-02"))
     # a copy that kept its old time is behind the cursor's floor
     os.utime(tmp_path / "landing" / "2011-03-02.csv", (1, 1))
     assert discover(landing, csv_source, "day", cursor, now=NOW).partitions == {}
-    assert list(missing(ledger, RAW, landing, csv_source, "day")) == ["2011-03-02"]
+    assert list(whole(ledger, RAW, landing, csv_source).due) == ["2011-03-02"]
 
 
 def test_a_cursor_is_plain_json() -> None:
@@ -254,10 +255,10 @@ def test_a_promised_prefix_spares_the_old_objects_and_what_breaks_it_is_seen_by_
     assert keys(second) == ["dt=2026-01-29/new.jsonl", "dt=2026-01-30/new.jsonl"]
     assert landing.given == 42
     landing.given = 0
-    found = landed(landing, source, "day", ["2026-01-04", "2026-01-30"])  # type: ignore[arg-type]
+    found = landed(landing, source, "day", ["2026-01-04", "2026-01-30"]).objects  # type: ignore[arg-type]
     assert [len(found[key]) for key in found] == [11, 11]
     assert landing.given == 22
-    assert len(landed(landing, source, "month", ["2026-01-01"])["2026-01-01"]) == 303  # type: ignore[arg-type]
+    assert len(landed(landing, source, "month", ["2026-01-01"]).objects["2026-01-01"]) == 303  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["%d-%m-%Y/", "%-m/%-d/", "%b/%d", "data/"])

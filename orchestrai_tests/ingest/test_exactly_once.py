@@ -11,13 +11,14 @@ import pytest
 from orchestrai.contracts.contract import Contract
 from orchestrai.errors import ConcurrentCommit, TransientStorageError
 from orchestrai.ingest.dead_letter_list import list_letters
-from orchestrai.ingest.discovery.listing import discover, missing
+from orchestrai.ingest.discovery.listing import discover
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.ingest.conftest import NOW
+from orchestrai_tests.ingest.judging import whole
 from orchestrai_tests.ingest.test_ingestion import HEADER, RAW, Shop, lines
 from orchestrai_tests.running import ingest
 
@@ -84,4 +85,4 @@ def test_each_row_is_in_the_raw_events_or_the_dead_letters_exactly_once(
     assert rows == good
     letters = list_letters(ledger, RAW)
     assert len(letters) == len({letter.id for letter in letters}) == bad
-    assert missing(ledger, RAW, landing, shop.source, "day") == {}
+    assert whole(ledger, RAW, landing, shop.source).due == {}

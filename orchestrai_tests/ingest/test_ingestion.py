@@ -269,7 +269,7 @@ def test_a_large_object_is_read_in_bounded_parts_whether_tidy_or_not(
 
 def test_an_object_that_is_rewritten_while_it_is_read_is_taken_as_it_is_then(shop: Shop, tmp_path: Path) -> None:
     shop.put(f"{DAY}.csv", HEADER + lines(10))
-    present = landed(shop.landing, shop.source, "day", [DAY])
+    present = landed(shop.landing, shop.source, "day", [DAY]).objects
     shop.put(f"{DAY}.csv", HEADER + lines(20))
 
     class Stale(LocalStore):

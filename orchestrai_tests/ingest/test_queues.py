@@ -16,12 +16,14 @@ import pytest
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import StorageError, TransientStorageError
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed, parse_event_grid, parse_gcs, parse_s3
-from orchestrai.ingest.discovery.queue import Drained, Message, Zone, drain, published, store_refused
+from orchestrai.ingest.discovery.partitioning import Zone
+from orchestrai.ingest.discovery.queue import Drained, Message, drain, settled, store_refused
 from orchestrai.ingest.discovery.queue_services import AzureQueue, PubSubQueue, SqsQueue
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material
 from orchestrai.storage.url import open_store
+from orchestrai_tests.ingest.judging import judge_for
 from orchestrai_tests.producers import producer
 from orchestrai_tests.running import ingest
 from orchestrai_tests.servers.azurite import AzuriteServer
@@ -32,13 +34,17 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SOURCE = SourceSpec(url="landing/", format="csv")
 
 
-def nothing_known(partition: str, event: ObjectEvent) -> bool:
+def nothing_known(sighting: Any, event: ObjectEvent) -> bool:
     return False
 
 
 def run(queue: Any, at: str, *, known: Any = nothing_known, limit: int = 5_000, now: Any = lambda: NOW) -> Drained:
     landing: Any = SimpleNamespace(url=at)
     return drain(queue, Zone(landing, SOURCE, "day"), known=known, now=now, limit=limit)
+
+
+def known_of(ledger: Ledger, asset: str, landing: Any) -> Any:
+    return settled(judge_for(ledger, asset, landing, SOURCE, now=NOW))
 
 
 def names(drained: Drained) -> dict[str, list[str]]:
@@ -375,7 +381,9 @@ def test_a_drain_ends_at_its_limit_and_at_its_time() -> None:
 
 def test_objects_without_a_date_and_hidden_ones_are_set_apart() -> None:
     drained = run(Listed([told(1, "orders.csv"), told(2, "_SUCCESS"), told(3, ".tmp/2026-11-20.csv")]), "s3://b")
-    assert [info.key for info in drained.unplaced] == ["orders.csv"] and drained.foreign == 2 and not drained.partitions
+    assert (
+        [item.uri for item in drained.unplaced] == ["s3://b/orders.csv"] and drained.foreign == 2 and not drained.partitions
+    )
 
 
 def test_what_the_ledger_holds_is_not_told_again(ledger: Ledger) -> None:
@@ -383,7 +391,7 @@ def test_what_the_ledger_holds_is_not_told_again(ledger: Ledger) -> None:
     session.add_bytes("2026-11-20", "part.parquet", b"x")
     session.commit(materials=[Material("s3://b/2026-11-20.csv", "0" * 64, 3, '"e1"', "", "2026-11-20")])
     queue = Listed([told(1, "2026-11-20.csv"), told(2, "2026-11-20.csv", "e2")])
-    drained = run(queue, "s3://b", known=published(ledger, "p/d/raw_events"))
+    drained = run(queue, "s3://b", known=known_of(ledger, "p/d/raw_events", SimpleNamespace(url="s3://b")))
     assert [info.etag for info in drained.partitions["2026-11-20"]] == ["e2"] and drained.known == 1
 
 
@@ -421,7 +429,7 @@ def test_from_bucket_to_raw_events_once_though_the_acknowledgement_is_lost(
         drained = drain(
             bucket.queue,
             Zone(landing, source, "day"),
-            known=published(ledger, asset),
+            known=known_of(ledger, asset, landing),
             now=lambda: NOW,
             limit=20,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from orchestrai_tests.pipeline.kept_shop import MODEL, PUBLISHED, copied, declared, fresh, materialize, publish
 from typer.testing import CliRunner
 
 from orchestrai.cli.app import app
@@ -24,7 +25,6 @@ from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai.stage.contract_record import CONTRACT_RULES, as_kept, contract_of, keep_contract, rules_digest
 from orchestrai_tests.defs.shop import DAYS, NOW, csv_of
-from orchestrai_tests.pipeline.kept_shop import MODEL, PUBLISHED, copied, declared, fresh, materialize, publish
 
 RESTORED, TRAINING = "shop/readings/restored", f"{MODEL}/training_set"
 LOOSE = "{minimum: 0, maximum: 1000}"

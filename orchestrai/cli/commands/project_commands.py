@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrai.pipeline.check.schema_plan import SchemaPlan
     from orchestrai.pipeline.load import Project
     from orchestrai.pipeline.nodes import DatasetNode
+    from orchestrai.pipeline.runtime import Runtime
 
 
 def check(
@@ -193,9 +194,10 @@ def _names(unknown: Sequence[str]) -> tuple[str, bool, str]:
 
 
 def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
-    """Which pipelines load and what is wrong with them, and whether an object of each dataset that is landed is there."""
+    """Which pipelines load and what is wrong with them, and where the objects of each dataset that is landed are."""
     from orchestrai.pipeline.check.project_check import check_project
-    from orchestrai.pipeline.load import pipeline_folders
+    from orchestrai.pipeline.load import Project, pipeline_folders
+    from orchestrai.pipeline.runtime import Runtime
 
     try:
         reports = check_project(pipeline_folders(settings.pipelines))
@@ -208,7 +210,8 @@ def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
         left_out = "" if report.pipeline else "left out: "
         findings.append((f"pipeline {report.name}", not report.mistakes, left_out + detail))
     nodes = [node for report in reports if report.pipeline for node in report.pipeline.datasets]
-    return findings + [_landing(node, settings.home) for node in nodes if _is_landed(node.spec.source)]
+    runtime = Runtime(settings, Project(tuple(report.pipeline for report in reports if report.pipeline is not None)))
+    return findings + [_landing(node, runtime) for node in nodes if _is_landed(node.spec.source)]
 
 
 def _is_landed(source: "SourceSpec") -> bool:
@@ -216,16 +219,25 @@ def _is_landed(source: "SourceSpec") -> bool:
     return not source.positioned and source.kind != "http"
 
 
-def _landing(node: "DatasetNode", home: Path) -> tuple[str, bool, str]:
-    from orchestrai.ingest.sources.landing import open_landing, require_landing
+def _landing(node: "DatasetNode", runtime: "Runtime") -> tuple[str, bool, str]:
+    """Whether there are objects, each of which has its place, and none waits for a person."""
+    from orchestrai.ingest.discovery.reconciliation import reconcile
+    from orchestrai.pipeline.landing_status import judge_of
 
-    name, source = f"landing of {node.prefix}", node.spec.source
+    name = f"landing of {node.prefix}"
     try:
-        store = require_landing(open_landing(source.url, home), source)
-        first = next(iter(store.list("")), None)
+        # a key is made with the first ledger that is opened, and this command makes nothing
+        fresh = not (runtime.settings.key_folder / "signing.pem").exists()
+        judge = judge_of(runtime, node, blank=fresh)
+        whole = reconcile(judge)
     except OrchestraiError as error:
         return name, False, error.message
-    return name, first is not None, store.url if first else f"{store.url}: no object yet"
+    url = judge.zone.landing.url
+    if not whole.listed:
+        return name, False, f"{url}: no object yet"
+    places = ", ".join(f"{count:,} {place.replace('_', ' ')}" for place, count in whole.counts.items() if count)
+    held = f"; {whole.held_up:,} wait for you: see `orchestrai landing status`" if whole.held_up else ""
+    return name, not whole.held_up, f"{url}: {places}{held}"
 
 
 def _keys(folder: Path) -> tuple[str, bool, str]:

@@ -1,23 +1,22 @@
-"""What is new in a landing: a listing against a composite cursor of time and identities.
+"""What is likely new in a landing: a listing against a composite cursor of time and identities. A hint, and never the truth.
 
 Identity of an arrival = key and etag (or version). The cursor keeps the identities seen since its floor, which lies an
-overlap window behind the newest time seen, so that neither same-second writes nor deleted or overwritten keys are lost.
-Producers that keep old times (copies with their mtime) fall behind the floor: `missing` finds them by the ledger.
+overlap window behind the newest time seen, so that neither same-second writes nor deleted or overwritten keys are missed.
+What keeps an old time (mv, cp -p, a replica) falls behind the floor: reconciliation.py finds it, and whatever else this misses.
 """
 
 import json
 from binascii import b2a_base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from orchestrai.core.calendar import Grain
 from orchestrai.errors import ConfigError
-from orchestrai.ingest.discovery.partitioning import listed, listed_for, place, uri_of
-from orchestrai.ingest.plan import arrivals
+from orchestrai.ingest.dead_letters import Unplaced
+from orchestrai.ingest.discovery.partitioning import Sighting, listed, sight, sightings_for, uri_of
 from orchestrai.ingest.spec import SourceSpec
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.storage.base import ObjectInfo, Store
 
 OVERLAP = timedelta(minutes=10)
@@ -31,14 +30,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Discovery:
     """New objects by partition and the cursor that remembers them; `more` when a limit left some for the next tick.
 
-    `unplaced` are new objects whose name tells no partition.
+    `unplaced` are new objects that no partition can take.
     """
 
     partitions: Mapping[str, tuple[ObjectInfo, ...]]
     cursor: str
     more: bool = False
     listed: int = 0
-    unplaced: tuple[ObjectInfo, ...] = ()
+    unplaced: tuple[Unplaced, ...] = ()
 
 
 @dataclass
@@ -95,6 +94,33 @@ def identity(info: ObjectInfo) -> str:
     return b2a_base64(digest).translate(_URLSAFE)[:ID_LENGTH].decode()
 
 
+class Remembered:
+    """Remembers a whole listing while somebody else goes through it, so that the next hints begin behind it."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._newest = EPOCH
+        self._late: list[ObjectInfo] = []
+
+    def through(self, infos: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
+        """The same objects, noted on the way."""
+        for info in infos:
+            if info.modified > self._newest:
+                # a clock ahead of ours must not push the floor beyond what is still to come
+                self._newest = max(self._newest, min(info.modified, self._now))
+            if info.modified >= self._newest - OVERLAP:
+                self._late.append(info)
+                if len(self._late) > 4 * MAX_SEEN:
+                    self._late = [late for late in self._late if late.modified >= self._newest - OVERLAP]
+            yield info
+
+    @property
+    def cursor(self) -> str:
+        """The cursor by which nothing that was listed is new."""
+        floor = self._newest - OVERLAP if self._newest > EPOCH else EPOCH
+        return _Cursor().advance([info for info in self._late if info.modified >= floor], None, self._now).encode()
+
+
 def discover(
     landing: Store, source: SourceSpec, grain: Grain, cursor: str | None, *, now: datetime, limit: int = 5_000
 ) -> Discovery:
@@ -115,43 +141,38 @@ def discover(
     fresh.sort(key=lambda info: (info.modified, info.key))
     taken, left = fresh[:limit], fresh[limit:]
     partitions: dict[str, list[ObjectInfo]] = {}
-    unplaced: list[ObjectInfo] = []
-    for info in taken:
-        for key in places(landing, source, grain, info) or [""]:
-            (partitions.setdefault(key, []) if key else unplaced).append(info)
+    unplaced: list[Unplaced] = []
+    for sighting in (sight(source, grain, info) for info in taken):
+        if sighting.partition is not None:
+            partitions.setdefault(sighting.partition, []).append(sighting.info)
+        elif sighting.fault is not None:
+            unplaced.append(unplaced_object(landing, sighting))
     after = state.advance(taken, left[0].modified if left else None, now)
     objects = {key: tuple(partitions[key]) for key in sorted(partitions)}
     return Discovery(objects, after.encode(), bool(left), count, tuple(unplaced))
 
 
-def places(landing: Store, source: SourceSpec, grain: Grain, info: ObjectInfo) -> list[str]:
-    """The partitions an object feeds: one by its name, none when that tells none."""
-    key = place(source, grain, info)
-    return [] if key is None else [key]
+@dataclass(frozen=True)
+class Landed:
+    """What a landing holds for some partitions, in order of key, and what it holds for none."""
+
+    objects: Mapping[str, tuple[ObjectInfo, ...]]
+    unplaced: tuple[Unplaced, ...]
 
 
-def landed(landing: Store, source: SourceSpec, grain: Grain, partitions: Sequence[str]) -> dict[str, list[ObjectInfo]]:
-    """All landed objects of some partitions, sorted by key; a partition without any has an empty list."""
+def landed(landing: Store, source: SourceSpec, grain: Grain, partitions: Sequence[str]) -> Landed:
+    """All landed objects of some partitions; one without any has an empty list. An object that no partition can take ends nothing."""
     objects: dict[str, list[ObjectInfo]] = {key: [] for key in partitions}
-    for info in listed_for(landing, source, grain, partitions):
-        for key in places(landing, source, grain, info):
-            if key in objects:
-                objects[key].append(info)
-    return objects
+    unplaced: list[Unplaced] = []
+    for sighting in sightings_for(landing, source, grain, partitions):
+        if sighting.partition in objects:
+            objects[sighting.partition].append(sighting.info)
+        elif sighting.fault is not None:
+            unplaced.append(unplaced_object(landing, sighting))
+    return Landed({key: tuple(infos) for key, infos in objects.items()}, tuple(unplaced))
 
 
-def missing(ledger: Ledger, asset: str, landing: Store, source: SourceSpec, grain: Grain) -> dict[str, list[ObjectInfo]]:
-    """Reconcile: landed objects that no published version of `asset` holds and no dead letter names, by partition.
-
-    Finds what queues lost and what cursors cannot see; costs one listing and the receipts of the partitions listed.
-    """
-    objects: dict[str, list[ObjectInfo]] = {}
-    known: dict[str, set[tuple[str, str]]] = {}
-    dataset = ledger.find(asset)
-    for info in listed(landing, source):
-        for key in places(landing, source, grain, info):
-            if key not in known:
-                known[key] = {(material.uri, material.etag) for material in arrivals(dataset, key)}
-            if (uri_of(landing, info), info.version or info.etag) not in known[key]:
-                objects.setdefault(key, []).append(info)
-    return objects
+def unplaced_object(landing: Store, sighting: Sighting) -> Unplaced:
+    """What is to be told of an object that no partition can take."""
+    info = sighting.info
+    return Unplaced(uri_of(landing, info), info.version or info.etag, sighting.fault or "")

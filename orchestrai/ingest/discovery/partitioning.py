@@ -1,13 +1,15 @@
-"""Which partition a landed object belongs to."""
+"""What lies in a landing: which objects are data, and which partition each belongs to."""
 
 import fnmatch
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
 from orchestrai.core.calendar import WHOLE, Grain, dates_of, partition_of, partition_on, window, zone_of
+from orchestrai.ingest.discovery.odd_keys import odd_key, shown
 from orchestrai.ingest.discovery.passed_over import passed_over
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.base import ObjectInfo, Store
@@ -19,31 +21,68 @@ _YEAR = re.compile(r"(?<!\d)(\d{4})(?!\d)")
 _LABELS = re.compile(r"(?:year|month|day|hour|date|dt|y|m|d|h)=", re.IGNORECASE)
 
 
-def listed(
-    landing: Store, source: SourceSpec, *, since: datetime | None = None, prefix: str = "", grain: Grain = "day"
-) -> Iterator[ObjectInfo]:
-    """The objects of a landing that are data: names that the source passes over and other patterns are left out.
+@dataclass(frozen=True)
+class Zone:
+    """Where objects are looked for, and what places them in partitions."""
 
-    `since` leaves out partitions before it, where the source promises a `key_prefix`; `prefix` leaves out other keys.
-    """
+    landing: Store
+    source: SourceSpec
+    grain: Grain
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One listed object: the `rule` that passes it over, or the `fault` by which no partition can take it, or its partition."""
+
+    info: ObjectInfo
+    partition: str | None = None
+    rule: str | None = None
+    fault: str | None = None
+
+
+def sight(source: SourceSpec, grain: Grain, info: ObjectInfo) -> Sighting:
+    """What an object is by its name alone."""
+    # a step of a path is no hidden name
+    named = re.sub(r"(^|/)(\.{1,2}/)+", r"\1", info.key) if "./" in info.key else info.key
+    rule = passed_over(named, source.passed_over) or _other_pattern(source, info.key)
+    if rule is not None:
+        return Sighting(info, rule=rule)
+    fault = odd_key(info)
+    if fault is not None:
+        return Sighting(info, fault=fault)
+    partition = place(source, grain, info)
+    nameless = f"expected a name that tells its {grain}, found {info.key!r}: mend partition_from or rename the object"
+    return Sighting(info, partition, fault=None if partition else nameless)
+
+
+def _other_pattern(source: SourceSpec, key: str) -> str | None:
+    if source.pattern == "*" or fnmatch.fnmatchcase(key, source.pattern):
+        return None
+    return f"a key that does not match the pattern {source.pattern}"
+
+
+def sightings(landing: Store, source: SourceSpec, grain: Grain, *, prefix: str = "") -> Iterator[Sighting]:
+    """Everything in a landing, or below a prefix of it; raises StorageError in an outage, and for no object."""
+    return (sight(source, grain, info) for info in landing.list(prefix))
+
+
+def listed(landing: Store, source: SourceSpec, grain: Grain, *, since: datetime | None = None) -> Iterator[ObjectInfo]:
+    """Every object of a landing; `since` leaves out partitions before it, where the source promises a `key_prefix`."""
     after = None
     if since is not None and source.key_prefix:
         # names tell the time of the zone that they are of
         after = since.astimezone(_zone_of_names(source, grain)).strftime(source.key_prefix)
-    fits = None if source.pattern == "*" else re.compile(fnmatch.translate(source.pattern)).match
-    for info in landing.list(prefix, start_after=after):
-        if passed_over(info.key, source.passed_over) is None and (fits is None or fits(info.key)):
-            yield info
+    return landing.list("", start_after=after)
 
 
-def listed_for(landing: Store, source: SourceSpec, grain: Grain, partitions: Sequence[str]) -> Iterator[ObjectInfo]:
-    """The objects that may belong to some partitions: all, or those under their prefixes where the source promises one."""
+def sightings_for(landing: Store, source: SourceSpec, grain: Grain, partitions: Sequence[str]) -> Iterator[Sighting]:
+    """What may belong to some partitions: all, or what lies under their prefixes where the source promises one."""
     if not source.key_prefix or grain == "all":
-        yield from listed(landing, source)
+        yield from sightings(landing, source, grain)
         return
     times = (moment for key in partitions for moment in _named_times(source, grain, key))
     for prefix in sorted({moment.strftime(source.key_prefix) for moment in times}):
-        yield from listed(landing, source, prefix=prefix)
+        yield from sightings(landing, source, grain, prefix=prefix)
 
 
 def _named_times(source: SourceSpec, grain: Grain, key: str) -> Iterator[datetime]:
@@ -63,7 +102,7 @@ def _zone_of_names(source: SourceSpec, grain: Grain) -> ZoneInfo:
 
 def uri_of(landing: Store, info: ObjectInfo) -> str:
     """Where an object lay, for receipts and dead letters."""
-    return f"{landing.url.rstrip('/')}/{info.key}"
+    return f"{landing.url.rstrip('/')}/{shown(info.key)}"
 
 
 def place(source: SourceSpec, grain: Grain, info: ObjectInfo) -> str | None:

@@ -1,26 +1,25 @@
 """Arrival by event queue: one protocol (its services are in queue_services.py), drained into partitions to ingest.
 
 A queue only tells where to look; the ledger says what was taken. Delivery is at least once: the caller acknowledges after
-it has stored what was drained, and the ledger's identities drop what is told twice. What a queue loses, `missing` finds.
+it has stored what was drained, and the ledger's identities drop what is told twice. What a queue loses, reconciliation.py finds.
 """
 
-import fnmatch
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from orchestrai.core.calendar import Grain, partition_of
+from orchestrai.core.calendar import partition_of
 from orchestrai.core.code_identity import Producer
-from orchestrai.ingest.discovery.listing import places
+from orchestrai.ingest.dead_letters import Unplaced
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed, Refusal
-from orchestrai.ingest.discovery.passed_over import passed_over
-from orchestrai.ingest.plan import LANDED, arrivals
-from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ingest.discovery.partitioning import Sighting, Zone, sight
+from orchestrai.ingest.discovery.reconciliation import Judge
+from orchestrai.ingest.plan import arrivals
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
-from orchestrai.storage.base import ObjectInfo, Store
+from orchestrai.storage.base import ObjectInfo
 
 WAIT_SECONDS = 1.0
 
@@ -53,72 +52,53 @@ class Drained:
     """What a queue told: new objects by partition, and what to store before `handles` are acknowledged.
 
     `settled` are the handles of messages that tell of no object to take: once `refused` and `unplaced` are kept, they may go.
-    `refused` are messages that are no event we know; `unplaced` are objects whose name tells no partition. `known` counts
-    objects taken before, `foreign` events of other places; `more` when the limit or the time ended the drain.
+    `refused` are messages that are no event we know; `unplaced` are objects that no partition can take. `known` counts objects that
+    have their place, `foreign` events of other places; `more` when the limit or the time ended the drain. `open` are the URIs of what
+    is to be taken, by the message that tells of it.
     """
 
     partitions: Mapping[str, tuple[ObjectInfo, ...]]
     refused: tuple[Refusal, ...]
-    unplaced: tuple[ObjectInfo, ...]
+    unplaced: tuple[Unplaced, ...]
     handles: tuple[str, ...]
     settled: tuple[str, ...] = ()
     messages: int = 0
     known: int = 0
     foreign: int = 0
     more: bool = False
+    open: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def over(self, gone: Set[str]) -> tuple[str, ...]:
+        """The handles of messages that are settled, and of those that tell of nothing but objects that are gone."""
+        return (*self.settled, *(handle for handle, uris in self.open.items() if uris <= gone))
 
 
-Known = Callable[[str, ObjectEvent], bool]
+Known = Callable[[Sighting, ObjectEvent], bool]
 
 
-def published(ledger: Ledger, asset: str) -> Known:
-    """Says of a partition and an event whether the published raw events already hold that object at that version, or a later one."""
-    dataset = ledger.find(asset)
-    seen: dict[str, dict[tuple[str, str], str]] = {}
-    newest: dict[str, dict[str, str]] = {}
+def settled(judge: Judge) -> Known:
+    """Says of an object that an event tells of whether a run has nothing to do for it any more: it has a place that is no waiting,
+    its partition was refused with just it, or a later version of it was published.
+    """
+    records = judge.records
+    times: dict[str, dict[str, str]] = {}
 
-    def known(partition: str, event: ObjectEvent) -> bool:
-        if partition not in seen:
-            materials = arrivals(dataset, partition)
-            seen[partition] = {(m.uri, m.etag.strip('"')): m.modified for m in materials}
-            newest[partition] = {m.uri: m.modified for m in sorted(materials, key=lambda m: m.modified)}
-        if any((event.uri, mark) in seen[partition] for mark in (event.version, event.etag) if mark):
+    def known(sighting: Sighting, event: ObjectEvent) -> bool:
+        partition = sighting.partition
+        marks = [sighting.info._replace(version=None, etag=mark) for mark in (event.version, event.etag) if mark]
+        judgements = [judge.judge(replace(sighting, info=info)) for info in marks]
+        if any(judgement.place != "waiting" or judgement.cause == "refusal" for judgement in judgements):
             return True
-        time = newest[partition].get(event.uri)
+        if partition is None:
+            return False
+        if partition not in times:
+            materials = sorted(arrivals(records.raw, partition), key=lambda m: m.modified)
+            times[partition] = {material.uri: material.modified for material in materials}
+        time = times[partition].get(event.uri)
         # the service keeps whole seconds of a change, its events tell more
         return bool(time) and datetime.fromisoformat(str(time)) > event.time
 
     return known
-
-
-def quarantined(ledger: Ledger, asset: str, landing: Store) -> Known:
-    """Says of a partition and an event whether a refused run holds that object since: it was taken, and a replay finds it."""
-    held: dict[tuple[str, str], str] = {}
-    looked: list[bool] = []
-
-    def known(partition: str, event: ObjectEvent) -> bool:
-        if not looked:
-            looked.append(True)
-            for info in ledger.lake.list(f"quarantine/{asset}/"):
-                record = json.loads(ledger.lake.read(info.key))
-                for key, part in record["partitions"].items():
-                    for file in part["files"]:
-                        place = (key, file["path"])
-                        held[place] = max(held.get(place, ""), record["time"])
-        key = event.uri.removeprefix(landing.url.rstrip("/") + "/")
-        time = held.get((partition, f"{LANDED}{key}"))
-        return time is not None and datetime.fromisoformat(time) >= event.time
-
-    return known
-
-
-@dataclass(frozen=True)
-class Zone:
-    """Where objects are looked for, and what places them in partitions."""
-
-    landing: Store
-    source: SourceSpec
-    grain: Grain
 
 
 def drain(
@@ -149,24 +129,21 @@ def drain(
 
 def _sorted_out(messages: Mapping[str, Message], zone: Zone, known: Known, more: bool) -> Drained:
     partitions: dict[str, list[ObjectInfo]] = {}
-    unplaced: list[ObjectInfo] = []
+    unplaced: list[Unplaced] = []
     foreign = taken_before = 0
     open_: set[tuple[str, str]] = set()
     events = {event.identity: event for message in messages.values() for event in message.parsed.events}
     for event in sorted(events.values(), key=lambda e: (e.time, e.identity)):
-        info = _relative(event, zone.landing, zone.source)
-        if info is None:
+        sighting = _sighted(event, zone)
+        if sighting is None:
             foreign += 1
-            continue
-        keys = places(zone.landing, zone.source, zone.grain, info)
-        fresh = [key for key in keys if not known(key, event)]
-        if not keys:
-            unplaced.append(info)
-        elif not fresh:
+        elif known(sighting, event):
             taken_before += 1
-        open_ |= {event.identity} if fresh else set()
-        for key in fresh:
-            partitions.setdefault(key, []).append(info)
+        elif sighting.partition is None:
+            unplaced.append(Unplaced(event.uri, event.version or event.etag, sighting.fault or ""))
+        else:
+            open_.add(event.identity)
+            partitions.setdefault(sighting.partition, []).append(sighting.info)
     return Drained(
         {key: tuple(partitions[key]) for key in sorted(partitions)},
         tuple(refusal for message in messages.values() for refusal in message.parsed.refused),
@@ -177,17 +154,22 @@ def _sorted_out(messages: Mapping[str, Message], zone: Zone, known: Known, more:
         taken_before,
         foreign,
         more,
+        {handle: uris for handle, m in messages.items() if (uris := _open(m, open_))},
     )
 
 
-def _relative(event: ObjectEvent, landing: Store, source: SourceSpec) -> ObjectInfo | None:
-    """The object as a listing of the landing would give it; None for what such a listing would pass over."""
-    base = landing.url.rstrip("/") + "/"
+def _open(message: Message, identities: Set[tuple[str, str]]) -> frozenset[str]:
+    return frozenset(event.uri for event in message.parsed.events if event.identity in identities)
+
+
+def _sighted(event: ObjectEvent, zone: Zone) -> Sighting | None:
+    """The object as a listing of the landing would give it; None for what lies elsewhere or is passed over there."""
+    base = zone.landing.url.rstrip("/") + "/"
     key = event.uri.removeprefix(base)
-    passed = passed_over(key, source.passed_over) is not None
-    if not event.uri.startswith(base) or not key or passed or not fnmatch.fnmatchcase(key, source.pattern):
+    if not event.uri.startswith(base) or not key:
         return None
-    return ObjectInfo(key, event.size, event.etag, event.time, event.version or None)
+    sighting = sight(zone.source, zone.grain, ObjectInfo(key, event.size, event.etag, event.time, event.version or None))
+    return None if sighting.rule is not None else sighting
 
 
 def store_refused(ledger: Ledger, asset: str, refused: Sequence[Refusal], now: datetime) -> StageReport | None:

@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 from orchestrai.errors import ObjectNotFound, OrchestraiError, StorageError
+from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.cloud import control
 from orchestrai.storage.cloud.cloud_errors import Fault, aws_errors
 from orchestrai.storage.cloud.control import changed
@@ -45,6 +46,17 @@ class S3ControlPlane(CloudControl):
         # RGW and moto speak of no class, so a cold tier is only promised where the endpoint is AWS's own
         cold = "amazonaws.com" in self.client.meta.endpoint_url
         return control.Capabilities(lock, default, lock != "none", versioning, server_copy=True, cold_tier=cold)
+
+    def objects(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
+        behind = {"StartAfter": self.prefix + after} if after else {}
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self.prefix + prefix, **behind
+        )
+        with self._errors(prefix):
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    key, modified = self.key_of(entry["Key"]), entry["LastModified"].astimezone(UTC)
+                    yield ObjectInfo(key, entry["Size"], entry["ETag"], modified)
 
     def versions(self, prefix: str) -> Iterator[control.ObjectVersion]:
         pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from orchestrai.errors import StorageError
+from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.cloud import control
 from orchestrai.storage.cloud.cloud_errors import azure_errors
 from orchestrai.storage.cloud.control import changed
@@ -28,6 +29,13 @@ class AzureControlPlane(CloudControl):
         locks = bool(properties.immutable_storage_with_versioning_enabled)
         # a container cannot be asked for versioning, but version-level immutability implies it
         return control.Capabilities("compliance" if locks else "none", None, locks, locks, server_copy=True, cold_tier=True)
+
+    def objects(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
+        with self._errors(prefix):
+            blobs = list(self.client.list_blobs(name_starts_with=self.prefix + prefix))
+        infos = [ObjectInfo(self.key_of(blob.name), blob.size, _quoted(blob.etag), blob.last_modified) for blob in blobs]
+        infos.sort(key=lambda info: info.key.encode())
+        yield from (info for info in infos if not after or info.key.encode() > after.encode())
 
     def versions(self, prefix: str) -> Iterator[control.ObjectVersion]:
         with self._errors(prefix):

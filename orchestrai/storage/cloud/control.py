@@ -16,7 +16,7 @@ from orchestrai.errors import (
     RetentionLocked,
     StorageError,
 )
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import ObjectInfo, Store
 from orchestrai.storage.cloud.cloud_errors import Fault, Meaning
 
 LockMode = Literal["governance", "compliance"]
@@ -102,6 +102,13 @@ class ControlPlane(Protocol):
 
     def capabilities(self) -> Capabilities:
         """Ask the bucket's configuration; what is refused or unknown counts as absent."""
+        ...
+
+    def objects(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
+        """Yield the objects whose key starts with `prefix` and sorts behind `after`, ascending, under the names the service has.
+
+        Keys that a data plane cannot hold are among them.
+        """
         ...
 
     def versions(self, prefix: str) -> Iterator[ObjectVersion]:

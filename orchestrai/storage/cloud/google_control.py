@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.cloud import control
 from orchestrai.storage.cloud.cloud_errors import google_errors
 from orchestrai.storage.cloud.control import changed
@@ -39,6 +40,15 @@ class GcsControlPlane(CloudControl):
             server_copy=True,
             cold_tier=False,
         )
+
+    def objects(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
+        # the service begins at its offset, not behind it
+        behind = {"start_offset": self.prefix + after} if after else {}
+        with self._errors(prefix):
+            for blob in self.client.list_blobs(self.bucket, prefix=self.prefix + prefix, **behind):
+                key = self.key_of(blob.name)
+                if key != after:
+                    yield ObjectInfo(key, blob.size, _data_plane_etag(blob), blob.updated)
 
     def versions(self, prefix: str) -> Iterator[control.ObjectVersion]:
         with self._errors(prefix):
@@ -120,6 +130,12 @@ def _same_etag(blob: Any, etag: str) -> bool | None:
     if etag.strip('"') in (blob.etag, md5):
         return True
     return None if md5 is None else False
+
+
+def _data_plane_etag(blob: Any) -> str:
+    """The etag by which the XML API names a generation."""
+    md5 = base64.b64decode(blob.md5_hash).hex() if blob.md5_hash else str(blob.etag or "")
+    return f'"{md5}"'
 
 
 def _checksum(blob: Any) -> control.ServiceChecksum | None:

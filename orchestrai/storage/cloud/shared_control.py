@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from orchestrai.errors import AccessRefused, ObjectNotFound, OrchestraiError, RetentionLocked
-from orchestrai.storage.base import check_key
+from orchestrai.storage.base import ObjectInfo, check_key
 from orchestrai.storage.cloud import control as rules
 from orchestrai.storage.cloud.cloud_errors import Fault, Own
 from orchestrai.storage.cloud.control import ControlPlane, Copied, LockMode, ObjectVersion, Retention
@@ -84,6 +84,10 @@ class CloudControl(ABC, ControlPlane):
     def key_of(self, name: str) -> str:
         """The key of a full name."""
         return name[len(self.prefix) :]
+
+    @abstractmethod
+    def objects(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
+        """Yield the objects whose key starts with `prefix` and sorts behind `after`, under the names the service has."""
 
     @abstractmethod
     def versions(self, prefix: str) -> Iterator[ObjectVersion]:

@@ -1,0 +1,82 @@
+"""`landing status`: where every landed object is, by the ledger."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from orchestrai.cli.lookup import open_runtime
+from orchestrai.cli.output import AsJson, emit, make_app, out, table
+from orchestrai.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orchestrai.ingest.discovery.reconciliation import Reconciliation
+    from orchestrai.pipeline.nodes import DatasetNode
+    from orchestrai.pipeline.runtime import Runtime
+
+landing = make_app("Landings held against the ledger.")
+
+
+@landing.command("status")
+def status(
+    dataset: Annotated[
+        str | None, typer.Argument(help="for example churn/orders; default: every dataset whose objects land")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count every landed object in one of four places: raw events, dead letters, waiting, passed over by a rule; and say why.
+
+    Exit code 1 when objects wait for a person: they were refused with their partition, or are no dead letters yet.
+
+    Example: orchestrai landing status churn/orders --json
+    """
+    from orchestrai.ingest.discovery.reconciliation import reconcile
+    from orchestrai.pipeline.landing_status import judge_of
+
+    runtime = open_runtime()
+    nodes = _landed(runtime, dataset)
+    wholes = [(node, reconcile(judge_of(runtime, node))) for node in nodes]
+    if as_json:
+        emit([_facts(node, whole) for node, whole in wholes])
+    else:
+        rows = [
+            (node.prefix, whole.listed, *whole.counts.values(), escape(whole.oldest.key) if whole.oldest else "-")
+            for node, whole in wholes
+        ]
+        columns = ("dataset", "landed", "raw events", "dead letters", "waiting", "passed over", "oldest waiting")
+        table("Landings", columns, rows)
+        for node, whole in wholes:
+            for reason in whole.reasons:
+                example = (
+                    f"{reason.count:,} {reason.place.replace('_', ' ')}: {reason.reason}, for example {reason.example!r}"
+                )
+                out.print(f"{node.prefix}: {example}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if any(whole.held_up or whole.unplaced for _, whole in wholes) else 0)
+
+
+def _landed(runtime: "Runtime", dataset: str | None) -> "list[DatasetNode]":
+    nodes = [node for pipeline in runtime.project.pipelines for node in pipeline.datasets if node.pipeline == pipeline.name]
+    if dataset is None:
+        return [node for node in nodes if node.spec.source.kind == "objects"]
+    node = runtime.project.dataset(dataset)
+    if node.spec.source.kind != "objects":
+        raise ConfigError(
+            f"expected a dataset whose objects land, found {node.prefix}, which is read from a {node.spec.source.kind} source"
+        )
+    return [node]
+
+
+def _facts(node: "DatasetNode", whole: "Reconciliation") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    oldest = whole.oldest
+    return {
+        "dataset": node.prefix,
+        "landed": whole.listed,
+        **{place: count for place, count in whole.counts.items()},
+        "sum": sum(whole.counts.values()),
+        "held_up": whole.held_up,
+        "due": sorted(whole.due),
+        "oldest_waiting": {"key": oldest.key, "modified": oldest.modified.isoformat()} if oldest is not None else None,
+        "reasons": [asdict(reason) for reason in whole.reasons],
+    }

@@ -1,0 +1,70 @@
+"""The check `accounted` of a landing: every object is in one of four places, and none waits for a person.
+
+Sensors report it with each whole look; by hand it looks itself.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from orchestrai.defs.assets import asset_key
+from orchestrai.ingest.discovery.reconciliation import PLACES, Judge, Reconciliation, reconcile
+from orchestrai.pipeline.landing_status import judge_of
+from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.runtime import Runtime
+
+ACCOUNTED = "accounted"
+SHOWN = 50
+
+
+def build_landing_checks(datasets: Sequence[DatasetNode]) -> list[dg.AssetChecksDefinition]:
+    """An `accounted` check for each dataset whose objects land."""
+    return [_accounted(dataset) for dataset in datasets if dataset.spec.source.kind == "objects"]
+
+
+def _accounted(dataset: DatasetNode) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset_key(dataset.asset("landing")),
+        name=ACCOUNTED,
+        blocking=False,
+        description="Every landed object is in the raw events, the dead letters, waiting or passed over by a rule; none waits for you.",
+    )
+    def accounted(runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
+        judge = judge_of(runtime, dataset)
+        whole = reconcile(judge)
+        return dg.AssetCheckResult(passed=_passed(whole), severity=dg.AssetCheckSeverity.WARN, metadata=_metadata(whole))
+
+    return accounted
+
+
+def accounted_evaluation(dataset: DatasetNode, judge: Judge, whole: Reconciliation) -> dg.AssetCheckEvaluation:
+    """The check's verdict on a look that a sensor took anyway."""
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(dataset.asset("landing")),
+        check_name=ACCOUNTED,
+        passed=_passed(whole),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=_metadata(whole),
+    )
+
+
+def _passed(whole: Reconciliation) -> bool:
+    return not whole.held_up and not whole.unplaced
+
+
+def _metadata(whole: Reconciliation) -> dict[str, Any]:
+    records = [
+        dg.TableRecord({"place": r.place, "why": r.reason, "objects": r.count, "example": r.example})
+        for r in whole.reasons[:SHOWN]
+    ]
+    columns = [
+        dg.TableColumn(name, "int" if name == "objects" else "string") for name in ("place", "why", "objects", "example")
+    ]
+    oldest = {"oldest_waiting": whole.oldest.key} if whole.oldest is not None else {}
+    return {
+        "listed": whole.listed,
+        **{place: whole.counts[place] for place in PLACES},
+        **oldest,
+        "why": dg.MetadataValue.table(records, dg.TableSchema(columns=columns)),
+    }

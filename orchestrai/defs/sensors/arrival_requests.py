@@ -1,0 +1,56 @@
+"""What a look at a landing becomes in Dagster: dead letters, runs asked for, the check `accounted`, a word in the tick's log."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from orchestrai.defs.landing_checks import accounted_evaluation
+from orchestrai.defs.launch.jobs import job_name, offered
+from orchestrai.defs.sensors.run_history import past_runs
+from orchestrai.defs.sensors.run_spans import asking_request, contiguous
+from orchestrai.ingest.dead_letters import Unplaced, publish_unplaced
+from orchestrai.ingest.discovery.asking import choose
+from orchestrai.ingest.discovery.reconciliation import Judge
+from orchestrai.ingest.discovery.watch import LETTERS, Look
+from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.runtime import Runtime
+
+MAX_OBJECTS_PER_TICK = 5_000
+
+
+def result_of(
+    context: dg.SensorEvaluationContext, runtime: Runtime, dataset: DatasetNode, judge: Judge, found: Look
+) -> dg.SensorResult:
+    """The runs to ask for; objects that no partition can take are dead letters after it."""
+    keep_unplaced(runtime, dataset, found.unplaced)
+    events = [accounted_evaluation(dataset, judge, found.whole)] if found.whole is not None else []
+    if found.unplaced:
+        context.log.warning(f"{len(found.unplaced)} new dead letter(s), for example {found.unplaced[0].uri!r}")
+    if found.early:
+        context.log.info(f"{len(found.early)} partition(s) are not over yet, for example {found.early[0]}")
+    return dg.SensorResult(
+        run_requests=_requests(context.instance, dataset, judge, found.due),
+        cursor=found.cursor.encode(),
+        asset_events=events,
+    )
+
+
+def keep_unplaced(runtime: Runtime, dataset: DatasetNode, unplaced: tuple[Unplaced, ...]) -> None:
+    """Make dead letters of objects that no partition can take."""
+    publish_unplaced(runtime.ledger, dataset.asset("raw_events"), dataset.contract, unplaced, LETTERS)
+
+
+def _requests(
+    instance: dg.DagsterInstance, dataset: DatasetNode, judge: Judge, due: Mapping[str, frozenset[int]]
+) -> list[dg.RunRequest]:
+    wanted = {key: identities for key, identities in due.items() if offered(dataset, key, judge.now)}
+    if not wanted:
+        return []
+    grain = dataset.spec.partitions.grain
+    runs = past_runs(instance, job_name(dataset.prefix, "ingest"), grain, judge.now)
+    first = dataset.spec.source.ask_again
+    asking = choose(wanted, runs, now=judge.now, first=first, limit=MAX_OBJECTS_PER_TICK)
+    return [
+        asking_request(group, asking, sum(len(wanted[key]) for key in group), judge.now)
+        for group in contiguous(sorted(asking.due), grain)
+    ]

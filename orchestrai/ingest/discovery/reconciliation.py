@@ -1,0 +1,218 @@
+"""Where every landed object is: in the raw events, the dead letters, waiting, or passed over by a rule. The only judge of it.
+
+Sensors, the check `accounted`, `orchestrai landing status` and `doctor` ask here. Nothing but the listing, the declaration and signed
+records decide: no time of an object, no cursor and no record of a run.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from orchestrai.ingest.dead_letters import UNPLACED, Unplaced
+from orchestrai.ingest.discovery.listing import unplaced_object
+from orchestrai.ingest.discovery.opening import Span
+from orchestrai.ingest.discovery.partitioning import Sighting, Zone, sight, uri_of
+from orchestrai.ingest.discovery.records import Records, identify
+from orchestrai.storage.base import ObjectInfo
+
+Place = Literal["raw_events", "dead_letters", "waiting", "passed_over"]
+# why an object waits: for its run, for its partition's time, for a person or other objects, for its dead letter
+Cause = Literal["run", "time", "refusal", "letter"]
+PLACES: tuple[Place, ...] = ("raw_events", "dead_letters", "waiting", "passed_over")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The place of one object and why; `cause` says what a waiting one waits for."""
+
+    identity: int
+    place: Place
+    reason: str = ""
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges objects of one dataset by the records as they were when it was made."""
+
+    zone: Zone
+    span: Span
+    records: Records
+    now: datetime
+
+    def sight(self, info: ObjectInfo) -> Sighting:
+        """What an object is by its name."""
+        return sight(self.zone.source, self.zone.grain, info)
+
+    def identity(self, info: ObjectInfo) -> int:
+        """The identity of an arrival."""
+        return identify(uri_of(self.zone.landing, info), info.version or info.etag)
+
+    def told_identity(self, info: ObjectInfo) -> int:
+        """The identity of an object that an event tells of, as a listing would give it: no listing names versions."""
+        return self.identity(info._replace(version=None) if info.etag else info)
+
+    def judge(self, sighting: Sighting) -> Judgement:
+        """The place of one object, its partition's records read; costs what its partition holds."""
+        key, identity = sighting.partition, self.identity(sighting.info)
+        published = key is not None and identity in self.records.published(key)
+        dead = identity in self.records.dead_in(UNPLACED if sighting.fault else key or UNPLACED)
+        return self._judgement(sighting, identity, published=published, dead=dead)
+
+    def _judgement(self, sighting: Sighting, identity: int, *, published: bool, dead: bool) -> Judgement:
+        if dead:
+            return Judgement(identity, "dead_letters", sighting.fault or "the object cannot be read")
+        if published:
+            return Judgement(identity, "raw_events")
+        if sighting.rule is not None:
+            return Judgement(identity, "passed_over", sighting.rule)
+        if sighting.partition is None:
+            return Judgement(identity, "waiting", sighting.fault or "", "letter")
+        return self._unpublished(sighting.partition, identity)
+
+    def _unpublished(self, partition: str, identity: int) -> Judgement:
+        opening = self.span.opening(partition, self.now)
+        if opening == "outside":
+            return Judgement(identity, "passed_over", "a partition outside the declared span")
+        if opening == "early":
+            return Judgement(identity, "waiting", "its partition is not over yet", "time")
+        refused = self.records.refused(partition)
+        if refused is None or identity not in refused.arrivals:
+            return Judgement(identity, "waiting", "no run has taken it yet", "run")
+        note = self.records.left_out(partition, refused)
+        if note is not None:
+            return Judgement(identity, "passed_over", f"its partition was {note}")
+        return Judgement(identity, "waiting", f"refused with its partition by {', '.join(refused.checks)}", "refusal")
+
+    def still_waiting(self, partition: str, identities: Iterable[int]) -> set[int]:
+        """Of arrivals known by their identities alone, those that a run has to take: neither published, dead nor refused as they are.
+
+        A refusal stands for just the arrivals that went in. One that is new, or gone, asks for the partition anew.
+        """
+        refused = self.records.refused(partition)
+        settled = {*self.records.published(partition), *self.records.dead_in(partition), *self.records.dead_in(UNPLACED)}
+        left = set(identities) - settled
+        return left if refused is None or not left <= refused.arrivals else set()
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why some objects are where they are: how many, and one of them."""
+
+    place: Place
+    reason: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """A landing held against the ledger: each listed object counted in one place.
+
+    `due` are the arrivals that a run has to take, by partition; `early` those whose partition opens later; `unplaced` those that are to
+    become dead letters; `held_up` counts objects that wait for a person, `oldest` is the waiting one with the earliest time, as its
+    store tells it.
+    """
+
+    counts: Mapping[Place, int]
+    reasons: tuple[Reason, ...]
+    due: Mapping[str, frozenset[int]]
+    early: Mapping[str, frozenset[int]]
+    unplaced: tuple[Unplaced, ...]
+    held_up: int = 0
+    oldest: ObjectInfo | None = None
+
+    @property
+    def listed(self) -> int:
+        """The objects in the landing: what the four places sum to."""
+        return sum(self.counts.values())
+
+
+@dataclass
+class _Tally:
+    counts: dict[Place, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 0))
+    reasons: dict[tuple[Place, str], tuple[int, str]] = field(default_factory=dict)
+    oldest: ObjectInfo | None = None
+    held_up: int = 0
+
+    def count(self, judgement: Judgement, info: ObjectInfo) -> None:
+        self.counts[judgement.place] += 1
+        if judgement.reason:
+            # what differs from object to object is in the example
+            place = judgement.place, judgement.reason.partition(", found ")[0]
+            number, example = self.reasons.get(place, (0, info.key))
+            self.reasons[place] = number + 1, example
+        if judgement.place == "waiting":
+            self.held_up += judgement.cause == "refusal"
+            if self.oldest is None or info.modified < self.oldest.modified:
+                self.oldest = info
+
+    def told(self) -> tuple[Reason, ...]:
+        ranked = sorted(self.reasons.items(), key=lambda item: (-item[1][0], item[0]))
+        return tuple(Reason(place, reason, count, example) for (place, reason), (count, example) in ranked)
+
+
+def reconcile(judge: Judge, infos: Iterable[ObjectInfo] | None = None) -> Reconciliation:
+    """Hold a whole landing against the ledger; raises StorageError in an outage, which is never an empty landing.
+
+    Costs one listing, and the receipts that this process has not read yet. `infos` is a listing that the caller has begun.
+    """
+    zone, records = judge.zone, judge.records
+    published, dead, unplaced_letters = records.all_published(), records.all_dead(), set(records.dead_in(UNPLACED))
+    tally, partitions = _Tally(), dict[str, list[Sighting]]()
+    unplaced: list[Unplaced] = []
+    still_dead: dict[str, set[int]] = {}
+    newest_only = zone.source.objects == "newest"
+    for info in zone.landing.list("") if infos is None else infos:
+        sighting = judge.sight(info)
+        identity = judge.identity(info)
+        # of objects that each replace the one before, the partition decides
+        if newest_only and sighting.partition is not None:
+            partitions.setdefault(sighting.partition, []).append(sighting)
+            continue
+        is_dead = identity in dead or (sighting.fault is not None and identity in unplaced_letters)
+        is_published = identity in published
+        if is_dead and sighting.partition is not None:
+            still_dead.setdefault(sighting.partition, set()).add(identity)
+        if is_published or is_dead or sighting.partition is None:
+            judgement = judge._judgement(sighting, identity, published=is_published, dead=is_dead)
+            tally.count(judgement, info)
+            if judgement.cause == "letter":
+                unplaced.append(unplaced_object(zone.landing, sighting))
+        else:
+            partitions.setdefault(sighting.partition, []).append(sighting)
+    due, early = dict[str, frozenset[int]](), dict[str, frozenset[int]]()
+    for partition, waiting in sorted(partitions.items()):
+        judged = list(_judged(judge, waiting))
+        for sighting, judgement in judged:
+            tally.count(judgement, sighting.info)
+        by_run = {judgement.identity for _, judgement in judged if judgement.cause in ("run", "refusal")}
+        if _changed(judge, partition, by_run, still_dead.get(partition, set())):
+            due[partition] = frozenset(by_run)
+        later = frozenset(judgement.identity for _, judgement in judged if judgement.cause == "time")
+        if later:
+            early[partition] = later
+    return Reconciliation(tally.counts, tally.told(), due, early, tuple(unplaced), tally.held_up, tally.oldest)
+
+
+def _judged(judge: Judge, waiting: Sequence[Sighting]) -> Iterator[tuple[Sighting, Judgement]]:
+    """The objects of one partition; of those that replace each other all but the newest are passed over."""
+    newest = None
+    if judge.zone.source.objects == "newest":
+        newest = max(waiting, key=lambda sighting: (sighting.info.modified, sighting.info.key))
+    for sighting in waiting:
+        if newest is None or sighting is newest:
+            yield sighting, judge.judge(sighting)
+        else:
+            reason = "a newer object of its partition replaces it"
+            yield sighting, Judgement(judge.identity(sighting.info), "passed_over", reason)
+
+
+def _changed(judge: Judge, partition: str, waiting: set[int], dead: set[int]) -> bool:
+    """Whether a run has to look at a partition: something waits, and the landing does not hold just what was refused before."""
+    refused = judge.records.refused(partition)
+    if refused is None or not waiting:
+        return bool(waiting)
+    before = refused.arrivals | judge.records.dead_in(partition)
+    return waiting | dead != before - judge.records.published(partition)

@@ -1,0 +1,30 @@
+"""Landings held against the ledger, for whoever asks: sensors, the check `accounted`, the command line, `doctor`."""
+
+from datetime import UTC, date, datetime, time
+
+from orchestrai.ingest.discovery.opening import Span
+from orchestrai.ingest.discovery.partitioning import Zone
+from orchestrai.ingest.discovery.reconciliation import Judge
+from orchestrai.ingest.discovery.records import Records
+from orchestrai.ingest.sources.landing import require_landing
+from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.runtime import Runtime
+
+
+def judge_of(runtime: Runtime, dataset: DatasetNode, *, blank: bool = False) -> Judge:
+    """The judge of a dataset's landed objects as the ledger is now, or of an empty ledger (`blank`).
+
+    Raises StorageError where the landing cannot be looked at.
+    """
+    source, partitions = dataset.spec.source, dataset.spec.partitions
+    zone = Zone(require_landing(runtime.landing(dataset), source), source, partitions.grain)
+    span = Span(partitions.grain, _moment(partitions.start), _moment(partitions.end))
+    records = Records(None if blank else runtime.ledger, dataset.asset("raw_events"))
+    return Judge(zone, span, records, runtime.clock())
+
+
+def _moment(day: date | datetime | None) -> datetime | None:
+    if day is None:
+        return None
+    moment = day if isinstance(day, datetime) else datetime.combine(day, time())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
