@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EVENT_TIME = "event_time"
 LABEL = "label"
+TAKEN, REACH = "orchestrai_taken_", "orchestrai_reach_"
 
 
 class Clocked(Protocol):
@@ -105,16 +106,21 @@ def of_same_events(view: Clocked, first: Clocked) -> bool:
 
 @contextmanager
 def joined(
-    tables: Sequence[ViewFiles], labels: LabelFiles | None = None, engine: DuckDbEngine | None = None
+    tables: Sequence[ViewFiles],
+    labels: LabelFiles | None = None,
+    engine: DuckDbEngine | None = None,
+    back: Sequence[int] | None = None,
 ) -> Iterator[pa.RecordBatchReader]:
     """The rows of the first view with the features of all, sorted by entity and `event_time`, in bounded memory.
 
-    Columns: the first view's entity, `event_time`, `label` where there are labels, then each view's features in order.
+    Columns: the first view's entity, `event_time`, `label` where there are labels, then each view's features in order. With `back`, a
+    number for each view, follow by view the time of the row that was taken and that of its entity's row so many before it; NULL where
+    there is none.
     Raises FeatureViewError as `require_joinable`, and for a column that a file lacks.
     """
     first = tables[0].view
     require_joinable([table.view for table in tables])
-    with _bound(tables, engine) as db:
+    with _bound(tables, engine, back or ()) as db:
         columns = [f"f0.{identifier(name)}" for name in first.entity]
         columns.append(f"f0.{identifier(first.time)} AS {identifier(EVENT_TIME)}")
         joins = [_feature_join(number, table.view, first) for number, table in enumerate(tables) if number and table.files]
@@ -126,6 +132,8 @@ def joined(
         for number, table in enumerate(tables):
             source = f"f{number}." if table.files else "NULL AS "
             columns += [source + identifier(name) for name in table.view.features]
+        for number, rows in enumerate(back or ()):
+            columns += _times(number, tables[number], rows)
         order = ", ".join(f"f0.{identifier(name)}" for name in (*first.entity, first.time))
         rows = db.sql(f"SELECT {', '.join(columns)} FROM f0 {' '.join(joins)} ORDER BY {order}").to_arrow_reader(BATCH_ROWS)
         schema = rows.schema.set(len(first.entity), pa.field(EVENT_TIME, UTC_MICROS))
@@ -142,13 +150,30 @@ def unmatched(first: ViewFiles, other: ViewFiles, engine: DuckDbEngine | None = 
 
 
 @contextmanager
-def _bound(tables: Sequence[ViewFiles], engine: DuckDbEngine | None) -> "Iterator[duckdb.DuckDBPyConnection]":
+def _bound(
+    tables: Sequence[ViewFiles], engine: DuckDbEngine | None, back: Sequence[int] = ()
+) -> "Iterator[duckdb.DuckDBPyConnection]":
     with (engine or DuckDbEngine()).connect() as db:
         for number, table in enumerate(tables):
             if table.files:
                 _require_columns(table)
-                db.execute(f"CREATE OR REPLACE TEMP VIEW f{number} AS SELECT * FROM read_parquet({paths_sql(table.files)})")
+                columns = "*" + (f", {_reach(number, table.view, back[number])}" if back and back[number] else "")
+                files = paths_sql(table.files)
+                db.execute(f"CREATE OR REPLACE TEMP VIEW f{number} AS SELECT {columns} FROM read_parquet({files})")
         yield db
+
+
+def _reach(number: int, view: Clocked, rows: int) -> str:
+    entity, time = ", ".join(map(identifier, view.entity)), identifier(view.time)
+    return f"LAG({time}, {rows}) OVER (PARTITION BY {entity} ORDER BY {time}) AS {REACH}{number}"
+
+
+def _times(number: int, table: ViewFiles, rows: int) -> list[str]:
+    """The moments behind the features of one view."""
+    if not table.files:
+        return [f"CAST(NULL AS TIMESTAMP) AS {name}{number}" for name in (TAKEN, REACH)]
+    taken = f"f{number}.{identifier(table.view.time)}"
+    return [f"{taken} AS {TAKEN}{number}", f"{f'f{number}.{REACH}{number}' if rows else taken} AS {REACH}{number}"]
 
 
 def _require_columns(table: ViewFiles) -> None:

@@ -13,7 +13,7 @@ from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, W
 from orchestrai.core.calendar import Grain
 from orchestrai.core.declaration import Declaration
 from orchestrai.core.duration_cron import Cron, Duration
-from orchestrai.features.spec import FeatureViewSpec, LabelSpec
+from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
 from orchestrai.stage.retry_policy import RetryPolicy
@@ -86,6 +86,7 @@ class PipelineModelSpec(ModelSpec):
     """A model with the label it learns, how its versions are kept, and how often its steps are tried."""
 
     label: LabelSpec
+    incomplete: IncompleteRows = IncompleteRows()
     backup: WeeklyBackup = WEEKLY
     retrain: Cron | None = None
     retries: RetryPolicy = RetryPolicy()

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from orchestrai.core.calendar import WHOLE
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.incremental.partition_spans import overlapping, spans
@@ -22,6 +23,7 @@ from orchestrai.features.views.view_inputs import Span, time_bounds
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
+from orchestrai.stage.outcomes import Partitioned
 
 VIEW_HASH = "view_hash"
 _INSTANT = timedelta(microseconds=1)
@@ -68,6 +70,13 @@ def require_definition(dataset: Dataset, keys: Iterable[str], view: str, wanted:
                 asset=dataset.asset,
                 partition=key,
             )
+
+
+def feature_spans(view: Clocked, dataset: Dataset, like: Partitioned | None) -> dict[str, Span]:
+    """The times of the rows that each partition of features may hold; of a view of moments just one."""
+    if view.kind == "entity":
+        return {key: (moment := parse_moment(key), moment + _INSTANT) for key in sorted(dataset.partitions)}
+    return spans(dataset.partitions, like.grain if like is not None and [*dataset.partitions] != [WHOLE] else None)
 
 
 @dataclass
