@@ -67,7 +67,9 @@ def test_what_happened_on_a_refused_day_is_not_learned_as_not_happened(hole: Hol
     assert {moment for _, moment in labels} == {"10-05", "10-19", "10-26", "11-02"}
     assert labels["zed", "10-05"] == 0
     verdict = hole.verdict(TRAINING, "all", "horizons_complete")
-    assert not verdict.passed and verdict.severity == "warn" and LACKING in verdict.message and "refused: " in verdict.message
+    assert (
+        not verdict.passed and verdict.severity == "warn" and LACKING in verdict.message and "refused: " in verdict.message
+    )
     left_out = hole.runtime.ledger.open(FEATURES).partitions["2026-10-12"].rows
     assert verdict.details["left_out_rows"] == left_out > 0
 
@@ -130,13 +132,32 @@ def test_a_repaired_day_makes_features_and_labels_whole_again(hole: Hole, tmp_pa
     hole.arrive(mended=True)
     labels = hole.learned()
     assert labels["zed", "10-12"] == 1 and {moment for _, moment in labels} == {"10-05", "10-12", "10-19", "10-26", "11-02"}
-    assert hole.verdict(TRAINING, "all", "windows_complete").passed and hole.verdict(TRAINING, "all", "horizons_complete").passed
+    assert (
+        hole.verdict(TRAINING, "all", "windows_complete").passed
+        and hole.verdict(TRAINING, "all", "horizons_complete").passed
+    )
     assert "incomplete" not in hole.runtime.ledger.open(TRAINING).receipt("all").facts
     whole = Hole(tmp_path / "whole", more="    lookback: {time: 14d}\n")
     whole.arrive(mended=True)
     whole.learned()
     for asset in (FEATURES, TRAINING):
         assert hole.runtime.ledger.open(asset).version == whole.runtime.ledger.open(asset).version
+
+
+def test_predictions_tell_that_what_they_score_is_short(hole: Hole) -> None:
+    hole.arrive()
+    hole.learned()
+    for asset in (CANDIDATE, EVALUATION, CHAMPION, PREDICTIONS):
+        hole.made(asset)
+    newest = max(hole.runtime.ledger.open(FEATURES).partitions)
+    assert hole.verdict(PREDICTIONS, newest, "windows_complete").passed
+    later = Hole(hole.folder.parent / "later", more="    lookback: {time: 30d}\n")
+    later.arrive()
+    later.learned()
+    for asset in (CANDIDATE, EVALUATION, CHAMPION, PREDICTIONS):
+        later.made(asset)
+    verdict = later.verdict(PREDICTIONS, newest, "windows_complete")
+    assert not verdict.passed and verdict.severity == "warn" and LACKING in verdict.message
 
 
 def test_a_day_that_a_person_left_out_is_told_as_such(hole: Hole) -> None:

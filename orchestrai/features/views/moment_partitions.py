@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from orchestrai.core.calendar import WHOLE
 from orchestrai.errors import FeatureViewError, NotReceipted
+from orchestrai.features.completeness.incomplete_windows import noted
+from orchestrai.features.completeness.lacking import Lacks, merged
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.incremental.partition_spans import overlapping, spans
 from orchestrai.features.point_in_time_join import Clocked, ViewFiles, joined, of_same_events, require_joinable, unmatched
@@ -45,12 +47,16 @@ class RecordedView(Clocked, Protocol):
 
 @dataclass(frozen=True)
 class KnownRows:
-    """Rows of one partition of the first view, with what the others knew; `inputs` name every partition that was read."""
+    """Rows of one partition of the first view, with what the others knew; `inputs` name every partition that was read.
+
+    `lacks` are the due partitions, by dataset, that windows of some of these features lacked.
+    """
 
     partition: str
     table: pa.Table
     inputs: tuple[InputRef, ...]
     size: int
+    lacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def made_by(dataset: Dataset, partition: str) -> str | None:
@@ -87,6 +93,7 @@ class _Reading:
     dataset: Dataset
     keys: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    lacks: list[Lacks] = field(default_factory=list)
     size: int = 0
 
     def read(self, keys: Sequence[str], stack: ExitStack) -> None:
@@ -95,6 +102,8 @@ class _Reading:
         require_definition(self.dataset, keys, self.view.name, self.view.hash, remedy)
         for key, files in stack.enter_context(self.dataset.fetched(keys)).items():
             self.keys.append(key)
+            windows = noted(self.dataset.files(key).stats)
+            self.lacks += [windows.lacks] if windows is not None else []
             self.files += [file.path for file in files]
             self.size += sum(file.entry.size for file in files)
 
@@ -138,7 +147,8 @@ class PointInTime:
             with joined([reading.table for reading in readings], engine=self._engine) as batches:
                 table = batches.read_all()
         refs = tuple(reading.ref for reading in readings if reading.keys)
-        return KnownRows(chosen, table, refs, sum(reading.size for reading in readings))
+        lacks = merged(some for reading in readings for some in reading.lacks)
+        return KnownRows(chosen, table, refs, sum(reading.size for reading in readings), lacks)
 
     def definition(self, asset: str) -> str | None:
         """The digest of the view that computed the newest features of an asset; None where there are none that count."""
