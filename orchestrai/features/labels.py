@@ -12,6 +12,7 @@ from orchestrai.core.calendar import window
 from orchestrai.core.duration_cron import format_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
+from orchestrai.features.completeness.horizons import Horizons
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine
 from orchestrai.features.feature_table import KeyWatch, write_files
 from orchestrai.features.ports import LabelledDataset, Learner
@@ -78,13 +79,20 @@ class LabelRun:
     files: Files
     engine: Engine
     scratch: Path
+    horizons: Horizons
 
-    def moments(self, features: FeatureFiles, limit: datetime) -> list[Path]:
-        """Labels of an as-of view: one file per moment up to `limit`, which sees [as_of, as_of + horizon) only."""
+    def moments(self, features: FeatureFiles, limit: datetime, rows: Mapping[str, int]) -> list[Path]:
+        """Labels of an as-of view: one file per moment up to `limit`, which sees [as_of, as_of + horizon) only.
+
+        A moment whose horizon lacks something has none; `rows` are those of its features.
+        """
         written: list[Path] = []
         for key in sorted(features):
             as_of = parse_moment(key)
             if as_of > limit:
+                continue
+            if self.horizons.lacking(as_of):
+                self.horizons.left_out += rows[key]
                 continue
             until = as_of + self.spec.horizon
             spine = Spine(files=features[key])
@@ -92,7 +100,7 @@ class LabelRun:
         return written
 
     def rows(self, limit: datetime) -> list[Path]:
-        """Labels of a row-level view, all at once, for rows before `limit`."""
+        """Labels of a row-level view, all at once, for rows before `limit` whose horizon lacks nothing."""
         return self._run(self._sources(None, None), None, self.scratch / "label", (datetime(1, 1, 1, tzinfo=UTC), limit))
 
     def _sources(self, since: datetime | None, until: datetime | None) -> dict[str, Source]:
@@ -115,7 +123,10 @@ class LabelRun:
     ) -> list[Path]:
         watch = KeyWatch(self.view.key, self.view.entity)
         with self.engine.run(Query(self.view, sources, spine, keep)) as batches:
-            written = write_files(watch.watch(batches), self.view.schema, folder)
+            watched = watch.watch(batches)
+            # the labels of a moment were left out before
+            whole = watched if spine is not None else self.horizons.complete(watched, self.view.time)
+            written = write_files(whole, self.view.schema, folder)
         failed = [verdict.message for verdict in watch.verdicts(self.view.name) if not verdict.passed]
         if failed:
             raise FeatureViewError(f"{self.view.name}: {failed[0]}")

@@ -1,7 +1,7 @@
 """One partition of a feature table: its rows computed, written, checked and staged."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,14 @@ from orchestrai.core.calendar import grain_stats
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.verdict import Verdict
 from orchestrai.features.checks import coverage, freshness
+from orchestrai.features.completeness.incomplete_windows import (
+    INCOMPLETE,
+    IncompleteWindows,
+    incomplete_rows,
+    incomplete_windows,
+    windows_verdict,
+)
+from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reason
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine
 from orchestrai.features.feature_table import KeyWatch, rule_verdicts, summarize, write_files
@@ -44,6 +52,8 @@ class PartitionRuns:
     newest: str
     tails: TailRuns | None = None
     going_on: Mapping[str, Continuation] = field(default_factory=dict)
+    states: Mapping[str, DatasetState] = field(default_factory=dict)
+    why: Callable[[Lacks], Mapping[str, Reason]] = lambda lacks: {}
 
     def partition(self, task: Task, mended: Mend | None, folder: Path) -> list[Verdict]:
         """Stage one partition; returns its verdicts."""
@@ -78,9 +88,13 @@ class PartitionRuns:
                 self.session.add_file(task.key, part.path.name, part.path, rows=part.rows)
             for entry in kept:
                 self.session.add_entry(task.key, entry)
-            self.session.add_stats(task.key, **self._stats(task, mended, tail))
-            paths = [*self._kept(task.key, kept, stack), *(part.path for part in written)]
+            reach = self._reach(task, mended, tail)
+            windows = incomplete_windows(view, task, self.opened, self.states, reach)
+            self.session.add_stats(task.key, **self._stats(task, reach), **{INCOMPLETE: windows.as_stats()})
+            paths = [*self._kept(task.key, kept, windows, stack), *(part.path for part in written)]
             verdicts = [*watch.verdicts(view.name), *rule_verdicts(spec.checks, summarize(paths))]
+            lacking = incomplete_rows(self.local, view, windows, paths)
+            verdicts.append(windows_verdict(watch.rows, lacking, self.why(windows.lacks), spec.checks.incomplete))
             checked = self if going_on is None or spec.checks.coverage is None else self._reading(task, stack)
             verdicts += checked._warnings(task, spec, paths, spine, folder)
             shutil.rmtree(folder)
@@ -103,10 +117,12 @@ class PartitionRuns:
             verdicts.append(freshness(self.view, paths, self.session.ledger.clock(), spec.checks.freshness))
         return verdicts
 
-    def _kept(self, key: str, entries: Sequence[FileEntry], stack: ExitStack) -> list[Path]:
-        """Verified files that stay, for the declared checks to see; none where nothing is declared."""
+    def _kept(self, key: str, entries: Sequence[FileEntry], windows: IncompleteWindows, stack: ExitStack) -> list[Path]:
+        """Verified files that stay, for the checks to see; none where no check looks into them."""
         checks = self.view.spec.checks if isinstance(self.view.spec, FeatureViewSpec) else None
-        if self.current is None or not entries or checks is None or checks == FeatureChecks(drift=checks.drift):
+        if self.current is None or not entries or checks is None:
+            return []
+        if not windows.lacks and checks == FeatureChecks(drift=checks.drift, incomplete=checks.incomplete):
             return []
         files = stack.enter_context(self.current.fetched([key]))[key]
         return [file.path for file in files if file.entry in entries]
@@ -119,16 +135,20 @@ class PartitionRuns:
         search = find_tail(self.view, self.opened, task.since[primary], task.keep, self.files[primary], folder, self.local)
         return stack.enter_context(search)
 
-    def _stats(self, task: Task, mended: Mend | None, tail: Tail) -> dict[str, JsonValue]:
-        """What to record of a partition's inputs: those of the files that stay, too."""
-        primary = next(iter(self.view.tables))
-        stats: dict[str, JsonValue] = {"code": self.code}
+    def _reach(self, task: Task, mended: Mend | None, tail: Tail) -> str | None:
+        """The first partition in which earlier rows were looked for, also for the files that stay; empty for the beginning."""
         reach: str | None = None
         if tail.whole or tail.scanned:
             reach = "" if tail.whole else self._first(tail.scanned)
         if mended is not None and (reach is not None or mended.reach is not None):
             known = [key for key in (reach, mended.reach) if key is not None]
-            reach = "" if "" in known else self._first([*known, *task.partitions[primary]])
+            reach = "" if "" in known else self._first([*known, *task.partitions[next(iter(self.view.tables))]])
+        return reach
+
+    def _stats(self, task: Task, reach: str | None) -> dict[str, JsonValue]:
+        """What to record of a partition's inputs: those of the files that stay, too."""
+        primary = next(iter(self.view.tables))
+        stats: dict[str, JsonValue] = {"code": self.code}
         if reach is not None:
             stats["tail_from"] = reach
         needed = reached(task, self.opened, reach) or {}

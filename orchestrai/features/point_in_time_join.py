@@ -26,6 +26,7 @@ from orchestrai.features.views.portable_types import UTC_MICROS
 
 EVENT_TIME = "event_time"
 LABEL = "label"
+TAKEN, REACH = "orchestrai_taken_", "orchestrai_reach_"
 
 
 class Clocked(Protocol):
@@ -103,16 +104,21 @@ def of_same_events(view: Clocked, first: Clocked) -> bool:
 
 @contextmanager
 def joined(
-    tables: Sequence[ViewFiles], labels: LabelFiles | None = None, engine: DuckDbEngine | None = None
+    tables: Sequence[ViewFiles],
+    labels: LabelFiles | None = None,
+    engine: DuckDbEngine | None = None,
+    back: Sequence[int] | None = None,
 ) -> Iterator[pa.RecordBatchReader]:
     """The rows of the first view with the features of all, sorted by entity and `event_time`, in bounded memory.
 
-    Columns: the first view's entity, `event_time`, `label` where there are labels, then each view's features in order.
+    Columns: the first view's entity, `event_time`, `label` where there are labels, then each view's features in order. With `back`, a
+    number for each view, follow by view the time of the row that was taken and that of its entity's row so many before it; NULL where
+    there is none.
     Raises FeatureViewError as `require_joinable`, and for a column that a file lacks.
     """
     first = tables[0].view
     require_joinable([table.view for table in tables])
-    with _bound(tables, engine) as workspace:
+    with _bound(tables, engine, back or ()) as workspace:
         db = workspace.connection
         columns = [f"f0.{quoted(name)}" for name in first.entity]
         columns.append(f"f0.{quoted(first.time)} AS {quoted(EVENT_TIME)}")
@@ -125,6 +131,8 @@ def joined(
         for number, table in enumerate(tables):
             source = f"f{number}." if table.files else "NULL AS "
             columns += [source + quoted(name) for name in table.view.features]
+        for number, rows in enumerate(back or ()):
+            columns += _times(number, tables[number], rows)
         order = ", ".join(f"f0.{quoted(name)}" for name in (*first.entity, first.time))
         rows = db.sql(f"SELECT {', '.join(columns)} FROM f0 {' '.join(joins)} ORDER BY {order}").to_arrow_reader(BATCH_ROWS)
         schema = rows.schema.set(len(first.entity), pa.field(EVENT_TIME, UTC_MICROS))
@@ -141,14 +149,28 @@ def unmatched(first: ViewFiles, other: ViewFiles, engine: DuckDbEngine | None = 
 
 
 @contextmanager
-def _bound(tables: Sequence[ViewFiles], engine: DuckDbEngine | None) -> Iterator[Workspace]:
+def _bound(tables: Sequence[ViewFiles], engine: DuckDbEngine | None, back: Sequence[int] = ()) -> Iterator[Workspace]:
     with (engine or DuckDbEngine()).connect() as workspace:
         for number, table in enumerate(tables):
             if table.files:
                 _require_columns(table)
-                rows = f"SELECT * FROM read_parquet({workspace.paths(table.files)})"
+                columns = "*" + (f", {_reach(number, table.view, back[number])}" if back and back[number] else "")
+                rows = f"SELECT {columns} FROM read_parquet({workspace.paths(table.files)})"
                 workspace.connection.execute(f"CREATE OR REPLACE TEMP VIEW f{number} AS {rows}")
         yield workspace
+
+
+def _reach(number: int, view: Clocked, rows: int) -> str:
+    entity, time = ", ".join(map(quoted, view.entity)), quoted(view.time)
+    return f"LAG({time}, {rows}) OVER (PARTITION BY {entity} ORDER BY {time}) AS {REACH}{number}"
+
+
+def _times(number: int, table: ViewFiles, rows: int) -> list[str]:
+    """The moments behind the features of one view."""
+    if not table.files:
+        return [f"CAST(NULL AS TIMESTAMP) AS {name}{number}" for name in (TAKEN, REACH)]
+    taken = f"f{number}.{quoted(table.view.time)}"
+    return [f"{taken} AS {TAKEN}{number}", f"{f'f{number}.{REACH}{number}' if rows else taken} AS {REACH}{number}"]
 
 
 def _require_columns(table: ViewFiles) -> None:

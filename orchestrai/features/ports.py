@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrai.core.calendar import Grain
 from orchestrai.features.engines.engine import Engine
-from orchestrai.features.spec import LabelSpec
+from orchestrai.features.spec import IncompleteRows, LabelSpec
 from orchestrai.features.views.view import FeatureView
 from orchestrai.stage.names import StageName
 from orchestrai.stage.outcomes import Partitioned
@@ -85,6 +85,11 @@ class Learner(Subject, Protocol):
     @property
     def label(self) -> LabelSpec:
         """What it learns."""
+        ...
+
+    @property
+    def incomplete(self) -> IncompleteRows:
+        """What becomes of rows whose windows lack something."""
         ...
 
     @property

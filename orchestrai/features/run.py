@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrai.core.calendar import Grain
@@ -16,13 +16,15 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
+from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE, noted
+from orchestrai.features.completeness.lacking import DatasetState, Lacks, dataset_state, reasons
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.engines.python_engine import PythonEngine
 from orchestrai.features.incremental.slices import Mend, growth, mend
 from orchestrai.features.incremental.tail_run import Continuation, TailRuns, tail_runs
 from orchestrai.features.partition_run import PartitionRuns
-from orchestrai.features.plan import Task, fresh, plan, union
+from orchestrai.features.plan import Task, fresh, plan, recorded, union
 from orchestrai.features.ports import DeclaredView, Engines
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.table_formats import require_delta, shared, write_delta
@@ -32,7 +34,7 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.stage.context import RunContext
-from orchestrai.stage.outcomes import published, settle, with_outcomes
+from orchestrai.stage.outcomes import Partitioned, published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 
 # engines are handed in, and give the same bytes only as long as they are these
@@ -44,7 +46,8 @@ LAYOUT = "parquet-3"
 class FeatureTask:
     """A feature table to bring up to date: `inputs` maps table to restored asset, `partitions` are None for all that are due.
 
-    `tails` is the folder where a run leaves what the next one needs of earlier rows.
+    `tails` is the folder where a run leaves what the next one needs of earlier rows. `declared` are the datasets by the asset that is
+    read of them, as far as it is known when their data is due: what a window lacks follows from it.
     """
 
     asset: str
@@ -52,6 +55,7 @@ class FeatureTask:
     grain: Grain
     partitions: Sequence[str] | None
     tails: Path | None = None
+    declared: Mapping[str, Partitioned] = field(default_factory=dict)
 
 
 def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: Engine | None = None) -> StageReport:
@@ -77,8 +81,8 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
         opened = open_inputs(ledger, view, task.inputs, task.grain)
-        tasks = plan(view, opened, task.partitions, ledger.clock())
         current = ledger.find(asset)
+        tasks = plan(view, opened, _with_mended(current, task, opened), ledger.clock())
         code = f"{LAYOUT} {view.hash} {PRODUCER.code}"
         stale = [due for due in tasks if not fresh(current, due, opened, code)]
         used = union(view, stale)
@@ -100,6 +104,8 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
                 max((due.key for due in tasks), default=""),
                 runs,
                 going_on,
+                _states(task, opened, stale),
+                lambda lacks: reasons(ledger, task.declared, lacks),
             )
             for number, due in enumerate(stale):
                 context.told(f"{asset} {due.key}", number, len(stale))
@@ -124,6 +130,35 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
         version = write_delta(ledger, view, asset=asset, table=_delta(view))
         report = replace(report, facts={**report.facts, "delta_version": version})
     return report
+
+
+def _with_mended(current: Dataset | None, task: FeatureTask, opened: Inputs) -> Sequence[str] | None:
+    """The partitions asked for, and published ones after them whose windows lacked what is there by now."""
+    if task.partitions is None or current is None or not task.declared:
+        return task.partitions
+    there = {dataset.asset: dataset.partitions for dataset in opened.datasets.values()}
+    first = min(task.partitions, default="")
+    mended = {
+        key
+        for key in current.partitions
+        if key > first and key in next(iter(opened.spans.values())) and key not in task.partitions
+        for asset, keys in _lacked(current, key).items()
+        if not there.get(asset, {}).keys().isdisjoint(keys)
+    }
+    return sorted({*task.partitions, *mended})
+
+
+def _lacked(current: Dataset, key: str) -> Lacks:
+    windows = noted(recorded(current, key))
+    return windows.lacks if windows is not None else {}
+
+
+def _states(task: FeatureTask, opened: Inputs, stale: Sequence[Task]) -> dict[str, DatasetState]:
+    """What each input lacks up to the end of the last window, by table."""
+    until = max((due.until for due in stale if due.until is not None), default=None)
+    return {
+        name: dataset_state(dataset, task.declared.get(dataset.asset), until) for name, dataset in opened.datasets.items()
+    }
 
 
 def _delta(view: FeatureView) -> str:
@@ -229,7 +264,8 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
     restored = {table: dataset.asset("restored") for table, dataset in subject.inputs.items()}
     size = sum(entry.size for asset in restored.values() if (d := ledger.find(asset)) for entry in d.partitions.values())
     tails = context.home / "tails" / subject.pipeline / view.name
-    task = FeatureTask(node.asset, restored, subject.grain_of_first, wanted, tails)
+    declared = {dataset.asset("restored"): dataset for dataset in subject.inputs.values()}
+    task = FeatureTask(node.asset, restored, subject.grain_of_first, wanted, tails, declared)
     engines = context.port(Engines)
     # a view in Python runs on this machine, whatever the settings choose for the others
     engine = engines.embedded() if view.python is not None else engines.choose(view.spec.engine, size)
@@ -252,6 +288,8 @@ def _checks(subject: DeclaredView) -> list[CheckInfo]:
         CheckInfo("unique_key", True, "One row per entity and moment: no join multiplied rows."),
     ]
     spec = subject.view.spec
+    limited = isinstance(spec, FeatureViewSpec) and spec.checks.incomplete is not None
+    checks.append(CheckInfo(WINDOWS_COMPLETE, limited, "No window lacks a partition in which data was due."))
     if isinstance(spec, FeatureViewSpec):
         if spec.checks.null_rate:
             checks.append(CheckInfo("null_rate", True, "Shares of nulls within their declared limits."))

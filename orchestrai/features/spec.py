@@ -21,7 +21,18 @@ def _table_name(reference: str) -> str:
     return reference.rsplit("/", 1)[-1]
 
 
+def _share(value: object) -> object:
+    """A share as people write it: 2% or 0.02."""
+    if not isinstance(value, str) or not value.strip().endswith("%"):
+        return value
+    try:
+        return float(value.strip()[:-1]) / 100
+    except ValueError as exc:
+        raise ValueError(f"expected a share such as 2% or 0.02, found {value}") from exc
+
+
 Name = Annotated[str, Field(pattern=_IDENTIFIER)]
+Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
 References = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
 
@@ -61,12 +72,14 @@ class TableClocks(Declaration):
 class FeatureChecks(Declaration):
     """Rules on a view's output. `null_rate` and `ranges` (smallest and largest value), by column, close the gate.
 
+    So does a share of rows above `incomplete` whose windows lack partitions in which data was due; below it, and without it, that warns.
     The others warn: `coverage` is the least share of the entities of the first input (or of the spine) that must have features,
     `freshness` the greatest age of the newest features, `drift` the largest PSI against the champion's training set.
     """
 
     null_rate: Mapping[Name, float] = Field(default_factory=dict)
     ranges: Mapping[Name, tuple[float | None, float | None]] = Field(default_factory=dict)
+    incomplete: Share | None = None
     coverage: Annotated[float, Field(gt=0, le=1)] | None = None
     freshness: Duration | None = None
     drift: Annotated[float, Field(gt=0)] | None = None
@@ -165,6 +178,17 @@ class LabelSpec(_Query):
     """A label: SQL over `spine(<entity>, as_of)` and inputs, which sees rows of [as_of, as_of + horizon) only."""
 
     horizon: Duration
+
+
+class IncompleteRows(Declaration):
+    """What a training set does with rows whose windows lack partitions in which data was due.
+
+    `windows: keep` has them in it, `drop` leaves them out. Rows whose label's horizon lacks such a partition are always left out: their
+    label is not known. The share of rows of either kind is told, and closes the gate above `at_most` (2% or 0.02).
+    """
+
+    windows: Literal["keep", "drop"] = "keep"
+    at_most: Share | None = None
 
 
 def moments(schedule: AsOfSchedule, first: datetime, last: datetime) -> list[datetime]:

@@ -76,6 +76,8 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
         document = _document(spec, contest, splits, challenger, incumbent)
         if strange:
             document["champion_not_compared"] = strange
+        if learned.incomplete is not None:
+            document["incomplete"] = dict(learned.incomplete)
         verdicts = _verdicts(spec, document, challenger, incumbent, contest)
         importance = dict(challenger.info.importance)
         pictures = plots.draw(spec.task, contest.parts, importance, document.get("drift"))

@@ -1,8 +1,8 @@
 """Batch inference: the champion over the newest features, each prediction traceable to both."""
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
@@ -57,7 +58,7 @@ def predict(
         shifts = drift(scorer.info.profile, rows)
         moved = drift_verdict(shifts, f"champion {current.version[7:19]} was trained")
         report = session.commit(
-            {given.partition: [moved]},
+            {given.partition: [moved, _windows(given)]},
             inputs=[InputRef(champion, current.version, current.roots([WHOLE])), *given.inputs],
             cost=meter.cost(),
             facts={
@@ -70,6 +71,18 @@ def predict(
             },
         )
     return replace(report, plots=draw_drift(shifts))
+
+
+def _windows(given: FeatureRows) -> Verdict:
+    lacking = [f"{asset}@{key}" for asset, keys in sorted(given.lacks.items()) for key in keys]
+    if not lacking:
+        return Verdict("windows_complete", True, severity="warn")
+    more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+    message = (
+        f"expected features whose windows lack no partition in which data was due, found windows without {', '.join(lacking[:5])}{more}: "
+        "mend these days and compute the features again"
+    )
+    return Verdict("windows_complete", False, message, "warn", {"lacking": list(lacking)})
 
 
 def _definitions(scorer: Scorer) -> JsonValue:
@@ -104,6 +117,7 @@ class _Rows:
     table: "pa.Table"
     inputs: tuple[InputRef, ...]
     size: int
+    lacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def _of_unknown_view(

@@ -103,6 +103,11 @@ class FeatureRows(Protocol):
         """Bytes read."""
         ...
 
+    @property
+    def lacks(self) -> Mapping[str, Sequence[str]]:
+        """The due partitions, by dataset, that windows of some of these features lacked."""
+        ...
+
 
 class KnownFeatures(Protocol):
     """Features as they were known at moments, by the very join that training sets are made with."""

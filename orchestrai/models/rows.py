@@ -1,12 +1,13 @@
 """Rows a model learns from or scores: read from a table, checked, and encoded as one float matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
@@ -71,12 +72,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A training set, read: its rows, its pinned version, the bytes read, and the views it holds where its receipt says."""
+    """A training set, read: its rows, its pinned version, the bytes read, and the views it holds where its receipt says.
+
+    `incomplete` is what the receipt says of rows whose windows or horizons lacked something; None where none did.
+    """
 
     table: "pa.Table"
     ref: InputRef
     size: int
     views: tuple[LearnedView, ...] | None
+    incomplete: Mapping[str, JsonValue] | None = None
 
 
 def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str | None = None) -> TrainingSet:
@@ -91,8 +96,10 @@ def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str 
         size = sum(file.entry.size for file in parquet_files)
     table = pa.concat_tables(tables)
     _require(table, [*spec.entity, EVENT_TIME, LABEL], asset)
-    views = read_views(dataset.receipt(WHOLE).parameters.get("views"))
-    return TrainingSet(table, InputRef(asset, dataset.version, dataset.roots([WHOLE])), size, views)
+    receipt = dataset.receipt(WHOLE)
+    views, incomplete = read_views(receipt.parameters.get("views")), receipt.facts.get("incomplete")
+    ref = InputRef(asset, dataset.version, dataset.roots([WHOLE]))
+    return TrainingSet(table, ref, size, views, incomplete if isinstance(incomplete, dict) else None)
 
 
 def _require(table: "pa.Table", names: Sequence[str], where: str) -> None:

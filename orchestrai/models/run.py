@@ -98,7 +98,10 @@ CHAMPION_CHECKS = (
     CheckInfo("golden_rows", True, "The model scores its golden rows as it did at training."),
 )
 DEPLOYMENT_CHECKS = (CheckInfo("registered", True, "Every declared registry and endpoint holds the champion."),)
-PREDICTION_CHECKS = (CheckInfo("feature_drift", False, "What is scored against what the champion learned from."),)
+PREDICTION_CHECKS = (
+    CheckInfo("feature_drift", False, "What is scored against what the champion learned from."),
+    CheckInfo("windows_complete", False, "No window of what is scored lacks a partition in which data was due."),
+)
 
 CANDIDATE = Stage(
     "candidate",

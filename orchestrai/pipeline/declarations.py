@@ -14,7 +14,7 @@ from orchestrai.core.calendar import Grain, GrainName, grain_in, zone_name
 from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.duration_cron import Cron, Duration
 from orchestrai.errors import ConfigError
-from orchestrai.features.spec import FeatureViewSpec, LabelSpec
+from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
 from orchestrai.stage.retry_policy import RetryPolicy
@@ -104,6 +104,7 @@ class PipelineModelSpec(ModelSpec):
     """A model with the label it learns, how its versions are kept, and how often its steps are tried."""
 
     label: LabelSpec
+    incomplete: IncompleteRows = IncompleteRows()
     backup: WeeklyBackup = WEEKLY
     retrain: Cron | None = None
     retries: RetryPolicy = RetryPolicy()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
-from orchestrai.features.spec import LabelSpec
+from orchestrai.features.spec import IncompleteRows, LabelSpec
 from orchestrai.features.views.input_table import declared_table
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ingest.spec import SourceSpec
@@ -223,6 +223,11 @@ class ModelNode(DeclaredSubject):
     def label(self) -> LabelSpec:
         """What it learns."""
         return self.spec.label
+
+    @property
+    def incomplete(self) -> IncompleteRows:
+        """What becomes of rows whose windows lack something."""
+        return self.spec.incomplete
 
     @property
     def backup(self) -> BackupSpec | None:

@@ -1,10 +1,10 @@
 """Published features as they were known at the moments of rows: what predictions are made of.
 
 It decides which partitions of each view the moments need, and holds every one of them to the definition that is asked for.
-How rows are joined is in join.py alone.
+How rows are joined is in point_in_time_join.py alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,7 +13,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from orchestrai.core.calendar import WHOLE
 from orchestrai.errors import FeatureViewError, NotReceipted
+from orchestrai.features.completeness.incomplete_windows import noted
+from orchestrai.features.completeness.lacking import Lacks, merged
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.incremental.partition_spans import overlapping, spans
 from orchestrai.features.point_in_time_join import Clocked, ViewFiles, joined, of_same_events, require_joinable, unmatched
@@ -22,6 +25,7 @@ from orchestrai.features.views.view_inputs import Span, time_bounds
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
+from orchestrai.stage.outcomes import Partitioned
 
 VIEW_HASH = "view_hash"
 _INSTANT = timedelta(microseconds=1)
@@ -43,12 +47,16 @@ class RecordedView(Clocked, Protocol):
 
 @dataclass(frozen=True)
 class KnownRows:
-    """Rows of one partition of the first view, with what the others knew; `inputs` name every partition that was read."""
+    """Rows of one partition of the first view, with what the others knew; `inputs` name every partition that was read.
+
+    `lacks` are the due partitions, by dataset, that windows of some of these features lacked.
+    """
 
     partition: str
     table: pa.Table
     inputs: tuple[InputRef, ...]
     size: int
+    lacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def made_by(dataset: Dataset, partition: str) -> str | None:
@@ -70,6 +78,13 @@ def require_definition(dataset: Dataset, keys: Iterable[str], view: str, wanted:
             )
 
 
+def feature_spans(view: Clocked, dataset: Dataset, like: Partitioned | None) -> dict[str, Span]:
+    """The times of the rows that each partition of features may hold; of a view of moments just one."""
+    if view.kind == "entity":
+        return {key: (moment := parse_moment(key), moment + _INSTANT) for key in sorted(dataset.partitions)}
+    return spans(dataset.partitions, like.grain if like is not None and [*dataset.partitions] != [WHOLE] else None)
+
+
 @dataclass
 class _Reading:
     """One view's partitions as they are read."""
@@ -78,6 +93,7 @@ class _Reading:
     dataset: Dataset
     keys: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    lacks: list[Lacks] = field(default_factory=list)
     size: int = 0
 
     def read(self, keys: Sequence[str], stack: ExitStack) -> None:
@@ -86,6 +102,8 @@ class _Reading:
         require_definition(self.dataset, keys, self.view.name, self.view.hash, remedy)
         for key, files in stack.enter_context(self.dataset.fetched(keys)).items():
             self.keys.append(key)
+            windows = noted(self.dataset.files(key).stats)
+            self.lacks += [windows.lacks] if windows is not None else []
             self.files += [file.path for file in files]
             self.size += sum(file.entry.size for file in files)
 
@@ -129,7 +147,8 @@ class PointInTime:
             with joined([reading.table for reading in readings], engine=self._engine) as batches:
                 table = batches.read_all()
         refs = tuple(reading.ref for reading in readings if reading.keys)
-        return KnownRows(chosen, table, refs, sum(reading.size for reading in readings))
+        lacks = merged(some for reading in readings for some in reading.lacks)
+        return KnownRows(chosen, table, refs, sum(reading.size for reading in readings), lacks)
 
     def definition(self, asset: str) -> str | None:
         """The digest of the view that computed the newest features of an asset; None where there are none that count."""

@@ -18,6 +18,7 @@ def model_card(spec: ModelSpec, document: Mapping[str, Any], info: ModelInfo, ve
         f"- training set {info.training_set['asset']} at `{info.training_set['version']}`",
         f"- {info.rows} rows, as-of moments until {info.trained_until}",
         f"- libraries: {', '.join(f'{name} {version}' for name, version in sorted(info.libraries.items()))}",
+        *_incomplete(document.get("incomplete")),
         "## How well it does",
         f"Held out: {document['rows']} rows ({_split(split)}). Intervals are 95 %, by bootstrap over "
         f"{'whole lists' if spec.task == 'ranking' else 'rows'}.",
@@ -31,6 +32,17 @@ def model_card(spec: ModelSpec, document: Mapping[str, Any], info: ModelInfo, ve
         sections += ["## Slices", _slices(document["slices"], spec.promote_when.metric)]
     sections += ["## Parameters", "\n".join(_parameters(info.recipe["estimator"][info.kind]))]
     return "\n\n".join(sections) + "\n"
+
+
+def _incomplete(told: Mapping[str, Any] | None) -> list[str]:
+    """What the training set's windows and horizons lacked; nothing for a whole one."""
+    if told is None:
+        return []
+    return [
+        f"Of {told['of_rows']} rows of the training set {told['horizons_left_out']} are left out, since the horizon of their label lacks "
+        f"partitions in which data was due; {told['windows']} rows have windows that lack some, and were {told['windows_were']}.",
+        "\n".join(f"- lacking: {place} ({reason})" for place, reason in sorted(told["lacking"].items())),
+    ]
 
 
 def _split(split: Mapping[str, Any]) -> str:

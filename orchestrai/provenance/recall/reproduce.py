@@ -171,7 +171,8 @@ class _Bench:
         if not isinstance(view, ViewNode):
             raise ConfigError(f"expected a feature view behind {step.use.asset}, found {type(view).__name__}")
         inputs = {table: dataset.asset("restored") for table, dataset in view.inputs.items()}
-        task = FeatureTask(view.asset, inputs, view.grain_of_first, sorted(step.use.entries))
+        declared = {dataset.asset("restored"): dataset for dataset in view.inputs.values()}
+        task = FeatureTask(view.asset, inputs, view.grain_of_first, sorted(step.use.entries), declared=declared)
         engine = DuckDbEngine(memory_limit=self.settings.memory_limit)
         return self._compare(step, lambda: compute(self._context(), view.view, task, engine))
 

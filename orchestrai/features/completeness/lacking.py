@@ -1,0 +1,108 @@
+"""Which due partitions a span of time lacks: the one rule, for features, labels, training sets and predictions.
+
+A partition is lacking where the contract expects data, the dataset had begun, and nothing of it was there to read. A dataset begins
+with the first partition that was ever published, so that what follows is the same wherever it is worked out anew. Why a partition is
+lacking (refused, left out by a person) is told beside it and decides nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from orchestrai.core.calendar import WHOLE, keys_between, partition_of
+from orchestrai.features.incremental.partition_spans import ALWAYS, overlapping, spans
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.decisions.skips import Skips
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.quarantine import closed_gates
+from orchestrai.stage.outcomes import Partitioned, is_due
+
+Span = tuple[datetime, datetime]
+# the lacking partitions of some datasets, by asset
+Lacks = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class DatasetState:
+    """A dataset as a computation meets it: `absent` are the due partitions that it has not, with their spans, ascending."""
+
+    asset: str
+    absent: Mapping[str, Span] = field(default_factory=dict)
+
+
+def lacking(state: DatasetState, since: datetime | None, until: datetime | None) -> tuple[str, ...]:
+    """The due partitions that a dataset lacks in [since, until): those whose span overlaps it. None is without bound."""
+    return tuple(overlapping(state.absent, since, until))
+
+
+def dataset_state(dataset: Dataset, declared: Partitioned | None, until: datetime | None) -> DatasetState:
+    """What a dataset lacks between its first published partition and `until`; nothing where no declaration says what is due."""
+    keys = sorted(dataset.partitions)
+    if declared is None or declared.grain == WHOLE or not keys or keys == [WHOLE] or until in (None, ALWAYS[1]):
+        return DatasetState(dataset.asset)
+    assert until is not None
+    last = partition_of(until - timedelta(microseconds=1), declared.grain)
+    absent = [
+        key for key in keys_between(keys[0], last, declared.grain) if key not in dataset.partitions and is_due(declared, key)
+    ]
+    return DatasetState(dataset.asset, spans(absent, declared.grain))
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a partition is lacking: `refused`, `skipped`, `not restored` or `missing`, and what is known of it."""
+
+    state: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.note}" if self.note else self.state
+
+
+def reasons(ledger: Ledger, declared: Mapping[str, Partitioned], lacks: Lacks) -> dict[str, Reason]:
+    """Why each of some lacking partitions is so, by `asset@partition`; from the ledger as it is now."""
+    told: dict[str, Reason] = {}
+    skips = ledger.skips() if any(lacks.values()) else Skips()
+    for asset, keys in sorted(lacks.items()):
+        dataset = declared.get(asset)
+        if dataset is None or not keys:
+            told |= {f"{asset}@{key}": Reason("missing") for key in keys}
+            continue
+        first, refused = ledger.find(dataset.gates[0]), _refused(ledger, dataset.gates)
+        for key in sorted(keys):
+            skip = next((standing for gate in dataset.gates if (standing := skips.find(gate, key))), None)
+            if key in refused:
+                reason = Reason("refused", refused[key])
+            elif skip is not None:
+                reason = Reason("skipped", skip.note)
+            elif first is not None and key in first.partitions:
+                reason = Reason("not restored")
+            else:
+                reason = Reason("missing")
+            told[f"{asset}@{key}"] = reason
+    return told
+
+
+def _refused(ledger: Ledger, gates: Sequence[str]) -> dict[str, str]:
+    """The checks that closed a gate, by partition."""
+    closed: dict[str, str] = {}
+    for asset in gates:
+        for key, refusal in closed_gates(ledger, asset, ledger.find(asset)).items():
+            closed.setdefault(key, ", ".join(refusal.closed))
+    return closed
+
+
+def merged(lacks: Iterable[Lacks]) -> dict[str, list[str]]:
+    """The lacking partitions of several computations together."""
+    together: dict[str, set[str]] = {}
+    for some in lacks:
+        for asset, keys in some.items():
+            together.setdefault(asset, set()).update(keys)
+    return {asset: sorted(keys) for asset, keys in sorted(together.items()) if keys}
+
+
+def shown(told: Mapping[str, Reason], most: int = 5) -> str:
+    """Lacking partitions in words, the first few of many."""
+    lines = [f"{place} ({reason})" for place, reason in list(told.items())[:most]]
+    more = len(told) - len(lines)
+    return ", ".join(lines) + (f" and {more} more" if more > 0 else "")
