@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from orchestrai_tests.pipeline.kept_shop import MODEL, PUBLISHED, copied, declared, fresh, materialize, publish
+from orchestrai_tests.backup.kept_shop import MODEL, PUBLISHED, copied, declared, fresh, materialize, publish
 from typer.testing import CliRunner
 
 from orchestrai.cli.app import app
