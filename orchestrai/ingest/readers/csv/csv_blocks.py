@@ -137,7 +137,8 @@ class TidyBlocks:
         if len(quotes) % 2 or not self._records_fit(start, end, quotes, MAX_RECORD_LINES):
             raise Untidy
         opening, closing = quotes[::2], quotes[1::2]
-        before, after = self.edges[self.octets[opening - 1]], self.edges[self.octets[(closing + 1) % self.size]]
+        before = self.edges.take(self.octets.take(opening - 1, mode="wrap"))
+        after = self.edges.take(self.octets.take(closing + 1, mode="wrap"))
         before[0] |= opening[0] == start
         after[-1] |= closing[-1] == end - 1
         if before.all() and after.all():
