@@ -51,7 +51,7 @@ class TidyBlocks:
         self.quote, self.escape, self.comment = source.quote.encode(), source.escape.encode(), source.comment.encode()
         self.edges = np.zeros(256, np.bool_)
         self.edges[[*source.delimiter.encode()[:1], *b"\r\n"]] = True
-        self._renew(2 * self.block_bytes + MARGIN)
+        self._renew(self.block_bytes + MARGIN)
 
     def _renew(self, size: int) -> None:
         """A larger window; memory that is used again costs a tenth of what is new."""
@@ -83,11 +83,13 @@ class TidyBlocks:
         size = self.block_bytes + MARGIN
         if self.size - end < size:
             unread = self.window[:end]
-            self._renew(2 * (end + size))
+            self._renew(end + size + size // 2)
             self.window[:end] = unread
-        view = memoryview(self.window)[end : end + size]
-        self.block_bytes = self.largest
-        return self.stream.read_into(view)
+        read = self.stream.read_into(memoryview(self.window)[end : end + size])
+        # of text in other encodings about a third is read
+        if 4 * read >= self.block_bytes:
+            self.block_bytes = self.largest
+        return read
 
     def _places(self, mark: bytes, start: int, end: int) -> "Places | None":
         """Where a byte stands; None where it does not."""
