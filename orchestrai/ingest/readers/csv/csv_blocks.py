@@ -43,11 +43,11 @@ class Block:
 class TidyBlocks:
     """The data of a CSV object in blocks that Arrow may read; raises Untidy at the first one that is not proven."""
 
-    def __init__(self, stream: Utf8Stream, source: SourceSpec, first_line: int, block_bytes: int = 0) -> None:
+    def __init__(self, stream: Utf8Stream, source: SourceSpec, first_line: int) -> None:
         import numpy as np
 
         self.stream, self.source, self.first_line = stream, source, first_line
-        self.block_bytes, self.largest = min(block_bytes or FIRST_BYTES, FIRST_BYTES), block_bytes or BLOCK_BYTES
+        self.block_bytes = FIRST_BYTES
         self.quote, self.escape, self.comment = source.quote.encode(), source.escape.encode(), source.comment.encode()
         self.edges = np.zeros(256, np.bool_)
         self.edges[[*source.delimiter.encode()[:1], *b"\r\n"]] = True
@@ -88,7 +88,7 @@ class TidyBlocks:
         read = self.stream.read_into(memoryview(self.window)[end : end + size])
         # of text in other encodings about a third is read
         if 4 * read >= self.block_bytes:
-            self.block_bytes = self.largest
+            self.block_bytes = BLOCK_BYTES
         return read
 
     def _places(self, mark: bytes, start: int, end: int) -> "Places | None":
