@@ -239,7 +239,7 @@ def land_by_dlt(path: pathlib.Path, target: pathlib.Path) -> None:
 # how many times the peer's CPU ours may be: the checks, the audit and the receipts' statistics are ours alone
 PEERS: dict[str, tuple[Callable[[pathlib.Path, pathlib.Path], None], float]] = {
     "pyarrow": (land_by_arrow, 1.2),
-    "polars": (land_by_polars, 2.0),
+    "polars": (land_by_polars, 1.0),
     "duckdb": (land_by_duckdb, 1.0),
     "dlt": (land_by_dlt, 0.5),
 }

@@ -6,14 +6,15 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 
 from orchestrai.contracts.contract import Column, Contract
-from orchestrai.errors import UnreadableObject
+from orchestrai.ingest.readers import lines
 from orchestrai.ingest.readers.chunks import Untidy
-from orchestrai.ingest.readers.csv import csv_reader
+from orchestrai.ingest.readers.csv import csv_blocks, csv_reader
 from orchestrai.ingest.readers.csv.utf8_stream import Utf8Stream
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.readers.rejects import Refused
@@ -21,7 +22,6 @@ from orchestrai.ingest.spec import SourceSpec
 
 TEXTS = Contract("t", "1", tuple(Column(name, "STRING", name) for name in "abc"))
 TYPED = Contract("t", "1", (Column("a", "BIGINT", "a"), Column("b", "STRING", "b"), Column("c", "DOUBLE", "c")))
-NOWHERE = Path("object")
 
 
 def declared(**options: object) -> SourceSpec:
@@ -29,19 +29,37 @@ def declared(**options: object) -> SourceSpec:
     return SourceSpec(url="x", format="csv", max_refused_share=1, **options)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Held:
+    """Bytes in memory in place of a file."""
+
+    data: bytes
+
+    def stat(self) -> SimpleNamespace:
+        """What is asked of a file."""
+        return SimpleNamespace(st_size=len(self.data))
+
+
 @contextmanager
-def in_memory(data: bytes) -> Iterator[None]:
-    """Whatever object is opened is these bytes."""
+def in_memory(block_bytes: int) -> Iterator[None]:
+    """Objects are held bytes, and as much of them is read at a time."""
 
     @contextmanager
-    def opened(_: Path, codec: str) -> Iterator[Utf8Stream]:
-        yield Utf8Stream(io.BytesIO(data), codec)  # type: ignore[arg-type]
+    def opened(held: Held, codec: str) -> Iterator[Utf8Stream]:
+        yield Utf8Stream(io.BytesIO(held.data), codec)  # type: ignore[arg-type]
 
-    before, csv_reader.opened = csv_reader.opened, opened
+    places: list[tuple[Any, str, Any]] = [(csv_reader, "opened", opened)]
+    if block_bytes:
+        sizes = ((csv_blocks, "FIRST_BYTES"), (csv_blocks, "BLOCK_BYTES"), (csv_reader, "HEAD_BYTES"), (lines, "BLOCK"))
+        places += [(module, name, block_bytes) for module, name in sizes]
+    before = [(module, name, getattr(module, name)) for module, name, _ in places]
     try:
+        for module, name, value in places:
+            setattr(module, name, value)
         yield
     finally:
-        csv_reader.opened = before
+        for module, name, value in before:
+            setattr(module, name, value)
 
 
 @dataclass
@@ -56,18 +74,14 @@ class Reading:
 def read(data: bytes, source: SourceSpec, contract: Contract, *, fast: bool, block_bytes: int = 0) -> Reading | None:
     """Read bytes in one way."""
     outcome = ObjectOutcome()
-    typing = Typing(source, contract)
-    with in_memory(data):
+    with in_memory(block_bytes):
         try:
-            reader = csv_reader.CsvReader(source, NOWHERE, contract, block_bytes)
-            typing._header_change(reader)
-            ways = typing._fast(reader, NOWHERE) if fast else typing._careful(reader, NOWHERE, outcome)
-            rows = pa.Table.from_batches(ways, contract.arrow_schema())
-        except UnreadableObject as exc:
-            return Reading(None, [], exc.message)
+            batches = list(Typing(source, contract).large(Held(data), outcome, careful=not fast))  # type: ignore[arg-type]
         except Untidy:
             return None
-    return Reading(rows, outcome.refused)
+    if outcome.unreadable:
+        return Reading(None, [], outcome.unreadable)
+    return Reading(pa.Table.from_batches(batches, contract.arrow_schema()), outcome.refused)
 
 
 def same(one: Reading, other: Reading) -> bool:

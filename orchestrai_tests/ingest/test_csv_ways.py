@@ -1,5 +1,6 @@
 """However a CSV object is read, by Arrow or record by record and in blocks of whatever size, it says the same."""
 
+import io
 import os
 import random
 
@@ -7,7 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrai.errors import UnreadableObject
+from orchestrai.ingest.readers.csv.csv_records import CsvGrammar, CsvRecords
+from orchestrai.ingest.readers.csv.utf8_stream import Utf8Stream
 from orchestrai.ingest.readers.lines import numbered_lines
+from orchestrai.ingest.readers.rejects import Refused
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai_tests.ingest.csv_ways import (
     DIALECTS,
@@ -100,8 +105,33 @@ def test_whatever_is_written_by_the_rules_is_read_as_it_was_by_arrow_too(
 
 
 def test_a_line_beyond_the_limit_that_ends_with_a_block_costs_no_other_line() -> None:
-    import io
-
     data = b"x" * 9 + b"\n" + b"good\n"
     found = list(numbered_lines(io.BytesIO(data), 8, block_bytes=10))
     assert found == [(1, 0, b"x" * 8, False), (2, 10, b"good\n", True)]
+
+
+@given(
+    pieces=st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3)), max_size=25),
+    source=st.sampled_from([source for source in DIALECTS if not source.comment and not source.footer_lines]),
+)
+@settings(max_examples=max(100, INPUTS // 50), deadline=None)
+def test_every_line_is_in_one_record_or_refused_and_told_where_it_lies(pieces: list[bytes], source: SourceSpec) -> None:
+    data = encoded(b"".join(pieces), source, random.Random(0))
+    try:
+        stream = Utf8Stream(io.BytesIO(data), source.codec)  # type: ignore[arg-type]
+    except UnreadableObject:
+        return
+    lines: dict[int, int] = {}
+    for record in CsvRecords(stream, source, CsvGrammar(source)):
+        refused = isinstance(record, Refused)
+        first, count, offset = (
+            (record.mark.line, 1, record.mark.offset) if refused else (record.line, record.lines, record.offset)  # type: ignore[union-attr]
+        )
+        assert not lines.keys() & range(first, first + count), "a line is in two records"
+        lines |= dict.fromkeys(range(first, first + count), first)
+        if refused:
+            text = data[offset:].decode(stream.codec, "backslashreplace")
+            assert text.startswith(record.mark.text)  # type: ignore[union-attr]
+    again = Utf8Stream(io.BytesIO(data), source.codec)  # type: ignore[arg-type]
+    whole = [number for number, _, raw, _ in numbered_lines(again, 1 << 20) if raw.strip(b"\r\n") or number in lines]
+    assert sorted(lines) == [number for number in whole if number > source.skip_lines]

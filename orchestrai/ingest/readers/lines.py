@@ -65,4 +65,4 @@ def without_last(lines: Iterator[Line], count: int) -> Iterator[Line]:
 
 def is_blank(raw: bytes) -> bool:
     """Whether a line holds nothing but its end."""
-    return not raw.strip(b"\r\n")
+    return len(raw) < 3 and not raw.strip(b"\r\n")

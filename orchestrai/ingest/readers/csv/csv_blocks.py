@@ -43,15 +43,15 @@ class Block:
 class TidyBlocks:
     """The data of a CSV object in blocks that Arrow may read; raises Untidy at the first one that is not proven."""
 
-    def __init__(self, stream: Utf8Stream, source: SourceSpec, first_line: int, block_bytes: int = 0) -> None:
+    def __init__(self, stream: Utf8Stream, source: SourceSpec, first_line: int) -> None:
         import numpy as np
 
         self.stream, self.source, self.first_line = stream, source, first_line
-        self.block_bytes, self.largest = min(block_bytes or FIRST_BYTES, FIRST_BYTES), block_bytes or BLOCK_BYTES
+        self.block_bytes = FIRST_BYTES
         self.quote, self.escape, self.comment = source.quote.encode(), source.escape.encode(), source.comment.encode()
         self.edges = np.zeros(256, np.bool_)
         self.edges[[*source.delimiter.encode()[:1], *b"\r\n"]] = True
-        self._renew(2 * self.block_bytes + MARGIN)
+        self._renew(self.block_bytes + MARGIN)
 
     def _renew(self, size: int) -> None:
         """A larger window; memory that is used again costs a tenth of what is new."""
@@ -83,11 +83,13 @@ class TidyBlocks:
         size = self.block_bytes + MARGIN
         if self.size - end < size:
             unread = self.window[:end]
-            self._renew(2 * (end + size))
+            self._renew(end + size + size // 2)
             self.window[:end] = unread
-        view = memoryview(self.window)[end : end + size]
-        self.block_bytes = self.largest
-        return self.stream.read_into(view)
+        read = self.stream.read_into(memoryview(self.window)[end : end + size])
+        # of text in other encodings about a third is read
+        if 4 * read >= self.block_bytes:
+            self.block_bytes = BLOCK_BYTES
+        return read
 
     def _places(self, mark: bytes, start: int, end: int) -> "Places | None":
         """Where a byte stands; None where it does not."""
@@ -137,7 +139,8 @@ class TidyBlocks:
         if len(quotes) % 2 or not self._records_fit(start, end, quotes, MAX_RECORD_LINES):
             raise Untidy
         opening, closing = quotes[::2], quotes[1::2]
-        before, after = self.edges[self.octets[opening - 1]], self.edges[self.octets[(closing + 1) % self.size]]
+        before = self.edges.take(self.octets.take(opening - 1, mode="wrap"))
+        after = self.edges.take(self.octets.take(closing + 1, mode="wrap"))
         before[0] |= opening[0] == start
         after[-1] |= closing[-1] == end - 1
         if before.all() and after.all():

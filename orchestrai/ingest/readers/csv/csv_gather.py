@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from orchestrai.contracts.contract import Contract
 from orchestrai.ingest.readers import chunks
 from orchestrai.ingest.readers.chunks import Chunk
-from orchestrai.ingest.readers.csv.csv_records import CsvRecord
+from orchestrai.ingest.readers.csv.csv_records import CsvRecord, Fields
 from orchestrai.ingest.readers.csv.number_marks import NumberMarks
 from orchestrai.ingest.readers.csv.utf8_stream import Utf8Stream
 from orchestrai.ingest.readers.rejects import Mark, Places, Refused, shown
@@ -24,7 +24,7 @@ class Gather:
         self._clear()
 
     def _clear(self) -> None:
-        self.rows: list[list[str | None]] = []
+        self.rows: list[Fields] = []
         self.places = Places(self.stream.codec)
         self.refused: list[Refused] = []
         self.size = 0
@@ -51,7 +51,8 @@ class Gather:
             self.refused.append(Refused(mark, f"expected {self.width} fields, found {len(record.fields)}"))
             return
         self.rows.append(record.fields)
-        self.places.add(record.number, record.line, record.offset, self.stream.original(record.raw.rstrip(b"\r\n")))
+        raw = record.raw if self.stream.plain else self.stream.original(record.raw.rstrip(b"\r\n"))
+        self.places.add(record.number, record.line, record.offset, raw)
 
     def _shown(self, raw: bytes) -> str:
         return shown(self.stream.original(raw.rstrip(b"\r\n")), self.stream.codec)

@@ -25,13 +25,10 @@ HEAD_BYTES = 64 * 1024
 
 
 class CsvReader:
-    """A CSV object; its header is read at once. Raises UnreadableObject for an empty object or an unreadable header.
+    """A CSV object; its header is read at once. Raises UnreadableObject for an empty object or an unreadable header."""
 
-    `block_bytes` is how much is read at a time, where it is not the default.
-    """
-
-    def __init__(self, source: SourceSpec, path: Path, contract: Contract, block_bytes: int = 0) -> None:
-        self.source, self.contract, self.block_bytes = source, contract, block_bytes
+    def __init__(self, source: SourceSpec, path: Path, contract: Contract) -> None:
+        self.source, self.contract = source, contract
         self.types = {column.source: column.type for column in contract.landed}
         self.marks, self.grammar = NumberMarks.of(source), CsvGrammar(source)
         self._first_line = source.skip_lines
@@ -41,7 +38,7 @@ class CsvReader:
 
     def _header(self, path: Path) -> tuple[str, ...]:
         with opened(path, self.source.codec) as stream:
-            for record in CsvRecords(stream, self.source, self.grammar, self.block_bytes or HEAD_BYTES):
+            for record in CsvRecords(stream, self.source, self.grammar, HEAD_BYTES):
                 if isinstance(record, Refused):
                     raise UnreadableObject(f"expected a header, found {record.reason}: have the producer send it again")
                 self._first_line = record.line + record.lines - 1
@@ -56,12 +53,12 @@ class CsvReader:
             raise Untidy
         blocks = _ArrowBlocks(self)
         with opened(path, source.codec) as stream:
-            for block in TidyBlocks(stream, source, self._first_line, self.block_bytes):
+            for block in TidyBlocks(stream, source, self._first_line):
                 yield blocks.chunk(block)
 
     def careful(self, path: Path) -> Iterator[Chunk]:
         with opened(path, self.source.codec) as stream:
-            records = CsvRecords(stream, self.source, self.grammar, self.block_bytes)
+            records = CsvRecords(stream, self.source, self.grammar)
             gather = Gather(self.source, self.contract, self.names, self.marks, stream)
             skip = self.source.header
             for record in records:
