@@ -11,6 +11,7 @@ from orchestrai.contracts.odcs import load_contract
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.features.jobs.cluster_job import read_object
 from orchestrai.pipeline.check.project_check import check_project
+from orchestrai.pipeline.load import load_project
 from orchestrai.secrets.url_credentials import refuse_credentials, shown_url
 from orchestrai.settings import Settings
 from orchestrai.storage.url import open_store
@@ -134,6 +135,22 @@ def test_a_store_and_a_file_of_a_cluster_refuse_one_too(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="host: expected a URL without credentials") as caught:
         read_object("databricks", str(tmp_path / "job.json"))
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ('{url: "https://api.example/items?page=1", format: http}', "Reads https://api.example/items."),
+        ('{url: "postgresql://loader@db/shop", format: sql, sql: {table: t, key: [id]}}', "Reads postgresql://db/shop."),
+        ('{url: "landing/", format: csv, passed_over: ["*.tmp", "old/"]}', "Reads landing/. Passed over: *.tmp, old/."),
+    ],
+)
+def test_the_landing_says_where_it_reads_without_user_or_query_and_what_it_passes_over(
+    source: str, shown: str, tmp_path: Path
+) -> None:
+    project = load_project([declare(tmp_path / "plant", source)], {})
+    description = project.nodes["plant/readings/landing"].description
+    assert shown in description and "?" not in description and "@" not in description
 
 
 def test_check_shows_where_each_dataset_is_read_and_what_is_passed_over(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from orchestrai.ingest.discovery.queue_services import open_queue
 from orchestrai.ingest.spec import NotificationOptions
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.secrets.url_credentials import shown_url
 from orchestrai.storage.base import ObjectInfo, Store
 
 MAX_OBJECTS_PER_TICK = 5_000
@@ -70,7 +71,7 @@ def queue_sensor(dataset: DatasetNode, options: NotificationOptions) -> dg.Senso
         name=job_name(dataset.prefix, "landing_sensor"),
         job_name=job_name(dataset.prefix, "ingest"),
         minimum_interval_seconds=30,
-        description=f"Requests runs for objects that {options.queue} tells of, and for what it lost.",
+        description=f"Requests runs for objects that {shown_url(options.queue)} tells of, and for what it lost.",
     )
     def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult:
         tick = _Tick(dataset, options, runtime, runtime.landing(dataset), Cursor.decode(context.cursor))
