@@ -32,6 +32,7 @@ CARRIERS = [
     "https://api.example/items?access_token=s3cret",
     "https://api.example/items#access_token=s3cret",
     "https://api.example/items?token=s3cret",
+    "sc://spark.example:15002/;user_id=me;token=s3cret",
     "https://acct.blob.core.windows.net/c/x.csv?sv=2024&sig=s3cret%3D",
     "https://bucket.s3.amazonaws.com/x?X-Amz-Credential=AKIA&X-Amz-Signature=s3cret",
     "https://storage.googleapis.com/b/x?X-Goog-Signature=s3cret",
