@@ -11,6 +11,7 @@ from orchestrai.contracts.odcs import load_contract
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.features.jobs.cluster_job import read_object
 from orchestrai.pipeline.check.project_check import check_project
+from orchestrai.pipeline.load import load_project
 from orchestrai.secrets.url_credentials import refuse_credentials, shown_url
 from orchestrai.settings import Settings
 from orchestrai.storage.url import open_store
@@ -31,6 +32,7 @@ CARRIERS = [
     "https://api.example/items?access_token=s3cret",
     "https://api.example/items#access_token=s3cret",
     "https://api.example/items?token=s3cret",
+    "sc://spark.example:15002/;user_id=me;token=s3cret",
     "https://acct.blob.core.windows.net/c/x.csv?sv=2024&sig=s3cret%3D",
     "https://bucket.s3.amazonaws.com/x?X-Amz-Credential=AKIA&X-Amz-Signature=s3cret",
     "https://storage.googleapis.com/b/x?X-Goog-Signature=s3cret",
@@ -134,6 +136,22 @@ def test_a_store_and_a_file_of_a_cluster_refuse_one_too(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="host: expected a URL without credentials") as caught:
         read_object("databricks", str(tmp_path / "job.json"))
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ('{url: "https://api.example/items?page=1", format: http}', "Reads https://api.example/items."),
+        ('{url: "postgresql://loader@db/shop", format: sql, sql: {table: t, key: [id]}}', "Reads postgresql://db/shop."),
+        ('{url: "landing/", format: csv, passed_over: ["*.tmp", "old/"]}', "Reads landing/. Passed over: *.tmp, old/."),
+    ],
+)
+def test_the_landing_says_where_it_reads_without_user_or_query_and_what_it_passes_over(
+    source: str, shown: str, tmp_path: Path
+) -> None:
+    project = load_project([declare(tmp_path / "plant", source)], {})
+    description = project.nodes["plant/readings/landing"].description
+    assert shown in description and "?" not in description and "@" not in description
 
 
 def test_check_shows_where_each_dataset_is_read_and_what_is_passed_over(tmp_path: Path) -> None:

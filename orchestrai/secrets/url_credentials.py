@@ -62,11 +62,11 @@ def credentials_in(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple
 
 
 def shown_url(url: str) -> str:
-    """A URL as it may be shown: without user, query and fragment."""
+    """A URL as it may be shown: without user, query, parameters and fragment."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
-    place = re.split(r"[?#]", rest, maxsplit=1)[0]
+    place = re.split(r"[?#]|;[\w.-]+=", rest, maxsplit=1)[0]
     authority, slash, path = place.partition("/")
     if scheme in _NAMED_USERS and ":" not in authority.rpartition("@")[0]:
         return f"{scheme}://{place}"
@@ -104,7 +104,7 @@ def _in_url(scheme: str, rest: str) -> Iterator[str]:
         yield "a password before the host"
     elif at and name and _literal(name) and scheme.rpartition("+")[2] in _WEB:
         yield "a user before the host"
-    for part in re.split("[?#]", rest)[1:]:
+    for part in re.split("[?#;]", rest)[1:]:
         for name, value in parse_qsl(part):
             plain = re.sub(r"[-_.\s]", "", name).lower()
             if value and _literal(value) and (plain in _SECRET_NAMES or (plain == "key" and _KEY_LIKE.fullmatch(value))):

@@ -1,5 +1,6 @@
 """A stranger with the vault and a public key verifies a model file, and finds whatever was changed."""
 
+import gzip
 import json
 import os
 import random
@@ -15,6 +16,8 @@ from orchestrai.errors import IntegrityError
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.signing import Signer
+from orchestrai.provenance.export.text_tree import trace_text
+from orchestrai.provenance.trace import trace
 from orchestrai.provenance.verify.findings import Verification
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
@@ -27,6 +30,7 @@ from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, Remembering, World, written
+from orchestrai_tests.provenance.small import CHAMPION, DAYS, Small
 
 TAMPERS = int(os.environ.get("ORCHESTRAI_TEST_TAMPERS", "700"))
 
@@ -46,6 +50,21 @@ def test_an_untouched_model_verifies_from_the_vault_alone(world: World, tmp_path
     assert counts["snapshots"] == 3
     assert counts["equal"] == 6
     assert counts["bytes"] == 6
+
+
+def test_a_model_verifies_though_an_object_came_twice_and_the_trace_tells_of_both(tmp_path: Path) -> None:
+    small = Small.at(tmp_path / "small")
+    for path in small.land(*DAYS):
+        path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    small.publish(*DAYS)
+    small.train()
+    ledger = small.runtime.ledger
+    (model,) = [file.path for file in ledger.open(CHAMPION).fetch("all", tmp_path) if file.path.name.startswith("model.ubj")]
+    found = verify_model(model, vault=small.runtime.vault.store, keyring=ledger.keyring)
+    assert found.problems == ()
+    assert f"{DAYS[0]}.csv.gz" in trace_text(trace(ledger, CHAMPION)) and "the same as" in trace_text(
+        trace(ledger, CHAMPION)
+    )
 
 
 def test_it_says_what_cannot_be_proven(world: World, tmp_path: Path) -> None:

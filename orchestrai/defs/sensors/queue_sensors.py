@@ -17,6 +17,7 @@ from orchestrai.ingest.spec import NotificationOptions
 from orchestrai.pipeline.landing_status import judge_of
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.secrets.url_credentials import shown_url
 
 BUDGET = timedelta(seconds=30)
 
@@ -28,7 +29,7 @@ def queue_sensor(dataset: DatasetNode, options: NotificationOptions) -> dg.Senso
         name=job_name(dataset.prefix, "landing_sensor"),
         job_name=job_name(dataset.prefix, "ingest"),
         minimum_interval_seconds=30,
-        description=f"Requests runs for objects that {options.queue} tells of, and for what it lost.",
+        description=f"Requests runs for objects that {shown_url(options.queue)} tells of, and for what it lost.",
     )
     def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult:
         judge, queue = judge_of(runtime, dataset), open_queue(options.queue)

@@ -1,6 +1,7 @@
 """A trace as a text tree."""
 
 from orchestrai.core.identity import describe
+from orchestrai.ledger.receipt import Material
 from orchestrai.provenance.job_cost import dollars, job_text
 from orchestrai.provenance.trace import Trace, TraceNode
 
@@ -23,9 +24,7 @@ def trace_text(trace: Trace) -> str:
         if job := job_text(node):
             lines.append(f"{below}   ran on {job}")
         children = [trace.node(identity) for identity in node.inputs]
-        objects = [
-            f"{m.uri}  {m.sha256[:12]}  {m.size:,} bytes  {m.modified}".rstrip() for m in node.objects[:SHOWN_OBJECTS]
-        ]
+        objects = [_object_text(material) for material in node.objects[:SHOWN_OBJECTS]]
         if len(node.objects) > SHOWN_OBJECTS:
             objects.append(f"and {len(node.objects) - SHOWN_OBJECTS:,} more landed objects")
         rest = len(children) + len(objects)
@@ -67,3 +66,8 @@ def span(node: TraceNode) -> str:
     if keys in ((), ("all",)):
         return ""
     return keys[0] if len(keys) == 1 else f"{keys[0]}..{keys[-1]} ({len(keys):,})"
+
+
+def _object_text(material: Material) -> str:
+    repeats = f"  the same as {material.same_as}" if material.same_as else ""
+    return f"{material.uri}  {material.sha256[:12]}  {material.size:,} bytes  {material.modified}".rstrip() + repeats
