@@ -14,11 +14,16 @@ WIDER = {("INT", "BIGINT"), ("INT", "DOUBLE"), ("DATE", "TIMESTAMP")}
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """The difference between two schemas, a line per column: `+ added`, `- gone`, `~ changed`; `broken` are the lines that break."""
+    """The difference between two schemas, a line per column: `+ added`, `- gone`, `~ changed`.
+
+    `broken` are the lines that a reader of the old one does not survive, `unreadable` those of them for which data of the old one cannot
+    be read as the new one says.
+    """
 
     kind: Kind
     lines: tuple[str, ...]
     broken: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     @property
     def message(self) -> str:
@@ -90,14 +95,18 @@ def compare_contracts(old: "Contract", new: "Contract") -> SchemaChange:
     after = {column.name: column for column in new.columns}
     lines: list[str] = []
     broken: list[str] = []
+    unreadable: list[str] = []
     for name, column in before.items():
-        line, breaks = _column_change(column, after[name]) if name in after else (f"- {name} {column.type}", True)
+        gone = (f"- {name} {column.type}", True, False)
+        line, breaks, unread = _column_change(column, after[name]) if name in after else gone
         lines += [line] if line else []
         broken += [line] if breaks else []
+        unreadable += [line] if unread else []
     for name, column in after.items():
         if name not in before:
             lines.append(f"+ {name} {column.type}{' required' if column.required else ''}")
             broken += [lines[-1]] if column.required else []
+            unreadable += [lines[-1]] if column.required else []
     for label, was, now in (
         ("primary key", old.primary_key, new.primary_key),
         ("event time", old.event_time, new.event_time),
@@ -106,19 +115,22 @@ def compare_contracts(old: "Contract", new: "Contract") -> SchemaChange:
         if was != now:
             lines.append(f"~ {label} {was} -> {now}")
             broken.append(lines[-1])
-    return SchemaChange("breaking" if broken else "compatible" if lines else "equal", tuple(lines), tuple(broken))
+    kind: Kind = "breaking" if broken else "compatible" if lines else "equal"
+    return SchemaChange(kind, tuple(lines), tuple(broken), tuple(unreadable))
 
 
-def _column_change(was: "Column", now: "Column") -> tuple[str, bool]:
+def _column_change(was: "Column", now: "Column") -> tuple[str, bool, bool]:
+    """A line, or none; whether it breaks readers; whether data from before it cannot be read."""
     if was.type != now.type:
-        return f"~ {was.name} {was.type} -> {now.type}", not widens(was.type, now.type)
+        narrower = not widens(was.type, now.type)
+        return f"~ {was.name} {was.type} -> {now.type}", narrower, narrower
     if was.required and not now.required:
-        return f"~ {was.name} may now be null", True
+        return f"~ {was.name} may now be null", True, False
     if was.tokenise != now.tokenise:
-        return f"~ {was.name}: {'values' if was.tokenise else 'tokens'} from now on", True
+        return f"~ {was.name}: {'values' if was.tokenise else 'tokens'} from now on", True, True
     rules = ("required", "unique", "allowed", "minimum", "maximum", "pattern", "classification", "source")
     changed = [rule for rule in rules if getattr(was, rule) != getattr(now, rule)]
-    return (f"~ {was.name}: {', '.join(changed)}" if changed else ""), False
+    return (f"~ {was.name}: {', '.join(changed)}" if changed else ""), False, False
 
 
 def widens(was: str, now: str) -> bool:

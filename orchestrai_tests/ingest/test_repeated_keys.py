@@ -19,6 +19,8 @@ from orchestrai.ingest.keys.key_audit import CHECK
 from orchestrai.ingest.keys.key_hashes import hashed, hashes_of
 from orchestrai.ingest.keys.key_index import KeyIndex
 from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.decisions.overrides import Override
+from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.ingest.declaring import RAW, declare, hour, opened, reading, run
@@ -175,6 +177,17 @@ def test_a_contract_may_close_the_gate_or_look_away(tmp_path: Path, landing: Pat
     land(landing, 9, [1])
     report = run(plant(tmp_path, landing, "{property: keyAcrossPartitions, value: error}"), [hour(8), hour(9)], "raw_events")
     assert [outcome.partition for outcome in report.refused] == [hour(9)]
+    runtime = plant(tmp_path, landing, "{property: keyAcrossPartitions, value: error}")
+    root = last_refusal(runtime.ledger.lake, RAW, hour(9)).root
+    waived = Override(RAW, hour(9), root, (CHECK,), "both meters sent it", "ann")
+    assert not runtime.run(runtime.project.nodes[RAW], [hour(9)], overrides=[waived]).refused
+
+
+def test_what_was_refused_is_not_what_later_partitions_are_held_against(tmp_path: Path, landing: Path) -> None:
+    land(landing, 8, [1])
+    land(landing, 9, [1])
+    closing = plant(tmp_path, landing, "{property: keyAcrossPartitions, value: error}")
+    assert [outcome.partition for outcome in run(closing, [hour(8), hour(9)], "raw_events").refused] == [hour(9)]
     # what was refused is not among what later partitions are held against
     land(landing, 9, [2])
     land(landing, 10, [2])

@@ -157,7 +157,7 @@ def test_an_added_optional_column_is_told_and_read_as_null_by_every_stage(base: 
     assert plan is not None and not plan.breaks
     assert plan.message == (
         f"shop/readings: a compatible change (+ note STRING): {len(PUBLISHED)} published partitions ({PUBLISHED[0]} to "
-        f"{PUBLISHED[-1]}) read on, null or cast where they are older"
+        f"{PUBLISHED[-1]}) read on, null or cast where they are older, and training judges them by it"
     )
     landed = runtime.settings.home / "landing" / "readings" / f"{DAYS[4]}.csv"
     lines = csv_of(DAYS[4]).splitlines()
@@ -183,9 +183,28 @@ def test_a_narrowed_or_required_column_names_the_partitions_and_views_that_it_br
 ) -> None:
     home = copied(base, tmp_path / "home")
     plan = plan_of(under(home, tmp_path / "shop", **change))
-    assert plan is not None and plan.breaks and plan.change.broken == (line,)
+    assert plan is not None and plan.breaks and plan.change.unreadable == (line,)
     assert plan.partitions == tuple(PUBLISHED) and plan.views == views
     assert f"orchestrai backfill shop --from {PUBLISHED[0]} --to {PUBLISHED[-1]}" in plan.message
+
+
+@pytest.mark.parametrize(
+    ("failed", "kind", "line"),
+    [
+        ("{name: failed, logicalType: boolean}", "breaking", "~ failed may now be null"),
+        (
+            "{name: failed, logicalType: boolean, required: true, classification: pii}",
+            "compatible",
+            "~ failed: classification",
+        ),
+    ],
+)
+def test_what_published_data_survives_breaks_no_partition(
+    base: Path, tmp_path: Path, failed: str, kind: str, line: str
+) -> None:
+    plan = plan_of(under(copied(base, tmp_path / "home"), tmp_path / "shop", failed=failed))
+    assert plan is not None and not plan.breaks and plan.views == ()
+    assert plan.change.kind == kind and plan.change.lines == (line,)
 
 
 def test_partitions_are_typed_again_from_the_originals_that_were_kept(base: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class SchemaPlan:
     @property
     def breaks(self) -> bool:
         """True when something that is published cannot be read as declared."""
-        return self.change.kind == "breaking"
+        return bool(self.change.unreadable)
 
     @property
     def message(self) -> str:
@@ -31,13 +31,14 @@ class SchemaPlan:
         first, last = self.partitions[0], self.partitions[-1]
         span = first if first == last else f"{first} to {last}"
         where = f"{len(self.partitions)} published partition{'s' if len(self.partitions) > 1 else ''} ({span})"
-        lines = "; ".join(self.change.broken if self.breaks else self.change.lines)
         if not self.breaks:
-            return f"{self.dataset}: a compatible change ({lines}): {where} read on, null or cast where they are older"
+            lines = "; ".join(self.change.lines)
+            judged = "null or cast where they are older, and training judges them by it"
+            return f"{self.dataset}: a {self.change.kind} change ({lines}): {where} read on, {judged}"
         views = f" and the views {', '.join(self.views)}" if self.views else ""
         return (
-            f"{self.dataset}: a breaking change ({lines}): breaks {where}{views}; type them again from their originals by "
-            f"`orchestrai backfill {self.dataset.split('/')[0]} --from {first} --to {last}`, or declare what they hold"
+            f"{self.dataset}: a breaking change ({'; '.join(self.change.unreadable)}): breaks {where}{views}; type them again from their "
+            f"originals by `orchestrai backfill {self.dataset.split('/')[0]} --from {first} --to {last}`, or declare what they hold"
         )
 
     def as_json(self) -> dict[str, JsonValue]:
@@ -47,6 +48,7 @@ class SchemaPlan:
             "kind": self.change.kind,
             "lines": list(self.change.lines),
             "broken": list(self.change.broken),
+            "unreadable": list(self.change.unreadable),
             "partitions": list(self.partitions),
             "views": list(self.views),
         }
@@ -87,6 +89,5 @@ def _of_dataset(ledger: Ledger, project: Project, node: DatasetNode) -> list[Sch
         older = contract_of(ledger, receipts[rules])
         change = compare_contracts(older, as_kept(node.contract)) if older is not None else None
         if change is not None and change.kind != "equal":
-            broken = any(not line.startswith("- ") for line in change.broken)
-            plans.append(SchemaPlan(node.prefix, change, tuple(sorted(keys)), tuple(views) if broken else ()))
+            plans.append(SchemaPlan(node.prefix, change, tuple(sorted(keys)), tuple(views) if change.unreadable else ()))
     return plans
