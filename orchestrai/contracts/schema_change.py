@@ -89,7 +89,8 @@ def compare_contracts(old: "Contract", new: "Contract") -> SchemaChange:
     """Tell what a new contract version changes for readers of the old one.
 
     Compatible: an added optional column, a wider type, a rule loosened or tightened. Breaking: a column gone, a narrower
-    or other type, an added column that is required, another primary key or event time, tokens in place of values.
+    or other type, an added column that is required, another primary key or event time, tokens in place of values, a
+    column derived otherwise.
     """
     before = {column.name: column for column in old.columns}
     after = {column.name: column for column in new.columns}
@@ -128,6 +129,8 @@ def _column_change(was: "Column", now: "Column") -> tuple[str, bool, bool]:
         return f"~ {was.name} may now be null", True, False
     if was.tokenise != now.tokenise:
         return f"~ {was.name}: {'values' if was.tokenise else 'tokens'} from now on", True, True
+    if was.derive != now.derive:
+        return f"~ {was.name}: made otherwise from now on", True, False
     rules = ("required", "unique", "allowed", "minimum", "maximum", "pattern", "classification", "source")
     changed = [rule for rule in rules if getattr(was, rule) != getattr(now, rule)]
     return (f"~ {was.name}: {', '.join(changed)}" if changed else ""), False, False

@@ -1,7 +1,7 @@
 """Durations and crons: how people write them, and what they mean.
 
-A duration is a whole number and a unit (90s, 15m, 26h, 30d, 5w); a cron has five fields, minute hour day month weekday, in UTC
-or, where the schedule of a dataset is meant, by the clock of its partitions.
+A duration is a whole number and a unit (90s, 15m, 26h, 30d, 5w); a cron has five fields, minute hour day month weekday, in UTC or, for
+schedules of a dataset, by the clock of its partitions.
 `Duration` and `Cron` are what a declaration's fields are annotated with; pydantic is loaded only where one is declared.
 """
 
@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
 
 from orchestrai.errors import ConfigError
 
@@ -68,11 +67,10 @@ def check_cron(text: str) -> str:
     return text
 
 
-def previous_tick(cron: str, now: datetime, zone: str = "UTC") -> datetime:
-    """The newest time before `now` at which a schedule that keeps the clock of a zone fires, UTC."""
-    local = now.astimezone(UTC if zone == "UTC" else ZoneInfo(zone))
-    tick: datetime = _expression(cron, local).get_prev(datetime)
-    return tick.astimezone(UTC)
+def previous_tick(cron: str, now: datetime) -> datetime:
+    """The newest time before `now` at which a schedule fires, UTC."""
+    tick: datetime = _expression(cron, now.astimezone(UTC)).get_prev(datetime)
+    return tick
 
 
 def _expression(text: str, now: datetime) -> "croniter":

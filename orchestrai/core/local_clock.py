@@ -53,7 +53,10 @@ class LocalClock:
 
         if not naive.size:
             return naive, np.zeros(0, dtype=bool)
-        changes, before, after = _changes(self.zone, _year(int(naive.min())) - 1, _year(int(naive.max())) + 1)
+        # what lies beyond Python's calendar has the offset of its last year
+        years = np.unique(np.clip(naive.astype("datetime64[us]").astype("datetime64[Y]").astype(np.int64) + 1970, 3, 9997))
+        near = sorted({year + step for year in years.tolist() for step in (-1, 0, 1)})
+        changes, before, after = np.array([change for year in near for change in _changes(self.zone, year)], np.int64).T
         # how many changes a time lies after for certain, and how many it may
         certain = np.searchsorted(changes + np.maximum(before, after), naive, side="right")
         possible = np.searchsorted(changes + np.minimum(before, after), naive, side="right")
@@ -66,40 +69,30 @@ class LocalClock:
         return naive - offset, skipped | (twice if self.ambiguous == "refuse" else np.zeros_like(twice))
 
 
-def _year(micros: int) -> int:
-    return min(max(1970 + micros // 31_556_952_000_000, 2), 9997)
-
-
-@lru_cache(maxsize=64)
-def _changes(zone: str, first: int, last: int) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """The moments between the starts of two years at which a zone's offset changes, and the offsets before and after, in
-    microseconds; at least one, which may change nothing.
+@lru_cache(maxsize=4096)
+def _changes(zone: str, year: int) -> list[tuple[int, int, int]]:
+    """When a zone's offset changes within a year, and the offsets before and after, in microseconds; first the year's beginning, which
+    mostly changes nothing: years may be put together with others left out between them.
     """
-    import numpy as np
-
     place = ZoneInfo(zone)
 
     def offset(moment: datetime) -> timedelta:
         return moment.astimezone(place).utcoffset() or timedelta()
 
-    found: list[tuple[datetime, timedelta, timedelta]] = []
-    moment, end = datetime(first, 1, 1, tzinfo=UTC), datetime(last, 12, 31, tzinfo=UTC)
+    moment, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
     before = offset(moment)
-    found.append((moment, before, before))
+    changes = [(moment, offset(moment - timedelta(seconds=1)), before)]
     while moment < end:
-        ahead = moment + timedelta(days=7)
-        after = offset(ahead)
-        # two changes within a week that cancel each other are not seen: none is known
-        while after != before:
-            change = _change(moment, ahead, before, place)
-            found.append((change, before, offset(change)))
-            moment, before = change, offset(change)
+        # two changes within a week that cancel each other are not seen: no zone has any
+        ahead = min(moment + timedelta(days=7), end)
+        while offset(ahead) != before:
+            moment = _change(moment, ahead, before, place)
+            if moment == end:
+                break  # the next year begins with it
+            changes.append((moment, before, offset(moment)))
+            before = offset(moment)
         moment = ahead
-    moments = np.array([(at.replace(tzinfo=None) - _EPOCH) // _MICRO for at, _, _ in found], dtype=np.int64)
-    offsets = [
-        np.array([pair // _MICRO for pair in side], dtype=np.int64) for side in zip(*[f[1:] for f in found], strict=True)
-    ]
-    return moments, offsets[0], offsets[1]
+    return [((at.replace(tzinfo=None) - _EPOCH) // _MICRO, low // _MICRO, high // _MICRO) for at, low, high in changes]
 
 
 def _change(low: datetime, high: datetime, before: timedelta, place: ZoneInfo) -> datetime:

@@ -134,6 +134,14 @@ def test_times_without_a_zone_are_read_as_the_zone_reads_them(times: list[dateti
             assert readings[0].astimezone(place).replace(tzinfo=None, fold=0) == moment
 
 
+def test_times_at_the_ends_of_the_calendar_cost_no_walk_between_them() -> None:
+    clock, epoch, micro = LocalClock("America/Los_Angeles"), datetime(1970, 1, 1), timedelta(microseconds=1)
+    times = [datetime(1, 1, 1), datetime(1700, 1, 1), datetime(2026, 7, 1), datetime(9999, 12, 31, 23)]
+    read, bad = clock.micros(np.array([*((moment - epoch) // micro for moment in times), 2**62], dtype=np.int64))
+    offsets = [(at - (moment - epoch) // micro) // 3_600_000_000 for at, moment in zip(read.tolist(), times, strict=False)]
+    assert offsets == [7, 7, 7, 8] and not bad.any()
+
+
 def test_the_hours_of_change_are_told_apart() -> None:
     angeles = LocalClock("America/Los_Angeles")
     assert angeles.readings(datetime(2026, 3, 8, 2, 30)) == ()

@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.odcs import load_contract
+from orchestrai.contracts.schema_change import compare_contracts
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.ingest.incremental import check_source
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing, large_part
 from orchestrai.ingest.readers.spark_typing import Original, typed_group
+from orchestrai.ingest.sources.stream import MicroBatch
+from orchestrai.ingest.sources.stream_records import StreamRecord
+from orchestrai.ingest.sources.stream_rows import sliced
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.storage.local import LocalStore
@@ -242,6 +246,27 @@ def test_a_wrong_derivation_is_a_mistake_of_the_contract(tmp_path: Path, propert
     with pytest.raises(DeclarationError) as caught:
         contract(tmp_path, properties)
     assert mistake in caught.value.message and "air.contract.yaml:" in caught.value.message
+
+
+def test_a_stream_has_made_columns_by_which_its_records_are_placed(tmp_path: Path) -> None:
+    of_parts = contract(
+        tmp_path, AIR.split("      - {name: number")[0] + "customProperties: [{property: eventTime, value: at}]\n"
+    )
+    now = datetime(2026, 2, 1, tzinfo=UTC)
+    bodies = [b'{"year": 2026, "month": 1, "day": %d, "hour": 3, "station": "north"}' % day for day in (2, 2, 32)]
+    records = tuple(StreamRecord(0, number, now, body, None, ()) for number, body in enumerate(bodies))
+    slices = sliced(MicroBatch("log", "air", {}, records), of_parts, "day", lambda _: set())
+    assert list(slices) == ["2026-01-02"] and slices["2026-01-02"].rows.column("id").to_pylist() == ["north|2026-01-02|3"]
+    reasons = [letter.reason for letter in slices["2026-01-02"].letters]
+    assert (
+        "expected a new primary key" in reasons[0]
+        and "that the calendar has, found year 2026, month 1, day 32" in reasons[1]
+    )
+
+
+def test_a_column_that_is_made_otherwise_is_a_breaking_change(tmp_path: Path) -> None:
+    change = compare_contracts(contract(tmp_path), contract(tmp_path, AIR.replace("[station, held, hour]", "[held, hour]")))
+    assert (change.kind, change.lines) == ("breaking", ("~ id: made otherwise from now on",))
 
 
 def test_what_only_objects_have_is_refused_of_a_stream(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import pytest
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import ClosedDays, Column, Contract
 from orchestrai.core.calendar import Grain, LocalGrain
-from orchestrai.core.duration_cron import previous_tick
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.partitioning import listed_for, place
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
@@ -193,14 +192,6 @@ def test_a_local_day_is_listed_under_its_own_prefix(tmp_path: Path) -> None:
     source = SourceSpec(url="x", format="csv", partition_from="path", key_prefix="dt=%Y-%m-%d/")
     for grain in (ANGELES, LocalGrain("day", "Asia/Tokyo")):
         assert [info.key for info in listed_for(landing, source, grain, ["2026-01-02"])] == ["dt=2026-01-02/a.csv"]
-
-
-def test_schedules_keep_the_clock_of_the_partitions() -> None:
-    after_change = datetime(2026, 3, 8, 8, tzinfo=UTC)
-    assert previous_tick("0 1 * * *", datetime(2026, 3, 9, 8, tzinfo=UTC), "America/Los_Angeles") == after_change.replace(
-        hour=9
-    )
-    assert previous_tick("0 1 * * *", after_change.replace(hour=10), "America/Los_Angeles") == after_change.replace(hour=9)
 
 
 def test_streams_place_times_of_their_source(tmp_path: Path) -> None:

@@ -138,3 +138,17 @@ def test_dagster_has_the_partitions_and_the_clock_that_are_declared(
     ended = [key for since, until in pairwise(ticks) for key in ended_between(dataset, since, until)]
     if isinstance(dataset.grain, LocalGrain) and dataset.grain.zone == "America/Los_Angeles":
         assert ended == [date(2026, 3, day).isoformat() for day in (7, 8, 9, 10)]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Havana", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("cron", ["30 2 * * *", "0 * * * *", "15 0 * * *"])
+def test_the_tick_before_is_the_one_that_dagster_fired(cron: str, zone: str) -> None:
+    """Also where clocks change, on both days of the year and around them."""
+    from dagster._utils.schedules import schedule_execution_time_iterator
+
+    from orchestrai.defs.launch.schedules import tick_before
+
+    for first in (datetime(2026, 3, 6, tzinfo=UTC), datetime(2026, 3, 27, tzinfo=UTC), datetime(2026, 10, 2, tzinfo=UTC)):
+        ticks = schedule_execution_time_iterator(first.timestamp(), cron, zone, ascending=True)
+        fired = [datetime.fromtimestamp(next(ticks).timestamp(), UTC) for _ in range(100)]
+        assert [tick_before(cron, now, zone) for now in fired[1:]] == fired[:-1]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from orchestrai.core.calendar import floor, keys_between, partition_of, zone_of
 from orchestrai.core.duration_cron import previous_tick
@@ -52,7 +53,7 @@ def _partition_schedule(dataset: DatasetNode, what: str, cron: str, job: str) ->
         now = context.scheduled_execution_time.astimezone(UTC)
         if dataset.spec.partitions.grain == "all":
             return dg.RunRequest(run_key=f"{what}:{now.isoformat()}")
-        ended = ended_between(dataset, previous_tick(cron, now, zone), now)
+        ended = ended_between(dataset, tick_before(cron, now, zone), now)
         if not ended:
             return dg.SkipReason(f"no partition of {dataset.prefix} ended since the tick before")
         if len(ended) == 1:
@@ -60,6 +61,17 @@ def _partition_schedule(dataset: DatasetNode, what: str, cron: str, job: str) ->
         return dg.RunRequest(run_key=f"{what}:{ended[0]}..{ended[-1]}", tags=_span(ended))
 
     return tick
+
+
+def tick_before(cron: str, now: datetime, zone: str) -> datetime:
+    """The newest time before `now` at which Dagster fires a schedule that keeps the clock of a zone, UTC.
+
+    Where clocks change it is Dagster's rule that counts: a tick that it sees otherwise would leave a partition out.
+    """
+    if zone == "UTC":
+        return previous_tick(cron, now)
+    ticks = schedule_execution_time_iterator(now.timestamp() - 1, cron, zone, ascending=False)
+    return datetime.fromtimestamp(next(ticks).timestamp(), UTC)
 
 
 def ended_between(dataset: DatasetNode, since: datetime, now: datetime) -> list[str]:
