@@ -1,10 +1,15 @@
-"""`python -m bench.arrival_soak`: objects in any order, twice, late, lost, overwritten, deleted; each is taken exactly once.
+"""`python -m bench.arrival_soak`: objects in any order, twice, late, lost, overwritten, deleted; each is accounted for exactly once.
 
-    python -m bench.arrival_soak [--objects N] [--old N]
+    python -m bench.arrival_soak [--whole N] [--objects N] [--known N] [--old N]
 
-A simulated clock; `discover`, `drain` and their cursors are the real ones, and the process dies every 30 s of simulated time, each
+The first case is a deployment in Dagster's real order, with the product's own looks, runs and ledger: a tick, its cursor kept, its run
+begun later, never, cancelled, killed, or met by an outage; old dates, moved and overwritten objects, a landing that is renamed, odd
+keys. At the end every object is in one of four places and every row in the raw events once (--whole, on several --seeds).
+
+In the others `discover`, `drain` and their cursors are the real ones, and the process dies every 30 s of simulated time, each
 other time before it has kept what it learned. What is taken is kept as receipts keep it, by partition and identity. The last cases
-measure a tick over --old objects that were there before and 100 new ones. One JSON object a line; exits 1 if any is not ok.
+measure a tick over --known objects that a ledger knows and 10 new ones, and over --old objects that were there before and 100 new
+ones. One JSON object a line; exits 1 if any is not ok.
 """
 
 import argparse
@@ -15,20 +20,32 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.ingest.discovery.listing import discover
 from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed
-from orchestrai.ingest.discovery.partitioning import listed, place
-from orchestrai.ingest.discovery.queue import Message, Zone, drain
+from orchestrai.ingest.discovery.opening import Span
+from orchestrai.ingest.discovery.partitioning import Sighting, Zone, listed, place
+from orchestrai.ingest.discovery.queue import Message, drain
+from orchestrai.ingest.discovery.reconciliation import Judge
+from orchestrai.ingest.discovery.records import Records
+from orchestrai.ingest.discovery.watch import ArrivalCursor, Look, look
 from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.receipt import Material
+from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.base import ObjectInfo
+from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
+from orchestrai_tests.ingest.arrival_world import WRONG, World
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(seconds=30)
@@ -207,6 +224,79 @@ def verdict(case: str, taken: Taken, producers: Producers, seconds: float, **mor
     )
 
 
+def soak_whole(objects: int, seeds: int) -> None:
+    """In Dagster's real order, everything dying in between."""
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory(prefix="orchestrai-soak-") as folder:
+            # some thirty hours of them, as a partition is made from all its objects each time
+            world = World(Path(folder), seed, per_step=max(12, objects // 700))
+            begun = time.process_time()
+            world.live(objects)
+            steps = world.settle()
+            spent = time.process_time() - begun
+            verdict = world.verdict()
+            wrong = {name: verdict[name] for name in WRONG if verdict[name]}
+            places = ("landed", "raw_events", "dead_letters", "waiting", "passed_over", "rows")
+            figures = {name: verdict[name] for name in places}
+            whole = figures["landed"] == sum(figures[place] for place in places[1:5])
+            tell(
+                f"in the real order, seed {seed}",
+                whole and not wrong and steps < 400,
+                **figures,
+                **world.told,
+                wrong=wrong,
+                cpu_s=round(spent, 1),
+                arrivals_per_cpu_s=round(world.told["arrivals"] / spent, 1),
+            )
+
+
+def tick_over_known(known: int) -> None:
+    """A look over objects that a ledger names in its receipts, between two whole looks and as one; 10 objects are new."""
+    landing, days = Landing(), 100
+    with tempfile.TemporaryDirectory(prefix="orchestrai-soak-") as folder:
+        ledger = Ledger(MemoryStore(), load_or_create_signer(Path(folder)))
+        asset, zone = "soak/items/raw_events", Zone(landing, SOURCE, "day")  # type: ignore[arg-type]
+        session = ledger.session(asset, Producer("raw_events", "orchestrai.ingest.run"))
+        materials = []
+        for number in range(known):
+            day = f"{START + timedelta(days=number % days):%Y-%m-%d}"
+            info = landing.put(f"dt={day}/{number:09d}.jsonl", START + timedelta(days=number % days))
+            materials.append(Material(f"{URL}/{info.key}", "0" * 64, 1, info.etag, info.modified.isoformat(), day))
+        for number in range(days):
+            session.add_bytes(f"{START + timedelta(days=number):%Y-%m-%d}", "part", b"x", rows=1)
+        session.commit(materials=materials)
+        now = START + timedelta(days=200)
+
+        def measured(cursor: ArrivalCursor, at: datetime) -> tuple[Look, float]:
+            begun = time.process_time()
+            judge = Judge(zone, Span("day"), Records(ledger, asset), at)
+            found = look(judge, cursor, timedelta(hours=1), limit=5_000)
+            return found, (time.process_time() - begun) * 1000
+
+        first, cold = measured(ArrivalCursor(), now)
+        for number in range(10):
+            landing.put(f"dt=2026-01-01/new-{number}.jsonl", now)
+        _ = list(landing.list(""))
+        hints: list[float] = []
+        for _round in range(5):
+            found, spent = measured(first.cursor, now + timedelta(minutes=1))
+            hints.append(spent)
+        whole, warm = measured(found.cursor, now + timedelta(hours=1))
+        begun = time.process_time()
+        discover(landing, SOURCE, "day", first.cursor.hints, now=now)  # type: ignore[arg-type]
+        listed_ms = (time.process_time() - begun) * 1000
+        fresh = sum(map(len, found.due.values())), sum(map(len, whole.due.values()))
+        tell(
+            f"a look, {known} known, 10 new",
+            fresh == (10, 10) and first.whole is not None and whole.whole is not None,
+            between_ms=round(sorted(hints)[2], 1),
+            of_which_listing_ms=round(listed_ms, 1),
+            whole_ms=round(warm, 1),
+            whole_in_a_new_process_ms=round(cold, 1),
+            cursor=len(found.cursor.encode()),
+        )
+
+
 def soak_listing(objects: int) -> None:
     """By listing and cursor; each other process dies after the run and before its cursor is kept."""
     chance = random.Random(7)
@@ -240,8 +330,8 @@ def soak_queue(objects: int) -> None:
     ticks = kills = reconciled = 0
     spent = 0.0
 
-    def known(partition: str, event: ObjectEvent) -> bool:
-        return (event.uri.removeprefix(f"{URL}/"), event.etag) in taken.partitions.get(partition, ())
+    def known(sighting: Sighting, event: ObjectEvent) -> bool:
+        return (sighting.info.key, event.etag) in taken.partitions.get(sighting.partition or "", ())
 
     while producers.left or queue.waiting or queue.flying:
         for info in producers.half_minute():
@@ -389,7 +479,7 @@ def tick_costs(old: int) -> None:
         event = ObjectEvent(f"{URL}/dt=2026-06-01/{number}.jsonl", f"e{number}", "", 1, now)
         queue.waiting.append(Message(f"m{number}", Parsed((event,))))
     begun = time.process_time()
-    got = drain(queue, Zone(Landing(), SOURCE, "day"), known=lambda key, event: False, now=lambda: now)  # type: ignore[arg-type]
+    got = drain(queue, Zone(Landing(), SOURCE, "day"), known=lambda sighting, event: False, now=lambda: now)  # type: ignore[arg-type]
     cpu = time.process_time() - begun
     tell(f"tick, {old} old, 100 new: queue", sum(map(len, got.partitions.values())) == 100, listed=0, cpu_s=round(cpu, 4))
 
@@ -397,12 +487,21 @@ def tick_costs(old: int) -> None:
 def main() -> int:
     """Run all cases."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--whole", type=int, default=20_000)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--known", type=int, default=100_000)
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--old", type=int, default=1_000_000)
     options = parser.parse_args()
-    soak_listing(options.objects)
-    soak_queue(options.objects)
-    tick_costs(options.old)
+    if options.whole:
+        soak_whole(options.whole, options.seeds)
+    if options.known:
+        tick_over_known(options.known)
+    if options.objects:
+        soak_listing(options.objects)
+        soak_queue(options.objects)
+    if options.old:
+        tick_costs(options.old)
     return 1 if failed else 0
 
 

@@ -58,9 +58,10 @@ class Judge:
         key, identity = sighting.partition, self.identity(sighting.info)
         published = key is not None and identity in self.records.published(key)
         dead = identity in self.records.dead_in(UNPLACED if sighting.fault else key or UNPLACED)
-        return self._judgement(sighting, identity, published=published, dead=dead)
+        return self.judgement(sighting, identity, published=published, dead=dead)
 
-    def _judgement(self, sighting: Sighting, identity: int, *, published: bool, dead: bool) -> Judgement:
+    def judgement(self, sighting: Sighting, identity: int, *, published: bool, dead: bool) -> Judgement:
+        """The place of one object of which it is known whether a receipt or a letter names it."""
         if dead:
             return Judgement(identity, "dead_letters", sighting.fault or "the object cannot be read")
         if published:
@@ -158,42 +159,55 @@ def reconcile(judge: Judge, infos: Iterable[ObjectInfo] | None = None) -> Reconc
 
     Costs one listing, and the receipts that this process has not read yet. `infos` is a listing that the caller has begun.
     """
-    zone, records = judge.zone, judge.records
-    published, dead, unplaced_letters = records.all_published(), records.all_dead(), set(records.dead_in(UNPLACED))
-    tally, partitions = _Tally(), dict[str, list[Sighting]]()
-    unplaced: list[Unplaced] = []
-    still_dead: dict[str, set[int]] = {}
-    newest_only = zone.source.objects == "newest"
-    for info in zone.landing.list("") if infos is None else infos:
-        sighting = judge.sight(info)
-        identity = judge.identity(info)
-        # of objects that each replace the one before, the partition decides
-        if newest_only and sighting.partition is not None:
-            partitions.setdefault(sighting.partition, []).append(sighting)
-            continue
-        is_dead = identity in dead or (sighting.fault is not None and identity in unplaced_letters)
-        is_published = identity in published
-        if is_dead and sighting.partition is not None:
-            still_dead.setdefault(sighting.partition, set()).add(identity)
-        if is_published or is_dead or sighting.partition is None:
-            judgement = judge._judgement(sighting, identity, published=is_published, dead=is_dead)
-            tally.count(judgement, info)
-            if judgement.cause == "letter":
-                unplaced.append(unplaced_object(zone.landing, sighting))
-        else:
-            partitions.setdefault(sighting.partition, []).append(sighting)
-    due, early = dict[str, frozenset[int]](), dict[str, frozenset[int]]()
-    for partition, waiting in sorted(partitions.items()):
+    sorting = _Sorting(judge)
+    for info in judge.zone.landing.list("") if infos is None else infos:
+        sorting.add(info)
+    tally, due, early = sorting.tally, dict[str, frozenset[int]](), dict[str, frozenset[int]]()
+    for partition, waiting in sorted(sorting.partitions.items()):
         judged = list(_judged(judge, waiting))
         for sighting, judgement in judged:
             tally.count(judgement, sighting.info)
         by_run = {judgement.identity for _, judgement in judged if judgement.cause in ("run", "refusal")}
-        if _changed(judge, partition, by_run, still_dead.get(partition, set())):
+        if _changed(judge, partition, by_run, sorting.still_dead.get(partition, set())):
             due[partition] = frozenset(by_run)
         later = frozenset(judgement.identity for _, judgement in judged if judgement.cause == "time")
         if later:
             early[partition] = later
-    return Reconciliation(tally.counts, tally.told(), due, early, tuple(unplaced), tally.held_up, tally.oldest)
+    unplaced = tuple(sorting.unplaced)
+    return Reconciliation(tally.counts, tally.told(), due, early, unplaced, tally.held_up, tally.oldest)
+
+
+class _Sorting:
+    """Sorts a listing: what has its place is counted, what may wait is put by with its partition."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.tally = _Tally()
+        self.partitions: dict[str, list[Sighting]] = {}
+        self.still_dead: dict[str, set[int]] = {}
+        self.unplaced: list[Unplaced] = []
+        self._published, self._dead = judge.records.all_published(), judge.records.all_dead()
+        self._letters = judge.records.dead_in(UNPLACED)
+        # of objects that each replace the one before, the partition decides
+        self._newest_only = judge.zone.source.objects == "newest"
+
+    def add(self, info: ObjectInfo) -> None:
+        identity = self.judge.identity(info)
+        published, dead = identity in self._published, identity in self._dead
+        if published and not dead and not self._newest_only:
+            self.tally.counts["raw_events"] += 1  # nearly all of a landing: nothing more is asked of it
+            return
+        sighting = self.judge.sight(info)
+        dead = dead or (sighting.fault is not None and identity in self._letters)
+        if dead and sighting.partition is not None:
+            self.still_dead.setdefault(sighting.partition, set()).add(identity)
+        if sighting.partition is not None and (self._newest_only or not (published or dead)):
+            self.partitions.setdefault(sighting.partition, []).append(sighting)
+            return
+        judgement = self.judge.judgement(sighting, identity, published=published, dead=dead)
+        self.tally.count(judgement, info)
+        if judgement.cause == "letter":
+            self.unplaced.append(unplaced_object(self.judge.zone.landing, sighting))
 
 
 def _judged(judge: Judge, waiting: Sequence[Sighting]) -> Iterator[tuple[Sighting, Judgement]]:
