@@ -12,7 +12,7 @@ from orchestrai.core.calendar import window
 from orchestrai.core.duration_cron import format_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
-from orchestrai.features.completeness.horizons import Horizons
+from orchestrai.features.completeness.horizons import Horizons, read_tables
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine
 from orchestrai.features.feature_table import KeyWatch, write_files
 from orchestrai.features.ports import LabelledDataset, Learner
@@ -49,7 +49,15 @@ def declared_label(spec: LabelSpec, inputs: Mapping[str, pa.Schema], folder: Pat
     """Load the label against schemas of its inputs and the keys of the primary view; raises FeatureViewError, asks for no data."""
     fields = [primary.schema.field(name) for name in primary.entity]
     spine = pa.schema([*fields, pa.field(AS_OF, UTC_MICROS)])
-    return load_label(spec, folder, inputs, primary.entity, primary.time, spine)
+    label = load_label(spec, folder, inputs, primary.entity, primary.time, spine)
+    others = [name for name in read_tables(label) if name != primary.first_table]
+    if primary.kind == "row" and others:
+        raise FeatureViewError(
+            f"{label.name}: expected the label of {primary.name} to read {primary.first_table}, whose events its rows are of, found "
+            f"{', '.join(others)}: events of another table lie at moments of their own, which no row has; label it from "
+            f"{primary.first_table}, or put a view with as_of first, whose label may read any input"
+        )
+    return label
 
 
 def data_end(view: FeatureView, opened: Inputs, files: Files) -> datetime:

@@ -1,6 +1,7 @@
 """Evaluation: a candidate, the champion and a baseline on the same held-out rows. Always published; the gate is promotion's."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -185,6 +186,7 @@ def _document(
     spec: ModelSpec, contest: Contest, splits: Sequence[HeldOut], challenger: Scorer, incumbent: Scorer | None
 ) -> dict[str, Any]:
     measured = {name: measure(spec.task, parts) for name, parts in contest.parts.items()}
+    _require_finite(spec, measured)
     document: dict[str, Any] = {name: _json(values) for name, values in measured.items()}
     document["rows"] = len(contest.tested)
     document["positives"] = int((contest.tested.label > 0).sum()) if spec.task != "regression" else None
@@ -211,6 +213,21 @@ def _document(
     if spec.task != "regression":
         document["single_feature_auc"] = _single(contest.tested)
     return document
+
+
+def _require_finite(spec: ModelSpec, measured: Mapping[str, Mapping[str, Measured]]) -> None:
+    """Raise ModelError for a figure that is no finite number: nothing can be told from it, least of all that a model is good."""
+    for name, values in measured.items():
+        wrong = [
+            metric
+            for metric, figure in values.items()
+            if not all(math.isfinite(value) for value in (figure.value, figure.low, figure.high))
+        ]
+        if wrong:
+            raise ModelError(
+                f"{spec.name}: expected finite metrics of the {name}, found {', '.join(f'{m} {values[m].value}' for m in wrong)}: look "
+                "at its scores and at the labels of the held-out rows"
+            )
 
 
 def _json(values: Mapping[str, Measured]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The rules of promotion, as pure functions of what an evaluation found."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,12 @@ class PromotionDecision:
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form in verdict details."""
-        return {"metric": self.metric, "value": self.value, "champion": self.champion}
+        return {"metric": self.metric, "value": _finite(self.value), "champion": _finite(self.champion)}
+
+
+def _finite(value: float | None) -> float | None:
+    """A figure as records have it: what is no number has none there."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def decide_promotion(spec: ModelSpec, document: Mapping[str, Any]) -> PromotionDecision:
@@ -36,13 +42,16 @@ def decide_promotion(spec: ModelSpec, document: Mapping[str, Any]) -> PromotionD
     known = document.get("champion")
     champion = float(known[rule.metric]["value"]) if known else None
     failed = []
+    # no comparison with what is not a number fails, so none may decide
+    if not math.isfinite(value):
+        failed.append(f"expected a finite {rule.metric}, found {value}: look at the scores of the held-out rows")
     if rule.at_least is not None and value < rule.at_least:
         failed.append(f"below at_least {rule.at_least:g}")
     if rule.at_most is not None and value > rule.at_most:
         failed.append(f"above at_most {rule.at_most:g}")
     if rule.better_than_champion_by is not None and champion is not None:
         gain = champion - value if rule.metric in SMALLER_IS_BETTER else value - champion
-        if gain < rule.better_than_champion_by:
+        if not gain >= rule.better_than_champion_by:
             failed.append(f"{gain:+.4f} against the champion's {champion:.4f}, needs {rule.better_than_champion_by:+g}")
     leak = leak_verdict(spec, document)
     if not leak.passed:
@@ -58,12 +67,12 @@ def leak_verdict(spec: ModelSpec, document: Mapping[str, Any]) -> Verdict:
     """An AUC too good to be true is an alarm; names the feature that gives the label away where one alone does."""
     if spec.task == "regression":
         good = document["candidate"]["r2"]["value"]
-        leaks = good > spec.alarm_above
+        leaks = not good <= spec.alarm_above
         return Verdict("leak_alarm", not leaks, f"R2 {good:.4f} on held-out rows, alarm above {spec.alarm_above}", "warn")
     area = document["candidate"]["auc"]["value"]
     givers = [name for name, value in document["single_feature_auc"].items() if value > spec.alarm_above]
-    leaks = area > spec.alarm_above or bool(givers)
+    leaks = not area <= spec.alarm_above or bool(givers)
     message = f"AUC {area:.4f} on held-out rows, alarm above {spec.alarm_above}"
     if givers:
         message += f"; {', '.join(givers)} alone tells the label: it is probably known only after it"
-    return Verdict("leak_alarm", not leaks, message, "warn", {"auc": area, "features": list(givers)})
+    return Verdict("leak_alarm", not leaks, message, "warn", {"auc": _finite(area), "features": list(givers)})

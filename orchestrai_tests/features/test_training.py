@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import FeatureViewError, NotReceipted
+from orchestrai.features.labels import declared_label
 from orchestrai.features.profile.portrait import portrait
 from orchestrai.features.profile.statistics import drift, feature_stats
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
@@ -16,7 +17,7 @@ from orchestrai.features.training_set import training_set
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
-from orchestrai_tests.features.conftest import ORDERS, PIPELINES, Publish, orders
+from orchestrai_tests.features.conftest import ORDERS, PIPELINES, READINGS, Publish, orders
 from orchestrai_tests.running import compute
 
 ORDERS_ASSET = "p/orders/restored"
@@ -102,6 +103,21 @@ def test_no_complete_horizon_closes_the_gate(ledger: Ledger, publish: Publish) -
     publish(ORDERS_ASSET, ORDERS, orders(20, 30))
     report = train(ledger, features(ledger, view()))
     assert [verdict.check for verdict in report.refused[0].verdicts if verdict.closes_gate] == ["not_empty"]
+
+
+def test_a_label_of_other_events_than_the_rows_are_of_is_refused_with_a_remedy() -> None:
+    body = {
+        "name": "hot", "from": ["readings", "failures"], "entity": "device_id", "event_time": "ts", "lookback": {"time": "1h"},
+        "sql": "SELECT device_id, ts, seq FROM readings",
+    }  # fmt: skip
+    schemas = {"readings": READINGS, "failures": READINGS}
+    first = load_view(FeatureViewSpec.model_validate(body), Path(), schemas)
+    label = LabelSpec(sql="SELECT device_id, ts, 1 AS label FROM failures", horizon="1h")
+    with pytest.raises(
+        FeatureViewError, match=r"read readings, whose events its rows are of, found failures: .* with as_of first"
+    ):
+        declared_label(label, schemas, Path(), first)
+    declared_label(LabelSpec(sql="SELECT device_id, ts, 1 AS label FROM readings", horizon="1h"), schemas, Path(), first)
 
 
 def test_drift_sees_what_moved_and_only_that(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What must not become a model, and what happens to the champion then."""
 
 import dataclasses
+import json
 import pickle  # noqa: TID251  the attack under test
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +13,13 @@ import pytest
 from orchestrai.errors import DigestMismatch, IntegrityError, ModelError
 from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.models import evaluation
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.evaluation import evaluate
 from orchestrai.models.inference import predict
+from orchestrai.models.metrics import Measured
 from orchestrai.models.promotion import promote
+from orchestrai.models.promotion_rule import decide_promotion
 from orchestrai.models.spec import ModelAssets
 from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
@@ -188,3 +192,32 @@ def test_promotion_refuses_an_evaluation_against_a_champion_that_no_longer_serve
 def test_a_cost_is_recorded_with_every_stage(ledger: Ledger, run: Run) -> None:
     for report in run(spec(), customers()):
         assert dataclasses.asdict(report.cost)["cpu_seconds"] > 0
+
+
+BOUNDS: list[dict[str, Any]] = [{}, {"at_least": 0.5}, {"at_most": 0.5}, {"better_than_champion_by": 0.002}]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("bounds", BOUNDS, ids=lambda bounds: ", ".join(bounds) or "no bound")
+def test_what_is_no_number_promotes_nothing(value: float, bounds: dict[str, Any]) -> None:
+    document = {"candidate": {"auc": {"value": value}}, "single_feature_auc": {}}
+    decision = decide_promotion(spec(promote_when={"metric": "auc", **bounds}), document)
+    assert not decision.promote and "expected a finite auc" in decision.reason
+    json.dumps(decision.as_json(), allow_nan=False)
+    against = {"candidate": {"auc": {"value": 0.9}}, "champion": {"auc": {"value": value}}, "single_feature_auc": {}}
+    gained = decide_promotion(spec(promote_when={"metric": "auc", "better_than_champion_by": 0.002}), against)
+    assert gained.promote == (value == float("-inf"))
+
+
+def test_an_evaluation_refuses_figures_that_are_no_numbers(
+    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(spec(), customers())
+    before = ledger.open(EVALUATION).version
+    train(ledger, spec(), training_set=TRAINING_SET, asset=CANDIDATE)
+    figures = {"auc": Measured(0.9, 0.8, 0.95), "log_loss": Measured(float("inf"), 0.1, float("inf"))}
+    monkeypatch.setattr(evaluation, "measure", lambda task, parts: figures)
+    assets = ModelAssets(TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION)
+    with pytest.raises(ModelError, match=r"expected finite metrics of the candidate, found log_loss inf"):
+        evaluate(ledger, spec(), assets)
+    assert ledger.open(EVALUATION).version == before

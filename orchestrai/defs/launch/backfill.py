@@ -16,7 +16,7 @@ from orchestrai.core.progress import Progress
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.checks import asked_of
 from orchestrai.defs.instance import process_tag
-from orchestrai.defs.launch.jobs import job_name, offered, own_datasets
+from orchestrai.defs.launch.jobs import job_name, moments_job, offered, own_datasets
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
@@ -75,6 +75,8 @@ def backfill(
                 yield run_dataset(definitions, instance, dataset, span)
         if models and pipeline.models:
             yield _run(definitions, instance, job_name(pipeline.name, "train"), None)
+        elif models and moments_job(pipeline) is not None:
+            yield _run(definitions, instance, job_name(pipeline.name, "features"), None)
 
 
 def fed_beside(runtime: Runtime, dataset: DatasetNode) -> list[tuple[str, str]]:

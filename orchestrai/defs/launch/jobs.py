@@ -194,9 +194,22 @@ def train_job(pipeline: Pipeline, nodes: Sequence[AssetNode] = ()) -> Unresolved
     )
 
 
+def moments_job(pipeline: Pipeline) -> UnresolvedAssetJobDefinition | None:
+    """The as-of features of a pipeline without models, and what is loaded of them; None where it has neither."""
+    views = [view.asset for view in pipeline.views if view.partitioned_like is None]
+    if pipeline.models or not views:
+        return None
+    return dg.define_asset_job(
+        job_name(pipeline.name, "features"),
+        selection=dg.AssetSelection.assets(*map(asset_key, [*views, *loaded_whole(pipeline)])),
+        tags=MAX_RUNTIME,
+        description="Features at moments from the data restored so far; with models they are made by the job that trains.",
+    )
+
+
 def build_jobs(pipelines: Sequence[Pipeline], nodes: Sequence[AssetNode] = ()) -> list[UnresolvedAssetJobDefinition]:
     """All jobs of all pipelines; `nodes` is their graph."""
-    jobs = []
+    jobs = [job for pipeline in pipelines if (job := moments_job(pipeline)) is not None]
     for pipeline in pipelines:
         for dataset in own_datasets(pipeline):
             jobs += [ingest_job(dataset, pipelines), nightly_job(dataset, nodes), drill_job(dataset)]

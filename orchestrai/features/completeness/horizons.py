@@ -86,9 +86,9 @@ def horizons_verdict(rows: int, left_out: int, told: Mapping[str, Reason], most:
         return Verdict(HORIZONS_COMPLETE, True, severity="warn")
     share = left_out / (rows + left_out)
     severity: Severity = "error" if most is not None and share > most else "warn"
-    limit = "none" if most is None else f"at most {most:.1%}"
+    limit = "" if most is None else f" in all but {most:.1%} of the rows"
     message = (
-        f"expected horizons without a lacking partition ({limit} of the rows may have one), found {left_out} of {rows + left_out} "
+        f"expected horizons without a lacking partition{limit}, found {left_out} of {rows + left_out} rows "
         f"({share:.1%}) left out, whose horizon lacks {shown(told)}: mend the day, or declare in the contract that nothing was due"
     )
     details: dict[str, JsonValue] = {

@@ -139,9 +139,9 @@ def windows_verdict(rows: int, incomplete: int, told: Mapping[str, Reason], most
     severity: Severity = "error" if most is not None and share > most else "warn"
     if not incomplete:
         return Verdict(WINDOWS_COMPLETE, True, severity="warn")
-    limit = "none" if most is None else f"at most {most:.1%}"
+    limit = "" if most is None else f" in all but {most:.1%} of the rows"
     message = (
-        f"expected windows without a lacking partition ({limit} of the rows may have one), found {incomplete} of {rows} rows "
+        f"expected windows without a lacking partition{limit}, found {incomplete} of {rows} rows "
         f"({share:.1%}) that lack {shown(told)}: mend the day, or declare in the contract that nothing was due"
     )
     details: dict[str, JsonValue] = {
