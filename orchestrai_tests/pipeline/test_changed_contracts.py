@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from orchestrai_tests.backup.kept_shop import MODEL, PUBLISHED, copied, declared, fresh, materialize, publish
 from typer.testing import CliRunner
 
 from orchestrai.cli.app import app
@@ -24,6 +23,7 @@ from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai.stage.contract_record import CONTRACT_RULES, as_kept, contract_of, keep_contract, rules_digest
+from orchestrai_tests.backup.kept_shop import MODEL, PUBLISHED, copied, declared, fresh, materialize, publish
 from orchestrai_tests.defs.shop import DAYS, NOW, csv_of
 
 RESTORED, TRAINING = "shop/readings/restored", f"{MODEL}/training_set"
