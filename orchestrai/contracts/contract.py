@@ -57,8 +57,8 @@ def arrow_type(physical: str) -> "pa.DataType":
 class Column:
     """One column; `source` is its name at the source, `key` its position in the primary key.
 
-    `canonical` "integer" writes text such as `17850.0` as `17850`; "trim" drops blanks around. `tokenise` asks for tokens in
-    place of values from ingest on (see tokens.py).
+    `canonical` "integer" writes text such as `17850.0` as `17850`; "trim" drops blanks around. `unit` says what integers count
+    since 1970 under TIMESTAMP and DATE. `tokenise` asks for tokens in place of values from ingest on (see tokens.py).
     """
 
     name: str
@@ -77,6 +77,7 @@ class Column:
     tokenise: bool = False
     severity: Severity = "error"
     description: str = ""
+    unit: Literal["", "s", "ms", "us", "ns", "days"] = ""
 
     @property
     def personal(self) -> bool:

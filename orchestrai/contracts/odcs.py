@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract, VolumeRule, normal_type
 from orchestrai.contracts.contract_file import ContractFile
 from orchestrai.contracts.personal_columns import person_column
+from orchestrai.contracts.rules.column_rules import check_column
 from orchestrai.core.declaration import Declaration, Location, explain, load_yaml, refuse_unknown
 
 LOGICAL = {
@@ -23,6 +24,7 @@ LOGICAL = {
     "date": "DATE",
     "timestamp": "TIMESTAMP",
 }
+UNITS = ("s", "ms", "us", "ns", "days")
 
 
 def load_contract(path: Path) -> Contract:
@@ -127,7 +129,7 @@ def _column(reader: ContractFile, index: int, prop: Any) -> Column:
         rules |= _quality(reader, (*at, "quality", number), rule)
     rules |= _column_custom(reader, at, prop)
     key = (prop.primaryKeyPosition or 1) if prop.primaryKey else None
-    return Column(
+    column = Column(
         name=prop.name,
         type=_type(reader, at, prop),
         source=prop.physicalName or prop.name,
@@ -138,6 +140,12 @@ def _column(reader: ContractFile, index: int, prop: Any) -> Column:
         description=prop.description or "",
         **rules,
     )
+    try:
+        check_column(column)
+    except ValueError as exc:
+        expected, _, actual = str(exc).removeprefix("expected ").partition(", found ")
+        raise reader.wrong(at, expected, actual) from exc
+    return column
 
 
 def _column_custom(reader: ContractFile, at: tuple[str | int, ...], prop: Any) -> dict[str, Any]:
@@ -151,9 +159,13 @@ def _column_custom(reader: ContractFile, at: tuple[str | int, ...], prop: Any) -
         where, rules["tokenise"] = custom.pop("tokenise")
         if not isinstance(rules["tokenise"], bool):
             raise reader.wrong(where, "true or false", repr(rules["tokenise"]))
+    if "unit" in custom:
+        where, rules["unit"] = custom.pop("unit")
+        if rules["unit"] not in UNITS:
+            raise reader.wrong(where, f"one of {', '.join(UNITS)}", repr(rules["unit"]))
     if custom:
         name, (where, _) = next(iter(custom.items()))
-        raise reader.wrong(where, "a custom property of canonical, tokenise", repr(name))
+        raise reader.wrong(where, "a custom property of canonical, tokenise, unit", repr(name))
     return rules
 
 

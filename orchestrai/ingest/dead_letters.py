@@ -21,7 +21,10 @@ FILE = "letters.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One refused row or object; `record` and `line` count from 1, `offset` is in bytes, all 0 for a whole object."""
+    """One refused row or object; `record` and `line` count from 1, `offset` is in bytes, all 0 for a whole object.
+
+    `belongs` is the partition of a row that came with another; letters of earlier releases name none.
+    """
 
     id: str
     kind: Literal["row", "object"]
@@ -36,10 +39,11 @@ class DeadLetter:
     text: str
     contract: str
     contract_version: str
+    belongs: str = ""
 
     def as_json(self) -> dict[str, str | int]:
         """The form in which they are kept and shown."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "belongs" or value}
 
 
 def asset_of(raw_events: str) -> str:
@@ -54,7 +58,7 @@ def letters_of(contract: Contract, material: Material, outcome: ObjectOutcome) -
     tokenised, and a digest of it could be tested against a guess. Object and place tell the producer where to look.
     """
 
-    def letter(kind: Literal["row", "object"], mark: Mark, column: str, reason: str) -> DeadLetter:
+    def letter(kind: Literal["row", "object"], mark: Mark, column: str, reason: str, belongs: str = "") -> DeadLetter:
         identity = sha256(f"{material.uri}\n{material.sha256}\n{kind}\n{mark.record}".encode()).hexdigest()[:16]
         return DeadLetter(
             identity,
@@ -70,10 +74,11 @@ def letters_of(contract: Contract, material: Material, outcome: ObjectOutcome) -
             "" if contract.person else mark.text,
             contract.name,
             contract.version,
+            belongs,
         )
 
     letters = [letter("object", Mark(0, 0, 0, ""), "", outcome.unreadable)] if outcome.unreadable else []
-    return letters + [letter("row", refused.mark, refused.column, refused.reason) for refused in outcome.refused]
+    return letters + [letter("row", x.mark, x.column, x.reason, x.belongs) for x in outcome.refused]
 
 
 def read_letters(dataset: Dataset | None, partition: str) -> Iterator[DeadLetter]:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.errors import UnreadableObject
+from orchestrai.ingest.conversions.convert import convert
+from orchestrai.ingest.conversions.text_numbers import in_doubt
 from orchestrai.ingest.readers.chunks import Chunk, ObjectReader, Untidy
-from orchestrai.ingest.readers.conversions import convert
 from orchestrai.ingest.readers.csv import UNNAMED, CsvReader
 from orchestrai.ingest.readers.json import JsonDocumentReader, JsonLinesReader, PagesReader
 from orchestrai.ingest.readers.parquet import ParquetReader
 from orchestrai.ingest.readers.part_files import PartWriter
-from orchestrai.ingest.readers.rejects import Mark, Refused
+from orchestrai.ingest.readers.rejects import Refused
+from orchestrai.ingest.readers.row_rules import RowRules
 from orchestrai.ingest.spec import SourceSpec
 
 if TYPE_CHECKING:
@@ -42,13 +44,18 @@ class ObjectOutcome:
         """Rows met, refused ones included."""
         return self.rows + len(self.refused)
 
+    def begin_again(self) -> None:
+        """Forget what was read so far."""
+        self.rows, self.erased, self.refused, self.unreadable = 0, 0, [], ""
+
 
 @dataclass(frozen=True)
 class Typing:
-    """How objects of one source become rows of one contract."""
+    """How objects of one source become rows of one contract; with `rules` a row that breaks one is set aside like a misfit."""
 
     source: SourceSpec
     contract: Contract
+    rules: RowRules | None = None
 
     def batches(self, path: Path, outcome: ObjectOutcome) -> Iterator["pa.RecordBatch"]:
         """Yield typed batches of a small object's rows, all read by one reader; fills `outcome`."""
@@ -56,13 +63,16 @@ class Typing:
             reader = self._open(path)
             outcome.missing, outcome.extra = self._header_change(reader)
             try:
-                tidy = list(self._fast(reader, path))
+                tidy = list(self._fast(reader, path, outcome))
             except Untidy:
                 tidy = None
+                outcome.begin_again()
+            except UnreadableObject:
+                outcome.rows = 0  # none of them is handed on
+                raise
             if tidy is None:
-                yield from self._careful(reader, path, outcome)
+                yield from self._read(reader.careful(path), outcome)
             else:
-                outcome.rows = sum(batch.num_rows for batch in tidy)
                 yield from tidy
         except UnreadableObject as exc:
             outcome.unreadable = exc.message
@@ -72,12 +82,7 @@ class Typing:
         try:
             reader = self._open(path)
             outcome.missing, outcome.extra = self._header_change(reader)
-            if careful:
-                yield from self._careful(reader, path, outcome)
-                return
-            for batch in self._fast(reader, path):
-                outcome.rows += batch.num_rows
-                yield batch
+            yield from self._read(reader.careful(path), outcome) if careful else self._fast(reader, path, outcome)
         except UnreadableObject as exc:
             outcome.unreadable = exc.message
 
@@ -119,15 +124,21 @@ class Typing:
             )
         return tuple(missing), tuple(name for name in names if name not in known)
 
-    def _fast(self, reader: ObjectReader, path: Path) -> Iterator["pa.RecordBatch"]:
-        for chunk in reader.fast(path):
-            batch, misfits = convert(self.contract, chunk.arrays, chunk.rows, self.source.timestamp_formats)
-            if misfits:
-                raise Untidy
-            yield batch
+    def _fast(self, reader: ObjectReader, path: Path, outcome: ObjectOutcome) -> Iterator["pa.RecordBatch"]:
+        return self._read(self._believed(reader.fast(path)), outcome)
 
-    def _careful(self, reader: ObjectReader, path: Path, outcome: ObjectOutcome) -> Iterator["pa.RecordBatch"]:
-        for chunk in reader.careful(path):
+    def _believed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The chunks of a quick parser; raises Untidy at a number of which the text must be asked."""
+        doubles = [column.source for column in self.contract.columns if column.type == "DOUBLE"]
+        for chunk in chunks:
+            if self.source.format != "parquet":
+                parsed = [chunk.arrays[name] for name in doubles if name in chunk.arrays]
+                if any(str(array.type) == "double" and in_doubt(array) for array in parsed):
+                    raise Untidy
+            yield chunk
+
+    def _read(self, chunks: Iterator[Chunk], outcome: ObjectOutcome) -> Iterator["pa.RecordBatch"]:
+        for chunk in chunks:
             batch, refused = self._sorted_out(chunk)
             outcome.refused += refused
             outcome.rows += batch.num_rows
@@ -142,16 +153,22 @@ class Typing:
                 )
 
     def _sorted_out(self, chunk: Chunk) -> tuple["pa.RecordBatch", Sequence[Refused]]:
+        """The rows to keep and those set aside; raises Untidy where it cannot be told where the latter lie."""
         import pyarrow as pa
 
         batch, misfits = convert(self.contract, chunk.arrays, chunk.rows, self.source.timestamp_formats)
+        untyped = {misfit.row for misfit in misfits}
+        if self.rules:
+            misfits += [misfit for misfit in self.rules.broken(batch) if misfit.row not in untyped]
         if not misfits:
             return batch, chunk.refused
-        marks = chunk.marks or ()
+        if chunk.marks is None:
+            raise Untidy
         bad: dict[int, Refused] = {}
         for misfit in misfits:
-            mark = marks[misfit.row] if misfit.row < len(marks) else Mark(misfit.row + 1, 0, 0, "")
-            bad.setdefault(misfit.row, Refused(mark, misfit.reason, misfit.column))
+            if misfit.row not in bad:
+                rule = misfit.row not in untyped
+                bad[misfit.row] = Refused(chunk.marks[misfit.row], misfit.reason, misfit.column, rule, misfit.belongs)
         keep = pa.array([row not in bad for row in range(batch.num_rows)])
         refused = sorted([*chunk.refused, *bad.values()], key=lambda r: r.mark.record)
         return batch.filter(keep), refused
@@ -167,7 +184,7 @@ def large_part(
     """Type a large object into a part of its own, in bounded memory; raises UnreadableObject. The writer is still open."""
     for careful in (False, True):
         writer = PartWriter(target, typing.contract.arrow_schema())
-        outcome.rows, outcome.erased, outcome.refused, outcome.unreadable = 0, 0, [], ""
+        outcome.begin_again()
         try:
             for batch in typing.large(path, outcome, careful=careful):
                 writer.write(seal(batch) if seal else batch)
