@@ -165,15 +165,24 @@ def _event_bounds(stats: ColumnStats, grain: Grain) -> tuple[datetime, datetime]
     return _utc(stats.low, grain), _utc(stats.high, grain)
 
 
+def event_window(contract: Contract, partition: str, grain: Grain) -> tuple[datetime, datetime] | None:
+    """From when until when, the end left out, the events of a partition may be; None where it is not of a time."""
+    if contract.event_time is None or grain == "all":
+        return None
+    start, end = window(partition, grain)
+    return start - contract.tolerance, end + contract.tolerance
+
+
 def _partition(contract: Contract, bounds: tuple[datetime, datetime] | None, partition: str, grain: Grain) -> Verdict:
     if bounds is None:
         return Verdict("partition", False, f"expected times in {contract.event_time}, found none")
     details: dict[str, JsonValue] = {"earliest": bounds[0].isoformat(), "newest": bounds[1].isoformat()}
-    if grain == "all":
+    allowed = event_window(contract, partition, grain)
+    if allowed is None:
         return Verdict("partition", True, "not partitioned by time", details=details)
-    start, end = window(partition, grain)
-    if start - contract.tolerance <= bounds[0] and bounds[1] < end + contract.tolerance:
+    if allowed[0] <= bounds[0] and bounds[1] < allowed[1]:
         return Verdict("partition", True, f"events inside {partition}", details=details)
+    start, end = window(partition, grain)
     message = (
         f"expected {contract.event_time} inside {shown(start, grain)} to {shown(end, grain)}, found "
         f"{shown(bounds[0], grain, seconds=True)} to {shown(bounds[1], grain, seconds=True)}: a file of another {grain}, or late events"

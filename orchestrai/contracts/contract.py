@@ -71,8 +71,9 @@ def physical_type(kind: "pa.DataType") -> str | None:
 class Column:
     """One column; `source` is its name at the source, `key` its position in the primary key.
 
-    `canonical` "integer" writes text such as `17850.0` as `17850`; "trim" drops blanks around. `tokenise` asks for tokens in
-    place of values from ingest on (see tokens.py). `derive` says what a column is made from that no source sends.
+    `canonical` "integer" writes text such as `17850.0` as `17850`; "trim" drops blanks around. `unit` says what integers count
+    since 1970 under TIMESTAMP and DATE. `tokenise` asks for tokens in place of values from ingest on (see tokens.py). `derive` says
+    what a column is made from that no source sends.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Column:
     severity: Severity = "error"
     description: str = ""
     derive: Derivation | None = None
+    unit: Literal["", "s", "ms", "us", "ns", "days"] = ""
 
     @property
     def personal(self) -> bool:

@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrai.contracts.columns.derivation import derivation_fault, read_derivation
+from orchestrai.contracts.columns.derivation import Derivation, derivation_fault, read_derivation
 from orchestrai.contracts.columns.personal_columns import person_column
 from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract, VolumeRule, normal_type
 from orchestrai.contracts.contract_file import ContractFile
+from orchestrai.contracts.rules.column_rules import check_column
 from orchestrai.core.declaration import Declaration, Location, explain, load_yaml, refuse_unknown
 from orchestrai.core.sql.quoting import name_fault
 from orchestrai.secrets.url_credentials import REMEDY, credentials_in
@@ -26,6 +27,7 @@ LOGICAL = {
     "date": "DATE",
     "timestamp": "TIMESTAMP",
 }
+UNITS = ("s", "ms", "us", "ns", "days")
 
 
 def load_contract(path: Path) -> Contract:
@@ -145,7 +147,7 @@ def _column(reader: ContractFile, index: int, prop: Any) -> Column:
         rules |= _quality(reader, (*at, "quality", number), rule)
     rules |= _column_custom(reader, at, prop)
     key = (prop.primaryKeyPosition or 1) if prop.primaryKey else None
-    return Column(
+    column = Column(
         name=prop.name,
         type=_type(reader, at, prop),
         source=prop.physicalName or prop.name,
@@ -156,34 +158,47 @@ def _column(reader: ContractFile, index: int, prop: Any) -> Column:
         description=prop.description or "",
         **rules,
     )
+    try:
+        check_column(column)
+    except ValueError as exc:
+        expected, _, actual = str(exc).removeprefix("expected ").partition(", found ")
+        raise reader.wrong(at, expected, actual) from exc
+    return column
 
 
 def _column_custom(reader: ContractFile, at: tuple[str | int, ...], prop: Any) -> dict[str, Any]:
     rules: dict[str, Any] = {}
     custom = _custom(reader, (*at, "customProperties"), prop.customProperties)
-    if "canonical" in custom:
-        where, rules["canonical"] = custom.pop("canonical")
-        if rules["canonical"] not in ("integer", "trim"):
-            raise reader.wrong(where, "integer or trim", repr(rules["canonical"]))
+    words = {"canonical": ("integer", "trim"), "unit": UNITS}
+    for name in [name for name in words if name in custom]:
+        where, rules[name] = custom.pop(name)
+        if rules[name] not in words[name]:
+            raise reader.wrong(where, f"one of {', '.join(words[name])}", repr(rules[name]))
     if "tokenise" in custom:
         where, rules["tokenise"] = custom.pop("tokenise")
         if not isinstance(rules["tokenise"], bool):
             raise reader.wrong(where, "true or false", repr(rules["tokenise"]))
     if "derive" in custom:
         where, declared = custom.pop("derive")
-        if prop.physicalName:
-            raise reader.wrong(
-                (*at, "physicalName"), "none for a derived column, which no source sends", repr(prop.physicalName)
-            )
-        try:
-            rules["derive"] = read_derivation(declared)
-        except ValueError as exc:
-            expected, _, actual = str(exc).removeprefix("expected ").partition(", found ")
-            raise reader.wrong(where, expected, actual) from exc
+        rules["derive"] = _derivation(reader, at, prop, where, declared)
     if custom:
         name, (where, _) = next(iter(custom.items()))
-        raise reader.wrong(where, "a custom property of canonical, derive, tokenise", repr(name))
+        raise reader.wrong(where, "a custom property of canonical, derive, tokenise, unit", repr(name))
     return rules
+
+
+def _derivation(
+    reader: ContractFile, at: tuple[str | int, ...], prop: Any, where: tuple[str | int, ...], declared: Any
+) -> Derivation:
+    if prop.physicalName:
+        raise reader.wrong(
+            (*at, "physicalName"), "none for a derived column, which no source sends", repr(prop.physicalName)
+        )
+    try:
+        return read_derivation(declared)
+    except ValueError as exc:
+        expected, _, actual = str(exc).removeprefix("expected ").partition(", found ")
+        raise reader.wrong(where, expected, actual) from exc
 
 
 def _type(reader: ContractFile, at: tuple[str | int, ...], prop: Any) -> str:

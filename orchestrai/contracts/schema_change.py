@@ -131,7 +131,18 @@ def _column_change(was: "Column", now: "Column") -> tuple[str, bool, bool]:
         return f"~ {was.name}: {'values' if was.tokenise else 'tokens'} from now on", True, True
     if was.derive != now.derive:
         return f"~ {was.name}: made otherwise from now on", True, False
-    rules = ("required", "unique", "allowed", "minimum", "maximum", "pattern", "classification", "source")
+    rules = (
+        "required",
+        "unique",
+        "allowed",
+        "minimum",
+        "maximum",
+        "pattern",
+        "max_length",
+        "classification",
+        "source",
+        "unit",
+    )
     changed = [rule for rule in rules if getattr(was, rule) != getattr(now, rule)]
     return (f"~ {was.name}: {', '.join(changed)}" if changed else ""), False, False
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.contracts.footers import ColumnStats, Footers, one_line, read_failures
+from orchestrai.contracts.rules.column_rules import bounds_of, broken_rules, members_of
 from orchestrai.core.verdict import Severity
 
 if TYPE_CHECKING:
@@ -57,26 +56,9 @@ def _nulls(column: Column, stats: ColumnStats, footers: Footers) -> list[Fault]:
     return []
 
 
-def _comparable(column: Column, bound: Any) -> Any:
-    """A bound as the column's own kind of value."""
-    if bound is None:
-        return None
-    try:
-        if column.type.startswith("DECIMAL"):
-            return Decimal(str(bound))
-        if column.type == "DATE":
-            return bound if isinstance(bound, date) else date.fromisoformat(str(bound))
-        if column.type == "TIMESTAMP":
-            moment = bound if isinstance(bound, datetime) else datetime.fromisoformat(str(bound))
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    except (ValueError, InvalidOperation):
-        return None
-    return bound
-
-
 def _range(column: Column, stats: ColumnStats) -> list[Fault]:
     faults = []
-    low, high = _comparable(column, column.minimum), _comparable(column, column.maximum)
+    low, high = bounds_of(column)
     if low is not None and stats.low is not None and stats.low < low:
         faults.append(Fault(f"expected {column.name} from {column.minimum}, found {stats.low}", column.severity))
     if high is not None and stats.high is not None and stats.high > high:
@@ -87,7 +69,7 @@ def _range(column: Column, stats: ColumnStats) -> list[Fault]:
 def _needs_scan(column: Column, stats: ColumnStats) -> bool:
     if column.pattern or column.max_length is not None:
         return True
-    if column.allowed and not (stats.bounded and stats.low == stats.high and stats.low in (None, *column.allowed)):
+    if column.allowed and not (stats.bounded and stats.low == stats.high and stats.low in (None, *members_of(column))):
         return True
     return bool((column.minimum is not None or column.maximum is not None) and not stats.bounded)
 
@@ -103,25 +85,18 @@ def _batches(footers: Footers, names: list[str]) -> Iterator["pa.RecordBatch"]:
 
 
 def _scan(column: Column, footers: Footers) -> list[Fault]:
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     foreign: dict[str, int] = {}
     for batch in _batches(footers, [column.name]):
-        values = pc.drop_null(batch.column(0))
-        keep = pa.array([False] * len(values)) if not len(values) else pc.is_null(values)
-        if column.allowed:
-            keep = pc.or_(keep, pc.invert(pc.is_in(values, pa.array(column.allowed).cast(values.type))))
-        if column.pattern:
-            keep = pc.or_(keep, pc.invert(pc.match_substring_regex(values, f"^(?:{column.pattern})$")))
-        if column.max_length is not None:
-            keep = pc.or_(keep, pc.greater(pc.utf8_length(values), column.max_length))
-        low, high = _comparable(column, column.minimum), _comparable(column, column.maximum)
-        if low is not None:
-            keep = pc.or_(keep, pc.less(values, pa.scalar(low)))
-        if high is not None:
-            keep = pc.or_(keep, pc.greater(values, pa.scalar(high)))
-        for value in pc.filter(values, keep):
+        values = batch.column(0)
+        masks = [mask for rule, mask in broken_rules(column, values) if rule != "required"]
+        if not masks:
+            continue
+        broken = masks[0]
+        for mask in masks[1:]:
+            broken = pc.or_(broken, mask)
+        for value in pc.filter(values, broken):
             shown = str(value.as_py())[:40]
             foreign[shown] = foreign.get(shown, 0) + 1
             if len(foreign) > 1000:
@@ -142,12 +117,13 @@ def _rule(column: Column) -> str:
 
 
 def _repeated(key: tuple[str, ...], footers: Footers) -> list[Fault]:
+    """Keys that stand twice. A null is no value and so equals none: that a key has one is what `required` says."""
     import pyarrow as pa
 
     batches = list(_batches(footers, list(key)))
     if not batches:
         return []
-    table = pa.Table.from_batches(batches)
+    table = pa.Table.from_batches(batches).drop_null()
     distinct = table.group_by(list(key), use_threads=False).aggregate([]).num_rows
     if distinct == table.num_rows:
         return []

@@ -27,7 +27,8 @@ MAX_TRIES = 5
 class DeadLetter:
     """One refused row or object; `record` and `line` count from 1, `offset` is in bytes, all 0 for a whole object.
 
-    `etag` is that of a whole object as it was listed, or its version; `sha256` is empty for one that was never read.
+    `etag` is that of a whole object as it was listed, or its version; `sha256` is empty for one that was never read. `belongs` is
+    the partition of a row that came with another; letters of earlier releases name none.
     """
 
     id: str
@@ -44,13 +45,12 @@ class DeadLetter:
     contract: str
     contract_version: str
     etag: str = ""
+    belongs: str = ""
 
     def as_json(self) -> dict[str, str | int]:
         """The form in which they are kept and shown."""
-        body = asdict(self)
-        if not self.etag:
-            del body["etag"]
-        return body
+        optional = ("etag", "belongs")
+        return {name: value for name, value in asdict(self).items() if name not in optional or value}
 
 
 def asset_of(raw_events: str) -> str:
@@ -65,7 +65,7 @@ def letters_of(contract: Contract, material: Material, outcome: ObjectOutcome) -
     tokenised, and a digest of it could be tested against a guess. Object and place tell the producer where to look.
     """
 
-    def letter(kind: Literal["row", "object"], mark: Mark, column: str, reason: str) -> DeadLetter:
+    def letter(kind: Literal["row", "object"], mark: Mark, column: str, reason: str, belongs: str = "") -> DeadLetter:
         identity = sha256(f"{material.uri}\n{material.sha256}\n{kind}\n{mark.record}".encode()).hexdigest()[:16]
         return DeadLetter(
             identity,
@@ -82,10 +82,11 @@ def letters_of(contract: Contract, material: Material, outcome: ObjectOutcome) -
             contract.name,
             contract.version,
             material.etag if kind == "object" else "",
+            belongs,
         )
 
     letters = [letter("object", Mark(0, 0, 0, ""), "", outcome.unreadable)] if outcome.unreadable else []
-    return letters + [letter("row", refused.mark, refused.column, refused.reason) for refused in outcome.refused]
+    return letters + [letter("row", x.mark, x.column, x.reason, x.belongs) for x in outcome.refused]
 
 
 def read_letters(dataset: Dataset | None, partition: str) -> Iterator[DeadLetter]:

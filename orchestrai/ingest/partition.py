@@ -43,12 +43,18 @@ class Partition:
         """Every object behind it, for the receipt; those whose rows were read come last."""
         return [*self.repeats, *(arrival.material for arrival in self.arrivals)]
 
+    def begin_again(self) -> None:
+        """Forget what was read of the arrivals."""
+        self.outcomes, self.parts, self.letters, self.objects, self.runs, self.rows = [], [], [], {}, {}, 0
+
 
 @dataclass
 class PartitionReading:
     """Writes a partition's rows to Parquet parts: small objects share one, a large one has its own.
 
-    With `sealing` every object has a part of its own, as no original tells later what came from where.
+    With `sealing` every object has a part of its own, as no original tells later what came from where. Rows that break a rule
+    are set aside up to the declared share; above it the partition is read again with all rows that could be typed, so that it
+    is judged, and may be let through by a person, as it came.
     """
 
     part: Partition
@@ -59,11 +65,28 @@ class PartitionReading:
     earlier_letters: Sequence[DeadLetter] = ()
     writer: PartWriter | None = None
     total: int = 0
+    staged: list[tuple[str, Path, int] | FileEntry] = field(default_factory=list)
 
     def read(self) -> None:
         """Read all arrivals, and note what of them is refused."""
-        part = self.part
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._read()
+        if self._breaks_too_much():
+            self._begin_again()
+            self._read()
+        part = self.part
+        for one in self.staged:
+            if isinstance(one, FileEntry):
+                self.session.add_entry(part.key, one)
+            else:
+                name, path, rows = one
+                self.session.add_file(part.key, name, path, rows=rows)
+        if self.sealing:
+            self.session.add_stats(part.key, **self.sealing.stats(part.objects))
+        self._note_arrivals()
+
+    def _read(self) -> None:
+        part = self.part
         for arrival in part.arrivals:
             outcome = ObjectOutcome()
             part.outcomes.append(outcome)
@@ -78,9 +101,19 @@ class PartitionReading:
             if self.sealing:
                 self._close(arrival)
         self._close()
-        if self.sealing:
-            self.session.add_stats(part.key, **self.sealing.stats(part.objects))
-        self._note_arrivals()
+
+    def _breaks_too_much(self) -> bool:
+        """Whether more rows than declared are refused, and some of them for a rule that the audit has too."""
+        outcomes, share = self.part.outcomes, self.typing.source.max_refused_share
+        broken = [outcome for outcome in outcomes if any(refused.rule for refused in outcome.refused)]
+        refused, seen = sum(len(outcome.refused) for outcome in outcomes), sum(outcome.seen for outcome in outcomes)
+        return bool(broken) and (refused > share * seen or any(outcome.unreadable for outcome in broken))
+
+    def _begin_again(self) -> None:
+        """Forget what was read, and set no more rows aside for their rules."""
+        self.typing = replace(self.typing, rules=None)
+        self.part.begin_again()
+        self.writer, self.total, self.staged = None, 0, []
 
     def read_on_spark(self, session: object) -> None:
         """As `read`, the typing done by Spark; the parts come back once, to be judged."""
@@ -97,9 +130,21 @@ class PartitionReading:
         groups = grouped(originals)
         keys = [self.session.key(part.key, f"part-{number:05d}.parquet") for number in range(len(groups))]
         self.folder.mkdir(parents=True, exist_ok=True)
-        for typed in type_on_spark(session, lake.url, self.typing, groups, keys):
-            for index, outcome in typed.outcomes:
-                part.outcomes[index] = outcome
+        unread = list(part.outcomes)
+
+        def typed_parts() -> list[Part]:
+            parts = type_on_spark(session, lake.url, self.typing, groups, keys)
+            for typed in parts:
+                for index, outcome in typed.outcomes:
+                    part.outcomes[index] = outcome
+            return parts
+
+        parts = typed_parts()
+        if self._breaks_too_much():
+            self._begin_again()
+            part.outcomes += unread
+            parts = typed_parts()
+        for typed in parts:
             if typed.key:
                 self._fetch(typed)
         for arrival, outcome in zip(part.arrivals, part.outcomes, strict=True):
@@ -169,7 +214,7 @@ class PartitionReading:
         writer.close()
         part.parts.append(writer.path)
         part.rows += writer.rows
-        self.session.add_file(part.key, writer.path.name, writer.path, rows=writer.rows)
+        self.staged.append((writer.path.name, writer.path, writer.rows))
         if arrival and self.sealing:
             part.objects[writer.path.name] = {"name": arrival.name, "uri": arrival.material.uri}
 
@@ -184,7 +229,7 @@ class PartitionReading:
             part.letters += letters_of(contract, arrival.material, outcome)
             return
         name = self._target().name
-        self.session.add_entry(part.key, replace(entry, path=name))
+        self.staged.append(replace(entry, path=name))
         part.objects[name] = {"name": arrival.name, "uri": arrival.material.uri}
         part.parts.append(arrival.path)
         part.rows += entry.rows

@@ -1,12 +1,14 @@
 """Landing -> raw events: read, type, set aside, audit, commit."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import grain_stats
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
@@ -24,6 +26,7 @@ from orchestrai.ingest.keys.key_audit import KeyAudit
 from orchestrai.ingest.partition import Partition, PartitionReading
 from orchestrai.ingest.plan import Intake, require_same_cut
 from orchestrai.ingest.readers.object_reader import Typing
+from orchestrai.ingest.readers.row_rules import RowRules
 from orchestrai.ingest.schema_audit import LACKING, vanished
 from orchestrai.ingest.sources.http import pull_http
 from orchestrai.ingest.spec import DatasetTask, SourceSpec
@@ -80,9 +83,8 @@ def ingest(
                 aside |= {key: part.letters} if part.letters else {}
                 continue
             letters = list(read_letters(dead, key))
-            reading = PartitionReading(
-                part, Typing(source, contract), session, Path(folder) / "parts" / key, sealing, letters
-            )
+            typing = Typing(source, contract, RowRules(contract, key, grain))
+            reading = PartitionReading(part, typing, session, Path(folder) / "parts" / key, sealing, letters)
             if spark and sealing is None and source.needs_spark(sum(arrival.material.size for arrival in part.arrivals)):
                 reading.read_on_spark(spark())
                 on_spark += 1
@@ -168,7 +170,10 @@ def _source_findings(part: Partition, source: SourceSpec, contract: Contract) ->
             return
     refused = sum(len(outcome.refused) for outcome in part.outcomes)
     seen = sum(outcome.seen for outcome in part.outcomes)
-    details = {"refused_rows": refused, "rows": seen - refused}
+    details: dict[str, JsonValue] = {"refused_rows": refused, "rows": seen - refused}
+    belonging = Counter(one.belongs for outcome in part.outcomes for one in outcome.refused if one.belongs)
+    if belonging:
+        details["belonging"] = dict(sorted(belonging.items()))
     if refused and refused > source.max_refused_share * seen:
         first = next(outcome.refused[0] for outcome in part.outcomes if outcome.refused)
         message = (
@@ -192,4 +197,5 @@ def _source_findings(part: Partition, source: SourceSpec, contract: Contract) ->
             {**details, "diff": list(lines), LACKING: list(lacking), "change": "compatible"},
         )
     elif refused:
-        yield Verdict("schema", True, f"{refused} of {seen} rows in the dead letters", details=details)
+        elsewhere = f", {belonging.total()} of them of other partitions" if belonging else ""
+        yield Verdict("schema", True, f"{refused} of {seen} rows in the dead letters{elsewhere}", details=details)

@@ -68,7 +68,7 @@ def test_a_contract_names_tokenised_columns_and_the_person(tmp_path: Path) -> No
             "property: tokenise",
             "property: tokenize",
             12,
-            "expected a custom property of canonical, derive, tokenise, found 'tokenize'",
+            "expected a custom property of canonical, derive, tokenise, unit, found 'tokenize'",
         ),
         ("value: who}", "value: whom}", 14, "expected a STRING column (who, mail), found 'whom'"),
         ("value: who}", "value: id}", 14, "expected a STRING column (who, mail), found 'id'"),

@@ -1,6 +1,5 @@
 """JSON Lines and JSON documents: fast by Arrow when every line is as declared, else record by record."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,20 @@ from typing import Any
 from orchestrai.contracts.contract import Contract, arrow_type
 from orchestrai.contracts.footers import one_line, read_failures
 from orchestrai.errors import UnreadableObject
+from orchestrai.ingest.conversions.json_text import (
+    JSON_ERRORS,
+    decode_json,
+    field_text,
+    json_kind,
+    shown_value,
+    tidy_records,
+)
 from orchestrai.ingest.readers.chunks import CAREFUL_BYTES, CAREFUL_ROWS, Chunk, Untidy
 from orchestrai.ingest.readers.lines import BLOCK, numbered_lines
 from orchestrai.ingest.readers.rejects import Mark, Refused, shown
 from orchestrai.ingest.spec import SourceSpec
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
-# what json raises on hostile text: deep nesting and numbers of thousands of digits included
-_JSON_ERRORS = (ValueError, RecursionError)
 
 
 class JsonLinesReader:
@@ -40,12 +45,19 @@ class JsonLinesReader:
 
         if self.source.encoding.lower().replace("-", "") != "utf8":
             raise Untidy
-        typed = []
+        records = tidy_records(path, self.source.max_row_bytes)
+        if records is None:
+            raise Untidy
+        typed, rows = [], 0
         for column in self.contract.landed:
             kind = arrow_type(column.type)
             # times are read as text, so that one rule reads them in every format
-            text = pa.types.is_temporal(kind)
-            typed.append(pa.field(column.source, pa.string() if text else kind))
+            if pa.types.is_temporal(kind):
+                kind = pa.string()
+            elif pa.types.is_decimal(kind) and kind.precision + kind.scale > 38:
+                kind = pa.decimal256(38, kind.scale)  # Arrow wraps what it cannot count in 128 bits
+            typed.append(pa.field(column.source, kind))
+        decimals = [field.name for field in typed if pa.types.is_decimal(field.type)]
         try:
             reader = arrow_json.open_json(
                 path,
@@ -53,10 +65,14 @@ class JsonLinesReader:
                 parse_options=arrow_json.ParseOptions(explicit_schema=pa.schema(typed), unexpected_field_behavior="ignore"),
             )
             for batch in reader:
-                batch.validate(full=True)  # Arrow lets through strings that are not UTF-8
+                rows += batch.num_rows
+                for name in decimals:
+                    batch.column(name).validate(full=True)  # Arrow's parser lets through more digits than declared
                 yield Chunk({name: batch.column(name) for name in batch.schema.names}, batch.num_rows)
         except read_failures() as exc:
             raise Untidy(one_line(exc)) from exc
+        if rows != records:
+            raise Untidy  # several records in one line
 
     def careful(self, path: Path) -> Iterator[Chunk]:
         with path.open("rb") as stream:
@@ -97,8 +113,8 @@ class JsonDocumentReader:
         yield from gather(self.contract, (self._record(n, item) for n, item in enumerate(self.items, start=1)))
 
     def _record(self, number: int, item: Any) -> "Refused | tuple[Mark, Mapping[str, Any]]":
-        mark = Mark(number, 0, 0, shown(json.dumps(item, ensure_ascii=False)))
-        return (mark, item) if isinstance(item, dict) else Refused(mark, f"expected an object, found {type(item).__name__}")
+        mark = Mark(number, 0, 0, shown(shown_value(item)))
+        return (mark, item) if isinstance(item, dict) else Refused(mark, f"expected an object, found {json_kind(item)}")
 
 
 class PagesReader:
@@ -119,9 +135,9 @@ class PagesReader:
     def careful(self, path: Path) -> Iterator[Chunk]:
         def records() -> Iterator["Refused | tuple[Mark, Mapping[str, Any]]"]:
             for number, (line, item) in enumerate(self._items(path), start=1):
-                mark = Mark(number, line, 0, shown(json.dumps(item, ensure_ascii=False)))
+                mark = Mark(number, line, 0, shown(shown_value(item)))
                 fits = isinstance(item, dict)
-                yield (mark, item) if fits else Refused(mark, f"expected an object, found {type(item).__name__}")
+                yield (mark, item) if fits else Refused(mark, f"expected an object, found {json_kind(item)}")
 
         yield from gather(self.contract, records())
 
@@ -138,8 +154,8 @@ class PagesReader:
 def parse_document(data: bytes, encoding: str) -> Any:
     """A JSON document; raises UnreadableObject."""
     try:
-        return json.loads(data.decode(encoding).removeprefix("\ufeff"), parse_constant=_refuse_constant, parse_float=str)
-    except _JSON_ERRORS as exc:
+        return decode_json(data.decode(encoding))
+    except JSON_ERRORS as exc:
         raise UnreadableObject(f"expected a JSON document, found {one_line(exc)}: have the producer send it again") from exc
 
 
@@ -149,46 +165,36 @@ def records_in(document: Any, path: str) -> list[Any]:
         document = document.get(part) if isinstance(document, dict) else None
     if not isinstance(document, list):
         where = path or "the document"
-        raise UnreadableObject(f"expected a list of records in {where}, found {type(document).__name__}: set source.records")
+        raise UnreadableObject(f"expected a list of records in {where}, found {json_kind(document)}: set source.records")
     return document
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"the constant {name}")
 
 
 def _parsed(raw: bytes, encoding: str = "utf-8") -> dict[str, Any] | str:
     """The record, or why there is none."""
     try:
-        value = json.loads(raw.decode(encoding).removeprefix("\ufeff"), parse_constant=_refuse_constant, parse_float=str)
+        value = decode_json(raw.decode(encoding))
     except UnicodeDecodeError as exc:
         return f"expected {exc.encoding} text, found byte {exc.object[exc.start]:#04x}"
-    except _JSON_ERRORS as exc:
+    except JSON_ERRORS as exc:
         return f"expected JSON, found {one_line(exc)}"
-    return value if isinstance(value, dict) else f"expected a JSON object, found {type(value).__name__}"
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return value if isinstance(value, dict) else f"expected a JSON object, found {json_kind(value)}"
 
 
 def gather(contract: Contract, records: Iterable["Refused | tuple[Mark, Mapping[str, Any]]"]) -> Iterator[Chunk]:
-    """Collect records into chunks of text columns."""
-    rows: list[Mapping[str, Any]] = []
+    """Collect records into chunks of text columns; a record of which a declared field is no text is refused."""
+    rows: list[list[str | None]] = []
     marks: list[Mark] = []
     refused: list[Refused] = []
     size = 0
     for record in records:
-        if isinstance(record, Refused):
-            refused.append(record)
-            size += len(record.mark.text)
+        taken = record if isinstance(record, Refused) else _texts(contract, *record)
+        if isinstance(taken, Refused):
+            refused.append(taken)
+            size += len(taken.mark.text)
         else:
+            assert not isinstance(record, Refused)
             marks.append(record[0])
-            rows.append(record[1])
+            rows.append(taken)
             size += len(record[0].text)
         if len(rows) + len(refused) >= CAREFUL_ROWS or size >= CAREFUL_BYTES:
             yield _chunk(contract, rows, marks, refused)
@@ -197,21 +203,19 @@ def gather(contract: Contract, records: Iterable["Refused | tuple[Mark, Mapping[
         yield _chunk(contract, rows, marks, refused)
 
 
-def _chunk(contract: Contract, rows: list[Mapping[str, Any]], marks: list[Mark], refused: list[Refused]) -> Chunk:
+def _texts(contract: Contract, mark: Mark, record: Mapping[str, Any]) -> list[str | None] | Refused:
+    texts: list[str | None] = []
+    for column in contract.landed:
+        try:
+            texts.append(field_text(record, column.source))
+        except ValueError as exc:
+            return Refused(mark, str(exc), column.name)
+    return texts
+
+
+def _chunk(contract: Contract, rows: list[list[str | None]], marks: list[Mark], refused: list[Refused]) -> Chunk:
     import pyarrow as pa
 
-    arrays = {}
-    for column in contract.landed:
-        values: list[str | None] = []
-        for row in rows:
-            try:
-                values.append(_text(row.get(column.source)))
-            except ValueError:  # an integer of more digits than Python prints
-                values.append("a number of thousands of digits")
-        arrays[column.source] = pa.array(_storable(values), pa.string())
+    columns = zip(*rows, strict=True) if rows else ((),) * len(contract.landed)
+    arrays = {column.source: pa.array(values, pa.string()) for column, values in zip(contract.landed, columns, strict=True)}
     return Chunk(arrays, len(rows), tuple(marks), tuple(refused))
-
-
-def _storable(values: list[str | None]) -> list[str | None]:
-    """Replace lone surrogates, which JSON may spell and UTF-8 cannot hold."""
-    return [v.encode("utf-8", "replace").decode() if v is not None and not v.isascii() else v for v in values]

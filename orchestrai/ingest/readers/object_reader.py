@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.errors import UnreadableObject
+from orchestrai.ingest.conversions.convert import convert
+from orchestrai.ingest.conversions.text_numbers import in_doubt
 from orchestrai.ingest.readers.chunks import Chunk, ObjectReader, Untidy
 from orchestrai.ingest.readers.columns.derive_columns import Origin
-from orchestrai.ingest.readers.conversions import Misfit, convert
 from orchestrai.ingest.readers.csv.csv_reader import UNNAMED, CsvReader
 from orchestrai.ingest.readers.json import JsonDocumentReader, JsonLinesReader, PagesReader
 from orchestrai.ingest.readers.parquet import ParquetReader
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.readers.rejects import Mark, Refused
+from orchestrai.ingest.readers.row_rules import RowRules
 from orchestrai.ingest.spec import SourceSpec
 
 if TYPE_CHECKING:
@@ -40,13 +42,18 @@ class ObjectOutcome:
         """Rows met, refused ones included."""
         return self.rows + len(self.refused)
 
+    def begin_again(self) -> None:
+        """Forget what was read so far."""
+        self.rows, self.erased, self.refused, self.unreadable = 0, 0, [], ""
+
 
 @dataclass(frozen=True)
 class Typing:
-    """How objects of one source become rows of one contract."""
+    """How objects of one source become rows of one contract; with `rules` a row that breaks one is set aside like a misfit."""
 
     source: SourceSpec
     contract: Contract
+    rules: RowRules | None = None
 
     def batches(self, path: Path, outcome: ObjectOutcome, name: str = "") -> Iterator["pa.RecordBatch"]:
         """Yield typed batches of a small object's rows, all read by one reader; fills `outcome`. `name` is its key in the landing."""
@@ -54,13 +61,16 @@ class Typing:
             reader = self._open(path)
             outcome.missing, outcome.extra = self._header_change(reader)
             try:
-                tidy = list(self._fast(reader, path, name))
+                tidy = list(self._fast(reader, path, outcome, name))
             except Untidy:
                 tidy = None
+                outcome.begin_again()
+            except UnreadableObject:
+                outcome.rows = 0  # none of them is handed on
+                raise
             if tidy is None:
-                yield from self._careful(reader, path, outcome, name)
+                yield from self._read(reader.careful(path), outcome, name)
             else:
-                outcome.rows = sum(batch.num_rows for batch in tidy)
                 yield from tidy
         except UnreadableObject as exc:
             outcome.unreadable = exc.message
@@ -70,12 +80,9 @@ class Typing:
         try:
             reader = self._open(path)
             outcome.missing, outcome.extra = self._header_change(reader)
-            if careful:
-                yield from self._careful(reader, path, outcome, name)
-                return
-            for batch in self._fast(reader, path, name):
-                outcome.rows += batch.num_rows
-                yield batch
+            yield from (
+                self._read(reader.careful(path), outcome, name) if careful else self._fast(reader, path, outcome, name)
+            )
         except UnreadableObject as exc:
             outcome.unreadable = exc.message
 
@@ -112,27 +119,31 @@ class Typing:
             )
         return tuple(missing), tuple(name for name in names if name not in known)
 
-    def _fast(self, reader: ObjectReader, path: Path, name: str) -> Iterator["pa.RecordBatch"]:
-        first = 1
-        for chunk in reader.fast(path):
-            batch, misfits = self._convert(chunk, Origin(name, range(first, first + chunk.rows)))
-            first += chunk.rows
-            if misfits:
-                raise Untidy
-            yield batch
+    def _fast(self, reader: ObjectReader, path: Path, outcome: ObjectOutcome, name: str) -> Iterator["pa.RecordBatch"]:
+        return self._read(self._believed(reader.fast(path)), outcome, name)
 
-    def _convert(self, chunk: Chunk, origin: Origin) -> tuple["pa.RecordBatch", list[Misfit]]:
-        source = self.source
-        return convert(self.contract, chunk.arrays, chunk.rows, source.timestamp_formats, source.clock, origin)
+    def _believed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The chunks of a quick parser; raises Untidy at a number of which the text must be asked."""
+        doubles = [column.source for column in self.contract.landed if column.type == "DOUBLE"]
+        for chunk in chunks:
+            if self.source.format != "parquet":
+                parsed = [chunk.arrays[column] for column in doubles if column in chunk.arrays]
+                if any(str(array.type) == "double" and in_doubt(array) for array in parsed):
+                    raise Untidy
+            yield chunk
 
     def _numbers(self, marks: Sequence[Mark]) -> Sequence[int]:
         """The number of each row, where a column is made of it: the marks of a large object are made one by one."""
         asked = any(column.derive is not None and column.derive.function == "row" for column in self.contract.columns)
         return [mark.record for mark in marks] if asked else ()
 
-    def _careful(self, reader: ObjectReader, path: Path, outcome: ObjectOutcome, name: str) -> Iterator["pa.RecordBatch"]:
-        for chunk in reader.careful(path):
-            batch, refused = self._sorted_out(chunk, name)
+    def _read(self, chunks: Iterator[Chunk], outcome: ObjectOutcome, name: str) -> Iterator["pa.RecordBatch"]:
+        number = 1
+        for chunk in chunks:
+            # refused records count too, so that a row keeps its number when another one is mended
+            numbers = range(number, number + chunk.rows) if chunk.marks is None else self._numbers(chunk.marks)
+            number += chunk.rows
+            batch, refused = self._sorted_out(chunk, Origin(name, numbers))
             outcome.refused += refused
             outcome.rows += batch.num_rows
             if batch.num_rows:
@@ -145,18 +156,24 @@ class Typing:
                     f"{outcome.seen} (line {first.mark.line}: {first.reason}): the rest was not read"
                 )
 
-    def _sorted_out(self, chunk: Chunk, name: str) -> tuple["pa.RecordBatch", Sequence[Refused]]:
+    def _sorted_out(self, chunk: Chunk, origin: Origin) -> tuple["pa.RecordBatch", Sequence[Refused]]:
+        """The rows to keep and those set aside; raises Untidy where it cannot be told where the latter lie."""
         import pyarrow as pa
 
-        marks = chunk.marks or ()
-        # refused records count too, so that a row keeps its number when another one is mended
-        batch, misfits = self._convert(chunk, Origin(name, self._numbers(marks)))
+        source = self.source
+        batch, misfits = convert(self.contract, chunk.arrays, chunk.rows, source.timestamp_formats, source.clock, origin)
+        untyped = {misfit.row for misfit in misfits}
+        if self.rules:
+            misfits += [misfit for misfit in self.rules.broken(batch) if misfit.row not in untyped]
         if not misfits:
             return batch, chunk.refused
+        if chunk.marks is None:
+            raise Untidy
         bad: dict[int, Refused] = {}
         for misfit in misfits:
-            mark = marks[misfit.row] if misfit.row < len(marks) else Mark(misfit.row + 1, 0, 0, "")
-            bad.setdefault(misfit.row, Refused(mark, misfit.reason, misfit.column))
+            if misfit.row not in bad:
+                rule = misfit.row not in untyped
+                bad[misfit.row] = Refused(chunk.marks[misfit.row], misfit.reason, misfit.column, rule, misfit.belongs)
         keep = pa.array([row not in bad for row in range(batch.num_rows)])
         refused = sorted([*chunk.refused, *bad.values()], key=lambda r: r.mark.record)
         return batch.filter(keep), refused
@@ -173,7 +190,7 @@ def large_part(
     """Type a large object into a part of its own, in bounded memory; raises UnreadableObject. The writer is still open."""
     for careful in (False, True):
         writer = PartWriter(target, typing.contract.arrow_schema())
-        outcome.rows, outcome.erased, outcome.refused, outcome.unreadable = 0, 0, [], ""
+        outcome.begin_again()
         try:
             for batch in typing.large(path, outcome, name, careful=careful):
                 writer.write(seal(batch) if seal else batch)

@@ -44,11 +44,16 @@ class Places(Sequence[Mark]):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that cannot be typed as declared, and why."""
+    """A record that is set aside, and why: it cannot be typed as declared, or breaks a `rule` on rows.
+
+    `belongs` is the partition of a row that came with another.
+    """
 
     mark: Mark
     reason: str
     column: str = ""
+    rule: bool = False
+    belongs: str = ""
 
 
 def shown(raw: bytes | str, encoding: str = "utf-8") -> str:

@@ -1,33 +1,70 @@
-"""Rows that break a rule of their own columns: set aside one by one where a whole batch must not wait for them.
-
-A stream cannot be sent again, so one bad record must not hold up all that follow; files are judged as a whole instead.
-"""
+"""Rows that break a rule of their own: set aside one by one, where a whole batch or partition need not wait for them."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.contracts.checks import event_window
 from orchestrai.contracts.contract import Column, Contract
-from orchestrai.ingest.readers.conversions import Misfit
+from orchestrai.contracts.rules.column_rules import RuleName, broken_rules
+from orchestrai.core.calendar import Grain, partition_of
+from orchestrai.ingest.conversions.convert import Misfit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # how far a device's clock may be ahead of the broker's
 AHEAD = timedelta(minutes=5)
-_NUMBERS = ("BIGINT", "INT", "DOUBLE", "DECIMAL")
+SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """What each row of one partition must keep to be one of its rows."""
+
+    contract: Contract
+    partition: str
+    grain: Grain
+
+    def broken(self, batch: "pa.RecordBatch") -> list[Misfit]:
+        """The rows that lack a required value, break a rule of a column or lie outside the partition's window."""
+        return [*broken_columns(self.contract, batch), *self._elsewhere(batch)]
+
+    def _elsewhere(self, batch: "pa.RecordBatch") -> Iterator[Misfit]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        name, allowed = self.contract.event_time, event_window(self.contract, self.partition, self.grain)
+        if name is None or allowed is None or not batch.num_rows:
+            return
+        times = batch.column(self.contract.names.index(name))
+        if pa.types.is_date(times.type):
+            times = times.cast(pa.timestamp("us", tz="UTC"))
+        start, end = (pa.scalar(moment, times.type) for moment in allowed)
+        bounds = pc.min_max(times)
+        inside = pc.and_(pc.greater_equal(bounds["min"], start), pc.less(bounds["max"], end)).as_py()
+        if inside is not False:
+            return  # None: no row tells a time, which `required` judges
+        for row in _rows(pc.or_(pc.less(times, start), pc.greater_equal(times, end))):
+            moment = _utc(times[row].as_py())
+            belongs = partition_of(moment, self.grain)
+            reason = f"expected {name} inside {self.partition}, found {moment.isoformat()}: the row belongs to {belongs}"
+            yield Misfit(row, name, reason, belongs)
+
+
+def _utc(moment: date | datetime) -> datetime:
+    if not isinstance(moment, datetime):
+        return datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    return moment.astimezone(UTC)
 
 
 def unfit_rows(contract: Contract, batch: "pa.RecordBatch", arrived: Sequence[datetime] | None = None) -> list[Misfit]:
-    """The rows that lack a required value, leave a range or enumeration, or tell an impossible event time.
+    """The rows that lack a required value, break a rule of a column, or tell an impossible event time.
 
-    `arrived` has the broker's time of each row: an event cannot be later. Rules of severity "warn" are left to the audit.
+    `arrived` has the broker's time of each row: an event cannot be later.
     """
-    misfits: list[Misfit] = []
-    for column, array in zip(contract.columns, batch.columns, strict=True):
-        if column.severity == "error":
-            misfits += [Misfit(row, column.name, reason) for row, reason in _broken(column, array)]
+    misfits = broken_columns(contract, batch)
     if contract.event_time:
         moments = batch.column(contract.names.index(contract.event_time)).to_pylist()
         for row, moment in enumerate(moments):
@@ -40,38 +77,32 @@ def unfit_rows(contract: Contract, batch: "pa.RecordBatch", arrived: Sequence[da
     return misfits
 
 
-def _broken(column: Column, array: "pa.Array") -> Iterator[tuple[int, str]]:
+def broken_columns(contract: Contract, batch: "pa.RecordBatch") -> list[Misfit]:
+    """The rows that break a rule of a column; rules of severity "warn" are left to the audit."""
+    misfits: list[Misfit] = []
+    for column, array in zip(contract.columns, batch.columns, strict=True):
+        if column.severity == "error":
+            for rule, mask in broken_rules(column, array):
+                misfits += [Misfit(row, column.name, _reason(column, rule, array[row])) for row in _rows(mask)]
+    return misfits
+
+
+def _rows(mask: Any) -> list[int]:
     import pyarrow.compute as pc
 
-    def rows(mask: Any) -> list[int]:
-        return [int(row) for row in pc.indices_nonzero(pc.fill_null(mask, False)).to_pylist()]
-
-    if column.required and array.null_count:
-        yield from ((row, "expected a value, found none") for row in rows(pc.is_null(array)))
-    if column.type.startswith(_NUMBERS):
-        for bound, word, compare in ((column.minimum, "at least", pc.less), (column.maximum, "at most", pc.greater)):
-            if bound is not None:
-                limit = Decimal(str(bound)) if column.type.startswith("DECIMAL") else bound
-                yield from ((row, f"expected {word} {bound}, found {array[row]}") for row in rows(compare(array, limit)))
-    if column.type == "STRING":
-        if column.allowed:
-            allowed = {str(value) for value in column.allowed}
-            values = array.to_pylist()
-            yield from ((n, f"expected one of the declared values, found {v[:80]!r}") for n, v in _others(values, allowed))
-        if column.max_length is not None:
-            yield from (
-                (n, f"expected at most {column.max_length} characters") for n in _longer(array, column.max_length, rows)
-            )
-        if column.pattern is not None:
-            mask = pc.invert(pc.match_substring_regex(array, f"^(?:{column.pattern})$"))
-            yield from ((row, f"expected text like {column.pattern}, found {str(array[row])[:80]!r}") for row in rows(mask))
+    return [int(row) for row in pc.indices_nonzero(mask).to_pylist()]
 
 
-def _others(values: Sequence[str | None], allowed: set[str]) -> list[tuple[int, str]]:
-    return [(row, value) for row, value in enumerate(values) if value is not None and value not in allowed]
-
-
-def _longer(array: "pa.Array", limit: int, rows: Any) -> list[int]:
-    import pyarrow.compute as pc
-
-    return list(rows(pc.greater(pc.utf8_length(array), limit)))
+def _reason(column: Column, rule: RuleName, value: Any) -> str:
+    if rule == "required":
+        return "expected a value, found none"
+    expected = {
+        "minimum": f"at least {column.minimum}",
+        "maximum": f"at most {column.maximum}",
+        "allowed": "one of the declared values",
+        "pattern": f"text like {column.pattern}",
+        "max_length": f"at most {column.max_length} characters",
+    }[rule]
+    text = str(value)
+    actual = repr(text[:SHOWN]) if column.type == "STRING" else text[:SHOWN]
+    return f"expected {expected}, found {f'{len(text)}' if rule == 'max_length' else actual}"

@@ -134,7 +134,7 @@ def typed_group(lake_url: str, typing: Typing, originals: Sequence[Original], ke
 def _part(document: dict[str, Any]) -> Part:
     outcomes = []
     for index, outcome in document["outcomes"]:
-        refused = [Refused(Mark(**one["mark"]), one["reason"], one["column"]) for one in outcome["refused"]]
+        refused = [Refused(**{**one, "mark": Mark(**one["mark"])}) for one in outcome["refused"]]
         changed = {"refused": refused, "missing": tuple(outcome["missing"]), "extra": tuple(outcome["extra"])}
         outcomes.append((index, ObjectOutcome(**{**outcome, **changed})))
     return Part(document["key"], document["size"], document["rows"], document["sha256"], tuple(outcomes))

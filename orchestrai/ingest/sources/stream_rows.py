@@ -10,8 +10,8 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain, partition_of
 from orchestrai.core.local_clock import LocalClock
 from orchestrai.errors import UnreadableObject
+from orchestrai.ingest.conversions.convert import convert
 from orchestrai.ingest.dead_letters import DeadLetter
-from orchestrai.ingest.readers.conversions import convert
 from orchestrai.ingest.readers.json import gather, parse_document
 from orchestrai.ingest.readers.rejects import Mark, Refused, shown
 from orchestrai.ingest.readers.row_rules import unfit_rows

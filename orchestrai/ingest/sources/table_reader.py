@@ -13,8 +13,8 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain, partition_of
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
+from orchestrai.ingest.conversions.convert import convert
 from orchestrai.ingest.dead_letters import DeadLetter
-from orchestrai.ingest.readers.conversions import convert
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.readers.rejects import shown
 from orchestrai.ingest.readers.row_rules import unfit_rows

@@ -1,0 +1,1 @@
+"""What a contract asks of values, one rule in one place."""

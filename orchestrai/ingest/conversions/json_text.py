@@ -1,0 +1,151 @@
+"""JSON text to values of which nothing is lost: numbers as they are written, a key named twice and lone surrogates refused."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrai.ingest.conversions.spelling import JsonNumber, nested_text
+
+# what the parser raises on hostile text, deep nesting included
+JSON_ERRORS = (ValueError, RecursionError)
+BLOCK = 1024 * 1024
+_CONSTANT = re.compile(rb"-?(NaN|Inf(inity)?)\s*[,}\]]")
+_LINE_FEED, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
+
+
+class Twice(dict[str, Any]):
+    """An object that names keys more than once."""
+
+    names: frozenset[str] = frozenset()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    twice, seen = Twice(members), set()
+    twice.names = frozenset(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    return twice
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"the constant {name}")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=JsonNumber, parse_int=JsonNumber
+)
+
+
+def decode_json(text: str) -> Any:
+    """The value of a JSON text; raises one of JSON_ERRORS."""
+    return _DECODER.decode(text.removeprefix("\ufeff"))
+
+
+def field_text(record: Mapping[str, Any], name: str) -> str | None:
+    """One field as text, None for null or none; raises ValueError with what was expected and found."""
+    value = record.get(name)
+    if isinstance(record, Twice) and name in record.names:
+        raise ValueError(f"expected each key once, found {name!r} twice")
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if not value.isascii():
+            _check_unicode(value)
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    twice = next(_twice(value), "")
+    if twice:
+        raise ValueError(f"expected each key once, found {twice!r} twice in {name}")
+    text = nested_text(value)
+    if text is None:
+        raise ValueError(
+            f"expected a value that can be written as JSON in {name}, found one with lone surrogates or nested too deep"
+        )
+    return text
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"expected Unicode text, found the lone surrogate \\u{ord(text[exc.start]):x}") from None
+
+
+def _twice(value: Any) -> Iterator[str]:
+    """The keys named twice anywhere inside a value."""
+    waiting = [value]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, Twice):
+            yield from sorted(current.names)
+        waiting += current.values() if isinstance(current, dict) else current if isinstance(current, list) else ()
+
+
+def tidy_records(path: Path, limit: int) -> int | None:
+    """How many lines of a file hold one JSON object each by their first and last byte, in UTF-8; None where any other line is.
+
+    What a quick parser would take and a strict one refuse is looked for here: several records in a line, records over several lines,
+    a line that is `null`, NaN and Infinity, text that is not UTF-8, and lines of more than `limit` bytes.
+    """
+    total = 0
+    with path.open("rb") as stream:
+        if stream.read(3) != b"\xef\xbb\xbf":
+            stream.seek(0)
+        tail = b""
+        while True:
+            block = stream.read(BLOCK)
+            data = tail + block
+            end = data.rfind(b"\n") + 1 if block else len(data)
+            data, tail = data[:end], data[end:]
+            count = _tidy_lines(data, limit) if data else 0
+            if count is None or len(tail) > limit:
+                return None
+            total += count
+            if not block:
+                return total
+
+
+def _tidy_lines(data: bytes, limit: int) -> int | None:
+    import numpy as np
+
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return None
+    if (b"NaN" in data or b"Inf" in data) and _CONSTANT.search(data):
+        return None
+    letters = np.frombuffer(data, "u1")
+    ends = np.flatnonzero(letters == _LINE_FEED)
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    if (ends - starts).max() > limit:
+        return None
+    if b"\r" in data:
+        returned = letters[np.maximum(ends - 1, 0)] == _RETURN
+        if data.count(b"\r") != int((returned & (ends > starts)).sum()):
+            return None
+        ends = ends - (returned & (ends > starts))
+    filled = ends > starts
+    starts, ends = starts[filled], ends[filled]
+    if not bool(((letters[starts] == _OPEN) & (letters[ends - 1] == _CLOSE)).all()):
+        return None
+    return len(starts)
+
+
+def json_kind(value: Any) -> str:
+    """What a value is called to people."""
+    if isinstance(value, JsonNumber):
+        return "float" if set(value) & set(".eE") else "int"
+    return "dict" if isinstance(value, dict) else type(value).__name__
+
+
+def shown_value(value: Any) -> str:
+    """A value for a dead letter."""
+    text = nested_text(value, sort_keys=False)
+    return text if text is not None else f"a {json_kind(value)} that has no JSON text"
