@@ -188,7 +188,7 @@ def _column_custom(reader: ContractFile, at: tuple[str | int, ...], prop: Any) -
 
 
 def _derivation(
-    reader: ContractFile, at: tuple[str | int, ...], prop: Any, where: tuple[str | int, ...], declared: Any
+    reader: ContractFile, at: tuple[str | int, ...], prop: Any, where: Sequence[str | int], declared: Any
 ) -> Derivation:
     if prop.physicalName:
         raise reader.wrong(
