@@ -118,7 +118,10 @@ def _repeated(key: tuple[str, ...], footers: Footers) -> list[Fault]:
     """Keys that stand twice. A null is no value and so equals none: that a key has one is what `required` says."""
     import pyarrow as pa
 
-    table = pa.Table.from_batches(list(_batches(footers, list(key)))).drop_null()
+    batches = list(_batches(footers, list(key)))
+    if not batches:
+        return []
+    table = pa.Table.from_batches(batches).drop_null()
     distinct = table.group_by(list(key), use_threads=False).aggregate([]).num_rows
     if distinct == table.num_rows:
         return []
