@@ -10,6 +10,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.calendar import Grain
 from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.duration_cron import Duration
+from orchestrai.ingest.conversions.declared_formats import spelled_out
 from orchestrai.secrets.reference import check_reference
 
 MIB = 1024 * 1024
@@ -105,7 +106,7 @@ class SourceSpec(Declaration):
 
     The URL says what kind it is: objects in a folder or store, a stream (`log://topic`, `kafka://host:port/topic`, of one JSON
     document a record), an HTTP API (format http) or a database (format sql).
-    `max_refused_share` is the share of rows that may go to the dead letters before the schema check fails.
+    `max_refused_share` is the share of rows that may go to the dead letters: values of another type, rows that break a rule of theirs.
     `skip_leading_column` drops an unnamed first field in rows that have one field more than the header has names.
     `timestamp_formats` are strptime formats tried in order; without any, ISO 8601 is read. Times without a zone are UTC.
     `key_prefix` promises that every key begins with its partition's time in this strftime format, `dt=%Y-%m-%d/` for one: then no
@@ -170,6 +171,13 @@ class SourceSpec(Declaration):
         if self.notifications and self.kind != "objects":
             raise ValueError(f"expected notifications for objects only, found them for {self.url}")
         return self
+
+    @field_validator("timestamp_formats")
+    @classmethod
+    def _known_directives(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for form in value:
+            spelled_out(form)
+        return value
 
     @field_validator("key_prefix")
     @classmethod
