@@ -4,7 +4,7 @@ Rules are taken from `required`, `unique`, `primaryKey`, `enum`, `logicalTypeOpt
 `slaProperties`; what the standard has no field for is in `customProperties` (docs/gates.md lists them).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 

@@ -11,6 +11,7 @@ from orchestrai.core.calendar import Grain, zone_name
 from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.duration_cron import Duration
 from orchestrai.core.local_clock import Ambiguous, LocalClock
+from orchestrai.ingest.conversions.declared_formats import spelled_out
 from orchestrai.ingest.discovery.passed_over import UNFINISHED, check_patterns
 from orchestrai.ingest.readers.csv.csv_dialect import CsvDialect
 from orchestrai.secrets.reference import check_reference
@@ -124,7 +125,7 @@ class SourceSpec(CsvDialect):
 
     The URL says what kind it is: objects in a folder or store, a stream (`log://topic`, `kafka://host:port/topic`, of one JSON
     document a record), an HTTP API (format http) or a database (format sql).
-    `max_refused_share` is the share of rows that may go to the dead letters before the schema check fails.
+    `max_refused_share` is the share of rows that may go to the dead letters: values of another type, rows that break a rule of theirs.
     `timestamp_formats` are strptime formats tried in order; without any, ISO 8601 is read. Times without a zone are of
     `timezone`: one that its clocks skip is refused, of one that they show twice the reading counts that `ambiguous` says.
     `key_prefix` promises that every key begins with its partition's time in this strftime format, `dt=%Y-%m-%d/` for one: then no
@@ -222,6 +223,13 @@ class SourceSpec(CsvDialect):
     @classmethod
     def _readable_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         field_reader(check_patterns)(value)
+        return value
+
+    @field_validator("timestamp_formats")
+    @classmethod
+    def _known_directives(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for form in value:
+            spelled_out(form)
         return value
 
     @field_validator("key_prefix")

@@ -145,7 +145,10 @@ def _clamped(physical: str, number: Decimal, end: Decimal, *, inside: bool) -> D
 
 
 def _time(physical: str, value: Any) -> date | datetime:
-    moment = value if isinstance(value, date) else datetime.fromisoformat(str(value))
+    try:
+        moment = value if isinstance(value, date) else datetime.fromisoformat(str(value))
+    except ValueError as exc:
+        raise ValueError(f"expected a value of {physical}, found {value!r}") from exc
     if not isinstance(moment, datetime):
         moment = datetime.combine(moment, time())
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -9,7 +9,8 @@ from orchestrai.contracts.footers import one_line, read_failures
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.conversions.json_text import (
     JSON_ERRORS,
-    decode_json,
+    decode_document,
+    decode_line,
     field_text,
     json_kind,
     shown_value,
@@ -154,7 +155,7 @@ class PagesReader:
 def parse_document(data: bytes, encoding: str) -> Any:
     """A JSON document; raises UnreadableObject."""
     try:
-        return decode_json(data.decode(encoding))
+        return decode_document(data.decode(encoding))
     except JSON_ERRORS as exc:
         raise UnreadableObject(f"expected a JSON document, found {one_line(exc)}: have the producer send it again") from exc
 
@@ -172,7 +173,7 @@ def records_in(document: Any, path: str) -> list[Any]:
 def _parsed(raw: bytes, encoding: str = "utf-8") -> dict[str, Any] | str:
     """The record, or why there is none."""
     try:
-        value = decode_json(raw.decode(encoding))
+        value = decode_line(raw.decode(encoding))
     except UnicodeDecodeError as exc:
         return f"expected {exc.encoding} text, found byte {exc.object[exc.start]:#04x}"
     except JSON_ERRORS as exc:
