@@ -14,7 +14,7 @@ from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import ClosedDays, Column, Contract
 from orchestrai.core.calendar import Grain, LocalGrain
 from orchestrai.errors import ConfigError
-from orchestrai.ingest.discovery.partitioning import listed_for, place
+from orchestrai.ingest.discovery.partitioning import place, sightings_for
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
@@ -191,7 +191,9 @@ def test_a_local_day_is_listed_under_its_own_prefix(tmp_path: Path) -> None:
         landing.write(f"dt=2026-01-{day}/a.csv", [b"id,at\n"])
     source = SourceSpec(url="x", format="csv", partition_from="path", key_prefix="dt=%Y-%m-%d/")
     for grain in (ANGELES, LocalGrain("day", "Asia/Tokyo")):
-        assert [info.key for info in listed_for(landing, source, grain, ["2026-01-02"])] == ["dt=2026-01-02/a.csv"]
+        assert [sighting.info.key for sighting in sightings_for(landing, source, grain, ["2026-01-02"])] == [
+            "dt=2026-01-02/a.csv"
+        ]
 
 
 def test_streams_place_times_of_their_source(tmp_path: Path) -> None:
