@@ -123,13 +123,30 @@ class Intake:
         if recover:
             held = self._quarantined(partition)
             by_name |= {name: self._held(partition, entry) for name, entry in held.items() if name not in by_name}
-        overwritten = {name: material for name, material in earlier.items() if name in taken}
-        contents = {arrival.material.identity for arrival in by_name.values()}
-        for repeat in repeats.values():
-            if repeat.identity not in contents:
-                by_name |= self._left_by(partition, repeat, overwritten)
-                contents.add(repeat.identity)
+        self._keep_repeated(partition, present, by_name, repeats, {n: m for n, m in earlier.items() if n in taken})
         return self._once(partition, by_name, list(repeats.values()))
+
+    def _keep_repeated(
+        self,
+        partition: str,
+        present: list[ObjectInfo],
+        by_name: dict[str, Arrival],
+        repeats: dict[str, Material],
+        overwritten: Mapping[str, Material],
+    ) -> None:
+        """Bring the bytes of objects that repeated one that was overwritten since: their own, or what it said before."""
+        contents = {arrival.material.identity for arrival in by_name.values()}
+        places = {uri_of(self.landing, info): info for info in present}
+        for uri, repeat in list(repeats.items()):
+            if repeat.identity in contents:
+                continue
+            arrival = self._take(partition, uri, places[uri]) if uri in places else None
+            if arrival is None:
+                by_name |= self._left_by(partition, repeat, overwritten)
+            else:
+                by_name[arrival.name] = self._seen(arrival, repeat)
+                del repeats[uri]
+            contents.add(repeat.identity)
 
     def _taken(
         self, partition: str, present: Sequence[ObjectInfo], earlier: Mapping[str, Material], repeats: dict[str, Material]

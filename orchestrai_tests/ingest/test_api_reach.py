@@ -155,6 +155,32 @@ def test_only_listed_hosts_are_allowed_and_tls_is_never_given_up(url: str, allow
     assert hosts.allow(url) is allowed
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://127.0.0.1:{port}\\@evil.example/items", "http://evil.example\\@127.0.0.1:{port}/items",
+        "http://evil.example#@127.0.0.1:{port}/items", "http://127.0.0.1:{port}%2f@evil.example/", "//evil.example/items",
+        "http:///evil.example/items", "http:evil.example", "\thttp://evil.example/", "http://127.0.0.1:{port}@evil.example/",
+        "http://[::ffff:127.0.0.1]:{port}/items", "file:///etc/passwd", "http://127.1:{port}/items",
+    ],
+)  # fmt: skip
+def test_a_link_that_two_readers_could_read_differently_asks_nobody_else(
+    api: Api, landing: LocalStore, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    connected: list[object] = []
+    real = socket.create_connection
+
+    def create_connection(address: tuple[str, int], *args: Any, **more: Any) -> Any:
+        connected.append(address)
+        return real(address, *args, **more)
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    monkeypatch.setattr(api, "next_host", link.format(port=api.server_port) + "#")
+    with pytest.raises((StorageError, UnreadableObject)):
+        pull(spec(api, retries=0, max_pages=3), landing)
+    assert {host for host, _ in connected} == {"127.0.0.1"} and list(landing.list()) == []  # type: ignore[misc]
+
+
 def test_a_proxy_of_the_environment_is_not_used(api: Api, landing: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import itertools
 import lzma
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -211,6 +212,31 @@ def test_a_source_has_its_own_list_of_names(shop: Shop) -> None:
 def test_a_pattern_that_cannot_be_read_is_a_mistake_of_the_declaration() -> None:
     with pytest.raises(ValueError, match="expected a shell pattern"):
         SourceSpec(url="landing", format="csv", passed_over=("[z-a].csv",))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_after_any_history_each_content_of_the_names_that_were_seen_is_there_once(seed: int, shop: Shop) -> None:
+    rng = random.Random(seed)
+    names = [f"{DAY}.csv", f"a/{DAY}.csv", f"{DAY}.csv.gz", f"archive/{DAY}.csv.gz"]
+    texts = [HEADER + lines(10, start=100 * number) for number in range(3)]
+    there: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    for _ in range(14):
+        for name in rng.sample(names, rng.randint(1, 2)):
+            if name in there and rng.random() < 0.4:
+                shop.landing.delete(name)
+                del there[name]
+            else:
+                there[name] = rng.randrange(3)
+                shop.put(name, bytes_of(name, texts[there[name]]))
+        seen |= there
+        report = shop.run()
+        assert report.rows == 10 * len(set(seen.values())), (there, seen)
+        told = {(m.uri, m.etag) for m in shop.ledger.open(RAW).receipt(DAY).materials}
+        assert {(f"{shop.landing.url}/{name}", shop.landing.head(name).etag) for name in there} <= told
+    seq = shop.ledger.head(RAW).seq  # type: ignore[union-attr]
+    shop.run()
+    assert shop.ledger.head(RAW).seq == seq  # type: ignore[union-attr]
 
 
 def test_what_repeats_nothing_has_the_form_it_had_in_receipts() -> None:

@@ -152,6 +152,9 @@ class HttpReader:
         for _ in range(MAX_REDIRECTS):
             headers, more = self._secrets(url)
             target = httpx.URL(url)
+            if target.host.rstrip(".") != _place(urlsplit(url))[1]:
+                # what was judged must be what is asked, whoever reads the URL
+                raise StorageError(f"expected a URL that all read alike, found {shown_url(url)!r}: correct it")
             given = {**params, **more}
             request = httpx.Request(
                 "GET",
