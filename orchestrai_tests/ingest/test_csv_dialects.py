@@ -37,7 +37,11 @@ STRICT = {
     "a cut within quotes": (b'1,x\n2,"y', [("1", "x")], [(3, "expected a closing quote")]),
     "text behind a closing quote": (b'1,"x"y\n2,z\n', [("2", "z")], [(2, "behind a closing quote, found 'y'")]),
     "a blank behind a closing quote": (b'1,"x" \n2,z\n', [("2", "z")], [(2, "behind a closing quote, found ' '")]),
-    "a backslash before a quote": (b'1,"say \\"hi\\" now"\n', [], [(2, "behind a closing quote, found 'h'")]),
+    "a backslash before a quote": (
+        b'1,"say \\"hi\\" now"\n',
+        [],
+        [(2, "found 'h': declare escape where a backslash is one")],
+    ),
     "a backslash before the last quote": (b'1,"x\\"\n2,y\n', [("1", "x\\"), ("2", "y")], []),
     "a quote within a bare field": (b'1,5" pipe\n2,y\n', [("2", "y")], [(2, "expected quotes around a whole field")]),
     "a quote behind a blank": (b'1, "x"\n2,y\n', [("2", "y")], [(2, "expected quotes around a whole field")]),
@@ -47,7 +51,7 @@ STRICT = {
     "empty and quoted empty": (b'1,\n2,""\n"",x\n', [("1", None), ("2", None), (None, "x")], []),
     "delimiters, quotes and line ends in quotes": (b'1,"x,""y""\r\nz"\n', [("1", 'x,"y"\r\nz')], []),
     "all line ends at once": (b"1,x\r2,y\r\n3,z\n\r\n", [("1", "x"), ("2", "y"), ("3", "z")], []),
-    "a byte that is no text in a column nobody wants": (b"1,x\n\xff,y\n", [("1", "x")], [(3, "found byte 0xff at 8")]),
+    "a byte that is no text": (b"1,x\n\xff,y\n", [("1", "x")], [(3, "found byte 0xff at 8")]),
 }
 
 

@@ -72,7 +72,10 @@ class CsvGrammar:
             if self.quote and text.startswith(self.quote, at):
                 value, text, at = self._quoted(text, at + 1, lines)
                 if text[at : at + 1] not in (*_ENDS, self.delimiter):
-                    raise NotCsv(f"expected a delimiter or the end of the record behind a closing quote, found {text[at]!r}")
+                    remedy = ": declare escape where a backslash is one" if value.endswith("\\") and not self.escape else ""
+                    raise NotCsv(
+                        f"expected a delimiter or the end of the record behind a closing quote, found {text[at]!r}{remedy}"
+                    )
             else:
                 value, text, at = self._bare(text, at, lines)
             fields.append(value)
@@ -106,7 +109,9 @@ class CsvGrammar:
             end = special.start() if special else len(text)
             piece = text[at:end]
             if self.quote and self.quote in piece:
-                raise NotCsv("expected quotes around a whole field, found one within it")
+                raise NotCsv(
+                    "expected quotes around a whole field, found one within it: declare quote: '' where quotes are text"
+                )
             pieces.append(piece)
             written.append(piece)
             if special is None or special[0] != self.escape:
