@@ -10,7 +10,7 @@ from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.features.ports import LabelledDataset, Learner
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.stage.contract_record import CONTRACT_RULES, rules_digest
+from orchestrai.stage.contract_record import CONTRACT_RULES, REPRODUCED, rules_digest
 
 CHECK = "contract_in_force"
 INFO = CheckInfo(
@@ -36,7 +36,7 @@ def contract_in_force(ledger: Ledger, model: Learner) -> Verdict:
 
     A partition that was restored under it was judged then, and what the newest training set was made of was judged for that. Of others
     the footers tell nulls, ranges and times; keys, enumerations and patterns are read. An override that a partition was published
-    under waives here what it waived there.
+    under waives here what it waived there. What is made again to be compared is not judged: it was when it was made first.
     """
     datasets = {dataset.asset("restored"): dataset for dataset in model.label_inputs.values()}
     digests = {asset: rules_digest(dataset.contract) for asset, dataset in datasets.items()}
@@ -77,7 +77,8 @@ def _judged_before(ledger: Ledger, model: Learner, digests: Mapping[str, str]) -
 def _audit(restored: Dataset, dataset: LabelledDataset, digest: str, judged: Mapping[str, str], findings: _Findings) -> None:
     for key, entry in sorted(restored.partitions.items()):
         receipt = restored.receipt(key)
-        if receipt.parameters.get(CONTRACT_RULES) == digest or judged.get(key) == entry.root:
+        known = receipt.parameters.get(CONTRACT_RULES) == digest or REPRODUCED in receipt.parameters
+        if known or judged.get(key) == entry.root:
             continue
         findings.audited += 1
         with restored.fetched([key]) as files:

@@ -13,6 +13,8 @@ from orchestrai.ledger.receipt import Receipt
 
 # the parameter of a receipt that names the contract
 CONTRACT_RULES = "contract_rules"
+# the parameter of a receipt of data that is made again to compare it: it was judged when it was made first
+REPRODUCED = "reproduced"
 _KIND = "contracts"
 FORMAT = 1
 

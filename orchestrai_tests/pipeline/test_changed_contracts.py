@@ -21,9 +21,11 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline.check.schema_plan import SchemaPlan, schema_plans
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.provenance.recall.reproduce import reproduce
 from orchestrai.settings import Settings
 from orchestrai.stage.contract_record import CONTRACT_RULES, as_kept, contract_of, keep_contract, rules_digest
 from orchestrai_tests.backup.kept_shop import MODEL, PUBLISHED, copied, declared, fresh, materialize, publish
+from orchestrai.storage.url import open_store
 from orchestrai_tests.defs.shop import DAYS, NOW, csv_of
 
 RESTORED, TRAINING = "shop/readings/restored", f"{MODEL}/training_set"
@@ -139,6 +141,18 @@ def test_only_what_is_said_of_rows_makes_another_contract(base: Path, tmp_path: 
     assert rules_digest(one) != rules_digest(Contract("a", "1.0.0", columns, event_time="day"))
     runtime = fresh(copied(base, tmp_path / "home"), tmp_path / "shop")
     assert keep_contract(runtime.ledger, one) == rules_digest(one) == rules_digest(as_kept(one))
+
+
+def test_a_model_of_before_is_made_again_although_the_contract_was_tightened(tight: Runtime, tmp_path: Path) -> None:
+    made = reproduce(
+        f"{MODEL}/candidate",
+        None,
+        vault=open_store(tight.settings.vault),
+        keyring=tight.ledger.keyring,
+        home=tmp_path / "again",
+        project=tight.project,
+    )
+    assert made.ok, made.first_difference
 
 
 def plan_of(runtime: Runtime) -> SchemaPlan | None:
