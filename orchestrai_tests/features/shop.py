@@ -57,6 +57,7 @@ schema:
       - {name: ts, logicalType: timestamp, required: true}
       - {name: cents, logicalType: integer, required: true}
 customProperties:
+  - {property: eventTime, value: ts}
   - {property: volume, value: {method: none}}
 """
 

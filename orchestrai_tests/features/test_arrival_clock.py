@@ -127,7 +127,7 @@ def test_the_same_bytes_landed_again_keep_their_first_arrival_and_others_do_not(
     path.write_text(path.read_text())
     shop.run(RAW, "2026-10-02")
     assert arrived() == ["2026-10-03T06:00:00+00:00"]
-    (shop.landing / "2026-10-02-more.csv").write_text(sales_of(FIRST, cents=1))
+    (shop.landing / "2026-10-02-more.csv").write_text(sales_of(FIRST + timedelta(days=1), cents=1))
     shop.run(RAW, "2026-10-02")
     assert arrived() == ["2026-11-02T06:00:00+00:00", "2026-10-03T06:00:00+00:00"]
     shop.now += timedelta(days=1)

@@ -78,6 +78,7 @@ schema:
       - {name: ts, logicalType: timestamp, required: true}
       - {name: pence, logicalType: integer, required: true}
 customProperties:
+  - {property: eventTime, value: ts}
   - {property: volume, value: {method: none}}
 """
 

@@ -58,6 +58,8 @@ schema:
       - {name: level, logicalType: number}
       - {name: hint, logicalType: number}
       - {name: failed, logicalType: boolean, required: true}
+customProperties:
+  - {property: eventTime, value: ts}
 """
 Row = tuple[str, str, bool]
 

@@ -58,6 +58,7 @@ schema:
       - {name: level, logicalType: integer, required: true}
       - {name: failed, logicalType: boolean, required: true}
 customProperties:
+  - {property: eventTime, value: ts}
   - {property: volume, value: {method: none}}
 """
 
