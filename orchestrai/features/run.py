@@ -17,7 +17,7 @@ from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
 from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE, noted
-from orchestrai.features.completeness.lacking import DatasetState, Lacks, dataset_state, reasons
+from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reasons, dataset_state
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.engines.python_engine import PythonEngine
@@ -91,6 +91,7 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
             runs = tail_runs(ledger, view, opened, local, tails, code) if tails is not None and engine is local else None
             mends, going_on, files = _fetched(view, stale, _Basis(current, opened, code), stack, runs)
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-features-"))
+            states = _states(task, opened, stale)
             run = PartitionRuns(
                 session,
                 view,
@@ -104,8 +105,8 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
                 max((due.key for due in tasks), default=""),
                 runs,
                 going_on,
-                _states(task, opened, stale),
-                lambda lacks: reasons(ledger, task.declared, lacks),
+                states,
+                Reasons(ledger, task.declared, tuple(states.values())).of,
             )
             for number, due in enumerate(stale):
                 context.told(f"{asset} {due.key}", number, len(stale))
@@ -137,15 +138,16 @@ def _with_mended(current: Dataset | None, task: FeatureTask, opened: Inputs) -> 
     if task.partitions is None or current is None or not task.declared:
         return task.partitions
     there = {dataset.asset: dataset.partitions for dataset in opened.datasets.values()}
-    first = min(task.partitions, default="")
+    asked, spans = set(task.partitions), next(iter(opened.spans.values()))
+    first = min(asked, default="")
     mended = {
         key
         for key in current.partitions
-        if key > first and key in next(iter(opened.spans.values())) and key not in task.partitions
+        if key > first and key in spans and key not in asked
         for asset, keys in _lacked(current, key).items()
         if not there.get(asset, {}).keys().isdisjoint(keys)
     }
-    return sorted({*task.partitions, *mended})
+    return sorted(asked | mended)
 
 
 def _lacked(current: Dataset, key: str) -> Lacks:

@@ -150,4 +150,4 @@ def windows_verdict(rows: int, incomplete: int, told: Mapping[str, Reason], most
         "share": round(share, 6),
         "lacking": {place: str(reason) for place, reason in told.items()},
     }
-    return Verdict(WINDOWS_COMPLETE, share <= 0, message, severity, details)
+    return Verdict(WINDOWS_COMPLETE, False, message, severity, details)

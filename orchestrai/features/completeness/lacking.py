@@ -8,6 +8,7 @@ lacking (refused, left out by a person) is told beside it and decides nothing.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from orchestrai.core.calendar import WHOLE, keys_between, partition_of
 from orchestrai.features.incremental.partition_spans import ALWAYS, overlapping, spans
@@ -81,6 +82,24 @@ def reasons(ledger: Ledger, declared: Mapping[str, Partitioned], lacks: Lacks) -
                 reason = Reason("missing")
             told[f"{asset}@{key}"] = reason
     return told
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Why partitions of some datasets are lacking, looked up once, and only where somebody asks."""
+
+    ledger: Ledger
+    declared: Mapping[str, Partitioned]
+    states: tuple[DatasetState, ...]
+
+    @cached_property
+    def _all(self) -> dict[str, Reason]:
+        return reasons(self.ledger, self.declared, {state.asset: list(state.absent) for state in self.states})
+
+    def of(self, lacks: Lacks) -> dict[str, Reason]:
+        """Those of some of the partitions."""
+        places = [f"{asset}@{key}" for asset, keys in sorted(lacks.items()) for key in keys]
+        return {place: self._all[place] for place in places} if places else {}
 
 
 def _refused(ledger: Ledger, gates: Sequence[str]) -> dict[str, str]:
