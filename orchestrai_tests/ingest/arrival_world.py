@@ -138,7 +138,8 @@ class World:
             self._change(key)
 
     def _new(self, n: int) -> None:
-        at = self.now - timedelta(minutes=self.chance.choice([0, 1, 2, 3, 70]))
+        # many go where none comes after them: a request that is lost there is not healed by the next one
+        at = self.now - timedelta(minutes=self.chance.choice([0, 1, 3, self.chance.randrange(2000)]))
         name = f"{at:%Y-%m-%dT%H-%M}-{n}.csv"
         fate = self.chance.random()
         if fate < 0.03:
