@@ -35,7 +35,9 @@ def test_each_object_is_counted_in_one_place_and_the_oldest_that_waits_is_named(
     code, facts = status()
     assert (code, places(facts), facts["due"]) == (0, (4, 1, 0, 1), [])
     code, text = command("landing", "status")
-    assert code == 0 and "dead letters: expected a name that tells its day, for example 'readme.csv'" in " ".join(text.split())
+    assert code == 0 and "dead letters: expected a name that tells its day, for example 'readme.csv'" in " ".join(
+        text.split()
+    )
 
 
 def test_objects_refused_with_their_day_wait_for_a_person(shop: Runtime, days: list[str], landing: Path) -> None:
