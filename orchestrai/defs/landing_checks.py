@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from orchestrai.defs.assets import asset_key
-from orchestrai.ingest.discovery.reconciliation import PLACES, Judge, Reconciliation, reconcile
+from orchestrai.ingest.discovery.reconciliation import PLACES, Reconciliation, reconcile
 from orchestrai.pipeline.landing_status import judge_of
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.runtime import Runtime
@@ -38,7 +38,7 @@ def _accounted(dataset: DatasetNode) -> dg.AssetChecksDefinition:
     return accounted
 
 
-def accounted_evaluation(dataset: DatasetNode, judge: Judge, whole: Reconciliation) -> dg.AssetCheckEvaluation:
+def accounted_evaluation(dataset: DatasetNode, whole: Reconciliation) -> dg.AssetCheckEvaluation:
     """The check's verdict on a look that a sensor took anyway."""
     return dg.AssetCheckEvaluation(
         asset_key=asset_key(dataset.asset("landing")),

@@ -21,6 +21,7 @@ FILE = "letters.jsonl"
 # the partition of letters of objects that no partition can take, and the note of whole objects in a manifest
 UNPLACED, OBJECTS = "unplaced", "objects"
 MAX_TRIES = 5
+_QUOTE = '"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,17 @@ class Unplaced:
     etag: str
     reason: str
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What tells it from every other; a queue gives etags without the quotes that a listing has."""
+        return self.uri, self.etag.strip('"')
+
     def letter(self, contract: Contract, partition: str = UNPLACED) -> DeadLetter:
         """Its dead letter."""
-        identity = sha256(f"{self.uri}\n{self.etag}\nobject\n0".encode()).hexdigest()[:16]
-        place = (partition, self.uri, "", 0, 0, 0, "")
-        return DeadLetter(identity, "object", *place, self.reason, "", contract.name, contract.version, self.etag)
+        uri, etag = self.identity
+        identity = sha256(f"{uri}\n{etag}\nobject\n0".encode()).hexdigest()[:16]
+        place = (partition, uri, "", 0, 0, 0, "")
+        return DeadLetter(identity, "object", *place, self.reason, "", contract.name, contract.version, etag)
 
 
 def publish_unplaced(
@@ -144,7 +151,7 @@ def publish_unplaced(
     Runs and ticks may do so side by side: each adds a file of its own, and whoever comes second adds to what the first has left.
     Raises ConcurrentCommit when others were first time after time.
     """
-    asset, wanted = asset_of(raw_events), {(item.uri, item.etag): item for item in objects}
+    asset, wanted = asset_of(raw_events), {item.identity: item for item in objects}
     for attempt in range(MAX_TRIES if wanted else 0):
         session = ledger.session(asset, producer)
         current = ledger.dataset(session.fence) if session.fence else None
@@ -158,7 +165,7 @@ def publish_unplaced(
         lines = [json.dumps(item.letter(contract).as_json(), sort_keys=True, ensure_ascii=False) for item in fresh]
         data = ("\n".join(lines) + "\n").encode("utf-8", "replace")
         session.add_bytes(UNPLACED, f"letters-{sha256(data).hexdigest()[:16]}.jsonl", data, rows=len(fresh))
-        objects_now = sorted({*known, *((item.uri, item.etag) for item in fresh)})
+        objects_now = sorted({*known, *(item.identity for item in fresh)})
         session.add_stats(UNPLACED, **{OBJECTS: [list(place) for place in objects_now]})
         try:
             session.commit({UNPLACED: ()})
@@ -176,7 +183,7 @@ def retract_unplaced(ledger: Ledger, raw_events: str, placed: Iterable[Material]
     dead = ledger.find(asset_of(raw_events))
     if dead is None or UNPLACED not in dead.partitions:
         return
-    taken = {(material.uri, material.etag) for material in placed}
+    taken = {(material.uri, material.etag.strip(_QUOTE)) for material in placed}
     if taken.isdisjoint((uri, etag) for uri, etag in dead.files(UNPLACED).stats.get(OBJECTS, ())):
         return
     left = [letter for letter in read_letters(dead, UNPLACED) if (letter.uri, letter.etag) not in taken]

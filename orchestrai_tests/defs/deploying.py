@@ -37,11 +37,12 @@ def deployed(
 
 class Daemon:
     """One sensor of a project, evaluated as the daemon does: the cursor is kept before any run begins, and a run key that has a run
-    already gets no second one.
+    already gets no second one. With `makes_runs` each request counts as one that has its run.
     """
 
-    def __init__(self, project: Project, sensor: str) -> None:
-        self.project = project
+    def __init__(self, project: Project, sensor: str, *, makes_runs: bool = False) -> None:
+        self.project, self.makes_runs = project, makes_runs
+        self.done: set[str] = set()
         self.sensor = project.definitions.get_sensor_def(sensor)
         self.cursor: str | None = None
         self.checks: list[dg.AssetCheckEvaluation] = []
@@ -57,10 +58,13 @@ class Daemon:
             told = self.sensor.evaluate_tick(context)
         self.cursor = told.cursor if keep else self.cursor
         self.checks += [event for event in told.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
-        return [request for request in told.run_requests or () if not self._has_run(request)]
+        fresh = [request for request in told.run_requests or () if not self._has_run(request)]
+        self.done |= {str(request.run_key) for request in fresh} if self.makes_runs else set()
+        return fresh
 
     def _has_run(self, request: dg.RunRequest) -> bool:
-        return bool(self.project.instance.get_runs(RunsFilter(tags={RUN_KEY_TAG: str(request.run_key)})))
+        key = str(request.run_key)
+        return key in self.done or bool(self.project.instance.get_runs(RunsFilter(tags={RUN_KEY_TAG: key})))
 
 
 def launch(project: Project, job: str, request: dg.RunRequest) -> dg.ExecuteInProcessResult:

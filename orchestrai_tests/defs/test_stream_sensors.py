@@ -65,7 +65,7 @@ def minutes(hour: int, first: int, count: int) -> list[datetime]:
 
 
 def test_a_micro_batch_is_run_once_and_appends_a_file_to_its_hour(project: Project, log: StreamLog, clock: Clock) -> None:
-    daemon = Daemon(project, SENSOR)
+    daemon = Daemon(project, SENSOR, makes_runs=True)
     send(log, clock, minutes(11, 55, 9))
     (request,) = daemon.tick()
     assert keys_of(request) == ("2026-11-05-11:00", "2026-11-05-11:00")
@@ -94,7 +94,7 @@ def test_late_records_reach_their_hour_though_no_run_asked_for_it(project: Proje
     ledger = project.runtime.ledger
     assert set(ledger.open(RAW).partitions) == {"2026-11-05-09:00", "2026-11-05-11:00"}
     assert set(ledger.open(RESTORED).partitions) == {"2026-11-05-11:00"}
-    daemon = Daemon(project, SENSOR)
+    daemon = Daemon(project, SENSOR, makes_runs=True)
     (request,) = daemon.tick()
     assert keys_of(request) == ("2026-11-05-09:00", "2026-11-05-09:00")
     assert launch(project, JOB, request).success
@@ -104,7 +104,7 @@ def test_late_records_reach_their_hour_though_no_run_asked_for_it(project: Proje
 
 def test_poison_is_shown_as_dead_letters_and_holds_up_nothing(project: Project, log: StreamLog, clock: Clock) -> None:
     send(log, clock, minutes(11, 55, 3), b"{", b"\xff")
-    (request,) = Daemon(project, SENSOR).tick()
+    (request,) = Daemon(project, SENSOR, makes_runs=True).tick()
     assert launch(project, JOB, request).success
     assert project.runtime.ledger.open(RAW).rows == 3
     # records that tell no time lie with the record before them
@@ -118,7 +118,7 @@ def test_an_hour_that_nothing_was_sent_for_is_refused(project: Project, log: Str
 
 
 def test_a_stream_that_is_gone_or_replaced_fails_the_tick(project: Project, log: StreamLog, clock: Clock) -> None:
-    daemon = Daemon(project, SENSOR)
+    daemon = Daemon(project, SENSOR, makes_runs=True)
     send(log, clock, minutes(11, 55, 3))
     (request,) = daemon.tick()
     assert launch(project, JOB, request).success
@@ -131,11 +131,11 @@ def test_while_a_run_is_going_no_other_is_asked_for(project: Project, log: Strea
     send(log, clock, minutes(11, 55, 3))
     job = project.definitions.resolve_job_def(JOB)
     project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-    assert Daemon(project, SENSOR).tick() == []
+    assert Daemon(project, SENSOR, makes_runs=True).tick() == []
 
 
 def test_what_stays_unread_is_asked_for_again_later(project: Project, log: StreamLog, clock: Clock) -> None:
-    daemon = Daemon(project, SENSOR)
+    daemon = Daemon(project, SENSOR, makes_runs=True)
     send(log, clock, minutes(11, 55, 3))
     assert len(daemon.tick()) == 1
     assert daemon.tick() == []

@@ -1,8 +1,13 @@
 """What buckets made by others hold, bodies too large for one request, and forks."""
 
 import multiprocessing
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -27,19 +32,90 @@ def test_folder_markers_of_consoles_are_left_out(moto: S3Server) -> None:
     assert [info.key for info in store.list("2024/")] == ["2024/y"]
 
 
-@pytest.mark.parametrize(
-    "name", ["landing/e//f", "landing/p/./z", "landing/q/../z", "landing//abs", "landing/full/", "landing/tab\tx"]
-)
-def test_a_name_that_the_store_cannot_hold_is_told_and_never_skipped(moto: S3Server, name: str) -> None:
+ODD = ["e//f", "p/./z", "q/../z", "/abs", "full/", "tab\tx"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_that_the_store_cannot_hold_is_told_and_ends_no_listing(moto: S3Server, name: str) -> None:
     bucket, client = moto.bucket(), moto.client()
-    client.put_object(Bucket=bucket, Key="landing/a", Body=b"1")
-    client.put_object(Bucket=bucket, Key="landing/full/x", Body=b"1")
-    client.put_object(Bucket=bucket, Key=name, Body=b"1")
+    for key in ("a", "full", "full/x", "~", name):
+        client.put_object(Bucket=bucket, Key=f"landing/{key}", Body=b"1")
     store = open_store(f"s3://{bucket}/landing", s3_options(moto))
-    with pytest.raises((InvalidKey, ObjectNotFound)) as told:
-        for info in store.list():
-            store.head(info.key)
-    assert name.removeprefix("landing").strip("/").split("/")[0].split("\t")[0] in str(told.value)
+    infos = list(store.list())
+    assert [info.key for info in infos] == sorted(["a", "full", "full/x", "~", name])
+    assert [info.key for info in infos if info.odd] == [name]
+    plain = {info.key: info for info in infos if not info.odd}
+    assert plain == {key: store.head(key) for key in ("a", "full", "full/x", "~")}
+    with pytest.raises(InvalidKey):
+        store.head(name)
+
+
+def test_odd_names_among_thousands_hide_none_and_are_told_once(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "LIST_PAGE", 3)
+    bucket, client = moto.bucket(), moto.client()
+    names = sorted([*(f"k{number:03d}" for number in range(40)), "k003//x", "k004//y", "k019/../z", "k039//last"])
+    for name in names:
+        client.put_object(Bucket=bucket, Key=name, Body=b"1")
+    store = open_store(f"s3://{bucket}", s3_options(moto))
+    assert [info.key for info in store.list()] == names
+    assert [info.key for info in store.list(start_after="k020")] == [name for name in names if name > "k020"]
+    assert [info.key for info in store.list("k019")] == ["k019", "k019/../z"]
+
+
+def test_a_line_end_in_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listing_server(["a", "b\nforged", "c"]) as endpoint:
+        options = StoreOptions(endpoint_url=endpoint, access_key_id="k", secret_access_key="s", region="us-east-1")
+        infos = list(open_store("s3://bucket", options).list())
+    assert [(info.key, bool(info.odd)) for info in infos] == [("a", False), ("b\nforged", True), ("c", False)]
+
+
+@contextmanager
+def listing_server(keys: list[str]) -> Iterator[str]:
+    """A bucket that is only listed; no server for tests takes such keys."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            query = parse_qs(urlsplit(self.path).query)
+            told = quote if "encoding-type" in query else lambda key: key.replace("\n", "&#10;")
+            after = query.get("start-after", [""])[0]
+            rows = "".join(
+                f"<Contents><Key>{told(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+                f"<ETag>&quot;{number}&quot;</ETag><Size>1</Size></Contents>"
+                for number, key in enumerate(keys)
+                if key > after
+            )
+            body = (
+                '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+                f"<Name>bucket</Name><Prefix></Prefix><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType>"
+                f"<IsTruncated>false</IsTruncated>{rows}</ListBucketResult>"
+            ).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_an_odd_name_of_an_azure_container_ends_no_listing(azurite: AzuriteServer) -> None:
+    options = StoreOptions(account_name=azurite.account, account_key=azurite.key, endpoint_url=azurite.endpoint)
+    name = azurite.container()
+    for key in ("a", "b//c", "d/e"):
+        azurite.blob_service().get_blob_client(name, f"in/{key}").upload_blob(b"1")
+    store = open_store(f"az://{name}/in", options)
+    infos = list(store.list())
+    assert [(info.key, bool(info.odd)) for info in infos] == [("a", False), ("b//c", True), ("d/e", False)]
+    azurite.blob_service().get_blob_client(name, "in/b//c").delete_blob()
+    assert list(store.list()) == [info for info in infos if not info.odd]
 
 
 @pytest.mark.parametrize(

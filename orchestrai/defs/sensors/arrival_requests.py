@@ -23,7 +23,8 @@ def result_of(
 ) -> dg.SensorResult:
     """The runs to ask for; objects that no partition can take are dead letters after it."""
     keep_unplaced(runtime, dataset, found.unplaced)
-    events = [accounted_evaluation(dataset, judge, found.whole)] if found.whole is not None else []
+    # after the letters: they have their place by now
+    events = [accounted_evaluation(dataset, found.whole.lettered())] if found.whole is not None else []
     if found.unplaced:
         context.log.warning(f"{len(found.unplaced)} new dead letter(s), for example {found.unplaced[0].uri!r}")
     if found.early:

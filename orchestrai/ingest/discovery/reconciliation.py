@@ -5,7 +5,7 @@ records decide: no time of an object, no cursor and no record of a run.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -128,6 +128,13 @@ class Reconciliation:
     def listed(self) -> int:
         """The objects in the landing: what the four places sum to."""
         return sum(self.counts.values())
+
+    def lettered(self) -> "Reconciliation":
+        """The same after its unplaced objects became dead letters."""
+        moved = len(self.unplaced)
+        counts = {**self.counts, "waiting": self.counts["waiting"] - moved}
+        counts["dead_letters"] += moved
+        return replace(self, counts=counts, unplaced=())
 
 
 @dataclass

@@ -33,7 +33,8 @@ class AzureControlPlane(CloudControl):
     def objects(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
         with self._errors(prefix):
             blobs = list(self.client.list_blobs(name_starts_with=self.prefix + prefix))
-        infos = [ObjectInfo(self.key_of(blob.name), blob.size, _quoted(blob.etag), blob.last_modified) for blob in blobs]
+        # as the data plane's listing gives etags, which quotes them elsewhere
+        infos = [ObjectInfo(self.key_of(b.name), b.size, str(b.etag).strip('"'), b.last_modified) for b in blobs]
         infos.sort(key=lambda info: info.key.encode())
         yield from (info for info in infos if not after or info.key.encode() > after.encode())
 
