@@ -24,8 +24,8 @@ from orchestrai.pipeline.runtime import Runtime
 from orchestrai.provenance.recall.reproduce import reproduce
 from orchestrai.settings import Settings
 from orchestrai.stage.contract_record import CONTRACT_RULES, as_kept, contract_of, keep_contract, rules_digest
-from orchestrai_tests.backup.kept_shop import MODEL, PUBLISHED, copied, declared, fresh, materialize, publish
 from orchestrai.storage.url import open_store
+from orchestrai_tests.backup.kept_shop import MODEL, PUBLISHED, copied, declared, fresh, materialize, publish
 from orchestrai_tests.defs.shop import DAYS, NOW, csv_of
 
 RESTORED, TRAINING = "shop/readings/restored", f"{MODEL}/training_set"
