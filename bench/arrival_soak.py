@@ -30,13 +30,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrai.core.code_identity import Producer
+from orchestrai.ingest.discovery.known_objects import Records
 from orchestrai.ingest.discovery.listing import discover
-from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed
 from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Sighting, Zone, listed, place
-from orchestrai.ingest.discovery.queue import Message, drain
+from orchestrai.ingest.discovery.queues.notifications import ObjectEvent, Parsed
+from orchestrai.ingest.discovery.queues.queue import Message, drain
 from orchestrai.ingest.discovery.reconciliation import Judge
-from orchestrai.ingest.discovery.records import Records
 from orchestrai.ingest.discovery.watch import ArrivalCursor, Look, look
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
+from orchestrai.core.time.calendar import Grain
 from orchestrai.features import run as features
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.views.view import FeatureView

@@ -16,7 +16,7 @@ from orchestrai.backup.instance_files import find_instance, postgres_reference, 
 from orchestrai.backup.ports import Definitions, KeptTable
 from orchestrai.backup.registry_files import REGISTRY
 from orchestrai.backup.subjects import DatabaseNode
-from orchestrai.core.calendar import WHOLE
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.errors import ModelError, OrchestraiError
 from orchestrai.restore.drill import Prove, RestoredPartition
 from orchestrai.restore.ports import Drilled

@@ -1,6 +1,6 @@
 """A model's registry as files: a partition for each version, with its receipts, and one that says which of them serves."""
 
-from orchestrai.core.calendar import WHOLE
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger

@@ -17,9 +17,9 @@ from orchestrai.backup.instance_files import find_instance, postgres_reference
 from orchestrai.backup.ports import Definitions, KeptModel
 from orchestrai.backup.registry_files import REGISTRY, registry_contents
 from orchestrai.backup.subjects import DatabaseNode, HouseNode
-from orchestrai.core.calendar import WHOLE
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.restore.ports import Drilled

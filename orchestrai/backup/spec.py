@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from orchestrai.backup.managed.aws_backup import BackupTarget
 from orchestrai.core.declaration import Declaration, field_reader
-from orchestrai.core.duration_cron import Cron, Duration
+from orchestrai.core.time.duration_cron import Cron, Duration
 from orchestrai.vault.spec import BackupSpec, KeepSpec
 
 KeptName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and underscores")]

@@ -7,7 +7,7 @@ from orchestrai.cli.output import out, table
 
 if TYPE_CHECKING:
     from orchestrai.defs.launch.backfill import RunSummary
-    from orchestrai.pipeline.summary import ModelSummary, PipelineSummary
+    from orchestrai.pipeline.reports.summary import ModelSummary, PipelineSummary
 
 
 def show_runs(runs: Sequence["RunSummary"]) -> None:

@@ -10,8 +10,8 @@ from orchestrai.contracts.footers import ColumnStats, Footers, read_footers
 from orchestrai.contracts.schema_change import compare_contract
 from orchestrai.contracts.values import value_faults
 from orchestrai.contracts.volume import judge_volume
-from orchestrai.core.calendar import Grain, shown, start_of_day, window, zone_of
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.calendar import Grain, shown, start_of_day, window, zone_of
 from orchestrai.core.verdict import CheckInfo, Severity, Verdict
 from orchestrai.errors import UnreadableObject
 

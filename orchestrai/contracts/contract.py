@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from orchestrai.contracts.columns.derivation import Derivation
-from orchestrai.core.calendar import Grain, dates_of
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.calendar import Grain, dates_of
 from orchestrai.core.verdict import Severity
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrai.core.declaration import LineOf, Location, field_name, mistake
-from orchestrai.core.duration_cron import LONGEST, UNITS
+from orchestrai.core.time.duration_cron import LONGEST, UNITS
 from orchestrai.errors import DeclarationError
 
 # the standard's spellings of our units, and its years

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from orchestrai.contracts.contract import VolumeRule
 from orchestrai.contracts.volume import WINDOW_SEASONS, period_of
-from orchestrai.core.calendar import Grain, ordinal, window
+from orchestrai.core.time.calendar import Grain, ordinal, window
 
 SEASONS = 4
 NOISE = 9.0

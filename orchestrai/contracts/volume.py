@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import VolumeRule
-from orchestrai.core.calendar import Grain, GrainName, name_of, ordinal
+from orchestrai.core.time.calendar import Grain, GrainName, name_of, ordinal
 
 if TYPE_CHECKING:
     import numpy as np

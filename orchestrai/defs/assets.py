@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from orchestrai.core.calendar import name_of, zone_of
+from orchestrai.core.time.calendar import name_of, zone_of
 from orchestrai.defs.events import report_events
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError

@@ -10,8 +10,8 @@ import dagster as dg
 
 from orchestrai.defs.assets import asset_key
 from orchestrai.ingest.discovery.reconciliation import PLACES, Reconciliation, reconcile
-from orchestrai.pipeline.landing_status import judge_of
 from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.reports.landing_status import judge_of
 from orchestrai.pipeline.runtime import Runtime
 
 ACCOUNTED = "accounted"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrai.core.calendar import partition_of
 from orchestrai.core.progress import Progress
+from orchestrai.core.time.calendar import partition_of
 from orchestrai.demo.catalogue import make_customers, make_items
 from orchestrai.demo.demo_database import Purchases, purchases
 from orchestrai.demo.devices import BATCH_MINUTES, Fleet, garble

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrai.core.calendar import window
-from orchestrai.core.duration_cron import format_duration
+from orchestrai.core.time.calendar import window
+from orchestrai.core.time.duration_cron import format_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.completeness.horizons import Horizons, read_tables

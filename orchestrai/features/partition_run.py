@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from orchestrai.core.calendar import grain_stats
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Verdict
 from orchestrai.features.checks import coverage, freshness
 from orchestrai.features.completeness.incomplete_windows import (

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrai.core.calendar import Grain
+from orchestrai.core.time.calendar import Grain
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.spec import IncompleteRows, LabelSpec
 from orchestrai.features.views.view import FeatureView

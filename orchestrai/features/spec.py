@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from orchestrai.core.declaration import Declaration
-from orchestrai.core.duration_cron import Duration
+from orchestrai.core.time.duration_cron import Duration
 
 ARRIVAL = "arrival"
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"

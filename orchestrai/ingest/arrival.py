@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from orchestrai.contracts.checks import check_names
-from orchestrai.core.calendar import Grain
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import CheckInfo
 from orchestrai.ingest.incremental import follow
 from orchestrai.ingest.keys.key_audit import key_check

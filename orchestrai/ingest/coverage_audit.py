@@ -5,8 +5,8 @@ from datetime import datetime
 
 from orchestrai.contracts.contract import VolumeRule
 from orchestrai.contracts.coverage import SEASONS, Span, alike, judge_coverage
-from orchestrai.core.calendar import Grain, window
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.calendar import Grain, window
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import IntegrityError, ObjectNotFound
 from orchestrai.ingest.schema_audit import accepted

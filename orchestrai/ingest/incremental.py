@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.plan import require_same_cut

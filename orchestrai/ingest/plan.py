@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrai.core.calendar import Grain, grain_stats, zone_of
+from orchestrai.core.time.calendar import Grain, grain_stats, zone_of
 from orchestrai.errors import (
     ConfigError,
     DigestMismatch,
@@ -129,7 +129,7 @@ class Intake:
     def _keep_repeated(
         self,
         partition: str,
-        present: list[ObjectInfo],
+        present: Sequence[ObjectInfo],
         by_name: dict[str, Arrival],
         repeats: dict[str, Material],
         overwritten: Mapping[str, Material],

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrai.contracts.checks import check_partition
-from orchestrai.core.calendar import grain_stats
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Audit
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, publish_letters, read_letters

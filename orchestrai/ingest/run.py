@@ -7,9 +7,9 @@ from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import grain_stats
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.dead_letters import (

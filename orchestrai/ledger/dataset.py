@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrai.core.calendar import Grain, recorded_grain
+from orchestrai.core.time.calendar import Grain, recorded_grain
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import Recalls
 from orchestrai.ledger.heads import Head

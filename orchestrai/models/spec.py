@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from orchestrai.core.declaration import Declaration, field_reader
-from orchestrai.core.duration_cron import Cron, Duration, DurationOrZero
+from orchestrai.core.time.duration_cron import Cron, Duration, DurationOrZero
 from orchestrai.models.estimators.space import Range, Search
 from orchestrai.models.estimators.spec import (
     SKLEARN_CLASSES,

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
-from orchestrai.core.calendar import Grain, GrainName, grain_in, zone_name
 from orchestrai.core.declaration import Declaration, field_reader
-from orchestrai.core.duration_cron import Cron, Duration
+from orchestrai.core.time.calendar import Grain, GrainName, grain_in, zone_name
+from orchestrai.core.time.duration_cron import Cron, Duration
 from orchestrai.errors import ConfigError
 from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec
 from orchestrai.ingest.spec import SourceSpec

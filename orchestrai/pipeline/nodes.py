@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
+from orchestrai.core.time.calendar import Grain
 from orchestrai.features.spec import IncompleteRows, LabelSpec
 from orchestrai.features.views.input_table import declared_table
 from orchestrai.features.views.view import FeatureView

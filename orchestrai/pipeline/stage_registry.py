@@ -12,7 +12,7 @@ from orchestrai.features.training_set import TRAINING_SET
 from orchestrai.ingest.arrival import DEAD_LETTERS, LANDING, RAW_EVENTS
 from orchestrai.models.run import CANDIDATE, CHAMPION, DEPLOYMENT, EVALUATION, PREDICTIONS
 from orchestrai.pipeline.nodes import Pipeline
-from orchestrai.pipeline.pipeline_catalog import PRODUCER, write_catalog
+from orchestrai.pipeline.reports.pipeline_catalog import PRODUCER, write_catalog
 from orchestrai.restore.drill_run import DRILL
 from orchestrai.restore.run import RESTORED
 from orchestrai.stage.names import VERBATIM

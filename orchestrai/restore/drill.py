@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.duration_cron import format_duration
+from orchestrai.core.time.duration_cron import format_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import IntegrityError, RestoreError
 from orchestrai.restore.read_back import copy_out

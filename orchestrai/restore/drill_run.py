@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from orchestrai.core.calendar import WHOLE
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.verdict import CheckInfo
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from orchestrai.contracts.checks import check_names, check_partition
 from orchestrai.contracts.same_version import same_version
-from orchestrai.core.calendar import Grain
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import DigestMismatch
 from orchestrai.ingest.coverage_audit import coverage_finding

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrai.core.calendar import Grain
+from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.decisions.skips import Skips
 from orchestrai.ledger.ledger import Ledger

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from orchestrai.core.declaration import Declaration
-from orchestrai.core.duration_cron import DurationOrZero
+from orchestrai.core.time.duration_cron import DurationOrZero
 
 # a run is ended after four hours (dagster.yaml), waiting included
 LONGEST = timedelta(hours=3)

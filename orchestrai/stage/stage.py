@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from orchestrai.core.calendar import Grain
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import CheckInfo
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.report import StageReport

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrai.contracts.same_version import same_version
-from orchestrai.core.calendar import Grain
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.progress import Progress
+from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import Audit, CheckInfo, Verdict, gate_open
 from orchestrai.errors import RetentionLocked
 from orchestrai.ledger.ledger import Ledger

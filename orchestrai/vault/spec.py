@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from orchestrai.core.declaration import Declaration
-from orchestrai.core.duration_cron import Cron, Duration, format_duration
+from orchestrai.core.time.duration_cron import Cron, Duration, format_duration
 from orchestrai.errors import ConfigError
 from orchestrai.storage.url import check_url
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrai.core.calendar import Grain
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.dataset import Dataset

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrai.backup.instance_files import find_instance, postgres_reference
-from orchestrai.core.calendar import WHOLE
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.runtime import Runtime

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrai.core.calendar import keys_between
+from orchestrai.core.time.calendar import keys_between
 from orchestrai.demo.demo_landing import write_landing
 from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline.load import SHIPPED, load_project

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrai.contracts.contract import VolumeRule
 from orchestrai.contracts.coverage import Span, alike, judge_coverage
-from orchestrai.core.calendar import window
+from orchestrai.core.time.calendar import window
 
 RULE = VolumeRule()
 TUESDAYS = [f"2024-03-{day:02d}" for day in (5, 12, 19, 26)]

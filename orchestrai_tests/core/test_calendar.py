@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrai.core.calendar import (
+from orchestrai.core.time.calendar import (
     Grain,
     LocalGrain,
     dates_of,
@@ -24,7 +24,7 @@ from orchestrai.core.calendar import (
     span_named,
     window,
 )
-from orchestrai.core.local_clock import LocalClock
+from orchestrai.core.time.local_clock import LocalClock
 from orchestrai.errors import ConfigError
 
 # clocks that change at midnight, by half an hour, over the date line, twice a year or never

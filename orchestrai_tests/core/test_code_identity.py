@@ -83,17 +83,19 @@ def test_formatting_documentation_and_types_alone_change_nothing(text: str) -> N
 
 def test_imports_inside_functions_and_of_modules_by_name_are_followed() -> None:
     source = analyse(
-        b"def late():\n    from orchestrai.models.estimators import boosting\n    import orchestrai.core.duration_cron\n"
+        b"def late():\n    from orchestrai.models.estimators import boosting\n    import orchestrai.core.time.duration_cron\n"
     )
     assert set(source.imports) == {
-        "orchestrai.models.estimators", "orchestrai.models.estimators.boosting", "orchestrai.core.duration_cron",
+        "orchestrai.models.estimators", "orchestrai.models.estimators.boosting", "orchestrai.core.time.duration_cron",
     }  # fmt: skip
     assert "orchestrai.models.estimators.boosting" in modules_of(CANDIDATE)
 
 
 def test_a_stage_is_covered_with_what_decides_its_bytes() -> None:
     covered = modules_of(FEATURES)
-    assert {"orchestrai.features.run", "orchestrai.features.engines.duckdb_engine", "orchestrai.core.calendar"} <= {*covered}
+    assert {"orchestrai.features.run", "orchestrai.features.engines.duckdb_engine", "orchestrai.core.time.calendar"} <= {
+        *covered
+    }
     assert not [name for name in covered if name.startswith(("orchestrai.storage", "orchestrai.errors", "orchestrai.cli"))]
     assert [name for name in covered if name.startswith("orchestrai.ledger.")] == ["orchestrai.ledger.manifest"]
 

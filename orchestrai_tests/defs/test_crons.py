@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrai.core.duration_cron import Cron, check_cron, previous_tick
+from orchestrai.core.time.duration_cron import Cron, check_cron, previous_tick
 from orchestrai.errors import ConfigError
 
 TAKEN = (

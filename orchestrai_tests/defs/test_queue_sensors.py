@@ -17,7 +17,7 @@ from orchestrai.defs.sensors import queue_sensors
 from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.errors import StorageError
 from orchestrai.ingest.dead_letter_list import list_letters
-from orchestrai.ingest.discovery.queue_services import PubSubQueue
+from orchestrai.ingest.discovery.queues.queue_services import PubSubQueue
 from orchestrai.pipeline.load import SHIPPED
 from orchestrai_tests.defs.conftest import Project
 from orchestrai_tests.defs.deploying import Daemon, deployed, keys_of, launch, record

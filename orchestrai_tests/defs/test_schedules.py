@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.core.duration_cron import previous_tick
+from orchestrai.core.time.duration_cron import previous_tick
 from orchestrai.defs.launch.jobs import refresh_anchor, refreshed, restored_apart
 from orchestrai.demo.demo_landing import LandingSummary, write_landing
 from orchestrai.demo.items_api import items_api

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrai.contracts.contract import ClosedDays, Contract
-from orchestrai.core.calendar import Grain, partition_of
+from orchestrai.core.time.calendar import Grain, partition_of
 from orchestrai.features import run as features
 from orchestrai.features.completeness.lacking import DatasetState, dataset_state, lacking
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from orchestrai.core.calendar import Grain
+from orchestrai.core.time.calendar import Grain
+from orchestrai.ingest.discovery.known_objects import Records
 from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Zone
 from orchestrai.ingest.discovery.reconciliation import Judge, Reconciliation, reconcile
-from orchestrai.ingest.discovery.records import Records
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai_tests.ingest.conftest import NOW

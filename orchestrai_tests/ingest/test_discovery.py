@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain
+from orchestrai.core.time.calendar import Grain
 from orchestrai.errors import ConfigError, StorageError
 from orchestrai.ingest.discovery.listing import discover, landed
 from orchestrai.ingest.discovery.partitioning import place

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import keys_between
+from orchestrai.core.time.calendar import keys_between
 from orchestrai.errors import StorageError
 from orchestrai.ingest.discovery.listing import landed
 from orchestrai.ingest.spec import SourceSpec

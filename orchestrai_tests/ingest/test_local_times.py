@@ -12,7 +12,7 @@ import pytest
 
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import ClosedDays, Column, Contract
-from orchestrai.core.calendar import Grain, LocalGrain
+from orchestrai.core.time.calendar import Grain, LocalGrain
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.partitioning import place, sightings_for
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
@@ -197,7 +197,7 @@ def test_a_local_day_is_listed_under_its_own_prefix(tmp_path: Path) -> None:
 
 
 def test_streams_place_times_of_their_source(tmp_path: Path) -> None:
-    from orchestrai.core.local_clock import LocalClock
+    from orchestrai.core.time.local_clock import LocalClock
     from orchestrai.ingest.sources.stream import MicroBatch
     from orchestrai.ingest.sources.stream_records import StreamRecord
     from orchestrai.ingest.sources.stream_rows import sliced

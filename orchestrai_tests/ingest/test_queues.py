@@ -15,10 +15,10 @@ import pytest
 
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import StorageError, TransientStorageError
-from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed, parse_event_grid, parse_gcs, parse_s3
 from orchestrai.ingest.discovery.partitioning import Zone
-from orchestrai.ingest.discovery.queue import Drained, Message, drain, settled, store_refused
-from orchestrai.ingest.discovery.queue_services import AzureQueue, PubSubQueue, SqsQueue
+from orchestrai.ingest.discovery.queues.notifications import ObjectEvent, Parsed, parse_event_grid, parse_gcs, parse_s3
+from orchestrai.ingest.discovery.queues.queue import Drained, Message, drain, settled, store_refused
+from orchestrai.ingest.discovery.queues.queue_services import AzureQueue, PubSubQueue, SqsQueue
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material

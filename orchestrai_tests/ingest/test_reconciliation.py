@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrai.contracts.contract import Column, Contract
-from orchestrai.core.calendar import partition_of
+from orchestrai.core.time.calendar import partition_of
 from orchestrai.errors import AccessRefused, StorageError
 from orchestrai.ingest.dead_letter_list import list_letters
 from orchestrai.ingest.dead_letters import UNPLACED, Unplaced, publish_unplaced

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.core.duration_cron import check_cron
+from orchestrai.core.time.duration_cron import check_cron
 from orchestrai.errors import ConfigError
 from orchestrai.pipeline.check.project_check import PipelineCheck, check_project
 from orchestrai.pipeline.load import SHIPPED, load_pipelines, pipeline_folders

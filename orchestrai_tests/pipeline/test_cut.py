@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrai.core.calendar import LocalGrain
+from orchestrai.core.time.calendar import LocalGrain
 from orchestrai.pipeline.check.project_check import check_project
 
 CONTRACT = """\

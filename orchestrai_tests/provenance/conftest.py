@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrai.core.calendar import keys_between
+from orchestrai.core.time.calendar import keys_between
 from orchestrai.pipeline.load import load_project, pipeline_folders
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings

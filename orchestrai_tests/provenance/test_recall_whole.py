@@ -11,8 +11,8 @@ from orchestrai.errors import NotReceipted
 from orchestrai.ledger.manifest import sha256_hex
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.pipeline.load import Project
+from orchestrai.pipeline.reports.summary import summarize
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.pipeline.summary import summarize
 from orchestrai.provenance.index import ReceiptIndex
 from orchestrai.provenance.recall.recall import apply_recall, plan_recall
 from orchestrai.provenance.recall.retraining import redeploy

@@ -19,8 +19,8 @@ from orchestrai.backup.databases.dump import (
     restore_postgres,
     restore_sqlite,
 )
-from orchestrai.core.calendar import WHOLE
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError
 from orchestrai.ledger.manifest import canonical_json

@@ -19,7 +19,7 @@ from orchestrai.backup.managed.recovery_points import (
     uncopied,
 )
 from orchestrai.backup.subjects import ManagedNode
-from orchestrai.core.calendar import WHOLE
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.stage.context import RunContext

@@ -31,7 +31,7 @@ def status(
     Example: orchestrai landing status churn/orders --json
     """
     from orchestrai.ingest.discovery.reconciliation import reconcile
-    from orchestrai.pipeline.landing_status import judge_of
+    from orchestrai.pipeline.reports.landing_status import judge_of
 
     runtime = open_runtime()
     nodes = _landed(runtime, dataset)

@@ -222,7 +222,7 @@ def _is_landed(source: "SourceSpec") -> bool:
 def _landing(node: "DatasetNode", runtime: "Runtime") -> tuple[str, bool, str]:
     """Whether there are objects, each of which has its place, and none waits for a person."""
     from orchestrai.ingest.discovery.reconciliation import reconcile
-    from orchestrai.pipeline.landing_status import judge_of
+    from orchestrai.pipeline.reports.landing_status import judge_of
 
     name = f"landing of {node.prefix}"
     try:

@@ -36,7 +36,7 @@ def backfill(
     runtime = open_runtime()
     declared = runtime.project.pipeline(pipeline)
     runs, _ = run_pipelines(runtime, {declared.name: (first, last)}, models=models, quiet=as_json)
-    from orchestrai.pipeline.summary import summarize
+    from orchestrai.pipeline.reports.summary import summarize
 
     summary = summarize(runtime.ledger, declared)
     if as_json:
@@ -52,7 +52,7 @@ def report(as_json: AsJson = False) -> None:
 
     Reads the ledger alone: works with Dagster down and its database gone. Example: orchestrai report --json
     """
-    from orchestrai.pipeline.summary import summarize
+    from orchestrai.pipeline.reports.summary import summarize
 
     runtime = open_runtime()
     summaries = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
@@ -82,8 +82,8 @@ def demo(
                 home / "landing", seed=seed, streams=home / "streams", database=home / "shop.sqlite", progress=progress
             )
         os.environ["ITEMS_URL"] = stack.enter_context(items_api(settings.home / "landing", port=items_port(settings.home)))
+        from orchestrai.pipeline.reports.summary import summarize
         from orchestrai.pipeline.runtime import Runtime
-        from orchestrai.pipeline.summary import summarize
 
         runtime = Runtime(settings)
         spans = {pipeline.name: landed.spans[pipeline.name] for pipeline in runtime.project.pipelines}

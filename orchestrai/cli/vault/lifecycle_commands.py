@@ -102,7 +102,7 @@ def lock(
 
     Example: orchestrai vault lock 3f2a --for 30d
     """
-    from orchestrai.core.duration_cron import parse_duration
+    from orchestrai.core.time.duration_cron import parse_duration
     from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.lifecycle.lock import lock_snapshot
 

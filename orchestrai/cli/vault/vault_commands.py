@@ -192,7 +192,7 @@ def _waited(plan: "FolderPlan", control: "ControlPlane | None", wait: str | None
     """What is cold, after waiting for it where that was asked for."""
     import time
 
-    from orchestrai.core.duration_cron import parse_duration
+    from orchestrai.core.time.duration_cron import parse_duration
     from orchestrai.restore.warm_up import survey, wait_until_warm
 
     if plan.warmth.ready or wait is None:

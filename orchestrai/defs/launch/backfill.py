@@ -11,8 +11,8 @@ import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from orchestrai.core.calendar import span_named, window
 from orchestrai.core.progress import Progress
+from orchestrai.core.time.calendar import span_named, window
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.checks import asked_of
 from orchestrai.defs.instance import process_tag

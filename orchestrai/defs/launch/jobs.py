@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from orchestrai.core.calendar import window
+from orchestrai.core.time.calendar import window
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.launch.backup_jobs import kept_with_models, kept_with_snapshot
 from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode

@@ -10,8 +10,8 @@ from orchestrai.defs.sensors.queue_sensors import queue_sensor
 from orchestrai.defs.sensors.run_spans import contiguous as contiguous
 from orchestrai.defs.sensors.stream_sensors import late_sensor, stream_sensor
 from orchestrai.ingest.discovery.watch import ArrivalCursor, look
-from orchestrai.pipeline.landing_status import judge_of
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
+from orchestrai.pipeline.reports.landing_status import judge_of
 from orchestrai.pipeline.runtime import Runtime
 
 # an HTTP API is asked by the schedule alone: there is nothing to watch

@@ -10,12 +10,12 @@ import dagster as dg
 
 from orchestrai.defs.launch.jobs import job_name
 from orchestrai.defs.sensors.arrival_requests import MAX_OBJECTS_PER_TICK, keep_unplaced, result_of
-from orchestrai.ingest.discovery.queue import drain, settled, store_refused
-from orchestrai.ingest.discovery.queue_services import open_queue
+from orchestrai.ingest.discovery.queues.queue import drain, settled, store_refused
+from orchestrai.ingest.discovery.queues.queue_services import open_queue
 from orchestrai.ingest.discovery.watch import ArrivalCursor, look
 from orchestrai.ingest.spec import NotificationOptions
-from orchestrai.pipeline.landing_status import judge_of
 from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.reports.landing_status import judge_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.secrets.url_credentials import shown_url
 

@@ -11,7 +11,7 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from orchestrai.core.calendar import WHOLE, Grain, keys_between
+from orchestrai.core.time.calendar import WHOLE, Grain, keys_between
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.asking import DIGEST_LENGTH, PastRun
 

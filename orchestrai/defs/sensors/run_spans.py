@@ -7,7 +7,7 @@ from datetime import datetime
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from orchestrai.core.calendar import Grain, keys_between
+from orchestrai.core.time.calendar import Grain, keys_between
 from orchestrai.defs.sensors.run_history import ARRIVALS, ASKED, ATTEMPT
 from orchestrai.ingest.discovery.asking import Asking
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from orchestrai.core.calendar import WHOLE, keys_between, partition_of
+from orchestrai.core.time.calendar import WHOLE, keys_between, partition_of
 from orchestrai.features.incremental.partition_spans import ALWAYS, overlapping, spans
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.skips import Skips

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from orchestrai.core.calendar import WHOLE, Grain, following, window
+from orchestrai.core.time.calendar import WHOLE, Grain, following, window
 from orchestrai.errors import FeatureViewError
 
 ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ConfigDict, ValidationError
 
 from orchestrai.core.declaration import Declaration, field_name
-from orchestrai.core.duration_cron import Duration
+from orchestrai.core.time.duration_cron import Duration
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.url_credentials import REMEDY, credentials_in
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting

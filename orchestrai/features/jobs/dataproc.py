@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from orchestrai.core.duration_cron import Duration
+from orchestrai.core.time.duration_cron import Duration
 from orchestrai.errors import StorageError
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
 from orchestrai.storage.cloud.job_wait import Phase, phase_of

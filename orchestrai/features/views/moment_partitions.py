@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from orchestrai.core.calendar import WHOLE
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.completeness.incomplete_windows import noted
 from orchestrai.features.completeness.lacking import Lacks, merged

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from orchestrai.core.calendar import WHOLE, Grain
+from orchestrai.core.time.calendar import WHOLE, Grain
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.incremental.partition_spans import overlapping, spans
 from orchestrai.features.views.view import FeatureView

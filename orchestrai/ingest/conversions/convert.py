@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Column, Contract, arrow_type
-from orchestrai.core.local_clock import LocalClock
+from orchestrai.core.time.local_clock import LocalClock
 from orchestrai.ingest.conversions.conversion_table import CONVERSIONS, Family, Kind, family_of, kind_of
 from orchestrai.ingest.conversions.landed_numbers import from_numbers
 from orchestrai.ingest.conversions.moments import to_moments

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.core.local_clock import LocalClock
+from orchestrai.core.time.local_clock import LocalClock
 from orchestrai.ingest.conversions.conversion_table import Kind
 from orchestrai.ingest.conversions.declared_formats import parse_moments
 from orchestrai.ingest.conversions.piecewise import CAST_ERRORS, typed_by_halves, without

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
-from orchestrai.core.calendar import Grain
+from orchestrai.core.time.calendar import Grain
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import Unplaced
 from orchestrai.ingest.discovery.partitioning import Sighting, listed, sight, sightings_for, uri_of

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from orchestrai.core.calendar import Grain, window
+from orchestrai.core.time.calendar import Grain, window
 from orchestrai.errors import ConfigError
 
 Opening = Literal["open", "early", "outside"]

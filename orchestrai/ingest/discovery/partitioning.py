@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from orchestrai.core.calendar import WHOLE, Grain, dates_of, partition_of, partition_on, window, zone_of
+from orchestrai.core.time.calendar import WHOLE, Grain, dates_of, partition_of, partition_on, window, zone_of
 from orchestrai.ingest.discovery.odd_keys import odd_key, shown
 from orchestrai.ingest.discovery.passed_over import passed_over
 from orchestrai.ingest.spec import SourceSpec

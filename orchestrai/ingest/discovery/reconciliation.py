@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Literal
 
 from orchestrai.ingest.dead_letters import UNPLACED, Unplaced
+from orchestrai.ingest.discovery.known_objects import Records, identify
 from orchestrai.ingest.discovery.listing import unplaced_object
 from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Sighting, Zone, sight, uri_of
-from orchestrai.ingest.discovery.records import Records, identify
 from orchestrai.storage.base import ObjectInfo
 
 Place = Literal["raw_events", "dead_letters", "waiting", "passed_over"]

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.ingest.dead_letters import Unplaced
+from orchestrai.ingest.discovery.known_objects import pack, unpack
 from orchestrai.ingest.discovery.listing import Remembered, discover
 from orchestrai.ingest.discovery.partitioning import uri_of
 from orchestrai.ingest.discovery.reconciliation import Judge, Reconciliation, reconcile
-from orchestrai.ingest.discovery.records import pack, unpack
 from orchestrai.storage.base import ObjectInfo
 
 LETTERS = Producer("dead_letters", __name__)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import WHOLE, Grain
 from orchestrai.core.canonical import JsonValue, sha256_hex
+from orchestrai.core.time.calendar import WHOLE, Grain
 from orchestrai.core.verdict import CheckInfo, Severity, Verdict
 from orchestrai.ingest.keys.key_hashes import hashed, hashes_of, key_batches
 from orchestrai.ingest.keys.key_index import KeyIndex

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.contracts.checks import event_window
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.contracts.rules.column_rules import RuleName, broken_rules
-from orchestrai.core.calendar import Grain, partition_of
+from orchestrai.core.time.calendar import Grain, partition_of
 from orchestrai.ingest.conversions.convert import Misfit
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote, urljoin, urlsplit
 
-from orchestrai.core.calendar import Grain, partition_of
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.calendar import Grain, partition_of
 from orchestrai.errors import ObjectExists, StorageError, UnreadableObject
 from orchestrai.ingest.ports import PositionedSource
 from orchestrai.ingest.readers.json import parse_document, records_in

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
-from orchestrai.core.calendar import grain_stats
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.dead_letters import FILE, DeadLetter, asset_of, publish_letters
 from orchestrai.ingest.ports import PositionedSource

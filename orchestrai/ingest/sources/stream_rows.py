@@ -7,8 +7,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain, partition_of
-from orchestrai.core.local_clock import LocalClock
+from orchestrai.core.time.calendar import Grain, partition_of
+from orchestrai.core.time.local_clock import LocalClock
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.conversions.convert import convert
 from orchestrai.ingest.dead_letters import DeadLetter

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
-from orchestrai.core.calendar import grain_stats
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.dead_letters import asset_of

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.calendar import Grain, partition_of
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.calendar import Grain, partition_of
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.conversions.convert import convert
 from orchestrai.ingest.dead_letters import DeadLetter

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.local_clock import LocalClock
+from orchestrai.core.time.local_clock import LocalClock
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.postgres import address, check_address

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from orchestrai.core.declaration import Declaration
-from orchestrai.core.duration_cron import Duration
+from orchestrai.core.time.duration_cron import Duration
 from orchestrai.models.estimators.spec import XGBoostParams
 
 FIXED = ("monotone_constraints", "objective", "device", "nthread", "seed")

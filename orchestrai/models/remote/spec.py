@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from orchestrai.core.declaration import Declaration
-from orchestrai.core.duration_cron import Duration, DurationOrZero
+from orchestrai.core.time.duration_cron import Duration, DurationOrZero
 
 
 class RemoteLimits(Declaration):

@@ -6,9 +6,9 @@ The record that is published is what waits afterwards: a prune that deletes and 
 from collections.abc import Sequence
 from typing import cast
 
-from orchestrai.core.calendar import WHOLE
 from orchestrai.core.canonical import JsonValue, canonical_json
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport

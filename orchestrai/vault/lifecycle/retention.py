@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from orchestrai.core.duration_cron import format_duration
+from orchestrai.core.time.duration_cron import format_duration
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.hold_records import Hold, held_by, holds
 from orchestrai.vault.spec import KeepSpec

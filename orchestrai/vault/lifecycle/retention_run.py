@@ -8,9 +8,9 @@ that died between its tombstones and its receipt is told of by the next.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from orchestrai.core.calendar import WHOLE
 from orchestrai.core.canonical import JsonValue, canonical_json
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef

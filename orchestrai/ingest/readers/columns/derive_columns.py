@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.columns.derivation import Derivation
 from orchestrai.contracts.contract import Column, Contract, arrow_type
-from orchestrai.core.local_clock import LocalClock
+from orchestrai.core.time.local_clock import LocalClock
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrai.errors import ConfigError, MissingExtra, StorageError, TransientStorageError
-from orchestrai.ingest.discovery.notifications import parse_event_grid, parse_gcs, parse_s3
-from orchestrai.ingest.discovery.queue import WAIT_SECONDS, ArrivalQueue, Message
+from orchestrai.ingest.discovery.queues.notifications import parse_event_grid, parse_gcs, parse_s3
+from orchestrai.ingest.discovery.queues.queue import WAIT_SECONDS, ArrivalQueue, Message
 from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.cloud.azure import storage_credential
 from orchestrai.storage.cloud.cloud_errors import aws_errors, azure_errors, google_errors

@@ -2,10 +2,10 @@
 
 from datetime import UTC, date, datetime, time
 
+from orchestrai.ingest.discovery.known_objects import Records
 from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Zone
 from orchestrai.ingest.discovery.reconciliation import Judge
-from orchestrai.ingest.discovery.records import Records
 from orchestrai.ingest.sources.landing import require_landing
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.runtime import Runtime

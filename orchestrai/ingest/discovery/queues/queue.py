@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from orchestrai.core.calendar import partition_of
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import partition_of
 from orchestrai.ingest.dead_letters import Unplaced
-from orchestrai.ingest.discovery.notifications import ObjectEvent, Parsed, Refusal
 from orchestrai.ingest.discovery.partitioning import Sighting, Zone, sight
+from orchestrai.ingest.discovery.queues.notifications import ObjectEvent, Parsed, Refusal
 from orchestrai.ingest.discovery.reconciliation import Judge
 from orchestrai.ingest.plan import arrivals
 from orchestrai.ledger.ledger import Ledger

@@ -1,0 +1,1 @@
+"""Time as data has it: partitions and their windows, clocks of places, durations and crons."""

@@ -1,0 +1,1 @@
+"""Arrivals that a queue tells of: its services, its messages, and what is done with them."""

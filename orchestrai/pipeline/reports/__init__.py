@@ -1,0 +1,1 @@
+"""What a pipeline holds and lacks, for people and for the catalog."""
