@@ -177,6 +177,11 @@ class Contract:
         return tuple(column for column in self.columns if column.derive is None)
 
     @property
+    def names_objects(self) -> bool:
+        """Whether a column is made of the name of the object that a row came in."""
+        return any(column.derive is not None and column.derive.function == "name" for column in self.columns)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Column names in order."""
         return tuple(column.name for column in self.columns)

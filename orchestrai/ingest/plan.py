@@ -102,6 +102,8 @@ class Intake:
     ) -> None:
         self.ledger, self.session, self.landing = context.ledger, session, landing
         self.source, self.grain, self.work, self.keep = task.source, task.grain, work, keep
+        # where rows are made of the object's name, equal bytes under another name are other rows
+        self.each = task.source.equal_files == "each" or task.contract.names_objects
         self.now = context.now().isoformat()
         self.dataset = self.ledger.find(session.asset)
         self.bytes_read = self.objects_read = 0
@@ -153,7 +155,7 @@ class Intake:
     ) -> dict[str, Arrival]:
         """The objects of the landing that were not taken before as they are; what is taken now repeats nothing from before."""
         known = {(m.uri, m.etag) for m in earlier.values()}
-        if self.source.equal_files == "once":
+        if not self.each:
             known |= {(m.uri, m.etag) for m in repeats.values()}
         taken: dict[str, Arrival] = {}
         clashing = _clashing([LANDED + info.key for info in present], earlier)
@@ -191,15 +193,14 @@ class Intake:
         chosen: dict[str, Arrival] = {}
         same: list[Material] = []
         for identity, group in groups.items():
-            each = self.source.equal_files == "each"
-            stands, others = group[0], [] if each else [other.material for other in group[1:]]
+            stands, others = group[0], [] if self.each else [other.material for other in group[1:]]
             others += [material for material in repeats if material.identity == identity]
-            if not each:
+            if not self.each:
                 arrived = first_arrival([stands.material, *others])
                 stands = replace(stands, material=replace(stands.material, arrived=arrived))
                 for other in group[1:]:
                     self._forget(partition, other)
-            for arrival in [stands, *(group[1:] if each else [])]:
+            for arrival in [stands, *(group[1:] if self.each else [])]:
                 chosen[arrival.name] = arrival
             where = (stands.material.uri, stands.material.etag)
             same += [replace(m, same_as=stands.material.uri) for m in others if (m.uri, m.etag) != where]
