@@ -63,7 +63,8 @@ def test_a_rule_that_passes_an_object_over_is_shown(shop: Shop) -> None:
     found = look_at(shop, start=start, now=now)
     assert counts(found) == (0, 0, 1, 4) and not found.due and list(found.early) == ["2011-03-09"]
     assert told(found) == {
-        ".tmp/x.csv": ("passed_over", 2),
+        "_SUCCESS": ("passed_over", 1),
+        ".tmp/x.csv": ("passed_over", 1),
         f"{DAY}.txt": ("passed_over", 1),
         "1999-01-01.csv": ("passed_over", 1),
         "2011-03-09.csv": ("waiting", 1),
