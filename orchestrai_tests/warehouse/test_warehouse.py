@@ -157,7 +157,7 @@ def test_rows_merged_by_key_and_a_warehouse_that_cannot(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("to", "more", "told"),
     [
-        ("postgresql://u:canary@h/db", "", "without a password"),
+        ("postgresql://u:canary@h/db", "", "without credentials"),
         ("marts", "", "a URL such as"),
         ("duckdb:///x", ", mode: merge", "key with the mode merge"),
         ("duckdb:///x", ", key: [id]", "key with the mode merge"),
