@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent / "orchestrai"
 LIGHT = (
-    "ingest.discovery.queues.notifications", "ledger.ledger", "provenance.trace", "provenance.verify.model_proof", "restore.folder", "storage.url",
+    "ingest.discovery.queues.notifications", "ledger.ledger", "provenance.trace", "provenance.verify.model_proof",
+    "restore.folder", "storage.url",
     "vault.run", "vault.vault", "vault.verify.verify",
 )  # fmt: skip
 HEAVY = (
