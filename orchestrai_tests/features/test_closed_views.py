@@ -22,6 +22,7 @@ import orchestrai
 from orchestrai.contracts.odcs import load_contract
 from orchestrai.core.sql.quoting import literal, name_fault, quoted
 from orchestrai.errors import ConfigError, DeclarationError, FeatureViewError
+from orchestrai.features.engines.closed_database import ClosedDatabase
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Query, Source
 from orchestrai.features.engines.spark_engine import job_of
@@ -242,19 +243,21 @@ def test_files_are_let_in_for_one_query_only_from_any_file_system(tmp_path: Path
         raise OSError("Invalid cross-device link")
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    runner, path = engine(), rows_in(tmp_path / "it's here.parquet")
+    # of its own: that of the process may have its folder on another file system
+    database, path = ClosedDatabase(), rows_in(tmp_path / "it's here.parquet")
     for linked in (True, False):
         if not linked:
             monkeypatch.setattr(os, "link", refused)
-        with runner.connect() as workspace:
+        with database.workspace() as workspace:
             place = workspace.place(path)
             assert os.path.samefile(place, path) is linked
             assert workspace.connection.execute(
                 f"SELECT count(*) FROM read_parquet({workspace.paths([path])})"
             ).fetchall() == [(1,)]
         assert not place.exists() and path.exists()
-        with runner.connect() as workspace, pytest.raises(duckdb.Error):
+        with database.workspace() as workspace, pytest.raises(duckdb.Error):
             workspace.connection.execute(f"SELECT count(*) FROM read_parquet({literal(str(place))})")
+    database.close()
 
 
 def test_comments_of_a_view_do_not_reach_the_engine() -> None:
