@@ -56,8 +56,8 @@ def job_launcher(settings: Settings, tell: Callable[[str], None] | None = None) 
 
 
 def embedded(settings: Settings) -> DuckDbEngine:
-    """DuckDB on this machine."""
-    return DuckDbEngine(memory_limit=settings.memory_limit)
+    """DuckDB on this machine; files of an embedded lake are read where they lie."""
+    return DuckDbEngine(memory_limit=settings.memory_limit, links=settings.home / "scratch")
 
 
 def engine_for(

@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -257,6 +259,22 @@ def test_files_are_let_in_for_one_query_only_from_any_file_system(tmp_path: Path
         assert not place.exists() and path.exists()
         with database.workspace() as workspace, pytest.raises(duckdb.Error):
             workspace.connection.execute(f"SELECT count(*) FROM read_parquet({literal(str(place))})")
+    database.close()
+
+
+def test_a_folder_beside_the_files_saves_copying_and_is_swept_of_what_killed_processes_left(tmp_path: Path) -> None:
+    room = Path(ClosedDatabase(beside=tmp_path / "scratch")._room.name)
+    owner = str(os.getpid())
+    assert owner in room.name
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    left = room.with_name(room.name.replace(owner, str(gone.pid), 1))
+    (left / "000000").mkdir(parents=True)
+    database = ClosedDatabase(beside=tmp_path / "scratch")
+    path = rows_in(tmp_path / "a.parquet")
+    with database.workspace() as workspace:
+        assert os.path.samefile(workspace.place(path), path)
+    assert not left.exists()
     database.close()
 
 

@@ -1,12 +1,14 @@
 """A DuckDB in this process that reads the files it was handed and nothing else, whatever SQL it is given.
 
 External access is off, no extension loads, no Python object is found by its name, and the configuration is locked. DuckDB opens
-files in one folder only: each verified file stands there under a hard link for as long as a query reads it.
+files in one folder only: each verified file stands there under a hard link for as long as a query reads it. A folder on the file system
+of the files saves copying them; what a killed process left in it is removed by the next one.
 """
 
 import itertools
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from orchestrai.core.sql.quoting import literal
 if TYPE_CHECKING:
     import duckdb
 
+_OURS = f"orchestrai-duckdb-{socket.gethostname()}-"
 Setting = str | bool | int | float | list[str]
 
 
@@ -48,10 +51,13 @@ class Workspace:
 class ClosedDatabase:
     """One DuckDB database in memory, closed to everything but what its workspaces let in."""
 
-    def __init__(self, settings: Mapping[str, Setting] | None = None) -> None:
+    def __init__(self, settings: Mapping[str, Setting] | None = None, beside: Path | None = None) -> None:
         import duckdb
 
-        self._room = tempfile.TemporaryDirectory(prefix="orchestrai-duckdb-")
+        if beside is not None:
+            beside.mkdir(parents=True, exist_ok=True)
+            _sweep(beside)
+        self._room = tempfile.TemporaryDirectory(prefix=f"{_OURS}{os.getpid()}-", dir=beside)
         self._folder = Path(self._room.name).resolve()
         self._numbers = itertools.count()
         self.connection = duckdb.connect(
@@ -85,3 +91,14 @@ class ClosedDatabase:
         """Release the memory and the folder."""
         self.connection.close()
         self._room.cleanup()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the rooms of processes of this machine that are no more."""
+    for room in folder.glob(f"{_OURS}*"):
+        try:
+            os.kill(int(room.name.removeprefix(_OURS).partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(room, ignore_errors=True)
+        except (ValueError, PermissionError):
+            continue  # not of this form, or alive under another user

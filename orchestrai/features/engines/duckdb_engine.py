@@ -31,6 +31,7 @@ _SORTED_ROWS = 8_000_000
 class DuckDbEngine:
     """Runs views in this process within `memory_limit`, spilling to `temp_directory` beyond it.
 
+    `links` is a folder on the file system of the files that are read, where they stand under a name while they are; else they are copied.
     With `one_sort`, windows over rows in one order are done by prefix sums where the view's shape allows; the bits are the same.
     """
 
@@ -40,11 +41,13 @@ class DuckDbEngine:
         threads: int | None = None,
         temp_directory: Path | None = None,
         one_sort: bool = True,
+        links: Path | None = None,
     ) -> None:
         self.memory_limit = memory_limit
         self.threads = threads
         self.temp_directory = temp_directory
         self.one_sort = one_sort
+        self.links = links
         self._database: ClosedDatabase | None = None
         self._in_order: ClosedDatabase | None = None
 
@@ -72,7 +75,7 @@ class DuckDbEngine:
             settings["threads"] = self.threads
         if self.temp_directory is not None:
             settings["temp_directory"] = str(self.temp_directory)
-        return ClosedDatabase(settings)
+        return ClosedDatabase(settings, self.links)
 
     def tables(self, query: Query) -> dict[str, pa.Table]:
         """The tables a view sees, whole, in one order however the files lie."""

@@ -166,8 +166,8 @@ class _Bench:
 
     def compute(self, step: Step) -> StageComparison:
         """Compute the feature partitions that were used."""
-        from orchestrai.features.engines.duckdb_engine import DuckDbEngine
         from orchestrai.features.run import FeatureTask, compute
+        from orchestrai.pipeline.engines import embedded
         from orchestrai.pipeline.nodes import ViewNode
 
         node = self._node(step.use.asset)
@@ -177,7 +177,7 @@ class _Bench:
         inputs = {table: dataset.asset("restored") for table, dataset in view.inputs.items()}
         declared = {dataset.asset("restored"): dataset for dataset in view.inputs.values()}
         task = FeatureTask(view.asset, inputs, view.grain_of_first, sorted(step.use.entries), declared=declared)
-        engine = DuckDbEngine(memory_limit=self.settings.memory_limit)
+        engine = embedded(self.settings)
         return self._compare(step, lambda: compute(self._context(), view.view, task, engine))
 
     def _context(self) -> "RunContext":
