@@ -169,11 +169,13 @@ class World:
             self.number += 1
             self._put(key, self.number, self.now)
             self.told["overwritten"] += 1
-        elif fate < 0.6 and not self._taken(key) and sight(SOURCE, "hour", self._info(key)).partition and "/" not in key:
+        elif fate < 0.6 and sight(SOURCE, "hour", self._info(key)).partition and "/" not in key:
+            taken = self._taken(key)
             self.landing.move(key, moved := f"archive/{key}")
             self.rows[moved] = self.rows.pop(key)
             self.used.add(moved)
             self.told["moved"] += 1
+            self.told["moved after a run took it"] += taken
         elif fate < 0.9 and self._taken(key):
             self.landing.remove(key)
             self.gone.add(self.rows.pop(key))
