@@ -61,17 +61,17 @@ def msk_iam_token(region: str) -> Token:
 
 def entra_token(namespace: str) -> Token:
     """A token of Entra ID for an Event Hubs namespace; raises StorageError, MissingExtra."""
-    from azure.core.exceptions import AzureError
-
     from orchestrai.storage.cloud.azure import default_credential
+    from orchestrai.storage.cloud.cloud_errors import Fault, azure_errors
 
-    try:
+    def without_words(fault: Fault) -> StorageError:
+        # they list every way that was tried, with paths
+        return StorageError(
+            f"expected a token of Entra ID for {namespace}, found {fault.code}: give the machine an identity"
+        )
+
+    with azure_errors(f"a token of Entra ID for {namespace}", own=without_words):
         token = default_credential().get_token(f"https://{namespace}/.default")
-    except AzureError as exc:
-        # its text lists every way that was tried, with paths
-        raise StorageError(
-            f"expected a token of Entra ID for {namespace}, found {type(exc).__name__}: give the machine an identity"
-        ) from None
     return token.token, float(token.expires_on)
 
 
