@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,18 +53,28 @@ PRODUCER = Producer("training_set", __name__)
 FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
 
 
+@dataclass(frozen=True)
+class LabelInputs:
+    """What a label is made of: the assets by the names of its tables, and the folder that its SQL lies in.
+
+    It is held to the declared `schemas` of its tables, or to those stored last.
+    """
+
+    assets: Mapping[str, str]
+    folder: Path
+    schemas: Mapping[str, pa.Schema] | None = None
+
+
 def training_set(
     ledger: Ledger,
     *,
     asset: str,
     features: Sequence[tuple[FeatureView, str]],
     label: LabelSpec,
-    label_inputs: Mapping[str, str],
-    folder: Path,
+    inputs: LabelInputs,
     engine: Engine | None = None,
     as_of_limit: datetime | None = None,
     verdicts: Sequence[Verdict] = (),
-    schemas: Mapping[str, pa.Schema] | None = None,
     declared: Mapping[str, Partitioned] | None = None,
     incomplete: IncompleteRows | None = None,
 ) -> StageReport:
@@ -72,8 +83,7 @@ def training_set(
     The first feature view gives the rows. Only moments whose horizon is complete take part: it ends by the end of the label inputs' data
     (and by `as_of_limit`) and lacks no partition in which data was due, as the datasets `declared` by asset say; `incomplete` says what
     becomes of rows whose windows lack one. Columns: the entity's, `event_time`, `label`, then the features. The receipt carries
-    `verdicts`, given on the inputs beforehand, with its own. The label is held to the declared `schemas` of its inputs, or to those
-    stored last. Raises FeatureViewError.
+    `verdicts`, given on the inputs beforehand, with its own. Raises FeatureViewError.
     """
     from orchestrai.features.completeness.row_marks import training_windows
 
@@ -88,8 +98,8 @@ def training_set(
         tables = [
             (view, stack.enter_context(_files(dataset))) for (view, _), dataset in zip(features, datasets, strict=True)
         ]
-        view = bind_label(ledger, label, label_inputs, folder, primary, schemas)
-        opened = open_inputs(ledger, view, label_inputs)
+        view = bind_label(ledger, label, inputs.assets, inputs.folder, primary, inputs.schemas)
+        opened = open_inputs(ledger, view, inputs.assets)
         files = stack.enter_context(opened.fetched({name: list(spans) for name, spans in opened.spans.items()}))
         end = data_end(view, opened, files)
         limit = min(end, as_of_limit or end) - label.horizon
@@ -261,11 +271,13 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
         asset=node.asset,
         features=[(view.view, view.asset) for view in model.views],
         label=model.label,
-        label_inputs={table: dataset.asset("restored") for table, dataset in model.label_inputs.items()},
-        folder=model.folder,
+        inputs=LabelInputs(
+            {table: dataset.asset("restored") for table, dataset in model.label_inputs.items()},
+            model.folder,
+            {table: dataset.table_schema for table, dataset in model.label_inputs.items()},
+        ),
         engine=context.port(Engines).choose("auto", 0),
         verdicts=given,
-        schemas={table: dataset.table_schema for table, dataset in model.label_inputs.items()},
         declared=_declared(model),
         incomplete=model.incomplete,
     )

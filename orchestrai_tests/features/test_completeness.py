@@ -19,7 +19,7 @@ from orchestrai.features import run as features
 from orchestrai.features.completeness.lacking import DatasetState, dataset_state, lacking
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec
-from orchestrai.features.training_set import training_set
+from orchestrai.features.training_set import LabelInputs, training_set
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
@@ -244,7 +244,7 @@ def _compare(world: World, folder: Path, engine: DuckDbEngine) -> None:
 
     def trained(choice: Literal["keep", "drop"]) -> tuple[set[Event], StageReport]:
         report = training_set(
-            ledger, asset=f"{TRAINING}/{choice}", features=used, label=_label(world), label_inputs={"events": IN}, folder=folder,
+            ledger, asset=f"{TRAINING}/{choice}", features=used, label=_label(world), inputs=LabelInputs({"events": IN}, folder),
             engine=engine, declared={**declared, **more}, incomplete=IncompleteRows(windows=choice),
         )  # fmt: skip
         if report.version is None:

@@ -19,7 +19,7 @@ from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.point_in_time_join import ViewFiles, joined
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
-from orchestrai.features.training_set import training_set
+from orchestrai.features.training_set import LabelInputs, training_set
 from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
@@ -170,8 +170,7 @@ def _labelled(ledger: Ledger, world: World, folder: Path, engine: DuckDbEngine) 
         asset=TRAINING,
         features=[(view, _asset(view)) for view in world.views],
         label=LABEL[first.kind],
-        label_inputs={"events": LABELS},
-        folder=folder,
+        inputs=LabelInputs({"events": LABELS}, folder),
         engine=engine,
     )
     assert not report.refused, report.refused

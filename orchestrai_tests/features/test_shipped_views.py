@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
-from orchestrai.features.training_set import training_set
+from orchestrai.features.training_set import LabelInputs, training_set
 from orchestrai.features.views.column_lineage import lineage
 from orchestrai.features.views.view import load_view
 from orchestrai.ledger.ledger import Ledger
@@ -96,8 +96,7 @@ def test_churn_features_and_training_set(ledger: Ledger, publish: Publish) -> No
         asset="churn/churn/training_set",
         features=[(view, "churn/customer_rfm/features")],
         label=label,
-        label_inputs={"orders": "churn/orders/restored"},
-        folder=PIPELINES / "churn",
+        inputs=LabelInputs({"orders": "churn/orders/restored"}, PIPELINES / "churn"),
     )
     assert not trained.refused and trained.rows > 50
     rows = rows_of(ledger, "churn/churn/training_set")
@@ -117,8 +116,7 @@ def test_device_features_and_training_set(ledger: Ledger, publish: Publish) -> N
         asset="t/m/training_set",
         features=[(view, "t/f/features")],
         label=LabelSpec(sql="failure_soon.sql", horizon="30m"),
-        label_inputs={"readings": "telemetry/readings/restored"},
-        folder=PIPELINES / "telemetry",
+        inputs=LabelInputs({"readings": "telemetry/readings/restored"}, PIPELINES / "telemetry"),
     )
     assert not trained.refused and 0 < trained.rows < 4000
     last = max(row["event_time"] for row in rows_of(ledger, "t/m/training_set"))
@@ -185,7 +183,6 @@ def test_affinity_features_and_training_set(ledger: Ledger, publish: Publish) ->
         asset="r/m/training_set",
         features=[(view, "r/affinity/features")],
         label=LabelSpec(sql="bought_within_14d.sql", horizon="14d"),
-        label_inputs={"purchases": inputs["purchases"]},
-        folder=PIPELINES / "recommendations",
+        inputs=LabelInputs({"purchases": inputs["purchases"]}, PIPELINES / "recommendations"),
     )
     assert not trained.refused and {row["label"] for row in rows_of(ledger, "r/m/training_set")} == {0, 1}

@@ -13,7 +13,7 @@ from orchestrai.features.labels import declared_label
 from orchestrai.features.profile.portrait import portrait
 from orchestrai.features.profile.statistics import drift, feature_stats
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
-from orchestrai.features.training_set import training_set
+from orchestrai.features.training_set import LabelInputs, training_set
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
@@ -37,8 +37,8 @@ def features(ledger: Ledger, found: FeatureView) -> tuple[FeatureView, str]:
 
 def train(ledger: Ledger, *used: tuple[FeatureView, str], **options: Any) -> StageReport:
     return training_set(
-        ledger, asset="p/m/training_set", features=used, label=LABEL, label_inputs={"orders": ORDERS_ASSET},
-        folder=PIPELINES / "churn", **options,
+        ledger, asset="p/m/training_set", features=used, label=LABEL,
+        inputs=LabelInputs({"orders": ORDERS_ASSET}, PIPELINES / "churn"), **options,
     )  # fmt: skip
 
 
