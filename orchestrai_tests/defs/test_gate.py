@@ -152,6 +152,7 @@ def test_a_day_left_out_by_a_signed_decision_no_longer_turns_the_run_red(project
         assert "left out by ann" in str(metadata["orchestrai/left_out"].value)
 
 
+@pytest.mark.thorough("the daily run is red and is tried")
 def test_the_weekly_refresh_is_red_until_a_refused_day_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # a label that no single feature tells, which would refuse the model as leaked
     noisy = shop.PIPELINE.replace("WHEN failed THEN", "WHEN level + (UNIX_MICROS(ts) % 60000000) / 1000000 > 80 THEN")

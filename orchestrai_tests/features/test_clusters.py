@@ -132,6 +132,7 @@ def launch(tmp_path: Path, cloud: Cloud) -> Callable[..., ClusterLauncher]:
 # -- a job from its start to its receipt --------------------------------------------------------------------------
 
 
+@pytest.mark.thorough("launchers are tried without the views")
 @pytest.mark.spark
 def test_features_computed_on_databricks_are_equal_to_the_byte_and_the_run_tells_of_the_job(
     ledger: Ledger, publish: Publish, tmp_path: Path, cloud: Cloud, interpreted: None

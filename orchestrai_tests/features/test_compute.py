@@ -143,6 +143,7 @@ def test_what_did_not_change_is_not_computed_again(ledger: Ledger, publish: Publ
     assert again(name="renamed") == (5, 0)
 
 
+@pytest.mark.thorough("short windows are repaired in the next test")
 def test_a_late_row_in_an_old_hour_repairs_every_window_it_reaches(ledger: Ledger, publish: Publish) -> None:
     base = {"device_id": "silent", "failed": False, "vibration": 1.0}
     rows = [{**base, "ts": START + timedelta(hours=hour), "seq": hour, "temperature": 20.0 + hour} for hour in range(30)]
@@ -259,6 +260,7 @@ def test_declared_checks_see_the_files_that_stay(ledger: Ledger, publish: Publis
     assert [verdict.check for verdict in report.refused[0].verdicts if verdict.closes_gate] == ["null_rate"]
 
 
+@pytest.mark.thorough("the incremental and the late row are tried alone")
 @given(
     seed=st.integers(0, 10**6),
     batches=st.integers(2, 5),

@@ -1,5 +1,6 @@
 """The point-in-time join: what is scored at a moment is, bit for bit, what a training set made for that moment holds."""
 
+import os
 import random
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -178,7 +179,11 @@ def _labelled(ledger: Ledger, world: World, folder: Path, engine: DuckDbEngine) 
         return [row for file in files["all"] for row in pq.read_table(file.path).to_pylist()]
 
 
-@settings(max_examples=25, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=2 * int(os.environ.get("ORCHESTRAI_TEST_EXAMPLES", "4")),
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 @given(world=worlds(), seed=st.integers(0, 2**32))
 def test_features_at_a_moment_are_those_of_a_training_set_made_for_it(engine: DuckDbEngine, world: World, seed: int) -> None:
     chance = random.Random(seed)

@@ -1,6 +1,7 @@
 """One meaning for each value: CSV text, a JSON value and a Parquet value become the same, or are refused alike."""
 
 import json
+import os
 from datetime import UTC, date, datetime
 from datetime import time as clock
 from decimal import Decimal
@@ -59,6 +60,7 @@ def three(value: Any, physical: str, folder: Path, *, landed: pa.DataType | None
     ]
 
 
+EXAMPLES = int(os.environ.get("ORCHESTRAI_TEST_EXAMPLES", "2"))
 AT = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 CASES = [
     # value, declared, what it becomes, options
@@ -320,7 +322,7 @@ VALUE = st.one_of(
 
 
 @given(value=VALUE, physical=st.sampled_from(TYPES))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10 * EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_value_through_three_formats_is_one_value(tmp_path: Path, value: Any, physical: str) -> None:
     csv, jsonl, parquet = three(value, physical, tmp_path)
     assert csv == jsonl == parquet or (value == "" and jsonl == parquet)

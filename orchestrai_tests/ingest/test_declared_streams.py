@@ -60,6 +60,7 @@ for moment in sys.argv[4:]:
 """
 
 
+@pytest.mark.thorough("the embedded log is, and its readers die")
 @pytest.mark.emulator
 def test_a_kafka_topic_is_restored_exactly_once_though_runs_are_killed_around_the_commit(
     tmp_path: Path, kafka: KafkaCluster

@@ -191,6 +191,7 @@ def test_a_small_parquet_that_unpacks_to_much_is_refused_by_its_footer(tmp_path:
     assert "decompression bomb" in outcome.unreadable
 
 
+@pytest.mark.thorough("the other damaged files are refused")
 def test_column_metadata_that_aborts_the_reader_is_refused_and_the_process_lives(tmp_path: Path) -> None:
     whole = parquet(tmp_path, pa.table({"id": [1, 2, 3], "name": ["a", "b", "c"]}))
     rng = random.Random(1)

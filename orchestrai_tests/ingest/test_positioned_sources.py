@@ -132,7 +132,13 @@ def pages_by_link(api: Api) -> Case:
 
 
 @pytest.fixture(
-    params=["log", pytest.param("kafka", marks=pytest.mark.emulator), "table", "pages_by_number", "pages_by_link"]
+    params=[
+        "log",
+        pytest.param("kafka", marks=(pytest.mark.emulator, pytest.mark.thorough("the embedded log first"))),
+        "table",
+        "pages_by_number",
+        "pages_by_link",
+    ]
 )
 def case(request: pytest.FixtureRequest) -> Case:
     found = request.getfixturevalue(request.param)

@@ -16,7 +16,7 @@ from orchestrai_tests.vault.directed import DIRECTED
 from orchestrai_tests.vault.mutants import MUTANTS
 from orchestrai_tests.vault.simulation import SOUND, Parts, play
 
-HISTORIES = int(os.environ.get("ORCHESTRAI_TEST_HISTORIES", "2000"))
+HISTORIES = int(os.environ.get("ORCHESTRAI_TEST_HISTORIES", "500"))
 CHUNK = 500
 
 

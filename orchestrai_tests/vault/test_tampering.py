@@ -18,7 +18,7 @@ from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.vault.contents import files
 from orchestrai_tests.vault.simulation import JsonCodec
 
-FLIPS = int(os.environ.get("ORCHESTRAI_TEST_FLIPS", "2500"))
+FLIPS = int(os.environ.get("ORCHESTRAI_TEST_FLIPS", "600"))
 CLEAN = FLIPS // 10
 
 
@@ -171,6 +171,7 @@ def test_a_forged_anchor_is_found(made: Vault, tmp_path: Path) -> None:
     assert not verify(again(made), anchor=anchor).ok
 
 
+@pytest.mark.thorough("every other test of a vault verifies a sound one")
 def test_sound_vaults_raise_no_alarm(signer: Signer, tmp_path: Path) -> None:
     key, anchor = FileKey(tmp_path / "data.key"), tmp_path / "anchor.json"
     alarms = []

@@ -27,6 +27,7 @@ from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options
 from orchestrai_tests.vault.contents import files, read_all
 
+pytestmark = pytest.mark.thorough("the simulator and the storage tests break every request")
 FAULTS: tuple[Fault, ...] = ("unavailable", "slowed", "lost", "refused", "cut")
 # every request of a snapshot is broken once by each fault where this is 1
 STRIDE = int(os.environ.get("ORCHESTRAI_TEST_FAULT_STRIDE", "9"))
