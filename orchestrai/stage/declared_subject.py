@@ -1,12 +1,13 @@
 """What every subject that a `pipeline.yaml` declares has in common."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
 from orchestrai.stage.names import SubjectKind
 
 
-class DeclaredSubject:
+class DeclaredSubject(ABC):
     """Base of declared subjects: named in a pipeline, declared in its `pipeline.yaml`, with asset keys under both names."""
 
     kind: ClassVar[SubjectKind]
@@ -14,9 +15,9 @@ class DeclaredSubject:
     folder: Path
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Its name in the pipeline."""
-        raise NotImplementedError
 
     @property
     def about(self) -> str:

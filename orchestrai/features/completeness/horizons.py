@@ -13,8 +13,8 @@ import pyarrow as pa
 from sqlglot import exp
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.verdict import Severity, Verdict
-from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reason, lacking, merged, shown
+from orchestrai.core.verdict import Verdict
+from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reason, Shortfall, lacking, merged
 from orchestrai.features.views.view import FeatureView
 
 HORIZONS_COMPLETE = "horizons_complete"
@@ -82,19 +82,6 @@ def _micros(moment: datetime) -> int:
 
 def horizons_verdict(rows: int, left_out: int, told: Mapping[str, Reason], most: float | None) -> Verdict:
     """`horizons_complete`: warns of labels left out for a lacking partition, and closes the gate above the share `most` of all."""
-    if not left_out:
-        return Verdict(HORIZONS_COMPLETE, True, severity="warn")
-    share = left_out / (rows + left_out)
-    severity: Severity = "error" if most is not None and share > most else "warn"
-    limit = "" if most is None else f" in all but {most:.1%} of the rows"
-    message = (
-        f"expected horizons without a lacking partition{limit}, found {left_out} of {rows + left_out} rows "
-        f"({share:.1%}) left out, whose horizon lacks {shown(told)}: mend the day, or declare in the contract that nothing was due"
-    )
-    details: dict[str, JsonValue] = {
-        "rows": rows,
-        "left_out_rows": left_out,
-        "share": round(share, 6),
-        "lacking": {place: str(reason) for place, reason in told.items()},
-    }
-    return Verdict(HORIZONS_COMPLETE, False, message, severity, details)
+    details: dict[str, JsonValue] = {"rows": rows, "left_out_rows": left_out}
+    that = "left out, whose horizon lacks"
+    return Shortfall(HORIZONS_COMPLETE, "horizons", that, left_out, rows + left_out, details).verdict(told, most)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.sql.quoting import all_quoted, quoted
-from orchestrai.core.verdict import Severity, Verdict
-from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reason, Span, lacking, shown
+from orchestrai.core.verdict import Verdict
+from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reason, Shortfall, Span, lacking
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.duckdb_sql import moment_sql
 from orchestrai.features.plan import Task
@@ -135,19 +135,5 @@ def incomplete_rows(engine: DuckDbEngine, view: FeatureView, windows: Incomplete
 
 def windows_verdict(rows: int, incomplete: int, told: Mapping[str, Reason], most: float | None) -> Verdict:
     """`windows_complete`: warns of rows whose windows lack due partitions, and closes the gate above the share `most`."""
-    share = incomplete / rows if rows else 0.0
-    severity: Severity = "error" if most is not None and share > most else "warn"
-    if not incomplete:
-        return Verdict(WINDOWS_COMPLETE, True, severity="warn")
-    limit = "" if most is None else f" in all but {most:.1%} of the rows"
-    message = (
-        f"expected windows without a lacking partition{limit}, found {incomplete} of {rows} rows "
-        f"({share:.1%}) that lack {shown(told)}: mend the day, or declare in the contract that nothing was due"
-    )
-    details: dict[str, JsonValue] = {
-        "rows": rows,
-        "incomplete_rows": incomplete,
-        "share": round(share, 6),
-        "lacking": {place: str(reason) for place, reason in told.items()},
-    }
-    return Verdict(WINDOWS_COMPLETE, False, message, severity, details)
+    details: dict[str, JsonValue] = {"rows": rows, "incomplete_rows": incomplete}
+    return Shortfall(WINDOWS_COMPLETE, "windows", "that lack", incomplete, rows, details).verdict(told, most)

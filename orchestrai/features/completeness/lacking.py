@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time.calendar import WHOLE, keys_between, partition_of
+from orchestrai.core.verdict import Severity, Verdict
 from orchestrai.features.incremental.partition_spans import ALWAYS, overlapping, spans
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.skips import Skips
@@ -125,3 +127,29 @@ def shown(told: Mapping[str, Reason], most: int = 5) -> str:
     lines = [f"{place} ({reason})" for place, reason in list(told.items())[:most]]
     more = len(told) - len(lines)
     return ", ".join(lines) + (f" and {more} more" if more > 0 else "")
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """What a check of completeness counted: `count` of `of` rows that fall short, and how its message and its details call them."""
+
+    check: str
+    noun: str
+    that: str
+    count: int
+    of: int
+    details: Mapping[str, JsonValue]
+
+    def verdict(self, told: Mapping[str, Reason], most: float | None) -> Verdict:
+        """Passes where no row falls short, warns of the lacking partitions, and closes the gate above the share `most`."""
+        if not self.count:
+            return Verdict(self.check, True, severity="warn")
+        share = self.count / self.of if self.of else 0.0
+        severity: Severity = "error" if most is not None and share > most else "warn"
+        limit = "" if most is None else f" in all but {most:.1%} of the rows"
+        message = (
+            f"expected {self.noun} without a lacking partition{limit}, found {self.count} of {self.of} rows ({share:.1%}) "
+            f"{self.that} {shown(told)}: mend the day, or declare in the contract that nothing was due"
+        )
+        lacks: dict[str, JsonValue] = {place: str(reason) for place, reason in told.items()}
+        return Verdict(self.check, False, message, severity, {**self.details, "share": round(share, 6), "lacking": lacks})

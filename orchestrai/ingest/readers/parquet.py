@@ -3,16 +3,16 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.footers import check_envelope, check_sizes, one_line, read_failures
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.conversions.convert import shown as shown_scalar
 from orchestrai.ingest.readers.chunks import Chunk
-from orchestrai.ingest.readers.rejects import Mark, shown
+from orchestrai.ingest.readers.rejects import LazyMarks, Mark, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,8 +84,8 @@ class ParquetReader:
             raise UnreadableObject(f"expected readable Parquet columns, found {one_line(exc)}") from exc
 
 
-class RowMarks(Sequence[Mark]):
-    """The places of a batch's rows, made only for those that are asked for; `first` rows lie before it."""
+class RowMarks(LazyMarks):
+    """The marks of a batch's rows by their numbers; `first` rows lie before it."""
 
     def __init__(self, batch: "pa.RecordBatch", first: int) -> None:
         self._batch, self._first = batch, first
@@ -93,15 +93,10 @@ class RowMarks(Sequence[Mark]):
     def __len__(self) -> int:
         return int(self._batch.num_rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Mark: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Mark]: ...
-    def __getitem__(self, index: int | slice) -> Mark | Sequence[Mark]:
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
-        values = {name: _plain(self._batch.column(name)[index]) for name in self._batch.schema.names}
-        return Mark(self._first + index + 1, 0, 0, shown(json.dumps(values, default=str)))
+    def mark(self, row: int) -> Mark:
+        """The mark of one row."""
+        values = {name: _plain(self._batch.column(name)[row]) for name in self._batch.schema.names}
+        return Mark(self._first + row + 1, 0, 0, shown(json.dumps(values, default=str)))
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """A row or object that was refused, as it is told to people and kept in the dead letters."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -17,8 +18,23 @@ class Mark:
     text: str
 
 
-class Places(Sequence[Mark]):
+class LazyMarks(Sequence[Mark], ABC):
     """The marks of many rows, made only for those that are asked for."""
+
+    @abstractmethod
+    def mark(self, row: int) -> Mark:
+        """The mark of one row."""
+
+    @overload
+    def __getitem__(self, index: int) -> Mark: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mark]: ...
+    def __getitem__(self, index: int | slice) -> Mark | Sequence[Mark]:
+        return [self.mark(row) for row in range(*index.indices(len(self)))] if isinstance(index, slice) else self.mark(index)
+
+
+class Places(LazyMarks):
+    """The marks of rows by where each lies."""
 
     def __init__(self, encoding: str = "utf-8") -> None:
         self._encoding = encoding
@@ -31,14 +47,9 @@ class Places(Sequence[Mark]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Mark: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Mark]: ...
-    def __getitem__(self, index: int | slice) -> Mark | Sequence[Mark]:
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
-        record, line, offset, raw = self._rows[index]
+    def mark(self, row: int) -> Mark:
+        """The mark of one row."""
+        record, line, offset, raw = self._rows[row]
         return Mark(record, line, offset, shown(raw.rstrip(b"\r\n"), self._encoding))
 
 
