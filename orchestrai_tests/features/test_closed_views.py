@@ -166,17 +166,17 @@ def test_the_lint_refuses_what_reads_anything_but_the_inputs(tmp_path: Path, att
 @pytest.mark.parametrize(
     "statement",
     [
-        "COPY readings TO '/tmp/x.csv'",
-        "ATTACH '/tmp/x.db'",
+        "COPY readings TO '/elsewhere/x.csv'",
+        "ATTACH '/elsewhere/x.db'",
         "INSTALL httpfs",
         "PRAGMA database_list",
         "SELECT device_id, ts, seq AS f FROM readings; SELECT 1",
-        "SELECT device_id, ts, seq AS f FROM parquet.`/tmp/x`",
+        "SELECT device_id, ts, seq AS f FROM parquet.`/elsewhere/x`",
         "SELECT device_id, ts, seq AS f FROM csv.readings",
         "SELECT device_id, ts, seq AS f FROM main.readings",
-        "SELECT device_id, ts, seq AS f FROM read_parquet('/tmp/x') AS readings",
+        "SELECT device_id, ts, seq AS f FROM read_parquet('/elsewhere/x') AS readings",
         "SELECT device_id, ts, seq AS f FROM range(10) AS readings",
-        "SELECT device_id, ts, seq AS f FROM IDENTIFIER('text.`/tmp/x`') AS readings",
+        "SELECT device_id, ts, seq AS f FROM IDENTIFIER('text.`/elsewhere/x`') AS readings",
         "SELECT device_id, ts, seq AS f FROM readings -- ${env:HOME}",
     ],
 )
