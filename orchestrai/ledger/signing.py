@@ -92,6 +92,13 @@ def key_id(key: Ed25519PublicKey) -> str:
     return sha256_hex(_raw(key))[:16]
 
 
+def public_pem(key: Ed25519PublicKey) -> bytes:
+    """A public key as the file that others read."""
+    from cryptography.hazmat.primitives import serialization
+
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 class Signer(NamedTuple):
     """Signs with one private key."""
 
@@ -105,11 +112,7 @@ class Signer(NamedTuple):
     @property
     def public_pem(self) -> bytes:
         """The public key, to hand to a stranger who verifies."""
-        from cryptography.hazmat.primitives import serialization
-
-        return self.private_key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return public_pem(self.private_key.public_key())
 
     def sign(self, payload_type: str, payload: bytes) -> bytes:
         """Wrap `payload` in a signed DSSE envelope (canonical JSON)."""
