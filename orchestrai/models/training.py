@@ -82,6 +82,7 @@ def train(
                 "held_out_rows": len(parts.test),
                 "features": len(rows.columns),
                 "trained_until": info.trained_until,
+                "libraries": dict(info.libraries),
                 "top_features": _top(info.importance),
                 **facts,
             },

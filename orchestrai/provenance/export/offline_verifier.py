@@ -166,6 +166,8 @@ def wrong(signatures: "list[tuple[bytes, bytes, bytes]]") -> "list[int]":
 # -- what everything is written in ----------------------------------------------------------------------------------
 
 PUBLIC = bytes.fromhex("302a300506032b6570032100")  # what stands before the key in the DER of RFC 8410
+# what each format of receipts calls the Merkle roots that are its subjects
+RECEIPTS = {"urn:orchestrai:receipt:v1": "sha256", "urn:orchestrai:receipt:v2": "merkleSha256"}
 VERBATIM = {"snapshot", "restored", "feature_backup"}
 SOURCES = {
     "raw_events": set(),
@@ -394,12 +396,13 @@ class Records:
         if digest not in self.receipts:
             name = f"receipts/{digest[:2]}/{digest}.json"
             statement = self.signed("application/vnd.in-toto+json", name, self.blob("receipts", digest))
-            if statement.get("predicateType") != "urn:orchestrai:receipt:v1":
+            digest_name = RECEIPTS.get(statement.get("predicateType"))
+            if digest_name is None:
                 raise Wrong("receipts", f"expected a receipt in {name}, found {statement.get('predicateType')}")
             body = statement["predicate"]
             subjects = [(body["asset"], body["version"])]
             subjects += [(f"{body['asset']}@{key}", root) for key, root in sorted(body["partitions"].items())]
-            if statement["subject"] != [{"name": n, "digest": {"sha256": r[len("sha256:") :]}} for n, r in subjects]:
+            if statement["subject"] != [{"name": n, "digest": {digest_name: r[len("sha256:") :]}} for n, r in subjects]:
                 raise Wrong("receipts", f"expected the subjects of {name} to be its partitions, found others")
             self.receipts[digest] = body
         return self.receipts[digest]
@@ -721,6 +724,8 @@ def public_keys(place: Place, given: "list[str]") -> "tuple[dict[str, bytes], bo
 def find_model(place: Place, model: "str | None") -> "tuple[str, dict[str, str]]":
     """The asset that a proof is about, and the hashes of the model's files by name."""
     about = json.loads(place.read("proof.json"))
+    if about["format"] != 1:
+        raise Wrong("records", f"expected a proof of format 1, found {about['format']!r}: take the verifier that came with it")
     if model is None:
         return about["asset"], {name: sha256(place.read(name)) for name in about["files"]}
     digest = hashlib.sha256()
