@@ -725,7 +725,9 @@ def find_model(place: Place, model: "str | None") -> "tuple[str, dict[str, str]]
     """The asset that a proof is about, and the hashes of the model's files by name."""
     about = json.loads(place.read("proof.json"))
     if about["format"] != 1:
-        raise Wrong("records", f"expected a proof of format 1, found {about['format']!r}: take the verifier that came with it")
+        raise Wrong(
+            "records", f"expected a proof of format 1, found {about['format']!r}: take the verifier that came with it"
+        )
     if model is None:
         return about["asset"], {name: sha256(place.read(name)) for name in about["files"]}
     digest = hashlib.sha256()
