@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.errors import ConfigError, NotReceipted
+from orchestrai.errors import ConfigError, NotReceipted, RestoreError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import StageReport
+from orchestrai.models.registry.versions import versions
 from orchestrai.provenance.index import ReceiptIndex
 from orchestrai.provenance.recall.recall import apply_recall, plan_recall, recall
 from orchestrai.provenance.verify.model_proof import verify_model
+from orchestrai.restore.folder_plan import plan_folder
 from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, VIEW, World, uri, written
 
@@ -134,6 +136,42 @@ def test_applying_refuses_what_was_reached_and_serves_the_last_clean_champion(wo
     with pytest.raises(NotReceipted, match="bad export"):
         world.ledger.open(f"{MODEL}/training_set").fetch("all", tmp_path)
     assert done.retrain == tuple(f"{MODEL}/{s}" for s in ("training_set", "candidate", "evaluation", "predictions"))
+
+
+def listed(world: World) -> dict[str, tuple[tuple[str, ...], str]]:
+    found = versions(world.ledger, candidate=f"{MODEL}/candidate", champion=f"{MODEL}/champion")
+    return {version.version: (version.aliases, version.withdrawn) for version in found}
+
+
+def test_a_recalled_version_lists_as_withdrawn_and_never_as_champion(world: World) -> None:
+    clean = poisoned(world)
+    before = listed(world)
+    (poison,) = [version for version, (aliases, _) in before.items() if "champion" in aliases]
+    apply_recall(world.ledger, plan_recall(world.ledger, index(world), uri(DAYS[2]), "bad export"), roll_back)
+    after = listed(world)
+    assert after[clean] == (("champion",), "")
+    assert after[poison][0] == ()
+    assert "bad export" in after[poison][1]
+
+
+def test_a_champion_that_nothing_can_take_the_place_of_is_withdrawn_too(world: World) -> None:
+    world.whole(DAYS)
+    apply_recall(world.ledger, plan_recall(world.ledger, index(world), uri(DAYS[0]), "bad export"), roll_back)
+    ((aliases, why),) = listed(world).values()
+    assert aliases == ()
+    assert "bad export" in why
+
+
+def test_restoring_a_recalled_day_from_a_snapshot_must_be_asked_for(world: World) -> None:
+    poisoned(world)
+    newest = world.vault.snapshots()[-1]
+    plan_folder(world.vault, newest).require_standing()
+    apply_recall(world.ledger, plan_recall(world.ledger, index(world), uri(DAYS[2]), "bad export"), roll_back)
+    plan = plan_folder(world.vault, newest)
+    assert list(plan.recalled) == [DAYS[2]]
+    with pytest.raises(RestoreError, match="bad export"):
+        plan.require_standing()
+    plan_folder(world.vault, newest, [DAYS[0]]).require_standing()
 
 
 def test_applying_twice_writes_nothing_more(world: World) -> None:

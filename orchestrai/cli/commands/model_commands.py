@@ -40,7 +40,14 @@ def list_models(
         emit({model: [version.as_json() for version in listed] for model, listed in models.items()})
         return
     rows = [
-        (model, v.version[7:19], ", ".join(v.aliases) or "-", v.registered[:19], v.promoted[:19] or "never", v.times_serving)
+        (
+            model,
+            v.version[7:19],
+            v.withdrawn or ", ".join(v.aliases) or "-",
+            v.registered[:19],
+            v.promoted[:19] or "never",
+            v.times_serving,
+        )
         for model, listed in models.items()
         for v in listed
     ]
