@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import DigestMismatch, UnreadableObject
 from orchestrai.ingest.dead_letters import DeadLetter, letters_of
-from orchestrai.ingest.plan import Arrival, landed_key
+from orchestrai.ingest.originals.originals import Arrival, landed_key
 from orchestrai.ingest.readers.compression import unpacked
 from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part
 from orchestrai.ingest.readers.part_files import PartWriter

@@ -23,8 +23,9 @@ from orchestrai.ingest.dead_letters import (
 )
 from orchestrai.ingest.discovery.listing import landed
 from orchestrai.ingest.keys.key_audit import KeyAudit
+from orchestrai.ingest.originals.published_originals import require_same_cut
 from orchestrai.ingest.partition import Partition, PartitionReading
-from orchestrai.ingest.plan import Intake, require_same_cut
+from orchestrai.ingest.plan import Intake
 from orchestrai.ingest.readers.object_reader import Typing
 from orchestrai.ingest.readers.row_rules import RowRules
 from orchestrai.ingest.schema_audit import LACKING, vanished
@@ -77,8 +78,8 @@ def ingest(
             context.told(f"{asset}@{key}", number, len(task.partitions))
             gathered = intake.gather(key, present.objects[key], recover=recover)
             part = Partition(key, list(gathered.arrivals), repeats=gathered.repeats)
-            denied = intake.denied.get(key, [])
-            part.letters += [item.letter(contract, key) for item in (*denied, *intake.nameless.get(key, ()))]
+            denied = intake.copies.denied.get(key, [])
+            part.letters += [item.letter(contract, key) for item in (*denied, *intake.copies.nameless.get(key, ()))]
             if not part.arrivals and not denied and not contract.closed.due(key, grain):
                 aside |= {key: part.letters} if part.letters else {}
                 continue
@@ -108,8 +109,8 @@ def ingest(
                 keys.accept(key, root, part.parts)
                 history[key] = part.rows
             done.append(part)
-        intake.require_readable()
-        meter.read += intake.bytes_read
+        intake.copies.require_readable()
+        meter.read += intake.copies.bytes_read
         publish_unplaced(ledger, asset, contract, present.unplaced, LETTERS)
         publish_letters(ledger, asset_of(asset), aside | {part.key: part.letters for part in done}, LETTERS)
         repeated = sum(len(part.repeats) for part in done)

@@ -20,7 +20,7 @@ from orchestrai.ingest.dead_letters import UNPLACED, publish_unplaced
 from orchestrai.ingest.discovery.asking import PastRun, choose
 from orchestrai.ingest.discovery.partitioning import sight
 from orchestrai.ingest.discovery.watch import LETTERS, ArrivalCursor, look
-from orchestrai.ingest.plan import arrivals
+from orchestrai.ingest.originals.published_originals import arrivals
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
