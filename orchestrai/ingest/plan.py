@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,9 +11,7 @@ from pathlib import Path
 from orchestrai.core.time.calendar import Grain, grain_stats, zone_of
 from orchestrai.errors import (
     ConfigError,
-    DigestMismatch,
     InvalidKey,
-    MissingObject,
     ObjectNotFound,
     PreconditionFailed,
     StorageError,
@@ -21,7 +20,8 @@ from orchestrai.ingest.dead_letters import Unplaced
 from orchestrai.ingest.discovery.partitioning import uri_of
 from orchestrai.ingest.discovery.same_content import content_digest, first_arrival, precedence
 from orchestrai.ingest.spec import DatasetTask
-from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.dataset import Dataset, verified
+from orchestrai.ledger.log import Log
 from orchestrai.ledger.manifest import FileEntry, PartitionManifest
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.session import Session
@@ -35,18 +35,30 @@ MAX_READS = 3
 
 @dataclass(frozen=True)
 class Arrival:
-    """One object that goes into a partition: what is said of it, the name of its original and a local file with its bytes.
+    """One object that goes into a partition: what is said of it, the name of its original and where its bytes are.
 
-    `part` stands for an object of which only the published part is left; `path` is then that part, tokenised by `columns`. `original`
-    is the kept copy of any other, None where none is kept.
+    They are in the lake as `stored`, or in a copy at `path` that this run made where the lake keeps none. `part` stands for an object
+    of which only the published part is left; that is then what is `stored`, tokenised by `columns`. `original` is the kept copy of any
+    other, None where none is kept.
     """
 
     material: Material
     name: str
-    path: Path
+    stored: FileEntry | None = None
+    path: Path | None = None
     part: FileEntry | None = None
     columns: tuple[str, ...] = ()
     original: FileEntry | None = None
+
+    @contextmanager
+    def opened(self, log: Log) -> Iterator[Path]:
+        """A file with its very bytes, for the length of a `with` block; raises MissingObject, DigestMismatch."""
+        if self.stored is None:
+            assert self.path is not None
+            yield self.path
+            return
+        with verified(log, self.stored, "it was altered since it was taken; have the producer send it again") as file:
+            yield file.path
 
 
 @dataclass(frozen=True)
@@ -178,7 +190,8 @@ class Intake:
         """An arrival with its content; the same bytes landed again came when they came first."""
         material = taken.material
         if taken.part is None and not material.content:
-            material = replace(material, content=content_digest(taken.path, self.source.max_object_bytes))
+            with taken.opened(self.ledger) as path:
+                material = replace(material, content=content_digest(path, self.source.max_object_bytes))
         if known is not None and known.arrived and known.sha256 == material.sha256:
             material = replace(material, arrived=known.arrived)
         return replace(taken, material=material)
@@ -244,31 +257,30 @@ class Intake:
         return parts | {entry.path: materials[entry.sha256].pop() for entry in originals if materials.get(entry.sha256)}
 
     def _kept(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
-        """Earlier arrivals, every byte verified."""
+        """Earlier arrivals."""
         if not wanted or self.dataset is None:
             return {}
         originals = {}
         digests = {material.sha256 for material in wanted.values()}
-        for file in self.dataset.fetch(partition, self.work / "kept" / partition, role="landed", only=digests):
-            if file.entry.path in wanted:
-                original = file.entry if self.keep else None
-                kept = Arrival(wanted[file.entry.path], file.entry.path, file.path, original=original)
-                originals[file.entry.path] = self._seen(kept)
+        for entry in self.dataset.files(partition).files:
+            if entry.role == "landed" and entry.sha256 in digests and entry.path in wanted:
+                kept = Arrival(wanted[entry.path], entry.path, entry, original=entry if self.keep else None)
+                originals[entry.path] = self._seen(kept)
         return self._kept_parts(partition, wanted) | originals
 
     def _kept_parts(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
-        """Parts of earlier arrivals whose originals were not kept, every byte verified."""
+        """Parts of earlier arrivals whose originals were not kept."""
         manifest = self.dataset.files(partition) if self.dataset else None
         origins = {part: origin["name"] for part, origin in _parts(manifest).items() if origin["name"] in wanted}
         if not origins or self.dataset is None or manifest is None:
             return {}
         columns = tuple(manifest.stats[STATS]["columns"])
         return {
-            origins[file.entry.path]: Arrival(
-                wanted[origins[file.entry.path]], origins[file.entry.path], file.path, file.entry, columns
+            origins[entry.path]: Arrival(
+                wanted[origins[entry.path]], origins[entry.path], entry, part=entry, columns=columns
             )
-            for file in self.dataset.fetch(partition, self.work / "parts of" / partition)
-            if file.entry.path in origins
+            for entry in manifest.files
+            if entry.role == "data" and entry.path in origins
         }
 
     def _quarantined(self, partition: str) -> dict[str, FileEntry]:
@@ -288,23 +300,9 @@ class Intake:
         return f"{self.landing.url.rstrip('/')}/{name.removeprefix(LANDED)}"
 
     def _held(self, partition: str, entry: FileEntry) -> Arrival:
-        """An original from quarantine, re-hashed before it is used; raises MissingObject, DigestMismatch."""
-        path = self.work / "held" / partition / entry.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = sha256()
-        try:
-            with path.open("wb") as sink:
-                for chunk in self.ledger.lake.stream(entry.key):
-                    digest.update(chunk)
-                    sink.write(chunk)
-        except ObjectNotFound as exc:
-            raise MissingObject(
-                f"expected {entry.key} in quarantine, found nothing: have the producer send it again"
-            ) from exc
-        if digest.hexdigest() != entry.sha256:
-            raise DigestMismatch(f"expected {entry.key} to be what was quarantined, found other bytes", key=entry.key)
+        """An original from quarantine; raises MissingObject, DigestMismatch."""
         material = Material(self._uri(entry.path), entry.sha256, entry.size, partition=partition, arrived=self.now)
-        return self._seen(Arrival(material, entry.path, path, original=entry if self.keep else None))
+        return self._seen(Arrival(material, entry.path, entry, original=entry if self.keep else None))
 
     def _take(self, partition: str, uri: str, info: ObjectInfo) -> Arrival | None:
         """Take a landed object, hashed on the way; None when it is gone by now, or noted as one that cannot be taken."""
@@ -349,16 +347,16 @@ class Intake:
         name = LANDED + info.key
         key = self.session.key(partition, name)
         lake, digest = self.ledger.lake, sha256()
-        local = lake.local_path(key) if self.keep else None
-        # of an own name: two keys of a landing may be a file and its folder
-        path = local or self.work / "taken" / partition / sha256(name.encode()).hexdigest()[:24]
-        if local is None:
+        # what lies on this disk is read there again; of an own name: two keys of a landing may be a file and its folder
+        here = self.keep and lake.local_path(key) is not None
+        path = None if here else self.work / "taken" / partition / sha256(name.encode()).hexdigest()[:24]
+        if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         size = 0
 
         def chunks() -> Iterator[bytes]:
             nonlocal size
-            sink = None if local else path.open("wb")
+            sink = path.open("wb") if path is not None else None
             try:
                 for chunk in self.landing.stream(info.key, version=info.version, if_match=info.etag or None):
                     digest.update(chunk)
@@ -382,7 +380,7 @@ class Intake:
         self.objects_read += 1
         etag, modified = info.version or info.etag, info.modified.isoformat()
         material = Material(uri, digest.hexdigest(), size, etag, modified, partition, self.now)
-        return Arrival(material, name, path, original=original)
+        return Arrival(material, name, original if here else None, path, original=original)
 
 
 def _clashing(present: Sequence[str], earlier: Collection[str]) -> set[str]:

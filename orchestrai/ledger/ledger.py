@@ -13,6 +13,7 @@ from orchestrai.ledger.log import Log
 from orchestrai.ledger.session import Session
 from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
 from orchestrai.settings import Settings
+from orchestrai.storage.sealed import SealedFiles
 from orchestrai.storage.url import open_store
 
 
@@ -56,4 +57,5 @@ def open_ledger(settings: Settings, clock: Clock = utc_now) -> Ledger:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     signer = load_or_create_signer(folder)
     lake, vault = open_store(settings.lake), open_store(settings.vault)
-    return Ledger(lake, signer, trusted_keyring(folder), vault=vault, clock=clock)
+    sealed = SealedFiles(settings.sealed_memory_bytes)
+    return Ledger(lake, signer, trusted_keyring(folder), vault=vault, clock=clock, sealed=sealed)

@@ -14,6 +14,7 @@ from orchestrai.ledger.manifest import FileEntry, blob_key, read_blob, sha256_he
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store, put_absent
+from orchestrai.storage.sealed import SealedFiles
 
 # what was read since a stage began, by ledger and asset
 _READ: ContextVar[dict[tuple[int, str], Head | Recalls | None] | None] = ContextVar("_READ", default=None)
@@ -24,7 +25,7 @@ class Log:
     """What is current in a lake, with its signed history.
 
     `stores` names the places file bytes may lie ("lake" always, "vault" where there is one); `witness` receives a copy
-    of every receipt and head.
+    of every receipt and head. `sealed` makes the private copies that readers are given.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Log:
         vault: Store | None = None,
         clock: Clock = utc_now,
         new_id: Callable[[], str] = new_session_id,
+        sealed: SealedFiles | None = None,
     ) -> None:
         self.lake = lake
         self.vault = vault
@@ -43,6 +45,7 @@ class Log:
         self.keyring = keyring or signer.keyring()
         self.clock = clock
         self.new_id = new_id
+        self.sealed = sealed or SealedFiles()
         self._receipts: dict[str, Receipt] = {}
         self._recalled: dict[str, RecallRecord] = {}
         self._last: dict[str, int] = {}

@@ -17,6 +17,7 @@ from orchestrai.provenance.trace import trace_records
 from orchestrai.provenance.verified_records import Records
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.copies import copies
 
 FORMATS = {1: "format-1.tar.xz", 2: "format-2.tar.xz"}
 CHAMPION = "small/alarm/champion"
@@ -53,7 +54,7 @@ def frozen(home: Path) -> Ledger:
 def test_a_frozen_model_of_each_kind_opens_and_scores_its_golden_rows(frozen: Ledger, asset: str, tmp_path: Path) -> None:
     scorer = load_model(frozen, asset)
     assert (scorer.info.kind, scorer.info.task) == KINDS[asset]
-    files = {file.entry.path: file.path for file in frozen.open(asset).fetch("all", tmp_path)}
+    files = {file.entry.path: file.path for file in copies(frozen.open(asset), "all", tmp_path)}
     assert set(files) == {MODEL_FILES[scorer.info.kind], INFO_FILE, GOLDEN_FILE}
     golden = pq.read_table(files[GOLDEN_FILE])
     found = scorer.score(golden.drop_columns(["prediction"]))
@@ -63,7 +64,7 @@ def test_a_frozen_model_of_each_kind_opens_and_scores_its_golden_rows(frozen: Le
 
 @pytest.mark.parametrize("asset", KINDS)
 def test_a_frozen_recipe_is_read_and_written_as_it_was(frozen: Ledger, stated: int, asset: str, tmp_path: Path) -> None:
-    (path,) = [file.path for file in frozen.open(asset).fetch("all", tmp_path) if file.entry.path == INFO_FILE]
+    (path,) = [file.path for file in copies(frozen.open(asset), "all", tmp_path) if file.entry.path == INFO_FILE]
     info = decode_info(path.read_bytes())
     assert info.encode() == path.read_bytes()
     # what was trained on a set that names no views is of format 1 to this day
