@@ -86,6 +86,8 @@ class Dataset:
         closed = receipt.closed_checks(partition)
         if closed:
             raise NotReceipted(f"expected passing checks for {self.asset}@{partition}, found failed: {', '.join(closed)}")
+        if self.ledger.admission is not None:
+            self.ledger.admission(self, partition, receipt)
         return receipt
 
     def files(self, partition: str) -> PartitionManifest:

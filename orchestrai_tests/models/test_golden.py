@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.ledger.trust.trust_list import trusted_keyring
 from orchestrai.models.estimators.artifact import GOLDEN_FILE, INFO_FILE, MODEL_FILES, decode_info, load_model
 from orchestrai.models.registry.versions import versions
 from orchestrai.models.spec import ModelSpec
