@@ -73,7 +73,7 @@ folder = Path({str(tmp_path)!r})
 with tarfile.open({str(frozen)!r}) as archive:
     archive.extractall(folder, filter="data")
 before = set(sys.modules)
-from orchestrai.ledger.signing import trusted_keyring
+from orchestrai.ledger.trust.trust_list import trusted_keyring
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.settings import load_settings
 from orchestrai.storage.url import open_store

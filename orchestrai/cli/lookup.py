@@ -44,7 +44,8 @@ def open_ledger() -> "Ledger":
 
 def open_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Store, Keyring]":
     """A vault's records and the public keys to trust, from options or else from the settings; makes no key."""
-    from orchestrai.ledger.signing import load_keyring, trusted_keyring
+    from orchestrai.ledger.signing import load_keyring
+    from orchestrai.ledger.trust.trust_list import trusted_keyring
     from orchestrai.storage.url import open_store
 
     settings = load_settings()

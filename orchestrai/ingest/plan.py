@@ -9,7 +9,7 @@ from orchestrai.ingest.discovery.same_content import content_digest, first_arriv
 from orchestrai.ingest.originals.landing_copies import LandingCopies
 from orchestrai.ingest.originals.originals import LANDED, Arrival, Gathered, clashing, landed_key
 from orchestrai.ingest.originals.published_originals import PublishedOriginals
-from orchestrai.ingest.originals.quarantined_originals import fetch_quarantined, quarantined
+from orchestrai.ingest.originals.quarantined_originals import quarantined
 from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import Material
@@ -36,12 +36,12 @@ class Intake:
         keep: bool = True,
     ) -> None:
         self.ledger, self.session, self.landing = context.ledger, session, landing
-        self.source, self.work, self.keep = task.source, work, keep
+        self.source, self.keep = task.source, keep
         # where rows are made of the object's name, equal bytes under another name are other rows
         self.each = task.source.equal_files == "each" or task.contract.names_objects
         self.dataset = self.ledger.find(session.asset)
         self.copies = LandingCopies(session, landing, work, context.now().isoformat(), keep=keep)
-        self.published = PublishedOriginals(self.dataset, work, keep=keep)
+        self.published = PublishedOriginals(self.dataset, keep=keep)
 
     def gather(self, partition: str, present: Sequence[ObjectInfo], *, recover: bool = False) -> Gathered:
         """All arrivals of a partition, objects of one content once; raises StorageError, IntegrityError.
@@ -112,7 +112,8 @@ class Intake:
         """An arrival with its content; the same bytes landed again came when they came first."""
         material = taken.material
         if taken.part is None and not material.content:
-            material = replace(material, content=content_digest(taken.path, self.source.max_object_bytes))
+            with taken.opened(self.ledger) as path:
+                material = replace(material, content=content_digest(path, self.source.max_object_bytes))
         if known is not None and known.arrived and known.sha256 == material.sha256:
             material = replace(material, arrived=known.arrived)
         return replace(taken, material=material)
@@ -159,13 +160,11 @@ class Intake:
         return {}
 
     def _kept(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
-        """Earlier arrivals, every byte verified."""
+        """Earlier arrivals."""
         return {name: self._seen(arrival) for name, arrival in self.published.fetch(partition, wanted).items()}
 
     def _held(self, partition: str, entry: FileEntry) -> Arrival:
         """An original from quarantine; raises MissingObject, DigestMismatch."""
-        path = self.work / "held" / partition / entry.path
-        fetch_quarantined(self.ledger.lake, entry, path)
         uri = f"{self.landing.url.rstrip('/')}/{landed_key(entry.path)}"
         material = Material(uri, entry.sha256, entry.size, partition=partition, arrived=self.copies.now)
-        return self._seen(Arrival(material, entry.path, path, original=entry if self.keep else None))
+        return self._seen(Arrival(material, entry.path, entry, original=entry if self.keep else None))

@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
@@ -61,7 +62,8 @@ def ingest(
     ledger, now = context.ledger, context.now()
     asset, source, contract, grain = task.asset, task.source, task.contract, task.grain
     sealing = sealing_of(contract, context.keys_for(contract))
-    with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-ingest-") as folder:
+    with Meter() as meter, ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-ingest-"))
         session = ledger.session(asset, PRODUCER)
         intake = Intake(context, session, landing, task, Path(folder), keep=sealing is None)
         require_same_cut(intake.dataset, grain)
@@ -73,9 +75,10 @@ def ingest(
         done: list[Partition] = []
         audit = Audit()
         keys = KeyAudit(contract, grain, intake.dataset, context.home / "key_index" / Path(*asset.split("/")[:-1]))
-        on_spark, aside = 0, dict[str, list[DeadLetter]]()
+        on_spark, aside, opened = 0, dict[str, list[DeadLetter]](), stack.enter_context(ExitStack())
         for number, key in enumerate(sorted(set(task.partitions))):
             context.told(f"{asset}@{key}", number, len(task.partitions))
+            opened.close()
             gathered = intake.gather(key, present.objects[key], recover=recover)
             part = Partition(key, list(gathered.arrivals), repeats=gathered.repeats)
             denied = intake.copies.denied.get(key, [])
@@ -85,7 +88,7 @@ def ingest(
                 continue
             letters = list(read_letters(dead, key))
             typing = Typing(source, contract, RowRules(contract, key, grain))
-            reading = PartitionReading(part, typing, session, Path(folder) / "parts" / key, sealing, letters)
+            reading = PartitionReading(part, typing, session, Path(folder) / "parts" / key, sealing, letters, opened=opened)
             if spark and sealing is None and source.needs_spark(sum(arrival.material.size for arrival in part.arrivals)):
                 reading.read_on_spark(spark())
                 on_spark += 1

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from orchestrai.core.identity import Clock, new_session_id, utc_now
 from orchestrai.errors import IntegrityError, ObjectNotFound
@@ -14,7 +15,12 @@ from orchestrai.ledger.manifest import FileEntry, blob_key, read_blob, sha256_he
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store, put_absent
+from orchestrai.storage.sealed import SealedFiles
 
+if TYPE_CHECKING:
+    from orchestrai.ledger.dataset import Dataset
+
+Admission = Callable[["Dataset", str, Receipt], None]
 # what was read since a stage began, by ledger and asset
 _READ: ContextVar[dict[tuple[int, str], Head | Recalls | None] | None] = ContextVar("_READ", default=None)
 _RECALLS = "\0recalls"
@@ -24,7 +30,8 @@ class Log:
     """What is current in a lake, with its signed history.
 
     `stores` names the places file bytes may lie ("lake" always, "vault" where there is one); `witness` receives a copy
-    of every receipt and head.
+    of every receipt and head. `sealed` makes the private copies that readers are given. `admission`, where a run sets it, says what a
+    receipt must show besides its signature.
     """
 
     def __init__(
@@ -36,6 +43,7 @@ class Log:
         vault: Store | None = None,
         clock: Clock = utc_now,
         new_id: Callable[[], str] = new_session_id,
+        sealed: SealedFiles | None = None,
     ) -> None:
         self.lake = lake
         self.vault = vault
@@ -43,6 +51,8 @@ class Log:
         self.keyring = keyring or signer.keyring()
         self.clock = clock
         self.new_id = new_id
+        self.sealed = sealed or SealedFiles()
+        self.admission: Admission | None = None
         self._receipts: dict[str, Receipt] = {}
         self._recalled: dict[str, RecallRecord] = {}
         self._last: dict[str, int] = {}

@@ -22,6 +22,7 @@ from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger, open_ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import Features
+from orchestrai.pipeline.admission import Admission
 from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
@@ -120,6 +121,7 @@ class Runtime:
         if overrides and not node.stage.gate:
             known = " or ".join(gates())
             raise ConfigError(f"expected a gate of {known} to override, found {node.stage.name} of {node.asset}")
+        self.ledger.admission = Admission(lambda: self.project, lambda: self.vault)
         with self.ledger.reading():
             return node.stage.perform(self.context(self._told(progress), overrides), node, partitions)
 

@@ -9,6 +9,7 @@ from orchestrai.contracts.contract import Column, Contract
 from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.errors import MissingObject
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.log import Log
 from orchestrai.ledger.receipt import Receipt
 
 # the parameter of a receipt that names the contract
@@ -29,7 +30,7 @@ def keep_contract(ledger: Ledger, contract: Contract) -> str:
     return ledger.put_blob(_KIND, _encoded(contract))
 
 
-def contract_of(ledger: Ledger, receipt: Receipt) -> Contract | None:
+def contract_of(ledger: Log, receipt: Receipt) -> Contract | None:
     """The contract that a receipt names; None where it names none, or one that is not kept here."""
     digest = receipt.parameters.get(CONTRACT_RULES)
     if not isinstance(digest, str):

@@ -26,6 +26,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.memory import MemoryStore
+from orchestrai_tests.copies import copies
 from orchestrai_tests.ingest.judging import counts, judge_for, whole
 from orchestrai_tests.running import ingest
 
@@ -294,7 +295,7 @@ class World:
         raw = self.ledger.open(RAW)
         found: Counter[int] = Counter()
         for partition in raw.partitions:
-            for file in raw.fetch(partition, self.folder / "read" / partition):
+            for file in copies(raw, partition, self.folder / "read" / partition):
                 found.update(pq.read_table(file.path)["n"].to_pylist())
         letters = list_letters(self.ledger, RAW)
         sightings = {key: sight(SOURCE, "hour", self._info(key)) for key in self.landing.keys}

@@ -18,6 +18,7 @@ from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.report import StageReport, shown_verdicts
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.copies import copies
 from orchestrai_tests.producers import producer
 
 ASSET = "churn/orders/raw_events"
@@ -56,7 +57,7 @@ def test_an_override_publishes_what_was_refused_and_says_so_in_signed_records(le
     receipt = dataset.receipt(DAY)
     assert receipt.verdicts[DAY] == BAD
     assert (receipt.override(DAY), receipt.closed_checks(DAY)) == (given, [])
-    assert [file.path.read_bytes() for file in dataset.fetch(DAY, tmp_path)] == [b"few"]
+    assert [file.path.read_bytes() for file in copies(dataset, DAY, tmp_path)] == [b"few"]
 
 
 def test_every_closed_check_must_be_named(ledger: Ledger) -> None:
@@ -95,7 +96,7 @@ def test_damaged_bytes_under_an_override_are_refused_like_any(ledger: Ledger, tm
     (entry,) = ledger.open(ASSET).files(DAY).files
     ledger.lake.write(entry.key, b"fex")
     with pytest.raises(DigestMismatch):
-        ledger.open(ASSET).fetch(DAY, tmp_path)
+        copies(ledger.open(ASSET), DAY, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.lifecycle.lock import lock_snapshot
+from orchestrai_tests.copies import copies
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World
 from orchestrai_tests.running import ingest
 from orchestrai_tests.servers.s3 import S3Server
@@ -154,7 +155,7 @@ def test_after_an_erasure_no_store_holds_or_gives_back_the_person(world: World, 
     fresh = PersonKeys(store)
     assert fresh.key("17850") is None
     assert fresh.key("13047") is not None
-    for file in world.ledger.open(f"{ORDERS}/restored").fetch("2026-01-01", tmp_path):
+    for file in copies(world.ledger.open(f"{ORDERS}/restored"), "2026-01-01", tmp_path):
         for text in pq.read_table(file.path).column("customer_id").to_pylist():
             with pytest.raises(IntegrityError):
                 reveal(b"\0" * 64, PERSON, text)
@@ -329,7 +330,7 @@ def test_dead_letters_from_before_the_contract_tokenised_lose_what_they_quote(wo
     # logs, receipts and roots of the old versions still check; their bytes are refused
     assert audit(world.lake, world.keyring, witness=world.store).ok
     with pytest.raises(DigestMismatch):
-        world.ledger.open(letters, before.version).fetch("2026-01-01", tmp_path)
+        copies(world.ledger.open(letters, before.version), "2026-01-01", tmp_path)
     again = erase(world.ledger, keys, "17850", by="ann")
     assert again.letters == () and again.unchecked == ()
 

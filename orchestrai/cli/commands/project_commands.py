@@ -71,7 +71,7 @@ def check(
 def _plans(project: "Project") -> "tuple[list[SchemaPlan], str]":
     """What changed contracts mean for what is published, or why nobody can say."""
     from orchestrai.ledger.ledger import open_ledger
-    from orchestrai.ledger.signing import trusted_keyring
+    from orchestrai.ledger.trust.trust_list import trusted_keyring
     from orchestrai.pipeline.check.schema_plan import schema_plans
 
     settings = load_settings()
@@ -148,6 +148,7 @@ def doctor(as_json: AsJson = False) -> None:
         _store("lake", settings.lake),
         _store("vault", settings.vault),
         _keys(settings.key_folder),
+        _trust(settings.key_folder),
         *_pipelines(settings),
         *((finding.name, finding.ok, finding.detail) for finding in judge_instance(settings.home)),
         (
@@ -165,7 +166,7 @@ def doctor(as_json: AsJson = False) -> None:
     ):
         there = importlib.util.find_spec(module) is not None
         findings.append((f"extra {extra}", there, "installed" if there else f"pip install 'orchestrai[{extra}]'"))
-    needed = ("python", "settings", "lake", "vault", "signing key", "pipeline", "instance")
+    needed = ("python", "settings", "lake", "vault", "signing key", "trusted keys", "pipeline", "instance")
     healthy = all(ok for name, ok, _ in findings if name.startswith(needed))
     if as_json:
         emit({"healthy": healthy, "findings": [{"name": n, "ok": ok, "detail": d} for n, ok, d in findings]})
@@ -246,6 +247,21 @@ def _keys(folder: Path) -> tuple[str, bool, str]:
         return "signing key", True, "made on first use"
     private = key.stat().st_mode & 0o077 == 0
     return "signing key", private, "readable by its owner only" if private else f"chmod 600 {key}"
+
+
+def _trust(folder: Path) -> tuple[str, bool, str]:
+    """Whose signatures count, and which keys lie in the folder without being on the signed list."""
+    from orchestrai.ledger.trust.trust_list import read_trust
+
+    try:
+        trust = read_trust(folder)
+    except OrchestraiError as error:
+        return "trusted keys", False, error.message
+    names = ", ".join(sorted(trust.keyring.keys)) or "made on first use"
+    strange = ", ".join(sorted(trust.keyring.refused))
+    if strange:
+        return "trusted keys", False, f"{names}; not on the signed list and refused: {strange}: see `orchestrai keys list`"
+    return "trusted keys", True, names
 
 
 def new(

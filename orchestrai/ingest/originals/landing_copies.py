@@ -74,16 +74,16 @@ class LandingCopies:
         name = LANDED + info.key
         key = self.session.key(partition, name)
         lake, digest = self.session.ledger.lake, sha256()
-        local = lake.local_path(key) if self.keep else None
-        # of an own name: two keys of a landing may be a file and its folder
-        path = local or self.work / "taken" / partition / sha256(name.encode()).hexdigest()[:24]
-        if local is None:
+        # what lies on this disk is read there again; of an own name: two keys of a landing may be a file and its folder
+        here = self.keep and lake.local_path(key) is not None
+        path = None if here else self.work / "taken" / partition / sha256(name.encode()).hexdigest()[:24]
+        if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         size = 0
 
         def chunks() -> Iterator[bytes]:
             nonlocal size
-            sink = None if local else path.open("wb")
+            sink = path.open("wb") if path is not None else None
             try:
                 for chunk in self.landing.stream(info.key, version=info.version, if_match=info.etag or None):
                     digest.update(chunk)
@@ -107,4 +107,4 @@ class LandingCopies:
         self.objects_read += 1
         etag, modified = info.version or info.etag, info.modified.isoformat()
         material = Material(uri, digest.hexdigest(), size, etag, modified, partition, self.now)
-        return Arrival(material, name, path, original=original)
+        return Arrival(material, name, original if here else None, path, original=original)

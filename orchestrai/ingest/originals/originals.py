@@ -1,9 +1,12 @@
-"""What a partition is made from: landed objects with their bytes here, and the names of their originals beside the raw events."""
+"""What a partition is made from: landed objects and where their bytes are, and the names of their originals beside the raw events."""
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrai.ledger.dataset import verified
+from orchestrai.ledger.log import Log
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import Material
 
@@ -12,18 +15,30 @@ LANDED = "landed/"
 
 @dataclass(frozen=True)
 class Arrival:
-    """One object that goes into a partition: what is said of it, the name of its original and a local file with its bytes.
+    """One object that goes into a partition: what is said of it, the name of its original and where its bytes are.
 
-    `part` stands for an object of which only the published part is left; `path` is then that part, tokenised by `columns`. `original`
-    is the kept copy of any other, None where none is kept.
+    They are in the lake as `stored`, or in a copy at `path` that this run made where the lake keeps none. `part` stands for an object
+    of which only the published part is left; that is then what is `stored`, tokenised by `columns`. `original` is the kept copy of any
+    other, None where none is kept.
     """
 
     material: Material
     name: str
-    path: Path
+    stored: FileEntry | None = None
+    path: Path | None = None
     part: FileEntry | None = None
     columns: tuple[str, ...] = ()
     original: FileEntry | None = None
+
+    @contextmanager
+    def opened(self, log: Log) -> Iterator[Path]:
+        """A file with its very bytes, for the length of a `with` block; raises MissingObject, DigestMismatch."""
+        if self.stored is None:
+            assert self.path is not None
+            yield self.path
+            return
+        with verified(log, self.stored, "it was altered since it was taken; have the producer send it again") as file:
+            yield file.path
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """What a published partition was made from: the objects that its receipt names, and their originals or parts in the lake."""
 
-from pathlib import Path
-
 from orchestrai.core.time.calendar import Grain, grain_stats, zone_of
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.originals.originals import Arrival
@@ -34,8 +32,8 @@ def require_same_cut(dataset: Dataset | None, grain: Grain) -> None:
 class PublishedOriginals:
     """The arrivals of a dataset as it is published; without `keep` their originals are not carried on."""
 
-    def __init__(self, dataset: Dataset | None, work: Path, *, keep: bool) -> None:
-        self.dataset, self.work, self.keep = dataset, work, keep
+    def __init__(self, dataset: Dataset | None, *, keep: bool) -> None:
+        self.dataset, self.keep = dataset, keep
 
     def repeats(self, partition: str) -> dict[str, Material]:
         """The objects that repeated others when the partition was published, by URI."""
@@ -57,31 +55,29 @@ class PublishedOriginals:
         return parts | {entry.path: materials[entry.sha256].pop() for entry in originals if materials.get(entry.sha256)}
 
     def fetch(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
-        """Earlier arrivals, every byte verified."""
+        """Earlier arrivals."""
         if not wanted or self.dataset is None:
             return {}
         originals = {}
         digests = {material.sha256 for material in wanted.values()}
-        for file in self.dataset.fetch(partition, self.work / "kept" / partition, role="landed", only=digests):
-            if file.entry.path in wanted:
-                original = file.entry if self.keep else None
-                kept = Arrival(wanted[file.entry.path], file.entry.path, file.path, original=original)
-                originals[file.entry.path] = kept
+        for entry in self.dataset.files(partition).files:
+            if entry.role == "landed" and entry.sha256 in digests and entry.path in wanted:
+                originals[entry.path] = Arrival(wanted[entry.path], entry.path, entry, original=entry if self.keep else None)
         return self._parts(partition, wanted) | originals
 
     def _parts(self, partition: str, wanted: dict[str, Material]) -> dict[str, Arrival]:
-        """Parts of earlier arrivals whose originals were not kept, every byte verified."""
+        """Parts of earlier arrivals whose originals were not kept."""
         manifest = self.dataset.files(partition) if self.dataset else None
         origins = {part: origin["name"] for part, origin in _origins(manifest).items() if origin["name"] in wanted}
         if not origins or self.dataset is None or manifest is None:
             return {}
         columns = tuple(manifest.stats[STATS]["columns"])
         return {
-            origins[file.entry.path]: Arrival(
-                wanted[origins[file.entry.path]], origins[file.entry.path], file.path, file.entry, columns
+            origins[entry.path]: Arrival(
+                wanted[origins[entry.path]], origins[entry.path], entry, part=entry, columns=columns
             )
-            for file in self.dataset.fetch(partition, self.work / "parts of" / partition)
-            if file.entry.path in origins
+            for entry in manifest.files
+            if entry.role == "data" and entry.path in origins
         }
 
 

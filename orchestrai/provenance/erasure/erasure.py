@@ -94,11 +94,11 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
             if column is None:
                 continue
             clear += clear_copies(ledger, asset, column, person, Path(folder), vault, unchecked)
-            letters += clear_letters(ledger, asset, Path(folder), unchecked)
+            letters += clear_letters(ledger, asset, unchecked)
             if key is None:
                 continue
             wanted = token(key, PERSON, person)
-            for partition, root, column, paths in _tokenised(ledger, asset, Path(folder), unchecked):
+            for partition, root, column, paths in _tokenised(ledger, asset, unchecked):
                 if holds(paths, column, wanted):
                     partitions.append((asset, partition, root))
     places = [*partitions, *((copy.asset, copy.partition, copy.root) for copy in clear)]
@@ -123,7 +123,7 @@ def _quoted(ledger: Ledger, letters: Sequence[ClearLetters], person: str) -> boo
     return any(person.encode() in ledger.lake.read(key) for item in letters for key in item.lake_keys)
 
 
-def _tokenised(ledger: Ledger, asset: str, folder: Path, unchecked: list[str]) -> Iterator[tuple[str, str, str, list[Path]]]:
+def _tokenised(ledger: Ledger, asset: str, unchecked: list[str]) -> Iterator[tuple[str, str, str, list[Path]]]:
     seen = set()
     for head in ledger.history(asset):
         dataset = ledger.dataset(head)
@@ -134,8 +134,8 @@ def _tokenised(ledger: Ledger, asset: str, folder: Path, unchecked: list[str]) -
             try:
                 stated = dataset.files(partition).stats.get("tokenised")
                 if isinstance(stated, dict):
-                    files = dataset.fetch(partition, folder / asset / str(len(seen)))
-                    yield partition, entry.root, str(stated["person"]), [file.path for file in files]
+                    with dataset.fetched([partition]) as files:
+                        yield partition, entry.root, str(stated["person"]), [file.path for file in files[partition]]
             except NotReceipted:
                 unchecked.append(f"{asset}@{partition}")
 
