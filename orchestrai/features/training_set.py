@@ -33,6 +33,7 @@ from orchestrai.features.point_in_time_join import (
 )
 from orchestrai.features.ports import Engines, Learner
 from orchestrai.features.spec import IncompleteRows, LabelSpec
+from orchestrai.features.staleness.stale_training import stale_training_set
 from orchestrai.features.views.moment_partitions import feature_spans, require_definition
 from orchestrai.features.views.portable_types import UTC_MICROS
 from orchestrai.features.views.view import FeatureView
@@ -305,4 +306,5 @@ TRAINING_SET = Stage(
         *(dataset.asset("restored") for dataset in model.label_inputs.values()),
     ),
     checks=_checks,
+    stale=lambda context, node, above: stale_training_set(context.ledger, node.subject, PRODUCER.code, above),
 )
