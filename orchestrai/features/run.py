@@ -275,7 +275,9 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
         if view.spec.online and report.version is not None:
             from orchestrai.features.by_key.online import online_path, update_online
 
-            done = update_online(ledger, view, asset=node.asset, path=online_path(context.home, subject.pipeline, view.name))
+            path = online_path(context.home, subject.pipeline, view.name)
+            stale = {one.partition: one.why for one in stale_features(ledger, subject, code_of(view), {})}
+            done = update_online(ledger, view, asset=node.asset, path=path, stale=stale)
             facts = {**report.facts, "online_entities": done.entities, "online_version": done.version}
             report = replace(report, facts=facts)
         report = shared(ledger, report, view.spec.share, context.home / "tables")

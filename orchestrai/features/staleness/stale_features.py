@@ -7,6 +7,7 @@ those are; frames of rows and inputs known by arrival are looked up in the parti
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 from orchestrai.core.canonical import JsonValue
@@ -174,6 +175,19 @@ def stale_features(ledger: Ledger, subject: DeclaredView, code: str, above: Plac
     except NotReceipted:
         return ()  # an input was never published, or not since its lake was lost
     return tuple(FeatureStaleness(Planner(subject.view, opened), current, code, above).partitions().values())
+
+
+def missing_features(ledger: Ledger, subject: DeclaredView, now: datetime) -> list[str]:
+    """The partitions of a declared view's table that are due by `now`, could be computed, and are not there."""
+    current = ledger.find(subject.asset)
+    assets = {table: dataset.asset("restored") for table, dataset in subject.inputs.items()}
+    try:
+        planner = Planner(subject.view, open_inputs(ledger, subject.view, assets, subject.grain_of_first))
+        due = planner.due(None, now)
+    except NotReceipted:
+        return []  # an input was never published, or does not count
+    there = current.partitions if current is not None else {}
+    return [key for key in due if key not in there]
 
 
 def _roots(inputs: JsonValue) -> Roots:
