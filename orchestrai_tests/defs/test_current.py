@@ -14,7 +14,7 @@ from orchestrai.defs.input_events import partitions_back
 from orchestrai.defs.launch.backfill import SILENT_CONSOLE
 from orchestrai.pipeline.load import load_project
 from orchestrai_tests.defs.conftest import RANGE_END, RANGE_START
-from orchestrai_tests.features.shop import FIRST, Shop, sales_of
+from orchestrai_tests.features.shop import FIRST, KEPT, RAW, RESTORED, Shop, sales_of
 
 ROLLING = "late/rolling/features"
 VIEW = """
@@ -98,6 +98,12 @@ def test_a_day_that_changed_late_is_stale_in_dagster_and_asked_for_until_it_is_c
         assert made.requested() == days[2:5]
         assert made.run(days[2], days[4], ROLLING).success
         assert made.told(ROLLING, *days) == dict.fromkeys(days, fresh) and made.requested() == []
+        made.day(6)
+        for asset in (RAW, KEPT, RESTORED):
+            made.shop.run(asset, "2026-10-07")
+        # restored and without features: missing
+        assert made.requested() == ["2026-10-07"]
+        assert made.run("2026-10-07", "2026-10-07", ROLLING).success and made.requested() == []
         # another definition is other code, and no reason to compute all history by night
         made.declare(made.path.read_text().replace("COUNT(cents)", "COUNT(ts)"))
         assert set(made.told(ROLLING, *days)[days[0]][1]) == {StaleCauseCategory.CODE} and made.requested() == []
