@@ -1,6 +1,7 @@
 """Days that come or change late, through real ingest, vault and restore: what they make stale is computed in the same run or told."""
 
 import json
+import random
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from orchestrai.provenance.today import Today
 from orchestrai.provenance.trace import trace_records
 from orchestrai.provenance.verified_records import Records
 from orchestrai_tests.features.shop import FEATURES, FIRST, KEPT, MODEL, RAW, RESTORED, Shop, sales_of
+from orchestrai_tests.running import compute
 
 ROLLING = "beside/rolling/features"
 TRAINING = f"{MODEL}/training_set"
@@ -215,3 +217,24 @@ def test_no_more_than_declared_is_computed_beside_what_was_asked_for(tmp_path: P
     # the newest are served: they come first
     assert report.facts["computed"] == 1 + at_most
     assert shop.keys(ROLLING) == [key(2), key(3)][: 3 - at_most]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_partition_whose_bytes_a_full_recompute_changes_is_told(tmp_path: Path, seed: int) -> None:
+    """Over days that come and change in any order, with the real engine."""
+    rng = random.Random(seed)
+    shop = late(tmp_path / "shop", "list")
+    there: set[int] = set()
+    for step in range(4):
+        some = rng.sample(range(9), 3)
+        for number in some:
+            shop.land(number, text=sales_of(FIRST + timedelta(days=number), cents=rng.choice([100, 200])))
+        there.update(some)
+        shop.run(ROLLING, *(key(number) for number in rng.sample(sorted(there), rng.randint(1, len(there)))))
+        fresh = shop.runtime.ledger.open(ROLLING).roots()
+        told = set(shop.keys(ROLLING))
+        view, inputs = shop.runtime.project.nodes[ROLLING].subject.view, {"sales": RESTORED}
+        full = compute(shop.runtime.ledger, view, asset=f"full{step}/features", inputs=inputs, grain="day", partitions=None)
+        roots = {outcome.partition: outcome.root for outcome in full.outcomes}
+        differ = {day for day, root in fresh.items() if roots[day] != root}
+        assert differ <= told, (differ, told)
