@@ -22,6 +22,7 @@ app = make_app("Models that learn only from data that was backed up, restored an
 app.command("demo")(run_commands.demo)
 app.command("backfill")(run_commands.backfill)
 app.command("report")(run_commands.report)
+app.command("stale")(run_commands.stale)
 app.command("check")(project_commands.check)
 app.command("doctor")(project_commands.doctor)
 app.command("instance")(project_commands.instance)

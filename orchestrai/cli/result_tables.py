@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from orchestrai.cli.output import out, table
 
 if TYPE_CHECKING:
     from orchestrai.defs.launch.backfill import RunSummary
+    from orchestrai.pipeline.reports.stale_assets import StaleAssets
     from orchestrai.pipeline.reports.summary import ModelSummary, PipelineSummary
 
 
@@ -18,6 +21,19 @@ def show_runs(runs: Sequence["RunSummary"]) -> None:
             out.print(f"  {run.reasons.get(partitions[0], '')}", markup=False, highlight=False, soft_wrap=True)
         for error in (*run.unreadable, *(run.errors if not run.refused else ())):
             out.print(f"[red]failed[/red] {run.job}: {error}", soft_wrap=True)
+
+
+def show_stale(stale: "StaleAssets") -> None:
+    """What is stale, an asset and a reason a line; silence means that nothing is."""
+    for asset, partitions in stale.by_asset.items():
+        alike: dict[str, list[str]] = {}
+        for one in partitions:
+            alike.setdefault(" and ".join(sorted({cause.kind for cause in one.causes})), []).append(one.partition)
+        for kinds, keys in alike.items():
+            first = next(one for one in partitions if one.partition == keys[0])
+            out.print(f"[yellow]stale[/yellow] {asset} {_span(keys)} ({kinds}): {escape(first.why)}", soft_wrap=True)
+    for asset, message in stale.unreadable.items():
+        out.print(f"[red]cannot be judged[/red] {asset}: {escape(message)}", soft_wrap=True)
 
 
 def _refused_alike(run: "RunSummary") -> list[tuple[list[str], list[str]]]:

@@ -8,7 +8,9 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from orchestrai.core.time.calendar import name_of, zone_of
+from orchestrai.defs.current import features_condition
 from orchestrai.defs.events import report_events
+from orchestrai.defs.input_events import look_back, seen_inputs
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
@@ -60,9 +62,10 @@ def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | None
     return None if node.grain == "all" else partitions_of(node.subject.partitioned_like)
 
 
-def build_assets(nodes: Sequence[AssetNode]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """A Dagster asset for each node that runs, a spec for each that is only seen."""
-    return [_asset(node) if node.executable else _spec(node) for node in nodes]
+def build_assets(nodes: Sequence[AssetNode], runtime: Runtime | None = None) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """A Dagster asset for each node that runs, a spec for each that is only seen; with a runtime those have their conditions, too."""
+    conditions = {node.asset: features_condition(runtime, node) if runtime is not None else None for node in nodes}
+    return [_asset(node, conditions[node.asset]) if node.executable else _spec(node) for node in nodes]
 
 
 def _common(node: AssetNode) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def _common(node: AssetNode) -> dict[str, Any]:
     if isinstance(node.subject, ViewNode) and node.stage is FEATURES:
         metadata |= _view_metadata(node.subject)
     return {
-        "deps": [asset_key(dep) for dep in node.deps],
+        "deps": _deps(node),
         "group_name": node.pipeline,
         "kinds": {*node.stage.kinds_of(node.subject)},
         "owners": [node.owner],
@@ -89,11 +92,19 @@ def _common(node: AssetNode) -> dict[str, Any]:
     }
 
 
+def _deps(node: AssetNode) -> list[dg.AssetKey | dg.AssetDep]:
+    mapping = look_back(node, node_partitions(node) is not None)
+    if mapping is None or not isinstance(node.subject, ViewNode):
+        return [asset_key(dep) for dep in node.deps]
+    whole = {dataset.asset("restored") for dataset in node.subject.inputs.values() if partitions_of(dataset) is None}
+    return [asset_key(dep) if dep in whole else dg.AssetDep(asset_key(dep), partition_mapping=mapping) for dep in node.deps]
+
+
 def _spec(node: AssetNode) -> dg.AssetSpec:
     return dg.AssetSpec(asset_key(node.asset), partitions_def=node_partitions(node), **_common(node))
 
 
-def _asset(node: AssetNode) -> dg.AssetsDefinition:
+def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.AssetsDefinition:
     key = asset_key(node.asset)
     partitions = node_partitions(node)
 
@@ -109,10 +120,12 @@ def _asset(node: AssetNode) -> dg.AssetsDefinition:
         ],
         dagster_type=dg.Nothing,
         pool=node.asset.replace("/", "_"),
+        automation_condition=condition,
         **_common(node),
     )
     def materialize(context: dg.AssetExecutionContext, runtime: dg.ResourceParam[Runtime]) -> Iterator[Any]:
         keys = list(context.partition_keys) if partitions else ["all"]
+        seen = seen_inputs(context) if partitions else {}
         try:
             with launching(runtime, context):
                 report = runtime.run(node, keys, progress=_log_progress(context))
@@ -123,7 +136,7 @@ def _asset(node: AssetNode) -> dg.AssetsDefinition:
         if node.stage is RAW_EVENTS:
             fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
             yield from dead_letters(runtime, node.subject, fed)
-        yield from report_events(context, node, report)
+        yield from report_events(context, node, report, seen)
 
     assert isinstance(materialize, dg.AssetsDefinition)
     return materialize

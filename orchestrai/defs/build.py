@@ -7,6 +7,7 @@ import dagster as dg
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.broken_pipelines import build_broken_pipelines
 from orchestrai.defs.checks import build_complete_checks
+from orchestrai.defs.current import build_current_checks, build_current_sensors
 from orchestrai.defs.drift_checks import build_drift_checks
 from orchestrai.defs.landing_checks import build_landing_checks
 from orchestrai.defs.launch.backup_jobs import build_keeping_jobs, build_keeping_schedules
@@ -35,9 +36,10 @@ def _build(runtime: Runtime) -> dg.Definitions:
     broken = build_broken_pipelines(project.left_out)
     executor = dg.multiprocess_executor if runtime.settings.executor == "multiprocess" else dg.in_process_executor
     return dg.Definitions(
-        assets=[*build_assets(nodes), *broken.assets],
+        assets=[*build_assets(nodes, runtime), *broken.assets],
         asset_checks=[
             *build_complete_checks(nodes),
+            *build_current_checks(nodes),
             *build_drift_checks(project.pipelines),
             *build_landing_checks([dataset for pipeline in project.pipelines for dataset in own_datasets(pipeline)]),
             *broken.checks,
@@ -48,6 +50,7 @@ def _build(runtime: Runtime) -> dg.Definitions:
             *build_recall_sensors(project.pipelines),
             *build_deployment_sensors(project.pipelines),
             *build_alert_sensors(runtime),
+            *build_current_sensors(nodes),
             *broken.sensors,
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],

@@ -26,8 +26,13 @@ TABLES = ("decisions", "groups")
 MOST_ROWS = 500
 
 
-def report_events(context: dg.AssetExecutionContext, node: AssetNode, report: StageReport) -> Iterator[Any]:
-    """Yield everything Dagster should know of a stage's work; raises Failure when nothing was published."""
+def report_events(
+    context: dg.AssetExecutionContext, node: AssetNode, report: StageReport, seen: Mapping[str, str]
+) -> Iterator[Any]:
+    """Yield everything Dagster should know of a stage's work; raises Failure when nothing was published.
+
+    `seen` are the tags that name the newest event of each input before the work began.
+    """
     partitioned = node.grain != "all"
     published = [outcome for outcome in report.outcomes if outcome.published]
     specs = {spec.name: (output, spec) for output, spec in context.assets_def.check_specs_by_output_name.items()}
@@ -48,7 +53,7 @@ def report_events(context: dg.AssetExecutionContext, node: AssetNode, report: St
             asset_key=context.asset_key,
             partition=outcome.partition,
             metadata=_metadata(node, report, outcome, single=len(published) == 1),
-            tags=_tags(context, node, outcome),
+            tags={**seen, **_tags(context, outcome)},
         )
     if partitioned:
         yield dg.Output(None, metadata=SILENT)
@@ -122,7 +127,7 @@ def _worst_first(verdicts: tuple[Verdict, ...]) -> list[Verdict]:
     return sorted(verdicts, key=lambda verdict: (verdict.closes_gate, not verdict.passed))
 
 
-def _tags(context: dg.AssetExecutionContext, node: AssetNode, outcome: PartitionOutcome) -> dict[str, str]:
+def _tags(context: dg.AssetExecutionContext, outcome: PartitionOutcome) -> dict[str, str]:
     tags = {"dagster/data_version": outcome.root or "none", "dagster/data_version_is_user_provided": "true"}
     code = context.assets_def.code_versions_by_key.get(context.asset_key)
     if code:

@@ -1,7 +1,7 @@
-"""The plan of a features run: which partitions, from which part of which inputs, and which are fresh."""
+"""The plan of a features run: which partitions are due, and from which part of which inputs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from orchestrai.core.canonical import JsonValue
@@ -26,60 +26,87 @@ class Task:
     as_of: datetime | None = None
 
 
-def plan(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None, now: datetime = ALWAYS[1]) -> list[Task]:
-    """One task per partition asked for, or per one that is due by `now`; raises FeatureViewError, NotReceipted."""
-    return _row_tasks(view, opened, partitions) if view.kind == "row" else _moment_tasks(view, opened, partitions, now)
+@dataclass(frozen=True)
+class Window:
+    """What one partition may see of each table, before it is looked up which partitions hold that."""
+
+    key: str
+    since: Mapping[str, datetime | None]
+    until: datetime | None
+    keep: tuple[datetime, datetime] | None = None
+    as_of: datetime | None = None
 
 
-def _row_tasks(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None) -> list[Task]:
-    primary = next(iter(view.tables))
-    dataset, spans = opened.datasets[primary], opened.spans[primary]
-    for key in partitions or ():
-        dataset.receipt(key)
-    tasks = []
-    for key in sorted(spans) if partitions is None else sorted(set(partitions)):
-        start, end = spans[key]
+@dataclass
+class Planner:
+    """Says of a view and its inputs as they are now which partitions are due, and what each of them reads."""
+
+    view: FeatureView
+    opened: Inputs
+    _came: dict[tuple[str, str], datetime] = field(default_factory=dict)
+
+    def due(self, partitions: Sequence[str] | None, now: datetime = ALWAYS[1]) -> list[str]:
+        """The partitions asked for, or those that are due by `now`, ascending; raises FeatureViewError, NotReceipted."""
+        view, opened = self.view, self.opened
+        if view.kind == "row":
+            dataset = opened.datasets[view.first_table]
+            for key in partitions or ():
+                dataset.receipt(key)
+            return sorted(opened.spans[view.first_table] if partitions is None else set(partitions))
+        spec = view.spec
+        assert isinstance(spec, FeatureViewSpec) and spec.as_of is not None
+        if partitions is not None:
+            return sorted(set(partitions))
+        first, last = _data_span(opened, spec.spine_table, view)
+        lowest = first + (spec.as_of.warmup or view.lookback.time or spec.as_of.every)
+        return sorted(moment_key(moment, spec.as_of.every) for moment in moments(spec.as_of, lowest, min(last, now)))
+
+    def window(self, key: str) -> Window | None:
+        """What a partition may see; None where the input that it is cut like has no such partition. Raises FeatureViewError."""
+        view = self.view
+        if view.kind != "row":
+            try:
+                as_of = parse_moment(key)
+            except ValueError as exc:
+                raise FeatureViewError(f"{view.name}: expected as-of partitions such as 2026-01-05, found {key!r}") from exc
+            moment_since = {name: None if t.whole else back(as_of, view.lookback.time) for name, t in view.tables.items()}
+            return Window(key, moment_since, as_of, as_of=as_of)
+        span = self.opened.spans[view.first_table].get(key)
+        if span is None:
+            return None
+        start, end = span
         since = {
-            name: None if table.whole else (start if (start, end) == ALWAYS else back(start, view.lookback.time) or start)
+            name: None if table.whole else (start if span == ALWAYS else back(start, view.lookback.time) or start)
             for name, table in view.tables.items()
         }
         if view.lookback.time is None:
-            since[primary] = start
-        needed = {name: opened.needed(name, since[name], end) for name in view.tables}
-        keep = None if (start, end) == ALWAYS else (start, end)
-        tasks.append(Task(key, since, None if keep is None else end, needed, keep))
-    return tasks
+            since[view.first_table] = start
+        return Window(key, since, None if span == ALWAYS else end, None if span == ALWAYS else span)
+
+    def task(self, window: Window) -> Task:
+        """The partitions that a window reads; of inputs known by arrival those of which something came before the moment."""
+        partitions: dict[str, Sequence[str]] = {}
+        for name, table in self.view.tables.items():
+            keys = self.opened.needed(name, window.since[name], window.until)
+            if table.by_arrival and window.as_of is not None:
+                keys = [part for part in keys if self.came(name, part) < window.as_of]
+            partitions[name] = keys
+        return Task(window.key, window.since, window.until, partitions, window.keep, window.as_of)
+
+    def tasks(self, keys: Sequence[str]) -> list[Task]:
+        """One task per partition; raises NotReceipted for one that the input has not."""
+        windows = ((key, self.window(key)) for key in keys)
+        return [self.task(window) if window is not None else _absent(self.view, key) for key, window in windows]
+
+    def came(self, table: str, key: str) -> datetime:
+        """When the first rows of an input partition came."""
+        if (table, key) not in self._came:
+            self._came[table, key] = came_first(self.opened.datasets[table], key) or ALWAYS[1]
+        return self._came[table, key]
 
 
-def _moment_tasks(view: FeatureView, opened: Inputs, partitions: Sequence[str] | None, now: datetime) -> list[Task]:
-    spec = view.spec
-    assert isinstance(spec, FeatureViewSpec) and spec.as_of is not None
-    if partitions is None:
-        first, last = _data_span(opened, spec.spine_table, view)
-        lowest = first + (spec.as_of.warmup or view.lookback.time or spec.as_of.every)
-        keys = [moment_key(moment, spec.as_of.every) for moment in moments(spec.as_of, lowest, min(last, now))]
-    else:
-        keys = sorted(set(partitions))
-    tasks = []
-    came = {name: _arrivals(opened, name) for name, table in view.tables.items() if table.by_arrival}
-    for key in keys:
-        try:
-            as_of = parse_moment(key)
-        except ValueError as exc:
-            raise FeatureViewError(f"{view.name}: expected as-of partitions such as 2026-01-05, found {key!r}") from exc
-        since = {name: None if table.whole else back(as_of, view.lookback.time) for name, table in view.tables.items()}
-        needed = {
-            # nothing of a partition counts that came at the moment or after it
-            name: [part for part in opened.needed(name, since[name], as_of) if name not in came or came[name][part] < as_of]
-            for name in view.tables
-        }
-        tasks.append(Task(key, since, as_of, needed, as_of=as_of))
-    return tasks
-
-
-def _arrivals(opened: Inputs, table: str) -> dict[str, datetime]:
-    """When the first rows of each partition came."""
-    return {key: came_first(opened.datasets[table], key) or ALWAYS[1] for key in opened.spans[table]}
+def _absent(view: FeatureView, key: str) -> Task:
+    raise NotReceipted(f"{view.name}: expected partition {key} of {view.first_table}, found none: restore it first")
 
 
 def _data_span(opened: Inputs, table: str, view: FeatureView) -> tuple[datetime, datetime]:
@@ -118,15 +145,6 @@ def reached(task: Task, opened: Inputs, reach: JsonValue) -> dict[str, list[str]
         last = max((ordered.index(key) for key in needed[primary]), default=-1)
         needed[primary] = ordered[first : last + 1]
     return needed
-
-
-def fresh(current: Dataset | None, task: Task, opened: Inputs, code: str) -> bool:
-    """True when the published partition came from the very inputs and code of today."""
-    stats = recorded(current, task.key)
-    if stats.get("code") != code:
-        return False
-    needed = reached(task, opened, stats.get("tail_from"))
-    return needed is not None and stats.get("inputs") == opened.roots(needed)
 
 
 def union(view: FeatureView, tasks: Sequence[Task]) -> dict[str, set[str]]:

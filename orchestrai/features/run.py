@@ -16,17 +16,20 @@ from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
-from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE, noted
-from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reasons, dataset_state
+from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE
+from orchestrai.features.completeness.lacking import DatasetState, Reasons, dataset_state
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.engines.python_engine import PythonEngine
 from orchestrai.features.incremental.slices import Mend, growth, mend
 from orchestrai.features.incremental.tail_run import Continuation, TailRuns, tail_runs
 from orchestrai.features.partition_run import PartitionRuns
-from orchestrai.features.plan import Task, fresh, plan, recorded, union
+from orchestrai.features.plan import Planner, Task, union
 from orchestrai.features.ports import DeclaredView, Engines
 from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.staleness.last_judgement import FACT
+from orchestrai.features.staleness.recompute import to_compute
+from orchestrai.features.staleness.stale_features import FeatureStaleness, judged, stale_features
 from orchestrai.features.table_formats import require_delta, shared, write_delta
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import Files, Inputs, open_inputs
@@ -40,6 +43,8 @@ from orchestrai.stage.stage import AssetNode, Stage
 # engines are handed in, and give the same bytes only as long as they are these
 PRODUCER = Producer("features", __name__, also=("orchestrai.features.engines.spark_engine",))
 LAYOUT = "parquet-3"
+# a receipt is no place for thousands of lines: `orchestrai stale` has them all
+MOST_LISTED = 50
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class FeatureTask:
 
 
 def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: Engine | None = None) -> StageReport:
-    """Compute partitions of a view and publish them.
+    """Compute partitions of a view and publish them: those asked for, and as declared others that changed inputs have made stale.
 
     Idempotent: a partition whose input roots, view and code version are unchanged is reported and left as it is. A declared
     Delta table is brought to what is then published, also after a run that ended between the two. A folder for tails makes no
@@ -82,16 +87,17 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
         session = ledger.session(asset, PRODUCER)
         opened = open_inputs(ledger, view, task.inputs, task.grain)
         current = ledger.find(asset)
-        tasks = plan(view, opened, _with_mended(current, task, opened), ledger.clock())
-        code = f"{LAYOUT} {view.hash} {PRODUCER.code}"
-        stale = [due for due in tasks if not fresh(current, due, opened, code)]
-        used = union(view, stale)
+        code, planner = code_of(view), Planner(view, opened)
+        due = planner.due(task.partitions, ledger.clock())
+        stale = FeatureStaleness(planner, current, code).partitions() if current is not None else {}
+        todo = planner.tasks(to_compute(planner, current, stale, due, asked=task.partitions is not None))
+        used = union(view, todo)
         verdicts: dict[str, list[Verdict]] = {}
         with ExitStack() as stack:
             runs = tail_runs(ledger, view, opened, local, tails, code) if tails is not None and engine is local else None
-            mends, going_on, files = _fetched(view, stale, _Basis(current, opened, code), stack, runs)
+            mends, going_on, files = _fetched(view, todo, _Basis(current, opened, code), stack, runs)
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-features-"))
-            states = _states(task, opened, stale)
+            states = _states(task, opened, todo)
             run = PartitionRuns(
                 session,
                 view,
@@ -102,30 +108,40 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
                 files,
                 code,
                 used,
-                max((due.key for due in tasks), default=""),
+                max((*due, *(one.key for one in todo)), default=""),
                 runs,
                 going_on,
                 states,
                 Reasons(ledger, task.declared, tuple(states.values())).of,
             )
-            for number, due in enumerate(stale):
-                context.told(f"{asset} {due.key}", number, len(stale))
-                verdicts[due.key] = run.partition(due, mends.get(due.key), Path(scratch) / f"{number:06d}")
+            for number, one in enumerate(todo):
+                context.told(f"{asset} {one.key}", number, len(todo))
+                verdicts[one.key] = run.partition(one, mends.get(one.key), Path(scratch) / f"{number:06d}")
             meter.read = sum(path.stat().st_size for part in files.values() for paths in part.values() for path in paths)
-        facts: dict[str, JsonValue] = {"engine": engine.name, "computed": len(stale), "unchanged": len(tasks) - len(stale)}
+        made = {key for key, judged_now in verdicts.items() if not any(verdict.closes_gate for verdict in judged_now)}
+        left = [key for key in stale if key not in made]
+        unchanged = [key for key in due if key not in verdicts]
+        facts: dict[str, JsonValue] = {
+            "engine": engine.name,
+            "computed": len(todo),
+            "unchanged": len([key for key in unchanged if key not in stale]),
+        }
         if mends:
             facts["mended"] = len(mends)
         if going_on:
             facts["from_tail"] = len(going_on)
+        if left:
+            facts["stale"] = {key: stale[key].why for key in left[-MOST_LISTED:]}
+            facts["stale_partitions"] = len(left)
         report = session.commit(
             verdicts,
             inputs=opened.refs(used),
             parameters=_parameters(view, engine),
             cost=meter.cost(),
-            facts=facts,
+            facts={**facts, FACT: judged(planner, current, stale, code, made)},
         )
-    context.told(asset, len(stale), len(stale))
-    unchanged = [due.key for due in tasks if due not in stale]
+    context.told(asset, len(todo), len(todo))
+    report = replace(report, facts=facts)
     report = _with_unchanged(report, _judged_today(ledger, view, current, unchanged, facts), unchanged, facts)
     if _delta(view) and report.version is not None:
         version = write_delta(ledger, view, asset=asset, table=_delta(view))
@@ -133,34 +149,17 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
     return report
 
 
-def _with_mended(current: Dataset | None, task: FeatureTask, opened: Inputs) -> Sequence[str] | None:
-    """The partitions asked for, and published ones after them whose windows lacked what is there by now."""
-    if task.partitions is None or current is None or not task.declared:
-        return task.partitions
-    there = {dataset.asset: dataset.partitions for dataset in opened.datasets.values()}
-    asked, spans = set(task.partitions), next(iter(opened.spans.values()))
-    first = min(asked, default="")
-    mended = {
-        key
-        for key in current.partitions
-        if key > first and key in spans and key not in asked
-        for asset, keys in _lacked(current, key).items()
-        if not there.get(asset, {}).keys().isdisjoint(keys)
-    }
-    return sorted(asked | mended)
-
-
-def _lacked(current: Dataset, key: str) -> Lacks:
-    windows = noted(recorded(current, key))
-    return windows.lacks if windows is not None else {}
-
-
-def _states(task: FeatureTask, opened: Inputs, stale: Sequence[Task]) -> dict[str, DatasetState]:
+def _states(task: FeatureTask, opened: Inputs, todo: Sequence[Task]) -> dict[str, DatasetState]:
     """What each input lacks up to the end of the last window, by table."""
-    until = max((due.until for due in stale if due.until is not None), default=None)
+    until = max((due.until for due in todo if due.until is not None), default=None)
     return {
         name: dataset_state(dataset, task.declared.get(dataset.asset), until) for name, dataset in opened.datasets.items()
     }
+
+
+def code_of(view: FeatureView) -> str:
+    """What makes a partition of a view, as its manifest notes it: the layout, the definition, and the code of this stage."""
+    return f"{LAYOUT} {view.hash} {PRODUCER.code}"
 
 
 def _delta(view: FeatureView) -> str:
@@ -177,17 +176,17 @@ class _Basis:
 
 
 def _fetched(
-    view: FeatureView, stale: Sequence[Task], basis: _Basis, stack: ExitStack, tails: TailRuns | None
+    view: FeatureView, todo: Sequence[Task], basis: _Basis, stack: ExitStack, tails: TailRuns | None
 ) -> tuple[dict[str, Mend], dict[str, Continuation], Files]:
     """Which partitions need only their end computed, which go on from a tail, and the verified files that the others read."""
     current, opened, code = basis.current, basis.opened, basis.code
     primary = next(iter(view.tables))
-    grown = {task.key: increment for task in stale if (increment := growth(view, task, current, opened, code)) is not None}
+    grown = {task.key: increment for task in todo if (increment := growth(view, task, current, opened, code)) is not None}
     added = {digest for increment in grown.values() for digest in increment.added}
     new = stack.enter_context(opened.fetched({primary: grown}, added))[primary] if grown else {}
     mends: dict[str, Mend] = {}
     going_on: dict[str, Continuation] = {}
-    for task in stale:
+    for task in todo:
         if current is not None and task.key in grown:
             rest = mend(view, task, grown[task.key], current, opened, new[task.key])
             mends |= {task.key: rest} if rest is not None else {}
@@ -195,7 +194,7 @@ def _fetched(
         if tails is not None:
             further = tails.continuation(task, mended, grown[task.key].added if task.key in grown else Counter())
             going_on |= {task.key: further} if further is not None else {}
-    needed = union(view, [mends[t.key].task if t.key in mends else t for t in stale if t.key not in going_on])
+    needed = union(view, [mends[t.key].task if t.key in mends else t for t in todo if t.key not in going_on])
     return mends, going_on, stack.enter_context(opened.fetched(needed))
 
 
@@ -276,7 +275,9 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
         if view.spec.online and report.version is not None:
             from orchestrai.features.by_key.online import online_path, update_online
 
-            done = update_online(ledger, view, asset=node.asset, path=online_path(context.home, subject.pipeline, view.name))
+            path = online_path(context.home, subject.pipeline, view.name)
+            stale = {one.partition: one.why for one in stale_features(ledger, subject, code_of(view), {})}
+            done = update_online(ledger, view, asset=node.asset, path=path, stale=stale)
             facts = {**report.facts, "online_entities": done.entities, "online_version": done.version}
             report = replace(report, facts=facts)
         report = shared(ledger, report, view.spec.share, context.home / "tables")
@@ -318,4 +319,6 @@ FEATURES = Stage(
     deps=lambda subject: tuple(dataset.asset("restored") for dataset in subject.inputs.values()),
     checks=_checks,
     grain=_grain,
+    definition=lambda subject: subject.view.hash,
+    stale=lambda context, node, above: stale_features(context.ledger, node.subject, code_of(node.subject.view), above),
 )

@@ -85,6 +85,20 @@ class FeatureChecks(Declaration):
     drift: Annotated[float, Field(gt=0)] | None = None
 
 
+def _recompute(value: object) -> object:
+    return {"stale": value} if isinstance(value, str) else value
+
+
+class Recompute(Declaration):
+    """What a run does with published partitions beside those asked for that changed inputs have made stale.
+
+    `auto` computes the newest `at_most` of them in the same run and lists the others, `list` lists them all.
+    """
+
+    stale: Literal["auto", "list"] = "auto"
+    at_most: Annotated[int, Field(ge=1)] = 100
+
+
 class _Query(Declaration):
     sql: str = Field(min_length=1)
     tables: Mapping[Name, TableClocks] = Field(default_factory=dict)
@@ -98,7 +112,8 @@ class FeatureViewSpec(_Query):
     last part. An as-of view also reads `spine(<entity>, as_of)`. `files_every` cuts each partition of a row-level view into files
     of that much event time, so that new rows rewrite only the files from theirs on. `delta` is the path or URL of a Delta table
     that follows the feature table; `online` keeps the newest features of each entity where a client reads them by key;
-    `share` registers the table's own files as a Delta or Iceberg table.
+    `share` registers the table's own files as a Delta or Iceberg table. `recompute: list` leaves partitions that late data made stale to
+    whoever asks for them.
 
     Instead of `sql`, `python: module:function` names a function over Arrow (or `over: pandas`) tables in the pipeline's folder; its
     columns are declared in `outputs` (Spark SQL types), and a row-level one says how far it looks back. It runs on this machine only.
@@ -120,6 +135,7 @@ class FeatureViewSpec(_Query):
     delta: str = ""
     online: bool = False
     share: tuple[Literal["delta", "iceberg"], ...] = ()
+    recompute: Annotated[Recompute, BeforeValidator(_recompute)] = Recompute()
 
     @model_validator(mode="after")
     def _one_text(self) -> "FeatureViewSpec":

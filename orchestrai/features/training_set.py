@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from orchestrai.core.canonical import JsonValue
+from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.features.completeness.horizons import HORIZONS_COMPLETE, Horizons, horizons_verdict, read_tables
@@ -33,6 +33,7 @@ from orchestrai.features.point_in_time_join import (
 )
 from orchestrai.features.ports import Engines, Learner
 from orchestrai.features.spec import IncompleteRows, LabelSpec
+from orchestrai.features.staleness.stale_training import stale_training_set
 from orchestrai.features.views.moment_partitions import feature_spans, require_definition
 from orchestrai.features.views.portable_types import UTC_MICROS
 from orchestrai.features.views.view import FeatureView
@@ -254,6 +255,18 @@ def _checks(model: Learner) -> tuple[CheckInfo, ...]:
     )
 
 
+def _definition(model: Learner) -> str:
+    """A digest of what is declared of it: the label, the views, and what becomes of incomplete rows."""
+    sql = model.label.sql
+    body = {
+        "label": model.label.model_dump(mode="json"),
+        "text": (model.folder / sql).read_text(encoding="utf-8") if sql.endswith(".sql") and "\n" not in sql else sql,
+        "views": [view.view.hash for view in model.views],
+        "incomplete": model.incomplete.model_dump(mode="json"),
+    }
+    return sha256_hex(canonical_json(body))
+
+
 CHECKS = (
     CheckInfo("not_empty", True, "At least one label whose horizon is complete."),
     CheckInfo("inputs_current", True, "Every dataset it learns from has data as new as declared (halt_training_after)."),
@@ -305,4 +318,6 @@ TRAINING_SET = Stage(
         *(dataset.asset("restored") for dataset in model.label_inputs.values()),
     ),
     checks=_checks,
+    definition=_definition,
+    stale=lambda context, node, above: stale_training_set(context.ledger, node.subject, PRODUCER.code, above),
 )

@@ -95,6 +95,15 @@ class Log:
         self._last[asset] = last
         return counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, last))
 
+    def numbered(self, asset: str, seq: int) -> Head:
+        """An entry of a log by its number, verified; raises IntegrityError where it is not there."""
+        try:
+            return counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, seq))
+        except ObjectNotFound as exc:
+            raise IntegrityError(
+                f"expected head {seq} of {asset} in {self.lake.url}, found none: history was altered, run `orchestrai rebuild`"
+            ) from exc
+
     def _known(self, asset: str) -> int:
         """The last entry seen by this process, if it is still there: a lake may be put back or made anew beneath it."""
         known = self._last.get(asset, 0)
@@ -126,12 +135,7 @@ class Log:
         """All heads, newest first, each verified, with the hash chain checked; raises IntegrityError."""
         expected, seq = None, self._witnessed(asset, last_number(self.lake, asset, self._known(asset)))
         while seq > 0:
-            try:
-                head = counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, seq))
-            except ObjectNotFound as exc:
-                raise IntegrityError(
-                    f"expected head {seq} of {asset} in {self.lake.url}, found none: history was altered, run `orchestrai rebuild`"
-                ) from exc
+            head = self.numbered(asset, seq)
             if expected is not None and head.digest != expected:
                 raise IntegrityError(
                     f"expected head {seq} of {asset} to hash to {expected[:12]}, found {head.digest[:12]}: history was altered"

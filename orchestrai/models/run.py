@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.verdict import CheckInfo
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import DeclaredModel, Features
 from orchestrai.models.spec import ModelAssets
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
+from orchestrai.stage.staleness import Places, StalePartition, stale_by_receipt
 
 Node = AssetNode[DeclaredModel]
 
@@ -67,6 +69,18 @@ def _predictions(context: RunContext, node: Node, partitions: Sequence[str]) -> 
     )
 
 
+def _stale_candidate(context: RunContext, node: Node, above: Places) -> tuple[StalePartition, ...]:
+    """A candidate is of one training set: another one, or one that is stale itself, makes it stale until it is trained again."""
+    return stale_by_receipt(context.ledger, node.asset, WHOLE, node.stage.code_of(node.subject), above)
+
+
+def _stale_predictions(context: RunContext, node: Node, above: Places) -> tuple[StalePartition, ...]:
+    """Predictions are of the newest moment: what was said of earlier ones was said then, and nobody makes it again."""
+    current = context.ledger.find(node.asset)
+    newest = max(current.partitions, default="") if current is not None else ""
+    return stale_by_receipt(context.ledger, node.asset, newest, node.stage.code_of(node.subject), above)
+
+
 def _candidate_checks(model: DeclaredModel) -> list[CheckInfo]:
     checks = [CheckInfo("identifier_features", False, "No feature looks like an identifier.")]
     if model.spec.sla is not None:
@@ -113,6 +127,7 @@ CANDIDATE = Stage(
     deps=lambda model: (model.asset("training_set"),),
     checks=_candidate_checks,
     rowless=True,
+    stale=_stale_candidate,
 )
 EVALUATION = Stage(
     "evaluation",
@@ -157,4 +172,5 @@ PREDICTIONS = Stage(
     _predictions,
     deps=lambda model: (model.asset("champion"), *(view.asset for view in model.views)),
     checks=lambda model: PREDICTION_CHECKS,
+    stale=_stale_predictions,
 )

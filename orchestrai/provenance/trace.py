@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrai.ledger.decisions.skips import Skips, skips_in
@@ -10,6 +10,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Material, Receipt
 from orchestrai.ledger.report import Cost
 from orchestrai.provenance.lineage import Step, use_of, walk
+from orchestrai.provenance.today import Today
 from orchestrai.provenance.verified_records import Records
 
 
@@ -19,7 +20,7 @@ class TraceNode:
 
     `checks` counts passed checks by name, `warned` has those that failed without closing the gate, or were
     waived by an override, which is named; `warned` also tells which partitions a person left out. `rows_by_partition` is in the
-    order of `partitions`. Times are ISO, UTC.
+    order of `partitions`. `outdated` tells which of them are stale by now, where somebody asked. Times are ISO, UTC.
     """
 
     id: str
@@ -40,6 +41,7 @@ class TraceNode:
     inputs: tuple[str, ...] = ()
     objects: tuple[Material, ...] = ()
     rows_by_partition: tuple[int, ...] = ()
+    outdated: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -92,13 +94,17 @@ def trace(ledger: Ledger, asset: str, version: str | None = None) -> Trace:
     return trace_records(Records(ledger.lake, ledger.keyring), asset, version)
 
 
-def trace_records(records: Records, asset: str, version: str | None = None) -> Trace:
-    """As `trace`, from any store of records."""
+def trace_records(records: Records, asset: str, version: str | None = None, today: Today | None = None) -> Trace:
+    """As `trace`, from any store of records; with `today` each node tells what of it is stale by now."""
     steps = walk(records, use_of(records, asset, version))
     names = {step.use.identity: f"n{number}" for number, step in enumerate(steps)}
     skips = skips_in(records.store, records.keyring)
     nodes = tuple(
-        _node(step, names[step.use.identity], [names[use.identity] for use in step.upstream], skips) for step in steps
+        replace(
+            _node(step, names[step.use.identity], [names[use.identity] for use in step.upstream], skips),
+            outdated=today.told(step.use) if today is not None else (),
+        )
+        for step in steps
     )
     distinct = {digest: receipt for step in steps for digest, receipt in step.receipts.items()}
     return Trace(nodes, total(distinct.values()))

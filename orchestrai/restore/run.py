@@ -27,6 +27,7 @@ from orchestrai.stage.context import RunContext
 from orchestrai.stage.contract_record import CONTRACT_RULES, keep_contract
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
+from orchestrai.stage.staleness import Places, StalePartition, difference
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.run import VERSION_CHECK
@@ -165,6 +166,20 @@ def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
     return audit
 
 
+def _stale(context: RunContext, node: AssetNode[RestoredDataset], above: Places) -> tuple[StalePartition, ...]:
+    """Restored partitions of which the raw events have another version: not backed up and restored yet."""
+    restored, source = context.ledger.find(node.asset), node.subject.asset("raw_events")
+    raw = context.ledger.find(source)
+    if restored is None or raw is None or restored.version == raw.version:
+        return ()
+    causes = {
+        key: difference({source: {key: entry.root}}, {source: {key: raw.partitions[key].root}})
+        for key, entry in sorted(restored.partitions.items())
+        if key in raw.partitions
+    }
+    return tuple(StalePartition(node.asset, key, why) for key, why in causes.items() if why)
+
+
 def _grain(dataset: RestoredDataset) -> Grain:
     return dataset.grain
 
@@ -182,4 +197,5 @@ RESTORED = Stage(
     grain=_grain,
     gate=True,
     verbatim=True,
+    stale=_stale,
 )

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from orchestrai.core.code_identity import Producer
+from orchestrai.core.code_identity import DIGITS, Producer
 from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import CheckInfo
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.report import StageReport
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.names import SubjectKind
+from orchestrai.stage.staleness import Places, StalePartition
 
 # data: on the way from landing to predictions; backup: kept beside events; copy: of a backup, elsewhere; trial: a backup tried out;
 # release: what lets snapshots and bytes go
@@ -87,12 +88,22 @@ def _always(subject: Any) -> bool:
     return True
 
 
+def _undefined(subject: Any) -> str:
+    return ""
+
+
+def _current(context: RunContext, node: Any, above: Places) -> tuple[StalePartition, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Stage(Generic[S]):
     """A stage of every subject of some kinds that it applies to; without `run` it is only seen.
 
     A `gate` holds back what fails its checks until a person overrides or skips it. `verbatim` data has the bytes of the stage before.
-    What is `red` fails a run by a warning too, though the record of it is published. `rowless` assets have no rows to count.
+    `definition` is a digest of what its subject declares, where that decides with the code what comes out. `stale` tells which published
+    partitions would come out of other inputs or code now, given the stale ones before it. What is `red` fails a run by a warning too,
+    though the record of it is published. `rowless` assets have no rows to count.
     """
 
     name: str
@@ -106,6 +117,8 @@ class Stage(Generic[S]):
     grain: Callable[[S], Grain] = _whole
     applies: Callable[[S], bool] = _always
     about: Callable[[S], str] | None = None
+    definition: Callable[[S], str] = _undefined
+    stale: Callable[[RunContext, AssetNode[S], Places], Sequence[StalePartition]] = _current
     role: Role = "data"
     gate: bool = False
     verbatim: bool = False
@@ -141,9 +154,12 @@ class Stage(Generic[S]):
         return self.kinds if isinstance(self.kinds, frozenset) else self.kinds(subject)
 
     def code_of(self, subject: S) -> str | None:
-        """The identity of the code that makes the asset; None for what is only seen."""
+        """The identity of the code that makes the asset, and of what is declared; None for what is only seen."""
         producer = self.producer if isinstance(self.producer, Producer | None) else self.producer(subject)
-        return producer.code if producer is not None else None
+        if producer is None:
+            return None
+        definition = self.definition(subject)
+        return f"{producer.code}+{definition[:DIGITS]}" if definition else producer.code
 
     def perform(self, context: RunContext, node: AssetNode[S], partitions: Sequence[str]) -> StageReport:
         """Materialize an asset; raises OrchestraiError."""

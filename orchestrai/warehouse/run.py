@@ -16,13 +16,14 @@ from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.manifest import canonical_json
+from orchestrai.ledger.manifest import FileEntry, canonical_json, make_partition, sha256_hex
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.secrets.reference import resolve_secret
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
+from orchestrai.stage.staleness import Cause, Places, StalePartition, difference, upstream
 from orchestrai.warehouse.merge import load_table
 from orchestrai.warehouse.ports import DeclaredLoad
 from orchestrai.warehouse.spec import LoadSpec
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LOADS = "orchestrai_partition_loads"
+NOTE = "load.json"
 PARTITION, VERSION = "orchestrai_partition", "orchestrai_version"
 
 
@@ -89,9 +91,7 @@ def load_partitions(
             facts = {"inserted": sum(changed.values()), "updated": 0}
         session = ledger.session(asset, PRODUCER)
         for key in wanted:
-            entry = dataset.partitions[key]
-            body = {"table": spec.table, "source": source, "root": entry.root, "rows": entry.rows}
-            session.add_bytes(key, "load.json", canonical_json(body), rows=entry.rows)
+            session.add_bytes(key, NOTE, _note(spec.table, dataset, key), rows=dataset.partitions[key].rows)
         loaded = f"{len(changed)} of {len(wanted)} partitions loaded, {sum(changed.values())} rows counted in {spec.table}"
         done = session.commit(
             {key: (Verdict("row_count", True, loaded),) for key in wanted},
@@ -105,6 +105,33 @@ def load_partitions(
         for o in done.outcomes
     )
     return StageReport(asset, done.version, outcomes, done.cost, done.facts)
+
+
+def _note(table: str, dataset: Dataset, partition: str) -> bytes:
+    """What a partition of a load says: which version of what the table holds."""
+    entry = dataset.partitions[partition]
+    return canonical_json({"table": table, "source": dataset.asset, "root": entry.root, "rows": entry.rows})
+
+
+def stale_loads(ledger: Ledger, spec: LoadSpec, *, source: str, asset: str, above: Places) -> tuple[StalePartition, ...]:
+    """The partitions of a table that it holds in another version than is published; no record of them is read.
+
+    What a load says follows from the source's version, and its root from that. Other code makes no other rows.
+    """
+    loaded, dataset = ledger.find(asset), ledger.find(source)
+    if loaded is None or dataset is None:
+        return ()
+    stale = []
+    for key, entry in sorted(loaded.partitions.items()):
+        causes = upstream({source: [key]}, above)
+        if key not in dataset.partitions:
+            causes = (*causes, Cause("gone", source, (key,)))
+        else:
+            note, rows = _note(spec.table, dataset, key), dataset.partitions[key].rows
+            file = FileEntry(NOTE, len(note), rows, sha256_hex(note), "")
+            causes = (*causes, *difference({source: {key: entry.root}}, {source: {key: make_partition(key, [file]).root}}))
+        stale += [StalePartition(asset, key, causes)] if causes else []
+    return tuple(stale)
 
 
 def open_target(url: str, table: str, home: Path) -> PostgresTarget | DuckdbTarget | SqlAlchemyTarget:
@@ -216,6 +243,11 @@ def _run(context: RunContext, node: AssetNode[DeclaredLoad], partitions: Sequenc
     missing: tuple[PartitionOutcome, ...] = ()
     if like is not None:
         wanted, missing = published(ledger, load.source_asset, like, partitions)
+        # what was computed again beside the partitions asked for is loaded with them
+        source = ledger.find(load.source_asset)
+        wanted = sorted(
+            {*wanted, *(one.partition for one in _stale(context, node, {}) if source and one.partition in source.partitions)}
+        )
         if not wanted:
             return settle(StageReport(node.asset, None, missing), like, partitions)
     report = load_partitions(
@@ -223,6 +255,11 @@ def _run(context: RunContext, node: AssetNode[DeclaredLoad], partitions: Sequenc
     )
     report = with_outcomes(report, missing)
     return settle(report, like, partitions) if like is not None else report
+
+
+def _stale(context: RunContext, node: AssetNode[DeclaredLoad], above: Places) -> tuple[StalePartition, ...]:
+    load = node.subject
+    return stale_loads(context.ledger, load.spec, source=load.source_asset, asset=node.asset, above=above)
 
 
 def _grain(load: DeclaredLoad) -> Grain:
@@ -239,4 +276,5 @@ WAREHOUSE = Stage(
     deps=lambda load: (load.source_asset,),
     checks=lambda load: CHECKS,
     grain=_grain,
+    stale=_stale,
 )

@@ -245,7 +245,10 @@ def test_a_client_reads_features_by_key_over_http(ledger: Ledger, publish: Publi
     found = newest(ledger)["d0001"]
     assert answer["version"] == version and [row["key"] for row in answer["rows"]] == [["d0001"], ["nobody"]]
     assert (datetime.fromisoformat(answer["rows"][0]["time"]), answer["rows"][0]["values"]["temp_avg_10"]) == found
-    assert answer["rows"][1] == {"key": ["nobody"], "time": None, "values": {}}
+    never = {"age_seconds": None, "stale": None, "why": None}
+    assert answer["rows"][1] == {"key": ["nobody"], "time": None, "values": {}, **never}
+    # nobody looked yet which features are stale
+    assert (answer["judged"], answer["rows"][0]["stale"]) == (None, None) and answer["rows"][0]["age_seconds"] > 0
     assert client.post("/nothing", json={"keys": [["d"]]}).status_code == 404
     assert client.post("/rolling", json={"keys": []}).status_code == 422
     assert client.get("/").json() == {"rolling": version}

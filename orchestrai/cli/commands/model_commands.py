@@ -1,17 +1,19 @@
 """`model list|rollback|deploy|serve`: versions, the way back, registries and endpoints, and an endpoint that scores."""
 
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrai.cli.lookup import open_runtime
 from orchestrai.cli.output import AsJson, emit, out, table
-from orchestrai.errors import ConfigError
+from orchestrai.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
+    from orchestrai.features.by_key.online_http import Flags
     from orchestrai.ledger.report import StageReport
-    from orchestrai.pipeline.nodes import ModelNode
+    from orchestrai.pipeline.nodes import ModelNode, ViewNode
     from orchestrai.pipeline.runtime import Runtime
 
 HOST = "127.0.0.1"
@@ -184,8 +186,24 @@ def serve(
 
             home = runtime.settings.home
             paths = {view.view.name: online_path(home, view.pipeline, view.view.name) for view in online}
-            app.mount("/features", features_app(paths))
+            app.mount("/features", features_app(paths, _flags(runtime, online)))
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _flags(runtime: "Runtime", online: Sequence["ViewNode"]) -> "Flags":
+    """Which of the features that are served are stale, from the ledger."""
+    from orchestrai.features.by_key.online_http import Flags
+    from orchestrai.pipeline.reports.stale_assets import stale_assets
+
+    assets = {view.view.name: view.asset for view in online}
+
+    def stale(view: str) -> dict[str, str]:
+        left = stale_assets(runtime.context(), runtime.project.nodes, [assets[view]])
+        if left.unreadable:
+            raise IntegrityError(next(iter(left.unreadable.values())))
+        return {one.partition: one.why for one in left.partitions}
+
+    return Flags(stale, runtime.clock)
 
 
 def _opened(name: str) -> "tuple[Runtime, ModelNode]":

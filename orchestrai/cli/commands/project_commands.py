@@ -212,7 +212,26 @@ def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
         findings.append((f"pipeline {report.name}", not report.mistakes, left_out + detail))
     nodes = [node for report in reports if report.pipeline for node in report.pipeline.datasets]
     runtime = Runtime(settings, Project(tuple(report.pipeline for report in reports if report.pipeline is not None)))
-    return findings + [_landing(node, runtime) for node in nodes if _is_landed(node.spec.source)]
+    findings += [_landing(node, runtime) for node in nodes if _is_landed(node.spec.source)]
+    # a key is made with the first ledger that is opened, and this command makes nothing
+    return findings + ([_stale(runtime)] if (settings.key_folder / "signing.pem").exists() else [])
+
+
+def _stale(runtime: "Runtime") -> tuple[str, bool, str]:
+    """Whether everything published is what it would be now."""
+    from orchestrai.pipeline.reports.stale_assets import stale_assets
+
+    try:
+        left = stale_assets(runtime.context(), runtime.project.nodes)
+    except OrchestraiError as error:
+        return "stale", False, error.message
+    told = [f"{asset}: {len(some):,} partitions" for asset, some in left.by_asset.items()]
+    told += [f"{asset}: cannot be judged" for asset in left.unreadable]
+    return (
+        "stale",
+        not told,
+        f"{'; '.join(told)}: see `orchestrai stale`" if told else "nothing: what is published is current",
+    )
 
 
 def _is_landed(source: "SourceSpec") -> bool:

@@ -1,14 +1,26 @@
 """`model trace|verify|reproduce`: where a model comes from, and whether that can be proven or done again."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrai.cli.commands.audit_commands import show_checks
-from orchestrai.cli.lookup import KeyFile, KeyFolder, RecordsUrl, chosen_records, declared_project, open_records, vault_key
+from orchestrai.cli.lookup import (
+    KeyFile,
+    KeyFolder,
+    RecordsUrl,
+    chosen_records,
+    declared_project,
+    open_records,
+    open_runtime,
+    vault_key,
+)
 from orchestrai.cli.output import OK, AsJson, bars, emit, make_app, out, table
 from orchestrai.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrai.provenance.today import Today
 
 model = make_app("Where a model comes from, whether that can be proven, and whether it can be made again.")
 
@@ -23,7 +35,8 @@ def trace_command(
 ) -> None:
     """Show the way from a model, or any asset, to its raw objects: versions, times, checks and costs.
 
-    With --vault or --key from a vault's records and public keys alone.
+    Says which of the partitions that it learned from are stale by now. With --vault or --key from a vault's records and public keys
+    alone, which do not tell that.
 
     Examples: orchestrai model trace churn@champion --html churn.html    orchestrai model trace churn/orders/restored --json
     """
@@ -33,7 +46,7 @@ def trace_command(
     from orchestrai.provenance.trace import trace_records
 
     records = chosen_records(vault, key)[0]
-    trace = trace_records(records, *find_asset(records, name))
+    trace = trace_records(records, *find_asset(records, name), _today() if vault is None and not key else None)
     if html is not None:
         html.write_text(trace_html(trace), encoding="utf-8")
     if as_json:
@@ -42,6 +55,14 @@ def trace_command(
         out.print(f"wrote {html}", soft_wrap=True)
     else:
         typer.echo(trace_text(trace))
+
+
+def _today() -> "Today":
+    from orchestrai.pipeline.reports.stale_assets import stale_assets
+    from orchestrai.provenance.today import Today
+
+    runtime = open_runtime()
+    return Today(runtime.ledger.find, stale_assets(runtime.context(), runtime.project.nodes).of)
 
 
 @model.command("verify")

@@ -1,8 +1,8 @@
-"""`demo`, `backfill` and `report`: run pipelines without a daemon, and show what came of it."""
+"""`demo`, `backfill`, `report` and `stale`: run pipelines without a daemon, and show what came of it."""
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +10,14 @@ import typer
 
 from orchestrai.cli.lookup import open_runtime
 from orchestrai.cli.output import AsJson, bars, emit, err, out
-from orchestrai.cli.result_tables import show, show_runs
+from orchestrai.cli.result_tables import show, show_runs, show_stale
 from orchestrai.demo.items_port import items_port
+from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.defs.launch.backfill import RunSummary
+    from orchestrai.pipeline.reports.stale_assets import StaleAssets
     from orchestrai.pipeline.runtime import Runtime
 
 
@@ -28,7 +30,8 @@ def backfill(
 ) -> None:
     """Run every stage of a pipeline over a span of partitions, one run per dataset, without a daemon.
 
-    A refused partition does not hold back the others; the exit code is then 1.
+    A refused partition does not hold back the others; the exit code is then 1. So it is where changed data leaves features stale that
+    the run did not compute again.
 
     Example: ORDERS_URL=./by-day orchestrai backfill churn --from 2010-12-01 --to 2011-05-31
     """
@@ -39,12 +42,14 @@ def backfill(
     from orchestrai.pipeline.reports.summary import summarize
 
     summary = summarize(runtime.ledger, declared)
+    left = _stale(runtime, [view.asset for view in declared.views])
     if as_json:
-        emit({"runs": [vars(run) for run in runs], "summary": _plain(summary)})
+        emit({"runs": [vars(run) for run in runs], "summary": _plain(summary), **left.as_json()})
     else:
         show_runs(runs)
         show([summary])
-    raise typer.Exit(0 if all(run.success for run in runs) else 1)
+        show_stale(left)
+    raise typer.Exit(0 if all(run.success for run in runs) and not left.by_inputs else 1)
 
 
 def report(as_json: AsJson = False) -> None:
@@ -56,10 +61,47 @@ def report(as_json: AsJson = False) -> None:
 
     runtime = open_runtime()
     summaries = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
+    left = _stale(runtime)
     if as_json:
-        emit([_plain(summary) for summary in summaries])
+        emit([{**_plain(summary), "stale": left.counts(f"{summary.name}/")} for summary in summaries])
     else:
         show(summaries)
+        show_stale(left)
+
+
+def stale(
+    name: Annotated[
+        str | None, typer.Argument(help="a pipeline, or what an asset's key begins with; default: everything")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the partitions that would come out of other inputs or code now: features, training sets, predictions, tables.
+
+    Reads the ledger alone, and as much of it as changed. Exit code 1 when something is stale.
+
+    Examples: orchestrai stale    orchestrai stale churn --json
+    """
+    runtime = open_runtime()
+    chosen = None
+    if name is not None:
+        chosen = [asset for asset in runtime.project.nodes if asset == name or asset.startswith(f"{name.rstrip('/')}/")]
+        if not chosen:
+            known = ", ".join(pipeline.name for pipeline in runtime.project.pipelines)
+            raise ConfigError(f"expected a pipeline among {known}, or the beginning of an asset's key, found {name!r}")
+    left = _stale(runtime, chosen)
+    if as_json:
+        emit(left.as_json())
+    else:
+        show_stale(left)
+        if not left.partitions and not left.unreadable:
+            out.print("[green]current[/green]: nothing is stale")
+    raise typer.Exit(1 if left.partitions or left.unreadable else 0)
+
+
+def _stale(runtime: "Runtime", chosen: Sequence[str] | None = None) -> "StaleAssets":
+    from orchestrai.pipeline.reports.stale_assets import stale_assets
+
+    return stale_assets(runtime.context(), runtime.project.nodes, chosen)
 
 
 def demo(

@@ -1,4 +1,4 @@
-"""Schedules: daily ingest, nightly validate -> snapshot -> catalog, weekly drill and refresh from the golden backup."""
+"""Schedules: daily ingest and features, nightly validate -> snapshot -> catalog, weekly drill and refresh from the golden backup."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,11 +9,21 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from orchestrai.core.time.calendar import floor, keys_between, partition_of, zone_of
 from orchestrai.core.time.duration_cron import previous_tick
-from orchestrai.defs.launch.jobs import Refresh, job_name, offered, own_datasets, refresh_anchor, refreshes, restored_apart
+from orchestrai.defs.launch.jobs import (
+    Refresh,
+    job_name,
+    moments_job,
+    offered,
+    own_datasets,
+    refresh_anchor,
+    refreshes,
+    restored_apart,
+)
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
 
 DAILY_INGEST = "0 1 * * *"
+DAILY_FEATURES = "0 5 * * *"
 WEEKLY_DRILL = "30 3 * * 0"
 MOMENT = timedelta(microseconds=1)
 
@@ -29,10 +39,30 @@ def build_schedules(pipelines: Sequence[Pipeline]) -> list[dg.ScheduleDefinition
             if dataset.spec.backup.every:
                 job = job_name(dataset.prefix, "nightly")
                 schedules.append(_partition_schedule(dataset, "nightly_backup", dataset.spec.backup.every, job))
+        if moments_job(pipeline) is not None:
+            schedules.append(_features_schedule(pipeline))
         for refresh in refreshes(pipeline):
             if refresh.cron:
                 schedules += _refresh_schedules(pipeline, refresh, refresh.cron)
     return schedules
+
+
+def _features_schedule(pipeline: Pipeline) -> dg.ScheduleDefinition:
+    """Features at moments of a pipeline without models, once the day's ingest is over."""
+    job = job_name(pipeline.name, "features")
+    views = [view for view in pipeline.views if view.partitioned_like is None]
+
+    @dg.schedule(
+        name=job_name(pipeline.name, "daily_features"), cron_schedule=DAILY_FEATURES, job_name=job, execution_timezone="UTC"
+    )
+    def tick(context: dg.ScheduleEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
+        needed = sorted({dataset.asset("restored") for view in views for dataset in view.inputs.values()})
+        absent = [asset for asset in needed if runtime.ledger.head(asset) is None]
+        if absent:
+            return dg.SkipReason(f"{', '.join(absent)} was not restored yet: ingest and back up first")
+        return dg.RunRequest(run_key=f"features:{context.scheduled_execution_time.isoformat()}")
+
+    return tick
 
 
 def _refresh_schedules(pipeline: Pipeline, refresh: Refresh, cron: str) -> Iterator[dg.ScheduleDefinition]:

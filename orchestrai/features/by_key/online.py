@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
@@ -32,7 +32,10 @@ CREATE INDEX IF NOT EXISTS latest_unit ON latest (unit);
 CREATE TABLE IF NOT EXISTS source (partition TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS held (partition TEXT, path TEXT, sha256 TEXT NOT NULL, PRIMARY KEY (partition, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stale (partition TEXT PRIMARY KEY, why TEXT NOT NULL) WITHOUT ROWID;
 """
+# rows of a partition begin their unit with its key
+_WHY = "SELECT why FROM stale WHERE substr(latest.unit, 1, length(partition) + 1) = partition || '/'"
 _UPSERT = """
 INSERT INTO latest VALUES (?, ?, ?, ?) ON CONFLICT (entity) DO UPDATE
 SET time = excluded.time, unit = excluded.unit, body = excluded.body WHERE excluded.time >= latest.time
@@ -41,12 +44,22 @@ SET time = excluded.time, unit = excluded.unit, body = excluded.body WHERE exclu
 
 @dataclass(frozen=True)
 class OnlineRow:
-    """The newest features of one entity: their event or as-of time, and the feature table's version they were read from."""
+    """The newest features of one entity: their event or as-of time, and the feature table's version they were read from.
+
+    `stale` says why they would come out otherwise now, and is empty where they would not, as it was looked at `judged`; both are None
+    where nobody did.
+    """
 
     entity: tuple[JsonValue, ...]
     time: datetime
     version: str
     values: dict[str, JsonValue]
+    stale: str | None = None
+    judged: datetime | None = None
+
+    def age(self, now: datetime) -> timedelta:
+        """How old they are."""
+        return now - self.time
 
 
 @dataclass(frozen=True)
@@ -70,13 +83,23 @@ class OnlineStore:
 
     def get(self, *entity: JsonValue) -> OnlineRow | None:
         """The newest features of an entity, or None for one never seen."""
+        judged = self.judged
+        why = "NULL" if judged is None else f"COALESCE(({_WHY}), '')"
         row = self._db.execute(
-            "SELECT entity, time, body, (SELECT value FROM meta WHERE name = 'version') FROM latest WHERE entity = ?",
+            f"SELECT entity, time, body, (SELECT value FROM meta WHERE name = 'version'), {why} FROM latest WHERE entity = ?",
             (json.dumps(entity),),
         ).fetchone()
         if row is None:
             return None
-        return OnlineRow(tuple(json.loads(row[0])), datetime.fromisoformat(row[1]), row[3], json.loads(row[2]))
+        return OnlineRow(
+            tuple(json.loads(row[0])), datetime.fromisoformat(row[1]), row[3], json.loads(row[2]), row[4], judged
+        )
+
+    @property
+    def judged(self) -> datetime | None:
+        """When it was last looked at which features are stale; None where that was never done, as in files of earlier releases."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = 'judged'").fetchone()
+        return None if row is None else datetime.fromisoformat(row[0])
 
     @property
     def version(self) -> str:
@@ -108,8 +131,12 @@ class OnlineStore:
         self.close()
 
 
-def update_online(ledger: Ledger, view: FeatureView, *, asset: str, path: Path) -> OnlineUpdate:
+def update_online(
+    ledger: Ledger, view: FeatureView, *, asset: str, path: Path, stale: Mapping[str, str] | None = None
+) -> OnlineUpdate:
     """Bring the store at `path` to the feature table's current version, reading only files that are new in changed partitions.
+
+    `stale` are its stale partitions with the reason, which reads tell from then on.
 
     Idempotent and atomic. Only partitions that this very definition of the view computed are served. A file that is gone takes
     back what was served from it; entities whose newest row it held fall back to their newest row elsewhere.
@@ -119,7 +146,9 @@ def update_online(ledger: Ledger, view: FeatureView, *, asset: str, path: Path) 
     with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         if db.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
-            db.executescript("".join(f"DROP TABLE IF EXISTS {name};" for name in ("latest", "source", "held", "meta")))
+            db.executescript(
+                "".join(f"DROP TABLE IF EXISTS {name};" for name in ("latest", "source", "held", "meta", "stale"))
+            )
         db.executescript(f"{_SCHEMA} PRAGMA user_version = {_LAYOUT};")
         with _transaction(db):
             known = dict(db.execute("SELECT partition, state FROM source"))
@@ -139,8 +168,27 @@ def update_online(ledger: Ledger, view: FeatureView, *, asset: str, path: Path) 
             db.execute("DELETE FROM latest WHERE time = ''")
             db.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (dataset.version,))
             db.execute("INSERT OR REPLACE INTO meta VALUES ('definition', ?)", (view.hash,))
+            if stale is not None:
+                _flag(db, stale, ledger.clock())
             entities = int(db.execute("SELECT count(*) FROM latest").fetchone()[0])
     return OnlineUpdate(dataset.version, len([key for key in changed if key in roots]), entities)
+
+
+def flag_online(path: Path, stale: Mapping[str, str], now: datetime) -> None:
+    """Note in a store which partitions are stale and why, as of `now`; does nothing where there is none yet, or of another layout."""
+    if not path.is_file():
+        return
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as db:
+        if db.execute("PRAGMA user_version").fetchone()[0] == _LAYOUT:
+            db.executescript(_SCHEMA)
+            with _transaction(db):
+                _flag(db, stale, now)
+
+
+def _flag(db: sqlite3.Connection, stale: Mapping[str, str], now: datetime) -> None:
+    db.execute("DELETE FROM stale")
+    db.executemany("INSERT INTO stale VALUES (?, ?)", sorted(stale.items()))
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('judged', ?)", (now.isoformat(),))
 
 
 def _exchange(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, partition: str) -> set[str]:

@@ -1,18 +1,24 @@
-"""Online features over HTTP: what an inference client asks for by key."""
+"""Online features over HTTP: what an inference client asks for by key, with its age and whether it is stale."""
 
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrai.errors import FeatureViewError
-from orchestrai.features.by_key.online import OnlineStore
+from orchestrai.core.identity import Clock, utc_now
+from orchestrai.errors import FeatureViewError, OrchestraiError
+from orchestrai.features.by_key.online import OnlineStore, flag_online
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 MAX_KEYS = 10_000
+JUDGE_SECONDS = 30.0
 
 
 class FeaturesRequest(BaseModel):
@@ -23,28 +29,70 @@ class FeaturesRequest(BaseModel):
 
 
 class EntityFeatures(BaseModel):
-    """The newest features of one entity; `time` is null and `values` empty for one never seen."""
+    """The newest features of one entity; `time` is null and `values` empty for one never seen.
+
+    `age_seconds` counts from `time`. `stale` says whether they would come out otherwise now, and `why`; null where nobody looked.
+    """
 
     key: list[str | int | bool]
     time: str | None
     values: dict[str, Any]
+    age_seconds: float | None = None
+    stale: bool | None = None
+    why: str | None = None
 
 
 class FeaturesResponse(BaseModel):
-    """One row per key, in their order, the feature table's version they were read from, and the view's digest."""
+    """One row per key, in their order, the feature table's version they were read from, the view's digest, and when it was looked at
+    which features are stale.
+    """
 
     version: str
     definition: str
+    judged: str | None = None
     rows: list[EntityFeatures]
 
 
-def features_app(stores: Mapping[str, Path]) -> "FastAPI":
+@dataclass
+class Flags:
+    """Keeps the flags of online stores as they are by now: asks at most once per `every` seconds which partitions of a view are stale."""
+
+    stale: Callable[[str], Mapping[str, str]]
+    clock: Clock = utc_now
+    every: float = JUDGE_SECONDS
+    _asked: dict[str, datetime] = field(default_factory=dict)
+
+    def refresh(self, view: str, path: Path) -> None:
+        """Bring one store's flags up to date; where they cannot be told or written, the older ones stay with the time they are of."""
+        now = self.clock()
+        if view in self._asked and (now - self._asked[view]).total_seconds() < self.every:
+            return
+        self._asked[view] = now
+        with suppress(OrchestraiError, sqlite3.OperationalError):
+            flag_online(path, self.stale(view), now)
+
+
+def features_app(stores: Mapping[str, Path], flags: Flags | None = None, clock: Clock = utc_now) -> "FastAPI":
     """The application: POST /{view} with keys, GET / lists the views and the version each serves.
 
-    `stores` maps a view to its file. Answers 404 for another view, 503 before its first update. It has no authentication.
+    `stores` maps a view to its file, and `flags` keep what is said of stale features true between updates. Answers 404 for another
+    view, 503 before its first update. It has no authentication.
     """
     from fastapi import FastAPI
     from fastapi.responses import JSONResponse
+
+    def answer(store: OnlineStore, key: list[str | int | bool]) -> EntityFeatures:
+        row = store.get(*key)
+        if row is None:
+            return EntityFeatures(key=key, time=None, values={})
+        return EntityFeatures(
+            key=key,
+            time=row.time.isoformat(),
+            values=row.values,
+            age_seconds=round(row.age(clock()).total_seconds(), 3),
+            stale=None if row.stale is None else bool(row.stale),
+            why=row.stale or None,
+        )
 
     app = FastAPI(title="orchestrai online features", docs_url=None, redoc_url=None)
 
@@ -63,14 +111,12 @@ def features_app(stores: Mapping[str, Path]) -> "FastAPI":
             return JSONResponse({"detail": f"expected one of {', '.join(sorted(stores))}, found {view}"}, status_code=404)
         try:
             # one connection a request: SQLite's readers see one state each
+            if flags is not None:
+                flags.refresh(view, stores[view])
             with OnlineStore(stores[view]) as store, store.reading():
-                rows = []
-                for key in request.keys:
-                    row = store.get(*key)
-                    rows.append(
-                        EntityFeatures(key=key, time=row.time.isoformat() if row else None, values=row.values if row else {})
-                    )
-                return FeaturesResponse(version=store.version, definition=store.definition, rows=rows)
+                rows = [answer(store, key) for key in request.keys]
+                judged = store.judged.isoformat() if store.judged else None
+                return FeaturesResponse(version=store.version, definition=store.definition, judged=judged, rows=rows)
         except FeatureViewError as exc:
             return JSONResponse({"detail": exc.message}, status_code=503)
 

@@ -227,7 +227,9 @@ def _hash(spec: FeatureViewSpec | LabelSpec, text: str, tables: Mapping[str, pa.
         # what stands between the words is part of Python
         "sql": text if isinstance(spec, FeatureViewSpec) and spec.python else " ".join(text.split()),
         "spec": spec.model_dump(
-            mode="json", by_alias=True, exclude={"sql", "engine", "checks", "delta", "online", "share", "backup"}
+            mode="json",
+            by_alias=True,
+            exclude={"sql", "engine", "checks", "delta", "online", "share", "backup", "recompute"},
         ),
         "tables": {name: [[field.name, str(field.type)] for field in table] for name, table in sorted(tables.items())},
         "schema": [[field.name, str(field.type)] for field in schema],

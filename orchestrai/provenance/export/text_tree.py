@@ -20,7 +20,7 @@ def trace_text(trace: Trace) -> str:
         if repeated:
             return
         below = lead + {"": "", "├─ ": "│  ", "└─ ": "   "}[branch]
-        lines.extend(f"{below}   ! {warning}" for warning in node.warned)
+        lines.extend(f"{below}   ! {warning}" for warning in (*node.outdated, *node.warned))
         if job := job_text(node):
             lines.append(f"{below}   ran on {job}")
         children = [trace.node(identity) for identity in node.inputs]
