@@ -144,8 +144,11 @@ BACKUP_STAGES = ("snapshot", "restored", "feature_backup", "model_backup", "cold
 
 
 def name_in(vault: "Vault", given: str) -> str:
-    """A dataset's name in the vault: as given, by `<pipeline>/<name>`, or by the asset of its backup."""
+    """A dataset's name in the vault: as given, by `<pipeline>/<name>`, or by the asset of its backup; by any name that it had."""
+    from orchestrai.ledger.decisions.renames import renames_in
+
     known = vault.datasets()
+    given = renames_in(vault.store, vault.keyring).key(given)
     prefix, _, stage = given.rpartition("/")
     subject = prefix if stage in BACKUP_STAGES else given
     for name in (given, *(f"{subject}/{kind}" for kind in KEPT)):

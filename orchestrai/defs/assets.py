@@ -17,6 +17,7 @@ from orchestrai.features.run import FEATURES
 from orchestrai.ingest.arrival import RAW_EVENTS
 from orchestrai.pipeline.nodes import DatasetNode, ViewNode, retries_of
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.stage.stage import AssetNode
 
@@ -85,7 +86,7 @@ def _common(node: AssetNode) -> dict[str, Any]:
         "kinds": {*node.stage.kinds_of(node.subject)},
         "owners": [node.owner],
         "description": node.description,
-        "tags": {"orchestrai/stage": node.stage.name},
+        "tags": {"orchestrai/stage": node.stage.name, **_present_name(node)},
         "metadata": metadata,
         # the UI says "code version changed" where what is published was made by other code
         "code_version": node.stage.code_of(node.subject),
@@ -98,6 +99,12 @@ def _deps(node: AssetNode) -> list[dg.AssetKey | dg.AssetDep]:
         return [asset_key(dep) for dep in node.deps]
     whole = {dataset.asset("restored") for dataset in node.subject.inputs.values() if partitions_of(dataset) is None}
     return [asset_key(dep) if dep in whole else dg.AssetDep(asset_key(dep), partition_mapping=mapping) for dep in node.deps]
+
+
+def _present_name(node: AssetNode) -> dict[str, str]:
+    """Of what was renamed, the name that it has now: the key is of the first one."""
+    subject = node.subject
+    return {"orchestrai/name": subject.name} if isinstance(subject, DeclaredSubject) and subject.former_names else {}
 
 
 def _spec(node: AssetNode) -> dg.AssetSpec:

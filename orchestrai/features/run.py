@@ -199,7 +199,7 @@ def _fetched(
 
 
 def _parameters(view: FeatureView, engine: Engine) -> dict[str, JsonValue]:
-    return {"view": view.name, "view_hash": view.hash, "sql": view.sql, "engine": engine.name, "layout": LAYOUT}
+    return {"view": view.name, "view_hash": view.hash, "sql": view.stored_sql, "engine": engine.name, "layout": LAYOUT}
 
 
 def _judged_today(

@@ -149,8 +149,8 @@ def training_set(
                 *opened.refs(opened.spans),
             ],
             parameters={
-                "label": label.model_dump(mode="json"),
-                "label_sql": view.sql,
+                "label": label.as_recorded(),
+                "label_sql": view.stored_sql,
                 "label_hash": view.hash,
                 "views": [recorded(view, name) for view, name in features],
                 "columns": list(schema.names),
@@ -171,7 +171,7 @@ def recorded(view: FeatureView, asset: str) -> dict[str, JsonValue]:
         "kind": view.kind,
         "time": view.time,
         "entity": list(view.entity),
-        "first_table": view.first_table,
+        "first_table": view.stored_first_table,
         "features": list(view.features),
     }
 

@@ -49,9 +49,8 @@ def _grain(dataset: LandedDataset) -> Grain:
 
 
 def _checks(dataset: LandedDataset) -> list[CheckInfo]:
-    """Those of the contract; keys across partitions where partitions are read whole."""
-    across = () if dataset.source.positioned else key_check(dataset.contract, dataset.grain)
-    return [*check_names(dataset.contract), *across]
+    """Those of the contract, with its keys across partitions."""
+    return [*check_names(dataset.contract), *key_check(dataset.contract, dataset.grain)]
 
 
 def _after_landing(dataset: LandedDataset) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Audit
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, publish_letters, read_letters
+from orchestrai.ingest.keys.key_audit import KeyAudit
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.sources.stream import MicroBatch
 from orchestrai.ingest.sources.stream_batch import all_or_nothing
@@ -119,7 +120,7 @@ def _publish(
     contract, grain, now = task.contract, task.grain, context.now()
     name = f"part-replay-{sha256(' '.join(sorted(letter.id for letter in taken)).encode()).hexdigest()[:16]}.parquet"
     rows = {key: part.rows for key, part in slices.items() if part.rows.num_rows}
-    audit = Audit()
+    audit, keys = Audit(), KeyAudit.of(context, task, dataset)
     materials: list[Material] = []
     with tempfile.TemporaryDirectory(prefix="orchestrai-replay-") as folder:
         for key in sorted({*rows, *(letter.partition for letter in taken)}):
@@ -135,6 +136,7 @@ def _publish(
                 stats[SQL] = {table: _position(dataset, table, note) for table, note in stats[SQL].items()}
             session.add_stats(key, **stats, **grain_stats(grain))
             audit.add(key)
+            added: list[Path] = []
             if key in rows:
                 path = Path(folder) / f"{len(audit):05d}.parquet"
                 with PartWriter(path, contract.arrow_schema()) as writer:
@@ -145,6 +147,10 @@ def _publish(
                 materials.append(Material(uri, entry.sha256, entry.size, name, moment, key, moment))
                 judged = check_partition(contract, [path], partition=key, grain=grain, history={}, now=now, whole=False)
                 audit.add(key, *judged)
+                added.append(path)
+            root = session.staged(key).root
+            audit.add(key, *keys.judge(key, root, added))
+            keys.accept(key, root, added)
         all_or_nothing(audit)
         return session.commit(
             audit,

@@ -74,7 +74,7 @@ def ingest(
         present = landed(landing, source, grain, task.partitions)
         done: list[Partition] = []
         audit = Audit()
-        keys = KeyAudit(contract, grain, intake.dataset, context.home / "key_index" / Path(*asset.split("/")[:-1]))
+        keys = KeyAudit.of(context, task, intake.dataset)
         on_spark, aside, opened = 0, dict[str, list[DeadLetter]](), stack.enter_context(ExitStack())
         for number, key in enumerate(sorted(set(task.partitions))):
             context.told(f"{asset}@{key}", number, len(task.partitions))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrai.core.identity import Clock, new_session_id, utc_now
 from orchestrai.errors import IntegrityError, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord, Recalls
+from orchestrai.ledger.decisions.renames import Renames, renames_in
 from orchestrai.ledger.decisions.skips import Skips, skips_in
 from orchestrai.ledger.decisions.standing import counted
 from orchestrai.ledger.heads import Head, has_head, last_number, read_head
@@ -164,6 +165,10 @@ class Log:
     def skips(self) -> Skips:
         """The partitions that people left out, verified."""
         return skips_in(self.lake, self.keyring)
+
+    def renames(self) -> Renames:
+        """The names that datasets, views and models had before, verified."""
+        return renames_in(self.lake, self.keyring)
 
     def receipt(self, digest: str) -> Receipt:
         """A verified receipt by digest (kept in memory after the first check)."""

@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from orchestrai.core.declaration import Declaration, field_reader
+from orchestrai.core.declaration import Declaration, FormerNames, field_reader
+from orchestrai.core.former_names import first_name
 from orchestrai.core.time.duration_cron import Cron, Duration, DurationOrZero
 from orchestrai.models.estimators.space import Range, Search
 from orchestrai.models.estimators.spec import (
@@ -94,6 +95,7 @@ class ModelSpec(Declaration):
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    renamed_from: FormerNames = ()
     features: list[str] = Field(min_length=1)
     entity: list[str] = Field(min_length=1)
     task: Task = "classification"
@@ -174,10 +176,16 @@ class ModelSpec(Declaration):
             raise ValueError(f"entity: expected two columns (who, what) for a ranking, found {', '.join(self.entity)}")
         return self
 
+    @property
+    def first_name(self) -> str:
+        """The name that it was given first, which is what is stored of it."""
+        return first_name(self.name, self.renamed_from)
+
     def recipe(self) -> dict[str, Any]:
         """The part of the declaration that decides the model's bytes, as JSON."""
         fields = {"name", "features", "entity", "task", "estimator", "split", "exclude", "search"}
-        return self.model_dump(mode="json", include=fields, exclude_none=True)
+        body = self.model_dump(mode="json", include=fields, exclude_none=True)
+        return body | {"name": self.first_name}
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def fit_declared(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Row
     if params.early_stopping_rounds:
         fit_places, stop_places = stopping_rows(rows, spec, train_places)
     stop = rows.take(stop_places) if stop_places is not None else None
-    trees, job = _trainer(spec.train_on).train(spec.name, params, spec.task, rows.take(fit_places), stop)
+    trees, job = _trainer(spec.train_on).train(spec.first_name, params, spec.task, rows.take(fit_places), stop)
     return trees, {"rounds": trees.booster.num_boosted_rounds(), "job": job.as_json()}
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
-from orchestrai.core.declaration import Declaration, field_reader
+from orchestrai.core.declaration import Declaration, FormerNames, field_reader
 from orchestrai.core.time.calendar import Grain, GrainName, grain_in, zone_name
 from orchestrai.core.time.duration_cron import Cron, Duration
 from orchestrai.errors import ConfigError
@@ -66,6 +66,7 @@ class DatasetSpec(Declaration):
     """One dataset: landing -> raw_events -> snapshot -> restored, with its checks, sensor, schedule and drill."""
 
     name: Name
+    renamed_from: FormerNames = ()
     description: str = ""
     source: SourceSpec
     contract: str

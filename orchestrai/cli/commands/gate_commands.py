@@ -194,7 +194,8 @@ def _opened(asset: str) -> "tuple[Runtime, AssetNode[Any]]":
 
     runtime = open_runtime()
     # a dataset's first gate is what people mean when they name the dataset alone
-    node = runtime.project.nodes.get(asset) or runtime.project.nodes.get(f"{asset.rstrip('/')}/raw_events")
+    key = runtime.project.key_of(asset.rstrip("/"))
+    node = runtime.project.nodes.get(key) or runtime.project.nodes.get(f"{key}/raw_events")
     if node is None:
         raise ConfigError(f"expected an asset such as churn/orders/raw_events, found {asset!r}: see `orchestrai gate list`")
     return runtime, node

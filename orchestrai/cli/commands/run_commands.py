@@ -191,7 +191,7 @@ def _downstream(definitions: Any, runtime: "Runtime", instance: Any, run: "RunSu
         dataset = datasets[run.job]
         result = run_dataset(definitions, instance, dataset, (partition, partition), only=("snapshot", "restored"))
         verdict = "[red]let through[/red]" if result.success else "[green]refused again[/green]"
-        lines.append(f"a later run of only the downstream of {dataset.prefix}@{partition}: {verdict}")
+        lines.append(f"a later run of only the downstream of {dataset.shown}@{partition}: {verdict}")
     return lines
 
 

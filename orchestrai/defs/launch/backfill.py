@@ -124,7 +124,7 @@ def span_of(dataset: DatasetNode, first: str | None, last: str | None) -> tuple[
         if known is not None and not known.has_partition_key(key):
             spec = dataset.spec.partitions
             raise ConfigError(
-                f"expected a partition of {dataset.prefix} from {spec.start} on, found {key}: "
+                f"expected a partition of {dataset.shown} from {spec.start} on, found {key}: "
                 "change partitions.start in pipeline.yaml or the span"
             )
     return keys

@@ -71,7 +71,7 @@ def _refresh_schedules(pipeline: Pipeline, refresh: Refresh, cron: str) -> Itera
     yield _refresh_schedule(*names, refresh_anchor(refresh.part), cron)
     for dataset in restored_apart(refresh.part):
         # the name of the pipeline's first refresh stands for all of it
-        name = dataset.prefix if refresh.name == pipeline.name else f"{refresh.name}/{dataset.spec.name}"
+        name = dataset.prefix if refresh.name == pipeline.name else f"{refresh.name}/{dataset.prefix.rpartition('/')[2]}"
         yield _refresh_schedule(job_name(name, "weekly_restore"), job_name(dataset.prefix, "restore"), dataset, cron)
 
 
@@ -85,7 +85,7 @@ def _partition_schedule(dataset: DatasetNode, what: str, cron: str, job: str) ->
             return dg.RunRequest(run_key=f"{what}:{now.isoformat()}")
         ended = ended_between(dataset, tick_before(cron, now, zone), now)
         if not ended:
-            return dg.SkipReason(f"no partition of {dataset.prefix} ended since the tick before")
+            return dg.SkipReason(f"no partition of {dataset.shown} ended since the tick before")
         if len(ended) == 1:
             return dg.RunRequest(run_key=f"{what}:{ended[0]}", partition_key=ended[0])
         return dg.RunRequest(run_key=f"{what}:{ended[0]}..{ended[-1]}", tags=_span(ended))

@@ -29,7 +29,7 @@ def build_recall_sensors(pipelines: Sequence[Pipeline]) -> list[dg.SensorDefinit
 def recall_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
     """Runs by itself: it acts only on what a person has requested with `orchestrai recall --apply`."""
     views = [view.asset for view in pipeline.views]
-    models = {f"{model.pipeline}/{model.spec.name}" for model in pipeline.models}
+    models = {model.prefix for model in pipeline.models}
 
     @dg.sensor(
         name=job_name(pipeline.name, "retrain_after_recall"),

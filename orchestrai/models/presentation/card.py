@@ -12,7 +12,7 @@ def model_card(spec: ModelSpec, document: Mapping[str, Any], info: ModelInfo, ve
     """Markdown; the same evaluation gives the same text."""
     split = document["split"]
     sections = [
-        f"# {spec.name}",
+        f"# {spec.first_name}",
         f"A {info.task} model ({info.kind}) over {', '.join(info.recipe['features'])}, per {', '.join(spec.entity)}.",
         "## Learned from",
         f"- training set {info.training_set['asset']} at `{info.training_set['version']}`",

@@ -100,14 +100,16 @@ def assemble(file: PipelineFile, known: Datasets, wrong: Collection[str]) -> Dra
         if key in known:
             draft.datasets[key.split("/")[1]] = known[key]
         elif isinstance(dataset, DatasetRef) and key.split("/")[0] not in wrong:
-            file.mistakes.wrong((*at, "ref"), f"one of {', '.join(sorted(known)) or '(none)'}", repr(key))
+            now = next((node.shown for node in known.values() if key in node.former_refs), None)
+            given = f"{key!r}, which is called {now} now" if now else repr(key)
+            file.mistakes.wrong((*at, "ref"), f"one of {', '.join(sorted(known)) or '(none)'}", given)
     # what is declared, sound or not: only what refers to none of it is a mistake of its own
     names = {dataset.name if isinstance(dataset, DatasetSpec) else dataset.ref.split("/")[1] for _, dataset in file.datasets}
     missing = (names | file.unsound) - set(draft.datasets)
     for at, view in file.views:
         node = _view(draft, at, view, missing)
         if node is not None:
-            draft.views[view.name] = node
+            draft.views[node.name] = node
     for at, model in file.models:
         if all(name in draft.views for name in model.features):
             draft.models.append((at, _model(draft, model)))
@@ -124,7 +126,7 @@ def _view(draft: Draft, at: Location, view: PipelineViewSpec, missing: set[str])
             sound = False
             if table not in missing:
                 known = f"one of the datasets {', '.join(draft.datasets)}"
-                file.mistakes.wrong((*at, "from", number), known, repr(name))
+                file.mistakes.wrong((*at, "from", number), known, file.missing(name))
     if not sound:
         return None
     inputs = {table: draft.datasets[table] for table in view.table_names}
@@ -158,7 +160,9 @@ def schemas_of(inputs: Datasets) -> dict[str, "pa.Schema"]:
 def _model(draft: Draft, model: PipelineModelSpec) -> ModelNode:
     used = tuple(draft.views[name] for name in model.features)
     inputs = {table: node for view in used for table, node in view.inputs.items()}
-    return ModelNode(draft.file.name, model, used, inputs, draft.file.folder)
+    # what a model keeps of its views are the names that these were given first
+    stored = model.model_copy(update={"features": [node.view.name for node in used]})
+    return ModelNode(draft.file.name, stored, used, inputs, draft.file.folder)
 
 
 def _load(draft: Draft, at: Location, load: LoadSpec, missing: set[str]) -> None:
@@ -168,7 +172,7 @@ def _load(draft: Draft, at: Location, load: LoadSpec, missing: set[str]) -> None
     if source is None:
         declared = {*missing, *(view.name for _, view in draft.file.views), *(model.name for _, model in draft.file.models)}
         if load.source not in declared:
-            draft.file.mistakes.wrong((*at, "from"), f"one of {', '.join(sources)}", repr(load.source))
+            draft.file.mistakes.wrong((*at, "from"), f"one of {', '.join(sources)}", draft.file.missing(load.source))
         return
     columns = _columns(source)
     for number, name in enumerate(load.key):

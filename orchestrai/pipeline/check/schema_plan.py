@@ -79,7 +79,7 @@ def _of_dataset(ledger: Ledger, project: Project, node: DatasetNode) -> list[Sch
             by_contract[rules] += keys
             receipts[rules] = receipt
     views = sorted(
-        f"{view.pipeline}/{view.view.name}"
+        view.shown
         for pipeline in project.pipelines
         for view in pipeline.views
         if node.prefix in {dataset.prefix for dataset in view.inputs.values()}
@@ -89,5 +89,5 @@ def _of_dataset(ledger: Ledger, project: Project, node: DatasetNode) -> list[Sch
         older = contract_of(ledger, receipts[rules])
         change = compare_contracts(older, as_kept(node.contract)) if older is not None else None
         if change is not None and change.kind != "equal":
-            plans.append(SchemaPlan(node.prefix, change, tuple(sorted(keys)), tuple(views) if change.unreadable else ()))
+            plans.append(SchemaPlan(node.shown, change, tuple(sorted(keys)), tuple(views) if change.unreadable else ()))
     return plans
