@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 # what an objective learns, by the word before its colon
 OBJECTIVES = {
-    "binary": ("classification", "ranking"),
+    "binary": ("binary", "ranking"),
+    "multi": ("multiclass",),
     "rank": ("ranking",),
-    "reg": ("regression",),
-    "count": ("regression",),
+    "reg": ("regression", "forecast"),
+    "count": ("regression", "forecast"),
 }
 
 
