@@ -14,6 +14,7 @@ from orchestrai.cli.commands import (
     rollback_commands,
     run_commands,
 )
+from orchestrai.cli.features import feature_commands
 from orchestrai.cli.output import make_app
 from orchestrai.cli.vault import hold_commands, lifecycle_commands, vault_commands
 
@@ -55,3 +56,4 @@ proof_commands.model.command("serve")(model_commands.serve)
 app.command("rollback")(rollback_commands.rollback)
 app.add_typer(gate_commands.gate, name="gate")
 app.add_typer(landing_commands.landing, name="landing")
+app.add_typer(feature_commands.features, name="features")

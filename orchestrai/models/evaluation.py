@@ -25,7 +25,7 @@ from orchestrai.models.presentation import plots
 from orchestrai.models.presentation.card import model_card
 from orchestrai.models.promotion_rule import METRICS_FILE, decide_promotion, leak_verdict
 from orchestrai.models.registry.versions import serving_champion
-from orchestrai.models.rows import WHOLE, Rows, encode, read_training_set
+from orchestrai.models.rows import WHOLE, Rows, TrainingSet, encode, read_training_set
 from orchestrai.models.spec import Forecast, ModelAssets, ModelSpec
 from orchestrai.models.splitting import HeldOut, held_out_parts, moment
 from orchestrai.models.training import Progress, quiet
@@ -54,12 +54,10 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
         table, source, meter.read = learned.table, learned.ref, learned.size
         current = serving_champion(ledger, champion)
         incumbent = load_dataset(current) if current is not None else None
-        strange, other_task = _of_other_views(challenger, incumbent), ""
-        if strange:
-            # its figures over features of another meaning would say nothing
+        apart = _not_compared(spec, challenger, incumbent)
+        if apart:
+            # its figures over features of another meaning, or on another question, would say nothing
             incumbent = None
-        if incumbent is not None and incumbent.info.task != spec.task:
-            other_task, incumbent = incumbent.info.task, None
         rows = encode(table, challenger.info.columns, spec.entity, classes=challenger.info.classes, where=training_set)
         splits = held_out_parts(rows, spec)
         tell(f"scoring {sum(len(split.test) for split in splits)} held-out rows")
@@ -71,12 +69,7 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
                     "enlarge split.test_share or add history"
                 )
         document = _document(spec, contest, splits, challenger, incumbent)
-        if strange:
-            document["champion_not_compared"] = strange
-        if other_task:
-            document["champion_of_task"] = other_task
-        if learned.incomplete is not None:
-            document["incomplete"] = dict(learned.incomplete)
+        document |= apart | _told(learned)
         verdicts = _verdicts(spec, document, challenger, incumbent, contest)
         importance = dict(challenger.info.importance)
         pictures = plots.draw(spec, contest, importance, document.get("drift"))
@@ -107,6 +100,20 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
             },
         )
     return replace(report, plots=pictures)
+
+
+def _told(learned: TrainingSet) -> dict[str, Any]:
+    """What the training set's receipt says of its rows."""
+    told: dict[str, Any] = {} if learned.incomplete is None else {"incomplete": dict(learned.incomplete)}
+    return told | ({"second_clock": learned.second_clock} if learned.second_clock else {})
+
+
+def _not_compared(spec: ModelSpec, challenger: Scorer, incumbent: Scorer | None) -> dict[str, Any]:
+    """Why the champion is not scored beside the candidate; nothing where it is."""
+    if incumbent is not None and incumbent.info.task != spec.task:
+        return {"champion_of_task": incumbent.info.task}
+    strange = _of_other_views(challenger, incumbent)
+    return {"champion_not_compared": strange} if strange else {}
 
 
 def _of_other_views(challenger: Scorer, incumbent: Scorer | None) -> list[str]:

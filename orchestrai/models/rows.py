@@ -79,7 +79,8 @@ class Rows:
 class TrainingSet:
     """A training set, read: its rows, its pinned version, the bytes read, and the views it holds where its receipt says.
 
-    `incomplete` is what the receipt says of rows whose windows or horizons lacked something; None where none did.
+    `incomplete` is what the receipt says of rows whose windows or horizons lacked something, None where none did; `second_clock` what it
+    says of rows that were known too late, empty where no view looks at that.
     """
 
     table: "pa.Table"
@@ -87,6 +88,7 @@ class TrainingSet:
     size: int
     views: tuple[LearnedView, ...] | None
     incomplete: Mapping[str, JsonValue] | None = None
+    second_clock: str = ""
 
 
 def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str | None = None) -> TrainingSet:
@@ -104,7 +106,8 @@ def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str 
     receipt = dataset.receipt(WHOLE)
     views, incomplete = read_views(receipt.parameters.get("views")), receipt.facts.get("incomplete")
     ref = InputRef(asset, dataset.version, dataset.roots([WHOLE]))
-    return TrainingSet(table, ref, size, views, incomplete if isinstance(incomplete, dict) else None)
+    kept_out = next((given.message for given in receipt.verdicts.get(WHOLE, ()) if given.check == "second_clock"), "")
+    return TrainingSet(table, ref, size, views, incomplete if isinstance(incomplete, dict) else None, kept_out)
 
 
 def _require(table: "pa.Table", names: Sequence[str], where: str) -> None:

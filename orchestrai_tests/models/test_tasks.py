@@ -159,9 +159,7 @@ def test_a_task_goes_through_every_stage(ledger: Ledger, run: Run, case: str) ->
     newest = max(table.column("event_time").to_pylist())
     fresh = table.filter(pa.compute.equal(table.column("event_time"), pa.scalar(newest, pa.timestamp("us", "UTC"))))
     publish(ledger, FEATURES, fresh.drop_columns(["label"]), "2026-07-01")
-    report = predict(
-        ledger, model, champion=CHAMPION, features=[FEATURES], known=PointInTime(ledger), asset=PREDICTIONS
-    )
+    report = predict(ledger, model, champion=CHAMPION, features=[FEATURES], known=PointInTime(ledger), asset=PREDICTIONS)
     assert report.facts["task"] == model.task
     scored = _predictions(ledger)
     online = _ask(ledger, fresh, model)
@@ -242,7 +240,9 @@ def test_a_class_that_the_champion_never_saw_has_no_probability_and_the_two_are_
     assert promoted.version == trained.version
 
 
-def test_forecasts_are_told_step_by_step_over_backtests_and_their_naive_answer_is_last_week(ledger: Ledger, run: Run) -> None:
+def test_forecasts_are_told_step_by_step_over_backtests_and_their_naive_answer_is_last_week(
+    ledger: Ledger, run: Run
+) -> None:
     run(_model(**CASES["forecast"][1]), _demand())
     document = json.loads(_files(ledger, EVALUATION)["metrics.json"])
     assert [line["step"] for line in document["by_step"]] == [1, 2]

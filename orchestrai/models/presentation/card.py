@@ -19,6 +19,7 @@ def model_card(spec: ModelSpec, document: Mapping[str, Any], info: ModelInfo, ve
         f"- {info.rows} rows, as-of moments until {info.trained_until}",
         f"- libraries: {', '.join(f'{name} {version}' for name, version in sorted(info.libraries.items()))}",
         *_incomplete(document.get("incomplete")),
+        *([f"When rows were known: {document['second_clock']}."] if document.get("second_clock") else []),
         "## How well it does",
         f"Held out: {document['rows']} rows ({_split(split)}). Intervals are 95 %, by bootstrap over {_drawn(spec)}. The naive baseline "
         f"is {document['naive_is']}.",
