@@ -225,6 +225,17 @@ class LabelSpec(_Query):
         return body
 
 
+class SpineSpec(Declaration):
+    """Training rows that somebody brings: a dataset of entities and moments, with the label in a column.
+
+    The moment is the event time of the dataset's contract. `horizon` is how far after its moment the label looked.
+    """
+
+    source: Name = Field(alias="from")
+    label: Name
+    horizon: Duration
+
+
 class IncompleteRows(Declaration):
     """What a training set does with rows whose windows lack partitions in which data was due.
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import CheckInfo, Verdict
+from orchestrai.errors import FeatureViewError
 from orchestrai.features.completeness.horizons import HORIZONS_COMPLETE, Horizons, horizons_verdict, read_tables
 from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE, windows_verdict
 from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reason, dataset_state, merged, reasons
@@ -33,6 +34,9 @@ from orchestrai.features.point_in_time_join import (
 )
 from orchestrai.features.ports import Engines, Learner
 from orchestrai.features.spec import IncompleteRows, LabelSpec
+from orchestrai.features.spine.second_clock import INFO as SECOND_CLOCK_INFO
+from orchestrai.features.spine.second_clock import has_second_clock, second_clock_verdict
+from orchestrai.features.spine.spine_set import SpineSet, recorded, spine_training_set
 from orchestrai.features.staleness.stale_training import stale_training_set
 from orchestrai.features.views.moment_partitions import feature_spans, require_definition
 from orchestrai.features.views.portable_types import UTC_MICROS
@@ -162,20 +166,6 @@ def training_set(
         )
 
 
-def recorded(view: FeatureView, asset: str) -> dict[str, JsonValue]:
-    """What a receipt keeps of a view, so that a model that learns from the set knows what it must be given later."""
-    return {
-        "name": view.name,
-        "asset": asset,
-        "hash": view.hash,
-        "kind": view.kind,
-        "time": view.time,
-        "entity": list(view.entity),
-        "first_table": view.stored_first_table,
-        "features": list(view.features),
-    }
-
-
 def _open_features(ledger: Ledger, view: FeatureView, asset: str) -> Dataset:
     dataset = ledger.open(asset)
     require_definition(dataset, sorted(dataset.partitions), view.name, view.hash, "compute it again")
@@ -246,20 +236,24 @@ def _not_empty(rows: int, label: LabelSpec, end: datetime) -> Verdict:
 
 def _checks(model: Learner) -> tuple[CheckInfo, ...]:
     limited = model.incomplete.at_most is not None
+    horizons = CheckInfo(
+        HORIZONS_COMPLETE, limited, "No label was left out because its horizon lacks a partition in which data was due."
+    )
     return (
         *CHECKS,
-        CheckInfo(
-            HORIZONS_COMPLETE, limited, "No label was left out because its horizon lacks a partition in which data was due."
-        ),
+        # who brings labels has looked at their horizons
+        *((horizons,) if model.spine is None else ()),
         CheckInfo(WINDOWS_COMPLETE, limited, "No row's windows lack a partition in which data was due."),
+        *((SECOND_CLOCK_INFO,) if any(map(has_second_clock, model.views)) else ()),
     )
 
 
 def _definition(model: Learner) -> str:
-    """A digest of what is declared of it: the label, the views, and what becomes of incomplete rows."""
-    sql = model.label.sql
+    """A digest of what is declared of it: the label or the spine, the views, and what becomes of incomplete rows."""
+    label = model.label or model.spine
+    sql = model.label.sql if model.label is not None else ""
     body = {
-        "label": model.label.model_dump(mode="json"),
+        "label": label.model_dump(mode="json") if label is not None else None,
         "text": (model.folder / sql).read_text(encoding="utf-8") if sql.endswith(".sql") and "\n" not in sql else sql,
         "views": [view.view.hash for view in model.views],
         "incomplete": model.incomplete.model_dump(mode="json"),
@@ -277,8 +271,14 @@ CHECKS = (
 def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str]) -> StageReport:
     model = node.subject
     given = [inputs_current(context.ledger, model, context.now()), contract_in_force(context.ledger, model)]
+    kept_out = second_clock_verdict(context.ledger, model.views)
+    given += [kept_out] if kept_out is not None else []
     if any(verdict.closes_gate for verdict in given):
         return StageReport(node.asset, None, (PartitionOutcome("all", False, verdicts=tuple(given)),))
+    if model.spine is not None:
+        return spine_training_set(context.ledger, SpineSet(node.asset, model, PRODUCER, _declared(model)), given)
+    if model.label is None:
+        raise FeatureViewError(f"{node.asset}: expected a label or a spine, found neither: declare one")
     return training_set(
         context.ledger,
         asset=node.asset,

@@ -4,7 +4,7 @@ Each stage owns the shape of its own part (source, backup, feature view, model);
 """
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -14,7 +14,7 @@ from orchestrai.core.declaration import Declaration, FormerNames, field_reader
 from orchestrai.core.time.calendar import Grain, GrainName, grain_in, zone_name
 from orchestrai.core.time.duration_cron import Cron, Duration
 from orchestrai.errors import ConfigError
-from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec
+from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec, SpineSpec
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
 from orchestrai.stage.retry_policy import RetryPolicy
@@ -102,13 +102,31 @@ class PipelineViewSpec(FeatureViewSpec):
 
 
 class PipelineModelSpec(ModelSpec):
-    """A model with the label it learns, how its versions are kept, and how often its steps are tried."""
+    """A model with the label it learns, how its versions are kept, and how often its steps are tried.
 
-    label: LabelSpec
+    The label is SQL over its inputs (`label`), or comes with rows of one's own (`spine`).
+    """
+
+    label: LabelSpec | None = None
+    spine: SpineSpec | None = None
     incomplete: IncompleteRows = IncompleteRows()
     backup: WeeklyBackup = WEEKLY
     retrain: Cron | None = None
     retries: RetryPolicy = RetryPolicy()
+
+    @model_validator(mode="after")
+    def _one_label(self) -> "PipelineModelSpec":
+        if (self.label is None) == (self.spine is None):
+            found = "none" if self.label is None else "both"
+            raise ValueError(
+                f"label: expected either label: {{sql, horizon}} or spine: {{from, label, horizon}}, found {found}"
+            )
+        return self
+
+    @property
+    def horizon(self) -> timedelta:
+        """How far after its moment a label looks."""
+        return next(one.horizon for one in (self.label, self.spine) if one is not None)
 
 
 def _kind_of_dataset(value: Any) -> str:

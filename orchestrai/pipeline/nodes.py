@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.time.calendar import Grain
-from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec
+from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec, SpineSpec
 from orchestrai.features.views.input_table import declared_table
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ingest.spec import SourceSpec
@@ -241,9 +241,14 @@ class ModelNode(DeclaredSubject):
         return None
 
     @property
-    def label(self) -> LabelSpec:
-        """What it learns."""
+    def label(self) -> LabelSpec | None:
+        """What it learns, computed from its inputs; None where a spine brings it."""
         return self.spec.label
+
+    @property
+    def spine(self) -> SpineSpec | None:
+        """The rows that somebody brings, with their label."""
+        return self.spec.spine
 
     @property
     def incomplete(self) -> IncompleteRows:

@@ -23,10 +23,10 @@ from orchestrai_tests.copies import copies
 FORMATS = {1: "format-1.tar.xz", 2: "format-2.tar.xz"}
 CHAMPION = "small/alarm/champion"
 KINDS = {
-    "small/alarm/champion": ("xgboost", "classification"),
+    "small/alarm/champion": ("xgboost", "binary"),
     "small/size/candidate": ("xgboost", "regression"),
-    "small/plain/candidate": ("logistic", "classification"),
-    "small/forest/candidate": ("sklearn", "classification"),
+    "small/plain/candidate": ("logistic", "binary"),
+    "small/forest/candidate": ("sklearn", "binary"),
     "small/next/candidate": ("cooccurrence", "ranking"),
 }
 

@@ -163,7 +163,7 @@ class PointInTime:
     def _read_known(self, first: _Reading, other: _Reading, bounds: Span, stack: ExitStack) -> None:
         """Read back from the newest moment, twice as many partitions each time, until no row lacks anything."""
         same = of_same_events(other.view, first.view)
-        left = _at_or_before(other.view, other.dataset, bounds, same)
+        left = at_or_before(other.view, other.dataset, bounds, same_events=same)
         count = len(left) if same else 1
         while left:
             other.read(left[:count], stack)
@@ -172,7 +172,7 @@ class PointInTime:
                 return
 
 
-def _at_or_before(view: Clocked, dataset: Dataset, bounds: Span, same_events: bool) -> list[str]:
+def at_or_before(view: Clocked, dataset: Dataset, bounds: Span, *, same_events: bool) -> list[str]:
     """The partitions that may hold what was known at moments within `bounds`, newest first."""
     keys, (low, high) = dataset.partitions, bounds
     if view.kind == "entity":

@@ -112,7 +112,8 @@ def assemble(file: PipelineFile, known: Datasets, wrong: Collection[str]) -> Dra
             draft.views[node.name] = node
     for at, model in file.models:
         if all(name in draft.views for name in model.features):
-            draft.models.append((at, _model(draft, model)))
+            learner = _model(draft, at, model, missing)
+            draft.models += [(at, learner)] if learner is not None else []
     for at, load in file.loads:
         _load(draft, at, load, missing)
     return draft
@@ -157,9 +158,17 @@ def schemas_of(inputs: Datasets) -> dict[str, "pa.Schema"]:
     return {table: node.table_schema for table, node in inputs.items()}
 
 
-def _model(draft: Draft, model: PipelineModelSpec) -> ModelNode:
+def _model(draft: Draft, at: Location, model: PipelineModelSpec, missing: set[str]) -> ModelNode | None:
     used = tuple(draft.views[name] for name in model.features)
     inputs = {table: node for view in used for table, node in view.inputs.items()}
+    if model.spine is not None:
+        source = model.spine.source
+        if source not in draft.datasets:
+            if source not in missing:
+                known = f"one of the datasets {', '.join(draft.datasets)}"
+                draft.file.mistakes.wrong((*at, "spine", "from"), known, repr(source))
+            return None
+        inputs[source] = draft.datasets[source]
     # what a model keeps of its views are the names that these were given first
     stored = model.model_copy(update={"features": [node.view.name for node in used]})
     return ModelNode(draft.file.name, stored, used, inputs, draft.file.folder)
