@@ -12,6 +12,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Audit, Verdict
+from orchestrai.ingest.anomaly.hold_audit import HoldAudit, released
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.dead_letters import (
     DeadLetter,
@@ -75,6 +76,7 @@ def ingest(
         done: list[Partition] = []
         audit = Audit()
         keys = KeyAudit.of(context, task, intake.dataset)
+        ordinary = HoldAudit(contract, grain, now)
         on_spark, aside, opened = 0, dict[str, list[DeadLetter]](), stack.enter_context(ExitStack())
         for number, key in enumerate(sorted(set(task.partitions))):
             context.told(f"{asset}@{key}", number, len(task.partitions))
@@ -108,6 +110,8 @@ def ingest(
             root = session.staged(key).root
             if audit.is_open(key):
                 audit.add(key, *keys.judge(key, root, part.parts))
+            if audit.is_open(key) and part.rows:
+                audit.add(key, *ordinary.judge(key, part.rows, history))
             if audit.is_open(key):
                 keys.accept(key, root, part.parts)
                 history[key] = part.rows
@@ -122,7 +126,7 @@ def ingest(
             materials=[material for part in done for material in part.materials],
             parameters={"contract": contract.name, "contract_version": contract.version, "format": source.format},
             cost=meter.cost(),
-            overrides=context.overrides,
+            overrides=[*context.overrides, *released(contract, session, audit, now)],
             facts={
                 "objects": sum(len(part.arrivals) for part in done),
                 "dead_letters": sum(len(part.letters) for part in done),

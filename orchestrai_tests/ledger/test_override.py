@@ -10,6 +10,7 @@ from orchestrai.contracts.checks import check_names
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, DigestMismatch, NotReceipted, SignatureInvalid
+from orchestrai.ingest.anomaly.hold_audit import hold_check
 from orchestrai.ingest.keys.key_audit import key_check
 from orchestrai.ledger.decisions.overrides import WAIVABLE, Override
 from orchestrai.ledger.ledger import Ledger
@@ -183,7 +184,9 @@ def test_receipts_without_an_override_are_written_and_read_as_before(ledger: Led
 
 def test_only_what_contracts_judge_can_be_waived() -> None:
     contract = Contract("orders", "1.0.0", (Column("id", "BIGINT", "id", key=1),), event_time="at")
-    assert {info.name for info in (*check_names(contract), *key_check(contract, "day"))} == set(WAIVABLE)
+    assert {
+        info.name for info in (*check_names(contract), *key_check(contract, "day"), *hold_check(contract, "day"))
+    } == set(WAIVABLE)
 
 
 def test_the_witness_in_the_vault_tells_of_the_override_too(ledger: Ledger) -> None:

@@ -53,7 +53,7 @@ def dataset_state(dataset: Dataset, declared: Partitioned | None, until: datetim
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a partition is lacking: `refused`, `skipped`, `not restored` or `missing`, and what is known of it."""
+    """Why a partition is lacking: `refused`, `held`, `skipped`, `not restored` or `missing`, and what is known of it."""
 
     state: str
     note: str = ""
@@ -75,7 +75,7 @@ def reasons(ledger: Ledger, declared: Mapping[str, Partitioned], lacks: Lacks) -
         for key in sorted(keys):
             skip = next((standing for gate in dataset.gates if (standing := skips.find(gate, key))), None)
             if key in refused:
-                reason = Reason("refused", refused[key])
+                reason = refused[key]
             elif skip is not None:
                 reason = Reason("skipped", skip.note)
             elif first is not None and key in first.partitions:
@@ -104,12 +104,15 @@ class Reasons:
         return {place: self._all[place] for place in places} if places else {}
 
 
-def _refused(ledger: Ledger, gates: Sequence[str]) -> dict[str, str]:
-    """The checks that closed a gate, by partition."""
-    closed: dict[str, str] = {}
+def _refused(ledger: Ledger, gates: Sequence[str]) -> dict[str, Reason]:
+    """What closed a gate, by partition: checks, or that it is held until a person or more data decides."""
+    closed: dict[str, Reason] = {}
     for asset in gates:
         for key, refusal in closed_gates(ledger, asset, ledger.find(asset)).items():
-            closed.setdefault(key, ", ".join(refusal.closed))
+            state = "held" if refusal.held else "refused"
+            closed.setdefault(
+                key, Reason(state, f"since {refusal.time[:10]}" if refusal.held else ", ".join(refusal.closed))
+            )
     return closed
 
 
