@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrai.core.time.calendar import Grain, grain_stats, zone_of
+from orchestrai.core.time.calendar import Grain, dimension_of, grain_stats, zone_of
+from orchestrai.core.time.partition_key import segment
 from orchestrai.errors import (
     ConfigError,
     DigestMismatch,
@@ -75,11 +76,17 @@ def require_same_cut(dataset: Dataset | None, grain: Grain) -> None:
         return
     known = dataset.cut()
     if grain_stats(grain) != grain_stats(known or "all"):
-        cut = f"{known}s of {zone_of(known)}" if known else "hours, days or months of UTC"
+        cut = f"{known}s of {zone_of(known)}{_beside(known)}" if known else "hours, days or months of UTC"
         raise ConfigError(
-            f"expected {dataset.asset} cut as it is published, by {cut}, found it declared by the {grain} of {zone_of(grain)}: "
+            f"expected {dataset.asset} cut as it is published, by {cut}, found it declared by the {grain} of {zone_of(grain)}"
+            f"{_beside(grain)}: "
             "declare it under another name, and ingest it anew"
         )
+
+
+def _beside(grain: Grain) -> str:
+    dimension = dimension_of(grain)
+    return f" and by {dimension.name}" if dimension is not None else ""
 
 
 class Intake:
@@ -249,7 +256,7 @@ class Intake:
             return {}
         originals = {}
         digests = {material.sha256 for material in wanted.values()}
-        for file in self.dataset.fetch(partition, self.work / "kept" / partition, role="landed", only=digests):
+        for file in self.dataset.fetch(partition, self.work / "kept" / segment(partition), role="landed", only=digests):
             if file.entry.path in wanted:
                 original = file.entry if self.keep else None
                 kept = Arrival(wanted[file.entry.path], file.entry.path, file.path, original=original)
@@ -267,7 +274,7 @@ class Intake:
             origins[file.entry.path]: Arrival(
                 wanted[origins[file.entry.path]], origins[file.entry.path], file.path, file.entry, columns
             )
-            for file in self.dataset.fetch(partition, self.work / "parts of" / partition)
+            for file in self.dataset.fetch(partition, self.work / "parts of" / segment(partition))
             if file.entry.path in origins
         }
 
@@ -289,7 +296,7 @@ class Intake:
 
     def _held(self, partition: str, entry: FileEntry) -> Arrival:
         """An original from quarantine, re-hashed before it is used; raises MissingObject, DigestMismatch."""
-        path = self.work / "held" / partition / entry.path
+        path = self.work / "held" / segment(partition) / entry.path
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = sha256()
         try:
@@ -351,7 +358,7 @@ class Intake:
         lake, digest = self.ledger.lake, sha256()
         local = lake.local_path(key) if self.keep else None
         # of an own name: two keys of a landing may be a file and its folder
-        path = local or self.work / "taken" / partition / sha256(name.encode()).hexdigest()[:24]
+        path = local or self.work / "taken" / segment(partition) / sha256(name.encode()).hexdigest()[:24]
         if local is None:
             path.parent.mkdir(parents=True, exist_ok=True)
         size = 0

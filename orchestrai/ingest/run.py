@@ -10,6 +10,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import grain_stats
+from orchestrai.core.time.partition_key import segment
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.dead_letters import (
@@ -84,7 +85,7 @@ def ingest(
                 continue
             letters = list(read_letters(dead, key))
             typing = Typing(source, contract, RowRules(contract, key, grain))
-            reading = PartitionReading(part, typing, session, Path(folder) / "parts" / key, sealing, letters)
+            reading = PartitionReading(part, typing, session, Path(folder) / "parts" / segment(key), sealing, letters)
             if spark and sealing is None and source.needs_spark(sum(arrival.material.size for arrival in part.arrivals)):
                 reading.read_on_spark(spark())
                 on_spark += 1

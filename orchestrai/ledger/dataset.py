@@ -4,10 +4,11 @@ import hashlib
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrai.core.time.calendar import Grain, recorded_grain
+from orchestrai.core.time.partition_key import of_value, segment
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import Recalls
 from orchestrai.ledger.heads import Head
@@ -98,6 +99,11 @@ class Dataset:
             )
         return manifest
 
+    def of_value(self, value: str) -> "Dataset":
+        """The version as partitions of a value see it: those of the value, and all where it has no dimension; itself for no value."""
+        entries = {key: self.partitions[key] for key in of_value(value, self.partitions)} if value else self.partitions
+        return self if entries is self.partitions else replace(self, manifest=replace(self.manifest, partitions=entries))
+
     def cut(self) -> Grain | None:
         """How it is cut by time, as its newest partition that can be read notes it; None where the keys tell, or there is none."""
         for key in sorted(self.partitions, reverse=True):
@@ -126,7 +132,7 @@ class Dataset:
     ) -> Iterator[dict[str, list[VerifiedFile]]]:
         """Verified local files of several partitions, for the length of a `with` block; as `fetch`."""
         with tempfile.TemporaryDirectory(prefix="orchestrai-") as folder:
-            yield {key: self.fetch(key, Path(folder) / key, role=role, only=only) for key in partitions}
+            yield {key: self.fetch(key, Path(folder) / segment(key), role=role, only=only) for key in partitions}
 
     def _entry(self, partition: str) -> PartitionEntry:
         try:

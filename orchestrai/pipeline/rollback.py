@@ -16,6 +16,7 @@ from pathlib import Path
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.partition_key import segment
 from orchestrai.core.verdict import Audit
 from orchestrai.errors import ConcurrentCommit, ConfigError, GateClosed
 from orchestrai.ledger.dataset import Dataset
@@ -182,7 +183,7 @@ def _check(ledger: Ledger, move: Move) -> None:
     if move.stage != "snapshot":
         with tempfile.TemporaryDirectory(prefix="orchestrai-") as folder:
             for key in move.restaged:
-                target.fetch(key, Path(folder) / key, role=None)
+                target.fetch(key, Path(folder) / segment(key), role=None)
 
 
 def _move(ledger: Ledger, move: Move, reason: str, transaction: Transaction) -> StageReport:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orchestrai.core.identity import new_session_id
+from orchestrai.core.time.partition_key import segment
 from orchestrai.errors import RestoreError
 from orchestrai.restore.read_back import copy_out
 from orchestrai.storage.base import check_key
@@ -36,7 +37,7 @@ def restore_folder(
     try:
         for partition in wanted:
             files = vault.catalog.files(entries[partition])
-            folder = staging if partition == "all" else staging / check_key(partition)
+            folder = staging if partition == "all" else staging / check_key(segment(partition))
             size += _write_all(vault, files, folder)
         if sync:
             _flush(staging)

@@ -12,6 +12,7 @@ from orchestrai.contracts.same_version import same_version
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain
+from orchestrai.core.time.partition_key import segment
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import DigestMismatch
 from orchestrai.ingest.coverage_audit import coverage_finding
@@ -81,7 +82,7 @@ def restore(
         for partition, verdict in equal.items():
             verdicts.add(partition, verdict)
             if audit is not None and sound:
-                files = _local_data(ledger, session, partition, Path(scratch) / partition)
+                files = _local_data(ledger, session, partition, Path(scratch) / segment(partition))
                 verdicts.add(partition, *audit(partition, files))
         meter.read = meter.written = plan.bytes
         facts: dict[str, JsonValue] = {

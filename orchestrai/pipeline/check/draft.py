@@ -65,6 +65,7 @@ def declared_datasets(file: PipelineFile) -> dict[str, DatasetNode]:
         except ConfigError as exc:
             file.mistakes.take(exc, (*at, "source"))
         _check_cut(file, at, dataset, contract)
+        _check_dimension(file, at, dataset, contract)
         nodes[f"{file.name}/{dataset.name}"] = DatasetNode(file.name, dataset, contract, file.folder)
     return nodes
 
@@ -90,6 +91,24 @@ def _check_cut(file: PipelineFile, at: Location, dataset: DatasetSpec, contract:
     if not (named if cut.by == "name" else arrives):
         expected = "name for objects and APIs, arrival for streams and for objects of `partition_from: modified`"
         wrong((*at, "partitions", "by"), expected, cut.by)
+
+
+def _check_dimension(file: PipelineFile, at: Location, dataset: DatasetSpec, contract: Contract) -> None:
+    """What tells the value of a partition is there: the names of objects, and a column where one is declared."""
+    dimension = dataset.partitions.dimension
+    if dimension is None:
+        return
+    here = (*at, "partitions", "dimension")
+    if dataset.source.kind != "objects":
+        file.mistakes.wrong(
+            here, "a source of objects, whose names tell the value", f"a source of kind {dataset.source.kind}"
+        )
+    names = {column.name: column for column in contract.columns}
+    column = names.get(dimension.column)
+    if dimension.column and (column is None or column.type != "STRING" or column.name in contract.tokenised_columns):
+        text = [name for name, other in names.items() if other.type == "STRING" and name not in contract.tokenised_columns]
+        found = "none of that name" if column is None else f"{column.type}, or one that is tokenised"
+        file.mistakes.wrong((*here, "column"), f"a column of text of {contract.name} ({', '.join(text)})", found)
 
 
 def assemble(file: PipelineFile, known: Datasets, wrong: Collection[str]) -> Draft:
