@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.partition_key import with_value
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.incremental.partition_spans import ALWAYS, back
 from orchestrai.features.spec import FeatureViewSpec, moment_key, moments, parse_moment
@@ -57,7 +58,8 @@ def _moment_tasks(view: FeatureView, opened: Inputs, partitions: Sequence[str] |
     if partitions is None:
         first, last = _data_span(opened, spec.spine_table, view)
         lowest = first + (spec.as_of.warmup or view.lookback.time or spec.as_of.every)
-        keys = [moment_key(moment, spec.as_of.every) for moment in moments(spec.as_of, lowest, min(last, now))]
+        due = moments(spec.as_of, lowest, min(last, now))
+        keys = [with_value(moment_key(moment, spec.as_of.every), opened.value) for moment in due]
     else:
         keys = sorted(set(partitions))
     tasks = []

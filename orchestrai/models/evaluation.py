@@ -79,6 +79,8 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
             document["champion_not_compared"] = strange
         if learned.incomplete is not None:
             document["incomplete"] = dict(learned.incomplete)
+        if learned.values is not None:
+            document["values"] = dict(learned.values)
         verdicts = _verdicts(spec, document, challenger, incumbent, contest)
         importance = dict(challenger.info.importance)
         pictures = plots.draw(spec.task, contest.parts, importance, document.get("drift"))

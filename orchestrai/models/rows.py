@@ -74,7 +74,8 @@ class Rows:
 class TrainingSet:
     """A training set, read: its rows, its pinned version, the bytes read, and the views it holds where its receipt says.
 
-    `incomplete` is what the receipt says of rows whose windows or horizons lacked something; None where none did.
+    `incomplete` is what the receipt says of rows whose windows or horizons lacked something; None where none did. `values` are
+    those of a dimension that it was made of, with their rows.
     """
 
     table: "pa.Table"
@@ -82,6 +83,7 @@ class TrainingSet:
     size: int
     views: tuple[LearnedView, ...] | None
     incomplete: Mapping[str, JsonValue] | None = None
+    values: Mapping[str, JsonValue] | None = None
 
 
 def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str | None = None) -> TrainingSet:
@@ -99,7 +101,15 @@ def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str 
     receipt = dataset.receipt(WHOLE)
     views, incomplete = read_views(receipt.parameters.get("views")), receipt.facts.get("incomplete")
     ref = InputRef(asset, dataset.version, dataset.roots([WHOLE]))
-    return TrainingSet(table, ref, size, views, incomplete if isinstance(incomplete, dict) else None)
+    values = receipt.facts.get("values")
+    return TrainingSet(
+        table,
+        ref,
+        size,
+        views,
+        incomplete if isinstance(incomplete, dict) else None,
+        values if isinstance(values, dict) else None,
+    )
 
 
 def _require(table: "pa.Table", names: Sequence[str], where: str) -> None:

@@ -12,8 +12,8 @@ from typing import TypeVar
 from orchestrai.errors import ConfigError
 
 _BAR = "|"
-# as a segment of a store's key: a bar is no name everywhere
-_JOINT = "="
+# as a segment of a store's key: a bar is no name everywhere, and readers take `=` for a column
+_JOINT = "_"
 _VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 T = TypeVar("T")
 

@@ -12,6 +12,11 @@ from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.features.views.lint.look_back import require_counted_rows
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ingest.incremental import check_source
+from orchestrai.pipeline.check.dimension_rules import (
+    check_dataset_dimension,
+    check_model_dimension,
+    check_view_dimension,
+)
 from orchestrai.pipeline.check.pipeline_file import PipelineFile
 from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineViewSpec
 from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
@@ -65,7 +70,7 @@ def declared_datasets(file: PipelineFile) -> dict[str, DatasetNode]:
         except ConfigError as exc:
             file.mistakes.take(exc, (*at, "source"))
         _check_cut(file, at, dataset, contract)
-        _check_dimension(file, at, dataset, contract)
+        check_dataset_dimension(file, at, dataset, contract)
         nodes[f"{file.name}/{dataset.name}"] = DatasetNode(file.name, dataset, contract, file.folder)
     return nodes
 
@@ -93,24 +98,6 @@ def _check_cut(file: PipelineFile, at: Location, dataset: DatasetSpec, contract:
         wrong((*at, "partitions", "by"), expected, cut.by)
 
 
-def _check_dimension(file: PipelineFile, at: Location, dataset: DatasetSpec, contract: Contract) -> None:
-    """What tells the value of a partition is there: the names of objects, and a column where one is declared."""
-    dimension = dataset.partitions.dimension
-    if dimension is None:
-        return
-    here = (*at, "partitions", "dimension")
-    if dataset.source.kind != "objects":
-        file.mistakes.wrong(
-            here, "a source of objects, whose names tell the value", f"a source of kind {dataset.source.kind}"
-        )
-    names = {column.name: column for column in contract.columns}
-    column = names.get(dimension.column)
-    if dimension.column and (column is None or column.type != "STRING" or column.name in contract.tokenised_columns):
-        text = [name for name, other in names.items() if other.type == "STRING" and name not in contract.tokenised_columns]
-        found = "none of that name" if column is None else f"{column.type}, or one that is tokenised"
-        file.mistakes.wrong((*here, "column"), f"a column of text of {contract.name} ({', '.join(text)})", found)
-
-
 def assemble(file: PipelineFile, known: Datasets, wrong: Collection[str]) -> Draft:
     """Put a file's sound parts together; `wrong` are pipelines that are left out: nobody knows what all they declare."""
     draft = Draft(file)
@@ -130,6 +117,7 @@ def assemble(file: PipelineFile, known: Datasets, wrong: Collection[str]) -> Dra
     for at, model in file.models:
         if all(name in draft.views for name in model.features):
             draft.models.append((at, _model(draft, model)))
+            check_model_dimension(file, at, model, [draft.views[name] for name in model.features])
     for at, load in file.loads:
         _load(draft, at, load, missing)
     return draft
@@ -152,6 +140,7 @@ def _view(draft: Draft, at: Location, view: PipelineViewSpec, missing: set[str])
     except ConfigError as exc:
         file.mistakes.take(exc, (*at, "python" if view.python else "sql"))
         return None
+    sound = check_view_dimension(file, at, view, inputs)
     for number, name in enumerate(view.inputs):
         sound = _check_clock(file, (*at, "from", number), loaded, name.split("/")[-1], inputs) and sound
     return ViewNode(file.name, loaded, inputs, file.folder, view.backup) if sound else None
