@@ -119,7 +119,7 @@ customProperties:
 def csv_of(day: str, region: str, *, rows: int = 8, lines: tuple[str, ...] = ()) -> str:
     """One region's day: the same customers in each region, with other amounts."""
     base, chance = 1 if region == "eu" else 1000, random.Random(day + region)
-    made = [f"{region},c{n % 4},{day}T{n + 6:02d}:00:00Z,{base + chance.randrange(8)}" for n in range(rows)]
+    made = [f"{region},c{n % 4},{day}T{n % 16 + 6:02d}:{n // 16:02d}:00Z,{base + chance.randrange(8)}" for n in range(rows)]
     return "\n".join(["region,customer,ts,amount", *made, *lines]) + "\n"
 
 
