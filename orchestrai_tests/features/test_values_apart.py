@@ -2,6 +2,8 @@
 
 import pytest
 
+from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.recall import recall
 from orchestrai_tests.regions import DAYS, REGIONS, WITH_MODEL, Shops
 
 SPENT, EVER = "shops/spent/features", "shops/ever/features"
@@ -100,3 +102,16 @@ def test_a_model_of_two_regions_predicts_for_both_and_says_what_it_learned_from(
     with evaluation.fetched(["all"], role=None) as files:
         card = next(file.path.read_text() for file in files["all"] if file.path.suffix == ".md")
     assert "- trained on eu (" in card and ", us (" in card
+
+
+def test_a_recall_of_one_region_s_object_reaches_the_partitions_of_that_region(shops: Shops) -> None:
+    shops.run(SPENT, *(f"{day}|{region}" for day in DAYS for region in REGIONS))
+    shops.run(EVER, "all")
+    runtime = shops.runtime
+    index = ReceiptIndex.build(runtime.vault.store, runtime.ledger.keyring)
+    key = f"{DAYS[-2]}|eu"
+    materials = runtime.ledger.open("shops/sales/raw_events").receipt(key).materials
+    reached = recall(index, next(material.uri for material in materials if material.partition == key))
+    features = {one.partition for one in reached.derivations if one.asset in (SPENT, EVER)}
+    assert features and all(key.endswith("|eu") for key in features)
+    assert f"{DAYS[-1]}|eu" in features
