@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrai.cli.output import err
+from orchestrai.core.time.partition_key import Key
 from orchestrai.errors import ConfigError, RestoreError
 from orchestrai.settings import load_settings
 
@@ -191,11 +192,12 @@ def sample_of(text: str | None) -> tuple[int, int] | None:
 
 
 def span_of(keys: Iterable[str], wanted: str | None) -> list[str]:
-    """The keys from A to B of `A..B`, as their names sort, or the one named."""
+    """The keys from A to B of `A..B`, as their names sort, or the one named; of a time all its values, or from one to the other."""
     if wanted is None:
         return list(keys)
     first, dots, last = wanted.partition("..")
-    partitions = [key for key in keys if first <= key and (key <= last if dots else key == first)]
+    low, high = Key.of(first), Key.of(last if dots else first)
+    partitions = [key for key in keys if Key.of(key).between(low, high)]
     if not partitions:
         raise RestoreError(f"expected partitions {wanted} in the snapshot, found none of them: see `vault show`")
     return partitions

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from orchestrai.core.time.calendar import name_of, zone_of
+from orchestrai.core.time.calendar import dimension_of, name_of, zone_of
 from orchestrai.defs.current import features_condition
 from orchestrai.defs.events import report_events
 from orchestrai.defs.input_events import look_back, seen_inputs
@@ -27,8 +27,19 @@ def asset_key(asset: str) -> dg.AssetKey:
     return dg.AssetKey(asset.split("/"))
 
 
-def partitions_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | None:
-    """The Dagster partitions of a dataset, in its zone; None for one that is not cut by time."""
+# Dagster writes a key in the order of the dimensions' names: a capital letter sorts before those that are declared
+TIME = "Time"
+
+
+def partitions_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | dg.MultiPartitionsDefinition | None:
+    """The Dagster partitions of a dataset, in its zone, times its declared values; None for one that is not cut by time."""
+    times, dimension = _times_of(dataset), dimension_of(dataset.spec.partitions.grain)
+    if times is None or dimension is None:
+        return times
+    return dg.MultiPartitionsDefinition({TIME: times, dimension.name: dg.StaticPartitionsDefinition(list(dimension.values))})
+
+
+def _times_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | None:
     spec = dataset.spec.partitions
     if spec.grain == "all" or spec.start is None:
         return None
@@ -58,7 +69,7 @@ def _moment(value: Any, zone: str) -> datetime:
     return datetime.combine(value, time(), ZoneInfo(zone))
 
 
-def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | None:
+def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | dg.MultiPartitionsDefinition | None:
     """The Dagster partitions of a node."""
     return None if node.grain == "all" else partitions_of(node.subject.partitioned_like)
 

@@ -1,7 +1,7 @@
 """Labels of feature rows: computed from what happened at or after each row's moment, and from nothing before."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from orchestrai.core.time.calendar import window
 from orchestrai.core.time.duration_cron import format_duration
+from orchestrai.core.time.partition_key import by_value
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.completeness.horizons import Horizons, read_tables
@@ -69,7 +70,7 @@ def data_end(view: FeatureView, opened: Inputs, files: Files) -> datetime:
     column = table.event_time
     if column is None:
         return datetime.max.replace(tzinfo=UTC)
-    bounds = time_bounds([path for paths in files[name].values() for path in paths], column)
+    bounds = time_bounds([path for key in opened.spans[name] for path in files[name][key]], column)
     if bounds is None:
         raise FeatureViewError(
             f"{view.name}: expected rows in {name}, found none: materialize {opened.datasets[name].asset}"
@@ -88,6 +89,14 @@ class LabelRun:
     engine: Engine
     scratch: Path
     horizons: Horizons
+
+    def of_value(self, value: str) -> "LabelRun":
+        """The same over the partitions that a value may read."""
+        return replace(self, opened=self.opened.of_value(value), scratch=self.scratch / value)
+
+    def within(self, horizons: Horizons) -> "LabelRun":
+        """The same with these horizons."""
+        return replace(self, horizons=horizons)
 
     def moments(self, features: FeatureFiles, limit: datetime, rows: Mapping[str, int]) -> list[Path]:
         """Labels of an as-of view: one file per moment up to `limit`, which sees [as_of, as_of + horizon) only.
@@ -164,7 +173,8 @@ def _late(ledger: Ledger, dataset: LabelledDataset, now: datetime) -> str:
     due = f"expected data of {dataset.prefix} since {limit:%Y-%m-%d %H:%M}"
     if restored is None or not restored.partitions:
         return f"{due}, found none restored: look at its ingest"
-    newest = max(restored.partitions)
+    # of a dimension each value has a newest one, and the oldest of these says how old the data is
+    newest = min(keys[-1] for keys in by_value(restored.partitions).values())
     ended = datetime.fromisoformat(restored.head.time) if grain == "all" else window(newest, grain)[1]
     return f"{due}, found {newest} the newest restored: look at its ingest, then train again" if ended < limit else ""
 
@@ -189,6 +199,8 @@ def _behind(ledger: Ledger, dataset: LabelledDataset, all_datasets: Iterable[Lab
 
 
 def _newest(ledger: Ledger, dataset: LabelledDataset) -> tuple[datetime, datetime] | None:
-    """The span of the newest restored partition."""
+    """The span of the newest restored partition, of a dimension of that value whose newest is the oldest."""
     grain, restored = dataset.grain, ledger.find(dataset.asset("restored"))
-    return window(max(restored.partitions), grain) if restored and restored.partitions and grain != "all" else None
+    if restored is None or not restored.partitions or grain == "all":
+        return None
+    return window(min(keys[-1] for keys in by_value(restored.partitions).values()), grain)

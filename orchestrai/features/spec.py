@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from orchestrai.core.declaration import Declaration, FormerNames
 from orchestrai.core.former_names import first_name
 from orchestrai.core.time.duration_cron import Duration
+from orchestrai.core.time.partition_key import time_part
 
 ARRIVAL = "arrival"
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -267,7 +268,8 @@ def moment_key(moment: datetime, every: timedelta) -> str:
 
 
 def parse_moment(key: str) -> datetime:
-    """The moment of an as-of partition key; raises ValueError."""
+    """The moment of an as-of partition key, whatever its value; raises ValueError."""
+    key = time_part(key)
     return datetime.strptime(key, "%Y-%m-%d-%H:%M" if len(key) > 10 else "%Y-%m-%d").replace(tzinfo=UTC)
 
 

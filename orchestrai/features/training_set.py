@@ -4,9 +4,9 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -14,34 +14,27 @@ from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import FeatureViewError
-from orchestrai.features.completeness.horizons import HORIZONS_COMPLETE, Horizons, horizons_verdict, read_tables
+from orchestrai.features.completeness.horizons import HORIZONS_COMPLETE, Horizons, horizons_verdict
 from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE, windows_verdict
-from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reason, dataset_state, merged, reasons
+from orchestrai.features.completeness.lacking import Lacks, Reason, merged, reasons
 from orchestrai.features.contract_in_force import INFO as IN_FORCE
 from orchestrai.features.contract_in_force import contract_in_force
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.feature_table import KeyWatch, write_files
-from orchestrai.features.incremental.partition_spans import ALWAYS
-from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, data_end, inputs_current
-from orchestrai.features.point_in_time_join import (
-    EVENT_TIME,
-    LABEL,
-    LabelFiles,
-    ViewFiles,
-    joined,
-    require_joinable,
-)
+from orchestrai.features.labelling.labelled_rows import Learning
+from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, inputs_current
+from orchestrai.features.point_in_time_join import EVENT_TIME, LABEL, require_joinable
 from orchestrai.features.ports import Engines, Learner
 from orchestrai.features.spec import IncompleteRows, LabelSpec
 from orchestrai.features.spine.second_clock import INFO as SECOND_CLOCK_INFO
 from orchestrai.features.spine.second_clock import has_second_clock, second_clock_verdict
 from orchestrai.features.spine.spine_set import SpineSet, recorded, spine_training_set
 from orchestrai.features.staleness.stale_training import stale_training_set
-from orchestrai.features.views.moment_partitions import feature_spans, require_definition
+from orchestrai.features.views.moment_partitions import require_definition
 from orchestrai.features.views.portable_types import UTC_MICROS
 from orchestrai.features.views.view import FeatureView
-from orchestrai.features.views.view_inputs import Inputs, open_inputs
+from orchestrai.features.views.view_inputs import open_inputs
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import UNPARTITIONED
@@ -51,11 +44,7 @@ from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import Partitioned
 from orchestrai.stage.stage import AssetNode, Stage
 
-if TYPE_CHECKING:
-    from orchestrai.features.completeness.row_marks import TrainingWindows
-
 PRODUCER = Producer("training_set", __name__)
-FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
 
 
 @dataclass(frozen=True)
@@ -87,11 +76,10 @@ def training_set(
 
     The first feature view gives the rows. Only moments whose horizon is complete take part: it ends by the end of the label inputs' data
     (and by `as_of_limit`) and lacks no partition in which data was due, as the datasets `declared` by asset say; `incomplete` says what
-    becomes of rows whose windows lack one. Columns: the entity's, `event_time`, `label`, then the features. The receipt carries
-    `verdicts`, given on the inputs beforehand, with its own. Raises FeatureViewError.
+    becomes of rows whose windows lack one. Of a dimension the rows of each value are made of its own partitions. Columns: the entity's,
+    `event_time`, `label`, then the features. The receipt carries `verdicts`, given on the inputs beforehand, with its own. Raises
+    FeatureViewError.
     """
-    from orchestrai.features.completeness.row_marks import training_windows
-
     declared, incomplete = declared or {}, incomplete or IncompleteRows()
     engine = engine or DuckDbEngine()
     primary = features[0][0]
@@ -106,46 +94,44 @@ def training_set(
         view = bind_label(ledger, label, inputs.assets, inputs.folder, primary, inputs.schemas)
         opened = open_inputs(ledger, view, inputs.assets)
         files = stack.enter_context(opened.fetched({name: list(spans) for name, spans in opened.spans.items()}))
-        end = data_end(view, opened, files)
-        limit = min(end, as_of_limit or end) - label.horizon
-        horizons = Horizons(
-            label.horizon, _label_states(view, opened, declared, _reaches(primary, datasets[0], label, limit))
-        )
-        run = LabelRun(view, label, opened, files, engine, scratch, horizons)
-        if primary.kind == "entity":
-            labels = run.moments(tables[0][1], limit, {key: entry.rows for key, entry in datasets[0].partitions.items()})
-        else:
-            labels = run.rows(limit + timedelta(microseconds=1))
+        run = LabelRun(view, label, opened, files, engine, scratch, Horizons(label.horizon, ()))
+        learning = Learning(features, datasets, tables, run, declared, incomplete, as_of_limit)
+        parts = [learning.of(value) for value in learning.values()]
         schema = _schema(features, view)
         watch = KeyWatch((*primary.entity, EVENT_TIME), primary.entity)
-        windows = training_windows(features, datasets, declared, incomplete.windows)
-        with _joined(labels, tables, view, windows, schema) as batches:
-            written = write_files(watch.watch(batches), schema, scratch / "out")
+        rows = chain.from_iterable(part.batches(schema) for part in parts)
+        written = write_files(watch.watch(rows), schema, scratch / "out")
         for part in written:
             session.add_file(UNPARTITIONED, part.path.name, part.path, rows=part.rows)
+        end, windows = max(part.end for part in parts), [part.windows for part in parts]
         facts: dict[str, JsonValue] = {
             "rows": watch.rows,
             "data_end": end.isoformat(),
-            "last_moment": limit.isoformat(),
+            "last_moment": max(part.limit for part in parts).isoformat(),
             "features": len(schema) - len(primary.entity) - 2,
             "engine": engine.name,
         }
-        told = reasons(ledger, declared, merged([horizons.lacks, windows.lacks]))
+        seen, marked = sum(part.rows for part in windows), sum(part.marked for part in windows)
+        left_out = sum(part.horizons.left_out for part in parts)
+        lacked = [merged(part.horizons.lacks for part in parts), merged(part.lacks for part in windows)]
+        told = reasons(ledger, declared, merged(lacked))
         judged = [
             _not_empty(watch.rows, label, end),
-            horizons_verdict(windows.rows, horizons.left_out, _only(told, horizons.lacks), incomplete.at_most),
-            windows_verdict(windows.rows, windows.marked, _only(told, windows.lacks), incomplete.at_most),
+            horizons_verdict(seen, left_out, _only(told, lacked[0]), incomplete.at_most),
+            windows_verdict(seen, marked, _only(told, lacked[1]), incomplete.at_most),
         ]
         if told:
             facts["incomplete"] = {
-                "horizons_left_out": horizons.left_out,
-                "windows": windows.marked,
+                "horizons_left_out": left_out,
+                "windows": marked,
                 "windows_were": "left out" if incomplete.windows == "drop" else "kept",
-                "of_rows": windows.rows + horizons.left_out,
+                "of_rows": seen + left_out,
                 "lacking": {place: str(reason) for place, reason in told.items()},
             }
-        if windows.unknown:
-            facts["windows_not_noted"] = windows.unknown
+        if unknown := sum(part.unknown for part in windows):
+            facts["windows_not_noted"] = unknown
+        if any(part.value for part in parts):
+            facts["values"] = {part.value: part.windows.rows for part in parts}
         return session.commit(
             {UNPARTITIONED: [*verdicts, *watch.verdicts(view.name), *judged]},
             inputs=[
@@ -188,35 +174,6 @@ def _schema(features: Sequence[tuple[FeatureView, str]], label: FeatureView) -> 
             *(view.schema.field(name) for view, _ in features for name in view.features),
         ]
     )
-
-
-@contextmanager
-def _joined(
-    labels: Sequence[Path], tables: FeatureTables, label: FeatureView, windows: "TrainingWindows", schema: pa.Schema
-) -> Iterator[Iterator[pa.RecordBatch]]:
-    """The rows of the training set, sorted by entity and time."""
-    if not labels:
-        yield iter(())
-        return
-    views = [ViewFiles(view, [path for key in sorted(files) for path in files[key]]) for view, files in tables]
-    with joined(views, LabelFiles(label.entity, label.time, labels), back=windows.back) as batches:
-        yield (batch.cast(schema) for batch in windows.chosen(batches, len(schema)))
-
-
-def _reaches(primary: FeatureView, features: Dataset, label: LabelSpec, limit: datetime) -> datetime | None:
-    """The end of the last horizon that may be looked at."""
-    if not features.partitions:
-        return None
-    newest = max(feature_spans(primary, features, None).values())[1]
-    return min(newest, limit) + label.horizon if newest != ALWAYS[1] else limit + label.horizon
-
-
-def _label_states(
-    view: FeatureView, opened: Inputs, declared: Mapping[str, Partitioned], until: datetime | None
-) -> list[DatasetState]:
-    """What each dataset that the label reads lacks up to the end of the last horizon."""
-    datasets = [opened.datasets[name] for name in read_tables(view)]
-    return [dataset_state(dataset, declared.get(dataset.asset), until) for dataset in datasets]
 
 
 def _only(told: Mapping[str, Reason], lacks: Lacks) -> dict[str, Reason]:

@@ -11,6 +11,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import grain_stats
+from orchestrai.core.time.partition_key import segment
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.anomaly.hold_audit import HoldAudit, released
 from orchestrai.ingest.coverage_audit import coverage_finding
@@ -90,7 +91,9 @@ def ingest(
                 continue
             letters = list(read_letters(dead, key))
             typing = Typing(source, contract, RowRules(contract, key, grain))
-            reading = PartitionReading(part, typing, session, Path(folder) / "parts" / key, sealing, letters, opened=opened)
+            reading = PartitionReading(
+                part, typing, session, Path(folder) / "parts" / segment(key), sealing, letters, opened=opened
+            )
             if spark and sealing is None and source.needs_spark(sum(arrival.material.size for arrival in part.arrivals)):
                 reading.read_on_spark(spark())
                 on_spark += 1

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrai.core.time.calendar import Grain, recorded_grain
+from orchestrai.core.time.partition_key import of_value
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import Recalls
 from orchestrai.ledger.heads import Head
@@ -100,6 +101,11 @@ class Dataset:
                 f"expected the files of {self.asset}@{partition} to give {entry.root}, found {manifest.root}"
             )
         return manifest
+
+    def of_value(self, value: str) -> "Dataset":
+        """The version as partitions of a value see it: those of the value, and all where it has no dimension; itself for no value."""
+        entries = {key: self.partitions[key] for key in of_value(value, self.partitions)} if value else self.partitions
+        return self if entries is self.partitions else replace(self, manifest=replace(self.manifest, partitions=entries))
 
     def cut(self) -> Grain | None:
         """How it is cut by time, as its newest partition that can be read notes it; None where the keys tell, or there is none."""

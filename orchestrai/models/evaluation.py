@@ -105,7 +105,8 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
 def _told(learned: TrainingSet) -> dict[str, Any]:
     """What the training set's receipt says of its rows."""
     told: dict[str, Any] = {} if learned.incomplete is None else {"incomplete": dict(learned.incomplete)}
-    return told | ({"second_clock": learned.second_clock} if learned.second_clock else {})
+    told |= {"second_clock": learned.second_clock} if learned.second_clock else {}
+    return told | ({"values": dict(learned.values)} if learned.values is not None else {})
 
 
 def _not_compared(spec: ModelSpec, challenger: Scorer, incumbent: Scorer | None) -> dict[str, Any]:

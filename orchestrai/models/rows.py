@@ -80,7 +80,8 @@ class TrainingSet:
     """A training set, read: its rows, its pinned version, the bytes read, and the views it holds where its receipt says.
 
     `incomplete` is what the receipt says of rows whose windows or horizons lacked something, None where none did; `second_clock` what it
-    says of rows that were known too late, empty where no view looks at that.
+    says of rows that were known too late, empty where no view looks at that. `values` are those of a dimension that it was made of,
+    with their rows.
     """
 
     table: "pa.Table"
@@ -89,6 +90,7 @@ class TrainingSet:
     views: tuple[LearnedView, ...] | None
     incomplete: Mapping[str, JsonValue] | None = None
     second_clock: str = ""
+    values: Mapping[str, JsonValue] | None = None
 
 
 def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str | None = None) -> TrainingSet:
@@ -107,7 +109,16 @@ def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str 
     views, incomplete = read_views(receipt.parameters.get("views")), receipt.facts.get("incomplete")
     ref = InputRef(asset, dataset.version, dataset.roots([WHOLE]))
     kept_out = next((given.message for given in receipt.verdicts.get(WHOLE, ()) if given.check == "second_clock"), "")
-    return TrainingSet(table, ref, size, views, incomplete if isinstance(incomplete, dict) else None, kept_out)
+    values = receipt.facts.get("values")
+    return TrainingSet(
+        table,
+        ref,
+        size,
+        views,
+        incomplete if isinstance(incomplete, dict) else None,
+        kept_out,
+        values if isinstance(values, dict) else None,
+    )
 
 
 def _require(table: "pa.Table", names: Sequence[str], where: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from orchestrai.core.identity import new_session_id
+from orchestrai.core.time.partition_key import segment
 from orchestrai.errors import RestoreError
 from orchestrai.restore.read_back import copy_out
 from orchestrai.storage.base import check_key
@@ -41,7 +42,7 @@ def restore_folder(
     with _staging(target) as staging, _told(target):
         for partition in wanted:
             files = vault.catalog.files(entries[partition])
-            folder = staging if partition == "all" else staging / check_key(partition)
+            folder = staging if partition == "all" else staging / check_key(segment(partition))
             size += _write_all(vault, files, folder)
         if sync:
             _flush(staging)

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.time.calendar import WHOLE, keys_between, partition_of
+from orchestrai.core.time.calendar import WHOLE, keys_between, partition_of, time_grain
+from orchestrai.core.time.partition_key import value_part, with_value
 from orchestrai.core.verdict import Severity, Verdict
 from orchestrai.features.incremental.partition_spans import ALWAYS, overlapping, spans
 from orchestrai.ledger.dataset import Dataset
@@ -39,12 +40,14 @@ def lacking(state: DatasetState, since: datetime | None, until: datetime | None)
 
 
 def dataset_state(dataset: Dataset, declared: Partitioned | None, until: datetime | None) -> DatasetState:
-    """What a dataset lacks between its first published partition and `until`; nothing where no declaration says what is due."""
+    """What a dataset, of a dimension one value of it, lacks between its first published partition and `until`; nothing where no
+    declaration says what is due.
+    """
     keys = sorted(dataset.partitions)
     if declared is None or declared.grain == WHOLE or not keys or keys == [WHOLE] or until in (None, ALWAYS[1]):
         return DatasetState(dataset.asset)
     assert until is not None
-    last = partition_of(until - timedelta(microseconds=1), declared.grain)
+    last = with_value(partition_of(until - timedelta(microseconds=1), time_grain(declared.grain)), value_part(keys[0]))
     absent = [
         key for key in keys_between(keys[0], last, declared.grain) if key not in dataset.partitions and is_due(declared, key)
     ]

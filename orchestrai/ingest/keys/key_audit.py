@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.core.time.calendar import WHOLE, Grain
+from orchestrai.core.time.partition_key import entries_alike
 from orchestrai.core.verdict import CheckInfo, Severity, Verdict
 from orchestrai.ingest.keys.key_hashes import hashed, hashes_of, key_batches
 from orchestrai.ingest.keys.key_index import KeyIndex
@@ -95,9 +96,10 @@ class KeyAudit:
                 if (name, current[name]) not in entries:
                     with self._files(name) as stored:
                         index.add((name, current[name]), hashes_of(stored, key), current)
+            # of another value are other rows: a tenant's key may be another one's
             others = {name: known for name, known in current.items() if name != partition}
             hashes = hashes_of(files, key)
-            matches = index.matches(hashes, others)
+            matches = index.matches(hashes, entries_alike(partition, others))
             index.add((partition, root), hashes, others, self._held_before(partition))
         return self._confirmed(key, files, matches)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from orchestrai.core.time.partition_key import segment
 from orchestrai.errors import InvalidKey, ObjectNotFound, PreconditionFailed, StorageError
 from orchestrai.ingest.dead_letters import Unplaced
 from orchestrai.ingest.discovery.partitioning import uri_of
@@ -76,7 +77,7 @@ class LandingCopies:
         lake, digest = self.session.ledger.lake, sha256()
         # what lies on this disk is read there again; of an own name: two keys of a landing may be a file and its folder
         here = self.keep and lake.local_path(key) is not None
-        path = None if here else self.work / "taken" / partition / sha256(name.encode()).hexdigest()[:24]
+        path = None if here else self.work / "taken" / segment(partition) / sha256(name.encode()).hexdigest()[:24]
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         size = 0

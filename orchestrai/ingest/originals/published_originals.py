@@ -1,6 +1,6 @@
 """What a published partition was made from: the objects that its receipt names, and their originals or parts in the lake."""
 
-from orchestrai.core.time.calendar import Grain, grain_stats, zone_of
+from orchestrai.core.time.calendar import Grain, dimension_of, grain_stats, zone_of
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.originals.originals import Arrival
 from orchestrai.ledger.dataset import Dataset
@@ -22,11 +22,16 @@ def require_same_cut(dataset: Dataset | None, grain: Grain) -> None:
         return
     known = dataset.cut()
     if grain_stats(grain) != grain_stats(known or "all"):
-        cut = f"{known}s of {zone_of(known)}" if known else "hours, days or months of UTC"
+        cut = f"{known}s of {zone_of(known)}{_beside(known)}" if known else "hours, days or months of UTC"
         raise ConfigError(
-            f"expected {dataset.asset} cut as it is published, by {cut}, found it declared by the {grain} of {zone_of(grain)}: "
-            "declare it under another name, and ingest it anew"
+            f"expected {dataset.asset} cut as it is published, by {cut}, found it declared by the {grain} of {zone_of(grain)}"
+            f"{_beside(grain)}: declare it under another name, and ingest it anew"
         )
+
+
+def _beside(grain: Grain) -> str:
+    dimension = dimension_of(grain)
+    return f" and by {dimension.name}" if dimension is not None else ""
 
 
 class PublishedOriginals:

@@ -18,6 +18,7 @@ def model_card(spec: ModelSpec, document: Mapping[str, Any], info: ModelInfo, ve
         f"- training set {info.training_set['asset']} at `{info.training_set['version']}`",
         f"- {info.rows} rows, as-of moments until {info.trained_until}",
         f"- libraries: {', '.join(f'{name} {version}' for name, version in sorted(info.libraries.items()))}",
+        *_values(document.get("values")),
         *_incomplete(document.get("incomplete")),
         *([f"When rows were known: {document['second_clock']}."] if document.get("second_clock") else []),
         "## How well it does",
@@ -36,6 +37,11 @@ def model_card(spec: ModelSpec, document: Mapping[str, Any], info: ModelInfo, ve
         sections += ["## Slices", _slices(document["slices"], spec.promote_when.metric)]
     sections += ["## Parameters", "\n".join(_parameters(info.recipe["estimator"][info.kind]))]
     return "\n\n".join(sections) + "\n"
+
+
+def _values(rows: Mapping[str, int] | None) -> list[str]:
+    """The values of a dimension that it was trained on; nothing where there is none."""
+    return [] if rows is None else [f"- trained on {', '.join(f'{value} ({count} rows)' for value, count in rows.items())}"]
 
 
 def _incomplete(told: Mapping[str, Any] | None) -> list[str]:

@@ -12,6 +12,11 @@ from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.features.views.lint.look_back import require_counted_rows
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ingest.incremental import check_source
+from orchestrai.pipeline.check.dimension_rules import (
+    check_dataset_dimension,
+    check_model_dimension,
+    check_view_dimension,
+)
 from orchestrai.pipeline.check.pipeline_file import PipelineFile
 from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineViewSpec
 from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
@@ -65,6 +70,7 @@ def declared_datasets(file: PipelineFile) -> dict[str, DatasetNode]:
         except ConfigError as exc:
             file.mistakes.take(exc, (*at, "source"))
         _check_cut(file, at, dataset, contract)
+        check_dataset_dimension(file, at, dataset, contract)
         nodes[f"{file.name}/{dataset.name}"] = DatasetNode(file.name, dataset, contract, file.folder)
     return nodes
 
@@ -114,6 +120,7 @@ def assemble(file: PipelineFile, known: Datasets, wrong: Collection[str]) -> Dra
         if all(name in draft.views for name in model.features):
             learner = _model(draft, at, model, missing)
             draft.models += [(at, learner)] if learner is not None else []
+            check_model_dimension(file, at, model, [draft.views[name] for name in model.features])
     for at, load in file.loads:
         _load(draft, at, load, missing)
     return draft
@@ -136,6 +143,7 @@ def _view(draft: Draft, at: Location, view: PipelineViewSpec, missing: set[str])
     except ConfigError as exc:
         file.mistakes.take(exc, (*at, "python" if view.python else "sql"))
         return None
+    sound = check_view_dimension(file, at, view, inputs)
     for number, name in enumerate(view.inputs):
         sound = _check_clock(file, (*at, "from", number), loaded, name.split("/")[-1], inputs) and sound
     return ViewNode(file.name, loaded, inputs, file.folder, view.backup) if sound else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from orchestrai.contracts.schema_change import SchemaChange, compare_contracts
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.partition_key import time_part
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.load import Project
 from orchestrai.pipeline.nodes import DatasetNode
@@ -28,7 +29,8 @@ class SchemaPlan:
     @property
     def message(self) -> str:
         """One line for people."""
-        first, last = self.partitions[0], self.partitions[-1]
+        # of a dimension the remedy is for all its values
+        first, last = time_part(self.partitions[0]), time_part(self.partitions[-1])
         span = first if first == last else f"{first} to {last}"
         where = f"{len(self.partitions)} published partition{'s' if len(self.partitions) > 1 else ''} ({span})"
         if not self.breaks:
