@@ -80,7 +80,7 @@ def training_set(
 ) -> StageReport:
     """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
 
-    The first feature view gives the rows. Only moments whose horizon is complete take part: it ends by the end of the label inputs' data
+    The first feature view gives the rows. Only moments whose horizon is complete take part: it ends by the end of what the label reads
     (and by `as_of_limit`) and lacks no partition in which data was due, as the datasets `declared` by asset say; `incomplete` says what
     becomes of rows whose windows lack one. Columns: the entity's, `event_time`, `label`, then the features. The receipt carries
     `verdicts`, given on the inputs beforehand, with its own. Raises FeatureViewError.
@@ -101,7 +101,7 @@ def training_set(
         view = bind_label(ledger, label, inputs.assets, inputs.folder, primary, inputs.schemas)
         opened = open_inputs(ledger, view, inputs.assets)
         files = stack.enter_context(opened.fetched({name: list(spans) for name, spans in opened.spans.items()}))
-        end = data_end(view, opened, files)
+        end = data_end(view, opened, files, declared)
         limit = min(end, as_of_limit or end) - label.horizon
         horizons = Horizons(
             label.horizon, _label_states(view, opened, declared, _reaches(primary, datasets[0], label, limit))
