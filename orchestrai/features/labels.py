@@ -16,12 +16,14 @@ from orchestrai.errors import FeatureViewError
 from orchestrai.features.completeness.horizons import Horizons, read_tables
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine
 from orchestrai.features.feature_table import KeyWatch, write_files
+from orchestrai.features.incremental.partition_spans import ALWAYS
 from orchestrai.features.ports import LabelledDataset, Learner
 from orchestrai.features.spec import LabelSpec, parse_moment
 from orchestrai.features.views.portable_types import UTC_MICROS, readable
 from orchestrai.features.views.view import AS_OF, FeatureView, load_label
 from orchestrai.features.views.view_inputs import Files, Inputs, time_bounds
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.stage.outcomes import Partitioned
 
 FeatureFiles = Mapping[str, Sequence[Path]]
 
@@ -61,21 +63,28 @@ def declared_label(spec: LabelSpec, inputs: Mapping[str, pa.Schema], folder: Pat
     return label
 
 
-def data_end(view: FeatureView, opened: Inputs, files: Files) -> datetime:
-    """The last event time of the first label input: labels need their whole horizon before it.
+def data_end(view: FeatureView, opened: Inputs, files: Files, declared: Mapping[str, Partitioned] | None = None) -> datetime:
+    """Where the data of the label's inputs ends, the first of them that does: labels need their whole horizon before it.
 
-    A table without a clock has no end: it says once what holds, so every label is complete.
+    Inputs are the tables that its SQL names. The first ends with its last event; another, in which little may happen, with its newest
+    partition where the datasets `declared` by asset say that it is whole, else with its last event too. A table without a clock, or
+    one that is read as a whole, has no end: it says what holds.
     """
-    name, table = next(iter(view.tables.items()))
-    column = table.event_time
-    if column is None:
-        return datetime.max.replace(tzinfo=UTC)
-    bounds = time_bounds([path for key in opened.spans[name] for path in files[name][key]], column)
-    if bounds is None:
-        raise FeatureViewError(
-            f"{view.name}: expected rows in {name}, found none: materialize {opened.datasets[name].asset}"
-        )
-    return bounds[1]
+    ends = []
+    for number, name in enumerate(read_tables(view) or [view.first_table]):
+        table, dataset = view.tables[name], opened.datasets[name]
+        if table.event_time is None or table.whole:
+            continue
+        like = (declared or {}).get(dataset.asset) if number else None
+        spans = opened.spans[name].values()
+        if like is not None and not like.positioned and spans and ALWAYS not in spans:
+            ends.append(max(end for _, end in spans))
+            continue
+        bounds = time_bounds([path for key in opened.spans[name] for path in files[name][key]], table.event_time)
+        if bounds is None:
+            raise FeatureViewError(f"{view.name}: expected rows in {name}, found none: materialize {dataset.asset}")
+        ends.append(bounds[1])
+    return min(ends, default=datetime.max.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def training_set(
 ) -> StageReport:
     """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
 
-    The first feature view gives the rows. Only moments whose horizon is complete take part: it ends by the end of the label inputs' data
+    The first feature view gives the rows. Only moments whose horizon is complete take part: it ends by the end of what the label reads
     (and by `as_of_limit`) and lacks no partition in which data was due, as the datasets `declared` by asset say; `incomplete` says what
     becomes of rows whose windows lack one. Of a dimension the rows of each value are made of its own partitions. Columns: the entity's,
     `event_time`, `label`, then the features. The receipt carries `verdicts`, given on the inputs beforehand, with its own. Raises

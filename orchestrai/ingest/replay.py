@@ -32,6 +32,7 @@ from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.contract_record import judged_by
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
@@ -155,7 +156,12 @@ def _publish(
         return session.commit(
             audit,
             materials=materials,
-            parameters={"contract": contract.name, "contract_version": contract.version, "format": "replay"},
+            parameters={
+                "contract": contract.name,
+                "contract_version": contract.version,
+                "format": "replay",
+                **judged_by(context.ledger, contract),
+            },
             facts={"replayed": len(taken)},
         )
 

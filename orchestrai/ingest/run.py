@@ -38,6 +38,7 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.privacy.ingest_guard import discreet, sealing_of
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.contract_record import judged_by
 from orchestrai.storage.base import Store
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
@@ -127,7 +128,12 @@ def ingest(
         report = session.commit(
             audit,
             materials=[material for part in done for material in part.materials],
-            parameters={"contract": contract.name, "contract_version": contract.version, "format": source.format},
+            parameters={
+                "contract": contract.name,
+                "contract_version": contract.version,
+                "format": source.format,
+                **judged_by(ledger, contract),
+            },
             cost=meter.cost(),
             overrides=[*context.overrides, *released(contract, session, audit, now)],
             facts={

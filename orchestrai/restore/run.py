@@ -24,7 +24,7 @@ from orchestrai.restore.ports import RestoredDataset, Sharing
 from orchestrai.restore.read_back import copy_out
 from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
-from orchestrai.stage.contract_record import CONTRACT_RULES, keep_contract
+from orchestrai.stage.contract_record import judged_by
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference
@@ -142,8 +142,7 @@ def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequ
     if not ready:
         return settle(StageReport(node.asset, None, missing), dataset, partitions)
     task = RestoreTask(upstream, node.asset, ready)
-    judged_by: dict[str, JsonValue] = {CONTRACT_RULES: keep_contract(ledger, dataset.contract)}
-    report = restore(context, context.port(Vault), task, _audit(context, node), judged_by)
+    report = restore(context, context.port(Vault), task, _audit(context, node), judged_by(ledger, dataset.contract))
     if dataset.share:
         report = context.port(Sharing).register(report, dataset.share)
     return settle(with_outcomes(report, missing), dataset, partitions)

@@ -12,20 +12,25 @@ from orchestrai.cli.app import app
 from orchestrai.cli.lookup import name_in
 from orchestrai.defs.assets import build_assets
 from orchestrai.errors import ConfigError
-from orchestrai.ledger.decisions.renames import RENAMES, Rename, Renames
+from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord
+from orchestrai.ledger.decisions.renames import RENAMES, Rename, Renames, renames_in
+from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.pipeline.check.project_check import check_project
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.renames import rename_plans
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.provenance.audit_trail import trail
+from orchestrai.provenance.decision_log import KINDS
 from orchestrai.provenance.naming import find_asset
-from orchestrai.provenance.recall.rebuild import rebuild
+from orchestrai.provenance.recall.rebuild import BLOBS, rebuild
 from orchestrai.provenance.trace import trace_records
 from orchestrai.provenance.verified_records import Records
 from orchestrai.provenance.verify.audit import audit
 from orchestrai.settings import Settings
 from orchestrai.stage.names import VERBATIM
+from orchestrai.storage.url import open_store
 from orchestrai.vault.lifecycle.legal_hold import place_hold, release_hold
+from orchestrai.vault.lifecycle.replicate import replicate
 from orchestrai_tests.backup.kept_shop import PUBLISHED, copied, declared, materialize, publish
 from orchestrai_tests.defs.shop import DAYS, NOW, csv_of
 
@@ -141,6 +146,18 @@ def test_the_vault_alone_comes_to_the_same_under_every_name(home: Path, tmp_path
         asset, version = find_asset(records, name)
         assert asset == "shop/alarm/champion"
         assert any(node.asset == STEPS[0] for node in trace_records(records, asset, version).nodes)
+
+
+def test_a_copy_of_the_vault_knows_what_was_decided_too(home: Path, tmp_path: Path) -> None:
+    named = shop(home, tmp_path / "shop", NAMES)
+    materialize(named, STEPS[0], PUBLISHED)
+    recall = RecallRecord("x", "bad", "2026-11-01", {"0" * 64: ("2026-10-01",)})
+    RECALLS.put([named.vault.store], named.ledger.signer, recall)
+    replica = open_store(str(tmp_path / "replica"))
+    assert replicate(named.vault, replica).verified.ok
+    assert renames_in(replica, named.ledger.keyring).key("shop/metrics") == "shop/readings"
+    assert [record.target for record in RECALLS.all(replica, named.ledger.keyring)] == ["x"]
+    assert {*KINDS, *(f"{kind}/" for kind in BLOBS), "heads/"} == set(RECORDS)
 
 
 def test_a_person_may_say_any_of_the_names(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ class Learning:
             for (view, files), dataset in zip(self.tables, datasets, strict=True)
         ]
         run, primary, spec = self.run.of_value(value), self.features[0][0], self.run.spec
-        end = data_end(run.view, run.opened, run.files)
+        end = data_end(run.view, run.opened, run.files, self.declared)
         limit = min(end, self.as_of_limit or end) - spec.horizon
         until = _reaches(primary, datasets[0], spec, limit)
         run = run.within(Horizons(spec.horizon, _label_states(run.view, run.opened, self.declared, until)))

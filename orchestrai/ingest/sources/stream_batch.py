@@ -34,6 +34,7 @@ from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import refuse_sealed_keys, sealed_stats, sealing_of
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.contract_record import judged_by
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
@@ -118,7 +119,12 @@ def publish_batch(
         return session.commit(
             audit,
             materials=materials,
-            parameters={"contract": contract.name, "contract_version": contract.version, "format": "stream"},
+            parameters={
+                "contract": contract.name,
+                "contract_version": contract.version,
+                "format": "stream",
+                **judged_by(ledger, contract),
+            },
             cost=meter.cost(),
             facts=facts,
             overrides=context.overrides,

@@ -32,6 +32,7 @@ from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import Sealing, sealed_stats, sealing_of
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.contract_record import judged_by
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
@@ -181,6 +182,7 @@ def _publish(
             "format": "sql",
             "contract": contract.name,
             "contract_version": contract.version,
+            **judged_by(context.ledger, contract),
             "table": source.table,
             "position": extract.position.as_json(),
         },

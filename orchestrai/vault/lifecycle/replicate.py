@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
 from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
+from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
@@ -109,7 +110,7 @@ def _in_order(store: Store, known: set[tuple[str, int]], versions: Mapping[str, 
             prefix = SNAPSHOTS if info.key.startswith(SNAPSHOTS) else FORGOTTEN
             if numbered(prefix, info.key) in known:
                 last.append((info.key, info.size))
-        elif info.key.startswith((ROOT, "receipts/", "heads/", "manifests/")):
+        elif info.key.startswith((ROOT, *RECORDS)):
             yield info.key, info.size
     for key, version in hidden.items():
         # deleted in the vault, but its version is kept
