@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SMALL_BYTES = 16 * 1024 * 1024
+TINY_BYTES = 2 * 1024
 ALWAYS_KEPT = 1_000
 
 
@@ -85,7 +86,7 @@ class Typing:
             reader = self._open(path)
             outcome.missing, outcome.extra = self._header_change(reader)
             try:
-                typed = list(self._whole(reader, path, outcome, name, careful=False))
+                typed = list(self._whole(reader, path, outcome, name, careful=self._is_tiny(path)))
             except Untidy:
                 outcome.begin_again()
                 typed = list(self._whole(reader, path, outcome, name, careful=True))
@@ -106,6 +107,10 @@ class Typing:
             self._judge_share(reader, path, outcome, name)
         except UnreadableObject as exc:
             outcome.unreadable = exc.message
+
+    def _is_tiny(self, path: Path) -> bool:
+        """Whether an object is read record by record before Arrow's reader is set up."""
+        return self.source.format in ("csv", "jsonl") and path.stat().st_size <= TINY_BYTES
 
     def _open(self, path: Path) -> ObjectReader:
         source, contract = self.source, self.contract

@@ -132,8 +132,8 @@ class _ArrowBlocks:
             arrow_csv.ReadOptions(use_threads=False, block_size=len(block.data) + 1, column_names=self.names),
             arrow_csv.ParseOptions(
                 delimiter=self.source.delimiter,
+                # a line end within quotes needs no more than that: Arrow looks for one only where it cuts, and a block is whole
                 quote_char=self.source.quote if block.quoted else False,
-                newlines_in_values=block.quoted,
             ),
             arrow_csv.ConvertOptions(
                 column_types=self.texts | dict(typed),
