@@ -18,6 +18,7 @@ from orchestrai.pipeline.nodes import ViewNode
 from orchestrai.pipeline.reports.stale_assets import StaleAssets, stale_assets
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.stage import AssetNode
+from orchestrai.stage.staleness import flags_of
 
 CURRENT = "current"
 SENSOR = "missing_or_stale_features"
@@ -57,7 +58,7 @@ def flag(runtime: Runtime, node: AssetNode, left: StaleAssets) -> None:
     subject = node.subject
     if isinstance(subject, ViewNode) and isinstance(subject.view.spec, FeatureViewSpec) and subject.view.spec.online:
         path = online_path(runtime.settings.home, subject.pipeline, subject.view.name)
-        flag_online(path, {one.partition: one.why for one in left.of(node.asset)}, runtime.clock())
+        flag_online(path, flags_of(left.of(node.asset)), runtime.clock())
 
 
 def _table(left: StaleAssets) -> dg.TableMetadataValue:

@@ -40,6 +40,7 @@ from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport, toget
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import Partitioned, published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
+from orchestrai.stage.staleness import flags_of
 
 # engines are handed in, and give the same bytes only as long as they are these
 PRODUCER = Producer("features", __name__, also=("orchestrai.features.engines.spark_engine",))
@@ -280,8 +281,8 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
             from orchestrai.features.by_key.online import online_path, update_online
 
             path = online_path(context.home, subject.pipeline, view.name)
-            stale = {one.partition: one.why for one in stale_features(ledger, subject, code_of(view), {})}
-            done = update_online(ledger, view, asset=node.asset, path=path, stale=stale)
+            stale = stale_features(ledger, subject, code_of(view), {})
+            done = update_online(ledger, view, asset=node.asset, path=path, stale=flags_of(stale))
             facts = {**report.facts, "online_entities": done.entities, "online_version": done.version}
             report = replace(report, facts=facts)
         report = shared(ledger, report, view.spec.share, context.home / "tables")

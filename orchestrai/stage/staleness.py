@@ -108,6 +108,11 @@ def stale_places(partitions: Iterable[StalePartition]) -> dict[str, set[str]]:
     return places
 
 
+def flags_of(partitions: Iterable[StalePartition]) -> dict[str, str]:
+    """What a reader of single rows is told, by partition: where data makes it stale; that newer code is deployed changes no answer."""
+    return {one.partition: one.why for one in partitions if one.by_inputs}
+
+
 def stale_by_receipt(
     ledger: Ledger, asset: str, partition: str, code: str | None, above: Places
 ) -> tuple[StalePartition, ...]:

@@ -9,7 +9,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from orchestrai.defs.build import build_definitions
-from orchestrai.defs.current import CURRENT
+from orchestrai.defs.current import CURRENT, SENSOR
 from orchestrai.defs.input_events import partitions_back
 from orchestrai.defs.launch.backfill import SILENT_CONSOLE
 from orchestrai.pipeline.load import load_project
@@ -69,6 +69,14 @@ class Instance:
         key = dg.AssetKey(ROLLING.split("/"))
         return sorted(result.get_requested_partitions(key))
 
+    def started(self) -> list[str]:
+        """The partitions that the sensor starts, as the daemon asks it."""
+        repository = self.definitions.get_repository_def()
+        context = dg.build_sensor_context(instance=self.instance, repository_def=repository, sensor_name=SENSOR)
+        requests = repository.get_sensor_def(SENSOR).evaluate_tick(context).run_requests or ()
+        subsets = [request.asset_graph_subset for request in requests if request.asset_graph_subset is not None]
+        return sorted(str(one.partition_key) for subset in subsets for one in subset.iterate_asset_partitions())
+
     def check(self, result: dg.ExecuteInProcessResult) -> Any:
         (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == CURRENT]
         return found
@@ -96,6 +104,7 @@ def test_a_day_that_changed_late_is_stale_in_dagster_and_asked_for_until_it_is_c
             days[0]: fresh, days[1]: fresh, days[2]: stale, days[3]: stale, days[4]: stale, days[5]: fresh,
         }  # fmt: skip
         assert made.requested() == days[2:5]
+        assert made.started() == days[2:5]
         assert made.run(days[2], days[4], ROLLING).success
         assert made.told(ROLLING, *days) == dict.fromkeys(days, fresh) and made.requested() == []
         made.day(6)

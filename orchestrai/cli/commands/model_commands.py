@@ -197,6 +197,7 @@ def _flags(runtime: "Runtime", online: Sequence["ViewNode"]) -> "Flags":
     """Which of the features that are served are stale, from the ledger."""
     from orchestrai.features.by_key.online_http import Flags
     from orchestrai.pipeline.reports.stale_assets import stale_assets
+    from orchestrai.stage.staleness import flags_of
 
     assets = {name: view.asset for view in online for name in (view.name, *view.former_names)}
 
@@ -204,7 +205,7 @@ def _flags(runtime: "Runtime", online: Sequence["ViewNode"]) -> "Flags":
         left = stale_assets(runtime.context(), runtime.project.nodes, [assets[view]])
         if left.unreadable:
             raise IntegrityError(next(iter(left.unreadable.values())))
-        return {one.partition: one.why for one in left.partitions}
+        return flags_of(left.partitions)
 
     return Flags(stale, runtime.clock)
 

@@ -46,8 +46,8 @@ SET time = excluded.time, unit = excluded.unit, body = excluded.body WHERE exclu
 class OnlineRow:
     """The newest features of one entity: their event or as-of time, and the feature table's version they were read from.
 
-    `stale` says why they would come out otherwise now, and is empty where they would not, as it was looked at `judged`; both are None
-    where nobody did.
+    `stale` says which data has changed since that they were made of, and is empty where none has, as it was looked at `judged`; both are
+    None where nobody did.
     """
 
     entity: tuple[JsonValue, ...]

@@ -31,7 +31,8 @@ class FeaturesRequest(BaseModel):
 class EntityFeatures(BaseModel):
     """The newest features of one entity; `time` is null and `values` empty for one never seen.
 
-    `age_seconds` counts from `time`. `stale` says whether they would come out otherwise now, and `why`; null where nobody looked.
+    `age_seconds` counts from `time`. `stale` says whether data has changed since that they were made of, and `why`; null where nobody
+    looked.
     """
 
     key: list[str | int | bool]

@@ -17,6 +17,7 @@ from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.today import Today
 from orchestrai.provenance.trace import trace_records
 from orchestrai.provenance.verified_records import Records
+from orchestrai.stage.staleness import flags_of
 from orchestrai_tests.features.shop import FEATURES, FIRST, KEPT, MODEL, RAW, RESTORED, Shop, sales_of
 from orchestrai_tests.running import compute
 
@@ -119,7 +120,7 @@ def test_online_reads_learn_of_a_change_that_no_run_of_the_view_has_seen(tmp_pat
 
     def stale(view: str) -> dict[str, str]:
         asked.append(view)
-        return {one.partition: one.why for one in shop.stale(ROLLING).partitions}
+        return flags_of(shop.stale(ROLLING).partitions)
 
     client = TestClient(features_app({"rolling": shop.online}, Flags(stale, lambda: next(moments))))
     for _ in range(3):
@@ -203,7 +204,7 @@ def test_an_edited_text_makes_all_partitions_stale_and_no_run_computes_what_it_w
     shop.runtime._project = shop.project
     left = shop.stale(ROLLING)
     assert [one.why for one in left.partitions] == ["made by other code or from another definition"] * 3
-    assert not left.by_inputs
+    assert not left.by_inputs and flags_of(left.partitions) == {}
     assert shop.run(ROLLING, *shop.land(3)).facts["computed"] == 1
     assert shop.keys(ROLLING) == [key(0), key(1), key(2)]
     assert shop.run(ROLLING, *map(key, range(4))).facts["computed"] == 3 and shop.keys(ROLLING) == []
