@@ -136,7 +136,7 @@ REFUSED = {
     "no entity": ("who,event_timestamp\nc0,2026-10-01\n", "found no customer_id"),
     "no time": ("customer_id,event_timestamp\nc0,soon\n", "expected times such as"),
     "mixed zones": ("customer_id,event_timestamp\nc0,2026-10-01T00:00:00Z\nc1,2026-10-01T00:00:00\n", "all with a zone or all without"),
-    "an empty moment": ("customer_id,event_timestamp\nc0,2026-10-01\nc1,\n", "event_timestamp in every row, found 1 without, the first in row 2"),
+    "an empty moment": ("customer_id,event_timestamp\nc0,2026-10-01\nc1,\n", "every row, found 1 without, the first in row 2"),
     "an empty entity": ("customer_id,event_timestamp\n,2026-10-01\n", "expected customer_id in every row"),
     "doubled": ("customer_id,customer_id,event_timestamp\na,b,2026-10-01\n", "each column once"),
     "ragged": ("customer_id,event_timestamp\na\n", "expected a readable file"),
