@@ -109,7 +109,7 @@ def test_a_valid_skops_file_that_is_no_model_of_ours_is_refused() -> None:
         ({"class": "sklearn.neighbors.KNeighborsClassifier"}, "expected one of"),
         ({"class": "os.system"}, "expected one of"),
         ({"class": FOREST, "params": {"n_jobs": -1}}, "one thread is used"),
-        ({"class": "sklearn.linear_model.Ridge"}, "expected a class for classification"),
+        ({"class": "sklearn.linear_model.Ridge"}, "expected a class for binary"),
     ],
 )
 def test_what_cannot_be_kept_safely_is_told_when_it_is_declared(estimator: dict[str, Any], message: str) -> None:

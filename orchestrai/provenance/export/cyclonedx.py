@@ -78,9 +78,10 @@ def _properties(step: Step) -> list[dict[str, str]]:
 def _model(records: Records, step: Step, references: Mapping[Any, str]) -> dict[str, Any]:
     reference = references[step.use.identity]
     facts = next(iter(step.receipts.values())).facts if step.receipts else {}
-    card: dict[str, Any] = {
-        "modelParameters": {"datasets": [{"ref": references[above.identity]} for above in step.upstream]}
-    }
+    parameters: dict[str, Any] = {"datasets": [{"ref": references[above.identity]} for above in step.upstream]}
+    if isinstance(facts.get("task"), str):
+        parameters["task"] = facts["task"]
+    card: dict[str, Any] = {"modelParameters": parameters}
     metrics = facts.get("metrics")
     if isinstance(metrics, dict):
         card["quantitativeAnalysis"] = {"performanceMetrics": list(_metrics(metrics))}
