@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from orchestrai.core.time.calendar import Grain, dimension_of, grain_stats, zone_of
-from orchestrai.core.time.partition_key import segment
+from orchestrai.core.time.partition_key import segment, values_of
 from orchestrai.errors import (
     ConfigError,
     DigestMismatch,
@@ -71,7 +71,9 @@ def arrivals(dataset: Dataset | None, partition: str) -> list[Material]:
 
 
 def require_same_cut(dataset: Dataset | None, grain: Grain) -> None:
-    """Raises ConfigError where a dataset is published in partitions of another zone or grain: a key would mean two spans of time."""
+    """Raises ConfigError where a dataset is published in partitions of another zone, grain or dimension, of which a key would mean two
+    things, and where partitions of a value that is declared no more are published.
+    """
     if dataset is None or not dataset.partitions:
         return
     known = dataset.cut()
@@ -81,6 +83,13 @@ def require_same_cut(dataset: Dataset | None, grain: Grain) -> None:
             f"expected {dataset.asset} cut as it is published, by {cut}, found it declared by the {grain} of {zone_of(grain)}"
             f"{_beside(grain)}: "
             "declare it under another name, and ingest it anew"
+        )
+    dimension = dimension_of(grain)
+    gone = [value for value in values_of(dataset.partitions) if dimension is not None and value not in dimension.values]
+    if dimension is not None and gone:
+        raise ConfigError(
+            f"expected {dimension.expected} and {', '.join(gone)}, of which partitions of {dataset.asset} are published, found it declared "
+            "no more: values may be added, none taken away"
         )
 
 
