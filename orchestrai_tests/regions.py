@@ -49,6 +49,13 @@ features:
     lookback: {time: 2d}
     sql: "SELECT s.customer, s.ts, COUNT(*) OVER w AS n, CAST(SUM(s.amount) OVER w AS BIGINT) AS total FROM sales AS s
       WINDOW w AS (PARTITION BY s.customer ORDER BY s.ts RANGE BETWEEN INTERVAL 2 DAYS PRECEDING AND CURRENT ROW)"
+  - name: recent
+    from: [sales]
+    entity: customer
+    event_time: ts
+    files_every: 6h
+    sql: "SELECT customer, ts, CAST(SUM(amount) OVER w AS BIGINT) AS last_five FROM sales
+      WINDOW w AS (PARTITION BY customer ORDER BY ts, amount ROWS BETWEEN 4 PRECEDING AND CURRENT ROW)"
   - name: ever
     from: [sales, rates]
     entity: [region, customer]

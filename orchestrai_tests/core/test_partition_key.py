@@ -1,6 +1,7 @@
 """Keys of a time and a value: written and read in one place, in one order, and refused where either part is none."""
 
 import random
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -9,15 +10,23 @@ from hypothesis import strategies as st
 from orchestrai.core.time.calendar import (
     DividedGrain,
     Grain,
+    LocalGrain,
+    TimeGrain,
     contiguous,
+    dates_of,
     enclosing,
+    floor,
+    following,
     grain_stats,
     keys_between,
     keys_of,
+    name_of,
     ordinal,
+    partition_of,
     recorded_grain,
     span_named,
     window,
+    zone_of,
 )
 from orchestrai.core.time.partition_key import Dimension, Key, check_value, of_value, same_value, segment, with_value
 from orchestrai.errors import ConfigError
@@ -90,6 +99,26 @@ def test_a_window_is_that_of_the_time_and_needs_a_declared_value() -> None:
         window("2026-01-02", DAYS)
     with pytest.raises(ConfigError, match="expected a partition of a day alone"):
         window("2026-01-02|eu", "day")
+
+
+@pytest.mark.parametrize(
+    "grain",
+    ["hour", "day", "week", "month", "year", LocalGrain("day", "Africa/Cairo"), LocalGrain("week", "America/Havana")],
+)
+def test_what_is_asked_of_a_key_is_asked_of_its_time(grain: TimeGrain) -> None:
+    both = DividedGrain(grain, REGION)
+    moment = datetime(2026, 4, 24, 5, 30, tzinfo=UTC)
+    time = partition_of(moment, grain)
+    key = with_value(time, "us")
+    assert window(key, both) == window(time, grain) and dates_of(key, both) == dates_of(time, grain)
+    assert (floor(moment, both), following(moment, both)) == (floor(moment, grain), following(moment, grain))
+    assert (name_of(both), zone_of(both), str(both)) == (name_of(grain), zone_of(grain), str(grain))
+    last = partition_of(following(moment, grain), grain)
+    assert keys_between(key, with_value(last, "us"), both) == [
+        with_value(one, "us") for one in keys_between(time, last, grain)
+    ]
+    known = recorded_grain(grain_stats(both))
+    assert known is not None and window(key, known) == window(time, grain)
 
 
 def test_a_span_holds_the_times_and_the_values_between() -> None:

@@ -2,11 +2,12 @@
 
 import pytest
 
+from orchestrai.features.labels import inputs_current
 from orchestrai.provenance.index import ReceiptIndex
 from orchestrai.provenance.recall.recall import recall
-from orchestrai_tests.regions import DAYS, REGIONS, WITH_MODEL, Shops
+from orchestrai_tests.regions import DAYS, NOW, REGIONS, WITH_MODEL, Shops
 
-SPENT, EVER = "shops/spent/features", "shops/ever/features"
+SPENT, RECENT, EVER = (f"shops/{view}/features" for view in ("spent", "recent", "ever"))
 TRAINING = "shops/buys/training_set"
 
 
@@ -115,3 +116,49 @@ def test_a_recall_of_one_region_s_object_reaches_the_partitions_of_that_region(s
     features = {one.partition for one in reached.derivations if one.asset in (SPENT, EVER)}
     assert features and all(key.endswith("|eu") for key in features)
     assert f"{DAYS[-1]}|eu" in features
+
+
+def roots(shops: Shops, asset: str) -> dict[str, str]:
+    """What one region's partitions of a table are."""
+    current = shops.runtime.ledger.open(asset).roots()
+    return {key: root for key, root in current.items() if key.endswith("|eu")}
+
+
+def test_the_features_of_a_region_are_the_same_bytes_whether_there_are_others_or_not(
+    tmp_path_factory: pytest.TempPathFactory, shops: Shops
+) -> None:
+    alone = Shops(tmp_path_factory.mktemp("alone"), WITH_MODEL)
+    for day in DAYS:
+        alone.land_rates(day)
+        if day != DAYS[2]:
+            alone.land(day, "eu")
+    alone.restore(*DAYS, dataset="rates")
+    keys = [f"{day}|eu" for day in DAYS]
+    alone.restore(*keys)
+    # day by day, so that windows go on from kept state, where the other home computes all at once
+    for asset in (SPENT, RECENT):
+        for key in keys:
+            if key != f"{DAYS[2]}|eu":
+                assert alone.run(asset, key) == {key: True}
+        shops.run(asset, *(f"{day}|{region}" for day in DAYS for region in REGIONS))
+        assert roots(alone, asset) == roots(shops, asset) and len(roots(shops, asset)) == len(DAYS) - 1
+    for home in (alone, shops):
+        home.run(EVER, "all")
+    assert roots(alone, EVER) == roots(shops, EVER) != {}
+    assert max(row["last_five"] for row in shops.rows(RECENT, f"{DAYS[-1]}|eu")) < 1000
+
+
+def test_training_halts_for_the_value_whose_data_stands_still(tmp_path_factory: pytest.TempPathFactory) -> None:
+    text = WITH_MODEL.replace(
+        "    contract: sales.contract.yaml\n", "    contract: sales.contract.yaml\n    halt_training_after: 3d\n"
+    )
+    shops = Shops(tmp_path_factory.mktemp("halting"), text)
+    for day, region in ((DAYS[0], "us"), (DAYS[-1], "eu")):
+        shops.land(day, region)
+        shops.restore(f"{day}|{region}")
+    (model,) = shops.project.pipelines[0].models
+    halted = inputs_current(shops.runtime.ledger, model, NOW)
+    assert not halted.passed and f"found {DAYS[0]}|us the newest restored" in halted.message
+    shops.land(DAYS[-1], "us")
+    shops.restore(f"{DAYS[-1]}|us")
+    assert inputs_current(shops.runtime.ledger, model, NOW).passed

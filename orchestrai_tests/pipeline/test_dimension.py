@@ -179,6 +179,22 @@ def test_a_published_dataset_is_given_no_dimension_under_its_name(tmp_path: Path
         divided.run(RAW, f"{DAYS[1]}|eu")
 
 
+def test_a_value_is_added_and_none_with_partitions_is_taken_away(tmp_path: Path) -> None:
+    shops = Shops(tmp_path)
+    for region in REGIONS:
+        shops.land(DAYS[0], region)
+    shops.run(RAW, *(f"{DAYS[0]}|{region}" for region in REGIONS))
+    more = Shops(tmp_path, PIPELINE.replace("[eu, us]", "[eu, us, apac]"))
+    (more.landing / "apac").mkdir()
+    more.land(DAYS[0], "apac")
+    assert more.run(RAW, f"{DAYS[0]}|apac") == {f"{DAYS[0]}|apac": True}
+    fewer = Shops(tmp_path, PIPELINE.replace("[eu, us]", "[us, apac]"))
+    with pytest.raises(
+        ConfigError, match="expected region us, apac and eu, of which partitions of shops/sales/raw_events are"
+    ):
+        fewer.run(RAW, f"{DAYS[0]}|us")
+
+
 def test_what_a_time_lacks_follows_from_the_ledger(tmp_path: Path) -> None:
     shops = Shops(tmp_path)
     (dataset,) = shops.project.pipelines[0].datasets

@@ -242,7 +242,10 @@ def contiguous(keys: Iterable[str], grain: Grain) -> list[list[str]]:
     dimension = dimension_of(grain)
     if dimension is None:
         return _runs(sorted(keys), time_grain(grain))
-    runs = {value: _runs([time_part(key) for key in group], time_grain(grain)) for value, group in by_value(keys).items()}
+    runs = {
+        dimension.require(value): _runs([time_part(key) for key in group], time_grain(grain))
+        for value, group in by_value(keys).items()
+    }
     groups: list[list[str]] = []
     for before, value in zip(("", *dimension.values), dimension.values, strict=False):
         # neighbours that have the same times go together

@@ -59,7 +59,7 @@ class Dimension:
     def require(self, value: str) -> str:
         """The value itself, once it is a declared one; raises ConfigError."""
         if not value or (self.values and value not in self.values):
-            raise ConfigError(f"expected {self.expected}, found {value or 'none'}")
+            raise ConfigError(f"expected {self.expected}, found {value or 'none'}: name one of these, or declare it too")
         return value
 
     def place(self, value: str) -> int:

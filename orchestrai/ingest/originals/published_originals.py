@@ -1,6 +1,7 @@
 """What a published partition was made from: the objects that its receipt names, and their originals or parts in the lake."""
 
 from orchestrai.core.time.calendar import Grain, dimension_of, grain_stats, zone_of
+from orchestrai.core.time.partition_key import values_of
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.originals.originals import Arrival
 from orchestrai.ledger.dataset import Dataset
@@ -17,7 +18,9 @@ def arrivals(dataset: Dataset | None, partition: str) -> list[Material]:
 
 
 def require_same_cut(dataset: Dataset | None, grain: Grain) -> None:
-    """Raises ConfigError where a dataset is published in partitions of another zone or grain: a key would mean two spans of time."""
+    """Raises ConfigError where a dataset is published in partitions of another zone, grain or dimension, of which a key would mean two
+    things, and where partitions of a value that is declared no more are published.
+    """
     if dataset is None or not dataset.partitions:
         return
     known = dataset.cut()
@@ -26,6 +29,13 @@ def require_same_cut(dataset: Dataset | None, grain: Grain) -> None:
         raise ConfigError(
             f"expected {dataset.asset} cut as it is published, by {cut}, found it declared by the {grain} of {zone_of(grain)}"
             f"{_beside(grain)}: declare it under another name, and ingest it anew"
+        )
+    dimension = dimension_of(grain)
+    gone = [value for value in values_of(dataset.partitions) if dimension is not None and value not in dimension.values]
+    if dimension is not None and gone:
+        raise ConfigError(
+            f"expected {dimension.expected} and {', '.join(gone)}, of which partitions of {dataset.asset} are published, found it declared "
+            "no more: values may be added, none taken away"
         )
 
 
