@@ -241,17 +241,18 @@ def d8(parts: Parts) -> History:
 
 
 def d9(parts: Parts) -> History:
-    """Two fences while a writer stores its bytes; the older of them condemns them."""
+    """Two fences while a writer stores its bytes; the older of them condemns what it refers to."""
     play = Director(parts)
     play.at(200)
-    writer = play.writer("w", "p", "own")
-    play.until(writer, *COMMIT)
-    play.at(205)
+    writer = play.writer("w", "p", "x1", "x2", "own")
+    play.until(writer, "write", "vault/objects/")
+    play.forget(1)
     play.finish(play.prune("ga"))
     play.at(240)
     play.finish(play.prune("gb"))
     play.store.put("vault/objects/dead/1", b"left behind", play.store.now)
     play.finish(play.prune("gc"))
+    play.until(writer, *COMMIT)
     play.at(275)
     play.finish(play.prune("gd"))
     play.finish(writer)
@@ -273,13 +274,5 @@ def d10(parts: Parts) -> History:
     return play.end()
 
 
-DIRECTED: dict[str, Callable[[Parts], History]] = {
-    "D1": d1,
-    "D2": d2,
-    "D3": d3,
-    "D4": d4,
-    "D5": d5,
-    "D6": d6,
-    "D7": d7,
-    "D8": d8,
-}
+_HISTORIES = (d1, d2, d3, d4, d5, d6, d7, d8, d9, d10)
+DIRECTED: dict[str, Callable[[Parts], History]] = {run.__name__.upper(): run for run in _HISTORIES}

@@ -1,12 +1,13 @@
 """One life of a vault, the same on every kind of store."""
 
 import itertools
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrai.core.identity import utc_now
 from orchestrai.errors import ConfigError, ObjectNotFound
 from orchestrai.ledger.signing import Signer
 from orchestrai.restore.folder import restore_folder
@@ -35,20 +36,17 @@ TWO = {"p": files(big=b"b" * 300_000, a=b"A", z=b"z" * 1000)}
 WHOLE = {"p": {"big": b"b" * 300_000, "a": b"A", "z": b"z" * 1000}, "q": {"big": b"c" * 300_000}}
 
 
-class Later(Vault):
-    """A vault whose store is some days ahead: nobody waits in a test."""
-
-    ahead = timedelta()
-
-    def store_time(self) -> datetime:
-        return super().store_time() + self.ahead
-
-
-def opened(store: Store, signer: Signer, key: FileKey | None, ahead: timedelta = timedelta()) -> Later:
+def opened(store: Store, signer: Signer, key: FileKey | None, ahead: timedelta = timedelta()) -> Vault:
+    """The vault by a clock that is some days ahead: nobody waits in a test."""
     numbers = itertools.count(int(ahead.total_seconds()))
-    found = Later(store, signer, new_id=lambda: f"s{next(numbers):08d}", workers=2, encryption=key)
-    found.ahead = ahead
-    return found
+    return Vault(
+        store,
+        signer,
+        clock=lambda: utc_now() + ahead,
+        new_id=lambda: f"s{next(numbers):08d}",
+        workers=2,
+        encryption=key,
+    )
 
 
 @pytest.fixture(params=["plain", "sealed"])

@@ -1,7 +1,7 @@
 """Appends a note to a dataset's chain: at the next position, by put-if-absent, as often as another record takes it first."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from orchestrai.errors import ConcurrentCommit, IntegrityError, MissingObject, ObjectExists
 from orchestrai.storage.cloud.control import control_plane
@@ -15,15 +15,18 @@ MAX_ATTEMPTS = 100
 
 
 def append_note(vault: OpenedVault, dataset: str, note: Callable[[Head, str], ChainNote]) -> ChainNote:
-    """Append what `note` makes of the chain's head and of the time; raises ConcurrentCommit, MissingObject where there is no vault."""
+    """Append what `note` makes of the chain's head and of a time; raises ConcurrentCommit, MissingObject where there is no vault.
+
+    The time is that of the record before it: a note made by a clock that is ahead must not move the times of the commits behind it.
+    """
     if not vault.identity():
         raise MissingObject(f"expected a vault in {vault.store.url}, found none: take a snapshot first")
     for _ in range(MAX_ATTEMPTS):
         head = vault.catalog.head(dataset)
         if head.seq == EMPTY:
-            open_chain(vault, dataset, vault.new_id(), vault.clock())
+            open_chain(vault, dataset, vault.new_id(), vault.store_time())
             continue
-        made = note(head, max(head.time, vault.clock().astimezone(UTC)).isoformat())
+        made = note(head, head.time.isoformat())
         if put_record(vault, commit_key(dataset, made.seq), made.sign(vault.signer)):
             return made
     raise ConcurrentCommit(

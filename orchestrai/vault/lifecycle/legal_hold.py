@@ -133,10 +133,13 @@ def _record(vault: "Vault", dataset: str, commit: SnapshotCommit | None, on: boo
     key = next_key(vault.store, dataset, seq)
     placed = vault.clock().isoformat()
     hold = Hold(vault.identity(), dataset, seq, key, commit.snapshot_id if commit else "", on, reason, placed)
+    chained = (dataset, seq) in chained_holds(vault.catalog, dataset)
+    recorded = (dataset, seq) in recorded_holds(vault.store, vault.keyring, vault.identity())
     steps: list[Callable[[], None]] = []
-    if ((dataset, seq) in chained_holds(vault.catalog, dataset)) != on:
+    if chained != on:
         steps.append(lambda: _chain(vault, hold))
-    if ((dataset, seq) in recorded_holds(vault.store, vault.keyring, vault.identity())) != on:
+    # a release is recorded also where the record of the placing was removed
+    if recorded != on or (chained and not on):
         steps.append(lambda: _keep(vault, hold))
     for step in steps if on else reversed(steps):
         step()
