@@ -318,4 +318,5 @@ FEATURES = Stage(
     deps=lambda subject: tuple(dataset.asset("restored") for dataset in subject.inputs.values()),
     checks=_checks,
     grain=_grain,
+    proven=True,
 )

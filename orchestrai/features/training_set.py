@@ -305,4 +305,5 @@ TRAINING_SET = Stage(
         *(dataset.asset("restored") for dataset in model.label_inputs.values()),
     ),
     checks=_checks,
+    proven=True,
 )

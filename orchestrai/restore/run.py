@@ -182,4 +182,5 @@ RESTORED = Stage(
     grain=_grain,
     gate=True,
     verbatim=True,
+    proven=True,
 )

@@ -92,6 +92,7 @@ class Stage(Generic[S]):
     """A stage of every subject of some kinds that it applies to; without `run` it is only seen.
 
     A `gate` holds back what fails its checks until a person overrides or skips it. `verbatim` data has the bytes of the stage before.
+    `proven` data is read only under a receipt that shows its verdicts, code, inputs and roots in the vault.
     What is `red` fails a run by a warning too, though the record of it is published. `rowless` assets have no rows to count.
     """
 
@@ -109,6 +110,7 @@ class Stage(Generic[S]):
     role: Role = "data"
     gate: bool = False
     verbatim: bool = False
+    proven: bool = False
     red: bool = False
     rowless: bool = False
 
