@@ -340,4 +340,5 @@ FEATURES = Stage(
     grain=_grain,
     definition=lambda subject: subject.view.hash,
     stale=lambda context, node, above: stale_features(context.ledger, node.subject, code_of(node.subject.view), above),
+    proven=True,
 )

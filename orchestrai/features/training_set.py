@@ -277,4 +277,5 @@ TRAINING_SET = Stage(
     checks=_checks,
     definition=_definition,
     stale=lambda context, node, above: stale_training_set(context.ledger, node.subject, PRODUCER.code, above),
+    proven=True,
 )

@@ -19,8 +19,6 @@ from orchestrai.vault.vault import Vault
 if TYPE_CHECKING:
     from orchestrai.pipeline.load import Project
 
-# the stages between the vault and a model; what is later is made of these in the same way
-DEMANDED = ("restored", "features", "training_set")
 # what every restore judged since receipts name no contract
 _OLDEST = ("schema", "row_volume", "values")
 
@@ -42,7 +40,7 @@ class Admission:
         if place in self._admitted:
             return
         node = self._project().nodes.get(dataset.asset)
-        if node is None or node.stage.name not in DEMANDED:
+        if node is None or not node.stage.proven:
             return
         where = f"{dataset.asset}@{partition}"
         if receipt.stage != node.stage.name:
@@ -74,13 +72,13 @@ class Admission:
 
     def _require_inputs(self, dataset: Dataset, node: AssetNode[Any], partition: str, receipt: Receipt) -> None:
         where, subject = f"{dataset.asset}@{partition}", node.subject
-        if node.stage.name == "restored" and isinstance(subject, DatasetNode):
+        if node.stage.verbatim and isinstance(subject, DatasetNode):
             root, snapshot = dataset.partitions[partition].root, subject.asset("snapshot")
             if not any(ref.asset == snapshot and ref.partitions.get(partition) == root for ref in receipt.inputs):
                 raise _refused(where, f"{snapshot} at {root} as its input", _listed(receipt))
             self._require_in_vault(subject, {partition: root}, where)
             return
-        wanted = {asset for asset in node.deps if self._stage_of(asset) in DEMANDED}
+        wanted = {asset for asset in node.deps if self._is_proven(asset)}
         if not {ref.asset for ref in receipt.inputs} >= wanted or not receipt.inputs:
             raise _refused(where, f"{', '.join(sorted(wanted))} as its inputs", _listed(receipt))
         for ref in receipt.inputs:
@@ -90,7 +88,7 @@ class Admission:
         node = self._project().nodes.get(ref.asset)
         if node is None:
             raise _refused(where, "declared assets as its inputs", ref.asset)
-        if node.stage.name == "restored" and isinstance(node.subject, DatasetNode):
+        if node.stage.verbatim and isinstance(node.subject, DatasetNode):
             self._require_in_vault(node.subject, ref.partitions, where)
             return
         source = dataset_with(dataset, ref)
@@ -99,9 +97,9 @@ class Admission:
                 raise _refused(where, f"inputs that were published, as {ref.asset}@{key} at {root}", "none of that root")
             source.receipt(key)
 
-    def _stage_of(self, asset: str) -> str:
+    def _is_proven(self, asset: str) -> bool:
         node = self._project().nodes.get(asset)
-        return node.stage.name if node is not None else ""
+        return node is not None and node.stage.proven
 
     # -- the vault -----------------------------------------------------------------------------------------------
 

@@ -47,6 +47,8 @@ class Runtime:
         self.clock = clock
         self._project = project
         self.launch: Launch | None = None
+        # off where all that is read was made from the vault's bytes by this very process
+        self.demanding = True
         self.listener: Progress | None = None
 
     @cached_property
@@ -122,12 +124,16 @@ class Runtime:
         if overrides and not node.stage.gate:
             known = " or ".join(gates())
             raise ConfigError(f"expected a gate of {known} to override, found {node.stage.name} of {node.asset}")
-        self.ledger.admission = Admission(lambda: self.project, lambda: self.vault)
         for pipeline in self.project.pipelines:
             if pipeline.name == node.pipeline:
                 require_settled(self._unsettled_names, pipeline)
-        with self.ledger.reading():
-            return node.stage.perform(self.context(self._told(progress), overrides), node, partitions)
+        if self.demanding:
+            self.ledger.admission = Admission(lambda: self.project, lambda: self.vault)
+        try:
+            with self.ledger.reading():
+                return node.stage.perform(self.context(self._told(progress), overrides), node, partitions)
+        finally:
+            self.ledger.admission = None
 
     @cached_property
     def _unsettled_names(self) -> dict[str, str]:

@@ -197,4 +197,5 @@ RESTORED = Stage(
     gate=True,
     verbatim=True,
     stale=_stale,
+    proven=True,
 )

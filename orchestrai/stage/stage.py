@@ -103,8 +103,9 @@ class Stage(Generic[S]):
 
     A `gate` holds back what fails its checks until a person overrides or skips it. `verbatim` data has the bytes of the stage before.
     `definition` is a digest of what its subject declares, where that decides with the code what comes out. `stale` tells which published
-    partitions would come out of other inputs or code now, given the stale ones before it. What is `red` fails a run by a warning too,
-    though the record of it is published. `rowless` assets have no rows to count.
+    partitions would come out of other inputs or code now, given the stale ones before it. `proven` data is read only under a receipt
+    that shows its verdicts, code, inputs and roots in the vault. What is `red` fails a run by a warning too, though the record of it is
+    published. `rowless` assets have no rows to count.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Stage(Generic[S]):
     role: Role = "data"
     gate: bool = False
     verbatim: bool = False
+    proven: bool = False
     red: bool = False
     rowless: bool = False
 

@@ -138,6 +138,7 @@ class _Bench:
         self.project, self.records, self.settings, self.progress = project, records, settings, progress
         self.runtime = Runtime(settings, project)
         self.runtime.__dict__["ledger"] = self.ledger
+        self.runtime.demanding = False
 
     def restore(self, step: Step) -> StageComparison:
         """Restore exactly the partitions that were used, from vault bytes."""
