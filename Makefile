@@ -5,7 +5,7 @@ BIN := .venv/bin
 # every process would compile what it imports again where the environment forbids keeping that
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-vault bench-arrival bench-features bench-models bench-proof screenshot clean
+.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-setup bench-vault bench-arrival bench-features bench-models bench-proof screenshot clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -53,7 +53,17 @@ docs: setup ## build the site from docs/, strictly, into site/
 lock: setup ## write requirements.lock anew; pins that still fit stay
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgres --extra delta --extra kafka --extra iceberg \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.lock
+	$(BIN)/uv pip compile --group bench -c requirements.lock \
+	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o bench/requirements.lock
 
+.venv/.bench: bench/requirements.lock .venv/.ready
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes -r bench/requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip check --quiet
+	@touch $@
+
+bench-setup: .venv/.bench ## add the peers that only the benchmarks need
+
+bench-arrival: bench-setup
 bench-vault bench-arrival bench-features bench-models bench-proof: setup ## ratios against peers, one JSON object a line
 	$(BIN)/python -m bench.$(@:bench-%=%)
 

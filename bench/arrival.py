@@ -5,7 +5,6 @@ python -m bench.arrival [--data FOLDER] [--rounds N]    FOLDER holds online_reta
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import pathlib
@@ -22,6 +21,19 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.arrival_peers import (
+    Landing,
+    arrow_batches,
+    is_missing,
+    land_by_arrow,
+    land_by_dlt,
+    land_by_duckdb,
+    land_by_pandas,
+    land_by_polars,
+    read_by_duckdb,
+    read_by_pandas,
+    read_by_polars,
+)
 from bench.volume import run as bench_volume
 from orchestrai.contracts.checks import check_partition
 from orchestrai.contracts.contract import Column, Contract
@@ -78,14 +90,24 @@ server.serve_forever()
 """
 
 
-def line(case: str, metric: str, ours: float, peer: str, theirs: float, target: float) -> None:
+def line(case: str, metric: str, ours: float, peer: str, theirs: float, target: float | None) -> None:
     """Print one result; `target` bounds ours / theirs, from below where the metric's name ends in `_per_s` or `quality`."""
     global failed
     ratio = ours / theirs if theirs else float(ours > 0)
-    ok = ratio >= target if metric.endswith(("_per_s", "quality")) else ratio <= target
+    if target is None:
+        ok = True
+    else:
+        ok = ratio >= target if metric.endswith(("_per_s", "quality")) else ratio <= target
     failed |= not ok
     values = {"ours": round(ours, 4), "peer": peer, "theirs": round(theirs, 4), "ratio": round(ratio, 4), "target": target}
     print(json.dumps({"bench": "arrival", "case": case, "metric": metric, **values, "ok": ok}), flush=True)
+
+
+def missing(case: str, peer: str) -> None:
+    """Fail the line of a peer that is not installed."""
+    global failed
+    failed = True
+    print(json.dumps({"bench": "arrival", "case": case, "peer": peer, "missing": True, "ok": False}), flush=True)
 
 
 def cpu(work: Callable[[], object]) -> float:
@@ -172,90 +194,33 @@ def land(path: pathlib.Path, target: pathlib.Path, form: str) -> int:
     return writer.rows
 
 
-def land_plainly(path: pathlib.Path, target: pathlib.Path, form: str) -> None:
-    """The plain way: pandas, with the types it must be told."""
-    import pandas as pd  # here, as it would count into the peak of our own process
-
-    text = {name: str for name in ("InvoiceNo", "StockCode", "CustomerID")}
-    if form == "csv":
-        frame = pd.read_csv(path, dtype=text, parse_dates=["InvoiceDate"])
-    else:
-        frame = pd.read_json(path, lines=True, dtype=text, convert_dates=["InvoiceDate"])
-    frame.to_parquet(target, compression="zstd")
-
-
-def arrow_batches(path: pathlib.Path) -> Iterator[pa.RecordBatch]:
-    """pyarrow's own reader, streaming, with the types it must be told."""
-    import pyarrow.csv as arrow_csv
-
-    kinds = {column.source: CONTRACT.arrow_schema().field(column.name).type for column in CONTRACT.columns}
-    kinds["InvoiceDate"] = pa.timestamp("us")
-    convert = arrow_csv.ConvertOptions(column_types=kinds, strings_can_be_null=True)
-    yield from arrow_csv.open_csv(path, arrow_csv.ReadOptions(use_threads=False), convert_options=convert)
-
-
-def land_by_arrow(path: pathlib.Path, target: pathlib.Path) -> None:
-    """pyarrow to Parquet, batch by batch."""
-    writer = None
-    for batch in arrow_batches(path):
-        writer = writer or pq.ParquetWriter(target, batch.schema, compression="zstd")
-        writer.write_batch(batch)
-    assert writer is not None
-    writer.close()
-
-
-def land_by_polars(path: pathlib.Path, target: pathlib.Path) -> None:
-    """Polars to Parquet."""
-    import polars as pl
-
-    kinds = {column.source: pl.String for column in CONTRACT.columns}
-    kinds |= {"Quantity": pl.Int64, "UnitPrice": pl.Float64, "InvoiceDate": pl.Datetime("us")}
-    pl.read_csv(path, schema=kinds).write_parquet(target, compression="zstd")
-
-
-def land_by_duckdb(path: pathlib.Path, target: pathlib.Path) -> None:
-    """DuckDB to Parquet, in the order of the file as the others are."""
-    import duckdb
-
-    kinds = {column.source: "VARCHAR" for column in CONTRACT.columns}
-    kinds |= {"Quantity": "BIGINT", "UnitPrice": "DOUBLE", "InvoiceDate": "TIMESTAMP"}
-    with duckdb.connect() as db:
-        reader = f"read_csv('{path}', header=true, auto_detect=false, delim=',', quote='\"', columns={kinds})"
-        db.execute(f"COPY (SELECT * FROM {reader}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
-
-
-def land_by_dlt(path: pathlib.Path, target: pathlib.Path) -> None:
-    """dlt to Parquet by its filesystem source and destination."""
-    import dlt
-    from dlt.sources.filesystem import filesystem, read_csv
-
-    with tempfile.TemporaryDirectory(prefix="orchestrai-dlt-", dir=target.parent) as folder:
-        destination = dlt.destinations.filesystem(bucket_url=f"file://{folder}/out")
-        pipeline = dlt.pipeline("bench", destination=destination, dataset_name="orders", pipelines_dir=f"{folder}/work")
-        rows = filesystem(bucket_url=f"file://{path.parent}", file_glob=path.name) | read_csv()
-        pipeline.run(rows.with_name("orders"), loader_file_format="parquet")
-
-
 # how many times the peer's CPU ours may be: the checks, the audit and the receipts' statistics are ours alone
-PEERS: dict[str, tuple[Callable[[pathlib.Path, pathlib.Path], None], float]] = {
-    "pyarrow": (land_by_arrow, 1.2),
+PEERS: dict[str, tuple[Landing, float]] = {
+    "pyarrow": (land_by_arrow(CONTRACT), 1.2),
     "polars": (land_by_polars, 1.0),
     "duckdb": (land_by_duckdb, 1.0),
     "dlt": (land_by_dlt, 0.5),
+}
+# readers of JSON, and how many times as many rows a CPU second ours must read; None where it is only told
+JSON_READERS: dict[str, tuple[Callable[[pathlib.Path], object], float | None]] = {
+    "pandas": (read_by_pandas, 4.0),
+    "pyarrow": (lambda path: list(arrow_batches(path, CONTRACT)), None),
+    "polars": (read_by_polars, None),
+    "duckdb": (read_by_duckdb, None),
 }
 
 
 def typed(path: pathlib.Path) -> None:
     """Our reader alone: each row proven to be in order and typed, none refused."""
     outcome = ObjectOutcome()
-    for _ in Typing(SourceSpec(url="x", format="csv"), CONTRACT).large(path, outcome, careful=False):
+    source = SourceSpec(url="x", format=path.suffix[1:])  # type: ignore[arg-type]
+    for _ in Typing(source, CONTRACT).large(path, outcome, careful=False):
         pass
     assert outcome.rows and not outcome.unreadable
 
 
 def bench_readers(folder: pathlib.Path, rounds: int, rows: int) -> None:
     """CSV against the fastest readers there are; a peer that is not installed fails its line by name."""
-    global failed
     path, target = folder / "2026-01-01.csv", folder / "out.parquet"
     make_orders(path, rows, "csv")
     quoted = folder / "quoted.csv"
@@ -266,18 +231,28 @@ def bench_readers(folder: pathlib.Path, rounds: int, rows: int) -> None:
                 fields[2] = f'"{fields[2]}, 7"" WIDE"'
             sink.write(",".join(fields))
     for case, made in (("plain", path), ("a third of the rows with quotes", quoted)):
-        pair = interleaved(partial(typed, made), lambda made=made: list(arrow_batches(made)), 3 * rounds)  # type: ignore[misc]
+        pair = interleaved(partial(typed, made), lambda made=made: list(arrow_batches(made, CONTRACT)), 3 * rounds)  # type: ignore[misc]
         line(f"csv read and typed, {rows} rows, {case}", "cpu_s", *_with("pyarrow", pair), target=1.2)
-    for peer, (work, target_ratio) in PEERS.items():
+    for peer, (work, most) in PEERS.items():
         case = f"csv landing to checked parquet, {rows} rows"
-        if importlib.util.find_spec(peer) is None:
-            failed = True
-            print(
-                json.dumps({"bench": "arrival", "case": case, "metric": "cpu_s", "peer": peer, "missing": True, "ok": False})
-            )
+        if is_missing(peer):
+            missing(case, peer)
             continue
         pair = interleaved(partial(land, path, target, "csv"), partial(work, path, folder / "peer.parquet"), rounds)
-        line(case, "cpu_s", *_with(peer, pair), target=target_ratio)
+        line(case, "cpu_s", *_with(peer, pair), target=most)
+
+
+def bench_json_readers(folder: pathlib.Path, rounds: int, rows: int) -> None:
+    """JSON lines read and typed, each line proven to be one record, against readers that prove nothing."""
+    path = folder / "2026-01-01.jsonl"
+    make_orders(path, rows, "jsonl")
+    for peer, (work, least) in JSON_READERS.items():
+        case = f"jsonl read and typed, {rows} rows"
+        if is_missing(peer):
+            missing(case, peer)
+            continue
+        ours, theirs = interleaved(partial(typed, path), partial(work, path), rounds)
+        line(case, "rows_cpu_per_s", rows / ours, peer, rows / theirs, target=least)
 
 
 def bench_typing(folder: pathlib.Path, rounds: int, rows: int) -> None:
@@ -285,15 +260,17 @@ def bench_typing(folder: pathlib.Path, rounds: int, rows: int) -> None:
     for form in ("csv", "jsonl"):
         path, target = folder / f"2026-01-01.{form}", folder / "out.parquet"
         make_orders(path, rows, form)
-        ours, theirs = interleaved(partial(land, path, target, form), partial(land_plainly, path, target, form), rounds)
+        ours, theirs = interleaved(partial(land, path, target, form), partial(land_by_pandas, path, target), rounds)
         line(f"{form} landing to checked parquet, {rows} rows", "rows_cpu_per_s", rows / ours, "pandas", rows / theirs, 3.0)
 
 
 WORKER = """
 import pathlib, sys
 sys.path.insert(0, sys.argv[1])
-from bench.arrival import land, land_plainly
-(land if sys.argv[2] == "ours" else land_plainly)(pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4]), "csv")
+from bench.arrival import land
+from bench.arrival_peers import land_by_pandas
+path, target = pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
+land(path, target, "csv") if sys.argv[2] == "ours" else land_by_pandas(path, target)
 status = pathlib.Path("/proc/self/status").read_text().splitlines()
 print(next(l for l in status if l.startswith("VmHWM")).split()[1])
 """
@@ -370,6 +347,7 @@ def main() -> int:
         folder = pathlib.Path(name)
         bench_typing(folder, options.rounds, options.rows)
         bench_readers(folder, options.rounds, options.rows)
+        bench_json_readers(folder, options.rounds, options.rows)
         bench_checks(folder, options.rounds)
         bench_memory(folder, options.rows)
     bench_listing(options.rounds)

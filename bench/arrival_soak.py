@@ -1,10 +1,11 @@
 """`python -m bench.arrival_soak`: objects in any order, twice, late, lost, overwritten, deleted; each is accounted for exactly once.
 
-    python -m bench.arrival_soak [--whole N] [--objects N] [--known N] [--old N]
+    python -m bench.arrival_soak [--whole N] [--hourly N] [--objects N] [--known N] [--old N]
 
 The first case is a deployment in Dagster's real order, with the product's own looks, runs and ledger: a tick, its cursor kept, its run
 begun later, never, cancelled, killed, or met by an outage; old dates, moved and overwritten objects, a landing that is renamed, odd
-keys. At the end every object is in one of four places and every row in the raw events once (--whole, on several --seeds).
+keys. At the end every object is in one of four places and every row in the raw events once (--whole, on several --seeds, long ones with
+--hourly).
 
 In the others `discover`, `drain` and their cursors are the real ones, and the process dies every 30 s of simulated time, each
 other time before it has kept what it learned. What is taken is kept as receipts keep it, by partition and identity. The last cases
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -224,12 +225,15 @@ def verdict(case: str, taken: Taken, producers: Producers, seconds: float, **mor
     )
 
 
-def soak_whole(objects: int, seeds: int) -> None:
-    """In Dagster's real order, everything dying in between."""
-    for seed in range(seeds):
+def soak_whole(objects: int, seeds: Sequence[int], *, hourly: int = 0) -> None:
+    """In Dagster's real order, everything dying in between; with `hourly` a tick an hour, each with about so many new objects."""
+    for seed in seeds:
         with tempfile.TemporaryDirectory(prefix="orchestrai-soak-") as folder:
             # some thirty hours of them, as a partition is made from all its objects each time
-            world = World(Path(folder), seed, per_step=max(12, objects // 700))
+            world = World(Path(folder), seed, per_step=hourly or max(12, objects // 700))
+            if hourly:
+                # a partition is made from all its objects each time, so a long soak's objects come by the next tick or two
+                world.every, world.late = timedelta(hours=1), 90
             begun = time.process_time()
             world.live(objects)
             steps = world.settle()
@@ -489,12 +493,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--whole", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--hourly", type=int, default=0)
     parser.add_argument("--known", type=int, default=100_000)
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--old", type=int, default=1_000_000)
     options = parser.parse_args()
     if options.whole:
-        soak_whole(options.whole, options.seeds)
+        soak_whole(options.whole, range(options.first_seed, options.first_seed + options.seeds), hourly=options.hourly)
     if options.known:
         tick_over_known(options.known)
     if options.objects:

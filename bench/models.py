@@ -184,12 +184,11 @@ def overhead() -> None:
         matrix = np.column_stack([chosen.column(name).to_numpy() for name in columns])
         known = chosen.column("label").to_numpy().astype(np.float64)
         data = library.QuantileDMatrix(matrix, label=known, max_bin=params.max_bin, nthread=params.nthread)
-        booster = library.train(
-            settings(params, "classification", infer, known), data, num_boost_round=params.num_boost_round
-        )
+        booster = library.train(settings(params, "binary", first), data, num_boost_round=params.num_boost_round)
         booster.save_raw(raw_format="ubj")
 
-    infer = encode(table.slice(0, 1), infer_columns(table, spec), spec.entity).columns
+    # what is set follows from the columns alone for these parameters
+    first = encode(table.slice(0, 1), infer_columns(table, spec), spec.entity)
     ours, theirs = [], []
     for _ in range(5):
         theirs.append(cpu(bare))

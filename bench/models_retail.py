@@ -9,7 +9,10 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.models_shared import fresh, interval, judged, line, publish
-from orchestrai.models.metrics import Measured, Scored, measure
+from orchestrai.models.metrics.bootstrap import measure
+from orchestrai.models.metrics.metric import Metric
+from orchestrai.models.metrics.metric_set import MetricSet
+from orchestrai.models.metrics.scored import Scored
 from orchestrai.models.rows import encode, infer_columns
 from orchestrai.models.spec import ModelSpec
 from orchestrai.models.splitting import hold_out
@@ -168,7 +171,7 @@ def compare(case: str, frame: pd.DataFrame, baseline: str, *, ships: bool = Fals
             line(case, f"{metric}_quality", ours["value"], peer, theirs["value"], 1.0, larger=True, **both)
 
 
-def als(spec: ModelSpec, table: pa.Table) -> dict[str, Measured]:
+def als(spec: ModelSpec, table: pa.Table) -> dict[str, Metric]:
     """Implicit-feedback ALS of the package `implicit`, one thread and a seed, the best of a few settings on the last training lists.
 
     For each list it knows every purchase before that list's own moment, which is more than the others train on.
@@ -185,13 +188,13 @@ def als(spec: ModelSpec, table: pa.Table) -> dict[str, Measured]:
         for alpha in (1.0, 10.0)
     ]
 
-    def score(places: Any, chosen: dict[str, Any]) -> dict[str, Measured]:
+    def score(places: Any, chosen: dict[str, Any]) -> dict[str, Metric]:
         part = rows.take(places)
         scores = np.empty(len(part))
         for moment in np.unique(part.event_time):
             here = np.flatnonzero(part.event_time == moment)
             scores[here] = _als_scores(part.take(here), held, chosen)
-        return measure("ranking", [Scored(part.label, scores, part.groups())])
+        return dict(measure(MetricSet("ranking"), [Scored(part.label, scores, part.groups())]).values)
 
     best = max(settings, key=lambda chosen: score(tuning, chosen)["recall_at_10"].value)
     print(json.dumps({"bench": "models", "case": "ALS", "chosen": best}), flush=True)

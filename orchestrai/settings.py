@@ -36,6 +36,9 @@ class Settings:
         str, "where the URL of a webhook lies (env://NAME) that is told of failed runs; empty means none"
     ] = ""
     memory_limit: Annotated[str, "memory DuckDB may use, e.g. 1500MB"] = "1500MB"
+    sealed_memory_bytes: Annotated[
+        int, "memory that verified inputs may take at once; beyond it they are copied to files without a name"
+    ] = 256 * 1024 * 1024
     engine: Annotated[str, "feature engine: auto, duckdb or spark"] = "auto"
     spark_threshold_bytes: Annotated[int, "input size from which 'auto' means spark"] = 0
     spark_url: Annotated[
@@ -48,7 +51,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(os.path.abspath(Path(self.home).expanduser())))
-        object.__setattr__(self, "spark_threshold_bytes", _count("spark_threshold_bytes", self.spark_threshold_bytes))
+        for name in ("spark_threshold_bytes", "sealed_memory_bytes"):
+            object.__setattr__(self, name, _count(name, getattr(self, name)))
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, str):

@@ -73,7 +73,7 @@ folder = Path({str(tmp_path)!r})
 with tarfile.open({str(frozen)!r}) as archive:
     archive.extractall(folder, filter="data")
 before = set(sys.modules)
-from orchestrai.ledger.signing import trusted_keyring
+from orchestrai.ledger.trust.trust_list import trusted_keyring
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.settings import load_settings
 from orchestrai.storage.url import open_store
@@ -92,3 +92,29 @@ from orchestrai.settings import load_settings
 load_settings()
 assert not {"pydantic_settings", "asyncio"} & set(sys.modules)
 """)
+
+
+def _splits_keys(tree: ast.AST) -> list[int]:
+    """The lines that take text apart at a bar, or put two values together with one."""
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            parts = node.func.attr in ("split", "rsplit", "partition", "rpartition", "replace")
+            if parts and node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == "|":
+                lines.append(node.lineno)
+        if isinstance(node, ast.JoinedStr):
+            values = node.values
+            for before, bar, after in zip(values, values[1:], values[2:], strict=False):
+                ends = isinstance(before, ast.FormattedValue) and isinstance(after, ast.FormattedValue)
+                if ends and isinstance(bar, ast.Constant) and bar.value == "|":
+                    lines.append(node.lineno)
+    return lines
+
+
+def test_one_module_splits_and_joins_partition_keys() -> None:
+    home = ROOT / "core" / "time" / "partition_key.py"
+    assert _splits_keys(ast.parse('a.split("|"); f"{a}|{b}"; f"{a} | {b}"')) == [1, 1]
+    found = {path: _splits_keys(ast.parse(path.read_text())) for path in sorted(ROOT.rglob("*.py")) if path != home}
+    assert not {str(path.relative_to(ROOT)): lines for path, lines in found.items() if lines}
+    # Dagster's own class for such keys would be a second way to make them
+    assert not [path for path in found if "MultiPartitionKey(" in path.read_text()]

@@ -19,7 +19,7 @@ from orchestrai.restore.ports import Drilled
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.cloud.control import control_plane
-from orchestrai.vault.lifecycle.prune import PruneReport
+from orchestrai.vault.lifecycle.prune import PruneReport, Pruning
 from orchestrai.vault.lifecycle.prune_run import PRODUCER as PRUNING
 from orchestrai.vault.lifecycle.prune_run import give_back
 from orchestrai.vault.lifecycle.retention import PartitionUse
@@ -58,7 +58,12 @@ def run_prune(context: RunContext, node: AssetNode[VaultNode]) -> tuple[StageRep
     """Give back what no snapshot needs, and say which objects went; raises OrchestraiError."""
     ledger, vault = context.ledger, context.port(Vault)
     inputs = list(_inputs(ledger, node.deps))
-    return give_back(ledger, vault, asset=node.asset, inputs=inputs, control=control_plane(vault.store))
+    anchor = anchor_of(context.settings)
+    pruning = Pruning(vault, control=control_plane(vault.store), anchor=anchor)
+    report = give_back(ledger, pruning, asset=node.asset, inputs=inputs)
+    if anchor is not None:
+        anchor.update(vault)
+    return report
 
 
 def uses_of(ledger: Ledger, dataset: str) -> list[PartitionUse]:

@@ -14,6 +14,8 @@ from orchestrai.cli.commands import (
     rollback_commands,
     run_commands,
 )
+from orchestrai.cli.features import feature_commands
+from orchestrai.cli.keys import trust_commands
 from orchestrai.cli.output import make_app
 from orchestrai.cli.vault import hold_commands, lifecycle_commands, vault_commands
 
@@ -56,3 +58,5 @@ proof_commands.model.command("serve")(model_commands.serve)
 app.command("rollback")(rollback_commands.rollback)
 app.add_typer(gate_commands.gate, name="gate")
 app.add_typer(landing_commands.landing, name="landing")
+app.add_typer(trust_commands.keys, name="keys")
+app.add_typer(feature_commands.features, name="features")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrai.cli.output import err
+from orchestrai.core.time.partition_key import Key
 from orchestrai.errors import ConfigError, RestoreError
 from orchestrai.settings import load_settings
 
@@ -44,7 +45,8 @@ def open_ledger() -> "Ledger":
 
 def open_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Store, Keyring]":
     """A vault's records and the public keys to trust, from options or else from the settings; makes no key."""
-    from orchestrai.ledger.signing import load_keyring, trusted_keyring
+    from orchestrai.ledger.signing import load_keyring
+    from orchestrai.ledger.trust.trust_list import trusted_keyring
     from orchestrai.storage.url import open_store
 
     settings = load_settings()
@@ -143,8 +145,11 @@ BACKUP_STAGES = ("snapshot", "restored", "feature_backup", "model_backup", "cold
 
 
 def name_in(vault: "Vault", given: str) -> str:
-    """A dataset's name in the vault: as given, by `<pipeline>/<name>`, or by the asset of its backup."""
+    """A dataset's name in the vault: as given, by `<pipeline>/<name>`, or by the asset of its backup; by any name that it had."""
+    from orchestrai.ledger.decisions.renames import renames_in
+
     known = vault.datasets()
+    given = renames_in(vault.store, vault.keyring).key(given)
     prefix, _, stage = given.rpartition("/")
     subject = prefix if stage in BACKUP_STAGES else given
     for name in (given, *(f"{subject}/{kind}" for kind in KEPT)):
@@ -187,11 +192,12 @@ def sample_of(text: str | None) -> tuple[int, int] | None:
 
 
 def span_of(keys: Iterable[str], wanted: str | None) -> list[str]:
-    """The keys from A to B of `A..B`, as their names sort, or the one named."""
+    """The keys from A to B of `A..B`, as their names sort, or the one named; of a time all its values, or from one to the other."""
     if wanted is None:
         return list(keys)
     first, dots, last = wanted.partition("..")
-    partitions = [key for key in keys if first <= key and (key <= last if dots else key == first)]
+    low, high = Key.of(first), Key.of(last if dots else first)
+    partitions = [key for key in keys if Key.of(key).between(low, high)]
     if not partitions:
         raise RestoreError(f"expected partitions {wanted} in the snapshot, found none of them: see `vault show`")
     return partitions

@@ -11,7 +11,7 @@ from orchestrai.contracts.schema_change import compare_contract
 from orchestrai.contracts.values import value_faults
 from orchestrai.contracts.volume import judge_volume
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.time.calendar import Grain, shown, start_of_day, window, zone_of
+from orchestrai.core.time.calendar import Grain, name_of, shown, start_of_day, window, zone_of
 from orchestrai.core.verdict import CheckInfo, Severity, Verdict
 from orchestrai.errors import UnreadableObject
 
@@ -187,7 +187,7 @@ def _partition(contract: Contract, bounds: tuple[datetime, datetime] | None, par
         f"expected {contract.event_time} inside {shown(start, grain)} to {shown(end, grain)}, found "
         f"{shown(bounds[0], grain, seconds=True)} to {shown(bounds[1], grain, seconds=True)}: a file of another {grain}, or late events"
     )
-    if grain != "hour" and start - FAR_ZONE <= bounds[0] and bounds[1] < end + FAR_ZONE:
+    if name_of(grain) != "hour" and start - FAR_ZONE <= bounds[0] and bounds[1] < end + FAR_ZONE:
         message += f", or days of another zone than {zone_of(grain)}: declare partitions.timezone"
     return Verdict("partition", False, message, details=details)
 

@@ -122,6 +122,18 @@ class VolumeRule:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldRule:
+    """When a partition that is unlike those before it waits for a person.
+
+    `ordinary_days` is the share of ordinary partitions that may be held by mistake; 0 judges none. `release_after` publishes a held one
+    that nobody decided on for so long; without it a person decides, or more data does.
+    """
+
+    ordinary_days: float = 0.01
+    release_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClosedDays:
     """Days on which nothing is due: weekdays (0 is Monday) and spans of dates, both ends included."""
 
@@ -156,6 +168,7 @@ class Contract:
     earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
     tolerance: timedelta = timedelta(0)
     volume: VolumeRule = VolumeRule()
+    hold: HoldRule = HoldRule()
     closed: ClosedDays = ClosedDays()
     person: str | None = None
     retention: timedelta | None = None

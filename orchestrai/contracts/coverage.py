@@ -15,6 +15,7 @@ from typing import NamedTuple
 from orchestrai.contracts.contract import VolumeRule
 from orchestrai.contracts.volume import WINDOW_SEASONS, period_of
 from orchestrai.core.time.calendar import Grain, ordinal, window
+from orchestrai.core.time.partition_key import same_value
 
 SEASONS = 4
 NOISE = 9.0
@@ -50,7 +51,9 @@ def alike(rule: VolumeRule, partition: str, grain: Grain, keys: Collection[str])
         return []
     period, now = period_of(rule, grain), ordinal(partition, grain)
     oldest = now - WINDOW_SEASONS * (period or 7)
-    places = sorted(((place, key) for key in keys if oldest <= (place := ordinal(key, grain)) < now), reverse=True)
+    places = sorted(
+        ((place, key) for key in same_value(partition, keys) if oldest <= (place := ordinal(key, grain)) < now), reverse=True
+    )
     return [key for place, key in places if not period or (now - place) % period == 0]
 
 

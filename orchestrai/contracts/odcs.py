@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrai.contracts.anomaly.declared_hold import hold_rule
 from orchestrai.contracts.columns.derivation import Derivation, derivation_fault, read_derivation
 from orchestrai.contracts.columns.personal_columns import person_column
 from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract, VolumeRule, normal_type
@@ -85,6 +86,7 @@ def _contract(reader: ContractFile, document: Any) -> Contract:
         event_time=event_time,
         freshness=freshness,
         volume=_volume(reader, custom, table.quality or []),
+        hold=hold_rule(reader, custom),
         closed=_closed(reader, custom),
         person=person,
         retention=retention,
@@ -94,7 +96,7 @@ def _contract(reader: ContractFile, document: Any) -> Contract:
     )
     if custom:
         name, (at, _) = next(iter(custom.items()))
-        known = "eventTime, volume, closedWeekdays, closedDates, earliest, tolerance, person, keyAcrossPartitions"
+        known = "eventTime, volume, hold, closedWeekdays, closedDates, earliest, tolerance, person, keyAcrossPartitions"
         raise reader.wrong(at, f"a custom property of {known}", repr(name))
     return contract
 

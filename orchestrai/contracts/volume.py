@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import VolumeRule
 from orchestrai.core.time.calendar import Grain, GrainName, name_of, ordinal
+from orchestrai.core.time.partition_key import entries_alike
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,10 +54,14 @@ class VolumeFinding:
 
 
 def judge_volume(rule: VolumeRule, rows: int, partition: str, grain: Grain, history: Mapping[str, int]) -> VolumeFinding:
-    """Judge a partition's rows by the earlier partitions in `history` (rows by key; later ones are ignored)."""
+    """Judge a partition's rows by the earlier partitions in `history` (rows by key; later ones and those of other values are ignored)."""
     if rule.method == "none" or grain == "all":
         return _finding(rule, rows, None, 0.0, math.inf, None, 0)
-    earlier = {ordinal(key, grain): count for key, count in history.items() if key < partition and count > 0}
+    earlier = {
+        ordinal(key, grain): count
+        for key, count in entries_alike(partition, history).items()
+        if key < partition and count > 0
+    }
     now = ordinal(partition, grain)
     if rule.method == "mean7d":
         return _mean7d(rule, rows, earlier)

@@ -11,10 +11,10 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrai.errors import ConfigError, DeclarationError
 
@@ -38,6 +38,17 @@ class Declaration(BaseModel):
     """Base of all that a user declares: immutable, and an unknown field is a mistake."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+FormerNames = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")], ...],
+    BeforeValidator(_listed),
+    Field(description="the names that it had before, oldest first: all that was kept under them is its own"),
+]
 
 
 def field_reader(read: Callable[[Value], Read]) -> Callable[[Value], Read]:

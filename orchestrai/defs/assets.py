@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from orchestrai.core.time.calendar import name_of, zone_of
+from orchestrai.core.time.calendar import dimension_of, name_of, zone_of
 from orchestrai.defs.current import features_condition
 from orchestrai.defs.events import report_events
 from orchestrai.defs.input_events import look_back, seen_inputs
@@ -17,6 +17,7 @@ from orchestrai.features.run import FEATURES
 from orchestrai.ingest.arrival import RAW_EVENTS
 from orchestrai.pipeline.nodes import DatasetNode, ViewNode, retries_of
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.stage.stage import AssetNode
 
@@ -26,8 +27,19 @@ def asset_key(asset: str) -> dg.AssetKey:
     return dg.AssetKey(asset.split("/"))
 
 
-def partitions_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | None:
-    """The Dagster partitions of a dataset, in its zone; None for one that is not cut by time."""
+# Dagster writes a key in the order of the dimensions' names: a capital letter sorts before those that are declared
+TIME = "Time"
+
+
+def partitions_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | dg.MultiPartitionsDefinition | None:
+    """The Dagster partitions of a dataset, in its zone, times its declared values; None for one that is not cut by time."""
+    times, dimension = _times_of(dataset), dimension_of(dataset.spec.partitions.grain)
+    if times is None or dimension is None:
+        return times
+    return dg.MultiPartitionsDefinition({TIME: times, dimension.name: dg.StaticPartitionsDefinition(list(dimension.values))})
+
+
+def _times_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | None:
     spec = dataset.spec.partitions
     if spec.grain == "all" or spec.start is None:
         return None
@@ -57,7 +69,7 @@ def _moment(value: Any, zone: str) -> datetime:
     return datetime.combine(value, time(), ZoneInfo(zone))
 
 
-def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | None:
+def node_partitions(node: AssetNode) -> dg.TimeWindowPartitionsDefinition | dg.MultiPartitionsDefinition | None:
     """The Dagster partitions of a node."""
     return None if node.grain == "all" else partitions_of(node.subject.partitioned_like)
 
@@ -85,7 +97,7 @@ def _common(node: AssetNode) -> dict[str, Any]:
         "kinds": {*node.stage.kinds_of(node.subject)},
         "owners": [node.owner],
         "description": node.description,
-        "tags": {"orchestrai/stage": node.stage.name},
+        "tags": {"orchestrai/stage": node.stage.name, **_present_name(node)},
         "metadata": metadata,
         # the UI says "code version changed" where what is published was made by other code
         "code_version": node.stage.code_of(node.subject),
@@ -98,6 +110,12 @@ def _deps(node: AssetNode) -> list[dg.AssetKey | dg.AssetDep]:
         return [asset_key(dep) for dep in node.deps]
     whole = {dataset.asset("restored") for dataset in node.subject.inputs.values() if partitions_of(dataset) is None}
     return [asset_key(dep) if dep in whole else dg.AssetDep(asset_key(dep), partition_mapping=mapping) for dep in node.deps]
+
+
+def _present_name(node: AssetNode) -> dict[str, str]:
+    """Of what was renamed, the name that it has now: the key is of the first one."""
+    subject = node.subject
+    return {"orchestrai/name": subject.name} if isinstance(subject, DeclaredSubject) and subject.former_names else {}
 
 
 def _spec(node: AssetNode) -> dg.AssetSpec:

@@ -8,6 +8,7 @@ from orchestrai.defs.assets import build_assets
 from orchestrai.defs.broken_pipelines import build_broken_pipelines
 from orchestrai.defs.checks import build_complete_checks
 from orchestrai.defs.current import build_current_checks, build_current_sensors
+from orchestrai.defs.dimension_checks import build_dimension_checks
 from orchestrai.defs.drift_checks import build_drift_checks
 from orchestrai.defs.landing_checks import build_landing_checks
 from orchestrai.defs.launch.backup_jobs import build_keeping_jobs, build_keeping_schedules
@@ -40,6 +41,7 @@ def _build(runtime: Runtime) -> dg.Definitions:
         asset_checks=[
             *build_complete_checks(nodes),
             *build_current_checks(nodes),
+            *build_dimension_checks(nodes),
             *build_drift_checks(project.pipelines),
             *build_landing_checks([dataset for pipeline in project.pipelines for dataset in own_datasets(pipeline)]),
             *broken.checks,

@@ -1,7 +1,7 @@
 """Labels of feature rows: computed from what happened at or after each row's moment, and from nothing before."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,17 +10,20 @@ import pyarrow.parquet as pq
 
 from orchestrai.core.time.calendar import window
 from orchestrai.core.time.duration_cron import format_duration
+from orchestrai.core.time.partition_key import by_value
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.completeness.horizons import Horizons, read_tables
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine
 from orchestrai.features.feature_table import KeyWatch, write_files
+from orchestrai.features.incremental.partition_spans import ALWAYS
 from orchestrai.features.ports import LabelledDataset, Learner
 from orchestrai.features.spec import LabelSpec, parse_moment
 from orchestrai.features.views.portable_types import UTC_MICROS, readable
 from orchestrai.features.views.view import AS_OF, FeatureView, load_label
 from orchestrai.features.views.view_inputs import Files, Inputs, time_bounds
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.stage.outcomes import Partitioned
 
 FeatureFiles = Mapping[str, Sequence[Path]]
 
@@ -60,21 +63,28 @@ def declared_label(spec: LabelSpec, inputs: Mapping[str, pa.Schema], folder: Pat
     return label
 
 
-def data_end(view: FeatureView, opened: Inputs, files: Files) -> datetime:
-    """The last event time of the first label input: labels need their whole horizon before it.
+def data_end(view: FeatureView, opened: Inputs, files: Files, declared: Mapping[str, Partitioned] | None = None) -> datetime:
+    """Where the data of the label's inputs ends, the first of them that does: labels need their whole horizon before it.
 
-    A table without a clock has no end: it says once what holds, so every label is complete.
+    Inputs are the tables that its SQL names. The first ends with its last event; another, in which little may happen, with its newest
+    partition where the datasets `declared` by asset say that it is whole, else with its last event too. A table without a clock, or
+    one that is read as a whole, has no end: it says what holds.
     """
-    name, table = next(iter(view.tables.items()))
-    column = table.event_time
-    if column is None:
-        return datetime.max.replace(tzinfo=UTC)
-    bounds = time_bounds([path for paths in files[name].values() for path in paths], column)
-    if bounds is None:
-        raise FeatureViewError(
-            f"{view.name}: expected rows in {name}, found none: materialize {opened.datasets[name].asset}"
-        )
-    return bounds[1]
+    ends = []
+    for number, name in enumerate(read_tables(view) or [view.first_table]):
+        table, dataset = view.tables[name], opened.datasets[name]
+        if table.event_time is None or table.whole:
+            continue
+        like = (declared or {}).get(dataset.asset) if number else None
+        spans = opened.spans[name].values()
+        if like is not None and not like.positioned and spans and ALWAYS not in spans:
+            ends.append(max(end for _, end in spans))
+            continue
+        bounds = time_bounds([path for key in opened.spans[name] for path in files[name][key]], table.event_time)
+        if bounds is None:
+            raise FeatureViewError(f"{view.name}: expected rows in {name}, found none: materialize {dataset.asset}")
+        ends.append(bounds[1])
+    return min(ends, default=datetime.max.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,14 @@ class LabelRun:
     engine: Engine
     scratch: Path
     horizons: Horizons
+
+    def of_value(self, value: str) -> "LabelRun":
+        """The same over the partitions that a value may read."""
+        return replace(self, opened=self.opened.of_value(value), scratch=self.scratch / value)
+
+    def within(self, horizons: Horizons) -> "LabelRun":
+        """The same with these horizons."""
+        return replace(self, horizons=horizons)
 
     def moments(self, features: FeatureFiles, limit: datetime, rows: Mapping[str, int]) -> list[Path]:
         """Labels of an as-of view: one file per moment up to `limit`, which sees [as_of, as_of + horizon) only.
@@ -164,7 +182,8 @@ def _late(ledger: Ledger, dataset: LabelledDataset, now: datetime) -> str:
     due = f"expected data of {dataset.prefix} since {limit:%Y-%m-%d %H:%M}"
     if restored is None or not restored.partitions:
         return f"{due}, found none restored: look at its ingest"
-    newest = max(restored.partitions)
+    # of a dimension each value has a newest one, and the oldest of these says how old the data is
+    newest = min(keys[-1] for keys in by_value(restored.partitions).values())
     ended = datetime.fromisoformat(restored.head.time) if grain == "all" else window(newest, grain)[1]
     return f"{due}, found {newest} the newest restored: look at its ingest, then train again" if ended < limit else ""
 
@@ -189,6 +208,8 @@ def _behind(ledger: Ledger, dataset: LabelledDataset, all_datasets: Iterable[Lab
 
 
 def _newest(ledger: Ledger, dataset: LabelledDataset) -> tuple[datetime, datetime] | None:
-    """The span of the newest restored partition."""
+    """The span of the newest restored partition, of a dimension of that value whose newest is the oldest."""
     grain, restored = dataset.grain, ledger.find(dataset.asset("restored"))
-    return window(max(restored.partitions), grain) if restored and restored.partitions and grain != "all" else None
+    if restored is None or not restored.partitions or grain == "all":
+        return None
+    return window(min(keys[-1] for keys in by_value(restored.partitions).values()), grain)

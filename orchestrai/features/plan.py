@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.partition_key import with_value
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.incremental.partition_spans import ALWAYS, back
 from orchestrai.features.spec import FeatureViewSpec, moment_key, moments, parse_moment
@@ -59,7 +60,8 @@ class Planner:
             return sorted(set(partitions))
         first, last = _data_span(opened, spec.spine_table, view)
         lowest = first + (spec.as_of.warmup or view.lookback.time or spec.as_of.every)
-        return sorted(moment_key(moment, spec.as_of.every) for moment in moments(spec.as_of, lowest, min(last, now)))
+        due = moments(spec.as_of, lowest, min(last, now))
+        return sorted(with_value(moment_key(moment, spec.as_of.every), opened.value) for moment in due)
 
     def window(self, key: str) -> Window | None:
         """What a partition may see; None where the input that it is cut like has no such partition. Raises FeatureViewError."""

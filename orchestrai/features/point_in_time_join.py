@@ -148,6 +148,14 @@ def unmatched(first: ViewFiles, other: ViewFiles, engine: DuckDbEngine | None = 
         return int(workspace.connection.execute(sql).fetchall()[0][0])
 
 
+def unknown_entities(first: ViewFiles, other: ViewFiles, engine: DuckDbEngine | None = None) -> int:
+    """How many rows of the first view are of entities that these files of the other have no row of, whenever."""
+    with _bound((first, other), engine) as workspace:
+        there = _on("ANTI JOIN", "f1", other.view.entity, "true") if other.files else ""
+        sql = f"SELECT count(*) FROM f0 {there}"
+        return int(workspace.connection.execute(sql).fetchall()[0][0])
+
+
 @contextmanager
 def _bound(tables: Sequence[ViewFiles], engine: DuckDbEngine | None, back: Sequence[int] = ()) -> Iterator[Workspace]:
     with (engine or DuckDbEngine()).connect() as workspace:

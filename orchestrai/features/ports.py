@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrai.core.time.calendar import Grain
 from orchestrai.features.engines.engine import Engine
-from orchestrai.features.spec import IncompleteRows, LabelSpec
+from orchestrai.features.spec import IncompleteRows, LabelSpec, SpineSpec
 from orchestrai.features.views.view import FeatureView
 from orchestrai.stage.names import StageName
 from orchestrai.stage.outcomes import Partitioned
@@ -83,8 +83,13 @@ class Learner(Subject, Protocol):
         ...
 
     @property
-    def label(self) -> LabelSpec:
-        """What it learns."""
+    def label(self) -> LabelSpec | None:
+        """What it learns, computed from its inputs; None where a spine brings it."""
+        ...
+
+    @property
+    def spine(self) -> SpineSpec | None:
+        """The rows that somebody brings, with their label."""
         ...
 
     @property

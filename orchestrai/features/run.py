@@ -12,7 +12,8 @@ from pathlib import Path
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.time.calendar import Grain
+from orchestrai.core.time.calendar import Grain, dimension_of
+from orchestrai.core.time.partition_key import by_value, values_of
 from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
@@ -35,7 +36,7 @@ from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import Files, Inputs, open_inputs
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
+from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport, together
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import Partitioned, published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
@@ -53,7 +54,8 @@ class FeatureTask:
     """A feature table to bring up to date: `inputs` maps table to restored asset, `partitions` are None for all that are due.
 
     `tails` is the folder where a run leaves what the next one needs of earlier rows. `declared` are the datasets by the asset that is
-    read of them, as far as it is known when their data is due: what a window lacks follows from it.
+    read of them, as far as it is known when their data is due: what a window lacks follows from it. Of a dimension it is one `value`,
+    whose partitions are read alone.
     """
 
     asset: str
@@ -62,6 +64,7 @@ class FeatureTask:
     partitions: Sequence[str] | None
     tails: Path | None = None
     declared: Mapping[str, Partitioned] = field(default_factory=dict)
+    value: str = ""
 
 
 def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: Engine | None = None) -> StageReport:
@@ -86,7 +89,7 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
         engine = PythonEngine(local)
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
-        opened = open_inputs(ledger, view, task.inputs, task.grain)
+        opened = open_inputs(ledger, view, task.inputs, task.grain).of_value(task.value)
         current = ledger.find(asset)
         code, planner = code_of(view), Planner(view, opened)
         due = planner.due(task.partitions, ledger.clock())
@@ -200,7 +203,7 @@ def _fetched(
 
 
 def _parameters(view: FeatureView, engine: Engine) -> dict[str, JsonValue]:
-    return {"view": view.name, "view_hash": view.hash, "sql": view.sql, "engine": engine.name, "layout": LAYOUT}
+    return {"view": view.name, "view_hash": view.hash, "sql": view.stored_sql, "engine": engine.name, "layout": LAYOUT}
 
 
 def _judged_today(
@@ -268,10 +271,11 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
     tails = context.home / "tails" / subject.pipeline / view.name
     declared = {dataset.asset("restored"): dataset for dataset in subject.inputs.values()}
     task = FeatureTask(node.asset, restored, subject.grain_of_first, wanted, tails, declared)
+    tasks = _of_each_value(ledger, task, restored[view.first_table])
     engines = context.port(Engines)
     # a view in Python runs on this machine, whatever the settings choose for the others
     engine = engines.embedded() if view.python is not None else engines.choose(view.spec.engine, size)
-    report = compute(context, view, task, engine)
+    report = together([compute(context, view, one, engine) for one in tasks])
     if isinstance(view.spec, FeatureViewSpec):
         if view.spec.online and report.version is not None:
             from orchestrai.features.by_key.online import online_path, update_online
@@ -284,6 +288,20 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
         report = shared(ledger, report, view.spec.share, context.home / "tables")
     report = with_outcomes(report, missing)
     return settle(report, like, partitions) if like is not None else report
+
+
+def _of_each_value(ledger: Ledger, task: FeatureTask, first: str) -> list[FeatureTask]:
+    """A task for each value of a dimension that is asked for, or that the first input has; the task itself where there is none."""
+    if dimension_of(task.grain) is None:
+        return [task]
+    if task.partitions is not None:
+        keys: Mapping[str, Sequence[str] | None] = by_value(task.partitions)
+    else:
+        keys = dict.fromkeys(values_of(ledger.open(first).partitions))
+    tails = task.tails
+    return [
+        replace(task, partitions=some, value=value, tails=tails / value if tails else None) for value, some in keys.items()
+    ]
 
 
 def _checks(subject: DeclaredView) -> list[CheckInfo]:

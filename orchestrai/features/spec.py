@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from orchestrai.core.declaration import Declaration
+from orchestrai.core.declaration import Declaration, FormerNames
+from orchestrai.core.former_names import first_name
 from orchestrai.core.time.duration_cron import Duration
+from orchestrai.core.time.partition_key import time_part
 
 ARRIVAL = "arrival"
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -120,6 +123,7 @@ class FeatureViewSpec(_Query):
     """
 
     name: Name
+    renamed_from: FormerNames = ()
     sql: str = ""
     python: str = ""
     over: Literal["arrow", "pandas"] = "arrow"
@@ -180,6 +184,11 @@ class FeatureViewSpec(_Query):
         return self
 
     @property
+    def first_name(self) -> str:
+        """The name that it was given first, which is what is stored of it."""
+        return first_name(self.name, self.renamed_from)
+
+    @property
     def table_names(self) -> tuple[str, ...]:
         """The inputs' names in SQL."""
         return tuple(_table_name(reference) for reference in self.inputs)
@@ -191,8 +200,40 @@ class FeatureViewSpec(_Query):
 
 
 class LabelSpec(_Query):
-    """A label: SQL over `spine(<entity>, as_of)` and inputs, which sees rows of [as_of, as_of + horizon) only."""
+    """A label: SQL over `spine(<entity>, as_of)` and inputs, which sees rows of [as_of, as_of + horizon) only.
 
+    It is called as its file is, without `.sql`; `renamed_from` names files that it was in before.
+    """
+
+    horizon: Duration
+    renamed_from: FormerNames = ()
+
+    @property
+    def name(self) -> str:
+        """The name of its file, without the ending; `label` where its text is declared in place."""
+        return Path(self.sql).stem if self.sql.endswith(".sql") else "label"
+
+    @property
+    def first_name(self) -> str:
+        """The name that it was given first, which is what is stored of it."""
+        return first_name(self.name, self.renamed_from)
+
+    def as_recorded(self) -> dict[str, Any]:
+        """What a receipt keeps of the declaration; its file by the name that it was given first."""
+        body = self.model_dump(mode="json", exclude={"renamed_from"})
+        if self.renamed_from and self.sql.endswith(".sql"):
+            body["sql"] = str(Path(self.sql).with_name(f"{self.first_name}.sql"))
+        return body
+
+
+class SpineSpec(Declaration):
+    """Training rows that somebody brings: a dataset of entities and moments, with the label in a column.
+
+    The moment is the event time of the dataset's contract. `horizon` is how far after its moment the label looked.
+    """
+
+    source: Name = Field(alias="from")
+    label: Name
     horizon: Duration
 
 
@@ -227,7 +268,8 @@ def moment_key(moment: datetime, every: timedelta) -> str:
 
 
 def parse_moment(key: str) -> datetime:
-    """The moment of an as-of partition key; raises ValueError."""
+    """The moment of an as-of partition key, whatever its value; raises ValueError."""
+    key = time_part(key)
     return datetime.strptime(key, "%Y-%m-%d-%H:%M" if len(key) > 10 else "%Y-%m-%d").replace(tzinfo=UTC)
 
 

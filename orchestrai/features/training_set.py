@@ -4,40 +4,37 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import CheckInfo, Verdict
-from orchestrai.features.completeness.horizons import HORIZONS_COMPLETE, Horizons, horizons_verdict, read_tables
+from orchestrai.errors import FeatureViewError
+from orchestrai.features.completeness.horizons import HORIZONS_COMPLETE, Horizons, horizons_verdict
 from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE, windows_verdict
-from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reason, dataset_state, merged, reasons
+from orchestrai.features.completeness.lacking import Lacks, Reason, merged, reasons
 from orchestrai.features.contract_in_force import INFO as IN_FORCE
 from orchestrai.features.contract_in_force import contract_in_force
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.feature_table import KeyWatch, write_files
-from orchestrai.features.incremental.partition_spans import ALWAYS
-from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, data_end, inputs_current
-from orchestrai.features.point_in_time_join import (
-    EVENT_TIME,
-    LABEL,
-    LabelFiles,
-    ViewFiles,
-    joined,
-    require_joinable,
-)
+from orchestrai.features.labelling.labelled_rows import Learning
+from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, inputs_current
+from orchestrai.features.point_in_time_join import EVENT_TIME, LABEL, require_joinable
 from orchestrai.features.ports import Engines, Learner
 from orchestrai.features.spec import IncompleteRows, LabelSpec
+from orchestrai.features.spine.second_clock import INFO as SECOND_CLOCK_INFO
+from orchestrai.features.spine.second_clock import has_second_clock, second_clock_verdict
+from orchestrai.features.spine.spine_set import SpineSet, recorded, spine_training_set
 from orchestrai.features.staleness.stale_training import stale_training_set
-from orchestrai.features.views.moment_partitions import feature_spans, require_definition
+from orchestrai.features.views.moment_partitions import require_definition
 from orchestrai.features.views.portable_types import UTC_MICROS
 from orchestrai.features.views.view import FeatureView
-from orchestrai.features.views.view_inputs import Inputs, open_inputs
+from orchestrai.features.views.view_inputs import open_inputs
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import UNPARTITIONED
@@ -47,11 +44,7 @@ from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import Partitioned
 from orchestrai.stage.stage import AssetNode, Stage
 
-if TYPE_CHECKING:
-    from orchestrai.features.completeness.row_marks import TrainingWindows
-
 PRODUCER = Producer("training_set", __name__)
-FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
 
 
 @dataclass(frozen=True)
@@ -81,13 +74,12 @@ def training_set(
 ) -> StageReport:
     """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
 
-    The first feature view gives the rows. Only moments whose horizon is complete take part: it ends by the end of the label inputs' data
+    The first feature view gives the rows. Only moments whose horizon is complete take part: it ends by the end of what the label reads
     (and by `as_of_limit`) and lacks no partition in which data was due, as the datasets `declared` by asset say; `incomplete` says what
-    becomes of rows whose windows lack one. Columns: the entity's, `event_time`, `label`, then the features. The receipt carries
-    `verdicts`, given on the inputs beforehand, with its own. Raises FeatureViewError.
+    becomes of rows whose windows lack one. Of a dimension the rows of each value are made of its own partitions. Columns: the entity's,
+    `event_time`, `label`, then the features. The receipt carries `verdicts`, given on the inputs beforehand, with its own. Raises
+    FeatureViewError.
     """
-    from orchestrai.features.completeness.row_marks import training_windows
-
     declared, incomplete = declared or {}, incomplete or IncompleteRows()
     engine = engine or DuckDbEngine()
     primary = features[0][0]
@@ -102,46 +94,44 @@ def training_set(
         view = bind_label(ledger, label, inputs.assets, inputs.folder, primary, inputs.schemas)
         opened = open_inputs(ledger, view, inputs.assets)
         files = stack.enter_context(opened.fetched({name: list(spans) for name, spans in opened.spans.items()}))
-        end = data_end(view, opened, files)
-        limit = min(end, as_of_limit or end) - label.horizon
-        horizons = Horizons(
-            label.horizon, _label_states(view, opened, declared, _reaches(primary, datasets[0], label, limit))
-        )
-        run = LabelRun(view, label, opened, files, engine, scratch, horizons)
-        if primary.kind == "entity":
-            labels = run.moments(tables[0][1], limit, {key: entry.rows for key, entry in datasets[0].partitions.items()})
-        else:
-            labels = run.rows(limit + timedelta(microseconds=1))
+        run = LabelRun(view, label, opened, files, engine, scratch, Horizons(label.horizon, ()))
+        learning = Learning(features, datasets, tables, run, declared, incomplete, as_of_limit)
+        parts = [learning.of(value) for value in learning.values()]
         schema = _schema(features, view)
         watch = KeyWatch((*primary.entity, EVENT_TIME), primary.entity)
-        windows = training_windows(features, datasets, declared, incomplete.windows)
-        with _joined(labels, tables, view, windows, schema) as batches:
-            written = write_files(watch.watch(batches), schema, scratch / "out")
+        rows = chain.from_iterable(part.batches(schema) for part in parts)
+        written = write_files(watch.watch(rows), schema, scratch / "out")
         for part in written:
             session.add_file(UNPARTITIONED, part.path.name, part.path, rows=part.rows)
+        end, windows = max(part.end for part in parts), [part.windows for part in parts]
         facts: dict[str, JsonValue] = {
             "rows": watch.rows,
             "data_end": end.isoformat(),
-            "last_moment": limit.isoformat(),
+            "last_moment": max(part.limit for part in parts).isoformat(),
             "features": len(schema) - len(primary.entity) - 2,
             "engine": engine.name,
         }
-        told = reasons(ledger, declared, merged([horizons.lacks, windows.lacks]))
+        seen, marked = sum(part.rows for part in windows), sum(part.marked for part in windows)
+        left_out = sum(part.horizons.left_out for part in parts)
+        lacked = [merged(part.horizons.lacks for part in parts), merged(part.lacks for part in windows)]
+        told = reasons(ledger, declared, merged(lacked))
         judged = [
             _not_empty(watch.rows, label, end),
-            horizons_verdict(windows.rows, horizons.left_out, _only(told, horizons.lacks), incomplete.at_most),
-            windows_verdict(windows.rows, windows.marked, _only(told, windows.lacks), incomplete.at_most),
+            horizons_verdict(seen, left_out, _only(told, lacked[0]), incomplete.at_most),
+            windows_verdict(seen, marked, _only(told, lacked[1]), incomplete.at_most),
         ]
         if told:
             facts["incomplete"] = {
-                "horizons_left_out": horizons.left_out,
-                "windows": windows.marked,
+                "horizons_left_out": left_out,
+                "windows": marked,
                 "windows_were": "left out" if incomplete.windows == "drop" else "kept",
-                "of_rows": windows.rows + horizons.left_out,
+                "of_rows": seen + left_out,
                 "lacking": {place: str(reason) for place, reason in told.items()},
             }
-        if windows.unknown:
-            facts["windows_not_noted"] = windows.unknown
+        if unknown := sum(part.unknown for part in windows):
+            facts["windows_not_noted"] = unknown
+        if any(part.value for part in parts):
+            facts["values"] = {part.value: part.windows.rows for part in parts}
         return session.commit(
             {UNPARTITIONED: [*verdicts, *watch.verdicts(view.name), *judged]},
             inputs=[
@@ -149,8 +139,8 @@ def training_set(
                 *opened.refs(opened.spans),
             ],
             parameters={
-                "label": label.model_dump(mode="json"),
-                "label_sql": view.sql,
+                "label": label.as_recorded(),
+                "label_sql": view.stored_sql,
                 "label_hash": view.hash,
                 "views": [recorded(view, name) for view, name in features],
                 "columns": list(schema.names),
@@ -160,20 +150,6 @@ def training_set(
             cost=meter.cost(),
             facts=facts,
         )
-
-
-def recorded(view: FeatureView, asset: str) -> dict[str, JsonValue]:
-    """What a receipt keeps of a view, so that a model that learns from the set knows what it must be given later."""
-    return {
-        "name": view.name,
-        "asset": asset,
-        "hash": view.hash,
-        "kind": view.kind,
-        "time": view.time,
-        "entity": list(view.entity),
-        "first_table": view.first_table,
-        "features": list(view.features),
-    }
 
 
 def _open_features(ledger: Ledger, view: FeatureView, asset: str) -> Dataset:
@@ -200,35 +176,6 @@ def _schema(features: Sequence[tuple[FeatureView, str]], label: FeatureView) -> 
     )
 
 
-@contextmanager
-def _joined(
-    labels: Sequence[Path], tables: FeatureTables, label: FeatureView, windows: "TrainingWindows", schema: pa.Schema
-) -> Iterator[Iterator[pa.RecordBatch]]:
-    """The rows of the training set, sorted by entity and time."""
-    if not labels:
-        yield iter(())
-        return
-    views = [ViewFiles(view, [path for key in sorted(files) for path in files[key]]) for view, files in tables]
-    with joined(views, LabelFiles(label.entity, label.time, labels), back=windows.back) as batches:
-        yield (batch.cast(schema) for batch in windows.chosen(batches, len(schema)))
-
-
-def _reaches(primary: FeatureView, features: Dataset, label: LabelSpec, limit: datetime) -> datetime | None:
-    """The end of the last horizon that may be looked at."""
-    if not features.partitions:
-        return None
-    newest = max(feature_spans(primary, features, None).values())[1]
-    return min(newest, limit) + label.horizon if newest != ALWAYS[1] else limit + label.horizon
-
-
-def _label_states(
-    view: FeatureView, opened: Inputs, declared: Mapping[str, Partitioned], until: datetime | None
-) -> list[DatasetState]:
-    """What each dataset that the label reads lacks up to the end of the last horizon."""
-    datasets = [opened.datasets[name] for name in read_tables(view)]
-    return [dataset_state(dataset, declared.get(dataset.asset), until) for dataset in datasets]
-
-
 def _only(told: Mapping[str, Reason], lacks: Lacks) -> dict[str, Reason]:
     places = {f"{asset}@{key}" for asset, keys in lacks.items() for key in keys}
     return {place: reason for place, reason in told.items() if place in places}
@@ -246,20 +193,24 @@ def _not_empty(rows: int, label: LabelSpec, end: datetime) -> Verdict:
 
 def _checks(model: Learner) -> tuple[CheckInfo, ...]:
     limited = model.incomplete.at_most is not None
+    horizons = CheckInfo(
+        HORIZONS_COMPLETE, limited, "No label was left out because its horizon lacks a partition in which data was due."
+    )
     return (
         *CHECKS,
-        CheckInfo(
-            HORIZONS_COMPLETE, limited, "No label was left out because its horizon lacks a partition in which data was due."
-        ),
+        # who brings labels has looked at their horizons
+        *((horizons,) if model.spine is None else ()),
         CheckInfo(WINDOWS_COMPLETE, limited, "No row's windows lack a partition in which data was due."),
+        *((SECOND_CLOCK_INFO,) if any(map(has_second_clock, model.views)) else ()),
     )
 
 
 def _definition(model: Learner) -> str:
-    """A digest of what is declared of it: the label, the views, and what becomes of incomplete rows."""
-    sql = model.label.sql
+    """A digest of what is declared of it: the label or the spine, the views, and what becomes of incomplete rows."""
+    label = model.label or model.spine
+    sql = model.label.sql if model.label is not None else ""
     body = {
-        "label": model.label.model_dump(mode="json"),
+        "label": label.model_dump(mode="json") if label is not None else None,
         "text": (model.folder / sql).read_text(encoding="utf-8") if sql.endswith(".sql") and "\n" not in sql else sql,
         "views": [view.view.hash for view in model.views],
         "incomplete": model.incomplete.model_dump(mode="json"),
@@ -277,8 +228,14 @@ CHECKS = (
 def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str]) -> StageReport:
     model = node.subject
     given = [inputs_current(context.ledger, model, context.now()), contract_in_force(context.ledger, model)]
+    kept_out = second_clock_verdict(context.ledger, model.views)
+    given += [kept_out] if kept_out is not None else []
     if any(verdict.closes_gate for verdict in given):
         return StageReport(node.asset, None, (PartitionOutcome("all", False, verdicts=tuple(given)),))
+    if model.spine is not None:
+        return spine_training_set(context.ledger, SpineSet(node.asset, model, PRODUCER, _declared(model)), given)
+    if model.label is None:
+        raise FeatureViewError(f"{node.asset}: expected a label or a spine, found neither: declare one")
     return training_set(
         context.ledger,
         asset=node.asset,

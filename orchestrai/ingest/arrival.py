@@ -6,6 +6,7 @@ from orchestrai.contracts.checks import check_names
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import CheckInfo
+from orchestrai.ingest.anomaly.hold_audit import hold_check
 from orchestrai.ingest.incremental import follow
 from orchestrai.ingest.keys.key_audit import key_check
 from orchestrai.ingest.ports import LandedDataset, SparkSession
@@ -49,9 +50,10 @@ def _grain(dataset: LandedDataset) -> Grain:
 
 
 def _checks(dataset: LandedDataset) -> list[CheckInfo]:
-    """Those of the contract; keys across partitions where partitions are read whole."""
-    across = () if dataset.source.positioned else key_check(dataset.contract, dataset.grain)
-    return [*check_names(dataset.contract), *across]
+    """Those of the contract, with its keys across partitions; whether a partition is an ordinary one, where partitions are read whole."""
+    contract, grain = dataset.contract, dataset.grain
+    whole = () if dataset.source.positioned else hold_check(contract, grain)
+    return [*check_names(contract), *key_check(contract, grain), *whole]
 
 
 def _after_landing(dataset: LandedDataset) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
-from orchestrai.ingest.plan import require_same_cut
+from orchestrai.ingest.originals.published_originals import require_same_cut
 from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream, stream_address
 from orchestrai.ingest.sources.landing import check_landing
 from orchestrai.ingest.sources.stream import StreamFeed, as_position, published_offsets

@@ -1,6 +1,7 @@
 """The objects of one partition on their way to typed parts, here or on Spark."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import DigestMismatch, UnreadableObject
 from orchestrai.ingest.dead_letters import DeadLetter, letters_of
-from orchestrai.ingest.plan import Arrival, landed_key
+from orchestrai.ingest.originals.originals import Arrival, landed_key
 from orchestrai.ingest.readers.compression import unpacked
 from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part
 from orchestrai.ingest.readers.part_files import PartWriter
@@ -54,7 +55,7 @@ class PartitionReading:
 
     With `sealing` every object has a part of its own, as no original tells later what came from where. Rows that break a rule
     are set aside up to the declared share; above it the partition is read again with all rows that could be typed, so that it
-    is judged, and may be let through by a person, as it came.
+    is judged, and may be let through by a person, as it came. Verified parts that are taken over stay open in `opened`.
     """
 
     part: Partition
@@ -65,6 +66,7 @@ class PartitionReading:
     earlier_letters: Sequence[DeadLetter] = ()
     writer: PartWriter | None = None
     total: int = 0
+    opened: ExitStack = field(default_factory=ExitStack)
     staged: list[tuple[str, Path, int] | FileEntry] = field(default_factory=list)
 
     def read(self) -> None:
@@ -123,8 +125,10 @@ class PartitionReading:
         for index, arrival in enumerate(part.arrivals):
             part.outcomes.append(ObjectOutcome())
             try:
-                size = self._checked(arrival).stat().st_size
-                originals.append(Original(index, staged[arrival.name].key, landed_key(arrival.name), size))
+                with self._checked(arrival) as path:
+                    size = path.stat().st_size
+                entry = staged[arrival.name]
+                originals.append(Original(index, entry.key, landed_key(arrival.name), size, entry.sha256))
             except UnreadableObject as exc:
                 part.outcomes[index].unreadable = exc.message
         groups = grouped(originals)
@@ -172,18 +176,18 @@ class PartitionReading:
         return self.folder / f"part-{len(self.part.parts):05d}.parquet"
 
     def _one(self, arrival: Arrival, outcome: ObjectOutcome) -> None:
-        path = self._checked(arrival)
-        if path.stat().st_size > SMALL_BYTES:
-            self._close()
-            seal = partial(_sealed, outcome=outcome, sealing=self.sealing)
-            self.writer = large_part(self.typing, path, outcome, self._target(), seal, landed_key(arrival.name))
+        with self._checked(arrival) as path:
+            if path.stat().st_size > SMALL_BYTES:
+                self._close()
+                seal = partial(_sealed, outcome=outcome, sealing=self.sealing)
+                self.writer = large_part(self.typing, path, outcome, self._target(), seal, landed_key(arrival.name))
+                self._came(self.writer.path, arrival, outcome)
+                self._close(arrival)
+                return
+            self.writer = self.writer or PartWriter(self._target(), self.typing.contract.arrow_schema())
+            for batch in self.typing.batches(path, outcome, landed_key(arrival.name)):
+                self.writer.write(_sealed(batch, outcome, self.sealing))
             self._came(self.writer.path, arrival, outcome)
-            self._close(arrival)
-            return
-        self.writer = self.writer or PartWriter(self._target(), self.typing.contract.arrow_schema())
-        for batch in self.typing.batches(path, outcome, landed_key(arrival.name)):
-            self.writer.write(_sealed(batch, outcome, self.sealing))
-        self._came(self.writer.path, arrival, outcome)
 
     def _came(self, part: Path, arrival: Arrival, outcome: ObjectOutcome) -> None:
         """Note when the rows just written to a part came."""
@@ -195,16 +199,21 @@ class PartitionReading:
             stats = arrival_stats(stats, name, runs)
         self.session.add_stats(self.part.key, **stats)
 
-    def _checked(self, arrival: Arrival) -> Path:
-        """The object unpacked; raises UnreadableObject for one too large, or with which its partition is."""
-        source = self.typing.source
-        path = unpacked(arrival.path, source.max_object_bytes)
-        self.total += path.stat().st_size
-        if self.total > source.max_partition_bytes:
-            raise UnreadableObject(
-                f"expected at most {source.max_partition_bytes} bytes in a partition, found more: use a finer grain"
-            )
-        return path
+    @contextmanager
+    def _checked(self, arrival: Arrival) -> Iterator[Path]:
+        """The object unpacked, while it is read; raises UnreadableObject for one too large, or with which its partition is."""
+        source, target = self.typing.source, self.folder / "unpacked"
+        with arrival.opened(self.session.ledger) as stored:
+            try:
+                path = unpacked(stored, source.max_object_bytes, target)
+                self.total += path.stat().st_size
+                if self.total > source.max_partition_bytes:
+                    raise UnreadableObject(
+                        f"expected at most {source.max_partition_bytes} bytes in a partition, found more: use a finer grain"
+                    )
+                yield path
+            finally:
+                target.unlink(missing_ok=True)
 
     def _close(self, arrival: Arrival | None = None) -> None:
         writer, part = self.writer, self.part
@@ -231,7 +240,7 @@ class PartitionReading:
         name = self._target().name
         self.staged.append(replace(entry, path=name))
         part.objects[name] = {"name": arrival.name, "uri": arrival.material.uri}
-        part.parts.append(arrival.path)
+        part.parts.append(self.opened.enter_context(arrival.opened(self.session.ledger)))
         part.rows += entry.rows
         letters = [letter for letter in self.earlier_letters if letter.uri == arrival.material.uri]
         outcome.rows = entry.rows

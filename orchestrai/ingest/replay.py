@@ -17,6 +17,7 @@ from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Audit
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.dead_letters import DeadLetter, asset_of, publish_letters, read_letters
+from orchestrai.ingest.keys.key_audit import KeyAudit
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.sources.stream import MicroBatch
 from orchestrai.ingest.sources.stream_batch import all_or_nothing
@@ -31,6 +32,7 @@ from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.contract_record import judged_by
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
@@ -119,7 +121,7 @@ def _publish(
     contract, grain, now = task.contract, task.grain, context.now()
     name = f"part-replay-{sha256(' '.join(sorted(letter.id for letter in taken)).encode()).hexdigest()[:16]}.parquet"
     rows = {key: part.rows for key, part in slices.items() if part.rows.num_rows}
-    audit = Audit()
+    audit, keys = Audit(), KeyAudit.of(context, task, dataset)
     materials: list[Material] = []
     with tempfile.TemporaryDirectory(prefix="orchestrai-replay-") as folder:
         for key in sorted({*rows, *(letter.partition for letter in taken)}):
@@ -135,6 +137,7 @@ def _publish(
                 stats[SQL] = {table: _position(dataset, table, note) for table, note in stats[SQL].items()}
             session.add_stats(key, **stats, **grain_stats(grain))
             audit.add(key)
+            added: list[Path] = []
             if key in rows:
                 path = Path(folder) / f"{len(audit):05d}.parquet"
                 with PartWriter(path, contract.arrow_schema()) as writer:
@@ -145,11 +148,20 @@ def _publish(
                 materials.append(Material(uri, entry.sha256, entry.size, name, moment, key, moment))
                 judged = check_partition(contract, [path], partition=key, grain=grain, history={}, now=now, whole=False)
                 audit.add(key, *judged)
+                added.append(path)
+            root = session.staged(key).root
+            audit.add(key, *keys.judge(key, root, added))
+            keys.accept(key, root, added)
         all_or_nothing(audit)
         return session.commit(
             audit,
             materials=materials,
-            parameters={"contract": contract.name, "contract_version": contract.version, "format": "replay"},
+            parameters={
+                "contract": contract.name,
+                "contract_version": contract.version,
+                "format": "replay",
+                **judged_by(context.ledger, contract),
+            },
             facts={"replayed": len(taken)},
         )
 

@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
@@ -10,7 +11,9 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import grain_stats
+from orchestrai.core.time.partition_key import segment
 from orchestrai.core.verdict import Audit, Verdict
+from orchestrai.ingest.anomaly.hold_audit import HoldAudit, released
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.dead_letters import (
     DeadLetter,
@@ -23,8 +26,9 @@ from orchestrai.ingest.dead_letters import (
 )
 from orchestrai.ingest.discovery.listing import landed
 from orchestrai.ingest.keys.key_audit import KeyAudit
+from orchestrai.ingest.originals.published_originals import require_same_cut
 from orchestrai.ingest.partition import Partition, PartitionReading
-from orchestrai.ingest.plan import Intake, require_same_cut
+from orchestrai.ingest.plan import Intake
 from orchestrai.ingest.readers.object_reader import Typing
 from orchestrai.ingest.readers.row_rules import RowRules
 from orchestrai.ingest.schema_audit import LACKING, vanished
@@ -34,6 +38,7 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.privacy.ingest_guard import discreet, sealing_of
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.contract_record import judged_by
 from orchestrai.storage.base import Store
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
@@ -60,7 +65,8 @@ def ingest(
     ledger, now = context.ledger, context.now()
     asset, source, contract, grain = task.asset, task.source, task.contract, task.grain
     sealing = sealing_of(contract, context.keys_for(contract))
-    with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-ingest-") as folder:
+    with Meter() as meter, ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-ingest-"))
         session = ledger.session(asset, PRODUCER)
         intake = Intake(context, session, landing, task, Path(folder), keep=sealing is None)
         require_same_cut(intake.dataset, grain)
@@ -71,20 +77,24 @@ def ingest(
         present = landed(landing, source, grain, task.partitions)
         done: list[Partition] = []
         audit = Audit()
-        keys = KeyAudit(contract, grain, intake.dataset, context.home / "key_index" / Path(*asset.split("/")[:-1]))
-        on_spark, aside = 0, dict[str, list[DeadLetter]]()
+        keys = KeyAudit.of(context, task, intake.dataset)
+        ordinary = HoldAudit(contract, grain, now)
+        on_spark, aside, opened = 0, dict[str, list[DeadLetter]](), stack.enter_context(ExitStack())
         for number, key in enumerate(sorted(set(task.partitions))):
             context.told(f"{asset}@{key}", number, len(task.partitions))
+            opened.close()
             gathered = intake.gather(key, present.objects[key], recover=recover)
             part = Partition(key, list(gathered.arrivals), repeats=gathered.repeats)
-            denied = intake.denied.get(key, [])
-            part.letters += [item.letter(contract, key) for item in (*denied, *intake.nameless.get(key, ()))]
+            denied = intake.copies.denied.get(key, [])
+            part.letters += [item.letter(contract, key) for item in (*denied, *intake.copies.nameless.get(key, ()))]
             if not part.arrivals and not denied and not contract.closed.due(key, grain):
                 aside |= {key: part.letters} if part.letters else {}
                 continue
             letters = list(read_letters(dead, key))
             typing = Typing(source, contract, RowRules(contract, key, grain))
-            reading = PartitionReading(part, typing, session, Path(folder) / "parts" / key, sealing, letters)
+            reading = PartitionReading(
+                part, typing, session, Path(folder) / "parts" / segment(key), sealing, letters, opened=opened
+            )
             if spark and sealing is None and source.needs_spark(sum(arrival.material.size for arrival in part.arrivals)):
                 reading.read_on_spark(spark())
                 on_spark += 1
@@ -104,21 +114,28 @@ def ingest(
             root = session.staged(key).root
             if audit.is_open(key):
                 audit.add(key, *keys.judge(key, root, part.parts))
+            if audit.is_open(key) and part.rows:
+                audit.add(key, *ordinary.judge(key, part.rows, history))
             if audit.is_open(key):
                 keys.accept(key, root, part.parts)
                 history[key] = part.rows
             done.append(part)
-        intake.require_readable()
-        meter.read += intake.bytes_read
+        intake.copies.require_readable()
+        meter.read += intake.copies.bytes_read
         publish_unplaced(ledger, asset, contract, present.unplaced, LETTERS)
         publish_letters(ledger, asset_of(asset), aside | {part.key: part.letters for part in done}, LETTERS)
         repeated = sum(len(part.repeats) for part in done)
         report = session.commit(
             audit,
             materials=[material for part in done for material in part.materials],
-            parameters={"contract": contract.name, "contract_version": contract.version, "format": source.format},
+            parameters={
+                "contract": contract.name,
+                "contract_version": contract.version,
+                "format": source.format,
+                **judged_by(ledger, contract),
+            },
             cost=meter.cost(),
-            overrides=context.overrides,
+            overrides=[*context.overrides, *released(contract, session, audit, now)],
             facts={
                 "objects": sum(len(part.arrivals) for part in done),
                 "dead_letters": sum(len(part.letters) for part in done),

@@ -6,6 +6,7 @@ still had was dropped or renamed by the producer: reading it as null would train
 
 from collections.abc import Mapping, Sequence
 
+from orchestrai.core.time.partition_key import same_value
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset
@@ -17,12 +18,12 @@ LACKING = "lacking"
 def vanished(
     partition: str, lacking: Sequence[str], dataset: Dataset | None, before: Mapping[str, Sequence[Verdict]]
 ) -> tuple[str, ...]:
-    """Those of the lacking columns that the newest accepted partition up to this one had, sorted.
+    """Those of the lacking columns that the newest accepted partition of its value up to this one had, sorted.
 
     `before` has the verdicts of partitions judged in this run, which come before what is published.
     """
     published = set(dataset.partitions) if dataset else set()
-    for key in sorted({*published, *before}, reverse=True) if lacking else ():
+    for key in sorted(same_value(partition, {*published, *before}), reverse=True) if lacking else ():
         if key > partition:
             continue
         verdicts = accepted(key, dataset, before)

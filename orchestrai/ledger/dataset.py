@@ -1,13 +1,12 @@
-"""One version of an asset, which hands out local files only after signature, receipt, root and every byte were checked."""
+"""One version of an asset, which hands out bytes only after signature, receipt and root were checked, and those very bytes hashed."""
 
-import hashlib
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrai.core.time.calendar import Grain, recorded_grain
+from orchestrai.core.time.partition_key import of_value
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import Recalls
 from orchestrai.ledger.heads import Head
@@ -25,7 +24,10 @@ from orchestrai.ledger.receipt import Receipt
 
 @dataclass(frozen=True, slots=True)
 class VerifiedFile:
-    """A local file whose every byte was just hashed and found equal to the receipted entry."""
+    """The very bytes that were hashed and found equal to the receipted entry, under a path that opens them and no others.
+
+    The path has no telling name: what a file is called says its entry.
+    """
 
     path: Path
     entry: FileEntry
@@ -85,6 +87,8 @@ class Dataset:
         closed = receipt.closed_checks(partition)
         if closed:
             raise NotReceipted(f"expected passing checks for {self.asset}@{partition}, found failed: {', '.join(closed)}")
+        if self.ledger.admission is not None:
+            self.ledger.admission(self, partition, receipt)
         return receipt
 
     def files(self, partition: str) -> PartitionManifest:
@@ -98,6 +102,11 @@ class Dataset:
             )
         return manifest
 
+    def of_value(self, value: str) -> "Dataset":
+        """The version as partitions of a value see it: those of the value, and all where it has no dimension; itself for no value."""
+        entries = {key: self.partitions[key] for key in of_value(value, self.partitions)} if value else self.partitions
+        return self if entries is self.partitions else replace(self, manifest=replace(self.manifest, partitions=entries))
+
     def cut(self) -> Grain | None:
         """How it is cut by time, as its newest partition that can be read notes it; None where the keys tell, or there is none."""
         for key in sorted(self.partitions, reverse=True):
@@ -107,26 +116,27 @@ class Dataset:
                 continue  # recalled or damaged: whoever opens it is told
         return None
 
-    def fetch(
-        self, partition: str, into: Path, *, role: str | None = "data", only: Collection[str] | None = None
-    ) -> list[VerifiedFile]:
-        """Hash every byte of a partition and return local files; raises MissingObject, DigestMismatch.
-
-        Files on this disk are read in place; others are copied to `into`. `role=None` fetches landed originals too; `only`
-        those with one of these SHA-256.
-        """
-        wanted = [entry for entry in self.files(partition).files if role is None or entry.role == role]
-        if only is not None:
-            wanted = [entry for entry in wanted if entry.sha256 in only]
-        return [self._verified(entry, into) for entry in wanted]
-
     @contextmanager
     def fetched(
         self, partitions: Sequence[str], *, role: str | None = "data", only: Collection[str] | None = None
     ) -> Iterator[dict[str, list[VerifiedFile]]]:
-        """Verified local files of several partitions, for the length of a `with` block; as `fetch`."""
-        with tempfile.TemporaryDirectory(prefix="orchestrai-") as folder:
-            yield {key: self.fetch(key, Path(folder) / key, role=role, only=only) for key in partitions}
+        """Verified files of several partitions, for the length of a `with` block; raises MissingObject, DigestMismatch.
+
+        Every byte is read once: into a private copy that nobody can change, which is hashed and handed out. `role=None` fetches
+        landed originals too; `only` those with one of these SHA-256.
+        """
+        with ExitStack() as stack:
+            files: dict[str, list[VerifiedFile]] = {}
+            for key in partitions:
+                wanted = [entry for entry in self.files(key).files if role is None or entry.role == role]
+                files[key] = [stack.enter_context(self._verified(e)) for e in wanted if only is None or e.sha256 in only]
+            yield files
+
+    def require_whole(self, partition: str) -> None:
+        """Hash every byte of a partition, landed originals too; raises MissingObject, DigestMismatch."""
+        for entry in self.files(partition).files:
+            with self._verified(entry):
+                pass
 
     def _entry(self, partition: str) -> PartitionEntry:
         try:
@@ -138,32 +148,29 @@ class Dataset:
                 partition=partition,
             ) from None
 
-    def _verified(self, entry: FileEntry, into: Path) -> VerifiedFile:
-        store = self.ledger.store_of(entry)
-        local = store.local_path(entry.key)
-        digest = hashlib.sha256()
-        size = 0
+    def _verified(self, entry: FileEntry) -> AbstractContextManager[VerifiedFile]:
+        return verified(self.ledger, entry, "restore the dataset again")
+
+
+@contextmanager
+def verified(log: Log, entry: FileEntry, remedy: str) -> Iterator[VerifiedFile]:
+    """One recorded file, for the length of a `with` block; raises MissingObject, DigestMismatch, either with the remedy.
+
+    The one door to recorded bytes: whoever reads them by another way reads what nobody hashed.
+    """
+    store = log.store_of(entry)
+    with ExitStack() as stack:
         try:
-            if local is None:
-                local = into / entry.path
-                local.parent.mkdir(parents=True, exist_ok=True)
-                with local.open("wb") as sink:
-                    for chunk in store.stream(entry.key):
-                        digest.update(chunk)
-                        size += sink.write(chunk)
-            else:
-                for chunk in store.stream(entry.key):
-                    digest.update(chunk)
-                    size += len(chunk)
+            copy = stack.enter_context(log.sealed.of(store, entry.key, entry.size))
         except ObjectNotFound as exc:
-            raise MissingObject(f"expected {entry.key} in {store.url}, found nothing: restore the dataset again") from exc
-        if (digest.hexdigest(), size) != (entry.sha256, entry.size):
+            raise MissingObject(f"expected {entry.key} in {store.url}, found nothing: {remedy}") from exc
+        if (copy.sha256, copy.size) != (entry.sha256, entry.size):
             raise DigestMismatch(
-                f"expected {entry.key} to be {entry.size} bytes of sha256 {entry.sha256[:12]}, found {size} bytes of "
-                f"{digest.hexdigest()[:12]}: restore the dataset again",
+                f"expected {entry.key} to be {entry.size} bytes of sha256 {entry.sha256[:12]}, found {copy.size} bytes of "
+                f"{copy.sha256[:12]}: {remedy}",
                 key=entry.key,
             )
-        return VerifiedFile(local, entry)
+        yield VerifiedFile(copy.path, entry)
 
 
 def dataset_at(log: Log, head: Head) -> Dataset:

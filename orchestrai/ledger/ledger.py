@@ -11,8 +11,10 @@ from orchestrai.ledger.dataset import Dataset, dataset_at
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.session import Session
-from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.ledger.trust.trust_list import begin_trust, read_trust, require_own_key
 from orchestrai.settings import Settings
+from orchestrai.storage.sealed import SealedFiles
 from orchestrai.storage.url import open_store
 
 
@@ -50,10 +52,14 @@ class Ledger(Log):
 def open_ledger(settings: Settings, clock: Clock = utc_now) -> Ledger:
     """The ledger that the settings name: over the lake, with the vault as witness, signing with the site's own key.
 
-    The key, and its folder, are made on first use.
+    The key, its folder and the signed list of trusted keys are made on first use.
     """
     folder = settings.key_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     signer = load_or_create_signer(folder)
+    begin_trust(folder, signer, clock())
+    trust = read_trust(folder)
+    require_own_key(trust, signer)
     lake, vault = open_store(settings.lake), open_store(settings.vault)
-    return Ledger(lake, signer, trusted_keyring(folder), vault=vault, clock=clock)
+    sealed = SealedFiles(settings.sealed_memory_bytes)
+    return Ledger(lake, signer, trust.keyring, vault=vault, clock=clock, sealed=sealed)

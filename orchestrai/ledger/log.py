@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from orchestrai.core.identity import Clock, new_session_id, utc_now
 from orchestrai.errors import IntegrityError, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord, Recalls
+from orchestrai.ledger.decisions.renames import Renames, renames_in
 from orchestrai.ledger.decisions.skips import Skips, skips_in
 from orchestrai.ledger.decisions.standing import counted
 from orchestrai.ledger.heads import Head, has_head, last_number, read_head
@@ -14,7 +16,12 @@ from orchestrai.ledger.manifest import FileEntry, blob_key, read_blob, sha256_he
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store, put_absent
+from orchestrai.storage.sealed import SealedFiles
 
+if TYPE_CHECKING:
+    from orchestrai.ledger.dataset import Dataset
+
+Admission = Callable[["Dataset", str, Receipt], None]
 # what was read since a stage began, by ledger and asset
 _READ: ContextVar[dict[tuple[int, str], Head | Recalls | None] | None] = ContextVar("_READ", default=None)
 _RECALLS = "\0recalls"
@@ -24,7 +31,8 @@ class Log:
     """What is current in a lake, with its signed history.
 
     `stores` names the places file bytes may lie ("lake" always, "vault" where there is one); `witness` receives a copy
-    of every receipt and head.
+    of every receipt and head. `sealed` makes the private copies that readers are given. `admission`, where a run sets it, says what a
+    receipt must show besides its signature.
     """
 
     def __init__(
@@ -36,6 +44,7 @@ class Log:
         vault: Store | None = None,
         clock: Clock = utc_now,
         new_id: Callable[[], str] = new_session_id,
+        sealed: SealedFiles | None = None,
     ) -> None:
         self.lake = lake
         self.vault = vault
@@ -43,6 +52,8 @@ class Log:
         self.keyring = keyring or signer.keyring()
         self.clock = clock
         self.new_id = new_id
+        self.sealed = sealed or SealedFiles()
+        self.admission: Admission | None = None
         self._receipts: dict[str, Receipt] = {}
         self._recalled: dict[str, RecallRecord] = {}
         self._last: dict[str, int] = {}
@@ -154,6 +165,10 @@ class Log:
     def skips(self) -> Skips:
         """The partitions that people left out, verified."""
         return skips_in(self.lake, self.keyring)
+
+    def renames(self) -> Renames:
+        """The names that datasets, views and models had before, verified."""
+        return renames_in(self.lake, self.keyring)
 
     def receipt(self, digest: str) -> Receipt:
         """A verified receipt by digest (kept in memory after the first check)."""

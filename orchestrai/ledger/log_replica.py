@@ -10,6 +10,20 @@ from orchestrai.ledger.log import Log
 from orchestrai.ledger.manifest import blob_key
 from orchestrai.storage.base import put_absent
 
+# all that the vault has of the ledger, which a copy of the vault has too
+RECORDS = (
+    "heads/",
+    "receipts/",
+    "manifests/",
+    "contracts/",
+    "recalls/",
+    "erasures/",
+    "retrainings/",
+    "skips/",
+    "transactions/",
+    "renames/",
+)
+
 
 def copy_head(log: Log, head: Head, partition_manifests: Iterable[str]) -> None:
     """Copy an entry and the manifests it names to the vault, where there is one (idempotent)."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from orchestrai.contracts.anomaly.ordinary import ORDINARY
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.dataset import Dataset
@@ -42,6 +43,11 @@ class Refusal:
         return tuple(sorted({verdict.check for verdict in self.verdicts if verdict.closes_gate}))
 
     @property
+    def held(self) -> bool:
+        """Whether nothing is wrong with it but that it is unlike the partitions before it: it waits for a yes, or for more data."""
+        return self.closed == (ORDINARY,)
+
+    @property
     def reasons(self) -> dict[str, str]:
         """What those checks said, by check."""
         return {verdict.check: verdict.message for verdict in self.verdicts if verdict.closes_gate}
@@ -68,6 +74,16 @@ def refusals(
             if (partitions is None or key in partitions) and record["time"] > newest.get(key, ("",))[0]:
                 newest[key] = (record["time"], held)
     return {key: _refusal(key, time, held) for key, (time, held) in sorted(newest.items()) if held["verdicts"]}
+
+
+def held_since(lake: Store, asset: str, partition: str, root: str) -> datetime | None:
+    """When a partition was held with this very content for the first time; None where it never was. One read per refused run."""
+    times = [
+        refusal.time
+        for info in lake.list(f"quarantine/{asset}/")
+        if (refusal := read_record(lake, info.key).get(partition)) is not None and refusal.held and refusal.root == root
+    ]
+    return datetime.fromisoformat(min(times)) if times else None
 
 
 def quarantined(lake: Store, asset: str) -> Iterator[tuple[str, str, list[FileEntry]]]:

@@ -1,6 +1,7 @@
 """Receipts: signed statements of how a version came to be.
 
-An in-toto Statement v1 whose subjects are the dataset version and the partition roots it commits, in a DSSE envelope.
+An in-toto Statement v1 whose subjects are the dataset version and the partition roots it commits, in a DSSE envelope. These are
+Merkle roots and not hashes of a file's bytes, so that their digests are named `merkleSha256`; receipts of format 1 called them `sha256`.
 """
 
 import json
@@ -16,7 +17,9 @@ from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.report import Cost
 from orchestrai.ledger.signing import STATEMENT_TYPE, Keyring, Signer
 
-PREDICATE_TYPE = "urn:orchestrai:receipt:v1"
+PREDICATE_TYPE = "urn:orchestrai:receipt:v2"
+# what each format calls the digests of its subjects
+SUBJECT_DIGESTS = {"urn:orchestrai:receipt:v1": "sha256", PREDICATE_TYPE: "merkleSha256"}
 STATEMENT = "https://in-toto.io/Statement/v1"
 
 
@@ -84,15 +87,10 @@ class Receipt:
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
     overrides: Mapping[str, Override] = field(default_factory=dict)
 
-    def subjects(self) -> list[dict[str, Any]]:
-        """What the Statement is about: the version and each partition it commits."""
-        return [
-            {"name": self.asset, "digest": {"sha256": self.version.removeprefix("sha256:")}},
-            *(
-                {"name": f"{self.asset}@{key}", "digest": {"sha256": root.removeprefix("sha256:")}}
-                for key, root in sorted(self.partitions.items())
-            ),
-        ]
+    def subjects(self, digest: str = SUBJECT_DIGESTS[PREDICATE_TYPE]) -> list[dict[str, Any]]:
+        """What the Statement is about: the version and each partition it commits; `digest` is what a format calls their roots."""
+        roots = {self.asset: self.version} | {f"{self.asset}@{key}": root for key, root in sorted(self.partitions.items())}
+        return [{"name": name, "digest": {digest: root.removeprefix("sha256:")}} for name, root in roots.items()]
 
     def statement(self) -> dict[str, Any]:
         """The in-toto Statement."""
@@ -142,8 +140,12 @@ class Receipt:
 def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
     """Verify and read a receipt; raises SignatureInvalid, UnknownFormatVersion, NotReceipted."""
     statement = json.loads(keyring.open(STATEMENT_TYPE, envelope))
-    if statement.get("predicateType") != PREDICATE_TYPE:
-        raise UnknownFormatVersion(f"expected predicate {PREDICATE_TYPE}, found {statement.get('predicateType')!r}")
+    digest = SUBJECT_DIGESTS.get(statement.get("predicateType"))
+    if digest is None:
+        known = " or ".join(SUBJECT_DIGESTS)
+        raise UnknownFormatVersion(
+            f"expected predicate {known}, found {statement.get('predicateType')!r}: use the release that wrote it, or a newer one"
+        )
     body = statement["predicate"]
     receipt = Receipt(
         asset=body["asset"],
@@ -162,7 +164,7 @@ def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
         facts=body["facts"],
         overrides=_overrides(body.get("overrides", {})),
     )
-    if receipt.subjects() != statement["subject"]:
+    if receipt.subjects(digest) != statement["subject"]:
         raise NotReceipted("expected a receipt whose subjects are its partitions, found others: treat it as forged")
     return receipt
 

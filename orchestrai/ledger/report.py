@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
@@ -96,6 +96,27 @@ class StageReport:
     def rows(self) -> int:
         """Rows published."""
         return sum(outcome.rows for outcome in self.outcomes if outcome.published)
+
+
+def together(reports: Sequence[StageReport]) -> StageReport:
+    """What was done to one asset in several steps, as one report: numbers are added, of other facts the last one counts."""
+    last = reports[-1]
+    if len(reports) == 1:
+        return last
+    facts: dict[str, JsonValue] = {}
+    for report in reports:
+        for name, value in report.facts.items():
+            before = facts.get(name)
+            facts[name] = before + value if isinstance(value, int) and isinstance(before, int) else value
+    outcomes = sorted((o for report in reports for o in report.outcomes), key=lambda outcome: outcome.partition)
+    cost = Cost(
+        sum(report.cost.wall_seconds for report in reports),
+        sum(report.cost.cpu_seconds for report in reports),
+        sum(report.cost.bytes_read for report in reports),
+        sum(report.cost.bytes_written for report in reports),
+        max(report.cost.peak_rss_bytes for report in reports),
+    )
+    return replace(last, outcomes=tuple(outcomes), cost=cost, facts=facts)
 
 
 def shown_verdicts(outcome: PartitionOutcome) -> tuple[Verdict, ...]:

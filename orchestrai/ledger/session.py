@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.partition_key import segment
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import dataset_at
@@ -49,7 +50,7 @@ class Session:
 
     def key(self, partition: str, path: str) -> str:
         """Where a staged file's bytes go in the lake."""
-        return f"data/{self.asset}/{partition}/{self.id}/{path}"
+        return f"data/{self.asset}/{segment(partition)}/{self.id}/{path}"
 
     def add_bytes(
         self, partition: str, path: str, data: bytes, *, rows: int = 0, role: Literal["data", "landed"] = "data"

@@ -92,6 +92,13 @@ def key_id(key: Ed25519PublicKey) -> str:
     return sha256_hex(_raw(key))[:16]
 
 
+def public_pem(key: Ed25519PublicKey) -> bytes:
+    """A public key as the file that others read."""
+    from cryptography.hazmat.primitives import serialization
+
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 class Signer(NamedTuple):
     """Signs with one private key."""
 
@@ -105,11 +112,7 @@ class Signer(NamedTuple):
     @property
     def public_pem(self) -> bytes:
         """The public key, to hand to a stranger who verifies."""
-        from cryptography.hazmat.primitives import serialization
-
-        return self.private_key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return public_pem(self.private_key.public_key())
 
     def sign(self, payload_type: str, payload: bytes) -> bytes:
         """Wrap `payload` in a signed DSSE envelope (canonical JSON)."""
@@ -123,9 +126,10 @@ class Signer(NamedTuple):
 
 @dataclass(frozen=True)
 class Keyring:
-    """The public keys whose signatures count."""
+    """The public keys whose signatures count; `refused` are the names of keys that lie beside them and that nobody signed for."""
 
     keys: Mapping[str, Ed25519PublicKey]
+    refused: frozenset[str] = frozenset()
 
     def open(self, payload_type: str, envelope: bytes) -> bytes:
         """Return the payload of a DSSE envelope signed by a trusted key; raises SignatureInvalid."""
@@ -143,6 +147,11 @@ class Keyring:
             return payload
         known = ", ".join(sorted(self.keys)) or "none"
         names = ", ".join(name for name, _ in signatures) or "none"
+        if any(name in self.refused for name, _ in signatures):
+            raise SignatureInvalid(
+                f"expected a signature by a trusted key ({known}), found {names}, which lies in the folder of trusted keys and is not on "
+                "their signed list: `orchestrai keys trust` it if it is yours, or treat the record as forged"
+            )
         raise SignatureInvalid(
             f"expected a signature by a trusted key ({known}), found {names}: add the public key to the keyring, "
             "or treat the record as forged"
@@ -151,11 +160,12 @@ class Keyring:
 
 def load_keyring(pems: Iterable[bytes]) -> Keyring:
     """Read PEM public keys; raises ConfigError for anything but Ed25519."""
-    keys = map(_load_public, pems)
+    keys = map(load_public, pems)
     return Keyring({key_id(key): key for key in keys})
 
 
-def _load_public(pem: bytes) -> Ed25519PublicKey:
+def load_public(pem: bytes) -> Ed25519PublicKey:
+    """Read one PEM public key; raises ConfigError for anything but Ed25519."""
     raw = _plain(pem, _PUBLIC)
     if raw:
         return Ed25519PublicKey.from_public_bytes(raw)
@@ -200,6 +210,12 @@ def load_or_create_signer(folder: Path) -> Signer:
     return signer
 
 
+def load_signer(folder: Path) -> Signer | None:
+    """The signer kept in `folder`; None where there is none. Makes nothing."""
+    path = folder / "signing.pem"
+    return Signer(_load_private(path)) if path.exists() else None
+
+
 def _private_pem(key: Ed25519PrivateKey) -> bytes:
     from cryptography.hazmat.primitives import serialization
 
@@ -229,8 +245,3 @@ def _plain(pem: bytes, prefix: bytes) -> bytes:
         return b""
     encoded = base64.b64decode(match[2])
     return encoded[len(prefix) :] if encoded.startswith(prefix) and len(encoded) == len(prefix) + 32 else b""
-
-
-def trusted_keyring(folder: Path) -> Keyring:
-    """All public keys in `folder`/trusted."""
-    return load_keyring(path.read_bytes() for path in sorted((folder / "trusted").glob("*.pem")))

@@ -1,9 +1,7 @@
 """Evaluation: a candidate, the champion and a baseline on the same held-out rows. Always published; the gate is promotion's."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,31 +13,27 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.models.baselines.contest import Contest, hold_contest
+from orchestrai.models.baselines.naive import naive_name, steps_of
 from orchestrai.models.drift import drift, drift_verdict
-from orchestrai.models.estimators import logistic
 from orchestrai.models.estimators.artifact import Scorer, load_dataset
-from orchestrai.models.metrics import Measured, Scored, improvement, measure, point_metrics, usable
+from orchestrai.models.metrics.bootstrap import improvement, measure, point_metrics, usable
+from orchestrai.models.metrics.metric import Measures, document_measures
+from orchestrai.models.metrics.multiclass import MulticlassJudge
 from orchestrai.models.ports import changed_views
 from orchestrai.models.presentation import plots
 from orchestrai.models.presentation.card import model_card
 from orchestrai.models.promotion_rule import METRICS_FILE, decide_promotion, leak_verdict
 from orchestrai.models.registry.versions import serving_champion
-from orchestrai.models.rows import WHOLE, Floats, Rows, encode, read_training_set
-from orchestrai.models.spec import Estimator, LogisticParams, ModelAssets, ModelSpec, Split
-from orchestrai.models.splitting import HeldOut, folds, hold_out, moment
-from orchestrai.models.training import Progress, fit, quiet
+from orchestrai.models.rows import WHOLE, Rows, TrainingSet, encode, read_training_set
+from orchestrai.models.spec import Forecast, ModelAssets, ModelSpec
+from orchestrai.models.splitting import HeldOut, held_out_parts, moment
+from orchestrai.models.training import Progress, quiet
 
 PRODUCER = Producer("evaluation", __name__)
 
 CARD_FILE = "model_card.md"
-
-
-@dataclass(frozen=True)
-class Contest:
-    """Who was scored on which rows: parts by name ("candidate", "champion", "baseline"), and the rows held out."""
-
-    parts: Mapping[str, Sequence[Scored]]
-    tested: Rows
+ONE_SCORE = frozenset({"binary", "ranking"})
 
 
 def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: Progress | None = None) -> StageReport:
@@ -60,28 +54,25 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
         table, source, meter.read = learned.table, learned.ref, learned.size
         current = serving_champion(ledger, champion)
         incumbent = load_dataset(current) if current is not None else None
-        strange = _of_other_views(challenger, incumbent)
-        if strange:
-            # its figures over features of another meaning would say nothing
+        apart = _not_compared(spec, challenger, incumbent)
+        if apart:
+            # its figures over features of another meaning, or on another question, would say nothing
             incumbent = None
-        rows = encode(table, challenger.info.columns, spec.entity, where=training_set)
-        splits = folds(rows, spec) if spec.split.folds else [hold_out(rows, spec)]
+        rows = encode(table, challenger.info.columns, spec.entity, classes=challenger.info.classes, where=training_set)
+        splits = held_out_parts(rows, spec)
         tell(f"scoring {sum(len(split.test) for split in splits)} held-out rows")
-        contest = _contest(spec, rows, table, splits, challenger, incumbent)
+        contest = hold_contest(spec, rows, table, splits, challenger, incumbent)
         for part in contest.parts["candidate"]:
-            if not usable(spec.task, part):
+            if not usable(spec.asked, part):
                 raise ModelError(
                     f"{spec.name}: expected both classes among the {len(part.label)} held-out rows, found one: "
                     "enlarge split.test_share or add history"
                 )
         document = _document(spec, contest, splits, challenger, incumbent)
-        if strange:
-            document["champion_not_compared"] = strange
-        if learned.incomplete is not None:
-            document["incomplete"] = dict(learned.incomplete)
+        document |= apart | _told(learned)
         verdicts = _verdicts(spec, document, challenger, incumbent, contest)
         importance = dict(challenger.info.importance)
-        pictures = plots.draw(spec.task, contest.parts, importance, document.get("drift"))
+        pictures = plots.draw(spec, contest, importance, document.get("drift"))
         files = {
             METRICS_FILE: canonical_json(document),
             CARD_FILE: model_card(spec, document, challenger.info, verdicts).encode(),
@@ -102,11 +93,28 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
                 "metrics": document["candidate"],
                 "champion_metrics": document.get("champion"),
                 "baseline_metrics": document.get("baseline"),
+                "naive_metrics": document["naive"],
+                "task": spec.task,
                 "promotion": {"passed": verdicts[0].passed, "message": verdicts[0].message},
                 "rows": document["rows"],
             },
         )
     return replace(report, plots=pictures)
+
+
+def _told(learned: TrainingSet) -> dict[str, Any]:
+    """What the training set's receipt says of its rows."""
+    told: dict[str, Any] = {} if learned.incomplete is None else {"incomplete": dict(learned.incomplete)}
+    told |= {"second_clock": learned.second_clock} if learned.second_clock else {}
+    return told | ({"values": dict(learned.values)} if learned.values is not None else {})
+
+
+def _not_compared(spec: ModelSpec, challenger: Scorer, incumbent: Scorer | None) -> dict[str, Any]:
+    """Why the champion is not scored beside the candidate; nothing where it is."""
+    if incumbent is not None and incumbent.info.task != spec.task:
+        return {"champion_of_task": incumbent.info.task}
+    strange = _of_other_views(challenger, incumbent)
+    return {"champion_not_compared": strange} if strange else {}
 
 
 def _of_other_views(challenger: Scorer, incumbent: Scorer | None) -> list[str]:
@@ -127,72 +135,19 @@ def _same_recipe(spec: ModelSpec, challenger: Scorer) -> None:
         )
 
 
-def _contest(
-    spec: ModelSpec, rows: Rows, table: Any, splits: Sequence[HeldOut], challenger: Scorer, incumbent: Scorer | None
-) -> Contest:
-    parts: dict[str, list[Scored]] = {"candidate": []}
-    rival = encode(table, incumbent.info.columns, spec.entity, where="champion") if incumbent is not None else None
-    for split in splits:
-        test = rows.take(split.test)
-        groups = test.groups() if spec.task == "ranking" else np.zeros(len(test), dtype=np.intp)
-        cross = spec.split.folds is not None
-        # in folds the candidate saw every row, so its recipe is fitted anew without the fold; so is the champion's
-        scores = fit(spec, rows, split.train)[0].score(test) if cross else challenger.model.score(test)
-        parts["candidate"].append(Scored(test.label, scores, groups))
-        if incumbent is not None and rival is not None:
-            scorer = _refit(spec, incumbent, rival, split) if cross else incumbent.model
-            parts.setdefault("champion", []).append(Scored(test.label, scorer.score(rival.take(split.test)), groups))
-        if spec.baseline is not None:
-            baseline_scores = _baseline(spec, rows, split)
-            parts.setdefault("baseline", []).append(Scored(test.label, baseline_scores, groups))
-    tested = rows.take(np.concatenate([split.test for split in splits]))
-    return Contest(parts, tested)
-
-
-def _refit(spec: ModelSpec, incumbent: Scorer, rows: Rows, split: HeldOut) -> Any:
-    champion_recipe = incumbent.info.recipe
-    recipe = {
-        "estimator": Estimator.model_validate_json(json.dumps(champion_recipe["estimator"])),
-        "split": Split.model_validate_json(json.dumps(champion_recipe["split"])),
-    }
-    return fit(spec.model_copy(update=recipe), rows, split.train)[0]
-
-
-def _baseline(spec: ModelSpec, rows: Rows, split: HeldOut) -> Floats:
-    """Scores of the one baseline column: a logistic curve over it, or for a regression the line through it."""
-    names = [column.name for column in rows.columns]
-    if spec.baseline not in names:
-        raise ModelError(
-            f"{spec.name}: expected baseline to name a feature, found {spec.baseline!r}: choose of {', '.join(names)}"
-        )
-    place = names.index(spec.baseline)
-    narrow = replace(rows, columns=(rows.columns[place],), matrix=rows.matrix[:, place : place + 1])
-    train, test = narrow.take(split.train), narrow.take(split.test)
-    if spec.task != "regression":
-        return logistic.fit(LogisticParams(), train).score(test)
-    values = train.matrix[:, 0].astype(np.float64)
-    known = ~np.isnan(values)
-    slope = (
-        float(np.cov(values[known], train.label[known])[0, 1] / (values[known].var(ddof=1) or 1.0))
-        if known.sum() > 1
-        else 0.0
-    )
-    centre = float(values[known].mean()) if known.any() else 0.0
-    asked = test.matrix[:, 0].astype(np.float64)
-    return np.asarray(train.label.mean() + slope * (np.where(np.isnan(asked), centre, asked) - centre), dtype=np.float64)
-
-
 def _document(
     spec: ModelSpec, contest: Contest, splits: Sequence[HeldOut], challenger: Scorer, incumbent: Scorer | None
 ) -> dict[str, Any]:
-    measured = {name: measure(spec.task, parts) for name, parts in contest.parts.items()}
-    _require_finite(spec, measured)
-    document: dict[str, Any] = {name: _json(values) for name, values in measured.items()}
+    measured = {name: measure(spec.asked, parts) for name, parts in contest.parts.items()}
+    document: dict[str, Any] = {name: measures.as_json() for name, measures in measured.items()}
+    document["refused"] = {name: dict(measures.refused) for name, measures in measured.items() if measures.refused}
+    document["task"], document["naive_is"] = spec.task, naive_name(spec)
     document["rows"] = len(contest.tested)
-    document["positives"] = int((contest.tested.label > 0).sum()) if spec.task != "regression" else None
+    document["positives"] = int((contest.tested.label > 0).sum()) if spec.task in ONE_SCORE else None
     document["split"] = {
         "by": "folds" if spec.split.folds else spec.split.by,
         "folds": spec.split.folds,
+        "backtests": spec.split.backtests,
         "train_rows": [len(split.train) for split in splits],
         "test_rows": [len(split.test) for split in splits],
         "test_from": splits[0].cut,
@@ -200,47 +155,51 @@ def _document(
     }
     document["candidate_version"] = challenger.version
     document["training_set"] = dict(challenger.info.training_set)
-    if spec.split.folds:
-        each = [point_metrics(spec.task, part) for part in contest.parts["candidate"]]
+    if spec.split.anew:
+        each = [point_metrics(spec.asked, part) for part in contest.parts["candidate"]]
         document["candidate_by_fold"] = [{name: round(value, 6) for name, value in values.items()} for values in each]
     if incumbent is not None:
-        metric = spec.promote_when.metric
-        gain = improvement(spec.task, metric, contest.parts["candidate"], contest.parts["champion"])
         document["champion_version"] = incumbent.version
-        document["improvement"] = {"metric": metric, **gain.as_json()}
+        document["improvement"] = _gain(spec, measured, contest, "champion")
         document["drift"] = drift(incumbent.info.profile, contest.tested)
     document["slices"] = _slices(spec, contest)
-    if spec.task != "regression":
+    if spec.task in ONE_SCORE:
         document["single_feature_auc"] = _single(contest.tested)
+    if spec.task == "multiclass":
+        judge = MulticlassJudge(contest.pooled())
+        lines = zip(contest.tested.classes, judge.by_class(), strict=True)
+        document["by_class"] = [{"class": name, **line} for name, line in lines]
+        document["confusion"] = judge.confusion().tolist()
+    if spec.forecast is not None:
+        document["by_step"] = _by_step(spec, spec.forecast, contest)
+        document["rows_without_season"] = contest.without_season
     return document
 
 
-def _require_finite(spec: ModelSpec, measured: Mapping[str, Mapping[str, Measured]]) -> None:
-    """Raise ModelError for a figure that is no finite number: nothing can be told from it, least of all that a model is good."""
-    for name, values in measured.items():
-        wrong = [
-            metric
-            for metric, figure in values.items()
-            if not all(math.isfinite(value) for value in (figure.value, figure.low, figure.high))
-        ]
-        if wrong:
-            raise ModelError(
-                f"{spec.name}: expected finite metrics of the {name}, found {', '.join(f'{m} {values[m].value}' for m in wrong)}: look "
-                "at its scores and at the labels of the held-out rows"
-            )
+def _gain(spec: ModelSpec, measured: Mapping[str, Measures], contest: Contest, rival: str) -> dict[str, Any]:
+    """The gain over a rival with its interval; only the metric's name where one of the two has no figure."""
+    metric = spec.promote_when.metric
+    if any(metric not in measured[name].values for name in ("candidate", rival)):
+        return {"metric": metric}
+    gain = improvement(spec.asked, metric, contest.parts["candidate"], contest.parts[rival])
+    return {"metric": metric, **gain.as_json()}
 
 
-def _json(values: Mapping[str, Measured]) -> dict[str, Any]:
-    return {name: value.as_json() for name, value in values.items()}
+def _by_step(spec: ModelSpec, forecast: Forecast, contest: Contest) -> list[dict[str, Any]]:
+    """Errors step by step, with their intervals, over all backtests."""
+    steps, pooled = steps_of(forecast, spec, contest.tested), contest.pooled()
+    _, cluster = np.unique(contest.tested.event_time, return_inverse=True)
+    lines = []
+    for step in np.unique(steps).tolist():
+        places = np.flatnonzero(steps == step)
+        part = replace(pooled.take(places), cluster=np.unique(cluster[places], return_inverse=True)[1])
+        lines.append({"step": step, "rows": len(places), **measure(spec.asked, [part]).as_json()})
+    return lines
 
 
 def _slices(spec: ModelSpec, contest: Contest) -> list[dict[str, Any]]:
     rows = contest.tested
-    scored = Scored(
-        np.concatenate([part.label for part in contest.parts["candidate"]]),
-        np.concatenate([part.score for part in contest.parts["candidate"]]),
-        rows.groups() if spec.task == "ranking" else np.zeros(len(rows), dtype=np.intp),
-    )
+    scored = contest.pooled()
     unknown = sorted(set(spec.slices) - {column.name for column in rows.columns if column.kind != "number"})
     if unknown:
         raise ModelError(f"{spec.name}: expected slices over category or boolean features, found {', '.join(unknown)}")
@@ -251,8 +210,8 @@ def _slices(spec: ModelSpec, contest: Contest) -> list[dict[str, Any]]:
         names = column.categories if column.kind == "category" else ("false", "true")
         for code, name in enumerate(names):
             part = scored.take(np.flatnonzero(rows.matrix[:, place] == code))
-            if usable(spec.task, part):
-                values = {key: round(value, 6) for key, value in point_metrics(spec.task, part).items()}
+            if usable(spec.asked, part):
+                values = {key: round(value, 6) for key, value in point_metrics(spec.asked, part).items()}
                 slices.append({"feature": column.name, "value": name, "rows": len(part.label), **values})
     return slices
 
@@ -281,19 +240,30 @@ def _verdicts(
         leak_verdict(spec, document),
     ]
     if "baseline" in document:
-        metric = spec.promote_when.metric
-        gain = improvement(spec.task, metric, contest.parts["candidate"], contest.parts["baseline"])
-        message = f"{metric} {gain.value:+.4f} better than {spec.baseline} alone (95 % interval {gain.low:+.4f} to {gain.high:+.4f})"
-        verdicts.append(Verdict("beats_baseline", gain.value > 0, message, "warn", {"metric": metric, **gain.as_json()}))
+        measured = {name: document_measures(document, name) or Measures({}) for name in ("candidate", "baseline")}
+        verdicts.append(_beats(spec, _gain(spec, measured, contest, "baseline")))
     if incumbent is not None:
         verdicts.append(drift_verdict(document["drift"], f"champion {incumbent.version[7:19]} was trained"))
         verdicts.append(_overlap(document, incumbent))
     return verdicts
 
 
+def _beats(spec: ModelSpec, gain: Mapping[str, Any]) -> Verdict:
+    metric = gain["metric"]
+    if "value" not in gain:
+        message = (
+            f"expected a finite {metric} of the model and of {spec.baseline} alone, found none of one: they are not compared"
+        )
+        return Verdict("beats_baseline", False, message, "warn", dict(gain))
+    interval = f"95 % interval {gain['low']:+.4f} to {gain['high']:+.4f}"
+    message = f"{metric} {gain['value']:+.4f} better than {spec.baseline} alone ({interval})"
+    return Verdict("beats_baseline", gain["value"] > 0, message, "warn", dict(gain))
+
+
 def _overlap(document: Mapping[str, Any], incumbent: Scorer) -> Verdict:
     begins = document["split"]["test_from"]
-    clean = not begins or document["split"]["folds"] is not None or incumbent.info.trained_until < begins
+    anew = document["split"]["folds"] is not None or document["split"]["backtests"] is not None
+    clean = not begins or anew or incumbent.info.trained_until < begins
     message = (
         "the champion never saw the held-out rows"
         if clean

@@ -40,7 +40,8 @@ def predict(
 ) -> StageReport:
     """Score one partition of the champion's first view (by default the newest) and publish it under `asset`.
 
-    Columns: the entity, event_time, score, model_version. `known` joins what the champion's other views knew at each row's
+    Columns: the entity, event_time, score, model_version; of a multiclass the score is the probability of `label`, and a column
+    `probability_<class>` follows for each class. `known` joins what the champion's other views knew at each row's
     moment, as its training set was joined. `features` are the feature assets declared now. Raises ModelError where the champion
     learned from others, NotReceipted where a view's definition is another one by now.
     """
@@ -65,6 +66,7 @@ def predict(
                 "partition": given.partition,
                 "rows": len(rows),
                 "model_version": current.version,
+                "task": scorer.info.task,
                 "training_set": dict(scorer.info.training_set),
                 "views": _definitions(scorer),
                 **({"job": job} if job else {}),
@@ -185,8 +187,20 @@ def _predictions(spec: ModelSpec, table: "pa.Table", scorer: Scorer, scores: Flo
             f"{spec.name}: expected finite scores, found {int((~np.isfinite(scores)).sum())} others: train again"
         )
     predictions = table.select([*spec.entity, EVENT_TIME]).replace_schema_metadata(None)
-    predictions = predictions.append_column("score", pa.array(scores, pa.float64()))
+    columns, classes = predictions.column_names, scorer.info.classes
+    if classes:
+        best = scores.argmax(axis=1)
+        predictions = predictions.append_column("label", pa.array([classes[place] for place in best], pa.string()))
+        predictions = predictions.append_column("score", pa.array(scores[np.arange(len(best)), best], pa.float64()))
+    else:
+        predictions = predictions.append_column("score", pa.array(scores, pa.float64()))
     predictions = predictions.append_column("model_version", pa.array([scorer.version] * len(scores), pa.string()))
+    for place, name in enumerate(classes):
+        predictions = predictions.append_column(f"probability_{name}", pa.array(scores[:, place], pa.float64()))
+    if len(set(predictions.column_names)) != len(predictions.column_names):
+        raise ModelError(
+            f"{spec.name}: expected entity columns of names of their own, found {', '.join(columns)}: rename them in the view"
+        )
     predictions = predictions.sort_by([(name, "ascending") for name in (*spec.entity, EVENT_TIME)])
     sink = io.BytesIO()
     pq.write_table(predictions, sink)

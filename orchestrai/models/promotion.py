@@ -12,6 +12,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.models.estimators.artifact import GOLDEN_ROWS, Scorer, load_dataset
+from orchestrai.models.metrics.metric import Measures, document_measures
 from orchestrai.models.promotion_rule import METRICS_FILE, PromotionDecision, decide_promotion
 from orchestrai.models.registry.versions import serving_champion
 from orchestrai.models.rows import WHOLE
@@ -53,7 +54,8 @@ def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str,
             facts={
                 "model_version": chosen.version,
                 "training_set": dict(scorer.info.training_set) if scorer is not None else {},
-                "metrics": document["candidate"],
+                "task": spec.task,
+                "metrics": (document_measures(document, "candidate") or Measures({})).as_json(),
                 "decision": decision.reason,
             },
         )

@@ -24,6 +24,7 @@ EVENT_TIME = "event_time"
 LABEL = "label"
 WHOLE = "all"
 BLOCK_ROWS = 2048
+MAX_CLASSES = 200
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows; missing values are NaN, `event_time` is microseconds since 1970 UTC, `label` is empty when unknown."""
+    """Encoded rows; missing values are NaN, `event_time` is microseconds since 1970 UTC, `label` is empty when unknown.
+
+    A label of several `classes` is the number of its class.
+    """
 
     columns: tuple[Column, ...]
     matrix: Matrix
     entity: tuple[npt.NDArray[np.object_], ...]
     event_time: Ints
     label: Floats
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -74,7 +79,9 @@ class Rows:
 class TrainingSet:
     """A training set, read: its rows, its pinned version, the bytes read, and the views it holds where its receipt says.
 
-    `incomplete` is what the receipt says of rows whose windows or horizons lacked something; None where none did.
+    `incomplete` is what the receipt says of rows whose windows or horizons lacked something, None where none did; `second_clock` what it
+    says of rows that were known too late, empty where no view looks at that. `values` are those of a dimension that it was made of,
+    with their rows.
     """
 
     table: "pa.Table"
@@ -82,6 +89,8 @@ class TrainingSet:
     size: int
     views: tuple[LearnedView, ...] | None
     incomplete: Mapping[str, JsonValue] | None = None
+    second_clock: str = ""
+    values: Mapping[str, JsonValue] | None = None
 
 
 def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str | None = None) -> TrainingSet:
@@ -99,7 +108,17 @@ def read_training_set(ledger: Ledger, spec: ModelSpec, asset: str, version: str 
     receipt = dataset.receipt(WHOLE)
     views, incomplete = read_views(receipt.parameters.get("views")), receipt.facts.get("incomplete")
     ref = InputRef(asset, dataset.version, dataset.roots([WHOLE]))
-    return TrainingSet(table, ref, size, views, incomplete if isinstance(incomplete, dict) else None)
+    kept_out = next((given.message for given in receipt.verdicts.get(WHOLE, ()) if given.check == "second_clock"), "")
+    values = receipt.facts.get("values")
+    return TrainingSet(
+        table,
+        ref,
+        size,
+        views,
+        incomplete if isinstance(incomplete, dict) else None,
+        kept_out,
+        values if isinstance(values, dict) else None,
+    )
 
 
 def _require(table: "pa.Table", names: Sequence[str], where: str) -> None:
@@ -142,8 +161,18 @@ def infer_columns(table: "pa.Table", spec: ModelSpec) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def encode(table: "pa.Table", columns: Sequence[Column], entity: Sequence[str], *, where: str = "rows") -> Rows:
-    """Encode a table's rows for a model; raises ModelError for a missing column, another type or an infinite value."""
+def encode(
+    table: "pa.Table",
+    columns: Sequence[Column],
+    entity: Sequence[str],
+    *,
+    classes: tuple[str, ...] = (),
+    where: str = "rows",
+) -> Rows:
+    """Encode a table's rows for a model, a label of `classes` as the number of its class.
+
+    Raises ModelError for a missing column, another type, an infinite value or a label of no known class.
+    """
     _require(table, [column.name for column in columns], where)
     matrix = _side_by_side([_values(table.column(column.name), column, where) for column in columns], table.num_rows)
     return Rows(
@@ -151,8 +180,49 @@ def encode(table: "pa.Table", columns: Sequence[Column], entity: Sequence[str], 
         matrix=matrix,
         entity=tuple(_texts(table.column(name)) for name in entity if name in table.column_names),
         event_time=_micros(table),
-        label=_labels(table, where),
+        label=_class_numbers(table, classes, where) if classes and LABEL in table.column_names else _labels(table, where),
+        classes=classes,
     )
+
+
+def infer_classes(table: "pa.Table", spec: ModelSpec) -> tuple[str, ...]:
+    """The classes of a label in their order (whole numbers by value), none for a task without; raises ModelError for too many."""
+    import pyarrow as pa
+
+    if spec.task != "multiclass":
+        return ()
+    texts = _class_texts(table.column(LABEL), spec.name).unique().to_pylist()
+    named = [text for text in texts if text is not None]
+    whole = pa.types.is_integer(table.schema.field(LABEL).type)
+    if len(named) > MAX_CLASSES:
+        raise ModelError(
+            f"{spec.name}: expected at most {MAX_CLASSES} classes, found {len(named)}: declare task: regression, or group them in the label"
+        )
+    return tuple(sorted(named, key=int) if whole else sorted(named))
+
+
+def _class_texts(data: "pa.ChunkedArray", where: str) -> "pa.ChunkedArray":
+    import pyarrow as pa
+
+    kind = data.type.value_type if pa.types.is_dictionary(data.type) else data.type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if not (text or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise ModelError(
+            f"{where}: expected {LABEL} to be text or a whole number for the task multiclass, found {data.type}: fix the label's SQL"
+        )
+    return data.cast(pa.string())
+
+
+def _class_numbers(table: "pa.Table", classes: tuple[str, ...], where: str) -> Floats:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes = pc.index_in(_class_texts(table.column(LABEL), where), value_set=pa.array(classes, pa.string()))
+    if codes.null_count:
+        raise ModelError(
+            f"{where}: expected a {LABEL} of {', '.join(classes[:5])} in every row, found {codes.null_count} without: fix the label's SQL"
+        )
+    return np.asarray(codes.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def _side_by_side(values: Sequence[npt.NDArray[Any]], count: int) -> Matrix:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from orchestrai.errors import ModelError
 from orchestrai.models.rows import Floats, Ints, Rows
 from orchestrai.models.spec import ModelSpec
+from orchestrai.models.task import VALUES
 
 Index = npt.NDArray[np.intp]
 EARLY_STOPPING_SHARE = 0.1
@@ -88,6 +89,35 @@ def _by_time(rows: Rows, spec: ModelSpec) -> HeldOut:
     return _apart(rows, spec, train, rows.event_time >= cut, cut)
 
 
+def backtests(rows: Rows, spec: ModelSpec) -> list[HeldOut]:
+    """The test period cut into consecutive tests, each with what came `gap` before it to train on."""
+    late = rows.event_time[hold_out(rows, spec).test]
+    moments, count = np.unique(late), spec.split.backtests or 1
+    if len(moments) < count:
+        raise ModelError(
+            f"{spec.name}: expected at least {count} moments in the test period for as many backtests, found {len(moments)}: "
+            "declare fewer, raise split.test_share or add history"
+        )
+    gap = round(spec.split.gap.total_seconds() * 1_000_000)
+    parts = []
+    for chunk in np.array_split(moments, count):
+        first, last = int(chunk[0]), int(chunk[-1])
+        train = (rows.event_time < first) & (rows.event_time <= first - gap)
+        parts.append(_apart(rows, spec, train, (rows.event_time >= first) & (rows.event_time <= last), first))
+    if any(not len(part.train) for part in parts):
+        raise ModelError(
+            f"{spec.name}: expected rows before each backtest, found none before one: shorten split.gap or add history"
+        )
+    return parts
+
+
+def held_out_parts(rows: Rows, spec: ModelSpec) -> list[HeldOut]:
+    """Every test that is declared: the folds, the backtests, or the one that is held out."""
+    if spec.split.folds is not None:
+        return folds(rows, spec)
+    return [hold_out(rows, spec)] if spec.split.backtests is None else backtests(rows, spec)
+
+
 def _apart(rows: Rows, spec: ModelSpec, train: Any, test: Any, cut: int) -> HeldOut:
     if spec.split.disjoint_entities:
         entities = who(rows, spec).astype(str)
@@ -104,7 +134,7 @@ def folds(rows: Rows, spec: ModelSpec) -> list[HeldOut]:
     draws = np.empty(len(distinct))
     draws[inverse] = _draws(who(rows, spec), spec.split.seed)
     strata = np.zeros(len(distinct))
-    if spec.task != "regression":
+    if spec.task not in VALUES:
         np.maximum.at(strata, inverse, rows.label)
     order = np.lexsort((draws, strata))
     fold_of = np.empty(len(distinct), dtype=np.intp)

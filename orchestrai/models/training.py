@@ -26,9 +26,10 @@ from orchestrai.models.estimators.artifact import (
 )
 from orchestrai.models.estimators.search import best_parameters
 from orchestrai.models.remote.training_job import Trainer
-from orchestrai.models.rows import WHOLE, Rows, encode, infer_columns, read_training_set
+from orchestrai.models.rows import WHOLE, Rows, encode, infer_classes, infer_columns, read_training_set
 from orchestrai.models.spec import ModelSpec, TrainOn
 from orchestrai.models.splitting import HeldOut, hold_out, moment, stopping_rows
+from orchestrai.models.task import VALUES
 
 Progress = Callable[[str], None]
 PRODUCER = Producer("candidate", __name__)
@@ -53,7 +54,9 @@ def train(
         session = ledger.session(asset, PRODUCER)
         learned = read_training_set(ledger, spec, training_set)
         table, source, meter.read = learned.table, learned.ref, learned.size
-        rows = encode(table, infer_columns(table, spec), spec.entity if _who_matters(spec) else (), where=training_set)
+        entity = spec.entity if _who_matters(spec) else ()
+        columns, classes = infer_columns(table, spec), infer_classes(table, spec)
+        rows = encode(table, columns, entity, classes=classes, where=training_set)
         parts = hold_out(rows, spec)
         tell(f"{len(parts.train)} of {len(rows)} rows train, {len(rows.columns)} features")
         train_rows = rows.take(parts.train)
@@ -82,6 +85,7 @@ def train(
                 "held_out_rows": len(parts.test),
                 "features": len(rows.columns),
                 "trained_until": info.trained_until,
+                "libraries": dict(info.libraries),
                 "top_features": _top(info.importance),
                 **facts,
             },
@@ -106,7 +110,7 @@ def fit(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Rows | None 
         params, facts["search"] = best_parameters(spec, spec.search, params, rows, train_places)
     if params.early_stopping_rounds:
         fit_places, stop_places = stopping_rows(rows, spec, train_places)
-        if len(stop_places) and (spec.task == "regression" or len(np.unique(rows.label[stop_places])) > 1):
+        if len(stop_places) and (spec.task in VALUES or len(np.unique(rows.label[stop_places])) > 1):
             trees = boosting.fit(params, spec.task, rows.take(fit_places), rows.take(stop_places))
             return trees, {**facts, "rounds": trees.booster.num_boosted_rounds(), "stopping_rows": len(stop_places)}
     trees = boosting.fit(params, spec.task, taken)
@@ -118,7 +122,13 @@ def _who_matters(spec: ModelSpec) -> bool:
     stops = spec.estimator.xgboost is not None and spec.estimator.xgboost.early_stopping_rounds is not None
     stops = stops or spec.search is not None
     split = spec.split
-    return stops or spec.task == "ranking" or split.folds is not None or split.by == "entity" or split.disjoint_entities
+    return (
+        stops
+        or spec.task in ("ranking", "forecast")
+        or split.folds is not None
+        or split.by == "entity"
+        or split.disjoint_entities
+    )
 
 
 def fit_declared(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Rows) -> tuple[Estimation, dict[str, Any]]:
@@ -130,7 +140,7 @@ def fit_declared(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Row
     if params.early_stopping_rounds:
         fit_places, stop_places = stopping_rows(rows, spec, train_places)
     stop = rows.take(stop_places) if stop_places is not None else None
-    trees, job = _trainer(spec.train_on).train(spec.name, params, spec.task, rows.take(fit_places), stop)
+    trees, job = _trainer(spec.train_on).train(spec.first_name, params, spec.task, rows.take(fit_places), stop)
     return trees, {"rounds": trees.booster.num_boosted_rounds(), "job": job.as_json()}
 
 
@@ -164,18 +174,22 @@ def check_learnable(spec: ModelSpec, rows: Rows) -> None:
         raise ModelError(
             f"{spec.name}: expected at least {MIN_ROWS} training rows, found {len(rows)}: widen the label's range"
         )
-    if spec.task != "regression":
-        values = np.unique(rows.label)
-        if not set(values.tolist()) <= {0.0, 1.0}:
-            shown = ", ".join(f"{value:g}" for value in values[:5])
-            raise ModelError(f"{spec.name}: expected labels 0 and 1 for {spec.task}, found {shown}: fix the label's SQL")
+    values = np.unique(rows.label)
+    if spec.task in VALUES:
         if len(values) < 2:
-            raise ModelError(
-                f"{spec.name}: expected both classes among {len(rows)} training rows, found only label {values[0]:g}: "
-                "check the label's SQL and its horizon"
-            )
-    elif len(np.unique(rows.label)) < 2:
-        raise ModelError(f"{spec.name}: expected labels that vary, found {rows.label[0]:g} in all {len(rows)} training rows")
+            raise ModelError(f"{spec.name}: expected labels that vary, found {values[0]:g} in all {len(rows)} training rows")
+    elif not rows.classes and not set(values.tolist()) <= {0.0, 1.0}:
+        shown = ", ".join(f"{value:g}" for value in values[:5])
+        raise ModelError(
+            f"{spec.name}: expected labels 0 and 1 for {spec.task}, found {shown}: fix the label's SQL, "
+            "or declare task: regression or multiclass"
+        )
+    elif len(values) < 2:
+        only = rows.classes[int(values[0])] if rows.classes else f"{values[0]:g}"
+        raise ModelError(
+            f"{spec.name}: expected both classes among {len(rows)} training rows, found only label {only}: "
+            "check the label's SQL and its horizon"
+        )
     empty = [column.name for place, column in enumerate(rows.columns) if np.isnan(rows.matrix[:, place]).all()]
     if empty:
         raise ModelError(
@@ -197,11 +211,21 @@ def describe_model(
         offset=model.offset if isinstance(model, boosting.BoostedTrees) else 0.0,
         trained_until=moment(int(train_rows.event_time.max())),
         test_from=parts.cut,
-        facts={**{key: value for key, value in facts.items() if key != "job"}, "label_mean": float(train_rows.label.mean())},
+        facts={**{key: value for key, value in facts.items() if key != "job"}, **_labels(train_rows)},
         profile=profile(train_rows),
         importance=model.importance(train_rows.columns),
         libraries=library_versions(spec.estimator.kind),
+        classes=train_rows.classes,
     )
+
+
+def _labels(rows: Rows) -> dict[str, Any]:
+    if not rows.classes:
+        return {"label_mean": float(rows.label.mean())}
+    counts = np.bincount(rows.label.astype(np.intp), minlength=len(rows.classes))
+    return {
+        "label_shares": {name: round(float(count / len(rows)), 9) for name, count in zip(rows.classes, counts, strict=True)}
+    }
 
 
 def _top(importance: Any) -> list[Any]:

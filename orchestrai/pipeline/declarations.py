@@ -4,17 +4,18 @@ Each stage owns the shape of its own part (source, backup, feature view, model);
 """
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
-from orchestrai.core.declaration import Declaration, field_reader
-from orchestrai.core.time.calendar import Grain, GrainName, grain_in, zone_name
+from orchestrai.core.declaration import Declaration, FormerNames, field_reader
+from orchestrai.core.time.calendar import DividedGrain, Grain, GrainName, grain_in, zone_name
 from orchestrai.core.time.duration_cron import Cron, Duration
+from orchestrai.core.time.partition_key import Dimension, check_value
 from orchestrai.errors import ConfigError
-from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec
+from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec, SpineSpec
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
 from orchestrai.stage.retry_policy import RetryPolicy
@@ -24,8 +25,44 @@ from orchestrai.warehouse.spec import LoadSpec
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and underscores")]
 
 
+class DimensionSpec(Declaration):
+    """What partitions are of beside a time: each time and value is gated, backed up and restored alone.
+
+    The name of an object tells its value: by a folder `region=eu/`, or as `path`, a shell pattern of the whole name, says, such as
+    `{region}/orders_*.csv`. A row whose `column` tells another value is set aside like one of another day.
+    """
+
+    name: Annotated[Name, Field(description="region, tenant: lower case, digits and underscores")]
+    values: Annotated[tuple[str, ...], Field(min_length=1, description="every value that there may be")]
+    column: Annotated[str, Field(description="the column of the contract that tells the value too")] = ""
+    path: Annotated[str, Field(description="shell pattern of an object's name with the dimension in braces")] = ""
+    complete: Annotated[
+        Literal["warn", "error"], Field(description="what it is when some values of a time have arrived and others have not")
+    ] = "warn"
+
+    @property
+    def dimension(self) -> Dimension:
+        """What keys are made and read by."""
+        return Dimension(self.name, self.values, self.column, self.path)
+
+    @field_validator("values")
+    @classmethod
+    def _distinct_values(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            field_reader(check_value)(one)
+        if len({one.casefold() for one in value}) < len(value):
+            raise ValueError(f"expected values that differ in more than case, found {', '.join(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _path_has_it_once(self) -> "DimensionSpec":
+        if self.path and self.path.count(self.dimension.mark) != 1:
+            raise ValueError(f"path: expected {self.dimension.mark} once, found {self.path!r}")
+        return self
+
+
 class PartitionSpec(Declaration):
-    """How a dataset is cut by time: at the midnights of `timezone`, and by the contract's event time.
+    """How a dataset is cut by time, at the midnights of `timezone` and by the contract's event time, and by the values of a `dimension`.
 
     `by: name` says that the name of an object, or the partition an API was asked for, alone decides; `by: arrival` that the time at
     which an object or record came does. No row is then held against the partition that it lies in.
@@ -38,11 +75,13 @@ class PartitionSpec(Declaration):
     by: Literal["event_time", "name", "arrival"] = "event_time"
     start: date | datetime | None = None
     end: date | datetime | None = None
+    dimension: DimensionSpec | None = None
 
     @property
     def grain(self) -> Grain:
-        """The grain with its zone: what turns keys into spans of time."""
-        return grain_in(self.unit, self.timezone)
+        """The grain with its zone and dimension: what turns keys into spans of time."""
+        grain = grain_in(self.unit, self.timezone)
+        return grain if self.dimension is None else DividedGrain(grain, self.dimension.dimension)
 
     @model_validator(mode="after")
     def _has_start(self) -> "PartitionSpec":
@@ -50,6 +89,8 @@ class PartitionSpec(Declaration):
             grain_in(self.unit, self.timezone)
         except ConfigError as exc:
             raise ValueError(f"timezone: {exc.message}") from exc
+        if self.unit == "all" and self.dimension is not None:
+            raise ValueError("dimension: expected a grain of time beside it, found the grain all")
         if self.unit != "all" and self.start is None:
             raise ValueError("start: expected a date, for example 2024-01-01, found none")
         if self.start is not None and self.end is not None and _moment(self.end) <= _moment(self.start):
@@ -66,6 +107,7 @@ class DatasetSpec(Declaration):
     """One dataset: landing -> raw_events -> snapshot -> restored, with its checks, sensor, schedule and drill."""
 
     name: Name
+    renamed_from: FormerNames = ()
     description: str = ""
     source: SourceSpec
     contract: str
@@ -101,13 +143,31 @@ class PipelineViewSpec(FeatureViewSpec):
 
 
 class PipelineModelSpec(ModelSpec):
-    """A model with the label it learns, how its versions are kept, and how often its steps are tried."""
+    """A model with the label it learns, how its versions are kept, and how often its steps are tried.
 
-    label: LabelSpec
+    The label is SQL over its inputs (`label`), or comes with rows of one's own (`spine`).
+    """
+
+    label: LabelSpec | None = None
+    spine: SpineSpec | None = None
     incomplete: IncompleteRows = IncompleteRows()
     backup: WeeklyBackup = WEEKLY
     retrain: Cron | None = None
     retries: RetryPolicy = RetryPolicy()
+
+    @model_validator(mode="after")
+    def _one_label(self) -> "PipelineModelSpec":
+        if (self.label is None) == (self.spine is None):
+            found = "none" if self.label is None else "both"
+            raise ValueError(
+                f"label: expected either label: {{sql, horizon}} or spine: {{from, label, horizon}}, found {found}"
+            )
+        return self
+
+    @property
+    def horizon(self) -> timedelta:
+        """How far after its moment a label looks."""
+        return next(one.horizon for one in (self.label, self.spine) if one is not None)
 
 
 def _kind_of_dataset(value: Any) -> str:

@@ -67,22 +67,34 @@ class Project:
         raise ConfigError(f"expected one of the pipelines {known}, found {name!r}")
 
     def dataset(self, ref: str) -> DatasetNode:
-        """A dataset by `<pipeline>/<name>`."""
+        """A dataset by `<pipeline>/<name>`, also by a name that it had before."""
         datasets = {node.prefix: node for pipeline in self.pipelines for node in pipeline.datasets}
-        if ref not in datasets:
+        key = self.key_of(ref)
+        if key not in datasets:
             self._refuse_left_out(ref.split("/")[0])
-            raise ConfigError(f"expected one of the datasets {', '.join(sorted(datasets))}, found {ref!r}")
-        return datasets[ref]
+            known = ", ".join(sorted(node.shown for node in datasets.values()))
+            raise ConfigError(f"expected one of the datasets {known}, found {ref!r}")
+        return datasets[key]
 
     def model(self, ref: str) -> ModelNode:
-        """A model by `<pipeline>/<name>`, or by a name that only one pipeline has."""
+        """A model by `<pipeline>/<name>`, or by a name that only one pipeline has; also by a name that it had before."""
         models = [model for pipeline in self.pipelines for model in pipeline.models]
-        named = [m for m in models if f"{m.pipeline}/{m.spec.name}" == ref] or [m for m in models if m.spec.name == ref]
+        key = self.key_of(ref)
+        named = [m for m in models if m.prefix == key] or [m for m in models if ref in (m.name, *m.former_names)]
         if len(named) != 1:
             self._refuse_left_out(ref.split("/")[0])
-            known = ", ".join(f"{m.pipeline}/{m.spec.name}" for m in models)
+            known = ", ".join(m.shown for m in models)
             raise ConfigError(f"expected one of the models {known}, found {ref!r}")
         return named[0]
+
+    def key_of(self, text: str) -> str:
+        """What a person typed, a subject or an asset of it by any of its names, as ledger, vault and Dagster have it."""
+        for pipeline in self.pipelines:
+            for subject in pipeline.subjects:
+                for name in (subject.shown, *subject.former_refs):
+                    if text == name or text.startswith((f"{name}/", f"{name}@")):
+                        return subject.prefix + text[len(name) :]
+        return text
 
     def _refuse_left_out(self, name: str) -> None:
         for pipeline in self.left_out:

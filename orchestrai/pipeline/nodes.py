@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.time.calendar import Grain
-from orchestrai.features.spec import IncompleteRows, LabelSpec
+from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec, SpineSpec
 from orchestrai.features.views.input_table import declared_table
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ingest.spec import SourceSpec
@@ -37,6 +37,11 @@ class DatasetNode(DeclaredSubject):
     def name(self) -> str:
         """Its name in the pipeline."""
         return self.spec.name
+
+    @property
+    def former_names(self) -> tuple[str, ...]:
+        """The names that it had before, oldest first."""
+        return self.spec.renamed_from
 
     @property
     def about(self) -> str:
@@ -86,7 +91,7 @@ class DatasetNode(DeclaredSubject):
     @property
     def table_schema(self) -> "pa.Schema":
         """Its declared columns, with what views are judged by."""
-        return declared_table(self.contract)
+        return declared_table(self.contract, self.former_names)
 
     @property
     def kept_as(self) -> str:
@@ -139,7 +144,18 @@ class ViewNode(DeclaredSubject):
     @property
     def name(self) -> str:
         """Its name in the pipeline."""
-        return self.view.name
+        return self.declared.name
+
+    @property
+    def declared(self) -> FeatureViewSpec:
+        """Its declaration."""
+        assert isinstance(self.view.spec, FeatureViewSpec)
+        return self.view.spec
+
+    @property
+    def former_names(self) -> tuple[str, ...]:
+        """The names that it had before, oldest first."""
+        return self.declared.renamed_from
 
     @property
     def source_files(self) -> tuple[Path, ...]:
@@ -210,6 +226,11 @@ class ModelNode(DeclaredSubject):
         return self.spec.name
 
     @property
+    def former_names(self) -> tuple[str, ...]:
+        """The names that it had before, oldest first."""
+        return self.spec.renamed_from
+
+    @property
     def loadable(self) -> str:
         """What a warehouse loads of it."""
         return self.asset("predictions")
@@ -220,9 +241,14 @@ class ModelNode(DeclaredSubject):
         return None
 
     @property
-    def label(self) -> LabelSpec:
-        """What it learns."""
+    def label(self) -> LabelSpec | None:
+        """What it learns, computed from its inputs; None where a spine brings it."""
         return self.spec.label
+
+    @property
+    def spine(self) -> SpineSpec | None:
+        """The rows that somebody brings, with their label."""
+        return self.spec.spine
 
     @property
     def incomplete(self) -> IncompleteRows:

@@ -8,11 +8,9 @@ All or nothing: everything is checked before the first log is appended to, each 
 was, a crash after it leaves everything moved.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
@@ -180,9 +178,8 @@ def _check(ledger: Ledger, move: Move) -> None:
         return
     # a snapshot's bytes are read by the restored data's turn; a sealed vault's are no plain files
     if move.stage != "snapshot":
-        with tempfile.TemporaryDirectory(prefix="orchestrai-") as folder:
-            for key in move.restaged:
-                target.fetch(key, Path(folder) / key, role=None)
+        for key in move.restaged:
+            target.require_whole(key)
 
 
 def _move(ledger: Ledger, move: Move, reason: str, transaction: Transaction) -> StageReport:

@@ -22,10 +22,12 @@ from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger, open_ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import Features
+from orchestrai.pipeline.admission import Admission
 from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
 from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.renames import record_renames, require_settled
 from orchestrai.pipeline.stage_registry import gates
 from orchestrai.privacy.persons import PersonKeys, open_person_keys
 from orchestrai.restore.ports import Proofs, Sharing
@@ -120,8 +122,17 @@ class Runtime:
         if overrides and not node.stage.gate:
             known = " or ".join(gates())
             raise ConfigError(f"expected a gate of {known} to override, found {node.stage.name} of {node.asset}")
+        self.ledger.admission = Admission(lambda: self.project, lambda: self.vault)
+        for pipeline in self.project.pipelines:
+            if pipeline.name == node.pipeline:
+                require_settled(self._unsettled_names, pipeline)
         with self.ledger.reading():
             return node.stage.perform(self.context(self._told(progress), overrides), node, partitions)
+
+    @cached_property
+    def _unsettled_names(self) -> dict[str, str]:
+        """Where declared names contradict recorded ones, by pipeline; renames that are new are recorded."""
+        return record_renames(self.ledger, self.project.pipelines)
 
     def _told(self, progress: Progress | None) -> Progress | None:
         listener = self.listener

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrai.ledger.decisions.renames import RENAMES
 from orchestrai.ledger.heads import Head, read_head
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.provenance.decision_log import ERASURES, RETRAININGS, decision_keys, read_decision
@@ -94,6 +95,8 @@ def _decision(records: Records, key: str) -> Event:
         )
     elif key.startswith(RETRAININGS.folder):
         subject, what = body["target"], "retraining of " + ", ".join(body["models"])
+    elif key.startswith(RENAMES.folder):
+        subject, what = body["old"], f"the {body['kind']} is called {body['new']} from then on"
     elif "receipts" in body:
         subject, what = body["target"], f"{sum(map(len, body['receipts'].values())):,} derivations refused"
     else:
@@ -107,6 +110,7 @@ _SINGULAR = {
     "retrainings": "retraining request",
     "skips": "skip",
     "transactions": "move",
+    "renames": "rename",
 }
 
 

@@ -1,4 +1,5 @@
-"""What people decided beside the logs of assets: recalls, erasures, retraining requests, skips, moves of several assets.
+"""What people decided beside the logs of assets: recalls, erasures, retraining requests, skips, moves of several assets,
+renames.
 
 Each is a signed record of its own.
 """
@@ -6,6 +7,7 @@ Each is a signed record of its own.
 from typing import Any
 
 from orchestrai.ledger.decisions.recalls import RECALLS
+from orchestrai.ledger.decisions.renames import RENAMES
 from orchestrai.ledger.decisions.signed_record import RecordKind
 from orchestrai.ledger.decisions.skips import SKIPS
 from orchestrai.ledger.decisions.standing import TRANSACTIONS
@@ -28,7 +30,9 @@ RETRAININGS = RecordKind[dict[str, Any]](
     body=dict,
     decode=dict,
 )
-KINDS: dict[str, RecordKind[Any]] = {kind.folder: kind for kind in (RECALLS, ERASURES, RETRAININGS, SKIPS, TRANSACTIONS)}
+KINDS: dict[str, RecordKind[Any]] = {
+    kind.folder: kind for kind in (RECALLS, ERASURES, RETRAININGS, SKIPS, TRANSACTIONS, RENAMES)
+}
 
 
 def read_decision(store: Store, keyring: Keyring, key: str) -> dict[str, Any]:

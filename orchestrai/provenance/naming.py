@@ -1,6 +1,10 @@
-"""What a person types for a model: NAME, NAME@champion, NAME@candidate, NAME@<first digits of a version>, or an asset's key."""
+"""What a person types for a model: NAME, NAME@champion, NAME@candidate, NAME@<first digits of a version>, or an asset's key.
+
+A name may be any that it had.
+"""
 
 from orchestrai.errors import ConfigError, NotReceipted
+from orchestrai.ledger.decisions.renames import renames_in
 from orchestrai.provenance.verified_records import Records
 
 ALIASES = ("champion", "candidate")
@@ -8,12 +12,17 @@ ALIASES = ("champion", "candidate")
 
 def find_asset(records: Records, text: str) -> tuple[str, str]:
     """The asset and version meant, from records alone; raises ConfigError naming what there is."""
-    name, _, which = text.partition("@")
+    renames = renames_in(records.store, records.keyring)
+    name, _, which = renames.key(text).partition("@")
     assets = records.assets()
     if name in assets:
         return name, records.at(name, which or None).version
     models = sorted({asset.rsplit("/", 1)[0] for asset in assets if asset.rsplit("/", 1)[-1] in ALIASES})
-    matches = [model for model in models if name in (model, model.rsplit("/", 1)[-1])]
+    # by the name alone, as it is or was in the one pipeline that has it
+    last = {model: {model.rsplit("/", 1)[-1]} for model in models}
+    for rename in renames.records:
+        last.setdefault(renames.key(rename.old), set()).add(rename.new.rsplit("/", 1)[-1])
+    matches = [model for model in models if name == model or name in last[model]]
     if len(matches) != 1:
         known = ", ".join(models) or "none yet"
         raise ConfigError(f"expected one of the models {known}, or the key of an asset, found {name!r}")

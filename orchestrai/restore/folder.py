@@ -1,14 +1,20 @@
 """A snapshot of any dataset back into a folder."""
 
+import fcntl
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
+from shutil import rmtree
 
 from orchestrai.core.identity import new_session_id
+from orchestrai.core.time.partition_key import segment
 from orchestrai.errors import RestoreError
 from orchestrai.restore.read_back import copy_out
 from orchestrai.storage.base import check_key
-from orchestrai.storage.posix import syncfs
+from orchestrai.storage.posix import syncfs, translated
+from orchestrai.storage.rooted import PRIVATE_FILE, PRIVATE_FOLDER
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Vault
@@ -21,34 +27,69 @@ def restore_folder(
 ) -> int:
     """Write a snapshot's files below `target`, which must not exist yet; returns the bytes written.
 
-    Written beside it, every hash checked on the way, then renamed at once: a failed restore leaves nothing. A partition other than
-    "all" becomes a folder. Raises RestoreError, MissingObject, DigestMismatch.
+    Written beside it, every hash checked on the way, then renamed at once: a failed restore leaves nothing, and what a killed one left
+    goes with the next into the same place. A partition other than "all" becomes a folder. Raises RestoreError, MissingObject,
+    DigestMismatch, StorageError where the folder cannot be written.
     """
     if target.exists() or target.is_symlink():
         raise RestoreError(f"expected no {target} yet, found one: restore elsewhere, live data is never written over")
-    staging = target.with_name(f".{target.name}.{new_session_id()[:8]}")
     entries = vault.partitions(commit)
     wanted = sorted(entries) if partitions is None else partitions
     missing = [name for name in wanted if name not in entries]
     if missing:
         raise RestoreError(f"expected partition {missing[0]} in snapshot {commit.snapshot_id}, found none: see `vault show`")
     size = 0
-    try:
+    with _staging(target) as staging, _told(target):
         for partition in wanted:
             files = vault.catalog.files(entries[partition])
-            folder = staging if partition == "all" else staging / check_key(partition)
+            folder = staging if partition == "all" else staging / check_key(segment(partition))
             size += _write_all(vault, files, folder)
         if sync:
             _flush(staging)
         os.rename(staging, target)
         if sync:
             _flush(target.parent)
-    finally:
-        if staging.exists():
-            import shutil
-
-            shutil.rmtree(staging, ignore_errors=True)
     return size
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target`, locked as long as it is in use and then removed; those that nobody holds any more go first."""
+    for left in target.parent.glob(f".{escape(target.name)}.*.restoring"):
+        with suppress(OSError), _locked(left):
+            rmtree(left, ignore_errors=True)
+    with _told(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # it bears the name by which others look for it only once it is locked
+        made = target.with_name(f".orchestrai-{new_session_id()}")
+        staging = target.with_name(f".{target.name}.{new_session_id()[:8]}.restoring")
+        made.mkdir(PRIVATE_FOLDER)
+    with _locked(made):
+        os.rename(made, staging)
+        try:
+            yield staging
+        finally:
+            rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; raises OSError while another process does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Within it errors of the file system say what could not be written, and what to do."""
+    try:
+        yield
+    except OSError as exc:
+        raise translated(exc, target.name, "restored", target.parent.as_uri()) from exc
 
 
 def _flush(folder: Path) -> None:
@@ -63,10 +104,10 @@ def _flush(folder: Path) -> None:
 def _write_all(vault: Vault, files: Sequence[StoredFile], folder: Path) -> int:
     root = os.fspath(folder)
     for name in sorted({check_key(file.path).rpartition("/")[0] for file in files} | {""}):
-        os.makedirs(f"{root}/{name}", exist_ok=True)
+        os.makedirs(f"{root}/{name}", PRIVATE_FOLDER, exist_ok=True)
 
     def put(file: StoredFile, data: Iterable[bytes]) -> None:
-        descriptor = os.open(f"{root}/{file.path}", _WRITE_NEW, 0o644)
+        descriptor = os.open(f"{root}/{file.path}", _WRITE_NEW, PRIVATE_FILE)
         try:
             for chunk in data:
                 view = memoryview(chunk)

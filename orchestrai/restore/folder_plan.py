@@ -1,10 +1,11 @@
 """What the restore of a snapshot into a folder will read, how long it should take, and whether it can be read now."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import RestoreError
+from orchestrai.ledger.decisions.recalls import RECALLS
 from orchestrai.restore.plan import predicted_seconds
 from orchestrai.restore.warm_up import Warmth, survey
 from orchestrai.storage.cloud.control import ControlPlane
@@ -15,7 +16,10 @@ from orchestrai.vault.vault import Vault
 
 @dataclass(frozen=True)
 class FolderPlan:
-    """One snapshot, whole or some partitions of it; `stored_bytes` is what is read from the vault."""
+    """One snapshot, whole or some partitions of it; `stored_bytes` is what is read from the vault.
+
+    `recalled` has the partitions whose content was recalled, by key, each with when and why.
+    """
 
     snapshot: SnapshotCommit
     partitions: tuple[str, ...]
@@ -24,6 +28,7 @@ class FolderPlan:
     stored_bytes: int
     predicted_seconds: float
     warmth: Warmth
+    recalled: Mapping[str, str]
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form shown to people and programs."""
@@ -35,7 +40,17 @@ class FolderPlan:
             "stored_bytes": self.stored_bytes,
             "predicted_seconds": self.predicted_seconds,
             "cold": self.warmth.as_json(),
+            "recalled": dict(self.recalled),
         }
+
+    def require_standing(self) -> None:
+        """Raise RestoreError where a partition was recalled: who restores it must know."""
+        if self.recalled:
+            partition, why = next(iter(self.recalled.items()))
+            raise RestoreError(
+                f"expected partitions that count, found {len(self.recalled)} recalled, first {partition}, {why}: leave them out with "
+                "--partitions, or restore them all the same with --recalled"
+            )
 
 
 def plan_folder(
@@ -51,4 +66,20 @@ def plan_folder(
     size = sum(file.size for file in files)
     stored = sum({(file.key, file.offset): file.length for file in files}.values())
     warmth = survey(files, control)
-    return FolderPlan(commit, tuple(wanted), tuple(files), size, stored, predicted_seconds(size, warmth.objects), warmth)
+    seconds, recalled = (
+        predicted_seconds(size, warmth.objects),
+        _recalled(vault, commit, {name: entries[name].root for name in wanted}),
+    )
+    return FolderPlan(commit, tuple(wanted), tuple(files), size, stored, seconds, warmth, recalled)
+
+
+def _recalled(vault: Vault, commit: SnapshotCommit, roots: Mapping[str, str]) -> dict[str, str]:
+    """Which partitions' content was recalled, under whatever stage of the dataset, by the vault's own records."""
+    recalls = RECALLS.all(vault.store, vault.keyring)
+    why = {
+        (partition, root): f"recalled on {record.time[:10]} with {record.target} ({record.reason or 'no reason given'})"
+        for record in recalls
+        for asset, partition, root in record.roots
+        if asset.rpartition("/")[0] == commit.dataset.rpartition("/")[0]
+    }
+    return {partition: why[partition, root] for partition, root in roots.items() if (partition, root) in why}

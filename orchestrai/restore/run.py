@@ -1,9 +1,8 @@
 """snapshot -> restored dataset: read from the vault alone, proven equal, published atomically."""
 
-import hashlib
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import Audit, Verdict
-from orchestrai.errors import DigestMismatch
 from orchestrai.ingest.coverage_audit import coverage_finding
+from orchestrai.ledger.dataset import verified
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import InputRef
@@ -25,7 +24,7 @@ from orchestrai.restore.ports import RestoredDataset, Sharing
 from orchestrai.restore.read_back import copy_out
 from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
-from orchestrai.stage.contract_record import CONTRACT_RULES, keep_contract
+from orchestrai.stage.contract_record import judged_by
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference
@@ -64,7 +63,7 @@ def restore(
     """
     ledger, snapshot, asset = context.ledger, task.snapshot, task.asset
     begun = time.perf_counter()
-    with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-") as scratch:
+    with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
         plan = plan_restore(ledger, vault, snapshot=snapshot, asset=asset, partitions=task.partitions)
         require_warm(survey([file for part in plan.partitions for file in part.files], control_plane(vault.store)))
@@ -82,8 +81,8 @@ def restore(
         for partition, verdict in equal.items():
             verdicts.add(partition, verdict)
             if audit is not None and sound:
-                files = _local_data(ledger, session, partition, Path(scratch) / partition)
-                verdicts.add(partition, *audit(partition, files))
+                with _staged_data(ledger, session, partition) as files:
+                    verdicts.add(partition, *audit(partition, files))
         meter.read = meter.written = plan.bytes
         facts: dict[str, JsonValue] = {
             "rto_seconds": round(time.perf_counter() - begun, 6),
@@ -124,24 +123,13 @@ def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionP
         session.add_entry(part.partition, entry)
 
 
-def _local_data(ledger: Ledger, session: Session, partition: str, folder: Path) -> list[Path]:
-    paths = []
-    for entry in session.staged(partition).files:
-        if entry.role != "data":
-            continue
-        local = ledger.lake.local_path(entry.key)
-        if local is None:
-            local = folder / entry.path
-            local.parent.mkdir(parents=True, exist_ok=True)
-            digest = hashlib.sha256()
-            with local.open("wb") as sink:
-                for chunk in ledger.lake.stream(entry.key):
-                    digest.update(chunk)
-                    sink.write(chunk)
-            if digest.hexdigest() != entry.sha256:
-                raise DigestMismatch(f"expected {entry.key} as it was written, found other bytes: nothing was published")
-        paths.append(local)
-    return paths
+@contextmanager
+def _staged_data(ledger: Ledger, session: Session, partition: str) -> Iterator[list[Path]]:
+    """The data files as they lie in the lake now, verified, for who judges them before the commit."""
+    with ExitStack() as stack:
+        entries = [entry for entry in session.staged(partition).files if entry.role == "data"]
+        remedy = "it was altered since it was written, nothing was published; restore it again"
+        yield [stack.enter_context(verified(ledger, entry, remedy)).path for entry in entries]
 
 
 # -- the stage ---------------------------------------------------------------------------------------------------
@@ -154,8 +142,7 @@ def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequ
     if not ready:
         return settle(StageReport(node.asset, None, missing), dataset, partitions)
     task = RestoreTask(upstream, node.asset, ready)
-    judged_by: dict[str, JsonValue] = {CONTRACT_RULES: keep_contract(ledger, dataset.contract)}
-    report = restore(context, context.port(Vault), task, _audit(context, node), judged_by)
+    report = restore(context, context.port(Vault), task, _audit(context, node), judged_by(ledger, dataset.contract))
     if dataset.share:
         report = context.port(Sharing).register(report, dataset.share)
     return settle(with_outcomes(report, missing), dataset, partitions)

@@ -1,14 +1,21 @@
-"""The contract that data was judged by, kept beside the ledger: a receipt names it by digest."""
+"""The contract that data was judged by, kept in lake and vault: a receipt names it by digest.
+
+Raw events and restored data are judged by the contract in force, and so does their receipt say. A snapshot judges no row: its receipt
+hands on what those of its raw events say.
+"""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from orchestrai.contracts.contract import Column, Contract
-from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.errors import MissingObject
+from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.log import Log
 from orchestrai.ledger.receipt import Receipt
 
 # the parameter of a receipt that names the contract
@@ -26,13 +33,37 @@ def rules_digest(contract: Contract) -> str:
 
 def keep_contract(ledger: Ledger, contract: Contract) -> str:
     """Keep the rules of a contract (idempotent); returns their digest."""
-    return ledger.put_blob(_KIND, _encoded(contract))
+    return ledger.put_blob(_KIND, _encoded(contract), witness=True)
 
 
-def contract_of(ledger: Ledger, receipt: Receipt) -> Contract | None:
-    """The contract that a receipt names; None where it names none, or one that is not kept here."""
-    digest = receipt.parameters.get(CONTRACT_RULES)
-    if not isinstance(digest, str):
+def judged_by(ledger: Ledger, contract: Contract) -> dict[str, JsonValue]:
+    """Keep a contract, and the parameter by which a receipt names it."""
+    return {CONTRACT_RULES: keep_contract(ledger, contract)}
+
+
+def handed_on(dataset: Dataset, partitions: Sequence[str]) -> dict[str, JsonValue]:
+    """The parameter by which a receipt names the contract that some partitions were judged by: by partition where there were several.
+
+    Nothing where their receipts name none.
+    """
+    named = {key: digest for key in partitions if (digest := rules_named(dataset.receipt(key), key))}
+    digests = set(named.values())
+    if not digests:
+        return {}
+    return {CONTRACT_RULES: digests.pop() if len(digests) == 1 and len(named) == len(partitions) else dict(named)}
+
+
+def rules_named(receipt: Receipt, partition: str) -> str | None:
+    """The digest of the contract that a receipt names for a partition."""
+    named = receipt.parameters.get(CONTRACT_RULES)
+    digest = named.get(partition) if isinstance(named, Mapping) else named
+    return digest if isinstance(digest, str) else None
+
+
+def contract_of(ledger: Log, receipt: Receipt, partition: str = "") -> Contract | None:
+    """The contract that a receipt names for a partition; None where it names none, or one that is not kept here."""
+    digest = rules_named(receipt, partition)
+    if digest is None:
         return None
     try:
         body = json.loads(ledger.blob(_KIND, digest))

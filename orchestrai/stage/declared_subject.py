@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
+from orchestrai.core.former_names import first_name
 from orchestrai.stage.names import SubjectKind
 
 
@@ -30,9 +31,31 @@ class DeclaredSubject(ABC):
         return (self.folder / "pipeline.yaml",)
 
     @property
-    def prefix(self) -> str:
-        """What its asset keys begin with: `<pipeline>/<name>`."""
+    def former_names(self) -> tuple[str, ...]:
+        """The names that it had before, oldest first."""
+        return ()
+
+    @property
+    def former_refs(self) -> tuple[str, ...]:
+        """The same, as people wrote them: `<pipeline>/<name>`."""
+        return tuple(f"{self.pipeline}/{name}" for name in self.former_names)
+
+    @property
+    def shown(self) -> str:
+        """What people call it: `<pipeline>/<name>`."""
         return f"{self.pipeline}/{self.name}"
+
+    @property
+    def renamed(self) -> str:
+        """Of what was renamed, a sentence on its name and its key."""
+        if not self.former_names:
+            return ""
+        return f"Called `{self.shown}` now. Its assets keep the key of the name that it was given first, `{self.prefix}`."
+
+    @property
+    def prefix(self) -> str:
+        """What its asset keys begin with, in ledger, vault and Dagster: `<pipeline>/<the name that it was given first>`."""
+        return f"{self.pipeline}/{first_name(self.name, self.former_names)}"
 
     @property
     def live_asset(self) -> str:

@@ -15,6 +15,7 @@ from orchestrai.core.verdict import CheckInfo
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.report import StageReport
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.names import SubjectKind
 from orchestrai.stage.staleness import Places, StalePartition
 
@@ -147,7 +148,8 @@ class Stage(Generic[S]):
     def describe(self, subject: Any) -> str:
         """What a person reads of the asset."""
         about = subject.about if self.about is None else self.about(subject)
-        return f"{self.description}\n\n{about}" if about else self.description
+        renamed = subject.renamed if isinstance(subject, DeclaredSubject) else ""
+        return "\n\n".join(part for part in (self.description, about, renamed) if part)
 
     def kinds_of(self, subject: S) -> frozenset[str]:
         """The kinds that Dagster shows on the asset."""

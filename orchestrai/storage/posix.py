@@ -3,6 +3,7 @@
 import errno
 import mmap
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,18 @@ def page_buffer() -> Iterator[memoryview]:
         yield view
     finally:
         _spare.append(view)
+
+
+def open_regular(path: str | os.PathLike[str]) -> int:
+    """Open a file for reading: never through a symbolic link, and a fifo or device in its place is no file, and does not block.
+
+    Raises OSError, FileNotFoundError for what is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
 
 
 def read_range(descriptor: int, start: int, length: int) -> bytes:

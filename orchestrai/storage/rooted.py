@@ -12,6 +12,8 @@ TEMPORARY = ".orchestrai-tmp"
 OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# for the user, and the group as far as the umask lets it: data of a team is nobody else's
+PRIVATE_FILE, PRIVATE_FOLDER = 0o660, 0o770
 
 
 class RootedTree:
@@ -62,7 +64,7 @@ class RootedTree:
                     if not make:
                         raise
                     with suppress(FileExistsError):
-                        os.mkdir(segment, dir_fd=parent)
+                        os.mkdir(segment, PRIVATE_FOLDER, dir_fd=parent)
                     descriptor = os.open(segment, OPEN_DIR | os.O_NOFOLLOW, dir_fd=parent)
                 os.close(parent)
         except OSError:
@@ -85,10 +87,10 @@ class RootedTree:
         folder = f"{self.root}/{TEMPORARY}"
         path = f"{folder}/{os.getpid()}-{os.urandom(8).hex()}"
         try:
-            descriptor = os.open(path, _OPEN_NEW, 0o666)
+            descriptor = os.open(path, _OPEN_NEW, PRIVATE_FILE)
         except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
-            descriptor = os.open(path, _OPEN_NEW, 0o666)
+            os.makedirs(folder, PRIVATE_FOLDER, exist_ok=True)
+            descriptor = os.open(path, _OPEN_NEW, PRIVATE_FILE)
         if not self._swept:
             self._swept = True
             remove_stale(folder)

@@ -1,25 +1,16 @@
-"""What the vault holds: which commits count, which were forgotten, what they list."""
+"""What the vault holds: which snapshots count, what they list."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
+from orchestrai.errors import DigestMismatch
 from orchestrai.ledger.signing import Keyring
-from orchestrai.storage.base import ObjectInfo, Store
+from orchestrai.storage.base import Store
+from orchestrai.vault.chain import ChainReader
 from orchestrai.vault.commit.writer import context
-from orchestrai.vault.format.layout import ATTESTED, FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
+from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, numbered
 from orchestrai.vault.format.lists import Codec, StoredFile, StoredPartition
-from orchestrai.vault.format.records import (
-    ATTESTATION_TYPE,
-    TOMBSTONE_TYPE,
-    SnapshotCommit,
-    Tombstone,
-    document,
-    open_commit,
-    require_place,
-)
+from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit
 from orchestrai.vault.keys.encryption import Cipher
 from orchestrai.vault.reader import pinned
 
@@ -27,7 +18,7 @@ from orchestrai.vault.reader import pinned
 PASSED_OVER = 4
 
 
-class Catalog:
+class Catalog(ChainReader):
     """Reads commits and lists, each verified; keeps what it read, since nothing in the vault changes."""
 
     def __init__(
@@ -37,178 +28,78 @@ class Catalog:
         vault: Callable[[], str],
         codec: Codec,
         cipher: Callable[[], Cipher | None],
-        max_session: timedelta,
     ) -> None:
-        self.store = store
-        self.keyring = keyring
-        self.vault = vault
+        super().__init__(store, keyring, vault)
         self.codec = codec
         self.cipher = cipher
-        self.max_session = max_session
-        self._commits: dict[tuple[str, str], SnapshotCommit] = {}
-        self._attested: dict[tuple[str, str], dict[str, datetime]] = {}
-        self._tombstones: set[tuple[str, str]] = set()
         self._trees: dict[str, list[StoredPartition]] = {}
 
-    # -- which commits count ---------------------------------------------------------------------------------
+    # -- which snapshots count -------------------------------------------------------------------------------
 
     def commits(self, dataset: str | None = None, *, strict: bool = True) -> list[SnapshotCommit]:
-        """Every commit record by dataset and number, whether it counts or not.
+        """Every commit by dataset and number, the forgotten ones too.
 
-        A damaged one raises, unless it was forgotten or `strict` is off.
+        A damaged record raises, unless it was forgotten or `strict` is off.
         """
-        commits = []
-        gone: dict[tuple[str, int], datetime] | None = None
-        for info in self._records(SNAPSHOTS, dataset):
-            try:
-                commits.append(self._commit(info))
-            except IntegrityError:
-                gone = self.forgotten(dataset, strict=False) if gone is None else gone
-                if strict and numbered(SNAPSHOTS, info.key) not in gone:
-                    raise
-        return sorted(commits, key=lambda commit: (commit.dataset, commit.seq))
-
-    def numbers(self, dataset: str) -> set[int]:
-        """The numbers of a dataset's commit records, none of them read."""
-        places = (numbered(SNAPSHOTS, info.key) for info in self._records(SNAPSHOTS, dataset))
-        return {place[1] for place in places if place is not None}
-
-    def forgotten(self, dataset: str | None = None, *, strict: bool = True) -> dict[tuple[str, int], datetime]:
-        """When each forgotten snapshot was forgotten, by the store's clock.
-
-        A tombstone that is not signed for its place raises, or hides nothing where `strict` is off.
-        """
-        times = {}
-        for info in self._records(FORGOTTEN, dataset):
-            place = numbered(FORGOTTEN, info.key)
-            try:
-                self._require_tombstone(info)
-            except IntegrityError:
-                if strict:
-                    raise
-                continue
-            if place is not None:
-                times[place] = info.modified
-        return times
-
-    def counts(self, commit: SnapshotCommit) -> bool:
-        """True when the commit was made within the longest session, by the store's clock."""
-        return commit.committed - datetime.fromisoformat(commit.started) <= self.max_session
+        return [record for record in self.records(dataset, strict=strict) if isinstance(record, SnapshotCommit)]
 
     def visible(self, dataset: str | None = None, *, strict: bool = True) -> list[SnapshotCommit]:
-        """The snapshots that count and were not forgotten, by dataset and number."""
-        gone = self.forgotten(dataset, strict=strict)
-        return [c for c in self._settled(dataset, strict) if self.counts(c) and (c.dataset, c.seq) not in gone]
+        """The snapshots that count: those that are signed for their place and were not forgotten, by dataset and number."""
+        gone = self.tombstones(dataset, strict=strict)
+        records = self.records(dataset, strict=strict)
+        gone |= {
+            (note.dataset, seq)
+            for note in records
+            if isinstance(note, ChainNote)
+            for first, last in note.forgotten
+            for seq in range(first, last + 1)
+        }
+        return [c for c in records if isinstance(c, SnapshotCommit) and (c.dataset, c.seq) not in gone]
 
     def recent(self, dataset: str, limit: int, last: int = 0) -> list[SnapshotCommit]:
-        """The newest snapshots that count and were not forgotten, at most `limit`, by number; what is older is not read.
+        """The newest snapshots that count, at most `limit`, by number; what is older is not read.
 
-        `last` is the number of a commit that is there: from far enough before it on the records are listed, at first. Raises as `commits`
+        `last` is the number of a record that is there: from far enough before it on the records are listed, at first. Raises as `commits`
         does for what it meets. Tombstones are listed first, so that what is forgotten meanwhile is still told.
         """
         after = max(0, last - limit * PASSED_OVER)
-        gone = {numbered(FORGOTTEN, info.key): info for info in self._records(FORGOTTEN, dataset, after)}
+        gone = {numbered(FORGOTTEN, info.key): info for info in self.infos(FORGOTTEN, dataset, after)}
+        fenced: set[int] | None = None
         commits: list[SnapshotCommit] = []
-        for looked, info in enumerate(reversed(list(self._records(SNAPSHOTS, dataset, after)))):
+        for looked, info in enumerate(reversed(list(self.infos(SNAPSHOTS, dataset, after)))):
             if len(commits) == limit or (commits and looked >= limit * PASSED_OVER):
                 break
             tombstone = gone.get(numbered(SNAPSHOTS, info.key))
             if tombstone is not None:
-                self._require_tombstone(tombstone)
+                self.require_tombstone(tombstone)
                 continue
-            commit = self._attested_one(self._commit(info))
-            if self.counts(commit):
-                commits.append(commit)
+            record = self.record(info)
+            if fenced is None:
+                fenced = self._fenced_by(record)
+            if isinstance(record, SnapshotCommit) and record.seq not in fenced:
+                commits.append(record)
         return commits[::-1] if commits or not after else self.recent(dataset, limit)
 
     def at(self, dataset: str, seq: int) -> SnapshotCommit | None:
-        """One snapshot by its number, where it counts and was not forgotten; None otherwise. Raises as `commits`."""
-        info = self._listed(commit_key(dataset, seq))
-        tombstone = self._listed(tombstone_key(dataset, seq))
-        if tombstone is not None:
-            self._require_tombstone(tombstone)
-        if info is None or tombstone is not None:
+        """One snapshot by its number, where it counts; None otherwise. Raises as `commits`."""
+        infos = list(self.infos(SNAPSHOTS, dataset, seq - 1))
+        info = next((info for info in infos if numbered(SNAPSHOTS, info.key) == (dataset, seq)), None)
+        if info is None:
             return None
-        commit = self._attested_one(self._commit(info))
-        return commit if self.counts(commit) else None
-
-    def live(self, now: datetime) -> list[SnapshotCommit]:
-        """The snapshots whose bytes must stay at store time `now`.
-
-        A forgotten snapshot stays for one longest session: a writer that read it before it was forgotten may still refer to its
-        bytes, and must have committed by then to count. Tombstones are read before commits.
-        """
-        gone = self.forgotten()
-        commits = []
-        for commit in self._settled(None, True):
-            since = gone.get((commit.dataset, commit.seq))
-            if self.counts(commit) and (since is None or since >= now - self.max_session):
-                commits.append(commit)
-        return commits
-
-    def tombstone(self, key: str) -> Tombstone:
-        """Read and verify a tombstone; raises ObjectNotFound, SignatureInvalid."""
-        return Tombstone(**document(self.keyring, TOMBSTONE_TYPE, self.store.read(key)))
-
-    def _require_tombstone(self, info: ObjectInfo) -> None:
-        place = numbered(FORGOTTEN, info.key)
-        if place is not None and (info.key, info.etag) not in self._tombstones:
-            require_place(self.tombstone(info.key), self.vault(), *place)
-            self._tombstones.add((info.key, info.etag))
-
-    def _listed(self, key: str) -> ObjectInfo | None:
-        """A record as a listing has it: some stores tell a listing's times to a millisecond and a single object's to a second."""
-        try:
-            if self.store.local_path(key) is not None:
-                return self.store.head(key)
-        except ObjectNotFound:
+        stone = next(
+            (one for one in self.infos(FORGOTTEN, dataset, seq - 1) if numbered(FORGOTTEN, one.key) == (dataset, seq)), None
+        )
+        if stone is not None:
+            self.require_tombstone(stone)
             return None
-        return next((info for info in self.store.list(key) if info.key == key), None)
+        record = self.record(info)
+        forgotten = info is not infos[-1] and seq in self.fenced(dataset, self.head(dataset, seq).fence)
+        return None if isinstance(record, ChainNote) or forgotten else record
 
-    def _records(self, prefix: str, dataset: str | None, after: int = 0) -> Iterator[ObjectInfo]:
-        folder = prefix if dataset is None else f"{prefix}{dataset}/"
-        for info in self.store.list(folder, start_after=f"{folder}{after:012d}.json" if after else None):
-            place = numbered(prefix, info.key)
-            if place is not None and dataset in (None, place[0]):
-                yield info
-
-    def _commit(self, info: ObjectInfo) -> SnapshotCommit:
-        commit = self._commits.get((info.key, info.etag))
-        if commit is None:
-            place = numbered(SNAPSHOTS, info.key)
-            commit = open_commit(self.keyring, self.store.read(info.key), info.modified)
-            require_place(commit, self.vault(), *(place or ("", 0)))
-            self._commits[info.key, info.etag] = commit
-        return commit
-
-    def _settled(self, dataset: str | None, strict: bool) -> list[SnapshotCommit]:
-        """The commits, with the time a vault they were copied from says they were made at."""
-        commits = self.commits(dataset, strict=strict)
-        if all(map(self.counts, commits)):
-            return commits
-        attested = self.attestations()
-        return [replace(c, committed=attested[c.digest]) if c.digest in attested else c for c in commits]
-
-    def _attested_one(self, commit: SnapshotCommit) -> SnapshotCommit:
-        """The commit, with the time that the vault it was copied from attests where its own does not count."""
-        if self.counts(commit):
-            return commit
-        attested = self.attestations().get(commit.digest)
-        return commit if attested is None else replace(commit, committed=attested)
-
-    def attestations(self) -> dict[str, datetime]:
-        """When each commit was made, by its digest, in the vault that this one was copied from."""
-        times: dict[str, datetime] = {}
-        for info in self.store.list(ATTESTED):
-            known = self._attested.get((info.key, info.etag))
-            if known is None:
-                body = document(self.keyring, ATTESTATION_TYPE, self.store.read(info.key))
-                if body["vault"] != self.vault():
-                    raise IntegrityError(f"expected {info.key} to be of this vault, found {body['vault'][:8]}: remove it")
-                known = {digest: datetime.fromisoformat(time).astimezone(UTC) for digest, time in body["committed"].items()}
-                self._attested[info.key, info.etag] = known
-            times |= known
-        return times
+    def _fenced_by(self, record: ChainRecord) -> set[int]:
+        """The numbers that the newest fence up to a record calls forgotten."""
+        newest = record.seq if isinstance(record, ChainNote) and record.kind == "fence" else record.fence
+        return self.fenced(record.dataset, newest)
 
     # -- what they list --------------------------------------------------------------------------------------
 

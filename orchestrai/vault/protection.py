@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
-from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import Keyring
 from orchestrai.settings import Settings
@@ -22,16 +22,19 @@ from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai.vault.lifecycle.replicate import replicate
 from orchestrai.vault.vault import Vault
+from orchestrai.vault.vault_store import identity_record
 
 if TYPE_CHECKING:
     from orchestrai.vault.spec import BackupSpec
 
 
 def is_sealed(store: Store, keyring: Keyring) -> bool | None:
-    """Whether the vault in a store is encrypted; None when there is no vault yet. Writes nothing."""
-    try:
-        envelope = store.read(IDENTITY)
-    except ObjectNotFound:
+    """Whether the vault in a store is encrypted; None when there is no vault yet. Writes nothing.
+
+    Raises MissingObject where there is a vault but not its identity.
+    """
+    envelope = identity_record(store)
+    if envelope is None:
         return None
     return bool(document(keyring, IDENTITY_TYPE, envelope)["encrypted"])
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound
 from orchestrai.storage.base import CHUNK_BYTES, Store
-from orchestrai.storage.posix import BUFFER_BYTES, page_buffer, translated
+from orchestrai.storage.posix import BUFFER_BYTES, open_regular, page_buffer, translated
 from orchestrai.vault.commit.writer import context
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.keys.encryption import Cipher, block_sizes
@@ -99,7 +99,7 @@ def _opened(store: Store, file: StoredFile) -> Iterator[int]:
     path = store.local_path(file.key)
     assert path is not None
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = open_regular(path)
     except FileNotFoundError as exc:
         raise _missing(file.key) from exc
     except OSError as exc:

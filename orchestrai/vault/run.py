@@ -17,6 +17,7 @@ from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.contract_record import handed_on
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.vault.commit.source import SourceFile, StoredAt
@@ -105,6 +106,7 @@ def snapshot(context: RunContext, vault: Vault, task: SnapshotTask) -> StageRepo
         return session.commit(
             audit,
             inputs=[inputs],
+            parameters=handed_on(dataset, [*manifests]),
             cost=meter.cost(),
             facts={**_facts(vault, commit), **dict(task.facts or {})},
             drop=[key for key in drop if session.fence and key in ledger.dataset(session.fence).partitions],

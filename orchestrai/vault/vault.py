@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.core.progress import Progress
-from orchestrai.errors import ObjectExists, RestoreError, RetentionLocked
+from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound, RestoreError, RetentionLocked, SessionExpired
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.format.layout import commit_key, tombstone_key
 from orchestrai.vault.format.lists import StoredFile, StoredPartition
-from orchestrai.vault.format.records import FORMAT, TOMBSTONE_TYPE, SnapshotCommit
+from orchestrai.vault.format.records import FORMAT, TOMBSTONE_TYPE, SnapshotCommit, open_record
 from orchestrai.vault.reader import stream_file
 from orchestrai.vault.vault_store import OpenedVault
 
 if TYPE_CHECKING:
     from orchestrai.vault.commit.protocol import Request, WriteSession
+    from orchestrai.vault.lifecycle.hold_records import Hold
+
+
+# a session begins anew for each prune that condemned what it stands on
+SESSIONS_TRIED = 4
 
 
 class Vault(OpenedVault):
@@ -57,11 +62,21 @@ class Vault(OpenedVault):
             dict(facts or {}),
             after if after and self.catalog.at(dataset, after) else 0,
         )
-        session = self.session(request, progress)
-        commit = session.run()
+        session, commit = self._run(request, progress)
         if commit.session != session.id:
             return replace(commit, new_bytes=0, reused_bytes=session.reused_bytes)
         return session.committed(commit)
+
+    def _run(self, request: "Request", progress: Progress | None) -> "tuple[WriteSession, SnapshotCommit]":
+        """Run a session, and another where a prune has condemned what it stands on."""
+        for left in reversed(range(SESSIONS_TRIED)):
+            session = self.session(request, progress)
+            try:
+                return session, session.run()
+            except SessionExpired:
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
 
     def session(self, request: "Request", progress: Progress | None = None) -> "WriteSession":
         """One run of the commit protocol."""
@@ -76,22 +91,47 @@ class Vault(OpenedVault):
         return commit
 
     def forget_record(self, dataset: str, seq: int, *, reason: str) -> None:
-        """Forget a commit by its number, a damaged one too, so that writers and prunes no longer stop at it. Idempotent."""
-        from orchestrai.vault.lifecycle.hold_records import WHOLE_DATASET, holds
+        """Forget a record by its number, a damaged or lost one too, so that writers and prunes no longer stop at it. Idempotent."""
+        from orchestrai.vault.lifecycle.hold_records import WHOLE_DATASET
 
-        held = holds(self.store, self.keyring, self.identity())
+        # the end of a chain is forgotten by its number where it is damaged, and says nothing of holds then
+        held = self.holds(strict=not self._is_damaged(dataset, seq))
         if (dataset, seq) in held or (dataset, WHOLE_DATASET) in held:
             raise RetentionLocked(
                 f"expected snapshot {seq} of {dataset} to be forgettable, found a legal hold on it: release it first",
                 dataset=dataset,
             )
-        digest = sha256_hex(self.store.read(commit_key(dataset, seq)))
+        try:
+            digest = sha256_hex(self.store.read(commit_key(dataset, seq)))
+        except ObjectNotFound:
+            # a record that is lost for good: the chain behind it stays closed to prunes until its number is forgotten
+            if not 0 < seq < self.catalog.head(dataset).seq:
+                raise
+            digest = ""
         body = {"vault": self.identity(), "dataset": dataset, "seq": seq, "commit": digest, "reason": reason}
         try:
             envelope = self.signer.sign(TOMBSTONE_TYPE, canonical_json(body | {"format": FORMAT}))
             self.store.write(tombstone_key(dataset, seq), envelope, create=True)
         except ObjectExists:
             pass  # forgotten already
+
+    def _is_damaged(self, dataset: str, seq: int) -> bool:
+        try:
+            open_record(self.keyring, self.store.read(commit_key(dataset, seq)))
+        except ObjectNotFound:
+            return False
+        except (IntegrityError, TypeError, KeyError, ValueError):
+            return True
+        return False
+
+    def holds(self, *, strict: bool = True) -> "dict[tuple[str, int], Hold]":
+        """The legal holds that are on, by dataset and number (0: the whole dataset); raises IntegrityError.
+
+        Without `strict` a damaged end of a chain does not raise.
+        """
+        from orchestrai.vault.lifecycle.hold_records import holds
+
+        return holds(self.store, self.keyring, self.identity(), strict=strict)
 
     # -- reading ---------------------------------------------------------------------------------------------
 

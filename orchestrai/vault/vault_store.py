@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
-from orchestrai.core.canonical import canonical_json
+from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.core.identity import new_session_id, utc_now
-from orchestrai.errors import ConfigError, ObjectExists, ObjectNotFound
+from orchestrai.errors import ConfigError, MissingObject, ObjectExists, ObjectNotFound
 from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store
 from orchestrai.vault.catalog import Catalog
 from orchestrai.vault.commit.writer import context
-from orchestrai.vault.format.layout import CLOCK, IDENTITY
+from orchestrai.vault.format.layout import CLOCK, DATA_KEYS, IDENTITY, ROOT
 from orchestrai.vault.format.lists import Codec, ColumnCodec
 from orchestrai.vault.format.records import FORMAT, IDENTITY_TYPE, document
 from orchestrai.vault.keys.encryption import Cipher
@@ -20,7 +21,8 @@ from orchestrai.vault.keys.key_port import KeyPort
 class OpenedVault:
     """What every part of the vault works with.
 
-    `max_session` must be equal for all who use the vault. `workers` is the number of copying threads (0 copies in the calling thread).
+    `max_session` is how long a write is expected to last at most: a prune leaves alone what may belong to one. `workers` is the number
+    of copying threads (0 copies in the calling thread).
     """
 
     def __init__(
@@ -45,33 +47,58 @@ class OpenedVault:
         self.max_session = max_session
         self.workers = workers
         self.codec = codec or ColumnCodec()
-        self.catalog = Catalog(store, self.keyring, self.identity, self.codec, lambda: self.cipher, max_session)
-        self._identity = ""
+        self.catalog = Catalog(store, self.keyring, self.identity, self.codec, lambda: self.cipher)
+        self._identity = self._identity_digest = ""
         self._cipher: Cipher | None = None
 
     def identity(self) -> str:
-        """The vault's name, made on first use; every commit and every sealed byte is bound to it."""
+        """The vault's name, to which every record and every sealed byte is bound; empty where there is no vault yet.
+
+        Raises MissingObject where there is a vault but not its identity.
+        """
         if not self._identity:
-            try:
-                envelope = self.store.read(IDENTITY)
-            except ObjectNotFound:
-                envelope = self._make_identity()
+            envelope = identity_record(self.store)
+            if envelope is None:
+                return ""
             body = document(self.keyring, IDENTITY_TYPE, envelope)
             if bool(body["encrypted"]) != self.encrypted:
                 raise ConfigError(
                     f"expected a vault that is {'' if self.encrypted else 'not '}encrypted in {self.store.url}, found the "
                     "opposite: encryption is chosen when a vault is made; use a new vault, or set its key"
                 )
-            self._identity = str(body["vault"])
+            self._identity, self._identity_digest = str(body["vault"]), sha256_hex(envelope)
         return self._identity
 
-    def _make_identity(self) -> bytes:
-        body = {"format": FORMAT, "vault": self.new_id(), "encrypted": self.encrypted}
-        try:
-            self.store.write(IDENTITY, self.signer.sign(IDENTITY_TYPE, canonical_json(body)), create=True)
-        except ObjectExists:
-            pass  # another process made it first: that one counts
-        return self.store.read(IDENTITY)
+    def identity_digest(self) -> str:
+        """The hash of the vault's identity, which every commit names."""
+        self.identity()
+        return self._identity_digest
+
+    def key_digests(self) -> dict[str, str]:
+        """The hash of each record of a wrapped data key, by its name, which every commit names; none in a plain vault."""
+        if not self.encrypted:
+            return {}
+        return {
+            info.key.removeprefix(DATA_KEYS): sha256_hex(self.store.read(info.key)) for info in self.store.list(DATA_KEYS)
+        }
+
+    def establish(self) -> str:
+        """The vault's name; a store that holds nothing of a vault becomes one, with its first data key. Idempotent.
+
+        Only a first commit does so: where the identity or the key is missing beside other objects, MissingObject or ConfigError is raised.
+        """
+        if not self.identity():
+            body = {"format": FORMAT, "vault": self.new_id(), "encrypted": self.encrypted}
+            try:
+                self.store.write(IDENTITY, self.signer.sign(IDENTITY_TYPE, canonical_json(body)), create=True)
+            except ObjectExists:
+                pass  # another process made it first: that one counts
+        if self.encryption is not None and self._cipher is None and is_new(self.store):
+            from orchestrai.vault.keys.data_keys import make_data_key
+
+            make_data_key(self.store, self.identity(), self.encryption, self.signer)
+        assert self.encryption is None or self.cipher is not None
+        return self.identity()
 
     @property
     def encrypted(self) -> bool:
@@ -84,7 +111,7 @@ class OpenedVault:
         if self.encryption is not None and self._cipher is None:
             from orchestrai.vault.keys.data_keys import open_cipher
 
-            self._cipher = open_cipher(self.store, self.identity(), self.encryption, self.signer, self.keyring)
+            self._cipher = open_cipher(self.store, self.identity(), self.encryption, self.keyring)
         return self._cipher
 
     def rewrap(self, port: KeyPort) -> int:
@@ -115,3 +142,26 @@ class OpenedVault:
         now = self.store.head(key).modified
         self.store.delete(key)
         return now.astimezone(UTC)
+
+
+def is_new(store: Store) -> bool:
+    """True for a store that holds nothing of a vault but its identity."""
+    return all(info.key == IDENTITY for info in islice(store.list(ROOT), 2))
+
+
+def identity_record(store: Store) -> bytes | None:
+    """The signed identity of the vault in a store; None where there is no vault, MissingObject where one lacks it."""
+    try:
+        return store.read(IDENTITY)
+    except ObjectNotFound:
+        if next(iter(store.list(ROOT)), None) is None:
+            return None
+    try:
+        # made by another process between the two looks
+        return store.read(IDENTITY)
+    except ObjectNotFound:
+        raise MissingObject(
+            f"expected {IDENTITY} in {store.url}, which holds a vault, found none: copy it back from the replica, "
+            "or bring it back by `vault repair`",
+            key=IDENTITY,
+        ) from None

@@ -59,7 +59,7 @@ def load_table(
     if mode == "replace" and partitions is not None:
         raise ConfigError("expected all partitions to replace a table, found some chosen: leave them out or merge")
     with dataset.fetched(sorted(dataset.partitions) if partitions is None else partitions) as fetched:
-        files = [f.path for part in fetched.values() for f in part if f.path.suffix == ".parquet"]
+        files = [f.path for part in fetched.values() for f in part if f.entry.path.endswith(".parquet")]
         if not files:
             raise ConfigError(f"expected Parquet files in {asset}, found none: it cannot be loaded into a table")
         schema = pq.read_schema(files[0])

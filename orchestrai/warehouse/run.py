@@ -152,7 +152,7 @@ def _replaced(
 
     done: dict[str, int] = {}
     with _opened(target) as table, dataset.fetched(wanted) as fetched:
-        files = {key: [f.path for f in part if f.path.suffix == ".parquet"] for key, part in fetched.items()}
+        files = {key: [f.path for f in part if f.entry.path.endswith(".parquet")] for key, part in fetched.items()}
         first = next((path for paths in files.values() for path in paths), None)
         if first is None:
             raise ConfigError(f"expected Parquet files in {dataset.asset}, found none: it cannot be loaded into a table")

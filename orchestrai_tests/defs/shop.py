@@ -43,6 +43,7 @@ models:
     features: [levels]
     entity: device_id
     label: {sql: "SELECT device_id, ts, CASE WHEN failed THEN 1 ELSE 0 END AS label FROM readings", horizon: 1m}
+    task: binary
     estimator: {xgboost: {max_depth: 1, num_boost_round: 2}}
     split: {by: time, test_share: 0.25, gap: 1m}
     promote_when: {metric: auc, at_least: 0.5}

@@ -11,8 +11,9 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
@@ -81,9 +82,9 @@ def run(
 def matrix() -> Iterator[Matrix]:
     # homes lie in memory, and a database is opened once: a trial is then a few hundredths of a second
     folder = Path(tempfile.mkdtemp(prefix="orchestrai-matrix-", dir=fast_folder()))
-    opened = cache(DuckDbEngine(threads=1)._open)
+    opened = lru_cache(DuckDbEngine(threads=1)._open)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DuckDbEngine, "_open", lambda engine: opened())
+        patch.setattr(DuckDbEngine, "_open", lambda engine, numbers: opened(numbers))
         world = shop.build(folder)
         runtime = world.workshop.runtime
         definitions = build_definitions(runtime)
@@ -295,8 +296,10 @@ def test_every_fault_is_met_by_the_guard_and_not_by_luck(matrix: Matrix) -> None
 
 
 def _trusting_files(patch: pytest.MonkeyPatch) -> None:
-    def unhashed(dataset: Dataset, entry: FileEntry, into: Path) -> VerifiedFile:
-        return VerifiedFile(dataset.ledger.lake.local_path(entry.key) or into, entry)
+    @contextmanager
+    def unhashed(dataset: Dataset, entry: FileEntry) -> Iterator[VerifiedFile]:
+        with dataset.ledger.sealed.of(dataset.ledger.lake, entry.key, 10**9) as copy:
+            yield VerifiedFile(copy.path, entry)
 
     patch.setattr(Dataset, "_verified", unhashed)
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import dagster as dg
 import pytest
 
-from orchestrai.defs.sensors.landing_sensors import build_sensors, contiguous
+from orchestrai.core.time.calendar import contiguous
+from orchestrai.defs.sensors.landing_sensors import build_sensors
 from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.errors import OrchestraiError, StorageError
 from orchestrai.ingest.dead_letter_list import list_letters

@@ -63,6 +63,9 @@ def test_types_are_shipped_and_no_test_is() -> None:
     assert inside == []
 
 
+LOCKS = ("requirements.lock", "bench/requirements.lock")
+
+
 def read(path: Path) -> str:
     """A text file; nothing for one of bytes."""
     try:
@@ -76,7 +79,7 @@ def strays(pattern: re.Pattern[str]) -> list[str]:
     found = []
     for path in tracked():
         name = path.relative_to(ROOT).as_posix()
-        if name not in ("LICENSE", "requirements.lock"):
+        if name not in ("LICENSE", *LOCKS):
             found += [f"{name}: {match[0]}" for match in pattern.finditer(read(path))]
     return found
 
@@ -88,7 +91,8 @@ def test_no_file_names_the_machine_it_was_written_on() -> None:
 def test_no_file_names_a_registry() -> None:
     assert strays(REGISTRIES) == []
     # a lock made behind a mirror would carry its address
-    assert re.findall(r"https?://\S+|--\w*index-url.*", (ROOT / "requirements.lock").read_text()) == []
+    for lock in LOCKS:
+        assert re.findall(r"https?://\S+|--\w*index-url.*", (ROOT / lock).read_text()) == []
 
 
 @pytest.mark.parametrize("text", ["see /" + "root/x", "/" + "work/main", "https://" + "pypi" + ".org/simple"])
@@ -96,16 +100,31 @@ def test_a_stray_path_or_host_would_be_found(text: str) -> None:
     assert HOME_OF_MACHINES.search(text) or REGISTRIES.search(text)
 
 
-def test_every_dependency_is_locked_by_hash() -> None:
-    text = (ROOT / "requirements.lock").read_text()
+def pins(lock: str) -> dict[str, str]:
+    """The versions that a lock file names, each with a hash at least."""
+    text = (ROOT / lock).read_text()
     pinned = re.findall(r"^([a-z0-9-]+)(?:\[[^\]]*\])?==(\S+)", text, re.MULTILINE)
-    assert len(pinned) == len(re.findall(r"^[a-z0-9]", text, re.MULTILINE)) > 200
+    assert len(pinned) == len(re.findall(r"^[a-z0-9]", text, re.MULTILINE))
     for part in re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]:
         assert "--hash=sha256:" in part, part.split("\n")[0]
-    held = project()
-    wanted = [*held["project"]["dependencies"], *held["dependency-groups"]["dev"]]
-    names = {re.split(r"[\[<>=;~! ]", need)[0].lower().replace("_", "-") for need in wanted}
-    assert names - {name for name, _ in pinned} == set()
+    return dict(pinned)
+
+
+def names(needs: list[str]) -> set[str]:
+    """The names of packages that are asked for."""
+    return {re.split(r"[\[<>=;~! ]", need)[0].lower().replace("_", "-") for need in needs}
+
+
+def test_every_dependency_is_locked_by_hash() -> None:
+    held, pinned = project(), pins("requirements.lock")
+    assert len(pinned) > 200
+    assert names([*held["project"]["dependencies"], *held["dependency-groups"]["dev"]]) - set(pinned) == set()
+
+
+def test_the_peers_of_benchmarks_are_locked_and_change_no_other_version() -> None:
+    pinned, peers = pins("requirements.lock"), pins("bench/requirements.lock")
+    assert names(project()["dependency-groups"]["bench"]) - set(peers) == set()
+    assert {name: (peers[name], pinned[name]) for name in peers.keys() & pinned.keys() if peers[name] != pinned[name]} == {}
 
 
 def test_every_page_is_in_the_navigation_once() -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -9,15 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.errors import FeatureViewError, NotReceipted
-from orchestrai.features.labels import declared_label
+from orchestrai.features.labels import data_end, declared_label
 from orchestrai.features.profile.portrait import portrait
 from orchestrai.features.profile.statistics import drift, feature_stats
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.features.training_set import LabelInputs, training_set
 from orchestrai.features.views.view import FeatureView, load_view
+from orchestrai.features.views.view_inputs import open_inputs
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
-from orchestrai_tests.features.conftest import ORDERS, PIPELINES, READINGS, Publish, orders
+from orchestrai_tests.features.conftest import CLICKS, ORDERS, PIPELINES, READINGS, START, Publish, orders
 from orchestrai_tests.running import compute
 
 ORDERS_ASSET = "p/orders/restored"
@@ -65,6 +67,72 @@ def test_labels_are_what_happened_after_each_moment(ledger: Ledger, publish: Pub
             if o["customer_id"] == row["customer_id"] and as_of <= o["invoice_date"] < as_of + timedelta(days=60)
         ]
         assert row["label"] == (0 if bought else 1)
+
+
+BOTH = LabelSpec(
+    sql="SELECT s.customer_id, s.as_of, CASE WHEN COUNT(c.event_id) + COUNT(o.invoice_no) > 0 THEN 1 ELSE 0 END AS label "
+    "FROM spine AS s LEFT JOIN orders AS o ON o.customer_id = s.customer_id AND o.invoice_date >= s.as_of "
+    "LEFT JOIN clicks AS c ON c.user_id = s.customer_id AND c.ts >= s.as_of GROUP BY s.customer_id, s.as_of",
+    horizon="7d",
+)
+CLICKS_ASSET = "p/clicks/restored"
+
+
+def clicks(days: int) -> dict[str, list[dict[str, Any]]]:
+    moments = [START + timedelta(days=day, hours=9) for day in range(days)]
+    return {
+        f"{ts:%Y-%m-%d}": [{"event_id": f"e{ts:%j}", "user_id": "c001", "item_id": "i", "ts": ts, "channel": "web"}]
+        for ts in moments
+    }
+
+
+@pytest.mark.parametrize("names", [("orders", "clicks"), ("clicks", "orders")])
+@pytest.mark.parametrize(("bought", "clicked"), [(60, 41), (41, 60)])
+def test_labels_end_with_the_first_of_their_inputs_that_does(
+    ledger: Ledger, publish: Publish, names: tuple[str, ...], bought: int, clicked: int
+) -> None:
+    publish(ORDERS_ASSET, ORDERS, days := orders(40, bought))
+    publish(CLICKS_ASSET, CLICKS, clicks(clicked))
+    last = max(row["invoice_date"] for part in days.values() for row in part)
+    end = min(last, START + timedelta(days=clicked - 1, hours=9))
+    assets = {"orders": ORDERS_ASSET, "clicks": CLICKS_ASSET}
+    report = training_set(
+        ledger,
+        asset="p/m/training_set",
+        features=[features(ledger, view())],
+        label=BOTH,
+        inputs=LabelInputs({name: assets[name] for name in names}, PIPELINES / "churn"),
+    )
+    assert report.facts["data_end"] == end.isoformat()
+    moments = {row["event_time"] for row in rows_of(ledger)}
+    assert moments and max(moments) + BOTH.horizon <= end < max(moments) + BOTH.horizon + timedelta(days=7)
+
+
+def test_an_input_in_which_little_happens_ends_with_its_newest_whole_partition(ledger: Ledger, publish: Publish) -> None:
+    publish(ORDERS_ASSET, ORDERS, days := orders(40, 60))
+    sparse = clicks(1) | {f"{START + timedelta(days=day):%Y-%m-%d}": [] for day in range(1, 50)}
+    publish(CLICKS_ASSET, CLICKS, sparse)
+    label = declared_label(BOTH, {"orders": ORDERS, "clicks": CLICKS}, PIPELINES / "churn", view())
+    opened = open_inputs(ledger, label, {"orders": ORDERS_ASSET, "clicks": CLICKS_ASSET})
+    with opened.fetched({name: list(spans) for name, spans in opened.spans.items()}) as files:
+        last = max(row["invoice_date"] for part in days.values() for row in part)
+        assert data_end(label, opened, files) == START + timedelta(hours=9)
+        for positioned, end in ((False, START + timedelta(days=50)), (True, START + timedelta(hours=9))):
+            declared: Any = {CLICKS_ASSET: SimpleNamespace(positioned=positioned)}
+            assert data_end(label, opened, files, declared) == min(last, end)
+
+
+def test_a_table_that_the_label_does_not_read_ends_nothing(ledger: Ledger, publish: Publish) -> None:
+    publish(ORDERS_ASSET, ORDERS, orders(40, 120))
+    publish(CLICKS_ASSET, CLICKS, clicks(3))
+    report = training_set(
+        ledger,
+        asset="p/m/training_set",
+        features=[features(ledger, view())],
+        label=LABEL,
+        inputs=LabelInputs({"clicks": CLICKS_ASSET, "orders": ORDERS_ASSET}, PIPELINES / "churn"),
+    )
+    assert report.facts["rows"]
 
 
 def test_data_that_arrives_later_changes_no_earlier_feature(ledger: Ledger, publish: Publish) -> None:

@@ -6,7 +6,7 @@ Producers, clock, stores' outages and the fate of ticks and runs come from one s
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -20,12 +20,13 @@ from orchestrai.ingest.dead_letters import UNPLACED, publish_unplaced
 from orchestrai.ingest.discovery.asking import PastRun, choose
 from orchestrai.ingest.discovery.partitioning import sight
 from orchestrai.ingest.discovery.watch import LETTERS, ArrivalCursor, look
-from orchestrai.ingest.plan import arrivals
+from orchestrai.ingest.originals.published_originals import arrivals
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.memory import MemoryStore
+from orchestrai_tests.copies import copies
 from orchestrai_tests.ingest.judging import counts, judge_for, whole
 from orchestrai_tests.running import ingest
 
@@ -86,6 +87,9 @@ class Landing(Outage):
     def keys(self) -> list[str]:
         return list(self._objects)
 
+    def holds(self, key: str) -> bool:
+        return key in self._objects
+
     def content(self, key: str) -> bytes:
         return self._objects[key][1]
 
@@ -112,6 +116,9 @@ class World:
     seed: int
     per_step: int = 12
     faults: float = 1.0
+    every: timedelta = STEP
+    # by how many minutes objects come late
+    late: int = 2000
     now: datetime = START
     cursor: str | None = None
     runs: list[Run] = field(default_factory=list)
@@ -140,7 +147,7 @@ class World:
 
     def _new(self, n: int) -> None:
         # many go where none comes after them: a request that is lost there is not healed by the next one
-        at = self.now - timedelta(minutes=self.chance.choice([0, 1, 3, self.chance.randrange(2000)]))
+        at = self.now - timedelta(minutes=self.chance.choice([0, 1, 3, self.chance.randrange(self.late)]))
         name = f"{at:%Y-%m-%dT%H-%M}-{n}.csv"
         fate = self.chance.random()
         if fate < 0.03:
@@ -148,12 +155,18 @@ class World:
             key = folder.format(name if folder != "readme-{}" else f"{n}.csv")
         elif fate < 0.06:
             key = self.chance.choice(["_temporary/{}", ".{}", "c/_{}"]).format(name)
-        elif fate < 0.08 and (others := [key for key in self.rows if key in self.landing.keys and "/" not in key]):
-            key = f"{(other := self.chance.choice(others))}/{other}"
+        elif fate < 0.08 and (other := self._plain_key()):
+            key = f"{other}/{other}"
         else:
             key = self.chance.choice(["", "in/", "in/deep/"]) + name
         modified = datetime(2019, 5, 5, tzinfo=UTC) if self.chance.random() < 0.15 else self.now
         self._put(key, n, modified + timedelta(seconds=self.chance.uniform(-90, 30)))
+
+    def _plain_key(self) -> str:
+        """A key of the landing that lies in no folder, nothing where a few tries find none."""
+        keys = list(self.rows)
+        tries = [self.chance.choice(keys) for _ in range(20 if keys else 0)]
+        return next((key for key in tries if self.landing.holds(key) and "/" not in key), "")
 
     def _put(self, key: str, n: int, modified: datetime) -> None:
         self.landing.put(key, f"n\n{n}\n".encode(), modified)
@@ -259,10 +272,10 @@ class World:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def live(self, objects: int) -> None:
-        """Until so many objects have landed; the landing is moved half way."""
+    def live(self, objects: int, enough: Callable[[], bool] = lambda: False) -> None:
+        """Until so many objects have landed, or it is enough; the landing is moved half way."""
         self._outages()
-        while self.number < objects:
+        while self.number < objects and not enough():
             if self.number > objects // 2 and "moved" not in self.landing.name:
                 self.rename()
             self.step()
@@ -272,7 +285,7 @@ class World:
             self.produce()
         self.tick()
         self.work()
-        self.now += STEP
+        self.now += self.every
 
     def settle(self, steps: int = 400) -> int:
         """Calm weather until nothing is due; returns the steps it took."""
@@ -294,14 +307,15 @@ class World:
         raw = self.ledger.open(RAW)
         found: Counter[int] = Counter()
         for partition in raw.partitions:
-            for file in raw.fetch(partition, self.folder / "read" / partition):
+            for file in copies(raw, partition, self.folder / "read" / partition):
                 found.update(pq.read_table(file.path)["n"].to_pylist())
         letters = list_letters(self.ledger, RAW)
         sightings = {key: sight(SOURCE, "hour", self._info(key)) for key in self.landing.keys}
         # beside a key that is or was its folder an object may be a dead letter, and must be one or the other
         over = {folder for key in self.used for folder in _folders(key)}
         clashing = {key for key in sightings if key in over or any(folder in self.used for folder in _folders(key))}
-        below = {key for key in clashing if sightings[key].partition and self._is_dead(key)}
+        dead = self._dead()
+        below = {key for key in clashing if sightings[key].partition and key in dead}
         must = {self.rows[key] for key, seen in sightings.items() if seen.partition and key not in below}
         never = {n for key, n in self.rows.items() if (seen := sightings.get(key)) and not seen.partition}
         places = counts(self.look())
@@ -319,14 +333,14 @@ class World:
             "strange": sorted(set(found) - must - self.gone),
             "where none belongs": sorted(never & set(found)),
             "letters twice": [name for name, count in names.items() if count > 1],
-            "odd without a letter": odd - sum(1 for key, seen in sightings.items() if seen.fault and self._is_dead(key)),
+            "odd without a letter": odd - sum(1 for key, seen in sightings.items() if seen.fault and key in dead),
         }
 
-    def _is_dead(self, key: str) -> bool:
+    def _dead(self) -> set[str]:
+        """The keys of the landing that are dead letters as whole objects."""
         judge = judge_for(self.ledger, RAW, self.landing, SOURCE, "hour", self.now)
-        info = self._info(key)
         kept = {*judge.records.dead_in(UNPLACED), *judge.records.all_dead()}
-        return judge.identity(info) in kept
+        return {key for key in self.landing.keys if judge.identity(self._info(key)) in kept}
 
 
 def _folders(key: str) -> list[str]:

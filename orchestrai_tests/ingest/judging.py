@@ -1,6 +1,6 @@
 """A landing held against a ledger, as tests ask."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrai.core.time.calendar import Grain
@@ -14,10 +14,17 @@ from orchestrai_tests.ingest.conftest import NOW
 
 
 def judge_for(
-    ledger: Ledger, asset: str, landing: Any, source: SourceSpec, grain: Grain = "day", now: datetime = NOW, **span: datetime
+    ledger: Ledger,
+    asset: str,
+    landing: Any,
+    source: SourceSpec,
+    grain: Grain = "day",
+    now: datetime = NOW,
+    release_after: timedelta | None = None,
+    **span: datetime,
 ) -> Judge:
     """The judge over the ledger as it is now."""
-    return Judge(Zone(landing, source, grain), Span(grain, **span), Records(ledger, asset), now)
+    return Judge(Zone(landing, source, grain), Span(grain, **span), Records(ledger, asset), now, release_after)
 
 
 def whole(ledger: Ledger, asset: str, landing: Any, source: SourceSpec, **options: Any) -> Reconciliation:

@@ -1,6 +1,7 @@
 """Columns that no source sends: made from others, from the object's name and from the row's place, the same in every format."""
 
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_spark_makes_the_same_part(tmp_path: Path) -> None:
     text = (HEADER + "2026,1,2,3,north,0.5\n").encode()
     lake.write("original", [text])
     typing = Typing(SourceSpec(url="x", format="csv"), contract(tmp_path))
-    typed_group(f"{tmp_path}/lake", typing, [Original(0, "original", NAME, len(text))], "part")
+    typed_group(f"{tmp_path}/lake", typing, [Original(0, "original", NAME, len(text), sha256(text).hexdigest())], "part")
     (row,) = pq.read_table(tmp_path / "lake" / "part").to_pylist()
     assert {name: row[name] for name in FIRST} == FIRST
 

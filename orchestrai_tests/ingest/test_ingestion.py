@@ -17,6 +17,7 @@ from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.copies import copies
 from orchestrai_tests.ingest.conftest import NOW
 from orchestrai_tests.running import ingest
 
@@ -56,14 +57,14 @@ class Shop:
         )
 
     def table(self, folder: Path, partition: str = DAY) -> pa.Table:
-        files = self.ledger.open(RAW).fetch(partition, folder)
+        files = copies(self.ledger.open(RAW), partition, folder)
         return pa.concat_tables([pq.read_table(file.path) for file in files])
 
     def letters(self, folder: Path, partition: str = DAY) -> list[dict[str, object]]:
         found = self.ledger.find(DEAD)
         if found is None or partition not in found.partitions:
             return []
-        return [json.loads(line) for file in found.fetch(partition, folder) for line in file.path.read_text().splitlines()]
+        return [json.loads(line) for file in copies(found, partition, folder) for line in file.path.read_text().splitlines()]
 
 
 @pytest.fixture

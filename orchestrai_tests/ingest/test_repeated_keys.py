@@ -1,6 +1,8 @@
 """A key that is unique in each partition and stands in two is found, exactly, at the cost of what is new."""
 
+import json
 import shutil
+import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,12 +20,13 @@ from orchestrai.errors import DeclarationError
 from orchestrai.ingest.keys.key_audit import CHECK
 from orchestrai.ingest.keys.key_hashes import hashed, hashes_of
 from orchestrai.ingest.keys.key_index import KeyIndex
+from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai_tests.ingest.declaring import RAW, declare, hour, opened, reading, run
+from orchestrai_tests.ingest.declaring import NOW, RAW, declare, hour, opened, reading, run
 
 
 def batch(values: list[object], kind: pa.DataType) -> pa.RecordBatch:
@@ -110,6 +113,37 @@ def test_the_number_of_runs_grows_with_the_logarithm_of_the_history(tmp_path: Pa
         assert len(list(tmp_path.glob("*.hashes.npy"))) <= 6
         assert len(index.entries) == 200
         assert list(index.matches(numbers(0, 9_999), current)) == ["d000", "d199"]
+
+
+def test_what_a_partition_got_since_is_added_to_what_it_held(tmp_path: Path) -> None:
+    current: dict[str, str] = {}
+    with KeyIndex(tmp_path, ("id",)).held() as index:
+        for number in range(120):
+            name, before = f"d{number % 3}", current.get(f"d{number % 3}")
+            index.add((name, f"r{number}"), numbers(*range(number * 10, number * 10 + 10)), current, before)
+            # one that was refused: the next goes on from the same root as it
+            index.add((name, f"refused{number}"), numbers(10_000 + number), current, before)
+            current[name] = f"r{number}"
+    with KeyIndex(tmp_path, ("id",)).held() as index:
+        assert index.entries >= set(current.items())
+        assert list(index.matches(numbers(0, 30, 1_199), current)) == ["d0", "d2"]
+        assert list(index.matches(numbers(10_003), current)) == []
+        # a partition that went back to what it held before is read anew
+        assert ("d0", "r0") not in index.entries
+        index.add(("d0", "r0"), numbers(*range(10)), {**current, "d0": "r0"})
+        assert list(index.matches(numbers(5, 35), {**current, "d0": "r0"})) == ["d0"]
+        assert list(index.matches(numbers(35), {**current, "d0": "r0"})) == []
+        assert sum(len(run.entries) for run in index._runs) <= 12
+
+
+def test_an_index_of_whole_partitions_is_read_on(tmp_path: Path) -> None:
+    with KeyIndex(tmp_path, ("id",)).held() as index:
+        index.add(("d1", "r1"), numbers(1, 2), {})
+    stored = json.loads((tmp_path / "index.json").read_text())
+    del stored["before"]
+    (tmp_path / "index.json").write_text(json.dumps(stored | {"format": 1}))
+    with KeyIndex(tmp_path, ("id",)).held() as index:
+        assert index.entries == {("d1", "r1")}
 
 
 SOURCE = "{{url: {}/, format: jsonl, partition_from: filename}}"
@@ -250,3 +284,88 @@ def test_a_key_with_the_event_time_needs_no_look_at_other_partitions(tmp_path: P
     land(landing, 8, [1])
     assert verdict_on(run(opened(folder, tmp_path / "home"), [hour(8)], "raw_events"), hour(8)) is None
     assert not (tmp_path / "home" / "key_index").exists()
+
+
+STREAM = "{url: 'log://readings', format: jsonl, stream: {batch_records: 50}}"
+
+
+def send(home: Path, *records: bytes) -> None:
+    stream = StreamLog(home / "streams", "readings")
+    with stream.writer(lambda: NOW) as writer:
+        writer.append(list(records), key=b"k")
+
+
+def streamed(tmp_path: Path, rule: str = "warn") -> Runtime:
+    folder = declare(tmp_path / "plant", STREAM, key=True)
+    path = folder / "readings.contract.yaml"
+    path.write_text(path.read_text().replace("value: at}", f"value: at}}, {{property: keyAcrossPartitions, value: {rule}}}"))
+    return opened(folder, tmp_path / "home")
+
+
+def test_a_stream_is_told_a_key_that_another_partition_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    send(home, reading(1, at=8), reading(2, at=8))
+    assert verdict_on(run(streamed(tmp_path), [hour(8)], "raw_events"), hour(8)).passed
+    # the hour goes on, and the next one begins with a key of its own and with one that the first batch had
+    send(home, reading(3, at=8), reading(1, at=9), reading(4, at=9))
+    verdict = verdict_on(run(streamed(tmp_path), [hour(9)], "raw_events"), hour(9))
+    assert not verdict.passed and f"found 1 rows whose id stands in {hour(8)} too, such as 1" in verdict.message
+    # what came in the second batch is known too, and a key within the batch that begins another hour
+    send(home, reading(3, at=10), reading(7, at=10), reading(7, at=11))
+    report = run(streamed(tmp_path), [hour(10)], "raw_events")
+    assert verdict_on(report, hour(10)).details["keys"][0]["partitions"] == {hour(8): 1}  # type: ignore[index, call-overload]
+    assert verdict_on(report, hour(11)).details["keys"][0]["partitions"] == {hour(10): 1}  # type: ignore[index, call-overload]
+
+
+def test_a_batch_is_held_against_the_index_and_reads_no_other_partition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    for number in range(4):
+        send(home, *(reading(10 * number + place, at=number) for place in range(5)), reading(100 + number, at=0))
+        assert verdict_on(run(streamed(tmp_path), [hour(number)], "raw_events"), hour(number)).passed
+    real, read = Dataset.fetched, list[str]()
+
+    def noted(self: Dataset, partitions: Sequence[str], **options: object) -> object:
+        read.extend(partitions)
+        return real(self, partitions, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Dataset, "fetched", noted)
+    send(home, reading(200, at=0), reading(201, at=5))
+    assert verdict_on(run(streamed(tmp_path), [hour(5)], "raw_events"), hour(5)).passed
+    # its own hour is read by the rule that a batch repeats no key of it
+    assert set(read) <= {hour(0)}
+
+
+def test_a_stream_whose_contract_closes_the_gate_keeps_the_batch(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    send(home, reading(1, at=8))
+    run(streamed(tmp_path, "error"), [hour(8)], "raw_events")
+    send(home, reading(1, at=9), reading(2, at=8))
+    for _ in range(2):
+        report = run(streamed(tmp_path, "error"), [hour(9)], "raw_events")
+        assert {outcome.partition for outcome in report.refused} == {hour(8), hour(9)}
+        assert CHECK in {verdict.check for verdict in report.refused[-1].verdicts if verdict.closes_gate}
+    assert list(streamed(tmp_path).ledger.open(RAW).partitions) == [hour(8)]
+
+
+def test_a_row_of_a_table_that_moved_to_another_partition_is_told(tmp_path: Path) -> None:
+    source = "{url: 'sqlite:///plant.sqlite', format: sql, sql: {table: readings, watermark: changed}}"
+    folder = declare(tmp_path / "plant", source, key=True)
+    path = folder / "readings.contract.yaml"
+    extra = "      - {name: changed, physicalType: TIMESTAMP, required: true}\ncustomProperties"
+    path.write_text(path.read_text().replace("customProperties", extra))
+    (tmp_path / "home").mkdir()
+    database = sqlite3.connect(tmp_path / "home" / "plant.sqlite")
+    database.execute("CREATE TABLE readings (id INTEGER, at TEXT, value REAL, changed TEXT)")
+
+    def write(number: int, at: int, changed: int) -> StageReport:
+        moments = (f"2026-11-22T{at:02d}:00:00+00:00", f"2026-11-22T{changed:02d}:00:00+00:00")
+        database.execute("INSERT INTO readings VALUES (?, ?, 1.0, ?)", (number, *moments))
+        database.commit()
+        return run(opened(folder, tmp_path / "home"), [hour(at)], "raw_events")
+
+    assert verdict_on(write(1, 8, 8), hour(8)).passed
+    assert verdict_on(write(2, 8, 9), hour(8)).passed
+    verdict = verdict_on(write(2, 9, 10), hour(9))
+    assert not verdict.passed and verdict.details["keys"][0]["partitions"] == {hour(8): 1}  # type: ignore[index, call-overload]

@@ -14,6 +14,7 @@ from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.copies import copies
 from orchestrai_tests.ingest.conftest import NOW
 from orchestrai_tests.running import ingest
 
@@ -74,7 +75,7 @@ def test_spark_and_the_embedded_path_give_the_same_bytes_and_letters(
     parts = [file.path for file in there.open(ASSET).files(DAY).files if file.role == "data"]
     assert len(parts) == 3  # small ones together, the large one, small ones together
     assert list_letters(there, ASSET) == list_letters(here, ASSET) and len(list_letters(here, ASSET)) == 1
-    files = there.open(ASSET).fetch(DAY, tmp_path / "fetched")
+    files = copies(there.open(ASSET), DAY, tmp_path / "fetched")
     assert len(files) == 3  # every byte that Spark wrote is what its receipt says
 
 
@@ -98,5 +99,5 @@ def test_below_the_declared_size_no_session_is_asked_for(tmp_path: Path, landing
 def test_small_neighbours_share_a_part_and_a_large_object_has_its_own() -> None:
     limit = spark_typing.SMALL_BYTES
     sizes = [1, 2, limit + 1, limit + 2, 3, limit, limit + 1]
-    groups = grouped([Original(n, "", "", size) for n, size in enumerate(sizes)])
+    groups = grouped([Original(n, "", "", size, "") for n, size in enumerate(sizes)])
     assert [[original.index for original in group] for group in groups] == [[0, 1], [2], [3], [4, 5], [6]]

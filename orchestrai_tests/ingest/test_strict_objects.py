@@ -13,7 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrai.contracts.contract import Column, Contract
-from orchestrai.ingest.conversions.json_text import decode_line, tidy_records
+from orchestrai.ingest.conversions.json_text import decode_line
+from orchestrai.ingest.readers import json_blocks
+from orchestrai.ingest.readers.chunks import Untidy
+from orchestrai.ingest.readers.json_blocks import line_blocks
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
 
@@ -117,27 +120,45 @@ def test_numbers_keep_every_digit(tmp_path: Path) -> None:
             ]
         ),
         max_size=5,
-    )
+    ),
+    block_bytes=st.sampled_from([8, 50, json_blocks.BLOCK_BYTES]),
 )
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_quick_reading_of_lines_gives_the_rows_and_letters_of_a_careful_one(tmp_path: Path, lines: list[str]) -> None:
+def test_a_quick_reading_of_lines_gives_the_rows_and_letters_of_a_careful_one(
+    tmp_path: Path, lines: list[str], block_bytes: int
+) -> None:
     data = (GOOD + "".join(f"{line}\n" for line in lines)).encode()
-    quick, outcome = read(tmp_path, data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_blocks, "BLOCK_BYTES", block_bytes)
+        quick, outcome = read(tmp_path, data)
     careful, told = read(tmp_path, data + b'{"id":"x"}\n')
     assert quick == careful
     assert [refused.reason for refused in outcome.refused] == [refused.reason for refused in told.refused[:-1]]
 
 
-def test_only_lines_of_one_record_each_are_read_quickly(tmp_path: Path) -> None:
+def counted(path: Path, limit: int) -> int | None:
+    """The records that may be read quickly, None where the object must be read with care."""
+    try:
+        return sum(block.records for block in line_blocks(path, limit))
+    except Untidy:
+        return None
+
+
+def test_only_lines_of_one_record_each_are_read_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "object"
     for data, records in (
         (b'{"a":1}\n{"a":2}', 2),
         (b'\xef\xbb\xbf{"a":1}\r\n\r\n{"a":2}\r\n', 2),
         (b"null\n", None),
         (b'{"a":\r1}\n', None),
+        (b'{"a":1}{"a":2}\n{"a":\n3}\n', None),
+        (b"{" + b" " * 1_000 + b"}\n", None),
+        (b'{"a":"\xff"}\n', None),
     ):
         path.write_bytes(data)
-        assert tidy_records(path, 1_000) == records
+        for block_bytes in (3, 11, 1 << 20):
+            monkeypatch.setattr(json_blocks, "BLOCK_BYTES", block_bytes)
+            assert counted(path, 1_000) == records, (data, block_bytes)
     assert decode_line('{"a":1.50}')["a"] == "1.50"
 
 

@@ -10,6 +10,7 @@ from orchestrai.contracts.checks import check_names
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, DigestMismatch, NotReceipted, SignatureInvalid
+from orchestrai.ingest.anomaly.hold_audit import hold_check
 from orchestrai.ingest.keys.key_audit import key_check
 from orchestrai.ledger.decisions.overrides import WAIVABLE, Override
 from orchestrai.ledger.ledger import Ledger
@@ -18,6 +19,7 @@ from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.report import StageReport, shown_verdicts
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.copies import copies
 from orchestrai_tests.producers import producer
 
 ASSET = "churn/orders/raw_events"
@@ -56,7 +58,7 @@ def test_an_override_publishes_what_was_refused_and_says_so_in_signed_records(le
     receipt = dataset.receipt(DAY)
     assert receipt.verdicts[DAY] == BAD
     assert (receipt.override(DAY), receipt.closed_checks(DAY)) == (given, [])
-    assert [file.path.read_bytes() for file in dataset.fetch(DAY, tmp_path)] == [b"few"]
+    assert [file.path.read_bytes() for file in copies(dataset, DAY, tmp_path)] == [b"few"]
 
 
 def test_every_closed_check_must_be_named(ledger: Ledger) -> None:
@@ -95,7 +97,7 @@ def test_damaged_bytes_under_an_override_are_refused_like_any(ledger: Ledger, tm
     (entry,) = ledger.open(ASSET).files(DAY).files
     ledger.lake.write(entry.key, b"fex")
     with pytest.raises(DigestMismatch):
-        ledger.open(ASSET).fetch(DAY, tmp_path)
+        copies(ledger.open(ASSET), DAY, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,9 @@ def test_receipts_without_an_override_are_written_and_read_as_before(ledger: Led
 
 def test_only_what_contracts_judge_can_be_waived() -> None:
     contract = Contract("orders", "1.0.0", (Column("id", "BIGINT", "id", key=1),), event_time="at")
-    assert {info.name for info in (*check_names(contract), *key_check(contract, "day"))} == set(WAIVABLE)
+    assert {
+        info.name for info in (*check_names(contract), *key_check(contract, "day"), *hold_check(contract, "day"))
+    } == set(WAIVABLE)
 
 
 def test_the_witness_in_the_vault_tells_of_the_override_too(ledger: Ledger) -> None:

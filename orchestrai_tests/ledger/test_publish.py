@@ -21,6 +21,7 @@ from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.copies import copies
 from orchestrai_tests.producers import producer
 
 ASSET = "churn/orders/raw_events"
@@ -36,7 +37,7 @@ def publish(ledger: Ledger, days: dict[str, bytes], verdicts: dict[str, tuple[Ve
 
 
 def read(dataset: Dataset, day: str, folder: Path) -> bytes:
-    return b"".join(file.path.read_bytes() for file in dataset.fetch(day, folder))
+    return b"".join(file.path.read_bytes() for file in copies(dataset, day, folder))
 
 
 def lake_file(ledger: Ledger, pattern: str) -> Path:
@@ -161,7 +162,7 @@ def test_a_receipt_with_a_failed_check_opens_nothing(ledger: Ledger, tmp_path: P
         patch.setattr(Audit, "is_open", lambda audit, partition: True)
         session.commit({"2026-01-01": BAD})
     with pytest.raises(NotReceipted, match="row_volume"):
-        ledger.open(ASSET).fetch("2026-01-01", tmp_path)
+        copies(ledger.open(ASSET), "2026-01-01", tmp_path)
 
 
 def test_an_older_head_put_in_place_of_a_newer_is_found(ledger: Ledger) -> None:

@@ -14,8 +14,8 @@ from orchestrai.ledger.signing import (
     Keyring,
     load_keyring,
     load_or_create_signer,
-    trusted_keyring,
 )
+from orchestrai.ledger.trust.trust_list import trusted_keyring
 
 
 def test_the_signing_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.provenance.verify.audit import audit
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.copies import copies
 from orchestrai_tests.producers import producer
 
 ASSETS = ("p/data/raw_events", "p/view/features", "p/model/champion")
@@ -46,7 +47,7 @@ def move(ledger: Ledger, data: bytes, meanwhile: Callable[[], None] = lambda: No
 
 
 def state(ledger: Ledger, folder: Path) -> list[bytes]:
-    return [b"".join(file.path.read_bytes() for file in ledger.open(asset).fetch("all", folder)) for asset in ASSETS]
+    return [b"".join(file.path.read_bytes() for file in copies(ledger.open(asset), "all", folder)) for asset in ASSETS]
 
 
 def again(tmp_path: Path) -> Ledger:

@@ -13,11 +13,11 @@ import pytest
 from orchestrai.errors import DigestMismatch, IntegrityError, ModelError
 from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.models import evaluation
+from orchestrai.models.estimators import artifact, boosting
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.evaluation import evaluate
 from orchestrai.models.inference import predict
-from orchestrai.models.metrics import Measured
+from orchestrai.models.metrics.metric import Metric
 from orchestrai.models.promotion import promote
 from orchestrai.models.promotion_rule import decide_promotion
 from orchestrai.models.spec import ModelAssets
@@ -197,27 +197,42 @@ def test_a_cost_is_recorded_with_every_stage(ledger: Ledger, run: Run) -> None:
 BOUNDS: list[dict[str, Any]] = [{}, {"at_least": 0.5}, {"at_most": 0.5}, {"better_than_champion_by": 0.002}]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+NAIVE = {"naive": {"auc": {"value": 0.5}}, "single_feature_auc": {}}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), None, "0.9", True])
 @pytest.mark.parametrize("bounds", BOUNDS, ids=lambda bounds: ", ".join(bounds) or "no bound")
-def test_what_is_no_number_promotes_nothing(value: float, bounds: dict[str, Any]) -> None:
-    document = {"candidate": {"auc": {"value": value}}, "single_feature_auc": {}}
+def test_what_is_no_number_promotes_nothing_whoever_wrote_it(value: Any, bounds: dict[str, Any]) -> None:
+    document = {"candidate": {"auc": {"value": value}}, **NAIVE}
     decision = decide_promotion(spec(promote_when={"metric": "auc", **bounds}), document)
     assert not decision.promote and "expected a finite auc" in decision.reason
     json.dumps(decision.as_json(), allow_nan=False)
-    against = {"candidate": {"auc": {"value": 0.9}}, "champion": {"auc": {"value": value}}, "single_feature_auc": {}}
+    against = {"candidate": {"auc": {"value": 0.9}}, "champion": {"auc": {"value": value}}, **NAIVE}
     gained = decide_promotion(spec(promote_when={"metric": "auc", "better_than_champion_by": 0.002}), against)
-    assert gained.promote == (value == float("-inf"))
+    assert not gained.promote and "no comparison with the champion: expected a finite auc" in gained.reason
+    naive = {"candidate": {"auc": {"value": 0.9}}, "naive": {"auc": {"value": value}}, "single_feature_auc": {}}
+    assert not decide_promotion(spec(promote_when={"metric": "auc", **bounds}), naive).promote
 
 
-def test_an_evaluation_refuses_figures_that_are_no_numbers(
-    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_evaluation_without_the_naive_baseline_promotes_nothing() -> None:
+    decision = decide_promotion(spec(), {"candidate": {"auc": {"value": 0.9}}, "single_feature_auc": {}})
+    assert not decision.promote and "evaluate the candidate again" in decision.reason
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_metric_can_hold_nothing_but_finite_numbers(number: float) -> None:
+    for figures in ((number, 0.0, 1.0), (0.5, number, 1.0), (0.5, 0.0, number)):
+        with pytest.raises(ModelError, match="expected a finite number with a finite interval"):
+            Metric(*figures)
+
+
+def test_an_evaluation_refuses_scores_that_are_no_numbers(ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run(spec(), customers())
     before = ledger.open(EVALUATION).version
     train(ledger, spec(), training_set=TRAINING_SET, asset=CANDIDATE)
-    figures = {"auc": Measured(0.9, 0.8, 0.95), "log_loss": Measured(float("inf"), 0.1, float("inf"))}
-    monkeypatch.setattr(evaluation, "measure", lambda task, parts: figures)
+    monkeypatch.setattr(boosting.BoostedTrees, "score", lambda self, rows: np.full(len(rows), np.nan))
+    monkeypatch.setattr(artifact, "check_golden", lambda scorer, path: 0)
     assets = ModelAssets(TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION)
-    with pytest.raises(ModelError, match=r"expected finite metrics of the candidate, found log_loss inf"):
+    with pytest.raises(ModelError, match=r"expected finite scores of the held-out rows, found \d+ such as nan"):
         evaluate(ledger, spec(), assets)
     assert ledger.open(EVALUATION).version == before

@@ -62,12 +62,12 @@ def test_training_again_publishes_nothing_new(ledger: Ledger) -> None:
     assert len(list(ledger.history(CANDIDATE))) == 1
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("task", ["binary", "regression"])
 def test_the_stored_base_score_is_the_one_old_readers_assume(ledger: Ledger, task: str) -> None:
     table = customers()
     if task == "regression":
         table = table.drop_columns(["label"]).append_column("label", table.column("spend_90d").fill_null(0.0))
-    model = spec(task=task, promote_when={"metric": "auc" if task == "classification" else "rmse"}, exclude=["spend_90d"])
+    model = spec(task=task, promote_when={"metric": "auc" if task == "binary" else "rmse"}, exclude=["spend_90d"])
     publish(ledger, TRAINING_SET, table)
     train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE)
     scorer = load_model(ledger, CANDIDATE)

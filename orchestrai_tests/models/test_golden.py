@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.signing import load_or_create_signer, trusted_keyring
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.ledger.trust.trust_list import trusted_keyring
 from orchestrai.models.estimators.artifact import GOLDEN_FILE, INFO_FILE, MODEL_FILES, decode_info, load_model
 from orchestrai.models.registry.versions import versions
 from orchestrai.models.spec import ModelSpec
@@ -17,14 +18,15 @@ from orchestrai.provenance.trace import trace_records
 from orchestrai.provenance.verified_records import Records
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.copies import copies
 
 FORMATS = {1: "format-1.tar.xz", 2: "format-2.tar.xz"}
 CHAMPION = "small/alarm/champion"
 KINDS = {
-    "small/alarm/champion": ("xgboost", "classification"),
+    "small/alarm/champion": ("xgboost", "binary"),
     "small/size/candidate": ("xgboost", "regression"),
-    "small/plain/candidate": ("logistic", "classification"),
-    "small/forest/candidate": ("sklearn", "classification"),
+    "small/plain/candidate": ("logistic", "binary"),
+    "small/forest/candidate": ("sklearn", "binary"),
     "small/next/candidate": ("cooccurrence", "ranking"),
 }
 
@@ -53,7 +55,7 @@ def frozen(home: Path) -> Ledger:
 def test_a_frozen_model_of_each_kind_opens_and_scores_its_golden_rows(frozen: Ledger, asset: str, tmp_path: Path) -> None:
     scorer = load_model(frozen, asset)
     assert (scorer.info.kind, scorer.info.task) == KINDS[asset]
-    files = {file.entry.path: file.path for file in frozen.open(asset).fetch("all", tmp_path)}
+    files = {file.entry.path: file.path for file in copies(frozen.open(asset), "all", tmp_path)}
     assert set(files) == {MODEL_FILES[scorer.info.kind], INFO_FILE, GOLDEN_FILE}
     golden = pq.read_table(files[GOLDEN_FILE])
     found = scorer.score(golden.drop_columns(["prediction"]))
@@ -63,7 +65,7 @@ def test_a_frozen_model_of_each_kind_opens_and_scores_its_golden_rows(frozen: Le
 
 @pytest.mark.parametrize("asset", KINDS)
 def test_a_frozen_recipe_is_read_and_written_as_it_was(frozen: Ledger, stated: int, asset: str, tmp_path: Path) -> None:
-    (path,) = [file.path for file in frozen.open(asset).fetch("all", tmp_path) if file.entry.path == INFO_FILE]
+    (path,) = [file.path for file in copies(frozen.open(asset), "all", tmp_path) if file.entry.path == INFO_FILE]
     info = decode_info(path.read_bytes())
     assert info.encode() == path.read_bytes()
     # what was trained on a set that names no views is of format 1 to this day

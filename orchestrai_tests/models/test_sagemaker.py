@@ -182,7 +182,7 @@ def test_the_same_training_again_takes_up_the_finished_job(aws: Callable[..., Co
     where, params = SageMakerTraining.model_validate(WHERE), model.estimator.xgboost
     assert params is not None
     for _ in range(2):
-        SageMakerTrainer(where).train("churn", params, "classification", _rows(model))
+        SageMakerTrainer(where).train("churn", params, "binary", _rows(model))
     assert len(container.requests) == 1
 
 
@@ -231,7 +231,7 @@ def test_a_job_past_its_time_limit_is_stopped(aws: Callable[..., Container]) -> 
     where = SageMakerTraining.model_validate({**WHERE, "time_limit": timedelta(minutes=10)})
     trainer = SageMakerTrainer(where, clock=Clock(sleep, lambda: now[0]))
     with pytest.raises(ModelError, match=r"within 0:10:00, found it InProgress: it was stopped"):
-        trainer.train("churn", params, "classification", _rows(model))
+        trainer.train("churn", params, "binary", _rows(model))
     assert container.stopped == [container.requests[0]["TrainingJobName"]] and now[0] <= 720
 
 
@@ -242,7 +242,7 @@ def test_an_error_of_aws_is_one_of_ours(aws: Callable[..., Container]) -> None:
     assert params is not None
     where = SageMakerTraining.model_validate({**WHERE, "output": "s3://no-such-bucket/jobs"})
     with pytest.raises(StorageError, match="NoSuchBucket"):
-        SageMakerTrainer(where).train("churn", params.model_copy(update={"seed": 23}), "classification", _rows(_spec()))
+        SageMakerTrainer(where).train("churn", params.model_copy(update={"seed": 23}), "binary", _rows(_spec()))
 
 
 @pytest.mark.emulator

@@ -28,8 +28,8 @@ FOREST = "sklearn.ensemble.RandomForestClassifier"
 def _model(name: str = FOREST, **params: Any) -> ModelSpec:
     if name.endswith("ForestClassifier") or "Trees" in name:
         params = {"n_estimators": 5, **params}
-    task = "classification" if SKLEARN_CLASSES[name] == "classifier" else "regression"
-    rule = {"metric": "auc" if task == "classification" else "rmse"}
+    task = "binary" if SKLEARN_CLASSES[name] == "classifier" else "regression"
+    rule = {"metric": "auc" if task == "binary" else "rmse"}
     return spec(estimator={"sklearn": {"class": name, "params": params}}, task=task, promote_when=rule)
 
 
@@ -86,21 +86,21 @@ def test_a_file_that_names_another_type_is_refused_before_anything_is_built() ->
                 content = json.dumps(schema).encode()
             target.writestr(name, content)
     with pytest.raises(ModelError, match=r"subprocess\.Popen"):
-        sklearn_model.decode(sink.getvalue(), "classification", _rows(model).columns)
+        sklearn_model.decode(sink.getvalue(), "binary", _rows(model).columns)
 
 
 @pytest.mark.parametrize("junk", [b"", b"\x80\x04.", b"PK\x03\x04", b"PK\x03\x04" + b"x" * 200])
 def test_junk_is_one_clear_error(junk: bytes) -> None:
     with pytest.raises(ModelError, match="expected a scikit-learn model of skops"):
-        sklearn_model.decode(junk, "classification", ())
+        sklearn_model.decode(junk, "binary", ())
 
 
 def test_a_valid_skops_file_that_is_no_model_of_ours_is_refused() -> None:
     for thing in (np.arange(3), {"a": 1}):
         with pytest.raises(ModelError, match="expected a scikit-learn model"):
-            sklearn_model.decode(sio.dumps(thing), "classification", ())
+            sklearn_model.decode(sio.dumps(thing), "binary", ())
     with pytest.raises(ModelError, match="expected a model of 2 features, found one of 5"):
-        sklearn_model.decode(_fit(_model()).encode(), "classification", _rows(_model()).columns[:2])
+        sklearn_model.decode(_fit(_model()).encode(), "binary", _rows(_model()).columns[:2])
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_valid_skops_file_that_is_no_model_of_ours_is_refused() -> None:
         ({"class": "sklearn.neighbors.KNeighborsClassifier"}, "expected one of"),
         ({"class": "os.system"}, "expected one of"),
         ({"class": FOREST, "params": {"n_jobs": -1}}, "one thread is used"),
-        ({"class": "sklearn.linear_model.Ridge"}, "expected a class for classification"),
+        ({"class": "sklearn.linear_model.Ridge"}, "expected a class for binary"),
     ],
 )
 def test_what_cannot_be_kept_safely_is_told_when_it_is_declared(estimator: dict[str, Any], message: str) -> None:

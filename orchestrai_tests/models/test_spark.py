@@ -46,9 +46,7 @@ def test_two_workers_that_stop_early_give_the_same_bytes_again(spark_session: An
     for staging in (None, str(tmp_path)):
         # what another training left in the folder is not read
         (tmp_path / "part-00002.parquet").write_bytes(b"stale")
-        trees, job = SparkTrainer(SparkTraining(workers=2, staging=staging)).train(
-            "churn", params, "classification", rows, stop
-        )
+        trees, job = SparkTrainer(SparkTraining(workers=2, staging=staging)).train("churn", params, "binary", rows, stop)
         found.append(trees.encode())
         assert trees.booster.num_boosted_rounds() < 25 and job.place == "spark"
     assert found[0] == found[1]
@@ -60,7 +58,7 @@ def test_a_worker_without_rows_is_refused_before_spark_waits_for_it(rows: int, s
     held = [_rows(1, 40).take(np.arange(count)) for count in (rows, stop)]
     params = XGBoostParams(num_boost_round=5, early_stopping_rounds=2)
     with pytest.raises(ModelError, match=f"expected {what} rows for each of 2 workers, found 1"):
-        SparkTrainer(SparkTraining(workers=2), session=lambda: None).train("churn", params, "classification", *held)
+        SparkTrainer(SparkTraining(workers=2), session=lambda: None).train("churn", params, "binary", *held)
 
 
 def test_an_objective_with_groups_is_refused_before_spark_is_asked() -> None:
@@ -79,4 +77,4 @@ def test_a_gpu_that_this_build_cannot_use_is_told_before_training() -> None:
     table = customers(per_moment=20)
     rows = encode(table, infer_columns(table, spec()), spec().entity)
     with pytest.raises(ConfigError, match=r"device: cuda, found the CPU build"):
-        boosting.fit(XGBoostParams(device="cuda"), "classification", rows)
+        boosting.fit(XGBoostParams(device="cuda"), "binary", rows)

@@ -207,7 +207,7 @@ def _rows(seed: int = 1) -> Rows:
 def _train(trainer: ScriptTrainer, seed: int = 1) -> Any:
     params = spec(estimator={"xgboost": TREES}).estimator.xgboost
     assert params is not None
-    return trainer.train("churn", params, "classification", _rows(seed), _rows(seed + 1))
+    return trainer.train("churn", params, "binary", _rows(seed), _rows(seed + 1))
 
 
 BOTH = pytest.mark.parametrize("service", ["azure", "vertex"])
@@ -219,7 +219,7 @@ def test_the_job_gives_the_bytes_of_a_local_training_and_tells_its_cost(cloud: C
     trees, job = _train(_trainer(service, cloud))
     params = spec(estimator={"xgboost": TREES}).estimator.xgboost
     assert params is not None
-    assert trees.encode() == boosting.fit(params, "classification", _rows(), _rows(2)).encode()
+    assert trees.encode() == boosting.fit(params, "binary", _rows(), _rows(2)).encode()
     assert job.usd is not None and job.name in cloud.jobs and not job.spot
     if service == "vertex":
         assert job.seconds == 90 and job.usd == pytest.approx(0.0125)

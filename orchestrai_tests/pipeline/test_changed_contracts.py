@@ -1,6 +1,7 @@
 """A changed contract and what was published before it: judged again for training, told as a plan, typed again on demand."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -21,11 +22,12 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline.check.schema_plan import SchemaPlan, schema_plans
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.provenance.recall.rebuild import rebuild
 from orchestrai.provenance.recall.reproduce import reproduce
 from orchestrai.settings import Settings
 from orchestrai.stage.contract_record import CONTRACT_RULES, as_kept, contract_of, keep_contract, rules_digest
 from orchestrai.storage.url import open_store
-from orchestrai_tests.backup.kept_shop import MODEL, PUBLISHED, copied, declared, fresh, materialize, publish
+from orchestrai_tests.backup.kept_shop import MODEL, PUBLISHED, RAW, copied, declared, fresh, materialize, publish
 from orchestrai_tests.defs.shop import DAYS, NOW, csv_of
 
 RESTORED, TRAINING = "shop/readings/restored", f"{MODEL}/training_set"
@@ -132,6 +134,31 @@ def test_data_restored_under_the_contract_in_force_is_not_judged_again(base: Pat
     declared_now = runtime.project.nodes[RESTORED].subject.contract
     assert receipt.parameters[CONTRACT_RULES] == rules_digest(declared_now)
     assert contract_of(runtime.ledger, receipt) == as_kept(declared_now)
+
+
+def test_raw_events_and_snapshots_name_the_contract_that_each_day_was_judged_by(base: Path, tmp_path: Path) -> None:
+    home = copied(base, tmp_path / "home")
+    first = fresh(home, tmp_path / "first")
+    loose = rules_digest(first.project.nodes[RAW].subject.contract)
+    for asset in (RAW, "shop/readings/snapshot"):
+        assert first.ledger.open(asset).receipt(PUBLISHED[0]).parameters[CONTRACT_RULES] == loose
+    later = under(home, tmp_path / "second", "{minimum: -1, maximum: 100}")
+    (home / "landing" / "readings" / f"{DAYS[4]}.csv").write_text(csv_of(DAYS[4]))
+    materialize(later, RAW, [DAYS[4]])
+    materialize(later, "shop/readings/snapshot", list(DAYS[:5]))
+    kept = later.ledger.open("shop/readings/snapshot")
+    now = rules_digest(later.project.nodes[RAW].subject.contract)
+    assert now != loose and kept.receipt(DAYS[4]).parameters[CONTRACT_RULES] == {
+        **dict.fromkeys(PUBLISHED, loose),
+        DAYS[4]: now,
+    }
+    # who has the vault alone reads the contracts too
+    shutil.rmtree(home / "lake")
+    bare = fresh(home, tmp_path / "third")
+    rebuild(bare.ledger)
+    for day, maximum in ((PUBLISHED[0], 1000), (DAYS[4], 100)):
+        contract = contract_of(bare.ledger, bare.ledger.open("shop/readings/snapshot").receipt(day), day)
+        assert contract is not None and contract.column("level").maximum == maximum
 
 
 def test_only_what_is_said_of_rows_makes_another_contract(base: Path, tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ def test_what_ships_has_no_mistake(folder: Path) -> None:
         (LABEL, LABEL.replace("AS label", "AS outcome"), "models[0].label.sql", "label", "outcome"),
         (LABEL, LABEL + " LIMIT 5", "models[0].label.sql", "syntax that every engine reads alike", "Limit"),
         (LABEL, LABEL.replace("1 ELSE 0", "'yes' ELSE 'no'"), "models[0].label.sql", "a number or boolean", "string"),
+        ("task: binary", "task: regresion", "models[0].task", "'regression'", "'regresion'"),
+        ("    task: binary\n", "", "models[0].task", "binary, multiclass, regression, ranking or forecast", "none beside a label of int"),
         ("horizon: 1m", "horizon: 1m, tables: {orders: {event_time: ts}}", "models[0].label.sql", "among readings", "orders"),
         # columns
         ("entity: device_id\n", "entity: device\n", "models[0].entity[0]", "device_id, event_time", "'device'"),
@@ -85,11 +87,11 @@ def test_what_ships_has_no_mistake(folder: Path) -> None:
         ("gap: 1m", "gap: 1m, folds: x", "models[0].split.folds", "a valid integer", "'x'"),
         # estimators and metrics
         (DEPTH, f"{DEPTH} monotone_constraints: {{x: 1}},", f"{BOOSTED}.monotone_constraints.x", "a feature", "'x'"),
-        (DEPTH, f"{DEPTH} objective: reg:squarederror,", f"{BOOSTED}.objective", "classification", "reg:squarederror"),
+        (DEPTH, f"{DEPTH} objective: reg:squarederror,", f"{BOOSTED}.objective", "binary", "reg:squarederror"),
         (XGB, f"{REGRESSION} {{k: 1}}}}", f"{CLASS}.k", "a parameter of LogisticRegression", "'k'"),
         (XGB, f"{REGRESSION} {{C: -1}}}}", CLASS, "values that LogisticRegression takes", "-1"),
         ("metric: auc", "metric: rmse", "models[0].promote_when.metric", "one of accuracy, auc", "rmse"),
-        ("metric: auc", "metric: lift", "models[0].promote_when.metric", "'auc'", "'lift'"),
+        ("metric: auc", "metric: lift", "models[0].promote_when.metric", "one of accuracy, auc", "lift"),
         # where a model goes
         ("estimator: {", "registry: ftp://models\n    estimator: {", "models[0].registry", "a registry of mlflow+http", "ftp://models"),
         ("estimator: {", "train_on: {spark: {staging: 'ftp://x/y'}}\n    estimator: {", "models[0].train_on.spark.staging", "s3://", "ftp"),
@@ -125,6 +127,29 @@ def test_a_mistake_is_one_line_with_file_line_field_expected_and_found(
     assert mistake.message.startswith(f"shop/pipeline.yaml:{mistake.line}: {field}: expected ")
     assert "\n" not in mistake.message
     assert mistake.line > 1
+
+
+@pytest.mark.parametrize(
+    ("label", "asked"),
+    [
+        (LABEL.replace("CASE WHEN failed THEN 1 ELSE 0 END", "failed"), None),
+        (LABEL.replace("1 ELSE 0", "'yes' ELSE 'no'"), "multiclass"),
+        (LABEL.replace("1 ELSE 0", "CAST(1.5 AS DOUBLE) ELSE CAST(0 AS DOUBLE)"), "regression or forecast"),
+    ],
+    ids=["boolean", "names", "numbers"],
+)
+def test_the_task_is_asked_for_unless_the_label_leaves_no_doubt(tmp_path: Path, label: str, asked: str | None) -> None:
+    folder = shop(tmp_path / "shop", ("    task: binary\n", ""), (LABEL, label))
+    told = [(mistake.field, mistake.expected) for mistake in checked(folder).mistakes]
+    assert told == ([] if asked is None else [("models[0].task", f"{asked}, which the label alone does not say")])
+
+
+def test_names_are_a_label_of_the_task_multiclass(tmp_path: Path) -> None:
+    label = (LABEL, LABEL.replace("1 ELSE 0", "'yes' ELSE 'no'"))
+    assert (
+        lines(shop(tmp_path / "shop", ("task: binary", "task: multiclass"), ("metric: auc", "metric: log_loss"), label))
+        == []
+    )
 
 
 def test_a_horizon_shorter_than_what_its_sql_looks_ahead_is_told(tmp_path: Path) -> None:

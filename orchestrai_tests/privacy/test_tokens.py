@@ -318,7 +318,7 @@ def test_a_large_object_is_tokenised_too(shop: Shop, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("orchestrai.ingest.partition.SMALL_BYTES", 10_000)
     count = 1000
     shop.put(f"{DAY}.csv", HEADER + rows(BERT, count) + rows(ANNA, 1, amount="two") + rows(ANNA, 2, start=5))
-    erase(shop.ledger, shop.keys, BERT)
+    shop.keys.destroy(BERT)
     report = shop.run()
     assert (report.rows, report.facts["erased_rows"], report.facts["dead_letters"]) == (2, count, 1)
     assert not holds(ANNA, shop.lake)

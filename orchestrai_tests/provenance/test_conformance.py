@@ -90,9 +90,9 @@ def test_the_bill_of_materials_satisfies_the_official_schema(world: World) -> No
 
     world.whole(DAYS)
     text = exported(world, "cyclonedx")
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(text) is None
     broken = text.replace('"machine-learning-model"', '"machine"')
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(broken) is not None
+    assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(broken) is not None
 
 
 def test_openlineage_s_own_classes_write_the_same_events(world: World) -> None:

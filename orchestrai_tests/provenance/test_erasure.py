@@ -32,6 +32,7 @@ from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.lifecycle.lock import lock_snapshot
+from orchestrai_tests.copies import copies
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World
 from orchestrai_tests.running import ingest
 from orchestrai_tests.servers.s3 import S3Server
@@ -154,7 +155,7 @@ def test_after_an_erasure_no_store_holds_or_gives_back_the_person(world: World, 
     fresh = PersonKeys(store)
     assert fresh.key("17850") is None
     assert fresh.key("13047") is not None
-    for file in world.ledger.open(f"{ORDERS}/restored").fetch("2026-01-01", tmp_path):
+    for file in copies(world.ledger.open(f"{ORDERS}/restored"), "2026-01-01", tmp_path):
         for text in pq.read_table(file.path).column("customer_id").to_pylist():
             with pytest.raises(IntegrityError):
                 reveal(b"\0" * 64, PERSON, text)
@@ -329,7 +330,7 @@ def test_dead_letters_from_before_the_contract_tokenised_lose_what_they_quote(wo
     # logs, receipts and roots of the old versions still check; their bytes are refused
     assert audit(world.lake, world.keyring, witness=world.store).ok
     with pytest.raises(DigestMismatch):
-        world.ledger.open(letters, before.version).fetch("2026-01-01", tmp_path)
+        copies(world.ledger.open(letters, before.version), "2026-01-01", tmp_path)
     again = erase(world.ledger, keys, "17850", by="ann")
     assert again.letters == () and again.unchecked == ()
 
@@ -340,10 +341,45 @@ def test_current_dead_letters_in_clear_keep_place_and_reason(world: World, tmp_p
     land(world, keys, "2026-01-02", orders("13047"), tmp_path)
     (before,) = list_letters(world.ledger, f"{ORDERS}/raw_events")
     assert "17850" in before.text and ", found " in before.reason
-    erase(world.ledger, keys, "99999")
+    erase(world.ledger, keys, "17850")
     (after,) = list_letters(world.ledger, f"{ORDERS}/raw_events")
     assert after == dataclasses.replace(before, text="", reason=before.reason.partition(", found ")[0])
-    assert plan_erasure(world.ledger, keys, "99999").letters == ()
+    assert plan_erasure(world.ledger, keys, "13047").letters == ()
+
+
+def test_erasing_a_person_whom_nobody_knows_is_a_mistake_and_leaves_no_record(world: World, tmp_path: Path) -> None:
+    keys = PersonKeys(MemoryStore())
+    land(world, keys, "2026-01-01", orders("17850"), tmp_path)
+    before = [info.key for info in keys.store.list()]
+    assert not plan_erasure(world.ledger, keys, "99999").spelling.known
+    with pytest.raises(ConfigError, match="99999"):
+        erase(world.ledger, keys, "99999")
+    assert list(ERASURES.all(world.lake, world.keyring)) == []
+    assert [info.key for info in keys.store.list()] == before
+    erase(world.ledger, keys, "17850")
+    assert erase(world.ledger, keys, "17850").done, "twice is no mistake"
+
+
+@pytest.mark.parametrize(("typed", "stored"), [("17850.0", "17850"), (" 17850 ", "17850"), ("17850", "17850.0")])
+def test_the_spelling_of_the_data_is_found_by_what_a_contract_may_have_made_of_it(
+    world: World, tmp_path: Path, typed: str, stored: str
+) -> None:
+    keys = PersonKeys(MemoryStore())
+    land(world, keys, "2026-01-01", orders(stored, "13047"), tmp_path)
+    done = erase(world.ledger, keys, typed)
+    assert done.spelling.person == stored
+    assert done.partitions
+    assert keys.is_erased(stored)
+    assert not keys.is_erased(typed)
+
+
+def test_a_spelling_that_no_contract_makes_equal_is_named_and_not_taken(world: World, tmp_path: Path) -> None:
+    keys = PersonKeys(MemoryStore())
+    land(world, keys, "2026-01-01", orders("Anna", "17850", "17850.0"), tmp_path)
+    with pytest.raises(ConfigError, match="known are Anna"):
+        erase(world.ledger, keys, "ANNA")
+    assert keys.peek("Anna") is not None
+    assert plan_erasure(world.ledger, keys, "17850").spelling.others == ("17850.0",)
 
 
 def test_bytes_put_in_place_of_dead_letters_by_someone_else_are_not_taken_for_an_erasure(

@@ -12,6 +12,7 @@ from orchestrai.provenance.recall.recall import apply_recall, plan_recall
 from orchestrai.provenance.trace import trace
 from orchestrai.provenance.verify.audit import audit
 from orchestrai.storage.memory import MemoryStore
+from orchestrai_tests.copies import copies
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, VIEW, World
 
 
@@ -73,7 +74,7 @@ def test_bytes_come_back_under_their_own_keys_and_the_rest_is_dropped(world: Wor
         dataset = ledger.open(f"{ORDERS}/{stage}")
         assert dataset.version == world.ledger.open(f"{ORDERS}/{stage}").version
         for day in dataset.partitions:
-            dataset.fetch(day, tmp_path / stage / day, role=None)
+            copies(dataset, day, tmp_path / stage / day, role=None)
     assert sorted(found.dropped) == sorted(
         [VIEW, *(f"{MODEL}/{s}" for s in ("training_set", "candidate", "evaluation", "champion"))]
     )

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.errors import ConfigError, NotReceipted
+from orchestrai.errors import ConfigError, NotReceipted, RestoreError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import StageReport
+from orchestrai.models.registry.versions import versions
 from orchestrai.provenance.index import ReceiptIndex
 from orchestrai.provenance.recall.recall import apply_recall, plan_recall, recall
 from orchestrai.provenance.verify.model_proof import verify_model
+from orchestrai.restore.folder_plan import plan_folder
+from orchestrai_tests.copies import copies
 from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, VIEW, World, uri, written
 
@@ -128,12 +131,48 @@ def test_applying_refuses_what_was_reached_and_serves_the_last_clean_champion(wo
     done = apply_recall(world.ledger, plan, roll_back)
     assert done.champions == ()
     assert world.ledger.open(f"{MODEL}/champion").version == clean
-    world.ledger.open(f"{MODEL}/champion").fetch("all", tmp_path)
+    copies(world.ledger.open(f"{MODEL}/champion"), "all", tmp_path)
     for asset in (f"{ORDERS}/restored", VIEW):
         assert DAYS[2] not in world.ledger.open(asset).partitions
     with pytest.raises(NotReceipted, match="bad export"):
-        world.ledger.open(f"{MODEL}/training_set").fetch("all", tmp_path)
+        copies(world.ledger.open(f"{MODEL}/training_set"), "all", tmp_path)
     assert done.retrain == tuple(f"{MODEL}/{s}" for s in ("training_set", "candidate", "evaluation", "predictions"))
+
+
+def listed(world: World) -> dict[str, tuple[tuple[str, ...], str]]:
+    found = versions(world.ledger, candidate=f"{MODEL}/candidate", champion=f"{MODEL}/champion")
+    return {version.version: (version.aliases, version.withdrawn) for version in found}
+
+
+def test_a_recalled_version_lists_as_withdrawn_and_never_as_champion(world: World) -> None:
+    clean = poisoned(world)
+    before = listed(world)
+    (poison,) = [version for version, (aliases, _) in before.items() if "champion" in aliases]
+    apply_recall(world.ledger, plan_recall(world.ledger, index(world), uri(DAYS[2]), "bad export"), roll_back)
+    after = listed(world)
+    assert after[clean] == (("champion",), "")
+    assert after[poison][0] == ()
+    assert "bad export" in after[poison][1]
+
+
+def test_a_champion_that_nothing_can_take_the_place_of_is_withdrawn_too(world: World) -> None:
+    world.whole(DAYS)
+    apply_recall(world.ledger, plan_recall(world.ledger, index(world), uri(DAYS[0]), "bad export"), roll_back)
+    ((aliases, why),) = listed(world).values()
+    assert aliases == ()
+    assert "bad export" in why
+
+
+def test_restoring_a_recalled_day_from_a_snapshot_must_be_asked_for(world: World) -> None:
+    poisoned(world)
+    newest = world.vault.snapshots()[-1]
+    plan_folder(world.vault, newest).require_standing()
+    apply_recall(world.ledger, plan_recall(world.ledger, index(world), uri(DAYS[2]), "bad export"), roll_back)
+    plan = plan_folder(world.vault, newest)
+    assert list(plan.recalled) == [DAYS[2]]
+    with pytest.raises(RestoreError, match="bad export"):
+        plan.require_standing()
+    plan_folder(world.vault, newest, [DAYS[0]]).require_standing()
 
 
 def test_applying_twice_writes_nothing_more(world: World) -> None:
@@ -165,7 +204,7 @@ def test_retraining_on_clean_data_is_not_refused_and_not_recalled_again(world: W
     poisoned(world)
     apply_recall(world.ledger, plan_recall(world.ledger, index(world), uri(DAYS[2])), roll_back)
     world.train(b"poisoned")
-    world.ledger.open(f"{MODEL}/champion").fetch("all", tmp_path)
+    copies(world.ledger.open(f"{MODEL}/champion"), "all", tmp_path)
     again = plan_recall(world.ledger, index(world), uri(DAYS[2]))
     assert again.retrain == (f"{MODEL}/predictions",)
     assert again.champions == ()
@@ -176,11 +215,11 @@ def test_the_same_bad_bytes_landed_again_are_refused(world: World, tmp_path: Pat
     apply_recall(world.ledger, plan_recall(world.ledger, index(world), uri(DAYS[2])), roll_back)
     world.land({DAYS[2]: b"poison"})
     with pytest.raises(NotReceipted):
-        world.ledger.open(f"{ORDERS}/raw_events").fetch(DAYS[2], tmp_path)
+        copies(world.ledger.open(f"{ORDERS}/raw_events"), DAYS[2], tmp_path)
     with pytest.raises(NotReceipted):
         world.back_up([DAYS[2]])
     world.prove({DAYS[2]: b"corrected"})
-    world.ledger.open(f"{ORDERS}/restored").fetch(DAYS[2], tmp_path)
+    copies(world.ledger.open(f"{ORDERS}/restored"), DAYS[2], tmp_path)
 
 
 def test_a_champion_without_a_clean_predecessor_is_withdrawn(world: World, tmp_path: Path) -> None:
@@ -189,7 +228,7 @@ def test_a_champion_without_a_clean_predecessor_is_withdrawn(world: World, tmp_p
     assert [move.to for move in plan.champions] == [""]
     apply_recall(world.ledger, plan, roll_back)
     with pytest.raises(NotReceipted):
-        world.ledger.open(f"{MODEL}/champion").fetch("all", tmp_path)
+        copies(world.ledger.open(f"{MODEL}/champion"), "all", tmp_path)
 
 
 def test_a_stranger_s_verify_hears_of_the_recall(world: World, tmp_path: Path) -> None:

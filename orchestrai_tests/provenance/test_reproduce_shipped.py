@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.ledger.signing import trusted_keyring
+from orchestrai.ledger.trust.trust_list import trusted_keyring
 from orchestrai.pipeline.load import load_project, pipeline_folders
 from orchestrai.provenance.recall.reproduce import reproduce
 from orchestrai.storage.url import open_store

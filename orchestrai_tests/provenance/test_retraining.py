@@ -16,6 +16,7 @@ from orchestrai.provenance.recall.recall import RecallPlan, apply_recall, plan_r
 from orchestrai.provenance.recall.retraining import outstanding, read_requests, request_retraining, retrain
 from orchestrai.provenance.trace import trace
 from orchestrai.provenance.verify.audit import audit
+from orchestrai_tests.copies import copies
 from orchestrai_tests.provenance.builder import World
 from orchestrai_tests.provenance.small import (
     CANDIDATE,
@@ -108,9 +109,9 @@ def test_retraining_without_a_daemon_serves_a_model_without_the_poison(bitten: S
     for asset in (CHAMPION, CANDIDATE):
         assert bad not in learned(bitten, asset)
     scored = bitten.runtime.ledger.open(PREDICTIONS)
-    scored.fetch(DAYS[-2], bitten.home / "scored")
+    copies(scored, DAYS[-2], bitten.home / "scored")
     with pytest.raises(NotReceipted, match="flipped"):
-        scored.fetch(BAD, bitten.home / "scored")
+        copies(scored, BAD, bitten.home / "scored")
     assert outstanding(bitten.runtime.ledger, bitten.runtime.project, request).done
     assert retrain(bitten.runtime, request) == []
 

@@ -19,6 +19,7 @@ from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.protection import open_vault
+from orchestrai_tests.copies import copies
 from orchestrai_tests.provenance.builder import written
 from orchestrai_tests.provenance.small import CHAMPION, DAYS, FEATURES, RAW, RESTORED, Small
 
@@ -168,6 +169,6 @@ def test_losing_lake_and_database_loses_no_lineage_and_no_restored_byte(made: Sm
     for asset in (RAW, RESTORED):
         dataset = ledger.open(asset)
         assert dataset.version == old.open(asset).version
-        dataset.fetch(DAYS[0], tmp_path / "out", role=None)
+        copies(dataset, DAYS[0], tmp_path / "out", role=None)
     assert audit(ledger.lake, ledger.keyring, witness=LocalStore(tmp_path / "vault")).ok
     assert old.find(FEATURES) is not None

@@ -1,11 +1,24 @@
-"""Histories run operation by operation: each once lost a snapshot under a protocol that looked right."""
+"""Histories run operation by operation: each loses a snapshot under a protocol that looks right."""
 
 from collections.abc import Callable
 
 from greenlet import getcurrent, greenlet
 
-from orchestrai.errors import ConcurrentCommit, IntegrityError, ObjectNotFound, SessionExpired
-from orchestrai_tests.vault.simulation import DATASET, History, Parts, SimStore, base_state, judge, make_vault, sources
+from orchestrai.errors import ConcurrentCommit, IntegrityError, ObjectNotFound, RetentionLocked, SessionExpired
+from orchestrai.vault.format.layout import commit_key
+from orchestrai.vault.lifecycle.legal_hold import place_hold
+from orchestrai_tests.vault.simulation import (
+    DATASET,
+    NEW_DATASET,
+    History,
+    Parts,
+    SimStore,
+    at_first,
+    base_state,
+    judge,
+    make_vault,
+    sources,
+)
 
 
 class Director:
@@ -14,7 +27,7 @@ class Director:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.store: SimStore = base_state()
-        self.history = History(acked={1: ("p", ("x1", "x2")), 2: ("p", ("y1",))})
+        self.history = at_first()
         self.home = getcurrent()
         self.pending: dict[greenlet, tuple[str, str]] = {}
         self.store.step = self._point
@@ -26,33 +39,34 @@ class Director:
             self.home.switch()
         return ""
 
-    def writer(self, name: str, partition: str, *contents: str) -> greenlet:
+    def writer(self, name: str, partition: str, *contents: str, dataset: str = DATASET) -> greenlet:
         """A writer of one snapshot."""
 
         def run() -> None:
             try:
-                commit = make_vault(self.store, self.parts, name).commit(DATASET, {partition: sources(*contents)})
-                self.history.acked[commit.seq] = (partition, contents)
+                commit = make_vault(self.store, self.parts, name).commit(dataset, {partition: sources(*contents)})
+                self.history.acked[dataset, commit.seq] = (partition, contents)
             except (SessionExpired, ConcurrentCommit, IntegrityError, ObjectNotFound):
                 pass
 
         return greenlet(run, self.home)
 
-    def prune(self, name: str, skew: float = 0.0) -> greenlet:
-        """A prune; `skew` is how far its own clock is off."""
+    def prune(self, name: str, skew: float = 0.0, *, may_stop: bool = False) -> greenlet:
+        """A prune; `skew` is how far its own clock is off; it `may_stop` where something is missing."""
 
         def run() -> None:
             pruning = self.parts.pruning(make_vault(self.store, self.parts, name, skew), self.parts.wait)
             try:
                 pruning.apply(pruning.plan())
             except (IntegrityError, ObjectNotFound) as exc:
-                self.history.problems.append(f"a prune failed: {exc}")
+                if not may_stop:
+                    self.history.problems.append(f"a prune failed: {exc}")
 
         return greenlet(run, self.home)
 
     def forget(self, seq: int) -> None:
         """Forget a snapshot now."""
-        self.history.forgotten.add(seq)
+        self.history.forgotten.add((DATASET, seq))
         vault = make_vault(self.store, self.parts, f"f{seq}")
         try:
             vault.forget_record(DATASET, seq, reason="")
@@ -177,4 +191,95 @@ def d5(parts: Parts) -> History:
     return play.end()
 
 
-DIRECTED: dict[str, Callable[[Parts], History]] = {"D1": d1, "D2": d2, "D3": d3, "D4": d4, "D5": d5}
+def d6(parts: Parts) -> History:
+    """A snapshot of condemned bytes commits before the fence, is referred to after it, and is forgotten before the prune reads it."""
+    play = Director(parts)
+    play.at(200)
+    first = play.writer("w1", "p", "x1", "own")
+    play.until(first, *COMMIT)
+    play.at(205)
+    play.finish(play.prune("ga"))
+    play.at(240)
+    second = play.prune("gb")
+    play.until(second, *COMMIT)
+    play.finish(first)
+    play.until(second, *COMMIT)
+    play.until(second, "list", "vault/forgotten/")
+    later = play.writer("w2", "p", "own", "other")
+    play.until(later, *COMMIT)
+    play.forget(3)
+    play.finish(second, later)
+    return play.end()
+
+
+def d7(parts: Parts) -> History:
+    """A record in the middle of a chain is moved away while two prunes run, and moved back."""
+    play = Director(parts)
+    play.at(200)
+    play.finish(play.writer("w", "p", "own"))
+    play.store.hide(commit_key(DATASET, 1))
+    play.finish(play.prune("ga", may_stop=True))
+    play.at(240)
+    play.finish(play.prune("gb", may_stop=True))
+    play.store.repair()
+    return play.end()
+
+
+def d8(parts: Parts) -> History:
+    """The first commit of a dataset, whose bytes two prunes meet before it is there."""
+    play = Director(parts)
+    play.at(200)
+    writer = play.writer("w", "p", "own", dataset=NEW_DATASET)
+    play.until(writer, *COMMIT)
+    play.until(writer, *COMMIT)
+    play.at(205)
+    play.finish(play.prune("ga"))
+    play.at(240)
+    play.finish(play.prune("gb"))
+    play.finish(writer)
+    return play.end()
+
+
+def d9(parts: Parts) -> History:
+    """Two fences while a writer stores its bytes; the older of them condemns them."""
+    play = Director(parts)
+    play.at(200)
+    writer = play.writer("w", "p", "own")
+    play.until(writer, *COMMIT)
+    play.at(205)
+    play.finish(play.prune("ga"))
+    play.at(240)
+    play.finish(play.prune("gb"))
+    play.store.put("vault/objects/dead/1", b"left behind", play.store.now)
+    play.finish(play.prune("gc"))
+    play.at(275)
+    play.finish(play.prune("gd"))
+    play.finish(writer)
+    return play.end()
+
+
+def d10(parts: Parts) -> History:
+    """The records of a hold are removed before what it holds is to be forgotten."""
+    play = Director(parts)
+    vault = make_vault(play.store, parts, "h")
+    place_hold(vault, DATASET, vault.catalog.at(DATASET, 1), None, reason="case")
+    play.history.held.add((DATASET, 1))
+    for key in [key for key in play.store.keys if key.startswith("vault/holds/")]:
+        play.store.hide(key)
+    try:
+        make_vault(play.store, parts, "f").forget_record(DATASET, 1, reason="")
+    except RetentionLocked:
+        pass
+    return play.end()
+
+
+DIRECTED: dict[str, Callable[[Parts], History]] = {
+    "D1": d1,
+    "D2": d2,
+    "D3": d3,
+    "D4": d4,
+    "D5": d5,
+    "D6": d6,
+    "D7": d7,
+    "D8": d8,
+}

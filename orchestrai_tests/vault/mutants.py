@@ -1,19 +1,20 @@
 """Planted defects: each breaks one step of the protocol, and the simulator must find each."""
 
-import json
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from orchestrai.errors import ObjectExists, ObjectNotFound
-from orchestrai.ledger.manifest import canonical_json
+from orchestrai.core.canonical import canonical_json
+from orchestrai.errors import MissingObject, ObjectExists, ObjectNotFound
 from orchestrai.vault.catalog import Catalog
 from orchestrai.vault.commit.known_content import Known
 from orchestrai.vault.commit.protocol import Base, WriteSession
 from orchestrai.vault.commit.writer import Writer
-from orchestrai.vault.format.layout import BYTES, MARKS, SESSIONS, commit_key, tombstone_key
+from orchestrai.vault.format.layout import BYTES, IDENTITY, SESSIONS, commit_key, tombstone_key
 from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.records import IDENTITY_TYPE
+from orchestrai.vault.lifecycle.hold_records import recorded_holds
 from orchestrai.vault.lifecycle.prune import Pruning
-from orchestrai_tests.vault.simulation import DATASET, SOUND, Parts, SimVault
+from orchestrai_tests.vault.simulation import SESSION, SOUND, Parts, SimVault
 
 MUTANTS: dict[str, Parts] = {}
 
@@ -46,23 +47,6 @@ class DedupByPresence(WriteSession):
 
 
 @planted(SOUND)
-class DedupAgainstForgotten(WriteSession):
-    """Forgotten snapshots are referred to."""
-
-    def read_snapshots(self):  # type: ignore[no-untyped-def]
-        return [c for c in self.vault.catalog.commits(DATASET) if self.vault.catalog.counts(c)]
-
-
-@planted(SOUND)
-class DedupAgainstLate(WriteSession):
-    """Commits that came too late are referred to."""
-
-    def read_snapshots(self):  # type: ignore[no-untyped-def]
-        gone = self.vault.catalog.forgotten(DATASET)
-        return [c for c in self.vault.catalog.commits(DATASET) if (c.dataset, c.seq) not in gone]
-
-
-@planted(SOUND)
 class DedupAgainstProvisional(WriteSession):
     """Lists of sessions that have not committed are referred to."""
 
@@ -89,10 +73,11 @@ class CommitBeforeContents(WriteSession):
         self.vault.store = real
         return super().put_contents(sources, partition)
 
-    def acknowledge(self, commit):  # type: ignore[no-untyped-def]
-        for store in self.late:
+    def create(self, commit):  # type: ignore[no-untyped-def]
+        won = super().create(commit)
+        for store in self.late if won else ():
             store.flush()
-        super().acknowledge(commit)
+        return won
 
 
 class _Later:
@@ -129,9 +114,11 @@ class _ListsLate(WriteSession):
         finally:
             self.vault.store = real
 
-    def acknowledge(self, commit):  # type: ignore[no-untyped-def]
-        self.later.flush()
-        super().acknowledge(commit)
+    def create(self, commit):  # type: ignore[no-untyped-def]
+        won = super().create(commit)
+        for store in [self.later] if won else ():
+            store.flush()
+        return won
 
 
 @planted(SOUND)
@@ -146,55 +133,6 @@ class TreeAfterCommit(_ListsLate):
     """The list of partitions is written after the commit."""
 
     prefix = "vault/trees/"
-
-
-@planted(SOUND)
-class NoReadBackOfTime(WriteSession):
-    """The writer says kept without reading the commit's time."""
-
-    def acknowledge(self, commit):  # type: ignore[no-untyped-def]
-        return None
-
-
-@planted(SOUND)
-class StartByOwnClock(WriteSession):
-    """The start is taken from the writer's own clock."""
-
-    def begin(self):  # type: ignore[no-untyped-def]
-        super().begin()
-        self.started = self.vault.clock()
-
-
-@planted(SOUND)
-class StartAfterReading(WriteSession):
-    """The start is learnt after the snapshots and their lists were read."""
-
-    def begin(self):  # type: ignore[no-untyped-def]
-        return None
-
-    def put_contents(self, sources, partition):  # type: ignore[no-untyped-def]
-        super().begin()
-        return super().put_contents(sources, partition)
-
-
-@planted(SOUND)
-class StartAtCommit(WriteSession):
-    """The start is learnt just before the commit."""
-
-    def draft(self, tree, place, last):  # type: ignore[no-untyped-def]
-        self.begin()
-        return super().draft(tree, place, last)
-
-
-@planted(SOUND)
-class StartAgainOnLostRace(WriteSession):
-    """A writer that lost a race counts its time anew."""
-
-    def create(self, commit):  # type: ignore[no-untyped-def]
-        won = super().create(commit)
-        if not won:
-            self.begin()
-        return won
 
 
 @planted(SOUND)
@@ -245,26 +183,6 @@ class LostAnswerIsLoss(WriteSession):
 
 
 @planted(SOUND)
-class NoReparent(WriteSession):
-    """After a lost race only the number is new, the parent is not."""
-
-    def read_base(self):  # type: ignore[no-untyped-def]
-        base = super().read_base()
-        if not hasattr(self, "first"):
-            self.first = base.seen
-        return Base(base.last, self.first)
-
-
-@planted(SOUND)
-class NumberAfterSnapshots(WriteSession):
-    """The last number is read after the snapshots: a commit in between is no parent, and yet not raced."""
-
-    def read_base(self):  # type: ignore[no-untyped-def]
-        seen = self.read_snapshots()
-        return Base(self.last_commit(), seen)
-
-
-@planted(SOUND)
 class SharedKeys(WriteSession):
     """Keys do not carry the session: content-named objects are written again over each other."""
 
@@ -274,103 +192,227 @@ class SharedKeys(WriteSession):
 
 
 @planted(SOUND)
+class DedupAgainstForgotten(WriteSession):
+    """Forgotten snapshots are referred to."""
+
+    def read_snapshots(self):  # type: ignore[no-untyped-def]
+        return self.vault.catalog.commits(self.request.dataset)
+
+
+@planted(SOUND)
+class HiddenRecordOverlooked(WriteSession):
+    """Nobody looks whether a record was hidden where the commit went."""
+
+    def create(self, commit):  # type: ignore[no-untyped-def]
+        key, envelope = commit_key(commit.dataset, commit.seq), commit.sign(self.vault.signer)
+        try:
+            self.vault.store.write(key, envelope, create=True)
+        except ObjectExists:
+            return self.vault.store.read(key) == envelope
+        return True
+
+
+@planted(SOUND)
+class NoReparent(WriteSession):
+    """After a lost race only the number is new, the parent is not."""
+
+    def read_base(self):  # type: ignore[no-untyped-def]
+        base = super().read_base()
+        if not hasattr(self, "first"):
+            self.first = base.seen
+        return Base(base.head, self.first)
+
+
+@planted(SOUND)
+class HeadAfterSnapshots(WriteSession):
+    """The head is read after the snapshots: a commit in between is no parent, and yet not raced."""
+
+    def read_base(self):  # type: ignore[no-untyped-def]
+        seen = self.read_snapshots()
+        return Base(super().read_base().head, seen)
+
+
+@planted(SOUND)
 class StaleSnapshots(WriteSession):
     """Snapshots seen by an earlier session of the process are believed."""
 
     def read_snapshots(self):  # type: ignore[no-untyped-def]
-        if not hasattr(self.vault, "stale"):
-            self.vault.stale = super().read_snapshots()
-        return self.vault.stale
+        known = self.vault.__dict__.setdefault("stale", {})
+        if self.request.dataset not in known:
+            known[self.request.dataset] = super().read_snapshots()
+        return known[self.request.dataset]
+
+
+@planted(SOUND)
+class TimeByOwnClock(WriteSession):
+    """The time of a commit is the writer's, also where the record before it is later."""
+
+    def draft(self, tree, place, head):  # type: ignore[no-untyped-def]
+        return replace(super().draft(tree, place, head), time=self.vault.clock().isoformat())
+
+
+# -- writers that meet a fence -----------------------------------------------------------------------------------
+
+
+@planted(SOUND)
+class FencesIgnored(WriteSession):
+    """A fence is a lost race like any other."""
+
+    def require_spared(self, head, entries, place):  # type: ignore[no-untyped-def]
+        return None
+
+
+@planted(SOUND)
+class OwnBytesNotLookedUp(WriteSession):
+    """Only what others stored is looked up among the condemned."""
+
+    def referred(self, entries, place):  # type: ignore[no-untyped-def]
+        return (key for key in super().referred(entries, place) if key.split("/")[2] != self.id)
+
+
+@planted(SOUND)
+class ReusedBytesNotLookedUp(WriteSession):
+    """Only what the session stored is looked up among the condemned."""
+
+    def referred(self, entries, place):  # type: ignore[no-untyped-def]
+        return (key for key in super().referred(entries, place) if key.split("/")[2] == self.id)
+
+
+@planted(SOUND)
+class OnlyTheNewestFence(WriteSession):
+    """Of several fences since the last look the newest alone is met."""
+
+    def fences(self, head):  # type: ignore[no-untyped-def]
+        return list(super().fences(head))[:1]
+
+
+@planted(SOUND)
+class MissingListSparesAll(WriteSession):
+    """A list of the condemned that is gone condemns nothing."""
+
+    def condemned(self, fence):  # type: ignore[no-untyped-def]
+        return super().condemned(fence) or set()
+
+
+@planted(SOUND)
+class FencesSinceTheCommitAlone(WriteSession):
+    """Fences that came while contents were stored are taken for old ones."""
+
+    def append(self, base, entries):  # type: ignore[no-untyped-def]
+        self.fence = self.read_head().fence
+        return super().append(self.read_base(), entries)
+
+
+@planted(SOUND)
+class ChainNotOpened(WriteSession):
+    """The first commit of a dataset begins its chain, after its bytes were written."""
+
+    def open_chain(self):  # type: ignore[no-untyped-def]
+        return None
 
 
 # -- readers -----------------------------------------------------------------------------------------------------
 
 
 @planted(SOUND)
-class NoLimitForReaders(Catalog):
-    """Readers count late commits."""
+class GapsAreFine(Catalog):
+    """A chain in which records are missing is as good as any."""
 
-    def counts(self, commit):  # type: ignore[no-untyped-def]
-        return True
-
-
-@planted(SOUND)
-class ReadersBelieveTheWriter(Catalog):
-    """Readers judge by the time the writer wrote into the commit."""
-
-    def counts(self, commit):  # type: ignore[no-untyped-def]
-        return datetime.fromisoformat(commit.created) - datetime.fromisoformat(commit.started) <= self.max_session
-
-
-@planted(SOUND)
-class NoGraceAfterForgetting(Catalog):
-    """A forgotten snapshot's bytes are at once nobody's."""
-
-    def live(self, now):  # type: ignore[no-untyped-def]
-        gone = self.forgotten()
-        return [c for c in self._settled(None, True) if self.counts(c) and (c.dataset, c.seq) not in gone]
-
-
-@planted(SOUND)
-class ShortGraceAfterForgetting(Catalog):
-    """A forgotten snapshot's bytes stay for less than a session."""
-
-    def live(self, now):  # type: ignore[no-untyped-def]
-        return super().live(now + self.max_session * 3 / 4)
-
-
-@planted(SOUND)
-class GraceByOwnClock(Catalog):
-    """The grace is counted by the pruner's own clock."""
-
-    def live(self, now):  # type: ignore[no-untyped-def]
-        return super().live(self.client_clock())
-
-
-@planted(SOUND)
-class OnlyNewestIsLive(Catalog):
-    """Only the newest snapshot is protected."""
-
-    def live(self, now):  # type: ignore[no-untyped-def]
-        return super().live(now)[-1:]
+    def whole(self, dataset):  # type: ignore[no-untyped-def]
+        return self.walk(dataset)[0]
 
 
 # -- prunes ------------------------------------------------------------------------------------------------------
 
 
-@planted(SOUND)
-class SweepAtOnce(Pruning):
-    """A mark is swept by the next prune, without the wait."""
+class _LivesOtherwise(Pruning):
+    """Which snapshots are live is decided otherwise, by plan and sweep alike."""
 
-    def is_due(self, mark, now):  # type: ignore[no-untyped-def]
-        return True
+    def lives(self, commit):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
 
+    def live(self):  # type: ignore[no-untyped-def]
+        return [commit for commit in super().live() if self.lives(commit)]
 
-@planted(SOUND)
-class DueByOwnClock(Pruning):
-    """The wait is counted by the pruner's own clock."""
-
-    def is_due(self, mark, now):  # type: ignore[no-untyped-def]
-        return self.vault.clock() - mark.modified > self.wait
+    def not_forgotten(self, fence):  # type: ignore[no-untyped-def]
+        return [commit for commit in super().not_forgotten(fence) if self.lives(commit)]
 
 
 @planted(SOUND)
-class WaitFromPruneStart(Pruning):
-    """The wait is counted from when the marking prune began (D1 of the study)."""
+class LiveByStoreTime(_LivesOtherwise):
+    """A snapshot counts while the store's time of its record is within a session of its start."""
 
-    def plan(self):  # type: ignore[no-untyped-def]
-        self.begun = self.vault.store_time()
-        return super().plan()
+    def lives(self, commit):  # type: ignore[no-untyped-def]
+        modified = self.store.head(commit_key(commit.dataset, commit.seq)).modified
+        return modified - datetime.fromisoformat(commit.started) <= SESSION
 
-    def write_mark(self, keys):  # type: ignore[no-untyped-def]
-        body = {"keys": sorted(keys), "begun": self.begun.isoformat()}
-        self.store.write(f"{MARKS}{self.id}.json", canonical_json(body))
 
-    def is_due(self, mark, now):  # type: ignore[no-untyped-def]
+@planted(SOUND)
+class OnlyNewestIsLive(_LivesOtherwise):
+    """Only the newest snapshot is protected."""
+
+    def lives(self, commit):  # type: ignore[no-untyped-def]
+        return commit.seq == max(c.seq for c in self.vault.catalog.commits(commit.dataset))
+
+
+@planted(SOUND)
+class NoFence(Pruning):
+    """What is still unneeded after the wait is deleted without a word to writers."""
+
+    def fence(self, keys):  # type: ignore[no-untyped-def]
+        return []
+
+    def spared(self, keys, fences):  # type: ignore[no-untyped-def]
+        needed = self.needed(self.live())
+        return [key for key in keys if key not in needed]
+
+
+@planted(SOUND)
+class FencesAfterReading(Pruning):
+    """The snapshots are read before the fences are up."""
+
+    def fence(self, keys):  # type: ignore[no-untyped-def]
+        self.early = self.needed(self.live())
+        return super().fence(keys)
+
+    def spared(self, keys, fences):  # type: ignore[no-untyped-def]
+        return [key for key in keys if key not in self.early]
+
+
+@planted(SOUND)
+class ForgottenAfterTheFence(Pruning):
+    """What was forgotten after the fence is not needed either."""
+
+    def not_forgotten(self, fence):  # type: ignore[no-untyped-def]
+        gone = self.vault.catalog.forgotten(fence.dataset)
+        return [commit for commit in super().not_forgotten(fence) if (commit.dataset, commit.seq) not in gone]
+
+
+class _OtherChains(Pruning):
+    """Other chains are fenced than there are."""
+
+    def chosen(self, chains):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+    def fence(self, keys):  # type: ignore[no-untyped-def]
+        chains = self.vault.catalog.chains
+        self.vault.catalog.chains = lambda: self.chosen(chains())
         try:
-            return now - datetime.fromisoformat(json.loads(self.store.read(mark.key))["begun"]) > self.wait
-        except ObjectNotFound:
-            return False
+            return super().fence(keys)
+        finally:
+            self.vault.catalog.chains = chains
+
+    def spared(self, keys, fences):  # type: ignore[no-untyped-def]
+        needed = self.needed(self.live())
+        return [key for key in super().spared(keys, fences) if key not in needed]
+
+
+@planted(SOUND)
+class OneChainFenced(_OtherChains):
+    """Only the first chain is fenced, though all are read."""
+
+    def chosen(self, chains):  # type: ignore[no-untyped-def]
+        return chains[:1]
 
 
 @planted(SOUND)
@@ -382,11 +424,16 @@ class NoRecheck(Pruning):
         everything = {k: 1 for info in self.open_marks() if self.is_due(info, plan.now) for k in self.read_mark(info)}
         return replace(plan, delete=everything)
 
-    def recheck(self, keys):  # type: ignore[no-untyped-def]
+    def spared(self, keys, fences):  # type: ignore[no-untyped-def]
         return list(keys)
 
 
-MUTANTS["WaitShorterThanSession"] = replace(SOUND, wait=timedelta(seconds=8))
+@planted(SOUND)
+class HiddenRecordsUnseen(Pruning):
+    """Nobody looks whether something lies over a record."""
+
+    def require_unhidden(self):  # type: ignore[no-untyped-def]
+        return None
 
 
 class _Forgets(Pruning):
@@ -417,6 +464,7 @@ class InheritedUnprotected(Pruning):
     """Only what a snapshot's own session wrote is counted as needed."""
 
     def needed(self, live):  # type: ignore[no-untyped-def]
+        live = list(live)
         own = {commit.session for commit in live}
         return {key for key in super().needed(live) if key.split("/")[2] in own}
 
@@ -434,18 +482,6 @@ class DeadSessionsSwept(Pruning):
 
 
 @planted(SOUND)
-class ForgetDeletesBytes(SimVault):
-    """Forgetting deletes what no other snapshot needs now."""
-
-    def forget_record(self, dataset, seq, *, reason):  # type: ignore[no-untyped-def]
-        self.store.write(tombstone_key(dataset, seq), b"gone")
-        needed = Pruning(self).needed(self.catalog.visible())
-        mine = Pruning(self).needed(c for c in self.catalog.commits() if c.seq == seq)
-        for key in sorted(mine - needed):
-            self.store.delete(key)
-
-
-@planted(SOUND)
 class AgeInsteadOfMarks(Pruning):
     """No marks: what is unneeded and half a session old is deleted."""
 
@@ -455,3 +491,39 @@ class AgeInsteadOfMarks(Pruning):
             if key in present and plan.now - present[key].modified > self.vault.max_session / 2:
                 self.store.delete(key)
         return super().apply(plan)
+
+
+# -- the vault ---------------------------------------------------------------------------------------------------
+
+
+@planted(SOUND)
+class ForgetDeletesBytes(SimVault):
+    """Forgetting deletes what no other snapshot needs now."""
+
+    def forget_record(self, dataset, seq, *, reason):  # type: ignore[no-untyped-def]
+        self.store.write(tombstone_key(dataset, seq), b"gone")
+        needed = Pruning(self).needed(c for c in self.catalog.commits() if (c.dataset, c.seq) != (dataset, seq))
+        mine = Pruning(self).needed(c for c in self.catalog.commits(dataset) if c.seq == seq)
+        for key in sorted(mine - needed):
+            self.store.delete(key)
+
+
+@planted(SOUND)
+class HoldsByTheirRecordsAlone(SimVault):
+    """A hold is what its own record says, and gone with it."""
+
+    def holds(self, *, strict=True):  # type: ignore[no-untyped-def]
+        return recorded_holds(self.store, self.keyring, self.identity())
+
+
+@planted(SOUND)
+class IdentityMadeAnew(SimVault):
+    """Whoever finds no identity makes one."""
+
+    def identity(self):  # type: ignore[no-untyped-def]
+        try:
+            return super().identity()
+        except MissingObject:
+            body = {"format": 1, "vault": self.new_id(), "encrypted": False}
+            self.store.write(IDENTITY, self.signer.sign(IDENTITY_TYPE, canonical_json(body)))
+            return super().identity()

@@ -182,5 +182,12 @@ def test_a_full_disk_leaves_the_old_state(signer: Signer, clock: Clock) -> None:
 
     with pytest.raises(StorageError):
         snapshot(opened(Full(store), signer, clock, "w"))
-    prune(opened(Full(store), signer, clock, "w2"))
+    before = sorted(info.key for info in store.list("vault/"))
+    with pytest.raises(StorageError):
+        # a prune deletes nothing that it cannot fence: it needs the room of one record for each dataset
+        prune(opened(Full(store), signer, clock, "w2"))
+    assert sorted(info.key for info in store.list("vault/")) == before
+    _expect(store, signer, clock)
+    prune(opened(store, signer, clock, "w3"))
+    assert len(list(store.list("vault/"))) < len(before)
     _expect(store, signer, clock)

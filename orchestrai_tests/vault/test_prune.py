@@ -1,11 +1,16 @@
 """Prune gives back what no snapshot needs, and not before it may."""
 
+from pathlib import Path
+
 import pytest
 
-from orchestrai.errors import MissingObject, RetentionLocked
-from orchestrai.storage.cloud.control import ObjectVersion
+from orchestrai.errors import IntegrityError, MissingObject, ObjectNotFound, RetentionLocked
+from orchestrai.storage.cloud.control import Capabilities, ObjectVersion
+from orchestrai.vault.format.layout import BYTES, commit_key, tombstone_key
+from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
 from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.vault.conftest import Clock
 from orchestrai_tests.vault.contents import files, read_all
 
@@ -96,8 +101,7 @@ def test_a_plan_that_went_stale_deletes_nothing_that_is_needed(vault: Vault, clo
     assert apply_prune(vault, plan).deleted == ()
 
 
-def test_a_commit_later_than_the_longest_session_counts_for_nobody(vault: Vault, clock: Clock) -> None:
-    from orchestrai.errors import SessionExpired
+def test_a_session_may_last_as_long_as_it_likes(vault: Vault, clock: Clock) -> None:
     from orchestrai.vault.commit.protocol import Request, WriteSession
 
     class Slow(WriteSession):
@@ -105,10 +109,94 @@ def test_a_commit_later_than_the_longest_session_counts_for_nobody(vault: Vault,
             clock.pass_by(hours=25)
             return super().put_tree(attempt, entries)
 
-    with pytest.raises(SessionExpired):
-        Slow(vault, Request("d", {"p": files(a=b"a")})).run()
-    assert vault.snapshots() == []
-    assert vault.commit("d", {"p": files(a=b"a")}).seq == 2
+    commit = Slow(vault, Request("d", {"p": files(a=b"a")})).run()
+    assert [found.seq for found in vault.snapshots()] == [commit.seq] == [1]
+    assert read_all(vault, vault.latest("d")) == {"p": {"a": b"a"}}
+
+
+def test_a_writer_whose_bytes_were_pruned_meanwhile_stores_them_again(vault: Vault, clock: Clock) -> None:
+    from orchestrai.vault.commit.protocol import WriteSession
+
+    pruned: list[str] = []
+
+    class Overtaken(WriteSession):
+        def put_tree(self, attempt, entries):  # type: ignore[no-untyped-def]
+            place = super().put_tree(attempt, entries)
+            for _ in range(0 if pruned else 2):
+                pruned.extend(apply_prune(vault, plan_prune(vault)).deleted)
+                clock.pass_by(hours=31)
+            return place
+
+    vault.session = lambda request, progress=None: Overtaken(vault, request, progress)  # type: ignore[method-assign]
+    commit = vault.commit("d", {"p": files(a=b"a" * 300_000)})
+    assert any(key.startswith("vault/objects/") for key in pruned)
+    assert read_all(vault, commit) == {"p": {"a": b"a" * 300_000}}
+
+
+def test_planning_writes_nothing(vault: Vault, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = vault.commit("d", {"p": files(a=b"a")})
+    vault.commit("d", {"p": files(b=b"b")})
+    vault.forget(first.snapshot_id)
+    apply_prune(vault, plan_prune(vault))
+    clock.pass_by(hours=31)
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a plan wrote or deleted something")
+
+    for name in ("write", "write_file", "delete"):
+        monkeypatch.setattr(vault.store, name, refused)
+    assert plan_prune(vault).delete
+
+
+def test_a_prune_stops_where_a_record_is_missing_until_its_number_is_forgotten(vault: Vault, clock: Clock) -> None:
+    for number in range(3):
+        vault.commit("d", {"p": files(a=b"%d" % number)})
+    vault.forget_record("d", 1, reason="old")
+    apply_prune(vault, plan_prune(vault))
+    clock.pass_by(hours=31)
+    plan = plan_prune(vault)
+    vault.store.delete(commit_key("d", 2))
+    for work in (lambda: plan_prune(vault), lambda: apply_prune(vault, plan)):
+        with pytest.raises(IntegrityError, match="found it gone"):
+            work()
+    vault.forget_record("d", 2, reason="lost for good")
+    assert apply_prune(vault, plan).deleted
+    assert read_all(vault, vault.latest("d")) == {"p": {"a": b"2"}}
+    with pytest.raises(ObjectNotFound):
+        vault.forget_record("d", 99, reason="never there")
+
+
+def test_a_prune_stops_where_the_anchor_remembers_more(vault: Vault, clock: Clock, tmp_path: Path) -> None:
+    anchor = Anchor(tmp_path / "anchor.json")
+    first = vault.commit("d", {"p": files(a=b"a")})
+    vault.commit("d", {"p": files(b=b"b")})
+    vault.forget(first.snapshot_id)
+    vault.commit("d", {"p": files(c=b"c")})
+    anchor.update(vault)
+    apply_prune(vault, plan_prune(vault))
+    clock.pass_by(hours=31)
+    hidden = vault.store.read(commit_key("d", 3))
+    vault.store.delete(commit_key("d", 3))
+    again = Vault(vault.store, vault.signer, clock=clock, workers=0)
+    with pytest.raises(IntegrityError, match="rolled back"):
+        apply_prune(again, plan_prune(again), anchor=anchor)
+    vault.store.write(commit_key("d", 3), hidden)
+    assert read_all(vault, vault.get(vault.latest("d").snapshot_id)) == {"p": {"c": b"c"}}
+
+
+def test_what_a_prune_took_for_forgotten_stays_so_without_its_tombstone(vault: Vault, clock: Clock) -> None:
+    first = vault.commit("d", {"p": files(a=b"a")})
+    vault.commit("d", {"p": files(b=b"b")})
+    vault.forget(first.snapshot_id)
+    for _ in range(2):
+        apply_prune(vault, plan_prune(vault))
+        clock.pass_by(hours=31)
+    vault.store.delete(tombstone_key("d", 1))
+    again = Vault(vault.store, vault.signer, clock=clock, workers=0)
+    assert [commit.seq for commit in again.snapshots()] == [2] == [commit.seq for commit in again.catalog.recent("d", 9)]
+    assert again.catalog.at("d", 1) is None and ("d", 1) in again.catalog.forgotten()
+    assert [finding.key for finding in verify(again).findings] == [tombstone_key("d", 1)]
+    assert again.commit("d", {"p": files(a=b"a")}).new_bytes == 1
 
 
 def test_every_version_of_an_unneeded_object_goes(vault: Vault, clock: Clock) -> None:
@@ -121,7 +209,12 @@ def test_every_version_of_an_unneeded_object_goes(vault: Vault, clock: Clock) ->
     gone: list[tuple[str, str]] = []
 
     class Versions:
+        def capabilities(self) -> Capabilities:
+            return Capabilities(versions=True)
+
         def versions(self, prefix: str) -> list[ObjectVersion]:
+            if not prefix.startswith(BYTES):
+                return []
             return [
                 ObjectVersion(key, version, 1, "", clock(), version == "2")
                 for key in (prefix, prefix + "9")

@@ -21,6 +21,7 @@ from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.lifecycle.lock import lock_snapshot, locked_until
+from orchestrai.vault.lifecycle.prune import Pruning
 from orchestrai.vault.lifecycle.prune_run import give_back
 from orchestrai.vault.lifecycle.retention import PartitionUse, apply_retention, cover_uses, plan_dataset, plan_retention
 from orchestrai.vault.lifecycle.retention_run import retain
@@ -272,16 +273,16 @@ def test_a_prune_marks_then_deletes_and_publishes_both(ledger: Ledger, vault: Va
     take(vault, clock, 3)
     let_go(ledger, vault, KeepSpec(last=1))
     clock.pass_by(hours=25)
-    marked, _ = give_back(ledger, vault, asset=PRUNE)
+    marked, _ = give_back(ledger, Pruning(vault), asset=PRUNE)
     assert (marked.facts["deleted"], marked.facts["deferred"]) == (0, 0) and marked.facts["marked"] > 0  # type: ignore[operator]
-    idle, _ = give_back(ledger, vault, asset=PRUNE)
+    idle, _ = give_back(ledger, Pruning(vault), asset=PRUNE)
     assert idle.version == marked.version and idle.facts["next_due"] == marked.facts["next_due"]
     clock.pass_by(hours=31)
-    deleted, report = give_back(ledger, vault, asset=PRUNE)
+    deleted, report = give_back(ledger, Pruning(vault), asset=PRUNE)
     assert deleted.facts["deleted"] == len(report.deleted) == marked.facts["marked"]
     assert deleted.facts["deleted_bytes"] == report.bytes > 0
     assert ledger.open(PRUNE).rows == 0
-    assert give_back(ledger, vault, asset=PRUNE)[0].version == deleted.version
+    assert give_back(ledger, Pruning(vault), asset=PRUNE)[0].version == deleted.version
 
 
 def test_what_a_lock_holds_is_told_and_deleted_later(
@@ -290,7 +291,7 @@ def test_what_a_lock_holds_is_told_and_deleted_later(
     take(vault, clock, 2)
     let_go(ledger, vault, KeepSpec(last=1))
     clock.pass_by(hours=25)
-    give_back(ledger, vault, asset=PRUNE)
+    give_back(ledger, Pruning(vault), asset=PRUNE)
     clock.pass_by(hours=31)
 
     def locked(key: str, *, version: str | None = None) -> None:
@@ -299,11 +300,11 @@ def test_what_a_lock_holds_is_told_and_deleted_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(vault.store, "delete", locked)
-        report, _ = give_back(ledger, vault, asset=PRUNE)
+        report, _ = give_back(ledger, Pruning(vault), asset=PRUNE)
     assert report.facts["deleted"] == 0 and report.facts["deferred"] == ledger.open(PRUNE).rows > 0
     assert report.facts["deferred_bytes"] > 0  # type: ignore[operator]
     assert set(report.facts["deferred_reasons"].values()) == {"locked until 2027-01-01"}  # type: ignore[union-attr, arg-type]
-    assert give_back(ledger, vault, asset=PRUNE)[0].facts["deferred"] == 0
+    assert give_back(ledger, Pruning(vault), asset=PRUNE)[0].facts["deferred"] == 0
     assert ledger.open(PRUNE).rows == 0
 
 

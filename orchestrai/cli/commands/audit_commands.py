@@ -56,11 +56,13 @@ def trail(
 
     Examples: orchestrai trail --action recall    orchestrai trail --asset churn/orders --since 2026-11-01 --json
     """
+    from orchestrai.ledger.decisions.renames import renames_in
     from orchestrai.provenance.audit_trail import trail as read
     from orchestrai.provenance.verified_records import Records
 
     store, keyring = open_records(vault, key)
     start = moment_of(since).isoformat() if since else ""
+    asset = renames_in(store, keyring).key(asset) if asset else None
     events = [
         event
         for event in read(Records(store, keyring))

@@ -41,7 +41,7 @@ def list_command(
     letters = list_letters(runtime.ledger, node.asset("raw_events"), partitions=wanted)
     groups = count_letters(letters)
     if as_json:
-        body = {"dataset": node.prefix, "letters": len(letters), "reasons": [asdict(group) for group in groups]}
+        body = {"dataset": node.shown, "letters": len(letters), "reasons": [asdict(group) for group in groups]}
         emit({**body, "each": [letter.as_json() for letter in letters]} if each else body)
     elif each:
         # of a stream the partition and the offset in it, of an object the line
@@ -49,10 +49,10 @@ def list_command(
         columns = ("id", "partition", "kind", "offset" if streamed else "line", "column", "reason")
         places = [f"{x.line}:{x.offset}" if streamed else str(x.line) for x in letters]
         rows = [(x.id, x.partition, x.kind, at, x.column or "-", x.reason) for x, at in zip(letters, places, strict=True)]
-        table(f"Dead letters of {node.prefix}", columns, rows)
+        table(f"Dead letters of {node.shown}", columns, rows)
     else:
         counted = [(g.count, g.partition, g.kind, g.column or "-", g.reason) for g in groups]
-        table(f"{len(letters):,} dead letters of {node.prefix}", ("count", "partition", "kind", "column", "reason"), counted)
+        table(f"{len(letters):,} dead letters of {node.shown}", ("count", "partition", "kind", "column", "reason"), counted)
 
 
 def _list_all(as_json: bool) -> None:
@@ -62,7 +62,7 @@ def _list_all(as_json: bool) -> None:
     for pipeline in runtime.project.pipelines:
         for node in pipeline.datasets:
             dead = runtime.ledger.find(node.asset("dead_letters"))
-            datasets.append((node.prefix, dead.rows if dead else 0, sorted(dead.partitions) if dead and dead.rows else []))
+            datasets.append((node.shown, dead.rows if dead else 0, sorted(dead.partitions) if dead and dead.rows else []))
     if as_json:
         emit([{"dataset": name, "letters": rows, "partitions": keys} for name, rows, keys in datasets])
         return
@@ -117,7 +117,7 @@ def replay_command(dataset: DatasetName, partitions: Partitions = None, as_json:
     if as_json:
         refused = {o.partition: [v.check for v in o.verdicts if v.closes_gate] for o in outcomes if not o.published}
         published = [o.partition for o in outcomes if o.published]
-        emit({"dataset": node.prefix, "before": before, "after": after, "published": published, "refused": refused})
+        emit({"dataset": node.shown, "before": before, "after": after, "published": published, "refused": refused})
     else:
         for outcome in outcomes:
             why = "; ".join(f"{v.check}: {v.message}" for v in outcome.verdicts if v.closes_gate)

@@ -23,7 +23,8 @@ def erase(
     """Destroy a person's key, so that no snapshot, however old or locked, gives the person back; name the models concerned.
 
     Covers columns tokenised at ingest; it cannot be undone. What was backed up before a contract tokenised is in clear, and is
-    listed with its remedy: the exit code is then 1. With --json and without --yes nothing is changed.
+    listed with its remedy: the exit code is then 1. With --json and without --yes nothing is changed. A person whom the data does not
+    know is a mistake: nothing is recorded. Of a number or of blanks around it the spelling of the data is found, and shown.
 
     Examples: orchestrai erase 17850 --plan    orchestrai erase 17850 --yes
     """
@@ -36,8 +37,9 @@ def erase(
     ledger, vault = open_ledger(), open_or_none(None, may_be_new=True)
     keys = open_person_keys(load_settings())
     erasure = plan_erasure(ledger, keys, person, vault)
+    erasure.require_known()
     if not as_json:
-        _show(erasure)
+        _show(erasure, person)
     ask = not plan and not yes and not as_json and not erasure.done
     if yes or (ask and typer.confirm("Destroy the key? This cannot be undone.")):
         erasure = destroy(ledger, keys, person, vault, by=by or this_user())
@@ -50,9 +52,13 @@ def erase(
     raise typer.Exit(0 if erasure.complete else 1)
 
 
-def _show(erasure: "Erasure") -> None:
+def _show(erasure: "Erasure", typed: str) -> None:
     from orchestrai.provenance.erasure.plaintext_copies import REMEDY
 
+    if erasure.spelling.person != typed:
+        out.print(f"{typed!r} is {erasure.spelling.person!r} in the data", markup=False)
+    for other in erasure.spelling.others:
+        out.print(f"[yellow]also known, and not reached by this:[/yellow] {other!r}: erase it too, if it is the same person")
     table("Tokens of this person", ("asset", "partition", "root"), [(a, p, r[7:19]) for a, p, r in erasure.partitions])
     for version in erasure.models:
         out.print(f"learned from it: {version.asset}@{version.root[7:19]}", soft_wrap=True)

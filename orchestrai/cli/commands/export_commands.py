@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from orchestrai.cli.lookup import KeyFile, RecordsUrl, chosen_records
+from orchestrai.cli.lookup import KeyFile, RecordsUrl, chosen_records, open_ledger
 from orchestrai.cli.output import AsJson, emit, out
 
 
 def export(
     name: Annotated[str, typer.Argument(help="NAME, NAME@candidate, NAME@<version>, or an asset's key")],
-    form: Annotated[str, typer.Option("--format", help="in-toto, slsa, cyclonedx or openlineage")] = "in-toto",
+    form: Annotated[str, typer.Option("--format", help="in-toto, slsa, cyclonedx, openlineage or proof")] = "in-toto",
     to: Annotated[Path | None, typer.Option("--to", help="write to this file instead of stdout")] = None,
     vault: RecordsUrl = None,
     key: KeyFile = None,
@@ -19,11 +19,15 @@ def export(
 ) -> None:
     """Write a model's lineage for other tools: signed in-toto statements, SLSA provenance, a CycloneDX ML-BOM, OpenLineage events.
 
-    With --vault it is written from a vault and public keys alone; SLSA needs the signing key of the settings.
+    With --vault it is written from a vault and public keys alone; SLSA needs the signing key of the settings. `proof` is all that a
+    stranger needs, the model and a verifier of plain Python among it, as a folder or a zip file named by --to.
 
     Examples: orchestrai model export churn@champion --format slsa --to churn.slsa.json
-    orchestrai export churn@champion --format cyclonedx --to churn.cdx.json
+    orchestrai export churn@champion --format proof --to churn-proof.zip
     """
+    if form == "proof":
+        _proof(name, to, vault is not None or bool(key), as_json)
+        return
     from orchestrai.provenance.export.export import export as write
     from orchestrai.provenance.naming import find_asset
 
@@ -46,3 +50,28 @@ def export(
         typer.echo(text, nl=False)
     else:
         out.print(f"wrote {to}", soft_wrap=True)
+
+
+def _proof(name: str, to: Path | None, elsewhere: bool, as_json: bool) -> None:
+    from orchestrai.errors import ConfigError
+    from orchestrai.provenance.export.proof_folder import write_proof
+    from orchestrai.provenance.naming import find_asset
+    from orchestrai.provenance.verified_records import Records
+
+    if to is None or elsewhere:
+        asked = "--vault or --key" if elsewhere else "no --to"
+        raise ConfigError(f"expected --to FOLDER or --to FILE.zip for a proof, of the settings' own vault, found {asked}")
+    ledger = open_ledger()
+    if ledger.vault is None:
+        raise ConfigError("expected a vault whose records prove the model, found none: set the vault's URL")
+    asset, version = find_asset(Records(ledger.vault, ledger.keyring), name)
+    dataset = ledger.open(asset, version)
+    with dataset.fetched(["all"]) as files:
+        model = {file.entry.path: file.path for file in files["all"]}
+        proof = write_proof(model, vault=ledger.vault, keyring=ledger.keyring, asset=asset, to=to)
+    if as_json:
+        emit(proof.as_json())
+    else:
+        out.print(
+            f"wrote {to}: {proof.records:,} records, {proof.size:,} bytes; check it by python3 -S verify.py", soft_wrap=True
+        )

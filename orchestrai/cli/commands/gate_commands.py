@@ -1,4 +1,4 @@
-"""`gate list|show|override|skip|lift`: why a gate is closed, and a person's signed decision to open it or go on without."""
+"""`gate list|show|override|release|skip|lift`: why a gate is closed, and a person's signed decision to open it or go on without."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -9,6 +9,7 @@ from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
 from orchestrai.errors import ConfigError
 
 if TYPE_CHECKING:
+    from orchestrai.ledger.quarantine import Refusal
     from orchestrai.pipeline.runtime import Runtime
     from orchestrai.stage.stage import AssetNode
 
@@ -42,6 +43,7 @@ def list_command(as_json: AsJson = False) -> None:
                     "time": r.time,
                     "root": r.root,
                     "checks": r.closed,
+                    "state": _state(r),
                     "reason": r.reason,
                     "stands": s,
                 }
@@ -49,8 +51,13 @@ def list_command(as_json: AsJson = False) -> None:
             ]
         )
         return
-    rows = [(a, p, r.time[:16], s, r.reason) for a, p, r, s in refusals]
-    table(f"{len(rows)} closed gates", ("asset", "partition", "refused (UTC)", "in its place", "why"), rows)
+    rows = [(a, p, _state(r), r.time[:16], s, r.reason) for a, p, r, s in refusals]
+    table(f"{len(rows)} closed gates", ("asset", "partition", "", "since (UTC)", "in its place", "why"), rows)
+
+
+def _state(refusal: "Refusal") -> str:
+    """Held is what breaks no rule and waits for a yes or for more data; all else is refused."""
+    return "held" if refusal.held else "refused"
 
 
 @gate.command("show")
@@ -108,6 +115,34 @@ def override_command(
         message = f"published, {given.note}" if outcome.published else "refused: " + "; ".join(closed)
         out.print(f"{node.asset}@{partition} {message}", markup=False, soft_wrap=True)
     raise typer.Exit(0 if outcome.published else 1)
+
+
+@gate.command("release")
+def release_command(
+    asset: AssetName,
+    partition: PartitionName,
+    reason: Annotated[str, typer.Option(help="why, kept in the signed receipt")],
+    by: Annotated[str | None, typer.Option(help="who decides; default: the user of this process")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a held partition: it breaks no rule, it only looks unlike those before it, and you know why.
+
+    As an override of the check `ordinary` alone: for the very content that was held, signed, with who and why in its receipt. What was
+    refused for another check is not released by this. Exit code 1 when it stays held.
+
+    Example: orchestrai gate release churn/orders/raw_events 2011-03-14 --reason "public holiday"
+    """
+    from orchestrai.contracts.anomaly.ordinary import ORDINARY
+    from orchestrai.ledger.quarantine import last_refusal
+
+    runtime, node = _opened(asset)
+    refusal = last_refusal(runtime.ledger.lake, node.asset, partition)
+    if not refusal.held:
+        raise ConfigError(
+            f"expected {node.asset}@{partition} to be held, found it refused by {', '.join(refusal.closed)}: look at it with "
+            "`orchestrai gate show`, and waive those checks by `orchestrai gate override` if they are wrong"
+        )
+    override_command(asset, partition, reason, [ORDINARY], by, as_json)
 
 
 @gate.command("skip")
@@ -194,7 +229,8 @@ def _opened(asset: str) -> "tuple[Runtime, AssetNode[Any]]":
 
     runtime = open_runtime()
     # a dataset's first gate is what people mean when they name the dataset alone
-    node = runtime.project.nodes.get(asset) or runtime.project.nodes.get(f"{asset.rstrip('/')}/raw_events")
+    key = runtime.project.key_of(asset.rstrip("/"))
+    node = runtime.project.nodes.get(key) or runtime.project.nodes.get(f"{key}/raw_events")
     if node is None:
         raise ConfigError(f"expected an asset such as churn/orders/raw_events, found {asset!r}: see `orchestrai gate list`")
     return runtime, node

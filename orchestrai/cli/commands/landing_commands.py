@@ -40,7 +40,7 @@ def status(
         emit([_facts(node, whole) for node, whole in wholes])
     else:
         rows = [
-            (node.prefix, whole.listed, *whole.counts.values(), escape(whole.oldest.key) if whole.oldest else "-")
+            (node.shown, whole.listed, *whole.counts.values(), escape(whole.oldest.key) if whole.oldest else "-")
             for node, whole in wholes
         ]
         columns = ("dataset", "landed", "raw events", "dead letters", "waiting", "passed over", "oldest waiting")
@@ -50,7 +50,7 @@ def status(
                 example = (
                     f"{reason.count:,} {reason.place.replace('_', ' ')}: {reason.reason}, for example {reason.example!r}"
                 )
-                out.print(f"{node.prefix}: {example}", markup=False, highlight=False, soft_wrap=True)
+                out.print(f"{node.shown}: {example}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1 if any(whole.held_up or whole.unplaced for _, whole in wholes) else 0)
 
 
@@ -61,7 +61,7 @@ def _landed(runtime: "Runtime", dataset: str | None) -> "list[DatasetNode]":
     node = runtime.project.dataset(dataset)
     if node.spec.source.kind != "objects":
         raise ConfigError(
-            f"expected a dataset whose objects land, found {node.prefix}, which is read from a {node.spec.source.kind} source"
+            f"expected a dataset whose objects land, found {node.shown}, which is read from a {node.spec.source.kind} source"
         )
     return [node]
 
@@ -71,7 +71,7 @@ def _facts(node: "DatasetNode", whole: "Reconciliation") -> dict[str, Any]:
 
     oldest = whole.oldest
     return {
-        "dataset": node.prefix,
+        "dataset": node.shown,
         "landed": whole.listed,
         **{place: count for place, count in whole.counts.items()},
         "sum": sum(whole.counts.values()),

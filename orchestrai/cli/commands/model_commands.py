@@ -33,16 +33,21 @@ def list_models(
     every = [model for pipeline in runtime.project.pipelines for model in pipeline.models]
     nodes = [runtime.project.model(name)] if name else every
     models: dict[str, Any] = {
-        f"{node.pipeline}/{node.spec.name}": versions(
-            runtime.ledger, candidate=node.asset("candidate"), champion=node.asset("champion")
-        )
+        node.shown: versions(runtime.ledger, candidate=node.asset("candidate"), champion=node.asset("champion"))
         for node in nodes
     }
     if as_json:
         emit({model: [version.as_json() for version in listed] for model, listed in models.items()})
         return
     rows = [
-        (model, v.version[7:19], ", ".join(v.aliases) or "-", v.registered[:19], v.promoted[:19] or "never", v.times_serving)
+        (
+            model,
+            v.version[7:19],
+            v.withdrawn or ", ".join(v.aliases) or "-",
+            v.registered[:19],
+            v.promoted[:19] or "never",
+            v.times_serving,
+        )
         for model, listed in models.items()
         for v in listed
     ]
@@ -70,7 +75,7 @@ def rollback(
     before = runtime.ledger.find(champion)
     report = roll_back(runtime.ledger, champion, to, reason=reason)
     moved: dict[str, Any] = {
-        "model": f"{node.pipeline}/{node.spec.name}",
+        "model": node.shown,
         "from": before.version if before else "",
         "to": report.version,
     }
@@ -97,12 +102,12 @@ def deploy(name: ModelName, as_json: AsJson = False) -> None:
     runtime, node = _opened(name)
     if not node.spec.deployed:
         raise ConfigError(
-            f"expected {node.pipeline}/{node.spec.name} to declare registry or serve_on, found neither: for example "
+            f"expected {node.shown} to declare registry or serve_on, found neither: for example "
             "registry: mlflow+https://mlflow.example.com"
         )
     report = _deployed(runtime, node)
     if as_json:
-        emit({"model": f"{node.pipeline}/{node.spec.name}", "version": report.facts["model_version"], **_places(report)})
+        emit({"model": node.shown, "version": report.facts["model_version"], **_places(report)})
     else:
         _tell(report)
     if report.refused:
@@ -169,16 +174,21 @@ def serve(
             raise ConfigError(f"expected port {port} to be free, found it taken: choose another with --port") from exc
         url = f"http://{HOST}:{listener.getsockname()[1]}"
         if as_json:
-            emit({"model": f"{node.pipeline}/{node.spec.name}", "url": url})
+            emit({"model": node.shown, "url": url})
         else:
-            out.print(f"{node.pipeline}/{node.spec.name} serves at {url} (stop with Ctrl-C)")
+            out.print(f"{node.shown} serves at {url} (stop with Ctrl-C)")
         app = scoring_app(runtime.ledger, node.asset("champion"), known=PointInTime(runtime.ledger))
         online = [view for view in node.views if isinstance(view.view.spec, FeatureViewSpec) and view.view.spec.online]
         if online:
             from orchestrai.features.by_key.online import online_path
 
             home = runtime.settings.home
-            paths = {view.view.name: online_path(home, view.pipeline, view.view.name) for view in online}
+            # who asks by a name that it had before is answered too
+            paths = {
+                name: online_path(home, view.pipeline, view.view.name)
+                for view in online
+                for name in (view.name, *view.former_names)
+            }
             app.mount("/features", features_app(paths, _flags(runtime, online)))
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
@@ -189,7 +199,7 @@ def _flags(runtime: "Runtime", online: Sequence["ViewNode"]) -> "Flags":
     from orchestrai.pipeline.reports.stale_assets import stale_assets
     from orchestrai.stage.staleness import flags_of
 
-    assets = {view.view.name: view.asset for view in online}
+    assets = {name: view.asset for view in online for name in (view.name, *view.former_names)}
 
     def stale(view: str) -> dict[str, str]:
         left = stale_assets(runtime.context(), runtime.project.nodes, [assets[view]])

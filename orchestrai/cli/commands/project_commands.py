@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrai.pipeline.check.schema_plan import SchemaPlan
     from orchestrai.pipeline.load import Project
     from orchestrai.pipeline.nodes import DatasetNode
+    from orchestrai.pipeline.renames import RenamePlan
     from orchestrai.pipeline.runtime import Runtime
 
 
@@ -31,8 +32,8 @@ def check(
     """Read and lint pipelines, contracts and SQL; every mistake is one line: file, line, field, what was expected, what was found.
 
     Needs no data, no network and no Dagster. Where a ledger is at hand, says what a changed contract means for published data: what
-    reads on, and which partitions and views break. Exit code 1 when some pipelines have mistakes or a change breaks something, 2 when
-    all have mistakes.
+    reads on, and which partitions and views break; and what a `renamed_from` will rename. Exit code 1 when some pipelines have mistakes or
+    a change breaks something, 2 when all have mistakes.
 
     Example: orchestrai check pipelines/churn
     """
@@ -43,15 +44,14 @@ def check(
     reports = check_project(pipeline_folders(setting))
     project = Project(tuple(report.pipeline for report in reports if report.pipeline is not None))
     wrong = [report for report in reports if report.mistakes]
-    plans, untold = _plans(project) if published else ([], "")
-    breaking = any(plan.breaks for plan in plans)
+    (plans, renames), untold = _plans(project) if published else (([], []), "")
+    breaking = any(plan.breaks for plan in plans) or any(plan.problem for plan in renames)
     code = 2 if wrong and len(wrong) == len(reports) else 1 if wrong or breaking else 0
     if as_json:
         facts = [_facts(report) for report in reports]
-        changes = [plan.as_json() for plan in plans]
-        emit(
-            {"ok": not code, "pipelines": facts, "assets": sorted(project.nodes), "changes": changes, "not_compared": untold}
-        )
+        body = {"ok": not code, "pipelines": facts, "assets": sorted(project.nodes)}
+        compared = {"changes": [plan.as_json() for plan in plans], "renames": [plan.as_json() for plan in renames]}
+        emit({**body, **compared, "not_compared": untold})
         raise typer.Exit(code)
     rows = [_row(report) for report in reports]
     table("Pipelines", ("pipeline", "datasets", "feature views", "models", ""), rows)
@@ -61,26 +61,29 @@ def check(
     for report in wrong:
         for mistake in report.mistakes:
             out.print(mistake.message, markup=False, highlight=False, soft_wrap=True)
-    for message in (*(plan.message for plan in plans), *([untold] if untold else [])):
+    lines = [*(plan.message for plan in renames), *(plan.message for plan in plans)]
+    for message in [*lines, untold] if untold else lines:
         out.print(message, markup=False, highlight=False, soft_wrap=True)
     if not code:
         out.print(f"[green]ok[/green]: {len(project.nodes)} assets")
     raise typer.Exit(code)
 
 
-def _plans(project: "Project") -> "tuple[list[SchemaPlan], str]":
-    """What changed contracts mean for what is published, or why nobody can say."""
+def _plans(project: "Project") -> "tuple[tuple[list[SchemaPlan], list[RenamePlan]], str]":
+    """What changed contracts and names mean for what is published, or why nobody can say."""
     from orchestrai.ledger.ledger import open_ledger
-    from orchestrai.ledger.signing import trusted_keyring
+    from orchestrai.ledger.trust.trust_list import trusted_keyring
     from orchestrai.pipeline.check.schema_plan import schema_plans
+    from orchestrai.pipeline.renames import rename_plans
 
     settings = load_settings()
     if not trusted_keyring(settings.key_folder).keys:
-        return [], ""  # nothing was ever published here, and no key is made by looking
+        return ([], []), ""  # nothing was ever published here, and no key is made by looking
     try:
-        return schema_plans(open_ledger(settings), project), ""
+        ledger = open_ledger(settings)
+        return (schema_plans(ledger, project), rename_plans(ledger, project.pipelines)), ""
     except (StorageError, IntegrityError) as exc:
-        return [], f"contracts not compared with published data: {exc.message}"
+        return ([], []), f"contracts and names not compared with published data: {exc.message}"
 
 
 def _facts(report: "PipelineCheck") -> dict[str, Any]:
@@ -90,8 +93,8 @@ def _facts(report: "PipelineCheck") -> dict[str, Any]:
         "folder": str(report.folder),
         "loads": pipeline is not None,
         "datasets": [node.spec.name for node in pipeline.datasets] if pipeline else [],
-        "sources": {node.prefix: _source_facts(node.spec.source) for node in pipeline.datasets} if pipeline else {},
-        "features": [view.view.name for view in pipeline.views] if pipeline else [],
+        "sources": {node.shown: _source_facts(node.spec.source) for node in pipeline.datasets} if pipeline else {},
+        "features": [view.name for view in pipeline.views] if pipeline else [],
         "models": [model.spec.name for model in pipeline.models] if pipeline else [],
         "mistakes": [mistake.as_json() for mistake in report.mistakes],
     }
@@ -148,6 +151,7 @@ def doctor(as_json: AsJson = False) -> None:
         _store("lake", settings.lake),
         _store("vault", settings.vault),
         _keys(settings.key_folder),
+        _trust(settings.key_folder),
         *_pipelines(settings),
         *((finding.name, finding.ok, finding.detail) for finding in judge_instance(settings.home)),
         (
@@ -165,7 +169,7 @@ def doctor(as_json: AsJson = False) -> None:
     ):
         there = importlib.util.find_spec(module) is not None
         findings.append((f"extra {extra}", there, "installed" if there else f"pip install 'orchestrai[{extra}]'"))
-    needed = ("python", "settings", "lake", "vault", "signing key", "pipeline", "instance")
+    needed = ("python", "settings", "lake", "vault", "signing key", "trusted keys", "pipeline", "instance")
     healthy = all(ok for name, ok, _ in findings if name.startswith(needed))
     if as_json:
         emit({"healthy": healthy, "findings": [{"name": n, "ok": ok, "detail": d} for n, ok, d in findings]})
@@ -243,7 +247,7 @@ def _landing(node: "DatasetNode", runtime: "Runtime") -> tuple[str, bool, str]:
     from orchestrai.ingest.discovery.reconciliation import reconcile
     from orchestrai.pipeline.reports.landing_status import judge_of
 
-    name = f"landing of {node.prefix}"
+    name = f"landing of {node.shown}"
     try:
         # a key is made with the first ledger that is opened, and this command makes nothing
         fresh = not (runtime.settings.key_folder / "signing.pem").exists()
@@ -265,6 +269,21 @@ def _keys(folder: Path) -> tuple[str, bool, str]:
         return "signing key", True, "made on first use"
     private = key.stat().st_mode & 0o077 == 0
     return "signing key", private, "readable by its owner only" if private else f"chmod 600 {key}"
+
+
+def _trust(folder: Path) -> tuple[str, bool, str]:
+    """Whose signatures count, and which keys lie in the folder without being on the signed list."""
+    from orchestrai.ledger.trust.trust_list import read_trust
+
+    try:
+        trust = read_trust(folder)
+    except OrchestraiError as error:
+        return "trusted keys", False, error.message
+    names = ", ".join(sorted(trust.keyring.keys)) or "made on first use"
+    strange = ", ".join(sorted(trust.keyring.refused))
+    if strange:
+        return "trusted keys", False, f"{names}; not on the signed list and refused: {strange}: see `orchestrai keys list`"
+    return "trusted keys", True, names
 
 
 def new(

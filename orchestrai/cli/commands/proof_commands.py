@@ -82,10 +82,12 @@ def verify_command(
 
     Example: orchestrai model verify model.ubj --vault s3://bucket/vault --key signer.pem
     """
+    from orchestrai.ledger.decisions.renames import renames_in
     from orchestrai.provenance.verify.model_proof import verify_model
 
     store, keyring = open_records(vault, key)
     sealed = vault_key(store, keyring, keys) if read_bytes else None
+    asset = renames_in(store, keyring).key(asset) if asset else None
     verification = verify_model(
         file, vault=store, keyring=keyring, asset=asset, read_bytes=read_bytes, anchor=anchor, encryption=sealed
     )

@@ -11,6 +11,7 @@ import typer
 from orchestrai.cli.lookup import open_runtime
 from orchestrai.cli.output import AsJson, bars, emit, err, out
 from orchestrai.cli.result_tables import show, show_runs, show_stale
+from orchestrai.core.time.partition_key import with_value
 from orchestrai.demo.items_port import items_port
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
@@ -25,20 +26,23 @@ def backfill(
     pipeline: Annotated[str, typer.Argument(help="a pipeline's name, for example churn")],
     first: Annotated[str | None, typer.Option("--from", help="first partition, for example 2010-12-01")] = None,
     last: Annotated[str | None, typer.Option("--to", help="last partition, included")] = None,
+    only: Annotated[str | None, typer.Option(help="one value of the datasets' dimension, for example eu")] = None,
     models: Annotated[bool, typer.Option(help="go on to features, training and promotion")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Run every stage of a pipeline over a span of partitions, one run per dataset, without a daemon.
 
     A refused partition does not hold back the others; the exit code is then 1. So it is where changed data leaves features stale that
-    the run did not compute again.
+    the run did not compute again. Of a dataset with a dimension beside time all values are run, or the one named by --only; datasets
+    without it are read by all.
 
     Example: ORDERS_URL=./by-day orchestrai backfill churn --from 2010-12-01 --to 2011-05-31
     """
 
     runtime = open_runtime()
     declared = runtime.project.pipeline(pipeline)
-    runs, _ = run_pipelines(runtime, {declared.name: (first, last)}, models=models, quiet=as_json)
+    span = (with_value(first, only) if first and only else first, with_value(last, only) if last and only else last)
+    runs, _ = run_pipelines(runtime, {declared.name: span}, models=models, quiet=as_json)
     from orchestrai.pipeline.reports.summary import summarize
 
     summary = summarize(runtime.ledger, declared)
@@ -191,7 +195,7 @@ def _downstream(definitions: Any, runtime: "Runtime", instance: Any, run: "RunSu
         dataset = datasets[run.job]
         result = run_dataset(definitions, instance, dataset, (partition, partition), only=("snapshot", "restored"))
         verdict = "[red]let through[/red]" if result.success else "[green]refused again[/green]"
-        lines.append(f"a later run of only the downstream of {dataset.prefix}@{partition}: {verdict}")
+        lines.append(f"a later run of only the downstream of {dataset.shown}@{partition}: {verdict}")
     return lines
 
 

@@ -112,9 +112,11 @@ def repair(
 
 
 def _target(vault: "Vault", what: str) -> "tuple[str, SnapshotCommit | None]":
-    names = vault.datasets()
-    if what in names or f"{what}/raw_events" in names:
-        return name_in(vault, what), None
+    from orchestrai.ledger.decisions.renames import renames_in
+
+    names, key = vault.datasets(), renames_in(vault.store, vault.keyring).key(what)
+    if key in names or f"{key}/raw_events" in names:
+        return name_in(vault, key), None
     if not what.strip():
         raise ConfigError("expected a dataset or a snapshot's id, found nothing")
     commit = vault.get(what)

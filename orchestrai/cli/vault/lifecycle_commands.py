@@ -159,6 +159,7 @@ def forget(
 
     Example: orchestrai vault forget 3f2a --reason "taken from a half-written export"
     """
+    from orchestrai.ledger.decisions.renames import renames_in
     from orchestrai.vault.protection import anchor_of
 
     if not reason.strip():
@@ -166,7 +167,7 @@ def forget(
     vault = open_existing(url)
     dataset, at, number = snapshot_id.rpartition("@")
     if at and number.isdigit():
-        seq = int(number)
+        dataset, seq = renames_in(vault.store, vault.keyring).key(dataset), int(number)
         vault.forget_record(dataset, seq, reason=reason)
     else:
         commit = vault.forget(snapshot_id, reason=reason)

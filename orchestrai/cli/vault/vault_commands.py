@@ -138,10 +138,13 @@ def restore_command(
     wait: Annotated[
         str | None, typer.Option("--wait", help="how long to wait for what is in a cold tier, for example 12h")
     ] = None,
+    recalled: Annotated[bool, typer.Option("--recalled", help="restore also what was recalled")] = False,
     url: VaultUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a snapshot's files to a new folder, every hash checked on the way. Nothing is ever written over.
+
+    What was recalled is named, and restored with --recalled only.
 
     The plan says how many bytes are read, how long that should take, and what is in a cold tier: `vault warm` asks for that, and without
     --wait the restore says when to come again.
@@ -176,10 +179,14 @@ def restore_command(
         out.print(
             f"{plan.bytes:,} bytes in {len(plan.files):,} files, about {plan.predicted_seconds:.1f} s{cold}", soft_wrap=True
         )
+        for partition, why in plan.recalled.items():
+            out.print(f"[yellow]{partition}: {why}[/yellow]", soft_wrap=True)
     if only_plan:
         if as_json:
             emit({"snapshot": commit.as_json(), "plan": plan.as_json()})
         return
+    if not recalled:
+        plan.require_standing()
     require_warm(_waited(plan, control, wait))
     size = restore_folder(kept, commit, into, partitions=keys)
     if as_json:

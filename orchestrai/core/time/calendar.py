@@ -8,11 +8,12 @@ month   2026-01-01          one month
 year    2026-01-01          one year
 all     all                 everything
 
-Nothing else turns a key into a span of time or a moment into a key. The zone is part of the grain, so that nobody hands it on by hand.
+Nothing else turns a key into a span of time or a moment into a key. The zone is part of the grain, so that nobody hands it on by hand;
+so is a dimension beside time, whose value a key then ends with (partition_key.py): what is asked of a key is then asked of its time.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -20,6 +21,7 @@ from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.partition_key import Dimension, Key, by_value, time_part, with_value
 from orchestrai.errors import ConfigError
 
 GrainName = Literal["hour", "day", "week", "month", "year", "all"]
@@ -36,17 +38,31 @@ class LocalGrain:
         return self.name
 
 
-Grain = GrainName | LocalGrain
+TimeGrain = GrainName | LocalGrain
+
+
+@dataclass(frozen=True, slots=True)
+class DividedGrain:
+    """A grain whose partitions are of a time and of a value of a dimension: each is gated alone."""
+
+    time: TimeGrain
+    dimension: Dimension
+
+    def __str__(self) -> str:
+        return str(self.time)
+
+
+Grain = TimeGrain | DividedGrain
 WHOLE = "all"
 _HOUR = "%Y-%m-%d-%H:%M"
 _DAY = timedelta(days=1)
-_CUT = "cut"
+_CUT, _DIMENSION = "cut", "dimension"
 # other ways to write a partition, for people
 _WEEK_TEXT = re.compile(r"(\d{4})-?W(\d{2})")
 _SHORT_TEXT = re.compile(r"(\d{4})(?:-(\d{2}))?")
 
 
-def grain_in(name: GrainName, zone: str) -> Grain:
+def grain_in(name: GrainName, zone: str) -> TimeGrain:
     """A grain in a zone; raises ConfigError for a zone that is none, and for hours of one."""
     if zone_name(zone) == "UTC" or name == WHOLE:
         return name
@@ -66,19 +82,32 @@ def zone_name(name: str) -> str:
         raise ConfigError(f"expected an IANA time zone such as America/Los_Angeles or UTC, found {name!r}") from exc
 
 
+def time_grain(grain: Grain) -> TimeGrain:
+    """How partitions are cut by time, whatever else they are of."""
+    return grain.time if isinstance(grain, DividedGrain) else grain
+
+
+def dimension_of(grain: Grain) -> Dimension | None:
+    """What partitions are of beside a time."""
+    return grain.dimension if isinstance(grain, DividedGrain) else None
+
+
 def name_of(grain: Grain) -> GrainName:
-    """The grain without its zone."""
+    """The grain without its zone and dimension."""
+    grain = time_grain(grain)
     return grain.name if isinstance(grain, LocalGrain) else grain
 
 
 def zone_of(grain: Grain) -> str:
     """The zone whose midnights cut the partitions."""
+    grain = time_grain(grain)
     return grain.zone if isinstance(grain, LocalGrain) else "UTC"
 
 
 def shown(moment: datetime, grain: Grain, *, seconds: bool = False) -> str:
     """A moment by the clock that cuts the partitions, for people."""
     form = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+    grain = time_grain(grain)
     return (
         moment.astimezone(ZoneInfo(grain.zone)).strftime(f"{form}%z")
         if isinstance(grain, LocalGrain)
@@ -88,13 +117,14 @@ def shown(moment: datetime, grain: Grain, *, seconds: bool = False) -> str:
 
 def floor(moment: datetime, grain: Grain) -> datetime:
     """The start of the partition that holds `moment`, UTC."""
+    grain = time_grain(grain)
     if grain == "hour":
         return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     return _starts(_day_of(moment, grain), zone_of(grain))
 
 
-def partition_of(moment: datetime | date, grain: Grain) -> str:
-    """The key of the partition that holds `moment`; a date is a day of the zone that cuts the partitions."""
+def partition_of(moment: datetime | date, grain: TimeGrain) -> str:
+    """The key of the time that holds `moment`; a date is a day of the zone that cuts the partitions."""
     if grain == WHOLE:
         return WHOLE
     if not isinstance(moment, datetime):
@@ -102,8 +132,8 @@ def partition_of(moment: datetime | date, grain: Grain) -> str:
     return floor(moment, grain).strftime(_HOUR) if grain == "hour" else _day_of(moment, grain).isoformat()
 
 
-def partition_on(day: date, grain: Grain) -> str:
-    """The key of the partition that a date belongs to, by the calendar of the partitions' zone: of its hours the first."""
+def partition_on(day: date, grain: TimeGrain) -> str:
+    """The key of the time that a date belongs to, by the calendar of the partitions' zone: of its hours the first."""
     if grain == WHOLE:
         return WHOLE
     return f"{day.isoformat()}-00:00" if grain == "hour" else _first(day, grain).isoformat()
@@ -119,7 +149,7 @@ def window(key: str, grain: Grain) -> tuple[datetime, datetime]:
     if grain == WHOLE:
         return datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     start = _parsed(key, grain)
-    if grain == "hour":
+    if name_of(grain) == "hour":
         return start, start + timedelta(hours=1)
     begins, ends = _starts(start.date(), zone_of(grain)), _starts(_next(start.date(), grain), zone_of(grain))
     if begins == ends:
@@ -129,6 +159,7 @@ def window(key: str, grain: Grain) -> tuple[datetime, datetime]:
 
 def _parsed(key: str, grain: Grain) -> datetime:
     """What a key says, by the clock of its zone."""
+    key, grain = _time_of(key, grain), time_grain(grain)
     try:
         start = datetime.strptime(key, _HOUR if grain == "hour" else "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as exc:
@@ -142,15 +173,29 @@ def _parsed(key: str, grain: Grain) -> datetime:
     return start
 
 
+def _time_of(key: str, grain: Grain) -> str:
+    """The key of a partition's time, once it has a value where one is declared, and none where none is; raises ConfigError."""
+    dimension, parts = dimension_of(grain), Key.of(key)
+    if dimension is not None:
+        if not parts.value:
+            such = Key(parts.time, next(iter(dimension.values), dimension.name))
+            raise ConfigError(f"expected a partition of a {grain} and a {dimension.name} such as {such}, found {key!r}")
+        dimension.require(parts.value)
+    elif parts.value:
+        raise ConfigError(f"expected a partition of a {grain} alone such as {parts.time}, found {key!r}")
+    return parts.time
+
+
 def following(start: datetime, grain: Grain) -> datetime:
     """The start of the next partition."""
+    grain = time_grain(grain)
     return window(partition_of(start, grain), grain)[1]
 
 
 def dates_of(key: str, grain: Grain) -> list[date]:
     """The calendar days, of the partitions' zone, that a partition lies in; not for what is not cut by time."""
     first = _parsed(key, grain).date()
-    last = first + _DAY if grain == "hour" else _next(first, grain)
+    last = first + _DAY if name_of(grain) == "hour" else _next(first, grain)
     return [first + number * _DAY for number in range((last - first).days)]
 
 
@@ -167,11 +212,16 @@ def ordinal(key: str, grain: Grain) -> int:
 
 
 def keys_between(first: str, last: str, grain: Grain) -> list[str]:
-    """All keys from `first` to `last`, both included."""
-    return list(_walk(first, last, grain))
+    """All keys from `first` to `last`, both included: of two dimensions all times between, each with all values between, as declared."""
+    dimension = dimension_of(grain)
+    if dimension is None:
+        return list(_walk(first, last, time_grain(grain)))
+    times = _walk(_time_of(first, grain), _time_of(last, grain), time_grain(grain))
+    low, high = (dimension.place(Key.of(key).value) for key in (first, last))
+    return [with_value(time, value) for time in times for value in dimension.values[low : high + 1]]
 
 
-def _walk(first: str, last: str, grain: Grain) -> Iterator[str]:
+def _walk(first: str, last: str, grain: TimeGrain) -> Iterator[str]:
     if grain == WHOLE:
         yield WHOLE
         return
@@ -181,11 +231,65 @@ def _walk(first: str, last: str, grain: Grain) -> Iterator[str]:
         moment = following(moment, grain)
 
 
+def keys_of(time: str, grain: Grain) -> list[str]:
+    """The partitions of a time: one of each value."""
+    dimension = dimension_of(grain)
+    return [time] if dimension is None else [with_value(time, value) for value in dimension.values]
+
+
+def contiguous(keys: Iterable[str], grain: Grain) -> list[list[str]]:
+    """Some keys in groups, each of which is all that lies between its first and its last."""
+    dimension = dimension_of(grain)
+    if dimension is None:
+        return _runs(sorted(keys), time_grain(grain))
+    runs = {
+        dimension.require(value): _runs([time_part(key) for key in group], time_grain(grain))
+        for value, group in by_value(keys).items()
+    }
+    groups: list[list[str]] = []
+    for before, value in zip(("", *dimension.values), dimension.values, strict=False):
+        # neighbours that have the same times go together
+        if value in runs and runs.get(before) == runs[value]:
+            groups[-1].append(value)
+        elif value in runs:
+            groups.append([value])
+    return [[with_value(time, value) for time in run for value in values] for values in groups for run in runs[values[0]]]
+
+
+def _runs(keys: Sequence[str], grain: TimeGrain) -> list[list[str]]:
+    runs: list[list[str]] = []
+    for key in keys:
+        if runs and grain != WHOLE and list(_walk(runs[-1][-1], key, grain))[1:] == [key]:
+            runs[-1].append(key)
+        else:
+            runs.append([key])
+    return runs
+
+
+def enclosing(keys: Iterable[str], grain: Grain) -> tuple[str, str]:
+    """The first and the last key of the smallest span that holds some keys."""
+    parts = [Key.of(key) for key in keys]
+    times = sorted(part.time for part in parts)
+    dimension = dimension_of(grain)
+    if dimension is None:
+        return times[0], times[-1]
+    places = sorted(dimension.place(part.value) for part in parts)
+    return with_value(times[0], dimension.values[places[0]]), with_value(times[-1], dimension.values[places[-1]])
+
+
 def span_named(text: str, grain: Grain) -> tuple[str, str]:
     """The first and the last partition that a person's words mean: a key, a date, a week 2026-W05, a month 2026-02 or a year 2026.
 
-    Raises ConfigError for other words, and for a date that is not the start of a longer partition.
+    Of two dimensions it is all values, or the one that the words end with: 2026-02|eu. Raises ConfigError for other words, and for a
+    date that is not the start of a longer partition.
     """
+    dimension = dimension_of(grain)
+    if dimension is not None:
+        words = Key.of(text)
+        values = (dimension.require(words.value),) if words.value else dimension.values
+        times = span_named(words.time, time_grain(grain))
+        return with_value(times[0], values[0]), with_value(times[1], values[-1])
+    grain = time_grain(grain)
     if week := _WEEK_TEXT.fullmatch(text):
         try:
             first = date.fromisocalendar(int(week[1]), int(week[2]), 1)
@@ -203,7 +307,7 @@ def span_named(text: str, grain: Grain) -> tuple[str, str]:
     return text, text
 
 
-def _edges(first: date, last: date, grain: Grain, text: str) -> tuple[str, str]:
+def _edges(first: date, last: date, grain: TimeGrain, text: str) -> tuple[str, str]:
     if grain == "hour":
         return f"{first.isoformat()}-00:00", f"{last.isoformat()}-23:00"
     keys = partition_on(first, grain), partition_on(last, grain)
@@ -216,15 +320,21 @@ def grain_stats(grain: Grain) -> dict[str, JsonValue]:
     """What a partition's manifest notes of how it was cut, as facts that travel with it; nothing for hours, days and months of UTC,
     which their keys tell.
     """
-    if isinstance(grain, LocalGrain):
-        return {_CUT: {"grain": grain.name, "timezone": grain.zone}}
-    return {_CUT: {"grain": grain, "timezone": "UTC"}} if grain in ("week", "year") else {}
+    cut: dict[str, JsonValue] = {}
+    if isinstance(grain, DividedGrain) or isinstance(grain, LocalGrain) or grain in ("week", "year"):
+        cut = {"grain": name_of(grain), "timezone": zone_of(grain)}
+    if isinstance(grain, DividedGrain):
+        cut[_DIMENSION] = grain.dimension.name
+    return {_CUT: cut} if cut else {}
 
 
 def recorded_grain(stats: Mapping[str, Any]) -> Grain | None:
-    """The grain that a partition's manifest notes; None where it notes none."""
+    """The grain that a partition's manifest notes; None where it notes none. Of a dimension it tells the name: values are as in keys."""
     cut = stats.get(_CUT)
-    return None if cut is None else grain_in(cut["grain"], cut["timezone"])
+    if cut is None:
+        return None
+    grain = grain_in(cut["grain"], cut["timezone"])
+    return DividedGrain(grain, Dimension(cut[_DIMENSION])) if _DIMENSION in cut else grain
 
 
 # -- days of a zone ----------------------------------------------------------------------------------------------

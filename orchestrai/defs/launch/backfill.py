@@ -12,7 +12,8 @@ from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from orchestrai.core.progress import Progress
-from orchestrai.core.time.calendar import span_named, window
+from orchestrai.core.time.calendar import dimension_of, keys_between, span_named
+from orchestrai.core.time.partition_key import time_part, value_part
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.checks import asked_of
 from orchestrai.defs.instance import process_tag
@@ -67,7 +68,12 @@ def backfill(
     models: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[RunSummary]:
-    """Run every stage of a pipeline over a span of partitions, yielding a summary after each run; idempotent."""
+    """Run every stage of a pipeline over a span of partitions, yielding a summary after each run; idempotent.
+
+    A key with a value, `2026-01-02|eu`, is one of the datasets that have the dimension; of the others its time counts.
+    """
+    if (first or last) and not any(dimension_of(dataset.grain) for dataset in own_datasets(pipeline)):
+        require_time(first, last)
     with listening(runtime, progress):
         for dataset in own_datasets(pipeline):
             yield run_dataset(definitions, instance, dataset, span_of(dataset, first, last))
@@ -116,18 +122,29 @@ def span_of(dataset: DatasetNode, first: str | None, last: str | None) -> tuple[
         return None
     if not first or not last:
         raise ConfigError("expected --from and --to, found one missing: name the first and the last partition")
+    if dimension_of(grain) is None:
+        first, last = time_part(first), time_part(last)
     keys = (span_named(first, grain)[0], span_named(last, grain)[1])
-    if window(keys[1], grain)[0] < window(keys[0], grain)[0]:
+    if not keys_between(*keys, grain):
         raise ConfigError(f"expected --from before --to, found {first} and {last}")
     known = partitions_of(dataset)
     for key in keys:
         if known is not None and not known.has_partition_key(key):
             spec = dataset.spec.partitions
             raise ConfigError(
-                f"expected a partition of {dataset.prefix} from {spec.start} on, found {key}: "
+                f"expected a partition of {dataset.shown} from {spec.start} on, found {key}: "
                 "change partitions.start in pipeline.yaml or the span"
             )
     return keys
+
+
+def require_time(*words: str | None) -> None:
+    """Raises ConfigError for a key with a value, where no dataset has a dimension."""
+    for word in words:
+        if word and value_part(word):
+            raise ConfigError(
+                f"expected a partition of a time such as {time_part(word)}, found {word!r}: no dataset has a dimension"
+            )
 
 
 def _run(

@@ -7,7 +7,7 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from orchestrai.core.time.calendar import floor, keys_between, partition_of, zone_of
+from orchestrai.core.time.calendar import enclosing, floor, keys_between, keys_of, partition_of, time_grain, zone_of
 from orchestrai.core.time.duration_cron import previous_tick
 from orchestrai.defs.launch.jobs import (
     Refresh,
@@ -71,7 +71,7 @@ def _refresh_schedules(pipeline: Pipeline, refresh: Refresh, cron: str) -> Itera
     yield _refresh_schedule(*names, refresh_anchor(refresh.part), cron)
     for dataset in restored_apart(refresh.part):
         # the name of the pipeline's first refresh stands for all of it
-        name = dataset.prefix if refresh.name == pipeline.name else f"{refresh.name}/{dataset.spec.name}"
+        name = dataset.prefix if refresh.name == pipeline.name else f"{refresh.name}/{dataset.prefix.rpartition('/')[2]}"
         yield _refresh_schedule(job_name(name, "weekly_restore"), job_name(dataset.prefix, "restore"), dataset, cron)
 
 
@@ -85,7 +85,7 @@ def _partition_schedule(dataset: DatasetNode, what: str, cron: str, job: str) ->
             return dg.RunRequest(run_key=f"{what}:{now.isoformat()}")
         ended = ended_between(dataset, tick_before(cron, now, zone), now)
         if not ended:
-            return dg.SkipReason(f"no partition of {dataset.prefix} ended since the tick before")
+            return dg.SkipReason(f"no partition of {dataset.shown} ended since the tick before")
         if len(ended) == 1:
             return dg.RunRequest(run_key=f"{what}:{ended[0]}", partition_key=ended[0])
         return dg.RunRequest(run_key=f"{what}:{ended[0]}..{ended[-1]}", tags=_span(ended))
@@ -108,8 +108,9 @@ def ended_between(dataset: DatasetNode, since: datetime, now: datetime) -> list[
     """The declared partitions whose end lies in (since, now], oldest first."""
     grain = dataset.spec.partitions.grain
     # the partition that runs at `since` is the first to end after it
-    first, last = partition_of(since, grain), partition_of(floor(now, grain) - MOMENT, grain)
-    return [key for key in keys_between(first, last, grain) if offered(dataset, key, now)]
+    first, last = (partition_of(moment, time_grain(grain)) for moment in (since, floor(now, grain) - MOMENT))
+    times = keys_between(first, last, time_grain(grain))
+    return [key for time in times for key in keys_of(time, grain) if offered(dataset, key, now)]
 
 
 def _span(keys: Sequence[str]) -> dict[str, str]:
@@ -139,6 +140,6 @@ def _refresh_schedule(name: str, job: str, dataset: DatasetNode | None, cron: st
         keys = sorted(key for key in (snapshot.partitions if snapshot else ()) if offered(dataset, key, now))
         if not keys:
             return dg.SkipReason(f"{dataset.asset('snapshot')} has no snapshot yet: ingest and back up first")
-        return dg.RunRequest(run_key=run_key, tags=_span(keys))
+        return dg.RunRequest(run_key=run_key, tags=_span(enclosing(keys, dataset.grain)))
 
     return tick

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from orchestrai.core.time.calendar import contiguous
 from orchestrai.defs.landing_checks import accounted_evaluation
 from orchestrai.defs.launch.jobs import job_name, offered
 from orchestrai.defs.sensors.run_history import past_runs
-from orchestrai.defs.sensors.run_spans import asking_request, contiguous
+from orchestrai.defs.sensors.run_spans import asking_request
 from orchestrai.ingest.dead_letters import Unplaced, publish_unplaced
 from orchestrai.ingest.discovery.asking import choose
 from orchestrai.ingest.discovery.reconciliation import Judge
@@ -53,5 +54,5 @@ def _requests(
     asking = choose(wanted, runs, now=judge.now, first=first, limit=MAX_OBJECTS_PER_TICK)
     return [
         asking_request(group, asking, sum(len(wanted[key]) for key in group), judge.now)
-        for group in contiguous(sorted(asking.due), grain)
+        for group in contiguous(asking.due, grain)
     ]

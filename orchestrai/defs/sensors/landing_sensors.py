@@ -7,7 +7,6 @@ import dagster as dg
 from orchestrai.defs.launch.jobs import job_name, own_datasets
 from orchestrai.defs.sensors.arrival_requests import MAX_OBJECTS_PER_TICK, result_of
 from orchestrai.defs.sensors.queue_sensors import queue_sensor
-from orchestrai.defs.sensors.run_spans import contiguous as contiguous
 from orchestrai.defs.sensors.stream_sensors import late_sensor, stream_sensor
 from orchestrai.ingest.discovery.watch import ArrivalCursor, look
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from orchestrai.core.time.calendar import Grain
+from orchestrai.core.time.calendar import Grain, contiguous
 from orchestrai.defs.assets import asset_key
 from orchestrai.defs.launch.jobs import MAX_RUNTIME, job_name, model_assets
-from orchestrai.defs.sensors.landing_sensors import contiguous
 from orchestrai.pipeline.nodes import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.provenance.recall.retraining import (
@@ -29,7 +28,7 @@ def build_recall_sensors(pipelines: Sequence[Pipeline]) -> list[dg.SensorDefinit
 def recall_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
     """Runs by itself: it acts only on what a person has requested with `orchestrai recall --apply`."""
     views = [view.asset for view in pipeline.views]
-    models = {f"{model.pipeline}/{model.spec.name}" for model in pipeline.models}
+    models = {model.prefix for model in pipeline.models}
 
     @dg.sensor(
         name=job_name(pipeline.name, "retrain_after_recall"),
@@ -60,7 +59,7 @@ def _runs(runtime: Runtime, request: RetrainingRequest, left: Outstanding) -> It
     tags = {**MAX_RUNTIME, "orchestrai/recall": request.recall[:12]}
     for asset, keys in left.features.items():
         grain: Grain = runtime.project.nodes[asset].grain
-        for group in contiguous(sorted(keys), grain):
+        for group in contiguous(keys, grain):
             run_key = f"recall:{request.recall[:16]}:{asset}:{group[0]}..{group[-1]}"
             span = {ASSET_PARTITION_RANGE_START_TAG: group[0], ASSET_PARTITION_RANGE_END_TAG: group[-1]}
             yield dg.RunRequest(run_key=run_key, asset_selection=[asset_key(asset)], tags={**tags, **span})

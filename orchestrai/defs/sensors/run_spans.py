@@ -7,7 +7,6 @@ from datetime import datetime
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from orchestrai.core.time.calendar import Grain, keys_between
 from orchestrai.defs.sensors.run_history import ARRIVALS, ASKED, ATTEMPT
 from orchestrai.ingest.discovery.asking import Asking
 
@@ -38,14 +37,3 @@ def asking_request(group: Sequence[str], asking: Asking, objects: int, now: date
         {"orchestrai/objects": str(objects), ARRIVALS: digests, ASKED: now.isoformat(), ATTEMPT: str(asking.attempt)},
     )
     return request._replace(run_key=f"{group[0]}..{group[-1]}@{key}#{asking.attempt}+{now:%Y%m%dT%H%M%S}")
-
-
-def contiguous(keys: Sequence[str], grain: Grain) -> list[list[str]]:
-    """Group sorted partition keys into runs without a gap."""
-    groups: list[list[str]] = []
-    for key in keys:
-        if groups and grain != "all" and keys_between(groups[-1][-1], key, grain)[1:] == [key]:
-            groups[-1].append(key)
-        else:
-            groups.append([key])
-    return groups

@@ -6,8 +6,9 @@ from datetime import timedelta
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, RunsFilter
 
+from orchestrai.core.time.calendar import contiguous
 from orchestrai.defs.launch.jobs import job_name, offered
-from orchestrai.defs.sensors.run_spans import contiguous, run_request
+from orchestrai.defs.sensors.run_spans import run_request
 from orchestrai.ingest.incremental import Pending, behind, pending
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.runtime import Runtime

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.time.calendar import WHOLE, keys_between, partition_of
+from orchestrai.core.time.calendar import WHOLE, keys_between, partition_of, time_grain
+from orchestrai.core.time.partition_key import value_part, with_value
 from orchestrai.core.verdict import Severity, Verdict
 from orchestrai.features.incremental.partition_spans import ALWAYS, overlapping, spans
 from orchestrai.ledger.dataset import Dataset
@@ -39,12 +40,14 @@ def lacking(state: DatasetState, since: datetime | None, until: datetime | None)
 
 
 def dataset_state(dataset: Dataset, declared: Partitioned | None, until: datetime | None) -> DatasetState:
-    """What a dataset lacks between its first published partition and `until`; nothing where no declaration says what is due."""
+    """What a dataset, of a dimension one value of it, lacks between its first published partition and `until`; nothing where no
+    declaration says what is due.
+    """
     keys = sorted(dataset.partitions)
     if declared is None or declared.grain == WHOLE or not keys or keys == [WHOLE] or until in (None, ALWAYS[1]):
         return DatasetState(dataset.asset)
     assert until is not None
-    last = partition_of(until - timedelta(microseconds=1), declared.grain)
+    last = with_value(partition_of(until - timedelta(microseconds=1), time_grain(declared.grain)), value_part(keys[0]))
     absent = [
         key for key in keys_between(keys[0], last, declared.grain) if key not in dataset.partitions and is_due(declared, key)
     ]
@@ -53,7 +56,7 @@ def dataset_state(dataset: Dataset, declared: Partitioned | None, until: datetim
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a partition is lacking: `refused`, `skipped`, `not restored` or `missing`, and what is known of it."""
+    """Why a partition is lacking: `refused`, `held`, `skipped`, `not restored` or `missing`, and what is known of it."""
 
     state: str
     note: str = ""
@@ -75,7 +78,7 @@ def reasons(ledger: Ledger, declared: Mapping[str, Partitioned], lacks: Lacks) -
         for key in sorted(keys):
             skip = next((standing for gate in dataset.gates if (standing := skips.find(gate, key))), None)
             if key in refused:
-                reason = Reason("refused", refused[key])
+                reason = refused[key]
             elif skip is not None:
                 reason = Reason("skipped", skip.note)
             elif first is not None and key in first.partitions:
@@ -104,12 +107,15 @@ class Reasons:
         return {place: self._all[place] for place in places} if places else {}
 
 
-def _refused(ledger: Ledger, gates: Sequence[str]) -> dict[str, str]:
-    """The checks that closed a gate, by partition."""
-    closed: dict[str, str] = {}
+def _refused(ledger: Ledger, gates: Sequence[str]) -> dict[str, Reason]:
+    """What closed a gate, by partition: checks, or that it is held until a person or more data decides."""
+    closed: dict[str, Reason] = {}
     for asset in gates:
         for key, refusal in closed_gates(ledger, asset, ledger.find(asset)).items():
-            closed.setdefault(key, ", ".join(refusal.closed))
+            state = "held" if refusal.held else "refused"
+            closed.setdefault(
+                key, Reason(state, f"since {refusal.time[:10]}" if refusal.held else ", ".join(refusal.closed))
+            )
     return closed
 
 

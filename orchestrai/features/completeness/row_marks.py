@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from orchestrai.features.completeness.incomplete_windows import IncompleteWindows, noted
 from orchestrai.features.completeness.lacking import Lacks, Span, dataset_state, merged
-from orchestrai.features.point_in_time_join import EVENT_TIME, REACH, TAKEN, of_same_events
+from orchestrai.features.point_in_time_join import EVENT_TIME, REACH, TAKEN, Clocked, of_same_events
 from orchestrai.features.views.moment_partitions import feature_spans
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.dataset import Dataset
@@ -166,16 +166,22 @@ def training_windows(
     """What the rows of these feature tables lack, as was noted when they were computed."""
     first, marks, unknown = features[0][0], list[ViewMarks](), 0
     for (view, asset), dataset in zip(features, datasets, strict=True):
-        like = declared.get(asset)
-        times = feature_spans(view, dataset, like)
-        newest = max((end for _, end in times.values()), default=None)
-        gaps = dataset_state(dataset, like, newest).absent.values() if view.kind == "row" and view is not first else ()
-        windows = {key: noted(dataset.files(key).stats) for key in times}
-        unknown += list(windows.values()).count(None)
-        partitions = [(span, windows[key] or IncompleteWindows()) for key, span in sorted(times.items(), key=_start)]
-        marks.append(ViewMarks(partitions, view.kind == "entity", sorted(gaps), of_same_events(view, first)))
+        own, without = view_marks(view, dataset, declared.get(asset), first)
+        marks.append(own)
+        unknown += without
     rows_back = [view.lookback.rows or 0 if view.kind == "row" else 0 for view, _ in features]
     return TrainingWindows(choice, marks, rows_back, unknown)
+
+
+def view_marks(view: FeatureView, dataset: Dataset, like: Partitioned | None, first: Clocked) -> tuple[ViewMarks, int]:
+    """What the rows of one view lack beside the first one, and how many of its partitions do not note it."""
+    times = feature_spans(view, dataset, like)
+    newest = max((end for _, end in times.values()), default=None)
+    gaps = dataset_state(dataset, like, newest).absent.values() if view.kind == "row" and view is not first else ()
+    windows = {key: noted(dataset.files(key).stats) for key in times}
+    partitions = [(span, windows[key] or IncompleteWindows()) for key, span in sorted(times.items(), key=_start)]
+    marks = ViewMarks(partitions, view.kind == "entity", sorted(gaps), of_same_events(view, first))
+    return marks, list(windows.values()).count(None)
 
 
 def _start(item: tuple[str, Span]) -> Span:

@@ -1,8 +1,9 @@
 """A DuckDB in this process that reads the files it was handed and nothing else, whatever SQL it is given.
 
 External access is off, no extension loads, no Python object is found by its name, and the configuration is locked. DuckDB opens
-files in one folder only: each verified file stands there under a hard link for as long as a query reads it. A folder on the file system
-of the files saves copying them; what a killed process left in it is removed by the next one.
+sealed files (storage/sealed.py) by their numbers, and files in one folder: what was made here of verified rows stands there under a hard
+link for as long as a query reads it. A folder on the file system of the files saves copying them; what a killed process left in it is
+removed by the next one.
 """
 
 import itertools
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrai.core.sql.quoting import literal
+from orchestrai.errors import FeatureViewError
+from orchestrai.storage.sealed import FOLDER, number_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,13 +30,22 @@ Setting = str | bool | int | float | list[str]
 class Workspace:
     """A connection with temporary tables and views of its own, and the files that were let in for it."""
 
-    def __init__(self, connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", folder: Path, numbers: range) -> None:
         self.connection = connection
         self._folder = folder
+        self._numbers = numbers
         self._places: dict[Path, Path] = {}
 
     def place(self, path: Path) -> Path:
-        """Where DuckDB finds a file: linked into the folder that it may read, or copied from another file system."""
+        """Where DuckDB finds a file: a sealed one where it is, another linked into the folder that it may read, or copied."""
+        number = number_of(path)
+        if number is not None:
+            if number not in self._numbers:
+                raise FeatureViewError(
+                    f"expected at most {len(self._numbers)} verified files open beside a query, found more: run fewer partitions "
+                    "at once"
+                )
+            return path
         place = self._places.get(path)
         if place is None:
             place = self._places[path] = self._folder / f"{len(self._places):06d}.parquet"
@@ -51,8 +63,12 @@ class Workspace:
 class ClosedDatabase:
     """One DuckDB database in memory, closed to everything but what its workspaces let in."""
 
-    def __init__(self, settings: Mapping[str, Setting] | None = None, beside: Path | None = None) -> None:
+    def __init__(
+        self, settings: Mapping[str, Setting] | None = None, beside: Path | None = None, numbers: range = range(0)
+    ) -> None:
         import duckdb
+
+        self.numbers = numbers
 
         if beside is not None:
             beside.mkdir(parents=True, exist_ok=True)
@@ -66,11 +82,15 @@ class ClosedDatabase:
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
                 "python_enable_replacements": "false",
+                # numbers come round: what was read under one is nothing that its next file has
+                "enable_external_file_cache": "false",
             }
         )
+        sealed = ", ".join(literal(f"{FOLDER}/{number}") for number in numbers)
         for statement in (
             "SET GLOBAL TimeZone = 'UTC'",
             f"SET allowed_directories = [{literal(str(self._folder))}]",
+            *([f"SET allowed_paths = [{sealed}]"] if numbers else []),
             "SET enable_external_access = false",
             "SET lock_configuration = true",
         ):
@@ -83,7 +103,7 @@ class ClosedDatabase:
         folder.mkdir()
         try:
             with self.connection.cursor() as connection:
-                yield Workspace(connection, folder)
+                yield Workspace(connection, folder, self.numbers)
         finally:
             shutil.rmtree(folder)
 

@@ -19,6 +19,7 @@ from orchestrai.features.incremental import one_sort
 from orchestrai.features.incremental.prefix_sums import Unsuited
 from orchestrai.features.views.portable_types import UTC_MICROS, canonical
 from orchestrai.features.views.view import AS_OF, FeatureView
+from orchestrai.storage.sealed import sealed_numbers
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,7 +32,7 @@ _SORTED_ROWS = 8_000_000
 class DuckDbEngine:
     """Runs views in this process within `memory_limit`, spilling to `temp_directory` beyond it.
 
-    `links` is a folder on the file system of the files that are read, where they stand under a name while they are; else they are copied.
+    `links` is a folder for the names of files that were made here of verified rows, while they are read.
     With `one_sort`, windows over rows in one order are done by prefix sums where the view's shape allows; the bits are the same.
     """
 
@@ -64,18 +65,20 @@ class DuckDbEngine:
 
         It reads the files that are let in by the workspace, and nothing else.
         """
-        if self._database is None:
-            self._database = self._open()
+        numbers = sealed_numbers()
+        if self._database is None or self._database.numbers != numbers:
+            # it lets in the numbers that it was opened for; a workspace still open keeps the one before
+            self._database = self._open(numbers)
         with self._database.workspace() as workspace:
             yield workspace
 
-    def _open(self) -> ClosedDatabase:
+    def _open(self, numbers: range) -> ClosedDatabase:
         settings: dict[str, Setting] = {"memory_limit": self.memory_limit, "preserve_insertion_order": "false"}
         if self.threads is not None:
             settings["threads"] = self.threads
         if self.temp_directory is not None:
             settings["temp_directory"] = str(self.temp_directory)
-        return ClosedDatabase(settings, self.links)
+        return ClosedDatabase(settings, self.links, numbers)
 
     def tables(self, query: Query) -> dict[str, pa.Table]:
         """The tables a view sees, whole, in one order however the files lie."""

@@ -18,6 +18,7 @@ from orchestrai.features.engines.spark_job import configure, run_job
 from orchestrai.features.engines.stored_schemas import alike
 from orchestrai.features.views.portable_types import canonical, spark_type
 from orchestrai.features.views.view import FeatureView, Table
+from orchestrai.storage.sealed import for_other_processes, number_of
 
 Locate = Callable[[Path], str]
 Job = dict[str, Any]
@@ -121,6 +122,9 @@ def _linked(folder: Path) -> Locate:
     number = iter(range(10**9))
 
     def locate(path: Path) -> str:
+        if number_of(path) is not None:
+            # the sealed bytes themselves, as long as this process holds them
+            return for_other_processes(path).as_uri()
         link = folder / "in" / f"{next(number):06d}.parquet"
         link.symlink_to(path.resolve())
         return link.as_uri()

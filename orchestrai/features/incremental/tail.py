@@ -90,6 +90,7 @@ def find_tail(
                 break
             if key not in scanned:
                 scanned.append(key)
+                stack.close()  # one partition more is open at a time, however far back it goes
                 paths = files if key in files else stack.enter_context(opened.fetched({primary: [key]}))[primary]
             source = Source(table, within(paths[key], table.event_time, low, high), since=low, until=high)
             past = _seen(workspace, view, engine, source, source_sql(source, workspace.paths))

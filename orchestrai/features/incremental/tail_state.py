@@ -140,8 +140,8 @@ def _replace(path: Path, parts: Sequence[Any]) -> None:
 
 def _read(folder: Path, digest: str) -> pa.Table:
     try:
-        with pa.memory_map(str(folder / f"{digest}.arrow")) as source:
-            body = source.read_buffer()
+        # read, not mapped: who writes to the file later changes nothing of what was hashed
+        body = pa.py_buffer((folder / f"{digest}.arrow").read_bytes())
     except OSError as exc:
         raise Forgotten(digest) from exc
     if hashlib.sha256(body).hexdigest() != digest:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrai.core.time.partition_key import by_value
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.features.ports import DeclaredView
@@ -29,7 +30,7 @@ def drift_limit(node: DeclaredView) -> float | None:
 
 
 def view_portrait(ledger: Ledger, node: DeclaredView, learned: Sequence[Learned]) -> Portrait:
-    """Look at the newest partition of a view's features; raises NotReceipted where there are none.
+    """Look at the newest partition of a view's features, of a dimension that of each value; raises NotReceipted where there are none.
 
     The reference is the first training set in `learned`, those of the champions that learn from the view.
     """
@@ -37,9 +38,10 @@ def view_portrait(ledger: Ledger, node: DeclaredView, learned: Sequence[Learned]
     if limit is None:
         raise ConfigError(f"expected checks: {{drift: 0.25}} in {node.view.name}, found none: declare it")
     dataset = ledger.open(node.asset)
-    newest = max(key for key, entry in dataset.partitions.items() if entry.rows or len(dataset.partitions) == 1)
-    with dataset.fetched([newest]) as files:
-        paths = [file.path for file in files[newest]]
+    filled = [key for key, entry in dataset.partitions.items() if entry.rows or len(dataset.partitions) == 1]
+    # a champion learned from all values of a dimension
+    with dataset.fetched([keys[-1] for keys in by_value(filled).values()]) as files:
+        paths = [file.path for part in files.values() for file in part]
         for reference in learned:
             try:
                 training = ledger.open(reference.training_set, reference.version)

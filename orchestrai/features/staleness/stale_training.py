@@ -39,15 +39,24 @@ def stale_training_set(ledger: Ledger, model: Learner, code: str, above: Places)
 
 
 def _same_definition(receipt: Receipt, model: Learner) -> bool:
-    schemas = {table: dataset.table_schema for table, dataset in model.label_inputs.items()}
-    label = declared_label(model.label, schemas, model.folder, model.views[0].view)
     recorded, wanted = receipt.parameters.get("views"), [view.view.hash for view in model.views]
     made = [view.get("hash") for view in recorded if isinstance(view, dict)] if isinstance(recorded, list) else []
     return (
-        receipt.parameters.get("label_hash") == label.hash
+        _same_rows(receipt, model)
         and made == wanted
         and receipt.parameters.get("incomplete") == model.incomplete.model_dump(mode="json")
     )
+
+
+def _same_rows(receipt: Receipt, model: Learner) -> bool:
+    """Whether label or spine are declared as they were."""
+    if model.spine is not None:
+        return receipt.parameters.get("spine") == model.spine.model_dump(mode="json", by_alias=True)
+    if model.label is None:
+        return False
+    schemas = {table: dataset.table_schema for table, dataset in model.label_inputs.items()}
+    label = declared_label(model.label, schemas, model.folder, model.views[0].view)
+    return bool(receipt.parameters.get("label_hash") == label.hash)
 
 
 def _read(
@@ -61,13 +70,18 @@ def _read(
         dataset = ledger.find(view.asset)
         then = named.get(view.asset, {})
         places = _places(view, {*then, *(dataset.partitions if dataset is not None else ())})
-        inside = {key for key, (start, _) in places.items() if last is None or start <= last}
+        newest = max((places[key][0] for key in then if key in places), default=None) if model.spine is not None else last
+        inside = {key for key, (start, _) in places.items() if newest is None or start <= newest}
         begins += [places[key][0] for key in inside] if view is model.views[0] else []
         read[view.asset] = _pair(then, dataset, inside)
     first = min(begins, default=None)
     for declared in model.label_inputs.values():
         asset = declared.asset("restored")
         dataset, then = ledger.find(asset), named.get(asset, {})
+        if model.spine is not None:
+            # rows that are brought later make a later set
+            read[asset] = _pair(then, dataset, then)
+            continue
         keys = {*then, *(dataset.partitions if dataset is not None else ())}
         grain = None if keys <= {WHOLE} else declared.grain
         # the partition that holds the end of the data decides how far labels go

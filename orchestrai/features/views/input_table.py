@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from orchestrai.contracts.contract import Contract
+from orchestrai.core.former_names import first_name
 from orchestrai.core.sql.quoting import name_fault
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.spec import ARRIVAL, TableClocks
@@ -17,7 +18,10 @@ AS_OF = "as_of"
 
 @dataclass(frozen=True)
 class Table:
-    """One input of a view, as its SQL sees it; `by_arrival` says that a row is known from when it came."""
+    """One input of a view, as its SQL sees it; `by_arrival` says that a row is known from when it came.
+
+    `former_names` are those that its dataset had before, oldest first.
+    """
 
     name: str
     schema: pa.Schema
@@ -25,6 +29,12 @@ class Table:
     known_at: str | None
     whole: bool
     by_arrival: bool = False
+    former_names: tuple[str, ...] = ()
+
+    @property
+    def first_name(self) -> str:
+        """The name that its dataset was given first."""
+        return first_name(self.name, self.former_names)
 
 
 def _metadata(schema: pa.Schema, name: str) -> str | None:
@@ -32,8 +42,8 @@ def _metadata(schema: pa.Schema, name: str) -> str | None:
     return value.decode() if value else None
 
 
-def declared_table(contract: Contract) -> pa.Schema:
-    """A dataset's columns as its contract declares them, with what the lint of a view goes by: bounds, key and event time.
+def declared_table(contract: Contract, former_names: Sequence[str] = ()) -> pa.Schema:
+    """A dataset's columns as its contract declares them, with what the lint of a view goes by: bounds, key, event time, former names.
 
     A column that is not required may be absent from partitions that are older than it.
     """
@@ -49,6 +59,8 @@ def declared_table(contract: Contract) -> pa.Schema:
         metadata["primary_key"] = ",".join(contract.primary_key)
     if contract.event_time is not None and schema.field(contract.event_time).type == UTC_MICROS:
         metadata["event_time"] = contract.event_time
+    if former_names:
+        metadata["former_names"] = ",".join(former_names)
     return schema.with_metadata(metadata)
 
 
@@ -91,7 +103,10 @@ def bind_table(name: str, schema: pa.Schema, clocks: TableClocks | None, time: s
             raise FeatureViewError(
                 f"{view}: expected a timestamp column of {name} ({', '.join(moments) or 'it has none'}), found {column}"
             )
-    return Table(name, columns, chosen, known, clocks.lookback == "all", by_arrival)
+    former = _metadata(schema, "former_names")
+    return Table(
+        name, columns, chosen, known, clocks.lookback == "all", by_arrival, tuple(former.split(",")) if former else ()
+    )
 
 
 def _require_names(table: str, names: Sequence[str], view: str) -> None:

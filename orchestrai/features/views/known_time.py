@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrai.core.time.partition_key import segment
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.manifest import FileEntry, arrivals_of
 
@@ -33,7 +34,7 @@ def known_files(dataset: Dataset, partition: str, files: Sequence[Path], before:
             paths.append(path)
         elif any(moment < before for _, moment in runs):
             folder.mkdir(parents=True, exist_ok=True)
-            cut = folder / f"{partition}-{path.name}"
+            cut = folder / f"{segment(partition)}-{path.name}"
             _cut(path, [(rows, moment < before) for rows, moment in runs], cut)
             paths.append(cut)
     return paths

@@ -6,7 +6,7 @@ How rows are joined is in point_in_time_join.py alone.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from orchestrai.core.time.calendar import WHOLE
+from orchestrai.core.time.partition_key import by_value, time_part, value_part
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.completeness.incomplete_windows import noted
 from orchestrai.features.completeness.lacking import Lacks, merged
@@ -126,18 +127,29 @@ class PointInTime:
         self._engine = engine or DuckDbEngine()
 
     def rows(self, views: Sequence[RecordedView], partition: str | None = None) -> KnownRows:
-        """The rows of one partition of the first view (the newest by default) with all views' features at their moments.
+        """The rows of one partition of the first view (the newest by default) with all views' features at their moments; of a
+        dimension those of each value, where the partition names none.
 
         The columns are those of a training set without its label. Of the other views no partition after the newest moment is
         read, and none before those in which every row found what was known. Raises NotReceipted for features of another
         definition, FeatureViewError as the join does.
         """
         require_joinable(views)
-        readings = [_Reading(view, self.ledger.open(view.asset)) for view in views]
-        first = readings[0]
-        chosen = partition or max(first.dataset.partitions, default="")
+        datasets = [self.ledger.open(view.asset) for view in views]
+        first = datasets[0].partitions
+        if partition is None:
+            chosen = [keys[-1] for keys in by_value(first).values()]
+        else:
+            chosen = [key for key in sorted(first) if partition in (key, time_part(key))] or [partition]
         if not chosen:
-            raise FeatureViewError(f"expected partitions in {first.view.asset}, found none: materialize it")
+            raise FeatureViewError(f"expected partitions in {datasets[0].asset}, found none: materialize it")
+        return _together(partition or time_part(max(chosen)), [self._of_one(views, datasets, key) for key in chosen])
+
+    def _of_one(self, views: Sequence[RecordedView], datasets: Sequence[Dataset], chosen: str) -> KnownRows:
+        """The rows of one partition of the first view; of a dimension the others are of its value."""
+        value = value_part(chosen)
+        readings = [_Reading(view, dataset.of_value(value)) for view, dataset in zip(views, datasets, strict=True)]
+        first = readings[0]
         with ExitStack() as stack:
             first.read([chosen], stack)
             bounds = time_bounds(first.files, first.view.time)
@@ -163,7 +175,7 @@ class PointInTime:
     def _read_known(self, first: _Reading, other: _Reading, bounds: Span, stack: ExitStack) -> None:
         """Read back from the newest moment, twice as many partitions each time, until no row lacks anything."""
         same = of_same_events(other.view, first.view)
-        left = _at_or_before(other.view, other.dataset, bounds, same)
+        left = at_or_before(other.view, other.dataset, bounds, same_events=same)
         count = len(left) if same else 1
         while left:
             other.read(left[:count], stack)
@@ -172,7 +184,23 @@ class PointInTime:
                 return
 
 
-def _at_or_before(view: Clocked, dataset: Dataset, bounds: Span, same_events: bool) -> list[str]:
+def _together(partition: str, parts: Sequence[KnownRows]) -> KnownRows:
+    """The rows of several values as those of one partition."""
+    if len(parts) == 1:
+        return replace(parts[0], partition=partition)
+    roots: dict[tuple[str, str], dict[str, str]] = {}
+    for ref in (ref for part in parts for ref in part.inputs):
+        roots.setdefault((ref.asset, ref.version), {}).update(ref.partitions)
+    return KnownRows(
+        partition,
+        pa.concat_tables([part.table for part in parts]),
+        tuple(InputRef(asset, version, dict(sorted(keys.items()))) for (asset, version), keys in roots.items()),
+        sum(part.size for part in parts),
+        merged(part.lacks for part in parts),
+    )
+
+
+def at_or_before(view: Clocked, dataset: Dataset, bounds: Span, *, same_events: bool) -> list[str]:
     """The partitions that may hold what was known at moments within `bounds`, newest first."""
     keys, (low, high) = dataset.partitions, bounds
     if view.kind == "entity":

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec, Lookback
+from orchestrai.features.views.first_names import put_back, references_put_back
 from orchestrai.features.views.input_table import (
     AS_OF,
     SPINE,
@@ -36,7 +37,8 @@ __all__ = ["AS_OF", "SPINE", "FeatureView", "Table", "load_label", "load_view", 
 class FeatureView:
     """A view that may run: `sql` is Spark SQL for any Spark, `duckdb_sql` the same for DuckDB; `schema` is exact.
 
-    A view in Python has `python` and no tree; its `sql` is the module's text.
+    A view in Python has `python` and no tree; its `sql` is the module's text. `name` is the one that it was given first, and `stored_sql`
+    its text by the first names of its inputs: what is stored of a view is the same before and after a rename.
     `key` are the output columns that are unique together: entity, then time.
     """
 
@@ -50,6 +52,7 @@ class FeatureView:
     schema: pa.Schema
     lookback: Lookback
     hash: str
+    stored_sql: str
     spec: FeatureViewSpec | LabelSpec
     tree: exp.Expr | None
     chained: bool = False
@@ -64,6 +67,11 @@ class FeatureView:
     def first_table(self) -> str:
         """The input that a view of events has a row for each row of."""
         return next(iter(self.tables))
+
+    @property
+    def stored_first_table(self) -> str:
+        """The same, as what is stored of the view calls it."""
+        return self.tables[self.first_table].first_name
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -94,7 +102,7 @@ def load_label(
     spec: LabelSpec, folder: Path, inputs: Mapping[str, pa.Schema], entity: tuple[str, ...], time: str, spine: pa.Schema
 ) -> FeatureView:
     """Load a label over `inputs` and a spine of the given key types; its columns are the entity, `time` and `label`."""
-    name = Path(spec.sql).stem if spec.sql.endswith(".sql") else "label"
+    name = spec.name
     unknown = sorted(set(spec.tables) - set(inputs))
     if unknown:
         raise FeatureViewError(f"{name}: expected tables among {', '.join(inputs)}, found {', '.join(unknown)}")
@@ -131,6 +139,7 @@ def _load(
         table_times={**{table.name: table.event_time for table in tables.values()}, SPINE: AS_OF},
         keys={**primary_keys(schemas), SPINE: (*entity, AS_OF)},
         horizon=spec.horizon if isinstance(spec, LabelSpec) else None,
+        renamed={former: table.name for table in tables.values() for former in table.former_names},
     )
     tree = parse(text, origin)
     check_subset(tree, context)
@@ -141,8 +150,9 @@ def _load(
     duckdb_sql = to_duckdb(tree, origin)
     schema = result_schema(duckdb_sql, visible, context)
     check_key(schema, entity, time, context)
+    stored_sql, digest = _definition(spec, text, tables, visible, schema)
     return FeatureView(
-        name=name,
+        name=spec.first_name,
         kind=kind,
         entity=entity,
         time=time,
@@ -151,7 +161,8 @@ def _load(
         tables=tables,
         schema=schema,
         lookback=_lookback(spec, kind, bound, time, origin, len(tables) > 1),
-        hash=_hash(spec, text, visible, schema),
+        hash=digest,
+        stored_sql=stored_sql,
         spec=spec,
         tree=bound,
         chained=kind == "row" and (len(tables) > 1 or reach(bound, time).chained),
@@ -169,8 +180,9 @@ def _load_python(
     schema = output_schema(spec.outputs, spec.name)
     context = Context(function.path.name, kind, visible, spec.entity, time, {}, {})
     check_key(schema, spec.entity, time, context)
+    stored_sql, digest = _definition(spec, function.text, tables, visible, schema)
     return FeatureView(
-        name=spec.name,
+        name=spec.first_name,
         kind=kind,
         entity=spec.entity,
         time=time,
@@ -179,7 +191,8 @@ def _load_python(
         tables=tables,
         schema=schema,
         lookback=spec.lookback or Lookback(),
-        hash=_hash(spec, function.text, visible, schema),
+        hash=digest,
+        stored_sql=stored_sql,
         spec=spec,
         tree=None,
         python=function,
@@ -222,19 +235,34 @@ def _lookback(
     return declared
 
 
-def _hash(spec: FeatureViewSpec | LabelSpec, text: str, tables: Mapping[str, pa.Schema], schema: pa.Schema) -> str:
+def _definition(
+    spec: FeatureViewSpec | LabelSpec,
+    text: str,
+    tables: Mapping[str, Table],
+    visible: Mapping[str, pa.Schema],
+    schema: pa.Schema,
+) -> tuple[str, str]:
+    """A view's text as it is stored, and the digest of its definition, both by first names."""
+    python = isinstance(spec, FeatureViewSpec) and bool(spec.python)
+    columns = {name for table in (*visible.values(), schema) for name in table.names}
+    renamed = {table.name: table.first_name for table in tables.values() if table.former_names}
+    stored, sure = put_back(text, renamed, columns, python=python)
+    declared = spec.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude={"sql", "engine", "checks", "delta", "online", "share", "backup", "recompute", "renamed_from"},
+    )
+    if isinstance(spec, FeatureViewSpec):
+        declared["name"] = spec.first_name
+    named = sorted((sure.get(name, name), table) for name, table in visible.items())
     body = {
         # what stands between the words is part of Python
-        "sql": text if isinstance(spec, FeatureViewSpec) and spec.python else " ".join(text.split()),
-        "spec": spec.model_dump(
-            mode="json",
-            by_alias=True,
-            exclude={"sql", "engine", "checks", "delta", "online", "share", "backup", "recompute"},
-        ),
-        "tables": {name: [[field.name, str(field.type)] for field in table] for name, table in sorted(tables.items())},
+        "sql": stored if python else " ".join(stored.split()),
+        "spec": references_put_back(declared, sure),
+        "tables": {name: [[field.name, str(field.type)] for field in table] for name, table in named},
         "schema": [[field.name, str(field.type)] for field in schema],
     }
-    return hashlib.sha256(canonical_json(body)).hexdigest()
+    return stored, hashlib.sha256(canonical_json(body)).hexdigest()
 
 
 def _check_outputs(view: FeatureView, spec: FeatureViewSpec) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from orchestrai.core.time.calendar import WHOLE, Grain
+from orchestrai.core.time.partition_key import of_value
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.incremental.partition_spans import overlapping, spans
 from orchestrai.features.views.view import FeatureView
@@ -22,11 +23,20 @@ Files = Mapping[str, Mapping[str, Sequence[Path]]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Open datasets by table name, with the span each partition covers."""
+    """Open datasets by table name, with the span each partition covers; of a `value` what its partitions may read."""
 
     datasets: Mapping[str, Dataset]
     spans: Mapping[str, Mapping[str, Span]]
     grains: Mapping[str, Grain | None] = field(default_factory=dict)
+    value: str = ""
+
+    def of_value(self, value: str) -> "Inputs":
+        """The same as partitions of a value see them: its own, and all of what has no dimension; itself for no value."""
+        if not value:
+            return self
+        datasets = {name: dataset.of_value(value) for name, dataset in self.datasets.items()}
+        spans = {name: {key: of[key] for key in of_value(value, of)} for name, of in self.spans.items()}
+        return replace(self, datasets=datasets, spans=spans, value=value)
 
     def needed(self, table: str, since: datetime | None, until: datetime | None) -> list[str]:
         """The partitions of a table that may hold rows of [since, until)."""

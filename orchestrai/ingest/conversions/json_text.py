@@ -2,15 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from orchestrai.ingest.conversions.spelling import JsonNumber, nested_text
 
 # what the parser raises on hostile text, deep nesting included
 JSON_ERRORS = (ValueError, RecursionError)
-BLOCK = 128 * 1024  # stays in the cache of a core
-_LINE_FEED, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 
 
 class Twice(dict[str, Any]):
@@ -95,57 +92,6 @@ def _inside(value: Any) -> Iterator[Any]:
         current = waiting.pop()
         yield current
         waiting += current.values() if isinstance(current, dict) else current if isinstance(current, list) else ()
-
-
-def tidy_records(path: Path, limit: int) -> int | None:
-    """How many lines of a file hold one JSON object each by their first and last byte, in UTF-8; None where any other line is.
-
-    What a quick parser would take and a strict one refuse is looked for here: several records in a line, records over several lines,
-    a line that is `null`, text that is not UTF-8, and lines of more than `limit` bytes.
-    """
-    total = 0
-    with path.open("rb") as stream:
-        if stream.read(3) != b"\xef\xbb\xbf":
-            stream.seek(0)
-        tail = b""
-        while True:
-            block = stream.read(BLOCK)
-            data = tail + block
-            end = data.rfind(b"\n") + 1 if block else len(data)
-            data, tail = data[:end], data[end:]
-            count = _tidy_lines(data, limit) if data else 0
-            if count is None or len(tail) > limit:
-                return None
-            total += count
-            if not block:
-                return total
-
-
-def _tidy_lines(data: bytes, limit: int) -> int | None:
-    import numpy as np
-
-    if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            return None
-    letters = np.frombuffer(data, "u1")
-    ends = np.flatnonzero(letters == _LINE_FEED)
-    if not data.endswith(b"\n"):
-        ends = np.append(ends, len(data))
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    if (ends - starts).max() > limit:
-        return None
-    if b"\r" in data:
-        returned = letters[np.maximum(ends - 1, 0)] == _RETURN
-        if data.count(b"\r") != int((returned & (ends > starts)).sum()):
-            return None
-        ends = ends - (returned & (ends > starts))
-    filled = ends > starts
-    starts, ends = starts[filled], ends[filled]
-    if not bool(((letters[starts] == _OPEN) & (letters[ends - 1] == _CLOSE)).all()):
-        return None
-    return len(starts)
 
 
 def json_kind(value: Any) -> str:

@@ -6,9 +6,10 @@ Objects are known by identities of 64 bits over URI and version or etag: what a 
 from array import array
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
+from orchestrai.contracts.anomaly.ordinary import ORDINARY
 from orchestrai.errors import NotReceipted
 from orchestrai.ingest.dead_letters import OBJECTS, UNPLACED, asset_of
 from orchestrai.ledger.dataset import Dataset
@@ -44,12 +45,26 @@ def unpack(text: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Refused:
-    """What a gate refused of one partition: the arrivals that went in, the checks that closed it, the root of the content."""
+    """What a gate refused of one partition: the arrivals that went in, the checks that closed it, the root of the content.
+
+    `since` is when that very content was refused for the first time.
+    """
 
     time: str
     arrivals: frozenset[int] = frozenset()
     checks: tuple[str, ...] = ()
     root: str = ""
+    since: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether it only waits for a yes, or for more data."""
+        return self.checks == (ORDINARY,)
+
+    def merged(self, other: "Refused") -> "Refused":
+        """The newer one of two refusals of one partition, refused since the older where that had the same content."""
+        newer, older = (self, other) if self.time >= other.time else (other, self)
+        return replace(newer, since=min(newer.since, older.since)) if newer.root == older.root else newer
 
 
 @dataclass
@@ -144,8 +159,7 @@ class Records:
             if place not in _REFUSED:
                 _REFUSED[place] = {key: _refused(refusal) for key, refusal in read_record(lake, info.key).items()}
             for key, refused in _REFUSED[place].items():
-                if key not in newest or refused.time > newest[key].time:
-                    newest[key] = refused
+                newest[key] = refused.merged(newest[key]) if key in newest else refused
         return {key: refused for key, refused in newest.items() if refused.checks}
 
     def forget_old(self) -> None:
@@ -158,7 +172,7 @@ class Records:
 
 def _refused(refusal: Refusal) -> Refused:
     arrivals = frozenset(identify(uri, etag) for uri, etag in refusal.arrivals)
-    return Refused(refusal.time, arrivals, refusal.closed, refusal.root)
+    return Refused(refusal.time, arrivals, refusal.closed, refusal.root, refusal.time)
 
 
 def _by_partition(materials: Iterable[Material]) -> Mapping[str, "array[int]"]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from orchestrai.core.time.calendar import Grain, window
+from orchestrai.core.time.calendar import Grain, name_of, window
 from orchestrai.errors import ConfigError
 
 Opening = Literal["open", "early", "outside"]
@@ -29,4 +29,4 @@ class Span:
         if (self.start is not None and begins < self.start) or (self.end is not None and ends > self.end):
             return "outside"
         # the running hour is a partition too
-        return "open" if (begins if self.grain == "hour" else ends) <= now else "early"
+        return "open" if (begins if name_of(self.grain) == "hour" else ends) <= now else "early"

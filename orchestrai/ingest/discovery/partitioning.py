@@ -8,7 +8,21 @@ from datetime import UTC, datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from orchestrai.core.time.calendar import WHOLE, Grain, dates_of, partition_of, partition_on, window, zone_of
+from orchestrai.core.time.calendar import (
+    WHOLE,
+    Grain,
+    TimeGrain,
+    dates_of,
+    dimension_of,
+    name_of,
+    partition_of,
+    partition_on,
+    time_grain,
+    window,
+    zone_of,
+)
+from orchestrai.core.time.partition_key import with_value
+from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.odd_keys import odd_key, shown
 from orchestrai.ingest.discovery.passed_over import passed_over
 from orchestrai.ingest.spec import SourceSpec
@@ -50,9 +64,17 @@ def sight(source: SourceSpec, grain: Grain, info: ObjectInfo) -> Sighting:
     fault = odd_key(info)
     if fault is not None:
         return Sighting(info, fault=fault)
-    partition = place(source, grain, info)
-    nameless = f"expected a name that tells its {grain}, found {info.key!r}: mend partition_from or rename the object"
-    return Sighting(info, partition, fault=None if partition else nameless)
+    time = place(source, time_grain(grain), info)
+    if time is None:
+        nameless = f"expected a name that tells its {grain}, found {info.key!r}: mend partition_from or rename the object"
+        return Sighting(info, fault=nameless)
+    dimension = dimension_of(grain)
+    if dimension is None:
+        return Sighting(info, time)
+    try:
+        return Sighting(info, with_value(time, dimension.told_by(info.key)))
+    except ConfigError as exc:
+        return Sighting(info, fault=f"{exc.message}: mend partitions.dimension or rename the object")
 
 
 def _other_pattern(source: SourceSpec, key: str) -> str | None:
@@ -87,7 +109,7 @@ def sightings_for(landing: Store, source: SourceSpec, grain: Grain, partitions: 
 
 def _named_times(source: SourceSpec, grain: Grain, key: str) -> Iterator[datetime]:
     """Every time that the names of a partition's objects may tell: a month lies under many days, a day under many hours."""
-    if grain == "hour":
+    if name_of(grain) == "hour":
         yield window(key, grain)[0].astimezone(_zone_of_names(source, grain))
         return
     for day in dates_of(key, grain):
@@ -97,7 +119,7 @@ def _named_times(source: SourceSpec, grain: Grain, key: str) -> Iterator[datetim
 
 def _zone_of_names(source: SourceSpec, grain: Grain) -> ZoneInfo:
     """Whose clock a name without a zone tells: days are those of the partitions, hours those of the source."""
-    return ZoneInfo(source.timezone if grain == "hour" else zone_of(grain))
+    return ZoneInfo(source.timezone if name_of(grain) == "hour" else zone_of(grain))
 
 
 def uri_of(landing: Store, info: ObjectInfo) -> str:
@@ -105,8 +127,8 @@ def uri_of(landing: Store, info: ObjectInfo) -> str:
     return f"{landing.url.rstrip('/')}/{shown(info.key)}"
 
 
-def place(source: SourceSpec, grain: Grain, info: ObjectInfo) -> str | None:
-    """The partition of an object by its name, path or time; None when its name tells none."""
+def place(source: SourceSpec, grain: TimeGrain, info: ObjectInfo) -> str | None:
+    """The time of an object by its name, path or time; None when its name tells none."""
     if grain == "all":
         return WHOLE
     if source.partition_from == "modified":
@@ -119,7 +141,7 @@ def place(source: SourceSpec, grain: Grain, info: ObjectInfo) -> str | None:
     return _find(_LABELS.sub("", info.key) if source.partition_from == "path" else name, source, grain)
 
 
-def _key(named: Callable[[], datetime], source: SourceSpec, grain: Grain) -> str | None:
+def _key(named: Callable[[], datetime], source: SourceSpec, grain: TimeGrain) -> str | None:
     """The partition of the time that a name tells; None where it tells none, or an hour that its zone has twice or not at all."""
     try:
         moment = named()
@@ -133,7 +155,7 @@ def _key(named: Callable[[], datetime], source: SourceSpec, grain: Grain) -> str
         return None
 
 
-def _find(text: str, source: SourceSpec, grain: Grain) -> str | None:
+def _find(text: str, source: SourceSpec, grain: TimeGrain) -> str | None:
     for match in _DAY.finditer(text):
         year, month, day, hour, minute = (int(part) if part else None for part in match.groups())
         if year is None or month is None or day is None or (grain == "hour" and hour is None):
@@ -145,7 +167,7 @@ def _find(text: str, source: SourceSpec, grain: Grain) -> str | None:
     return _find_longer(text, source, grain)
 
 
-def _find_longer(text: str, source: SourceSpec, grain: Grain) -> str | None:
+def _find_longer(text: str, source: SourceSpec, grain: TimeGrain) -> str | None:
     """A name that tells a week 2026-W05, a month or a year, where such a one is the whole partition."""
     if str(grain) == "week" and (week := _WEEK.search(text)):
         return _key(partial(datetime.fromisocalendar, int(week[1]), int(week[2]), 1), source, grain)

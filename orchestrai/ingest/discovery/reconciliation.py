@@ -6,11 +6,11 @@ records decide: no time of an object, no cursor and no record of a run.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from orchestrai.ingest.dead_letters import UNPLACED, Unplaced
-from orchestrai.ingest.discovery.known_objects import Records, identify
+from orchestrai.ingest.discovery.known_objects import Records, Refused, identify
 from orchestrai.ingest.discovery.listing import unplaced_object
 from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Sighting, Zone, sight, uri_of
@@ -34,12 +34,22 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges objects of one dataset by the records as they were when it was made."""
+    """Judges objects of one dataset by the records as they were when it was made.
+
+    `release_after` is how long a held partition waits for a person before a run may publish it.
+    """
 
     zone: Zone
     span: Span
     records: Records
     now: datetime
+    release_after: timedelta | None = None
+
+    def releasable(self, refused: Refused | None) -> bool:
+        """Whether nobody decided on a held partition for as long as was declared."""
+        if self.release_after is None or refused is None or not refused.held:
+            return False
+        return self.now - datetime.fromisoformat(refused.since) >= self.release_after
 
     def sight(self, info: ObjectInfo) -> Sighting:
         """What an object is by its name."""
@@ -84,6 +94,8 @@ class Judge:
         note = self.records.left_out(partition, refused)
         if note is not None:
             return Judgement(identity, "passed_over", f"its partition was {note}")
+        if refused.held:
+            return Judgement(identity, "waiting", "held with its partition, which is unlike those before it", "refusal")
         return Judgement(identity, "waiting", f"refused with its partition by {', '.join(refused.checks)}", "refusal")
 
     def still_waiting(self, partition: str, identities: Iterable[int]) -> set[int]:
@@ -94,7 +106,7 @@ class Judge:
         refused = self.records.refused(partition)
         settled = {*self.records.published(partition), *self.records.dead_in(partition), *self.records.dead_in(UNPLACED)}
         left = set(identities) - settled
-        return left if refused is None or not left <= refused.arrivals else set()
+        return left if refused is None or not left <= refused.arrivals or self.releasable(refused) else set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +245,7 @@ def _judged(judge: Judge, waiting: Sequence[Sighting]) -> Iterator[tuple[Sightin
 def _changed(judge: Judge, partition: str, waiting: set[int], dead: set[int]) -> bool:
     """Whether a run has to look at a partition: something waits, and the landing does not hold just what was refused before."""
     refused = judge.records.refused(partition)
-    if refused is None or not waiting:
+    if refused is None or not waiting or judge.releasable(refused):
         return bool(waiting)
     before = refused.arrivals | judge.records.dead_in(partition)
     return waiting | dead != before - judge.records.published(partition)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.core.time.calendar import WHOLE, Grain
+from orchestrai.core.time.partition_key import entries_alike
 from orchestrai.core.verdict import CheckInfo, Severity, Verdict
 from orchestrai.ingest.keys.key_hashes import hashed, hashes_of, key_batches
 from orchestrai.ingest.keys.key_index import KeyIndex
+from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.dataset import Dataset
+from orchestrai.stage.context import RunContext
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,13 +49,23 @@ def key_check(contract: Contract, grain: Grain) -> tuple[CheckInfo, ...]:
 
 @dataclass
 class KeyAudit:
-    """Judges the partitions of one run one after the other, each by what is published and by those judged open before it."""
+    """Judges the partitions of one run one after the other, each by what is published and by those judged open before it.
+
+    Of a source that adds to partitions (`grows`) the new files alone are judged; what a partition held before is in the index.
+    """
 
     contract: Contract
     grain: Grain
     dataset: Dataset | None
     folder: Path
+    grows: bool = False
     judged: dict[str, tuple[str, Sequence[Path]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, context: RunContext, task: DatasetTask, dataset: Dataset | None) -> "KeyAudit":
+        """For a run of a dataset, by what is published of it."""
+        folder = context.home / "key_index" / Path(*task.asset.split("/")[:-1])
+        return cls(task.contract, task.grain, dataset, folder, task.source.positioned)
 
     def judge(self, partition: str, root: str, files: Sequence[Path]) -> Iterator[Verdict]:
         """The verdict on a partition whose staged files have this root; none where the contract has no key to watch."""
@@ -83,10 +96,11 @@ class KeyAudit:
                 if (name, current[name]) not in entries:
                     with self._files(name) as stored:
                         index.add((name, current[name]), hashes_of(stored, key), current)
+            # of another value are other rows: a tenant's key may be another one's
             others = {name: known for name, known in current.items() if name != partition}
             hashes = hashes_of(files, key)
-            matches = index.matches(hashes, others)
-            index.add((partition, root), hashes, others)
+            matches = index.matches(hashes, entries_alike(partition, others))
+            index.add((partition, root), hashes, others, self._held_before(partition))
         return self._confirmed(key, files, matches)
 
     def _confirmed(self, key: tuple[str, ...], files: Sequence[Path], matches: Mapping[str, Any]) -> "_Repeated | None":
@@ -115,12 +129,18 @@ class KeyAudit:
     @contextmanager
     def _files(self, partition: str) -> Iterator[list[Path]]:
         """The files of another partition: of this run, or published and verified."""
-        if partition in self.judged:
-            yield list(self.judged[partition][1])
+        staged = list(self.judged[partition][1]) if partition in self.judged else []
+        if partition in self.judged and self._held_before(partition) is None:
+            yield staged
             return
         assert self.dataset is not None
         with self.dataset.fetched([partition]) as fetched:
-            yield [file.path for file in fetched[partition]]
+            yield [*(file.path for file in fetched[partition]), *staged]
+
+    def _held_before(self, partition: str) -> str | None:
+        """The root of what a partition goes on from; None where it is judged as a whole."""
+        there = self.dataset.partitions if self.dataset is not None and self.grows else {}
+        return there[partition].root if partition in there else None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,12 @@ class Chunk:
     refused: Sequence[Refused] = field(default_factory=tuple)
 
 
+def one_array(column: "pa.ChunkedArray") -> "pa.Array":
+    """A column of a table as one array."""
+    combined = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return combined
+
+
 class ObjectReader(Protocol):
     """One landed object, open for reading in bounded memory."""
 

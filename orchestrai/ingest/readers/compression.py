@@ -72,8 +72,11 @@ _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 _ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!\x1a\x07": "a rar archive"}
 
 
-def unpacked(path: Path, limit: int) -> Path:
-    """The object's bytes unpacked (gzip, zstd, bzip2, xz); raises UnreadableObject beyond `limit` bytes and for an archive."""
+def unpacked(path: Path, limit: int, target: Path) -> Path:
+    """The object's bytes unpacked (gzip, zstd, bzip2, xz) into `target`, or where they are.
+
+    Raises UnreadableObject beyond `limit` bytes and for an archive.
+    """
     with path.open("rb") as stream:
         first = stream.read(16)
     packing = _packing(first)
@@ -82,7 +85,6 @@ def unpacked(path: Path, limit: int) -> Path:
             raise UnreadableObject(f"expected at most {limit} bytes in an object, found {path.stat().st_size}: split it")
         return path
     name, pieces = packing
-    target = path.with_name(path.name + ".unpacked")
     size = 0
     try:
         with target.open("wb") as sink:

@@ -14,10 +14,11 @@ from orchestrai.ingest.conversions.json_text import (
     field_text,
     json_kind,
     shown_value,
-    tidy_records,
 )
-from orchestrai.ingest.readers.chunks import CAREFUL_BYTES, CAREFUL_ROWS, Chunk, Untidy
-from orchestrai.ingest.readers.lines import BLOCK, numbered_lines
+from orchestrai.ingest.readers import chunks
+from orchestrai.ingest.readers.chunks import Chunk, Untidy, one_array
+from orchestrai.ingest.readers.json_blocks import line_blocks
+from orchestrai.ingest.readers.lines import numbered_lines
 from orchestrai.ingest.readers.rejects import Mark, Refused, shown
 from orchestrai.ingest.spec import SourceSpec
 
@@ -46,10 +47,7 @@ class JsonLinesReader:
 
         if self.source.encoding.lower().replace("-", "") != "utf8":
             raise Untidy
-        records = tidy_records(path, self.source.max_row_bytes)
-        if records is None:
-            raise Untidy
-        typed, rows = [], 0
+        typed = []
         for column in self.contract.landed:
             kind = arrow_type(column.type)
             # times are read as text, so that one rule reads them in every format
@@ -59,21 +57,18 @@ class JsonLinesReader:
                 kind = pa.decimal256(38, kind.scale)  # Arrow wraps what it cannot count in 128 bits
             typed.append(pa.field(column.source, kind))
         decimals = [field.name for field in typed if pa.types.is_decimal(field.type)]
-        try:
-            reader = arrow_json.open_json(
-                path,
-                read_options=arrow_json.ReadOptions(use_threads=False, block_size=BLOCK),
-                parse_options=arrow_json.ParseOptions(explicit_schema=pa.schema(typed), unexpected_field_behavior="ignore"),
-            )
-            for batch in reader:
-                rows += batch.num_rows
+        parse = arrow_json.ParseOptions(explicit_schema=pa.schema(typed), unexpected_field_behavior="ignore")
+        for block in line_blocks(path, self.source.max_row_bytes):
+            whole = arrow_json.ReadOptions(use_threads=False, block_size=len(block.data) + 1)
+            try:
+                table = arrow_json.read_json(pa.BufferReader(pa.py_buffer(block.data)), whole, parse)
                 for name in decimals:
-                    batch.column(name).validate(full=True)  # Arrow's parser lets through more digits than declared
-                yield Chunk({name: batch.column(name) for name in batch.schema.names}, batch.num_rows)
-        except read_failures() as exc:
-            raise Untidy(one_line(exc)) from exc
-        if rows != records:
-            raise Untidy  # several records in one line
+                    table.column(name).validate(full=True)  # Arrow's parser lets through more digits than declared
+            except read_failures() as exc:
+                raise Untidy(one_line(exc)) from exc
+            if table.num_rows != block.records:
+                raise Untidy  # several records in one line
+            yield Chunk({name: one_array(table.column(name)) for name in table.column_names}, table.num_rows)
 
     def careful(self, path: Path) -> Iterator[Chunk]:
         with path.open("rb") as stream:
@@ -197,7 +192,7 @@ def gather(contract: Contract, records: Iterable["Refused | tuple[Mark, Mapping[
             marks.append(record[0])
             rows.append(taken)
             size += len(record[0].text)
-        if len(rows) + len(refused) >= CAREFUL_ROWS or size >= CAREFUL_BYTES:
+        if len(rows) + len(refused) >= chunks.CAREFUL_ROWS or size >= chunks.CAREFUL_BYTES:
             yield _chunk(contract, rows, marks, refused)
             rows, marks, refused, size = [], [], [], 0
     if rows or refused:

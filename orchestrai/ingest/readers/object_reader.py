@@ -23,16 +23,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SMALL_BYTES = 16 * 1024 * 1024
+TINY_BYTES = 2 * 1024
 ALWAYS_KEPT = 1_000
 
 
 @dataclass
 class ObjectOutcome:
-    """What became of one object's rows; `erased` ones belong to persons who were erased and are left out."""
+    """What became of one object's rows; `erased` ones belong to persons who were erased and are left out.
+
+    `refused` are the first that were set aside; of an object that has too many of them the rest is counted in `unkept`.
+    """
 
     rows: int = 0
     erased: int = 0
     refused: list[Refused] = field(default_factory=list)
+    unkept: int = 0
     unreadable: str = ""
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
@@ -40,11 +45,27 @@ class ObjectOutcome:
     @property
     def seen(self) -> int:
         """Rows met, refused ones included."""
-        return self.rows + len(self.refused)
+        return self.rows + self.set_aside
+
+    @property
+    def set_aside(self) -> int:
+        """Rows refused."""
+        return len(self.refused) + self.unkept
+
+    def refuse(self, refused: Sequence[Refused], share: float) -> None:
+        """Set rows aside in their order: each is kept until there are more than `share` of the rows up to it, and many.
+
+        A record's number is that of the rows up to it, so it does not matter in which chunks they come.
+        """
+        for one in refused:
+            if self.unkept or len(self.refused) + 1 > max(ALWAYS_KEPT, share * one.mark.record):
+                self.unkept += 1
+            else:
+                self.refused.append(one)
 
     def begin_again(self) -> None:
         """Forget what was read so far."""
-        self.rows, self.erased, self.refused, self.unreadable = 0, 0, [], ""
+        self.rows, self.erased, self.refused, self.unkept, self.unreadable = 0, 0, [], 0, ""
 
 
 @dataclass(frozen=True)
@@ -56,35 +77,40 @@ class Typing:
     rules: RowRules | None = None
 
     def batches(self, path: Path, outcome: ObjectOutcome, name: str = "") -> Iterator["pa.RecordBatch"]:
-        """Yield typed batches of a small object's rows, all read by one reader; fills `outcome`. `name` is its key in the landing."""
+        """Yield typed batches of a small object's rows, all read by one reader; fills `outcome`. `name` is its key in the landing.
+
+        Of an object that cannot be read to its end no row is handed on, nor set aside; of one with too many refused rows all are
+        that could be typed.
+        """
         try:
             reader = self._open(path)
             outcome.missing, outcome.extra = self._header_change(reader)
             try:
-                tidy = list(self._fast(reader, path, outcome, name))
+                typed = list(self._whole(reader, path, outcome, name, careful=self._is_tiny(path)))
             except Untidy:
-                tidy = None
                 outcome.begin_again()
-            except UnreadableObject:
-                outcome.rows = 0  # none of them is handed on
-                raise
-            if tidy is None:
-                yield from self._read(reader.careful(path), outcome, name)
-            else:
-                yield from tidy
+                typed = list(self._whole(reader, path, outcome, name, careful=True))
+            yield from typed
+            self._judge_share(reader, path, outcome, name)
         except UnreadableObject as exc:
             outcome.unreadable = exc.message
 
     def large(self, path: Path, outcome: ObjectOutcome, name: str = "", *, careful: bool) -> Iterator["pa.RecordBatch"]:
-        """As `batches` in bounded memory; raises Untidy when the caller must begin again with `careful`."""
+        """As `batches` in bounded memory; raises Untidy when the caller must begin again with `careful`.
+
+        Rows come before it is known that there is no end: where `outcome` has none then, they must be forgotten.
+        """
         try:
             reader = self._open(path)
             outcome.missing, outcome.extra = self._header_change(reader)
-            yield from (
-                self._read(reader.careful(path), outcome, name) if careful else self._fast(reader, path, outcome, name)
-            )
+            yield from self._whole(reader, path, outcome, name, careful=careful)
+            self._judge_share(reader, path, outcome, name)
         except UnreadableObject as exc:
             outcome.unreadable = exc.message
+
+    def _is_tiny(self, path: Path) -> bool:
+        """Whether an object is read record by record before Arrow's reader is set up."""
+        return self.source.format in ("csv", "jsonl") and path.stat().st_size <= TINY_BYTES
 
     def _open(self, path: Path) -> ObjectReader:
         source, contract = self.source, self.contract
@@ -119,9 +145,6 @@ class Typing:
             )
         return tuple(missing), tuple(name for name in names if name not in known)
 
-    def _fast(self, reader: ObjectReader, path: Path, outcome: ObjectOutcome, name: str) -> Iterator["pa.RecordBatch"]:
-        return self._read(self._believed(reader.fast(path)), outcome, name)
-
     def _believed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         """The chunks of a quick parser; raises Untidy at a number of which the text must be asked."""
         doubles = [column.source for column in self.contract.landed if column.type == "DOUBLE"]
@@ -137,24 +160,41 @@ class Typing:
         asked = any(column.derive is not None and column.derive.function == "row" for column in self.contract.columns)
         return [mark.record for mark in marks] if asked else ()
 
-    def _read(self, chunks: Iterator[Chunk], outcome: ObjectOutcome, name: str) -> Iterator["pa.RecordBatch"]:
+    def _whole(
+        self, reader: ObjectReader, path: Path, outcome: ObjectOutcome, name: str, *, careful: bool
+    ) -> Iterator["pa.RecordBatch"]:
+        chunks = reader.careful(path) if careful else self._believed(reader.fast(path))
+        try:
+            for batch, refused in self._typed(chunks, name):
+                outcome.refuse(refused, self.source.max_refused_share)
+                outcome.rows += batch.num_rows
+                if batch.num_rows:
+                    yield batch
+        except UnreadableObject:
+            outcome.begin_again()
+            raise
+
+    def _typed(self, chunks: Iterator[Chunk], name: str) -> Iterator[tuple["pa.RecordBatch", Sequence[Refused]]]:
         number = 1
         for chunk in chunks:
             # refused records count too, so that a row keeps its number when another one is mended
             numbers = range(number, number + chunk.rows) if chunk.marks is None else self._numbers(chunk.marks)
             number += chunk.rows
-            batch, refused = self._sorted_out(chunk, Origin(name, numbers))
-            outcome.refused += refused
-            outcome.rows += batch.num_rows
-            if batch.num_rows:
-                yield batch
-            if len(outcome.refused) > ALWAYS_KEPT and len(outcome.refused) > self.source.max_refused_share * outcome.seen:
-                share = len(outcome.refused) / outcome.seen
-                first = outcome.refused[0]
-                raise UnreadableObject(
-                    f"expected at most {self.source.max_refused_share:.2%} refused rows, found {share:.1%} of the first "
-                    f"{outcome.seen} (line {first.mark.line}: {first.reason}): the rest was not read"
-                )
+            yield self._sorted_out(chunk, Origin(name, numbers))
+
+    def _judge_share(self, reader: ObjectReader, path: Path, outcome: ObjectOutcome, name: str) -> None:
+        """Raise UnreadableObject for too many refused rows to keep; where they are not in the end, all of them are kept."""
+        if not outcome.unkept:
+            return
+        share, seen, set_aside = self.source.max_refused_share, outcome.seen, outcome.set_aside
+        if set_aside > share * seen:
+            first = outcome.refused[0]
+            raise UnreadableObject(
+                f"expected at most {share:.2%} refused rows, found {set_aside / seen:.1%} of {seen} "
+                f"(line {first.mark.line}: {first.reason}): the first {len(outcome.refused)} are in the dead letters"
+            )
+        typed = self._typed(reader.careful(path), name)
+        outcome.refused, outcome.unkept = [one for _, refused in typed for one in refused], 0
 
     def _sorted_out(self, chunk: Chunk, origin: Origin) -> tuple["pa.RecordBatch", Sequence[Refused]]:
         """The rows to keep and those set aside; raises Untidy where it cannot be told where the latter lie."""
@@ -194,6 +234,10 @@ def large_part(
         try:
             for batch in typing.large(path, outcome, name, careful=careful):
                 writer.write(seal(batch) if seal else batch)
+            if outcome.unreadable and not outcome.rows:
+                # how many rows lie before the damage depends on how many are read at a time
+                writer.close()
+                writer = PartWriter(target, typing.contract.arrow_schema())
             return writer
         except Untidy:
             writer.close()

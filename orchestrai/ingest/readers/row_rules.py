@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.contracts.checks import event_window
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.contracts.rules.column_rules import RuleName, broken_rules
-from orchestrai.core.time.calendar import Grain, partition_of
+from orchestrai.core.time.calendar import Grain, dimension_of, partition_of, time_grain
+from orchestrai.core.time.partition_key import time_part, value_part, with_value
 from orchestrai.ingest.conversions.convert import Misfit
 
 if TYPE_CHECKING:
@@ -28,8 +29,31 @@ class RowRules:
     grain: Grain
 
     def broken(self, batch: "pa.RecordBatch") -> list[Misfit]:
-        """The rows that lack a required value, break a rule of a column or lie outside the partition's window."""
-        return [*broken_columns(self.contract, batch), *self._elsewhere(batch)]
+        """The rows that lack a required value, break a rule of a column, lie outside the partition's window or are of another value."""
+        return [*broken_columns(self.contract, batch), *self._of_another(batch), *self._elsewhere(batch)]
+
+    def _of_another(self, batch: "pa.RecordBatch") -> Iterator[Misfit]:
+        """The rows whose column tells another value than their partition is of."""
+        import pyarrow.compute as pc
+
+        dimension = dimension_of(self.grain)
+        if dimension is None or not dimension.column or not batch.num_rows:
+            return
+        values, own = batch.column(self.contract.names.index(dimension.column)), value_part(self.partition)
+        for row in _rows(pc.fill_null(pc.not_equal(values, own), True)):
+            value = values[row].as_py()
+            declared = value in dimension.values
+            belongs = with_value(self._time_of(batch, row), value) if declared else ""
+            follows = f"the row belongs to {belongs}" if declared else f"declared are {', '.join(dimension.values)}"
+            shown = "none" if value is None else str(value)[:SHOWN] if declared else repr(value[:SHOWN])
+            reason = f"expected {dimension.column} {own} in {self.partition}, found {shown}: {follows}"
+            yield Misfit(row, dimension.column, reason, belongs)
+
+    def _time_of(self, batch: "pa.RecordBatch", row: int) -> str:
+        """The time that a row tells itself, else that of its partition."""
+        name = self.contract.event_time
+        moment = batch.column(self.contract.names.index(name))[row].as_py() if name is not None else None
+        return partition_of(_utc(moment), time_grain(self.grain)) if moment is not None else time_part(self.partition)
 
     def _elsewhere(self, batch: "pa.RecordBatch") -> Iterator[Misfit]:
         import pyarrow as pa
@@ -48,7 +72,7 @@ class RowRules:
             return  # None: no row tells a time, which `required` judges
         for row in _rows(pc.or_(pc.less(times, start), pc.greater_equal(times, end))):
             moment = _utc(times[row].as_py())
-            belongs = partition_of(moment, self.grain)
+            belongs = with_value(partition_of(moment, time_grain(self.grain)), value_part(self.partition))
             reason = f"expected {name} inside {self.partition}, found {moment.isoformat()}: the row belongs to {belongs}"
             yield Misfit(row, name, reason, belongs)
 

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.errors import UnreadableObject
+from orchestrai.errors import DigestMismatch, UnreadableObject
 from orchestrai.ingest.readers.compression import unpacked
 from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part
 from orchestrai.ingest.readers.part_files import PartWriter
@@ -35,6 +35,7 @@ class Original:
     key: str
     name: str
     size: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,18 @@ def typed_group(lake_url: str, typing: Typing, originals: Sequence[Original], ke
             outcome = ObjectOutcome()
             outcomes.append((original.index, outcome))
             path = Path(folder) / f"{original.index:06d}{Path(original.name).suffix}"
+            came = sha256()
             with path.open("wb") as sink:
                 for chunk in lake.stream(original.key):
+                    came.update(chunk)
                     sink.write(chunk)
+            if came.hexdigest() != original.sha256:
+                raise DigestMismatch(
+                    f"expected {original.key} as it was taken, found other bytes: have the producer send it again",
+                    key=original.key,
+                )
             try:
-                path = unpacked(path, typing.source.max_object_bytes)
+                path = unpacked(path, typing.source.max_object_bytes, path.with_name(path.name + ".unpacked"))
                 if path.stat().st_size > SMALL_BYTES:
                     writer = large_part(typing, path, outcome, Path(folder) / "part", name=original.name)
                 else:

@@ -7,7 +7,7 @@ from datetime import datetime
 from urllib.parse import quote, urljoin, urlsplit
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.time.calendar import Grain, partition_of
+from orchestrai.core.time.calendar import Grain, partition_of, time_grain
 from orchestrai.errors import ObjectExists, StorageError, UnreadableObject
 from orchestrai.ingest.ports import PositionedSource
 from orchestrai.ingest.readers.json import parse_document, records_in
@@ -31,7 +31,7 @@ def pull_http(
     fails: the object appears whole or not at all. Raises StorageError, TransientStorageError, UnreadableObject.
     """
     key = object_key(partition)
-    if "{partition}" not in source.url and partition != partition_of(now, grain):
+    if "{partition}" not in source.url and partition != partition_of(now, time_grain(grain)):
         return False
     if any(info.key == key for info in landing.list(key)):
         return False

@@ -12,6 +12,7 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.dead_letters import FILE, DeadLetter, asset_of, publish_letters
+from orchestrai.ingest.keys.key_audit import KeyAudit
 from orchestrai.ingest.ports import PositionedSource
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.sources.stream import (
@@ -33,6 +34,7 @@ from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import refuse_sealed_keys, sealed_stats, sealing_of
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.contract_record import judged_by
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
@@ -71,7 +73,7 @@ def publish_batch(
     with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-stream-") as folder:
         dataset = None if session.fence is None else ledger.dataset(session.fence)
         slices = sliced(batch, contract, grain, partial(known_keys, dataset, contract), task.source.clock)
-        audit = Audit()
+        audit, keys = Audit(), KeyAudit.of(context, task, dataset)
         materials: list[Material] = []
         name, erased = _name(batch), 0
         for key, part in slices.items():
@@ -101,7 +103,9 @@ def publish_batch(
             uri = f"{batch.uri}#{name}"
             materials.append(Material(uri, landed.sha256, landed.size, name, now.isoformat(), key, now.isoformat()))
             judged = check_partition(contract, [writer.path], partition=key, grain=grain, history={}, now=now, whole=False)
-            audit.add(key, *judged)
+            added, root = [writer.path] if writer.rows else [], session.staged(key).root
+            audit.add(key, *judged, *keys.judge(key, root, added))
+            keys.accept(key, root, added)
         _judge_share(audit, slices, len(batch.records), task.source.stream.max_refused_share)
         all_or_nothing(audit)
         letters = {key: part.letters for key, part in slices.items() if part.letters}
@@ -115,7 +119,12 @@ def publish_batch(
         return session.commit(
             audit,
             materials=materials,
-            parameters={"contract": contract.name, "contract_version": contract.version, "format": "stream"},
+            parameters={
+                "contract": contract.name,
+                "contract_version": contract.version,
+                "format": "stream",
+                **judged_by(ledger, contract),
+            },
             cost=meter.cost(),
             facts=facts,
             overrides=context.overrides,

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.time.calendar import Grain, partition_of
+from orchestrai.core.time.calendar import Grain, TimeGrain, partition_of, time_grain
 from orchestrai.core.time.local_clock import LocalClock
 from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.conversions.convert import convert
@@ -45,7 +45,7 @@ def sliced(
     import pyarrow as pa
 
     indices, table, refused, moments = _typed(batch, contract, clock)
-    places = _places(batch, grain, moments)
+    places = _places(batch, time_grain(grain), moments)
     for index in _repeated(contract, table, indices, places, known):
         record = batch.records[index]
         mark = Mark(index, 0, record.offset, shown(record.value or b""))
@@ -79,7 +79,7 @@ def known_keys(dataset: Dataset | None, contract: Contract, partition: str) -> s
     return keys
 
 
-def _places(batch: MicroBatch, grain: Grain, moments: Mapping[int, date]) -> dict[int, str]:
+def _places(batch: MicroBatch, grain: TimeGrain, moments: Mapping[int, date]) -> dict[int, str]:
     """The partition of each record. What a record lies beside depends only on where a batch begins, which is the same after a crash."""
     places: dict[int, str] = {}
     before: dict[int, str] = {}

@@ -18,6 +18,7 @@ from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.dead_letters import asset_of
+from orchestrai.ingest.keys.key_audit import KeyAudit
 from orchestrai.ingest.ports import PositionedSource
 from orchestrai.ingest.sources.stream_batch import all_or_nothing, append_letters
 from orchestrai.ingest.sources.stream_records import write_archive
@@ -31,6 +32,7 @@ from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import Sealing, sealed_stats, sealing_of
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.contract_record import judged_by
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
@@ -135,7 +137,7 @@ def _publish(
     contract, grain, now = task.contract, task.grain, context.now()
     if extract.position is None or not extract.touched:
         return StageReport(session.asset, session.fence.version if session.fence else None, (), meter.cost(), extract.facts)
-    audit = Audit()
+    audit, keys = Audit(), KeyAudit.of(context, task, dataset)
     materials: list[Material] = []
     uri, seq = source.uri, session.fence.seq if session.fence else 0
     name = f"part-{seq:012d}.parquet"
@@ -167,7 +169,9 @@ def _publish(
             materials.append(
                 Material(f"{uri}#{mark}", entry.sha256, entry.size, mark, now.isoformat(), key, now.isoformat())
             )
-        audit.combine(key, *_warnings(extract))
+        added, root = [extract.rows[key].path] if key in extract.rows else [], session.staged(key).root
+        audit.combine(key, *keys.judge(key, root, added), *_warnings(extract))
+        keys.accept(key, root, added)
     all_or_nothing(audit)
     if extract.letters and not audit.closed:
         append_letters(context.ledger, asset_of(session.asset), extract.letters, LETTERS)
@@ -178,6 +182,7 @@ def _publish(
             "format": "sql",
             "contract": contract.name,
             "contract_version": contract.version,
+            **judged_by(context.ledger, contract),
             "table": source.table,
             "position": extract.position.as_json(),
         },

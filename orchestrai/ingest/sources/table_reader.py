@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.time.calendar import Grain, partition_of
+from orchestrai.core.time.calendar import Grain, partition_of, time_grain
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.conversions.convert import convert
 from orchestrai.ingest.dead_letters import DeadLetter
@@ -166,7 +166,7 @@ class TableReader:
         moments = batch.column(self.contract.names.index(name)).to_pylist()
         marks = batch.column(self.at[0]).to_pylist()
         chosen = [a if isinstance(a, date) else b for a, b in zip(moments, marks, strict=True)]
-        return [partition_of(moment, self.grain) if isinstance(moment, date) else "all" for moment in chosen]
+        return [partition_of(moment, time_grain(self.grain)) if isinstance(moment, date) else "all" for moment in chosen]
 
     def _letter(self, row: tuple[Any, ...], column: str, reason: str, place: str) -> tuple[DeadLetter, StreamRecord]:
         uri, contract = self.source.uri, self.contract

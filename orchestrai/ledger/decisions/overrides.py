@@ -8,7 +8,7 @@ from orchestrai.errors import ConfigError
 from orchestrai.ledger.decisions.signed_record import require_reason
 
 # what a contract says of data may be waived; whether bytes are what they claim to be may not
-WAIVABLE = ("schema", "row_volume", "values", "partition", "freshness", "key_across_partitions")
+WAIVABLE = ("schema", "row_volume", "values", "partition", "freshness", "key_across_partitions", "ordinary")
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,15 @@ from orchestrai.models.estimators import sklearn_estimator as sklearn_model
 from orchestrai.models.ports import LearnedView, read_views
 from orchestrai.models.rows import EVENT_TIME, WHOLE, Column, Floats, Rows, encode
 from orchestrai.models.spec import ModelSpec
+from orchestrai.models.task import Task, read_task
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# format 3 names the classes of a label that has several; what has none is written as before
+FORMAT = 3
 # format 2 names the views that were learned from
-FORMAT = 2
+WITHOUT_CLASSES = 2
 # what a model is written in that learned from a training set which names no views
 WITHOUT_VIEWS = 1
 INFO_FILE = "model.json"
@@ -44,7 +47,7 @@ class Estimation(Protocol):
     """A fitted model of any kind."""
 
     def score(self, rows: Rows) -> Floats:
-        """One number per row."""
+        """One number per row, or one for each class of a multiclass."""
         ...
 
     def encode(self) -> bytes:
@@ -61,7 +64,7 @@ class ModelInfo:
     """What model.json says. `profile` is the distribution of the training rows, for drift.
 
     `views` are the feature views it learned from, the one that gives the rows first; None where the training set did not say,
-    as in format 1.
+    as in format 1. `classes` are those of a multiclass label, in the order of the scores.
     """
 
     kind: str
@@ -77,11 +80,12 @@ class ModelInfo:
     importance: Mapping[str, float] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     views: tuple[LearnedView, ...] | None = None
+    classes: tuple[str, ...] = ()
 
     @property
-    def task(self) -> str:
-        """classification, regression or ranking."""
-        return str(self.recipe["task"])
+    def task(self) -> Task:
+        """What it is asked."""
+        return read_task(self.recipe["task"])
 
     @property
     def entity(self) -> list[str]:
@@ -91,11 +95,15 @@ class ModelInfo:
     def encode(self) -> bytes:
         """Canonical bytes; no time of writing, so equal trainings give equal bytes."""
         body = {**self.__dict__, "columns": [column.as_json() for column in self.columns], "format": FORMAT}
+        if not self.classes:
+            del body["classes"]
+            body["format"] = WITHOUT_CLASSES
         if self.views is None:
-            return canonical_json(
-                {**{name: value for name, value in body.items() if name != "views"}, "format": WITHOUT_VIEWS}
-            )
-        return canonical_json({**body, "views": [view.as_json() for view in self.views]})
+            del body["views"]
+            body["format"] = FORMAT if self.classes else WITHOUT_VIEWS
+        else:
+            body["views"] = [view.as_json() for view in self.views]
+        return canonical_json(body)
 
 
 def decode_info(data: bytes) -> ModelInfo:
@@ -103,10 +111,16 @@ def decode_info(data: bytes) -> ModelInfo:
     try:
         body = json.loads(data)
         stated = body.pop("format")
-        if stated not in (WITHOUT_VIEWS, FORMAT):
-            raise UnknownFormatVersion(f"expected {INFO_FILE} of format 1 or 2, found {stated!r}: use a newer release")
+        if stated not in (WITHOUT_VIEWS, WITHOUT_CLASSES, FORMAT):
+            raise UnknownFormatVersion(f"expected {INFO_FILE} of format 1, 2 or 3, found {stated!r}: use a newer release")
         columns = tuple(Column(c["name"], c["kind"], tuple(c["categories"])) for c in body.pop("columns"))
-        return ModelInfo(columns=columns, views=read_views(body.pop("views", None)), **body)
+        views, classes = read_views(body.pop("views", None)), tuple(body.pop("classes", ()))
+        info = ModelInfo(columns=columns, views=views, classes=classes, **body)
+        if (info.task == "multiclass") != bool(classes):
+            raise ModelError(
+                f"expected classes of a multiclass alone in {INFO_FILE}, found {len(classes)} for {info.task}: train again"
+            )
+        return info
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ModelError(f"expected a model's description in {INFO_FILE}, found something else ({exc})") from exc
 
@@ -141,20 +155,20 @@ class Scorer:
         return encode(table, self.info.columns, self.info.entity, where=self.asset)
 
     def score(self, table: "pa.Table") -> Floats:
-        """One number per row: a probability for classification, a value for regression, an order for ranking."""
+        """A probability for binary, one for each class for multiclass, a value for regression and forecast, an order for ranking."""
         return self.model.score(self.rows(table))
 
 
 def decode_model(info: ModelInfo, data: bytes) -> Estimation:
     """Read the model file of a description."""
     if info.kind == "xgboost":
-        return boosting.decode(data, info.columns, info.offset)
+        return boosting.decode(data, info.columns, info.offset, len(info.classes))
     if info.kind == "logistic":
         return logistic.decode(data, info.columns)
     if info.kind == "cooccurrence":
         return cooccurrence.decode(data)
     if info.kind == "sklearn":
-        return sklearn_model.decode(data, info.recipe["task"], info.columns)
+        return sklearn_model.decode(data, info.task, info.columns, len(info.classes))
     raise ModelError(f"expected a model of kind {', '.join(MODEL_FILES)}, found {info.kind!r}: use a newer release")
 
 
@@ -175,7 +189,8 @@ def golden_rows(table: "pa.Table", trained: Any, info: ModelInfo, spec: ModelSpe
         picked = pa.concat_tables([picked.cast(_nullable(picked.schema)), empty])
     scores = model.score(encode(picked, info.columns, spec.entity, where="golden rows"))
     sink = io.BytesIO()
-    pq.write_table(picked.append_column("prediction", pa.array(scores, pa.float64())).replace_schema_metadata(None), sink)
+    predicted = pa.array(scores, pa.float64()) if scores.ndim == 1 else pa.array(list(scores), pa.list_(pa.float64()))
+    pq.write_table(picked.append_column("prediction", predicted).replace_schema_metadata(None), sink)
     return sink.getvalue()
 
 
@@ -203,18 +218,33 @@ def check_golden(scorer: Scorer, path: Path) -> int:
         raise ModelError(f"{scorer.asset}: expected golden rows in {GOLDEN_FILE}, found an unreadable file ({exc})") from exc
     if "prediction" not in table.column_names or not table.num_rows:
         raise ModelError(f"{scorer.asset}: expected golden rows with predictions in {GOLDEN_FILE}, found none: train again")
-    expected = np.asarray(table.column("prediction").to_numpy(), dtype=np.float64)
     scores = scorer.score(table.drop_columns(["prediction"]))
+    expected = _predictions(scorer, table)
     allowed = GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(expected))
-    wrong = int((~(np.abs(scores - expected) <= allowed)).sum())
+    other = ~(np.abs(scores - expected) <= allowed)
+    wrong = int((other.any(axis=1) if other.ndim > 1 else other).sum())
     if wrong:
-        worst = int(np.nanargmax(np.abs(scores - expected)))
+        worst = int(np.argmax(np.nan_to_num(np.abs(scores - expected), nan=np.inf)))
         raise ModelError(
             f"{scorer.asset}: expected the predictions recorded at training, found {wrong} of {len(expected)} golden rows to "
-            f"differ (such as {expected[worst]:.6f}, now {scores[worst]:.6f}): score with the libraries it was trained with "
+            f"differ (such as {expected.flat[worst]:.6f}, now {scores.flat[worst]:.6f}): score with the libraries it was trained with "
             f"({', '.join(f'{name} {version}' for name, version in sorted(scorer.info.libraries.items()))})"
         )
     return len(expected)
+
+
+def _predictions(scorer: Scorer, table: "pa.Table") -> Floats:
+    """What golden rows scored at training, a number a row or one for each class; raises ModelError for another shape."""
+    try:
+        listed = np.array(table.column("prediction").to_pylist(), dtype=np.float64)
+    except (ValueError, TypeError) as exc:
+        raise ModelError(
+            f"{scorer.asset}: expected numbers as golden predictions, found something else ({exc}): train again"
+        ) from exc
+    wanted = (table.num_rows, len(scorer.info.classes)) if scorer.info.classes else (table.num_rows,)
+    if listed.shape != wanted:
+        raise ModelError(f"{scorer.asset}: expected golden predictions of shape {wanted}, found {listed.shape}: train again")
+    return listed
 
 
 def load_model(ledger: Ledger, asset: str, version: str | None = None) -> Scorer:

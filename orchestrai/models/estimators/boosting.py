@@ -8,13 +8,17 @@ import numpy as np
 
 from orchestrai.errors import ConfigError, ModelError
 from orchestrai.models.rows import Column, Floats, Rows
-from orchestrai.models.spec import Task, XGBoostParams
+from orchestrai.models.spec import XGBoostParams
+from orchestrai.models.task import Task
 
 OBJECTIVES: dict[Task, str] = {
-    "classification": "binary:logistic",
+    "binary": "binary:logistic",
+    "multiclass": "multi:softprob",
     "regression": "reg:squarederror",
     "ranking": "binary:logistic",
+    "forecast": "reg:squarederror",
 }
+CENTRED = ("reg:squarederror", "reg:absoluteerror", "reg:quantileerror")
 # A model saved by XGBoost 3.1 or newer holds its base_score as "[5E-1]"; older readers take such text for 0.5. So it is
 # always 0.5, and what a regression is centred on stands beside the model.
 BASE_SCORE = 0.5
@@ -31,16 +35,17 @@ def xgboost() -> Any:
 
 @dataclass(frozen=True)
 class BoostedTrees:
-    """A booster that scores rows: probabilities, or for regressions the value itself."""
+    """A booster that scores rows: probabilities (of a multiclass one for each class), or for regressions the value itself."""
 
     booster: Any
     offset: float = 0.0
+    classes: int = 0
 
     def score(self, rows: Rows) -> Floats:
-        """One number per row."""
+        """One number per row, or one for each class."""
         library = xgboost()
         if not len(rows):
-            return np.empty(0, dtype=np.float64)
+            return np.empty((0, self.classes) if self.classes else 0, dtype=np.float64)
         data = library.DMatrix(rows.matrix, feature_types=feature_types(rows.columns), missing=np.nan)
         scores = self.booster.predict(data, validate_features=False)
         return np.asarray(scores, dtype=np.float64) + self.offset
@@ -61,11 +66,20 @@ def feature_types(columns: tuple[Column, ...]) -> list[str]:
     return [{"number": "q", "bool": "i", "category": "c"}[column.kind] for column in columns]
 
 
-def settings(params: XGBoostParams, task: Task, columns: tuple[Column, ...], label: Floats) -> dict[str, Any]:
+OWN_FIELDS = {
+    "num_boost_round",
+    "early_stopping_rounds",
+    "objective",
+    "quantile_alpha",
+    "scale_pos_weight",
+    "monotone_constraints",
+}
+
+
+def settings(params: XGBoostParams, task: Task, rows: Rows) -> dict[str, Any]:
     """The parameters handed to xgboost.train."""
-    plain = params.model_dump(
-        exclude={"num_boost_round", "early_stopping_rounds", "objective", "scale_pos_weight", "monotone_constraints"}
-    )
+    columns, label = rows.columns, rows.label
+    plain = params.model_dump(exclude=OWN_FIELDS)
     weight = params.scale_pos_weight
     if weight == "balanced":
         positives = float((label > 0).sum())
@@ -75,9 +89,18 @@ def settings(params: XGBoostParams, task: Task, columns: tuple[Column, ...], lab
         raise ModelError(f"expected monotone_constraints on features, found {', '.join(unknown)}: correct the declaration")
     objective = params.objective or OBJECTIVES[task]
     extra: dict[str, Any] = {"scale_pos_weight": weight} if objective.startswith("binary:") else {}
+    if rows.classes:
+        extra["num_class"] = len(rows.classes)
+    if params.quantile_alpha is not None:
+        extra["quantile_alpha"] = params.quantile_alpha
     if params.monotone_constraints:
         extra["monotone_constraints"] = tuple(params.monotone_constraints.get(column.name, 0) for column in columns)
     return {**plain, **extra, "objective": objective, "tree_method": "hist", "base_score": BASE_SCORE, "verbosity": 0}
+
+
+def centre(objective: str, label: Floats) -> float:
+    """What the labels of an objective are centred on, beside the base score."""
+    return float(np.float32(label.mean() - BASE_SCORE)) if objective in CENTRED else 0.0
 
 
 def fit(params: XGBoostParams, task: Task, rows: Rows, stop: Rows | None = None) -> BoostedTrees:
@@ -88,9 +111,8 @@ def fit(params: XGBoostParams, task: Task, rows: Rows, stop: Rows | None = None)
             "expected a build of XGBoost with CUDA for device: cuda, found the CPU build: install xgboost in place of xgboost-cpu "
             "on a machine with a GPU, or declare device: cpu"
         )
-    chosen = settings(params, task, rows.columns, rows.label)
-    centred = chosen["objective"] in ("reg:squarederror", "reg:absoluteerror")
-    offset = float(np.float32(rows.label.mean() - BASE_SCORE)) if centred else 0.0
+    chosen = settings(params, task, rows)
+    offset = centre(chosen["objective"], rows.label)
     ranking = str(chosen["objective"]).startswith("rank:")
     data = _quantised(library, rows, params, offset, ranking, None)
     watched = []
@@ -109,7 +131,7 @@ def fit(params: XGBoostParams, task: Task, rows: Rows, stop: Rows | None = None)
         raise ModelError(f"expected XGBoost to train with these parameters, found: {str(exc).splitlines()[0]}") from exc
     if watched:
         booster = booster[: booster.best_iteration + 1]
-    return BoostedTrees(booster, offset)
+    return BoostedTrees(booster, offset, len(rows.classes))
 
 
 def _quantised(library: Any, rows: Rows, params: XGBoostParams, offset: float, ranking: bool, ref: Any) -> Any:
@@ -131,7 +153,7 @@ def _quantised(library: Any, rows: Rows, params: XGBoostParams, offset: float, r
     )
 
 
-def decode(data: bytes, columns: tuple[Column, ...], offset: float) -> BoostedTrees:
+def decode(data: bytes, columns: tuple[Column, ...], offset: float, classes: int = 0) -> BoostedTrees:
     """Read the file's bytes (their digest was checked before); raises ModelError unless they are this model's trees."""
     library = xgboost()
     if data[:1] != b"{":
@@ -152,4 +174,4 @@ def decode(data: bytes, columns: tuple[Column, ...], offset: float) -> BoostedTr
             f"{booster.num_features()} ({', '.join((booster.feature_names or ['unnamed'])[:3])}): it is another model"
         )
     booster.set_param({"nthread": 1})
-    return BoostedTrees(booster, offset)
+    return BoostedTrees(booster, offset, classes)

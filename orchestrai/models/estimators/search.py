@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from orchestrai.errors import MissingExtra, ModelError
+from orchestrai.models.baselines.naive import season_scale
 from orchestrai.models.estimators import boosting
-from orchestrai.models.metrics import Scored, point_metrics, usable
+from orchestrai.models.metrics.bootstrap import point_metrics, usable
+from orchestrai.models.metrics.metric import rule_of
+from orchestrai.models.metrics.scored import Scored
 from orchestrai.models.rows import Rows
-from orchestrai.models.spec import SMALLER_IS_BETTER, ModelSpec, Range, Search, XGBoostParams
+from orchestrai.models.spec import ModelSpec, Range, Search, XGBoostParams
 from orchestrai.models.splitting import Index, stopping_rows
 
-Judge = Callable[[dict[str, Any]], float]
+Judge = Callable[[dict[str, Any]], float | None]
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,30 @@ def best_parameters(
     fit_places, held = stopping_rows(rows, spec, places)
     validation = rows.take(held)
     groups = validation.groups() if spec.task == "ranking" else np.zeros(len(held), dtype=np.intp)
-    if not usable(spec.task, Scored(validation.label, validation.label, groups)):
+    if not usable(spec.asked, _guessed(validation, groups)):
         raise ModelError(
             f"{spec.name}: expected both classes among the {len(held)} rows held back to search on, found one: "
             "add history or remove search"
         )
     metric, train_rows = spec.promote_when.metric, rows.take(fit_places)
 
-    def judge(values: dict[str, Any]) -> float:
-        scores = boosting.fit(_with(params, values), spec.task, train_rows, validation).score(validation)
-        return point_metrics(spec.task, Scored(validation.label, scores, groups))[metric]
+    scale = season_scale(spec, rows, fit_places)
+    known = None if scale is None else scale[held]
 
-    smaller = metric in SMALLER_IS_BETTER
+    def judge(values: dict[str, Any]) -> float | None:
+        scores = boosting.fit(_with(params, values), spec.task, train_rows, validation).score(validation)
+        # a metric that is no number judges nothing
+        return point_metrics(spec.asked, Scored(validation.label, scores, groups, scale=known)).get(metric)
+
+    smaller = rule_of(metric).smaller_is_better
     every = grid(search)
     wanted = len(every) if every is not None else search.trials
     tried = _all(every, judge, search) if every is not None else _sampled(spec, search, judge, smaller)
+    if not tried:
+        raise ModelError(
+            f"{spec.name}: expected a finite {metric} of some trial, found none on {len(held)} rows held back to search on: look at their "
+            "labels, or declare another promote_when.metric"
+        )
     best = min(tried, key=lambda trial: trial.metric if smaller else -trial.metric)
     return _with(params, best.values), {
         "sampler": "grid" if every is not None else f"optuna TPE, seed {search.seed}",
@@ -81,6 +93,12 @@ def best_parameters(
         "held_back": len(held),
         "trials": [trial.as_json() for trial in tried],
     }
+
+
+def _guessed(rows: Rows, groups: Index) -> Scored:
+    """The rows with scores that matter to nobody, to ask whether anything can be told of them."""
+    scores = np.full((len(rows), len(rows.classes)), 0.5) if rows.classes else rows.label
+    return Scored(rows.label, scores, groups)
 
 
 def _with(params: XGBoostParams, values: dict[str, Any]) -> XGBoostParams:
@@ -95,7 +113,9 @@ def _deadline(search: Search) -> Callable[[], bool]:
 def _all(every: list[dict[str, Any]], judge: Judge, search: Search) -> list[Trial]:
     over, tried = _deadline(search), []
     for values in every:
-        tried.append(Trial(values, judge(values)))
+        value = judge(values)
+        if value is not None:
+            tried.append(Trial(values, value))
         if over():
             break
     return tried
@@ -116,8 +136,12 @@ def _sampled(spec: ModelSpec, search: Search, judge: Judge, smaller: bool) -> li
     for _ in range(search.trials):
         trial = study.ask()
         values = {name: _suggest(trial, name, search.space[name]) for name in sorted(search.space)}
-        tried.append(Trial(values, judge(values)))
-        study.tell(trial, tried[-1].metric)
+        value = judge(values)
+        if value is None:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            tried.append(Trial(values, value))
+            study.tell(trial, value)
         if over():
             break
     return tried

@@ -8,14 +8,15 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from orchestrai.errors import ModelError
 from orchestrai.models.rows import Column, Floats, Rows
-from orchestrai.models.spec import SklearnParams, Task
+from orchestrai.models.spec import SklearnParams
+from orchestrai.models.task import VALUES, Task
 
 TRUSTED = (
     "numpy.dtype",
@@ -24,8 +25,11 @@ TRUSTED = (
     "sklearn._loss.link.IdentityLink",
     "sklearn._loss.link.Interval",
     "sklearn._loss.link.LogitLink",
+    "sklearn._loss.link.MultinomialLogit",
     "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn._loss.loss.HalfMultinomialLoss",
     "sklearn._loss.loss.HalfSquaredError",
+    "sklearn._loss.loss.PinballLoss",
 )
 EPOCH = (1980, 1, 1, 0, 0, 0)
 SHUFFLED_ROWS = 2000
@@ -33,22 +37,29 @@ SHUFFLED_ROWS = 2000
 
 @dataclass(frozen=True)
 class SklearnModel:
-    """A fitted pipeline: probabilities of class 1, or for a regression the value itself."""
+    """A fitted pipeline: probabilities of class 1 (or of each of `classes`), or for a regression the value itself."""
 
     pipeline: Any
     task: Task
+    classes: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
 
     def score(self, rows: Rows) -> Floats:
-        """One number per row."""
+        """One number per row, or one for each class."""
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         if not len(rows):
-            return np.empty(0, dtype=np.float64)
+            return np.empty((0, self.classes) if self.classes else 0, dtype=np.float64)
         with threadpool_limits(1):
-            if self.task == "regression":
+            if self.task in VALUES:
                 return np.asarray(self.pipeline.predict(rows.matrix), dtype=np.float64)
-            return np.asarray(self.pipeline.predict_proba(rows.matrix)[:, 1], dtype=np.float64)
+            shares = np.asarray(self.pipeline.predict_proba(rows.matrix), dtype=np.float64)
+        if not self.classes:
+            return shares[:, 1]
+        # a class that no training row had is never predicted
+        every = np.zeros((len(rows), self.classes))
+        every[:, np.asarray(self.pipeline.classes_, dtype=np.intp)] = shares
+        return every
 
     def encode(self) -> bytes:
         """The file's bytes."""
@@ -79,8 +90,8 @@ def fit(params: SklearnParams, task: Task, rows: Rows) -> SklearnModel:
         raise ModelError(
             f"expected {params.class_name} to train with {params.params}, found: {str(exc).splitlines()[0]}"
         ) from exc
-    model = SklearnModel(pipeline, task)
-    return SklearnModel(pipeline, task, _shares(model, rows, params.seed))
+    model = SklearnModel(pipeline, task, len(rows.classes))
+    return replace(model, shares=_shares(model, rows, params.seed))
 
 
 def _prepared(rows: Rows) -> Any:
@@ -169,7 +180,7 @@ def normalised(data: bytes) -> bytes:
     return sink.getvalue()
 
 
-def decode(data: bytes, task: Task, columns: tuple[Column, ...]) -> SklearnModel:
+def decode(data: bytes, task: Task, columns: tuple[Column, ...], classes: int = 0) -> SklearnModel:
     """Read the file's bytes (their digest was checked before); raises ModelError unless they are known types and this model."""
     import skops.io as sio
     from skops.io.exceptions import UntrustedTypesFoundException
@@ -190,4 +201,4 @@ def decode(data: bytes, task: Task, columns: tuple[Column, ...]) -> SklearnModel
         raise ModelError(f"expected a scikit-learn model of skops, found something else ({exc}): publish it again") from exc
     if width != len(columns):
         raise ModelError(f"expected a model of {len(columns)} features, found one of {width}: it is another model")
-    return SklearnModel(pipeline, task)
+    return SklearnModel(pipeline, task, classes)

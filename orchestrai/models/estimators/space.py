@@ -8,7 +8,7 @@ from orchestrai.core.declaration import Declaration
 from orchestrai.core.time.duration_cron import Duration
 from orchestrai.models.estimators.spec import XGBoostParams
 
-FIXED = ("monotone_constraints", "objective", "device", "nthread", "seed")
+FIXED = ("monotone_constraints", "objective", "quantile_alpha", "device", "nthread", "seed")
 Value = float | int | str
 
 

@@ -41,12 +41,28 @@ class XGBoostParams(Declaration):
     scale_pos_weight: float | Literal["balanced"] = 1.0
     monotone_constraints: dict[str, Literal[-1, 0, 1]] = Field(default_factory=dict)
     objective: (
-        Literal["binary:logistic", "reg:squarederror", "reg:absoluteerror", "count:poisson", "rank:ndcg", "rank:pairwise"]
+        Literal[
+            "binary:logistic",
+            "multi:softprob",
+            "reg:squarederror",
+            "reg:absoluteerror",
+            "reg:quantileerror",
+            "count:poisson",
+            "rank:ndcg",
+            "rank:pairwise",
+        ]
         | None
     ) = None
+    quantile_alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     nthread: int = Field(default=1, ge=1, le=256)
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _quantile(self) -> Self:
+        if (self.objective == "reg:quantileerror") != (self.quantile_alpha is not None):
+            raise ValueError("quantile_alpha: expected it beside objective: reg:quantileerror, and only there")
+        return self
 
 
 class LogisticParams(Declaration):
@@ -104,6 +120,14 @@ class SklearnParams(Declaration):
         if name not in SKLEARN_CLASSES:
             raise ValueError(f"expected one of {', '.join(sorted(SKLEARN_CLASSES))}, found {name}")
         return name
+
+    @property
+    def quantile(self) -> float | None:
+        """The quantile that is asked for, under the name that its class has for it."""
+        if self.params.get("loss") != "quantile":
+            return None
+        named = self.params.get("quantile", self.params.get("alpha", 0.9))
+        return float(named) if isinstance(named, int | float) else None
 
     @field_validator("params")
     @classmethod

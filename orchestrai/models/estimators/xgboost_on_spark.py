@@ -18,10 +18,11 @@ from uuid import uuid4
 import numpy as np
 
 from orchestrai.errors import ModelError
-from orchestrai.models.estimators.boosting import BASE_SCORE, BoostedTrees, feature_types, settings, xgboost
+from orchestrai.models.estimators.boosting import BoostedTrees, centre, feature_types, settings, xgboost
 from orchestrai.models.remote.training_job import RemoteJob
 from orchestrai.models.rows import Rows
-from orchestrai.models.spec import SparkTraining, Task, XGBoostParams
+from orchestrai.models.spec import SparkTraining, XGBoostParams
+from orchestrai.models.task import VALUES, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,12 +52,12 @@ class SparkTrainer:
         from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 
         began = time.monotonic()
-        chosen = settings(params, task, rows.columns, rows.label)
+        chosen = settings(params, task, rows)
         if chosen["objective"] not in ("binary:logistic", "reg:squarederror"):
             raise ModelError(
                 f"expected binary:logistic or reg:squarederror on Spark, found {chosen['objective']}: train locally"
             )
-        offset = float(np.float32(rows.label.mean() - BASE_SCORE)) if task == "regression" else 0.0
+        offset = centre(chosen["objective"], rows.label)
         spark = self._session()
         names = [f"f{place}" for place in range(len(rows.columns))]
         watched = stop if params.early_stopping_rounds else None
@@ -96,7 +97,7 @@ class SparkTrainer:
             given["monotone_constraints"] = "(" + ",".join(str(way) for way in chosen["monotone_constraints"]) + ")"
         if stops:
             given |= {"validation_indicator_col": "held", "early_stopping_rounds": params.early_stopping_rounds}
-        kind = library.SparkXGBRegressor if task == "regression" else library.SparkXGBClassifier
+        kind = library.SparkXGBRegressor if task in VALUES else library.SparkXGBClassifier
         return kind(
             features_col=names,
             label_col="label",

@@ -11,6 +11,7 @@ from orchestrai.errors import ModelError, OrchestraiError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import Scorer, load_dataset
 from orchestrai.models.ports import KnownFeatures
+from orchestrai.models.rows import Floats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,9 +33,15 @@ class ScoreRequest(BaseModel):
 
 
 class ScoreResponse(BaseModel):
-    """One score per row, and the version that gave them."""
+    """One score per row, and the version that gave them.
 
+    Of a multiclass a score is the probability of its row's label, and `probabilities` has that of every class.
+    """
+
+    task: str
     scores: list[float]
+    labels: list[str] | None = None
+    probabilities: list[dict[str, float]] | None = None
     model_version: str
     training_set: str
 
@@ -152,6 +159,21 @@ def require_same_views(scorer: Scorer, given: Mapping[str, str]) -> None:
             )
 
 
+def scored(scorer: Scorer, scores: Floats) -> ScoreResponse:
+    """Scores as an answer, by the task of the model."""
+    classes, info = scorer.info.classes, scorer.info
+    answer = ScoreResponse(
+        task=info.task, scores=[], model_version=scorer.version, training_set=info.training_set["version"]
+    )
+    if not classes:
+        answer.scores = scores.tolist()
+        return answer
+    answer.scores = scores.max(axis=1).tolist()
+    answer.labels = [classes[place] for place in scores.argmax(axis=1)]
+    answer.probabilities = [dict(zip(classes, row, strict=True)) for row in scores.tolist()]
+    return answer
+
+
 def scoring_app(
     ledger: Ledger, champion: str, *, known: KnownFeatures | None = None, every: float = CHECK_SECONDS
 ) -> "FastAPI":
@@ -170,7 +192,7 @@ def scoring_app(
     def unavailable(exc: OrchestraiError) -> JSONResponse:
         return JSONResponse({"detail": exc.message}, status_code=503)
 
-    @app.post("/score", response_model=ScoreResponse)
+    @app.post("/score", response_model=ScoreResponse, response_model_exclude_none=True)
     def score(request: ScoreRequest) -> Any:
         try:
             scorer = serving.current()
@@ -181,9 +203,7 @@ def scoring_app(
             scores = scorer.score(table_of(request.rows, scorer))
         except ModelError as exc:
             return JSONResponse({"detail": exc.message}, status_code=422)
-        return ScoreResponse(
-            scores=scores.tolist(), model_version=scorer.version, training_set=scorer.info.training_set["version"]
-        )
+        return scored(scorer, scores)
 
     @app.get("/model")
     def model() -> Any:
@@ -196,6 +216,8 @@ def scoring_app(
             "version": scorer.version,
             "training_set": dict(scorer.info.training_set),
             "kind": scorer.info.kind,
+            "task": scorer.info.task,
+            "classes": list(scorer.info.classes),
             "features": [column.as_json() for column in scorer.info.columns],
             "views": [view.as_json() for view in scorer.info.views or ()],
             "problem": serving.problem,

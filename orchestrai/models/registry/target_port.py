@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import Scorer, load_dataset
+from orchestrai.models.metrics.metric import read_measures
 from orchestrai.models.registry.versions import serving_champion
 from orchestrai.models.rows import WHOLE
 
@@ -43,10 +44,7 @@ def open_champion(ledger: Ledger, champion: str) -> Champion:
         files = {file.entry.path: file.path.read_bytes() for file in fetched[WHOLE]}
     digest = current.partitions[WHOLE].receipt
     measured = current.receipt(WHOLE).facts.get("metrics")
-    listed: Mapping[str, Any] = measured if isinstance(measured, Mapping) else {}
-    metrics = {
-        name: float(metric["value"]) for name, metric in listed.items() if isinstance(metric, Mapping) and "value" in metric
-    }
+    metrics = {name: metric.value for name, metric in read_measures(measured).values.items()}
     return Champion(".".join(champion.split("/")[:-1]), scorer, files, ledger.blob("receipts", digest), digest, metrics)
 
 

@@ -18,17 +18,24 @@ from orchestrai.models.rows import WHOLE
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of a model; `aliases` may hold "candidate" and "champion", `times_serving` counts its promotions."""
+    """One version of a model; `aliases` may hold "candidate" and "champion", `times_serving` counts its promotions.
+
+    `withdrawn` says when and why it was recalled, "" for one that was not; such a version has no aliases, as it never serves again.
+    """
 
     version: str
     registered: str
     aliases: tuple[str, ...]
     promoted: str = ""
     times_serving: int = 0
+    withdrawn: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {**self.__dict__, "aliases": list(self.aliases)}
+        """For `--json`, and in backups of the registry: `withdrawn` only where it was."""
+        body = {**self.__dict__, "aliases": list(self.aliases)}
+        if not self.withdrawn:
+            del body["withdrawn"]
+        return body
 
 
 def versions(ledger: Ledger, *, candidate: str, champion: str) -> list[ModelVersion]:
@@ -39,6 +46,7 @@ def versions(ledger: Ledger, *, candidate: str, champion: str) -> list[ModelVers
     for head in reversed([*served, *trained]):
         if head.version not in first or head.time < first[head.version].time:
             first[head.version] = head
+    withdrawn = _withdrawn(ledger, [*served, *trained])
     return [
         ModelVersion(
             version=version,
@@ -46,13 +54,29 @@ def versions(ledger: Ledger, *, candidate: str, champion: str) -> list[ModelVers
             aliases=tuple(
                 alias
                 for alias, heads in (("candidate", trained), ("champion", served))
-                if heads and heads[0].version == version
+                if heads and heads[0].version == version and version not in withdrawn
             ),
             promoted=next((h.time for h in served if h.version == version), ""),
             times_serving=sum(h.version == version for h in served),
+            withdrawn=withdrawn.get(version, ""),
         )
         for version, head in sorted(first.items(), key=lambda pair: pair[1].time, reverse=True)
     ]
+
+
+def _withdrawn(ledger: Ledger, heads: list[Head]) -> dict[str, str]:
+    """Why each recalled version no longer counts: one whose every receipt was recalled."""
+    if not ledger.recalls().records:
+        return {}
+    why: dict[str, list[str]] = {}
+    for head in heads:
+        dataset = ledger.dataset(head)
+        entry = dataset.partitions.get(WHOLE)
+        if entry is not None:
+            recall = dataset.recalls.find(head.asset, WHOLE, entry.root, entry.receipt)
+            reason = f"recalled on {recall.time[:10]}: {recall.reason or 'no reason given'}" if recall else ""
+            why.setdefault(head.version, []).append(reason)
+    return {version: reasons[0] for version, reasons in why.items() if all(reasons)}
 
 
 def resolve(ledger: Ledger, *, candidate: str, champion: str, name: str) -> Dataset:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from orchestrai.errors import ModelError
-from orchestrai.models.estimators.boosting import BASE_SCORE, BoostedTrees, feature_types, settings, xgboost
+from orchestrai.models.estimators.boosting import BoostedTrees, centre, feature_types, settings, xgboost
 from orchestrai.models.remote.training_job import RemoteJob, job_name, training_wait
 from orchestrai.models.rows import Rows
-from orchestrai.models.spec import SageMakerServing, SageMakerTraining, Task, XGBoostParams
+from orchestrai.models.spec import SageMakerServing, SageMakerTraining, XGBoostParams
+from orchestrai.models.task import Task
 from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.cloud.cloud_errors import aws_errors
 from orchestrai.storage.cloud.job_wait import Clock, Phase, phase_of
@@ -178,12 +179,12 @@ class SageMakerTrainer:
 
 def hyperparameters(params: XGBoostParams, task: Task, rows: Rows) -> tuple[dict[str, str], float]:
     """The container's hyper-parameters as text, and what a regression's labels are centred on."""
-    chosen = settings(params, task, rows.columns, rows.label)
+    chosen = settings(params, task, rows)
     if chosen["objective"] not in OBJECTIVES:
         raise ModelError(
             f"expected an objective the container trains ({', '.join(OBJECTIVES)}), found {chosen['objective']}: train locally"
         )
-    offset = float(np.float32(rows.label.mean() - BASE_SCORE)) if chosen["objective"] == "reg:squarederror" else 0.0
+    offset = centre(chosen["objective"], rows.label)
     container_params = {RENAMED.get(name, name): value for name, value in chosen.items() if name not in LEFT_OUT}
     if "monotone_constraints" in container_params:
         container_params["monotone_constraints"] = (

@@ -15,11 +15,12 @@ import numpy as np
 from orchestrai.errors import ModelError, ObjectNotFound
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.models.estimators import boosting
-from orchestrai.models.estimators.boosting import BASE_SCORE, BoostedTrees, feature_types, settings
+from orchestrai.models.estimators.boosting import BoostedTrees, centre, feature_types, settings
 from orchestrai.models.remote.spec import RemoteLimits
 from orchestrai.models.remote.training_job import RemoteJob, job_name
 from orchestrai.models.rows import Rows
-from orchestrai.models.spec import Task, XGBoostParams
+from orchestrai.models.spec import XGBoostParams
+from orchestrai.models.task import Task
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.job_wait import Phase, Waiting
 from orchestrai.storage.url import open_store
@@ -70,13 +71,12 @@ class ScriptTrainer:
         self, name: str, params: XGBoostParams, task: Task, rows: Rows, stop: Rows | None = None
     ) -> tuple[BoostedTrees, RemoteJob]:
         """Run the job to its end; raises ModelError when it fails or passes its time limit, StorageError for the cloud."""
-        chosen = settings(params, task, rows.columns, rows.label)
+        chosen = settings(params, task, rows)
         if str(chosen["objective"]).startswith("rank:"):
             raise ModelError(
                 f"expected an objective without groups in a training job, found {chosen['objective']}: train locally"
             )
-        centred = chosen["objective"] in ("reg:squarederror", "reg:absoluteerror")
-        offset = float(np.float32(rows.label.mean() - BASE_SCORE)) if centred else 0.0
+        offset = centre(chosen["objective"], rows.label)
         files = _files(params, chosen, rows, stop, offset)
         job = job_name(name, {"image": self.image}, files)
         store = open_store(self.staging)
@@ -147,4 +147,4 @@ def _fetched(store: Store, folder: str, rows: Rows, offset: float) -> tuple[Boos
         ) from exc
     except ValueError as exc:
         raise ModelError(f"expected JSON in {folder}/done.json, found something else ({exc}): see the job's log") from exc
-    return boosting.decode(data, rows.columns, offset), report
+    return boosting.decode(data, rows.columns, offset, len(rows.classes)), report

@@ -10,7 +10,8 @@ from orchestrai.ledger.manifest import canonical_json
 from orchestrai.models.estimators.boosting import BoostedTrees
 from orchestrai.models.remote.spec import RemoteLimits
 from orchestrai.models.rows import Rows
-from orchestrai.models.spec import Task, XGBoostParams
+from orchestrai.models.spec import XGBoostParams
+from orchestrai.models.task import Task
 from orchestrai.storage.cloud.job_wait import Clock, Waiting
 
 

@@ -12,6 +12,11 @@ from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.features.views.lint.look_back import require_counted_rows
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ingest.incremental import check_source
+from orchestrai.pipeline.check.dimension_rules import (
+    check_dataset_dimension,
+    check_model_dimension,
+    check_view_dimension,
+)
 from orchestrai.pipeline.check.pipeline_file import PipelineFile
 from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineViewSpec
 from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
@@ -65,6 +70,7 @@ def declared_datasets(file: PipelineFile) -> dict[str, DatasetNode]:
         except ConfigError as exc:
             file.mistakes.take(exc, (*at, "source"))
         _check_cut(file, at, dataset, contract)
+        check_dataset_dimension(file, at, dataset, contract)
         nodes[f"{file.name}/{dataset.name}"] = DatasetNode(file.name, dataset, contract, file.folder)
     return nodes
 
@@ -100,17 +106,21 @@ def assemble(file: PipelineFile, known: Datasets, wrong: Collection[str]) -> Dra
         if key in known:
             draft.datasets[key.split("/")[1]] = known[key]
         elif isinstance(dataset, DatasetRef) and key.split("/")[0] not in wrong:
-            file.mistakes.wrong((*at, "ref"), f"one of {', '.join(sorted(known)) or '(none)'}", repr(key))
+            now = next((node.shown for node in known.values() if key in node.former_refs), None)
+            given = f"{key!r}, which is called {now} now" if now else repr(key)
+            file.mistakes.wrong((*at, "ref"), f"one of {', '.join(sorted(known)) or '(none)'}", given)
     # what is declared, sound or not: only what refers to none of it is a mistake of its own
     names = {dataset.name if isinstance(dataset, DatasetSpec) else dataset.ref.split("/")[1] for _, dataset in file.datasets}
     missing = (names | file.unsound) - set(draft.datasets)
     for at, view in file.views:
         node = _view(draft, at, view, missing)
         if node is not None:
-            draft.views[view.name] = node
+            draft.views[node.name] = node
     for at, model in file.models:
         if all(name in draft.views for name in model.features):
-            draft.models.append((at, _model(draft, model)))
+            learner = _model(draft, at, model, missing)
+            draft.models += [(at, learner)] if learner is not None else []
+            check_model_dimension(file, at, model, [draft.views[name] for name in model.features])
     for at, load in file.loads:
         _load(draft, at, load, missing)
     return draft
@@ -124,7 +134,7 @@ def _view(draft: Draft, at: Location, view: PipelineViewSpec, missing: set[str])
             sound = False
             if table not in missing:
                 known = f"one of the datasets {', '.join(draft.datasets)}"
-                file.mistakes.wrong((*at, "from", number), known, repr(name))
+                file.mistakes.wrong((*at, "from", number), known, file.missing(name))
     if not sound:
         return None
     inputs = {table: draft.datasets[table] for table in view.table_names}
@@ -133,6 +143,7 @@ def _view(draft: Draft, at: Location, view: PipelineViewSpec, missing: set[str])
     except ConfigError as exc:
         file.mistakes.take(exc, (*at, "python" if view.python else "sql"))
         return None
+    sound = check_view_dimension(file, at, view, inputs)
     for number, name in enumerate(view.inputs):
         sound = _check_clock(file, (*at, "from", number), loaded, name.split("/")[-1], inputs) and sound
     return ViewNode(file.name, loaded, inputs, file.folder, view.backup) if sound else None
@@ -155,10 +166,20 @@ def schemas_of(inputs: Datasets) -> dict[str, "pa.Schema"]:
     return {table: node.table_schema for table, node in inputs.items()}
 
 
-def _model(draft: Draft, model: PipelineModelSpec) -> ModelNode:
+def _model(draft: Draft, at: Location, model: PipelineModelSpec, missing: set[str]) -> ModelNode | None:
     used = tuple(draft.views[name] for name in model.features)
     inputs = {table: node for view in used for table, node in view.inputs.items()}
-    return ModelNode(draft.file.name, model, used, inputs, draft.file.folder)
+    if model.spine is not None:
+        source = model.spine.source
+        if source not in draft.datasets:
+            if source not in missing:
+                known = f"one of the datasets {', '.join(draft.datasets)}"
+                draft.file.mistakes.wrong((*at, "spine", "from"), known, repr(source))
+            return None
+        inputs[source] = draft.datasets[source]
+    # what a model keeps of its views are the names that these were given first
+    stored = model.model_copy(update={"features": [node.view.name for node in used]})
+    return ModelNode(draft.file.name, stored, used, inputs, draft.file.folder)
 
 
 def _load(draft: Draft, at: Location, load: LoadSpec, missing: set[str]) -> None:
@@ -168,7 +189,7 @@ def _load(draft: Draft, at: Location, load: LoadSpec, missing: set[str]) -> None
     if source is None:
         declared = {*missing, *(view.name for _, view in draft.file.views), *(model.name for _, model in draft.file.models)}
         if load.source not in declared:
-            draft.file.mistakes.wrong((*at, "from"), f"one of {', '.join(sources)}", repr(load.source))
+            draft.file.mistakes.wrong((*at, "from"), f"one of {', '.join(sources)}", draft.file.missing(load.source))
         return
     columns = _columns(source)
     for number, name in enumerate(load.key):

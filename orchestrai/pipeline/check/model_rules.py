@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from orchestrai.core.declaration import Location
 from orchestrai.errors import ConfigError, ModelError, OrchestraiError
 from orchestrai.features.labels import declared_label
-from orchestrai.features.views.view import FeatureView
 from orchestrai.models.estimators.spec import SklearnParams
 from orchestrai.models.rows import EVENT_TIME, LABEL, Column, infer_columns
 from orchestrai.pipeline.check.draft import schemas_of
 from orchestrai.pipeline.check.mistake import Mistakes
+from orchestrai.pipeline.declarations import PipelineModelSpec
 from orchestrai.pipeline.nodes import ModelNode
 from orchestrai.storage.url import check_url
 
@@ -24,46 +24,114 @@ if TYPE_CHECKING:
 
 # what an objective learns, by the word before its colon
 OBJECTIVES = {
-    "binary": ("classification", "ranking"),
+    "binary": ("binary", "ranking"),
+    "multi": ("multiclass",),
     "rank": ("ranking",),
-    "reg": ("regression",),
-    "count": ("regression",),
+    "reg": ("regression", "forecast"),
+    "count": ("regression", "forecast"),
 }
 
 
 def check_model(model: ModelNode, at: Location, mistakes: Mistakes) -> None:
     """Add every mistake that can be known of a model."""
-    label = _label(model, at, mistakes)
+    kind = _label(model, at, mistakes)
+    if kind is not None:
+        _check_task(model, at, kind, mistakes)
     _check_gap(model, at, mistakes)
     _check_estimator(model, at, mistakes)
     _check_staging(model, at, mistakes)
     columns = _training_columns(model, at, mistakes)
-    if label is None or not columns:
+    if kind is None or not columns:
         return
     import pyarrow as pa
 
     _check_columns(model, at, pa.schema(columns), mistakes)
 
 
-def _label(model: ModelNode, at: Location, mistakes: Mistakes) -> FeatureView | None:
-    import pyarrow as pa
-
+def _label(model: ModelNode, at: Location, mistakes: Mistakes) -> "pa.DataType | None":
+    """The type of the label; None where it cannot be had."""
     spec = model.spec.label
+    if spec is None:
+        return _spine_label(model, at, mistakes)
     try:
         label = declared_label(spec, schemas_of(model.label_inputs), model.folder, model.views[0].view)
     except ConfigError as exc:
         mistakes.take(exc, (*at, "label", "sql"))
         return None
-    kind = label.schema.field(LABEL).type
-    if not (
-        pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    ):
-        mistakes.wrong((*at, "label", "sql"), "a label that is a number or boolean", str(kind))
-    return label
+    return label.schema.field(LABEL).type
+
+
+def _spine_label(model: ModelNode, at: Location, mistakes: Mistakes) -> "pa.DataType | None":
+    """The label's column of a spine, whose dataset must have the entity of every view and an event time."""
+    spine = model.spec.spine
+    assert spine is not None
+    node = model.label_inputs[spine.source]
+    schema, sound = node.table_schema, True
+    if node.contract.event_time is None:
+        sound = False
+        mistakes.wrong(
+            (*at, "spine", "from"), "a dataset with an event time, the moment of each row", f"{spine.source} without"
+        )
+    for view in model.views:
+        for name in view.view.entity:
+            wanted = view.view.schema.field(name).type
+            if name not in schema.names or schema.field(name).type != wanted:
+                sound = False
+                found = str(schema.field(name).type) if name in schema.names else "none"
+                mistakes.wrong(
+                    (*at, "spine", "from"), f"the column {name} of {view.view.name} ({wanted}) in {spine.source}", found
+                )
+    primary = model.views[0].view
+    for number, name in enumerate(model.spec.entity):
+        if name not in primary.entity:
+            expected = (
+                f"a column of the first view {primary.name} ({', '.join(primary.entity)}), whose rows predictions are of"
+            )
+            mistakes.wrong((*at, "entity", number), expected, repr(name))
+    if spine.label not in schema.names:
+        mistakes.wrong((*at, "spine", "label"), f"a column of {spine.source} ({', '.join(schema.names)})", repr(spine.label))
+        return None
+    return schema.field(spine.label).type if sound else None
+
+
+def _check_task(model: ModelNode, at: Location, kind: "pa.DataType", mistakes: Mistakes) -> None:
+    """The task is asked for wherever the label's type leaves a doubt, and the label must be what the task learns."""
+    import pyarrow as pa
+
+    spec = model.spec
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    flag, whole = pa.types.is_boolean(kind), pa.types.is_integer(kind)
+    number = whole or flag or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if "task" not in spec.model_fields_set and not flag:
+        asked = (
+            "multiclass"
+            if text
+            else "binary, multiclass, regression, ranking or forecast"
+            if whole
+            else "regression or forecast"
+        )
+        mistakes.wrong((*at, "task"), f"{asked}, which the label alone does not say", f"none beside a label of {kind}")
+        return
+    if spec.task == "multiclass":
+        if not (text or whole or flag):
+            mistakes.wrong((*at, *_place(spec)), "a label of names or whole numbers, a class each", str(kind))
+    elif not number:
+        mistakes.wrong(
+            (*at, *_place(spec)), "a label that is a number or boolean (names are of the task multiclass)", str(kind)
+        )
+    forecast, horizon = spec.forecast, spec.horizon
+    if forecast is not None and forecast.step is None and forecast.ahead < horizon:
+        expected = f"at least {_span(horizon)}, the label's horizon, so that the season before was known"
+        mistakes.wrong((*at, "forecast", "ahead"), expected, _span(forecast.ahead))
+
+
+def _place(spec: PipelineModelSpec) -> Location:
+    """Where the label is declared."""
+    return ("label", "sql") if spec.label is not None else ("spine", "label")
 
 
 def _check_gap(model: ModelNode, at: Location, mistakes: Mistakes) -> None:
-    split, horizon = model.spec.split, model.spec.label.horizon
+    split, horizon = model.spec.split, model.spec.horizon
     if split.folds is None and split.by == "time" and split.gap < horizon:
         expected = f"at least {_span(horizon)}, the label's horizon, so that no training label looks into the test"
         mistakes.wrong((*at, "split", "gap"), expected, _span(split.gap))
@@ -83,14 +151,16 @@ def _training_columns(model: ModelNode, at: Location, mistakes: Mistakes) -> "li
     import pyarrow as pa
 
     primary, sound = model.views[0].view, True
-    columns = [
-        *(primary.schema.field(name) for name in primary.entity),
-        pa.field(EVENT_TIME, primary.schema.field(primary.time).type),
-    ]
+    entity = primary.entity
+    if model.spec.spine is not None:
+        # the spine has the rows, and each view joins them by its own entity
+        entity = tuple(dict.fromkeys(name for node in model.views for name in node.view.entity))
+    types = {name: node.view.schema.field(name) for node in reversed(model.views) for name in node.view.entity}
+    columns = [*(types[name] for name in entity), pa.field(EVENT_TIME, primary.schema.field(primary.time).type)]
     owner = {EVENT_TIME: "the training set", LABEL: "the training set"}
     for number, node in enumerate(model.views):
         view, where = node.view, (*at, "features", number)
-        if not set(view.entity) <= set(primary.entity):
+        if not set(view.entity) <= set(entity):
             sound = False
             expected = f"a view of {', '.join(primary.entity)} or of some of these, as {primary.name} is"
             mistakes.wrong(where, expected, f"{view.name} of {', '.join(view.entity)}")

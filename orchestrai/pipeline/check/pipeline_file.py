@@ -46,8 +46,15 @@ class PipelineFile:
     loads: Placed[LoadSpec] = field(default_factory=list)
     # every name that is given, sound or not
     names: Placed[str] = field(default_factory=list)
+    # former name -> the name that it has now
+    renamed: dict[str, str] = field(default_factory=dict)
     # the names of parts that are not sound: what refers to them is no mistake of its own
     unsound: frozenset[str] = frozenset()
+
+    def missing(self, name: str) -> str:
+        """What was found where a name is given that nothing has, with what it is called now."""
+        new = self.renamed.get(name.split("/")[-1])
+        return f"{name!r}, which is called {new} now" if new else repr(name)
 
 
 def read_pipeline(folder: Path, environment: Mapping[str, str]) -> PipelineFile:
@@ -72,7 +79,9 @@ def read_pipeline(folder: Path, environment: Mapping[str, str]) -> PipelineFile:
     except ValidationError as exc:
         for error in explain_all(path, exc, mistakes.line_of, model=PipelineSpec):
             mistakes.take(error, ())
-    read.names = [(at, name) for at, name in _named(document) if at[-1] == "name"]
+    former = list(_former(document))
+    read.names = [(at, name) for at, name in _named(document) if at[-1] == "name"] + [(at, old) for at, old, _ in former]
+    read.renamed = {old: new for _, old, new in former}
     _take_parts(read, document)
     _check_names(read, document)
     if mistakes.all:
@@ -141,17 +150,45 @@ def _check_names(read: PipelineFile, document: Mapping[str, Any]) -> None:
         if name in seen:
             wrong(at, "distinct names", f"{name} more than once")
         seen.add(name)
+    _check_former(read, document)
     views = _names(document, "features")
     for at, model in read.models:
         for number, name in enumerate(model.features):
             if name not in views:
-                wrong((*at, "features", number), f"one of {', '.join(views) or '(none)'}", repr(name))
+                wrong((*at, "features", number), f"one of {', '.join(views) or '(none)'}", read.missing(name))
     own = [part.name for _, part in read.datasets if isinstance(part, DatasetSpec)]
     triggers = sorted({*own, *_names(document, "models"), *read.unsound})
     for index, item in enumerate(_items(document, "managed_backups")):
         after = item.get("after") if isinstance(item, dict) else None
         if isinstance(after, str) and after not in triggers:
-            wrong(("managed_backups", index, "after"), f"one of {', '.join(triggers)}", repr(after))
+            wrong(("managed_backups", index, "after"), f"one of {', '.join(triggers)}", read.missing(after))
+
+
+def _former(document: Mapping[str, Any]) -> Iterator[tuple[Location, str, str]]:
+    """Every former name with the one that its owner has now."""
+    for part in LISTS:
+        for index, item in enumerate(_items(document, part)):
+            former = item.get("renamed_from") if isinstance(item, dict) else None
+            listed = former if isinstance(former, list) else [former]
+            for number, old in enumerate(listed):
+                if isinstance(old, str):
+                    at = (part, index, "renamed_from", number) if isinstance(former, list) else (part, index, "renamed_from")
+                    yield at, old, str(item.get("name", ""))
+
+
+def _check_former(read: PipelineFile, document: Mapping[str, Any]) -> None:
+    """A former name has one successor, and nothing is called so any more: what was kept under it is the successor's."""
+    owners: dict[str, str] = {}
+    names = {name for at, name in _named(document) if at[-1] == "name"}
+    for at, old, new in _former(document):
+        if old == new:
+            read.mistakes.wrong(at, f"a name that {new} had before", "its own")
+        elif old in names:
+            read.mistakes.wrong(at, "a name that nothing has any more", f"{old}, which is still declared")
+        elif old in owners:
+            other = f"{owners[old]} too" if owners[old] != new else "the list twice"
+            read.mistakes.wrong(at, f"one successor of {old}, named once", f"it in {other}")
+        owners.setdefault(old, new)
 
 
 def _names(document: Mapping[str, Any], part: str) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from orchestrai.contracts.schema_change import SchemaChange, compare_contracts
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.partition_key import time_part
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.load import Project
 from orchestrai.pipeline.nodes import DatasetNode
@@ -28,7 +29,8 @@ class SchemaPlan:
     @property
     def message(self) -> str:
         """One line for people."""
-        first, last = self.partitions[0], self.partitions[-1]
+        # of a dimension the remedy is for all its values
+        first, last = time_part(self.partitions[0]), time_part(self.partitions[-1])
         span = first if first == last else f"{first} to {last}"
         where = f"{len(self.partitions)} published partition{'s' if len(self.partitions) > 1 else ''} ({span})"
         if not self.breaks:
@@ -79,7 +81,7 @@ def _of_dataset(ledger: Ledger, project: Project, node: DatasetNode) -> list[Sch
             by_contract[rules] += keys
             receipts[rules] = receipt
     views = sorted(
-        f"{view.pipeline}/{view.view.name}"
+        view.shown
         for pipeline in project.pipelines
         for view in pipeline.views
         if node.prefix in {dataset.prefix for dataset in view.inputs.values()}
@@ -89,5 +91,5 @@ def _of_dataset(ledger: Ledger, project: Project, node: DatasetNode) -> list[Sch
         older = contract_of(ledger, receipts[rules])
         change = compare_contracts(older, as_kept(node.contract)) if older is not None else None
         if change is not None and change.kind != "equal":
-            plans.append(SchemaPlan(node.prefix, change, tuple(sorted(keys)), tuple(views) if change.unreadable else ()))
+            plans.append(SchemaPlan(node.shown, change, tuple(sorted(keys)), tuple(views) if change.unreadable else ()))
     return plans

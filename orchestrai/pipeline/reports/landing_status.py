@@ -20,7 +20,7 @@ def judge_of(runtime: Runtime, dataset: DatasetNode, *, blank: bool = False) -> 
     zone = Zone(require_landing(runtime.landing(dataset), source), source, partitions.grain)
     span = Span(partitions.grain, _moment(partitions.start), _moment(partitions.end))
     records = Records(None if blank else runtime.ledger, dataset.asset("raw_events"))
-    return Judge(zone, span, records, runtime.clock())
+    return Judge(zone, span, records, runtime.clock(), dataset.contract.hold.release_after)
 
 
 def _moment(day: date | datetime | None) -> datetime | None:

@@ -69,7 +69,7 @@ def summarize(ledger: Ledger, pipeline: Pipeline) -> PipelineSummary:
     rows = {}
     for view in pipeline.views:
         features = ledger.find(view.asset)
-        rows[view.view.name] = features.rows if features else 0
+        rows[view.name] = features.rows if features else 0
     return PipelineSummary(pipeline.name, datasets, models, rows)
 
 
@@ -122,7 +122,7 @@ def _model(ledger: Ledger, node: ModelNode) -> ModelSummary:
     wanted = node.spec.promote_when.metric
     headline = f"{wanted} {metrics[wanted]:.3f}" if wanted in metrics else ""
     return ModelSummary(
-        name=f"{node.pipeline}/{node.spec.name}",
+        name=node.shown,
         champion=_version(champion),
         promoted=_promoted(champion, ledger.find(node.asset("candidate"))),
         baseline=f"{baseline[wanted]:.3f}" if wanted in baseline else "",

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
-from pathlib import Path
 from typing import Any
 
 from orchestrai.core.code_identity import Producer
@@ -34,7 +33,7 @@ class ClearLetters:
         return {**self.__dict__, "lake_keys": list(self.lake_keys)}
 
 
-def clear_letters(ledger: Ledger, raw_events: str, folder: Path, unchecked: list[str]) -> Iterator[ClearLetters]:
+def clear_letters(ledger: Ledger, raw_events: str, unchecked: list[str]) -> Iterator[ClearLetters]:
     """Every version of a dataset's dead letters that quotes rows, whoever they are of: a row that could not be read does not tell.
 
     What cannot be read, and was not redacted, is added to `unchecked`.
@@ -48,7 +47,7 @@ def clear_letters(ledger: Ledger, raw_events: str, folder: Path, unchecked: list
                 continue
             seen.add((partition, entry.root))
             try:
-                quotes = list(_quoting(ledger, dataset, partition, folder / asset / str(len(seen))))
+                quotes = list(_quoting(ledger, dataset, partition))
             except IntegrityError:
                 unchecked.append(f"{asset}@{partition}")
                 continue
@@ -74,22 +73,21 @@ def redact_letters(ledger: Ledger, letters: Sequence[ClearLetters], *, by: str =
                 _put_note(ledger, file, by)
 
 
-def _quoting(ledger: Ledger, dataset: Dataset, partition: str, folder: Path) -> Iterator[tuple[str, int]]:
+def _quoting(ledger: Ledger, dataset: Dataset, partition: str) -> Iterator[tuple[str, int]]:
     """The keys of a partition's files that quote rows, and how many letters of each do."""
     try:
-        files = dataset.fetch(partition, folder)
+        with dataset.fetched([partition]) as files:
+            for file in files[partition]:
+                with file.path.open(encoding="utf-8") as stream:
+                    letters = [DeadLetter(**json.loads(line)) for line in stream]
+                quoted = sum(letter != _redacted(letter) for letter in letters)
+                if quoted:
+                    yield file.entry.key, quoted
     except MissingObject:
         return
     except DigestMismatch:
-        if all(_is_note(ledger, entry) for entry in dataset.files(partition).files):
-            return
-        raise
-    for file in files:
-        with file.path.open(encoding="utf-8") as stream:
-            letters = [DeadLetter(**json.loads(line)) for line in stream]
-        quoted = sum(letter != _redacted(letter) for letter in letters)
-        if quoted:
-            yield file.entry.key, quoted
+        if not all(_is_note(ledger, entry) for entry in dataset.files(partition).files):
+            raise
 
 
 def _redacted(letter: DeadLetter) -> DeadLetter:

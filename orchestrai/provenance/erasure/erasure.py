@@ -1,24 +1,26 @@
 """Erasure: destroy a person's key, say so in a signed tombstone, and name the models that learned from the person's rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.errors import NotReceipted
+from orchestrai.errors import ConfigError, NotReceipted
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.privacy.persons import PersonKeys
 from orchestrai.privacy.tokens import PERSON, token
 from orchestrai.provenance.decision_log import ERASURES
 from orchestrai.provenance.erasure.dead_letter_erasure import ClearLetters, clear_letters, redact_letters
 from orchestrai.provenance.erasure.plaintext_copies import ClearCopy, clear_copies, holds, person_column
+from orchestrai.provenance.erasure.spellings import Spelling, spelling_of
 from orchestrai.provenance.index import Derivation, ReceiptIndex
 
 if TYPE_CHECKING:
     from orchestrai.vault.vault import Vault
 
+NOBODY = Spelling("", False, ())
 MODEL_STAGES = ("candidate", "champion")
 
 
@@ -28,7 +30,8 @@ class Erasure:
 
     `person` is the name in records, which tells nothing without the key store. `unchecked` partitions could not be read. `clear`
     has what was kept before the contract tokenised: no key opens or closes that, and `in_clear` names all that was derived from it.
-    `letters` are dead letters from before, which quote rows of whomever: erasing takes out what they quote.
+    `letters` are dead letters from before, which quote rows of whomever: erasing takes out what they quote. `spelling` is who was found
+    by what was typed; where it knows nobody, no row, letter or key of such a person was ever found, and there is nothing to erase.
     """
 
     person: str
@@ -39,6 +42,7 @@ class Erasure:
     clear: tuple[ClearCopy, ...] = ()
     in_clear: tuple[str, ...] = ()
     letters: tuple[ClearLetters, ...] = ()
+    spelling: Spelling = NOBODY
 
     @property
     def complete(self) -> bool:
@@ -57,7 +61,19 @@ class Erasure:
             "clear": [copy.as_json() for copy in self.clear],
             "in_clear": list(self.in_clear),
             "letters": [item.as_json() for item in self.letters],
+            "spelling": self.spelling.person,
+            "known": self.spelling.known,
+            "other_spellings": list(self.spelling.others),
         }
+
+    def require_known(self) -> None:
+        """Raise ConfigError where nobody is known by that name: a record of an erasure that erased nothing would be false."""
+        if not self.spelling.known:
+            near = f"; known are {', '.join(self.spelling.others)}" if self.spelling.others else ""
+            raise ConfigError(
+                f"expected a person whom the data knows, found nobody by {self.spelling.person!r}{near}: name the person as the "
+                "column of the contract's `person` writes it"
+            )
 
 
 def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" = None) -> Erasure:
@@ -65,6 +81,8 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
 
     Also finds what was kept in clear before those datasets tokenised, and, with a vault, the snapshots that hold it.
     """
+    spelling = spelling_of(keys, person)
+    person = spelling.person
     key, name = keys.peek(person), keys.name(person)
     partitions: list[tuple[str, str, str]] = []
     clear: list[ClearCopy] = []
@@ -76,11 +94,11 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
             if column is None:
                 continue
             clear += clear_copies(ledger, asset, column, person, Path(folder), vault, unchecked)
-            letters += clear_letters(ledger, asset, Path(folder), unchecked)
+            letters += clear_letters(ledger, asset, unchecked)
             if key is None:
                 continue
             wanted = token(key, PERSON, person)
-            for partition, root, column, paths in _tokenised(ledger, asset, Path(folder), unchecked):
+            for partition, root, column, paths in _tokenised(ledger, asset, unchecked):
                 if holds(paths, column, wanted):
                     partitions.append((asset, partition, root))
     places = [*partitions, *((copy.asset, copy.partition, copy.root) for copy in clear)]
@@ -96,10 +114,16 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
         tuple(clear),
         tuple(sorted({item.asset for item in bare})),
         tuple(letters),
+        spelling if spelling.known else spelling._replace(known=bool(clear) or _quoted(ledger, letters, person)),
     )
 
 
-def _tokenised(ledger: Ledger, asset: str, folder: Path, unchecked: list[str]) -> Iterator[tuple[str, str, str, list[Path]]]:
+def _quoted(ledger: Ledger, letters: Sequence[ClearLetters], person: str) -> bool:
+    """Whether a dead letter names a person of whom nothing else is known."""
+    return any(person.encode() in ledger.lake.read(key) for item in letters for key in item.lake_keys)
+
+
+def _tokenised(ledger: Ledger, asset: str, unchecked: list[str]) -> Iterator[tuple[str, str, str, list[Path]]]:
     seen = set()
     for head in ledger.history(asset):
         dataset = ledger.dataset(head)
@@ -110,8 +134,8 @@ def _tokenised(ledger: Ledger, asset: str, folder: Path, unchecked: list[str]) -
             try:
                 stated = dataset.files(partition).stats.get("tokenised")
                 if isinstance(stated, dict):
-                    files = dataset.fetch(partition, folder / asset / str(len(seen)))
-                    yield partition, entry.root, str(stated["person"]), [file.path for file in files]
+                    with dataset.fetched([partition]) as files:
+                        yield partition, entry.root, str(stated["person"]), [file.path for file in files[partition]]
             except NotReceipted:
                 unchecked.append(f"{asset}@{partition}")
 
@@ -121,10 +145,12 @@ def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" =
 
     From then on no token of theirs, in any snapshot however old or locked, can be turned back or told apart from chance, and the
     person's rows are left out when they land again. Dead letters from before the dataset tokenised lose what they quote. What else was
-    kept in clear before is not reached: see `complete`. Raises ConcurrentCommit when letters were published meanwhile: repeat it then.
+    kept in clear before is not reached: see `complete`. Raises ConfigError for a person whom nothing knows, ConcurrentCommit when letters
+    were published meanwhile: repeat it then.
     """
     plan = plan_erasure(ledger, keys, person, vault)
-    name = keys.destroy(person)
+    plan.require_known()
+    name = keys.destroy(plan.spelling.person)
     redact_letters(ledger, plan.letters, by=by)
     body = {
         "person": name,

@@ -69,10 +69,11 @@ def clear_copies(
             place = folder / asset / f"clear-{len(seen)}"
             keys = tuple(file.key for file in manifest.files)
             try:
-                paths = [file.path for file in dataset.fetch(partition, place)]
+                with dataset.fetched([partition]) as files:
+                    named = holds([file.path for file in files[partition]], column, person)
             except MissingObject:
-                keys, paths = (), _kept(vault, snapshots, partition, place)
-            if holds(paths, column, person):
+                keys, named = (), holds(_kept(vault, snapshots, partition, place), column, person)
+            if named:
                 yield ClearCopy(asset, partition, entry.root, snapshots, keys, _locked(vault, snapshots, partition))
     yield from _refused(ledger, asset, column, person, folder)
 

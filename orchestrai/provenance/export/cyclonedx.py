@@ -1,4 +1,9 @@
-"""A CycloneDX 1.6 ML-BOM: the model with its files and metrics, the datasets behind it, what depends on what (bom-1.6.schema.json)."""
+"""A CycloneDX 1.7 ML-BOM: the model with its files and metrics, the libraries that trained it, the datasets behind it, what depends on
+what (bom-1.7.schema.json).
+
+Hashes are of files. A dataset has no bytes of its own: its Merkle root is the property `orchestrai:merkleSha256`, and its files are
+listed with a hash each.
+"""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +21,9 @@ def bill_of_materials(records: Records, steps: Sequence[Step]) -> dict[str, Any]
     root, finished = steps[0], max((r.finished for step in steps for r in step.receipts.values()), default="")
     references = {step.use.identity: reference for step, reference in zip(steps, _references(steps), strict=True)}
     return {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "$schema": "http://cyclonedx.org/schema/bom-1.7.schema.json",
         "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
+        "specVersion": "1.7",
         "serialNumber": f"urn:uuid:{uuid.uuid5(_SPACE, references[root.use.identity])}",
         "version": 1,
         "metadata": {
@@ -26,11 +31,17 @@ def bill_of_materials(records: Records, steps: Sequence[Step]) -> dict[str, Any]
             "tools": {"components": [{"type": "application", "name": "orchestrai"}]},
             "component": _model(records, root, references),
         },
-        "components": [_data(step, references[step.use.identity]) for step in steps[1:]],
+        "components": [
+            *(_data(records, step, references[step.use.identity]) for step in steps[1:]),
+            *_libraries(steps),
+        ],
         "dependencies": [
             {
                 "ref": references[step.use.identity],
-                "dependsOn": sorted({references[above.identity] for above in step.upstream}),
+                "dependsOn": sorted(
+                    {references[above.identity] for above in step.upstream}
+                    | {library["bom-ref"] for library in _libraries([step])}
+                ),
             }
             for step in steps
         ],
@@ -55,6 +66,7 @@ def _properties(step: Step) -> list[dict[str, str]]:
     checks = sum(len(r.verdicts.get(key, ())) for r in receipts for key in r.partitions)
     properties = {
         "stage": step.use.stage,
+        "merkleSha256": step.use.version.removeprefix("sha256:"),
         "partitions": str(len(step.use.entries)),
         "rows": str(sum(entry.rows for entry in step.use.entries.values())),
         "checks": str(checks),
@@ -65,11 +77,11 @@ def _properties(step: Step) -> list[dict[str, str]]:
 
 def _model(records: Records, step: Step, references: Mapping[Any, str]) -> dict[str, Any]:
     reference = references[step.use.identity]
-    files = [file for entry in step.use.entries.values() for file in records.files(step.use.asset, entry).files]
     facts = next(iter(step.receipts.values())).facts if step.receipts else {}
-    card: dict[str, Any] = {
-        "modelParameters": {"datasets": [{"ref": references[above.identity]} for above in step.upstream]}
-    }
+    parameters: dict[str, Any] = {"datasets": [{"ref": references[above.identity]} for above in step.upstream]}
+    if isinstance(facts.get("task"), str):
+        parameters["task"] = facts["task"]
+    card: dict[str, Any] = {"modelParameters": parameters}
     metrics = facts.get("metrics")
     if isinstance(metrics, dict):
         card["quantitativeAnalysis"] = {"performanceMetrics": list(_metrics(metrics))}
@@ -80,11 +92,34 @@ def _model(records: Records, step: Step, references: Mapping[Any, str]) -> dict[
         "version": step.use.version,
         "modelCard": card,
         "properties": _properties(step),
-        "components": [
-            {"type": "file", "bom-ref": f"{reference}#{file.path}", "name": file.path, "hashes": _hashes(file.sha256)}
-            for file in files
-        ],
+        "components": _files(records, step, reference),
     }
+
+
+def _files(records: Records, step: Step, reference: str) -> list[dict[str, Any]]:
+    """Each file by partition and name, with the hash of its bytes."""
+    files = []
+    for key, entry in sorted(step.use.entries.items()):
+        for file in records.files(step.use.asset, entry).files:
+            name = f"{key}/{file.path}" if len(step.use.entries) > 1 else file.path
+            files.append({"type": "file", "bom-ref": f"{reference}#{name}", "name": name, "hashes": _hashes(file.sha256)})
+    return files
+
+
+def _libraries(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The libraries that trained, as their receipts name them."""
+    named = {
+        (str(name), str(version))
+        for step in steps
+        for receipt in step.receipts.values()
+        if isinstance(libraries := receipt.facts.get("libraries"), dict)
+        for name, version in libraries.items()
+    }
+    return [
+        {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+        for name, version in sorted(named)
+        for purl in [f"pkg:{'generic' if name == 'python' else 'pypi'}/{name}@{version}"]
+    ]
 
 
 def _metrics(metrics: Mapping[str, JsonValue]) -> Iterator[dict[str, Any]]:
@@ -98,15 +133,15 @@ def _metrics(metrics: Mapping[str, JsonValue]) -> Iterator[dict[str, Any]]:
             yield line
 
 
-def _data(step: Step, reference: str) -> dict[str, Any]:
+def _data(records: Records, step: Step, reference: str) -> dict[str, Any]:
     kind = "machine-learning-model" if step.use.stage == "candidate" else "data"
     component: dict[str, Any] = {
         "type": kind,
         "bom-ref": reference,
         "name": step.use.asset,
         "version": step.use.version,
-        "hashes": _hashes(step.use.version),
         "properties": _properties(step),
+        "components": _files(records, step, reference),
     }
     if kind == "data":
         component["data"] = [{"type": "dataset", "name": step.use.asset}]

@@ -1,7 +1,7 @@
 """Lineage in the forms that other tools read, written from verified records alone; the same records give the same bytes.
 
 `in-toto`: every receipt as it was signed, one DSSE envelope a line. `slsa`: SLSA Provenance v1 of the files, one signed DSSE envelope.
-`cyclonedx`: a CycloneDX 1.6 ML-BOM. `openlineage`: run events, one a line. The last two are not signed.
+`cyclonedx`: a CycloneDX 1.7 ML-BOM. `openlineage`: run events, one a line. The last two are not signed.
 """
 
 import json

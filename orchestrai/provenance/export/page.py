@@ -99,6 +99,8 @@ def _chips(trace: Trace) -> Iterator[str]:
         yield chip(f"{warned:,}", "warnings", "warn")
     yield chip(f"{cost.wall_seconds:,.1f} s", f"{cost.cpu_seconds:,.1f} CPU seconds")
     yield chip(size_of(cost.bytes_read), f"read, {size_of(cost.bytes_written)} written")
+    if isinstance(trace.root.facts.get("task"), str):
+        yield chip(trace.root.facts["task"], "task")
     metrics = trace.root.facts.get("metrics")
     for name, metric in sorted(metrics.items()) if isinstance(metrics, dict) else ():
         if isinstance(metric, dict) and isinstance(metric.get("value"), int | float):

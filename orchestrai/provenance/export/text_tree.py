@@ -51,6 +51,7 @@ def headline(node: TraceNode) -> str:
     parts = [
         f"{node.asset}@{describe(node.version)}",
         span(node),
+        f"task {node.facts['task']}" if node.facts.get("task") else "",
         f"{node.rows:,} rows",
         f"{checks:,} checks passed" if checks else "",
         f"{len(node.warned)} warnings" if node.warned else "",

@@ -15,7 +15,7 @@ from orchestrai.storage.base import Store, put_absent
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.vault import Vault
 
-BLOBS = ("manifests", "receipts")
+BLOBS = ("manifests", "receipts", "contracts")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +112,6 @@ class _Reader:
         self.opened: Vault | None = None
         if self.encrypted and encryption is not None:
             self.opened = self._unsealed(encryption)
-        self.times: dict[str, datetime] = {}
         self.forgotten = {info.key for info in self.store.list(FORGOTTEN)}
 
     @cached_property
@@ -124,7 +122,7 @@ class _Reader:
 
         if self.opened is not None:
             return self.opened.catalog
-        return Catalog(self.store, self.keyring, lambda: self.vault, ColumnCodec(), lambda: None, timedelta.max)
+        return Catalog(self.store, self.keyring, lambda: self.vault, ColumnCodec(), lambda: None)
 
     @property
     def cipher(self) -> "Cipher | None":
@@ -158,7 +156,7 @@ class _Reader:
             raise MissingObject(f"expected {key}, found nothing: the snapshot was removed without a tombstone") from exc
         if sha256_hex(envelope) != receipt.facts.get("commit"):
             raise IntegrityError(f"expected {key} to be the commit the receipt names, found another", key=key)
-        self.commit = open_commit(self.keyring, envelope, self._time(key))
+        self.commit = open_commit(self.keyring, envelope)
         require_place(self.commit, self.vault, *_place(receipt))
         # one version over all partitions: the roots are those of the receipt, whose own version was computed again
         if (self.encrypted and self.cipher is None) or self.commit.version == receipt.version:
@@ -170,12 +168,6 @@ class _Reader:
                 raise IntegrityError(
                     f"expected {entry.partition} at {entry.root[:19]} in {self.commit.tree}, found {root[:19]}"
                 )
-
-    def _time(self, key: str) -> datetime:
-        """When the store wrote a commit, from one listing for all of its folder."""
-        if key not in self.times:
-            self.times |= {info.key: info.modified for info in self.store.list(key.rsplit("/", 1)[0] + "/")}
-        return self.times[key]
 
     def read(self, receipt: Receipt, entries: Sequence[PartitionEntry]) -> Iterator[int]:
         """Read the files of the partitions back, each hashed; yields sizes."""

@@ -40,7 +40,8 @@ class StoringSession:
         self.request = request
         self.progress = progress
         self.id = vault.new_id()
-        self.started = datetime.min.replace(tzinfo=UTC)
+        self.started = self.began = datetime.min.replace(tzinfo=UTC)
+        self.fence = 0
         self.last = 0
         self.new_bytes = 0
         self.reused_bytes = 0

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
 from orchestrai.storage.base import Store
-from orchestrai.storage.posix import page_buffer
+from orchestrai.storage.posix import open_regular, page_buffer
 
 _BLOCK = 1024 * 1024
 # where the byte goes that shows that a file is longer than it was; nobody reads it
@@ -121,7 +121,7 @@ def _file_chunks(source: SourceFile, path: Path | str, reuse: bool) -> Iterator[
 
 def _open(source: SourceFile, path: Path | str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return open_regular(path)
     except FileNotFoundError as exc:
         raise _gone(source) from exc
 

@@ -6,14 +6,14 @@
     vault/packs/<session>/<n>                    small files of one partition, end to end
     vault/listings/<session>/<n>                 the files of one partition (see rows.ColumnCodec)
     vault/trees/<session>/<n>                    the partitions of one snapshot
-    vault/snapshots/<dataset>/<seq>.json         commits: signed, chained, created by put-if-absent
+    vault/snapshots/<dataset>/<seq>.json         the dataset's chain: commits and notes, signed, created by put-if-absent
     vault/forgotten/<dataset>/<seq>.json         tombstones: signed, created by put-if-absent
-    vault/attested/<session>.json                commit times of a vault this one was copied from, signed
     vault/holds/<dataset>/<seq>/<n>.json         legal holds placed and released, signed; seq 0 is the whole dataset
     work/locks/<dataset>/<seq>.json              until when all that a snapshot needs was read back as locked, signed
     work/verified.json                           in a replica: the snapshots found sound, signed
     work/sessions/<session>.json                 a running write; its store time is the session's start
     work/marks/<session>.json                    what a prune wants to delete
+    work/condemned/<session>.json                what a prune deletes; the fences in the chains name its hash
     work/clock/<session>.json                    written to learn the store's time
 
 Everything under vault/ is written once; only work/ is ever rewritten or removed by a writer. Every key of bytes carries the
@@ -25,13 +25,13 @@ IDENTITY = "vault/identity.json"
 BYTES = ("vault/objects/", "vault/packs/", "vault/listings/", "vault/trees/")
 SNAPSHOTS = "vault/snapshots/"
 FORGOTTEN = "vault/forgotten/"
-ATTESTED = "vault/attested/"
 DATA_KEYS = "vault/keys/"
 HOLDS = "vault/holds/"
 LOCKS = "work/locks/"
 VERIFIED = "work/verified.json"
 SESSIONS = "work/sessions/"
 MARKS = "work/marks/"
+CONDEMNED = "work/condemned/"
 CLOCK = "work/clock/"
 
 
@@ -56,7 +56,7 @@ def tree_key(session: str, number: int) -> str:
 
 
 def commit_key(dataset: str, seq: int) -> str:
-    """Where a commit lies; the key holds the number alone, so that two writers race on it."""
+    """Where a record of a chain lies; the key holds the number alone, so that whoever appends to it races on it."""
     return f"{SNAPSHOTS}{dataset}/{seq:012d}.json"
 
 

@@ -1,9 +1,9 @@
-"""The vault's signed records: identity, commit, tombstone, attestation."""
+"""The vault's signed records: identity, tombstone, and those of a dataset's chain: commits and notes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
 
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.errors import IntegrityError
@@ -11,13 +11,12 @@ from orchestrai.ledger.decisions.signed_record import open_body
 from orchestrai.ledger.signing import Keyring, Signer
 
 FORMAT = 1
-# of commits that name the version of their tree, which releases before it cannot read
-VERSIONED = 2
+# of the records of a chain that say when they were made and what came before them; commits of 1 and 2 are read
+CHAINED = 3
 NEVER = datetime.min.replace(tzinfo=UTC)
 IDENTITY_TYPE = "application/vnd.orchestrai.vault+json"
 COMMIT_TYPE = "application/vnd.orchestrai.snapshot+json"
 TOMBSTONE_TYPE = "application/vnd.orchestrai.tombstone+json"
-ATTESTATION_TYPE = "application/vnd.orchestrai.attestation+json"
 DATA_KEY_TYPE = "application/vnd.orchestrai.data-key+json"
 VERIFIED_TYPE = "application/vnd.orchestrai.verified+json"
 LOCK_TYPE = "application/vnd.orchestrai.lock+json"
@@ -28,8 +27,10 @@ ANCHOR_TYPE = "application/vnd.orchestrai.anchor+json"
 class SnapshotCommit:
     """One committed snapshot: the whole dataset as of then; `changed` names the partitions this session wrote.
 
-    `started` and `committed` are times of the store, `created` is the writer's own. `previous` is the digest of the commit
-    numbered one less. `digest` and `committed` are derived, not stored.
+    `started` and `time` (when it was committed, never before the record it follows) are by the store's clock as the writer saw it,
+    `created` is the writer's own. `previous` is the digest of the record numbered one less; `fence` and `holds` are the numbers of
+    the newest notes of these kinds before it, 0 for none. `identity` and `keys` are the digests of the vault's identity and of its
+    wrapped data keys. `digest` and `committed` are derived, not stored.
     """
 
     vault: str
@@ -56,31 +57,69 @@ class SnapshotCommit:
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
     encrypted: bool = False
     tree_version: str = ""
+    time: str = ""
+    fence: int = 0
+    holds: int = 0
+    identity: str = ""
+    keys: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
     committed: datetime = NEVER
 
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope."""
-        body = {name: getattr(self, name) for name in _STORED}
-        if not self.tree_version:
-            del body["tree_version"]
-        body |= {"format": VERSIONED if self.tree_version else FORMAT}
-        body |= {"changed": list(self.changed), "tags": list(self.tags), "source": dict(self.source)}
-        return signer.sign(COMMIT_TYPE, canonical_json(body | {"facts": dict(self.facts)}))
+        return signer.sign(COMMIT_TYPE, canonical_json(self._body() | {"format": CHAINED}))
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form shown to people and programs."""
+        return self._body() | {"committed": self.committed.isoformat(), "digest": self.digest}
+
+    def _body(self) -> dict[str, Any]:
         body: dict[str, Any] = {name: getattr(self, name) for name in _STORED}
-        body |= {
-            "changed": list(self.changed),
-            "tags": list(self.tags),
-            "source": dict(self.source),
-            "facts": dict(self.facts),
-        }
-        return body | {"committed": self.committed.isoformat(), "digest": self.digest}
+        for name, value in body.items():
+            if isinstance(value, tuple | Mapping):
+                body[name] = list(value) if isinstance(value, tuple) else dict(value)
+        return body
 
 
 _STORED = tuple(f.name for f in fields(SnapshotCommit) if f.name not in ("digest", "committed"))
+
+
+@dataclass(frozen=True)
+class ChainNote:
+    """What a chain says besides commits; `fence` and `holds` are as in a commit.
+
+    opened  the chain begins, before the first byte of its dataset is written
+    fence   a prune is about to delete the objects whose list is `condemned` (its key and sha256); the snapshots in `forgotten`, as
+            ranges of numbers, are forgotten for good
+    hold    the legal holds that are on from here on, all of them
+    """
+
+    vault: str
+    dataset: str
+    seq: int
+    previous: str
+    kind: Literal["opened", "fence", "hold"]
+    session: str
+    time: str
+    fence: int = 0
+    holds: int = 0
+    condemned: tuple[str, ...] = ()
+    forgotten: tuple[tuple[int, int], ...] = ()
+    held: tuple[Mapping[str, Any], ...] = ()
+    digest: str = ""
+
+    @property
+    def committed(self) -> datetime:
+        """When it was appended."""
+        return datetime.fromisoformat(self.time).astimezone(UTC)
+
+    def sign(self, signer: Signer) -> bytes:
+        """The signed envelope: of a commit's type, so that a release that knows no notes says that a newer one wrote it."""
+        body = {key: value for key, value in self.__dict__.items() if key != "digest"}
+        return signer.sign(COMMIT_TYPE, canonical_json(body | {"format": CHAINED}))
+
+
+ChainRecord = SnapshotCommit | ChainNote
 
 
 class Tombstone(NamedTuple):
@@ -98,14 +137,44 @@ def document(keyring: Keyring, kind: str, envelope: bytes, newest: int = FORMAT)
     return open_body(keyring, kind, envelope, "vault", newest)
 
 
-def open_commit(keyring: Keyring, envelope: bytes, committed: datetime) -> SnapshotCommit:
-    """Verify and read a commit; `committed` is the store's time of it."""
-    body = document(keyring, COMMIT_TYPE, envelope, VERSIONED)
+def open_record(keyring: Keyring, envelope: bytes) -> ChainRecord:
+    """Verify and read a record of a chain; raises SignatureInvalid, UnknownFormatVersion."""
+    body = document(keyring, COMMIT_TYPE, envelope, CHAINED)
+    digest = sha256_hex(envelope)
+    if "kind" in body:
+        ranges = tuple((int(first), int(last)) for first, last in body["forgotten"])
+        return ChainNote(
+            **(body | {"condemned": tuple(body["condemned"]), "forgotten": ranges, "held": tuple(body["held"])}),
+            digest=digest,
+        )
     body |= {"changed": tuple(body["changed"]), "tags": tuple(body["tags"])}
-    return SnapshotCommit(**body, digest=sha256_hex(envelope), committed=committed)
+    return SnapshotCommit(**body, digest=digest, committed=_when(body))
 
 
-def require_place(record: SnapshotCommit | Tombstone, vault: str, dataset: str, seq: int) -> None:
+def open_commit(keyring: Keyring, envelope: bytes) -> SnapshotCommit:
+    """Verify and read a commit; raises IntegrityError for a note of the chain."""
+    record = open_record(keyring, envelope)
+    if isinstance(record, ChainNote):
+        raise IntegrityError(
+            f"expected a snapshot under number {record.seq} of {record.dataset}, found a note ({record.kind})"
+        )
+    return record
+
+
+def _when(body: Mapping[str, Any]) -> datetime:
+    """When a snapshot was committed, as its signed record says; those of format 1 and 2 say when they were drafted."""
+    if body.get("time"):
+        return datetime.fromisoformat(body["time"]).astimezone(UTC)
+    started, created = (datetime.fromisoformat(body[name]).astimezone(UTC) for name in ("started", "created"))
+    # a draft outside of a session's longest time tells of a wrong clock of its writer
+    return created if timedelta(0) <= created - started <= _LONGEST else started
+
+
+# how long a session of format 1 and 2 lasted at most
+_LONGEST = timedelta(hours=24)
+
+
+def require_place(record: ChainRecord | Tombstone, vault: str, dataset: str, seq: int) -> None:
     """Raise IntegrityError for a record that was moved, or brought from another vault."""
     if (record.vault, record.dataset, record.seq) != (vault, dataset, seq):
         raise IntegrityError(

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 
 from orchestrai.core.canonical import canonical_json
-from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError, ObjectExists
+from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError, MissingObject, ObjectExists
 from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import DATA_KEYS
@@ -34,16 +34,24 @@ def wrapped_keys(store: Store, vault: str, keyring: Keyring) -> list[WrappedKey]
     return [_read(store.read(info.key), info.key, vault, keyring) for info in store.list(DATA_KEYS)]
 
 
-def open_cipher(store: Store, vault: str, port: KeyPort, signer: Signer, keyring: Keyring) -> Cipher:
-    """The cipher of a vault; the first data key is made on first use."""
+def open_cipher(store: Store, vault: str, port: KeyPort, keyring: Keyring) -> Cipher:
+    """The cipher of a vault; raises MissingObject where no wrapped data key is there."""
     keys = _unwrapped(wrapped_keys(store, vault, keyring), vault, port)
     if not keys:
-        try:
-            _write(store, vault, port, signer, 1, (os.urandom(8), os.urandom(32)))
-        except ObjectExists:
-            pass  # another process made it first: read that one
-        keys = _unwrapped(wrapped_keys(store, vault, keyring), vault, port)
+        raise MissingObject(
+            f"expected a wrapped data key under {DATA_KEYS} in {store.url}, found none: copy it back from the replica, or bring it "
+            "back by `vault repair`; no new one opens what is sealed",
+            key=DATA_KEYS,
+        )
     return Cipher(next(reversed(keys)), keys)
+
+
+def make_data_key(store: Store, vault: str, port: KeyPort, signer: Signer) -> None:
+    """Make the first data key of a new vault; one that another process has just made stays."""
+    try:
+        _write(store, vault, port, signer, 1, (os.urandom(8), os.urandom(32)))
+    except ObjectExists:
+        pass  # read that one
 
 
 def rewrap(store: Store, vault: str, cipher: Cipher, port: KeyPort, signer: Signer, keyring: Keyring) -> int:

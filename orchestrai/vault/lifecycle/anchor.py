@@ -1,4 +1,7 @@
-"""An anchor: the newest commits, remembered outside the vault, so that a rollback of the whole vault is found."""
+"""An anchor: the end of each chain, what was forgotten and what is held, remembered outside the vault, so that a rollback is found.
+
+The end of a chain names all before it by their hashes, so it stands for every snapshot that counts.
+"""
 
 import os
 from dataclasses import dataclass
@@ -9,9 +12,12 @@ from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.errors import IntegrityError, ObjectNotFound
 from orchestrai.vault.catalog import Catalog
 from orchestrai.vault.format.layout import commit_key
-from orchestrai.vault.format.records import ANCHOR_TYPE, FORMAT, document
+from orchestrai.vault.format.records import ANCHOR_TYPE, document
+from orchestrai.vault.lifecycle.hold_records import HOLD_RECORDS, holds
 from orchestrai.vault.vault import Vault
 
+# of anchors that know what is held; those of 1 are read
+WITH_HOLDS = 2
 Rollback = Literal["none found", "found", "not provable"]
 
 
@@ -22,6 +28,7 @@ class Anchored:
     seq: int
     digest: str
     forgotten: tuple[int, ...]
+    held: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,14 @@ class Anchor:
         """What it remembers, or None where there is no anchor yet; raises SignatureInvalid, IntegrityError."""
         if not self.path.exists():
             return None
-        body = document(catalog.keyring, ANCHOR_TYPE, self.path.read_bytes())
+        body = document(catalog.keyring, ANCHOR_TYPE, self.path.read_bytes(), WITH_HOLDS)
         try:
             vault, heads = str(body["vault"]), body["heads"].items()
-            remembered = {str(name): Anchored(int(seq), str(digest), tuple(gone)) for name, (seq, digest, gone) in heads}
+            # format 1 knows no holds
+            remembered = {
+                str(name): Anchored(int(seq), str(digest), tuple(gone), *map(tuple, held))
+                for name, (seq, digest, gone, *held) in heads
+            }
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             raise IntegrityError(f"expected an anchor in {self.path.name}, found another record: put the file back") from exc
         if vault != catalog.vault():
@@ -67,7 +78,7 @@ class Anchor:
         return remembered
 
     def check(self, catalog: Catalog) -> AnchorCheck | None:
-        """Whether the vault still holds each newest commit, and the tombstone of each forgotten one whose commit is there.
+        """Whether the vault still has the end of each chain, what was forgotten is, and what was held is held or was released.
 
         None when there is no anchor, so that nothing can be proven. Raises as `read`.
         """
@@ -78,6 +89,7 @@ class Anchor:
         for dataset, anchored in sorted(remembered.items()):
             losses += _commit_lost(catalog, dataset, anchored)
             losses += _tombstones_lost(catalog, dataset, anchored)
+            losses += _holds_lost(catalog, dataset, anchored)
         return AnchorCheck(len(remembered), tuple(losses))
 
     def update(self, vault: Vault) -> None:
@@ -86,11 +98,13 @@ class Anchor:
         if before is not None:
             before.require_none()
         gone = vault.catalog.forgotten()
+        held = holds(vault.store, vault.keyring, vault.identity())
         heads: dict[str, list[object]] = {}
-        for commit in vault.catalog.commits():
-            forgotten = sorted(seq for dataset, seq in gone if dataset == commit.dataset)
-            heads[commit.dataset] = [commit.seq, commit.digest, forgotten]
-        body = {"format": FORMAT, "vault": vault.identity(), "heads": heads}
+        for dataset in vault.catalog.chains():
+            head = vault.catalog.head(dataset)
+            seqs = [sorted(seq for name, seq in places if name == dataset) for places in (gone, held)]
+            heads[dataset] = [head.seq, head.digest, *seqs]
+        body = {"format": WITH_HOLDS, "vault": vault.identity(), "heads": heads}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{self.path.name}.{os.urandom(4).hex()}")
         with temporary.open("wb") as sink:
@@ -129,4 +143,23 @@ def _tombstones_lost(catalog: Catalog, dataset: str, anchored: Anchored) -> list
         )
         for seq in anchored.forgotten
         if (dataset, seq) not in gone and seq in held
+    ]
+
+
+def _holds_lost(catalog: Catalog, dataset: str, anchored: Anchored) -> list[Loss]:
+    if not anchored.held:
+        return []
+    active = holds(catalog.store, catalog.keyring, catalog.vault())
+    released = {
+        record.seq
+        for record in HOLD_RECORDS.all(catalog.store, catalog.keyring)
+        if record.dataset == dataset and not record.on
+    }
+    return [
+        Loss(
+            dataset,
+            f"expected the hold of {dataset} ({seq or 'all'}) or its release, found neither: somebody removed the records",
+        )
+        for seq in anchored.held
+        if (dataset, seq) not in active and seq not in released
     ]

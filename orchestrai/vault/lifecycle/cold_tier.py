@@ -14,11 +14,10 @@ from datetime import datetime, timedelta
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, DigestMismatch, StorageError, TransientStorageError
-from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import ControlPlane
-from orchestrai.vault.format.layout import ATTESTED, FORGOTTEN, IDENTITY, commit_key, numbered, tombstone_key
-from orchestrai.vault.format.records import ATTESTATION_TYPE, FORMAT, SnapshotCommit
+from orchestrai.vault.format.layout import FORGOTTEN, IDENTITY, commit_key, numbered, tombstone_key
+from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.prune import Pruning
 from orchestrai.vault.lifecycle.replicate import opened_replica, versions_of
 from orchestrai.vault.vault import Vault
@@ -86,7 +85,6 @@ def cold_copy(
             _reclass(control, key, tier, version)
         if progress is not None:
             progress("cold copy", number, len(missing))
-    _attest(vault, commit, target)
     target.sync()
     contents = [key for key in todo if key.startswith(CONTENTS)]
     found_tier, tier_reason = _tier_of(control, contents, tier)
@@ -121,7 +119,7 @@ def _wanted(vault: Vault, commit: SnapshotCommit, there: dict[str, int]) -> Iter
         # what was forgotten before it was ever copied: its commit goes for the chain's sake, hidden by its tombstone
         if place and place[1] <= commit.seq and place[1] not in seqs and commit_key(*place) not in there:
             yield tombstone_key(*place)
-    for record in vault.catalog.commits(commit.dataset, strict=False):
+    for record in vault.catalog.records(commit.dataset, strict=False):
         if record.seq <= commit.seq:
             yield commit_key(record.dataset, record.seq)
 
@@ -181,18 +179,3 @@ def _locked(control: ControlPlane | None, keys: Sequence[str], until: datetime) 
     with ThreadPoolExecutor(_THREADS) as pool:
         earliest = min(pool.map(extend, keys), default=until)
     return (earliest, "") if earliest >= until else (None, "the store did not keep the retention it was given")
-
-
-def _attest(vault: Vault, commit: SnapshotCommit, target: Store) -> None:
-    """Say, signed, when the commits were made: a copy has the target's times."""
-    commits = [snapshot for snapshot in vault.snapshots(commit.dataset) if snapshot.seq <= commit.seq]
-    body = {
-        "format": FORMAT,
-        "vault": vault.identity(),
-        "committed": {snapshot.digest: snapshot.committed.isoformat() for snapshot in commits},
-    }
-    envelope = vault.signer.sign(ATTESTATION_TYPE, canonical_json(body))
-    for info in target.list(ATTESTED):
-        if target.read(info.key) == envelope:
-            return
-    target.write(f"{ATTESTED}{vault.new_id()}.json", envelope, create=True)

@@ -42,11 +42,12 @@ def plan_repair(store: Store, control: ControlPlane | None) -> RepairPlan:
     if control is None or not control.capabilities().versions:
         raise ConfigError(f"expected a store that keeps versions, found none in {store.url}: copy back from the replica")
     # what a prune deletes goes with all its versions, so a first version that is left was not pruned
-    return RepairPlan(tuple(_hidden(control)))
+    return RepairPlan(tuple(hidden_under(control, ROOT)))
 
 
-def _hidden(control: ControlPlane) -> Iterator[Hidden]:
-    for key, group in groupby(control.versions(ROOT), key=attrgetter("key")):
+def hidden_under(control: ControlPlane, prefix: str) -> Iterator[Hidden]:
+    """The keys under a prefix whose first version is no longer the newest."""
+    for key, group in groupby(control.versions(prefix), key=attrgetter("key")):
         versions: list[ObjectVersion] = list(group)
         first = next((version for version in reversed(versions) if not version.marker), None)
         if first is None:

@@ -7,6 +7,7 @@ from orchestrai.errors import IntegrityError
 from orchestrai.ledger.decisions.signed_record import RecordKind
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
+from orchestrai.vault.chain import ChainReader
 from orchestrai.vault.format.layout import HOLDS
 from orchestrai.vault.format.records import SnapshotCommit
 
@@ -37,8 +38,17 @@ HOLD_RECORDS = RecordKind[Hold](
 )
 
 
-def holds(store: Store, keyring: Keyring, vault: str) -> dict[tuple[str, int], Hold]:
-    """The holds that are on, by dataset and number; raises SignatureInvalid, IntegrityError for a record that is not this vault's."""
+def holds(store: Store, keyring: Keyring, vault: str, *, strict: bool = True) -> dict[tuple[str, int], Hold]:
+    """The holds that are on, by dataset and number: a hold is on while its own records or the chain of its dataset say so.
+
+    Raises SignatureInvalid, IntegrityError for a record that is not this vault's, and for a damaged end of a chain unless `strict` is off.
+    """
+    chains = ChainReader(store, keyring, lambda: vault)
+    return recorded_holds(store, keyring, vault) | chained_holds(chains, strict=strict)
+
+
+def recorded_holds(store: Store, keyring: Keyring, vault: str) -> dict[tuple[str, int], Hold]:
+    """The holds that are on by their own records, which anybody who deletes objects can remove."""
     newest: dict[tuple[str, int], Hold] = {}
     for hold in HOLD_RECORDS.all(store, keyring):
         if hold.vault != vault:
@@ -47,12 +57,24 @@ def holds(store: Store, keyring: Keyring, vault: str) -> dict[tuple[str, int], H
     return {place: hold for place, hold in newest.items() if hold.on}
 
 
+def chained_holds(chains: ChainReader, dataset: str | None = None, *, strict: bool = True) -> dict[tuple[str, int], Hold]:
+    """The holds that are on by the chains: all of a dataset are in the newest note of a hold."""
+    active: dict[tuple[str, int], Hold] = {}
+    for name in chains.chains() if dataset is None else [dataset]:
+        note = chains.head(name, strict=strict).holds
+        for body in chains.note(name, note).held if note else ():
+            hold = Hold(**body)
+            active[hold.dataset, hold.seq] = hold
+    return active
+
+
 def held_by(active: Mapping[tuple[str, int], Hold], commit: SnapshotCommit) -> Hold | None:
     """The hold that a snapshot is under, or None."""
     return active.get((commit.dataset, commit.seq)) or active.get((commit.dataset, WHOLE_DATASET))
 
 
 def next_key(store: Store, dataset: str, seq: int) -> str:
-    """Where the next record of a dataset's or snapshot's hold goes."""
+    """Where the next record of a dataset's or snapshot's hold goes: behind the last, also where one before it was removed."""
     prefix = f"{HOLDS}{dataset}/{seq:012d}/"
-    return f"{prefix}{sum(1 for _ in store.list(prefix)) + 1:06d}.json"
+    names = (info.key.removeprefix(prefix).removesuffix(".json") for info in store.list(prefix))
+    return f"{prefix}{max((int(name) for name in names if name.isdigit()), default=0) + 1:06d}.json"

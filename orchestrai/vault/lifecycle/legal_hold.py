@@ -1,20 +1,31 @@
 """Legal hold: what is held is neither forgotten nor pruned, and where the store can hold, nobody can delete it there either.
 
 A hold is placed on one snapshot, or on a dataset (all its snapshots, those to come included). Each placing and release is a signed
-record of its own, created by put-if-absent, so that what was held, since when and why stays readable after the release.
+record of its own, created by put-if-absent, so that what was held, since when and why stays readable after the release; and it is a
+note in the dataset's chain, so that removing the record lifts nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConcurrentCommit, ConfigError, ObjectExists, ObjectNotFound
 from orchestrai.storage.cloud.control import ControlPlane
-from orchestrai.vault.format.records import SnapshotCommit
-from orchestrai.vault.lifecycle.hold_records import HOLD_RECORDS, WHOLE_DATASET, Hold, held_by, holds, next_key
+from orchestrai.vault.chain import Head
+from orchestrai.vault.commit.chain_append import append_note
+from orchestrai.vault.format.records import ChainNote, SnapshotCommit
+from orchestrai.vault.lifecycle.hold_records import (
+    HOLD_RECORDS,
+    WHOLE_DATASET,
+    Hold,
+    chained_holds,
+    held_by,
+    holds,
+    next_key,
+    recorded_holds,
+)
 from orchestrai.vault.lifecycle.reachable import reach
 
 if TYPE_CHECKING:
@@ -114,15 +125,48 @@ def _apply(control: ControlPlane | None, needed: dict[str, str], on: bool) -> tu
 
 
 def _record(vault: "Vault", dataset: str, commit: SnapshotCommit | None, on: bool, reason: str) -> None:
+    """Say it twice, in a record of its own and in the dataset's chain: it is lifted only where both say so.
+
+    A placing goes to the chain first and a release last, so that one that dies midway is a hold.
+    """
     seq = commit.seq if commit is not None else WHOLE_DATASET
-    if ((dataset, seq) in holds(vault.store, vault.keyring, vault.identity())) == on:
-        return
-    now: datetime = vault.clock()
     key = next_key(vault.store, dataset, seq)
-    hold = Hold(vault.identity(), dataset, seq, key, commit.snapshot_id if commit else "", on, reason, now.isoformat())
+    placed = vault.clock().isoformat()
+    hold = Hold(vault.identity(), dataset, seq, key, commit.snapshot_id if commit else "", on, reason, placed)
+    steps: list[Callable[[], None]] = []
+    if ((dataset, seq) in chained_holds(vault.catalog, dataset)) != on:
+        steps.append(lambda: _chain(vault, hold))
+    if ((dataset, seq) in recorded_holds(vault.store, vault.keyring, vault.identity())) != on:
+        steps.append(lambda: _keep(vault, hold))
+    for step in steps if on else reversed(steps):
+        step()
+
+
+def _chain(vault: "Vault", hold: Hold) -> None:
+    def note(head: Head, time: str) -> ChainNote:
+        active = chained_holds(vault.catalog, hold.dataset)
+        active.pop((hold.dataset, hold.seq), None)
+        held = [*active.values(), *([hold] if hold.on else [])]
+        return ChainNote(
+            vault.identity(),
+            hold.dataset,
+            head.seq + 1,
+            head.digest,
+            "hold",
+            vault.new_id(),
+            time,
+            head.fence,
+            head.holds,
+            held=tuple(dict(one.__dict__) for one in held),
+        )
+
+    append_note(vault, hold.dataset, note)
+
+
+def _keep(vault: "Vault", hold: Hold) -> None:
     try:
-        vault.store.write(key, HOLD_RECORDS.sign(vault.signer, hold), create=True)
+        vault.store.write(hold.key, HOLD_RECORDS.sign(vault.signer, hold), create=True)
     except ObjectExists as exc:
         raise ConcurrentCommit(
-            f"expected to record a hold of {dataset}, found another just made: look and run it again"
+            f"expected to record a hold of {hold.dataset}, found another just made: look and run it again"
         ) from exc

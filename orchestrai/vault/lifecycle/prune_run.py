@@ -12,9 +12,7 @@ from orchestrai.core.time.calendar import WHOLE
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
-from orchestrai.storage.cloud.control import ControlPlane
 from orchestrai.vault.lifecycle.prune import PrunePlan, PruneReport, Pruning
-from orchestrai.vault.vault import Vault
 
 PRODUCER = Producer("prune", __name__)
 # of what a lock holds, so many objects are named with the store's reason
@@ -22,20 +20,19 @@ NAMED = 20
 
 
 def give_back(
-    ledger: Ledger, vault: Vault, *, asset: str, inputs: Sequence[InputRef] = (), control: ControlPlane | None = None
+    ledger: Ledger, pruning: Pruning, *, asset: str, inputs: Sequence[InputRef] = ()
 ) -> tuple[StageReport, PruneReport]:
     """Delete what has waited long enough and no lock holds, mark what nothing needs, and publish `asset`. Idempotent.
 
-    Raises IntegrityError for damage in a live snapshot: nothing is deleted then.
+    Raises IntegrityError for damage in a snapshot or in a chain: nothing is deleted then.
     """
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
-        pruning = Pruning(vault, control=control)
         plan = pruning.plan()
         done = pruning.apply(plan)
         waiting = {**plan.waiting, **plan.mark, **{key: plan.delete[key] for key in done.deferred}}
         marks = sorted(info.key for info in pruning.open_marks())
-        body = {"vault": vault.identity(), "objects": len(waiting), "bytes": sum(waiting.values()), "marks": marks}
+        body = {"vault": pruning.vault.identity(), "objects": len(waiting), "bytes": sum(waiting.values()), "marks": marks}
         entry = session.add_bytes(WHOLE, "prune.json", canonical_json(body), rows=len(waiting))
         meter.written = entry.size
     return session.commit({WHOLE: ()}, inputs=inputs, cost=meter.cost(), facts=prune_facts(plan, done)), done

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
 from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
+from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store
-from orchestrai.vault.format.layout import ATTESTED, FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
-from orchestrai.vault.format.records import ATTESTATION_TYPE, FORMAT, VERIFIED_TYPE, SnapshotCommit, document
+from orchestrai.vault.format.layout import FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
+from orchestrai.vault.format.records import FORMAT, VERIFIED_TYPE, SnapshotCommit, document
 from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import VerifyReport, verify
@@ -35,12 +36,11 @@ class ReplicaReport:
 def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, full: bool = False) -> ReplicaReport:
     """Copy what `target` lacks, read each copy back, and verify the replica as a vault of its own.
 
-    Commits are copied after all bytes, so the replica never shows a snapshot it cannot restore. Copies have the target's times, so
-    the commit times are attested there, signed. Receipts, heads and manifests that the ledger keeps in the vault go too. Verified are
-    the snapshots that no earlier run has verified, or with `full` all. Idempotent.
+    Chains are copied after all bytes, in order, so the replica never shows a snapshot it cannot restore. Receipts, heads and manifests
+    that the ledger keeps in the vault go too. Verified are the snapshots that no earlier run has verified, or with `full` all. Idempotent.
     """
     commits = vault.snapshots()
-    numbers = {(commit.dataset, commit.seq) for commit in vault.catalog.commits(strict=False)}
+    numbers = {(record.dataset, record.seq) for record in vault.catalog.records(strict=False)}
     there = {info.key: info.size for info in target.list()}
     since = frozenset[str]() if full else _verified(vault, target)
     versions = versions_of(vault, commits, since)
@@ -53,7 +53,6 @@ def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, 
             copied, size = copied + 1, size + length
         if progress is not None:
             progress("replicate", number, len(todo))
-    _attest(vault, commits, target)
     target.sync()
     replica = opened_replica(vault, target)
     report = verify(replica, since=since)
@@ -62,16 +61,6 @@ def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, 
         body = {"format": FORMAT, "vault": vault.identity(), "commits": digests}
         target.write(VERIFIED, vault.signer.sign(VERIFIED_TYPE, canonical_json(body)))
     return ReplicaReport(target.url, copied, size, already, report)
-
-
-def _attest(vault: Vault, commits: Sequence[SnapshotCommit], target: Store) -> None:
-    """Say, signed, when the commits were made; what an earlier run attested is not said again."""
-    digests = {digest for digest, _ in opened_replica(vault, target).catalog.attestations().items()}
-    new = {commit.digest: commit.committed.isoformat() for commit in commits if commit.digest not in digests}
-    if new:
-        body = {"format": FORMAT, "vault": vault.identity(), "committed": new}
-        envelope = vault.signer.sign(ATTESTATION_TYPE, canonical_json(body))
-        target.write(f"{ATTESTED}{vault.new_id()}.json", envelope, create=True)
 
 
 def _verified(vault: Vault, target: Store) -> frozenset[str]:
@@ -112,7 +101,7 @@ def opened_replica(vault: Vault, target: Store) -> Vault:
 
 
 def _in_order(store: Store, known: set[tuple[str, int]], versions: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Everything but work in progress: bytes first, commits of before this began next, tombstones last."""
+    """Everything but work in progress: bytes first, what the chains held before this began next, tombstones last."""
     last: list[tuple[str, int]] = []
     hidden = dict(versions)
     for info in store.list():
@@ -121,7 +110,7 @@ def _in_order(store: Store, known: set[tuple[str, int]], versions: Mapping[str, 
             prefix = SNAPSHOTS if info.key.startswith(SNAPSHOTS) else FORGOTTEN
             if numbered(prefix, info.key) in known:
                 last.append((info.key, info.size))
-        elif info.key.startswith((ROOT, "receipts/", "heads/", "manifests/")):
+        elif info.key.startswith((ROOT, *RECORDS)):
             yield info.key, info.size
     for key, version in hidden.items():
         # deleted in the vault, but its version is kept

@@ -12,11 +12,13 @@ from orchestrai.core.canonical import JsonValue, canonical_json
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.verdict import Verdict
+from orchestrai.errors import ObjectNotFound
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.vault.format.layout import tombstone_key
+from orchestrai.vault.format.records import NEVER
 from orchestrai.vault.lifecycle.lock import locked_until
 from orchestrai.vault.lifecycle.retention import Coverage, PartitionUse, Retained, apply_retention, plan_dataset
 from orchestrai.vault.spec import KeepSpec
@@ -141,10 +143,14 @@ def _gone_since(session: Session, vault: Vault, dataset: str) -> list[tuple[int,
     for _, seq in sorted(vault.catalog.forgotten(dataset)):
         if seq in stayed or seq > last:
             commit = commits.get(seq)
-            reason = vault.catalog.tombstone(tombstone_key(dataset, seq)).reason
             # a damaged commit is forgotten by its number, and has no more to tell
-            details = (
-                (commit.snapshot_id, commit.committed) if commit else ("", vault.catalog.forgotten(dataset)[dataset, seq])
-            )
-            gone.append((seq, *details, reason))
+            details = (commit.snapshot_id, commit.committed) if commit else ("", NEVER)
+            gone.append((seq, *details, _reason(vault, dataset, seq)))
     return gone
+
+
+def _reason(vault: Vault, dataset: str, seq: int) -> str:
+    try:
+        return vault.catalog.tombstone(tombstone_key(dataset, seq)).reason
+    except ObjectNotFound:
+        return "its tombstone is gone; the chain calls it forgotten"

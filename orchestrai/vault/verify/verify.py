@@ -1,6 +1,6 @@
 """Verify: is every kept byte what its signed commit says?
 
-listing    commits, chain, lists and roots; every object present at its length (no content is read)
+listing    chains, what they name, lists and roots; every object present at its length (no content is read)
 checksum   and the service's own cryptographic checksum of each object that has one
 read       and every file read back and hashed, or a rotating sample of them
 """
@@ -8,17 +8,17 @@ read       and every file read back and hashed, or a rotating sample of them
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from orchestrai.core.canonical import JsonValue, dataset_version
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
-from orchestrai.vault.format.layout import BYTES, FORGOTTEN, SNAPSHOTS, numbered
+from orchestrai.vault.format.layout import BYTES, SNAPSHOTS
 from orchestrai.vault.format.lists import StoredFile, partition_root
-from orchestrai.vault.format.records import SnapshotCommit, open_commit, require_place
+from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.reader import read_packed
 from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.chain_check import check_chains
 from orchestrai.vault.verify.verification import Finding, Walk
 
 if TYPE_CHECKING:
@@ -78,18 +78,13 @@ def verify(
         raise ConfigError("expected a store with a control plane for level checksum, found none: use level read")
     walk = Walk(vault)
     try:
-        vault.identity()
-        assert vault.encryption is None or vault.cipher is not None
+        if vault.identity():
+            assert vault.encryption is None or vault.cipher is not None
     except (IntegrityError, ConfigError, ObjectNotFound) as exc:
         walk.note("vault/identity.json", exc)
         return VerifyReport(level, 0, 0, 0, 0, tuple(walk.findings), "not provable")
-    commits = _check_commits(walk, dataset)
-    _check_tombstones(walk, commits, dataset)
-    try:
-        visible = [c for c in vault.catalog.visible(dataset, strict=False) if (c.dataset, c.seq) in commits]
-    except IntegrityError as exc:
-        walk.note("vault/attested/", exc)
-        visible = []
+    chains = check_chains(walk, dataset)
+    visible = [record for record in chains if isinstance(record, SnapshotCommit)]
     known = _known_lists(vault, [commit for commit in visible if commit.digest in since])
     for commit in visible:
         if commit.digest not in since:
@@ -108,53 +103,6 @@ def verify(
     rollback = _check_anchor(walk, anchor)
     objects = len({key for key, _, _ in walk.files})
     return VerifyReport(level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback, walk.unchecked)
-
-
-def _check_commits(walk: Walk, dataset: str | None) -> dict[tuple[str, int], SnapshotCommit]:
-    vault, commits = walk.vault, {}
-    places = []
-    for info in vault.store.list(SNAPSHOTS if dataset is None else f"{SNAPSHOTS}{dataset}/"):
-        place = numbered(SNAPSHOTS, info.key)
-        if place is None:
-            walk.note(info.key, "expected a commit's number as its name, found another: remove it")
-            continue
-        places.append(place)
-        try:
-            commit = open_commit(vault.keyring, vault.store.read(info.key), info.modified)
-            require_place(commit, vault.identity(), *place)
-        except (IntegrityError, ObjectNotFound, TypeError, KeyError) as exc:
-            walk.note(info.key, exc)
-        else:
-            commits[place] = commit
-    for name, group in groupby(sorted(places), key=lambda place: place[0]):
-        _check_chain(walk, name, [seq for _, seq in group], commits)
-    return commits
-
-
-def _check_chain(walk: Walk, dataset: str, numbers: Sequence[int], commits: dict[tuple[str, int], SnapshotCommit]) -> None:
-    for expected, seq in enumerate(numbers, numbers[0] if numbers else 1):
-        if seq != expected or (expected == numbers[0] and seq != 1):
-            walk.note(f"{SNAPSHOTS}{dataset}/", f"expected commit {expected if seq != expected else 1}, found it gone")
-            return
-    for seq in numbers[1:]:
-        before, commit = commits.get((dataset, seq - 1)), commits.get((dataset, seq))
-        if before is not None and commit is not None and commit.previous != before.digest:
-            walk.note(f"{SNAPSHOTS}{dataset}/", f"expected commit {seq} to follow {seq - 1}, found another before it")
-
-
-def _check_tombstones(walk: Walk, commits: dict[tuple[str, int], SnapshotCommit], dataset: str | None) -> None:
-    for info in walk.vault.store.list(FORGOTTEN if dataset is None else f"{FORGOTTEN}{dataset}/"):
-        place = numbered(FORGOTTEN, info.key)
-        try:
-            stone = walk.vault.catalog.tombstone(info.key)
-            if place is None:
-                raise IntegrityError("expected a commit's number as its name, found another: remove it")
-            require_place(stone, walk.vault.identity(), *place)
-            commit = commits.get(place)
-            if commit is not None and commit.digest != stone.commit:
-                raise IntegrityError("expected a tombstone of this commit, found one of another: treat it as forged")
-        except (IntegrityError, ObjectNotFound, TypeError) as exc:
-            walk.note(info.key, exc)
 
 
 def _known_lists(vault: Vault, verified: Sequence[SnapshotCommit]) -> set[str]:

@@ -6,7 +6,7 @@ Everything is refused unless listed here, because each engine reads the rest in 
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, NoReturn
 
@@ -116,6 +116,8 @@ class Context:
     table_times: Mapping[str, str | None]
     keys: Mapping[str, tuple[str, ...]]
     horizon: timedelta | None = None
+    # former name of a table -> what it is called now
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def refuse(self, node: exp.Expr | None, message: str) -> NoReturn:
         """Raise the one-line error for a node."""
@@ -187,6 +189,8 @@ def check_subset(tree: exp.Expr, context: Context) -> None:
         if isinstance(node, exp.Table) and node.name not in known:
             near = difflib.get_close_matches(node.name, known, 1)
             hint = f": did you mean {near[0]}?" if near else ""
+            if node.name in context.renamed:
+                hint = f": it was renamed to {context.renamed[node.name]}, write that"
             context.refuse(node, f"expected a table among {', '.join(sorted(context.tables))}, found {node.name}{hint}")
     _check_shape(tree, context)
 

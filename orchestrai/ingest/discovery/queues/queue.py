@@ -16,7 +16,7 @@ from orchestrai.ingest.dead_letters import Unplaced
 from orchestrai.ingest.discovery.partitioning import Sighting, Zone, sight
 from orchestrai.ingest.discovery.queues.notifications import ObjectEvent, Parsed, Refusal
 from orchestrai.ingest.discovery.reconciliation import Judge
-from orchestrai.ingest.plan import arrivals
+from orchestrai.ingest.originals.published_originals import arrivals
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.storage.base import ObjectInfo

@@ -97,8 +97,8 @@ class TidyBlocks:
 
         if not mark or self.window.find(mark, start, end) < 0:
             return None
-        flags = np.equal(self.octets[start:end], mark[0], out=self.flags[start:end])
-        return flags.nonzero()[0] + start
+        places = np.equal(self.octets[start:end], mark[0], out=self.flags[start:end]).nonzero()[0]
+        return places + start if start else places
 
     def _cut(self, start: int, end: int, quotes: "Places | None", *, ended: bool) -> int:
         """Where the last whole record ends that is surely none of the footer's lines."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.footers import one_line, read_failures
 from orchestrai.errors import UnreadableObject
-from orchestrai.ingest.readers.chunks import Chunk, Untidy
+from orchestrai.ingest.readers.chunks import Chunk, Untidy, one_array
 from orchestrai.ingest.readers.csv.csv_blocks import Block, TidyBlocks
 from orchestrai.ingest.readers.csv.csv_gather import Gather
 from orchestrai.ingest.readers.csv.csv_records import CsvGrammar, CsvRecords
@@ -106,7 +106,7 @@ class _ArrowBlocks:
             if not typed:
                 raise Untidy(one_line(exc)) from exc
             table = self._read_partly_typed(block, typed)
-        arrays = {name: _one(table.column(name)) for name in self.texts}
+        arrays = {name: one_array(table.column(name)) for name in self.texts}
         return Chunk(self._plain(arrays) if self.marks else arrays, table.num_rows)
 
     def _read_partly_typed(self, block: Block, typed: "Mapping[str, pa.DataType]") -> "pa.Table":
@@ -132,8 +132,8 @@ class _ArrowBlocks:
             arrow_csv.ReadOptions(use_threads=False, block_size=len(block.data) + 1, column_names=self.names),
             arrow_csv.ParseOptions(
                 delimiter=self.source.delimiter,
+                # a line end within quotes needs no more than that: Arrow looks for one only where it cuts, and a block is whole
                 quote_char=self.source.quote if block.quoted else False,
-                newlines_in_values=block.quoted,
             ),
             arrow_csv.ConvertOptions(
                 column_types=self.texts | dict(typed),
@@ -153,8 +153,3 @@ class _ArrowBlocks:
                 if wrong:
                     raise Untidy
         return arrays
-
-
-def _one(column: "pa.ChunkedArray") -> "pa.Array":
-    combined = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    return combined

@@ -1,0 +1,1 @@
+"""`orchestrai keys ...`: whose signatures count."""

@@ -1,0 +1,1 @@
+"""Labels joined to the features that were known, value by value of a dimension."""

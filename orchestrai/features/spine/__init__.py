@@ -1,0 +1,1 @@
+"""Entities and moments that somebody brings: which features were known of each, and what the second clock kept out."""

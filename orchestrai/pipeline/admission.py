@@ -1,0 +1,157 @@
+"""What a receipt must show before data is read under it: every gate's verdict, inputs, code, and roots that the vault holds.
+
+The ledger asks this for each partition that is opened in a run. A signature alone says who, not that anything was proven.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrai.contracts.checks import check_names
+from orchestrai.errors import NotReceipted
+from orchestrai.ledger.dataset import Dataset, dataset_at
+from orchestrai.ledger.receipt import InputRef, Receipt
+from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.stage.contract_record import CONTRACT_RULES, contract_of, rules_digest
+from orchestrai.stage.stage import AssetNode
+from orchestrai.vault.run import VERSION_CHECK
+from orchestrai.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from orchestrai.pipeline.load import Project
+
+# the stages between the vault and a model; what is later is made of these in the same way
+DEMANDED = ("restored", "features", "training_set")
+# what every restore judged since receipts name no contract
+_OLDEST = ("schema", "row_volume", "values")
+
+
+class Admission:
+    """Judges the receipts of one run; what was admitted once is not judged again in it."""
+
+    def __init__(self, project: "Callable[[], Project]", vault: Callable[[], Vault]) -> None:
+        self._project = project
+        self._open_vault = vault
+        self._admitted: set[tuple[str, str]] = set()
+        self._roots: dict[str, dict[str, set[str]]] = {}
+        self._whole: set[str] = set()
+        self._gates_by_contract: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def __call__(self, dataset: Dataset, partition: str, receipt: Receipt) -> None:
+        """Raise NotReceipted unless the receipt of a partition shows what its stage has to."""
+        place = (dataset.partitions[partition].receipt, partition)
+        if place in self._admitted:
+            return
+        node = self._project().nodes.get(dataset.asset)
+        if node is None or node.stage.name not in DEMANDED:
+            return
+        where = f"{dataset.asset}@{partition}"
+        if receipt.stage != node.stage.name:
+            raise _refused(where, f"a receipt of the stage {node.stage.name}", f"one of {receipt.stage or 'none'}")
+        if not receipt.code_version:
+            raise _refused(where, "the code that made it in its receipt", "none")
+        judged = {verdict.check for verdict in receipt.verdicts.get(partition, ())}
+        lacking = [check for check in self._gates(dataset, node, receipt) if check not in judged]
+        if lacking:
+            raise _refused(where, "a verdict of every gate in its receipt", f"none of {', '.join(lacking)}")
+        self._require_inputs(dataset, node, partition, receipt)
+        self._admitted.add(place)
+
+    def _gates(self, dataset: Dataset, node: AssetNode[Any], receipt: Receipt) -> tuple[str, ...]:
+        """The checks that close the gate: of restored data those of the contract that it was judged by."""
+        own = tuple(check.name for check in node.checks if check.blocking)
+        if not isinstance(node.subject, DatasetNode):
+            return own
+        digest = str(receipt.parameters.get(CONTRACT_RULES, ""))
+        place = (node.asset, digest)
+        if place not in self._gates_by_contract:
+            contract = None if digest == rules_digest(node.subject.contract) else contract_of(dataset.ledger, receipt)
+            if contract is not None:
+                own = (VERSION_CHECK.name, *(check.name for check in check_names(contract) if check.blocking))
+            elif digest != rules_digest(node.subject.contract):
+                own = (VERSION_CHECK.name, *_OLDEST)
+            self._gates_by_contract[place] = own
+        return self._gates_by_contract[place]
+
+    def _require_inputs(self, dataset: Dataset, node: AssetNode[Any], partition: str, receipt: Receipt) -> None:
+        where, subject = f"{dataset.asset}@{partition}", node.subject
+        if node.stage.name == "restored" and isinstance(subject, DatasetNode):
+            root, snapshot = dataset.partitions[partition].root, subject.asset("snapshot")
+            if not any(ref.asset == snapshot and ref.partitions.get(partition) == root for ref in receipt.inputs):
+                raise _refused(where, f"{snapshot} at {root} as its input", _listed(receipt))
+            self._require_in_vault(subject, {partition: root}, where)
+            return
+        wanted = {asset for asset in node.deps if self._stage_of(asset) in DEMANDED}
+        if not {ref.asset for ref in receipt.inputs} >= wanted or not receipt.inputs:
+            raise _refused(where, f"{', '.join(sorted(wanted))} as its inputs", _listed(receipt))
+        for ref in receipt.inputs:
+            self._require_input(dataset, ref, where)
+
+    def _require_input(self, dataset: Dataset, ref: InputRef, where: str) -> None:
+        node = self._project().nodes.get(ref.asset)
+        if node is None:
+            raise _refused(where, "declared assets as its inputs", ref.asset)
+        if node.stage.name == "restored" and isinstance(node.subject, DatasetNode):
+            self._require_in_vault(node.subject, ref.partitions, where)
+            return
+        source = dataset_with(dataset, ref)
+        for key, root in ref.partitions.items():
+            if source is None or key not in source.partitions or source.partitions[key].root != root:
+                raise _refused(where, f"inputs that were published, as {ref.asset}@{key} at {root}", "none of that root")
+            source.receipt(key)
+
+    def _stage_of(self, asset: str) -> str:
+        node = self._project().nodes.get(asset)
+        return node.stage.name if node is not None else ""
+
+    # -- the vault -----------------------------------------------------------------------------------------------
+
+    def _require_in_vault(self, dataset: DatasetNode, roots: Mapping[str, str], where: str) -> None:
+        """Raise NotReceipted unless snapshots that count hold every root."""
+        name = dataset.asset("raw_events")
+        if name not in self._roots:
+            self._take(name, newest=True)
+        lacking = [key for key, root in roots.items() if root not in self._roots[name].get(key, ())]
+        if lacking and name not in self._whole:
+            self._take(name, newest=False)
+            self._whole.add(name)
+            lacking = [key for key, root in roots.items() if root not in self._roots[name].get(key, ())]
+        if lacking:
+            raise _refused(
+                where,
+                f"a snapshot in the vault that counts and names {name}@{lacking[0]} at {roots[lacking[0]]}",
+                "none",
+            )
+
+    def _take(self, name: str, *, newest: bool) -> None:
+        """Note what the newest snapshot holds, which is mostly all; or every one that counts."""
+        catalog = self._open_vault().catalog
+        commits = catalog.recent(name, 1) if newest else catalog.visible(name, strict=False)
+        roots = self._roots.setdefault(name, {})
+        for commit in commits:
+            for entry in catalog.tree(commit):
+                roots.setdefault(entry.partition, set()).add(entry.root)
+
+
+def dataset_with(dataset: Dataset, ref: InputRef) -> Dataset | None:
+    """The newest version of an input, or the named one where the newest holds other roots; None where nothing was published."""
+    log = dataset.ledger
+    head = log.head(ref.asset)
+    if head is None:
+        return None
+    newest = dataset_at(log, head)
+    if all(key in newest.partitions and newest.partitions[key].root == root for key, root in ref.partitions.items()):
+        return newest
+    named = next((entry for entry in log.history(ref.asset) if entry.version == ref.version), None)
+    return dataset_at(log, named) if named is not None else None
+
+
+def _listed(receipt: Receipt) -> str:
+    return ", ".join(ref.asset for ref in receipt.inputs) or "none"
+
+
+def _refused(where: str, expected: str, found: str) -> NotReceipted:
+    return NotReceipted(
+        f"expected {expected} for {where}, found {found}: nothing proves this version; materialize it again from its inputs",
+        asset=where.rpartition("@")[0],
+        partition=where.rpartition("@")[2],
+    )

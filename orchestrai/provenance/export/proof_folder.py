@@ -1,0 +1,135 @@
+"""A proof that leaves the building: all records behind a model, the model, public keys, and a verifier of plain Python.
+
+The records lie under the names that they have in the vault, so that whatever reads a vault's records reads a proof too. The same
+records give the same bytes.
+"""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.ledger.signing import Keyring, public_pem
+from orchestrai.provenance.verify.findings import Verification
+from orchestrai.provenance.verify.model_proof import verify_model
+from orchestrai.storage.base import Store
+from orchestrai.vault.format.layout import IDENTITY
+
+FORMAT = 1
+VERIFIER = "verify.py"
+# no time of writing: the same records give the same zip file
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+README = """This proves where a model comes from: {asset}
+at {version}.
+
+    python3 -S verify.py --key KEY.pem
+
+checks it with plain Python: no package, no network. KEY.pem is the owner's public key, which you should have from the owner
+by another way; without --key the keys in keys/ are taken, and you compare their names with the owner's. With --vault FOLDER,
+a copy of the vault, every file of the snapshots that the model learned from is read and hashed too.
+
+verify.py is short enough to be read. What is in here are the signed records of each step, under the names they have in the vault.
+"""
+
+
+@dataclass(frozen=True)
+class ProofFolder:
+    """What was written: where, how many records, bytes in all, and the outcome of the verification it rests on."""
+
+    path: Path
+    records: int
+    size: int
+    verification: Verification
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        outcome = self.verification
+        return {
+            "asset": outcome.asset,
+            "version": outcome.version,
+            "format": "proof",
+            "file": str(self.path),
+            "records": self.records,
+            "bytes": self.size,
+            "unprovable": list(outcome.unprovable),
+        }
+
+
+class _Noting:
+    """A store that notes what was read of it whole."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.noted: dict[str, bytes] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def read(self, key: str, **how: Any) -> bytes:
+        """As the store reads it."""
+        data: bytes = self._store.read(key, **how)
+        if not any(how.values()):
+            self.noted[key] = data
+        return data
+
+
+def write_proof(model: Mapping[str, Path], *, vault: Store, keyring: Keyring, asset: str, to: Path) -> ProofFolder:
+    """Write the proof of a model's files, by name, as a folder, or as one file where `to` ends in .zip.
+
+    Nothing is written unless all of it verifies. Raises ConfigError where `to` is taken, IntegrityError naming what does not verify.
+    """
+    if to.exists():
+        raise ConfigError(f"expected a new place for the proof, found {to} there already: name another, or remove it")
+    noting = _Noting(vault)
+    outcome = verify_model(next(iter(model.values())), vault=noting, keyring=keyring, asset=asset)
+    if not outcome.ok:
+        first = outcome.problems[0]
+        raise IntegrityError(
+            f"expected {asset} to verify before it is proven to others, found {len(outcome.problems)} problems, first {first.check} "
+            f"of {first.where}: {first.message}",
+            asset=asset,
+        )
+    noting.read(IDENTITY)
+    members = dict(sorted(_members(model, noting.noted, keyring, outcome)))
+    _write(members, to)
+    return ProofFolder(to, len(noting.noted), sum(map(len, members.values())), outcome)
+
+
+def _members(
+    model: Mapping[str, Path], records: dict[str, bytes], keyring: Keyring, outcome: Verification
+) -> Iterator[tuple[str, bytes]]:
+    about = {
+        "format": FORMAT,
+        "asset": outcome.asset,
+        "version": outcome.version,
+        "files": [f"model/{name}" for name in sorted(model)],
+    }
+    yield from records.items()
+    yield "proof.json", json.dumps(about, indent=2, sort_keys=True).encode() + b"\n"
+    for name, file in model.items():
+        yield f"model/{name}", file.read_bytes()
+    yield "README.txt", README.format(asset=outcome.asset, version=outcome.version).encode()
+    yield VERIFIER, Path(__file__).with_name("offline_verifier.py").read_bytes()
+    for name, key in keyring.keys.items():
+        yield f"keys/{name}.pem", public_pem(key)
+
+
+def _write(members: dict[str, bytes], to: Path) -> None:
+    """All or nothing: written beside its place, then moved there."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".proof-", dir=to.parent) as scratch:
+        made = Path(scratch) / to.name
+        if to.suffix == ".zip":
+            with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, data in members.items():
+                    archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
+        else:
+            for name, data in members.items():
+                path = made.joinpath(*name.split("/"))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        made.rename(to)

@@ -1,0 +1,252 @@
+"""The chain of each dataset: its signed records, what its head says of it, what was forgotten, and whether it is whole.
+
+A record counts exactly if it is signed for its place. No time of the store is read to judge, so that any copy of a vault says the same.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from orchestrai.core.canonical import sha256_hex
+from orchestrai.errors import IntegrityError, ObjectNotFound
+from orchestrai.ledger.signing import Keyring
+from orchestrai.storage.base import ObjectInfo, Store
+from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
+from orchestrai.vault.format.records import (
+    NEVER,
+    TOMBSTONE_TYPE,
+    ChainNote,
+    ChainRecord,
+    Tombstone,
+    document,
+    open_record,
+    require_place,
+)
+
+EMPTY = -1
+
+
+class Head(NamedTuple):
+    """The end of a chain: its newest record, and the newest fence and hold note up to it (0 where there is none)."""
+
+    seq: int = EMPTY
+    digest: str = ""
+    time: datetime = NEVER
+    fence: int = 0
+    holds: int = 0
+
+
+class ChainReader:
+    """Reads chains and tombstones, each record verified; keeps what it read, by its etag."""
+
+    def __init__(self, store: Store, keyring: Keyring, vault: Callable[[], str]) -> None:
+        self.store = store
+        self.keyring = keyring
+        self.vault = vault
+        self._read: dict[tuple[str, str], ChainRecord] = {}
+        self._tombstones: set[tuple[str, str]] = set()
+
+    def infos(self, prefix: str, dataset: str | None = None, after: int = 0) -> Iterator[ObjectInfo]:
+        """The numbered objects under a prefix, those of one dataset from number `after` + 1 on where it is given."""
+        folder = prefix if dataset is None else f"{prefix}{dataset}/"
+        for info in self.store.list(folder, start_after=f"{folder}{after:012d}.json" if after > 0 else None):
+            place = numbered(prefix, info.key)
+            if place is not None and dataset in (None, place[0]):
+                yield info
+
+    def chains(self) -> list[str]:
+        """Every dataset that has a chain, sorted."""
+        places = (numbered(SNAPSHOTS, info.key) for info in self.infos(SNAPSHOTS))
+        return sorted({place[0] for place in places if place is not None})
+
+    def numbers(self, dataset: str) -> set[int]:
+        """The numbers of a chain's records, none of them read."""
+        places = (numbered(SNAPSHOTS, info.key) for info in self.infos(SNAPSHOTS, dataset))
+        return {place[1] for place in places if place is not None}
+
+    def record(self, info: ObjectInfo) -> ChainRecord:
+        """Read and verify a listed record; raises SignatureInvalid, IntegrityError."""
+        record = self._read.get((info.key, info.etag))
+        if record is None:
+            record = open_record(self.keyring, self.store.read(info.key))
+            require_place(record, self.vault(), *(numbered(SNAPSHOTS, info.key) or ("", 0)))
+            self._read[info.key, info.etag] = record
+        return record
+
+    def records(self, dataset: str | None = None, *, strict: bool = True) -> list[ChainRecord]:
+        """Every record by dataset and number. A damaged one raises, unless it was forgotten or `strict` is off."""
+        records: list[ChainRecord] = []
+        gone: set[tuple[str, int]] | None = None
+        for info in self.infos(SNAPSHOTS, dataset):
+            try:
+                records.append(self.record(info))
+            except IntegrityError:
+                gone = self.tombstones(dataset, strict=False) if gone is None else gone
+                if strict and numbered(SNAPSHOTS, info.key) not in gone:
+                    raise
+        return sorted(records, key=lambda record: (record.dataset, record.seq))
+
+    def head(self, dataset: str, after: int = 0, *, strict: bool = True) -> Head:
+        """The end of a chain; what comes before number `after`, which is known to be there, is not listed.
+
+        A damaged record at the end raises, unless it was forgotten by its number or `strict` is off.
+        """
+        infos = list(self.infos(SNAPSHOTS, dataset, after - 1))
+        newest = numbered(SNAPSHOTS, infos[-1].key) if infos else None
+        gone: set[tuple[str, int]] | None = None
+        for info in reversed(infos):
+            try:
+                record = self.record(info)
+            except IntegrityError:
+                gone = self.tombstones(dataset) if gone is None else gone
+                if strict and numbered(SNAPSHOTS, info.key) not in gone:
+                    raise
+                continue
+            state = _state(record)
+            if newest is None or record.seq == newest[1]:
+                return state
+            return state._replace(seq=newest[1], digest=sha256_hex(self.store.read(infos[-1].key)))
+        if newest is None:
+            return Head()
+        if after > 0:
+            return self.head(dataset, strict=strict)
+        return Head(newest[1], sha256_hex(self.store.read(infos[-1].key)))
+
+    def note(self, dataset: str, seq: int) -> ChainNote:
+        """A note that a later record points to; raises IntegrityError where it is missing or something else."""
+        try:
+            record = open_record(self.keyring, self.store.read(commit_key(dataset, seq)))
+        except ObjectNotFound:
+            raise IntegrityError(
+                f"expected record {seq} of {dataset}, found it gone: copy it back from the replica"
+            ) from None
+        require_place(record, self.vault(), dataset, seq)
+        if not isinstance(record, ChainNote):
+            raise IntegrityError(f"expected a note under number {seq} of {dataset}, found a commit: copy the record back")
+        return record
+
+    def fences(self, dataset: str, newest: int, since: int) -> Iterator[ChainNote]:
+        """The fences up to number `newest` that came after number `since`, newest first."""
+        while newest > since:
+            fence = self.note(dataset, newest)
+            yield fence
+            newest = fence.fence
+
+    # -- what was forgotten ----------------------------------------------------------------------------------
+
+    def forgotten(self, dataset: str | None = None, *, strict: bool = True) -> set[tuple[str, int]]:
+        """The snapshots that a tombstone or the newest fence of their chain calls forgotten.
+
+        A tombstone that is not signed for its place raises, or hides nothing where `strict` is off; so does a damaged end of a chain.
+        """
+        places = self.tombstones(dataset, strict=strict)
+        for name in self.chains() if dataset is None else [dataset]:
+            try:
+                fence = self.head(name).fence
+                places |= {(name, seq) for seq in self.fenced(name, fence)}
+            except IntegrityError:
+                if strict:
+                    raise
+        return places
+
+    def fenced(self, dataset: str, fence: int) -> set[int]:
+        """The numbers that a fence calls forgotten; none for fence 0, which is no fence."""
+        ranges = self.note(dataset, fence).forgotten if fence else ()
+        return {seq for first, last in ranges for seq in range(first, last + 1)}
+
+    def tombstones(self, dataset: str | None = None, *, strict: bool = True) -> set[tuple[str, int]]:
+        """The snapshots that have a tombstone; raises as `forgotten`."""
+        places = set()
+        for info in self.infos(FORGOTTEN, dataset):
+            try:
+                self.require_tombstone(info)
+            except IntegrityError:
+                if strict:
+                    raise
+                continue
+            place = numbered(FORGOTTEN, info.key)
+            if place is not None:
+                places.add(place)
+        return places
+
+    def tombstone(self, key: str) -> Tombstone:
+        """Read and verify a tombstone; raises ObjectNotFound, SignatureInvalid."""
+        return Tombstone(**document(self.keyring, TOMBSTONE_TYPE, self.store.read(key)))
+
+    def require_tombstone(self, info: ObjectInfo) -> None:
+        """Raise SignatureInvalid or IntegrityError for a tombstone that is not signed for its place."""
+        place = numbered(FORGOTTEN, info.key)
+        if place is not None and (info.key, info.etag) not in self._tombstones:
+            require_place(self.tombstone(info.key), self.vault(), *place)
+            self._tombstones.add((info.key, info.etag))
+
+    # -- whether it is whole ---------------------------------------------------------------------------------
+
+    def whole(self, dataset: str) -> list[ChainRecord]:
+        """Every record of a chain, from one listing; raises IntegrityError where it is not whole: nothing may be deleted then.
+
+        A number that was forgotten may be missing or damaged.
+        """
+        records, problems = self.walk(dataset)
+        gone = self.tombstones(dataset, strict=False) if problems else set()
+        for key, problem in problems:
+            if numbered(SNAPSHOTS, key) in gone:
+                continue
+            raise IntegrityError(
+                f"{problem}; see `vault verify`, or forget {dataset}@NUMBER where it is lost for good", key=key
+            )
+        return records
+
+    def walk(self, dataset: str) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
+        """The records of a chain that can be read, and what is missing in it, is damaged, or does not follow the record before it.
+
+        Problems are told with the key of the record. A record that was forgotten as lost is no problem.
+        """
+        infos = {place[1]: info for info in self.infos(SNAPSHOTS, dataset) if (place := numbered(SNAPSHOTS, info.key))}
+        records: dict[int, ChainRecord] = {}
+        problems: list[tuple[str, str]] = []
+        for seq, info in infos.items():
+            try:
+                records[seq] = self.record(info)
+            except (IntegrityError, ObjectNotFound, TypeError, KeyError, ValueError) as exc:
+                problem = f"expected record {seq} of {dataset} as it was signed, found it damaged: {exc}"
+                problems.append((info.key, problem))
+        opened = 0 in infos or (1 in records and bool(records[1].previous))
+        for seq in range(0 if opened else 1, max(infos, default=0) + 1):
+            if seq not in infos and not self._given_up(dataset, seq):
+                gap = f"expected record {seq} of {dataset}, found it gone: copy it back from the replica"
+                problems.append((commit_key(dataset, seq), gap))
+        for seq, record in records.items():
+            before = records.get(seq - 1)
+            if before is not None and record.previous != before.digest:
+                problem = f"expected record {seq} of {dataset} to follow {seq - 1}, found another before it"
+                problems.append((commit_key(dataset, seq), problem))
+        return list(records.values()), problems
+
+    def _given_up(self, dataset: str, seq: int) -> bool:
+        """True where a tombstone says that the record was lost already when its number was forgotten."""
+        try:
+            stone = self.tombstone(tombstone_key(dataset, seq))
+            require_place(stone, self.vault(), dataset, seq)
+        except (IntegrityError, ObjectNotFound):
+            return False
+        return stone.commit == ""
+
+
+def _state(record: ChainRecord) -> Head:
+    kind = record.kind if isinstance(record, ChainNote) else ""
+    fence, holds = (
+        record.seq if kind == name else pointer for name, pointer in (("fence", record.fence), ("hold", record.holds))
+    )
+    return Head(record.seq, record.digest, record.committed, fence, holds)
+
+
+def ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Numbers as ranges, ascending."""
+    spans: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if spans and spans[-1][1] == number - 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    return tuple(spans)

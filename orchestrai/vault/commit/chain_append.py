@@ -1,0 +1,57 @@
+"""Appends a note to a dataset's chain: at the next position, by put-if-absent, as often as another record takes it first."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from orchestrai.errors import ConcurrentCommit, IntegrityError, MissingObject, ObjectExists
+from orchestrai.storage.cloud.control import control_plane
+from orchestrai.vault.chain import EMPTY, Head
+from orchestrai.vault.format.layout import commit_key
+from orchestrai.vault.format.records import ChainNote
+from orchestrai.vault.lifecycle.heal import hidden_under
+from orchestrai.vault.vault_store import OpenedVault
+
+MAX_ATTEMPTS = 100
+
+
+def append_note(vault: OpenedVault, dataset: str, note: Callable[[Head, str], ChainNote]) -> ChainNote:
+    """Append what `note` makes of the chain's head and of the time; raises ConcurrentCommit, MissingObject where there is no vault."""
+    if not vault.identity():
+        raise MissingObject(f"expected a vault in {vault.store.url}, found none: take a snapshot first")
+    for _ in range(MAX_ATTEMPTS):
+        head = vault.catalog.head(dataset)
+        if head.seq == EMPTY:
+            open_chain(vault, dataset, vault.new_id(), vault.clock())
+            continue
+        made = note(head, max(head.time, vault.clock().astimezone(UTC)).isoformat())
+        if put_record(vault, commit_key(dataset, made.seq), made.sign(vault.signer)):
+            return made
+    raise ConcurrentCommit(
+        f"expected to append to the chain of {dataset} within {MAX_ATTEMPTS} tries, found a rival each time: run it again"
+    )
+
+
+def open_chain(vault: OpenedVault, dataset: str, session: str, time: datetime) -> None:
+    """Begin a chain, before the first byte of its dataset is written, so that a prune which lists bytes knows it. Idempotent."""
+    note = ChainNote(vault.identity(), dataset, EMPTY + 1, "", "opened", session, time.isoformat())
+    put_record(vault, commit_key(dataset, note.seq), note.sign(vault.signer))
+
+
+def put_record(vault: OpenedVault, key: str, envelope: bytes) -> bool:
+    """Put a record if its position is free; an answer that was lost is settled by reading back.
+
+    Raises IntegrityError where the store keeps versions and one lies below: somebody hid a record, perhaps the fence of a prune.
+    """
+    try:
+        version = vault.store.write(key, envelope, create=True).version
+    except ObjectExists:
+        if vault.store.read(key) != envelope:
+            return False
+        version = vault.store.head(key).version
+    control = control_plane(vault.store) if version else None
+    if control is not None and next(hidden_under(control, key), None) is not None:
+        raise IntegrityError(
+            f"expected {key} to be free, found that a record was hidden there: bring it back by `vault repair --apply`, then run it again",
+            key=key,
+        )
+    return True

@@ -1,0 +1,92 @@
+"""Are the chains whole, and is all there that they name: identity, data keys, holds, tombstones?"""
+
+from collections.abc import Mapping
+
+from orchestrai.core.canonical import sha256_hex
+from orchestrai.errors import IntegrityError, ObjectNotFound
+from orchestrai.vault.chain import ChainReader
+from orchestrai.vault.format.layout import DATA_KEYS, FORGOTTEN, HOLDS, IDENTITY, SNAPSHOTS, numbered, tombstone_key
+from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit, require_place
+from orchestrai.vault.lifecycle.hold_records import chained_holds, recorded_holds
+from orchestrai.vault.verify.verification import Walk
+
+
+def check_chains(walk: Walk, dataset: str | None) -> list[ChainRecord]:
+    """Walk every chain as the store has it now; returns its notes and the snapshots that count, whatever else is wrong."""
+    vault = walk.vault
+    # a reader that remembers nothing: a record may have been altered since it was read
+    reader = ChainReader(vault.store, vault.keyring, vault.identity)
+    for info in vault.store.list(SNAPSHOTS if dataset is None else f"{SNAPSHOTS}{dataset}/"):
+        if numbered(SNAPSHOTS, info.key) is None:
+            walk.note(info.key, "expected a record's number as its name, found another: remove it")
+    good: list[ChainRecord] = []
+    for name in reader.chains() if dataset is None else [dataset]:
+        records, problems = reader.walk(name)
+        for key, problem in problems:
+            walk.note(key, problem)
+        good += records
+    gone = _check_tombstones(walk, reader, dataset, {(one.dataset, one.seq): one for one in good})
+    newest = {commit.dataset: commit for commit in good if isinstance(commit, SnapshotCommit)}
+    for commit in newest.values():
+        _check_named(walk, commit)
+    _check_holds(walk, reader, dataset)
+    return [one for one in good if (one.dataset, one.seq) not in gone]
+
+
+def _check_tombstones(
+    walk: Walk, reader: ChainReader, dataset: str | None, records: Mapping[tuple[str, int], ChainRecord]
+) -> set[tuple[str, int]]:
+    """The snapshots that a sound tombstone or a fence calls forgotten."""
+    gone: set[tuple[str, int]] = set()
+    for info in walk.vault.store.list(FORGOTTEN if dataset is None else f"{FORGOTTEN}{dataset}/"):
+        place = numbered(FORGOTTEN, info.key)
+        try:
+            stone = reader.tombstone(info.key)
+            if place is None:
+                raise IntegrityError("expected a record's number as its name, found another: remove it")
+            require_place(stone, walk.vault.identity(), *place)
+            record = records.get(place)
+            if record is not None and stone.commit not in (record.digest, ""):
+                raise IntegrityError("expected a tombstone of this commit, found one of another: treat it as forged")
+            gone.add(place)
+        except (IntegrityError, ObjectNotFound, TypeError) as exc:
+            walk.note(info.key, exc)
+    notes = [note for note in records.values() if isinstance(note, ChainNote)]
+    fenced = {(note.dataset, seq) for note in notes for first, last in note.forgotten for seq in range(first, last + 1)}
+    for place in sorted((fenced - gone) & records.keys()):
+        walk.note(
+            tombstone_key(*place),
+            "expected the tombstone of a snapshot that the chain calls forgotten, found none: copy it back",
+        )
+    return gone | fenced
+
+
+def _check_named(walk: Walk, newest: SnapshotCommit) -> None:
+    """The identity and the wrapped data keys are those that the newest commit names; those of format 1 and 2 name none."""
+    named = {f"{DATA_KEYS}{name}": digest for name, digest in newest.keys.items()}
+    named |= {IDENTITY: newest.identity} if newest.identity else {}
+    for key, digest in named.items():
+        try:
+            actual = sha256_hex(walk.vault.store.read(key))
+        except ObjectNotFound:
+            actual = ""
+        if actual != digest:
+            what = "another" if actual else "none"
+            walk.note(
+                key, f"expected {key} as snapshot {newest.seq} of {newest.dataset} names it, found {what}: copy it back"
+            )
+
+
+def _check_holds(walk: Walk, reader: ChainReader, dataset: str | None) -> None:
+    vault = walk.vault
+    try:
+        recorded = recorded_holds(vault.store, vault.keyring, vault.identity())
+        chained = chained_holds(reader, dataset)
+    except (IntegrityError, TypeError, ValueError) as exc:
+        walk.note(HOLDS, exc)
+        return
+    for place in sorted(chained.keys() - recorded.keys()):
+        key = chained[place].key
+        walk.note(
+            key, "expected the record of a hold that the chain knows, found it gone: it holds still; copy the record back"
+        )
