@@ -105,7 +105,7 @@ def _common(node: AssetNode) -> dict[str, Any]:
 
 
 def _deps(node: AssetNode) -> list[dg.AssetKey | dg.AssetDep]:
-    mapping = look_back(node, node_partitions(node) is not None)
+    mapping = look_back(node, isinstance(node_partitions(node), dg.TimeWindowPartitionsDefinition))
     if mapping is None or not isinstance(node.subject, ViewNode):
         return [asset_key(dep) for dep in node.deps]
     whole = {dataset.asset("restored") for dataset in node.subject.inputs.values() if partitions_of(dataset) is None}

@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain, dimension_of
-from orchestrai.core.time.partition_key import by_value, values_of
+from orchestrai.core.time.partition_key import by_value, value_part, values_of
 from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.checks import aged
@@ -89,12 +89,15 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
         engine = PythonEngine(local)
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
-        opened = open_inputs(ledger, view, task.inputs, task.grain).of_value(task.value)
+        whole = Planner(view, open_inputs(ledger, view, task.inputs, task.grain))
+        opened = whole.opened.of_value(task.value)
         current = ledger.find(asset)
         code, planner = code_of(view), Planner(view, opened)
         due = planner.due(task.partitions, ledger.clock())
-        stale = FeatureStaleness(planner, current, code).partitions() if current is not None else {}
-        todo = planner.tasks(to_compute(planner, current, stale, due, asked=task.partitions is not None))
+        # of all values, for the receipt tells the state of the whole table; what is computed is of this one
+        stale = FeatureStaleness(whole, current, code).partitions() if current is not None else {}
+        own = {key: one for key, one in stale.items() if value_part(key) == task.value}
+        todo = planner.tasks(to_compute(planner, current, own, due, asked=task.partitions is not None))
         used = union(view, todo)
         verdicts: dict[str, list[Verdict]] = {}
         with ExitStack() as stack:
@@ -123,7 +126,7 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
                 verdicts[one.key] = run.partition(one, mends.get(one.key), Path(scratch) / f"{number:06d}")
             meter.read = sum(path.stat().st_size for part in files.values() for paths in part.values() for path in paths)
         made = {key for key, judged_now in verdicts.items() if not any(verdict.closes_gate for verdict in judged_now)}
-        left = [key for key in stale if key not in made]
+        left = [key for key in own if key not in made]
         unchanged = [key for key in due if key not in verdicts]
         facts: dict[str, JsonValue] = {
             "engine": engine.name,
@@ -142,7 +145,7 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
             inputs=opened.refs(used),
             parameters=_parameters(view, engine),
             cost=meter.cost(),
-            facts={**facts, FACT: judged(planner, current, stale, code, made)},
+            facts={**facts, FACT: judged(whole, current, stale, code, made)},
         )
     context.told(asset, len(todo), len(todo))
     report = replace(report, facts=facts)

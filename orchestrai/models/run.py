@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import WHOLE
+from orchestrai.core.time.partition_key import by_value
 from orchestrai.core.verdict import CheckInfo
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import DeclaredModel, Features
@@ -75,10 +76,11 @@ def _stale_candidate(context: RunContext, node: Node, above: Places) -> tuple[St
 
 
 def _stale_predictions(context: RunContext, node: Node, above: Places) -> tuple[StalePartition, ...]:
-    """Predictions are of the newest moment: what was said of earlier ones was said then, and nobody makes it again."""
+    """Predictions are of the newest moment of each value: what was said of earlier ones was said then, and nobody makes it again."""
     current = context.ledger.find(node.asset)
-    newest = max(current.partitions, default="") if current is not None else ""
-    return stale_by_receipt(context.ledger, node.asset, newest, node.stage.code_of(node.subject), above)
+    newest = [max(keys) for keys in by_value(current.partitions).values()] if current is not None else []
+    code = node.stage.code_of(node.subject)
+    return tuple(one for key in newest for one in stale_by_receipt(context.ledger, node.asset, key, code, above))
 
 
 def _candidate_checks(model: DeclaredModel) -> list[CheckInfo]:

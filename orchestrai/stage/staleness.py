@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.partition_key import of_value, value_part
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.ledger import Ledger
 
@@ -127,7 +128,8 @@ def stale_by_receipt(
     causes = [] if receipt.code_version == code else [Cause("code")]
     for ref in receipt.inputs:
         dataset = ledger.find(ref.asset)
-        there = dataset.roots() if dataset is not None else {}
+        whole = dataset.roots() if dataset is not None else {}
+        there = {key: whole[key] for key in of_value(value_part(partition), whole)}
         last = max((*ref.partitions, partition))
         read = {key for key in there if key in ref.partitions or min(ref.partitions, default=last) < key <= last}
         now = {key: there[key] for key in read}

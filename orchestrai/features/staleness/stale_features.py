@@ -6,13 +6,14 @@ those are; frames of rows and inputs known by arrival are looked up in the parti
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.partition_key import of_value, value_part, values_of
 from orchestrai.errors import NotReceipted
-from orchestrai.features.incremental.partition_spans import ALWAYS, spans
+from orchestrai.features.incremental.partition_spans import spans
 from orchestrai.features.plan import Planner, Window, reached, recorded
 from orchestrai.features.ports import DeclaredView
 from orchestrai.features.staleness.last_judgement import (
@@ -40,11 +41,11 @@ class _Change:
     spans: Mapping[str, Span]
 
     def within(self, window: Window, table: str) -> list[str]:
-        """The changed partitions that a window reaches."""
+        """The changed partitions that a window reaches: of its own value, and all of what has no dimension."""
         since, until = window.since[table], window.until
         first = 0 if since is None else bisect_right(self._ordered, since, key=lambda item: item[1][1])
         last = len(self._ordered) if until is None else bisect_left(self._ordered, until, key=lambda item: item[1][0])
-        return [key for key, _ in self._ordered[first:last]]
+        return of_value(value_part(window.key), (key for key, _ in self._ordered[first:last]))
 
     @cached_property
     def _ordered(self) -> list[tuple[str, Span]]:
@@ -54,12 +55,16 @@ class _Change:
 
 @dataclass(frozen=True)
 class FeatureStaleness:
-    """A feature table as published and as it would be made now, by `code`; `above` are input partitions that are stale themselves."""
+    """A feature table as published and as it would be made now, by `code`; `above` are input partitions that are stale themselves.
+
+    The planner is over all of the inputs: each partition is held against what its value may read.
+    """
 
     planner: Planner
     current: Dataset
     code: str
     above: Places = field(default_factory=dict)
+    _planners: dict[str, Planner] = field(default_factory=dict)
 
     def partitions(self) -> dict[str, StalePartition]:
         """The stale partitions, ascending."""
@@ -79,15 +84,16 @@ class FeatureStaleness:
             return (Cause("recalled"),)
         if stats.get("code") != self.code:
             return (BY_CODE,)
-        window, first = self.planner.window(key), self.planner.opened.datasets[self.planner.view.first_table].asset
+        planner = self._planner(key)
+        window, first = planner.window(key), planner.opened.datasets[planner.view.first_table].asset
         if window is None:
             return (Cause("gone", first, (key,)),)
         reach = stats.get("tail_from")
-        needed = reached(self.planner.task(window), self.planner.opened, reach)
+        needed = reached(planner.task(window), planner.opened, reach)
         if needed is None:
             # where its search for earlier rows ended there is nothing any more
             return (Cause("gone", first, (str(reach),)),)
-        now = self.planner.opened.roots(needed)
+        now = planner.opened.roots(needed)
         return (*difference(_roots(stats.get("inputs")), now), *upstream(now, self.above))
 
     def _causes(self, key: str, last: Since, changes: Mapping[str, _Change] | None) -> tuple[Cause, ...]:
@@ -104,7 +110,7 @@ class FeatureStaleness:
             return self.own_record(key)
         if not any(change.spans for change in changes.values()):
             return ()
-        window = self.planner.window(key)
+        window = self._planner(key).window(key)
         if window is None or self._unseen(window, changes):
             return self.own_record(key)
         return tuple(self._seen(window, changes))
@@ -114,10 +120,19 @@ class FeatureStaleness:
         view = self.planner.view
         if view.kind == "row" and view.lookback.rows:
             # a frame of rows may reach any earlier partition
-            until = window.until or ALWAYS[1]
-            if any(start < until for start, _ in changes[view.first_table].spans.values()):
+            anywhere = replace(window, since={**window.since, view.first_table: None})
+            if changes[view.first_table].within(anywhere, view.first_table):
                 return True
         return any(table.by_arrival and changes[name].within(window, name) for name, table in view.tables.items())
+
+    def _planner(self, key: str) -> Planner:
+        """The plan over what a partition's value may read."""
+        value = value_part(key)
+        if not value:
+            return self.planner
+        if value not in self._planners:
+            self._planners[value] = Planner(self.planner.view, self.planner.opened.of_value(value))
+        return self._planners[value]
 
     def _seen(self, window: Window, changes: Mapping[str, _Change]) -> Iterator[Cause]:
         """What changed within the window."""
@@ -182,8 +197,9 @@ def missing_features(ledger: Ledger, subject: DeclaredView, now: datetime) -> li
     current = ledger.find(subject.asset)
     assets = {table: dataset.asset("restored") for table, dataset in subject.inputs.items()}
     try:
-        planner = Planner(subject.view, open_inputs(ledger, subject.view, assets, subject.grain_of_first))
-        due = planner.due(None, now)
+        opened = open_inputs(ledger, subject.view, assets, subject.grain_of_first)
+        values = values_of(opened.spans[subject.view.first_table]) or [""]
+        due = [key for value in values for key in Planner(subject.view, opened.of_value(value)).due(None, now)]
     except NotReceipted:
         return []  # an input was never published, or does not count
     there = current.partitions if current is not None else {}
