@@ -301,6 +301,11 @@ class LoadNode(DeclaredSubject):
         return self.source.loadable
 
     @property
+    def contract(self) -> Contract | None:
+        """The contract of the dataset that is loaded; None for what has none."""
+        return self.source.contract if isinstance(self.source, DatasetNode) else None
+
+    @property
     def asset(self) -> str:
         """The asset key of the table."""
         return f"{self.prefix}/warehouse"

@@ -4,17 +4,22 @@ Idempotent: the same version again changes no row. A version older than the one 
 DuckDB; other warehouses load the same Parquet files with their own tools.
 """
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, Target, quoted
+from orchestrai.warehouse.older_files import as_declared
+from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, Target, quoted, widen_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from orchestrai.contracts.contract import Contract
 
 VERSION = "orchestrai_version"
 _LOADS = "orchestrai_loads"
@@ -47,6 +52,7 @@ def load_table(
     key: Sequence[str],
     partitions: Sequence[str] | None = None,
     mode: Mode = "merge",
+    contract: "Contract | None" = None,
 ) -> LoadReport:
     """Load the current version of `asset` into a table, which is created with `key` as its primary key when it is not there.
 
@@ -58,11 +64,15 @@ def load_table(
     dataset = ledger.open(asset)
     if mode == "replace" and partitions is not None:
         raise ConfigError("expected all partitions to replace a table, found some chosen: leave them out or merge")
-    with dataset.fetched(sorted(dataset.partitions) if partitions is None else partitions) as fetched:
+    with (
+        dataset.fetched(sorted(dataset.partitions) if partitions is None else partitions) as fetched,
+        tempfile.TemporaryDirectory(prefix="orchestrai-load-") as folder,
+    ):
         files = [f.path for part in fetched.values() for f in part if f.entry.path.endswith(".parquet")]
         if not files:
             raise ConfigError(f"expected Parquet files in {asset}, found none: it cannot be loaded into a table")
-        schema = pq.read_schema(files[0])
+        schema = pq.read_schema(files[0]) if contract is None else contract.arrow_schema()
+        files = files if contract is None else as_declared(files, contract, Path(folder))
         absent = sorted(set(key) - set(schema.names))
         if absent or not key or VERSION in schema.names:
             raise ConfigError(f"expected {asset} with the key {list(key)} and without {VERSION}, found {schema.names}")
@@ -101,6 +111,7 @@ class _Load:
         self.on.run(f"CREATE TABLE IF NOT EXISTS {_LOADS} (name TEXT PRIMARY KEY, seq BIGINT, version TEXT)")
         self.on.lock(_LOADS)
         self.on.run(f"CREATE TABLE IF NOT EXISTS {self.table} ({columns}, {VERSION} TEXT, PRIMARY KEY ({keys}))")
+        widen_table(self.on, self.name, self.schema)
         self.on.run(f"CREATE TEMP TABLE {STAGED} ({columns})")
 
     def newer_than(self, seq: int) -> bool:

@@ -4,6 +4,7 @@ Beside the table lies `orchestrai_partition_loads`: of each table and partition 
 Loading the same version again changes nothing, and an older one than a table holds is never loaded.
 """
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,15 +26,17 @@ from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Cause, Places, StalePartition, difference, upstream
 from orchestrai.warehouse.merge import load_table
+from orchestrai.warehouse.older_files import as_declared
 from orchestrai.warehouse.ports import DeclaredLoad
-from orchestrai.warehouse.spec import LoadSpec
 from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
-from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, quoted
+from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, quoted, widen_table
 
 PRODUCER = Producer("warehouse", __name__)
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from orchestrai.contracts.contract import Contract
 
 LOADS = "orchestrai_partition_loads"
 NOTE = "load.json"
@@ -62,18 +65,19 @@ class PartitionTable(Protocol):
 
 def load_partitions(
     ledger: Ledger,
-    spec: LoadSpec,
+    load: DeclaredLoad,
     *,
-    source: str,
     asset: str,
     partitions: Sequence[str] | None,
     home: Path,
 ) -> StageReport:
-    """Bring a table up to the current version of `source`, all partitions or those named, and publish what was loaded as `asset`.
+    """Bring a table up to the current version of its source, all partitions or those named, and publish what was loaded as `asset`.
 
-    Every byte loaded is verified. A table whose rows do not count up after the insert is left as it was: raises IntegrityError.
-    Raises NotReceipted, StorageError, ConfigError, MissingExtra.
+    The columns are those of the contract in force, where there is one, else those of the files. Every byte loaded is verified. A table
+    whose rows do not count up after the insert is left as it was: raises IntegrityError. Raises NotReceipted, StorageError,
+    ConfigError, MissingExtra.
     """
+    spec, source = load.spec, load.source_asset
     with Meter() as meter:
         dataset = ledger.open(source)
         wanted = sorted(dataset.partitions if partitions is None else set(partitions) & set(dataset.partitions))
@@ -83,11 +87,11 @@ def load_partitions(
                 raise ConfigError(
                     "expected the mode partitions for this warehouse, found merge: PostgreSQL and DuckDB merge"
                 )
-            report = load_table(ledger, target, asset=source, key=spec.key, partitions=wanted)
+            report = load_table(ledger, target, asset=source, key=spec.key, partitions=wanted, contract=load.contract)
             changed = {key: dataset.partitions[key].rows for key in wanted}
             facts = {"inserted": report.inserted, "updated": report.updated}
         else:
-            changed = _replaced(target, dataset, wanted)
+            changed = _replaced(target, dataset, wanted, load.contract)
             facts = {"inserted": sum(changed.values()), "updated": 0}
         session = ledger.session(asset, PRODUCER)
         for key in wanted:
@@ -145,18 +149,25 @@ def open_target(url: str, table: str, home: Path) -> PostgresTarget | DuckdbTarg
 
 
 def _replaced(
-    target: PostgresTarget | DuckdbTarget | SqlAlchemyTarget, dataset: Dataset, wanted: Sequence[str]
+    target: PostgresTarget | DuckdbTarget | SqlAlchemyTarget,
+    dataset: Dataset,
+    wanted: Sequence[str],
+    contract: "Contract | None",
 ) -> dict[str, int]:
     """Load the partitions that the table holds otherwise; the rows of each."""
     import pyarrow.parquet as pq
 
     done: dict[str, int] = {}
-    with _opened(target) as table, dataset.fetched(wanted) as fetched:
+    with (
+        _opened(target) as table,
+        dataset.fetched(wanted) as fetched,
+        tempfile.TemporaryDirectory(prefix="orchestrai-load-") as folder,
+    ):
         files = {key: [f.path for f in part if f.entry.path.endswith(".parquet")] for key, part in fetched.items()}
         first = next((path for paths in files.values() for path in paths), None)
         if first is None:
             raise ConfigError(f"expected Parquet files in {dataset.asset}, found none: it cannot be loaded into a table")
-        schema = pq.read_schema(first)
+        schema = pq.read_schema(first) if contract is None else contract.arrow_schema()
         if {PARTITION, VERSION} & set(schema.names):
             raise ConfigError(f"expected {dataset.asset} without {PARTITION} and {VERSION}, found {schema.names}")
         table.prepare(schema)
@@ -166,7 +177,8 @@ def _replaced(
             root, seq = held.get(key, ("", 0))
             if root == entry.root or seq > dataset.head.seq:
                 continue
-            rows = table.replace(key, files[key], schema.names, dataset.version)
+            paths = files[key] if contract is None else as_declared(files[key], contract, Path(folder) / key)
+            rows = table.replace(key, paths, schema.names, dataset.version)
             if rows != entry.rows:
                 raise IntegrityError(
                     f"expected {entry.rows} rows of {key} in {target.table}, found {rows} after the insert: nothing was changed; "
@@ -206,6 +218,7 @@ class _Staged:
         )
         self.on.lock(LOADS)
         self.on.run(f"CREATE TABLE IF NOT EXISTS {self.table} ({columns}, {PARTITION} TEXT, {VERSION} TEXT)")
+        widen_table(self.on, self.name, schema)
         self.on.run(f"CREATE TEMP TABLE {STAGED} ({columns})")
 
     def loaded(self) -> Mapping[str, tuple[str, int]]:
@@ -250,9 +263,7 @@ def _run(context: RunContext, node: AssetNode[DeclaredLoad], partitions: Sequenc
         )
         if not wanted:
             return settle(StageReport(node.asset, None, missing), like, partitions)
-    report = load_partitions(
-        ledger, load.spec, source=load.source_asset, asset=node.asset, partitions=wanted, home=context.home
-    )
+    report = load_partitions(ledger, load, asset=node.asset, partitions=wanted, home=context.home)
     report = with_outcomes(report, missing)
     return settle(report, like, partitions) if like is not None else report
 

@@ -78,7 +78,18 @@ class SqlAlchemyTable:
         columns: list[Any] = [sa.Column(field.name, _type_of(field.type)) for field in schema]
         columns += [sa.Column(_PARTITION, sa.String(64)), sa.Column(_VERSION, sa.String(80))]
         self._table = sa.Table(self._plain, self._metadata, *columns, schema=self._schema)
+        inspected = sa.inspect(self._opened)
+        there = inspected.has_table(self._plain, schema=self._schema)
+        held = {column["name"] for column in inspected.get_columns(self._plain, schema=self._schema)} if there else set()
         self._metadata.create_all(self._opened)
+        dialect = self._opened.dialect
+        place = dialect.identifier_preparer.format_table(self._table)
+        for column in self._table.columns if there else ():
+            if column.name not in held:
+                # columns that the contract got since
+                name, kind = dialect.identifier_preparer.format_column(column), column.type.compile(dialect)
+                add = "ADD" if dialect.name in ("mssql", "oracle") else "ADD COLUMN"
+                self._opened.execute(sa.text(f"ALTER TABLE {place} {add} {name} {kind}"))
 
     def loaded(self) -> Mapping[str, tuple[str, int]]:
         """The root and the number of the head of each partition that the table holds."""

@@ -153,6 +153,37 @@ class _Duckdb:
         return _type_of(kind, double="DOUBLE", real="REAL", timestamp="TIMESTAMP", binary="BLOB")
 
 
+# the types of a column in a table that is there, by the wider one that a contract may give it since
+_NARROWER = {"BIGINT": ("SMALLINT", "INTEGER"), "DOUBLE": ("REAL", "FLOAT", "SMALLINT", "INTEGER"), "TIMESTAMPTZ": ("DATE",)}
+
+
+def widen_table(on: Statements, table: str, schema: "pa.Schema") -> None:
+    """Give a table that was there before the columns that it lacks, and the types that became wider; others stay as they are."""
+    import pyarrow.types as kinds
+
+    owner, _, plain = table.rpartition(".")
+    rows = on.rows(
+        "SELECT column_name, data_type, numeric_precision, numeric_scale FROM information_schema.columns "
+        f"WHERE table_name = {on.mark} AND table_schema = {on.mark if owner else 'current_schema()'}",
+        plain,
+        *([owner] if owner else []),
+    )
+    there = {name: (str(kind).upper(), precision, scale) for name, kind, precision, scale in rows}
+    place = ".".join(quoted(part) for part in table.split("."))
+    for field in schema if there else ():
+        wanted = on.type_of(field.type)
+        if field.name not in there:
+            on.run(f"ALTER TABLE {place} ADD COLUMN {quoted(field.name)} {wanted}")
+            continue
+        kind, precision, scale = there[field.name]
+        wider = kind in _NARROWER.get(wanted.split()[0], ())
+        if kinds.is_decimal(field.type) and kind.startswith(("DECIMAL", "NUMERIC")) and precision and scale is not None:
+            grown = field.type.scale >= scale and field.type.precision - field.type.scale >= precision - scale
+            wider = grown and (field.type.precision, field.type.scale) != (precision, scale)
+        if wider:
+            on.run(f"ALTER TABLE {place} ALTER COLUMN {quoted(field.name)} SET DATA TYPE {wanted}")
+
+
 def _type_of(kind: "pa.DataType", **names: str) -> str:
     import pyarrow.types as kinds
 

@@ -1,5 +1,6 @@
 """Versions into warehouse tables by declaration: real PostgreSQL, DuckDB, and SQLAlchemy's dialects."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,59 @@ def test_the_statements_compile_for_other_warehouses(name: str) -> None:
     table.prepare(pa.schema([("id", pa.int64()), ("at", pa.timestamp("us", "UTC"))]))
     for statement in (sa.schema.CreateTable(table._table), sa.delete(table._table), sa.insert(table._table)):
         assert str(statement.compile(dialect=dialect))
+
+
+def test_columns_and_types_are_those_of_the_contract_in_force(tmp_path: Path, warehouse: Warehouse) -> None:
+    home, folder = tmp_path / "home", declared(tmp_path / "plant", warehouse.url)
+    path = folder / "readings.contract.yaml"
+    wide = path.read_text()
+    path.write_text(wide.replace("name: id, physicalType: BIGINT", "name: id, physicalType: INT"))
+    fill(home, reading(1), reading(2))
+    first = opened(folder, home)
+    run(first, [hour(10)])
+    load(first, hour(10))
+    # the contract gets a column, and a wider type
+    note = "      - {name: note, physicalType: STRING}\ncustomProperties"
+    path.write_text(wide.replace("customProperties", note, 1))
+    later = json.dumps({"id": 2**40, "at": "2026-11-22T11:00:00+00:00", "value": 1.0, "note": "x"}).encode()
+    fill(home, later)
+    second = opened(folder, home)
+    run(second, [hour(10), hour(11)])
+    assert not load(second, hour(10), hour(11)).refused
+    expected = [(1, None), (2, None), (2**40, "x")]
+    assert [tuple(row) for row in warehouse.ask("SELECT id, note FROM readings ORDER BY id")] == expected
+    # and a table that is made only now has all of it too, from the older hour on
+    text = (folder / "pipeline.yaml").read_text()
+    (folder / "pipeline.yaml").write_text(text.replace("table: readings}", "table: again}"))
+    load(opened(folder, home), hour(10), hour(11))
+    assert [tuple(row) for row in warehouse.ask("SELECT id, note FROM again ORDER BY id")] == expected
+
+
+def test_rows_are_merged_by_the_contract_in_force_too(tmp_path: Path) -> None:
+    import duckdb
+
+    home, folder = tmp_path / "home", declared(tmp_path / "plant", "duckdb:///marts.duckdb", ", mode: merge, key: [id]")
+    path = folder / "readings.contract.yaml"
+    fill(home, reading(1))
+    run(opened(folder, home), [hour(10)])
+    load(opened(folder, home), hour(10))
+    path.write_text(
+        path.read_text().replace("customProperties", "      - {name: note, physicalType: STRING}\ncustomProperties", 1)
+    )
+    fill(home, json.dumps({"id": 2, "at": "2026-11-22T11:00:00+00:00", "value": 1.0, "note": "x"}).encode())
+    run(opened(folder, home), [hour(10), hour(11)])
+    load(opened(folder, home), hour(10), hour(11))
+    with duckdb.connect(str(home / "marts.duckdb")) as found:
+        assert found.execute("SELECT id, note FROM readings ORDER BY id").fetchall() == [(1, None), (2, "x")]
+
+
+def test_a_partition_that_cannot_be_read_as_declared_is_told(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", declared(tmp_path / "plant", "duckdb:///marts.duckdb")
+    path = folder / "readings.contract.yaml"
+    fill(home, reading(1))
+    run(opened(folder, home), [hour(10)])
+    path.write_text(path.read_text().replace("name: id, physicalType: BIGINT", "name: id, physicalType: INT"))
+    with pytest.raises(
+        ConfigError, match="expected the column id of readings as INT in each partition, found one that holds it as BIGINT"
+    ):
+        load(opened(folder, home), hour(10))

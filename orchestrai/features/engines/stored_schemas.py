@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrai.contracts.schema_change import widens
+from orchestrai.contracts.columns.older_columns import reading_of
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.views.input_table import Table
 from orchestrai.features.views.portable_types import portable, spark_type
@@ -41,19 +41,24 @@ def _read(path: Path, _inode: int, _size: int, _changed: int) -> pa.Schema:
 
 def _require_readable(table: Table, stored: pa.Schema) -> None:
     clocks = (table.event_time, table.known_at)
+    kinds = {name: _kind(stored.field(name).type) for name in table.schema.names if name in stored.names}
     for field in table.schema:
-        if field.name not in stored.names:
-            if not field.nullable or field.name in clocks:
-                what = "the clock of its rows" if field.name in clocks else "required by its contract"
-                raise FeatureViewError(
-                    f"expected the column {field.name} in {table.name}, found a partition without it ({', '.join(stored.names)}): "
-                    f"it is {what}; type these partitions again from their originals (orchestrai backfill), or declare it optional"
-                )
+        optional = field.nullable and field.name not in clocks
+        if reading_of(field.name, spark_type(field.type), kinds, optional=optional) is not None:
             continue
-        kind = portable(stored.field(field.name).type)
-        if kind != field.type and (kind is None or not widens(spark_type(kind), spark_type(field.type))):
-            found = spark_type(kind) if kind is not None else stored.field(field.name).type
+        if field.name not in kinds:
+            what = "the clock of its rows" if field.name in clocks else "required by its contract"
             raise FeatureViewError(
-                f"expected {field.name} of {table.name} as {spark_type(field.type)}, found a partition that holds it as {found}: "
-                "type these partitions again from their originals (orchestrai backfill), or declare the type they have"
+                f"expected the column {field.name} in {table.name}, found a partition without it ({', '.join(stored.names)}): "
+                f"it is {what}; type these partitions again from their originals (orchestrai backfill), or declare it optional"
             )
+        found = kinds[field.name] or stored.field(field.name).type
+        raise FeatureViewError(
+            f"expected {field.name} of {table.name} as {spark_type(field.type)}, found a partition that holds it as {found}: "
+            "type these partitions again from their originals (orchestrai backfill), or declare the type they have"
+        )
+
+
+def _kind(stored: pa.DataType) -> str | None:
+    kind = portable(stored)
+    return spark_type(kind) if kind is not None else None
