@@ -4,8 +4,8 @@
 
 The first case is a deployment in Dagster's real order, with the product's own looks, runs and ledger: a tick, its cursor kept, its run
 begun later, never, cancelled, killed, or met by an outage; old dates, moved and overwritten objects, a landing that is renamed, odd
-keys. At the end every object is in one of four places and every row in the raw events once (--whole, on several --seeds, long ones with
---hourly).
+keys. At the end every object is in one of four places and every row in the raw events once (--whole, on several --seeds, long ones
+with --hourly).
 
 In the others `discover`, `drain` and their cursors are the real ones, and the process dies every 30 s of simulated time, each
 other time before it has kept what it learned. What is taken is kept as receipts keep it, by partition and identity. The last cases

@@ -118,3 +118,35 @@ def test_one_module_splits_and_joins_partition_keys() -> None:
     assert not {str(path.relative_to(ROOT)): lines for path, lines in found.items() if lines}
     # Dagster's own class for such keys would be a second way to make them
     assert not [path for path in found if "MultiPartitionKey(" in path.read_text()]
+
+
+def test_landing_what_is_in_order_loads_no_pandas(tmp_path: Path) -> None:
+    run(f"""
+import json, sys
+from datetime import datetime, UTC
+from pathlib import Path
+from orchestrai.contracts.contract import Column, Contract
+from orchestrai.ingest.spec import SourceSpec
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.storage.local import LocalStore
+from orchestrai_tests.running import ingest
+folder = Path({str(tmp_path)!r})
+kinds = {{"n": "BIGINT", "size": "DOUBLE", "name": "STRING", "at": "TIMESTAMP", "price": "DECIMAL(12,2)", "on": "DATE"}}
+columns = tuple(Column(name, kind, name, required=True) for name, kind in kinds.items())
+contract = Contract("items", "1.0.0", columns, event_time="at")
+row = {{"n": 7, "size": 1.5, "name": "lamp", "at": "2026-01-01 03:00:00", "price": 1.25, "on": "2026-01-01"}}
+values = ",".join(str(value) for value in row.values())
+texts = {{"csv": ",".join(row) + chr(10) + (values + chr(10)) * 200, "jsonl": (json.dumps(row) + chr(10)) * 200}}
+for form, text in texts.items():
+    landing = folder / form
+    landing.mkdir()
+    (landing / f"2026-01-01.{{form}}").write_text(text)
+    ledger = Ledger(LocalStore(folder / "lake" / form), load_or_create_signer(folder / "keys"))
+    report = ingest(
+        ledger, asset="shop/items/raw_events", partitions=["2026-01-01"], landing=LocalStore(landing),
+        source=SourceSpec(url="x", format=form), contract=contract, grain="day", now=datetime(2026, 1, 3, tzinfo=UTC),
+    )
+    assert report.rows == 200, report
+assert "pandas" not in sys.modules
+""")

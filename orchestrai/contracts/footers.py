@@ -1,9 +1,11 @@
 """What Parquet footers tell without reading a row: schema, rows, nulls, minima and maxima. Lying footers are refused."""
 
+import json
 import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,6 +19,7 @@ MAX_UNCOMPRESSED_BYTES = 4 * 1024**3
 MAX_RATIO = 2_000
 SMALL_FILE = 256 * 1024
 ENOUGH = 16 * 1024 * 1024
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_failures() -> tuple[type[BaseException], ...]:
@@ -159,6 +162,19 @@ def _add(total: Footers, metadata: Any, schema: "pa.Schema") -> None:
                 _merge(stats, group.column(positions[name]).statistics, group.num_rows)
 
 
+def _bounds(statistics: Any) -> tuple[Any, Any]:
+    """The least and the greatest value; moments are made here, since Arrow would import pandas for them."""
+    if statistics.logical_type.type == "TIMESTAMP":
+        kind = json.loads(statistics.logical_type.to_json())
+        if kind["isAdjustedToUTC"] and kind["timeUnit"] == "microseconds":
+            try:
+                low, high = timedelta(microseconds=statistics.min_raw), timedelta(microseconds=statistics.max_raw)
+                return EPOCH + low, EPOCH + high
+            except OverflowError:
+                pass  # beyond the years that Python knows, of which Arrow says what it says
+    return statistics.min, statistics.max
+
+
 def _merge(stats: ColumnStats, statistics: Any, rows: int) -> None:
     if statistics is None:
         stats.nulls, stats.bounded = None, False
@@ -166,7 +182,7 @@ def _merge(stats: ColumnStats, statistics: Any, rows: int) -> None:
     if stats.nulls is not None:
         stats.nulls = stats.nulls + statistics.null_count if statistics.has_null_count else None
     if statistics.has_min_max:
-        low, high = statistics.min, statistics.max
+        low, high = _bounds(statistics)
         stats.low = low if stats.low is None else min(stats.low, low)
         stats.high = high if stats.high is None else max(stats.high, high)
     elif not (statistics.has_null_count and statistics.null_count == rows):

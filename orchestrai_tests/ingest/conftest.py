@@ -7,6 +7,7 @@ import pytest
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.odcs import load_contract
+from orchestrai.ingest.readers import object_reader
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.local import LocalStore
 
@@ -63,6 +64,12 @@ def contract_of(text: str, folder: Path, name: str = "x.contract.yaml") -> Contr
     path = folder / name
     path.write_text(text)
     return load_contract(path)
+
+
+@pytest.fixture
+def by_arrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny objects of a test are tried by Arrow's readers first, as large ones are."""
+    monkeypatch.setattr(object_reader, "TINY_BYTES", 0)
 
 
 @pytest.fixture

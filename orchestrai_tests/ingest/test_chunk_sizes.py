@@ -47,6 +47,7 @@ def read_at_a_time(size: int) -> Iterator[None]:
         (json_blocks, "BLOCK_BYTES", blocks),
         (lines, "BLOCK", blocks),
         (object_reader, "ALWAYS_KEPT", KEPT),
+        (object_reader, "TINY_BYTES", 0 if size % 2 else 1 << 20),
         # a process of its own for each footer, which are all in order here
         (parquet, "probe", lambda path: None),
     ]

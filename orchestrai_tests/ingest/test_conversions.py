@@ -24,6 +24,8 @@ from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai_tests.docs.pages import ROOT
 
+pytestmark = pytest.mark.usefixtures("by_arrow")
+
 REFUSED = object()
 TYPES = ("STRING", "BIGINT", "INT", "DOUBLE", "DECIMAL(12,2)", "DECIMAL(38,30)", "BOOLEAN", "TIMESTAMP", "DATE")
 

@@ -14,6 +14,8 @@ from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai_tests.docs.pages import ROOT
 
+pytestmark = pytest.mark.usefixtures("by_arrow")
+
 CONTRACT = Contract("t", "1", tuple(Column(name, "STRING", name) for name in "ab"))
 NUMBERS = Contract("t", "1", (Column("a", "DOUBLE", "a"), Column("b", "BIGINT", "b")))
 

@@ -26,6 +26,8 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.running import ingest
 
+pytestmark = pytest.mark.usefixtures("by_arrow")
+
 HEAD = """\
 kind: DataContract
 apiVersion: v3.0.2

@@ -19,6 +19,8 @@ from orchestrai.ingest.readers.lines import numbered_lines
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
 
+pytestmark = pytest.mark.usefixtures("by_arrow")
+
 CONTRACT = Contract(
     "t",
     "1",

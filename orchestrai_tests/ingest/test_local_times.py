@@ -22,6 +22,8 @@ from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.running import ingest
 
+pytestmark = pytest.mark.usefixtures("by_arrow")
+
 SALES = Contract(
     "sales",
     "1",

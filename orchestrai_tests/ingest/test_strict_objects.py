@@ -20,6 +20,8 @@ from orchestrai.ingest.readers.json_blocks import line_blocks
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
 
+pytestmark = pytest.mark.usefixtures("by_arrow")
+
 CONTRACT = Contract(
     "t",
     "1",

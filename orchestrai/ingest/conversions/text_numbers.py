@@ -120,7 +120,12 @@ def in_doubt(numbers: "pa.Array") -> bool:
     """Whether numbers that were parsed from text may be others than the text says: beyond 2^53 the text must be asked."""
     import pyarrow.compute as pc
 
-    return pc.all(pc.less(pc.abs(numbers), float(EXACT))).as_py() is False
+    # bounds are compared here: a number of Python's among the arguments would have Arrow import pandas
+    bounds = pc.min_max(numbers)
+    least, most = bounds["min"].as_py(), bounds["max"].as_py()
+    if least is None:
+        return False
+    return not (-EXACT < least and most < EXACT) or pc.any(pc.is_nan(numbers)).as_py() is True
 
 
 def _decimals(target: "pa.DataType") -> Cast:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # how far a device's clock may be ahead of the broker's
 AHEAD = timedelta(minutes=5)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN = 80
 
 
@@ -65,16 +66,21 @@ class RowRules:
         times = batch.column(self.contract.names.index(name))
         if pa.types.is_date(times.type):
             times = times.cast(pa.timestamp("us", tz="UTC"))
-        start, end = (pa.scalar(moment, times.type) for moment in allowed)
+        # bounds are compared as numbers, and not as Arrow's values: to make one of Python's would import pandas
         bounds = pc.min_max(times)
-        inside = pc.and_(pc.greater_equal(bounds["min"], start), pc.less(bounds["max"], end)).as_py()
-        if inside is not False:
+        least, most = bounds["min"].value, bounds["max"].value
+        if least is None or (least >= _micros(allowed[0]) and most < _micros(allowed[1])):
             return  # None: no row tells a time, which `required` judges
+        start, end = (pa.scalar(moment, times.type) for moment in allowed)
         for row in _rows(pc.or_(pc.less(times, start), pc.greater_equal(times, end))):
             moment = _utc(times[row].as_py())
             belongs = with_value(partition_of(moment, time_grain(self.grain)), value_part(self.partition))
             reason = f"expected {name} inside {self.partition}, found {moment.isoformat()}: the row belongs to {belongs}"
             yield Misfit(row, name, reason, belongs)
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def _utc(moment: date | datetime) -> datetime:
