@@ -184,9 +184,7 @@ def overhead() -> None:
         matrix = np.column_stack([chosen.column(name).to_numpy() for name in columns])
         known = chosen.column("label").to_numpy().astype(np.float64)
         data = library.QuantileDMatrix(matrix, label=known, max_bin=params.max_bin, nthread=params.nthread)
-        booster = library.train(
-            settings(params, "binary", first), data, num_boost_round=params.num_boost_round
-        )
+        booster = library.train(settings(params, "binary", first), data, num_boost_round=params.num_boost_round)
         booster.save_raw(raw_format="ubj")
 
     # what is set follows from the columns alone for these parameters
