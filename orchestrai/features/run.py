@@ -68,13 +68,33 @@ class FeatureTask:
 
 
 def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: Engine | None = None) -> StageReport:
-    """Compute partitions of a view and publish them: those asked for, and as declared others that changed inputs have made stale.
+    """Compute partitions of a view and publish them, of a dimension those of each value by themselves: those asked for, and as declared
+    others that changed inputs have made stale.
 
     Idempotent: a partition whose input roots, view and code version are unchanged is reported and left as it is. A declared
     Delta table is brought to what is then published, also after a run that ended between the two. A folder for tails makes no
     other difference than to time.
-    Raises FeatureViewError, NotReceipted, IntegrityError; nothing is published then.
+    Raises FeatureViewError, NotReceipted, IntegrityError; nothing is published then, of a dimension nothing of that value.
     """
+    return together([_compute(context, view, one, engine) for one in _of_each_value(context.ledger, view, task)])
+
+
+def _of_each_value(ledger: Ledger, view: FeatureView, task: FeatureTask) -> list[FeatureTask]:
+    """A task for each value of a dimension that is asked for, or that the first input has; the task itself where there is none."""
+    if dimension_of(task.grain) is None or task.value:
+        return [task]
+    if task.partitions is not None:
+        keys: Mapping[str, Sequence[str] | None] = by_value(task.partitions)
+    else:
+        keys = dict.fromkeys(values_of(ledger.open(task.inputs[next(iter(view.tables))]).partitions))
+    tails = task.tails
+    tasks = [
+        replace(task, partitions=some, value=value, tails=tails / value if tails else None) for value, some in keys.items()
+    ]
+    return tasks or [task]
+
+
+def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: Engine | None) -> StageReport:
     if _delta(view):
         require_delta()
     ledger, asset, tails = context.ledger, task.asset, task.tails
@@ -274,11 +294,10 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
     tails = context.home / "tails" / subject.pipeline / view.name
     declared = {dataset.asset("restored"): dataset for dataset in subject.inputs.values()}
     task = FeatureTask(node.asset, restored, subject.grain_of_first, wanted, tails, declared)
-    tasks = _of_each_value(ledger, task, restored[view.first_table])
     engines = context.port(Engines)
     # a view in Python runs on this machine, whatever the settings choose for the others
     engine = engines.embedded() if view.python is not None else engines.choose(view.spec.engine, size)
-    report = together([compute(context, view, one, engine) for one in tasks])
+    report = compute(context, view, task, engine)
     if isinstance(view.spec, FeatureViewSpec):
         if view.spec.online and report.version is not None:
             from orchestrai.features.by_key.online import online_path, update_online
@@ -291,20 +310,6 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
         report = shared(ledger, report, view.spec.share, context.home / "tables")
     report = with_outcomes(report, missing)
     return settle(report, like, partitions) if like is not None else report
-
-
-def _of_each_value(ledger: Ledger, task: FeatureTask, first: str) -> list[FeatureTask]:
-    """A task for each value of a dimension that is asked for, or that the first input has; the task itself where there is none."""
-    if dimension_of(task.grain) is None:
-        return [task]
-    if task.partitions is not None:
-        keys: Mapping[str, Sequence[str] | None] = by_value(task.partitions)
-    else:
-        keys = dict.fromkeys(values_of(ledger.open(first).partitions))
-    tails = task.tails
-    return [
-        replace(task, partitions=some, value=value, tails=tails / value if tails else None) for value, some in keys.items()
-    ]
 
 
 def _checks(subject: DeclaredView) -> list[CheckInfo]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from orchestrai.core.time.calendar import keys_of, window
+from orchestrai.core.time.calendar import window
+from orchestrai.core.time.key_groups import keys_of
 from orchestrai.core.time.partition_key import time_part, value_part
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.quarantine import closed_gates

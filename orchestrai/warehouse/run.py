@@ -28,6 +28,7 @@ from orchestrai.stage.staleness import Cause, Places, StalePartition, difference
 from orchestrai.warehouse.merge import load_table
 from orchestrai.warehouse.older_files import as_declared
 from orchestrai.warehouse.ports import DeclaredLoad
+from orchestrai.warehouse.spec import LoadSpec
 from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
 from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, quoted, widen_table
 

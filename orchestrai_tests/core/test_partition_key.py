@@ -12,14 +12,11 @@ from orchestrai.core.time.calendar import (
     Grain,
     LocalGrain,
     TimeGrain,
-    contiguous,
     dates_of,
-    enclosing,
     floor,
     following,
     grain_stats,
     keys_between,
-    keys_of,
     name_of,
     ordinal,
     partition_of,
@@ -28,6 +25,7 @@ from orchestrai.core.time.calendar import (
     window,
     zone_of,
 )
+from orchestrai.core.time.key_groups import contiguous, enclosing, keys_of
 from orchestrai.core.time.partition_key import Dimension, Key, check_value, of_value, same_value, segment, with_value
 from orchestrai.errors import ConfigError
 from orchestrai.storage.base import check_key

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import dagster as dg
 import pytest
 
-from orchestrai.core.time.calendar import contiguous
+from orchestrai.core.time.key_groups import contiguous
 from orchestrai.defs.sensors.landing_sensors import build_sensors
 from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.errors import OrchestraiError, StorageError

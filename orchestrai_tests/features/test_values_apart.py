@@ -5,6 +5,7 @@ import pytest
 from orchestrai.features.labels import inputs_current
 from orchestrai.provenance.index import ReceiptIndex
 from orchestrai.provenance.recall.recall import recall
+from orchestrai.provenance.recall.reproduce import reproduce
 from orchestrai_tests.regions import DAYS, NOW, REGIONS, WITH_MODEL, Shops
 
 SPENT, RECENT, EVER = (f"shops/{view}/features" for view in ("spent", "recent", "ever"))
@@ -103,6 +104,12 @@ def test_a_model_of_two_regions_predicts_for_both_and_says_what_it_learned_from(
     with evaluation.fetched(["all"], role=None) as files:
         card = next(file.path.read_text() for file in files["all"] if file.path.suffix == ".md")
     assert "- trained on eu (" in card and ", us (" in card
+    # from the vault alone, each value by itself again
+    runtime, home = shops.runtime, shops.home.parent / "reproduced"
+    vault, keyring = runtime.vault.store, runtime.ledger.keyring
+    again = reproduce("shops/buys/champion", None, vault=vault, keyring=keyring, home=home, project=shops.project)
+    assert again.ok, again.first_difference
+    assert [stage.asset for stage in again.stages][-1] == "shops/buys/candidate"
 
 
 def test_a_recall_of_one_region_s_object_reaches_the_partitions_of_that_region(shops: Shops) -> None:

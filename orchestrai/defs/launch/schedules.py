@@ -7,8 +7,9 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from orchestrai.core.time.calendar import enclosing, floor, keys_between, keys_of, partition_of, time_grain, zone_of
+from orchestrai.core.time.calendar import floor, keys_between, partition_of, time_grain, zone_of
 from orchestrai.core.time.duration_cron import previous_tick
+from orchestrai.core.time.key_groups import enclosing, keys_of
 from orchestrai.defs.launch.jobs import (
     Refresh,
     job_name,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from orchestrai.core.time.calendar import contiguous
+from orchestrai.core.time.key_groups import contiguous
 from orchestrai.defs.landing_checks import accounted_evaluation
 from orchestrai.defs.launch.jobs import job_name, offered
 from orchestrai.defs.sensors.run_history import past_runs

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from orchestrai.core.time.calendar import Grain, contiguous
+from orchestrai.core.time.calendar import Grain
+from orchestrai.core.time.key_groups import contiguous
 from orchestrai.defs.assets import asset_key
 from orchestrai.defs.launch.jobs import MAX_RUNTIME, job_name, model_assets
 from orchestrai.pipeline.nodes import Pipeline

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from orchestrai.core.time.partition_key import values_of
+from orchestrai.errors import FeatureViewError
 from orchestrai.features.completeness.horizons import Horizons, read_tables
 from orchestrai.features.completeness.lacking import DatasetState, dataset_state
 from orchestrai.features.incremental.partition_spans import ALWAYS
@@ -40,10 +41,19 @@ class Learning:
     as_of_limit: datetime | None = None
 
     def values(self) -> list[str]:
-        """The values to learn from: those of the first view that the label's first input has too; one empty where there is none."""
+        """The values to learn from: those of the first view that the label's first input has too; one empty where there is no dimension.
+
+        Raises FeatureViewError where they have none in common.
+        """
         read = next(iter(self.run.opened.datasets.values()))
-        known = values_of(read.partitions)
-        return [value for value in values_of(self.datasets[0].partitions) if not known or value in known] or [""]
+        own, known = values_of(self.datasets[0].partitions), values_of(read.partitions)
+        values = [value for value in own if not known or value in known]
+        if own and not values:
+            raise FeatureViewError(
+                f"{self.run.view.name}: expected partitions of {', '.join(own)} in {read.asset}, found those of {', '.join(known)}: "
+                "restore them first"
+            )
+        return values or [""]
 
     def of(self, value: str) -> "LabelledRows":
         """The rows of a value, their labels computed; raises FeatureViewError."""
