@@ -11,7 +11,8 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Audit, Verdict
-from orchestrai.ingest.anomaly.hold_audit import HoldAudit, released
+from orchestrai.ingest.anomaly.hold_audit import HoldAudit, hold_check, released
+from orchestrai.ingest.anomaly.sketch import lens_of
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.dead_letters import (
     DeadLetter,
@@ -73,7 +74,7 @@ def ingest(
         done: list[Partition] = []
         audit = Audit()
         keys = KeyAudit(contract, grain, intake.dataset, context.home / "key_index" / Path(*asset.split("/")[:-1]))
-        ordinary = HoldAudit(contract, grain, now)
+        ordinary = HoldAudit(contract, grain, now, intake.dataset)
         on_spark, aside = 0, dict[str, list[DeadLetter]]()
         for number, key in enumerate(sorted(set(task.partitions))):
             context.told(f"{asset}@{key}", number, len(task.partitions))
@@ -85,7 +86,8 @@ def ingest(
                 aside |= {key: part.letters} if part.letters else {}
                 continue
             letters = list(read_letters(dead, key))
-            typing = Typing(source, contract, RowRules(contract, key, grain))
+            lens = lens_of(contract, key, grain) if hold_check(contract, grain) else None
+            typing = Typing(source, contract, RowRules(contract, key, grain), lens)
             reading = PartitionReading(part, typing, session, Path(folder) / "parts" / key, sealing, letters)
             if spark and sealing is None and source.needs_spark(sum(arrival.material.size for arrival in part.arrivals)):
                 reading.read_on_spark(spark())
@@ -106,10 +108,12 @@ def ingest(
             root = session.staged(key).root
             if audit.is_open(key):
                 audit.add(key, *keys.judge(key, root, part.parts))
-            if audit.is_open(key) and part.rows:
-                audit.add(key, *ordinary.judge(key, part.rows, history))
+            if audit.is_open(key) and part.profile is not None:
+                audit.add(key, *ordinary.judge(key, root, part.profile))
             if audit.is_open(key):
                 keys.accept(key, root, part.parts)
+                if part.profile is not None:
+                    ordinary.accept(key, part.profile)
                 history[key] = part.rows
             done.append(part)
         intake.require_readable()
