@@ -5,7 +5,7 @@ BIN := .venv/bin
 # every process would compile what it imports again where the environment forbids keeping that
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-setup bench-vault bench-arrival bench-features bench-models bench-proof screenshot clean
+.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-setup bench-vault bench-arrival bench-features bench-models bench-proof bench-gates screenshot clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -64,7 +64,7 @@ lock: setup ## write requirements.lock anew; pins that still fit stay
 bench-setup: .venv/.bench ## add the peers that only the benchmarks need
 
 bench-arrival: bench-setup
-bench-vault bench-arrival bench-features bench-models bench-proof: setup ## ratios against peers, one JSON object a line
+bench-vault bench-arrival bench-features bench-models bench-proof bench-gates: setup ## ratios against peers, one JSON object a line
 	$(BIN)/python -m bench.$(@:bench-%=%)
 
 screenshot: setup ## draw docs/graph.png with headless Chromium against the running UI

@@ -1,4 +1,5 @@
-"""The check `accounted` of a landing: every object is in one of four places, and none waits for a person.
+"""The checks of a landing: `accounted`, every object is in one of four places and none waits for a person; `rpo`, none is old without
+a snapshot.
 
 Sensors report it with each whole look; by hand it looks itself.
 """
@@ -8,10 +9,12 @@ from typing import Any
 
 import dagster as dg
 
+from orchestrai.core.verdict import Verdict
 from orchestrai.defs.assets import asset_key
 from orchestrai.ingest.discovery.reconciliation import PLACES, Reconciliation, reconcile
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.reports.landing_status import judge_of
+from orchestrai.pipeline.reports.recovery_point import INFO, recovery_point
 from orchestrai.pipeline.runtime import Runtime
 
 ACCOUNTED = "accounted"
@@ -19,8 +22,37 @@ SHOWN = 50
 
 
 def build_landing_checks(datasets: Sequence[DatasetNode]) -> list[dg.AssetChecksDefinition]:
-    """An `accounted` check for each dataset whose objects land."""
-    return [_accounted(dataset) for dataset in datasets if dataset.spec.source.kind == "objects"]
+    """An `accounted` check for each dataset whose objects land, and `rpo` for every dataset."""
+    accounted = [_accounted(dataset) for dataset in datasets if dataset.spec.source.kind == "objects"]
+    return [*accounted, *map(_rpo, datasets)]
+
+
+def _rpo(dataset: DatasetNode) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset_key(dataset.asset("landing")), name=INFO.name, blocking=False, description=INFO.description)
+    def rpo(runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
+        verdict = recovery_point(runtime, dataset).verdict
+        return dg.AssetCheckResult(
+            passed=verdict.passed, severity=dg.AssetCheckSeverity.WARN, metadata=_told(verdict), description=verdict.message
+        )
+
+    return rpo
+
+
+def rpo_evaluation(runtime: Runtime, dataset: DatasetNode, whole: Reconciliation | None = None) -> dg.AssetCheckEvaluation:
+    """The check `rpo`, with a look at the landing that a sensor took anyway."""
+    verdict = recovery_point(runtime, dataset, whole).verdict
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(dataset.asset("landing")),
+        check_name=INFO.name,
+        passed=verdict.passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=_told(verdict),
+        description=verdict.message,
+    )
+
+
+def _told(verdict: Verdict) -> dict[str, Any]:
+    return {name: value for name, value in verdict.details.items() if isinstance(value, str | int | float | bool)}
 
 
 def _accounted(dataset: DatasetNode) -> dg.AssetChecksDefinition:

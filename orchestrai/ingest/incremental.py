@@ -7,6 +7,7 @@ reads everything that is there, reports what it asked for beside what was fed, a
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from orchestrai.contracts.contract import Contract
@@ -77,11 +78,12 @@ def opened_stream(source: SourceSpec, home: Path) -> Iterator[KafkaSource | Stre
 
 @dataclass(frozen=True)
 class Pending:
-    """What a stream holds that no published version has: the partitions its next records go to, and where it ends."""
+    """What a stream holds that no published version has: the partitions its next records go to, where it ends, the oldest one's time."""
 
     partitions: tuple[str, ...]
     lag: int
     ends: tuple[tuple[int, int], ...]
+    oldest: datetime
 
 
 def pending(
@@ -98,7 +100,8 @@ def pending(
         return None
     keys = sliced(batch, contract, grain, lambda _: set(), source.clock)
     ends = tuple((number, high) for number, (_, high) in sorted(bounds.items()))
-    return Pending(tuple(keys), batch.lag + len(batch.records), ends)
+    oldest = min(record.time for record in batch.records)
+    return Pending(tuple(keys), batch.lag + len(batch.records), ends, oldest)
 
 
 def behind(ledger: Ledger, raw_events: str, restored: str) -> dict[str, str]:

@@ -8,7 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.contracts.anomaly.profile import PROFILE, Profile
 from orchestrai.errors import DigestMismatch, UnreadableObject
+from orchestrai.ingest.anomaly.sketch import Sketch, merged, sketch_of
 from orchestrai.ingest.dead_letters import DeadLetter, letters_of
 from orchestrai.ingest.originals.originals import Arrival, landed_key
 from orchestrai.ingest.readers.compression import unpacked
@@ -36,6 +38,8 @@ class Partition:
     letters: list[DeadLetter] = field(default_factory=list)
     objects: dict[str, dict[str, str]] = field(default_factory=dict)
     runs: dict[str, list[Run]] = field(default_factory=dict)
+    sketches: list[Sketch] = field(default_factory=list)
+    profile: Profile | None = None
     rows: int = 0
     repeats: Sequence[Material] = ()
 
@@ -47,6 +51,7 @@ class Partition:
     def begin_again(self) -> None:
         """Forget what was read of the arrivals."""
         self.outcomes, self.parts, self.letters, self.objects, self.runs, self.rows = [], [], [], {}, {}, 0
+        self.sketches = []
 
 
 @dataclass
@@ -137,7 +142,8 @@ class PartitionReading:
         unread = list(part.outcomes)
 
         def typed_parts() -> list[Part]:
-            parts = type_on_spark(session, lake.url, self.typing, groups, keys)
+            # executors only type: a part is looked at where it is judged
+            parts = type_on_spark(session, lake.url, replace(self.typing, lens=None), groups, keys)
             for typed in parts:
                 for index, outcome in typed.outcomes:
                     part.outcomes[index] = outcome
@@ -170,7 +176,13 @@ class PartitionReading:
             )
         self.part.parts.append(target)
         self.part.rows += typed.rows
+        self._look_at(target)
         self.session.add_entry(self.part.key, FileEntry(target.name, typed.size, typed.rows, typed.sha256, typed.key))
+
+    def _look_at(self, path: Path) -> None:
+        """Sketch a part that was not written here."""
+        if self.typing.lens is not None:
+            self.part.sketches.append(sketch_of(self.typing.lens, path))
 
     def _target(self) -> Path:
         return self.folder / f"part-{len(self.part.parts):05d}.parquet"
@@ -184,7 +196,9 @@ class PartitionReading:
                 self._came(self.writer.path, arrival, outcome)
                 self._close(arrival)
                 return
-            self.writer = self.writer or PartWriter(self._target(), self.typing.contract.arrow_schema())
+            self.writer = self.writer or PartWriter(
+                self._target(), self.typing.contract.arrow_schema(), self.typing.sketch()
+            )
             for batch in self.typing.batches(path, outcome, landed_key(arrival.name)):
                 self.writer.write(_sealed(batch, outcome, self.sealing))
             self._came(self.writer.path, arrival, outcome)
@@ -198,6 +212,9 @@ class PartitionReading:
         for name, runs in self.part.runs.items():
             stats = arrival_stats(stats, name, runs)
         self.session.add_stats(self.part.key, **stats)
+        if self.typing.lens is not None and self.part.rows:
+            self.part.profile = merged(self.typing.lens, self.part.sketches).profile()
+            self.session.add_stats(self.part.key, **{PROFILE: self.part.profile.as_json()})
 
     @contextmanager
     def _checked(self, arrival: Arrival) -> Iterator[Path]:
@@ -223,6 +240,7 @@ class PartitionReading:
         writer.close()
         part.parts.append(writer.path)
         part.rows += writer.rows
+        part.sketches += [writer.sketch] if writer.sketch is not None else []
         self.staged.append((writer.path.name, writer.path, writer.rows))
         if arrival and self.sealing:
             part.objects[writer.path.name] = {"name": arrival.name, "uri": arrival.material.uri}
@@ -240,8 +258,10 @@ class PartitionReading:
         name = self._target().name
         self.staged.append(replace(entry, path=name))
         part.objects[name] = {"name": arrival.name, "uri": arrival.material.uri}
-        part.parts.append(self.opened.enter_context(arrival.opened(self.session.ledger)))
+        path = self.opened.enter_context(arrival.opened(self.session.ledger))
+        part.parts.append(path)
         part.rows += entry.rows
+        self._look_at(path)
         letters = [letter for letter in self.earlier_letters if letter.uri == arrival.material.uri]
         outcome.rows = entry.rows
         part.runs[name] = [(entry.rows, arrival.material.arrived)]

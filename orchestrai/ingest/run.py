@@ -13,7 +13,8 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.time.partition_key import segment
 from orchestrai.core.verdict import Audit, Verdict
-from orchestrai.ingest.anomaly.hold_audit import HoldAudit, released
+from orchestrai.ingest.anomaly.hold_audit import HoldAudit, hold_check, released
+from orchestrai.ingest.anomaly.sketch import lens_of
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.dead_letters import (
     DeadLetter,
@@ -78,7 +79,7 @@ def ingest(
         done: list[Partition] = []
         audit = Audit()
         keys = KeyAudit.of(context, task, intake.dataset)
-        ordinary = HoldAudit(contract, grain, now)
+        ordinary = HoldAudit(contract, grain, now, intake.dataset)
         on_spark, aside, opened = 0, dict[str, list[DeadLetter]](), stack.enter_context(ExitStack())
         for number, key in enumerate(sorted(set(task.partitions))):
             context.told(f"{asset}@{key}", number, len(task.partitions))
@@ -91,7 +92,8 @@ def ingest(
                 aside |= {key: part.letters} if part.letters else {}
                 continue
             letters = list(read_letters(dead, key))
-            typing = Typing(source, contract, RowRules(contract, key, grain))
+            lens = lens_of(contract, key, grain) if hold_check(contract, grain) else None
+            typing = Typing(source, contract, RowRules(contract, key, grain), lens)
             reading = PartitionReading(
                 part, typing, session, Path(folder) / "parts" / segment(key), sealing, letters, opened=opened
             )
@@ -114,10 +116,12 @@ def ingest(
             root = session.staged(key).root
             if audit.is_open(key):
                 audit.add(key, *keys.judge(key, root, part.parts))
-            if audit.is_open(key) and part.rows:
-                audit.add(key, *ordinary.judge(key, part.rows, history))
+            if audit.is_open(key) and part.profile is not None:
+                audit.add(key, *ordinary.judge(key, root, part.profile))
             if audit.is_open(key):
                 keys.accept(key, root, part.parts)
+                if part.profile is not None:
+                    ordinary.accept(key, part.profile)
                 history[key] = part.rows
             done.append(part)
         intake.copies.require_readable()

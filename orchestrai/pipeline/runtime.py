@@ -12,6 +12,7 @@ from orchestrai.backup.ports import Definitions
 from orchestrai.backup.proofs import proof_of
 from orchestrai.core.identity import utc_now
 from orchestrai.core.progress import Progress
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.ports import Engines
@@ -30,7 +31,7 @@ from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.renames import record_renames, require_settled
 from orchestrai.pipeline.stage_registry import gates
 from orchestrai.privacy.persons import PersonKeys, open_person_keys
-from orchestrai.restore.ports import Proofs, Sharing
+from orchestrai.restore.ports import Drilled, Proofs, RecoveryPoints, Sharing
 from orchestrai.settings import Settings
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode
@@ -95,6 +96,7 @@ class Runtime:
             Engines: lambda: Engines(self.engine, lambda: embedded(self.settings)),
             Proofs: lambda: Proofs(lambda subject: proof_of(subject, self.settings.home, self._definitions())),
             Sharing: lambda: Sharing(self._share),
+            RecoveryPoints: lambda: RecoveryPoints(self._recovery_point),
             Definitions: self._definitions,
             Features: lambda: Features(lambda: PointInTime(self.ledger, embedded(self.settings))),
         }
@@ -104,6 +106,11 @@ class Runtime:
         from orchestrai.features.table_formats import shared
 
         return shared(self.ledger, report, formats, self.settings.home / "tables")
+
+    def _recovery_point(self, subject: Drilled) -> Verdict | None:
+        from orchestrai.pipeline.reports.recovery_point import recovery_point
+
+        return recovery_point(self, subject).verdict if isinstance(subject, DatasetNode) else None
 
     def _definitions(self) -> Definitions:
         folders = {pipeline.name: pipeline.folder for pipeline in self.project.pipelines}

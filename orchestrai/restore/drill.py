@@ -5,7 +5,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,6 +67,19 @@ class DrillReport:
     def passed(self) -> bool:
         """True when all was proven within the declared targets."""
         return all(verdict.passed for verdict in self.verdicts)
+
+    def exposed(self, landed: Verdict | None) -> "DrillReport":
+        """The same with what landed and is in no snapshot, where that is worse than what the snapshots themselves tell."""
+        seconds = None if landed is None else landed.details.get("rpo_seconds")
+        if landed is None or (landed.passed and (not isinstance(seconds, int | float) or seconds <= self.rpo_seconds)):
+            return self
+        known = float(seconds) if isinstance(seconds, int | float) else self.rpo_seconds
+        own = next(verdict for verdict in self.verdicts if verdict.check == landed.check)
+        passed = own.passed and landed.passed
+        details = {**own.details, **landed.details, "seconds": max(known, self.rpo_seconds)}
+        worst = Verdict(own.check, passed, landed.message, own.severity, details)
+        verdicts = tuple(worst if verdict is own else verdict for verdict in self.verdicts)
+        return replace(self, rpo_seconds=max(known, self.rpo_seconds), verdicts=verdicts)
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form shown to people and programs."""

@@ -9,7 +9,7 @@ from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.restore.drill import Prove, drill
-from orchestrai.restore.ports import Drilled, Proofs
+from orchestrai.restore.ports import Drilled, Proofs, RecoveryPoints
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.vault.spec import BackupSpec
@@ -38,7 +38,7 @@ def publish_drill(context: RunContext, asset: str, subject: Drilled, prove: Prov
             spec=subject.backup or BackupSpec(),
             current_version=now.version if now else None,
             prove=prove,
-        )
+        ).exposed(context.port(RecoveryPoints).of(subject))
         record = done.as_json()
         entry = session.add_bytes(WHOLE, "drill.json", canonical_json(record), rows=len(done.runs))
         meter.read, meter.written = sum(run.bytes for run in done.runs), entry.size

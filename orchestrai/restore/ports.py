@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.report import StageReport
 from orchestrai.stage.outcomes import Partitioned
 from orchestrai.stage.stage import Subject
@@ -51,6 +52,13 @@ class Proofs:
     """How a drill opens what it restored, by what it is of."""
 
     of: Callable[[Drilled], "Prove"]
+
+
+@dataclass(frozen=True)
+class RecoveryPoints:
+    """What of a drilled subject would be lost besides what is published of it, as the check `rpo`; None where nothing lands for it."""
+
+    of: Callable[[Drilled], Verdict | None]
 
 
 @dataclass(frozen=True)

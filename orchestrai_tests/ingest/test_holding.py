@@ -73,7 +73,7 @@ def test_a_day_of_a_third_of_its_rows_is_held_with_what_was_expected_and_found(s
     report = shop.run()
     message = reasons(report, ODD)
     assert list(message) == ["ordinary"] and not shop.published
-    assert "volume: expected about 2" in message["ordinary"] and "gate release" in message["ordinary"]
+    assert "fewer rows: expected about 2" in message["ordinary"] and "gate release" in message["ordinary"]
     assert closed_gates(shop.ledger, RAW, shop.ledger.find(RAW))[ODD].held
     look = whole(shop.ledger, RAW, shop.landing, shop.source)
     assert look.held_up == 1 and any(reason.reason.startswith("held with its partition") for reason in look.reasons)

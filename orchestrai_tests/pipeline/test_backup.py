@@ -235,7 +235,7 @@ def test_the_anchor_follows_each_snapshot_and_finds_a_rollback(make: MakeRuntime
 
 def test_a_drill_is_published_with_what_it_measured(make: MakeRuntime, days: list[str]) -> None:
     runtime = make()
-    run(runtime, days[:2])
+    run(runtime, days)
     report = runtime.run(runtime.project.nodes[f"{DATASET}/drill"], ["all"])
     (outcome,) = report.outcomes
     assert outcome.published

@@ -26,18 +26,21 @@ def status(
 ) -> None:
     """Count every landed object in one of four places: raw events, dead letters, waiting, passed over by a rule; and say why.
 
-    Exit code 1 when objects wait for a person: they were refused with their partition, or are no dead letters yet.
+    Says too how old the oldest is that no counted snapshot protects. Exit code 1 when objects wait for a person (they were refused or
+    held with their partition, or are no dead letters yet), or when more would be lost than the declared RPO.
 
     Example: orchestrai landing status churn/orders --json
     """
     from orchestrai.ingest.discovery.reconciliation import reconcile
     from orchestrai.pipeline.reports.landing_status import judge_of
+    from orchestrai.pipeline.reports.recovery_point import recovery_point
 
     runtime = open_runtime()
     nodes = _landed(runtime, dataset)
     wholes = [(node, reconcile(judge_of(runtime, node))) for node in nodes]
+    points = [recovery_point(runtime, node, whole) for node, whole in wholes]
     if as_json:
-        emit([_facts(node, whole) for node, whole in wholes])
+        emit([{**_facts(node, whole), **point.as_json()} for (node, whole), point in zip(wholes, points, strict=True)])
     else:
         rows = [
             (node.shown, whole.listed, *whole.counts.values(), escape(whole.oldest.key) if whole.oldest else "-")
@@ -51,7 +54,11 @@ def status(
                     f"{reason.count:,} {reason.place.replace('_', ' ')}: {reason.reason}, for example {reason.example!r}"
                 )
                 out.print(f"{node.shown}: {example}", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1 if any(whole.held_up or whole.unplaced for _, whole in wholes) else 0)
+        for point in points:
+            out.print(f"{point.dataset}: rpo: {point.message}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(
+        1 if not all(point.passed for point in points) or any(whole.held_up or whole.unplaced for _, whole in wholes) else 0
+    )
 
 
 def _landed(runtime: "Runtime", dataset: str | None) -> "list[DatasetNode]":

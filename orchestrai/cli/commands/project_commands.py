@@ -246,6 +246,7 @@ def _landing(node: "DatasetNode", runtime: "Runtime") -> tuple[str, bool, str]:
     """Whether there are objects, each of which has its place, and none waits for a person."""
     from orchestrai.ingest.discovery.reconciliation import reconcile
     from orchestrai.pipeline.reports.landing_status import judge_of
+    from orchestrai.pipeline.reports.recovery_point import recovery_point
 
     name = f"landing of {node.shown}"
     try:
@@ -260,7 +261,10 @@ def _landing(node: "DatasetNode", runtime: "Runtime") -> tuple[str, bool, str]:
         return name, False, f"{url}: no object yet"
     places = ", ".join(f"{count:,} {place.replace('_', ' ')}" for place, count in whole.counts.items() if count)
     held = f"; {whole.held_up:,} wait for you: see `orchestrai landing status`" if whole.held_up else ""
-    return name, not whole.held_up, f"{url}: {places}{held}"
+    if fresh:
+        return name, not whole.held_up, f"{url}: {places}{held}"
+    point = recovery_point(runtime, node, whole)
+    return name, not whole.held_up and point.passed, f"{url}: {places}{held}; rpo: {point.message}"
 
 
 def _keys(folder: Path) -> tuple[str, bool, str]:

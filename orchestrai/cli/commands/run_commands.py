@@ -59,18 +59,33 @@ def backfill(
 def report(as_json: AsJson = False) -> None:
     """Show what is current: rows, versions, snapshots, restore times, refused partitions, metrics, champions, lineage.
 
-    Reads the ledger alone: works with Dagster down and its database gone. Example: orchestrai report --json
+    Reads the ledger, and landings for what no snapshot protects: works with Dagster down and its database gone.
+
+    Example: orchestrai report --json
     """
+    from orchestrai.pipeline.reports.recovery_point import recovery_point
     from orchestrai.pipeline.reports.summary import summarize
 
     runtime = open_runtime()
     summaries = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
     left = _stale(runtime)
+    points = {
+        pipeline.name: [recovery_point(runtime, node) for node in pipeline.datasets if node.pipeline == pipeline.name]
+        for pipeline in runtime.project.pipelines
+    }
     if as_json:
-        emit([{**_plain(summary), "stale": left.counts(f"{summary.name}/")} for summary in summaries])
-    else:
-        show(summaries)
-        show_stale(left)
+        told = {name: {point.dataset: point.as_json() for point in some} for name, some in points.items()}
+        emit(
+            [
+                {**_plain(summary), "stale": left.counts(f"{summary.name}/"), "recovery_points": told[summary.name]}
+                for summary in summaries
+            ]
+        )
+        return
+    show(summaries)
+    show_stale(left)
+    for point in (point for some in points.values() for point in some if not point.passed):
+        out.print(f"{point.dataset}: rpo: {point.message}", style="red", markup=False, soft_wrap=True)
 
 
 def stale(

@@ -3,7 +3,6 @@
 What is improbable is held: it waits for a person's yes or for more data. The check says how it came to that, in words.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrai.contracts.contract import HoldRule
@@ -62,9 +61,9 @@ class Judgement:
         return Verdict(ORDINARY, False, message, details=details)
 
 
-def unjudged(why: str) -> Verdict:
-    """The verdict where nothing can be said."""
-    return Verdict(ORDINARY, True, why)
+def unjudged(why: str, *, over: bool = True) -> Verdict:
+    """The verdict where nothing can be said; of a partition that is not `over` something can be said later."""
+    return Verdict(ORDINARY, True, why, details={} if over else {"over": False})
 
 
 def rounded(probability: float) -> float:
@@ -77,9 +76,3 @@ def percent(probability: float) -> str:
     return (
         f"{probability:.0%}" if probability >= 0.1 else f"{probability:.1%}" if probability >= 0.001 else "fewer than 0.1%"
     )
-
-
-def judge(evidence: Sequence[Evidence], history: int) -> Judgement:
-    """Judge all evidence on a partition together."""
-    ranked = sorted(evidence, key=lambda one: (one.probability, one.name))
-    return Judgement(min(1.0, len(ranked) * ranked[0].probability) if ranked else 1.0, tuple(ranked), history)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from orchestrai.core.time.key_groups import contiguous
-from orchestrai.defs.landing_checks import accounted_evaluation
+from orchestrai.defs.landing_checks import accounted_evaluation, rpo_evaluation
 from orchestrai.defs.launch.jobs import job_name, offered
 from orchestrai.defs.sensors.run_history import past_runs
 from orchestrai.defs.sensors.run_spans import asking_request
@@ -25,7 +25,10 @@ def result_of(
     """The runs to ask for; objects that no partition can take are dead letters after it."""
     keep_unplaced(runtime, dataset, found.unplaced)
     # after the letters: they have their place by now
-    events = [accounted_evaluation(dataset, found.whole.lettered())] if found.whole is not None else []
+    events = []
+    if found.whole is not None:
+        whole = found.whole.lettered()
+        events = [accounted_evaluation(dataset, whole), rpo_evaluation(runtime, dataset, whole)]
     if found.unplaced:
         context.log.warning(f"{len(found.unplaced)} new dead letter(s), for example {found.unplaced[0].uri!r}")
     if found.early:

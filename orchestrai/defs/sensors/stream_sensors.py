@@ -7,6 +7,7 @@ import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, RunsFilter
 
 from orchestrai.core.time.key_groups import contiguous
+from orchestrai.defs.landing_checks import rpo_evaluation
 from orchestrai.defs.launch.jobs import job_name, offered
 from orchestrai.defs.sensors.run_spans import run_request
 from orchestrai.ingest.incremental import Pending, behind, pending
@@ -40,7 +41,10 @@ def _sensor(dataset: DatasetNode, what: str, about: str) -> dg.SensorDefinition:
         if context.instance.get_runs_count(RunsFilter(job_name=job, statuses=IN_PROGRESS_RUN_STATUSES)):
             return dg.SkipReason(f"{job} is running: what came meanwhile is the next micro-batch")
         late = behind(runtime.ledger, dataset.asset("raw_events"), dataset.asset("restored"))
-        return dg.SensorResult(run_requests=_requests(dataset, runtime, unread, late))
+        hour = f"{runtime.clock():%Y-%m-%dT%H}"
+        # what nothing protects is looked at each hour: an event a minute would fill the log
+        events = [rpo_evaluation(runtime, dataset)] if context.cursor != hour else []
+        return dg.SensorResult(run_requests=_requests(dataset, runtime, unread, late), asset_events=events, cursor=hour)
 
     return watch
 

@@ -48,7 +48,7 @@ def hashed(batch: "pa.RecordBatch") -> "np.ndarray[Any, np.dtype[np.uint64]]":
     total = np.full(batch.num_rows, len(batch.columns), np.uint64)
     for column in batch.columns:
         for words in _words(column):
-            total = _mixed(total * np.uint64(_BASE) + words)
+            total = mixed(total * np.uint64(_BASE) + words)
     return total
 
 
@@ -89,7 +89,7 @@ def _texts(column: "pa.Array") -> "np.ndarray[Any, np.dtype[np.uint64]]":
     sums = np.zeros(len(content) + 1, np.uint64)
     np.cumsum((content.astype(np.uint64) + np.uint64(1)) * powers[: len(content)], out=sums[1:])
     own = (sums[ends[1:]] - sums[ends[:-1]]) * inverses[ends[:-1]]
-    return _mixed(own + np.diff(ends).astype(np.uint64))
+    return mixed(own + np.diff(ends).astype(np.uint64))
 
 
 @lru_cache(maxsize=1)
@@ -104,7 +104,7 @@ def _powers(count: int) -> "tuple[np.ndarray[Any, np.dtype[np.uint64]], np.ndarr
     return powers[0], powers[1]
 
 
-def _mixed(words: "np.ndarray[Any, np.dtype[np.uint64]]") -> "np.ndarray[Any, np.dtype[np.uint64]]":
+def mixed(words: "np.ndarray[Any, np.dtype[np.uint64]]") -> "np.ndarray[Any, np.dtype[np.uint64]]":
     """Every bit of a word spread over all of them."""
     import numpy as np
 

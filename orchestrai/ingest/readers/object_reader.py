@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.errors import UnreadableObject
+from orchestrai.ingest.anomaly.sketch import Lens, Sketch
 from orchestrai.ingest.conversions.convert import convert
 from orchestrai.ingest.conversions.text_numbers import in_doubt
 from orchestrai.ingest.readers.chunks import Chunk, ObjectReader, Untidy
@@ -70,11 +71,19 @@ class ObjectOutcome:
 
 @dataclass(frozen=True)
 class Typing:
-    """How objects of one source become rows of one contract; with `rules` a row that breaks one is set aside like a misfit."""
+    """How objects of one source become rows of one contract; with `rules` a row that breaks one is set aside like a misfit.
+
+    With a `lens` what is written is looked at, so that the partition has a profile.
+    """
 
     source: SourceSpec
     contract: Contract
     rules: RowRules | None = None
+    lens: Lens | None = None
+
+    def sketch(self) -> Sketch | None:
+        """What looks at the rows of a part as they are written; None where nothing does."""
+        return None if self.lens is None else Sketch(self.lens)
 
     def batches(self, path: Path, outcome: ObjectOutcome, name: str = "") -> Iterator["pa.RecordBatch"]:
         """Yield typed batches of a small object's rows, all read by one reader; fills `outcome`. `name` is its key in the landing.
@@ -229,7 +238,7 @@ def large_part(
 ) -> PartWriter:
     """Type a large object into a part of its own, in bounded memory; raises UnreadableObject. The writer is still open."""
     for careful in (False, True):
-        writer = PartWriter(target, typing.contract.arrow_schema())
+        writer = PartWriter(target, typing.contract.arrow_schema(), typing.sketch())
         outcome.begin_again()
         try:
             for batch in typing.large(path, outcome, name, careful=careful):

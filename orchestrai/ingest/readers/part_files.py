@@ -4,6 +4,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from orchestrai.ingest.anomaly.sketch import Sketch
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -12,12 +14,12 @@ GROUP_BYTES = 64 * 1024 * 1024
 
 
 class PartWriter:
-    """Writes one Parquet file in row groups of GROUP_ROWS (or about GROUP_BYTES), zstd, with statistics."""
+    """Writes one Parquet file in row groups of GROUP_ROWS (or about GROUP_BYTES), zstd, with statistics; `sketch` looks at each."""
 
-    def __init__(self, path: Path, schema: "pa.Schema") -> None:
+    def __init__(self, path: Path, schema: "pa.Schema", sketch: Sketch | None = None) -> None:
         import pyarrow.parquet as pq
 
-        self.path, self.rows = path, 0
+        self.path, self.rows, self.sketch = path, 0, sketch
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = self._waiting_bytes = 0
         self._schema = schema
@@ -52,4 +54,6 @@ class PartWriter:
             table = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
             self._writer.write_table(table, row_group_size=GROUP_ROWS)
             self.rows += table.num_rows
+            if self.sketch is not None:
+                self.sketch.add(table)
         self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
