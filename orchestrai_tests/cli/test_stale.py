@@ -54,3 +54,14 @@ def test_a_name_that_is_neither_a_pipeline_nor_an_asset_is_told(shop: Shop) -> N
 
     with pytest.raises(ConfigError, match="expected a pipeline among late"):
         command("stale", "nothing")
+
+
+def test_a_backfill_that_leaves_features_stale_says_so_and_ends_with_1(shop: Shop) -> None:
+    day = f"{FIRST + timedelta(days=9):%Y-%m-%d}"
+    (shop.landing / f"{day}.csv").write_text(sales_of(FIRST + timedelta(days=9), cents=7))
+    code, text = command("backfill", "late", "--from", day, "--to", day, "--no-models")
+    assert code == 1 and f"stale {FEATURES} 2026-10-12 (changed)" in text and "failed" not in text
+    shop.runtime.ledger.forget()
+    shop.run(FEATURES)
+    code, text = command("backfill", "late", "--from", day, "--to", day, "--no-models", "--json")
+    assert code == 0 and json.loads(text)["stale"] == []
