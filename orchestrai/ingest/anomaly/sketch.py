@@ -135,8 +135,8 @@ class Sketch:
         import pyarrow as pa
 
         if name in self.lens.numbers:
-            column = batch.column(name).take(pa.array(places))
-            return np.asarray(column.cast(pa.float64(), safe=False).fill_null(float("nan")))
+            # a missing number is none in numpy already; to fill or to choose by Arrow would import pandas
+            return np.asarray(batch.column(name).cast(pa.float64(), safe=False))[places]
         chosen = hashes[places]
         return np.where(chosen == _NULL, np.nan, (chosen % np.uint64(BUCKETS)).astype(float))
 
