@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.anomaly.profile import BUCKETS, QUANTILES, SLICES, ColumnProfile, Profile, digits
 from orchestrai.contracts.contract import Contract
+from orchestrai.core.arrow_numbers import floats, integers, valid
 from orchestrai.core.time.calendar import WHOLE, Grain, start_of_day, window
 from orchestrai.ingest.keys.key_hashes import hashed, mixed
 
@@ -132,11 +133,9 @@ class Sketch:
     def _spread(self, batch: "pa.RecordBatch", name: str, hashes: Any, places: Any) -> Any:
         """Of sampled rows the number, or the bucket of the hash; not a number where there is no value."""
         import numpy as np
-        import pyarrow as pa
 
         if name in self.lens.numbers:
-            # a missing number is none in numpy already; to fill or to choose by Arrow would import pandas
-            return np.asarray(batch.column(name).cast(pa.float64(), safe=False))[places]
+            return floats(batch.column(name))[places]
         chosen = hashes[places]
         return np.where(chosen == _NULL, np.nan, (chosen % np.uint64(BUCKETS)).astype(float))
 
@@ -155,7 +154,7 @@ class Sketch:
         import pyarrow as pa
 
         assert self.lens.start is not None and self.lens.end is not None
-        times = np.asarray(column.drop_null().cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()))
+        times = integers(column.drop_null().cast(pa.timestamp("us", tz="UTC")))
         start = int(self.lens.start.timestamp()) * 1_000_000
         length = int((self.lens.end - self.lens.start).total_seconds()) * 1_000_000
         places = np.clip((times - start) * SLICES // length, 0, SLICES - 1)
@@ -217,10 +216,10 @@ def _hashes(column: "pa.Array") -> "np.ndarray[Any, np.dtype[np.uint64]]":
     import numpy as np
     import pyarrow as pa
 
-    valid = column.drop_null() if column.null_count else column
-    hashes = hashed(pa.RecordBatch.from_arrays([valid], ["value"]))
+    present = column.drop_null() if column.null_count else column
+    hashes = hashed(pa.RecordBatch.from_arrays([present], ["value"]))
     if not column.null_count:
         return hashes
     total = np.full(len(column), _NULL, np.uint64)
-    total[np.asarray(column.is_valid())] = hashes
+    total[valid(column)] = hashes
     return total

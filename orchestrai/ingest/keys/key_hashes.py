@@ -5,6 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.core.arrow_numbers import floats, integers
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -70,10 +72,10 @@ def _words(column: "pa.Array") -> Iterator["np.ndarray[Any, np.dtype[np.uint64]]
         yield pairs[:, 1]
     elif pa.types.is_floating(kind):
         # both zeros are one value
-        yield (np.asarray(column.cast(pa.float64())) + 0.0).view(np.uint64)
+        yield (floats(column) + 0.0).view(np.uint64)
     else:
         plain = column.cast(pa.int32()) if pa.types.is_date32(kind) else column
-        yield np.asarray(plain.cast(pa.int64())).view(np.uint64)
+        yield integers(plain).view(np.uint64)
 
 
 def _texts(column: "pa.Array") -> "np.ndarray[Any, np.dtype[np.uint64]]":
