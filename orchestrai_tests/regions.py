@@ -68,11 +68,12 @@ features:
 MODEL = """
 models:
   - name: buys
+    task: binary
     features: [ever]
     entity: [region, customer]
     label: {horizon: 1d, sql: "SELECT s.region, s.customer, s.as_of, CASE WHEN MAX(a.amount) >= 1006 THEN 1 ELSE 0 END AS label
       FROM spine AS s LEFT JOIN sales AS a ON a.customer = s.customer GROUP BY s.region, s.customer, s.as_of"}
-    estimator: {xgboost: {max_depth: 1, num_boost_round: 2}}
+    estimator: {xgboost: {max_depth: 1, num_boost_round: 30}}
     split: {by: time, test_share: 0.3, gap: 1d}
     promote_when: {metric: log_loss, at_most: 10}
     alarm_above: 1.0

@@ -102,7 +102,7 @@ def test_a_model_of_two_regions_predicts_for_both_and_says_what_it_learned_from(
     assert sorted(read.partitions) == [f"{newest}|eu", f"{newest}|us"]
     evaluation = shops.runtime.ledger.open("shops/buys/evaluation")
     with evaluation.fetched(["all"], role=None) as files:
-        card = next(file.path.read_text() for file in files["all"] if file.path.suffix == ".md")
+        card = next(file.path.read_text() for file in files["all"] if file.entry.path.endswith(".md"))
     assert "- trained on eu (" in card and ", us (" in card
     # from the vault alone, each value by itself again
     runtime, home = shops.runtime, shops.home.parent / "reproduced"
