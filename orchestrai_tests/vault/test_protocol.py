@@ -58,7 +58,8 @@ class _MeetsItself(MemoryStore):
     def write(self, key: str, data: bytes | Iterable[bytes], *, create: bool = False) -> ObjectInfo:
         info = super().write(key, data, create=create)
         if key.startswith("vault/snapshots/"):
-            self.commits += 1
+            # the note that opens the chain is at 0
+            self.commits += not key.endswith("/000000000000.json")
             raise ObjectExists(f"expected no object {key!r}, found one", key=key)
         return info
 
