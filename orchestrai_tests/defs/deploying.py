@@ -11,6 +11,7 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 
 from orchestrai.core.identity import utc_now
 from orchestrai.defs.build import build_definitions
+from orchestrai.defs.landing_checks import ACCOUNTED
 from orchestrai.defs.launch.backfill import SILENT_CONSOLE
 from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.pipeline.load import load_project, pipeline_folders
@@ -57,7 +58,11 @@ class Daemon:
         ) as context:
             told = self.sensor.evaluate_tick(context)
         self.cursor = told.cursor if keep else self.cursor
-        self.checks += [event for event in told.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
+        self.checks += [
+            event
+            for event in told.asset_events
+            if isinstance(event, dg.AssetCheckEvaluation) and event.check_name == ACCOUNTED
+        ]
         fresh = [request for request in told.run_requests or () if not self._has_run(request)]
         self.done |= {str(request.run_key) for request in fresh} if self.makes_runs else set()
         return fresh
