@@ -102,7 +102,9 @@ def test_a_folder_without_a_signing_key_is_a_readers_own(tmp_path: Path) -> None
     assert set(trusted_keyring(tmp_path / "reader").keys) == {signer.key_id}
 
 
-def test_where_the_folder_cannot_be_written_the_own_key_counts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_folder_cannot_be_written_the_own_key_counts_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = tmp_path / "keys"
     own = load_or_create_signer(keys)
 

@@ -60,7 +60,9 @@ def test_a_model_verifies_though_an_object_came_twice_and_the_trace_tells_of_bot
     small.publish(*DAYS)
     small.train()
     ledger = small.runtime.ledger
-    (model,) = [file.path for file in copies(ledger.open(CHAMPION), "all", tmp_path) if file.path.name.startswith("model.ubj")]
+    (model,) = [
+        file.path for file in copies(ledger.open(CHAMPION), "all", tmp_path) if file.path.name.startswith("model.ubj")
+    ]
     found = verify_model(model, vault=small.runtime.vault.store, keyring=ledger.keyring)
     assert found.problems == ()
     assert f"{DAYS[0]}.csv.gz" in trace_text(trace(ledger, CHAMPION)) and "the same as" in trace_text(
