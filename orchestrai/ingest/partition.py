@@ -127,6 +127,7 @@ class PartitionReading:
         part, lake = self.part, self.session.ledger.lake
         staged = {entry.path: entry for entry in self.session.staged(part.key).files}
         originals = []
+        self.folder.mkdir(parents=True, exist_ok=True)
         for index, arrival in enumerate(part.arrivals):
             part.outcomes.append(ObjectOutcome())
             try:
@@ -138,7 +139,6 @@ class PartitionReading:
                 part.outcomes[index].unreadable = exc.message
         groups = grouped(originals)
         keys = [self.session.key(part.key, f"part-{number:05d}.parquet") for number in range(len(groups))]
-        self.folder.mkdir(parents=True, exist_ok=True)
         unread = list(part.outcomes)
 
         def typed_parts() -> list[Part]:
