@@ -6,11 +6,11 @@ import dagster as dg
 
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.broken_pipelines import build_broken_pipelines
-from orchestrai.defs.checks import build_complete_checks
+from orchestrai.defs.checks.complete_checks import build_complete_checks
+from orchestrai.defs.checks.dimension_checks import build_dimension_checks
+from orchestrai.defs.checks.drift_checks import build_drift_checks
+from orchestrai.defs.checks.landing_checks import build_landing_checks
 from orchestrai.defs.current import build_current_checks, build_current_sensors
-from orchestrai.defs.dimension_checks import build_dimension_checks
-from orchestrai.defs.drift_checks import build_drift_checks
-from orchestrai.defs.landing_checks import build_landing_checks
 from orchestrai.defs.launch.backup_jobs import build_keeping_jobs, build_keeping_schedules
 from orchestrai.defs.launch.jobs import build_jobs, own_datasets
 from orchestrai.defs.launch.schedules import build_schedules

@@ -14,7 +14,7 @@ from orchestrai.ledger.session import Session
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.ledger.trust.trust_list import begin_trust, read_trust, require_own_key
 from orchestrai.settings import Settings
-from orchestrai.storage.sealed import SealedFiles
+from orchestrai.storage.disk.sealed import SealedFiles
 from orchestrai.storage.url import open_store
 
 

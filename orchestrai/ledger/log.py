@@ -16,7 +16,7 @@ from orchestrai.ledger.manifest import FileEntry, blob_key, read_blob, sha256_he
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store, put_absent
-from orchestrai.storage.sealed import SealedFiles
+from orchestrai.storage.disk.sealed import SealedFiles
 
 if TYPE_CHECKING:
     from orchestrai.ledger.dataset import Dataset

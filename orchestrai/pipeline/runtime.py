@@ -27,8 +27,8 @@ from orchestrai.pipeline.admission import Admission
 from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
+from orchestrai.pipeline.name_changes import record_renames, require_settled
 from orchestrai.pipeline.nodes import DatasetNode
-from orchestrai.pipeline.renames import record_renames, require_settled
 from orchestrai.pipeline.stage_registry import gates
 from orchestrai.privacy.persons import PersonKeys, open_person_keys
 from orchestrai.restore.ports import Drilled, Proofs, RecoveryPoints, Sharing

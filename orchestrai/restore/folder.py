@@ -13,8 +13,8 @@ from orchestrai.core.time.partition_key import segment
 from orchestrai.errors import RestoreError
 from orchestrai.restore.read_back import copy_out
 from orchestrai.storage.base import check_key
-from orchestrai.storage.posix import syncfs, translated
-from orchestrai.storage.rooted import PRIVATE_FILE, PRIVATE_FOLDER
+from orchestrai.storage.disk.posix import syncfs, translated
+from orchestrai.storage.disk.rooted import PRIVATE_FILE, PRIVATE_FOLDER
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Vault

@@ -17,9 +17,9 @@ from orchestrai.errors import (
     StorageError,
 )
 from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo
-from orchestrai.storage.local_walk import walk
-from orchestrai.storage.posix import copy, etag, info, order, read_range, settle_time, syncfs, translated, write_all
-from orchestrai.storage.rooted import OPEN_DIR, TEMPORARY, RootedTree
+from orchestrai.storage.disk.local_walk import walk
+from orchestrai.storage.disk.posix import copy, etag, info, order, read_range, settle_time, syncfs, translated, write_all
+from orchestrai.storage.disk.rooted import OPEN_DIR, TEMPORARY, RootedTree
 
 _ATTEMPTS = 200
 

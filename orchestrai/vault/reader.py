@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound
 from orchestrai.storage.base import CHUNK_BYTES, Store
-from orchestrai.storage.posix import BUFFER_BYTES, open_regular, page_buffer, translated
+from orchestrai.storage.disk.posix import BUFFER_BYTES, open_regular, page_buffer, translated
 from orchestrai.vault.commit.writer import context
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.keys.encryption import Cipher, block_sizes

@@ -11,7 +11,7 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 
 from orchestrai.core.identity import utc_now
 from orchestrai.defs.build import build_definitions
-from orchestrai.defs.landing_checks import ACCOUNTED
+from orchestrai.defs.checks.landing_checks import ACCOUNTED
 from orchestrai.defs.launch.backfill import SILENT_CONSOLE
 from orchestrai.demo.demo_landing import LandingSummary
 from orchestrai.pipeline.load import load_project, pipeline_folders

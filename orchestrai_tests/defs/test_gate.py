@@ -10,7 +10,7 @@ import pytest
 
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.build import build_definitions
-from orchestrai.defs.checks import build_complete_checks
+from orchestrai.defs.checks.complete_checks import build_complete_checks
 from orchestrai.ledger.decisions.skips import SKIPS, Skip
 from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.vault.format.lists import StoredFile

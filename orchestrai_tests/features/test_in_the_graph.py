@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.defs.drift_checks import build_drift_checks
+from orchestrai.defs.checks.drift_checks import build_drift_checks
 from orchestrai.features.by_key.online import OnlineStore
 from orchestrai.features.table_formats import delta_place
 from orchestrai.pipeline.load import load_project

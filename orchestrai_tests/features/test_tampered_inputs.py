@@ -29,8 +29,8 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.stage.context import RunContext
+from orchestrai.storage.disk.sealed import SealedFiles
 from orchestrai.storage.local import LocalStore
-from orchestrai.storage.sealed import SealedFiles
 
 TRIALS = int(os.environ.get("ORCHESTRAI_TEST_TRIALS", "0"))
 RESTORED, DAYS = "p/readings/restored", [f"2026-01-0{number}" for number in range(1, 4)]

@@ -17,7 +17,7 @@ from orchestrai.ledger.decisions.renames import RENAMES, Rename, Renames, rename
 from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.pipeline.check.project_check import check_project
 from orchestrai.pipeline.load import load_project
-from orchestrai.pipeline.renames import rename_plans
+from orchestrai.pipeline.name_changes import rename_plans
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.provenance.audit_trail import trail
 from orchestrai.provenance.decision_log import KINDS

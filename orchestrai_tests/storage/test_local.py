@@ -24,9 +24,9 @@ from orchestrai.errors import (
     StorageError,
     TransientStorageError,
 )
+from orchestrai.storage.disk.posix import BUFFER_BYTES, page_buffer
+from orchestrai.storage.disk.rooted import TEMPORARY
 from orchestrai.storage.local import LocalStore
-from orchestrai.storage.posix import BUFFER_BYTES, page_buffer
-from orchestrai.storage.rooted import TEMPORARY
 
 
 @pytest.fixture

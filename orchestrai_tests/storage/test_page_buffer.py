@@ -3,7 +3,7 @@
 import multiprocessing
 from multiprocessing.connection import Connection
 
-from orchestrai.storage.posix import BUFFER_BYTES, page_buffer
+from orchestrai.storage.disk.posix import BUFFER_BYTES, page_buffer
 
 
 def test_two_borrowers_have_two_buffers_and_a_third_has_one_of_them_again() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ObjectNotFound, StorageError
+from orchestrai.storage.disk.sealed import SealedFiles, for_other_processes, number_of, sealed_numbers
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
-from orchestrai.storage.sealed import SealedFiles, for_other_processes, number_of, sealed_numbers
 
 DATA = b"verified bytes" * 1000
 SMALL = SealedFiles()
@@ -112,7 +112,7 @@ def test_where_no_more_files_can_be_opened_the_limit_is_named(tmp_path: Path) ->
         from pathlib import Path
         from orchestrai.errors import ConfigError
         from orchestrai.storage.local import LocalStore
-        from orchestrai.storage.sealed import SealedFiles
+        from orchestrai.storage.disk.sealed import SealedFiles
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 100))
         lake = LocalStore(Path({str(tmp_path / "lake")!r}))
         with ExitStack() as stack:
@@ -130,6 +130,6 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("orchestrai.storage.sealed.copy", full)
+    monkeypatch.setattr("orchestrai.storage.disk.sealed.copy", full)
     with pytest.raises(StorageError, match="free space there"), ON_DISK.of(lake_of(tmp_path), "a/b", len(DATA)):
         pass

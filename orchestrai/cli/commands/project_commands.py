@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from orchestrai.pipeline.check.project_check import PipelineCheck
     from orchestrai.pipeline.check.schema_plan import SchemaPlan
     from orchestrai.pipeline.load import Project
+    from orchestrai.pipeline.name_changes import RenamePlan
     from orchestrai.pipeline.nodes import DatasetNode
-    from orchestrai.pipeline.renames import RenamePlan
     from orchestrai.pipeline.runtime import Runtime
 
 
@@ -74,7 +74,7 @@ def _plans(project: "Project") -> "tuple[tuple[list[SchemaPlan], list[RenamePlan
     from orchestrai.ledger.ledger import open_ledger
     from orchestrai.ledger.trust.trust_list import trusted_keyring
     from orchestrai.pipeline.check.schema_plan import schema_plans
-    from orchestrai.pipeline.renames import rename_plans
+    from orchestrai.pipeline.name_changes import rename_plans
 
     settings = load_settings()
     if not trusted_keyring(settings.key_folder).keys:

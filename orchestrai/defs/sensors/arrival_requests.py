@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from orchestrai.core.time.key_groups import contiguous
-from orchestrai.defs.landing_checks import accounted_evaluation, rpo_evaluation
+from orchestrai.defs.checks.landing_checks import accounted_evaluation, rpo_evaluation
 from orchestrai.defs.launch.jobs import job_name, offered
 from orchestrai.defs.sensors.run_history import past_runs
 from orchestrai.defs.sensors.run_spans import asking_request

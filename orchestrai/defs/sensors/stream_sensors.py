@@ -7,7 +7,7 @@ import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, RunsFilter
 
 from orchestrai.core.time.key_groups import contiguous
-from orchestrai.defs.landing_checks import rpo_evaluation
+from orchestrai.defs.checks.landing_checks import rpo_evaluation
 from orchestrai.defs.launch.jobs import job_name, offered
 from orchestrai.defs.sensors.run_spans import run_request
 from orchestrai.ingest.incremental import Pending, behind, pending

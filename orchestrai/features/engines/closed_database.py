@@ -1,8 +1,8 @@
 """A DuckDB in this process that reads the files it was handed and nothing else, whatever SQL it is given.
 
 External access is off, no extension loads, no Python object is found by its name, and the configuration is locked. DuckDB opens
-sealed files (storage/sealed.py) by their numbers, and files in one folder: what was made here of verified rows stands there under a hard
-link for as long as a query reads it. A folder on the file system of the files saves copying them; what a killed process left in it is
+sealed files (storage/disk/sealed.py) by their numbers, and files in one folder: what was made here of verified rows stands there under
+a hard link for as long as a query reads it. A folder on the file system of the files saves copying them; what a killed process left in it is
 removed by the next one.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from orchestrai.core.sql.quoting import literal
 from orchestrai.errors import FeatureViewError
-from orchestrai.storage.sealed import FOLDER, number_of
+from orchestrai.storage.disk.sealed import FOLDER, number_of
 
 if TYPE_CHECKING:
     import duckdb

@@ -19,7 +19,7 @@ from orchestrai.features.incremental import one_sort
 from orchestrai.features.incremental.prefix_sums import Unsuited
 from orchestrai.features.views.portable_types import UTC_MICROS, canonical
 from orchestrai.features.views.view import AS_OF, FeatureView
-from orchestrai.storage.sealed import sealed_numbers
+from orchestrai.storage.disk.sealed import sealed_numbers
 
 if TYPE_CHECKING:
     import duckdb

@@ -18,7 +18,7 @@ from orchestrai.features.engines.spark_job import configure, run_job
 from orchestrai.features.engines.stored_schemas import alike
 from orchestrai.features.views.portable_types import canonical, spark_type
 from orchestrai.features.views.view import FeatureView, Table
-from orchestrai.storage.sealed import for_other_processes, number_of
+from orchestrai.storage.disk.sealed import for_other_processes, number_of
 
 Locate = Callable[[Path], str]
 Job = dict[str, Any]

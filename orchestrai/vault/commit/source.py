@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
 from orchestrai.storage.base import Store
-from orchestrai.storage.posix import open_regular, page_buffer
+from orchestrai.storage.disk.posix import open_regular, page_buffer
 
 _BLOCK = 1024 * 1024
 # where the byte goes that shows that a file is longer than it was; nobody reads it

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from orchestrai.core.parallel import in_order
 from orchestrai.storage.base import Store
-from orchestrai.storage.posix import BUFFER_BYTES, page_buffer
+from orchestrai.storage.disk.posix import BUFFER_BYTES, page_buffer
 from orchestrai.vault.commit.source import Hashing, SourceFile, chunks, read_into, read_whole, require_equal
 from orchestrai.vault.format.layout import object_key, pack_key
 from orchestrai.vault.format.lists import StoredFile, text

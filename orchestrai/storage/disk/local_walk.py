@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from orchestrai.storage.base import ObjectInfo
-from orchestrai.storage.posix import info, order
+from orchestrai.storage.disk.posix import info, order
 
 Found = tuple[bytes, str, "os.DirEntry[str]"]
 

@@ -10,7 +10,7 @@ import dagster as dg
 
 from orchestrai.core.time.calendar import dimension_of
 from orchestrai.defs.assets import asset_key
-from orchestrai.defs.checks import asked_of
+from orchestrai.defs.checks.complete_checks import asked_of
 from orchestrai.ingest.arrival import RAW_EVENTS
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.runtime import Runtime

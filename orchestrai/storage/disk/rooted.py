@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 
 from orchestrai.errors import InvalidKey
 from orchestrai.storage.base import check_key
-from orchestrai.storage.posix import remove_stale
+from orchestrai.storage.disk.posix import remove_stale
 
 TEMPORARY = ".orchestrai-tmp"
 OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from orchestrai.errors import ConfigError
 from orchestrai.storage.base import Store
-from orchestrai.storage.posix import copy, page_buffer, translated, write_all
+from orchestrai.storage.disk.posix import copy, page_buffer, translated, write_all
 
 DEFAULT_MEMORY = 256 * 1024 * 1024
 FOLDER = "/proc/self/fd"

@@ -1,0 +1,1 @@
+"""Checks of assets as Dagster shows them: completeness, dimensions, drift, landings."""
