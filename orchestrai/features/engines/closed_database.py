@@ -1,9 +1,9 @@
 """A DuckDB in this process that reads the files it was handed and nothing else, whatever SQL it is given.
 
 External access is off, no extension loads, no Python object is found by its name, and the configuration is locked. DuckDB opens
-sealed files (storage/disk/sealed.py) by their numbers, and files in one folder: what was made here of verified rows stands there under
-a hard link for as long as a query reads it. A folder on the file system of the files saves copying them; what a killed process left in it is
-removed by the next one.
+sealed files (storage/disk/sealed.py) by their numbers, and files in one folder: what was made here of verified rows stands there
+under a hard link for as long as a query reads it. A folder on the file system of the files saves copying them; what a killed process
+left in it is removed by the next one.
 """
 
 import itertools
