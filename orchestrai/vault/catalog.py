@@ -45,8 +45,14 @@ class Catalog(ChainReader):
 
     def visible(self, dataset: str | None = None, *, strict: bool = True) -> list[SnapshotCommit]:
         """The snapshots that count: those that are signed for their place and were not forgotten, by dataset and number."""
-        gone = self.tombstones(dataset, strict=strict)
+        stones = self.tombstones(dataset, strict=strict)
         records = self.records(dataset, strict=strict)
+        holds = {note.dataset: note.seq for note in records if isinstance(note, ChainNote) and note.kind == "hold"}
+        gone = {
+            (name, seq)
+            for name in {name for name, _ in stones}
+            for seq in self.standing(name, {seq for of, seq in stones if of == name}, holds.get(name, 0))
+        }
         gone |= {
             (note.dataset, seq)
             for note in records
@@ -65,6 +71,7 @@ class Catalog(ChainReader):
         after = max(0, last - limit * PASSED_OVER)
         gone = {numbered(FORGOTTEN, info.key): info for info in self.infos(FORGOTTEN, dataset, after)}
         fenced: set[int] | None = None
+        standing: set[int] | None = None
         commits: list[SnapshotCommit] = []
         for looked, info in enumerate(reversed(list(self.infos(SNAPSHOTS, dataset, after)))):
             if len(commits) == limit or (commits and looked >= limit * PASSED_OVER):
@@ -72,7 +79,10 @@ class Catalog(ChainReader):
             tombstone = gone.get(numbered(SNAPSHOTS, info.key))
             if tombstone is not None:
                 self.require_tombstone(tombstone)
-                continue
+                if standing is None:
+                    standing = self.standing(dataset, {place[1] for place in gone if place}, self.head(dataset, after).holds)
+                if (numbered(SNAPSHOTS, info.key) or ("", 0))[1] in standing:
+                    continue
             record = self.record(info)
             if fenced is None:
                 fenced = self._fenced_by(record)
@@ -91,7 +101,8 @@ class Catalog(ChainReader):
         )
         if stone is not None:
             self.require_tombstone(stone)
-            return None
+            if self.standing(dataset, {seq}, self.head(dataset, seq).holds):
+                return None
         record = self.record(info)
         forgotten = info is not infos[-1] and seq in self.fenced(dataset, self.head(dataset, seq).fence)
         return None if isinstance(record, ChainNote) or forgotten else record

@@ -26,6 +26,10 @@ from orchestrai.vault.format.records import (
 EMPTY = -1
 
 
+# the number under which a whole dataset is held
+WHOLE_DATASET = 0
+
+
 class Head(NamedTuple):
     """The end of a chain: its newest record, and the newest fence and hold note up to it (0 where there is none)."""
 
@@ -141,13 +145,29 @@ class ChainReader:
         """
         places = self.tombstones(dataset, strict=strict)
         for name in self.chains() if dataset is None else [dataset]:
+            own = {seq for of, seq in places if of == name}
             try:
-                fence = self.head(name).fence
-                places |= {(name, seq) for seq in self.fenced(name, fence)}
+                head = self.head(name)
+                standing = self.standing(name, own, head.holds) | self.fenced(name, head.fence)
             except IntegrityError:
                 if strict:
                     raise
+                continue
+            places = {place for place in places if place[0] != name} | {(name, seq) for seq in standing}
         return places
+
+    def standing(self, dataset: str, stones: set[int], holds: int) -> set[int]:
+        """Of the numbers that have a tombstone those that are forgotten by it, given the newest hold note.
+
+        A tombstone that was written while a hold was placed does not count as long as that is on: the note of the hold says which were
+        there before it.
+        """
+        if not stones or not holds:
+            return stones
+        note = self.note(dataset, holds)
+        held = {int(hold["seq"]) for hold in note.held}
+        before = {seq for first, last in note.forgotten for seq in range(first, last + 1)}
+        return {seq for seq in stones if seq in before or not held & {seq, WHOLE_DATASET}}
 
     def fenced(self, dataset: str, fence: int) -> set[int]:
         """The numbers that a fence calls forgotten; none for fence 0, which is no fence."""

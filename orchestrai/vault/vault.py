@@ -92,7 +92,7 @@ class Vault(OpenedVault):
 
     def forget_record(self, dataset: str, seq: int, *, reason: str) -> None:
         """Forget a record by its number, a damaged or lost one too, so that writers and prunes no longer stop at it. Idempotent."""
-        from orchestrai.vault.lifecycle.hold_records import WHOLE_DATASET
+        from orchestrai.vault.chain import WHOLE_DATASET
 
         # the end of a chain is forgotten by its number where it is damaged, and says nothing of holds then
         held = self.holds(strict=not self._is_damaged(dataset, seq))
@@ -114,6 +114,11 @@ class Vault(OpenedVault):
             self.store.write(tombstone_key(dataset, seq), envelope, create=True)
         except ObjectExists:
             pass  # forgotten already
+        if digest and (dataset, seq) not in self.catalog.forgotten(dataset, strict=False):
+            raise RetentionLocked(
+                f"expected snapshot {seq} of {dataset} to be forgotten, found a legal hold placed meanwhile: release it first",
+                dataset=dataset,
+            )
 
     def _is_damaged(self, dataset: str, seq: int) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""A Google Cloud Storage XML API in front of moto's S3, enough for the data plane.
+"""A Google Cloud Storage XML API in front of moto's S3, enough for the data plane; of the JSON API it answers listings alone.
 
 Generations are counted here; x-goog-if-generation-match is kept for 0 (put if absent) and for the newest generation.
 """
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from orchestrai_tests.servers.process import free_port, running
 
@@ -54,6 +55,8 @@ class XmlShim:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path, query, method = environ["PATH_INFO"], environ.get("QUERY_STRING", ""), environ["REQUEST_METHOD"]
+        if path.startswith("/storage/v1/b/") and path.endswith("/o") and method == "GET":
+            return self._listed(path.split("/")[4], query, start_response)
         environ["HTTP_AUTHORIZATION"] = _AUTHORIZATION
         wanted = environ.pop("HTTP_X_GOOG_IF_GENERATION_MATCH", None)
         for name in [name for name in environ if name.startswith("HTTP_X_GOOG_") and name != "HTTP_X_GOOG_USER_PROJECT"]:
@@ -66,6 +69,8 @@ class XmlShim:
         writes = (method == "PUT" and "partNumber=" not in query) or (method == "POST" and "uploadId=" in query)
 
         def answer(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            if method == "DELETE" and status.startswith("2"):
+                self._generations.pop(path, None)
             if writes and status.startswith("2"):
                 with self._lock:
                     self._generations[path] = str(next(self._numbers))
@@ -75,6 +80,26 @@ class XmlShim:
             return start_response(status, renamed, exc_info)
 
         return self._app(environ, answer)  # type: ignore[no-any-return]
+
+    def _listed(self, bucket: str, query: str, start_response: Any) -> Iterable[bytes]:
+        """The objects of a bucket, whose one version is the newest, in the JSON API's words."""
+        prefix = f"/{bucket}/" + dict(parse_qsl(query)).get("prefix", "")
+        with self._lock:
+            found = {path: generation for path, generation in self._generations.items() if path.startswith(prefix)}
+        items = [
+            {
+                "kind": "storage#object",
+                "bucket": bucket,
+                "name": path.removeprefix(f"/{bucket}/"),
+                "generation": generation,
+                "size": "0",
+                "etag": generation,
+                "updated": "2026-01-01T00:00:00.000Z",
+            }
+            for path, generation in sorted(found.items())
+        ]
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps({"kind": "storage#objects", "items": items}).encode()]
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from greenlet import getcurrent, greenlet
 
 from orchestrai.errors import (
     ConcurrentCommit,
+    ConfigError,
     IntegrityError,
     ObjectExists,
     ObjectNotFound,
@@ -453,8 +454,8 @@ def _forgetter(store: SimStore, parts: Parts, history: History, rng: random.Rand
                     continue
                 history.forgotten.add((DATASET, victim.seq))
                 vault.forget_record(DATASET, victim.seq, reason="")
-            except (RetentionLocked, ConcurrentCommit, IntegrityError, ObjectNotFound) as exc:
-                if not history.attacked and not isinstance(exc, RetentionLocked):
+            except (RetentionLocked, ConfigError, ConcurrentCommit, IntegrityError, ObjectNotFound) as exc:
+                if not history.attacked and not isinstance(exc, RetentionLocked | ConfigError):
                     history.problems.append(f"forgetting failed: {exc}")
 
     return run

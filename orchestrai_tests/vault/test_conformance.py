@@ -57,7 +57,7 @@ def key(request: pytest.FixtureRequest, tmp_path: Path) -> FileKey | None:
 def test_a_vault_lives_the_same_life_on_every_store(
     kind: str, store: Store, key: FileKey | None, signer: Signer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    # the shim of Google's service speaks the XML API alone
+    # the shim of Google's service speaks the XML API, and of the other one listings alone
     vault, control = opened(store, signer, key), control_plane(store) if kind != "gcs-shim" else None
     first = vault.commit("d", ONE, tags=["golden"])
     assert first.new_bytes == 601_001 and vault.commit("d", ONE).snapshot_id == first.snapshot_id

@@ -18,7 +18,7 @@ from orchestrai.vault.vault import Vault
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options
 from orchestrai_tests.vault.conftest import Clock
-from orchestrai_tests.vault.contents import files
+from orchestrai_tests.vault.contents import files, read_all
 
 
 def active(vault: Vault) -> set[tuple[str, int]]:
@@ -53,6 +53,46 @@ def test_a_hold_of_a_dataset_holds_the_snapshots_to_come(vault: Vault) -> None:
     with pytest.raises(RetentionLocked):
         vault.forget(later.snapshot_id)
     vault.forget(other.snapshot_id)
+
+
+def test_a_hold_that_is_placed_while_its_snapshot_is_being_forgotten_wins(
+    vault: Vault, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = vault.commit("d", {"p": files(a=b"a" * 300_000)})
+    vault.commit("d", {"p": files(a=b"b" * 300_000)})
+    looked = vault.holds
+
+    def hold_after_the_look(*, strict: bool = True) -> object:
+        found = looked(strict=strict)
+        place_hold(vault, "d", first, None, reason="case")
+        return found
+
+    monkeypatch.setattr(vault, "holds", hold_after_the_look)
+    with pytest.raises(RetentionLocked, match="meanwhile"):
+        vault.forget(first.snapshot_id)
+    monkeypatch.undo()
+    assert list(vault.store.list("vault/forgotten/"))
+    assert [commit.seq for commit in vault.snapshots("d")] == [1, 2]
+    assert [commit.seq for commit in vault.catalog.recent("d", 5)] == [1, 2]
+    assert vault.catalog.at("d", 1) is not None
+    for _ in "12":
+        clock.pass_by(days=3)
+        apply_prune(vault, plan_prune(vault))
+    assert read_all(vault, first) == {"p": {"a": b"a" * 300_000}}
+    release_hold(vault, "d", first, None, reason="closed")
+    assert [commit.seq for commit in vault.snapshots("d")] == [2]
+    assert vault.catalog.forgotten("d") == {("d", 1)}
+
+
+def test_a_hold_of_a_dataset_brings_back_nothing_that_was_forgotten_before(vault: Vault) -> None:
+    first, second = (vault.commit("d", {"p": files(a=text)}) for text in (b"a", b"b"))
+    vault.forget(first.snapshot_id)
+    place_hold(vault, "d", None, None, reason="case")
+    assert [commit.seq for commit in vault.snapshots("d")] == [second.seq]
+    with pytest.raises(ConfigError, match="forgotten"):
+        place_hold(vault, "d", first, None, reason="too late")
+    place_hold(vault, "d", second, None, reason="again")
+    assert [commit.seq for commit in vault.snapshots("d")] == [second.seq]
 
 
 def test_placing_and_releasing_are_kept_as_signed_records_and_idempotent(vault: Vault) -> None:

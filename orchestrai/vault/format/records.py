@@ -91,7 +91,7 @@ class ChainNote:
     opened  the chain begins, before the first byte of its dataset is written
     fence   a prune is about to delete the objects whose list is `condemned` (its key and sha256); the snapshots in `forgotten`, as
             ranges of numbers, are forgotten for good
-    hold    the legal holds that are on from here on, all of them
+    hold    the legal holds that are on from here on, all of them; the snapshots in `forgotten` were so before
     """
 
     vault: str

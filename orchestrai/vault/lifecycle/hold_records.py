@@ -7,11 +7,9 @@ from orchestrai.errors import IntegrityError
 from orchestrai.ledger.decisions.signed_record import RecordKind
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
-from orchestrai.vault.chain import ChainReader
+from orchestrai.vault.chain import WHOLE_DATASET, ChainReader
 from orchestrai.vault.format.layout import HOLDS
 from orchestrai.vault.format.records import SnapshotCommit
-
-WHOLE_DATASET = 0
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConcurrentCommit, ConfigError, ObjectExists, ObjectNotFound
 from orchestrai.storage.cloud.control import ControlPlane
-from orchestrai.vault.chain import Head
+from orchestrai.vault.chain import WHOLE_DATASET, Head, ranges
 from orchestrai.vault.commit.chain_append import append_note
 from orchestrai.vault.format.records import ChainNote, SnapshotCommit
 from orchestrai.vault.lifecycle.hold_records import (
     HOLD_RECORDS,
-    WHOLE_DATASET,
     Hold,
     chained_holds,
     held_by,
@@ -150,6 +149,10 @@ def _chain(vault: "Vault", hold: Hold) -> None:
         active = chained_holds(vault.catalog, hold.dataset)
         active.pop((hold.dataset, hold.seq), None)
         held = [*active.values(), *([hold] if hold.on else [])]
+        stones = {seq for _, seq in vault.catalog.tombstones(hold.dataset)}
+        before = vault.catalog.standing(hold.dataset, stones, head.holds) | vault.catalog.fenced(hold.dataset, head.fence)
+        if hold.on and hold.seq in before:
+            raise ConfigError(f"expected a snapshot to hold, found {hold.seq} of {hold.dataset} forgotten: see `vault list`")
         return ChainNote(
             vault.identity(),
             hold.dataset,
@@ -160,6 +163,7 @@ def _chain(vault: "Vault", hold: Hold) -> None:
             time,
             head.fence,
             head.holds,
+            forgotten=ranges(before),
             held=tuple(dict(one.__dict__) for one in held),
         )
 

@@ -179,13 +179,13 @@ class Pruning:
     def fence(self, keys: Iterable[str]) -> list[ChainNote]:
         """Condemn these keys, in every chain that is there: the list first, then a fence that names it in each."""
         catalog = self.vault.catalog
-        gone = catalog.forgotten()
+        stones = catalog.tombstones()
         data = zlib.compress(canonical_json(sorted(keys)), 1)
         key = f"{CONDEMNED}{self.id}.json"
         self.store.write(key, data)
         fences = []
         for dataset in catalog.chains():
-            forgotten = {seq for name, seq in gone if name == dataset}
+            forgotten = {seq for name, seq in stones if name == dataset}
 
             def note(head: Head, time: str, name: str = dataset, seqs: frozenset[int] = frozenset(forgotten)) -> ChainNote:
                 return ChainNote(
@@ -199,7 +199,7 @@ class Pruning:
                     head.fence,
                     head.holds,
                     condemned=(key, sha256_hex(data)),
-                    forgotten=ranges(seqs | catalog.fenced(name, head.fence)),
+                    forgotten=ranges(catalog.standing(name, {*seqs}, head.holds) | catalog.fenced(name, head.fence)),
                 )
 
             fences.append(append_note(self.vault, dataset, note))
