@@ -2,14 +2,15 @@
 
 import json
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.signing import load_or_create_signer
-from orchestrai.ledger.trust.trust_list import trusted_keyring
+from orchestrai.ledger.signing import load_keyring, load_or_create_signer
+from orchestrai.ledger.trust.trust_list import begin_trust, trust_key, trusted_keyring
 from orchestrai.models.estimators.artifact import GOLDEN_FILE, INFO_FILE, MODEL_FILES, decode_info, load_model
 from orchestrai.models.registry.versions import versions
 from orchestrai.models.spec import ModelSpec
@@ -42,6 +43,13 @@ def home(stated: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("frozen")
     with tarfile.open(Path(__file__).parent / "golden" / FORMATS[stated]) as archive:
         archive.extractall(folder, filter="data")
+    # whoever made them signed with a key of their own, which a person puts on this home's list
+    signer = load_or_create_signer(folder / "keys")
+    (theirs,) = (path for path in (folder / "keys" / "trusted").glob("*.pem") if path.stem != signer.key_id)
+    (key,) = load_keyring([theirs.read_bytes()]).keys.values()
+    now = datetime.now(UTC)
+    begin_trust(folder / "keys", signer, now)
+    trust_key(folder / "keys", signer, key, now, by="tests", reason="frozen models")
     return folder
 
 

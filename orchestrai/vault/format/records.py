@@ -12,7 +12,7 @@ from orchestrai.ledger.signing import Keyring, Signer
 
 FORMAT = 1
 # of the records of a chain that say when they were made and what came before them; commits of 1 and 2 are read
-CHAINED = 3
+CHAINED_FORMAT = 3
 NEVER = datetime.min.replace(tzinfo=UTC)
 IDENTITY_TYPE = "application/vnd.orchestrai.vault+json"
 COMMIT_TYPE = "application/vnd.orchestrai.snapshot+json"
@@ -67,7 +67,7 @@ class SnapshotCommit:
 
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope."""
-        return signer.sign(COMMIT_TYPE, canonical_json(self._body() | {"format": CHAINED}))
+        return signer.sign(COMMIT_TYPE, canonical_json(self._body() | {"format": CHAINED_FORMAT}))
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form shown to people and programs."""
@@ -116,7 +116,7 @@ class ChainNote:
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope: of a commit's type, so that a release that knows no notes says that a newer one wrote it."""
         body = {key: value for key, value in self.__dict__.items() if key != "digest"}
-        return signer.sign(COMMIT_TYPE, canonical_json(body | {"format": CHAINED}))
+        return signer.sign(COMMIT_TYPE, canonical_json(body | {"format": CHAINED_FORMAT}))
 
 
 ChainRecord = SnapshotCommit | ChainNote
@@ -139,7 +139,7 @@ def document(keyring: Keyring, kind: str, envelope: bytes, newest: int = FORMAT)
 
 def open_record(keyring: Keyring, envelope: bytes) -> ChainRecord:
     """Verify and read a record of a chain; raises SignatureInvalid, UnknownFormatVersion."""
-    body = document(keyring, COMMIT_TYPE, envelope, CHAINED)
+    body = document(keyring, COMMIT_TYPE, envelope, CHAINED_FORMAT)
     digest = sha256_hex(envelope)
     if "kind" in body:
         ranges = tuple((int(first), int(last)) for first, last in body["forgotten"])

@@ -17,7 +17,7 @@ from orchestrai.vault.lifecycle.hold_records import HOLD_RECORDS, holds
 from orchestrai.vault.vault import Vault
 
 # of anchors that know what is held; those of 1 are read
-WITH_HOLDS = 2
+WITH_HOLDS_FORMAT = 2
 Rollback = Literal["none found", "found", "not provable"]
 
 
@@ -63,7 +63,7 @@ class Anchor:
         """What it remembers, or None where there is no anchor yet; raises SignatureInvalid, IntegrityError."""
         if not self.path.exists():
             return None
-        body = document(catalog.keyring, ANCHOR_TYPE, self.path.read_bytes(), WITH_HOLDS)
+        body = document(catalog.keyring, ANCHOR_TYPE, self.path.read_bytes(), WITH_HOLDS_FORMAT)
         try:
             vault, heads = str(body["vault"]), body["heads"].items()
             # format 1 knows no holds
@@ -104,7 +104,7 @@ class Anchor:
             head = vault.catalog.head(dataset)
             seqs = [sorted(seq for name, seq in places if name == dataset) for places in (gone, held)]
             heads[dataset] = [head.seq, head.digest, *seqs]
-        body = {"format": WITH_HOLDS, "vault": vault.identity(), "heads": heads}
+        body = {"format": WITH_HOLDS_FORMAT, "vault": vault.identity(), "heads": heads}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{self.path.name}.{os.urandom(4).hex()}")
         with temporary.open("wb") as sink:
