@@ -263,6 +263,13 @@ def _declared(model: Learner) -> dict[str, Partitioned]:
     }
 
 
+def _read_for_rows(model: Learner) -> list[Partitioned]:
+    """The datasets that rows and labels come from: of a spine it alone."""
+    if model.spine is not None:
+        return [model.label_inputs[model.spine.source]]
+    return list(model.label_inputs.values())
+
+
 TRAINING_SET = Stage(
     "training_set",
     ("model",),
@@ -272,7 +279,7 @@ TRAINING_SET = Stage(
     _run,
     deps=lambda model: (
         *(view.asset for view in model.views),
-        *(dataset.asset("restored") for dataset in model.label_inputs.values()),
+        *(dataset.asset("restored") for dataset in _read_for_rows(model)),
     ),
     checks=_checks,
     definition=_definition,

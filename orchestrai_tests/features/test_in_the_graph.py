@@ -37,7 +37,8 @@ def small(folder: Path, text: str) -> Small:
     declared = folder / "declared"
     declared.mkdir()
     (declared / "pipeline.yaml").write_text(text)
-    (declared / "readings.contract.yaml").write_text(CONTRACT)
+    # drifted days are what is looked at here: none is held
+    (declared / "readings.contract.yaml").write_text(CONTRACT + "  - {property: hold, value: off}\n")
     (declared / "levels.py").write_text(LEVELS)
     (folder / "home" / "landing" / "readings").mkdir(parents=True)
     moments = (NOW + timedelta(milliseconds=number) for number in range(10**9))

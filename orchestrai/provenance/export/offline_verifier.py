@@ -617,7 +617,38 @@ class Verifier:
             except Wrong as error:
                 self.say(error.check, asset, str(error))
             tell(done + 1, len(self.snapshots))
+        for dataset in sorted({str(receipt["facts"].get("dataset")) for _, receipt, _ in self.snapshots.values()}):
+            try:
+                self.chain(vault, dataset)
+            except Wrong as error:
+                self.say(error.check, dataset, str(error))
         return files, size
+
+    def chain(self, vault: str, dataset: str) -> None:
+        """Every record of a dataset's chain in the vault, commits and what stands between them: signed, in place, each after the last."""
+        before: tuple[int, str] | None = None
+        for name in self.records.place.names(f"vault/snapshots/{dataset}/"):
+            envelope = self.records.place.read(name)
+            record = self.records.signed("application/vnd.orchestrai.snapshot+json", name, envelope)
+            number = record["seq"]
+            if (record["vault"], record["dataset"], f"{number:012d}.json") != (vault, dataset, name.rpartition("/")[2]):
+                raise Wrong("snapshots", f"expected the record of {name}, found one of another place")
+            lacking = range(before[0] + 1 if before else min(1, number), number)
+            if any(not self.lost(vault, dataset, gap) for gap in lacking) or (
+                before is None and number and record["previous"]
+            ):
+                raise Wrong("snapshots", f"expected every record of {dataset} before {number}, found one gone")
+            if before is not None and number == before[0] + 1 and record["previous"] != before[1]:
+                raise Wrong("snapshots", f"expected {name} to follow the record before it, found another before it")
+            before = number, sha256(envelope)
+
+    def lost(self, vault: str, dataset: str, number: int) -> bool:
+        """Whether a signed record says that a number of a chain was given up as lost."""
+        return self.forgotten(
+            vault,
+            {"dataset": dataset, "snapshot_seq": number, "commit": ""},
+            f"vault/forgotten/{dataset}/{number:012d}.json",
+        )
 
     def forgotten(self, vault: str, facts: Json, name: str) -> bool:
         """Whether a signed record says that retention removed a snapshot."""
