@@ -591,27 +591,9 @@ class Verifier:
         vault = self.records.signed("application/vnd.orchestrai.vault+json", name, self.records.place.read(name))["vault"]
         for done, (asset, receipt, roots) in enumerate(self.snapshots.values()):
             try:
-                facts = receipt["facts"]
-                key = f"{facts['dataset']}/{facts['snapshot_seq']:012d}.json"
-                if self.forgotten(vault, facts, f"vault/forgotten/{key}"):
-                    self.counts["forgotten"] += 1
-                    continue
-                envelope = self.records.place.read("vault/snapshots/" + key)
-                commit = self.records.signed("application/vnd.orchestrai.snapshot+json", "vault/snapshots/" + key, envelope)
-                if sha256(envelope) != facts["commit"]:
-                    raise Wrong(
-                        "snapshots", f"expected vault/snapshots/{key} to be the commit the receipt names, found another"
-                    )
-                if (commit["vault"], commit["dataset"], commit["seq"]) != (vault, facts["dataset"], facts["snapshot_seq"]):
-                    raise Wrong("snapshots", f"expected the commit of {key}, found one of another place")
-                if commit["version"] != receipt["version"]:
-                    raise Wrong(
-                        "snapshots", f"expected the commit {key} to hold {receipt['version']}, found {commit['version']}"
-                    )
-                self.counts["commits"] += 1
-                if bytes_from is not None:
-                    for length in stored_bytes(bytes_from, commit, roots):
-                        files, size = files + 1, size + length
+                commit = self.commit(vault, receipt)
+                for length in stored_bytes(bytes_from, commit, roots) if commit and bytes_from else ():
+                    files, size = files + 1, size + length
             except KeyError as error:
                 self.say("snapshots", asset, f"expected the receipt to name its commit, found no {error}")
             except Wrong as error:
@@ -623,6 +605,24 @@ class Verifier:
             except Wrong as error:
                 self.say(error.check, dataset, str(error))
         return files, size
+
+    def commit(self, vault: str, receipt: Json) -> "Json | None":
+        """The commit that a snapshot receipt names; None where retention has forgotten it since."""
+        facts = receipt["facts"]
+        key = f"{facts['dataset']}/{facts['snapshot_seq']:012d}.json"
+        if self.forgotten(vault, facts, f"vault/forgotten/{key}"):
+            self.counts["forgotten"] += 1
+            return None
+        envelope = self.records.place.read("vault/snapshots/" + key)
+        commit: Json = self.records.signed("application/vnd.orchestrai.snapshot+json", "vault/snapshots/" + key, envelope)
+        if sha256(envelope) != facts["commit"]:
+            raise Wrong("snapshots", f"expected vault/snapshots/{key} to be the commit the receipt names, found another")
+        if (commit["vault"], commit["dataset"], commit["seq"]) != (vault, facts["dataset"], facts["snapshot_seq"]):
+            raise Wrong("snapshots", f"expected the commit of {key}, found one of another place")
+        if commit["version"] != receipt["version"]:
+            raise Wrong("snapshots", f"expected the commit {key} to hold {receipt['version']}, found {commit['version']}")
+        self.counts["commits"] += 1
+        return commit
 
     def chain(self, vault: str, dataset: str) -> None:
         """Every record of a dataset's chain in the vault, commits and what stands between them: signed, in place, each after the last."""

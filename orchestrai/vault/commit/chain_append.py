@@ -43,21 +43,23 @@ def open_chain(vault: OpenedVault, dataset: str, session: str, time: datetime) -
 def put_record(vault: OpenedVault, key: str, envelope: bytes) -> bool:
     """Put a record if its position is free; an answer that was lost is settled by reading back.
 
-    Raises IntegrityError where the store keeps versions and one lies below: somebody hid a record, perhaps the fence of a prune.
+    Raises IntegrityError where the store keeps versions and one lies below, or another record came over ours: somebody hid a record,
+    perhaps the fence of a prune, or this very one before its answer came.
     """
+    taken = False
     try:
         version = vault.store.write(key, envelope, create=True).version
     except ObjectExists:
-        if vault.store.read(key) != envelope:
-            return False
-        version = vault.store.head(key).version
+        taken, version = True, vault.store.head(key).version
     control = control_plane(vault.store) if version else None
     if control is None:
-        return True
-    if next(hidden_under(control, key), None) is not None:
+        return not taken or vault.store.read(key) == envelope
+    hidden = next(hidden_under(control, key), None) is not None
+    # what was hidden there may have been brought back over ours before we looked
+    ours = vault.store.read(key) == envelope
+    if hidden or not (taken or ours):
         raise IntegrityError(
             f"expected {key} to be free, found that a record was hidden there: bring it back by `vault repair --apply`, then run it again",
             key=key,
         )
-    # what was hidden there may have been brought back over ours before we looked
-    return vault.store.read(key) == envelope
+    return ours
