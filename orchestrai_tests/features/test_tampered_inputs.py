@@ -151,7 +151,10 @@ def test_a_process_that_alters_files_at_every_open_has_nothing_published(tmp_pat
     chance, refused, attacks = random.Random(13), 0, 0
     for number, world in enumerate(worlds):
         with _attacked(world, number) as log:
-            for _ in range(max(1, trials // 2)):
+            for trial in range(trials * 20):
+                # on a busy machine the attacker is late: as long as it takes until it was there often enough
+                if trial >= trials // 2 and len(log.read_text().splitlines()) > trials // 8:
+                    break
                 door = chance.choice([World.features, World.table])
                 try:
                     assert door(world) == clean[number, door]
@@ -162,7 +165,7 @@ def test_a_process_that_alters_files_at_every_open_has_nothing_published(tmp_pat
         assert world.features() == clean[number, World.features]
     assert attacks > trials // 4, "the attacker slept"
     # refused or equal to the clean result: nothing else came of it
-    assert refused <= trials
+    assert refused <= trials * 40
 
 
 def _made(folder: Path) -> Path:
