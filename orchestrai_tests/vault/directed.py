@@ -260,7 +260,7 @@ def d9(parts: Parts) -> History:
 
 
 def d10(parts: Parts) -> History:
-    """The records of a hold are removed before what it holds is to be forgotten."""
+    """The records of a hold are removed before what it holds is to be forgotten, and two prunes follow."""
     play = Director(parts)
     vault = make_vault(play.store, parts, "h")
     place_hold(vault, DATASET, vault.catalog.at(DATASET, 1), None, reason="case")
@@ -271,6 +271,10 @@ def d10(parts: Parts) -> History:
         make_vault(play.store, parts, "f").forget_record(DATASET, 1, reason="")
     except RetentionLocked:
         pass
+    play.at(200)
+    play.finish(play.prune("ga"))
+    play.at(240)
+    play.finish(play.prune("gb"))
     return play.end()
 
 

@@ -508,9 +508,16 @@ class ForgetDeletesBytes(SimVault):
             self.store.delete(key)
 
 
-@planted(SOUND)
+class TombstonesOverHolds(Catalog):
+    """A tombstone counts, whatever was held before it."""
+
+    def standing(self, dataset, stones, holds):  # type: ignore[no-untyped-def]
+        return stones
+
+
+@planted(replace(SOUND, catalog=TombstonesOverHolds))
 class HoldsByTheirRecordsAlone(SimVault):
-    """A hold is what its own record says, and gone with it."""
+    """A hold is what its own record says, and gone with it: the chain protects neither from a tombstone nor from what it does."""
 
     def holds(self, *, strict=True):  # type: ignore[no-untyped-def]
         return recorded_holds(self.store, self.keyring, self.identity())
