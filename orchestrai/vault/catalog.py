@@ -53,13 +53,7 @@ class Catalog(ChainReader):
             for name in {name for name, _ in stones}
             for seq in self.standing(name, {seq for of, seq in stones if of == name}, holds.get(name, 0))
         }
-        gone |= {
-            (note.dataset, seq)
-            for note in records
-            if isinstance(note, ChainNote)
-            for first, last in note.forgotten
-            for seq in range(first, last + 1)
-        }
+        gone |= {(note.dataset, seq) for note in records if isinstance(note, ChainNote) for seq in note.forgotten_numbers}
         return [c for c in records if isinstance(c, SnapshotCommit) and (c.dataset, c.seq) not in gone]
 
     def recent(self, dataset: str, limit: int, last: int = 0) -> list[SnapshotCommit]:

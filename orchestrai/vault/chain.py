@@ -166,13 +166,11 @@ class ChainReader:
             return stones
         note = self.note(dataset, holds)
         held = {int(hold["seq"]) for hold in note.held}
-        before = {seq for first, last in note.forgotten for seq in range(first, last + 1)}
-        return {seq for seq in stones if seq in before or not held & {seq, WHOLE_DATASET}}
+        return {seq for seq in stones if seq in note.forgotten_numbers or not held & {seq, WHOLE_DATASET}}
 
     def fenced(self, dataset: str, fence: int) -> set[int]:
         """The numbers that a fence calls forgotten; none for fence 0, which is no fence."""
-        ranges = self.note(dataset, fence).forgotten if fence else ()
-        return {seq for first, last in ranges for seq in range(first, last + 1)}
+        return self.note(dataset, fence).forgotten_numbers if fence else set()
 
     def tombstones(self, dataset: str | None = None, *, strict: bool = True) -> set[tuple[str, int]]:
         """The snapshots that have a tombstone; raises as `forgotten`."""
@@ -207,15 +205,18 @@ class ChainReader:
 
         A number that was forgotten may be missing or damaged.
         """
-        records, problems = self.walk(dataset)
-        gone = self.tombstones(dataset, strict=False) if problems else set()
+        records, problems = self.faults(dataset)
         for key, problem in problems:
-            if numbered(SNAPSHOTS, key) in gone:
-                continue
             raise IntegrityError(
                 f"{problem}; see `vault verify`, or forget {dataset}@NUMBER where it is lost for good", key=key
             )
         return records
+
+    def faults(self, dataset: str) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
+        """As `walk`, without the problems of numbers that were forgotten."""
+        records, problems = self.walk(dataset)
+        gone = self.tombstones(dataset, strict=False) if problems else set()
+        return records, [(key, problem) for key, problem in problems if numbered(SNAPSHOTS, key) not in gone]
 
     def walk(self, dataset: str) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
         """The records of a chain that can be read, and what is missing in it, is damaged, or does not follow the record before it.

@@ -15,6 +15,7 @@ from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
 from orchestrai.vault.lifecycle.retention import apply_retention, plan_retention
 from orchestrai.vault.spec import KeepSpec
 from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options
 from orchestrai_tests.vault.conftest import Clock
@@ -75,6 +76,7 @@ def test_a_hold_that_is_placed_while_its_snapshot_is_being_forgotten_wins(
     assert [commit.seq for commit in vault.snapshots("d")] == [1, 2]
     assert [commit.seq for commit in vault.catalog.recent("d", 5)] == [1, 2]
     assert vault.catalog.at("d", 1) is not None
+    assert verify(vault, level="read").snapshots == 2, "what is held is looked at"
     for _ in "12":
         clock.pass_by(days=3)
         apply_prune(vault, plan_prune(vault))

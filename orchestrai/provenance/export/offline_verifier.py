@@ -16,6 +16,7 @@ This file is written into each proof as it stands here, and imports the standard
 import argparse
 import base64
 import binascii
+import functools
 import hashlib
 import json
 import os
@@ -111,12 +112,14 @@ def is_zero(one: Point) -> bool:
     return one[0] % P == 0 and (one[1] - one[2]) % P == 0
 
 
+# a proof has thousands of signatures by few keys
+key_point = functools.lru_cache(maxsize=256)(point)
 BASE = point((4 * pow(5, -1, P) % P).to_bytes(32, "little")) or ZERO
 
 
 def opened(key: bytes, message: bytes, signature: bytes) -> "tuple[Point, Point, int, int] | None":
     """(point of the key, point R, challenge, s) of a signature in its one right spelling, else None."""
-    a, r = point(key), point(signature[:32])
+    a, r = key_point(key), point(signature[:32])
     s = int.from_bytes(signature[32:], "little")
     if len(signature) != 64 or a is None or r is None or s >= L:
         return None
@@ -146,13 +149,11 @@ def wrong(signatures: "list[tuple[bytes, bytes, bytes]]") -> "list[int]":
     for key, message, signature in signatures:
         seed.update(hashlib.sha512(key + signature + message).digest())
     for place, (key, message, signature) in enumerate(signatures):
-        a = known.get(key) or point(key)
-        r, s = point(signature[:32]), int.from_bytes(signature[32:], "little")
-        if len(signature) != 64 or a is None or r is None or s >= L:
+        parts = opened(key, message, signature)
+        if parts is None:
             bad.append(place)
             continue
-        known[key] = a
-        challenge = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
+        known[key], r, challenge, s = parts
         weight = int.from_bytes(hashlib.sha512(seed.digest() + place.to_bytes(8, "little")).digest()[:16], "little") | 1
         base = (base + weight * s) % L
         per_key[key] = (per_key.get(key, 0) + weight * challenge) % L

@@ -1,6 +1,6 @@
 """Does the vault hold the snapshots that a chain of receipts names?"""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,8 +61,10 @@ def check_kept(
         except IntegrityError as error:
             problems.say("bytes" if read_bytes and _is_bytes(error) else "snapshots", place, error.message)
     if reader is not None:
-        for key, problem in reader.broken({_place(receipt)[0] for _, receipt, _ in snapshots if _is_placed(receipt)}):
-            problems.say("snapshots", key, problem)
+        datasets = {str(receipt.facts["dataset"]) for _, receipt, _ in snapshots if "dataset" in receipt.facts}
+        for dataset in sorted(datasets):
+            for key, problem in reader.catalog.faults(dataset)[1]:
+                problems.say("snapshots", key, problem)
     return counts
 
 
@@ -147,15 +149,6 @@ class _Reader:
         key = tombstone_key(*_place(receipt))
         return key in self.forgotten and self.catalog.tombstone(key).commit == receipt.facts.get("commit")
 
-    def broken(self, datasets: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """What is missing, damaged or out of order in the chains of some datasets, but for what was forgotten."""
-        from orchestrai.vault.format.layout import SNAPSHOTS, numbered
-
-        for dataset in sorted(datasets):
-            problems = self.catalog.walk(dataset)[1]
-            gone = self.catalog.tombstones(dataset, strict=False) if problems else set()
-            yield from ((key, problem) for key, problem in problems if numbered(SNAPSHOTS, key) not in gone)
-
     def check(self, receipt: Receipt, entries: Sequence[PartitionEntry]) -> None:
         """The commit a receipt names is there, unchanged and signed, and its list gives the roots that were used."""
         from orchestrai.vault.format.layout import commit_key
@@ -222,10 +215,6 @@ def _commit_keys(receipt: Receipt) -> Iterator[str]:
 
     with suppress(IntegrityError):
         yield commit_key(*_place(receipt))
-
-
-def _is_placed(receipt: Receipt) -> bool:
-    return isinstance(receipt.facts.get("dataset"), str) and isinstance(receipt.facts.get("snapshot_seq"), int)
 
 
 def _place(receipt: Receipt) -> tuple[str, int]:

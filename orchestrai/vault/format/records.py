@@ -113,6 +113,11 @@ class ChainNote:
         """When it was appended."""
         return datetime.fromisoformat(self.time).astimezone(UTC)
 
+    @property
+    def forgotten_numbers(self) -> set[int]:
+        """The snapshots that it calls forgotten, one by one."""
+        return {seq for first, last in self.forgotten for seq in range(first, last + 1)}
+
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope: of a commit's type, so that a release that knows no notes says that a newer one wrote it."""
         body = {key: value for key, value in self.__dict__.items() if key != "digest"}

@@ -213,7 +213,7 @@ class Pruning:
 
     def not_forgotten(self, fence: ChainNote) -> list[SnapshotCommit]:
         """The commits of a chain that its fence does not call forgotten; one forgotten since is needed by whoever read it before."""
-        gone = {seq for first, last in fence.forgotten for seq in range(first, last + 1)}
+        gone = fence.forgotten_numbers
         records = self.vault.catalog.whole(fence.dataset)
         if not any(record.session == fence.session and record.seq == fence.seq for record in records):
             raise IntegrityError(

@@ -52,13 +52,15 @@ def _check_tombstones(
         except (IntegrityError, ObjectNotFound, TypeError) as exc:
             walk.note(info.key, exc)
     notes = [note for note in records.values() if isinstance(note, ChainNote)]
-    fenced = {(note.dataset, seq) for note in notes for first, last in note.forgotten for seq in range(first, last + 1)}
+    fenced = {(note.dataset, seq) for note in notes for seq in note.forgotten_numbers}
     for place in sorted((fenced - gone) & records.keys()):
         walk.note(
             tombstone_key(*place),
             "expected the tombstone of a snapshot that the chain calls forgotten, found none: copy it back",
         )
-    return gone | fenced
+    # a tombstone that came while a hold was placed does not count: what is held is looked at
+    holds = {note.dataset: note.seq for note in notes if note.kind == "hold"}
+    return fenced | {(name, seq) for name, seq in gone if reader.standing(name, {seq}, holds.get(name, 0))}
 
 
 def _check_named(walk: Walk, newest: SnapshotCommit) -> None:
