@@ -1,7 +1,7 @@
 """Features of somebody's own entities and moments: the point-in-time join over what is published, and what it lacks."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from orchestrai.features.views.moment_partitions import at_or_before, require_de
 from orchestrai.features.views.view_inputs import time_bounds
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
+from orchestrai.stage.outcomes import Partitioned
 
 COMPLETE = "windows_complete"
 Clock = Literal["event", "arrival"]
@@ -83,6 +84,41 @@ def require_clock(views: Sequence[DeclaredView], known_at: Clock) -> None:
             )
 
 
+@dataclass(frozen=True)
+class ReadView:
+    """A view as rows of a spine meet it: its files, what its rows lack, how many partitions do not note that, and the input it is."""
+
+    files: ViewFiles
+    marks: ViewMarks
+    not_noted: int
+    ref: InputRef
+    rows_back: int
+
+
+def read_views(
+    ledger: Ledger,
+    views: Sequence[DeclaredView],
+    like: Callable[[DeclaredView], Partitioned | None],
+    first: ViewFiles,
+    stack: ExitStack,
+) -> list[ReadView]:
+    """Open of each view the partitions that rows of the spine, the `first` table, may have known; raises FeatureViewError, NotReceipted.
+
+    `like` says which dataset a view is cut like; the files stay open with the stack.
+    """
+    bounds, read = time_bounds(first.files, EVENT_TIMESTAMP), []
+    for node in views:
+        view, dataset = node.view, ledger.open(node.asset)
+        keys = sorted(at_or_before(view, dataset, bounds, same_events=False)) if bounds is not None else []
+        require_definition(dataset, keys, view.name, view.hash, "compute it again")
+        fetched = stack.enter_context(dataset.fetched(keys))
+        files = ViewFiles(view, [file.path for key in keys for file in fetched[key]])
+        marks, not_noted = view_marks(view, dataset, like(node), first.view)
+        ref = InputRef(dataset.asset, dataset.version, dataset.roots(keys))
+        read.append(ReadView(files, marks, not_noted, ref, view.lookback.rows or 0 if view.kind == "row" else 0))
+    return read
+
+
 def frame_features(ledger: Ledger, frame: EntityFrame, views: Sequence[DeclaredView]) -> FrameFeatures:
     """Each row of the frame with what the views knew at its moment, in the frame's order; raises FeatureViewError, NotReceipted.
 
@@ -92,26 +128,17 @@ def frame_features(ledger: Ledger, frame: EntityFrame, views: Sequence[DeclaredV
     spine, engine = FrameSpine(frame.entity), DuckDbEngine()
     _require_own_names(frame, views)
     answers: list[ViewAnswer] = []
-    marks, unread = [ViewMarks(())], 0
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-entities-")))
         pq.write_table(frame.spine, folder / "spine.parquet")
         tables = [ViewFiles(spine, [folder / "spine.parquet"])]
-        bounds = time_bounds(tables[0].files, EVENT_TIMESTAMP)
-        for node in views:
-            dataset = ledger.open(node.asset)
-            keys = sorted(at_or_before(node.view, dataset, bounds, same_events=False)) if bounds is not None else []
-            require_definition(dataset, keys, node.view.name, node.view.hash, "compute it again")
-            fetched = stack.enter_context(dataset.fetched(keys))
-            tables.append(ViewFiles(node.view, [file.path for key in keys for file in fetched[key]]))
-            own, unknown = view_marks(node.view, dataset, node.partitioned_like, spine)
-            marks.append(own)
-            unread += unknown
-            ref = InputRef(dataset.asset, dataset.version, dataset.roots(keys))
-            absent = unknown_entities(tables[0], tables[-1], engine)
-            answers.append(ViewAnswer(node.view.name, ref, 0, absent, clocks_of(node)))
-        back = [0, *(node.view.lookback.rows or 0 if node.view.kind == "row" else 0 for node in views)]
-        windows = TrainingWindows("keep", marks, back, unread)
+        read = read_views(ledger, views, lambda node: node.partitioned_like, tables[0], stack)
+        for node, one in zip(views, read, strict=True):
+            absent = unknown_entities(tables[0], one.files, engine)
+            answers.append(ViewAnswer(node.view.name, one.ref, 0, absent, clocks_of(node)))
+        tables += [one.files for one in read]
+        marks, back = [ViewMarks(()), *(one.marks for one in read)], [0, *(one.rows_back for one in read)]
+        windows = TrainingWindows("keep", marks, back, sum(one.not_noted for one in read))
         with joined(tables, engine=engine, back=back) as batches:
             known = batches.read_all()
         complete = [pa.array(~marks_of(batch, marks)) for batch in known.to_batches()]

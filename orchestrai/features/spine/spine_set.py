@@ -16,17 +16,16 @@ from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.completeness.incomplete_windows import windows_verdict
 from orchestrai.features.completeness.lacking import reasons
-from orchestrai.features.completeness.row_marks import TrainingWindows, ViewMarks, view_marks
+from orchestrai.features.completeness.row_marks import TrainingWindows, ViewMarks
 from orchestrai.features.feature_table import KeyWatch, write_files
 from orchestrai.features.point_in_time_join import EVENT_TIME, LABEL, LabelFiles, ViewFiles, joined, unknown_entities
 from orchestrai.features.ports import Learner
 from orchestrai.features.spec import SpineSpec
 from orchestrai.features.spine.entity_frame import EVENT_TIMESTAMP
-from orchestrai.features.spine.frame_join import FrameSpine
-from orchestrai.features.views.moment_partitions import at_or_before, require_definition
+from orchestrai.features.spine.frame_join import FrameSpine, read_views
 from orchestrai.features.views.portable_types import UTC_MICROS
 from orchestrai.features.views.view import FeatureView
-from orchestrai.features.views.view_inputs import require_restored, time_bounds
+from orchestrai.features.views.view_inputs import require_restored
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import UNPARTITIONED
@@ -84,31 +83,15 @@ def spine_training_set(ledger: Ledger, job: SpineSet, verdicts: Sequence[Verdict
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-spine-")))
         rows = ledger.open(source.asset("restored"))
         unlabelled = _write_spine(rows, job, scratch / "spine.parquet", stack)
-        first = FrameSpine(job.entity, features=())
-        tables, bounds = (
-            [ViewFiles(first, [scratch / "spine.parquet"])],
-            time_bounds([scratch / "spine.parquet"], EVENT_TIMESTAMP),
-        )
-        windows = TrainingWindows(choice.windows, [], [0])
-        marks, back, inputs, unknown = (
-            [ViewMarks(())],
-            [0],
-            [InputRef(rows.asset, rows.version, rows.roots())],
-            dict[str, JsonValue](),
-        )
-        for node in views:
-            dataset = ledger.open(node.asset)
-            keys = sorted(at_or_before(node.view, dataset, bounds, same_events=False)) if bounds is not None else []
-            require_definition(dataset, keys, node.view.name, node.view.hash, "compute it again")
-            fetched = stack.enter_context(dataset.fetched(keys))
-            tables.append(ViewFiles(node.view, [file.path for key in keys for file in fetched[key]]))
-            own, without = view_marks(node.view, dataset, job.declared.get(node.asset), first)
-            windows.unknown += without
-            marks.append(own)
-            back.append(node.view.lookback.rows or 0 if node.view.kind == "row" else 0)
-            inputs.append(InputRef(dataset.asset, dataset.version, dataset.roots(keys)))
-            unknown[node.view.name] = unknown_entities(tables[0], tables[-1])
-        windows.views, windows.rows_back = marks, back
+        first = ViewFiles(FrameSpine(job.entity, features=()), [scratch / "spine.parquet"])
+        read = read_views(ledger, views, lambda node: job.declared.get(node.asset), first, stack)
+        tables = [first, *(one.files for one in read)]
+        inputs = [InputRef(rows.asset, rows.version, rows.roots()), *(one.ref for one in read)]
+        unknown: dict[str, JsonValue] = {
+            node.view.name: unknown_entities(first, one.files) for node, one in zip(views, read, strict=True)
+        }
+        marks, back = [ViewMarks(()), *(one.marks for one in read)], [0, *(one.rows_back for one in read)]
+        windows = TrainingWindows(choice.windows, marks, back, sum(one.not_noted for one in read))
         schema = _schema(job, source.table_schema.field(spine.label).type)
         watch = KeyWatch((*job.entity, EVENT_TIME), job.entity)
         with joined(tables, LabelFiles(job.entity, EVENT_TIMESTAMP, tables[0].files), back=windows.back) as batches:
