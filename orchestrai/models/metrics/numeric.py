@@ -1,5 +1,7 @@
 """Metrics of predicted values: of a regression, and of a forecast beside the seasonal naive one."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from orchestrai.models.metrics.metric_set import MetricSet
@@ -9,7 +11,7 @@ from orchestrai.models.rows import Floats
 NAN = float("nan")
 
 
-class _ValueJudge:
+class _ValueJudge(ABC):
     """What regressions and forecasts share."""
 
     def __init__(self, part: Scored, asked: MetricSet) -> None:
@@ -23,9 +25,9 @@ class _ValueJudge:
         """One metric."""
         return self.metrics(weight)[name]
 
+    @abstractmethod
     def metrics(self, weight: Floats) -> dict[str, float]:
         """Every metric of the task."""
-        raise NotImplementedError
 
     def defined(self, weight: Floats) -> bool:
         """True when these weights leave rows."""
