@@ -14,8 +14,8 @@ from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.cold_tier import cold_copy
-from orchestrai.vault.lifecycle.heal import apply_repair, plan_repair
-from orchestrai.vault.lifecycle.replicate import opened_replica, replicate
+from orchestrai.vault.replica.hidden_versions import apply_repair, plan_repair
+from orchestrai.vault.replica.replicate import opened_replica, replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.storage.conftest import s3_options

@@ -95,7 +95,7 @@ def repair(
     """
     from orchestrai.storage.cloud.control import control_plane
     from orchestrai.storage.url import open_store
-    from orchestrai.vault.lifecycle.heal import apply_repair, plan_repair
+    from orchestrai.vault.replica.hidden_versions import apply_repair, plan_repair
 
     # the vault's own name may be hidden too, so the vault is not opened
     store = open_store(url or load_settings().vault)

@@ -8,7 +8,7 @@ from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.chain import EMPTY, Head
 from orchestrai.vault.format.layout import commit_key
 from orchestrai.vault.format.records import ChainNote
-from orchestrai.vault.lifecycle.heal import hidden_under
+from orchestrai.vault.replica.hidden_versions import hidden_under
 from orchestrai.vault.vault_store import OpenedVault
 
 MAX_ATTEMPTS = 100

@@ -31,7 +31,7 @@ class WrappedKey:
 
 def wrapped_keys(store: Store, vault: str, keyring: Keyring) -> list[WrappedKey]:
     """The records of a vault, oldest first; raises SignatureInvalid, DigestMismatch, IntegrityError."""
-    return [_read(store.read(info.key), info.key, vault, keyring) for info in store.list(DATA_KEYS)]
+    return [read_data_key(store.read(info.key), info.key, vault, keyring) for info in store.list(DATA_KEYS)]
 
 
 def open_cipher(store: Store, vault: str, port: KeyPort, keyring: Keyring) -> Cipher:
@@ -103,7 +103,8 @@ def _unwrapped(records: list[WrappedKey], vault: str, port: KeyPort) -> dict[byt
     return keys
 
 
-def _read(data: bytes, key: str, vault: str, keyring: Keyring) -> WrappedKey:
+def read_data_key(data: bytes, key: str, vault: str, keyring: Keyring) -> WrappedKey:
+    """Verify and read one record; raises SignatureInvalid, DigestMismatch, IntegrityError."""
     try:
         loose = json.loads(data)
         signed = "payload" in loose

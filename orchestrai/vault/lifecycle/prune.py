@@ -26,7 +26,7 @@ from orchestrai.vault.chain import Head, ranges
 from orchestrai.vault.commit.chain_append import append_note
 from orchestrai.vault.format.layout import BYTES, CONDEMNED, FORGOTTEN, MARKS, SESSIONS, SNAPSHOTS
 from orchestrai.vault.format.records import ChainNote, SnapshotCommit
-from orchestrai.vault.lifecycle.heal import hidden_under
+from orchestrai.vault.replica.hidden_versions import hidden_under
 
 if TYPE_CHECKING:
     from orchestrai.vault.lifecycle.anchor import Anchor

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from orchestrai.errors import MissingObject
 from orchestrai.vault.format.lists import StoredFile
-from orchestrai.vault.lifecycle.heal import plan_repair
 from orchestrai.vault.reader import pinned
+from orchestrai.vault.replica.hidden_versions import plan_repair
 
 if TYPE_CHECKING:
     from orchestrai.storage.cloud.control import ControlPlane

@@ -4,6 +4,7 @@ Everything under vault/ is written once, so the first version of a key is what t
 somebody else. The plan is shown before it is applied.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -52,10 +53,22 @@ def hidden_under(control: ControlPlane, prefix: str) -> Iterator[Hidden]:
         first = next((version for version in reversed(versions) if not version.marker), None)
         if first is None:
             continue
-        # a write whose answer was lost was made twice, with the same bytes
-        later = [v for v in versions if v is not first and (v.marker or (v.etag, v.size) != (first.etag, first.size))]
-        if later:
-            yield Hidden(key, first.version, tuple(version.version for version in later), versions[0].marker)
+        # a write whose answer was lost was made twice, and what was brought back lies on top, with the same bytes
+        if versions[0].marker or (versions[0].etag, versions[0].size) != (first.etag, first.size):
+            later = tuple(version.version for version in versions[: versions.index(first)])
+            yield Hidden(key, first.version, later, versions[0].marker)
+
+
+def is_covered(store: Store, hidden: Hidden) -> bool:
+    """True where other bytes lie over a first version; the same bytes, put in another way, have another etag and are no fault."""
+    return hidden.deleted or _digest(store, hidden.key, None) != _digest(store, hidden.key, hidden.version)
+
+
+def _digest(store: Store, key: str, version: str | None) -> bytes:
+    digest = hashlib.sha256()
+    for chunk in store.stream(key, version=version):
+        digest.update(chunk)
+    return digest.digest()
 
 
 def apply_repair(plan: RepairPlan, control: ControlPlane) -> int:
