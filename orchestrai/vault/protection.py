@@ -1,6 +1,6 @@
 """What a declared backup asks for around the snapshot: sealing, lock, second copy and anchor."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +85,11 @@ def anchor_of(settings: Settings) -> Anchor | None:
 def protection_of(spec: "BackupSpec", settings: Settings) -> Protection:
     """A dataset's declared backup, with the settings' replica where it names none."""
     return Protection(spec, anchor_of(settings), spec.replica or settings.replica_url)
+
+
+def replicas_of(specs: Iterable["BackupSpec"], settings: Settings) -> list[str]:
+    """The URLs of all replicas that these backups declare, sorted; that of the settings is one where a backup names none."""
+    return sorted({replica for spec in specs if (replica := protection_of(spec, settings).replica)})
 
 
 def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:

@@ -59,7 +59,7 @@ def put_record(vault: OpenedVault, key: str, envelope: bytes) -> bool:
     ours = vault.store.read(key) == envelope
     if hidden or not (taken or ours):
         raise IntegrityError(
-            f"expected {key} to be free, found that a record was hidden there: bring it back by `vault repair --apply`, then run it again",
+            f"expected {key} to be free, found that a record was hidden there: run `orchestrai vault heal --apply`, then this again",
             key=key,
         )
     return ours

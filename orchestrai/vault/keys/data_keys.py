@@ -39,8 +39,8 @@ def open_cipher(store: Store, vault: str, port: KeyPort, keyring: Keyring) -> Ci
     keys = _unwrapped(wrapped_keys(store, vault, keyring), vault, port)
     if not keys:
         raise MissingObject(
-            f"expected a wrapped data key under {DATA_KEYS} in {store.url}, found none: copy it back from the replica, or bring it "
-            "back by `vault repair`; no new one opens what is sealed",
+            f"expected a wrapped data key under {DATA_KEYS} in {store.url}, found none: run "
+            "`orchestrai vault heal --apply`; no new one opens what is sealed",
             key=DATA_KEYS,
         )
     return Cipher(next(reversed(keys)), keys)
@@ -112,11 +112,15 @@ def read_data_key(data: bytes, key: str, vault: str, keyring: Keyring) -> Wrappe
         record = WrappedKey(key, bytes.fromhex(body["id"]), str(body["port"]), bytes.fromhex(body["wrapped"]))
         plain = canonical_json({"id": record.id.hex(), "port": record.port, "wrapped": record.wrapped.hex()})
     except (ValueError, KeyError, TypeError) as exc:
-        raise DigestMismatch(f"expected a wrapped data key in {key}, found something else: restore it") from exc
+        raise DigestMismatch(
+            f"expected a wrapped data key in {key}, found something else: run `orchestrai vault heal --apply`"
+        ) from exc
     if signed and body["vault"] != vault:
         raise IntegrityError(
-            f"expected a data key of vault {vault[:8]} in {key}, found one of {body['vault'][:8]}: restore it"
+            f"expected a data key of vault {vault[:8]} in {key}, found one of {body['vault'][:8]}: run `orchestrai vault heal --apply`"
         )
     if not signed and (plain != data or not record.port.startswith("file:")):
-        raise DigestMismatch(f"expected a wrapped data key in {key} as it was written, found it altered: restore it")
+        raise DigestMismatch(
+            f"expected a wrapped data key in {key} as it was written, found it altered: run `orchestrai vault heal --apply`"
+        )
     return record

@@ -229,7 +229,7 @@ class Pruning:
         if self.control is not None and self.control.capabilities().versions:
             for hidden in (*hidden_under(self.control, SNAPSHOTS), *hidden_under(self.control, FORGOTTEN)):
                 raise IntegrityError(
-                    f"expected {hidden.key} as it was written, found something over it: bring it back by `vault repair --apply`",
+                    f"expected {hidden.key} as it was written, found something over it: run `orchestrai vault heal --apply`",
                     key=hidden.key,
                 )
         checked = self.anchor.check(self.vault.catalog) if self.anchor is not None else None

@@ -109,7 +109,8 @@ class Healing:
         mends, unmended = [*records.mends], [*records.unmended]
         lost = {key: Lost(key, problem, {}) for key, problem in records.lost.items()}
         named = (
-            {item.key for item in (*mends, *unmended)}
+            {mend.key for mend in mends}
+            | {item.key for item in unmended}
             | {mend.key for newer in records.newer for mend in newer.mends}
             | set(lost)
         )

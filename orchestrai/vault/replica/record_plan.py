@@ -18,6 +18,7 @@ from orchestrai.vault.lifecycle.anchor import Anchored
 from orchestrai.vault.lifecycle.hold_records import Hold, chained_holds
 from orchestrai.vault.replica.copies import MendedView
 from orchestrai.vault.replica.mends import Action, Mend, Newer, Unmended
+from orchestrai.vault.replica.own_fences import is_fence
 from orchestrai.vault.replica.record_proof import HEADS, VAULT_RECORDS
 from orchestrai.vault.replica.record_survey import Survey
 
@@ -130,7 +131,7 @@ class RecordPlanner:
             first, own = self._chain(0, dataset), self._chain(place, dataset)
             differing = [seq for seq in first.keys() & own.keys() if first[seq].digest != own[seq].digest]
             tail = {seq: own[seq] for seq in own if differing and seq >= min(differing)}
-            if tail and all(isinstance(record, ChainNote) and record.kind == "fence" for record in tail.values()):
+            if tail and all(map(is_fence, tail.values())):
                 why = "expected the record of the primary, found the fence of a prune of this copy: it gives way"
                 yielding.update({commit_key(dataset, seq): why for seq in tail})
         return yielding
@@ -165,7 +166,7 @@ class RecordPlanner:
     def _is_fence(self, mend: Mend) -> bool:
         """A damaged record at the end may have been anything: the fence of a replica's prune is not taken for it."""
         record = self._record(self._data(mend.key, mend)) if mend.key.startswith(SNAPSHOTS) else None
-        return isinstance(record, ChainNote) and record.kind == "fence"
+        return record is not None and is_fence(record)
 
     def _is_known(self, key: str) -> bool:
         """True where what the primary has, or the anchor, says that it had this tombstone, hold or data key."""

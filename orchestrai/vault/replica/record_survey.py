@@ -10,7 +10,7 @@ from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.signing import Keyring
 from orchestrai.vault.format.layout import IDENTITY, ROOT
 from orchestrai.vault.replica.copies import Copy
-from orchestrai.vault.replica.hidden_versions import Hidden, hidden_under
+from orchestrai.vault.replica.hidden_versions import Hidden, hidden_under, is_covered
 from orchestrai.vault.replica.record_proof import PROVEN, identity_of, record_problem
 
 State = Literal["sound", "hidden", "wrong", "missing"]
@@ -113,7 +113,7 @@ def _reading(copy: Copy, hidden: Hidden | None, key: str, vault: str, keyring: K
     wrong = MISSING
     for number, data in enumerate(_versions(copy, hidden, key)):
         problem = record_problem(key, data, vault, keyring)
-        if not problem and hidden is not None and number == 0:
+        if not problem and hidden is not None and number == 0 and is_covered(copy.store, hidden):
             what = "deleted" if hidden.deleted else "overwritten"
             return Reading("hidden", data, f"expected it as it was written, found it {what}", hidden.version)
         if not problem:
