@@ -87,6 +87,9 @@ def test_what_one_copy_has_is_in_both_and_what_none_has_is_named(signer: Signer,
         for store in copies.stores:
             now = contents(store)
             forgotten = {key for key in original if key.startswith(BYTES) and key not in needs}
+            if any(not key.startswith(("vault/objects/", "vault/packs/")) for key in both):
+                # a part of a pack that only a broken list names
+                forgotten |= {key for key in original if key.startswith("vault/packs/")}
             assert {key for key in original.keys() - both - forgotten if now.get(key) != original[key]} == set(), seed
         if not both:
             assert copies.findings() == [] and after.is_sound, seed
