@@ -69,7 +69,7 @@ def _heal(url: str | None, replicas: Sequence[str], apply: bool, bring_back: boo
     with bars(quiet=as_json) as progress:
         plan = healing.plan(bring_back=bring_back, progress=progress)
         report = healing.apply(plan, progress) if apply else None
-    sound = plan.is_sound and (not plan.mends if report is None else not report.failed)
+    sound = plan.is_sound and (not plan.wrong if report is None else not report.failed)
     if as_json:
         emit({**plan.as_json(), "applied": report.as_json() if report else None, "ok": sound})
     else:
@@ -78,7 +78,7 @@ def _heal(url: str | None, replicas: Sequence[str], apply: bool, bring_back: boo
 
 
 def _show(plan: "HealPlan", report: "HealReport | None", sound: bool) -> None:
-    rows = [(item["copy"], item["key"], item["problem"], item["from"]) for item in (mend.as_json() for mend in plan.mends)]
+    rows = [(item["copy"], item["key"], item["problem"], item["from"]) for item in (mend.as_json() for mend in plan.wrong)]
     _rows("To mend" if report is None else "Mended", ("copy", "key", "what is wrong", "from"), rows)
     _rows("Left as it is", ("copy", "key", "why"), [(item.copy, item.key, item.problem) for item in plan.unmended])
     if report is not None:
@@ -99,8 +99,12 @@ def _show(plan: "HealPlan", report: "HealReport | None", sound: bool) -> None:
         f"{len(plan.copies)} copies" if len(plan.copies) > 1 else "one copy (no replica is declared; --replica names one)"
     )
     out.print(f"{copies}, {plan.snapshots:,} snapshots, {plan.objects:,} objects, {plan.bytes:,} bytes read", soft_wrap=True)
+    behind = len(plan.mends) - len(plan.wrong)
+    if behind:
+        done = "copied to it now" if report is not None else "`vault replicate`, or --apply here, copies them"
+        out.print(f"{behind:,} objects a replica was not given yet: {done}", soft_wrap=True)
     if report is not None:
-        out.print(f"{OK[sound]}: {report.mended:,} mended")
+        out.print(f"{OK[sound]}: {report.mended:,} put right or copied")
     else:
         out.print("[green]ok[/green]: nothing to mend" if sound else "nothing was changed; --apply mends what can be")
 

@@ -12,6 +12,7 @@ from orchestrai.errors import (
     AccessRefused,
     DigestMismatch,
     IntegrityError,
+    MissingObject,
     ObjectNotFound,
     StorageError,
     TransientStorageError,
@@ -31,14 +32,14 @@ Users = dict[tuple[str, int, str], tuple[str, ...]]
 
 @dataclass
 class CopyContents:
-    """What one copy lacks: `wrong` by key with the problem, `sources` where another store proves right, `unread` what did not answer.
-
-    `proofs` look at a key again; `loses` and `users` are what loses by a key that no copy has, and what needs one that is mended.
+    """What one copy lacks: `wrong` by key with the problem (`missing` are those that are not there), `sources` where another store
+    proves right, `unread` what did not answer, `lost` what loses by a key that no copy has. `proofs` look at a key again.
     """
 
     wrong: dict[str, str] = field(default_factory=dict)
     sources: dict[str, Store] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
     proofs: dict[str, Proof] = field(default_factory=dict)
     lost: dict[str, Users] = field(default_factory=dict)
     bytes: int = 0
@@ -113,6 +114,8 @@ class ContentReader:
                 if first and named not in self.contents.wrong:
                     table = self.contents.wrong if isinstance(exc, IntegrityError | ObjectNotFound) else self.contents.unread
                     table[named] = exc.message
+                    if isinstance(exc, MissingObject | ObjectNotFound):
+                        self.contents.missing.add(named)
                     self.contents.proofs[named] = read
                 if not sources:
                     self.view.redirected.pop(named, None)

@@ -7,7 +7,7 @@ whoever else writes a record.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrai.core.canonical import JsonValue, sha256_hex
@@ -24,7 +24,7 @@ from orchestrai.errors import (
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import control_plane
-from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS
+from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.replica.content_plan import ContentReader, CopyContents, Proof
 from orchestrai.vault.replica.copies import Copy, MendedView, others
@@ -50,6 +50,11 @@ class HealPlan:
     unmended: tuple[Unmended, ...]
     lost: tuple[Lost, ...]
     bring_back: bool = False
+
+    @property
+    def wrong(self) -> tuple[Mend, ...]:
+        """What is to be mended, without what a replica was not given yet."""
+        return tuple(mend for mend in self.mends if not mend.behind)
 
     @property
     def is_sound(self) -> bool:
@@ -125,7 +130,9 @@ class Healing:
             reader = ContentReader(vault, view, [other.store for other in others(self.copies, copy)], progress)
             self._readers.append(reader)
             found = reader.run()
-            contents += self._content_mends(copy, found, survey.hidden[place], view)
+            lacking = {mend.key for mend in mends if mend.behind and mend.copy is copy}
+            fresh = {one.session for one in reader.commits() if commit_key(one.dataset, one.seq) in lacking}
+            contents += self._content_mends(copy, found, survey.hidden[place], view, fresh)
             unmended += [Unmended(copy.name, key, problem) for key, problem in sorted(found.unread.items())]
             for key, loses in found.lost.items():
                 before = lost[key].loses if key in lost else {}
@@ -150,13 +157,14 @@ class Healing:
         return [Unmended(self.copies[0].name, SNAPSHOTS, loss.problem) for loss in (checked.losses if checked else ())]
 
     def _content_mends(
-        self, copy: Copy, found: CopyContents, hidden: Mapping[str, Hidden], view: MendedView
+        self, copy: Copy, found: CopyContents, hidden: Mapping[str, Hidden], view: MendedView, fresh: Collection[str]
     ) -> Iterator[Mend]:
         for key, source in found.sources.items():
             if key in found.unread:
                 continue
             self._proofs[copy.name, key] = found.proofs[key]
-            yield Mend(copy, key, found.wrong[key], source)
+            behind = key.split("/")[2] in fresh and key in found.missing
+            yield Mend(copy, key, found.wrong[key], source, behind=behind)
         for key in sorted(view.seen & hidden.keys() - found.wrong.keys() - found.unread.keys()):
             covered = hidden[key]
             if is_covered(copy.store, covered):

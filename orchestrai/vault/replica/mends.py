@@ -18,6 +18,7 @@ class Mend:
 
     `version` is that of the source, where the copy itself keeps it under what lies over it; `digest` is of a record, for which the hash
     is known beforehand. To set aside is to give way: a fence that a prune of a replica wrote, where the primary has another record.
+    `behind` is what a replica was not given yet, which is no fault.
     """
 
     copy: Copy
@@ -27,11 +28,19 @@ class Mend:
     action: Action = "write"
     version: str = ""
     digest: str = ""
+    behind: bool = False
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form shown to people and programs."""
         source = "its own earlier version" if self.version else self.source.url
-        return {"copy": self.copy.name, "key": self.key, "problem": self.problem, "from": source, "action": self.action}
+        return {
+            "copy": self.copy.name,
+            "key": self.key,
+            "problem": self.problem,
+            "from": source,
+            "action": self.action,
+            "behind": self.behind,
+        }
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class RecordPlanner:
         self.plan = RecordPlan()
         self._opened: dict[str, ChainRecord] = {}
         self._yield: dict[int, dict[str, str]] = {}
+        self._newest: dict[int, dict[str, int]] = {}
 
     def run(self, *, bring_back: bool) -> RecordPlan:
         """The plan; with `bring_back` what only a replica has behind the end of the primary is brought to it too."""
@@ -73,7 +74,8 @@ class RecordPlanner:
                 problem = yielding.get(key, reading.problem)
                 # another copy may keep it under what lies over it there
                 from_store = self.survey.copies[number].store
-                wanted[key] = Mend(copy, key, problem, from_store, action, source.version, source.digest)
+                behind = reading.state == "missing" and self._is_behind(place, key)
+                wanted[key] = Mend(copy, key, problem, from_store, action, source.version, source.digest, behind)
         for key, problem in yielding.items():
             self.plan.mends.append(Mend(copy, key, problem, copy.store, "set aside", digest=own[key].digest))
         for mend in self._withheld(place, wanted, bring_back) if copy.primary else ():
@@ -136,15 +138,26 @@ class RecordPlanner:
                 yielding.update({commit_key(dataset, seq): why for seq in tail})
         return yielding
 
+    def _is_behind(self, place: int, key: str) -> bool:
+        """True for what a replica was not given yet: the end of a log, and what the ledger wrote since."""
+        log, number = _log_of(key)
+        return place > 0 and (not log or number >= self._ends(place).get(log, -1))
+
+    def _ends(self, place: int) -> dict[str, int]:
+        """The newest number of each log that a copy has anything under."""
+        if place not in self._newest:
+            ends = self._newest[place] = {}
+            for key, readings in self.survey.records.items():
+                if readings[place].state != "missing":
+                    log, number = _log_of(key)
+                    ends[log] = max(number, ends.get(log, -1))
+        return self._newest[place]
+
     # -- what only a replica has behind the end of the primary --------------------------------------------------
 
     def _withheld(self, place: int, wanted: Mapping[str, Mend], bring_back: bool) -> list[Mend]:
         """What of all that is wanted does not go to the primary by itself; it is told of, unless a replica's own prune wrote it."""
-        ends: dict[str, int] = {}
-        for key, readings in self.survey.records.items():
-            if readings[place].state != "missing":
-                log, number = _log_of(key)
-                ends[log] = max(number, ends.get(log, -1))
+        ends = self._ends(place)
         logs: dict[tuple[str, str], list[Mend]] = {}
         for key, mend in wanted.items():
             log, number = _log_of(key)
