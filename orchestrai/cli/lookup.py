@@ -110,6 +110,15 @@ def declared_project() -> "Project":
     return project
 
 
+def declared_replicas() -> list[str]:
+    """The URLs of all replicas that are declared or in the settings."""
+    from orchestrai.pipeline.graph import declared_backups
+    from orchestrai.vault.protection import replicas_of
+
+    backups = declared_backups(tuple(declared_project().nodes.values()))
+    return replicas_of(backups.values(), load_settings())
+
+
 def _tell_left_out(project: "Project") -> None:
     for pipeline in project.left_out:
         message = f"left out: {pipeline.name}: {pipeline.mistakes[0].message}"

@@ -86,7 +86,7 @@ def _plan_partition(
             return PartitionPlan(partition, root, source, source_root, commit, tuple(vault.catalog.files(entry)))
     raise RestoreError(
         f"expected a snapshot of {dataset} that holds {partition} at {root}, found none among {len(ordered)} in the vault: "
-        "take a new snapshot, or copy the vault back from its replica",
+        "take a new snapshot, or mend the vault from its replica: `orchestrai vault heal --apply`",
         partition=partition,
     )
 

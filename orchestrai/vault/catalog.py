@@ -128,7 +128,10 @@ class Catalog(ChainReader):
     def _list_bytes(self, kind: str, key: str, session: str, sha256: str, version: str) -> bytes:
         data = pinned(key, version, lambda at: self.store.read(key, version=at))
         if sha256_hex(data) != sha256:
-            raise DigestMismatch(f"expected {key} to hash to what its commit says, found other bytes: copy it back", key=key)
+            raise DigestMismatch(
+                f"expected {key} to hash to what its commit says, found other bytes: run `orchestrai vault heal --apply`",
+                key=key,
+            )
         cipher = self.cipher()
         if cipher is None:
             return data

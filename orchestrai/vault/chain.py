@@ -122,11 +122,13 @@ class ChainReader:
             record = open_record(self.keyring, self.store.read(commit_key(dataset, seq)))
         except ObjectNotFound:
             raise IntegrityError(
-                f"expected record {seq} of {dataset}, found it gone: copy it back from the replica"
+                f"expected record {seq} of {dataset}, found it gone: run `orchestrai vault heal --apply`"
             ) from None
         require_place(record, self.vault(), dataset, seq)
         if not isinstance(record, ChainNote):
-            raise IntegrityError(f"expected a note under number {seq} of {dataset}, found a commit: copy the record back")
+            raise IntegrityError(
+                f"expected a note under number {seq} of {dataset}, found a commit: run `orchestrai vault heal --apply`"
+            )
         return record
 
     def fences(self, dataset: str, newest: int, since: int) -> Iterator[ChainNote]:
@@ -208,7 +210,7 @@ class ChainReader:
         records, problems = self.faults(dataset)
         for key, problem in problems:
             raise IntegrityError(
-                f"{problem}; see `vault verify`, or forget {dataset}@NUMBER where it is lost for good", key=key
+                f"{problem}; run `orchestrai vault heal`, or forget {dataset}@NUMBER where it is lost for good", key=key
             )
         return records
 
@@ -235,7 +237,7 @@ class ChainReader:
         opened = 0 in infos or (1 in records and bool(records[1].previous))
         for seq in range(0 if opened else 1, max(infos, default=0) + 1):
             if seq not in infos and not self._given_up(dataset, seq):
-                gap = f"expected record {seq} of {dataset}, found it gone: copy it back from the replica"
+                gap = f"expected record {seq} of {dataset}, found it gone: run `orchestrai vault heal --apply`"
                 problems.append((commit_key(dataset, seq), gap))
         for seq, record in records.items():
             before = records.get(seq - 1)

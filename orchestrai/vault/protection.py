@@ -1,6 +1,6 @@
 """What a declared backup asks for around the snapshot: sealing, lock, second copy and anchor."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
-from orchestrai.vault.lifecycle.replicate import replicate
+from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.vault_store import identity_record
 
@@ -85,6 +85,11 @@ def anchor_of(settings: Settings) -> Anchor | None:
 def protection_of(spec: "BackupSpec", settings: Settings) -> Protection:
     """A dataset's declared backup, with the settings' replica where it names none."""
     return Protection(spec, anchor_of(settings), spec.replica or settings.replica_url)
+
+
+def replicas_of(specs: Iterable["BackupSpec"], settings: Settings) -> list[str]:
+    """The URLs of all replicas that these backups declare, sorted; that of the settings is one where a backup names none."""
+    return sorted({replica for spec in specs if (replica := protection_of(spec, settings).replica)})
 
 
 def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:

@@ -179,13 +179,13 @@ def pinned(key: str, version: str, read: Callable[[str | None], T]) -> T:
 
 
 def _missing(key: str) -> MissingObject:
-    return MissingObject(f"expected {key} in the vault, found nothing: copy it back from the replica", key=key)
+    return MissingObject(f"expected {key} in the vault, found nothing: run `orchestrai vault heal --apply`", key=key)
 
 
 def _require(file: StoredFile, size: int, sha256: str) -> None:
     if (size, sha256) != (file.size, file.sha256):
         raise DigestMismatch(
             f"expected {file.path} in {file.key} to be {file.size} bytes of sha256 {file.sha256[:12]}, found {size} bytes of "
-            f"{sha256[:12]}: copy the object back from the replica",
+            f"{sha256[:12]}: run `orchestrai vault heal --apply`",
             key=file.key,
         )

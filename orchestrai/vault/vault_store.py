@@ -161,7 +161,6 @@ def identity_record(store: Store) -> bytes | None:
         return store.read(IDENTITY)
     except ObjectNotFound:
         raise MissingObject(
-            f"expected {IDENTITY} in {store.url}, which holds a vault, found none: copy it back from the replica, "
-            "or bring it back by `vault repair`",
+            f"expected {IDENTITY} in {store.url}, which holds a vault, found none: run `orchestrai vault heal --apply`",
             key=IDENTITY,
         ) from None

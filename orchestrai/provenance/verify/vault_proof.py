@@ -206,7 +206,7 @@ class _Reader:
             return self.store.head(key).size
         except ObjectNotFound as exc:
             raise MissingObject(
-                f"expected {key} in the vault, found nothing: copy it back from the replica", key=key
+                f"expected {key} in the vault, found nothing: run `orchestrai vault heal --apply`", key=key
             ) from exc
 
 

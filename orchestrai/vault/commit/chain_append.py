@@ -8,7 +8,7 @@ from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.chain import EMPTY, Head
 from orchestrai.vault.format.layout import commit_key
 from orchestrai.vault.format.records import ChainNote
-from orchestrai.vault.lifecycle.heal import hidden_under
+from orchestrai.vault.replica.hidden_versions import hidden_under
 from orchestrai.vault.vault_store import OpenedVault
 
 MAX_ATTEMPTS = 100
@@ -59,7 +59,7 @@ def put_record(vault: OpenedVault, key: str, envelope: bytes) -> bool:
     ours = vault.store.read(key) == envelope
     if hidden or not (taken or ours):
         raise IntegrityError(
-            f"expected {key} to be free, found that a record was hidden there: bring it back by `vault repair --apply`, then run it again",
+            f"expected {key} to be free, found that a record was hidden there: run `orchestrai vault heal --apply`, then this again",
             key=key,
         )
     return ours

@@ -184,5 +184,5 @@ def require_place(record: ChainRecord | Tombstone, vault: str, dataset: str, seq
     if (record.vault, record.dataset, record.seq) != (vault, dataset, seq):
         raise IntegrityError(
             f"expected record {seq} of {dataset} of vault {vault[:8]}, found {record.seq} of {record.dataset} of vault "
-            f"{record.vault[:8]}: it was moved or replayed; restore the object from the replica"
+            f"{record.vault[:8]}: it was moved or replayed; run `orchestrai vault heal --apply`"
         )

@@ -63,12 +63,16 @@ class Cipher:
         try:
             return opener.decrypt(_ONLY, sealed[_HEADER:], None)
         except InvalidTag as exc:
-            raise DigestMismatch("expected sealed bytes unchanged, found them altered: restore from the replica") from exc
+            raise DigestMismatch(
+                "expected sealed bytes unchanged, found them altered: run `orchestrai vault heal --apply`"
+            ) from exc
 
     def _opened(self, header: bytes, context: bytes) -> "AESGCM":
         key = self.keys.get(header[4:12])
         if len(header) != _HEADER or header[:4] != _MAGIC or key is None:
-            raise DigestMismatch("expected bytes sealed with this vault's data key, found others: restore from the replica")
+            raise DigestMismatch(
+                "expected bytes sealed with this vault's data key, found others: run `orchestrai vault heal --apply`"
+            )
         return aead(_derive(key, header[12:], context))
 
     def open(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -83,7 +87,9 @@ class Cipher:
                 pending, number = block, number + 1
             yield opener.decrypt(_nonce(max(0, number - 1), last=True), pending, None)
         except InvalidTag as exc:
-            raise DigestMismatch("expected sealed bytes unchanged, found them altered: restore from the replica") from exc
+            raise DigestMismatch(
+                "expected sealed bytes unchanged, found them altered: run `orchestrai vault heal --apply`"
+            ) from exc
 
 
 def block_sizes() -> Iterator[int]:

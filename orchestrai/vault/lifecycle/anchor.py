@@ -50,7 +50,7 @@ class AnchorCheck:
         """Raise IntegrityError when the vault was rolled back."""
         if self.losses:
             problems = [loss.problem for loss in self.losses]
-            raise IntegrityError(f"{problems[0]}; copy the vault back from its replica", problems=problems)
+            raise IntegrityError(f"{problems[0]}; see what its replica has: `orchestrai vault heal`", problems=problems)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ def recorded_holds(store: Store, keyring: Keyring, vault: str) -> dict[tuple[str
     newest: dict[tuple[str, int], Hold] = {}
     for hold in HOLD_RECORDS.all(store, keyring):
         if hold.vault != vault:
-            raise IntegrityError(f"expected the hold {hold.key} of vault {vault[:8]}, found one moved there: restore it")
+            raise IntegrityError(
+                f"expected the hold {hold.key} of vault {vault[:8]}, found one moved there: run `orchestrai vault heal --apply`"
+            )
         newest[hold.dataset, hold.seq] = hold
     return {place: hold for place, hold in newest.items() if hold.on}
 

@@ -26,7 +26,7 @@ from orchestrai.vault.chain import Head, ranges
 from orchestrai.vault.commit.chain_append import append_note
 from orchestrai.vault.format.layout import BYTES, CONDEMNED, FORGOTTEN, MARKS, SESSIONS, SNAPSHOTS
 from orchestrai.vault.format.records import ChainNote, SnapshotCommit
-from orchestrai.vault.lifecycle.heal import hidden_under
+from orchestrai.vault.replica.hidden_versions import hidden_under
 
 if TYPE_CHECKING:
     from orchestrai.vault.lifecycle.anchor import Anchor
@@ -229,7 +229,7 @@ class Pruning:
         if self.control is not None and self.control.capabilities().versions:
             for hidden in (*hidden_under(self.control, SNAPSHOTS), *hidden_under(self.control, FORGOTTEN)):
                 raise IntegrityError(
-                    f"expected {hidden.key} as it was written, found something over it: bring it back by `vault repair --apply`",
+                    f"expected {hidden.key} as it was written, found something over it: run `orchestrai vault heal --apply`",
                     key=hidden.key,
                 )
         checked = self.anchor.check(self.vault.catalog) if self.anchor is not None else None

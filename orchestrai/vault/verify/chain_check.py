@@ -56,7 +56,7 @@ def _check_tombstones(
     for place in sorted((fenced - gone) & records.keys()):
         walk.note(
             tombstone_key(*place),
-            "expected the tombstone of a snapshot that the chain calls forgotten, found none: copy it back",
+            "expected the tombstone of a snapshot that the chain calls forgotten, found none: run `orchestrai vault heal --apply`",
         )
     # a tombstone that came while a hold was placed does not count: what is held is looked at
     holds = {note.dataset: note.seq for note in notes if note.kind == "hold"}
@@ -75,7 +75,8 @@ def _check_named(walk: Walk, newest: SnapshotCommit) -> None:
         if actual != digest:
             what = "another" if actual else "none"
             walk.note(
-                key, f"expected {key} as snapshot {newest.seq} of {newest.dataset} names it, found {what}: copy it back"
+                key,
+                f"expected {key} as snapshot {newest.seq} of {newest.dataset} names it, found {what}: run `orchestrai vault heal --apply`",
             )
 
 
@@ -90,5 +91,6 @@ def _check_holds(walk: Walk, reader: ChainReader, dataset: str | None) -> None:
     for place in sorted(chained.keys() - recorded.keys()):
         key = chained[place].key
         walk.note(
-            key, "expected the record of a hold that the chain knows, found it gone: it holds still; copy the record back"
+            key,
+            "expected the record of a hold that the chain knows, found it gone: it holds still; run `orchestrai vault heal --apply`",
         )

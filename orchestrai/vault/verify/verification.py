@@ -21,6 +21,8 @@ class Walk:
         self.findings: list[Finding] = []
         self.files: dict[tuple[str, int, int], StoredFile] = {}
         self.lists: set[tuple[str, str, str]] = set()
+        # every object of bytes that a snapshot which counts names
+        self.named: set[str] = set()
         self.read = 0
         self.bytes = 0
         self.unchecked = 0

@@ -113,6 +113,7 @@ def _known_lists(vault: Vault, verified: Sequence[SnapshotCommit]) -> set[str]:
 
 def _check_lists(walk: Walk, commit: SnapshotCommit, known: Collection[str]) -> None:
     catalog = walk.vault.catalog
+    walk.named.add(commit.tree)
     try:
         catalog.forget_read(commit)
         entries = catalog.tree(commit)
@@ -122,6 +123,7 @@ def _check_lists(walk: Walk, commit: SnapshotCommit, known: Collection[str]) -> 
     if dataset_version({entry.partition: entry.root for entry in entries}) != commit.version:
         walk.note(commit.tree, f"expected the partitions to give {commit.version}, found another version")
     for entry in entries:
+        walk.named.add(entry.key)
         # lists are shared between snapshots, and looked at once
         if entry.key in known or (entry.key, entry.root, entry.sha256) in walk.lists:
             continue
@@ -135,6 +137,7 @@ def _check_lists(walk: Walk, commit: SnapshotCommit, known: Collection[str]) -> 
             walk.note(entry.key, f"expected the files of {entry.partition} to give {entry.root}, found another root")
         for file in files:
             walk.files.setdefault((file.key, file.offset, file.length), file)
+            walk.named.add(file.key)
 
 
 def _check_presence(walk: Walk) -> None:
@@ -147,12 +150,13 @@ def _check_presence(walk: Walk) -> None:
         if _has_version(walk, file):
             what = "deleted" if size is None else "overwritten"
             walk.note(
-                key, f"expected it as it was written, found it {what}; its version is kept and read: see `vault repair`"
+                key,
+                f"expected it as it was written, found it {what}; its version is kept and read: run `orchestrai vault heal --apply`",
             )
         elif size is None:
-            walk.note(key, "expected an object, found none: copy it back from the replica")
+            walk.note(key, "expected an object, found none: run `orchestrai vault heal --apply`")
         else:
-            walk.note(key, f"expected {length} bytes, found {size}: copy it back from the replica")
+            walk.note(key, f"expected {length} bytes, found {size}: run `orchestrai vault heal --apply`")
 
 
 def _has_version(walk: Walk, file: StoredFile) -> bool:

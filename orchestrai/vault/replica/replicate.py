@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
@@ -10,10 +10,14 @@ from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
 from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store
-from orchestrai.vault.format.layout import FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
+from orchestrai.storage.cloud.control import control_plane
+from orchestrai.vault.format.layout import BYTES, FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
 from orchestrai.vault.format.records import FORMAT, VERIFIED_TYPE, SnapshotCommit, document
 from orchestrai.vault.lifecycle.reachable import reach
+from orchestrai.vault.replica.copies import Copy
+from orchestrai.vault.replica.own_fences import give_way
 from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.verification import Finding
 from orchestrai.vault.verify.verify import VerifyReport, verify
 
 
@@ -34,28 +38,38 @@ class ReplicaReport:
 
 
 def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, full: bool = False) -> ReplicaReport:
-    """Copy what `target` lacks, read each copy back, and verify the replica as a vault of its own.
+    """Copy what `target` lacks, and verify the replica as a vault of its own, every new byte by the hash that its commit names.
 
     Chains are copied after all bytes, in order, so the replica never shows a snapshot it cannot restore. Receipts, heads and manifests
-    that the ledger keeps in the vault go too. Verified are the snapshots that no earlier run has verified, or with `full` all. Idempotent.
+    that the ledger keeps in the vault go too. Read back are the snapshots that no earlier run has read back, or with `full` all. What
+    is there with other bytes is never written over: it is found, and `vault heal` mends it. Idempotent.
     """
     commits = vault.snapshots()
-    numbers = {(record.dataset, record.seq) for record in vault.catalog.records(strict=False)}
+    records = vault.catalog.records(strict=False)
+    numbers = {(record.dataset, record.seq) for record in records}
+    findings = give_way(records, vault.keyring, Copy(target, control_plane(target), False))
     there = {info.key: info.size for info in target.list()}
     since = frozenset[str]() if full else _verified(vault, target)
     versions = versions_of(vault, commits, since)
+    # what these sessions wrote is read back by the hashes that their commits name
+    read_later = {commit.session for commit in commits if commit.digest not in since}
     todo = list(_in_order(vault.store, numbers, versions))
     copied = size = already = 0
     for number, (key, length) in enumerate(todo, 1):
-        if there.get(key) == length:
+        if key in there:
             already += 1
-        elif _copy(vault.store, target, key, versions.get(key, "")):
+            if there[key] != length:
+                problem = f"expected {length} bytes, found {there[key]}: run `orchestrai vault heal --apply`"
+                findings.append(Finding(key, problem))
+        elif _copy(vault.store, target, key, versions.get(key, ""), back=not _is_of(key, read_later)):
             copied, size = copied + 1, size + length
         if progress is not None:
             progress("replicate", number, len(todo))
     target.sync()
     replica = opened_replica(vault, target)
-    report = verify(replica, since=since)
+    report = verify(replica, level="read", since=since, progress=progress)
+    seen = {finding.key for finding in report.findings}
+    report = replace(report, findings=(*report.findings, *(finding for finding in findings if finding.key not in seen)))
     if report.ok:
         digests = sorted(commit.digest for commit in replica.snapshots())
         body = {"format": FORMAT, "vault": vault.identity(), "commits": digests}
@@ -118,7 +132,12 @@ def _in_order(store: Store, known: set[tuple[str, int]], versions: Mapping[str, 
     yield from sorted(last, key=lambda item: (item[0].startswith(FORGOTTEN), item[0]))
 
 
-def _copy(source: Store, target: Store, key: str, version: str) -> bool:
+def _is_of(key: str, sessions: Collection[str]) -> bool:
+    """True for bytes that one of these sessions wrote."""
+    return key.startswith(BYTES) and key.split("/")[2] in sessions
+
+
+def _copy(source: Store, target: Store, key: str, version: str, *, back: bool) -> bool:
     digest = hashlib.sha256()
 
     def passing() -> Iterator[bytes]:
@@ -130,11 +149,12 @@ def _copy(source: Store, target: Store, key: str, version: str) -> bool:
         target.write(key, passing())
     except ObjectNotFound:
         return False  # pruned meanwhile: no snapshot needs it
-    back = hashlib.sha256()
-    for chunk in target.stream(key):
-        back.update(chunk)
-    if back.digest() != digest.digest():
+    kept = hashlib.sha256()
+    for chunk in target.stream(key) if back else ():
+        kept.update(chunk)
+    if back and kept.digest() != digest.digest():
         raise DigestMismatch(
-            f"expected {key} in {target.url} as it was written, found other bytes: check the store", key=key
+            f"expected {key} in {target.url} as it was written, found other bytes: check the store, then `orchestrai vault heal`",
+            key=key,
         )
     return True
