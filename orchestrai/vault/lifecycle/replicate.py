@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
 from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
 from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.manifest import canonical_json
+from orchestrai.ledger.signing import rules_of
+from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
 from orchestrai.vault.format.records import FORMAT, VERIFIED_TYPE, SnapshotCommit, document
@@ -90,7 +92,8 @@ def opened_replica(vault: Vault, target: Store) -> Vault:
     return Vault(
         target,
         vault.signer,
-        vault.keyring,
+        # the replica has a copy of the key log, and is judged by that
+        governed(target, replace(vault.keyring, rules=None)) if rules_of(vault.keyring) is not None else vault.keyring,
         clock=vault.clock,
         new_id=vault.new_id,
         encryption=vault.encryption,
