@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from orchestrai.errors import NotCounted
 from orchestrai.ledger.dataset import dataset_at
-from orchestrai.ledger.decisions.standing import Decision
+from orchestrai.ledger.decisions.standing import Decision, standing_head
 from orchestrai.ledger.decisions.transactions import decide
 from orchestrai.ledger.heads import Head, has_head, head_prefix, read_head
 from orchestrai.ledger.log import Log
@@ -35,16 +36,24 @@ def copy_head(log: Log, head: Head, partition_manifests: Iterable[str]) -> None:
         put_absent(log.vault, blob_key("manifests", digest), log.blob("manifests", digest))
 
 
+def _read(log: Log, asset: str, seq: int) -> Head:
+    """An entry as it was written, or, where it does not count, what it stands for."""
+    try:
+        return read_head(log.lake, log.keyring, asset, seq)
+    except NotCounted:
+        return standing_head(log.lake, log.keyring, asset, seq)
+
+
 def copy_missing_heads(log: Log, newest: Head | None) -> None:
     """Copy what a writer that died left uncopied, so that the copy of the log has no gap."""
     if log.vault is None or newest is None:
         return
-    last = read_head(log.lake, log.keyring, newest.asset, newest.seq)
+    last = _read(log, newest.asset, newest.seq)
     if last.transaction:
         decide(log, Decision(last.transaction, "abort"))  # it is decided: only its copy may be missing
     seq, lacking = newest.seq, []
     while seq > 0 and not has_head(log.vault, newest.asset, seq):
-        lacking.append(read_head(log.lake, log.keyring, newest.asset, seq))
+        lacking.append(_read(log, newest.asset, seq))
         seq -= 1
     for head in reversed(lacking):
         entries = dataset_at(log, head).partitions

@@ -6,9 +6,9 @@ from datetime import UTC
 
 from orchestrai.errors import ConcurrentCommit, ObjectExists
 from orchestrai.ledger.dataset import dataset_at
-from orchestrai.ledger.decisions.standing import Decision, counted, undecided
+from orchestrai.ledger.decisions.standing import Decision, standing_head, undecided
 from orchestrai.ledger.decisions.transactions import Transaction, decide
-from orchestrai.ledger.heads import Action, Head, append_head, read_head
+from orchestrai.ledger.heads import Action, Head, append_head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.log_replica import copy_head, copy_missing_heads
 from orchestrai.ledger.manifest import DatasetManifest, PartitionEntry, PartitionManifest, dataset_version
@@ -43,6 +43,7 @@ def publish(log: Log, wanted: Publication) -> Head:
     asset = wanted.draft.asset
     digests = {key: log.put_blob("manifests", manifest.encode()) for key, manifest in wanted.manifests.items()}
     for _ in range(MAX_ATTEMPTS):
+        log.require_may("write", anew=False)
         newest = _decided(log, asset)
         copy_missing_heads(log, newest)
         base = dict(dataset_at(log, newest).partitions) if newest else {}
@@ -55,6 +56,8 @@ def publish(log: Log, wanted: Publication) -> Head:
             committed = append_head(log.lake, log.signer, _entry(log, wanted, newest, base, digests))
         except ObjectExists:
             continue
+        # an entry by a key that was ended meanwhile may not count
+        log.require_may("write")
         copy_head(log, committed, digests.values())
         if wanted.transaction is not None:
             wanted.transaction.heads[asset] = committed.digest
@@ -90,6 +93,7 @@ def _entry(
         action=wanted.action,
         reason=wanted.reason,
         transaction=wanted.transaction.id if wanted.transaction else "",
+        key_log=log.key_log,
     )
 
 
@@ -112,7 +116,7 @@ def _check_fence(log: Log, wanted: Publication, newest: Head | None) -> None:
     if newest is None or newest.seq == seen:
         return
     for seq in range(seen + 1, newest.seq + 1):
-        head = counted(log.lake, log.keyring, read_head(log.lake, log.keyring, asset, seq))
+        head = standing_head(log.lake, log.keyring, asset, seq)
         rivals = sorted(set(head.changed) & set(wanted.changed))
         if head.session != wanted.draft.session and (rivals or head.action != "publish"):
             raise ConcurrentCommit(

@@ -6,8 +6,8 @@ Needs a store and public keys, nothing else. Every record is checked before it i
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrai.errors import IntegrityError, MissingObject, NotReceipted
-from orchestrai.ledger.decisions.standing import counted
+from orchestrai.errors import IntegrityError, MissingObject, NotCounted, NotReceipted
+from orchestrai.ledger.decisions.standing import counted, standing_head
 from orchestrai.ledger.heads import Head, head_numbers, head_prefix, read_head
 from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest, blob_key, decode_partition, read_blob
 from orchestrai.ledger.receipt import Receipt, open_receipt
@@ -61,7 +61,11 @@ class Records:
                 raise MissingObject(
                     f"expected head {expected} of {asset}, found {seq} next: restore the record", asset=asset
                 )
-            head = read_head(self.store, self.keyring, asset, seq)
+            try:
+                head = read_head(self.store, self.keyring, asset, seq)
+            except NotCounted:
+                # it takes its number, and stands for the one before it
+                head = standing_head(self.store, self.keyring, asset, seq)
             if head.previous != previous:
                 raise IntegrityError(
                     f"expected head {seq} of {asset} to follow {previous[:12] or 'nothing'}, found {head.previous[:12]}: "

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import DigestMismatch
+from orchestrai.errors import DigestMismatch, NotCounted
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 from orchestrai.vault.chain import ChainReader
@@ -71,13 +71,15 @@ class Catalog(ChainReader):
             if len(commits) == limit or (commits and looked >= limit * PASSED_OVER):
                 break
             tombstone = gone.get(numbered(SNAPSHOTS, info.key))
-            if tombstone is not None:
-                self.require_tombstone(tombstone)
+            if tombstone is not None and self.is_tombstone(tombstone):
                 if standing is None:
                     standing = self.standing(dataset, {place[1] for place in gone if place}, self.head(dataset, after).holds)
                 if (numbered(SNAPSHOTS, info.key) or ("", 0))[1] in standing:
                     continue
-            record = self.record(info)
+            try:
+                record = self.record(info)
+            except NotCounted:
+                continue
             if fenced is None:
                 fenced = self._fenced_by(record)
             if isinstance(record, SnapshotCommit) and record.seq not in fenced:
@@ -93,11 +95,13 @@ class Catalog(ChainReader):
         stone = next(
             (one for one in self.infos(FORGOTTEN, dataset, seq - 1) if numbered(FORGOTTEN, one.key) == (dataset, seq)), None
         )
-        if stone is not None:
-            self.require_tombstone(stone)
+        if stone is not None and self.is_tombstone(stone):
             if self.standing(dataset, {seq}, self.head(dataset, seq).holds):
                 return None
-        record = self.record(info)
+        try:
+            record = self.record(info)
+        except NotCounted:
+            return None
         forgotten = info is not infos[-1] and seq in self.fenced(dataset, self.head(dataset, seq).fence)
         return None if isinstance(record, ChainNote) or forgotten else record
 

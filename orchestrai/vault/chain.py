@@ -3,16 +3,17 @@
 A record counts exactly if it is signed for its place. No time of the store is read to judge, so that any copy of a vault says the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import IntegrityError, ObjectNotFound
-from orchestrai.ledger.signing import Keyring
+from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
+from orchestrai.ledger.signing import Keyring, rules_of
 from orchestrai.storage.base import ObjectInfo, Store
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.records import (
+    HOLD_TYPE,
     NEVER,
     TOMBSTONE_TYPE,
     ChainNote,
@@ -49,6 +50,7 @@ class ChainReader:
         self.vault = vault
         self._read: dict[tuple[str, str], ChainRecord] = {}
         self._tombstones: set[tuple[str, str]] = set()
+        self._void: dict[tuple[str, str], NotCounted] = {}
 
     def infos(self, prefix: str, dataset: str | None = None, after: int = 0) -> Iterator[ObjectInfo]:
         """The numbered objects under a prefix, those of one dataset from number `after` + 1 on where it is given."""
@@ -69,21 +71,29 @@ class ChainReader:
         return {place[1] for place in places if place is not None}
 
     def record(self, info: ObjectInfo) -> ChainRecord:
-        """Read and verify a listed record; raises SignatureInvalid, IntegrityError."""
+        """Read and verify a listed record; raises SignatureInvalid, IntegrityError, and NotCounted where its key may not sign it."""
         record = self._read.get((info.key, info.etag))
         if record is None:
-            record = open_record(self.keyring, self.store.read(info.key))
+            if (info.key, info.etag) in self._void:
+                raise self._void[info.key, info.etag]
+            try:
+                record = open_record(self.keyring, self.store.read(info.key))
+            except NotCounted as exc:
+                self._void[info.key, info.etag] = exc
+                raise
             require_place(record, self.vault(), *(numbered(SNAPSHOTS, info.key) or ("", 0)))
             self._read[info.key, info.etag] = record
         return record
 
     def records(self, dataset: str | None = None, *, strict: bool = True) -> list[ChainRecord]:
-        """Every record by dataset and number. A damaged one raises, unless it was forgotten or `strict` is off."""
+        """Every record by dataset and number that counts. A damaged one raises, unless it was forgotten or `strict` is off."""
         records: list[ChainRecord] = []
         gone: set[tuple[str, int]] | None = None
         for info in self.infos(SNAPSHOTS, dataset):
             try:
                 records.append(self.record(info))
+            except NotCounted:
+                continue
             except IntegrityError:
                 gone = self.tombstones(dataset, strict=False) if gone is None else gone
                 if strict and numbered(SNAPSHOTS, info.key) not in gone:
@@ -101,6 +111,9 @@ class ChainReader:
         for info in reversed(infos):
             try:
                 record = self.record(info)
+            except NotCounted:
+                # it takes its number, and says nothing
+                continue
             except IntegrityError:
                 gone = self.tombstones(dataset) if gone is None else gone
                 if strict and numbered(SNAPSHOTS, info.key) not in gone:
@@ -117,9 +130,25 @@ class ChainReader:
         return Head(newest[1], sha256_hex(self.store.read(infos[-1].key)))
 
     def note(self, dataset: str, seq: int) -> ChainNote:
-        """A note that a later record points to; raises IntegrityError where it is missing or something else."""
+        """A note that a later record points to; raises IntegrityError where it is missing or something else, NotCounted."""
+        return self._note(dataset, seq)[0]
+
+    def newest_note(self, dataset: str, seq: int, kind: str) -> int:
+        """The newest note of a kind up to number `seq` that counts, where a later record points to one that does not; 0 for none."""
+        while seq > 0:
+            try:
+                state = _state(open_record(self.keyring, self.store.read(commit_key(dataset, seq))))
+            except (NotCounted, ObjectNotFound):
+                seq -= 1
+                continue
+            return state.fence if kind == "fence" else state.holds
+        return 0
+
+    def _note(self, dataset: str, seq: int) -> tuple[ChainNote, bytes]:
+        """As `note`, with its envelope."""
         try:
-            record = open_record(self.keyring, self.store.read(commit_key(dataset, seq)))
+            envelope = self.store.read(commit_key(dataset, seq))
+            record = open_record(self.keyring, envelope)
         except ObjectNotFound:
             raise IntegrityError(
                 f"expected record {seq} of {dataset}, found it gone: run `orchestrai vault heal --apply`"
@@ -129,12 +158,16 @@ class ChainReader:
             raise IntegrityError(
                 f"expected a note under number {seq} of {dataset}, found a commit: run `orchestrai vault heal --apply`"
             )
-        return record
+        return record, envelope
 
     def fences(self, dataset: str, newest: int, since: int) -> Iterator[ChainNote]:
         """The fences up to number `newest` that came after number `since`, newest first."""
         while newest > since:
-            fence = self.note(dataset, newest)
+            try:
+                fence = self.note(dataset, newest)
+            except NotCounted:
+                newest = self.newest_note(dataset, newest, "fence")
+                continue
             yield fence
             newest = fence.fence
 
@@ -166,13 +199,48 @@ class ChainReader:
         """
         if not stones or not holds:
             return stones
-        note = self.note(dataset, holds)
-        held = {int(hold["seq"]) for hold in note.held}
-        return {seq for seq in stones if seq in note.forgotten_numbers or not held & {seq, WHOLE_DATASET}}
+        before, bodies = self.held(dataset, holds)
+        held = {int(hold["seq"]) for hold in bodies}
+        return {seq for seq in stones if seq in before or not held & {seq, WHOLE_DATASET}}
+
+    def held(self, dataset: str, holds: int) -> tuple[set[int], tuple[Mapping[str, Any], ...]]:
+        """What the newest hold note says: the numbers that were forgotten before it, and the holds that are on.
+
+        A note by a key that may not lift holds, or where that takes two, lifts only what has a release record that counts.
+        """
+        if not holds:
+            return set(), ()
+        try:
+            note, envelope = self._note(dataset, holds)
+        except NotCounted:
+            return self.held(dataset, self.newest_note(dataset, holds, "hold"))
+        rules = rules_of(self.keyring)
+        if rules is None or rules.may_release(envelope):
+            return note.forgotten_numbers, note.held
+        there = {int(hold["seq"]) for hold in note.held}
+        _, before = self.held(dataset, note.holds)
+        kept = [hold for hold in before if int(hold["seq"]) not in there and not self.is_released(hold)]
+        return note.forgotten_numbers, (*note.held, *kept)
+
+    def is_released(self, hold: Mapping[str, Any]) -> bool:
+        """Whether a record that counts, later than that of the placing, lifts a hold."""
+        folder, _, placed = str(hold["key"]).rpartition("/")
+        for info in self.store.list(f"{folder}/"):
+            if info.key.rpartition("/")[2] > placed:
+                try:
+                    body = document(self.keyring, HOLD_TYPE, self.store.read(info.key))
+                except (IntegrityError, ObjectNotFound):
+                    continue
+                if not body["on"] and (body["vault"], body["key"]) == (self.vault(), info.key):
+                    return True
+        return False
 
     def fenced(self, dataset: str, fence: int) -> set[int]:
         """The numbers that a fence calls forgotten; none for fence 0, which is no fence."""
-        return self.note(dataset, fence).forgotten_numbers if fence else set()
+        try:
+            return self.note(dataset, fence).forgotten_numbers if fence else set()
+        except NotCounted:
+            return self.fenced(dataset, self.newest_note(dataset, fence, "fence"))
 
     def tombstones(self, dataset: str | None = None, *, strict: bool = True) -> set[tuple[str, int]]:
         """The snapshots that have a tombstone; raises as `forgotten`."""
@@ -180,6 +248,8 @@ class ChainReader:
         for info in self.infos(FORGOTTEN, dataset):
             try:
                 self.require_tombstone(info)
+            except NotCounted:
+                continue
             except IntegrityError:
                 if strict:
                     raise
@@ -199,6 +269,14 @@ class ChainReader:
         if place is not None and (info.key, info.etag) not in self._tombstones:
             require_place(self.tombstone(info.key), self.vault(), *place)
             self._tombstones.add((info.key, info.etag))
+
+    def is_tombstone(self, info: ObjectInfo) -> bool:
+        """Whether a tombstone counts; raises as `require_tombstone` for a damaged one."""
+        try:
+            self.require_tombstone(info)
+        except NotCounted:
+            return False
+        return True
 
     # -- whether it is whole ---------------------------------------------------------------------------------
 
@@ -232,7 +310,8 @@ class ChainReader:
             try:
                 records[seq] = self.record(info)
             except (IntegrityError, ObjectNotFound, TypeError, KeyError, ValueError) as exc:
-                problem = f"expected record {seq} of {dataset} as it was signed, found it damaged: {exc}"
+                state = "that it does not count" if isinstance(exc, NotCounted) else "it damaged"
+                problem = f"expected record {seq} of {dataset} as it was signed, found {state}: {exc}"
                 problems.append((info.key, problem))
         opened = 0 in infos or (1 in records and bool(records[1].previous))
         for seq in range(0 if opened else 1, max(infos, default=0) + 1):

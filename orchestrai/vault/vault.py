@@ -94,6 +94,7 @@ class Vault(OpenedVault):
         """Forget a record by its number, a damaged or lost one too, so that writers and prunes no longer stop at it. Idempotent."""
         from orchestrai.vault.chain import WHOLE_DATASET
 
+        self.require_may("prune")
         # the end of a chain is forgotten by its number where it is damaged, and says nothing of holds then
         held = self.holds(strict=not self._is_damaged(dataset, seq))
         if (dataset, seq) in held or (dataset, WHOLE_DATASET) in held:
@@ -114,6 +115,7 @@ class Vault(OpenedVault):
             self.store.write(tombstone_key(dataset, seq), envelope, create=True)
         except ObjectExists:
             pass  # forgotten already
+        self.require_may("prune")
         if digest and (dataset, seq) not in self.catalog.forgotten(dataset, strict=False):
             raise RetentionLocked(
                 f"expected snapshot {seq} of {dataset} to be forgotten, found a legal hold placed meanwhile: release it first",

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
+from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError, MissingObject, NotCounted, ObjectNotFound
 from orchestrai.ledger.manifest import PartitionEntry, sha256_hex
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.ledger.signing import Signer
@@ -147,7 +147,10 @@ class _Reader:
         from orchestrai.vault.format.layout import tombstone_key
 
         key = tombstone_key(*_place(receipt))
-        return key in self.forgotten and self.catalog.tombstone(key).commit == receipt.facts.get("commit")
+        try:
+            return key in self.forgotten and self.catalog.tombstone(key).commit == receipt.facts.get("commit")
+        except NotCounted:
+            return False
 
     def check(self, receipt: Receipt, entries: Sequence[PartitionEntry]) -> None:
         """The commit a receipt names is there, unchanged and signed, and its list gives the roots that were used."""

@@ -192,11 +192,18 @@ class WriteSession(StoringSession):
             holds=head.holds,
             identity=self.vault.identity_digest(),
             keys=self.vault.key_digests(),
+            key_log=self.vault.key_log,
         )
 
     def create(self, commit: SnapshotCommit) -> bool:
-        """Put the commit if its number is free; an answer that was lost is settled by reading back."""
-        return put_record(self.vault, commit_key(commit.dataset, commit.seq), commit.sign(self.vault.signer))
+        """Put the commit if its number is free; an answer that was lost is settled by reading back.
+
+        Raises KeyRefused where the writer's key was ended meanwhile: its end may have been recorded before this commit came.
+        """
+        created = put_record(self.vault, commit_key(commit.dataset, commit.seq), commit.sign(self.vault.signer))
+        if created:
+            self.vault.require_may("write")
+        return created
 
     def end(self) -> None:
         """Remove the session's record."""

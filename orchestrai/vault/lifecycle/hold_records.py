@@ -9,7 +9,7 @@ from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 from orchestrai.vault.chain import WHOLE_DATASET, ChainReader
 from orchestrai.vault.format.layout import HOLDS
-from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.format.records import HOLD_TYPE, SnapshotCommit
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Hold:
 
 HOLD_RECORDS = RecordKind[Hold](
     what="hold",
-    payload_type="application/vnd.orchestrai.hold+json",
+    payload_type=HOLD_TYPE,
     folder=HOLDS,
     name=lambda hold: hold.key.removeprefix(HOLDS).removesuffix(".json"),
     body=lambda hold: hold.__dict__,
@@ -61,8 +61,7 @@ def chained_holds(chains: ChainReader, dataset: str | None = None, *, strict: bo
     """The holds that are on by the chains: all of a dataset are in the newest note of a hold."""
     active: dict[tuple[str, int], Hold] = {}
     for name in chains.chains() if dataset is None else [dataset]:
-        note = chains.head(name, strict=strict).holds
-        for body in chains.note(name, note).held if note else ():
+        for body in chains.held(name, chains.head(name, strict=strict).holds)[1]:
             hold = Hold(**body)
             active[hold.dataset, hold.seq] = hold
     return active

@@ -179,6 +179,7 @@ class Pruning:
     def fence(self, keys: Iterable[str]) -> list[ChainNote]:
         """Condemn these keys, in every chain that is there: the list first, then a fence that names it in each."""
         catalog = self.vault.catalog
+        self.vault.require_may("prune")
         stones = catalog.tombstones()
         data = zlib.compress(canonical_json(sorted(keys)), 1)
         key = f"{CONDEMNED}{self.id}.json"

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
 from orchestrai.vault.format.layout import DATA_KEYS, IDENTITY, commit_key
 from orchestrai.vault.format.records import SnapshotCommit
 
@@ -19,7 +20,7 @@ def reach(vault: "Vault", commit: SnapshotCommit, beyond: SnapshotCommit | None 
     versions = {commit.tree: commit.tree_version, commit_key(commit.dataset, commit.seq): ""}
     if beyond is None:
         versions[IDENTITY] = ""
-        versions |= {info.key: "" for info in vault.store.list(DATA_KEYS)}
+        versions |= {info.key: "" for prefix in (DATA_KEYS, CENSUS, KEY_LOG) for info in vault.store.list(prefix)}
     for entry in vault.catalog.tree(commit):
         old = before.get(entry.partition)
         if entry.key in versions or (old is not None and old.key == entry.key):

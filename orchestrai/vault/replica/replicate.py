@@ -9,6 +9,8 @@ from orchestrai.core.progress import Progress
 from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
 from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.manifest import canonical_json
+from orchestrai.ledger.signing import rules_of
+from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.format.layout import BYTES, FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
@@ -104,7 +106,8 @@ def opened_replica(vault: Vault, target: Store) -> Vault:
     return Vault(
         target,
         vault.signer,
-        vault.keyring,
+        # the replica has a copy of the key log, and is judged by that
+        governed(target, replace(vault.keyring, rules=None)) if rules_of(vault.keyring) is not None else vault.keyring,
         clock=vault.clock,
         new_id=vault.new_id,
         encryption=vault.encryption,

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import IntegrityError, ObjectNotFound
+from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
 from orchestrai.vault.chain import ChainReader
 from orchestrai.vault.format.layout import DATA_KEYS, FORGOTTEN, HOLDS, IDENTITY, SNAPSHOTS, numbered, tombstone_key
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit, require_place
-from orchestrai.vault.lifecycle.hold_records import chained_holds, recorded_holds
+from orchestrai.vault.lifecycle.hold_records import HOLD_RECORDS, chained_holds, recorded_holds
 from orchestrai.vault.verify.verification import Walk
 
 
@@ -88,6 +88,11 @@ def _check_holds(walk: Walk, reader: ChainReader, dataset: str | None) -> None:
     except (IntegrityError, TypeError, ValueError) as exc:
         walk.note(HOLDS, exc)
         return
+    for key in HOLD_RECORDS.keys(vault.store):
+        try:
+            HOLD_RECORDS.read(vault.store, vault.keyring, key)
+        except NotCounted as exc:
+            walk.note(key, exc)
     for place in sorted(chained.keys() - recorded.keys()):
         key = chained[place].key
         walk.note(
