@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1024 * 1024
 _LEVEL = 2
 # what a compressed piece may keep of its length: less than that spared is not worth opening it
-_WORTH = 0.92
+_WORTH = 0.97
 _SAMPLE = 4096
 _PLACES = 3
 # what one thread uses again and again: neither may be shared by two at once
