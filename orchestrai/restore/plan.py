@@ -49,7 +49,7 @@ def plan_restore(ledger: Ledger, vault: Vault, *, snapshot: str, asset: str, par
     for partition in sorted(set(partitions)):
         planned.append(_plan_partition(vault, published, partition, commits, named))
     size = sum(file.size for part in planned for file in part.files)
-    objects = len({file.key for part in planned for file in part.files})
+    objects = len({place.key for part in planned for file in part.files for place in file.places})
     return RestorePlan(snapshot, asset, tuple(planned), size, objects, _predict(ledger, asset, size, objects))
 
 

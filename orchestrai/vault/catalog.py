@@ -7,11 +7,10 @@ from orchestrai.errors import DigestMismatch, NotCounted
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 from orchestrai.vault.chain import ChainReader
-from orchestrai.vault.commit.writer import context
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, numbered
 from orchestrai.vault.format.lists import Codec, StoredFile, StoredPartition
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit
-from orchestrai.vault.keys.encryption import Cipher
+from orchestrai.vault.keys.encryption import Cipher, context
 from orchestrai.vault.reader import pinned
 
 # how many records are looked at for each snapshot that is wanted

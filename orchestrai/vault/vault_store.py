@@ -11,11 +11,10 @@ from orchestrai.ledger.signing import Keyring, Signer, rules_of
 from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.storage.base import Store
 from orchestrai.vault.catalog import Catalog
-from orchestrai.vault.commit.writer import context
 from orchestrai.vault.format.layout import CLOCK, DATA_KEYS, IDENTITY, ROOT
 from orchestrai.vault.format.lists import Codec, ColumnCodec
 from orchestrai.vault.format.records import FORMAT, IDENTITY_TYPE, document
-from orchestrai.vault.keys.encryption import Cipher
+from orchestrai.vault.keys.encryption import Cipher, context
 from orchestrai.vault.keys.key_port import KeyPort
 
 

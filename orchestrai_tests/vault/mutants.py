@@ -66,12 +66,12 @@ class CommitBeforeContents(WriteSession):
         commit = super().run()
         return commit
 
-    def put_contents(self, sources, partition):  # type: ignore[no-untyped-def]
+    def put_contents(self, sources, partition, known=None):  # type: ignore[no-untyped-def]
         real, store = self.vault.store, _Later(self.vault.store)
         self.late.append(store)
         self._writer = Writer(store, "sim", self.id, None, 0)
         self.vault.store = real
-        return super().put_contents(sources, partition)
+        return super().put_contents(sources, partition, known)
 
     def create(self, commit):  # type: ignore[no-untyped-def]
         won = super().create(commit)
@@ -186,9 +186,9 @@ class LostAnswerIsLoss(WriteSession):
 class SharedKeys(WriteSession):
     """Keys do not carry the session: content-named objects are written again over each other."""
 
-    def put_contents(self, sources, partition):  # type: ignore[no-untyped-def]
+    def put_contents(self, sources, partition, known=None):  # type: ignore[no-untyped-def]
         self._writer = Writer(self.vault.store, "sim", "shared", None, 0)
-        return super().put_contents(sources, partition)
+        return super().put_contents(sources, partition, known)
 
 
 @planted(SOUND)

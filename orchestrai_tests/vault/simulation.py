@@ -31,6 +31,7 @@ from orchestrai.storage.cloud.control import Capabilities, ObjectVersion
 from orchestrai.vault.catalog import Catalog
 from orchestrai.vault.commit.protocol import WriteSession
 from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.layout import SNAPSHOTS
 from orchestrai.vault.format.lists import StoredFile, StoredPartition
 from orchestrai.vault.format.records import SnapshotCommit
@@ -208,10 +209,13 @@ class JsonCodec:
     """Lists as JSON: cheaper than Parquet for a handful of rows."""
 
     def encode_files(self, files: Iterable[StoredFile]) -> bytes:
-        return json.dumps([list(file) for file in files]).encode()
+        return json.dumps([[*file[:-1], file.table.hex()] for file in files]).encode()
 
     def decode_files(self, data: bytes) -> list[StoredFile]:
-        return [StoredFile(*row) for row in json.loads(data)]
+        return [
+            StoredFile(*row[:-2], tuple(StoredObject(*place) for place in row[-2]), bytes.fromhex(row[-1]))
+            for row in json.loads(data)
+        ]
 
     def encode_tree(self, partitions: Iterable[StoredPartition]) -> bytes:
         return json.dumps([list(entry) for entry in partitions]).encode()

@@ -199,10 +199,11 @@ class _Reader:
     def require_size(self, file: "StoredFile") -> None:
         """Raise DigestMismatch when an object of its own grew or shrank."""
         # a pack may hold more than this list names; an object of its own may not
-        if file.pack < 0 and self._size(file.key) != file.length:
-            raise DigestMismatch(
-                f"expected {file.key} to be {file.length} bytes, found {self._size(file.key)}", key=file.key
-            )
+        for place in file.places if file.pack < 0 else ():
+            if self._size(place.key) != place.length:
+                raise DigestMismatch(
+                    f"expected {place.key} to be {place.length} bytes, found {self._size(place.key)}", key=place.key
+                )
 
     def _size(self, key: str) -> int:
         try:

@@ -111,27 +111,30 @@ class StoringSession:
             for number, (file, source) in enumerate(zip(files, sources, strict=True))
             if file is None and first.setdefault(source.sha256 or f"#{number}", number) == number
         ]
-        stored = self.put_contents([sources[number] for number in missing], partition)
+        stored = self.put_contents([sources[number] for number in missing], partition, known)
         known.add(stored)
         if self._others is not None:
             self._others.add(stored)
         for number, file in zip(missing, stored, strict=True):
             files[number] = file
-        self.new_bytes += sum(file.size for file in stored)
-        self.reused_bytes += sum(source.size for source in sources) - sum(file.size for file in stored)
+        new = self.writer.new_bytes - self.new_bytes
+        self.new_bytes += new
+        self.reused_bytes += sum(source.size for source in sources) - new
         self.reused_objects += len(sources) - len(missing)
         results = [known.find(source) if file is None else file for file, source in zip(files, sources, strict=True)]
         return [file for file in results if file is not None]
 
-    def put_contents(self, sources: Sequence[SourceFile], partition: str) -> list[StoredFile]:
-        """Write contents, each hashed as it passes."""
+    def put_contents(self, sources: Sequence[SourceFile], partition: str, known: Known | None = None) -> list[StoredFile]:
+        """Write contents, each hashed as it passes; chunks that are known are referred to."""
         tell = self.progress
 
         def done(number: int, total: int) -> None:
             if tell is not None:
                 tell(f"store {partition}", number, total)
 
-        files = self.writer.put_all(sources, done)
+        if known is not None and self._others is not None:
+            known.beside(self._others)
+        files = self.writer.put_all(sources, done, known)
         by_path = {file.path: file for file in files}
         return [by_path[source.path] for source in sources]
 

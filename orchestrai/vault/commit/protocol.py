@@ -145,7 +145,7 @@ class WriteSession(StoringSession):
         for entry in entries.values():
             yield entry.key
             try:
-                yield from (file.key for file in self.vault.catalog.files(entry))
+                yield from (place.key for file in self.vault.catalog.files(entry) for place in file.places)
             except (ObjectNotFound, IntegrityError) as exc:
                 raise SessionExpired(
                     f"expected the list {entry.key} of session {self.id}, found that a prune took it: run it again",

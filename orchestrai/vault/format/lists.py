@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json
 from orchestrai.errors import IntegrityError
+from orchestrai.vault.format.chunk_table import ROW_BYTES, StoredObject
 from orchestrai.vault.format.layout import object_key, pack_key
 
 # a string as canonical JSON
@@ -23,7 +24,10 @@ class StoredFile(NamedTuple):
     recorded hashes says of the unchanged file (inode, mtime, ctime). `pack` is -1 for a file with an object of its own;
     `name` is that object's name where it is not the hash, and the length of the whole pack for a packed file.
     `version` is the object's version where the store keeps versions; `stored` is the SHA-256 of the object as it is stored, where
-    that is not `sha256` and the store is not on this machine.
+    that is not `sha256` and the store is not on this machine, or holds compressed bytes.
+
+    A file that shares its `length` stored bytes with others, one piece, lies `at` bytes into its `piece` plain bytes; `compressed` where
+    they are a zstd frame. A file in chunks has a `table` of them and the `objects` they lie in, of which `key` is the first.
     """
 
     path: str
@@ -39,10 +43,17 @@ class StoredFile(NamedTuple):
     token: str = ""
     version: str = ""
     stored: str = ""
+    piece: int = 0
+    at: int = 0
+    compressed: int = 0
+    objects: tuple[StoredObject, ...] = ()
+    table: bytes = b""
 
     @property
     def key(self) -> str:
-        """The object that holds the bytes."""
+        """The object that holds the bytes, or the first of them."""
+        if self.objects:
+            return self.objects[0].key
         if self.pack >= 0:
             return pack_key(self.session, self.pack)
         return object_key(self.session, self.name or self.sha256)
@@ -51,6 +62,11 @@ class StoredFile(NamedTuple):
     def object_length(self) -> int:
         """How long the object under `key` is."""
         return int(self.name) if self.pack >= 0 else self.length
+
+    @property
+    def places(self) -> tuple[StoredObject, ...]:
+        """Every object that holds bytes of the file: what must stay for it to be restored."""
+        return self.objects or (StoredObject(self.key, self.object_length, self.version, self.stored),)
 
     def leaf(self) -> bytes:
         """The bytes hashed into the partition root: the same as the ledger's."""
@@ -108,11 +124,16 @@ class ColumnCodec:
         """The bytes of a partition's list."""
         columns = _columns(files, StoredFile)
         digests, columns[_SHA256] = "".join(columns[_SHA256]), ()
-        return _compress(columns) + bytes.fromhex(digests)
+        tables: Sequence[bytes] = ()
+        if len(columns) > _TABLE:
+            tables, columns[_TABLE] = columns[_TABLE], [len(table) for table in columns[_TABLE]]
+        return b"".join([_compress(columns), bytes.fromhex(digests), *tables])
 
     def decode_files(self, data: bytes) -> list[StoredFile]:
         """Read a partition's list; raises IntegrityError."""
         columns, rest = _decompress(data, StoredFile)
+        if len(columns) > _OBJECTS:
+            rest = _read_tables(columns, rest)
         digits = rest.hex()
         columns[_SHA256] = [digits[start : start + 64] for start in range(0, len(digits), 64)]
         return _rows(StoredFile, columns)
@@ -128,6 +149,8 @@ class ColumnCodec:
 
 
 _SHA256 = StoredFile._fields.index("sha256")
+_OBJECTS = StoredFile._fields.index("objects")
+_TABLE = StoredFile._fields.index("table")
 # what format 1 had at first: later columns follow, and are left out from the end while they are empty
 _FIRST: dict[type, int] = {StoredFile: 11, StoredPartition: 9}
 # higher levels take three times as long for a tenth less
@@ -158,6 +181,24 @@ def _decompress(data: bytes, kind: type[_Row]) -> tuple[list[Sequence[Any]], byt
             "expected a whole vault list, found one cut off or of other columns: read it with the version that wrote it"
         )
     return columns, stream.unused_data
+
+
+def _read_tables(columns: list[Sequence[Any]], rest: bytes) -> bytes:
+    """Put the tables of chunks, which end a list, into their column, and objects into theirs; what stands before them."""
+    lengths = columns[_TABLE] if len(columns) > _TABLE else ()
+    try:
+        start = len(rest) - sum(lengths)
+        hashes, tables = rest[:start], []
+        for length in lengths:
+            if length < 0 or length % ROW_BYTES or start < 0:
+                raise ValueError(f"a table of {length} bytes")
+            tables.append(rest[start : start + length])
+            start += length
+        columns[_TABLE:] = [tables] if tables else []
+        columns[_OBJECTS] = [tuple(starmap(StoredObject, objects)) for objects in columns[_OBJECTS]]
+    except (TypeError, ValueError) as exc:
+        raise IntegrityError(f"expected a vault list, found its tables of chunks uneven ({exc}): verify the vault") from exc
+    return hashes
 
 
 def _rows(kind: type[_Row], columns: Sequence[Sequence[Any]]) -> list[_Row]:

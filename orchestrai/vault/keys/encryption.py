@@ -7,6 +7,7 @@ offset. The nonce is the chunk's number and whether it is the last (the STREAM c
 chunk can be dropped, moved or taken from elsewhere.
 """
 
+import json.encoder
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,8 +25,15 @@ if TYPE_CHECKING:
 
 CHUNK = 1024 * 1024
 _MAGIC = b"ORV1"
+_text = json.encoder.encode_basestring
 _TAG = 16
 _HEADER = len(_MAGIC) + 8 + 16
+
+
+def context(vault: str, kind: str, key: str, session: str, offset: int = 0) -> bytes:
+    """What encryption binds bytes to."""
+    # canonical_json of the five, spelt out: it is asked for once for each sealed piece
+    return f"[{_text(vault)},{_text(kind)},{_text(key)},{_text(session)},{offset}]".encode()
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,12 @@ class Cipher:
 
     current: bytes
     keys: Mapping[bytes, bytes]
+
+    def border_key(self) -> bytes:
+        """What decides where contents are cut: a secret of its own, the same as long as the vault has its first data key."""
+        import hashlib
+
+        return hashlib.blake2b(next(iter(self.keys.values())), digest_size=32, person=b"chunk borders").digest()
 
     def sealed_length(self, size: int) -> int:
         """How many bytes `size` bytes become."""

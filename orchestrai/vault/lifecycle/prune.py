@@ -173,7 +173,7 @@ class Pruning:
             for entry in self.vault.catalog.tree(commit):
                 if entry.key not in keys:
                     keys.add(entry.key)
-                    keys.update(file.key for file in self.vault.catalog.files(entry))
+                    keys.update(place.key for file in self.vault.catalog.files(entry) for place in file.places)
         return keys
 
     def fence(self, keys: Iterable[str]) -> list[ChainNote]:

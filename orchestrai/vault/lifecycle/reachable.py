@@ -7,6 +7,7 @@ from orchestrai.vault.format.layout import DATA_KEYS, IDENTITY, commit_key
 from orchestrai.vault.format.records import SnapshotCommit
 
 if TYPE_CHECKING:
+    from orchestrai.vault.format.lists import StoredPartition
     from orchestrai.vault.vault import Vault
 
 
@@ -26,6 +27,11 @@ def reach(vault: "Vault", commit: SnapshotCommit, beyond: SnapshotCommit | None 
         if entry.key in versions or (old is not None and old.key == entry.key):
             continue
         versions[entry.key] = entry.version
-        known = {file.key for file in vault.catalog.files(old)} if old is not None else set()
-        versions |= {file.key: file.version for file in vault.catalog.files(entry) if file.key not in known}
+        known = set(_places(vault, old)) if old is not None else set()
+        versions |= {key: version for key, version in _places(vault, entry).items() if key not in known}
     return versions
+
+
+def _places(vault: "Vault", entry: "StoredPartition") -> dict[str, str]:
+    """Key to version of every object that holds bytes of a partition's files."""
+    return {place.key: place.version for file in vault.catalog.files(entry) for place in file.places}

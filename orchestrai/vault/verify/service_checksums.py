@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from orchestrai.errors import MissingObject
+from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.layout import BYTES, ROOT
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.reader import pinned
@@ -35,10 +36,11 @@ def check_hidden(walk: "Walk", control: "ControlPlane") -> None:
 def check_checksums(walk: "Walk", control: "ControlPlane") -> None:
     """Ask the service for its own hash of each object as it is stored: once for a pack, and of sealed bytes for a sealed one."""
     plain = walk.vault.cipher is None
-    wanted = {key: file for (key, _, _), file in walk.files.items()}
+    wanted = {place.key: (place, file) for file in walk.files.values() for place in file.places}
 
-    def asked(file: StoredFile) -> tuple[StoredFile, str, str]:
-        expected = file.stored or (file.sha256 if plain and file.pack < 0 else "")
+    def asked(item: tuple[StoredObject, StoredFile]) -> tuple[StoredObject, str, str]:
+        file, whole = item
+        expected = file.stored or (whole.sha256 if plain and whole.pack < 0 and not whole.objects else "")
         if not expected:
             return file, "", ""
         try:

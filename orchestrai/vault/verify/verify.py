@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Literal
 from orchestrai.core.canonical import JsonValue, dataset_version
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.layout import BYTES, SNAPSHOTS
 from orchestrai.vault.format.lists import StoredFile, partition_root
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.reader import read_packed
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.chain_check import check_chains
+from orchestrai.vault.verify.chunk_check import read_chunks
 from orchestrai.vault.verify.verification import Finding, Walk
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def verify(
     if level == "read":
         _read_back(walk, sample, progress)
     rollback = _check_anchor(walk, anchor)
-    objects = len({key for key, _, _ in walk.files})
+    objects = len({place.key for file in walk.files.values() for place in file.places})
     return VerifyReport(level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback, walk.unchecked)
 
 
@@ -136,15 +138,15 @@ def _check_lists(walk: Walk, commit: SnapshotCommit, known: Collection[str]) -> 
         if partition_root(files) != entry.root:
             walk.note(entry.key, f"expected the files of {entry.partition} to give {entry.root}, found another root")
         for file in files:
-            walk.files.setdefault((file.key, file.offset, file.length), file)
-            walk.named.add(file.key)
+            walk.add(file)
+            walk.named.update(place.key for place in file.places)
 
 
 def _check_presence(walk: Walk) -> None:
-    wanted = {key: file for (key, _, _), file in walk.files.items()}
+    wanted = {place.key: place for file in walk.files.values() for place in file.places}
     sizes = {info.key: info.size for prefix in BYTES[:2] for info in walk.vault.store.list(prefix) if info.key in wanted}
     for key, file in wanted.items():
-        length, size = file.object_length, sizes.get(key)
+        length, size = file.length, sizes.get(key)
         if size == length:
             continue
         if _has_version(walk, file):
@@ -159,21 +161,22 @@ def _check_presence(walk: Walk) -> None:
             walk.note(key, f"expected {length} bytes, found {size}: run `orchestrai vault heal --apply`")
 
 
-def _has_version(walk: Walk, file: StoredFile) -> bool:
+def _has_version(walk: Walk, file: StoredObject) -> bool:
     """Whether the version that was written is still there, whatever lies over it."""
     try:
-        return bool(file.version) and walk.vault.store.head(file.key, version=file.version).size == file.object_length
+        return bool(file.version) and walk.vault.store.head(file.key, version=file.version).size == file.length
     except ObjectNotFound:
         return False
 
 
 def _read_back(walk: Walk, sample: tuple[int, int] | None, progress: Progress | None) -> None:
     by_key: dict[str, list[StoredFile]] = {}
-    for (key, _, _), file in walk.files.items():
-        by_key.setdefault(key, []).append(file)
+    for file in walk.files.values():
+        # chunks may be shared with any other file: each stands alone
+        by_key.setdefault(file.sha256 if file.objects else file.key, []).append(file)
     groups = [by_key[key] for key in sorted(by_key) if _in_sample(key, sample)]
     for number, group in enumerate(groups, 1):
-        for file, problem in _read_object(walk.vault, group):
+        for file, problem in _read_object(walk, group):
             walk.read += 1
             walk.bytes += file.size
             if problem:
@@ -182,7 +185,12 @@ def _read_back(walk: Walk, sample: tuple[int, int] | None, progress: Progress | 
             progress("read back", number, len(groups))
 
 
-def _read_object(vault: Vault, group: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, str]]:
+def _read_object(walk: Walk, group: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, str]]:
+    vault = walk.vault
+    if group[0].objects:
+        for file in group:
+            yield file, read_chunks(walk, file)
+        return
     try:
         if group[0].pack >= 0:
             for file, _ in read_packed(vault.store, vault.identity(), vault.cipher, group, reuse=True):
