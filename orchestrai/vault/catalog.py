@@ -9,13 +9,16 @@ from orchestrai.storage.base import Store
 from orchestrai.vault.chain import ChainReader
 from orchestrai.vault.commit.writer import context
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, numbered
-from orchestrai.vault.format.lists import Codec, StoredFile, StoredPartition
+from orchestrai.vault.format.lists import Codec, PagePlace, StoredFile, StoredPartition
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit
+from orchestrai.vault.format.tree_pages import Tree, TreePages, root_span
 from orchestrai.vault.keys.encryption import Cipher
 from orchestrai.vault.reader import pinned
 
 # how many records are looked at for each snapshot that is wanted
 PASSED_OVER = 4
+# objects of trees whose bytes are kept: a tree's newest pages lie in the object of its root
+_OBJECTS_KEPT = 64
 
 
 class Catalog(ChainReader):
@@ -32,7 +35,13 @@ class Catalog(ChainReader):
         super().__init__(store, keyring, vault)
         self.codec = codec
         self.cipher = cipher
-        self._trees: dict[str, list[StoredPartition]] = {}
+        self.pages = TreePages(codec, self._page)
+        self._trees: dict[str, Tree] = {}
+        self._objects: dict[str, bytes] = {}
+
+    def anew(self) -> "Catalog":
+        """One that has read nothing, for who must see the store as it is now."""
+        return type(self)(self.store, self.keyring, self.vault, self.codec, self.cipher)
 
     # -- which snapshots count -------------------------------------------------------------------------------
 
@@ -108,28 +117,53 @@ class Catalog(ChainReader):
 
     # -- what they list --------------------------------------------------------------------------------------
 
-    def tree(self, commit: SnapshotCommit) -> list[StoredPartition]:
-        """The partitions of a snapshot; raises MissingObject, DigestMismatch."""
+    def tree(self, commit: SnapshotCommit) -> Tree:
+        """The partitions of a snapshot, whose pages are read as they are needed; raises MissingObject, DigestMismatch."""
         tree = self._trees.get(commit.tree_sha256)
         if tree is None:
-            session = commit.tree.split("/")[2]
-            data = self._list_bytes("tree", commit.tree, session, commit.tree_sha256, commit.tree_version)
-            tree = self._trees[commit.tree_sha256] = self.codec.decode_tree(data)
+            data = self._proven(commit.tree, commit.tree_sha256, commit.tree_version)
+            if len(self._objects) >= _OBJECTS_KEPT:
+                self._objects.clear()
+            self._objects[commit.tree] = data
+            offset, length = root_span(data)
+            session, number = commit.tree.split("/")[2:]
+            stored = data[offset : offset + length]
+            place = PagePlace(session, int(number), offset, length, sha256_hex(stored), commit.tree_version)
+            tree = self._trees[commit.tree_sha256] = self.pages.root(place, self._opened("tree", commit.tree, place, stored))
         return tree
 
     def files(self, entry: StoredPartition) -> list[StoredFile]:
         """The files of a partition; raises MissingObject, DigestMismatch."""
-        return self.codec.decode_files(self._list_bytes("listing", entry.key, entry.session, entry.sha256, entry.version))
+        data = self._proven(entry.key, entry.sha256, entry.version)
+        return self.codec.decode_files(self._opened("listing", entry.key, PagePlace(entry.session, 0, 0, 0, ""), data))
 
-    def forget_read(self, commit: SnapshotCommit) -> None:
-        """Read a snapshot's tree from the store the next time, for who must see the store as it is now."""
-        self._trees.pop(commit.tree_sha256, None)
+    def _page(self, place: PagePlace) -> bytes:
+        """A page of a tree, opened; raises MissingObject, DigestMismatch."""
+        key, start, length = place.key, place.offset, place.length
+        data = self._objects.get(key)
+        if data is None:
+            stored = pinned(key, place.version, lambda at: self.store.read(key, version=at, start=start, length=length))
+        else:
+            stored = data[start : start + length]
+        self.require_page(place, stored)
+        return self._opened("tree", key, place, stored)
 
-    def _list_bytes(self, kind: str, key: str, session: str, sha256: str, version: str) -> bytes:
+    def require_page(self, place: PagePlace, stored: bytes) -> None:
+        """Raise DigestMismatch unless these are the bytes of the page that is referred to."""
+        if sha256_hex(stored) != place.sha256:
+            raise DigestMismatch(
+                f"expected the page at {place.offset} of {place.key} to hash to what refers to it, found other bytes: copy it back",
+                key=place.key,
+            )
+
+    def _proven(self, key: str, sha256: str, version: str) -> bytes:
         data = pinned(key, version, lambda at: self.store.read(key, version=at))
         if sha256_hex(data) != sha256:
             raise DigestMismatch(f"expected {key} to hash to what its commit says, found other bytes: copy it back", key=key)
+        return data
+
+    def _opened(self, kind: str, key: str, place: PagePlace, stored: bytes) -> bytes:
         cipher = self.cipher()
         if cipher is None:
-            return data
-        return b"".join(cipher.open(context(self.vault(), kind, key, session), [data]))
+            return stored
+        return b"".join(cipher.open(context(self.vault(), kind, key, place.session, place.offset), [stored]))

@@ -171,9 +171,9 @@ class Vault(OpenedVault):
             raise RestoreError(f"expected a snapshot of {dataset}{wanted}, found none in {self.store.url}: take one first")
         return commits[-1]
 
-    def partitions(self, commit: SnapshotCommit) -> dict[str, StoredPartition]:
-        """The partitions of a snapshot, its list checked against the commit."""
-        return {entry.partition: entry for entry in self.catalog.tree(commit)}
+    def partitions(self, commit: SnapshotCommit) -> Mapping[str, StoredPartition]:
+        """The partitions of a snapshot, its tree checked against the commit; its pages are read as they are needed."""
+        return self.catalog.tree(commit)
 
     def files(self, commit: SnapshotCommit, partition: str) -> list[StoredFile]:
         """The files of one partition of a snapshot; raises RestoreError when it has none of that name."""

@@ -51,7 +51,12 @@ def changed(rows: dict[str, str], changes: Mapping[str, str | None]) -> dict[str
     return {key: root for key, root in {**rows, **changes}.items() if root is not None}
 
 
-@given(st.sampled_from([2, 4, 16]), st.sampled_from([2, 4, 16]), st.dictionaries(KEYS, st.text("xyz"), max_size=60), st.lists(CHANGES))
+@given(
+    st.sampled_from([2, 4, 16]),
+    st.sampled_from([2, 4, 16]),
+    st.dictionaries(KEYS, st.text("xyz"), max_size=60),
+    st.lists(CHANGES),
+)
 def test_a_tree_is_the_sorted_map_after_any_changes(
     width: int, later: int, rows: dict[str, str], steps: list[dict[str, str | None]]
 ) -> None:

@@ -247,8 +247,8 @@ class StaleSnapshots(WriteSession):
 class TimeByOwnClock(WriteSession):
     """The time of a commit is the writer's, also where the record before it is later."""
 
-    def draft(self, tree, place, head):  # type: ignore[no-untyped-def]
-        return replace(super().draft(tree, place, head), time=self.vault.clock().isoformat())
+    def draft(self, place, head):  # type: ignore[no-untyped-def]
+        return replace(super().draft(place, head), time=self.vault.clock().isoformat())
 
 
 # -- writers that meet a fence -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from orchestrai.core import merkle
 WIDTH = 16
 
 Row = TypeVar("Row")
+Row_contra = TypeVar("Row_contra", contravariant=True)
 Place = TypeVar("Place")
 
 
@@ -38,20 +39,20 @@ Content = Sequence[Any]
 Write = Callable[[int, Content], Place]
 
 
-class Pages(Protocol[Row, Place]):
+class Pages(Protocol[Row_contra, Place]):
     """How rows are told apart and hashed, and how pages are read; reading one again costs little."""
 
     width: int
 
-    def key(self, row: Row) -> str:
+    def key(self, row: Row_contra) -> str:
         """What the rows are sorted by."""
         ...
 
-    def leaf(self, row: Row) -> bytes:
+    def leaf(self, row: Row_contra) -> bytes:
         """The hash of a row, a leaf of the Merkle tree."""
         ...
 
-    def figures(self, row: Row) -> tuple[int, ...]:
+    def figures(self, row: Row_contra) -> tuple[int, ...]:
         """What is summed up over the rows; 1 comes first."""
         ...
 
@@ -142,7 +143,9 @@ class PagedTree(Mapping[str, Row], Generic[Row, Place]):
         self._feed(builder, self.root, _Changes(changes), last=True)
         return PagedTree(self.pages, builder.finish())
 
-    def _feed(self, builder: "_Builder[Row, Place]", subtree: Subtree[Place], changes: "_Changes[Row]", *, last: bool) -> None:
+    def _feed(
+        self, builder: "_Builder[Row, Place]", subtree: Subtree[Place], changes: "_Changes[Row]", *, last: bool
+    ) -> None:
         """Hand a subtree on with its changes: whole where nothing in it changes or moves."""
         if not changes.keys and builder.takes(subtree, last=last):
             builder.add(subtree)

@@ -176,7 +176,9 @@ def encode_pages(height: int, content: Content) -> bytes:
 def decode_pages(document: Mapping[str, Any]) -> tuple[int, Content]:
     """Read a page of pages; raises IntegrityError, UnknownFormatVersion."""
     if document.get("format") != PAGES_FORMAT:
-        raise UnknownFormatVersion(f"expected pages of format {PAGES_FORMAT}, found {document.get('format')!r}: use a newer release")
+        raise UnknownFormatVersion(
+            f"expected pages of format {PAGES_FORMAT}, found {document.get('format')!r}: use a newer release"
+        )
     try:
         height, width = int(document["height"]), len(PagePlace._fields)
         rows = zip(*document["columns"], strict=True)

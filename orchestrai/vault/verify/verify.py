@@ -10,11 +10,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from orchestrai.core.canonical import JsonValue, dataset_version
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
+from orchestrai.core.tree.paged_tree import Subtree, subtree_of
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.vault.catalog import Catalog
 from orchestrai.vault.format.layout import BYTES, SNAPSHOTS
-from orchestrai.vault.format.lists import StoredFile, partition_root
+from orchestrai.vault.format.lists import PagePlace, StoredFile, StoredPartition, partition_root
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.reader import read_packed
 from orchestrai.vault.vault import Vault
@@ -85,10 +87,7 @@ def verify(
         return VerifyReport(level, 0, 0, 0, 0, tuple(walk.findings), "not provable")
     chains = check_chains(walk, dataset)
     visible = [record for record in chains if isinstance(record, SnapshotCommit)]
-    known = _known_lists(vault, [commit for commit in visible if commit.digest in since])
-    for commit in visible:
-        if commit.digest not in since:
-            _check_lists(walk, commit, known)
+    _check_trees(walk, visible, since)
     _check_presence(walk)
     if level != "listing" and control is not None and control.capabilities().versions:
         from orchestrai.vault.verify.service_checksums import check_hidden
@@ -105,36 +104,47 @@ def verify(
     return VerifyReport(level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback, walk.unchecked)
 
 
-def _known_lists(vault: Vault, verified: Sequence[SnapshotCommit]) -> set[str]:
-    """The lists of the newest snapshot of each dataset that was verified before."""
-    newest = {commit.dataset: commit for commit in verified}
-    return {entry.key for commit in newest.values() for entry in vault.catalog.tree(commit)}
-
-
-def _check_lists(walk: Walk, commit: SnapshotCommit, known: Collection[str]) -> None:
-    catalog = walk.vault.catalog
-    try:
-        catalog.forget_read(commit)
-        entries = catalog.tree(commit)
-    except IntegrityError as exc:
-        walk.note(commit.tree, exc)
-        return
-    if dataset_version({entry.partition: entry.root for entry in entries}) != commit.version:
-        walk.note(commit.tree, f"expected the partitions to give {commit.version}, found another version")
-    for entry in entries:
-        # lists are shared between snapshots, and looked at once
-        if entry.key in known or (entry.key, entry.root, entry.sha256) in walk.lists:
+def _check_trees(walk: Walk, visible: Sequence[SnapshotCommit], since: Collection[str]) -> None:
+    """The pages and lists of each snapshot that was not verified before, those that snapshots share once."""
+    # it has read nothing: what was read before may have been altered since
+    catalog = walk.vault.catalog.anew()
+    verified: dict[str, SnapshotCommit] = {}
+    seen: set[Subtree[PagePlace]] = set()
+    for commit in visible:
+        if commit.digest in since:
+            verified[commit.dataset] = commit
             continue
-        walk.lists.add((entry.key, entry.root, entry.sha256))
         try:
-            files = catalog.files(entry)
+            beyond = catalog.tree(verified[commit.dataset]) if commit.dataset in verified else None
+            tree = catalog.tree(commit)
+            if tree.version != commit.version:
+                walk.note(commit.tree, f"expected the partitions to give {commit.version}, found another version")
+            for page, content in tree.fresh(beyond, seen):
+                if subtree_of(catalog.pages, page.height, content, page.place) != page:
+                    walk.note(
+                        page.place.key, f"expected the page at {page.place.offset} as what refers to it says, found another"
+                    )
+                for entry in content if page.height == 0 else ():
+                    if beyond is None or beyond.get(entry.partition) != entry:
+                        _check_list(walk, catalog, entry)
         except IntegrityError as exc:
-            walk.note(entry.key, exc)
-            continue
-        if partition_root(files) != entry.root:
-            walk.note(entry.key, f"expected the files of {entry.partition} to give {entry.root}, found another root")
-        for file in files:
-            walk.files.setdefault((file.key, file.offset, file.length), file)
+            walk.note(str(exc.fields.get("key") or commit.tree), exc)
+
+
+def _check_list(walk: Walk, catalog: Catalog, entry: StoredPartition) -> None:
+    # lists are shared between snapshots, and looked at once
+    if (entry.key, entry.root, entry.sha256) in walk.lists:
+        return
+    walk.lists.add((entry.key, entry.root, entry.sha256))
+    try:
+        files = catalog.files(entry)
+    except IntegrityError as exc:
+        walk.note(entry.key, exc)
+        return
+    if partition_root(files) != entry.root:
+        walk.note(entry.key, f"expected the files of {entry.partition} to give {entry.root}, found another root")
+    for file in files:
+        walk.files.setdefault((file.key, file.offset, file.length), file)
 
 
 def _check_presence(walk: Walk) -> None:
