@@ -218,12 +218,15 @@ class ChainReader:
         gone = self.tombstones(dataset, strict=False) if problems else set()
         return records, [(key, problem) for key, problem in problems if numbered(SNAPSHOTS, key) not in gone]
 
-    def walk(self, dataset: str) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
+    def walk(self, dataset: str, start: int = 0) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
         """The records of a chain that can be read, and what is missing in it, is damaged, or does not follow the record before it.
 
-        Problems are told with the key of the record. A record that was forgotten as lost is no problem.
+        Problems are told with the key of the record. A record that was forgotten as lost is no problem. Of what comes before number
+        `start` nothing is looked at.
         """
-        infos = {place[1]: info for info in self.infos(SNAPSHOTS, dataset) if (place := numbered(SNAPSHOTS, info.key))}
+        infos = {
+            place[1]: info for info in self.infos(SNAPSHOTS, dataset, start - 1) if (place := numbered(SNAPSHOTS, info.key))
+        }
         records: dict[int, ChainRecord] = {}
         problems: list[tuple[str, str]] = []
         for seq, info in infos.items():
@@ -233,7 +236,7 @@ class ChainReader:
                 problem = f"expected record {seq} of {dataset} as it was signed, found it damaged: {exc}"
                 problems.append((info.key, problem))
         opened = 0 in infos or (1 in records and bool(records[1].previous))
-        for seq in range(0 if opened else 1, max(infos, default=0) + 1):
+        for seq in range(max(start, 0 if opened else 1), max(infos, default=start) + 1):
             if seq not in infos and not self._given_up(dataset, seq):
                 gap = f"expected record {seq} of {dataset}, found it gone: copy it back from the replica"
                 problems.append((commit_key(dataset, seq), gap))

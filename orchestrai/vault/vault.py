@@ -148,6 +148,10 @@ class Vault(OpenedVault):
         """The committed snapshots that count and were not forgotten, oldest first within a dataset."""
         return self.catalog.visible(dataset)
 
+    def newest(self, dataset: str, limit: int) -> list[SnapshotCommit]:
+        """The newest snapshots of a dataset, at most `limit`, oldest first; what is older is not read."""
+        return self.catalog.recent(dataset, limit)
+
     def get(self, snapshot_id: str, place: tuple[str, int] | None = None) -> SnapshotCommit:
         """One snapshot by id or by a beginning of it that only one has; raises RestoreError. Other damaged commits do not matter.
 
@@ -162,7 +166,7 @@ class Vault(OpenedVault):
         """The newest snapshot of a dataset (committed by `as_of`, bearing `tag`); raises RestoreError when there is none."""
         commits = [
             commit
-            for commit in self.snapshots(dataset)
+            for commit in (self.snapshots(dataset) if as_of or tag else self.newest(dataset, 1))
             if (as_of is None or commit.committed <= as_of) and (tag is None or tag in commit.tags)
         ]
         if not commits:

@@ -6,11 +6,10 @@ from datetime import datetime
 from orchestrai.core.canonical import canonical_json
 from orchestrai.errors import MissingObject, ObjectExists, ObjectNotFound
 from orchestrai.vault.catalog import Catalog
-from orchestrai.vault.chain import _state
 from orchestrai.vault.commit.known_content import Known
 from orchestrai.vault.commit.protocol import Base, WriteSession
 from orchestrai.vault.commit.writer import Writer
-from orchestrai.vault.format.layout import BYTES, IDENTITY, SESSIONS, SNAPSHOTS, commit_key, tombstone_key
+from orchestrai.vault.format.layout import BYTES, IDENTITY, SESSIONS, commit_key, tombstone_key
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import IDENTITY_TYPE
 from orchestrai.vault.lifecycle.hold_records import recorded_holds
@@ -477,27 +476,6 @@ class PagesOverAnotherParent(WriteSession):
     def put_tree(self, attempt, change):  # type: ignore[no-untyped-def]
         self.put = getattr(self, "put", None) or super().put_tree(attempt, change)
         return self.put
-
-
-@planted(SOUND)
-class HeadHintBelieved(Catalog):
-    """The end of a chain is looked for from the record that the caller knows, number by number, and never listed."""
-
-    def head(self, dataset, after=0, *, strict=True):  # type: ignore[no-untyped-def]
-        last = after or 1
-        while has(self.store, commit_key(dataset, last + 1)):
-            last += 1
-        infos = [info for info in self.infos(SNAPSHOTS, dataset) if info.key == commit_key(dataset, last)]
-        return _state(self.record(infos[0])) if infos else super().head(dataset, after, strict=strict)
-
-
-def has(store, key):  # type: ignore[no-untyped-def]
-    """Whether an object is there."""
-    try:
-        store.head(key)
-    except ObjectNotFound:
-        return False
-    return True
 
 
 @planted(SOUND)

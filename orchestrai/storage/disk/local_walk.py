@@ -37,8 +37,12 @@ def _below(root: str, folder: str, prefix: str, after: bytes | None, hidden: str
 
 def _entries(root: str, folder: str, prefix: str, after: bytes | None, hidden: str) -> list[Found]:
     items: list[Found] = []
+    first = _first_name(folder, after)
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{root}/{folder}") as entries:
         for entry in entries:
+            # in a long folder most names are dropped here, at a tenth of what the rest costs
+            if entry.name < first and not first.startswith(entry.name):
+                continue
             if entry.is_file(follow_symlinks=False):
                 key = f"{folder}{entry.name}"
                 wanted = key.startswith(prefix)
@@ -53,6 +57,14 @@ def _entries(root: str, folder: str, prefix: str, after: bytes | None, hidden: s
                 items.append((place, key, entry))
     items.sort(key=lambda item: item[0])
     return items
+
+
+def _first_name(folder: str, after: bytes | None) -> str:
+    """Where `after` lies in a folder the name it goes on with: what is less, and does not begin it, sorts before `after` for sure."""
+    place = order(folder)
+    inside = after[len(place) :] if after is not None and after.startswith(place) else b""
+    # names sort by code points as they do by bytes
+    return inside.partition(b"/")[0].decode("utf-8", "surrogatepass")
 
 
 def _is_plain(root: str, folder: str) -> bool:

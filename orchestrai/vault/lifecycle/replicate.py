@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
-from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
+from orchestrai.errors import DigestMismatch, ObjectNotFound
 from orchestrai.ledger.log_replica import RECORDS
-from orchestrai.ledger.manifest import canonical_json
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
-from orchestrai.vault.format.records import FORMAT, VERIFIED_TYPE, SnapshotCommit, document
+from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.proven import Proven
 from orchestrai.vault.verify.verify import VerifyReport, verify
 
 
@@ -42,7 +42,9 @@ def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, 
     commits = vault.snapshots()
     numbers = {(record.dataset, record.seq) for record in vault.catalog.records(strict=False)}
     there = {info.key: info.size for info in target.list()}
-    since = frozenset[str]() if full else _verified(vault, target)
+    proven = None if full else _proven(vault, target)
+    before = proven.chains if proven else {}
+    since = {one.digest for one in commits if one.dataset in before and one.seq <= before[one.dataset].seq}
     versions = versions_of(vault, commits, since)
     todo = list(_in_order(vault.store, numbers, versions))
     copied = size = already = 0
@@ -55,21 +57,19 @@ def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, 
             progress("replicate", number, len(todo))
     target.sync()
     replica = opened_replica(vault, target)
-    report = verify(replica, since=since)
-    if report.ok:
-        digests = sorted(commit.digest for commit in replica.snapshots())
-        body = {"format": FORMAT, "vault": vault.identity(), "commits": digests}
-        target.write(VERIFIED, vault.signer.sign(VERIFIED_TYPE, canonical_json(body)))
+    report = verify(replica, proven=proven)
+    if report.proven is not None:
+        target.write(VERIFIED, report.proven.sealed(vault.signer))
     return ReplicaReport(target.url, copied, size, already, report)
 
 
-def _verified(vault: Vault, target: Store) -> frozenset[str]:
-    """The snapshots that an earlier run found sound in the target; a record that proves nothing only costs time."""
+def _proven(vault: Vault, target: Store) -> Proven | None:
+    """How far an earlier run found the target sound; a record that proves nothing only costs time."""
     try:
-        body = document(vault.keyring, VERIFIED_TYPE, target.read(VERIFIED))
-    except (ObjectNotFound, IntegrityError, ValueError):
-        return frozenset()
-    return frozenset(body["commits"]) if body["vault"] == vault.identity() else frozenset()
+        proven = Proven.opened(vault.keyring, target.read(VERIFIED))
+    except ObjectNotFound:
+        return None
+    return proven.of(vault.identity(), target.url) if proven else None
 
 
 def versions_of(vault: Vault, commits: Sequence[SnapshotCommit], since: Collection[str]) -> dict[str, str]:

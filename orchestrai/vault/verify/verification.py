@@ -1,9 +1,12 @@
 """What a verification has seen so far."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.records import ChainRecord, SnapshotCommit
 from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.proven import Reached
 
 
 class Finding(NamedTuple):
@@ -21,9 +24,18 @@ class Walk:
         self.findings: list[Finding] = []
         self.files: dict[tuple[str, int, int], StoredFile] = {}
         self.lists: set[tuple[str, str, str]] = set()
+        self.reached: dict[str, Reached] = {}
         self.read = 0
         self.bytes = 0
         self.unchecked = 0
+
+    def reach(self, dataset: str, records: Sequence[ChainRecord], before: Reached | None) -> None:
+        """Note how far a chain was looked at."""
+        if records:
+            commits = [record.seq for record in records if isinstance(record, SnapshotCommit)]
+            self.reached[dataset] = Reached(
+                records[-1].seq, records[-1].digest, commits[-1] if commits else before.commit if before else 0
+            )
 
     def note(self, key: str, problem: object) -> None:
         """Add a finding."""
