@@ -8,7 +8,7 @@ from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 from orchestrai.vault.chain import ChainReader
 from orchestrai.vault.commit.writer import context
-from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, numbered
+from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.lists import Codec, PagePlace, StoredFile, StoredPartition
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit
 from orchestrai.vault.format.tree_pages import Tree, TreePages, root_span
@@ -71,7 +71,7 @@ class Catalog(ChainReader):
         `last` is the number of a record that is there: from far enough before it on the records are listed, at first. Raises as `commits`
         does for what it meets. Tombstones are listed first, so that what is forgotten meanwhile is still told.
         """
-        after = max(0, last - limit * PASSED_OVER)
+        after = max(0, (last or self.near_end(dataset)) - limit * PASSED_OVER)
         gone = {numbered(FORGOTTEN, info.key): info for info in self.infos(FORGOTTEN, dataset, after)}
         fenced: set[int] | None = None
         standing: set[int] | None = None
@@ -91,23 +91,21 @@ class Catalog(ChainReader):
                 fenced = self._fenced_by(record)
             if isinstance(record, SnapshotCommit) and record.seq not in fenced:
                 commits.append(record)
-        return commits[::-1] if commits or not after else self.recent(dataset, limit)
+        return commits[::-1] if commits or not after else self.visible(dataset)[-limit:]
 
     def at(self, dataset: str, seq: int) -> SnapshotCommit | None:
         """One snapshot by its number, where it counts; None otherwise. Raises as `commits`."""
-        infos = list(self.infos(SNAPSHOTS, dataset, seq - 1))
-        info = next((info for info in infos if numbered(SNAPSHOTS, info.key) == (dataset, seq)), None)
+        info = self.info(commit_key(dataset, seq))
         if info is None:
             return None
-        stone = next(
-            (one for one in self.infos(FORGOTTEN, dataset, seq - 1) if numbered(FORGOTTEN, one.key) == (dataset, seq)), None
-        )
+        stone = self.info(tombstone_key(dataset, seq))
         if stone is not None:
             self.require_tombstone(stone)
             if self.standing(dataset, {seq}, self.head(dataset, seq).holds):
                 return None
         record = self.record(info)
-        forgotten = info is not infos[-1] and seq in self.fenced(dataset, self.head(dataset, seq).fence)
+        # a fence that calls it forgotten lies behind it
+        forgotten = seq in self.fenced(dataset, self.head(dataset, seq).fence)
         return None if isinstance(record, ChainNote) or forgotten else record
 
     def _fenced_by(self, record: ChainRecord) -> set[int]:

@@ -60,7 +60,7 @@ class Vault(OpenedVault):
             tuple(sorted(set(tags))),
             dict(source or {}),
             dict(facts or {}),
-            after if after and self.catalog.at(dataset, after) else 0,
+            after if after and self.catalog.has(dataset, after) else 0,
         )
         session, commit = self._run(request, progress)
         if commit.session != session.id:

@@ -64,10 +64,10 @@ def chained_holds(
 ) -> dict[tuple[str, int], Hold]:
     """The holds that are on by the chains: all of a dataset are in the newest note of a hold.
 
-    `after` has numbers of records that are known to be there, so that what comes before them is not listed.
+    `after` has every chain with the number of a record that is known to be there, or 0: what comes before that is not listed.
     """
     active: dict[tuple[str, int], Hold] = {}
-    for name in chains.chains() if dataset is None else [dataset]:
+    for name in [dataset] if dataset is not None else sorted(after) or chains.chains():
         note = chains.head(name, after.get(name, 0), strict=strict).holds
         for body in chains.note(name, note).held if note else ():
             hold = Hold(**body)

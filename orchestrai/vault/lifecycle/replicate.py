@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
-from orchestrai.errors import DigestMismatch, ObjectNotFound
+from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
 from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
-from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.format.records import ChainRecord, SnapshotCommit
 from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.vault import Vault
-from orchestrai.vault.verify.proven import Proven
+from orchestrai.vault.verify.proven import Proven, Reached
 from orchestrai.vault.verify.verify import VerifyReport, verify
 
 
@@ -39,12 +39,9 @@ def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, 
     Chains are copied after all bytes, in order, so the replica never shows a snapshot it cannot restore. Receipts, heads and manifests
     that the ledger keeps in the vault go too. Verified are the snapshots that no earlier run has verified, or with `full` all. Idempotent.
     """
-    commits = vault.snapshots()
-    numbers = {(record.dataset, record.seq) for record in vault.catalog.records(strict=False)}
-    there = {info.key: info.size for info in target.list()}
     proven = None if full else _proven(vault, target)
-    before = proven.chains if proven else {}
-    since = {one.digest for one in commits if one.dataset in before and one.seq <= before[one.dataset].seq}
+    numbers, commits, since = _new_records(vault, proven.chains if proven else {})
+    there = {info.key: info.size for info in target.list()}
     versions = versions_of(vault, commits, since)
     todo = list(_in_order(vault.store, numbers, versions))
     copied = size = already = 0
@@ -70,6 +67,38 @@ def _proven(vault: Vault, target: Store) -> Proven | None:
     except ObjectNotFound:
         return None
     return proven.of(vault.identity(), target.url) if proven else None
+
+
+def _new_records(
+    vault: Vault, before: Mapping[str, Reached]
+) -> tuple[set[tuple[str, int]], list[SnapshotCommit], frozenset[str]]:
+    """The places of all records that are there; the snapshots to copy, each chain's behind the last that is proven; that one's digest.
+
+    What was proven before is not read again.
+    """
+    catalog = vault.catalog
+    places: set[tuple[str, int]] = set()
+    records: list[ChainRecord] = []
+    for info in catalog.infos(SNAPSHOTS):
+        place = numbered(SNAPSHOTS, info.key)
+        if place is None:
+            continue
+        if place[0] in before and place[1] <= before[place[0]].seq:
+            places.add(place)
+            continue
+        try:
+            records.append(catalog.record(info))
+            places.add(place)
+        except IntegrityError:
+            if place not in catalog.tombstones(place[0], strict=False):
+                raise
+    gone = catalog.forgotten(
+        after={name: before[name].seq if name in before else 0 for name in {name for name, _ in places}}
+    )
+    fresh = [one for one in records if isinstance(one, SnapshotCommit) and (one.dataset, one.seq) not in gone]
+    ends = [catalog.at(name, reached.commit) for name, reached in before.items() if reached.commit]
+    proven = [commit for commit in ends if commit is not None]
+    return places, [*proven, *fresh], frozenset(commit.digest for commit in proven)
 
 
 def versions_of(vault: Vault, commits: Sequence[SnapshotCommit], since: Collection[str]) -> dict[str, str]:

@@ -35,7 +35,8 @@ def check_chains(walk: Walk, dataset: str | None, proven: Proven | None = None) 
             walk.note(info.key, "expected a record's number as its name, found another: remove it")
     good: list[ChainRecord] = []
     before = proven.chains if proven else {}
-    for name in sorted({*reader.chains(), *before}) if dataset is None else [dataset]:
+    names = sorted({*(reader.names() if before else reader.chains()), *before}) if dataset is None else [dataset]
+    for name in names:
         reached = before.get(name)
         records, problems = reader.walk(name, reached.seq if reached else 0)
         for key, problem in problems:
@@ -47,7 +48,7 @@ def check_chains(walk: Walk, dataset: str | None, proven: Proven | None = None) 
             )
         walk.reach(name, records, reached)
         good += records
-    starts = {name: reached.seq for name, reached in before.items()}
+    starts = {name: before[name].seq if name in before else 0 for name in names} if before else {}
     stones = _stones(walk, dataset, starts)
     gone = _check_tombstones(walk, reader, stones, {(one.dataset, one.seq): one for one in good})
     newest = {commit.dataset: commit for commit in good if isinstance(commit, SnapshotCommit)}
@@ -63,9 +64,8 @@ def _stones(walk: Walk, dataset: str | None, starts: Mapping[str, int]) -> Itera
     if not starts:
         yield from store.list(FORGOTTEN if dataset is None else f"{FORGOTTEN}{dataset}/")
         return
-    for name in walk.reached if dataset is None else [dataset]:
-        start = tombstone_key(name, starts[name]) if name in starts else None
-        yield from store.list(f"{FORGOTTEN}{name}/", start_after=start)
+    for name, reached in starts.items():
+        yield from store.list(f"{FORGOTTEN}{name}/", start_after=tombstone_key(name, reached) if reached else None)
 
 
 def _check_tombstones(
