@@ -1,10 +1,11 @@
 """The vault against restic and borg: one JSON object a line, exit code 1 if any is not ok.
 
-python -m bench.vault [--rounds 5] [--shape 40x10MB --shape 10000x20KB --shape 4x250MB --shape million] [--folder FOLDER]
+python -m bench.vault [--rounds 5] [--shape 40x10MB --shape 10000x20KB --shape 4x250MB --shape million --shape history] [--folder FOLDER]
 
 Every measure is a whole command: start of the interpreter, imports and all. Rounds are interleaved: in each, ours and the peers do
 the same step one after the other. Unencrypted is held against borg without encryption, encrypted against restic, both without
 compression. Files of 250 MB are held against `cp -r` alone.
+`history` has no peer: each step after 3,650 daily snapshots is held against itself after 10 (bench/vault_history.py).
 Snapshots of ours are committed and signed; verify reads every byte back; restore proves every hash.
 """
 
@@ -33,12 +34,12 @@ def main() -> int:
     """Run what was asked for; everything unless told."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--shape", action="append", choices=[*SHAPES, *LARGE, "million"])
+    parser.add_argument("--shape", action="append", choices=[*SHAPES, *LARGE, "million", "history"])
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
     asked = parser.parse_args()
     ok = True
     with tempfile.TemporaryDirectory(prefix="bench-vault-", dir=asked.folder) as name:
-        for shape in asked.shape or [*SHAPES, *LARGE, "million"]:
+        for shape in asked.shape or [*SHAPES, *LARGE, "million", "history"]:
             for found in measured(Path(name), shape, asked.rounds):
                 ok &= tell(found | {"rounds": asked.rounds, "load": round(os.getloadavg()[0], 1)})
     return 0 if ok else 1
@@ -48,6 +49,10 @@ def measured(folder: Path, shape: str, rounds: int) -> Iterator[dict[str, object
     """The lines of one shape."""
     if shape == "million":
         yield from million(folder)
+    elif shape == "history":
+        from bench import vault_history
+
+        yield from vault_history.lines(folder / "history")
     elif shape in LARGE:
         yield from large(folder, shape, rounds)
     else:
