@@ -1,6 +1,6 @@
 """The vault against restic and borg: one JSON object a line, exit code 1 if any is not ok.
 
-python -m bench.vault [--rounds 5] [--shape 40x10MB --shape 10000x20KB --shape real --shape 4x250MB --shape million]
+python -m bench.vault [--rounds 5] [--shape 40x10MB --shape 10000x20KB --shape real --shape 4x250MB --shape million --shape history]
                       [--folder FOLDER] [--data FOLDER]
 
 Every measure is a whole command: start of the interpreter, imports and all. Rounds are interleaved: in each, ours and the peers do
@@ -8,6 +8,7 @@ the same step one after the other. Unencrypted is held against borg without encr
 Without a peer the run fails. Files of 250 MB are held against `cp -r` alone. The shape "real" is what the bytes look like that people keep:
 the files of --data (CSV), a SQLite database of them that grows by a tenth a round, the same as Parquet, and 120 MB in which a byte
 changes, then one comes in.
+`history` has no peer: each step after 3,650 daily snapshots is held against itself after 10 (bench/vault_history.py).
 Snapshots of ours are committed and signed; verify reads every byte back; restore proves every hash.
 """
 
@@ -37,7 +38,7 @@ def main() -> int:
     """Run what was asked for; everything unless told."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--shape", action="append", choices=[*SHAPES, *LARGE, "real", "million"])
+    parser.add_argument("--shape", action="append", choices=[*SHAPES, *LARGE, "real", "million", "history"])
     parser.add_argument("--data", type=Path, help="a folder of CSV files of one kind, for the shape real")
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
     asked = parser.parse_args()
@@ -62,6 +63,10 @@ def measured(folder: Path, shape: str, rounds: int) -> Iterator[dict[str, object
     """The lines of one shape."""
     if shape == "million":
         yield from million(folder)
+    elif shape == "history":
+        from bench import vault_history
+
+        yield from vault_history.lines(folder / "history")
     elif shape in LARGE:
         yield from large(folder, shape, rounds)
     else:

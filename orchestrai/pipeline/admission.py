@@ -128,7 +128,7 @@ class Admission:
         commits = catalog.recent(name, 1) if newest else catalog.visible(name, strict=False)
         roots = self._roots.setdefault(name, {})
         for commit in commits:
-            for entry in catalog.tree(commit):
+            for entry in catalog.tree(commit).rows():
                 roots.setdefault(entry.partition, set()).add(entry.root)
 
 

@@ -25,7 +25,10 @@ from orchestrai.vault.format.records import (
 )
 
 EMPTY = -1
-
+# the highest number that a key can hold
+_LAST = 10**12 - 1
+# chains of fewer records are listed
+_STEP = 64
 
 # the number under which a whole dataset is held
 WHOLE_DATASET = 0
@@ -64,6 +67,45 @@ class ChainReader:
         """Every dataset that has a chain, sorted."""
         places = (numbered(SNAPSHOTS, info.key) for info in self.infos(SNAPSHOTS))
         return sorted({place[0] for place in places if place is not None})
+
+    def names(self) -> list[str]:
+        """As `chains`, without a look at each record, for who looks at what is new.
+
+        A chain that lies below another's name, under one that begins with a digit, is told by `chains` alone.
+        """
+        names: set[str] = set()
+        after: str | None = None
+        while (info := next(iter(self.store.list(SNAPSHOTS, start_after=after)), None)) is not None:
+            place = numbered(SNAPSHOTS, info.key)
+            names |= {place[0]} if place else set()
+            after = commit_key(place[0], _LAST) if place else info.key
+        return sorted(names)
+
+    def near_end(self, dataset: str) -> int:
+        """The number of a record from which a listing of the chain may begin; 0 for its beginning. A hint: the listing decides.
+
+        Looked for by doubling, so that a long chain costs some 2 log2(n) looks.
+        """
+        if self.store.local_path(commit_key(dataset, 0)) is None:
+            return 0  # a page of a listing costs less than the looks
+        last, step = 0, _STEP
+        while self.has(dataset, last + step):
+            last, step = last + step, step * 2
+        while step > _STEP:
+            step //= 2
+            last += step if self.has(dataset, last + step) else 0
+        return last
+
+    def has(self, dataset: str, seq: int) -> bool:
+        """Whether a record of that number is there; what it says is not looked at."""
+        return self.info(commit_key(dataset, seq)) is not None
+
+    def info(self, key: str) -> ObjectInfo | None:
+        """What a store says of a record; None where it is not there."""
+        try:
+            return self.store.head(key)
+        except ObjectNotFound:
+            return None
 
     def numbers(self, dataset: str) -> set[int]:
         """The numbers of a chain's records, none of them read."""
@@ -173,16 +215,22 @@ class ChainReader:
 
     # -- what was forgotten ----------------------------------------------------------------------------------
 
-    def forgotten(self, dataset: str | None = None, *, strict: bool = True) -> set[tuple[str, int]]:
+    def forgotten(
+        self, dataset: str | None = None, *, strict: bool = True, after: Mapping[str, int] | None = None
+    ) -> set[tuple[str, int]]:
         """The snapshots that a tombstone or the newest fence of their chain calls forgotten.
+
+        With `after`, which has every chain with the number of a record that is known to be there, or 0, what comes before that is
+        not listed.
 
         A tombstone that is not signed for its place raises, or hides nothing where `strict` is off; so does a damaged end of a chain.
         """
         places = self.tombstones(dataset, strict=strict)
-        for name in self.chains() if dataset is None else [dataset]:
+        names = [dataset] if dataset is not None else self.chains() if after is None else sorted(after)
+        for name in names:
             own = {seq for of, seq in places if of == name}
             try:
-                head = self.head(name)
+                head = self.head(name, (after or {}).get(name, 0))
                 standing = self.standing(name, own, head.holds) | self.fenced(name, head.fence)
             except IntegrityError:
                 if strict:
@@ -298,12 +346,17 @@ class ChainReader:
         gone = self.tombstones(dataset, strict=False) if problems else set()
         return records, [(key, problem) for key, problem in problems if numbered(SNAPSHOTS, key) not in gone]
 
-    def walk(self, dataset: str) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
+    def walk(self, dataset: str, start: int = 0) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
         """The records of a chain that can be read, and what is missing in it, is damaged, or does not follow the record before it.
 
-        Problems are told with the key of the record. A record that was forgotten as lost is no problem.
+        Problems are told with the key of the record. A record that was forgotten as lost is no problem. Of what comes before number
+        `start` nothing is looked at.
         """
-        infos = {place[1]: info for info in self.infos(SNAPSHOTS, dataset) if (place := numbered(SNAPSHOTS, info.key))}
+        infos = {
+            place[1]: info
+            for info in self.infos(SNAPSHOTS, dataset, start - 1)
+            if (place := numbered(SNAPSHOTS, info.key)) and place[1] >= start
+        }
         records: dict[int, ChainRecord] = {}
         problems: list[tuple[str, str]] = []
         for seq, info in infos.items():
@@ -314,7 +367,7 @@ class ChainReader:
                 problem = f"expected record {seq} of {dataset} as it was signed, found {state}: {exc}"
                 problems.append((info.key, problem))
         opened = 0 in infos or (1 in records and bool(records[1].previous))
-        for seq in range(0 if opened else 1, max(infos, default=0) + 1):
+        for seq in range(max(start, 0 if opened else 1), max(infos, default=start) + 1):
             if seq not in infos and not self._given_up(dataset, seq):
                 gap = f"expected record {seq} of {dataset}, found it gone: run `orchestrai vault heal --apply`"
                 problems.append((commit_key(dataset, seq), gap))

@@ -60,7 +60,7 @@ class Vault(OpenedVault):
             tuple(sorted(set(tags))),
             dict(source or {}),
             dict(facts or {}),
-            after if after and self.catalog.at(dataset, after) else 0,
+            after if after and self.catalog.has(dataset, after) else 0,
         )
         session, commit = self._run(request, progress)
         if commit.session != session.id:
@@ -150,6 +150,10 @@ class Vault(OpenedVault):
         """The committed snapshots that count and were not forgotten, oldest first within a dataset."""
         return self.catalog.visible(dataset)
 
+    def newest(self, dataset: str, limit: int) -> list[SnapshotCommit]:
+        """The newest snapshots of a dataset, at most `limit`, oldest first; what is older is not read."""
+        return self.catalog.recent(dataset, limit)
+
     def get(self, snapshot_id: str, place: tuple[str, int] | None = None) -> SnapshotCommit:
         """One snapshot by id or by a beginning of it that only one has; raises RestoreError. Other damaged commits do not matter.
 
@@ -164,7 +168,7 @@ class Vault(OpenedVault):
         """The newest snapshot of a dataset (committed by `as_of`, bearing `tag`); raises RestoreError when there is none."""
         commits = [
             commit
-            for commit in self.snapshots(dataset)
+            for commit in (self.snapshots(dataset) if as_of or tag else self.newest(dataset, 1))
             if (as_of is None or commit.committed <= as_of) and (tag is None or tag in commit.tags)
         ]
         if not commits:
@@ -173,9 +177,9 @@ class Vault(OpenedVault):
             raise RestoreError(f"expected a snapshot of {dataset}{wanted}, found none in {self.store.url}: take one first")
         return commits[-1]
 
-    def partitions(self, commit: SnapshotCommit) -> dict[str, StoredPartition]:
-        """The partitions of a snapshot, its list checked against the commit."""
-        return {entry.partition: entry for entry in self.catalog.tree(commit)}
+    def partitions(self, commit: SnapshotCommit) -> Mapping[str, StoredPartition]:
+        """The partitions of a snapshot, its tree checked against the commit; its pages are read as they are needed."""
+        return self.catalog.tree(commit)
 
     def files(self, commit: SnapshotCommit, partition: str) -> list[StoredFile]:
         """The files of one partition of a snapshot; raises RestoreError when it has none of that name."""

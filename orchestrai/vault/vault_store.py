@@ -148,12 +148,12 @@ class OpenedVault:
         self.encryption = port
         return wrapped
 
-    def seal(self, kind: str, key: str, session: str, data: bytes) -> bytes:
-        """Encrypt a list where the vault is encrypted."""
+    def seal(self, kind: str, key: str, session: str, data: bytes, offset: int = 0) -> bytes:
+        """Encrypt a list, or a page that begins at an offset, where the vault is encrypted."""
         cipher = self.cipher
         if cipher is None:
             return data
-        return b"".join(cipher.seal(context(self.identity(), kind, key, session), [data]))
+        return b"".join(cipher.seal(context(self.identity(), kind, key, session, offset), [data]))
 
     def store_time(self) -> datetime:
         """The store's own time, learnt by writing."""

@@ -247,8 +247,8 @@ class StaleSnapshots(WriteSession):
 class TimeByOwnClock(WriteSession):
     """The time of a commit is the writer's, also where the record before it is later."""
 
-    def draft(self, tree, place, head):  # type: ignore[no-untyped-def]
-        return replace(super().draft(tree, place, head), time=self.vault.clock().isoformat())
+    def draft(self, place, head):  # type: ignore[no-untyped-def]
+        return replace(super().draft(place, head), time=self.vault.clock().isoformat())
 
 
 # -- writers that meet a fence -----------------------------------------------------------------------------------
@@ -457,6 +457,25 @@ class ListingsUnprotected(_Forgets):
     """Lists of files are not counted as needed."""
 
     prefix = "vault/listings/"
+
+
+@planted(SOUND)
+class InnerPagesUnprotected(Pruning):
+    """Of trees only the objects that commits name are counted as needed, not those that their pages refer to."""
+
+    def needed(self, live):  # type: ignore[no-untyped-def]
+        live = list(live)
+        named = {commit.tree for commit in live}
+        return {key for key in super().needed(live) if key in named or not key.startswith("vault/trees/")}
+
+
+@planted(SOUND)
+class PagesOverAnotherParent(WriteSession):
+    """A tree that was written over one parent is committed over another."""
+
+    def put_tree(self, attempt, change):  # type: ignore[no-untyped-def]
+        self.put = getattr(self, "put", None) or super().put_tree(attempt, change)
+        return self.put
 
 
 @planted(SOUND)

@@ -19,9 +19,9 @@ from orchestrai.vault.format.chunk_table import Chunk, chunks_of
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.prune import plan_prune
 from orchestrai.vault.lifecycle.reachable import reach
-from orchestrai.vault.lifecycle.replicate import replicate
 from orchestrai.vault.pieces.chunker import CHUNKED_FROM
 from orchestrai.vault.pieces.compression import PIECE_BYTES, compressed, expanded
+from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.vault.contents import files

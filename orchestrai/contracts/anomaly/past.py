@@ -112,7 +112,9 @@ class Past:
         usual = max(usual, 0.5 * float(np.linalg.norm(weights)))
         told = 1 + int(np.argmax(weights[1:] * current[1:] / scale[1:]))
         column = telling.columns[told - 1]
-        return [Reading(("thinned", column, 0), float(expected[told]), float(telling.now[told - 1]), off / usual * self.trust)]
+        return [
+            Reading(("thinned", column, 0), float(expected[told]), float(telling.now[told - 1]), off / usual * self.trust)
+        ]
 
     def _apart_from_rows(self, names: Sequence[Measure], table: "Array", current: "Array") -> "tuple[Array, Array]":
         """Distinct values beyond what follows from the rows, by whichever of the slopes leaves least unexplained."""

@@ -391,6 +391,7 @@ class Records:
         self.blobs: dict[str, bytes] = {}
         self.logs: dict[str, list[Json]] = {}
         self.lines: dict[str, dict[str, Line]] = {}
+        self.listings: dict[str, Json] = {}
         self.leaves: dict[tuple[str, str], bytes] = {}
         self.receipts: dict[str, Json] = {}
         self.lists: dict[str, tuple[str, Json]] = {}
@@ -520,16 +521,29 @@ class Records:
         """The lines of the dataset manifest at a head by partition, its root computed again."""
         name = head["manifest"]
         if name not in self.lines:
-            document = json.loads(self.blob("manifests", name))
-            if (document["format"], document["asset"]) != (1, head["asset"]):
-                raise Wrong("records", f"expected the manifest of {head['asset']}, found another")
-            lines = {line[0]: line for line in document["partitions"]}
+            lines = {line[0]: line for line in self.listed(head["asset"], name)}
             root = merkle([self.line_leaf(key, lines[key][1]) for key in sorted(lines)])
             if root != head["version"]:
                 raise Wrong("merkle", f"expected the manifest of {head['asset']} to give {head['version']}, found {root}")
             self.roots += 1
             self.lines[name] = lines
         return self.lines[name]
+
+    def listed(self, asset: str, name: str, height: "int | None" = None) -> "list[Line]":
+        """The lines of a manifest: a list of them, or pages that name those below them by their hashes."""
+        if name not in self.listings:
+            document = json.loads(self.blob("manifests", name))
+            if document["format"] not in (1, 2) or document["asset"] != asset:
+                raise Wrong("records", f"expected the manifest of {asset}, found another")
+            self.listings[name] = document
+        document = self.listings[name]
+        actual = document["height"] if document["format"] == 2 else 0
+        if height is not None and height != actual:
+            raise Wrong("records", f"expected a page of height {height} of {asset}, found {actual}")
+        if not actual:
+            lines: list[Line] = document["partitions"]
+            return lines
+        return [line for page in document["pages"] for line in self.listed(asset, page[-1], actual - 1)]
 
     def line_leaf(self, partition: str, root: str) -> bytes:
         """The hash of one line of a dataset; kept, as most lines stand in many versions."""
@@ -822,14 +836,19 @@ FILE = "path role size rows sha256 session name pack offset length token version
 PARTITION = "partition root rows size files key session sha256 length version".split()
 
 
-def table(data: bytes, columns: "list[str]") -> "list[Json]":
-    """The rows of a vault's list: zlib-compressed JSON, a column each; hashes follow it as 32 raw bytes each."""
+def unpacked(data: bytes) -> "tuple[Any, bytes]":
+    """Compressed JSON, and what follows it."""
     stream = zlib.decompressobj()
     try:
-        lists = json.loads(stream.decompress(data))
+        return json.loads(stream.decompress(data)), stream.unused_data
     except (zlib.error, ValueError):
         raise Wrong("bytes", "expected a list of the vault, found something else") from None
-    rest = stream.unused_data
+
+
+def table(data: bytes, columns: "list[str]") -> "list[Json]":
+    """The rows of a vault's list: zlib-compressed JSON, a column each; hashes follow it as 32 raw bytes each."""
+    lists, more = unpacked(data)
+    rest = more
     if columns is FILE:
         lengths = lists[17] if len(lists) > 17 else []
         end = len(rest) - sum(lengths)
@@ -841,6 +860,50 @@ def table(data: bytes, columns: "list[str]") -> "list[Json]":
     return [dict(zip(columns, row)) for row in zip(*lists)]  # noqa: B905 - later columns may be absent
 
 
+class Pages:
+    """A snapshot's tree: one list of partitions, or pages that name the pages below them by the SHA-256 of their bytes."""
+
+    def __init__(self, place: Place, key: str, data: bytes) -> None:
+        self.place = place
+        self.objects = {key: data}
+        self.pages: dict[Any, Json] = {}
+        # of several pages the root comes last, before its length
+        self.root = data[-4 - int.from_bytes(data[-4:], "big") : -4] if data.startswith(b"ORT2") else data
+
+    def row(self, partition: str) -> "Json | None":
+        """A partition's line, or nothing."""
+        page = self.page(None, self.root)
+        while page["height"]:
+            below = [child for child in page["rows"] if child[0] <= partition] or page["rows"][:1]
+            child = below[-1]
+            session, number, start, length, name = child[-6:-1]
+            key = f"vault/trees/{session}/{number:03d}"
+            if key not in self.objects:
+                self.objects[key] = self.place.read(key)
+            data = self.objects[key][start : start + length]
+            if sha256(data) != name:
+                raise Wrong(
+                    "bytes", f"expected the page at {start} of {key} to hash as what refers to it says, found other bytes"
+                )
+            below_it = self.page(name, data)
+            if below_it["height"] != page["height"] - 1:
+                raise Wrong("bytes", f"expected a page of height {page['height'] - 1} in {key}, found another")
+            page = below_it
+        return next((row for row in page["rows"] if row["partition"] == partition), None)
+
+    def page(self, name: "str | None", data: bytes) -> Json:
+        """What a page holds, and how many levels are below it."""
+        if name not in self.pages:
+            document = unpacked(data)[0]
+            if isinstance(document, dict):
+                if document["format"] != 2:
+                    raise Wrong("bytes", f"expected pages of format 2, found {document['format']}: take a newer verifier")
+                self.pages[name] = {"height": document["height"], "rows": list(zip(*document["columns"]))}  # noqa: B905
+            else:
+                self.pages[name] = {"height": 0, "rows": table(data, PARTITION)}
+        return self.pages[name]
+
+
 def stored_bytes(place: Place, commit: Json, roots: "dict[str, str]", unopened: "dict[str, int]") -> "Iterator[int]":
     """Read every file of some partitions of a snapshot and hash it; yields the sizes. What nothing opens goes to `unopened`, by hash."""
     if commit["encrypted"]:
@@ -848,9 +911,9 @@ def stored_bytes(place: Place, commit: Json, roots: "dict[str, str]", unopened: 
     tree = place.read(commit["tree"])
     if sha256(tree) != commit["tree_sha256"]:
         raise Wrong("bytes", f"expected {commit['tree']} to hash as its commit says, found other bytes")
-    rows = {row["partition"]: row for row in table(tree, PARTITION)}
+    pages = Pages(place, commit["tree"], tree)
     for partition, root in sorted(roots.items()):
-        row = rows.get(partition, {"root": "none", "key": ""})
+        row = pages.row(partition) or {"root": "none", "key": ""}
         if row["root"] != root:
             raise Wrong("bytes", f"expected {partition} at {root} in the vault, found {row['root']}")
         listing = place.read(row["key"])

@@ -169,9 +169,10 @@ class _Reader:
         # one version over all partitions: the roots are those of the receipt, whose own version was computed again
         if (self.encrypted and self.cipher is None) or self.commit.version == receipt.version:
             return
-        tree = {row.partition: row for row in self.catalog.tree(self.commit)}
+        tree = self.catalog.tree(self.commit)
         for entry in entries:
-            root = tree[entry.partition].root if entry.partition in tree else "none"
+            row = tree.get(entry.partition)
+            root = row.root if row is not None else "none"
             if root != entry.root:
                 raise IntegrityError(
                     f"expected {entry.partition} at {entry.root[:19]} in {self.commit.tree}, found {root[:19]}"
@@ -185,8 +186,10 @@ class _Reader:
         if self.encrypted and self.cipher is None:
             raise IntegrityError("expected the key of a sealed vault to read its bytes, found none: give --keys FOLDER")
         wanted = {entry.partition: entry for entry in entries}
-        for row in self.catalog.tree(self.commit):
-            if row.partition in wanted:
+        tree = self.catalog.tree(self.commit)
+        for partition in sorted(wanted):
+            row = tree.get(partition)
+            if row is not None:
                 files = self.catalog.files(row)
                 if partition_root(files) != wanted[row.partition].root:
                     raise IntegrityError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.decisions.signed_record import RecordKind
@@ -36,13 +37,16 @@ HOLD_RECORDS = RecordKind[Hold](
 )
 
 
-def holds(store: Store, keyring: Keyring, vault: str, *, strict: bool = True) -> dict[tuple[str, int], Hold]:
+def holds(
+    store: Store, keyring: Keyring, vault: str, *, strict: bool = True, after: Mapping[str, int] = MappingProxyType({})
+) -> dict[tuple[str, int], Hold]:
     """The holds that are on, by dataset and number: a hold is on while its own records or the chain of its dataset say so.
 
+    `after` is as in `chained_holds`.
     Raises SignatureInvalid, IntegrityError for a record that is not this vault's, and for a damaged end of a chain unless `strict` is off.
     """
     chains = ChainReader(store, keyring, lambda: vault)
-    return recorded_holds(store, keyring, vault) | chained_holds(chains, strict=strict)
+    return recorded_holds(store, keyring, vault) | chained_holds(chains, strict=strict, after=after)
 
 
 def recorded_holds(store: Store, keyring: Keyring, vault: str) -> dict[tuple[str, int], Hold]:
@@ -57,11 +61,16 @@ def recorded_holds(store: Store, keyring: Keyring, vault: str) -> dict[tuple[str
     return {place: hold for place, hold in newest.items() if hold.on}
 
 
-def chained_holds(chains: ChainReader, dataset: str | None = None, *, strict: bool = True) -> dict[tuple[str, int], Hold]:
-    """The holds that are on by the chains: all of a dataset are in the newest note of a hold."""
+def chained_holds(
+    chains: ChainReader, dataset: str | None = None, *, strict: bool = True, after: Mapping[str, int] = MappingProxyType({})
+) -> dict[tuple[str, int], Hold]:
+    """The holds that are on by the chains: all of a dataset are in the newest note of a hold.
+
+    `after` has every chain with the number of a record that is known to be there, or 0: what comes before that is not listed.
+    """
     active: dict[tuple[str, int], Hold] = {}
-    for name in chains.chains() if dataset is None else [dataset]:
-        for body in chains.held(name, chains.head(name, strict=strict).holds)[1]:
+    for name in [dataset] if dataset is not None else sorted(after) or chains.chains():
+        for body in chains.held(name, chains.head(name, after.get(name, 0), strict=strict).holds)[1]:
             hold = Hold(**body)
             active[hold.dataset, hold.seq] = hold
     return active

@@ -19,12 +19,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.core.tree.paged_tree import Subtree
 from orchestrai.errors import IntegrityError, ObjectNotFound, RetentionLocked
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.cloud.control import ControlPlane
 from orchestrai.vault.chain import Head, ranges
 from orchestrai.vault.commit.chain_append import append_note
 from orchestrai.vault.format.layout import BYTES, CONDEMNED, FORGOTTEN, MARKS, SESSIONS, SNAPSHOTS
+from orchestrai.vault.format.lists import PagePlace
 from orchestrai.vault.format.records import ChainNote, SnapshotCommit
 from orchestrai.vault.replica.hidden_versions import hidden_under
 
@@ -168,12 +170,16 @@ class Pruning:
     def needed(self, live: Iterable[SnapshotCommit]) -> set[str]:
         """Every key that these snapshots refer to; raises MissingObject, DigestMismatch, so damage stops a prune."""
         keys: set[str] = set()
+        seen: set[Subtree[PagePlace]] = set()
         for commit in live:
             keys.add(commit.tree)
-            for entry in self.vault.catalog.tree(commit):
-                if entry.key not in keys:
-                    keys.add(entry.key)
-                    keys.update(place.key for file in self.vault.catalog.files(entry) for place in file.places)
+            # snapshots share pages, each of which is looked at once
+            for page, content in self.vault.catalog.tree(commit).fresh(seen=seen):
+                keys.add(page.place.key)
+                for entry in content if page.height == 0 else ():
+                    if entry.key not in keys:
+                        keys.add(entry.key)
+                        keys.update(place.key for file in self.vault.catalog.files(entry) for place in file.places)
         return keys
 
     def fence(self, keys: Iterable[str]) -> list[ChainNote]:

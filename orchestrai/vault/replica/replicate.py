@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
-from orchestrai.errors import DigestMismatch, IntegrityError, ObjectNotFound
+from orchestrai.errors import DigestMismatch, IntegrityError, NotCounted, ObjectNotFound
 from orchestrai.ledger.log_replica import RECORDS
-from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.signing import rules_of
 from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.format.layout import BYTES, FORGOTTEN, ROOT, SNAPSHOTS, VERIFIED, numbered
-from orchestrai.vault.format.records import FORMAT, VERIFIED_TYPE, SnapshotCommit, document
+from orchestrai.vault.format.records import ChainRecord, SnapshotCommit
 from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.replica.copies import Copy
 from orchestrai.vault.replica.own_fences import give_way
 from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.proven import Proven, Reached
 from orchestrai.vault.verify.verification import Finding
 from orchestrai.vault.verify.verify import VerifyReport, verify
 
@@ -46,12 +46,10 @@ def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, 
     that the ledger keeps in the vault go too. Read back are the snapshots that no earlier run has read back, or with `full` all. What
     is there with other bytes is never written over: it is found, and `vault heal` mends it. Idempotent.
     """
-    commits = vault.snapshots()
-    records = vault.catalog.records(strict=False)
-    numbers = {(record.dataset, record.seq) for record in records}
+    proven = None if full else _proven(vault, target)
+    numbers, records, commits, since = _new_records(vault, proven.chains if proven else {})
     findings = give_way(records, vault.keyring, Copy(target, control_plane(target), False))
     there = {info.key: info.size for info in target.list()}
-    since = frozenset[str]() if full else _verified(vault, target)
     versions = versions_of(vault, commits, since)
     # what these sessions wrote is read back by the hashes that their commits name
     read_later = {commit.session for commit in commits if commit.digest not in since}
@@ -69,23 +67,56 @@ def replicate(vault: Vault, target: Store, *, progress: Progress | None = None, 
             progress("replicate", number, len(todo))
     target.sync()
     replica = opened_replica(vault, target)
-    report = verify(replica, level="read", since=since, progress=progress)
+    report = verify(replica, level="read", proven=proven, progress=progress)
     seen = {finding.key for finding in report.findings}
     report = replace(report, findings=(*report.findings, *(finding for finding in findings if finding.key not in seen)))
-    if report.ok:
-        digests = sorted(commit.digest for commit in replica.snapshots())
-        body = {"format": FORMAT, "vault": vault.identity(), "commits": digests}
-        target.write(VERIFIED, vault.signer.sign(VERIFIED_TYPE, canonical_json(body)))
+    if report.ok and report.proven is not None:
+        target.write(VERIFIED, report.proven.sealed(vault.signer))
     return ReplicaReport(target.url, copied, size, already, report)
 
 
-def _verified(vault: Vault, target: Store) -> frozenset[str]:
-    """The snapshots that an earlier run found sound in the target; a record that proves nothing only costs time."""
+def _proven(vault: Vault, target: Store) -> Proven | None:
+    """How far an earlier run found the target sound; a record that proves nothing only costs time."""
     try:
-        body = document(vault.keyring, VERIFIED_TYPE, target.read(VERIFIED))
-    except (ObjectNotFound, IntegrityError, ValueError):
-        return frozenset()
-    return frozenset(body["commits"]) if body["vault"] == vault.identity() else frozenset()
+        proven = Proven.opened(vault.keyring, target.read(VERIFIED))
+    except ObjectNotFound:
+        return None
+    return proven.of(vault.identity(), target.url) if proven else None
+
+
+def _new_records(
+    vault: Vault, before: Mapping[str, Reached]
+) -> tuple[set[tuple[str, int]], list[ChainRecord], list[SnapshotCommit], frozenset[str]]:
+    """The places of all records that are there; those that are not proven yet; the snapshots to copy, each chain's behind the last that
+    is proven; that one's digest.
+
+    What was proven before is not read again.
+    """
+    catalog = vault.catalog
+    places: set[tuple[str, int]] = set()
+    records: list[ChainRecord] = []
+    for info in catalog.infos(SNAPSHOTS):
+        place = numbered(SNAPSHOTS, info.key)
+        if place is None:
+            continue
+        if place[0] in before and place[1] <= before[place[0]].seq:
+            places.add(place)
+            continue
+        try:
+            records.append(catalog.record(info))
+            places.add(place)
+        except NotCounted:
+            continue
+        except IntegrityError:
+            if place not in catalog.tombstones(place[0], strict=False):
+                raise
+    gone = catalog.forgotten(
+        after={name: before[name].seq if name in before else 0 for name in {name for name, _ in places}}
+    )
+    fresh = [one for one in records if isinstance(one, SnapshotCommit) and (one.dataset, one.seq) not in gone]
+    ends = [catalog.at(name, reached.commit) for name, reached in before.items() if reached.commit]
+    proven = [commit for commit in ends if commit is not None]
+    return places, records, [*proven, *fresh], frozenset(commit.digest for commit in proven)
 
 
 def versions_of(vault: Vault, commits: Sequence[SnapshotCommit], since: Collection[str]) -> dict[str, str]:
