@@ -17,7 +17,7 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.vault import hold_commands, lifecycle_commands, vault_commands
+from orchestrai.cli.vault import hold_commands, lifecycle_commands, search_commands, vault_commands
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
 app.command("demo")(run_commands.demo)
@@ -38,6 +38,7 @@ app.command("erase")(erase_commands.erase)
 app.command("export")(export_commands.export)
 # vault: snapshots and what becomes of them
 app.add_typer(vault_commands.vault, name="vault")
+vault_commands.vault.command("find")(search_commands.find)
 vault_commands.vault.command("prune")(lifecycle_commands.prune)
 vault_commands.vault.command("drill")(lifecycle_commands.drill)
 vault_commands.vault.command("lock")(lifecycle_commands.lock)

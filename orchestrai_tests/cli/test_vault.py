@@ -238,3 +238,26 @@ def test_no_dagster_is_imported(shop: Runtime, tmp_path: Path) -> None:
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_a_file_is_found_and_comes_back_alone(shop: Runtime, days: list[str], tmp_path: Path) -> None:
+    code, text = command("vault", "find", f"{days[0]}.csv", "--dataset", DATASET, "--json")
+    (match,) = json.loads(text)["matches"]
+    version = match["versions"][0]
+    assert (code, match["partition"], match["present"], version["snapshots"]) == (0, days[0], True, 2)
+    assert days[0] in command("vault", "find", days[0], "--partitions")[1]
+    target = tmp_path / "back"
+    wanted = ("vault", "restore", version["last"], "--only", days[0], "--file", f"*{days[0]}.csv", "--to", str(target))
+    code, text = command(*wanted, "--json")
+    (name,) = json.loads(text)["restored"]
+    assert code == 0 and [str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()] == [name]
+    assert (target / name).stat().st_size == version["size"]
+    with pytest.raises(RestoreError, match="--overwrite"):
+        command(*wanted)
+    assert command(*wanted, "--overwrite")[0] == 0
+    assert command("vault", "find", "no_such_*", "--json")[0] == 1
+    for wrong in (("vault", "find"), ("vault", "find", "--hash", "xyz"), ("vault", "find", "--min-size", "10 parsecs")):
+        with pytest.raises(ConfigError):
+            command(*wrong)
+    with pytest.raises(ConfigError, match="--to"):
+        command("vault", "restore", DATASET, "--into", "x", "--file", "a")
