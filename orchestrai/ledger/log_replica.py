@@ -22,6 +22,7 @@ RECORDS = (
     "skips/",
     "transactions/",
     "renames/",
+    "acknowledgements/",
 )
 
 

@@ -19,7 +19,8 @@ from orchestrai.vault.vault import Vault
 class FolderPlan:
     """One snapshot, whole or some partitions or files of it; `stored_bytes` is what is read from the vault.
 
-    `contents` are the files to restore, by partition. `recalled` has the partitions whose content was recalled, by key, each with when and why.
+    `contents` are the files to restore, by partition. `recalled` has the partitions whose content was recalled, by key, each with
+    when and why.
     """
 
     snapshot: SnapshotCommit

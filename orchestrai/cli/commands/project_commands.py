@@ -217,7 +217,7 @@ def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
     runtime = Runtime(settings, Project(tuple(report.pipeline for report in reports if report.pipeline is not None)))
     findings += [_landing(node, runtime) for node in nodes if _is_landed(node.spec.source)]
     # a key is made with the first ledger that is opened, and this command makes nothing
-    return findings + ([_stale(runtime)] if (settings.key_folder / "signing.pem").exists() else [])
+    return findings + ([_stale(runtime), _unusual(runtime)] if (settings.key_folder / "signing.pem").exists() else [])
 
 
 def _stale(runtime: "Runtime") -> tuple[str, bool, str]:
@@ -235,6 +235,19 @@ def _stale(runtime: "Runtime") -> tuple[str, bool, str]:
         not told,
         f"{'; '.join(told)}: see `orchestrai stale`" if told else "nothing: what is published is current",
     )
+
+
+def _unusual(runtime: "Runtime") -> tuple[str, bool, str]:
+    """Whether a snapshot is unlike those before it, and nobody said that it is well."""
+    from orchestrai.pipeline.reports.unusual_snapshots import unusual_snapshots
+
+    try:
+        raised = unusual_snapshots(runtime)
+    except OrchestraiError as error:
+        return "unusual change", False, error.message
+    if not raised:
+        return "unusual change", True, "no snapshot changes more than those before it, or it was acknowledged"
+    return "unusual change", False, "; ".join(alarm.message for alarm in raised)
 
 
 def _is_landed(source: "SourceSpec") -> bool:

@@ -65,6 +65,7 @@ def report(as_json: AsJson = False) -> None:
     """
     from orchestrai.pipeline.reports.recovery_point import recovery_point
     from orchestrai.pipeline.reports.summary import summarize
+    from orchestrai.pipeline.reports.unusual_snapshots import unusual_snapshots
 
     runtime = open_runtime()
     summaries = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
@@ -73,11 +74,17 @@ def report(as_json: AsJson = False) -> None:
         pipeline.name: [recovery_point(runtime, node) for node in pipeline.datasets if node.pipeline == pipeline.name]
         for pipeline in runtime.project.pipelines
     }
+    raised = unusual_snapshots(runtime)
     if as_json:
         told = {name: {point.dataset: point.as_json() for point in some} for name, some in points.items()}
         emit(
             [
-                {**_plain(summary), "stale": left.counts(f"{summary.name}/"), "recovery_points": told[summary.name]}
+                {
+                    **_plain(summary),
+                    "stale": left.counts(f"{summary.name}/"),
+                    "recovery_points": told[summary.name],
+                    "unusual_changes": [a.as_json() for a in raised if a.commit.dataset.startswith(f"{summary.name}/")],
+                }
                 for summary in summaries
             ]
         )
@@ -86,6 +93,8 @@ def report(as_json: AsJson = False) -> None:
     show_stale(left)
     for point in (point for some in points.values() for point in some if not point.passed):
         out.print(f"{point.dataset}: rpo: {point.message}", style="red", markup=False, soft_wrap=True)
+    for alarm in raised:
+        out.print(f"unusual: {alarm.message}", style="red", markup=False, soft_wrap=True)
 
 
 def stale(

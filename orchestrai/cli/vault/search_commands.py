@@ -27,7 +27,8 @@ def find(
 
     Exit code 1 when nothing fits. Each list of files is read once, however many snapshots share it; with --partitions none is.
 
-    Examples: orchestrai vault find '2011-03-1*' --dataset churn/orders    orchestrai vault find --hash 3f2a91    orchestrai vault find '*.csv' --since 2026-11-01
+    Examples: orchestrai vault find '2011-03-1*' --dataset churn/orders    orchestrai vault find --hash 3f2a91
+    orchestrai vault find '*.csv' --since 2026-11-01
     """
     from orchestrai.vault.search.history import Query, search
 

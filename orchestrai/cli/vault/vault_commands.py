@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from orchestrai.vault.verify.verify import Level
 
 vault = make_app(
-    "Snapshots: list, show, verify, find, restore, prune, drill, lock, replicate, forget, hold, release, holds, rewrap, repair, warm."
+    "Snapshots: list, show, verify, find, restore, prune, drill, lock, replicate, forget, hold, release, holds, acknowledge, rewrap, "
+    "repair, warm."
 )
 SHOWN = 40
 
@@ -31,20 +32,27 @@ def list_command(
     url: VaultUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the snapshots that count, oldest first within a dataset.
+    """List the snapshots that count, oldest first within a dataset, and those whose change is unusual.
 
     Example: orchestrai vault list churn/orders
     """
+    from orchestrai.vault.change.unusual_change import alarms
+
     kept = open_or_none(url, may_be_new=True)
-    commits = [] if kept is None else kept.snapshots(name_in(kept, dataset) if dataset else None)
+    name = name_in(kept, dataset) if kept is not None and dataset else None
+    commits = [] if kept is None else kept.snapshots(name)
+    unusual = {one.commit.digest: one for one in alarms(kept, name)} if kept is not None else {}
     if as_json:
-        emit([commit.as_json() for commit in commits])
+        raised = {digest: one.as_json() for digest, one in unusual.items()}
+        emit([commit.as_json() | {"unusual_change": raised.get(commit.digest)} for commit in commits])
         return
     rows = [
         (c.dataset, c.snapshot_id[:12], c.seq, f"{c.committed:%Y-%m-%d %H:%M:%S}", c.partitions, c.rows, c.size, c.new_bytes)
         for c in commits
     ]
     table("Snapshots", ("dataset", "id", "seq", "committed (UTC)", "partitions", "rows", "bytes", "new bytes"), rows)
+    for alarm in unusual.values():
+        out.print(f"unusual: {alarm.message}", style="dim" if alarm.acknowledged else "red", markup=False, soft_wrap=True)
 
 
 @vault.command("show")
@@ -171,10 +179,7 @@ def restore_command(
     from orchestrai.restore.warm_up import require_warm
     from orchestrai.storage.cloud.control import control_plane
 
-    if sum(place is not None for place in (into, to, database)) != 1:
-        raise ConfigError("expected either --into FOLDER, --to FOLDER or --database env://NAME, found none or more of them")
-    if to is None and (files or overwrite):
-        raise ConfigError("expected --to FOLDER with --file and --overwrite, found none: name the folder")
+    _require_one_target(into, to, database, bool(files or overwrite))
     kept = open_existing(url)
     commit = chosen(kept, what, as_of, tag, snapshot_id)
     folder = into or to
@@ -214,6 +219,13 @@ def restore_command(
         emit({"snapshot": commit.as_json(), "folder": str(folder), **written, "plan": plan.as_json()})
     else:
         out.print(f"[green]restored[/green] {size:,} bytes, each proven")
+
+
+def _require_one_target(into: Path | None, to: Path | None, database: str | None, single: bool) -> None:
+    if sum(place is not None for place in (into, to, database)) != 1:
+        raise ConfigError("expected either --into FOLDER, --to FOLDER or --database env://NAME, found none or more of them")
+    if to is None and single:
+        raise ConfigError("expected --to FOLDER with --file and --overwrite, found none: name the folder")
 
 
 def _waited(plan: "FolderPlan", control: "ControlPlane | None", wait: str | None) -> "Warmth":

@@ -46,6 +46,7 @@ class StoringSession:
         self.new_bytes = 0
         self.reused_bytes = 0
         self.reused_objects = 0
+        self.fresh: list[SourceFile] = []
         self._others: Known | None = None
         self._writer: Writer | None = None
 
@@ -111,7 +112,9 @@ class StoringSession:
             for number, (file, source) in enumerate(zip(files, sources, strict=True))
             if file is None and first.setdefault(source.sha256 or f"#{number}", number) == number
         ]
-        stored = self.put_contents([sources[number] for number in missing], partition)
+        fresh = [sources[number] for number in missing]
+        stored = self.put_contents(fresh, partition)
+        self.fresh += fresh
         known.add(stored)
         if self._others is not None:
             self._others.add(stored)

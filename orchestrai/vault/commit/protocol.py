@@ -21,6 +21,7 @@ from typing import NamedTuple
 from orchestrai.core.canonical import canonical_json, dataset_version, sha256_hex
 from orchestrai.errors import ConcurrentCommit, IntegrityError, MissingObject, ObjectNotFound, SessionExpired
 from orchestrai.vault.chain import EMPTY, Head
+from orchestrai.vault.change.measure import FACT, SnapshotChange, measure, sampled
 from orchestrai.vault.commit.chain_append import MAX_ATTEMPTS, open_chain, put_record
 from orchestrai.vault.commit.contents import SEARCHED_SNAPSHOTS, Request, StoringSession
 from orchestrai.vault.format.layout import SESSIONS, commit_key, tree_key
@@ -32,6 +33,8 @@ __all__ = ["Base", "Request", "TreePlace", "WriteSession"]
 
 class WriteSession(StoringSession):
     """One run of a vault write; not to be used twice."""
+
+    change = SnapshotChange()
 
     def run(self) -> SnapshotCommit:
         """Commit the request, or return the newest snapshot when it holds exactly this already.
@@ -92,6 +95,7 @@ class WriteSession(StoringSession):
         """Create the commit under the next number; on a lost race, on top of the winner's snapshot."""
         tree: dict[str, StoredPartition] | None = None
         place: TreePlace | None = None
+        content = sampled(self.fresh)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             self.require_spared(base.head, entries, place)
             parent = base.seen[-1] if base.seen else None
@@ -103,6 +107,7 @@ class WriteSession(StoringSession):
                 tree = merged
                 place = self.put_tree(attempt, [tree[name] for name in sorted(tree)])
             self.vault.store.sync()
+            self.change = measure(inherited, parent.size if parent else 0, entries, self.request.drop, content)
             commit = self.draft(tree, place, base.head)
             if self.create(commit):
                 return commit
@@ -185,7 +190,7 @@ class WriteSession(StoringSession):
             reused_bytes=self.reused_bytes,
             tags=request.tags,
             source=dict(request.source),
-            facts=dict(request.facts),
+            facts={**request.facts, FACT: self.change.as_json()},
             encrypted=self.vault.encrypted,
             time=max(head.time, self.started + (self.vault.clock() - self.began)).astimezone(UTC).isoformat(),
             fence=head.fence,
