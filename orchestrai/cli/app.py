@@ -39,6 +39,7 @@ app.command("export")(export_commands.export)
 # vault: snapshots and what becomes of them
 app.add_typer(vault_commands.vault, name="vault")
 vault_commands.vault.command("find")(search_commands.find)
+vault_commands.vault.command("browse")(search_commands.browse)
 vault_commands.vault.command("prune")(lifecycle_commands.prune)
 vault_commands.vault.command("drill")(lifecycle_commands.drill)
 vault_commands.vault.command("lock")(lifecycle_commands.lock)

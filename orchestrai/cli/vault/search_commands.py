@@ -1,5 +1,6 @@
-"""`vault find`: which snapshots have a file or a partition."""
+"""`vault find|browse`: which snapshots have a file or a partition, and all of them as pages."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -83,6 +84,33 @@ def find(
             soft_wrap=True,
         )
     raise typer.Exit(0 if findings.matches else 1)
+
+
+def browse(
+    to: Annotated[Path, typer.Option("--to", help="folder to make; one that an earlier browse made is replaced")],
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the vault as a folder of static pages: datasets, snapshots, partitions, files, and the command that restores each.
+
+    Open index.html from the disk, or put the folder on any web space: no server and no FUSE. Pages load what is looked at, so thousands
+    of snapshots stay usable. The pages of a sealed vault are not sealed: they have names, sizes and hashes, and no contents.
+
+    Example: orchestrai vault browse --to ./vault-pages
+    """
+    from orchestrai.vault.search.browse import write_pages
+
+    vault = open_existing(url)
+    with bars(quiet=as_json) as progress:
+        pages = write_pages(vault, to, option=f"--vault {url}" if url else "", progress=progress)
+    if as_json:
+        emit({**vars(pages), "folder": str(to)})
+    else:
+        out.print(
+            f"{pages.snapshots:,} snapshots of {pages.datasets} datasets, {pages.partitions:,} partitions, {pages.lists:,} lists of "
+            f"files in {pages.bytes:,} bytes: open {to / 'index.html'}",
+            soft_wrap=True,
+        )
 
 
 _UNITS = {

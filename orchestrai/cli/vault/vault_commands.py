@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from orchestrai.vault.verify.verify import Level
 
 vault = make_app(
-    "Snapshots: list, show, verify, find, restore, prune, drill, lock, replicate, forget, hold, release, holds, acknowledge, rewrap, "
-    "repair, warm."
+    "Snapshots: list, show, verify, find, browse, restore, prune, drill, lock, replicate, forget, hold, release, holds, acknowledge, "
+    "rewrap, repair, warm."
 )
 SHOWN = 40
 
@@ -98,10 +98,13 @@ def verify_command(
 ) -> None:
     """Check signatures, chains, lists and presence; with level read, every byte. Exit code 1 when anything is wrong.
 
+    That it was read, when and with what result, is left as a signed record in the vault, where it may be written to.
+
     Example, a thirtieth of all bytes: orchestrai vault verify --level read --sample 7/30
     """
     from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.protection import anchor_of
+    from orchestrai.vault.verify.verification_record import record_verification
     from orchestrai.vault.verify.verify import Level, verify
 
     if level not in get_args(Level):
@@ -117,9 +120,13 @@ def verify_command(
             anchor=anchor_of(load_settings()),
             progress=progress,
         )
+    name = name_in(kept, dataset) if dataset else None
+    unrecorded = record_verification(kept, report, sample_of(sample), name) if level != "listing" else ""
     if as_json:
         emit(report.as_json())
     else:
+        if unrecorded:
+            out.print(f"[yellow]not recorded[/yellow]: {unrecorded}", soft_wrap=True)
         for finding in report.findings[:SHOWN]:
             out.print(f"[red]{finding.key}[/red]: {finding.problem}", soft_wrap=True)
         out.print(f"{report.snapshots:,} snapshots, {report.objects:,} objects, {report.files_read:,} files read back")

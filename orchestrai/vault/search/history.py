@@ -5,7 +5,7 @@ where partitions alone are asked for; snapshots cost the comparison of what they
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -123,18 +123,14 @@ class Findings:
 
 
 @dataclass
-class _Span:
+class Span:
     """Snapshots one after another that hold the same: numbers of the first and the last among those looked at."""
 
     first: int
     last: int
 
 
-@dataclass
-class _Place:
-    """What one partition was over time: its rows in the order of the snapshots, each with where it stood."""
-
-    spans: list[tuple[StoredPartition, _Span]] = field(default_factory=list)
+Spans = Sequence[tuple[StoredPartition, Span]]
 
 
 def search(vault: Vault, query: Query, progress: Progress | None = None) -> Findings:
@@ -158,22 +154,12 @@ def search(vault: Vault, query: Query, progress: Progress | None = None) -> Find
 
 def _search_dataset(vault: Vault, query: Query, dataset: str, commits: Sequence[SnapshotCommit]) -> tuple[list[Match], int]:
     """The matches of one dataset, and how many lists of files were read."""
-    places: dict[str, _Place] = {}
-    for number, commit in enumerate(commits):
-        for entry in vault.catalog.tree(commit):
-            if not query.takes(dataset, entry.partition):
-                continue
-            spans = places.setdefault(entry.partition, _Place()).spans
-            if spans and spans[-1][1].last == number - 1 and spans[-1][0].sha256 == entry.sha256:
-                spans[-1][1].last = number
-            else:
-                spans.append((entry, _Span(number, number)))
-        vault.catalog.forget_read(commit)
+    places = partitions_over_time(vault, commits, lambda partition: query.takes(dataset, partition))
     matches: list[Match] = []
     read = 0
     for partition, place in sorted(places.items()):
         if query.names(dataset, partition):
-            told = [(entry.root, entry.size, entry.rows, span) for entry, span in place.spans]
+            told = [(entry.root, entry.size, entry.rows, span) for entry, span in place]
             matches += _match(query, commits, (dataset, partition, "", "partition"), told)
         if query.files:
             found, count = _search_files(vault, query, commits, (dataset, partition), place)
@@ -181,12 +167,31 @@ def _search_dataset(vault: Vault, query: Query, dataset: str, commits: Sequence[
     return matches, read
 
 
+def partitions_over_time(
+    vault: Vault, commits: Sequence[SnapshotCommit], wanted: Callable[[str], bool] = lambda partition: True
+) -> dict[str, Spans]:
+    """What each partition of a dataset was in its snapshots, oldest first, each content with the snapshots that have it."""
+    places: dict[str, list[tuple[StoredPartition, Span]]] = {}
+    for number, commit in enumerate(commits):
+        for entry in vault.catalog.tree(commit):
+            if not wanted(entry.partition):
+                continue
+            spans = places.setdefault(entry.partition, [])
+            if spans and spans[-1][1].last == number - 1 and spans[-1][0].sha256 == entry.sha256:
+                spans[-1][1].last = number
+            else:
+                spans.append((entry, Span(number, number)))
+        # the trees of a long history do not fit into memory together
+        vault.catalog.forget_read(commit)
+    return places
+
+
 def _search_files(
-    vault: Vault, query: Query, commits: Sequence[SnapshotCommit], where: tuple[str, str], place: _Place
+    vault: Vault, query: Query, commits: Sequence[SnapshotCommit], where: tuple[str, str], place: Spans
 ) -> tuple[list[Match], int]:
     lists: dict[str, list[StoredFile]] = {}
-    over_time: dict[str, list[tuple[StoredFile, _Span]]] = {}
-    for entry, span in place.spans:
+    over_time: dict[str, list[tuple[StoredFile, Span]]] = {}
+    for entry, span in place:
         if entry.sha256 not in lists:
             lists[entry.sha256] = [file for file in vault.catalog.files(entry) if query.names(*where, file.path)]
         for file in lists[entry.sha256]:
@@ -202,15 +207,15 @@ def _match(
     query: Query,
     commits: Sequence[SnapshotCommit],
     what: tuple[str, str, str, str],
-    told: Iterable[tuple[str, int, int, _Span]],
+    told: Iterable[tuple[str, int, int, Span]],
 ) -> Iterator[Match]:
     """What was over time, as a match where any of it is what was asked for."""
-    merged: list[tuple[str, int, int, _Span]] = []
+    merged: list[tuple[str, int, int, Span]] = []
     for sha256, size, rows, span in told:
         if merged and merged[-1][0] == sha256 and merged[-1][3].last == span.first - 1:
             merged[-1][3].last = span.last
         else:
-            merged.append((sha256, size, rows, _Span(span.first, span.last)))
+            merged.append((sha256, size, rows, Span(span.first, span.last)))
     versions = [
         _version(commits, *one, before=merged[number - 1][3] if number else None) for number, one in enumerate(merged)
     ]
@@ -224,7 +229,7 @@ def _match(
 
 
 def _version(
-    commits: Sequence[SnapshotCommit], sha256: str, size: int, rows: int, span: _Span, before: _Span | None
+    commits: Sequence[SnapshotCommit], sha256: str, size: int, rows: int, span: Span, before: Span | None
 ) -> Version:
     after = commits[span.last + 1] if span.last + 1 < len(commits) else None
     change: Change = "added" if before is None else "changed" if before.last == span.first - 1 else "came back"
