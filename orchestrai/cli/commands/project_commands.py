@@ -169,7 +169,7 @@ def doctor(as_json: AsJson = False) -> None:
     ):
         there = importlib.util.find_spec(module) is not None
         findings.append((f"extra {extra}", there, "installed" if there else f"pip install 'orchestrai[{extra}]'"))
-    needed = ("python", "settings", "lake", "vault", "signing key", "trusted keys", "pipeline", "instance")
+    needed = ("python", "settings", "lake", "vault", "signing key", "trusted keys", "pipeline", "instance", "unusual change")
     healthy = all(ok for name, ok, _ in findings if name.startswith(needed))
     if as_json:
         emit({"healthy": healthy, "findings": [{"name": n, "ok": ok, "detail": d} for n, ok, d in findings]})
