@@ -7,8 +7,8 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.models.registry.versions import versions
+from orchestrai.vault.commit.published_files import sources_of
 from orchestrai.vault.commit.source import SourceFile, held
-from orchestrai.vault.run import sources_of
 
 REGISTRY = "registry"
 

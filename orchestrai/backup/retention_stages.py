@@ -19,14 +19,15 @@ from orchestrai.restore.ports import Drilled
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.cloud.control import control_plane
+from orchestrai.vault.dead_letter_copy import DEAD_LETTERS
 from orchestrai.vault.lifecycle.prune import PruneReport, Pruning
 from orchestrai.vault.lifecycle.prune_run import PRODUCER as PRUNING
 from orchestrai.vault.lifecycle.prune_run import give_back
-from orchestrai.vault.lifecycle.retention import PartitionUse
+from orchestrai.vault.lifecycle.retention import PartitionUse, apply_retention, plan_dataset
 from orchestrai.vault.lifecycle.retention_run import PRODUCER as RETAINING
 from orchestrai.vault.lifecycle.retention_run import retain
 from orchestrai.vault.protection import anchor_of
-from orchestrai.vault.spec import BackupSpec
+from orchestrai.vault.spec import BackupSpec, KeepSpec
 from orchestrai.vault.vault import Vault
 
 CHAMPION, CANDIDATE, RESTORED = "/champion", "/candidate", "/restored"
@@ -41,17 +42,26 @@ def run_retention(context: RunContext, node: AssetNode[Drilled], *, apply: bool 
         anchored = anchor.check(vault.catalog)
         if anchored is not None:
             anchored.require_none()
+    applied = spec.retention.apply if apply is None else apply
+    if applied and subject.kind == "dataset":
+        _retain_letters(vault, f"{subject.prefix}/{DEAD_LETTERS}", spec.keep)
     return retain(
         ledger,
         vault,
         asset=node.asset,
         dataset=subject.kept_as,
         keep=spec.keep,
-        apply=spec.retention.apply if apply is None else apply,
+        apply=applied,
         uses=uses_of(ledger, subject.prefix) if subject.kind == "dataset" else None,
         inputs=list(_inputs(ledger, node.deps[:1])),
         after=None if anchor is None else lambda: anchor.update(vault),
     )
+
+
+def _retain_letters(vault: Vault, dataset: str, keep: KeepSpec) -> None:
+    """The dead letters of a dataset stay as its events do; their tombstones say what went."""
+    if vault.snapshots(dataset):
+        apply_retention(vault, plan_dataset(vault, dataset, keep)[0], policy=keep.describe())
 
 
 def run_prune(context: RunContext, node: AssetNode[VaultNode]) -> tuple[StageReport, PruneReport]:

@@ -17,7 +17,7 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.vault import heal_commands, hold_commands, lifecycle_commands, vault_commands
+from orchestrai.cli.vault import heal_commands, hold_commands, lifecycle_commands, search_commands, vault_commands
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
 app.command("demo")(run_commands.demo)
@@ -38,6 +38,8 @@ app.command("erase")(erase_commands.erase)
 app.command("export")(export_commands.export)
 # vault: snapshots and what becomes of them
 app.add_typer(vault_commands.vault, name="vault")
+vault_commands.vault.command("find")(search_commands.find)
+vault_commands.vault.command("browse")(search_commands.browse)
 vault_commands.vault.command("prune")(lifecycle_commands.prune)
 vault_commands.vault.command("drill")(lifecycle_commands.drill)
 vault_commands.vault.command("lock")(lifecycle_commands.lock)
@@ -46,6 +48,7 @@ vault_commands.vault.command("forget")(lifecycle_commands.forget)
 vault_commands.vault.command("hold")(hold_commands.hold)
 vault_commands.vault.command("release")(hold_commands.release)
 vault_commands.vault.command("holds")(hold_commands.holds_command)
+vault_commands.vault.command("acknowledge")(hold_commands.acknowledge)
 vault_commands.vault.command("rewrap")(hold_commands.rewrap)
 vault_commands.vault.command("heal")(heal_commands.heal)
 vault_commands.vault.command("repair")(heal_commands.repair)

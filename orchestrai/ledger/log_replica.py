@@ -24,6 +24,7 @@ RECORDS = (
     "skips/",
     "transactions/",
     "renames/",
+    "acknowledgements/",
 )
 
 

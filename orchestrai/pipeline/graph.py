@@ -14,6 +14,7 @@ from orchestrai.pipeline.nodes import Pipeline
 from orchestrai.pipeline.stage_registry import stages_of
 from orchestrai.restore.drill_run import DRILL
 from orchestrai.stage.stage import AssetNode, Subject
+from orchestrai.vault.dead_letter_copy import DEAD_LETTERS
 from orchestrai.vault.spec import BackupSpec
 
 
@@ -41,5 +42,7 @@ def _nodes(subject: Subject, owner: str) -> Iterator[AssetNode[Any]]:
 
 def declared_backups(nodes: Sequence[AssetNode[Any]]) -> dict[str, BackupSpec]:
     """How each dataset of the vault is kept, by its name there."""
-    # whatever is kept is drilled
-    return {node.subject.kept_as: node.subject.backup for node in nodes if node.stage is DRILL}
+    # whatever is kept is drilled; dead letters stay as the events they were refused from
+    subjects = [node.subject for node in nodes if node.stage is DRILL]
+    letters = {f"{one.prefix}/{DEAD_LETTERS}": one.backup for one in subjects if one.kind == "dataset"}
+    return letters | {one.kept_as: one.backup for one in subjects}

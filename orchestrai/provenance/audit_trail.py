@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrai.errors import NotCounted
+from orchestrai.ledger.decisions.acknowledgements import ACKNOWLEDGEMENTS
 from orchestrai.ledger.decisions.renames import RENAMES
 from orchestrai.ledger.heads import Head, read_head
 from orchestrai.ledger.receipt import Receipt
@@ -102,6 +103,8 @@ def _decision(records: Records, key: str) -> Event:
         subject, what = body["target"], "retraining of " + ", ".join(body["models"])
     elif key.startswith(RENAMES.folder):
         subject, what = body["old"], f"the {body['kind']} is called {body['new']} from then on"
+    elif key.startswith(ACKNOWLEDGEMENTS.folder):
+        subject, what = body["dataset"], f"snapshot {body['seq']} is well, though {'; '.join(body['findings'])}"
     elif "receipts" in body:
         subject, what = body["target"], f"{sum(map(len, body['receipts'].values())):,} derivations refused"
     else:
@@ -116,6 +119,7 @@ _SINGULAR = {
     "skips": "skip",
     "transactions": "move",
     "renames": "rename",
+    "acknowledgements": "acknowledgement",
 }
 
 

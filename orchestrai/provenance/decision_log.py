@@ -1,11 +1,12 @@
 """What people decided beside the logs of assets: recalls, erasures, retraining requests, skips, moves of several assets,
-renames.
+renames, acknowledgements of unusual snapshots.
 
 Each is a signed record of its own.
 """
 
 from typing import Any
 
+from orchestrai.ledger.decisions.acknowledgements import ACKNOWLEDGEMENTS
 from orchestrai.ledger.decisions.recalls import RECALLS
 from orchestrai.ledger.decisions.renames import RENAMES
 from orchestrai.ledger.decisions.signed_record import RecordKind
@@ -31,7 +32,7 @@ RETRAININGS = RecordKind[dict[str, Any]](
     decode=dict,
 )
 KINDS: dict[str, RecordKind[Any]] = {
-    kind.folder: kind for kind in (RECALLS, ERASURES, RETRAININGS, SKIPS, TRANSACTIONS, RENAMES)
+    kind.folder: kind for kind in (RECALLS, ERASURES, RETRAININGS, SKIPS, TRANSACTIONS, RENAMES, ACKNOWLEDGEMENTS)
 }
 
 

@@ -39,26 +39,26 @@ def restore_folder(
     if missing:
         raise RestoreError(f"expected partition {missing[0]} in snapshot {commit.snapshot_id}, found none: see `vault show`")
     size = 0
-    with _staging(target) as staging, _told(target):
+    with staging_beside(target) as staging, told_of(target):
         for partition in wanted:
             files = vault.catalog.files(entries[partition])
             folder = staging if partition == "all" else staging / check_key(segment(partition))
-            size += _write_all(vault, files, folder)
+            size += write_files(vault, files, folder)
         if sync:
-            _flush(staging)
+            flush(staging)
         os.rename(staging, target)
         if sync:
-            _flush(target.parent)
+            flush(target.parent)
     return size
 
 
 @contextmanager
-def _staging(target: Path) -> Iterator[Path]:
+def staging_beside(target: Path) -> Iterator[Path]:
     """An empty folder beside `target`, locked as long as it is in use and then removed; those that nobody holds any more go first."""
     for left in target.parent.glob(f".{escape(target.name)}.*.restoring"):
         with suppress(OSError), _locked(left):
             rmtree(left, ignore_errors=True)
-    with _told(target):
+    with told_of(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         # it bears the name by which others look for it only once it is locked
         made = target.with_name(f".orchestrai-{new_session_id()}")
@@ -84,7 +84,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _told(target: Path) -> Iterator[None]:
+def told_of(target: Path) -> Iterator[None]:
     """Within it errors of the file system say what could not be written, and what to do."""
     try:
         yield
@@ -92,7 +92,7 @@ def _told(target: Path) -> Iterator[None]:
         raise translated(exc, target.name, "restored", target.parent.as_uri()) from exc
 
 
-def _flush(folder: Path) -> None:
+def flush(folder: Path) -> None:
     """Return once what was written on the folder's file system survives a power loss."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -101,7 +101,8 @@ def _flush(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_all(vault: Vault, files: Sequence[StoredFile], folder: Path) -> int:
+def write_files(vault: Vault, files: Sequence[StoredFile], folder: Path) -> int:
+    """Write files below `folder`, every hash checked on the way; returns their bytes."""
     root = os.fspath(folder)
     for name in sorted({check_key(file.path).rpartition("/")[0] for file in files} | {""}):
         os.makedirs(f"{root}/{name}", PRIVATE_FOLDER, exist_ok=True)

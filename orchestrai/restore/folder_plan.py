@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import RestoreError
@@ -16,19 +17,25 @@ from orchestrai.vault.vault import Vault
 
 @dataclass(frozen=True)
 class FolderPlan:
-    """One snapshot, whole or some partitions of it; `stored_bytes` is what is read from the vault.
+    """One snapshot, whole or some partitions or files of it; `stored_bytes` is what is read from the vault.
 
-    `recalled` has the partitions whose content was recalled, by key, each with when and why.
+    `contents` are the files to restore, by partition. `recalled` has the partitions whose content was recalled, by key, each with
+    when and why.
     """
 
     snapshot: SnapshotCommit
     partitions: tuple[str, ...]
-    files: tuple[StoredFile, ...]
+    contents: Mapping[str, tuple[StoredFile, ...]]
     bytes: int
     stored_bytes: int
     predicted_seconds: float
     warmth: Warmth
     recalled: Mapping[str, str]
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """All files to restore."""
+        return tuple(file for group in self.contents.values() for file in group)
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form shown to people and programs."""
@@ -54,15 +61,26 @@ class FolderPlan:
 
 
 def plan_folder(
-    vault: Vault, commit: SnapshotCommit, partitions: Sequence[str] | None = None, control: ControlPlane | None = None
+    vault: Vault,
+    commit: SnapshotCommit,
+    partitions: Sequence[str] | None = None,
+    control: ControlPlane | None = None,
+    paths: Sequence[str] = (),
 ) -> FolderPlan:
-    """Plan a restore and ask the store, through `control`, what is in a cold tier; changes nothing. Raises RestoreError, MissingObject."""
+    """Plan a restore and ask the store, through `control`, what is in a cold tier; changes nothing. Raises RestoreError, MissingObject.
+
+    With `paths`, only files whose path, or its last part, is one of them or fits one as a glob; each must fit a file.
+    """
     entries = vault.partitions(commit)
     wanted = sorted(entries) if partitions is None else [*partitions]
     missing = [name for name in wanted if name not in entries]
     if missing:
         raise RestoreError(f"expected partition {missing[0]} in snapshot {commit.snapshot_id}, found none: see `vault show`")
-    files = [file for name in wanted for file in vault.catalog.files(entries[name])]
+    contents = {name: tuple(vault.catalog.files(entries[name])) for name in wanted}
+    if paths:
+        contents = _chosen(commit, contents, paths)
+        wanted = [*contents]
+    files = [file for group in contents.values() for file in group]
     size = sum(file.size for file in files)
     stored = sum({(file.key, file.offset): file.length for file in files}.values())
     warmth = survey(files, control)
@@ -70,7 +88,28 @@ def plan_folder(
         predicted_seconds(size, warmth.objects),
         _recalled(vault, commit, {name: entries[name].root for name in wanted}),
     )
-    return FolderPlan(commit, tuple(wanted), tuple(files), size, stored, seconds, warmth, recalled)
+    return FolderPlan(commit, tuple(wanted), contents, size, stored, seconds, warmth, recalled)
+
+
+def _chosen(
+    commit: SnapshotCommit, contents: Mapping[str, tuple[StoredFile, ...]], paths: Sequence[str]
+) -> dict[str, tuple[StoredFile, ...]]:
+    """The files that the paths name, by partition; raises RestoreError for a path that names none."""
+    unmet = {*paths}
+
+    def named(file: StoredFile) -> bool:
+        names = (file.path, file.path.rsplit("/", 1)[-1])
+        fit = {path for path in paths if path in names or any(fnmatchcase(name, path) for name in names)}
+        unmet.difference_update(fit)
+        return bool(fit)
+
+    chosen = {name: tuple(filter(named, files)) for name, files in contents.items()}
+    if unmet:
+        raise RestoreError(
+            f"expected a file {min(unmet)} in snapshot {commit.snapshot_id}, found none in {len(contents)} partition(s): see "
+            "`orchestrai vault find`"
+        )
+    return {name: files for name, files in chosen.items() if files}
 
 
 def _recalled(vault: Vault, commit: SnapshotCommit, roots: Mapping[str, str]) -> dict[str, str]:

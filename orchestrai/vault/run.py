@@ -12,7 +12,7 @@ from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import Audit, CheckInfo, Verdict, gate_open
 from orchestrai.errors import RetentionLocked
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.manifest import FileEntry, PartitionManifest, dataset_version
+from orchestrai.ledger.manifest import FileEntry, dataset_version
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
@@ -20,7 +20,11 @@ from orchestrai.stage.context import RunContext
 from orchestrai.stage.contract_record import handed_on
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
-from orchestrai.vault.commit.source import SourceFile, StoredAt
+from orchestrai.vault.change.unusual_change import INFO as UNUSUAL_CHANGE
+from orchestrai.vault.change.unusual_change import change_verdict
+from orchestrai.vault.commit.published_files import sources_of
+from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.dead_letter_copy import DEAD_LETTERS, keep_dead_letters
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.ports import BackedUpDataset
@@ -33,7 +37,10 @@ VERSION_CHECK = CheckInfo("same_version", True, "The version equals that of the 
 
 @dataclass(frozen=True)
 class SnapshotTask:
-    """Partitions of a published `source` to back up as `asset`; those in `drop` are left out of it from now on."""
+    """Partitions of a published `source` to back up as `asset`; those in `drop` are left out of it from now on.
+
+    With `alarm` the check `unusual_change` says whether a snapshot of it is unlike those before.
+    """
 
     source: str
     asset: str
@@ -43,6 +50,7 @@ class SnapshotTask:
     facts: Mapping[str, JsonValue] | None = None
     producer: Producer = PRODUCER
     version: str | None = None
+    alarm: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,10 @@ def snapshot(context: RunContext, vault: Vault, task: SnapshotTask) -> StageRepo
             }
         whole = {above: dataset.version, here: _version_after(ledger, session, [*manifests], drop)} if task.version else {}
         audit = Audit.of({key: [verdict] for key, verdict in same_version(roots, whole).items()})
+        if task.alarm:
+            change = change_verdict(vault, source, commit.seq)
+            for key in manifests:
+                audit.add(key, change)
         meter.read = meter.written = commit.new_bytes
         if audit.closed:
             # what was to be dropped stays too: nothing of this run is published
@@ -189,16 +201,6 @@ def _named(progress: Progress, name: str) -> Progress:
     return lambda _, done, total: progress(name, done, total)
 
 
-def sources_of(ledger: Ledger, manifest: PartitionManifest) -> list[SourceFile]:
-    """A published partition's files, as a vault takes them."""
-    sources = []
-    for entry in manifest.files:
-        store = ledger.store_of(entry)
-        content = store.local_path(entry.key) or StoredAt(store, entry.key)
-        sources.append(SourceFile(entry.path, entry.size, content, entry.sha256, entry.rows, entry.role))
-    return sources
-
-
 def _entry(file: StoredFile) -> FileEntry:
     role = "landed" if file.role == "landed" else "data"
     return FileEntry(file.path, file.size, file.rows, file.sha256, file.key, "vault", role)  # type: ignore[arg-type]
@@ -225,14 +227,22 @@ def _facts(vault: Vault, commit: SnapshotCommit) -> dict[str, JsonValue]:
 def _run(context: RunContext, node: AssetNode[BackedUpDataset], partitions: Sequence[str]) -> StageReport:
     dataset = node.subject
     ready, missing = published(context.ledger, dataset.asset("raw_events"), dataset, partitions)
-    if not ready:
+    letters = dataset.asset(DEAD_LETTERS)
+    if not ready and context.ledger.find(letters) is None:
         return settle(StageReport(node.asset, None, missing), dataset, partitions)
     vault = context.port(Vault)
     wanted = protection_of(dataset.backup, context.settings)
     require_ready(vault, wanted, dataset.prefix)
-    report = snapshot(context, vault, SnapshotTask(dataset.asset("raw_events"), node.asset, ready))
+    kept = keep_dead_letters(context.ledger, vault, letters, context.progress)
+    if kept is not None:
+        # the replica and the anchor are brought up to date once, after the events
+        protect(vault, _facts(vault, kept), wanted if not ready else replace(wanted, anchor=None, replica=""))
+    if not ready:
+        return settle(StageReport(node.asset, None, missing), dataset, partitions)
+    report = snapshot(context, vault, SnapshotTask(dataset.asset("raw_events"), node.asset, ready, alarm=True))
     done = protect(vault, report.facts, wanted, progress=context.progress)
-    report = replace(report, facts={**report.facts, **done})
+    told: dict[str, JsonValue] = {"dead_letters_snapshot": kept.snapshot_id} if kept is not None else {}
+    report = replace(report, facts={**report.facts, **done, **told})
     return settle(with_outcomes(report, missing), dataset, partitions)
 
 
@@ -248,7 +258,7 @@ SNAPSHOT = Stage(
     PRODUCER,
     _run,
     deps=lambda dataset: (dataset.asset("raw_events"),),
-    checks=lambda dataset: (VERSION_CHECK,),
+    checks=lambda dataset: (VERSION_CHECK, UNUSUAL_CHANGE),
     grain=_grain,
     verbatim=True,
 )

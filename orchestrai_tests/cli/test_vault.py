@@ -1,6 +1,7 @@
 """`orchestrai vault ...`: what it says, what it leaves alone, and how it ends."""
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -238,3 +239,87 @@ def test_no_dagster_is_imported(shop: Runtime, tmp_path: Path) -> None:
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_a_file_is_found_and_comes_back_alone(shop: Runtime, days: list[str], tmp_path: Path) -> None:
+    code, text = command("vault", "find", f"{days[0]}.csv", "--dataset", DATASET, "--json")
+    (match,) = json.loads(text)["matches"]
+    version = match["versions"][0]
+    assert (code, match["partition"], match["present"], version["snapshots"]) == (0, days[0], True, 2)
+    assert days[0] in command("vault", "find", days[0], "--partitions")[1]
+    target = tmp_path / "back"
+    wanted = ("vault", "restore", version["last"], "--only", days[0], "--file", f"*{days[0]}.csv", "--to", str(target))
+    code, text = command(*wanted, "--json")
+    (name,) = json.loads(text)["restored"]
+    assert code == 0 and [str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()] == [name]
+    assert (target / name).stat().st_size == version["size"]
+    with pytest.raises(RestoreError, match="--overwrite"):
+        command(*wanted)
+    assert command(*wanted, "--overwrite")[0] == 0
+    assert command("vault", "find", "no_such_*", "--json")[0] == 1
+    for wrong in (("vault", "find"), ("vault", "find", "--hash", "xyz"), ("vault", "find", "--min-size", "10 parsecs")):
+        with pytest.raises(ConfigError):
+            command(*wrong)
+    with pytest.raises(ConfigError, match="--to"):
+        command("vault", "restore", DATASET, "--into", "x", "--file", "a")
+
+
+def rewrite(runtime: Runtime, seeds: range) -> None:
+    """Snapshots of the orders in which six files are another's bytes: nothing that a pipeline would write, as an attacker does."""
+    from orchestrai.vault.commit.source import SourceFile
+
+    for seed in seeds:
+        contents = {
+            f"f{n}": random.Random(seed * 10 + n).randbytes(9_000) if seed > 90 else b"a,b,%d\n" % seed * 999
+            for n in range(6)
+        }
+        runtime.vault.commit(
+            "churn/other/raw_events",
+            {name: [SourceFile("f.csv", len(data), data, role="landed")] for name, data in contents.items()},
+        )
+
+
+def test_an_unusual_snapshot_is_told_everywhere_until_somebody_says_it_is_well(shop: Runtime, tmp_path: Path) -> None:
+    rewrite(shop, range(8))
+    assert {row["unusual_change"] for row in json.loads(command("vault", "list", "--json")[1])} == {None}
+    rewrite(shop, range(91, 92))
+    (row,) = (row for row in json.loads(command("vault", "list", "--json")[1]) if row["unusual_change"])
+    assert "compresses" in row["unusual_change"]["reasons"][0]
+    assert "vault acknowledge" in " ".join(command("vault", "list")[1].split())
+    code, text = command("doctor", "--json")
+    (finding,) = (one for one in json.loads(text)["findings"] if one["name"] == "unusual change")
+    assert code == 1 and not finding["ok"]
+    page = tmp_path / "compliance.html"
+    code, text = command("report", "--compliance", "--to", str(page), "--json")
+    assert code == 1 and any(one["unusual"] for one in json.loads(text)["datasets"]) and "unusual change" in page.read_text()
+    plan = json.loads(command("vault", "prune", "--json")[1])
+    assert plan["forget"]["churn/other/raw_events"] == []
+    with pytest.raises(ConfigError, match="found none"):
+        command("vault", "acknowledge", row["snapshot_id"], "--reason", " ")
+    assert command("vault", "acknowledge", row["snapshot_id"], "--reason", "a migration", "--by", "ana")[0] == 0
+    (row,) = (row for row in json.loads(command("vault", "list", "--json")[1]) if row["unusual_change"])
+    assert row["unusual_change"]["acknowledged_by"] == "ana"
+    (said,) = json.loads(command("trail", "--action", "acknowledgement", "--json")[1])
+    assert said["why"] == "a migration"
+    assert command("audit")[0] == 0
+    with pytest.raises(ConfigError, match="as those before it"):
+        command("vault", "acknowledge", shop.vault.snapshots(RAW)[0].snapshot_id, "--reason", "x")
+
+
+def test_the_check_of_the_snapshot_asset_tells_and_a_verification_is_recorded(shop: Runtime, days: list[str]) -> None:
+    from orchestrai.vault.verify.verification_record import verifications
+
+    report = run(shop, days[3:4], "raw_events", "snapshot")["snapshot"]
+    verdicts = {verdict.check: verdict.passed for outcome in report.outcomes for verdict in outcome.verdicts}
+    assert verdicts == {"same_version": True, "unusual_change": True}
+    assert command("vault", "verify", "--level", "read")[0] == 0
+    (record,) = verifications(shop.vault)
+    assert record.proves and record.files_read > 0
+    assert command("vault", "verify")[0] == 0 and len(verifications(shop.vault)) == 1
+
+
+def test_browse_writes_pages_that_name_every_snapshot(shop: Runtime, tmp_path: Path) -> None:
+    code, text = command("vault", "browse", "--to", str(tmp_path / "pages"), "--json")
+    assert code == 0 and json.loads(text)["snapshots"] == len(shop.vault.snapshots())
+    script = (tmp_path / "pages" / "0" / "dataset.js").read_text()
+    assert all(commit.snapshot_id in script for commit in shop.vault.snapshots(RAW))

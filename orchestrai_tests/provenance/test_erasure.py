@@ -30,6 +30,7 @@ from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
+from orchestrai.vault.dead_letter_copy import keep_dead_letters
 from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai_tests.copies import copies
@@ -345,6 +346,40 @@ def test_current_dead_letters_in_clear_keep_place_and_reason(world: World, tmp_p
     (after,) = list_letters(world.ledger, f"{ORDERS}/raw_events")
     assert after == dataclasses.replace(before, text="", reason=before.reason.partition(", found ")[0])
     assert plan_erasure(world.ledger, keys, "13047").letters == ()
+
+
+def test_dead_letters_in_snapshots_that_quote_rows_are_named_until_these_are_forgotten(world: World, tmp_path: Path) -> None:
+    keys, letters = PersonKeys(MemoryStore()), f"{ORDERS}/dead_letters"
+    land_bytes(world, keys, "2026-01-01", messy("13047", "17850"), tmp_path, CLEAR)
+    land(world, keys, "2026-01-02", orders("13047"), tmp_path)
+    first = keep_dead_letters(world.ledger, world.vault, letters)
+    assert first is not None and keep_dead_letters(world.ledger, world.vault, letters) is None
+    erased = erase(world.ledger, keys, "17850", world.vault)
+    (copy,) = (copy for copy in erased.clear if copy.asset == letters)
+    assert (copy.partition, copy.snapshots, copy.lake_keys, erased.complete) == (
+        "2026-01-01",
+        (first.snapshot_id,),
+        (),
+        False,
+    )
+    # what is kept from now on quotes nothing, and the lake forgot what the snapshot has
+    after = keep_dead_letters(world.ledger, world.vault, letters)
+    assert after is not None
+    assert [c.snapshots for c in erase(world.ledger, keys, "17850", world.vault).clear if c.asset == letters] == [
+        copy.snapshots
+    ]
+    world.vault.forget(first.snapshot_id, reason="erasure")
+    assert not [c for c in plan_erasure(world.ledger, keys, "17850", world.vault).clear if c.asset == letters]
+
+
+def test_letters_of_others_in_a_snapshot_make_nobody_known(world: World, tmp_path: Path) -> None:
+    keys = PersonKeys(MemoryStore())
+    land_bytes(world, keys, "2026-01-01", messy("13047", "17850"), tmp_path, CLEAR)
+    land(world, keys, "2026-01-02", orders("13047"), tmp_path)
+    keep_dead_letters(world.ledger, world.vault, f"{ORDERS}/dead_letters")
+    with pytest.raises(ConfigError, match="found nobody"):
+        erase(world.ledger, keys, "99999", world.vault)
+    assert plan_erasure(world.ledger, keys, "17850", world.vault).spelling.known
 
 
 def test_erasing_a_person_whom_nobody_knows_is_a_mistake_and_leaves_no_record(world: World, tmp_path: Path) -> None:

@@ -126,3 +126,15 @@ def test_an_audit_finds_every_flipped_byte(world: World, prefix: str) -> None:
         world.lake.write(info.key, data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         assert not audit(world.lake, world.keyring).ok, info.key
         world.lake.write(info.key, data)
+
+
+@pytest.mark.parametrize("prefix", ["receipts/", "manifests/"])
+def test_an_audit_reads_the_witness_too(world: World, prefix: str) -> None:
+    world.whole(("2026-01-01",))
+    for info in list(world.store.list(prefix))[:3]:
+        data = world.store.read(info.key)
+        world.store.write(info.key, data[:-1] + bytes([data[-1] ^ 1]))
+        found = audit(world.lake, world.keyring, witness=world.store)
+        assert [problem for problem in found.problems if problem.where.startswith("vault: ")], info.key
+        assert audit(world.lake, world.keyring).ok
+        world.store.write(info.key, data)

@@ -56,8 +56,8 @@ def test_a_place_that_cannot_be_written_is_told(world: World, tmp_path: Path) ->
 HOLD = """
 import sys, time
 from pathlib import Path
-from orchestrai.restore.folder import _staging
-with _staging(Path(sys.argv[1])) as staging:
+from orchestrai.restore.folder import staging_beside
+with staging_beside(Path(sys.argv[1])) as staging:
     (staging / "half").write_text("half")
     print("held", flush=True)
     time.sleep(60)

@@ -18,7 +18,7 @@ def audit(
     key: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Walk every log: check all signatures, hashes and roots, and that lake and vault tell the same story.
+    """Walk every log in lake and vault: check all signatures, hashes and roots, and that both tell the same story.
 
     With --vault only that vault is looked at. Exit code 1 when something does not verify.
 

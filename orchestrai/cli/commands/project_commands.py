@@ -169,7 +169,7 @@ def doctor(as_json: AsJson = False) -> None:
     ):
         there = importlib.util.find_spec(module) is not None
         findings.append((f"extra {extra}", there, "installed" if there else f"pip install 'orchestrai[{extra}]'"))
-    needed = ("python", "settings", "lake", "vault", "signing key", "trusted keys", "pipeline", "instance")
+    needed = ("python", "settings", "lake", "vault", "signing key", "trusted keys", "pipeline", "instance", "unusual change")
     healthy = all(ok for name, ok, _ in findings if name.startswith(needed))
     if as_json:
         emit({"healthy": healthy, "findings": [{"name": n, "ok": ok, "detail": d} for n, ok, d in findings]})
@@ -219,7 +219,7 @@ def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
     # a key is made with the first ledger that is opened, and this command makes nothing
     made = (settings.key_folder / "signing.pem").exists()
     findings += [_held(node, runtime) for node in nodes if made and node.positioned]
-    return findings + ([_stale(runtime)] if made else [])
+    return findings + ([_stale(runtime), _unusual(runtime)] if made else [])
 
 
 def _held(node: "DatasetNode", runtime: "Runtime") -> tuple[str, bool, str]:
@@ -251,6 +251,19 @@ def _stale(runtime: "Runtime") -> tuple[str, bool, str]:
         not told,
         f"{'; '.join(told)}: see `orchestrai stale`" if told else "nothing: what is published is current",
     )
+
+
+def _unusual(runtime: "Runtime") -> tuple[str, bool, str]:
+    """Whether a snapshot is unlike those before it, and nobody said that it is well."""
+    from orchestrai.pipeline.reports.unusual_snapshots import unusual_snapshots
+
+    try:
+        raised = unusual_snapshots(runtime)
+    except OrchestraiError as error:
+        return "unusual change", False, error.message
+    if not raised:
+        return "unusual change", True, "no snapshot changes more than those before it, or it was acknowledged"
+    return "unusual change", False, "; ".join(alarm.message for alarm in raised)
 
 
 def _is_landed(source: "SourceSpec") -> bool:

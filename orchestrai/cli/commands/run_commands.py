@@ -4,12 +4,13 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrai.cli.lookup import open_runtime
-from orchestrai.cli.output import AsJson, bars, emit, err, out
+from orchestrai.cli.lookup import declared_project, open_existing, open_ledger, open_runtime
+from orchestrai.cli.output import AsJson, bars, emit, err, out, table
 from orchestrai.cli.result_tables import show, show_runs, show_stale
 from orchestrai.core.time.partition_key import with_value
 from orchestrai.demo.items_port import items_port
@@ -56,15 +57,30 @@ def backfill(
     raise typer.Exit(0 if all(run.success for run in runs) and not left.by_inputs else 1)
 
 
-def report(as_json: AsJson = False) -> None:
+def report(
+    compliance: Annotated[
+        bool,
+        typer.Option("--compliance", help="what is protected, since when, proven when, and what is not, for an auditor"),
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="with --compliance: write one self-contained page to this file")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what is current: rows, versions, snapshots, restore times, refused partitions, metrics, champions, lineage.
 
     Reads the ledger, and landings for what no snapshot protects: works with Dagster down and its database gone.
 
-    Example: orchestrai report --json
+    With --compliance: protected datasets with their proofs, holds, locks, keys, replicas, retention, RPO and RTO over time, findings, and
+    what nothing protects; from the signed records of ledger and vault alone. Exit code 1 when something needs a person.
+
+    Examples: orchestrai report --json    orchestrai report --compliance --to compliance.html
     """
+    if compliance or to is not None:
+        _compliance(to, as_json)
     from orchestrai.pipeline.reports.recovery_point import recovery_point
     from orchestrai.pipeline.reports.summary import summarize
+    from orchestrai.pipeline.reports.unusual_snapshots import unusual_snapshots
 
     runtime = open_runtime()
     summaries = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
@@ -73,11 +89,17 @@ def report(as_json: AsJson = False) -> None:
         pipeline.name: [recovery_point(runtime, node) for node in pipeline.datasets if node.pipeline == pipeline.name]
         for pipeline in runtime.project.pipelines
     }
+    raised = unusual_snapshots(runtime)
     if as_json:
         told = {name: {point.dataset: point.as_json() for point in some} for name, some in points.items()}
         emit(
             [
-                {**_plain(summary), "stale": left.counts(f"{summary.name}/"), "recovery_points": told[summary.name]}
+                {
+                    **_plain(summary),
+                    "stale": left.counts(f"{summary.name}/"),
+                    "recovery_points": told[summary.name],
+                    "unusual_changes": [a.as_json() for a in raised if a.commit.dataset.startswith(f"{summary.name}/")],
+                }
                 for summary in summaries
             ]
         )
@@ -86,6 +108,43 @@ def report(as_json: AsJson = False) -> None:
     show_stale(left)
     for point in (point for some in points.values() for point in some if not point.passed):
         out.print(f"{point.dataset}: rpo: {point.message}", style="red", markup=False, soft_wrap=True)
+    for alarm in raised:
+        out.print(f"unusual: {alarm.message}", style="red", markup=False, soft_wrap=True)
+
+
+def _compliance(to: Path | None, as_json: bool) -> None:
+    from orchestrai.pipeline.graph import declared_backups
+    from orchestrai.provenance.compliance.compliance import compliance
+    from orchestrai.provenance.compliance.compliance_page import compliance_html
+
+    project = declared_project()
+    told = compliance(open_ledger(), open_existing(None), declared_backups(tuple(project.nodes.values())))
+    if to is not None:
+        to.write_text(compliance_html(told), encoding="utf-8")
+    if as_json:
+        emit(told.as_json())
+    else:
+        rows = [
+            (
+                one.dataset,
+                one.snapshots,
+                f"{one.newest:%Y-%m-%d %H:%M}",
+                f"{one.proven:%Y-%m-%d %H:%M}" if one.proven else "never",
+            )
+            for one in told.datasets
+        ]
+        table("Protected", ("dataset", "snapshots", "newest (UTC)", "last drill (UTC)"), rows)
+        for finding in told.findings:
+            out.print(f"finding: {finding}", style="red", markup=False, soft_wrap=True)
+        for message in (message for one in told.datasets for message in one.unusual):
+            out.print(f"unusual: {message}", style="red", markup=False, soft_wrap=True)
+        for gap in told.gaps:
+            out.print(f"not protected: {gap.asset}: {gap.count}, {gap.why}", style="yellow", markup=False, soft_wrap=True)
+        read = told.read_whole[:16] or "never: run orchestrai vault verify --level read"
+        out.print(f"every byte read and proven: {read}", soft_wrap=True)
+        if to is not None:
+            out.print(f"wrote {to}", soft_wrap=True)
+    raise typer.Exit(0 if told.ok else 1)
 
 
 def stale(

@@ -1,10 +1,10 @@
-"""`vault hold|release|holds|rewrap`: what keeps snapshots from being lost by order or by key."""
+"""`vault hold|release|holds|acknowledge|rewrap`: what keeps snapshots from being lost by order or by key."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.lookup import VaultUrl, name_in, open_existing
+from orchestrai.cli.lookup import SnapshotId, VaultUrl, name_in, open_existing, open_ledger, this_user
 from orchestrai.cli.output import AsJson, emit, out, table
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
@@ -58,6 +58,51 @@ def holds_command(url: VaultUrl = None, as_json: AsJson = False) -> None:
         return
     rows = [(one.dataset, one.snapshot_id[:12] or "(all)", one.placed[:19], one.reason) for one in records]
     table("Legal holds", ("dataset", "snapshot", "placed (UTC)", "reason"), rows)
+
+
+def acknowledge(
+    snapshot_id: SnapshotId,
+    reason: Reason,
+    by: Annotated[str | None, typer.Option(help="who decides; default: the user of this process")] = None,
+    url: VaultUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say that an unusual snapshot is well: older ones may be forgotten again, and its change counts as usual from then on.
+
+    A signed record in lake and vault. Unusual are snapshots that rewrite or remove much of what was there, or whose new content
+    compresses no more, as after an attack that encrypts; `orchestrai vault list` names them.
+
+    Example: orchestrai vault acknowledge 3f2a --reason "all days were corrected for the new tax"
+    """
+    from orchestrai.ledger.decisions.acknowledgements import ACKNOWLEDGEMENTS, Acknowledgement
+    from orchestrai.vault.change.unusual_change import alarms
+
+    vault, ledger = open_existing(url), open_ledger()
+    commit = vault.get(snapshot_id)
+    alarm = next((one for one in alarms(vault, commit.dataset) if one.commit.seq == commit.seq), None)
+    if alarm is None:
+        raise ConfigError(
+            f"expected an unusual snapshot, found {commit.snapshot_id[:12]} as those before it: see `vault list`"
+        )
+    record = Acknowledgement(
+        snapshot_id=commit.snapshot_id,
+        vault=vault.identity(),
+        dataset=commit.dataset,
+        seq=commit.seq,
+        commit=commit.digest,
+        reason=reason,
+        by=by or this_user(),
+        time=ledger.clock().isoformat(),
+        findings=alarm.reasons,
+    )
+    # the vault first: there it counts
+    ACKNOWLEDGEMENTS.put([vault.store] if url else [vault.store, ledger.lake], vault.signer, record)
+    if as_json:
+        emit(record.as_json())
+    else:
+        out.print(
+            f"snapshot {commit.seq} of {commit.dataset} is well, says {record.by} ({reason})", markup=False, soft_wrap=True
+        )
 
 
 def rewrap(

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from orchestrai.vault.verify.verify import Level
 
 vault = make_app(
-    "Snapshots: list, show, verify, restore, prune, drill, lock, replicate, heal, forget, hold, release, holds, rewrap, warm."
+    "Snapshots: list, show, verify, find, browse, restore, prune, drill, lock, replicate, heal, forget, hold, release, holds, "
+    "acknowledge, rewrap, warm."
 )
 SHOWN = 40
 
@@ -35,10 +36,12 @@ def list_command(
     url: VaultUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the snapshots that count, oldest first within a dataset.
+    """List the snapshots that count, oldest first within a dataset, and those whose change is unusual.
 
     Example: orchestrai vault list churn/orders --newest 20
     """
+    from orchestrai.vault.change.unusual_change import alarms
+
     kept = open_or_none(url, may_be_new=True)
     name = name_in(kept, dataset) if kept is not None and dataset else None
     if kept is None:
@@ -47,14 +50,18 @@ def list_command(
         commits = kept.snapshots(name)
     else:
         commits = [commit for one in ([name] if name else kept.catalog.chains()) for commit in kept.newest(one, newest)]
+    unusual = {one.commit.digest: one for one in alarms(kept, name)} if kept is not None else {}
     if as_json:
-        emit([commit.as_json() for commit in commits])
+        raised = {digest: one.as_json() for digest, one in unusual.items()}
+        emit([commit.as_json() | {"unusual_change": raised.get(commit.digest)} for commit in commits])
         return
     rows = [
         (c.dataset, c.snapshot_id[:12], c.seq, f"{c.committed:%Y-%m-%d %H:%M:%S}", c.partitions, c.rows, c.size, c.new_bytes)
         for c in commits
     ]
     table("Snapshots", ("dataset", "id", "seq", "committed (UTC)", "partitions", "rows", "bytes", "new bytes"), rows)
+    for alarm in unusual.values():
+        out.print(f"unusual: {alarm.message}", style="dim" if alarm.acknowledged else "red", markup=False, soft_wrap=True)
 
 
 @vault.command("show")
@@ -106,11 +113,14 @@ def verify_command(
     With --new, what was found sound before is taken from a record that is signed with your own key and kept at home, and the report
     says since when. Everything is looked at without it.
 
+    That it was read, when and with what result, is left as a signed record in the vault, where it may be written to.
+
     Example, a thirtieth of all bytes: orchestrai vault verify --level read --sample 7/30
     """
     from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.protection import anchor_of
     from orchestrai.vault.verify.proven import Proven
+    from orchestrai.vault.verify.verification_record import record_verification
     from orchestrai.vault.verify.verify import Level, verify
 
     if level not in get_args(Level):
@@ -133,9 +143,13 @@ def verify_command(
         )
     if new and report.proven is not None:
         report.proven.keep(kept.signer, remembered)
+    name = name_in(kept, dataset) if dataset else None
+    unrecorded = record_verification(kept, report, sample_of(sample), name) if level != "listing" else ""
     if as_json:
         emit(report.as_json())
     else:
+        if unrecorded:
+            out.print(f"[yellow]not recorded[/yellow]: {unrecorded}", soft_wrap=True)
         for finding in report.findings[:SHOWN]:
             out.print(f"[red]{finding.key}[/red]: {finding.problem}", soft_wrap=True)
         out.print(f"{report.snapshots:,} snapshots, {report.objects:,} objects, {report.files_read:,} files read back")
@@ -157,7 +171,14 @@ def restore_command(
     as_of: Annotated[str | None, typer.Option("--as-of", help="newest snapshot committed by this time (ISO, UTC)")] = None,
     tag: Annotated[str | None, typer.Option("--tag", help="newest snapshot that bears this tag")] = None,
     snapshot_id: Annotated[str | None, typer.Option("--id", help="this snapshot of the dataset")] = None,
-    partitions: Annotated[str | None, typer.Option(help="A..B, both included, or one partition")] = None,
+    partitions: Annotated[
+        str | None, typer.Option("--partitions", "--only", help="A..B, both included, or one partition")
+    ] = None,
+    files: Annotated[
+        list[str] | None, typer.Option("--file", help="only this file, by its path or name, or a glob; may be repeated")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="folder that may be there, in place of --into")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="with --to: replace files that are in the way")] = False,
     only_plan: Annotated[
         bool, typer.Option("--plan", help="show what would be read and how long it takes, and stop")
     ] = False,
@@ -170,6 +191,9 @@ def restore_command(
 ) -> None:
     """Write a snapshot's files to a new folder, every hash checked on the way. Nothing is ever written over.
 
+    With --to, and for single files by --file, the folder may be there and hold others: a file that is in the way is an error, and replaced
+    with --overwrite only. `orchestrai vault find` says which snapshots have a file.
+
     What was recalled is named, and restored with --recalled only.
 
     The plan says how many bytes are read, how long that should take, and what is in a cold tier: `vault warm` asks for that, and without
@@ -178,27 +202,29 @@ def restore_command(
     What a name stands for: a dataset's events, a view's feature table, a model's versions, a database's dump, orchestrai/instance
     (Dagster's database) and orchestrai/definitions.
 
-    Example: orchestrai vault restore churn/orders --into ./orders --as-of 2011-04-01 --partitions 2011-03-01..2011-03-31
+    Examples: orchestrai vault restore churn/orders --into ./orders --as-of 2011-04-01 --partitions 2011-03-01..2011-03-31
+    orchestrai vault restore 3f2a --only 2011-03-14 --file 2011-03-14.csv --to ./back
     """
     from orchestrai.restore.folder import restore_folder
     from orchestrai.restore.folder_plan import plan_folder
+    from orchestrai.restore.single_files import restore_files
     from orchestrai.restore.warm_up import require_warm
     from orchestrai.storage.cloud.control import control_plane
 
-    if (into is None) == (database is None):
-        raise ConfigError("expected either --into FOLDER or --database env://NAME, found both or neither")
+    _require_one_target(into, to, database, bool(files or overwrite))
     kept = open_existing(url)
     commit = chosen(kept, what, as_of, tag, snapshot_id)
-    if into is None or database is not None:
+    folder = into or to
+    if folder is None:
         _restore_database(kept, commit, str(database), as_json)
         return
     keys = span_of(sorted(kept.partitions(commit)), partitions)
     control = control_plane(kept.store)
-    plan = plan_folder(kept, commit, keys, control)
+    plan = plan_folder(kept, commit, keys, control, tuple(files or ()))
     if not as_json:
         out.print(
             f"snapshot {commit.snapshot_id[:12]} of {commit.dataset}, committed {commit.committed:%Y-%m-%d %H:%M:%S} UTC: "
-            f"{len(keys):,} of {commit.partitions:,} partitions into {into}",
+            f"{len(plan.partitions):,} of {commit.partitions:,} partitions into {folder}",
             soft_wrap=True,
         )
         cold = f", {len(plan.warmth.cold):,} of {plan.warmth.objects:,} objects cold" if plan.warmth.cold else ""
@@ -214,11 +240,24 @@ def restore_command(
     if not recalled:
         plan.require_standing()
     require_warm(_waited(plan, control, wait))
-    size = restore_folder(kept, commit, into, partitions=keys)
+    restored: list[str] = []
+    if into is not None:
+        size = restore_folder(kept, commit, into, partitions=keys)
+    else:
+        size = plan.bytes
+        restored = [str(path.relative_to(folder)) for path in restore_files(kept, plan, folder, overwrite=overwrite)]
     if as_json:
-        emit({"snapshot": commit.as_json(), "folder": str(into), "partitions": keys, "bytes": size, "plan": plan.as_json()})
+        written = {"partitions": [*plan.partitions], "bytes": size, **({"restored": restored} if to else {})}
+        emit({"snapshot": commit.as_json(), "folder": str(folder), **written, "plan": plan.as_json()})
     else:
         out.print(f"[green]restored[/green] {size:,} bytes, each proven")
+
+
+def _require_one_target(into: Path | None, to: Path | None, database: str | None, single: bool) -> None:
+    if sum(place is not None for place in (into, to, database)) != 1:
+        raise ConfigError("expected either --into FOLDER, --to FOLDER or --database env://NAME, found none or more of them")
+    if to is None and single:
+        raise ConfigError("expected --to FOLDER with --file and --overwrite, found none: name the folder")
 
 
 def _waited(plan: "FolderPlan", control: "ControlPlane | None", wait: str | None) -> "Warmth":

@@ -37,6 +37,8 @@ from orchestrai.stage.contract_record import judged_by
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
 STATS = "sql"
+# of the receipt of a drop after bytes were lost: read from the beginning, and leave out what is known by its key
+REREAD = "reread"
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,10 @@ class TableFeed:
 
 
 def published_position(dataset: Dataset | None, table: str) -> Position | None:
-    """How far `table` was read into a dataset; None before the first rows. A rollback takes it back with the rows."""
+    """How far `table` was read into a dataset; None before the first rows, and after a loss that asks to read all again.
+
+    A rollback takes it back with the rows.
+    """
     if dataset is None:
         return None
     for head in dataset.ledger.history(dataset.asset):
@@ -127,6 +132,8 @@ def published_position(dataset: Dataset | None, table: str) -> Position | None:
         if notes:
             note = max(notes, key=lambda n: (n["watermark"], n["key"] or []))
             return Position(note["watermark"], None if note["key"] is None else tuple(note["key"]))
+        if head.seq <= dataset.head.seq and dataset.ledger.receipt(head.receipt).parameters.get(REREAD):
+            return None
     return None
 
 

@@ -97,7 +97,7 @@ class TableReader:
         with snapshot(self.source) as opened:
             extract.facts |= opened.facts(self.contract.column(self.source.watermark).source)
             extract.facts["overlap_seconds"] = self.source.overlap.total_seconds() if self.timed else None
-            keys = _Seen(self, dataset, position is not None)
+            keys = _Seen(self, dataset, position is not None or bool(dataset and dataset.partitions))
             count, last = 0, None
             for rows in opened.pages(self._wanted(), position):
                 count, last = count + len(rows), rows[-1]

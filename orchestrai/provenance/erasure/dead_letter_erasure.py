@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted
@@ -13,6 +13,10 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.signed_record import open_body, sign_body
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
+from orchestrai.provenance.erasure.plaintext_copies import ClearCopy, holders, locked_copy
+
+if TYPE_CHECKING:
+    from orchestrai.vault.vault import Vault
 
 REDACTION_TYPE = "application/vnd.orchestrai.redaction+json"
 FOUND = ", found "
@@ -53,6 +57,21 @@ def clear_letters(ledger: Ledger, raw_events: str, unchecked: list[str]) -> Iter
                 continue
             if quotes:
                 yield ClearLetters(asset, partition, entry.root, sum(n for _, n in quotes), tuple(key for key, _ in quotes))
+
+
+def kept_letters(vault: "Vault | None", raw_events: str, person: str) -> Iterator[tuple[ClearCopy, bool]]:
+    """Every version of a dataset's dead letters in snapshots that quotes rows, and whether it names the person; each is read once."""
+    asset = asset_of(raw_events)
+    if vault is None:
+        return
+    commits = {commit.snapshot_id: commit for commit in vault.snapshots(asset)}
+    for (partition, root), snapshots in sorted(holders(vault, asset).items()):
+        files = vault.files(commits[snapshots[0]], partition)
+        lines = [line for file in files for line in b"".join(vault.stream(file)).decode().splitlines()]
+        letters = [DeadLetter(**json.loads(line)) for line in lines]
+        if any(letter != _redacted(letter) for letter in letters):
+            named = any(person in letter.text or person in letter.reason for letter in letters)
+            yield ClearCopy(asset, partition, root, snapshots, (), locked_copy(vault, snapshots, partition)), named
 
 
 def redact_letters(ledger: Ledger, letters: Sequence[ClearLetters], *, by: str = "") -> None:

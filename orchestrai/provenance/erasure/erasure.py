@@ -12,7 +12,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.privacy.persons import PersonKeys
 from orchestrai.privacy.tokens import PERSON, token
 from orchestrai.provenance.decision_log import ERASURES
-from orchestrai.provenance.erasure.dead_letter_erasure import ClearLetters, clear_letters, redact_letters
+from orchestrai.provenance.erasure.dead_letter_erasure import ClearLetters, clear_letters, kept_letters, redact_letters
 from orchestrai.provenance.erasure.plaintext_copies import ClearCopy, clear_copies, holds, person_column
 from orchestrai.provenance.erasure.spellings import Spelling, spelling_of
 from orchestrai.provenance.index import Derivation, ReceiptIndex
@@ -30,7 +30,8 @@ class Erasure:
 
     `person` is the name in records, which tells nothing without the key store. `unchecked` partitions could not be read. `clear`
     has what was kept before the contract tokenised: no key opens or closes that, and `in_clear` names all that was derived from it.
-    `letters` are dead letters from before, which quote rows of whomever: erasing takes out what they quote. `spelling` is who was found
+    `letters` are dead letters from before, which quote rows of whomever: erasing takes out what they quote; snapshots that hold such
+    letters are among `clear`. `spelling` is who was found
     by what was typed; where it knows nobody, no row, letter or key of such a person was ever found, and there is nothing to erase.
     """
 
@@ -87,6 +88,7 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
     partitions: list[tuple[str, str, str]] = []
     clear: list[ClearCopy] = []
     letters: list[ClearLetters] = []
+    copies: list[tuple[ClearCopy, bool]] = []
     unchecked: list[str] = []
     with TemporaryDirectory(prefix="orchestrai-erase-") as folder:
         for asset in (asset for asset in ledger.assets() if asset.endswith("/raw_events")):
@@ -95,12 +97,14 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
                 continue
             clear += clear_copies(ledger, asset, column, person, Path(folder), vault, unchecked)
             letters += clear_letters(ledger, asset, unchecked)
+            copies += kept_letters(vault, asset, person)
             if key is None:
                 continue
             wanted = token(key, PERSON, person)
             for partition, root, column, paths in _tokenised(ledger, asset, unchecked):
                 if holds(paths, column, wanted):
                     partitions.append((asset, partition, root))
+    named = any(naming for _, naming in copies) or _quoted(ledger, letters, person)
     places = [*partitions, *((copy.asset, copy.partition, copy.root) for copy in clear)]
     index = ReceiptIndex.build(ledger.lake, ledger.keyring) if places else ReceiptIndex.empty()
     reached = index.reached(node for place in places for node in index.nodes(*place))
@@ -111,10 +115,10 @@ def plan_erasure(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | 
         tuple(item for item in reached if item.stage in MODEL_STAGES),
         tuple(sorted(set(unchecked))),
         keys.is_erased(person),
-        tuple(clear),
+        (*clear, *(copy for copy, _ in copies)),
         tuple(sorted({item.asset for item in bare})),
         tuple(letters),
-        spelling if spelling.known else spelling._replace(known=bool(clear) or _quoted(ledger, letters, person)),
+        spelling if spelling.known else spelling._replace(known=bool(clear) or named),
     )
 
 

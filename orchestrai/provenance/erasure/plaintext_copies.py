@@ -51,14 +51,14 @@ def clear_copies(
     is no copy; what was recalled cannot be read, and is added to `unchecked`.
     """
     heads = [ledger.dataset(head) for head in ledger.history(asset)]
-    holders = _holders(vault, asset)
+    keepers = holders(vault, asset)
     seen = set()
     for dataset in heads:
         for partition, entry in sorted(dataset.partitions.items()):
             if (partition, entry.root) in seen:
                 continue
             seen.add((partition, entry.root))
-            snapshots = holders.get((partition, entry.root), ())
+            snapshots = keepers.get((partition, entry.root), ())
             try:
                 manifest = dataset.files(partition)
             except NotReceipted:
@@ -74,7 +74,7 @@ def clear_copies(
             except MissingObject:
                 keys, named = (), holds(_kept(vault, snapshots, partition, place), column, person)
             if named:
-                yield ClearCopy(asset, partition, entry.root, snapshots, keys, _locked(vault, snapshots, partition))
+                yield ClearCopy(asset, partition, entry.root, snapshots, keys, locked_copy(vault, snapshots, partition))
     yield from _refused(ledger, asset, column, person, folder)
 
 
@@ -109,7 +109,7 @@ def _quotes(path: Path, person: str) -> bool:
         return content.find(person.encode()) >= 0
 
 
-def _locked(vault: "Vault | None", snapshots: Sequence[str], partition: str) -> str:
+def locked_copy(vault: "Vault | None", snapshots: Sequence[str], partition: str) -> str:
     """Until when a partition's bytes cannot be removed from the vault: ISO time, "legal hold", or "" where nothing keeps them."""
     if vault is None or not snapshots:
         return ""
@@ -155,13 +155,13 @@ def _person(dataset: Dataset, partition: str) -> str | None:
     return str(stated["person"]) if isinstance(stated, dict) else None
 
 
-def _holders(vault: "Vault | None", asset: str) -> dict[tuple[str, str], tuple[str, ...]]:
+def holders(vault: "Vault | None", asset: str) -> dict[tuple[str, str], tuple[str, ...]]:
     """The snapshots that hold each partition version, oldest first."""
-    holders: dict[tuple[str, str], tuple[str, ...]] = {}
+    keepers: dict[tuple[str, str], tuple[str, ...]] = {}
     for commit in vault.snapshots(asset) if vault is not None else ():
         for partition, row in vault.partitions(commit).items() if vault is not None else ():
-            holders[partition, row.root] = (*holders.get((partition, row.root), ()), commit.snapshot_id)
-    return holders
+            keepers[partition, row.root] = (*keepers.get((partition, row.root), ()), commit.snapshot_id)
+    return keepers
 
 
 def holds(paths: Sequence[Path], column: str, wanted: str) -> bool:

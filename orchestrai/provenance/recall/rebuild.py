@@ -6,10 +6,13 @@ from typing import Any
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.ingest.sources.table_batch import REREAD
+from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.heads import Head, head_prefix
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, sha256_hex
 from orchestrai.provenance.decision_log import KINDS, read_decision
+from orchestrai.provenance.recall.position_recovery import REASON, positioned_format, take_back
 from orchestrai.provenance.verified_records import Records
 from orchestrai.storage.base import Store, put_absent
 from orchestrai.vault.format.lists import StoredFile
@@ -103,34 +106,54 @@ def recover_bytes(ledger: Ledger, vault: Vault) -> Recovered:
     """Put lost lake files of current versions back under their own keys, from vault bytes, each hashed on the way.
 
     What no snapshot holds (training sets, what was not backed up) is dropped from its asset, so that the next run computes it again
-    instead of finding it unchanged. Idempotent. Raises MissingObject, DigestMismatch when the vault is damaged.
+    instead of finding it unchanged. Where a source is read on from a position, that goes back too, so that what was dropped is read again.
+    Idempotent. Raises MissingObject, DigestMismatch when the vault is damaged.
     """
-    held: dict[tuple[str, int], StoredFile] | None = None
-    files = size = 0
+    recovery = _Recovery(ledger, vault)
     dropped: dict[str, tuple[str, ...]] = {}
     for asset in ledger.assets():
+        dataset = ledger.find(asset)
+        lost = recovery.put_back(dataset) if dataset is not None else ()
+        if dataset is None or not lost:
+            continue
+        form = positioned_format(dataset)
+        if form == "stream":
+            dropped[asset] = take_back(ledger, asset, lambda version: not recovery.put_back(version))
+            continue
+        dropped[asset] = lost
+        session = ledger.session(asset, Producer(asset.rsplit("/", 1)[-1], __name__))
+        session.commit(drop=lost, parameters={REREAD: True} if form == "sql" else {}, reason=REASON)
+    ledger.lake.sync()
+    return Recovered(recovery.files, recovery.size, dropped)
+
+
+@dataclass
+class _Recovery:
+    """Puts files back from the vault, whose lists are read once, when the first file is missing."""
+
+    ledger: Ledger
+    vault: Vault
+    files: int = 0
+    size: int = 0
+    held: dict[tuple[str, int], StoredFile] | None = None
+
+    def put_back(self, dataset: Dataset) -> tuple[str, ...]:
+        """Put back what a version lacks; the partitions of which no snapshot holds all bytes."""
         lost = set()
-        for partition, entry in _missing(ledger, asset):
-            if held is None:
-                held = _held(vault)
-            file = held.get((entry.sha256, entry.size))
+        for partition, entry in _missing(self.ledger, dataset):
+            if self.held is None:
+                self.held = _held(self.vault)
+            file = self.held.get((entry.sha256, entry.size))
             if file is None:
                 lost.add(partition)
                 continue
-            ledger.lake.write(entry.key, vault.stream(file))
-            files, size = files + 1, size + entry.size
-        if lost:
-            dropped[asset] = tuple(sorted(lost))
-            session = ledger.session(asset, Producer(asset.rsplit("/", 1)[-1], __name__))
-            session.commit(drop=dropped[asset], reason="its bytes were lost and no snapshot holds them")
-    ledger.lake.sync()
-    return Recovered(files, size, dropped)
+            self.ledger.lake.write(entry.key, self.vault.stream(file))
+            self.files, self.size = self.files + 1, self.size + entry.size
+        return tuple(sorted(lost))
 
 
-def _missing(ledger: Ledger, asset: str) -> Iterator[tuple[str, FileEntry]]:
-    dataset = ledger.find(asset)
-    if dataset is None:
-        return
+def _missing(ledger: Ledger, dataset: Dataset) -> Iterator[tuple[str, FileEntry]]:
+    asset = dataset.asset
     there = {info.key for info in ledger.lake.list(f"data/{asset}/")}
     for partition, entry in sorted(dataset.partitions.items()):
         if dataset.recalls.find(asset, partition, entry.root, entry.receipt):

@@ -40,40 +40,27 @@ class Audit:
 
 
 def audit(store: Store, keyring: Keyring, *, witness: Store | None = None) -> Audit:
-    """Check every head, receipt and manifest of every asset; with a witness, also that both stores hold the same logs."""
+    """Check every head, receipt and manifest of every asset; with a witness, those it holds too, and that both hold the same logs."""
     started = time.perf_counter()
-    records, problems = Records(store, keyring), Problems()
-    assets = records.assets()
-    partitions = decisions = compared = 0
-    for asset in assets:
-        log: tuple[Head, ...] = ()
-        try:
-            log = records.log(asset)
-            records.require_records(log)
-        except IntegrityError as error:
-            problems.add(asset, error)
-        records.plan_versions(log)
-        records.plan_receipts(log)
-        for head in log:
-            partitions += _check_head(records, head, problems)
-    for key in decision_keys(store):
-        try:
-            read_decision(store, keyring, key)
-            decisions += 1
-        except IntegrityError as error:
-            problems.add(key, error)
+    problems = Problems()
+    looks = [_look(Records(store, keyring), problems, "")]
+    compared = 0
     if witness is not None:
-        compared = _compare(records, Records(witness, keyring), problems)
-    tally = records.tally
+        looks.append(_look(Records(witness, keyring), problems, "vault: "))
+        compared = _compare(looks[0].records, looks[1].records, problems)
+    tallies = [look.records.tally for look in looks]
+    decisions, partitions = sum(look.decisions for look in looks), sum(look.partitions for look in looks)
     checks = [
         problems.check(
             "signatures",
-            tally.signatures + decisions,
+            sum(tally.signatures for tally in tallies) + decisions,
             "receipts, heads and decisions signed by a trusted key",
         ),
-        problems.check("hashes", tally.hashes, "records that hash to their names"),
-        problems.check("records", tally.heads, "log entries, numbered without a gap and chained by hash"),
-        problems.check("lineage", tally.roots, "Merkle roots computed again from their leaves"),
+        problems.check("hashes", sum(tally.hashes for tally in tallies), "records that hash to their names"),
+        problems.check(
+            "records", sum(tally.heads for tally in tallies), "log entries, numbered without a gap and chained by hash"
+        ),
+        problems.check("lineage", sum(tally.roots for tally in tallies), "Merkle roots computed again from their leaves"),
         problems.check("receipts", partitions, "published partitions covered by a receipt with an open gate"),
     ]
     unprovable = ["that nothing newer was removed: a rollback of the whole store cannot be seen from inside it"]
@@ -81,11 +68,45 @@ def audit(store: Store, keyring: Keyring, *, witness: Store | None = None) -> Au
         checks.append(problems.check("witness", compared, "log entries equal in the lake and the vault"))
         unprovable = ["that lake and vault were not rolled back together: keep the newest head in a third place"]
     return Audit(
-        store.url, len(assets), tuple(checks), tuple(problems.found), tuple(unprovable), time.perf_counter() - started
+        store.url, looks[0].assets, tuple(checks), tuple(problems.found), tuple(unprovable), time.perf_counter() - started
     )
 
 
-def _check_head(records: Records, head: Head, problems: Problems) -> int:
+@dataclass(frozen=True)
+class _Look:
+    """What was read of one store."""
+
+    records: Records
+    assets: int
+    partitions: int
+    decisions: int
+
+
+def _look(records: Records, problems: Problems, place: str) -> _Look:
+    """Check every record of a store; `place` goes before the names of what is wrong there."""
+    assets = records.assets()
+    partitions = decisions = 0
+    for asset in assets:
+        log: tuple[Head, ...] = ()
+        try:
+            log = records.log(asset)
+            records.require_records(log)
+        except IntegrityError as error:
+            problems.add(f"{place}{asset}", error)
+        records.plan_versions(log)
+        records.plan_receipts(log)
+        for head in log:
+            partitions += _check_head(records, head, problems, place)
+    for key in decision_keys(records.store):
+        try:
+            read_decision(records.store, records.keyring, key)
+            decisions += 1
+        except IntegrityError as error:
+            problems.add(f"{place}{key}", error)
+    return _Look(records, len(assets), partitions, decisions)
+
+
+def _check_head(records: Records, head: Head, problems: Problems, place: str) -> int:
     checked = 0
     try:
         entries = records.entries(head)
@@ -95,7 +116,7 @@ def _check_head(records: Records, head: Head, problems: Problems) -> int:
                 records.files(head.asset, entries[key])
                 checked += 1
     except IntegrityError as error:
-        problems.add(f"{head.asset} head {head.seq}", error)
+        problems.add(f"{place}{head.asset} head {head.seq}", error)
     return checked
 
 

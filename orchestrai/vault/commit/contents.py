@@ -52,6 +52,7 @@ class StoringSession:
         self.new_bytes = 0
         self.reused_bytes = 0
         self.reused_objects = 0
+        self.fresh: list[SourceFile] = []
         self._others = Known()
         self._unsearched: Iterator[str] | None = None
         self._searched = 0
@@ -124,7 +125,9 @@ class StoringSession:
             for number, (file, source) in enumerate(zip(files, sources, strict=True))
             if file is None and first.setdefault(source.sha256 or f"#{number}", number) == number
         ]
-        stored = self.put_contents([sources[number] for number in missing], partition, known)
+        fresh = [sources[number] for number in missing]
+        stored = self.put_contents(fresh, partition, known)
+        self.fresh += fresh
         known.add(stored)
         if self._unsearched is not None:
             self._others.add(stored)

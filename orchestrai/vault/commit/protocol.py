@@ -22,6 +22,7 @@ from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.core.tree.paged_tree import PagedTree, Subtree, tree_of
 from orchestrai.errors import ConcurrentCommit, IntegrityError, MissingObject, ObjectNotFound, SessionExpired
 from orchestrai.vault.chain import EMPTY, Head
+from orchestrai.vault.change.measure import FACT, SnapshotChange, measure, sampled
 from orchestrai.vault.commit.chain_append import MAX_ATTEMPTS, open_chain, put_record
 from orchestrai.vault.commit.contents import SEARCHED_SNAPSHOTS, Request, StoringSession
 from orchestrai.vault.format.layout import SESSIONS, commit_key, tree_key
@@ -34,6 +35,8 @@ __all__ = ["Base", "Request", "TreePlace", "WriteSession"]
 
 class WriteSession(StoringSession):
     """One run of a vault write; not to be used twice."""
+
+    change = SnapshotChange()
 
     def run(self) -> SnapshotCommit:
         """Commit the request, or return the newest snapshot when it holds exactly this already.
@@ -94,16 +97,18 @@ class WriteSession(StoringSession):
         """Create the commit under the next number; on a lost race, on top of the winner's snapshot."""
         place: TreePlace | None = None
         under: SnapshotCommit | None = None
+        content = sampled(self.fresh)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             self.require_spared(base.head, entries, place)
             parent = base.seen[-1] if base.seen else None
-            change = self.change(parent, entries)
-            if parent and not change.rows and not self.request.tags:
+            difference = self.difference(parent, entries)
+            if parent and not difference.rows and not self.request.tags:
                 return parent
             # a tree refers to pages of its parent's: over another parent it is another tree
             if place is None or parent != under:
-                place, under = self.put_tree(attempt, change), parent
+                place, under = self.put_tree(attempt, difference), parent
             self.vault.store.sync()
+            self.change = measure(difference.before or {}, parent.size if parent else 0, entries, self.request.drop, content)
             commit = self.draft(place, base.head)
             if self.create(commit):
                 return commit
@@ -153,28 +158,28 @@ class WriteSession(StoringSession):
                     dataset=self.request.dataset,
                 ) from exc
 
-    def change(self, parent: SnapshotCommit | None, entries: Mapping[str, StoredPartition]) -> "Change":
+    def difference(self, parent: SnapshotCommit | None, entries: Mapping[str, StoredPartition]) -> "Difference":
         """What differs from the parent: rows put in, and None for those left out."""
         before = self.vault.catalog.tree(parent) if parent else None
         rows: dict[str, StoredPartition | None] = {}
         if before is not None:
             rows |= {name: None for name in self.request.drop if name in before and name not in entries}
         rows |= {name: entry for name, entry in entries.items() if before is None or before.get(name) != entry}
-        return Change(parent, before, rows)
+        return Difference(parent, before, rows)
 
-    def put_tree(self, attempt: int, change: "Change") -> "TreePlace":
+    def put_tree(self, attempt: int, difference: "Difference") -> "TreePlace":
         """Write the pages of the tree that differ from the parent's; where none does, it is the parent's tree."""
-        vault, parent, before = self.vault, change.parent, change.before
-        if parent is not None and before is not None and not change.rows:
+        vault, parent, before = self.vault, difference.parent, difference.before
+        if parent is not None and before is not None and not difference.rows:
             return TreePlace(parent.tree, parent.tree_sha256, parent.tree_length, parent.tree_version, before.root)
         key = tree_key(self.id, attempt)
         pages = TreeObject(
             self.id, attempt, vault.codec, lambda offset, page: vault.seal("tree", key, self.id, page, offset)
         )
         if before is not None:
-            root = before.updated(change.rows, pages.write).root
+            root = before.updated(difference.rows, pages.write).root
         else:
-            rows = [row for _, row in sorted(change.rows.items()) if row is not None]
+            rows = [row for _, row in sorted(difference.rows.items()) if row is not None]
             root = tree_of(vault.catalog.pages, rows, pages.write).root
         data = pages.whole()
         version = vault.store.write(key, data).version or ""
@@ -207,7 +212,7 @@ class WriteSession(StoringSession):
             reused_bytes=self.reused_bytes,
             tags=request.tags,
             source=dict(request.source),
-            facts=dict(request.facts),
+            facts={**request.facts, FACT: self.change.as_json()},
             encrypted=self.vault.encrypted,
             time=max(head.time, self.started + (self.vault.clock() - self.began)).astimezone(UTC).isoformat(),
             fence=head.fence,
@@ -236,7 +241,7 @@ class WriteSession(StoringSession):
         return open_commit(self.vault.keyring, self.vault.store.read(commit_key(commit.dataset, commit.seq)))
 
 
-class Change(NamedTuple):
+class Difference(NamedTuple):
     """What a commit changes in the tree of its parent, None for the first: the rows it puts in, None for those it leaves out."""
 
     parent: SnapshotCommit | None

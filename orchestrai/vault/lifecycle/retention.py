@@ -2,7 +2,7 @@
 
 Each rule keeps the newest snapshot of a bucket (hour, day, ISO week, month, year, in UTC) for its newest N buckets that have any, as
 restic and borg do. A snapshot that any rule keeps is kept, and the newest of a dataset always is. What no rule keeps stays
-nevertheless where it is the last to hold a partition that somebody needs.
+nevertheless where it is the last to hold a partition that somebody needs, and while a later snapshot is unusual and nobody said it is well.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -141,11 +141,15 @@ def plan_dataset(
     vault: "Vault", dataset: str, keep: KeepSpec, uses: Sequence[PartitionUse] = ()
 ) -> tuple[RetentionPlan, Coverage]:
     """The plan for a dataset as the vault is now, by the store's clock; changes nothing. Raises IntegrityError for damaged records."""
+    from orchestrai.vault.change.unusual_change import guarded
+
     now, held = vault.store_time(), holds(vault.store, vault.keyring, vault.identity())
     snapshots = vault.snapshots(dataset)
-    by_rules = plan_retention(snapshots, keep, now, held)
+    stays: dict[int, tuple[str, ...]] = guarded(vault, snapshots)
+    by_rules = plan_retention(snapshots, keep, now, held, stays)
     coverage = cover_uses(by_rules, uses, lambda commit: {key: row.root for key, row in vault.partitions(commit).items()})
-    return plan_retention(snapshots, keep, now, held, coverage.needed), coverage
+    needed = {seq: (*stays.get(seq, ()), *coverage.needed.get(seq, ())) for seq in {*stays, *coverage.needed}}
+    return plan_retention(snapshots, keep, now, held, needed), coverage
 
 
 def apply_retention(vault: "Vault", plan: RetentionPlan, *, policy: str = "") -> tuple[str, ...]:

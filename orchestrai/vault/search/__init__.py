@@ -1,0 +1,1 @@
+"""Which snapshots hold a file or a partition, since when and until when."""
