@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.errors import ConfigError, IntegrityError, RetentionLocked
 from orchestrai.provenance.export import offline_verifier
 from orchestrai.provenance.export.proof_folder import ProofFolder, write_proof
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
+from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai_tests.provenance.builder import MODEL, World, written
 from orchestrai_tests.provenance.small import CHAMPION, DAYS, Small
 
@@ -214,6 +215,37 @@ def test_every_stored_byte_that_is_altered_is_found_in_a_copy_of_the_vault(
         path.unlink()
         assert set(outcome(proof.path, world, copy)) == {"bytes"}
         path.write_bytes(data)
+
+
+def test_a_snapshot_that_a_hold_kept_from_being_forgotten_is_checked_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(store=LocalStore(tmp_path / "vault"))
+    file = written(tmp_path, world.whole())
+    first, second, _ = world.vault.snapshots()
+    looked = world.vault.holds
+
+    def hold_after_the_look(*, strict: bool = True) -> object:
+        held = looked(strict=strict)
+        place_hold(world.vault, first.dataset, first, None, reason="case 17")
+        return held
+
+    world.vault.forget(second.snapshot_id, reason="retention")
+    monkeypatch.setattr(world.vault, "holds", hold_after_the_look)
+    with pytest.raises(RetentionLocked, match="meanwhile"):
+        world.vault.forget(first.snapshot_id, reason="retention")
+    monkeypatch.undo()
+    assert len(list(world.store.list("vault/forgotten/"))) == 2
+    proof = write_proof(
+        {"model.ubj": file}, vault=world.store, keyring=world.keyring, asset=f"{MODEL}/champion", to=tmp_path / "proof"
+    )
+    assert {one.name: one.count for one in proof.verification.checks}["snapshots"] == 2, "the second alone is forgotten"
+    code, result, _ = check(proof.path, "--vault", str(tmp_path / "vault"))
+    assert code == 0
+    assert {one["name"]: one["count"] for one in result["checks"]}["snapshots"] == 2  # type: ignore[attr-defined]
+    assert "the bytes of 1 snapshots" in json.dumps(result["unprovable"])
+    (tmp_path / "proof/vault/snapshots" / first.dataset / f"{first.seq:012d}.json").unlink()
+    assert "snapshots" in outcome(proof.path, world)
 
 
 def test_a_model_that_does_not_verify_is_not_written_as_a_proof(tmp_path: Path) -> None:

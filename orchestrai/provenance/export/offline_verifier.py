@@ -453,6 +453,7 @@ class Verifier:
         self.counts = dict.fromkeys(("partitions", "verdicts", "waived", "steps", "equal", "commits", "forgotten"), 0)
         self.objects: set[tuple[str, str]] = set()
         self.snapshots: dict[str, tuple[str, Json, dict[str, str]]] = {}
+        self.notes: dict[str, list[Json]] = {}  # what stands between the commits of a dataset's chain, oldest first
 
     def say(self, check: str, where: str, why: str) -> None:
         """Note what does not hold."""
@@ -590,6 +591,11 @@ class Verifier:
         files = size = 0
         name = "vault/identity.json"
         vault = self.records.signed("application/vnd.orchestrai.vault+json", name, self.records.place.read(name))["vault"]
+        for dataset in sorted({str(receipt["facts"].get("dataset")) for _, receipt, _ in self.snapshots.values()}):
+            try:
+                self.chain(vault, dataset)
+            except Wrong as error:
+                self.say(error.check, dataset, str(error))
         for done, (asset, receipt, roots) in enumerate(self.snapshots.values()):
             try:
                 commit = self.commit(vault, receipt)
@@ -600,18 +606,13 @@ class Verifier:
             except Wrong as error:
                 self.say(error.check, asset, str(error))
             tell(done + 1, len(self.snapshots))
-        for dataset in sorted({str(receipt["facts"].get("dataset")) for _, receipt, _ in self.snapshots.values()}):
-            try:
-                self.chain(vault, dataset)
-            except Wrong as error:
-                self.say(error.check, dataset, str(error))
         return files, size
 
     def commit(self, vault: str, receipt: Json) -> "Json | None":
         """The commit that a snapshot receipt names; None where retention has forgotten it since."""
         facts = receipt["facts"]
         key = f"{facts['dataset']}/{facts['snapshot_seq']:012d}.json"
-        if self.forgotten(vault, facts, f"vault/forgotten/{key}"):
+        if self.forgotten(vault, facts, f"vault/forgotten/{key}") and not self.held(facts["dataset"], facts["snapshot_seq"]):
             self.counts["forgotten"] += 1
             return None
         envelope = self.records.place.read("vault/snapshots/" + key)
@@ -625,9 +626,18 @@ class Verifier:
         self.counts["commits"] += 1
         return commit
 
+    def held(self, dataset: str, number: int) -> bool:
+        """Whether a hold overrules the tombstone of a snapshot: on when it was written, and no note says that it was forgotten before."""
+        notes = self.notes.get(dataset, [])
+        if any(first <= number <= last for note in notes for first, last in note["forgotten"]):
+            return False
+        holds = [note for note in notes if note["kind"] == "hold"]
+        return bool(holds) and any(hold["seq"] in (0, number) for hold in holds[-1]["held"])
+
     def chain(self, vault: str, dataset: str) -> None:
         """Every record of a dataset's chain in the vault, commits and what stands between them: signed, in place, each after the last."""
         before: tuple[int, str] | None = None
+        notes = self.notes.setdefault(dataset, [])
         for name in self.records.place.names(f"vault/snapshots/{dataset}/"):
             envelope = self.records.place.read(name)
             record = self.records.signed("application/vnd.orchestrai.snapshot+json", name, envelope)
@@ -642,6 +652,8 @@ class Verifier:
             if before is not None and number == before[0] + 1 and record["previous"] != before[1]:
                 raise Wrong("snapshots", f"expected {name} to follow the record before it, found another before it")
             before = number, sha256(envelope)
+            if "kind" in record:
+                notes.append(record)
 
     def lost(self, vault: str, dataset: str, number: int) -> bool:
         """Whether a signed record says that a number of a chain was given up as lost."""
