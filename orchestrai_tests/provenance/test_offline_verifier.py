@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrai.errors import ConfigError, IntegrityError, RetentionLocked
 from orchestrai.provenance.export import offline_verifier
-from orchestrai.provenance.export.proof_folder import ProofFolder, write_proof
+from orchestrai.provenance.export.proof_folder import SHARED_LISTS, ProofFolder, write_proof
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
 from orchestrai.vault.lifecycle.legal_hold import place_hold
@@ -185,6 +185,7 @@ def test_every_record_that_is_altered_or_missing_is_found(proven: tuple[World, P
     shutil.copytree(proof.path, copy)
     assert outcome(copy, world) == []
     records = [path for path in sorted(copy.rglob("*")) if path.is_file() and path.parent not in (copy, copy / "keys")]
+    records.append(copy / SHARED_LISTS)
     assert len(records) > 30
     for path in records:
         data = path.read_bytes()
@@ -196,6 +197,41 @@ def test_every_record_that_is_altered_or_missing_is_found(proven: tuple[World, P
             assert outcome(copy, world), path.relative_to(copy)
         path.write_bytes(data)
     assert outcome(copy, world) == []
+
+
+def test_a_proof_that_holds_each_list_by_itself_is_still_read(
+    proven: tuple[World, Path, ProofFolder], tmp_path: Path
+) -> None:
+    world, _, proof = proven
+    copy = tmp_path / "proof"
+    shutil.copytree(proof.path, copy)
+    lists = json.loads((copy / SHARED_LISTS).read_bytes())["lists"]
+    assert len(lists) > 10
+    (copy / SHARED_LISTS).unlink()
+    assert outcome(copy, world)
+    for digest in lists:
+        path = copy / f"manifests/{digest[:2]}/{digest}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(world.store.read(f"manifests/{digest[:2]}/{digest}.json"))
+    about = json.loads((copy / "proof.json").read_bytes())
+    (copy / "proof.json").write_text(json.dumps(about | {"format": 1}))
+    assert outcome(copy, world) == []
+    (copy / "proof.json").write_text(json.dumps(about | {"format": 3}))
+    with pytest.raises(offline_verifier.Wrong, match="format 1 or 2"):
+        offline_verifier.find_model(offline_verifier.Place(str(copy)), None)
+
+
+def test_what_versions_of_a_dataset_share_is_in_a_proof_once(tmp_path: Path) -> None:
+    sizes = []
+    for number in (10, 20, 40):
+        world = World()
+        days = [f"2026-{1 + day // 28:02d}-{1 + day % 28:02d}" for day in range(number)]
+        file = written(tmp_path, world.whole(days))
+        to = tmp_path / f"{number}"
+        write_proof({"model.ubj": file}, vault=world.store, keyring=world.keyring, asset=f"{MODEL}/champion", to=to)
+        sizes.append((to / SHARED_LISTS).stat().st_size)
+    ten, twenty, forty = sizes
+    assert forty - twenty < 2.2 * (twenty - ten), "a day more costs what the day before it cost"
 
 
 def test_every_stored_byte_that_is_altered_is_found_in_a_copy_of_the_vault(

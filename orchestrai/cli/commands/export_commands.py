@@ -1,17 +1,21 @@
 """`orchestrai model export`: lineage in the forms that other tools read."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrai.cli.lookup import KeyFile, RecordsUrl, chosen_records, open_ledger
 from orchestrai.cli.output import AsJson, emit, out
 
+if TYPE_CHECKING:
+    from orchestrai.ledger.ledger import Ledger
+    from orchestrai.storage.base import Store
+
 
 def export(
     name: Annotated[str, typer.Argument(help="NAME, NAME@candidate, NAME@<version>, or an asset's key")],
-    form: Annotated[str, typer.Option("--format", help="in-toto, slsa, cyclonedx, openlineage or proof")] = "in-toto",
+    form: Annotated[str, typer.Option("--format", help="in-toto, slsa, cyclonedx, openlineage, oms or proof")] = "in-toto",
     to: Annotated[Path | None, typer.Option("--to", help="write to this file instead of stdout")] = None,
     vault: RecordsUrl = None,
     key: KeyFile = None,
@@ -19,14 +23,17 @@ def export(
 ) -> None:
     """Write a model's lineage for other tools: signed in-toto statements, SLSA provenance, a CycloneDX ML-BOM, OpenLineage events.
 
-    With --vault it is written from a vault and public keys alone; SLSA needs the signing key of the settings. `proof` is all that a
-    stranger needs, the model and a verifier of plain Python among it, as a folder or a zip file named by --to.
+    With --vault it is written from a vault and public keys alone; SLSA needs the signing key of the settings. `oms` is a folder with the
+    model's files and their signature as OpenSSF Model Signing. `proof` is all that a stranger needs, the model and a verifier of plain
+    Python among it, as a folder or a zip file named by --to.
 
     Examples: orchestrai model export churn@champion --format slsa --to churn.slsa.json
+    orchestrai export churn@champion --format oms --to churn-signed
     orchestrai export churn@champion --format proof --to churn-proof.zip
     """
-    if form == "proof":
-        _proof(name, to, vault is not None or bool(key), as_json)
+    if form in ("proof", "oms"):
+        place = _folder(form, to, vault is not None or bool(key))
+        (_proof if form == "proof" else _signed)(name, place, as_json)
         return
     from orchestrai.provenance.export.export import export as write
     from orchestrai.provenance.naming import find_asset
@@ -52,26 +59,61 @@ def export(
         out.print(f"wrote {to}", soft_wrap=True)
 
 
-def _proof(name: str, to: Path | None, elsewhere: bool, as_json: bool) -> None:
+def _open_vault() -> "tuple[Ledger, Store]":
     from orchestrai.errors import ConfigError
+
+    ledger = open_ledger()
+    if ledger.vault is None:
+        raise ConfigError("expected a vault whose records prove the model, found none: set the vault's URL")
+    return ledger, ledger.vault
+
+
+def _folder(form: str, to: Path | None, elsewhere: bool) -> Path:
+    from orchestrai.errors import ConfigError
+
+    if to is None or elsewhere:
+        asked = "--vault or --key" if elsewhere else "no --to"
+        places = "--to FOLDER or --to FILE.zip" if form == "proof" else "--to FOLDER"
+        raise ConfigError(f"expected {places} for {form}, of the settings' own home, found {asked}")
+    return to
+
+
+def _proof(name: str, to: Path, as_json: bool) -> None:
     from orchestrai.provenance.export.proof_folder import write_proof
     from orchestrai.provenance.naming import find_asset
     from orchestrai.provenance.verified_records import Records
 
-    if to is None or elsewhere:
-        asked = "--vault or --key" if elsewhere else "no --to"
-        raise ConfigError(f"expected --to FOLDER or --to FILE.zip for a proof, of the settings' own vault, found {asked}")
-    ledger = open_ledger()
-    if ledger.vault is None:
-        raise ConfigError("expected a vault whose records prove the model, found none: set the vault's URL")
-    asset, version = find_asset(Records(ledger.vault, ledger.keyring), name)
-    dataset = ledger.open(asset, version)
-    with dataset.fetched(["all"]) as files:
+    ledger, vault = _open_vault()
+    asset, version = find_asset(Records(vault, ledger.keyring), name)
+    with ledger.open(asset, version).fetched(["all"]) as files:
         model = {file.entry.path: file.path for file in files["all"]}
-        proof = write_proof(model, vault=ledger.vault, keyring=ledger.keyring, asset=asset, to=to)
+        proof = write_proof(model, vault=vault, keyring=ledger.keyring, asset=asset, to=to)
     if as_json:
         emit(proof.as_json())
     else:
         out.print(
             f"wrote {to}: {proof.records:,} records, {proof.size:,} bytes; check it by python3 -S verify.py", soft_wrap=True
+        )
+
+
+def _signed(name: str, to: Path, as_json: bool) -> None:
+    from orchestrai.provenance.export.model_signing import MODEL, PUBLIC_KEY, SIGNATURE, write_signed_model
+    from orchestrai.provenance.naming import find_asset
+    from orchestrai.provenance.verified_records import Records
+    from orchestrai.settings import load_settings
+
+    ledger = open_ledger()
+    asset, version = find_asset(Records(ledger.lake, ledger.keyring), name)
+    with ledger.open(asset, version).fetched(["all"]) as files:
+        model = {file.entry.path: file.path for file in files["all"]}
+        signed = write_signed_model(
+            model, name=f"{asset}@{version}", keys=load_settings().key_folder, signer=ledger.signer, to=to
+        )
+    if as_json:
+        emit({"asset": asset, "version": version, **signed.as_json()})
+    else:
+        out.print(
+            f"wrote {to}: {len(signed.files)} files; check them by model_signing verify key {to}/{MODEL} --signature {to}/{SIGNATURE} "
+            f"--public_key {to}/{PUBLIC_KEY}",
+            soft_wrap=True,
         )

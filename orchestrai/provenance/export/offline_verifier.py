@@ -249,6 +249,12 @@ class Place:
         except (KeyError, OSError):
             raise Wrong("records", f"expected {name}, found nothing") from None
 
+    def has(self, name: str) -> bool:
+        """Whether there is something under a name."""
+        if self.zip is not None:
+            return name in self.zip.NameToInfo
+        return os.path.isfile(os.path.join(self.path, *name.split("/")))
+
     def names(self, prefix: str) -> "list[str]":
         """The names that begin with a folder's, ascending."""
         if self.zip is not None:
@@ -269,6 +275,7 @@ class Records:
         self.waiting: dict[str, tuple[bytes, bytes, bytes]] = {}
         self.done = 0
         self.blobs: dict[str, bytes] = {}
+        self.pieces: Json | None = None
         self.logs: dict[str, list[Json]] = {}
         self.lines: dict[str, dict[str, Line]] = {}
         self.leaves: dict[tuple[str, str], bytes] = {}
@@ -317,12 +324,23 @@ class Records:
         """A record under its hash."""
         name = f"{kind}/{digest[:2]}/{digest}.json"
         if name not in self.blobs:
-            data = self.place.read(name)
+            data = self.shared(digest) if kind == "manifests" else b""
+            data = data or self.place.read(name)
             if sha256(data) != digest:
                 raise Wrong("hashes", f"expected {name} to hash to its name, found other bytes")
             self.hashes += 1
             self.blobs[name] = data
         return self.blobs[name]
+
+    def shared(self, digest: str) -> bytes:
+        """A list of partitions out of those that share their text in one file of the proof; nothing where it is not among them."""
+        if self.pieces is None:
+            self.pieces = {"between": "", "lists": {}, "pieces": []}
+            if self.place.has("shared_lists.json"):
+                self.pieces = json.loads(self.place.read("shared_lists.json"))
+        runs, pieces = self.pieces["lists"].get(digest, ()), self.pieces["pieces"]
+        text = self.pieces["between"].join(piece for first, number in runs for piece in pieces[first : first + number])
+        return str(text).encode()
 
     def log(self, asset: str) -> "list[Json]":
         """The heads of an asset, oldest first: numbered without a gap, each naming the hash of the one before."""
@@ -768,9 +786,9 @@ def public_keys(place: Place, given: "list[str]") -> "tuple[dict[str, bytes], bo
 def find_model(place: Place, model: "str | None") -> "tuple[str, dict[str, str]]":
     """The asset that a proof is about, and the hashes of the model's files by name."""
     about = json.loads(place.read("proof.json"))
-    if about["format"] != 1:
+    if about["format"] not in (1, 2):
         raise Wrong(
-            "records", f"expected a proof of format 1, found {about['format']!r}: take the verifier that came with it"
+            "records", f"expected a proof of format 1 or 2, found {about['format']!r}: take the verifier that came with it"
         )
     if model is None:
         return about["asset"], {name: sha256(place.read(name)) for name in about["files"]}
