@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def export(
     name: Annotated[str, typer.Argument(help="NAME, NAME@candidate, NAME@<version>, or an asset's key")],
-    form: Annotated[str, typer.Option("--format", help="in-toto, slsa, cyclonedx, openlineage, oms or proof")] = "in-toto",
+    form: Annotated[
+        str, typer.Option("--format", help="in-toto, slsa, cyclonedx, openlineage, oms, proof or dossier")
+    ] = "in-toto",
     to: Annotated[Path | None, typer.Option("--to", help="write to this file instead of stdout")] = None,
     vault: RecordsUrl = None,
     key: KeyFile = None,
@@ -25,12 +27,16 @@ def export(
 
     With --vault it is written from a vault and public keys alone; SLSA needs the signing key of the settings. `oms` is a folder with the
     model's files and their signature as OpenSSF Model Signing. `proof` is all that a stranger needs, the model and a verifier of plain
-    Python among it, as a folder or a zip file named by --to.
+    Python among it, as a folder or a zip file named by --to. `dossier` is a page for an auditor, and the same as JSON beside it.
 
     Examples: orchestrai model export churn@champion --format slsa --to churn.slsa.json
     orchestrai export churn@champion --format oms --to churn-signed
     orchestrai export churn@champion --format proof --to churn-proof.zip
+    orchestrai export churn@champion --format dossier --to churn.html
     """
+    if form == "dossier":
+        _dossier(name, to, vault, key, as_json)
+        return
     if form in ("proof", "oms"):
         place = _folder(form, to, vault is not None or bool(key))
         (_proof if form == "proof" else _signed)(name, place, as_json)
@@ -117,3 +123,36 @@ def _signed(name: str, to: Path, as_json: bool) -> None:
             f"--public_key {to}/{PUBLIC_KEY}",
             soft_wrap=True,
         )
+
+
+def _dossier(name: str, to: Path | None, vault: str | None, key: list[Path] | None, as_json: bool) -> None:
+    """From the vault's records where there is one; pictures come out of the lake, where it is at hand."""
+    from dataclasses import replace
+
+    from orchestrai.errors import ConfigError
+    from orchestrai.provenance.export.dossier.dossier import dossier, evaluation_of
+    from orchestrai.provenance.export.dossier.dossier_page import write_dossier
+    from orchestrai.provenance.lineage import use_of, walk
+    from orchestrai.provenance.naming import find_asset
+    from orchestrai.provenance.verified_records import Records
+
+    if to is None:
+        raise ConfigError("expected --to FILE.html for a dossier, found no --to")
+    ledger = open_ledger() if vault is None and not key else None
+    if ledger is None:
+        records, _ = chosen_records(vault, key)
+    else:
+        records = Records(ledger.vault or ledger.lake, ledger.keyring)
+    asset, version = find_asset(records, name)
+    page = dossier(records, asset, version)
+    judged = evaluation_of(walk(records, use_of(records, asset, version)))
+    if ledger is not None and judged is not None:
+        with ledger.open(judged.use.asset, judged.use.version).fetched(["all"]) as files:
+            page = replace(
+                page, pictures={f.entry.path: f.path.read_bytes() for f in files["all"] if f.entry.path.endswith(".png")}
+            )
+    written = write_dossier(page, to)
+    if as_json:
+        emit({"asset": asset, "version": version, "format": "dossier", "files": [str(path) for path in written]})
+    else:
+        out.print(f"wrote {written[0]} and {written[1]}", soft_wrap=True)

@@ -18,8 +18,10 @@ import base64
 import binascii
 import functools
 import hashlib
+import io
 import json
 import os
+import stat
 import sys
 import time
 import zipfile
@@ -228,6 +230,15 @@ def stage_of(asset: str) -> str:
     return asset.rsplit("/", 1)[-1]
 
 
+def regular(path: str) -> "io.BufferedReader":
+    """A file to read; raises OSError for whatever else lies there: a pipe would be waited for without end."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is no file")
+    return os.fdopen(descriptor, "rb")
+
+
 class Place:
     """A folder or a zip file, read by names that stay inside it."""
 
@@ -244,8 +255,9 @@ class Place:
         try:
             if self.zip is not None:
                 return self.zip.read(name)
-            with open(os.path.join(self.path, *name.split("/")), "rb") as stream:
-                return stream.read()
+            with regular(os.path.join(self.path, *name.split("/"))) as stream:
+                data: bytes = stream.read()
+                return data
         except (KeyError, OSError):
             raise Wrong("records", f"expected {name}, found nothing") from None
 
@@ -743,7 +755,7 @@ def one_file(place: Place, file: Json) -> int:
     path = os.path.join(place.path, *key.split("/"))
     digest, left = hashlib.sha256(), file["length"]
     try:
-        with open(path, "rb") as stream:
+        with regular(path) as stream:
             if not packed and os.fstat(stream.fileno()).st_size != left:
                 raise Wrong("bytes", f"expected {key} to be {left} bytes, found another length")
             stream.seek(file["offset"])

@@ -82,7 +82,7 @@ class DatasetFacets:
         return facets
 
     def _columns(self, receipt: Receipt) -> Iterator[dict[str, Any]]:
-        for place, column in enumerate(self._contract(receipt), 1):
+        for place, column in enumerate(self.contract(receipt), 1):
             yield {"name": column["name"], "type": column["type"], "ordinal_position": place}
         for place, (name, column) in enumerate(_recorded(receipt).items(), 1):
             yield {"name": name, "type": str(column.get("type", "")), "ordinal_position": place}
@@ -90,10 +90,10 @@ class DatasetFacets:
     def _lineage(self, receipt: Receipt) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Where each column comes from, and the columns that decide on the whole."""
         if receipt.stage == "raw_events":
-            return {column["name"]: _landed_column(receipt, column) for column in self._contract(receipt)}, []
+            return {column["name"]: _landed_column(receipt, column) for column in self.contract(receipt)}, []
         if receipt.stage in ("snapshot", "restored"):
             (above,) = {ref.asset for ref in receipt.inputs} or {""}
-            return {column["name"]: _from([[above, column["name"]]], "IDENTITY") for column in self._contract(receipt)}, []
+            return {column["name"]: _from([[above, column["name"]]], "IDENTITY") for column in self.contract(receipt)}, []
         columns = _recorded(receipt)
         how = "IDENTITY" if receipt.stage == "training_set" else "TRANSFORMATION"
         fields = {name: _from(column["from"], how) for name, column in columns.items() if column.get("from")}
@@ -110,7 +110,7 @@ class DatasetFacets:
                 return [_input(ref.asset, name, "INDIRECT", "") for name in columns]
         return []
 
-    def _contract(self, receipt: Receipt) -> list[dict[str, Any]]:
+    def contract(self, receipt: Receipt) -> list[dict[str, Any]]:
         """The columns of the contract that data was judged by, as it is kept; of several the last partition's."""
         if receipt.stage not in ("raw_events", "snapshot", "restored"):
             return []
