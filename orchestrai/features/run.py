@@ -32,6 +32,7 @@ from orchestrai.features.staleness.last_judgement import FACT
 from orchestrai.features.staleness.recompute import to_compute
 from orchestrai.features.staleness.stale_features import FeatureStaleness, judged, stale_features
 from orchestrai.features.table_formats import require_delta, shared, write_delta
+from orchestrai.features.views.column_lineage import COLUMNS, recorded_columns
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import Files, Inputs, open_inputs
 from orchestrai.ledger.dataset import Dataset
@@ -167,7 +168,11 @@ def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: 
             inputs=opened.refs(used),
             parameters=_parameters(view, engine),
             cost=meter.cost(),
-            facts={**facts, FACT: judged(whole, current, stale, code, made)},
+            facts={
+                **facts,
+                FACT: judged(whole, current, stale, code, made),
+                COLUMNS: recorded_columns(view, {name: one.asset for name, one in opened.datasets.items()}),
+            },
         )
     context.told(asset, len(todo), len(todo))
     report = replace(report, facts=facts)

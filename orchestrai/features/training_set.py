@@ -31,6 +31,7 @@ from orchestrai.features.spine.second_clock import INFO as SECOND_CLOCK_INFO
 from orchestrai.features.spine.second_clock import has_second_clock, second_clock_verdict
 from orchestrai.features.spine.spine_set import SpineSet, recorded, spine_training_set
 from orchestrai.features.staleness.stale_training import stale_training_set
+from orchestrai.features.views.column_lineage import COLUMNS, joined_columns, recorded_columns
 from orchestrai.features.views.moment_partitions import require_definition
 from orchestrai.features.views.portable_types import UTC_MICROS
 from orchestrai.features.views.view import FeatureView
@@ -130,6 +131,7 @@ def training_set(
             }
         if unknown := sum(part.unknown for part in windows):
             facts["windows_not_noted"] = unknown
+        facts[COLUMNS] = _columns(features, view, inputs, schema)
         if any(part.value for part in parts):
             facts["values"] = {part.value: part.windows.rows for part in parts}
         return session.commit(
@@ -174,6 +176,18 @@ def _schema(features: Sequence[tuple[FeatureView, str]], label: FeatureView) -> 
             *(view.schema.field(name) for view, _ in features for name in view.features),
         ]
     )
+
+
+def _columns(
+    features: Sequence[tuple[FeatureView, str]], label: FeatureView, inputs: LabelInputs, schema: pa.Schema
+) -> dict[str, JsonValue]:
+    """Where each column of the training set comes from: rows from the first view, the label from what its text reads."""
+    primary, asset = features[0]
+    rows: dict[str, JsonValue] = {name: [[asset, name]] for name in primary.entity}
+    rows[EVENT_TIME] = [[asset, primary.time or EVENT_TIME]]
+    labelled = recorded_columns(label, inputs.assets)[LABEL]
+    rows[LABEL] = labelled.get("from", []) if isinstance(labelled, dict) else []
+    return joined_columns(features, rows, {field.name: str(field.type) for field in schema})
 
 
 def _only(told: Mapping[str, Reason], lacks: Lacks) -> dict[str, Reason]:

@@ -33,7 +33,8 @@ _WRITTEN = re.compile(
 _PEM = re.compile(rb"-----BEGIN (PRIVATE|PUBLIC) KEY-----\n([A-Za-z0-9+/]+=?)\n-----END \1 KEY-----\n")
 
 
-def _pae(payload_type: str, payload: bytes) -> bytes:
+def signed_text(payload_type: str, payload: bytes) -> bytes:
+    """What is signed of a payload: DSSE's pre-authentication encoding."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
@@ -116,11 +117,11 @@ class Signer(NamedTuple):
 
     def sign(self, payload_type: str, payload: bytes) -> bytes:
         """Wrap `payload` in a signed DSSE envelope (canonical JSON)."""
-        return _envelope(payload_type, payload, [(self.key_id, self.private_key.sign(_pae(payload_type, payload)))])
+        return _envelope(payload_type, payload, [(self.key_id, self.private_key.sign(signed_text(payload_type, payload)))])
 
     def signature(self, payload_type: str, payload: bytes) -> bytes:
         """The bare signature over a payload of a type."""
-        return self.private_key.sign(_pae(payload_type, payload))
+        return self.private_key.sign(signed_text(payload_type, payload))
 
     def keyring(self) -> "Keyring":
         """A keyring that trusts this signer alone."""
@@ -206,7 +207,7 @@ def signed_by(
         if key is None or name in signers:
             continue
         try:
-            key.verify(signature, _pae(payload_type, payload))
+            key.verify(signature, signed_text(payload_type, payload))
         except InvalidSignature:
             continue
         signers.append(name)

@@ -95,6 +95,7 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
                 "baseline_metrics": document.get("baseline"),
                 "naive_metrics": document["naive"],
                 "task": spec.task,
+                **spec.card_facts,
                 "promotion": {"passed": verdicts[0].passed, "message": verdicts[0].message},
                 "rows": document["rows"],
             },

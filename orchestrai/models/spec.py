@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.declaration import Declaration, FormerNames, field_reader
 from orchestrai.core.former_names import first_name
 from orchestrai.core.time.duration_cron import Cron, Duration, DurationOrZero
@@ -108,6 +109,19 @@ class Forecast(Declaration):
     step: str | None = None
 
 
+class Card(Declaration):
+    """What people say of a model, in their own words: what it is for, what it must not be used for, who answers for it."""
+
+    intended_use: str = ""
+    limits: str = ""
+    owner: str = ""
+    contact: str = ""
+
+    def as_recorded(self) -> dict[str, JsonValue]:
+        """What was said, as receipts carry it."""
+        return {name: text for name, text in self.model_dump().items() if text}
+
+
 class ModelSpec(Declaration):
     """A model declared over feature views. `features` names views; every column they add to the training set is used.
 
@@ -137,6 +151,12 @@ class ModelSpec(Declaration):
     registry: list[str] = Field(default_factory=list, description="URLs of registries that follow the champion")
     notify: list[str] = Field(default_factory=list, description="sns:// topics told of a candidate that is not promoted")
     alarm_above: float = Field(default=0.999, gt=0.5, le=1)
+    card: Card | None = None
+
+    @property
+    def card_facts(self) -> dict[str, JsonValue]:
+        """What receipts say of the card; nothing where none is declared."""
+        return {"card": self.card.as_recorded()} if self.card is not None else {}
 
     @field_validator("entity", mode="before")
     @classmethod

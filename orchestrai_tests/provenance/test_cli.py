@@ -73,3 +73,19 @@ def test_recall_plans_first(home: Path) -> None:
     code, text = run("recall", uri("2026-01-01"), "--apply", "--reason", "test")
     assert code == 0
     assert "in force" in text
+
+
+def test_a_model_signed_for_others_is_a_folder_and_says_how_it_is_checked(home: Path) -> None:
+    to = home / "signed"
+    code, text = run("export", "churn@champion", "--format", "oms", "--to", str(to))
+    assert code == 0
+    assert f"--public_key {to}/model_signing.pub" in text
+    assert (to / "model/model.ubj").read_bytes() == b"model"
+    with pytest.raises(ConfigError, match="new place"):
+        run("export", "churn@champion", "--format", "oms", "--to", str(to), "--json")
+    again = home / "again"
+    code, text = run("export", "churn@champion", "--format", "oms", "--to", str(again), "--json")
+    assert list(json.loads(text)["files"]) == ["model.ubj"]
+    assert (again / "model_signing.pub").read_bytes() == (to / "model_signing.pub").read_bytes()
+    with pytest.raises(ConfigError, match="--to FOLDER"):
+        run("export", "churn@champion", "--format", "oms")

@@ -115,17 +115,3 @@ def test_receipts_that_called_a_root_sha_256_are_still_read_and_no_mixture_is(wo
     mixed = {**old, "predicateType": "urn:orchestrai:receipt:v2"}
     with pytest.raises(NotReceipted, match="subjects"):
         open_receipt(world.signer.sign(STATEMENT_TYPE, canonical_json(mixed)), world.keyring)
-
-
-def test_openlineage_events_start_and_complete_each_run(world: World) -> None:
-    world.whole(DAYS)
-    events = [json.loads(line) for line in exported(world, "openlineage").splitlines()]
-    runs: dict[str, list[str]] = {}
-    for event in events:
-        uuid.UUID(event["run"]["runId"])
-        runs.setdefault(event["run"]["runId"], []).append(event["eventType"])
-        assert {"eventTime", "producer", "schemaURL", "job", "inputs", "outputs"} <= event.keys()
-    assert set(map(tuple, runs.values())) == {("START", "COMPLETE")}
-    produced = {output["name"] for event in events for output in event["outputs"]}
-    consumed = {item["name"] for event in events for item in event["inputs"] if item["namespace"] == "orchestrai"}
-    assert consumed <= produced

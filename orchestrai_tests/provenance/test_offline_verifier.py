@@ -14,12 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.errors import ConfigError, IntegrityError, RetentionLocked
 from orchestrai.ledger.signing import Signer
 from orchestrai.provenance.export import offline_verifier
-from orchestrai.provenance.export.proof_folder import ProofFolder, write_proof
+from orchestrai.provenance.export.proof_folder import SHARED_LISTS, ProofFolder, write_proof
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
+from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.vault import Vault
 from orchestrai_tests.provenance.builder import MODEL, World, written
 from orchestrai_tests.provenance.small import CHAMPION, DAYS, Small
@@ -188,6 +189,7 @@ def test_every_record_that_is_altered_or_missing_is_found(proven: tuple[World, P
     shutil.copytree(proof.path, copy)
     assert outcome(copy, world) == []
     records = [path for path in sorted(copy.rglob("*")) if path.is_file() and path.parent not in (copy, copy / "keys")]
+    records.append(copy / SHARED_LISTS)
     assert len(records) > 30
     for path in records:
         data = path.read_bytes()
@@ -199,6 +201,41 @@ def test_every_record_that_is_altered_or_missing_is_found(proven: tuple[World, P
             assert outcome(copy, world), path.relative_to(copy)
         path.write_bytes(data)
     assert outcome(copy, world) == []
+
+
+def test_a_proof_that_holds_each_list_by_itself_is_still_read(
+    proven: tuple[World, Path, ProofFolder], tmp_path: Path
+) -> None:
+    world, _, proof = proven
+    copy = tmp_path / "proof"
+    shutil.copytree(proof.path, copy)
+    lists = json.loads((copy / SHARED_LISTS).read_bytes())["lists"]
+    assert len(lists) > 10
+    (copy / SHARED_LISTS).unlink()
+    assert outcome(copy, world)
+    for digest in lists:
+        path = copy / f"manifests/{digest[:2]}/{digest}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(world.store.read(f"manifests/{digest[:2]}/{digest}.json"))
+    about = json.loads((copy / "proof.json").read_bytes())
+    (copy / "proof.json").write_text(json.dumps(about | {"format": 1}))
+    assert outcome(copy, world) == []
+    (copy / "proof.json").write_text(json.dumps(about | {"format": 3}))
+    with pytest.raises(offline_verifier.Wrong, match="format 1 or 2"):
+        offline_verifier.find_model(offline_verifier.Place(str(copy)), None)
+
+
+def test_what_versions_of_a_dataset_share_is_in_a_proof_once(tmp_path: Path) -> None:
+    sizes = []
+    for number in (10, 20, 40):
+        world = World()
+        days = [f"2026-{1 + day // 28:02d}-{1 + day % 28:02d}" for day in range(number)]
+        file = written(tmp_path, world.whole(days))
+        to = tmp_path / f"{number}"
+        write_proof({"model.ubj": file}, vault=world.store, keyring=world.keyring, asset=f"{MODEL}/champion", to=to)
+        sizes.append((to / SHARED_LISTS).stat().st_size)
+    ten, twenty, forty = sizes
+    assert forty - twenty < 2.2 * (twenty - ten), "a day more costs what the day before it cost"
 
 
 def test_every_stored_byte_that_is_altered_is_found_in_a_copy_of_the_vault(
@@ -218,6 +255,37 @@ def test_every_stored_byte_that_is_altered_is_found_in_a_copy_of_the_vault(
         path.unlink()
         assert set(outcome(proof.path, world, copy)) == {"bytes"}
         path.write_bytes(data)
+
+
+def test_a_snapshot_that_a_hold_kept_from_being_forgotten_is_checked_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(store=LocalStore(tmp_path / "vault"))
+    file = written(tmp_path, world.whole())
+    first, second, _ = world.vault.snapshots()
+    looked = world.vault.holds
+
+    def hold_after_the_look(*, strict: bool = True) -> object:
+        held = looked(strict=strict)
+        place_hold(world.vault, first.dataset, first, None, reason="case 17")
+        return held
+
+    world.vault.forget(second.snapshot_id, reason="retention")
+    monkeypatch.setattr(world.vault, "holds", hold_after_the_look)
+    with pytest.raises(RetentionLocked, match="meanwhile"):
+        world.vault.forget(first.snapshot_id, reason="retention")
+    monkeypatch.undo()
+    assert len(list(world.store.list("vault/forgotten/"))) == 2
+    proof = write_proof(
+        {"model.ubj": file}, vault=world.store, keyring=world.keyring, asset=f"{MODEL}/champion", to=tmp_path / "proof"
+    )
+    assert {one.name: one.count for one in proof.verification.checks}["snapshots"] == 2, "the second alone is forgotten"
+    code, result, _ = check(proof.path, "--vault", str(tmp_path / "vault"))
+    assert code == 0
+    assert {one["name"]: one["count"] for one in result["checks"]}["snapshots"] == 2  # type: ignore[attr-defined]
+    assert "the bytes of 1 snapshots" in json.dumps(result["unprovable"])
+    (tmp_path / "proof/vault/snapshots" / first.dataset / f"{first.seq:012d}.json").unlink()
+    assert "snapshots" in outcome(proof.path, world)
 
 
 def test_a_model_that_does_not_verify_is_not_written_as_a_proof(tmp_path: Path) -> None:

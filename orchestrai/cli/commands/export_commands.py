@@ -1,17 +1,23 @@
 """`orchestrai model export`: lineage in the forms that other tools read."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrai.cli.lookup import KeyFile, RecordsUrl, chosen_records, open_ledger
 from orchestrai.cli.output import AsJson, emit, out
 
+if TYPE_CHECKING:
+    from orchestrai.ledger.ledger import Ledger
+    from orchestrai.storage.base import Store
+
 
 def export(
     name: Annotated[str, typer.Argument(help="NAME, NAME@candidate, NAME@<version>, or an asset's key")],
-    form: Annotated[str, typer.Option("--format", help="in-toto, slsa, cyclonedx, openlineage or proof")] = "in-toto",
+    form: Annotated[
+        str, typer.Option("--format", help="in-toto, slsa, cyclonedx, openlineage, oms, proof or dossier")
+    ] = "in-toto",
     to: Annotated[Path | None, typer.Option("--to", help="write to this file instead of stdout")] = None,
     vault: RecordsUrl = None,
     key: KeyFile = None,
@@ -19,14 +25,21 @@ def export(
 ) -> None:
     """Write a model's lineage for other tools: signed in-toto statements, SLSA provenance, a CycloneDX ML-BOM, OpenLineage events.
 
-    With --vault it is written from a vault and public keys alone; SLSA needs the signing key of the settings. `proof` is all that a
-    stranger needs, the model and a verifier of plain Python among it, as a folder or a zip file named by --to.
+    With --vault it is written from a vault and public keys alone; SLSA needs the signing key of the settings. `oms` is a folder with the
+    model's files and their signature as OpenSSF Model Signing. `proof` is all that a stranger needs, the model and a verifier of plain
+    Python among it, as a folder or a zip file named by --to. `dossier` is a page for an auditor, and the same as JSON beside it.
 
     Examples: orchestrai model export churn@champion --format slsa --to churn.slsa.json
+    orchestrai export churn@champion --format oms --to churn-signed
     orchestrai export churn@champion --format proof --to churn-proof.zip
+    orchestrai export churn@champion --format dossier --to churn.html
     """
-    if form == "proof":
-        _proof(name, to, vault is not None or bool(key), as_json)
+    if form == "dossier":
+        _dossier(name, to, vault, key, as_json)
+        return
+    if form in ("proof", "oms"):
+        place = _folder(form, to, vault is not None or bool(key))
+        (_proof if form == "proof" else _signed)(name, place, as_json)
         return
     from orchestrai.provenance.export.export import export as write
     from orchestrai.provenance.naming import find_asset
@@ -52,26 +65,94 @@ def export(
         out.print(f"wrote {to}", soft_wrap=True)
 
 
-def _proof(name: str, to: Path | None, elsewhere: bool, as_json: bool) -> None:
+def _open_vault() -> "tuple[Ledger, Store]":
     from orchestrai.errors import ConfigError
+
+    ledger = open_ledger()
+    if ledger.vault is None:
+        raise ConfigError("expected a vault whose records prove the model, found none: set the vault's URL")
+    return ledger, ledger.vault
+
+
+def _folder(form: str, to: Path | None, elsewhere: bool) -> Path:
+    from orchestrai.errors import ConfigError
+
+    if to is None or elsewhere:
+        asked = "--vault or --key" if elsewhere else "no --to"
+        places = "--to FOLDER or --to FILE.zip" if form == "proof" else "--to FOLDER"
+        raise ConfigError(f"expected {places} for {form}, of the settings' own home, found {asked}")
+    return to
+
+
+def _proof(name: str, to: Path, as_json: bool) -> None:
     from orchestrai.provenance.export.proof_folder import write_proof
     from orchestrai.provenance.naming import find_asset
     from orchestrai.provenance.verified_records import Records
 
-    if to is None or elsewhere:
-        asked = "--vault or --key" if elsewhere else "no --to"
-        raise ConfigError(f"expected --to FOLDER or --to FILE.zip for a proof, of the settings' own vault, found {asked}")
-    ledger = open_ledger()
-    if ledger.vault is None:
-        raise ConfigError("expected a vault whose records prove the model, found none: set the vault's URL")
-    asset, version = find_asset(Records(ledger.vault, ledger.keyring), name)
-    dataset = ledger.open(asset, version)
-    with dataset.fetched(["all"]) as files:
+    ledger, vault = _open_vault()
+    asset, version = find_asset(Records(vault, ledger.keyring), name)
+    with ledger.open(asset, version).fetched(["all"]) as files:
         model = {file.entry.path: file.path for file in files["all"]}
-        proof = write_proof(model, vault=ledger.vault, keyring=ledger.keyring, asset=asset, to=to)
+        proof = write_proof(model, vault=vault, keyring=ledger.keyring, asset=asset, to=to)
     if as_json:
         emit(proof.as_json())
     else:
         out.print(
             f"wrote {to}: {proof.records:,} records, {proof.size:,} bytes; check it by python3 -S verify.py", soft_wrap=True
         )
+
+
+def _signed(name: str, to: Path, as_json: bool) -> None:
+    from orchestrai.provenance.export.model_signing import MODEL, PUBLIC_KEY, SIGNATURE, write_signed_model
+    from orchestrai.provenance.naming import find_asset
+    from orchestrai.provenance.verified_records import Records
+    from orchestrai.settings import load_settings
+
+    ledger = open_ledger()
+    asset, version = find_asset(Records(ledger.lake, ledger.keyring), name)
+    with ledger.open(asset, version).fetched(["all"]) as files:
+        model = {file.entry.path: file.path for file in files["all"]}
+        signed = write_signed_model(
+            model, name=f"{asset}@{version}", keys=load_settings().key_folder, signer=ledger.signer, to=to
+        )
+    if as_json:
+        emit({"asset": asset, "version": version, **signed.as_json()})
+    else:
+        out.print(
+            f"wrote {to}: {len(signed.files)} files; check them by model_signing verify key {to}/{MODEL} --signature {to}/{SIGNATURE} "
+            f"--public_key {to}/{PUBLIC_KEY}",
+            soft_wrap=True,
+        )
+
+
+def _dossier(name: str, to: Path | None, vault: str | None, key: list[Path] | None, as_json: bool) -> None:
+    """From the vault's records where there is one; pictures come out of the lake, where it is at hand."""
+    from dataclasses import replace
+
+    from orchestrai.errors import ConfigError
+    from orchestrai.provenance.export.dossier.dossier import dossier, evaluation_of
+    from orchestrai.provenance.export.dossier.dossier_page import write_dossier
+    from orchestrai.provenance.lineage import use_of, walk
+    from orchestrai.provenance.naming import find_asset
+    from orchestrai.provenance.verified_records import Records
+
+    if to is None:
+        raise ConfigError("expected --to FILE.html for a dossier, found no --to")
+    ledger = open_ledger() if vault is None and not key else None
+    if ledger is None:
+        records, _ = chosen_records(vault, key)
+    else:
+        records = Records(ledger.vault or ledger.lake, ledger.keyring)
+    asset, version = find_asset(records, name)
+    page = dossier(records, asset, version)
+    judged = evaluation_of(walk(records, use_of(records, asset, version)))
+    if ledger is not None and judged is not None:
+        with ledger.open(judged.use.asset, judged.use.version).fetched(["all"]) as files:
+            page = replace(
+                page, pictures={f.entry.path: f.path.read_bytes() for f in files["all"] if f.entry.path.endswith(".png")}
+            )
+    written = write_dossier(page, to)
+    if as_json:
+        emit({"asset": asset, "version": version, "format": "dossier", "files": [str(path) for path in written]})
+    else:
+        out.print(f"wrote {written[0]} and {written[1]}", soft_wrap=True)

@@ -23,6 +23,7 @@ from orchestrai.features.ports import Learner
 from orchestrai.features.spec import SpineSpec
 from orchestrai.features.spine.entity_frame import EVENT_TIMESTAMP
 from orchestrai.features.spine.frame_join import FrameSpine, read_views
+from orchestrai.features.views.column_lineage import COLUMNS, joined_columns
 from orchestrai.features.views.portable_types import UTC_MICROS
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import require_restored
@@ -100,6 +101,11 @@ def spine_training_set(ledger: Ledger, job: SpineSet, verdicts: Sequence[Verdict
         for part in written:
             session.add_file(UNPARTITIONED, part.path.name, part.path, rows=part.rows)
         facts: dict[str, JsonValue] = {"rows": watch.rows, "unlabelled": unlabelled, "unknown_entities": unknown}
+        own: dict[str, JsonValue] = {name: [[rows.asset, name]] for name in job.entity}
+        own |= {EVENT_TIME: [[rows.asset, source.contract.event_time or EVENT_TIME]], LABEL: [[rows.asset, spine.label]]}
+        facts[COLUMNS] = joined_columns(
+            [(node.view, node.asset) for node in views], own, {field.name: str(field.type) for field in schema}
+        )
         told = reasons(ledger, job.declared, windows.lacks)
         if told:
             facts["incomplete"] = {

@@ -1,13 +1,19 @@
 """Which input columns each feature comes from, read off the view's text."""
 
+from collections.abc import Iterable, Mapping
+
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.lineage import lineage as column_lineage
 from sqlglot.optimizer.scope import build_scope
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.views.lint.subset import DIALECT
 from orchestrai.features.views.view import FeatureView
+
+# the fact of a receipt that names the columns
+COLUMNS = "columns"
 
 
 def lineage(view: FeatureView) -> dict[str, list[tuple[str, str]]]:
@@ -29,3 +35,27 @@ def lineage(view: FeatureView) -> dict[str, list[tuple[str, str]]]:
         }
         sources[column] = sorted(leaves)
     return sources
+
+
+def recorded_columns(view: FeatureView, assets: Mapping[str, str]) -> dict[str, JsonValue]:
+    """What a receipt keeps of a view's columns: the type of each, and the columns of assets it comes from, where the text says so.
+
+    `assets` are by the view's tables. A view in Python says the types alone.
+    """
+    sources = lineage(view)
+    columns: dict[str, JsonValue] = {}
+    for field in view.schema:
+        columns[field.name] = {"type": str(field.type)}
+        if field.name in sources:
+            named: list[JsonValue] = [[assets[table], column] for table, column in sources[field.name] if table in assets]
+            columns[field.name] = {"type": str(field.type), "from": named}
+    return columns
+
+
+def joined_columns(
+    views: Iterable[tuple[FeatureView, str]], rows: Mapping[str, JsonValue], types: Mapping[str, str]
+) -> dict[str, JsonValue]:
+    """The same of a training set: features come from their views' assets, the columns in `rows` from what is named there."""
+    sources: dict[str, JsonValue] = {name: [[asset, name]] for view, asset in views for name in view.features}
+    sources |= rows
+    return {name: {"type": kind, "from": sources.get(name, [])} for name, kind in types.items()}

@@ -14,6 +14,7 @@ def model_card(spec: ModelSpec, document: Mapping[str, Any], info: ModelInfo, ve
     sections = [
         f"# {spec.first_name}",
         f"A {info.task} model ({info.kind}) over {', '.join(info.recipe['features'])}, per {', '.join(spec.entity)}.",
+        *_said(spec),
         "## Learned from",
         f"- training set {info.training_set['asset']} at `{info.training_set['version']}`",
         f"- {info.rows} rows, as-of moments until {info.trained_until}",
@@ -37,6 +38,14 @@ def model_card(spec: ModelSpec, document: Mapping[str, Any], info: ModelInfo, ve
         sections += ["## Slices", _slices(document["slices"], spec.promote_when.metric)]
     sections += ["## Parameters", "\n".join(_parameters(info.recipe["estimator"][info.kind]))]
     return "\n\n".join(sections) + "\n"
+
+
+def _said(spec: ModelSpec) -> list[str]:
+    """What people declared of its use; nothing where they said nothing."""
+    said = spec.card.as_recorded() if spec.card is not None else {}
+    titles = {"intended_use": "For", "limits": "Not for", "owner": "Owner", "contact": "Contact"}
+    lines = [f"- {titles[name]}: {text}" for name, text in said.items()]
+    return ["## Intended use and limits", "\n".join(lines)] if lines else []
 
 
 def _values(rows: Mapping[str, int] | None) -> list[str]:

@@ -40,7 +40,7 @@ def export(records: Records, asset: str, version: str | None = None, *, form: st
             )
         statement = slsa_statement(records, steps, signer.key_id)
         return signer.sign(STATEMENT_TYPE, canonical_json(statement)).decode() + "\n"
-    lines = bundle(records, steps) if form == "in-toto" else map(_line, openlineage_events(steps))
+    lines = bundle(records, steps) if form == "in-toto" else map(_line, openlineage_events(records, steps))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -22,8 +22,10 @@ import binascii
 import functools
 import hashlib
 import importlib
+import io
 import json
 import os
+import stat
 import struct
 import sys
 import time
@@ -237,6 +239,15 @@ def stage_of(asset: str) -> str:
     return asset.rsplit("/", 1)[-1]
 
 
+def regular(path: str) -> "io.BufferedReader":
+    """A file to read; raises OSError for whatever else lies there: a pipe would be waited for without end."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is no file")
+    return os.fdopen(descriptor, "rb")
+
+
 class Place:
     """A folder or a zip file, read by names that stay inside it."""
 
@@ -253,10 +264,17 @@ class Place:
         try:
             if self.zip is not None:
                 return self.zip.read(name)
-            with open(os.path.join(self.path, *name.split("/")), "rb") as stream:
-                return stream.read()
+            with regular(os.path.join(self.path, *name.split("/"))) as stream:
+                data: bytes = stream.read()
+                return data
         except (KeyError, OSError):
             raise Wrong("records", f"expected {name}, found nothing") from None
+
+    def has(self, name: str) -> bool:
+        """Whether there is something under a name."""
+        if self.zip is not None:
+            return name in self.zip.NameToInfo
+        return os.path.isfile(os.path.join(self.path, *name.split("/")))
 
     def names(self, prefix: str) -> "list[str]":
         """The names that begin with a folder's, ascending."""
@@ -389,6 +407,7 @@ class Records:
         self.waiting: dict[str, tuple[bytes, bytes, bytes]] = {}
         self.done = 0
         self.blobs: dict[str, bytes] = {}
+        self.pieces: Json | None = None
         self.logs: dict[str, list[Json]] = {}
         self.lines: dict[str, dict[str, Line]] = {}
         self.listings: dict[str, Json] = {}
@@ -456,12 +475,23 @@ class Records:
         """A record under its hash."""
         name = f"{kind}/{digest[:2]}/{digest}.json"
         if name not in self.blobs:
-            data = self.place.read(name)
+            data = self.shared(digest) if kind == "manifests" else b""
+            data = data or self.place.read(name)
             if sha256(data) != digest:
                 raise Wrong("hashes", f"expected {name} to hash to its name, found other bytes")
             self.hashes += 1
             self.blobs[name] = data
         return self.blobs[name]
+
+    def shared(self, digest: str) -> bytes:
+        """A list of partitions out of those that share their text in one file of the proof; nothing where it is not among them."""
+        if self.pieces is None:
+            self.pieces = {"between": "", "lists": {}, "pieces": []}
+            if self.place.has("shared_lists.json"):
+                self.pieces = json.loads(self.place.read("shared_lists.json"))
+        runs, pieces = self.pieces["lists"].get(digest, ()), self.pieces["pieces"]
+        text = self.pieces["between"].join(piece for first, number in runs for piece in pieces[first : first + number])
+        return str(text).encode()
 
     def log(self, asset: str) -> "list[Json]":
         """The heads of an asset, oldest first: numbered without a gap, each naming the hash of the one before."""
@@ -614,6 +644,7 @@ class Verifier:
         self.counts = dict.fromkeys(("partitions", "verdicts", "waived", "steps", "equal", "commits", "forgotten"), 0)
         self.objects: set[tuple[str, str]] = set()
         self.snapshots: dict[str, tuple[str, Json, dict[str, str]]] = {}
+        self.notes: dict[str, list[Json]] = {}  # what stands between the commits of a dataset's chain, oldest first
 
     def say(self, check: str, where: str, why: str) -> None:
         """Note what does not hold."""
@@ -751,6 +782,11 @@ class Verifier:
         files = size = 0
         name = "vault/identity.json"
         vault = self.records.signed("application/vnd.orchestrai.vault+json", name, self.records.place.read(name))["vault"]
+        for dataset in sorted({str(receipt["facts"].get("dataset")) for _, receipt, _ in self.snapshots.values()}):
+            try:
+                self.chain(vault, dataset)
+            except Wrong as error:
+                self.say(error.check, dataset, str(error))
         for done, (asset, receipt, roots) in enumerate(self.snapshots.values()):
             try:
                 commit = self.commit(vault, receipt)
@@ -761,18 +797,13 @@ class Verifier:
             except Wrong as error:
                 self.say(error.check, asset, str(error))
             tell(done + 1, len(self.snapshots))
-        for dataset in sorted({str(receipt["facts"].get("dataset")) for _, receipt, _ in self.snapshots.values()}):
-            try:
-                self.chain(vault, dataset)
-            except Wrong as error:
-                self.say(error.check, dataset, str(error))
         return files, size
 
     def commit(self, vault: str, receipt: Json) -> "Json | None":
         """The commit that a snapshot receipt names; None where retention has forgotten it since."""
         facts = receipt["facts"]
         key = f"{facts['dataset']}/{facts['snapshot_seq']:012d}.json"
-        if self.forgotten(vault, facts, f"vault/forgotten/{key}"):
+        if self.forgotten(vault, facts, f"vault/forgotten/{key}") and not self.held(facts["dataset"], facts["snapshot_seq"]):
             self.counts["forgotten"] += 1
             return None
         envelope = self.records.place.read("vault/snapshots/" + key)
@@ -786,9 +817,18 @@ class Verifier:
         self.counts["commits"] += 1
         return commit
 
+    def held(self, dataset: str, number: int) -> bool:
+        """Whether a hold overrules the tombstone of a snapshot: on when it was written, and no note says that it was forgotten before."""
+        notes = self.notes.get(dataset, [])
+        if any(first <= number <= last for note in notes for first, last in note["forgotten"]):
+            return False
+        holds = [note for note in notes if note["kind"] == "hold"]
+        return bool(holds) and any(hold["seq"] in (0, number) for hold in holds[-1]["held"])
+
     def chain(self, vault: str, dataset: str) -> None:
         """Every record of a dataset's chain in the vault, commits and what stands between them: signed, in place, each after the last."""
         before: tuple[int, str] | None = None
+        notes = self.notes.setdefault(dataset, [])
         for name in self.records.place.names(f"vault/snapshots/{dataset}/"):
             envelope = self.records.place.read(name)
             try:
@@ -807,6 +847,8 @@ class Verifier:
             if before is not None and number == before[0] + 1 and record["previous"] != before[1]:
                 raise Wrong("snapshots", f"expected {name} to follow the record before it, found another before it")
             before = number, sha256(envelope)
+            if "kind" in record:
+                notes.append(record)
 
     def lost(self, vault: str, dataset: str, number: int) -> bool:
         """Whether a signed record says that a number of a chain was given up as lost."""
@@ -1036,7 +1078,7 @@ def one_file(place: Place, file: Json) -> int:
     path = os.path.join(place.path, *key.split("/"))
     digest, left = hashlib.sha256(), file["length"]
     try:
-        with open(path, "rb") as stream:
+        with regular(path) as stream:
             if not packed and os.fstat(stream.fileno()).st_size != left:
                 raise Wrong("bytes", f"expected {key} to be {left} bytes, found another length")
             stream.seek(file["offset"])
@@ -1079,9 +1121,9 @@ def public_keys(place: Place, given: "list[str]") -> "tuple[dict[str, bytes], bo
 def find_model(place: Place, model: "str | None") -> "tuple[str, dict[str, str]]":
     """The asset that a proof is about, and the hashes of the model's files by name."""
     about = json.loads(place.read("proof.json"))
-    if about["format"] != 1:
+    if about["format"] not in (1, 2):
         raise Wrong(
-            "records", f"expected a proof of format 1, found {about['format']!r}: take the verifier that came with it"
+            "records", f"expected a proof of format 1 or 2, found {about['format']!r}: take the verifier that came with it"
         )
     if model is None:
         return about["asset"], {name: sha256(place.read(name)) for name in about["files"]}

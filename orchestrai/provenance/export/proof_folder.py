@@ -1,27 +1,32 @@
 """A proof that leaves the building: all records behind a model, the model, public keys, and a verifier of plain Python.
 
-The records lie under the names that they have in the vault, so that whatever reads a vault's records reads a proof too. The same
-records give the same bytes.
+The records lie under the names that they have in the vault. The lists of partitions, one for each version of a dataset, share most of
+their text, and are one file that holds each piece once: a year of daily versions would else be quadratic. The same records give the
+same bytes.
 """
 
 import json
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.signing import Keyring, public_pem
 from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
+from orchestrai.provenance.export.new_place import new_place
 from orchestrai.provenance.verify.findings import Verification
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import IDENTITY
 
-FORMAT = 1
+FORMAT = 2
+SHARED_LISTS = "shared_lists.json"
 VERIFIER = "verify.py"
+# what stands between the lines of a list, and how a list of a dataset begins in canonical JSON
+BETWEEN, _DATASET_LIST = "],[", b'{"asset":'
 # no time of writing: the same records give the same zip file
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 README = """This proves where a model comes from: {asset}
@@ -111,7 +116,9 @@ def _members(
         "version": outcome.version,
         "files": [f"model/{name}" for name in sorted(model)],
     }
-    yield from records.items()
+    lists = {key: data for key, data in records.items() if key.startswith("manifests/") and data.startswith(_DATASET_LIST)}
+    yield from ((key, data) for key, data in records.items() if key not in lists)
+    yield SHARED_LISTS, _shared(lists.values())
     yield "proof.json", json.dumps(about, indent=2, sort_keys=True).encode() + b"\n"
     for name, file in model.items():
         yield f"model/{name}", file.read_bytes()
@@ -122,11 +129,24 @@ def _members(
         yield f"keys/{name}.pem", public_pem(key)
 
 
+def _shared(lists: Iterable[bytes]) -> bytes:
+    """Lists of partitions by their hashes, as runs [first, number] of pieces that are joined by `],[`; each piece is there once."""
+    places: dict[str, int] = {}
+    runs: dict[str, list[list[int]]] = {}
+    # the longest list of each dataset first: those before it are then a run or two
+    for data in sorted(lists, key=lambda data: (data.partition(b'"format"')[0], -len(data), data)):
+        own = runs[sha256_hex(data)] = []
+        for piece in data.decode().split(BETWEEN):
+            place = places.setdefault(piece, len(places))
+            if own and sum(own[-1]) == place:
+                own[-1][1] += 1
+            else:
+                own.append([place, 1])
+    return canonical_json({"between": BETWEEN, "lists": runs, "pieces": list(places)})
+
+
 def _write(members: dict[str, bytes], to: Path) -> None:
-    """All or nothing: written beside its place, then moved there."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".proof-", dir=to.parent) as scratch:
-        made = Path(scratch) / to.name
+    with new_place(to) as made:
         if to.suffix == ".zip":
             with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name, data in members.items():
@@ -136,4 +156,3 @@ def _write(members: dict[str, bytes], to: Path) -> None:
                 path = made.joinpath(*name.split("/"))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-        made.rename(to)

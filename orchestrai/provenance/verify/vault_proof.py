@@ -18,6 +18,7 @@ from orchestrai.provenance.verify.read_ahead import plan
 
 if TYPE_CHECKING:
     from orchestrai.vault.catalog import Catalog
+    from orchestrai.vault.chain import Head
     from orchestrai.vault.format.lists import StoredFile
     from orchestrai.vault.keys.encryption import Cipher
     from orchestrai.vault.keys.key_port import KeyPort
@@ -118,6 +119,7 @@ class _Reader:
         if self.encrypted and encryption is not None:
             self.opened = self._unsealed(encryption)
         self.forgotten = {info.key for info in self.store.list(FORGOTTEN)}
+        self._ends: dict[str, Head] = {}
 
     @cached_property
     def catalog(self) -> "Catalog":
@@ -143,14 +145,20 @@ class _Reader:
         return Vault(self.store, Signer(Ed25519PrivateKey.generate()), self.keyring, encryption=encryption)
 
     def is_forgotten(self, receipt: Receipt) -> bool:
-        """True when a signed tombstone says that retention removed this snapshot."""
+        """True when retention removed this snapshot: a signed tombstone says so that no hold overrules, or a fence of its chain."""
         from orchestrai.vault.format.layout import tombstone_key
 
-        key = tombstone_key(*_place(receipt))
+        dataset, seq = _place(receipt)
+        key = tombstone_key(dataset, seq)
         try:
-            return key in self.forgotten and self.catalog.tombstone(key).commit == receipt.facts.get("commit")
+            if key not in self.forgotten or self.catalog.tombstone(key).commit != receipt.facts.get("commit"):
+                return False
         except NotCounted:
             return False
+        if dataset not in self._ends:
+            self._ends[dataset] = self.catalog.head(dataset)
+        end = self._ends[dataset]
+        return bool(self.catalog.standing(dataset, {seq}, end.holds)) or seq in self.catalog.fenced(dataset, end.fence)
 
     def check(self, receipt: Receipt, entries: Sequence[PartitionEntry]) -> None:
         """The commit a receipt names is there, unchanged and signed, and its list gives the roots that were used."""

@@ -173,7 +173,8 @@ def partitions_over_time(
 ) -> dict[str, Spans]:
     """What each partition of a dataset was in its snapshots, oldest first, each content with the snapshots that have it."""
     places: dict[str, list[tuple[StoredPartition, Span]]] = {}
-    end, before = len(commits) - 1, None
+    end = len(commits) - 1
+    before: Tree | None = None
     for number, commit in enumerate(commits):
         tree = vault.catalog.tree(commit)
         # pages that both have are not looked at: the cost follows what differs between two snapshots

@@ -1,0 +1,1 @@
+"""The dossier of a model: what an auditor asks of its records, on one page."""
