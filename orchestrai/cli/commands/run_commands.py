@@ -63,12 +63,14 @@ def report(as_json: AsJson = False) -> None:
 
     Example: orchestrai report --json
     """
+    from orchestrai.pipeline.reports.database_findings import log_positions
     from orchestrai.pipeline.reports.recovery_point import recovery_point
     from orchestrai.pipeline.reports.summary import summarize
 
     runtime = open_runtime()
     summaries = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
     left = _stale(runtime)
+    positions = log_positions(runtime)
     points = {
         pipeline.name: [recovery_point(runtime, node) for node in pipeline.datasets if node.pipeline == pipeline.name]
         for pipeline in runtime.project.pipelines
@@ -77,7 +79,12 @@ def report(as_json: AsJson = False) -> None:
         told = {name: {point.dataset: point.as_json() for point in some} for name, some in points.items()}
         emit(
             [
-                {**_plain(summary), "stale": left.counts(f"{summary.name}/"), "recovery_points": told[summary.name]}
+                {
+                    **_plain(summary),
+                    "stale": left.counts(f"{summary.name}/"),
+                    "recovery_points": told[summary.name],
+                    "databases": [p.as_json() for p in positions if p.name.startswith(f"{summary.name}/")],
+                }
                 for summary in summaries
             ]
         )
@@ -86,6 +93,10 @@ def report(as_json: AsJson = False) -> None:
     show_stale(left)
     for point in (point for some in points.values() for point in some if not point.passed):
         out.print(f"{point.dataset}: rpo: {point.message}", style="red", markup=False, soft_wrap=True)
+    for position in positions:
+        for verdict in position.verdicts:
+            style = "" if verdict.passed else "red"
+            out.print(f"{position.name}: {verdict.check}: {verdict.message}", style=style, markup=False, soft_wrap=True)
 
 
 def stale(
