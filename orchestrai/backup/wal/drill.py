@@ -43,7 +43,7 @@ def drill_log(context: RunContext, subject: DatabaseNode) -> DrillReport:
     chosen = {"latest": (now, ""), "random": _earlier(bases, state, drill_id)}
     for why, (witness, base) in chosen.items():
         runs.append(_run(vault, subject, state, bases, why, witness, base))
-    position = log_position(subject, vault, context.settings, vault.clock())
+    position = log_position(subject, vault, vault.clock())
     lost = position.lost.total_seconds() if position.lost is not None else 0.0
     rto = max(run.seconds for run in runs)
     problems = [f"{run.chosen}: {run.problem}" for run in runs if run.problem]

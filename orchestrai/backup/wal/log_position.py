@@ -11,7 +11,7 @@ from orchestrai.backup.wal.positions import lsn_text
 from orchestrai.backup.wal.receive import LogSource
 from orchestrai.backup.wal.recovery_plan import Reach, reaches
 from orchestrai.backup.wal.server import ServerFacts, server_facts
-from orchestrai.core.canonical import JsonValue
+from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.core.time.duration_cron import format_duration
 from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.errors import ConfigError, StorageError
@@ -34,15 +34,19 @@ def followed(nodes: Iterable[AssetNode[Any]]) -> list[DatabaseNode]:
     return [subjects[asset] for asset in sorted(subjects)]
 
 
-def log_source(subject: DatabaseNode, vault: Vault, settings: Settings) -> LogSource:
-    """Whose log is followed for a declared database. The slot bears the vault's name too: two vaults follow one server side by side."""
-    from hashlib import sha256
+def slot_name(subject: DatabaseNode, vault: Vault) -> str:
+    """The slot that holds a database's log, by the vault's name too: two vaults follow one server side by side. Empty without a vault."""
+    identity = vault.identity()
+    return f"orchestrai_{subject.name[:40]}_{sha256_hex(f'{identity}/{subject.prefix}'.encode())[:8]}" if identity else ""
 
-    owner = sha256(f"{vault.identity()}/{subject.prefix}".encode()).hexdigest()[:8]
+
+def log_source(subject: DatabaseNode, vault: Vault, settings: Settings) -> LogSource:
+    """Whose log is followed for a declared database, for who is about to write; makes a vault where there is none yet."""
+    vault.establish()
     rpo = subject.spec.rpo.total_seconds()
     return LogSource(
         subject.reference,
-        f"orchestrai_{subject.name[:40]}_{owner}",
+        slot_name(subject, vault),
         subject.log_kept_as,
         settings.home / "wal" / subject.prefix,
         timedelta(seconds=min(max(rpo / 3, 1.0), 60.0)),
@@ -141,13 +145,13 @@ class LogPosition:
         }
 
 
-def log_position(subject: DatabaseNode, vault: Vault, settings: Settings, now: datetime) -> LogPosition:
+def log_position(subject: DatabaseNode, vault: Vault, now: datetime) -> LogPosition:
     """Look at a declared database and its log; a server that does not answer is told, not raised."""
     state = read_log(vault, subject.log_kept_as)
     reach = tuple(reaches(read_bases(vault, subject.kept_as), state))
     server, problem = None, ""
     try:
-        server = server_facts(subject.reference, log_source(subject, vault, settings).slot)
+        server = server_facts(subject.reference, slot_name(subject, vault))
     except (StorageError, ConfigError) as exc:
         problem = exc.message
     return LogPosition(subject.prefix, subject.spec.rpo, now, state, reach, server, problem)

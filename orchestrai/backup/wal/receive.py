@@ -67,6 +67,8 @@ class Receiver:
         self.source = source
         self.commit_done = commit_done
         self.received = Received()
+        # where the server said that it can no longer go on from
+        self._gone: set[tuple[int, int]] = set()
 
     def catch_up(self) -> Received:
         """Commit what the server has now, and end; raises StorageError, ConfigError."""
@@ -108,7 +110,12 @@ class Receiver:
             if histories:
                 writer.commit(note, [], None, histories)
             place = self._place(server, writer.state, facts, identity.timeline, note.segment_bytes)
-            timeline, position = self._start(server, place, facts, identity.timeline, note.segment_bytes)
+            try:
+                timeline, position = self._start(server, place, facts, identity.timeline, note.segment_bytes)
+            except EndOfTimeline:
+                raise TransientStorageError(
+                    "expected log on the server's line, found none at the vault's end: try again"
+                ) from None
             run = _Run(self, server, writer, note, timeline, position)
             run.seen = (facts.time, facts.lsn) if timeline == identity.timeline else None
             try:
@@ -116,7 +123,18 @@ class Receiver:
             except EndOfTimeline:
                 run.commit()
                 return False
+            except LogRemoved as exc:
+                if place is None or place in self._gone or run.position != position:
+                    raise
+                self._note_hole(place, exc)
+                return False
         return True
+
+    def _note_hole(self, place: tuple[int, int], exc: LogRemoved) -> None:
+        self._gone.add(place)
+        self.received.notes.append(
+            f"a hole from {lsn_text(place[1])} of timeline {place[0]} on: {exc.message}; a new base backup is needed"
+        )
 
     def _facts(self) -> ServerFacts:
         return server_facts(self.source.reference, self.source.slot)
@@ -170,13 +188,11 @@ class Receiver:
         self, server: Replication, place: tuple[int, int] | None, facts: ServerFacts, timeline: int, segment_bytes: int
     ) -> tuple[int, int]:
         """Begin to follow at a place; where the server has that log no more, at the oldest that it has, and say so."""
-        if place is not None:
+        if place is not None and place not in self._gone:
             try:
-                server.start(self.source.slot, *place[:1], place[1])
+                server.start(self.source.slot, *place)
             except LogRemoved as exc:
-                self.received.notes.append(
-                    f"a hole from {lsn_text(place[1])} of timeline {place[0]} on: {exc.message}; a new base backup is needed"
-                )
+                self._note_hole(place, exc)
             else:
                 return place
         slot = server_facts(self.source.reference, self.source.slot).slot

@@ -7,7 +7,7 @@ import select
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -73,8 +73,15 @@ class Replication:
         self._run(f"DROP_REPLICATION_SLOT {quoted(name)}")
 
     def start(self, slot: str, timeline: int, lsn: int) -> None:
-        """Follow the log from a position; raises LogRemoved where the server has it no more."""
-        self._run(f"START_REPLICATION SLOT {quoted(slot)} PHYSICAL {lsn_text(lsn)} TIMELINE {timeline}")
+        """Follow the log from a position; raises LogRemoved where the server has it no more, EndOfTimeline."""
+        from psycopg import pq
+
+        result = self._run(f"START_REPLICATION SLOT {quoted(slot)} PHYSICAL {lsn_text(lsn)} TIMELINE {timeline}")
+        if result.status != pq.ExecStatus.COPY_BOTH:
+            # there is nothing between the position and the end of the timeline
+            while self._connection.get_result() is not None:
+                pass
+            raise EndOfTimeline("expected more log, found the end of its timeline: follow the next one")
 
     def read(self, timeout: float) -> Message | None:
         """The next message, or None where none comes in time; raises EndOfTimeline, StorageError."""
@@ -98,9 +105,12 @@ class Replication:
         self._connection.flush()
 
     def _ended(self) -> StorageError:
+        import psycopg
         from psycopg import pq
 
-        self._connection.put_copy_end()
+        # the server ends the copy of a timeline and waits for its other side to; after an error there is no copy
+        with suppress(psycopg.Error):
+            self._connection.put_copy_end()
         while (result := self._connection.get_result()) is not None:
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 return self._error(result.error_message, _state(result))

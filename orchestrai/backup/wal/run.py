@@ -73,7 +73,7 @@ def _log(context: RunContext, node: AssetNode[DatabaseNode]) -> StageReport:
         done = _catch_up(vault, subject, context)
         if done is not None and done.hours:
             trim_log(vault, subject.kept_as, subject.log_kept_as, subject.spec.window)
-        position = log_position(subject, vault, context.settings, vault.clock())
+        position = log_position(subject, vault, vault.clock())
         commit = position.state.commit
         facts: dict[str, JsonValue] = {**position.as_json(), "notes": list(done.notes) if done else []}
         if commit is not None:

@@ -17,6 +17,7 @@ from orchestrai.errors import ConfigError
 if TYPE_CHECKING:
     from orchestrai.backup.subjects import DatabaseNode
     from orchestrai.backup.wal.log_position import LogPosition
+    from orchestrai.backup.wal.recover import Recovery
     from orchestrai.backup.wal.recovery_plan import Target
     from orchestrai.pipeline.runtime import Runtime
     from orchestrai.vault.vault import Vault
@@ -56,10 +57,11 @@ def restore_command(
     """
     kept = open_existing(url)
     dataset = name_in(kept, name)
-    if sum(choice is not None for choice in (at, xid, lsn, point)) + latest > 1:
+    choices = (at, xid, lsn, point)
+    if sum(choice is not None for choice in choices) + latest > 1:
         raise ConfigError("expected at most one of --at, --xid, --lsn, --point and --latest, found more")
     if not dataset.endswith("/base"):
-        if any(option for option in (xid is not None, lsn, point, base, timeline, no_start, only_plan)):
+        if any((*(choice is not None for choice in choices[1:]), base, timeline, no_start, only_plan)):
             raise ConfigError(f"expected only --at or --latest for {dataset}, which is dumped, found another option")
         _restore_dump(kept, dataset, to, at, as_json)
         return
@@ -68,7 +70,7 @@ def restore_command(
     from orchestrai.backup.wal.recovery_plan import plan_recovery
 
     state = read_log(kept, f"{dataset.removesuffix('/base')}/wal")
-    plan = plan_recovery(read_bases(kept, dataset), state, _target((at, xid, lsn, point), base, timeline))
+    plan = plan_recovery(read_bases(kept, dataset), state, _target(choices, base, timeline))
     if not as_json:
         taken = f"base of {plan.base.stopped:%Y-%m-%d %H:%M:%S} UTC, {len(plan.segments):,} segments of log"
         out.print(f"{plan.target}: {taken}, {plan.bytes:,} bytes into {to}", soft_wrap=True)
@@ -81,19 +83,29 @@ def restore_command(
     done = recover(kept, plan, to, tools=tools, start=not no_start)
     if as_json:
         emit(done.as_json())
-    elif no_start:
+    else:
+        _show(done)
+
+
+def _show(done: "Recovery") -> None:
+    plan = done.plan
+    if not done.started:
         out.print(
             f"[green]restored[/green], not recovered: start PostgreSQL {plan.base.server.major} on {done.folder}",
             soft_wrap=True,
         )
         out.print(f"its log lies in {done.folder}.wal; set archive_mode off first if it would archive", soft_wrap=True)
-    else:
-        rows, last = sum((done.tables or {}).values()), done.last_commit or "before the base"
-        out.print(
-            f"[green]restored[/green] and recovered in {done.seconds:.1f} s to {done.replayed}, last commit {last}; "
-            f"{rows:,} rows in {len(done.tables or {})} tables; stopped, on timeline {done.timeline}",
-            soft_wrap=True,
-        )
+        if plan.target.kind == "time":
+            out.print(
+                "where nothing was committed after that moment, it ends before its target: take recovery_target_time out then"
+            )
+        return
+    rows, last = sum((done.tables or {}).values()), done.last_commit or "before the base"
+    out.print(
+        f"[green]restored[/green] and recovered in {done.seconds:.1f} s to {done.replayed}, last commit {last}; "
+        f"{rows:,} rows in {len(done.tables or {})} tables; stopped, on timeline {done.timeline}",
+        soft_wrap=True,
+    )
 
 
 def _target(choices: tuple[str | None, int | None, str | None, str | None], base: str, timeline: int | None) -> "Target":
@@ -245,7 +257,7 @@ def status_command(
 def _position(runtime: "Runtime", subject: "DatabaseNode") -> "LogPosition":
     from orchestrai.backup.wal.log_position import log_position
 
-    return log_position(subject, runtime.vault, runtime.settings, runtime.clock())
+    return log_position(subject, runtime.vault, runtime.clock())
 
 
 def _followed(runtime: "Runtime") -> "list[DatabaseNode]":

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrai.backup.subjects import DatabaseNode
-from orchestrai.backup.wal.log_position import LogPosition, followed, log_position, log_source
+from orchestrai.backup.wal.log_position import LogPosition, followed, log_position, slot_name
 from orchestrai.backup.wal.programs import account, find_programs
 from orchestrai.backup.wal.server import server_facts
 from orchestrai.errors import ConfigError, OrchestraiError
@@ -29,7 +29,7 @@ def log_positions(runtime: Runtime) -> list[LogPosition]:
     if store is None or is_sealed(store, runtime.ledger.keyring) is None:
         return []
     nodes = runtime.project.nodes.values()
-    return [log_position(subject, runtime.vault, runtime.settings, runtime.clock()) for subject in followed(nodes)]
+    return [log_position(subject, runtime.vault, runtime.clock()) for subject in followed(nodes)]
 
 
 def database_findings(runtime: Runtime) -> list[DatabaseFinding]:
@@ -44,7 +44,7 @@ def _findings(runtime: Runtime, subject: DatabaseNode) -> Iterator[DatabaseFindi
     store = None if fresh else runtime.ledger.vault
     known = store is not None and is_sealed(store, runtime.ledger.keyring) is not None
     try:
-        slot = log_source(subject, runtime.vault, runtime.settings).slot if known else ""
+        slot = slot_name(subject, runtime.vault) if known else ""
         facts = server_facts(subject.reference, slot)
         faults = list(facts.faults())
         faults += list(_missing(facts.major, subject.spec.tools))
@@ -58,7 +58,7 @@ def _findings(runtime: Runtime, subject: DatabaseNode) -> Iterator[DatabaseFindi
                 f"{name}: rpo", False, "nothing of it is in the vault yet: run `orchestrai backup receive`"
             )
             return
-        position = log_position(subject, runtime.vault, runtime.settings, runtime.clock())
+        position = log_position(subject, runtime.vault, runtime.clock())
         for verdict in position.verdicts:
             yield DatabaseFinding(f"{name}: {verdict.check}", verdict.passed, verdict.message)
     except OrchestraiError as exc:
