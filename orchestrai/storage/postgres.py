@@ -142,6 +142,8 @@ def _translated(exc: Any, where: str, password: str | None) -> OrchestraiError:
     message = f"expected {where} to answer, found: {text}"
     if isinstance(exc, psycopg.DataError):
         return UnreadableObject(f"expected values of {where} as declared, found: {text}; declare the column as STRING")
+    if state == "42501":
+        return ConfigError(f"{message}: grant it")
     if state[:2] == "42" or isinstance(exc, psycopg.ProgrammingError):
         return ConfigError(f"{message}: correct the name")
     lost = isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError) and not state

@@ -30,9 +30,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     return Runtime(load_settings())
 
 
-def test_a_log_is_an_asset_with_a_sensor_and_a_dump_stays_a_dump(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_is_an_asset_with_a_sensor_and_a_dump_stays_a_dump(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = {asset for asset in runtime.project.nodes if asset.startswith(("shop/crm/", "shop/notes/"))}
     assert nodes == {
         *(f"shop/crm/{stage}" for stage in ("base", "wal", "drill", "retention")),

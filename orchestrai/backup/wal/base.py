@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrai.backup.databases.dump_tools import run_tool
-from orchestrai.backup.wal.log_archive import NOTE_FILE, ServerNote
+from orchestrai.backup.wal.log_archive import FORMAT, NOTE_FILE, ServerNote
 from orchestrai.backup.wal.positions import parse_lsn
 from orchestrai.backup.wal.programs import find_programs
 from orchestrai.backup.wal.replication import replication
 from orchestrai.backup.wal.server import ServerFacts, server_facts
-from orchestrai.backup.wal.witness import take_witness
+from orchestrai.backup.wal.witness import witness_or_none
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.manifest import canonical_json
@@ -61,6 +61,7 @@ def take_base(reference: str, slot: str, into: Path, *, tools: str = "", timeout
     server_note = ServerNote(facts.system, facts.major, segment_bytes)
     note: dict[str, JsonValue] = {
         **server_note.as_json(),
+        "format": FORMAT,
         "timeline": int(ranges[-1]["Timeline"]),
         "start": str(ranges[0]["Start-LSN"]),
         "end": str(ranges[-1]["End-LSN"]),
@@ -70,7 +71,7 @@ def take_base(reference: str, slot: str, into: Path, *, tools: str = "", timeout
         "tool_version": programs.version,
         # a vault keeps files; a server misses its empty folders
         "folders": list[JsonValue](sorted(path.relative_to(into).as_posix() for path in into.rglob("*") if path.is_dir())),
-        "witness": take_witness(reference).as_json(),
+        "witness": witness_or_none(reference).as_json(),
     }
     parse_lsn(str(note["end"]))
     hashes = {

@@ -15,7 +15,7 @@ from orchestrai.backup.wal.receive import LogSource, Receiver, ReceiverBusy
 from orchestrai.backup.wal.recover import recover
 from orchestrai.backup.wal.recovery_plan import RecoveryPlan, Target, plan_recovery
 from orchestrai.backup.wal.scratch_server import Recovered
-from orchestrai.backup.wal.witness import Witness, read_witness, table_sums, take_witness
+from orchestrai.backup.wal.witness import Witness, read_witness, table_sums, witness_or_none
 from orchestrai.core.time.duration_cron import format_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError
@@ -32,7 +32,7 @@ def drill_log(context: RunContext, subject: DatabaseNode) -> DrillReport:
     source = log_source(subject, vault, context.settings)
     runs, notes = [], []
     try:
-        now = take_witness(subject.reference)
+        now = witness_or_none(subject.reference)
         _await_log(vault, source, now)
     except (StorageError, ConfigError) as exc:
         now = Witness("", None, "", {})
@@ -51,7 +51,8 @@ def drill_log(context: RunContext, subject: DatabaseNode) -> DrillReport:
     told = (
         f"{len(compared)} of {len(runs)} restores were compared with what every table of the primary held at that position"
     )
-    proof = Verdict("proof", not problems, "; ".join([*problems, *notes]) or "; ".join([told, *notes]))
+    notes += [f"nothing to compare with: {witness.absent}" for witness, _ in chosen.values() if witness.absent]
+    proof = Verdict("proof", not problems, "; ".join([*(problems or [told]), *notes]))
     limit = subject.spec.rto
     message = f"{rto:.1f} s measured, {format_duration(limit)} declared"
     fast = Verdict(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrai.backup.wal.positions import (
     Coverage,
@@ -25,13 +25,15 @@ from orchestrai.backup.wal.positions import (
     way,
 )
 from orchestrai.core.canonical import JsonValue
-from orchestrai.errors import IntegrityError
+from orchestrai.errors import IntegrityError, UnknownFormatVersion
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.vault.commit.source import SourceFile, held
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Vault
 
+# of the notes beside a base and a log
+FORMAT = 1
 SERVER, TIMELINES, MARKS = "server", "timelines", "marks.json"
 DATA, NOTE, NOTE_FILE = "data", "note", "base.json"
 _NOWHERE = Path("/in-the-vault")
@@ -47,7 +49,7 @@ class ServerNote:
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form kept in the vault."""
-        return {"system": self.system, "major": self.major, "segment_bytes": self.segment_bytes}
+        return {"format": FORMAT, "system": self.system, "major": self.major, "segment_bytes": self.segment_bytes}
 
 
 class Mark(NamedTuple):
@@ -149,7 +151,7 @@ def read_log(vault: Vault, dataset: str) -> LogState:
     note = _json(vault, vault.catalog.files(entries[SERVER])[0]) if SERVER in entries else None
     if not isinstance(note, dict):
         raise IntegrityError(f"expected {SERVER} in {dataset}, found none: see `orchestrai vault verify`")
-    server = ServerNote(str(note["system"]), int(note["major"]), int(note["segment_bytes"]))
+    server = _server(note, SERVER)
     pieces: dict[Piece, StoredFile] = {}
     marks: list[Mark] = []
     histories: dict[int, tuple[History, StoredFile]] = {}
@@ -194,10 +196,9 @@ def read_bases(vault: Vault, dataset: str) -> list[Base]:
 def _base(commit: SnapshotCommit, body: object) -> Base:
     try:
         assert isinstance(body, dict)
-        server = ServerNote(str(body["system"]), int(body["major"]), int(body["segment_bytes"]))
         return Base(
             commit,
-            server,
+            _server(body, NOTE_FILE),
             int(body["timeline"]),
             parse_lsn(body["start"]),
             parse_lsn(body["end"]),
@@ -209,6 +210,12 @@ def _base(commit: SnapshotCommit, body: object) -> Base:
         )
     except (AssertionError, KeyError, TypeError, ValueError) as exc:
         raise IntegrityError(f"expected what a base backup holds in {NOTE_FILE}, found something else ({exc})") from exc
+
+
+def _server(note: Mapping[str, Any], where: str) -> ServerNote:
+    if note["format"] != FORMAT:
+        raise UnknownFormatVersion(f"expected format {FORMAT} of {where}, found {note['format']}: upgrade orchestrai")
+    return ServerNote(str(note["system"]), int(note["major"]), int(note["segment_bytes"]))
 
 
 def _json(vault: Vault, file: StoredFile) -> object:

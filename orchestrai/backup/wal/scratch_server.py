@@ -8,8 +8,9 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from orchestrai.backup.wal.programs import Account, Programs
 from orchestrai.errors import RestoreError, StorageError
 from orchestrai.storage.postgres import connection
 
+_PARENT_DEATH_SIGNAL = 1
 _NOT_REACHED = "recovery ended before configured recovery target was reached"
 _FAULT = re.compile(r"(?:FATAL|PANIC): .*")
 _FROM_CONTROL = {
@@ -115,6 +117,7 @@ def recovered(
                 cwd=data,
                 env={"LC_ALL": "C", "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "TZ": "UTC"},
                 start_new_session=True,
+                preexec_fn=_end_with_parent(),
                 **who.options,
             )
         try:
@@ -130,6 +133,17 @@ def recovered(
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+
+
+def _end_with_parent() -> Callable[[], object] | None:
+    """Has the server stop where whoever started it is killed, as far as the system can."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    # loaded before the fork: after it only what needs no lock may run
+    call = ctypes.CDLL(None).prctl
+    return lambda: call(_PARENT_DEATH_SIGNAL, int(signal.SIGQUIT))
 
 
 def _await(process: "subprocess.Popen[bytes]", reference: str, log: Path, patience: float) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 from orchestrai.backup.wal.positions import lsn_text, parse_lsn
 from orchestrai.core.canonical import JsonValue
+from orchestrai.errors import ConfigError
 from orchestrai.storage.postgres import connection
 
 PATIENCE = 10.0
+BUSY = "somebody was writing all the time"
 _HERE = "SELECT pg_current_wal_insert_lsn()::text"
 _SNAPSHOT = """
 SELECT pg_snapshot_xmin(s) = pg_snapshot_xmax(s), pg_current_wal_insert_lsn()::text, clock_timestamp(), current_database()::text
@@ -33,6 +35,7 @@ class Witness:
     lsn: int | None
     time: str
     tables: Mapping[str, tuple[int, str]]
+    absent: str = ""
 
     def as_json(self) -> dict[str, JsonValue]:
         """The form kept in the vault."""
@@ -40,6 +43,7 @@ class Witness:
             "database": self.database,
             "lsn": lsn_text(self.lsn) if self.lsn is not None else None,
             "time": self.time,
+            "absent": self.absent,
             "tables": {name: [rows, digest] for name, (rows, digest) in self.tables.items()},
         }
 
@@ -58,11 +62,25 @@ def read_witness(body: Mapping[str, JsonValue]) -> Witness:
     lsn, tables = body.get("lsn"), body.get("tables")
     listed = tables.items() if isinstance(tables, Mapping) else ()
     sums = {name: (int(str(one[0])), str(one[1])) for name, one in listed if isinstance(one, list)}
-    return Witness(str(body["database"]), parse_lsn(str(lsn)) if lsn else None, str(body.get("time", "")), sums)
+    return Witness(
+        str(body["database"]),
+        parse_lsn(str(lsn)) if lsn else None,
+        str(body.get("time", "")),
+        sums,
+        str(body.get("absent", "")),
+    )
+
+
+def witness_or_none(reference: str) -> Witness:
+    """A witness where the user may read every table; else one that nothing can be compared with, and why."""
+    try:
+        return take_witness(reference)
+    except ConfigError as exc:
+        return Witness("", None, "", {}, exc.message)
 
 
 def take_witness(reference: str, patience: float = PATIENCE) -> Witness:
-    """Read every table in one snapshot whose position is known; raises StorageError."""
+    """Read every table in one snapshot whose position is known; raises StorageError, ConfigError where that is not allowed."""
     deadline = time.monotonic() + patience
     with connection(reference, autocommit=True) as opened:
         while True:
@@ -77,7 +95,7 @@ def take_witness(reference: str, patience: float = PATIENCE) -> Witness:
                 return Witness(database, parse_lsn(before), moment.isoformat(), tables)
             opened.execute("ROLLBACK")
             if time.monotonic() > deadline:
-                return Witness(database, None, moment.isoformat(), {})
+                return Witness(database, None, moment.isoformat(), {}, BUSY)
             time.sleep(0.01)
 
 

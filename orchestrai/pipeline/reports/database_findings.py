@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from orchestrai.backup.subjects import DatabaseNode
 from orchestrai.backup.wal.log_position import LogPosition, followed, log_position, slot_name
 from orchestrai.backup.wal.programs import account, find_programs
+from orchestrai.backup.wal.replication import replication
 from orchestrai.backup.wal.server import server_facts
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.pipeline.runtime import Runtime
@@ -48,6 +49,8 @@ def _findings(runtime: Runtime, subject: DatabaseNode) -> Iterator[DatabaseFindi
         facts = server_facts(subject.reference, slot)
         faults = list(facts.faults())
         faults += list(_missing(facts.major, subject.spec.tools))
+        with replication(subject.reference) as server:
+            server.identify()
         if facts.slot is not None and facts.slot.lost:
             faults.append(
                 f"expected slot {slot} to hold the log, found it {facts.slot.status}: run `orchestrai backup receive`"

@@ -1,9 +1,12 @@
 """What goes wrong with servers, slots and logs: told, named, and mended by a new base where nothing else does."""
 
+import errno
 import json
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +20,7 @@ from orchestrai.backup.wal.log_position import followed, log_position
 from orchestrai.backup.wal.log_retention import needless, trim_log
 from orchestrai.backup.wal.recovery_plan import Target, reaches
 from orchestrai.cli.app import app
-from orchestrai.errors import ConfigError, RestoreError, StorageError
+from orchestrai.errors import ConfigError, RestoreError, StorageError, TransientStorageError
 from orchestrai.pipeline.reports.database_findings import database_findings
 from orchestrai.vault.lifecycle.prune import Pruning
 from orchestrai_tests.backup.wal.conftest import Followed
@@ -306,6 +309,105 @@ def test_a_base_restores_alone_to_its_own_moment(crm: Followed) -> None:
     assert looked.state == state
     listed = {file.path for file in vault.files(bases[0].commit, DATA)}
     assert "backup_manifest" in listed and any(path.startswith("pg_wal/0") for path in listed)
+
+
+def test_a_user_who_may_replicate_and_not_read_has_bases_without_a_witness(
+    crm: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm.cluster.ask(TABLE)
+    crm.cluster.ask("INSERT INTO orders (amount) VALUES (1)")
+    crm.cluster.ask("CREATE ROLE follower LOGIN REPLICATION")
+    monkeypatch.setenv("CRM_URL", crm.cluster.url.replace("user=postgres", "user=follower"))
+    crm.run("base")
+    report = crm.run("drill")
+    (proof, *_) = [verdict for outcome in report.outcomes for verdict in outcome.verdicts if verdict.check == "proof"]
+    assert proof.passed and "0 of 2 restores were compared" in proof.message and "permission denied" in proof.message
+    crm.cluster.ask("GRANT pg_read_all_data TO follower")
+    crm.run("base")
+    (proof, *_) = [v for outcome in crm.run("drill").outcomes for v in outcome.verdicts if v.check == "proof"]
+    assert proof.passed and "compared with what every table" in proof.message and "0 of 2" not in proof.message
+
+
+def test_a_server_that_lets_nobody_replicate_is_told_by_doctor(crm: Followed) -> None:
+    hba = crm.cluster.data / "pg_hba.conf"
+    hba.write_text("local all all trust\n")
+    crm.cluster.ask("SELECT pg_reload_conf()")
+    time.sleep(0.2)
+    (finding, *_) = database_findings(crm.runtime())
+    assert not finding.ok and "pg_hba.conf" in finding.detail
+
+
+def test_a_base_that_is_killed_leaves_nothing_that_counts(crm: Followed) -> None:
+    crm.cluster.ask(TABLE)
+    crm.run("base")
+    crm.cluster.ask("INSERT INTO orders (note) SELECT repeat('k', 500) FROM generate_series(1, 20000)")
+    chance = random.Random(16)
+    command = [sys.executable, "-c", "from orchestrai.cli import main; main()", "backup", "base", "shop/crm"]
+    for _ in range(3):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(1.0 + chance.random() * 2.5)
+        process.kill()
+        process.wait()
+        _, log, bases = crm.log()
+        assert all((reach := log.covered(base)) is not None and reach.hole is None for base in bases)
+    state = state_of(crm.cluster)
+    crm.receive()
+    looked = Looked()
+    crm.restore("after", Target(), looked)
+    assert looked.state == state
+
+
+def lingering(folder: Path) -> list[str]:
+    """Processes that work below a folder."""
+    there = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            there += [process.name] if (process / "cwd").readlink().is_relative_to(folder) else []
+        except OSError:
+            continue
+    return there
+
+
+def test_a_restore_that_is_killed_leaves_nothing_at_its_place_and_can_be_repeated(crm: Followed) -> None:
+    crm.cluster.ask(TABLE)
+    crm.run("base")
+    work(crm.cluster, random.Random(17))
+    crm.receive()
+    target = crm.scratch / "again"
+    words = ["backup", "restore", "shop/crm", "--to", str(target)]
+    command = [sys.executable, "-c", "from orchestrai.cli import main; main()", *words]
+    for delay in (1.2, 2.0):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        assert not target.exists()
+    deadline = time.monotonic() + 20
+    while lingering(crm.scratch):
+        assert time.monotonic() < deadline, "the server of a killed restore goes on"
+        time.sleep(0.1)
+    assert invoke(*words)[0] == 0
+    assert [path.name for path in crm.scratch.iterdir()] == ["again"]
+
+
+def test_a_full_disk_of_the_receiver_is_told_and_loses_nothing(crm: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrai.backup.wal import receive
+
+    crm.cluster.ask(TABLE)
+    crm.run("base")
+    moment, state = work(crm.cluster, random.Random(18))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receive._Spooled, "write", full)
+        with pytest.raises(TransientStorageError, match="No space left on device: free its disk, the server keeps the log"):
+            crm.receive()
+    crm.receive()
+    looked = Looked()
+    crm.restore("after", at(moment), looked)
+    assert looked.state == state
 
 
 def test_no_secret_is_on_a_command_line_or_in_an_environment(crm: Followed, tmp_path: Path) -> None:
