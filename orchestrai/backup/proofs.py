@@ -5,7 +5,7 @@ Definitions: load the restored pipelines.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +18,9 @@ from orchestrai.backup.registry_files import REGISTRY
 from orchestrai.backup.subjects import DatabaseNode
 from orchestrai.core.time.calendar import WHOLE
 from orchestrai.errors import ModelError, OrchestraiError
-from orchestrai.restore.drill import Prove, RestoredPartition
+from orchestrai.restore.drill import DrillReport, Prove, RestoredPartition
 from orchestrai.restore.ports import Drilled
+from orchestrai.stage.context import RunContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -159,6 +160,15 @@ def instance_of(home: Path) -> Prove:
             return dump_of("")(restored, chosen)
 
     return prove
+
+
+def own_drill(subject: Drilled) -> "Callable[[RunContext], DrillReport] | None":
+    """How a subject is drilled that is more than its snapshots: a database with its log."""
+    if not isinstance(subject, DatabaseNode) or not subject.follows_log:
+        return None
+    from orchestrai.backup.wal.drill import drill_log
+
+    return lambda context: drill_log(context, subject)
 
 
 def proof_of(subject: Drilled, home: Path, port: Definitions) -> Prove:

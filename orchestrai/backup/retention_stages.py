@@ -6,9 +6,11 @@ ledger, not among the declarations: one whose pipeline is not deployed today ser
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from orchestrai.backup.checks import RETENTION_CHECKS
-from orchestrai.backup.subjects import VaultNode
+from orchestrai.backup.subjects import DatabaseNode, VaultNode
+from orchestrai.backup.wal.log_retention import trim_log
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
@@ -45,7 +47,7 @@ def run_retention(context: RunContext, node: AssetNode[Drilled], *, apply: bool 
     applied = spec.retention.apply if apply is None else apply
     if applied and subject.kind == "dataset":
         _retain_letters(vault, f"{subject.prefix}/{DEAD_LETTERS}", spec.keep)
-    return retain(
+    report = retain(
         ledger,
         vault,
         asset=node.asset,
@@ -56,6 +58,11 @@ def run_retention(context: RunContext, node: AssetNode[Drilled], *, apply: bool 
         inputs=list(_inputs(ledger, node.deps[:1])),
         after=None if anchor is None else lambda: anchor.update(vault),
     )
+    if isinstance(subject, DatabaseNode) and subject.follows_log and applied:
+        # the bases first: what is needed of the log follows from those that stay
+        trimmed = trim_log(vault, subject.kept_as, subject.log_kept_as, subject.spec.window)
+        report = replace(report, facts={**report.facts, **trimmed.facts})
+    return report
 
 
 def _retain_letters(vault: Vault, dataset: str, keep: KeepSpec) -> None:

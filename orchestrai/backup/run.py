@@ -36,7 +36,7 @@ DUMPED, DEFINED = Producer("dump", __name__), Producer("snapshot", __name__)
 Work = Callable[[RunContext, AssetNode[Any]], StageReport]
 
 
-def _protected(work: Work, context: RunContext, node: AssetNode[Any]) -> StageReport:
+def protected(work: Work, context: RunContext, node: AssetNode[Any]) -> StageReport:
     """Write the snapshot, then lock, copy and anchor it as declared."""
     vault = context.port(Vault)
     wanted = protection_of(node.subject.backup or BackupSpec(), context.settings)
@@ -151,7 +151,7 @@ FEATURE_BACKUP: Stage[Drilled] = Stage(
     "The feature table in the vault: a snapshot of every partition, incremental, chained, signed. Its version equals the table's.",
     frozenset({"vault"}),
     FEATURES,
-    lambda context, node, partitions: _protected(_features, context, node),
+    lambda context, node, partitions: protected(_features, context, node),
     deps=lambda view: (view.live_asset,),
     checks=lambda view: (VERSION_CHECK,),
     applies=lambda view: view.backup is not None,
@@ -163,7 +163,7 @@ MODEL_BACKUP: Stage[KeptModel] = Stage(
     "Every version of the model in the vault, with its receipts, and which of them serves.",
     frozenset({"vault"}),
     MODEL,
-    lambda context, node, partitions: _protected(_model, context, node),
+    lambda context, node, partitions: protected(_model, context, node),
     deps=lambda model: (model.asset("candidate"), model.asset("champion")),
     checks=lambda model: REGISTRY_CHECKS,
     applies=lambda model: model.backup is not None,
@@ -175,8 +175,9 @@ DUMP: Stage[DatabaseNode | HouseNode] = Stage(
     "A consistent dump of the database, with the rows of each table, in the vault.",
     frozenset({"vault", "sql"}),
     DUMPED,
-    lambda context, node, partitions: _protected(_database, context, node),
+    lambda context, node, partitions: protected(_database, context, node),
     checks=lambda database: DUMP_CHECKS,
+    applies=lambda database: not (isinstance(database, DatabaseNode) and database.follows_log),
     role="backup",
 )
 DEFINITIONS_SNAPSHOT: Stage[HouseNode] = Stage(
@@ -185,6 +186,6 @@ DEFINITIONS_SNAPSHOT: Stage[HouseNode] = Stage(
     "A snapshot in the vault.",
     frozenset({"vault"}),
     DEFINED,
-    lambda context, node, partitions: _protected(_definitions, context, node),
+    lambda context, node, partitions: protected(_definitions, context, node),
     role="backup",
 )

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orchestrai.backup.managed.aws_backup import BackupTarget
 from orchestrai.core.declaration import Declaration, field_reader
@@ -33,6 +33,8 @@ class DatabaseSpec(BackupSpec):
     """A database of one's own: dumped, kept, drilled. `dsn_env` names the variable with its URL, or the path of a SQLite file.
 
     A drill restores into a database that it creates and drops again, on the server that `scratch_env` names, else on the same one.
+    `method: wal` keeps a whole PostgreSQL server to any moment of the last `window`: a base backup `every` so often, kept as `keep` says,
+    and its write-ahead log in between, which `rpo` says how often to commit. `tools` is the folder of the server's programs.
     """
 
     name: KeptName
@@ -42,6 +44,26 @@ class DatabaseSpec(BackupSpec):
     minimum_rows: Annotated[int, Field(ge=0)] = 0
     every: Cron | None = "45 2 * * *"
     keep: KeepSpec = NIGHTLY.keep
+    method: Literal["dump", "wal"] = "dump"
+    window: Duration = timedelta(days=7)
+    tools: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rpo_of_log(cls, value: Any) -> Any:
+        """A log is followed to lose less than a day."""
+        if isinstance(value, Mapping) and value.get("method") == "wal":
+            return {"rpo": "5m", **value}
+        return value
+
+    @model_validator(mode="after")
+    def _one_method(self) -> "DatabaseSpec":
+        """What only one method reads is not declared for the other."""
+        other = {"window", "tools"} if self.method == "dump" else {"scratch_env", "minimum_rows", "cold"}
+        misplaced = sorted(other & self.model_fields_set)
+        if misplaced:
+            raise ValueError(f"expected no {misplaced[0]} beside method {self.method}, found one: remove it")
+        return self
 
 
 class RestoreTestSpec(Declaration):

@@ -37,14 +37,29 @@ class DatabaseNode(DeclaredSubject):
         return self.spec.description
 
     @property
+    def follows_log(self) -> bool:
+        """Whether it is kept by base backups and its write-ahead log."""
+        return self.spec.method == "wal"
+
+    @property
     def backup_asset(self) -> str:
         """The asset of its snapshots."""
-        return f"{self.prefix}/dump"
+        return f"{self.prefix}/{'base' if self.follows_log else 'dump'}"
 
     @property
     def kept_as(self) -> str:
         """The dataset's name in the vault."""
-        return f"{self.prefix}/dump"
+        return self.backup_asset
+
+    @property
+    def log_kept_as(self) -> str:
+        """The name of its write-ahead log in the vault, and of that log's asset."""
+        return f"{self.prefix}/wal"
+
+    @property
+    def reference(self) -> str:
+        """Where its URL lies."""
+        return f"env://{self.spec.dsn_env}"
 
     @property
     def backup(self) -> BackupSpec:

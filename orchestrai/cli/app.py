@@ -1,5 +1,6 @@
 """The command tree."""
 
+from orchestrai.cli.backup import database_commands
 from orchestrai.cli.commands import (
     audit_commands,
     dead_letter_commands,
@@ -53,6 +54,7 @@ vault_commands.vault.command("rewrap")(hold_commands.rewrap)
 vault_commands.vault.command("heal")(heal_commands.heal)
 vault_commands.vault.command("repair")(heal_commands.repair)
 vault_commands.vault.command("warm")(lifecycle_commands.warm)
+app.add_typer(database_commands.backup, name="backup")
 app.add_typer(dead_letter_commands.deadletters, name="deadletters")
 proof_commands.model.command("export")(export_commands.export)
 proof_commands.model.command("list")(model_commands.list_models)

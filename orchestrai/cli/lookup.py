@@ -150,7 +150,7 @@ def open_existing(url: str | None) -> "Vault":
 
 
 # how the vault calls what is kept of a dataset, a feature view, a model, a database, and the definitions
-KEPT = ("raw_events", "features", "registry", "dump", "files")
+KEPT = ("raw_events", "features", "registry", "dump", "base", "files")
 # the assets by which a person may name it
 BACKUP_STAGES = ("snapshot", "restored", "feature_backup", "model_backup", "cold_copy", "drill")
 

@@ -17,6 +17,7 @@ from orchestrai.defs.launch.schedules import build_schedules
 from orchestrai.defs.sensors.alert_sensors import build_alert_sensors
 from orchestrai.defs.sensors.deployment_sensors import build_deployment_sensors
 from orchestrai.defs.sensors.landing_sensors import build_sensors
+from orchestrai.defs.sensors.log_sensors import build_log_sensors
 from orchestrai.defs.sensors.recall_sensors import build_recall_sensors
 from orchestrai.defs.spark_transport import spark_resources
 from orchestrai.pipeline.runtime import Runtime
@@ -53,6 +54,7 @@ def _build(runtime: Runtime) -> dg.Definitions:
             *build_deployment_sensors(project.pipelines),
             *build_alert_sensors(runtime),
             *build_current_sensors(nodes),
+            *build_log_sensors(nodes),
             *broken.sensors,
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from orchestrai.backup.ports import Definitions
-from orchestrai.backup.proofs import proof_of
+from orchestrai.backup.proofs import own_drill, proof_of
 from orchestrai.core.identity import utc_now
 from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
@@ -31,7 +31,7 @@ from orchestrai.pipeline.name_changes import record_renames, require_settled
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.stage_registry import gates
 from orchestrai.privacy.persons import PersonKeys, open_person_keys
-from orchestrai.restore.ports import Drilled, Proofs, RecoveryPoints, Sharing
+from orchestrai.restore.ports import Drilled, Drills, Proofs, RecoveryPoints, Sharing
 from orchestrai.settings import Settings
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode
@@ -95,6 +95,7 @@ class Runtime:
             SparkSession: lambda: SparkSession(self.spark_session),
             Engines: lambda: Engines(self.engine, lambda: embedded(self.settings)),
             Proofs: lambda: Proofs(lambda subject: proof_of(subject, self.settings.home, self._definitions())),
+            Drills: lambda: Drills(own_drill),
             Sharing: lambda: Sharing(self._share),
             RecoveryPoints: lambda: RecoveryPoints(self._recovery_point),
             Definitions: self._definitions,

@@ -8,6 +8,7 @@ from orchestrai.backup.heal_stage import HEAL
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
 from orchestrai.backup.retention_stages import PRUNE, RETENTION
 from orchestrai.backup.run import DEFINITIONS_SNAPSHOT, DUMP, FEATURE_BACKUP, MODEL_BACKUP
+from orchestrai.backup.wal.run import BASE, WAL
 from orchestrai.features.run import FEATURES
 from orchestrai.features.training_set import TRAINING_SET
 from orchestrai.ingest.arrival import DEAD_LETTERS, LANDING, RAW_EVENTS
@@ -73,6 +74,8 @@ STAGES: tuple[Stage[Any], ...] = (
     FEATURE_BACKUP,
     MODEL_BACKUP,
     DUMP,
+    BASE,
+    WAL,
     DEFINITIONS_SNAPSHOT,
     DRILL,
     COLD_COPY,

@@ -1,6 +1,6 @@
 """The drill of whatever has snapshots, published: a snapshot that was not proven is not published as a drill."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import WHOLE
@@ -8,8 +8,8 @@ from orchestrai.core.verdict import CheckInfo
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
-from orchestrai.restore.drill import Prove, drill
-from orchestrai.restore.ports import Drilled, Proofs, RecoveryPoints
+from orchestrai.restore.drill import DrillReport, Prove, drill
+from orchestrai.restore.ports import Drilled, Drills, Proofs, RecoveryPoints
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.vault.spec import BackupSpec
@@ -23,8 +23,13 @@ CHECKS = (
 )
 
 
-def publish_drill(context: RunContext, asset: str, subject: Drilled, prove: Prove | None = None) -> StageReport:
-    """Drill what is kept of a subject and publish what was measured as `asset`.
+Own = Callable[[RunContext], DrillReport]
+
+
+def publish_drill(
+    context: RunContext, asset: str, subject: Drilled, prove: Prove | None = None, own: Own | None = None
+) -> StageReport:
+    """Drill what is kept of a subject, in its `own` way where it has one, and publish what was measured as `asset`.
 
     Nothing would be lost where the newest snapshot is the current version of the live asset; else its age is what would be.
     """
@@ -32,13 +37,16 @@ def publish_drill(context: RunContext, asset: str, subject: Drilled, prove: Prov
     now = ledger.find(subject.live_asset) if subject.live_asset else None
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
-        done = drill(
-            vault,
-            dataset=subject.kept_as,
-            spec=subject.backup or BackupSpec(),
-            current_version=now.version if now else None,
-            prove=prove,
-        ).exposed(context.port(RecoveryPoints).of(subject))
+        if own is not None:
+            done = own(context)
+        else:
+            done = drill(
+                vault,
+                dataset=subject.kept_as,
+                spec=subject.backup or BackupSpec(),
+                current_version=now.version if now else None,
+                prove=prove,
+            ).exposed(context.port(RecoveryPoints).of(subject))
         record = done.as_json()
         entry = session.add_bytes(WHOLE, "drill.json", canonical_json(record), rows=len(done.runs))
         meter.read, meter.written = sum(run.bytes for run in done.runs), entry.size
@@ -49,7 +57,9 @@ def publish_drill(context: RunContext, asset: str, subject: Drilled, prove: Prov
 
 
 def _run(context: RunContext, node: AssetNode[Drilled], partitions: Sequence[str]) -> StageReport:
-    return publish_drill(context, node.asset, node.subject, context.port(Proofs).of(node.subject))
+    own = context.port(Drills).of(node.subject)
+    prove = None if own is not None else context.port(Proofs).of(node.subject)
+    return publish_drill(context, node.asset, node.subject, prove, own)
 
 
 # of the whole of it, however it is cut

@@ -10,7 +10,8 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.stage.stage import Subject
 
 if TYPE_CHECKING:
-    from orchestrai.restore.drill import Prove
+    from orchestrai.restore.drill import DrillReport, Prove
+    from orchestrai.stage.context import RunContext
     from orchestrai.vault.spec import BackupSpec
 
 
@@ -52,6 +53,13 @@ class Proofs:
     """How a drill opens what it restored, by what it is of."""
 
     of: Callable[[Drilled], "Prove"]
+
+
+@dataclass(frozen=True)
+class Drills:
+    """How a subject is drilled that is more than its newest snapshot; None for what the ordinary drill proves."""
+
+    of: Callable[[Drilled], "Callable[[RunContext], DrillReport] | None"]
 
 
 @dataclass(frozen=True)

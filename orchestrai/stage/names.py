@@ -25,6 +25,8 @@ StageName = Literal[
     "model_backup",
     "cold_copy",
     "dump",
+    "base",
+    "wal",
     "recovery_point",
     "restore_test",
     "retention",

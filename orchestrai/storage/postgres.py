@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from orchestrai.errors import (
@@ -87,14 +89,25 @@ def snapshot(reference: str, *, statement_timeout: timedelta | None = None) -> I
         yield opened
 
 
-def tool_connection(reference: str, timeout: float = 15.0) -> tuple[str, dict[str, str]]:
-    """What pg_dump and its like take as --dbname, and the variables that must be in their environment.
+@contextmanager
+def tool_connection(reference: str, timeout: float = 15.0) -> Iterator[tuple[str, dict[str, str]]]:
+    """What pg_dump and its like take as --dbname, and the variables that must be in their environment, for the length of the block.
 
-    The command line is for everybody to read; the environment is not.
+    A command line is for everybody to read, and an environment for whoever runs as the same user: the password lies in a file that
+    is readable by its owner alone and gone after the block.
     """
     given = _with_defaults(reference, timeout)
     password = given.pop("password", None)
-    return str(_driver().conninfo.make_conninfo("", **given)), {"PGPASSWORD": password} if password else {}
+    conninfo = str(_driver().conninfo.make_conninfo("", **given))
+    if not password:
+        yield conninfo, {}
+        return
+    with TemporaryDirectory(prefix="orchestrai-secret-") as folder:
+        path = Path(folder) / "pgpass"
+        path.touch(mode=0o600)
+        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+        path.write_text(f"*:*:*:*:{escaped}\n")
+        yield conninfo, {"PGPASSFILE": str(path)}
 
 
 def tool_error(said: str, expected: str, reference: str) -> StorageError:
@@ -129,6 +142,8 @@ def _translated(exc: Any, where: str, password: str | None) -> OrchestraiError:
     message = f"expected {where} to answer, found: {text}"
     if isinstance(exc, psycopg.DataError):
         return UnreadableObject(f"expected values of {where} as declared, found: {text}; declare the column as STRING")
+    if state == "42501":
+        return ConfigError(f"{message}: grant it")
     if state[:2] == "42" or isinstance(exc, psycopg.ProgrammingError):
         return ConfigError(f"{message}: correct the name")
     lost = isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError) and not state

@@ -297,12 +297,12 @@ def test_a_password_is_in_no_command_line_and_no_error(
     fake = tools / "pg_dump"
     fake.write_text(
         f'#!/bin/sh\n[ "$1" = --version ] && echo "pg_dump (PostgreSQL) 99.1" && exit 0\n'
-        f'echo "$@" > {log}; echo "failed with $PGPASSWORD" >&2; exit 1\n'
+        f'echo "$@" > {log}; echo "failed with $(cat $PGPASSFILE)" >&2; env | grep -q {CANARY} && exit 3; exit 1\n'
     )
     fake.chmod(0o755)
     with pytest.raises(StorageError) as caught:
         dump_postgres("env://SOURCE_URL", tmp_path / "dump", tools=tools)
-    assert "failed with ***" in str(caught.value) and CANARY not in str(caught.value)
+    assert "with code 1" in str(caught.value) and "***" in str(caught.value) and CANARY not in str(caught.value)
     assert CANARY not in log.read_text() and "--snapshot=" in log.read_text()
 
 

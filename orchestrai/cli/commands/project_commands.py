@@ -169,7 +169,9 @@ def doctor(as_json: AsJson = False) -> None:
     ):
         there = importlib.util.find_spec(module) is not None
         findings.append((f"extra {extra}", there, "installed" if there else f"pip install 'orchestrai[{extra}]'"))
-    needed = ("python", "settings", "lake", "vault", "signing key", "trusted keys", "pipeline", "instance", "unusual change")
+    needed = (
+        "python", "settings", "lake", "vault", "signing key", "trusted keys", "pipeline", "instance", "unusual change", "database",
+    )  # fmt: skip
     healthy = all(ok for name, ok, _ in findings if name.startswith(needed))
     if as_json:
         emit({"healthy": healthy, "findings": [{"name": n, "ok": ok, "detail": d} for n, ok, d in findings]})
@@ -201,6 +203,7 @@ def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
     """Which pipelines load and what is wrong with them, and where the objects of each dataset that is landed are."""
     from orchestrai.pipeline.check.project_check import check_project
     from orchestrai.pipeline.load import Project, pipeline_folders
+    from orchestrai.pipeline.reports.database_findings import database_findings
     from orchestrai.pipeline.runtime import Runtime
 
     try:
@@ -215,6 +218,7 @@ def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
         findings.append((f"pipeline {report.name}", not report.mistakes, left_out + detail))
     nodes = [node for report in reports if report.pipeline for node in report.pipeline.datasets]
     runtime = Runtime(settings, Project(tuple(report.pipeline for report in reports if report.pipeline is not None)))
+    findings += [(one.name, one.ok, one.detail) for one in database_findings(runtime)]
     findings += [_landing(node, runtime) for node in nodes if _is_landed(node.spec.source)]
     # a key is made with the first ledger that is opened, and this command makes nothing
     made = (settings.key_folder / "signing.pem").exists()

@@ -78,6 +78,7 @@ def report(
     """
     if compliance or to is not None:
         _compliance(to, as_json)
+    from orchestrai.pipeline.reports.database_findings import log_positions
     from orchestrai.pipeline.reports.recovery_point import recovery_point
     from orchestrai.pipeline.reports.summary import summarize
     from orchestrai.pipeline.reports.unusual_snapshots import unusual_snapshots
@@ -85,6 +86,7 @@ def report(
     runtime = open_runtime()
     summaries = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
     left = _stale(runtime)
+    positions = log_positions(runtime)
     points = {
         pipeline.name: [recovery_point(runtime, node) for node in pipeline.datasets if node.pipeline == pipeline.name]
         for pipeline in runtime.project.pipelines
@@ -99,6 +101,7 @@ def report(
                     "stale": left.counts(f"{summary.name}/"),
                     "recovery_points": told[summary.name],
                     "unusual_changes": [a.as_json() for a in raised if a.commit.dataset.startswith(f"{summary.name}/")],
+                    "databases": [p.as_json() for p in positions if p.name.startswith(f"{summary.name}/")],
                 }
                 for summary in summaries
             ]
@@ -110,6 +113,10 @@ def report(
         out.print(f"{point.dataset}: rpo: {point.message}", style="red", markup=False, soft_wrap=True)
     for alarm in raised:
         out.print(f"unusual: {alarm.message}", style="red", markup=False, soft_wrap=True)
+    for position in positions:
+        for verdict in position.verdicts:
+            style = "" if verdict.passed else "red"
+            out.print(f"{position.name}: {verdict.check}: {verdict.message}", style=style, markup=False, soft_wrap=True)
 
 
 def _compliance(to: Path | None, as_json: bool) -> None:

@@ -39,7 +39,7 @@ def build_keeping_jobs(nodes: Sequence[AssetNode]) -> Iterator[UnresolvedAssetJo
     """Two jobs for each group that keeps something."""
     for group in _groups(nodes):
         own = [node for node in nodes if node.pipeline == group]
-        backups = [node for node in own if backs_up(node) or node.stage.role in ("copy", "catalog")]
+        backups = [node for node in own if backs_up(node) or node.stage.role in ("copy", "catalog", "log")]
         if any(node.stage.role != "catalog" for node in backups):
             yield _job(f"{group}_backup", backups, "Back up what is no event, copy it to its cold tier, update the catalog.")
         tried = [node for node in own if drills(node)]

@@ -1,0 +1,301 @@
+"""What the vault holds of a server: pieces of its log, timeline histories, marks, and base backups; read from lists, and committed.
+
+A partition of the log holds what one receiver received in one hour, so that no receiver ever replaces what another committed.
+"""
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrai.backup.wal.positions import (
+    Coverage,
+    History,
+    Leg,
+    Piece,
+    by_timeline,
+    cover,
+    lsn_text,
+    parse_history,
+    parse_lsn,
+    piece_of,
+    way,
+)
+from orchestrai.core.canonical import JsonValue
+from orchestrai.errors import IntegrityError, UnknownFormatVersion
+from orchestrai.ledger.manifest import canonical_json
+from orchestrai.vault.commit.source import SourceFile, held
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.vault import Vault
+
+# of the notes beside a base and a log
+FORMAT = 1
+SERVER, TIMELINES, MARKS = "server", "timelines", "marks.json"
+DATA, NOTE, NOTE_FILE = "data", "note", "base.json"
+_NOWHERE = Path("/in-the-vault")
+
+
+@dataclass(frozen=True)
+class ServerNote:
+    """Which server a log is of."""
+
+    system: str
+    major: int
+    segment_bytes: int
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form kept in the vault."""
+        return {"format": FORMAT, "system": self.system, "major": self.major, "segment_bytes": self.segment_bytes}
+
+
+class Mark(NamedTuple):
+    """Everything that the server had written by a time of its own clock lies before a position."""
+
+    time: datetime
+    timeline: int
+    lsn: int
+
+    def as_json(self) -> list[JsonValue]:
+        """The form kept in the vault."""
+        return [self.time.isoformat(), self.timeline, lsn_text(self.lsn)]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base backup: where and when it ends, and what is needed to start from it."""
+
+    commit: SnapshotCommit
+    server: ServerNote
+    timeline: int
+    start: int
+    end: int
+    stopped: datetime
+    next_xid: int
+    role: str
+    folders: tuple[str, ...]
+    witness: Mapping[str, JsonValue]
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Where a recovery from it goes on: timeline and position."""
+        return self.timeline, self.end
+
+
+@dataclass(frozen=True)
+class LogState:
+    """The log as the newest snapshot lists it."""
+
+    commit: SnapshotCommit | None = None
+    server: ServerNote | None = None
+    files: Mapping[Piece, StoredFile] = field(default_factory=dict)
+    histories: Mapping[int, tuple[History, StoredFile]] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+    partitions: Mapping[str, tuple[Piece, ...]] = field(default_factory=dict)
+
+    @property
+    def timeline(self) -> int:
+        """The newest timeline that there is log of; 0 for none."""
+        return max((piece.timeline for piece in self.files), default=0)
+
+    def end(self, timeline: int) -> int:
+        """How far the log of a timeline goes, holes or not."""
+        return max((piece.end for piece in self.files if piece.timeline == timeline), default=0)
+
+    def history(self, timeline: int) -> History:
+        """How a timeline came about; the first one has no history."""
+        known = self.histories.get(timeline)
+        if known is None and timeline > 1:
+            raise IntegrityError(f"expected the history of timeline {timeline} in the vault, found none: take a new base")
+        return known[0] if known else History(timeline)
+
+    def way_from(self, base: Base, timeline: int | None = None) -> list[Leg] | None:
+        """The legs of a recovery from a base to a timeline, by default the newest that is reached; None for another line."""
+        goal = timeline or max(self.timeline, base.timeline)
+        return way(base.origin, self.history(goal), base.server.segment_bytes)
+
+    def covered(self, base: Base, timeline: int | None = None) -> Coverage | None:
+        """How far a recovery from a base gets; None where the timeline is not on its line."""
+        legs = self.way_from(base, timeline)
+        if legs is None:
+            return None
+        coverage = cover(legs, by_timeline(self.files), base.server.segment_bytes)
+        # a base holds the log up to its own end
+        return coverage if (coverage.timeline, coverage.end) > base.origin else replace(coverage, end=base.end)
+
+    def known_until(self, coverage: Coverage) -> datetime | None:
+        """The newest moment by which everything that was written lies before the end of what is covered."""
+        times = [
+            mark.time
+            for mark in self.marks
+            if mark.timeline < coverage.timeline or (mark.timeline == coverage.timeline and mark.lsn <= coverage.end)
+        ]
+        return max(times, default=None)
+
+    def mark_after(self, moment: datetime) -> Mark | None:
+        """The first mark from a moment on."""
+        at = bisect_left(self.marks, moment, key=lambda mark: mark.time)
+        return self.marks[at] if at < len(self.marks) else None
+
+
+def read_log(vault: Vault, dataset: str) -> LogState:
+    """Read what the newest snapshot of a log lists; costs its lists, not its bytes. Raises IntegrityError."""
+    commits = vault.catalog.recent(dataset, 1)
+    if not commits:
+        return LogState()
+    commit = commits[-1]
+    entries = vault.partitions(commit)
+    note = _json(vault, vault.catalog.files(entries[SERVER])[0]) if SERVER in entries else None
+    if not isinstance(note, dict):
+        raise IntegrityError(f"expected {SERVER} in {dataset}, found none: see `orchestrai vault verify`")
+    server = _server(note, SERVER)
+    pieces: dict[Piece, StoredFile] = {}
+    marks: list[Mark] = []
+    histories: dict[int, tuple[History, StoredFile]] = {}
+    partitions: dict[str, tuple[Piece, ...]] = {}
+    for name, entry in sorted(entries.items()):
+        if name == SERVER:
+            continue
+        own = []
+        for file in vault.catalog.files(entry):
+            if name == TIMELINES:
+                number = int(file.path.split(".")[0], 16)
+                histories[number] = (parse_history(number, b"".join(vault.stream(file)).decode()), file)
+            elif file.path == MARKS:
+                marks += read_marks(_json(vault, file))
+            elif (piece := piece_of(file.path, file.size, server.segment_bytes)) is not None:
+                pieces[piece] = file
+                own.append(piece)
+        if name != TIMELINES:
+            partitions[name] = tuple(own)
+    return LogState(commit, server, pieces, histories, tuple(sorted(marks)), partitions)
+
+
+def read_marks(body: object) -> list[Mark]:
+    """Marks as they lie in the vault; raises IntegrityError."""
+    try:
+        return [Mark(datetime.fromisoformat(time), int(tli), parse_lsn(lsn)) for time, tli, lsn in body]  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as exc:
+        raise IntegrityError(f"expected marks of a log, found something else ({exc})") from exc
+
+
+def read_bases(vault: Vault, dataset: str) -> list[Base]:
+    """The base backups that count, oldest first; costs a small list each. Raises IntegrityError."""
+    bases = []
+    for commit in vault.snapshots(dataset):
+        note = vault.partitions(commit).get(NOTE)
+        if note is None:
+            raise IntegrityError(f"expected {NOTE} in base {commit.snapshot_id[:12]}, found none: forget that snapshot")
+        bases.append(_base(commit, _json(vault, vault.catalog.files(note)[0])))
+    return bases
+
+
+def _base(commit: SnapshotCommit, body: object) -> Base:
+    try:
+        assert isinstance(body, dict)
+        return Base(
+            commit,
+            _server(body, NOTE_FILE),
+            int(body["timeline"]),
+            parse_lsn(body["start"]),
+            parse_lsn(body["end"]),
+            datetime.fromisoformat(body["stopped"]),
+            int(body["next_xid"]),
+            str(body["role"]),
+            tuple(body["folders"]),
+            dict(body["witness"]),
+        )
+    except (AssertionError, KeyError, TypeError, ValueError) as exc:
+        raise IntegrityError(f"expected what a base backup holds in {NOTE_FILE}, found something else ({exc})") from exc
+
+
+def _server(note: Mapping[str, Any], where: str) -> ServerNote:
+    if note["format"] != FORMAT:
+        raise UnknownFormatVersion(f"expected format {FORMAT} of {where}, found {note['format']}: upgrade orchestrai")
+    return ServerNote(str(note["system"]), int(note["major"]), int(note["segment_bytes"]))
+
+
+def _json(vault: Vault, file: StoredFile) -> object:
+    try:
+        return json.loads(b"".join(vault.stream(file)))
+    except ValueError as exc:
+        raise IntegrityError(f"expected JSON in {file.path}, found something else ({exc})") from exc
+
+
+class LogWriter:
+    """Commits what one receiver received; `receiver` names its partitions. Not safe to share between threads."""
+
+    def __init__(self, vault: Vault, dataset: str, receiver: str, state: LogState) -> None:
+        self.vault = vault
+        self.dataset = dataset
+        self.receiver = receiver
+        self.state = state
+        self._partition = ""
+        # in how many hours it wrote
+        self.hours = 0
+        self._files: list[SourceFile] = []
+        self._marks: list[Mark] = []
+
+    def commit(
+        self,
+        server: ServerNote,
+        pieces: Sequence[SourceFile],
+        mark: Mark | None,
+        histories: Mapping[int, bytes],
+        drop: Iterable[str] = (),
+    ) -> SnapshotCommit:
+        """Commit new pieces, histories and a mark in one snapshot; what lies in the vault is referred to, not read."""
+        now = self.vault.clock()
+        partition = f"{now:%Y-%m-%dT%H}-{self.receiver}"
+        if partition != self._partition:
+            self._adopt(partition)
+            self.hours += 1
+        marks = [*self._marks, *([mark] if mark else [])]
+        files = [*self._files, *pieces]
+        contents: dict[str, Sequence[SourceFile]] = {partition: [*files, held(MARKS, _marks_bytes(marks))]}
+        if self.state.server is None:
+            contents[SERVER] = [held("server.json", canonical_json(server.as_json()))]
+        if histories:
+            known = [_listed(file) for _, file in self.state.histories.values()]
+            contents[TIMELINES] = [*known, *(held(f"{n:08X}.history", data) for n, data in histories.items())]
+        last = self.state.commit.seq if self.state.commit else 0
+        commit = self.vault.commit(
+            self.dataset,
+            contents,
+            drop=[name for name in drop if name != partition],
+            source={"asset": self.dataset},
+            after=last,
+        )
+        self._files = [source._replace(content=_NOWHERE) for source in files]
+        self._marks = marks
+        self.state = (
+            read_log(self.vault, self.dataset) if histories or self.state.server is None else self._next(commit, server)
+        )
+        return commit
+
+    def _next(self, commit: SnapshotCommit, server: ServerNote) -> LogState:
+        """The state after a commit, for the writer's own use: what it needs of it without reading lists again."""
+        return replace(self.state, commit=commit, server=server)
+
+    def _adopt(self, partition: str) -> None:
+        """Go on with the partition of the hour, which an earlier process of this receiver may have begun."""
+        self._partition, self._files, self._marks = partition, [], []
+        commit = self.state.commit
+        entry = self.vault.partitions(commit).get(partition) if commit else None
+        for file in self.vault.catalog.files(entry) if entry else ():
+            if file.path == MARKS:
+                self._marks = read_marks(_json(self.vault, file))
+            else:
+                self._files.append(_listed(file))
+
+
+def _listed(file: StoredFile) -> SourceFile:
+    """A file that lies in the vault, found there by its hash."""
+    return SourceFile(file.path, file.size, _NOWHERE, file.sha256, file.rows, file.role)
+
+
+def _marks_bytes(marks: Sequence[Mark]) -> bytes:
+    return canonical_json([mark.as_json() for mark in marks])

@@ -1,0 +1,1 @@
+"""`orchestrai backup ...`: databases, to a moment."""
