@@ -32,7 +32,6 @@ __all__ = [
     "blob_key",
     "canonical_json",
     "dataset_version",
-    "decode_dataset",
     "decode_partition",
     "make_partition",
     "read_blob",
@@ -192,13 +191,6 @@ def decode_partition(data: bytes) -> PartitionManifest:
     """Read a partition manifest; raises IntegrityError, UnknownFormatVersion."""
     document = _document(data)
     return make_partition(document["partition"], (FileEntry(**entry) for entry in document["files"]), document["stats"])
-
-
-def decode_dataset(data: bytes) -> DatasetManifest:
-    """Read a dataset manifest; raises IntegrityError, UnknownFormatVersion."""
-    document = _document(data)
-    entries = (PartitionEntry(*row) for row in document["partitions"])
-    return DatasetManifest(document["asset"], {entry.partition: entry for entry in entries})
 
 
 def arrival_stats(earlier: Mapping[str, Any] | None, path: str, runs: Iterable[Run]) -> dict[str, Any]:

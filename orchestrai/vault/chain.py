@@ -161,7 +161,7 @@ class ChainReader:
                 if strict and numbered(SNAPSHOTS, info.key) not in gone:
                     raise
                 continue
-            state = _state(record)
+            state = state_of(record)
             if newest is None or record.seq == newest[1]:
                 return state
             return state._replace(seq=newest[1], digest=sha256_hex(self.store.read(infos[-1].key)))
@@ -216,21 +216,20 @@ class ChainReader:
     # -- what was forgotten ----------------------------------------------------------------------------------
 
     def forgotten(
-        self, dataset: str | None = None, *, strict: bool = True, after: Mapping[str, int] | None = None
+        self, dataset: str | None = None, *, strict: bool = True, heads: Mapping[str, Head] | None = None
     ) -> set[tuple[str, int]]:
         """The snapshots that a tombstone or the newest fence of their chain calls forgotten.
 
-        With `after`, which has every chain with the number of a record that is known to be there, or 0, what comes before that is
-        not listed.
+        `heads` are the ends of the chains, where they are known.
 
         A tombstone that is not signed for its place raises, or hides nothing where `strict` is off; so does a damaged end of a chain.
         """
         places = self.tombstones(dataset, strict=strict)
-        names = [dataset] if dataset is not None else self.chains() if after is None else sorted(after)
+        names = [dataset] if dataset is not None else self.chains() if heads is None else sorted(heads)
         for name in names:
             own = {seq for of, seq in places if of == name}
             try:
-                head = self.head(name, (after or {}).get(name, 0))
+                head = heads[name] if heads is not None and name in heads else self.head(name)
                 standing = self.standing(name, own, head.holds) | self.fenced(name, head.fence)
             except IntegrityError:
                 if strict:
@@ -388,7 +387,8 @@ class ChainReader:
         return stone.commit == ""
 
 
-def _state(record: ChainRecord) -> Head:
+def state_of(record: ChainRecord) -> Head:
+    """What a chain says of itself where a record is its end."""
     kind = record.kind if isinstance(record, ChainNote) else ""
     fence, holds = (
         record.seq if kind == name else pointer for name, pointer in (("fence", record.fence), ("hold", record.holds))

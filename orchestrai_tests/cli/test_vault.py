@@ -60,6 +60,30 @@ def test_verify_answers_by_exit_code(shop: Runtime, days: list[str]) -> None:
     assert sorted(part["ok"] for part in parts) == [False, True]
 
 
+def test_what_is_new_is_verified_alone_and_the_newest_are_listed_alone(shop: Runtime, days: list[str]) -> None:
+    code, text = command("vault", "verify", "--new", "--json")
+    first = json.loads(text)
+    assert (code, first["snapshots"] > 1, first["since"]) == (0, True, None)
+    code, text = command("vault", "verify", "--new", "--json")
+    again = json.loads(text)
+    assert (code, again["snapshots"], again["since"] is not None) == (0, 0, True)
+    assert "not now" in command("vault", "verify", "--new")[1]
+    file = shop.vault.files(shop.vault.latest(RAW), days[0])[0]
+    path = shop.vault.store.local_path(file.key)
+    assert path is not None
+    path.unlink()
+    # what was looked at before is not looked at by --new, and by no other way of asking is it left out
+    assert command("vault", "verify", "--new")[0] == 0
+    assert command("vault", "verify")[0] == 1
+    with pytest.raises(ConfigError, match="level listing"):
+        command("vault", "verify", "--new", "--level", "read")
+    every = json.loads(command("vault", "list", DATASET, "--json")[1])
+    assert json.loads(command("vault", "list", DATASET, "--newest", "1", "--json")[1]) == every[-1:]
+    assert json.loads(command("vault", "list", "--newest", "50", "--json")[1]) == json.loads(
+        command("vault", "list", "--json")[1]
+    )
+
+
 def test_verify_with_the_anchor_finds_a_rollback(shop: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     anchor = tmp_path / "anchor.json"
     monkeypatch.setenv("ORCHESTRAI_ANCHOR", str(anchor))

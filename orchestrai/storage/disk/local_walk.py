@@ -2,14 +2,42 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from operator import itemgetter
 
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.disk.posix import info, order
 
-Found = tuple[bytes, str, "os.DirEntry[str]"]
+# so few files behind a name are looked at one by one
+_FEW = 64
+
+
+class _Entry:
+    """A name of a folder, looked at when it is asked for; in place of what a scan of the whole folder would tell."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.name = name
+        self._path = f"{folder}{name}"
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        return self._is(stat.S_ISDIR)
+
+    def is_file(self, *, follow_symlinks: bool) -> bool:
+        return self._is(stat.S_ISREG)
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        return os.lstat(self._path)
+
+    def _is(self, kind: Callable[[int], bool]) -> bool:
+        try:
+            return kind(os.lstat(self._path).st_mode)
+        except FileNotFoundError:
+            return False
+
+
+Entry = os.DirEntry[str] | _Entry
+Found = tuple[bytes, str, Entry]
 
 
 def walk(root: str, prefix: str, after: bytes | None, *, hidden: str) -> Iterator[ObjectInfo]:
@@ -37,14 +65,11 @@ def _below(root: str, folder: str, prefix: str, after: bytes | None, hidden: str
 
 
 def _entries(root: str, folder: str, prefix: str, after: bytes | None, hidden: str) -> Iterator[Found]:
-    named: list[tuple[str, os.DirEntry[str]]] = []
+    named: list[tuple[str, Entry]] = []
     first = _first_name(folder, after)
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{root}/{folder}") as entries:
-        for entry in entries:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for entry in _behind(f"{root}/{folder}", first):
             name = entry.name
-            # of a long folder most names are dropped here, at a tenth of what the rest costs
-            if name < first and not first.startswith(name):
-                continue
             # a folder sorts by what its keys begin with: "a-b" comes before "a/b"
             named.append((f"{name}/" if entry.is_dir(follow_symlinks=False) else name, entry))
     # texts sort by code points as their bytes do
@@ -60,8 +85,20 @@ def _entries(root: str, folder: str, prefix: str, after: bytes | None, hidden: s
             yield place, key, entry
 
 
+def _behind(folder: str, first: str) -> Iterator[Entry]:
+    """The entries of a folder but those that sort before a name for sure; of a long folder names alone are read, where few are left."""
+    if first:
+        # what is less, and does not begin the name, sorts before it whatever follows
+        names = [name for name in os.listdir(folder) if name >= first or first.startswith(name)]
+        if len(names) <= _FEW:
+            yield from (_Entry(folder, name) for name in names)
+            return
+    with os.scandir(folder) as entries:
+        yield from (entry for entry in entries if entry.name >= first or first.startswith(entry.name))
+
+
 def _first_name(folder: str, after: bytes | None) -> str:
-    """Where `after` lies in a folder the name it goes on with: what is less, and does not begin it, sorts before `after` for sure."""
+    """Where `after` lies in a folder the name it goes on with, else nothing."""
     place = order(folder)
     inside = after[len(place) :] if after is not None and after.startswith(place) else b""
     # names sort by code points as they do by bytes

@@ -100,12 +100,12 @@ class Anchor:
         # what is anchored is there, or the check had told of a loss: nothing before it need be listed
         anchored = self.read(vault.catalog) or {}
         names = sorted({*vault.catalog.names(), *anchored}) if anchored else vault.catalog.chains()
-        after = {name: anchored[name].seq if name in anchored else 0 for name in names}
-        gone = vault.catalog.forgotten(after=after)
-        held = holds(vault.store, vault.keyring, vault.identity(), after=after)
+        ends = {name: vault.catalog.head(name, anchored[name].seq if name in anchored else 0) for name in names}
+        gone = vault.catalog.forgotten(heads=ends)
+        held = holds(vault.store, vault.keyring, vault.identity(), heads=ends)
         heads: dict[str, list[object]] = {}
         for dataset in names:
-            head = vault.catalog.head(dataset, after[dataset])
+            head = ends[dataset]
             seqs = [sorted(seq for name, seq in places if name == dataset) for places in (gone, held)]
             heads[dataset] = [head.seq, head.digest, *seqs]
         body = {"format": WITH_HOLDS_FORMAT, "vault": vault.identity(), "heads": heads}

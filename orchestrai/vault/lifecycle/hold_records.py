@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.decisions.signed_record import RecordKind
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
-from orchestrai.vault.chain import WHOLE_DATASET, ChainReader
+from orchestrai.vault.chain import WHOLE_DATASET, ChainReader, Head
 from orchestrai.vault.format.layout import HOLDS
 from orchestrai.vault.format.records import HOLD_TYPE, SnapshotCommit
 
@@ -38,15 +37,15 @@ HOLD_RECORDS = RecordKind[Hold](
 
 
 def holds(
-    store: Store, keyring: Keyring, vault: str, *, strict: bool = True, after: Mapping[str, int] = MappingProxyType({})
+    store: Store, keyring: Keyring, vault: str, *, strict: bool = True, heads: Mapping[str, Head] | None = None
 ) -> dict[tuple[str, int], Hold]:
     """The holds that are on, by dataset and number: a hold is on while its own records or the chain of its dataset say so.
 
-    `after` is as in `chained_holds`.
+    `heads` is as in `chained_holds`.
     Raises SignatureInvalid, IntegrityError for a record that is not this vault's, and for a damaged end of a chain unless `strict` is off.
     """
     chains = ChainReader(store, keyring, lambda: vault)
-    return recorded_holds(store, keyring, vault) | chained_holds(chains, strict=strict, after=after)
+    return recorded_holds(store, keyring, vault) | chained_holds(chains, strict=strict, heads=heads)
 
 
 def recorded_holds(store: Store, keyring: Keyring, vault: str) -> dict[tuple[str, int], Hold]:
@@ -62,15 +61,16 @@ def recorded_holds(store: Store, keyring: Keyring, vault: str) -> dict[tuple[str
 
 
 def chained_holds(
-    chains: ChainReader, dataset: str | None = None, *, strict: bool = True, after: Mapping[str, int] = MappingProxyType({})
+    chains: ChainReader, dataset: str | None = None, *, strict: bool = True, heads: Mapping[str, Head] | None = None
 ) -> dict[tuple[str, int], Hold]:
     """The holds that are on by the chains: all of a dataset are in the newest note of a hold.
 
-    `after` has every chain with the number of a record that is known to be there, or 0: what comes before that is not listed.
+    `heads` are the ends of the chains, where they are known.
     """
     active: dict[tuple[str, int], Hold] = {}
-    for name in [dataset] if dataset is not None else sorted(after) or chains.chains():
-        for body in chains.held(name, chains.head(name, after.get(name, 0), strict=strict).holds)[1]:
+    for name in [dataset] if dataset is not None else chains.chains() if heads is None else sorted(heads):
+        head = heads[name] if heads is not None and name in heads else chains.head(name, strict=strict)
+        for body in chains.held(name, head.holds)[1]:
             hold = Hold(**body)
             active[hold.dataset, hold.seq] = hold
     return active

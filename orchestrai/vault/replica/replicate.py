@@ -110,12 +110,11 @@ def _new_records(
         except IntegrityError:
             if place not in catalog.tombstones(place[0], strict=False):
                 raise
-    gone = catalog.forgotten(
-        after={name: before[name].seq if name in before else 0 for name in {name for name, _ in places}}
-    )
+    ends = {name: catalog.head(name, before[name].seq if name in before else 0) for name in {name for name, _ in places}}
+    gone = catalog.forgotten(heads=ends)
     fresh = [one for one in records if isinstance(one, SnapshotCommit) and (one.dataset, one.seq) not in gone]
-    ends = [catalog.at(name, reached.commit) for name, reached in before.items() if reached.commit]
-    proven = [commit for commit in ends if commit is not None]
+    last = [catalog.at(name, reached.commit) for name, reached in before.items() if reached.commit]
+    proven = [commit for commit in last if commit is not None]
     return places, records, [*proven, *fresh], frozenset(commit.digest for commit in proven)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
 from orchestrai.storage.base import ObjectInfo
-from orchestrai.vault.chain import ChainReader
+from orchestrai.vault.chain import ChainReader, Head, state_of
 from orchestrai.vault.format.layout import (
     DATA_KEYS,
     FORGOTTEN,
@@ -36,6 +36,7 @@ def check_chains(walk: Walk, dataset: str | None, proven: Proven | None = None) 
     good: list[ChainRecord] = []
     before = proven.chains if proven else {}
     names = sorted({*(reader.names() if before else reader.chains()), *before}) if dataset is None else [dataset]
+    heads: dict[str, Head] = {}
     for name in names:
         reached = before.get(name)
         records, problems = reader.walk(name, reached.seq if reached else 0)
@@ -47,6 +48,7 @@ def check_chains(walk: Walk, dataset: str | None, proven: Proven | None = None) 
                 "expected the record that was found sound before, found another: verify the whole",
             )
         walk.reach(name, records, reached)
+        heads |= {name: state_of(records[-1])} if records else {}
         good += records
     starts = {name: before[name].seq if name in before else 0 for name in names} if before else {}
     stones = _stones(walk, dataset, starts)
@@ -54,7 +56,7 @@ def check_chains(walk: Walk, dataset: str | None, proven: Proven | None = None) 
     newest = {commit.dataset: commit for commit in good if isinstance(commit, SnapshotCommit)}
     for commit in newest.values():
         _check_named(walk, commit)
-    _check_holds(walk, reader, dataset, starts)
+    _check_holds(walk, reader, dataset, heads if before else None)
     return [one for one in good if (one.dataset, one.seq) not in gone]
 
 
@@ -115,11 +117,11 @@ def _check_named(walk: Walk, newest: SnapshotCommit) -> None:
             )
 
 
-def _check_holds(walk: Walk, reader: ChainReader, dataset: str | None, starts: Mapping[str, int]) -> None:
+def _check_holds(walk: Walk, reader: ChainReader, dataset: str | None, heads: Mapping[str, Head] | None) -> None:
     vault = walk.vault
     try:
         recorded = recorded_holds(vault.store, vault.keyring, vault.identity())
-        chained = chained_holds(reader, dataset, after=starts)
+        chained = chained_holds(reader, dataset, heads=heads)
     except (IntegrityError, TypeError, ValueError) as exc:
         walk.note(HOLDS, exc)
         return
