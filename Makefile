@@ -55,17 +55,29 @@ lock: setup ## write requirements.lock anew; pins that still fit stay
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.lock
 	$(BIN)/uv pip compile --group bench -c requirements.lock \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o bench/requirements.lock
+	$(BIN)/uv pip compile --group bench-vault --generate-hashes --no-header --universal --python-version 3.11 --quiet -o bench/vault.lock
 
 .venv/.bench: bench/requirements.lock .venv/.ready
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes -r bench/requirements.lock
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip check --quiet
 	@touch $@
 
-bench-setup: .venv/.bench ## add the peers that only the benchmarks need
+# borg is built here, and wants the headers of lz4, zstd, xxhash, acl and openssl; it stays apart: it pins what we use otherwise
+.venv/.borg: bench/vault.lock .venv/.ready
+	$(PYTHON) -m venv --without-pip .venv/peers
+	$(BIN)/uv pip install --quiet --require-hashes --python .venv/peers/bin/python -r bench/vault.lock || \
+	  { echo "borg could not be built: apt-get install liblz4-dev libzstd-dev libxxhash-dev libacl1-dev libssl-dev pkg-config"; exit 1; }
+	@command -v restic >/dev/null || { echo "restic is missing: apt-get install restic"; exit 1; }
+	@touch $@
 
-bench-arrival: bench-setup
+bench-setup: .venv/.bench .venv/.borg ## add the peers that only the benchmarks need
+
+bench-arrival: .venv/.bench
+bench-vault: .venv/.borg
+bench-vault: ARGUMENTS = $(if $(DATA),--data $(DATA))
+bench-vault: export PATH := $(CURDIR)/.venv/peers/bin:$(PATH)
 bench-vault bench-arrival bench-features bench-models bench-proof bench-gates: setup ## ratios against peers, one JSON object a line
-	$(BIN)/python -m bench.$(@:bench-%=%)
+	$(BIN)/python -m bench.$(@:bench-%=%) $(ARGUMENTS)
 
 screenshot: setup ## draw docs/graph.png with headless Chromium against the running UI
 	$(BIN)/python docs/screenshot.py

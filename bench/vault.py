@@ -5,9 +5,9 @@ python -m bench.vault [--rounds 5] [--shape 40x10MB --shape 10000x20KB --shape r
 
 Every measure is a whole command: start of the interpreter, imports and all. Rounds are interleaved: in each, ours and the peers do
 the same step one after the other. Unencrypted is held against borg without encryption, encrypted against restic, all of them with zstd.
-Without a peer the run fails. Files of 250 MB are held against `cp -r` alone. The shape "real" is what the bytes look like that people keep:
-the files of --data (CSV), a SQLite database of them that grows by a tenth a round, the same as Parquet, and 120 MB in which a byte
-changes, then one comes in.
+Without a peer the run fails. `make bench-vault DATA=FOLDER` runs all. Files of 250 MB are held against `cp -r` alone. The shape "real" is
+what the bytes look like that people keep: the files of --data (CSV), a SQLite database of their rows that grows by a tenth a snapshot, the
+same as Parquet beside a model, and 120 MB in which a byte changes, then one comes in.
 `history` has no peer: each step after 3,650 daily snapshots is held against itself after 10 (bench/vault_history.py).
 Snapshots of ours are committed and signed; verify reads every byte back; restore proves every hash.
 """

@@ -1,6 +1,7 @@
 """Restoring what lies in a cold tier: told before anything is read, asked for, waited for: Glacier on moto, archive on Azurite."""
 
 import itertools
+import random
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ pytestmark = pytest.mark.emulator
 SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(b"\x07" * 32))
 
 
+def noise(seed: str) -> bytes:
+    """What does not compress, so that as many bytes are stored as there are."""
+    return random.Random(seed).randbytes(300_000)
+
+
 def vault_in(store: Store) -> tuple[Vault, ControlPlane]:
     numbers, control = itertools.count(), control_plane(store)
     assert control is not None
@@ -42,8 +48,8 @@ def test_a_restore_from_glacier_is_planned_asked_for_and_done(moto: S3Server, tm
     bucket = moto.bucket()
     store = open_store(f"s3://{bucket}/v", s3_options(moto))
     vault, control = vault_in(store)
-    commit = vault.commit("d", {"p": files(a=b"a" * 300_000, b=b"b"), "q": files(c=b"c" * 300_000)})
-    later = vault.commit("d", {"r": files(e=b"e" * 300_000)})
+    commit = vault.commit("d", {"p": files(a=noise("a"), b=b"b"), "q": files(c=noise("c"))})
+    later = vault.commit("d", {"r": files(e=noise("e"))})
     warm = plan_folder(vault, later, control=control)
     assert warm.warmth.ready and warm.bytes == 900_001 == warm.stored_bytes and warm.predicted_seconds > 0
     require_warm(warm.warmth)
@@ -71,7 +77,7 @@ def test_waiting_ends_with_when_to_come_again(azurite: AzuriteServer) -> None:
     container = azurite.container()
     store = open_store(f"az://{container}/v", options)
     vault, control = vault_in(store)
-    commit = vault.commit("d", {"p": files(a=b"a" * 300_000)})
+    commit = vault.commit("d", {"p": files(a=noise("a"))})
     blobs = azurite.blob_service().get_container_client(container)
     key = vault.files(commit, "p")[0].key
     blobs.get_blob_client(f"v/{key}").set_standard_blob_tier("Archive")
@@ -103,7 +109,7 @@ class Counted:
 def test_one_object_of_each_session_is_asked_for_while_none_is_cold(moto: S3Server) -> None:
     vault, control = vault_in(open_store(f"s3://{moto.bucket()}/v", s3_options(moto)))
     vault.commit("d", {f"p{n}": files(a=b"%d" % n * 300_000) for n in range(5)})
-    commit = vault.commit("d", {"more": files(a=b"m" * 300_000)})
+    commit = vault.commit("d", {"more": files(a=noise("m"))})
     counted: Any = Counted(control)
     assert plan_folder(vault, commit, control=counted).warmth.ready
     assert counted.asked == 2
@@ -114,7 +120,7 @@ def test_the_restored_stage_stops_before_it_reads_when_its_snapshot_is_cold(moto
     ledger = Ledger(LocalStore(tmp_path / "lake"), SIGNER, vault=store)
     vault, control = vault_in(store)
     session = ledger.session("shop/orders/raw_events", producer("raw_events"))
-    session.add_bytes("p", "a.parquet", b"a" * 300_000, rows=1)
+    session.add_bytes("p", "a.parquet", noise("a"), rows=1)
     session.commit({"p": [Verdict("schema", True)]})
     names = {"snapshot": "shop/orders/snapshot", "asset": "shop/orders/restored"}
     snapshot(ledger, vault, source="shop/orders/raw_events", asset=names["snapshot"], partitions=["p"])

@@ -9,7 +9,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject
+from orchestrai.backup.folder_files import list_folder
+from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, PreconditionFailed
 from orchestrai.ledger.signing import Signer
 from orchestrai.restore.folder import restore_folder
 from orchestrai.storage.base import Store
@@ -127,6 +128,23 @@ def test_a_file_that_grows_at_its_end_keeps_its_first_pieces(signer: Signer) -> 
     commit = opened(signer, store).commit("d", {"p": files(log=grown)})
     assert commit.new_bytes <= PIECE_BYTES
     assert opened(signer, store).read_file(commit.snapshot_id, "p", "log") == grown
+
+
+@pytest.mark.parametrize("size", [300_000, 2_000_000, CHUNKED_FROM])
+@pytest.mark.parametrize("by", [-1, 1, 5_000_000])
+def test_a_file_that_grows_or_shrinks_after_it_was_listed_is_not_kept(
+    signer: Signer, tmp_path: Path, size: int, by: int
+) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    data = TEXT * (size // len(TEXT) + 1)
+    (folder / "log").write_bytes(data)
+    listed = list_folder(folder)
+    (folder / "log").write_bytes((data + data + bytes(5_000_000))[: len(data) + by])
+    vault = opened(signer, MemoryStore())
+    with pytest.raises(PreconditionFailed):
+        vault.commit("d", listed)
+    assert vault.snapshots() == []
 
 
 def test_zeros_are_stored_once(signer: Signer, tmp_path: Path, key: FileKey | None) -> None:

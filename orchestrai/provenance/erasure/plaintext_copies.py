@@ -121,7 +121,8 @@ def locked_copy(vault: "Vault | None", snapshots: Sequence[str], partition: str)
     if any(held_by(active, commit) for commit in commits):
         return "legal hold"
     control = control_plane(vault.store)
-    locks = [control.retention(file.key) for file in vault.files(commits[-1], partition)] if control is not None else []
+    keys = {place.key for file in vault.files(commits[-1], partition) for place in file.places}
+    locks = [control.retention(key) for key in keys] if control is not None else []
     return max((lock.until.isoformat() for lock in locks if lock is not None), default="")
 
 

@@ -165,8 +165,8 @@ class ChunkWriter:
                         yield buffer[start : start + size]
                         start += size
                     if start == 0:
-                        # a file that grew while it was read: its size is refused at the end
-                        return
+                        # the file grew while it is read: the rest is read to its end, where that is refused
+                        break
                     buffer[: end - start] = buffer[start:end]
                     start, end = 0, end - start
                 count = min(len(rest), len(buffer) - end)
