@@ -94,10 +94,20 @@ def test_encrypted_partitions_raise_the_alarm(history: Vault, share: float) -> N
     assert (verdict.passed, verdict.severity) == (False, "warn")
 
 
-def test_removed_partitions_raise_the_alarm(history: Vault) -> None:
-    history.commit(DATASET, {}, drop=[day_of(number) for number in range(8)])
+@pytest.mark.parametrize("count", [4, 8])
+def test_removed_partitions_raise_the_alarm(history: Vault, count: int) -> None:
+    history.commit(DATASET, {}, drop=[day_of(number) for number in range(count)])
     (alarm,) = standing(history)
-    assert "8 removed" in alarm.reasons[0]
+    assert f"{count} removed" in alarm.reasons[0]
+
+
+def test_partitions_that_always_go_after_a_time_are_usual(vault: Vault, clock: Clock) -> None:
+    vault.commit(DATASET, {day_of(number): source(text(number)) for number in range(30)})
+    for number in range(6):
+        clock.pass_by(days=7)
+        fresh = range(30 + 5 * number, 35 + 5 * number)
+        vault.commit(DATASET, {day_of(day): source(text(day)) for day in fresh}, drop=[day_of(day - 30) for day in fresh])
+    assert not alarms(vault)
 
 
 def test_one_partition_encrypted_a_day_is_seen_in_what_is_new(history: Vault, clock: Clock) -> None:
