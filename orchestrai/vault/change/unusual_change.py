@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.verdict import CheckInfo, Verdict
+from orchestrai.errors import IntegrityError
 from orchestrai.ledger.decisions.acknowledgements import ACKNOWLEDGEMENTS, Acknowledgement
 from orchestrai.vault.change.measure import SnapshotChange
 from orchestrai.vault.format.records import SnapshotCommit
@@ -125,7 +126,7 @@ def alarms(vault: Vault, dataset: str | None = None, *, last: int = 0) -> list[A
     """
     by_dataset: dict[str, list[SnapshotCommit]] = {}
     if dataset is not None and last:
-        by_dataset[dataset] = vault.catalog.recent(dataset, 3 * WINDOW, last)
+        by_dataset[dataset] = vault.catalog.recent(dataset, 2 * WINDOW + LEAST, last)
         counts = {(one.dataset, one.seq) for one in by_dataset[dataset]}
     else:
         for commit in vault.catalog.commits(dataset):
@@ -141,7 +142,7 @@ def alarms(vault: Vault, dataset: str | None = None, *, last: int = 0) -> list[A
                 continue
             reasons = unusual(past, change)
             if reasons and said is None:
-                said = {one.snapshot_id: one for one in ACKNOWLEDGEMENTS.all(vault.store, vault.keyring)}
+                said = _said(vault)
             acknowledged = said.get(commit.snapshot_id) if reasons and said else None
             if acknowledged is not None and acknowledged.commit != commit.digest:
                 acknowledged = None  # said of another commit
@@ -150,6 +151,18 @@ def alarms(vault: Vault, dataset: str | None = None, *, last: int = 0) -> list[A
             if reasons and (commit.dataset, commit.seq) in counts:
                 raised.append(Alarm(commit, reasons, acknowledged))
     return raised
+
+
+def _said(vault: Vault) -> dict[str, Acknowledgement]:
+    """The acknowledgements of a vault by snapshot; one that does not verify says nothing, and `audit` names it."""
+    said = {}
+    for key in ACKNOWLEDGEMENTS.keys(vault.store):
+        try:
+            record = ACKNOWLEDGEMENTS.read(vault.store, vault.keyring, key)
+        except (IntegrityError, ValueError, KeyError, TypeError):
+            continue
+        said[record.snapshot_id] = record
+    return said
 
 
 def standing(vault: Vault, dataset: str | None = None, *, last: int = 0) -> list[Alarm]:

@@ -2,11 +2,14 @@
 
 import hashlib
 import random
+from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.decisions.acknowledgements import ACKNOWLEDGEMENTS, Acknowledgement
+from orchestrai.ledger.signing import Signer
 from orchestrai.vault.change.measure import SnapshotChange
 from orchestrai.vault.change.unusual_change import LEAST, WINDOW, alarms, change_verdict, standing
 from orchestrai.vault.commit.source import SourceFile
@@ -182,3 +185,19 @@ def test_an_acknowledgement_says_who_and_why() -> None:
 
 def test_commits_that_did_not_measure_are_passed_over(history: Vault) -> None:
     assert SnapshotChange.of(SnapshotCommit("v", DATASET, 1, "s", "s", "", "", "", "", "", "", 0, 0, 0, 0, 0)) is None
+
+
+def test_an_acknowledgement_by_a_stranger_or_of_another_commit_says_nothing(history: Vault) -> None:
+    attack = history.commit(DATASET, {day_of(number): source(encrypted(number)) for number in range(40)})
+    said = Acknowledgement(
+        attack.snapshot_id, history.identity(), DATASET, attack.seq, attack.digest, "meant", "eve", "2026-11-30"
+    )
+    key = ACKNOWLEDGEMENTS.key(attack.snapshot_id)
+    for forged in (
+        ACKNOWLEDGEMENTS.sign(Signer(Ed25519PrivateKey.generate()), said),
+        ACKNOWLEDGEMENTS.sign(history.signer, replace(said, commit="ab" * 32)),
+        b"{}",
+    ):
+        history.store.write(key, forged)
+        assert [alarm.commit.seq for alarm in standing(history)] == [attack.seq]
+        assert not plan_dataset(history, DATASET, KeepSpec(last=1))[0].forget
