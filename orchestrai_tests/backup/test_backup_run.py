@@ -357,6 +357,7 @@ def test_backup_false_keeps_nothing(tmp_path: Path) -> None:
     assert f"{MODEL}/model_backup" in nodes
     assert set(declared_backups(tuple(nodes.values()))) == {
         "shop/readings/raw_events",
+        "shop/readings/dead_letters",
         REGISTRY,
         f"{DATABASE}/dump",
         f"{INSTANCE}/dump",

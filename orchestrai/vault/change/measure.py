@@ -60,6 +60,11 @@ class SnapshotChange:
             return 0.0
         return max((self.rewritten + self.removed) / self.partitions, self.lost_bytes / self.size if self.size else 0.0)
 
+    @property
+    def removed_share(self) -> float:
+        """How much of what was there before is gone, by partitions."""
+        return self.removed / self.partitions if self.partitions else 0.0
+
     def as_json(self) -> dict[str, JsonValue]:
         """The form in a commit's facts."""
         return {

@@ -4,7 +4,7 @@ Each commit says what it changed. It is judged by the commits before it, those l
 an attack does not become what is usual. Three figures, one rule for each:
 
 content    new content compresses worse than ever before, by a fifth: what was text is now ciphertext or random
-rewritten  a tenth of what was there, and twice as much as ever before, is changed or gone in one snapshot
+rewritten  a tenth of what was there, and twice as much as ever before, is changed or gone in one snapshot; of what is gone a fortieth
 creeping   a fifth of what was there is changed or gone within the last snapshots, and twice as much as in as many before
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.verdict import CheckInfo, Verdict
+from orchestrai.errors import IntegrityError
 from orchestrai.ledger.decisions.acknowledgements import ACKNOWLEDGEMENTS, Acknowledgement
 from orchestrai.vault.change.measure import SnapshotChange
 from orchestrai.vault.format.records import SnapshotCommit
@@ -22,7 +23,7 @@ CHECK = "unusual_change"
 INFO = CheckInfo(CHECK, False, "The snapshot changes no more of what was there, and to nothing else, than those before it.")
 # how many snapshots before one are its past, and how many of them there must be to judge
 WINDOW, LEAST = 30, 5
-MARGIN, SUDDEN, CREEPING, TIMES = 0.2, 0.1, 0.2, 2
+MARGIN, SUDDEN, REMOVED, CREEPING, TIMES = 0.2, 0.1, 0.025, 0.2, 2
 # so few partitions, or blocks, are chance
 FEW_PARTITIONS, FEW_BLOCKS = 4, 2
 
@@ -86,12 +87,15 @@ def _content(recent: Sequence[SnapshotChange], change: SnapshotChange) -> list[s
 
 
 def _rewritten(recent: Sequence[SnapshotChange], change: SnapshotChange) -> list[str]:
-    most = max(before.share for before in recent)
-    if change.rewritten + change.removed < FEW_PARTITIONS or change.share <= max(SUDDEN, TIMES * most):
+    most, gone = max(before.share for before in recent), max(before.removed_share for before in recent)
+    much = change.rewritten + change.removed >= FEW_PARTITIONS and change.share > max(SUDDEN, TIMES * most)
+    # a pipeline drops next to nothing by itself
+    missing = change.removed >= FEW_PARTITIONS and change.removed_share > max(REMOVED, TIMES * gone)
+    if not much and not missing:
         return []
     return [
         f"{change.rewritten} of {change.partitions} partitions that were there are rewritten and {change.removed} removed, where at most "
-        f"{most:.0%} were seen"
+        f"{most:.0%} and {gone:.0%} were seen"
     ]
 
 
@@ -122,7 +126,7 @@ def alarms(vault: Vault, dataset: str | None = None, *, last: int = 0) -> list[A
     """
     by_dataset: dict[str, list[SnapshotCommit]] = {}
     if dataset is not None and last:
-        by_dataset[dataset] = vault.catalog.recent(dataset, 3 * WINDOW, last)
+        by_dataset[dataset] = vault.catalog.recent(dataset, 2 * WINDOW + LEAST, last)
         counts = {(one.dataset, one.seq) for one in by_dataset[dataset]}
     else:
         for commit in vault.catalog.commits(dataset):
@@ -138,7 +142,7 @@ def alarms(vault: Vault, dataset: str | None = None, *, last: int = 0) -> list[A
                 continue
             reasons = unusual(past, change)
             if reasons and said is None:
-                said = {one.snapshot_id: one for one in ACKNOWLEDGEMENTS.all(vault.store, vault.keyring)}
+                said = _said(vault)
             acknowledged = said.get(commit.snapshot_id) if reasons and said else None
             if acknowledged is not None and acknowledged.commit != commit.digest:
                 acknowledged = None  # said of another commit
@@ -147,6 +151,18 @@ def alarms(vault: Vault, dataset: str | None = None, *, last: int = 0) -> list[A
             if reasons and (commit.dataset, commit.seq) in counts:
                 raised.append(Alarm(commit, reasons, acknowledged))
     return raised
+
+
+def _said(vault: Vault) -> dict[str, Acknowledgement]:
+    """The acknowledgements of a vault by snapshot; one that does not verify says nothing, and `audit` names it."""
+    said = {}
+    for key in ACKNOWLEDGEMENTS.keys(vault.store):
+        try:
+            record = ACKNOWLEDGEMENTS.read(vault.store, vault.keyring, key)
+        except (IntegrityError, ValueError, KeyError, TypeError):
+            continue
+        said[record.snapshot_id] = record
+    return said
 
 
 def standing(vault: Vault, dataset: str | None = None, *, last: int = 0) -> list[Alarm]:

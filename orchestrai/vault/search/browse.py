@@ -114,7 +114,7 @@ class _Writer:
     def partition(self, number: int, place: int, contents: Spans) -> dict[str, int]:
         """Write each distinct list of a partition; their numbers by the hash of the list."""
         names: dict[str, int] = {}
-        lists: list[list[Any]] = []
+        lists: list[list[list[Any]]] = []
         for entry, _ in contents:
             if entry.sha256 not in names:
                 names[entry.sha256] = len(lists)

@@ -4,7 +4,7 @@ A partition's list is shared by all snapshots in which it is unchanged. So a sea
 where partitions alone are asked for; snapshots cost the comparison of what they name.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -170,7 +170,7 @@ def _search_dataset(vault: Vault, query: Query, dataset: str, commits: Sequence[
 
 def partitions_over_time(
     vault: Vault, commits: Sequence[SnapshotCommit], wanted: Callable[[str], bool] = lambda partition: True
-) -> dict[str, Spans]:
+) -> Mapping[str, Spans]:
     """What each partition of a dataset was in its snapshots, oldest first, each content with the snapshots that have it."""
     places: dict[str, list[tuple[StoredPartition, Span]]] = {}
     end = len(commits) - 1

@@ -8,10 +8,13 @@ from html.parser import HTMLParser
 import pytest
 
 from orchestrai.ledger.decisions.skips import SKIPS, Skip
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.provenance.compliance.compliance import Compliance, compliance
 from orchestrai.provenance.compliance.compliance_page import compliance_html
 from orchestrai.provenance.index import ReceiptIndex
+from orchestrai.provenance.recall.rebuild import rebuild, recover_bytes
 from orchestrai.provenance.recall.recall import apply_recall, plan_recall
+from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.spec import BackupSpec, KeepSpec
 from orchestrai.vault.verify.verification_record import record_verification, verifications
@@ -95,6 +98,19 @@ def test_a_model_that_was_recalled_is_withdrawn(whole: World) -> None:
     report = told(whole)
     assert [(model.name, model.state) for model in report.models] == [(MODEL, "withdrawn")]
     assert f"{MODEL}/champion" not in {gap.asset for gap in report.gaps}
+
+
+def test_a_rebuilt_lake_says_withdrawn_too(whole: World) -> None:
+    plan = plan_recall(whole.ledger, ReceiptIndex.build(whole.lake, whole.keyring), f"{RAW}@2026-01-01")
+    apply_recall(whole.ledger, plan, lambda *_: None)  # type: ignore[arg-type, return-value]
+    before = told(whole)
+    whole.ledger = Ledger(
+        MemoryStore(), whole.signer, vault=whole.store, clock=whole.ledger.clock, new_id=whole.ledger.new_id
+    )
+    rebuild(whole.ledger)
+    recover_bytes(whole.ledger, whole.vault)
+    assert [(model.name, model.state) for model in told(whole).models] == [(MODEL, "withdrawn")]
+    assert [one.dataset for one in told(whole).datasets] == [one.dataset for one in before.datasets]
 
 
 def test_damage_is_a_finding_and_the_report_goes_on(whole: World) -> None:

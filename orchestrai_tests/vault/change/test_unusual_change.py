@@ -2,11 +2,14 @@
 
 import hashlib
 import random
+from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.decisions.acknowledgements import ACKNOWLEDGEMENTS, Acknowledgement
+from orchestrai.ledger.signing import Signer
 from orchestrai.vault.change.measure import SnapshotChange
 from orchestrai.vault.change.unusual_change import LEAST, WINDOW, alarms, change_verdict, standing
 from orchestrai.vault.commit.source import SourceFile
@@ -94,10 +97,20 @@ def test_encrypted_partitions_raise_the_alarm(history: Vault, share: float) -> N
     assert (verdict.passed, verdict.severity) == (False, "warn")
 
 
-def test_removed_partitions_raise_the_alarm(history: Vault) -> None:
-    history.commit(DATASET, {}, drop=[day_of(number) for number in range(8)])
+@pytest.mark.parametrize("count", [4, 8])
+def test_removed_partitions_raise_the_alarm(history: Vault, count: int) -> None:
+    history.commit(DATASET, {}, drop=[day_of(number) for number in range(count)])
     (alarm,) = standing(history)
-    assert "8 removed" in alarm.reasons[0]
+    assert f"{count} removed" in alarm.reasons[0]
+
+
+def test_partitions_that_always_go_after_a_time_are_usual(vault: Vault, clock: Clock) -> None:
+    vault.commit(DATASET, {day_of(number): source(text(number)) for number in range(30)})
+    for number in range(6):
+        clock.pass_by(days=7)
+        fresh = range(30 + 5 * number, 35 + 5 * number)
+        vault.commit(DATASET, {day_of(day): source(text(day)) for day in fresh}, drop=[day_of(day - 30) for day in fresh])
+    assert not alarms(vault)
 
 
 def test_one_partition_encrypted_a_day_is_seen_in_what_is_new(history: Vault, clock: Clock) -> None:
@@ -172,3 +185,19 @@ def test_an_acknowledgement_says_who_and_why() -> None:
 
 def test_commits_that_did_not_measure_are_passed_over(history: Vault) -> None:
     assert SnapshotChange.of(SnapshotCommit("v", DATASET, 1, "s", "s", "", "", "", "", "", "", 0, 0, 0, 0, 0)) is None
+
+
+def test_an_acknowledgement_by_a_stranger_or_of_another_commit_says_nothing(history: Vault) -> None:
+    attack = history.commit(DATASET, {day_of(number): source(encrypted(number)) for number in range(40)})
+    said = Acknowledgement(
+        attack.snapshot_id, history.identity(), DATASET, attack.seq, attack.digest, "meant", "eve", "2026-11-30"
+    )
+    key = ACKNOWLEDGEMENTS.key(attack.snapshot_id)
+    for forged in (
+        ACKNOWLEDGEMENTS.sign(Signer(Ed25519PrivateKey.generate()), said),
+        ACKNOWLEDGEMENTS.sign(history.signer, replace(said, commit="ab" * 32)),
+        b"{}",
+    ):
+        history.store.write(key, forged)
+        assert [alarm.commit.seq for alarm in standing(history)] == [attack.seq]
+        assert not plan_dataset(history, DATASET, KeepSpec(last=1))[0].forget
