@@ -104,7 +104,7 @@ def ingest(
                 reading.read()
             session.add_stats(key, **grain_stats(grain))
             judged = check_partition(contract, part.parts, partition=key, grain=grain, history=history, now=now)
-            coverage = coverage_finding(judged, contract.volume, key, grain, now, intake.dataset, audit)
+            coverage = coverage_finding(judged, contract, key, grain, now, intake.dataset, audit)
             audit.combine(
                 key,
                 *judged,

@@ -165,9 +165,7 @@ def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
     def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:
         contract, grain, now = dataset.contract, node.grain, context.now()
         verdicts = check_partition(contract, files, partition=partition, grain=grain, history=history, now=now)
-        before.combine(
-            partition, *verdicts, *coverage_finding(verdicts, contract.volume, partition, grain, now, restored, before)
-        )
+        before.combine(partition, *verdicts, *coverage_finding(verdicts, contract, partition, grain, now, restored, before))
         return before[partition]
 
     return audit

@@ -78,3 +78,19 @@ def test_tails_are_those_of_student_and_one_small_probability_makes_the_whole_sm
     assert tail(1.0, 1) == pytest.approx(0.25) and tail(2.0, 2) == pytest.approx((1 - 2 / math.sqrt(6)) / 2)
     assert tail(-1.0, 5) == 0.5
     assert combined([(1e-9, 0.05), (0.5, 0.5)]) < 1e-6 < combined([(0.3, 0.5), (0.5, 0.5)])
+
+
+def test_rows_lost_evenly_are_told_from_a_quiet_day_by_the_rows_to_each_value() -> None:
+    rng = random.Random(11)
+    profiles = []
+    for _ in range(56):
+        # how many invoices a day has, and how long they are, go apart from each other
+        invoices, each = 100 * math.exp(0.3 * rng.gauss(0, 1)), 14 * math.exp(0.3 * rng.gauss(0, 1))
+        profiles.append(Profile(int(invoices * each), columns={"invoice": ColumnProfile(distinct=round(invoices))}))
+    past = Past(profiles, list(range(56)), 56, 7)
+    quiet = Profile(560, columns={"invoice": ColumnProfile(distinct=40)})
+    lost = Profile(560, columns={"invoice": ColumnProfile(distinct=99)})
+    of_quiet, of_lost = judged(past, quiet), judged(past, lost)
+    assert of_quiet is not None and of_lost is not None
+    assert of_lost.probability < 0.01 < of_quiet.probability
+    assert any(one.name == "rows lost evenly" and "rows to each invoice" in one.expected for one in of_lost.evidence)

@@ -430,3 +430,31 @@ def test_a_run_that_met_an_outage_of_the_landing_is_asked_for_again(shop: Projec
     assert launch(shop, JOB, request).success
     assert daemon.tick() == []
     assert set(shop.runtime.ledger.open(RAW).partitions) == {"2026-10-05", "2026-10-06", "2026-10-07"}
+
+
+def test_what_comes_to_be_older_than_the_rpo_is_told_by_the_next_tick_though_no_whole_look_is_due(
+    tmp_path: Path, landing: tuple[Path, LandingSummary], moving: Moving
+) -> None:
+    pipeline, folder = tmp_path / "churn", tmp_path / "orders"
+    shutil.copytree(SHIPPED / "churn", pipeline)
+    declared = (pipeline / "pipeline.yaml").read_text()
+    source = "format: csv, partition_from: filename"
+    (pipeline / "pipeline.yaml").write_text(declared.replace(source, f"{source}, reconcile_every: 30d"))
+    folder.mkdir()
+    with deployed(tmp_path / "home", landing[1], {"ORDERS_URL": str(folder)}, folders=[pipeline], clock=moving) as shop:
+        daemon = Daemon(shop, SENSOR)
+        daemon.tick()
+        shutil.copyfile(landing[0] / "orders" / "2026-10-05.csv", folder / "2026-10-05.csv")
+        os.utime(folder / "2026-10-05.csv", (moving.now.timestamp(), moving.now.timestamp()))
+        assert len(daemon.tick()) == 1
+        looks = len(daemon.checks)
+        moving.now += timedelta(hours=25)
+        daemon.tick()
+        assert len(daemon.checks) == looks
+        moving.now += timedelta(hours=2)
+        daemon.tick()
+        # looked at as a whole, which told the RPO too, and not again before the next whole look
+        assert len(daemon.checks) == looks + 1
+        moving.now += timedelta(hours=1)
+        daemon.tick()
+        assert len(daemon.checks) == looks + 1

@@ -1,8 +1,11 @@
 """A day that ends before its like do, or begins after them, is told before a model misses its evening."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
-from orchestrai.contracts.contract import Contract
+from orchestrai.contracts.contract import Contract, HoldRule
 from orchestrai.core.verdict import Verdict
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
@@ -37,6 +40,7 @@ def freshness(report: StageReport, day: str) -> Verdict:
 @pytest.mark.parametrize("runs", [(WHOLE, (SHORT,)), ((*WHOLE, SHORT),)], ids=["a later run", "one run"])
 @pytest.mark.parametrize("hours", [range(8, 14), range(14, 20)], ids=["no evening", "no morning"])
 def test_half_a_day_is_told_though_it_has_as_many_rows(shop: Shop, hours: range, runs: tuple[tuple[str, ...], ...]) -> None:
+    shop.contract = replace(shop.contract, freshness=None)
     put(shop, SHORT, hours)
     report = [shop.run(*days) for days in runs][-1]
     told = freshness(report, SHORT)
@@ -60,10 +64,18 @@ def test_a_whole_day_passes_and_says_what_is_usual(shop: Shop) -> None:
     assert told.details["usual_last"] == "2011-03-29T19:26:00+00:00"
 
 
-def test_a_broken_promise_stays_an_error(shop: Shop) -> None:
-    from dataclasses import replace
-    from datetime import timedelta
+@pytest.mark.parametrize(("hours", "closed"), [(range(8, 13), True), (range(8, 17), False), (range(13, 20), False)])
+def test_a_promise_longer_than_the_day_is_broken_by_a_day_that_stops_in_its_first_half(
+    shop: Shop, hours: range, closed: bool
+) -> None:
+    shop.contract = replace(shop.contract, freshness=timedelta(hours=26), hold=HoldRule(ordinary_days=0.0))
+    shop.run(*WHOLE)
+    put(shop, SHORT, hours)
+    told = freshness(shop.run(SHORT), SHORT)
+    assert (told.passed, told.closes_gate) == (False, closed)
 
+
+def test_a_broken_promise_stays_an_error(shop: Shop) -> None:
     shop.run(*WHOLE)
     shop.contract = replace(shop.contract, freshness=timedelta(hours=8))
     put(shop, SHORT, range(8, 14))

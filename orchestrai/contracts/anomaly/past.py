@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 WINDOW, SPAN, LEAST = 56, 7, 3
 # rows that are fewer by less than about a ninth are not what a person is asked about
 MATERIAL = 0.12
-# after so many partitions half of a difference counts
-UNSURE = 9
 # how much of a column's distinct values follows the rows, from all to none; where nothing tells, all of it
 SLOPES = (1.0, 0.75, 0.5, 0.25, 0.0)
 
@@ -55,8 +53,9 @@ class Past:
 
     @property
     def trust(self) -> float:
-        """How much of a difference counts: a tenth after three partitions, seven tenths after two weeks, nearly all after a window."""
-        return 1 / (1 + (UNSURE / len(self.profiles)) ** 2)
+        """How much of a difference counts: a third after three partitions, seven tenths after two weeks, nearly all after a window."""
+        count = len(self.profiles)
+        return max(1 / (1 + 6 / count), 1 / (1 + (9 / count) ** 2))
 
     @property
     def rows(self) -> float:

@@ -14,7 +14,7 @@ from orchestrai.defs.assets import asset_key
 from orchestrai.ingest.discovery.reconciliation import PLACES, Reconciliation, reconcile
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.reports.landing_status import judge_of
-from orchestrai.pipeline.reports.recovery_point import INFO, recovery_point
+from orchestrai.pipeline.reports.recovery_point import INFO, RecoveryPoint, recovery_point
 from orchestrai.pipeline.runtime import Runtime
 
 ACCOUNTED = "accounted"
@@ -38,9 +38,9 @@ def _rpo(dataset: DatasetNode) -> dg.AssetChecksDefinition:
     return rpo
 
 
-def rpo_evaluation(runtime: Runtime, dataset: DatasetNode, whole: Reconciliation | None = None) -> dg.AssetCheckEvaluation:
-    """The check `rpo`, with a look at the landing that a sensor took anyway."""
-    verdict = recovery_point(runtime, dataset, whole).verdict
+def rpo_evaluation(dataset: DatasetNode, point: RecoveryPoint) -> dg.AssetCheckEvaluation:
+    """The check `rpo`, by a look that a sensor took."""
+    verdict = point.verdict
     return dg.AssetCheckEvaluation(
         asset_key=asset_key(dataset.asset("landing")),
         check_name=INFO.name,

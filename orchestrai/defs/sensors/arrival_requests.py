@@ -1,6 +1,7 @@
 """What a look at a landing becomes in Dagster: dead letters, runs asked for, the check `accounted`, a word in the tick's log."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import dagster as dg
 
@@ -14,6 +15,7 @@ from orchestrai.ingest.discovery.asking import choose
 from orchestrai.ingest.discovery.reconciliation import Judge
 from orchestrai.ingest.discovery.watch import LETTERS, Look
 from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.reports.recovery_point import recovery_point
 from orchestrai.pipeline.runtime import Runtime
 
 MAX_OBJECTS_PER_TICK = 5_000
@@ -25,17 +27,24 @@ def result_of(
     """The runs to ask for; objects that no partition can take are dead letters after it."""
     keep_unplaced(runtime, dataset, found.unplaced)
     # after the letters: they have their place by now
-    events = []
+    events, cursor = [], found.cursor
     if found.whole is not None:
         whole = found.whole.lettered()
-        events = [accounted_evaluation(dataset, whole), rpo_evaluation(runtime, dataset, whole)]
+        point = recovery_point(runtime, dataset, whole)
+        events = [accounted_evaluation(dataset, whole), rpo_evaluation(dataset, point)]
+        # what is too old already is looked at again by the next whole look
+        failed = None if point.passed else judge.now + dataset.spec.source.reconcile_every
+        cursor = replace(cursor, exposed_until=point.exposed_until or failed)
+    if found.due and cursor.exposed_until is None:
+        # what landed since cannot be older than declared before that
+        cursor = replace(cursor, exposed_until=judge.now + dataset.spec.backup.rpo)
     if found.unplaced:
         context.log.warning(f"{len(found.unplaced)} new dead letter(s), for example {found.unplaced[0].uri!r}")
     if found.early:
         context.log.info(f"{len(found.early)} partition(s) are not over yet, for example {found.early[0]}")
     return dg.SensorResult(
         run_requests=_requests(context.instance, dataset, judge, found.due),
-        cursor=found.cursor.encode(),
+        cursor=cursor.encode(),
         asset_events=events,
     )
 

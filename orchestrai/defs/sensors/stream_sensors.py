@@ -12,6 +12,7 @@ from orchestrai.defs.launch.jobs import job_name, offered
 from orchestrai.defs.sensors.run_spans import run_request
 from orchestrai.ingest.incremental import Pending, pending
 from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.reports.recovery_point import recovery_point
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.restore.pending_restores import pending_restores
 
@@ -42,10 +43,12 @@ def _sensor(dataset: DatasetNode, what: str, about: str) -> dg.SensorDefinition:
         if context.instance.get_runs_count(RunsFilter(job_name=job, statuses=IN_PROGRESS_RUN_STATUSES)):
             return dg.SkipReason(f"{job} is running: what came meanwhile is the next micro-batch")
         late = pending_restores(runtime.ledger, dataset, runtime.clock())
-        hour = f"{runtime.clock():%Y-%m-%dT%H}"
-        # what nothing protects is looked at each hour: an event a minute would fill the log
-        events = [rpo_evaluation(runtime, dataset)] if context.cursor != hour else []
-        return dg.SensorResult(run_requests=_requests(dataset, runtime, unread, late), asset_events=events, cursor=hour)
+        now = runtime.clock()
+        exposed = unread is not None and now - unread.oldest > dataset.spec.backup.rpo
+        # told each hour, and at once when unread records come to be older than declared: an event a minute would fill the log
+        mark = f"{now:%Y-%m-%dT%H}{' exposed' if exposed else ''}"
+        events = [rpo_evaluation(dataset, recovery_point(runtime, dataset))] if context.cursor != mark else []
+        return dg.SensorResult(run_requests=_requests(dataset, runtime, unread, late), asset_events=events, cursor=mark)
 
     return watch
 

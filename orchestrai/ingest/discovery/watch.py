@@ -31,13 +31,15 @@ Waiting = Mapping[str, frozenset[int]]
 class ArrivalCursor:
     """What the next look gets: the listing's hints, when the landing was last reconciled, and the arrivals not settled by then.
 
-    `rest` says that more waited than is kept here.
+    `rest` says that more waited than is kept here. `exposed_until` is when something that no snapshot protects will be older than the
+    declared RPO: no tick before it has to ask. Releases that do not know it read the rest.
     """
 
     hints: str | None = None
     reconciled: datetime = EPOCH
     waiting: Waiting = field(default_factory=dict)
     rest: bool = False
+    exposed_until: datetime | None = None
 
     @classmethod
     def decode(cls, text: str | None) -> "ArrivalCursor":
@@ -47,7 +49,9 @@ class ArrivalCursor:
             if document.get("v") != FORMAT or "reconciled" not in document:
                 return cls()
             waiting = {key: frozenset(unpack(names)) for key, names in document["waiting"].items()}
-            return cls(document["hints"], datetime.fromisoformat(document["reconciled"]), waiting, document["rest"])
+            until = document.get("exposed_until")
+            exposed = datetime.fromisoformat(until) if until else None
+            return cls(document["hints"], datetime.fromisoformat(document["reconciled"]), waiting, document["rest"], exposed)
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls()
 
@@ -55,11 +59,13 @@ class ArrivalCursor:
         """The same cursor gives the same text."""
         waiting = {key: pack(identities) for key, identities in sorted(self.waiting.items())}
         body = {"v": FORMAT, "hints": self.hints, "reconciled": self.reconciled.isoformat(), "waiting": waiting}
-        return json.dumps({**body, "rest": self.rest}, separators=(",", ":"))
+        until = {"exposed_until": self.exposed_until.isoformat()} if self.exposed_until else {}
+        return json.dumps({**body, "rest": self.rest, **until}, separators=(",", ":"))
 
     def is_due(self, now: datetime, every: timedelta) -> bool:
         """Whether the whole landing is to be held against the ledger now."""
-        return self.reconciled == EPOCH or now - self.reconciled >= every or (self.rest and not self.waiting)
+        exposed = self.exposed_until is not None and now > self.exposed_until
+        return self.reconciled == EPOCH or now - self.reconciled >= every or (self.rest and not self.waiting) or exposed
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def look(
         elif opening == "open" and left:
             due[key] = left
     kept, rest = _kept(judge, due, early)
-    following = ArrivalCursor(hints, cursor.reconciled, kept, cursor.rest or rest)
+    following = ArrivalCursor(hints, cursor.reconciled, kept, cursor.rest or rest, cursor.exposed_until)
     return Look(due, tuple(early), unplaced, following)
 
 

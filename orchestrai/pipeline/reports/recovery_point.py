@@ -56,6 +56,13 @@ class RecoveryPoint:
         return max(self.now - self.oldest.since, timedelta()) if self.oldest else timedelta()
 
     @property
+    def exposed_until(self) -> datetime | None:
+        """When the oldest will be older than declared; None where nothing is exposed, or that is so already."""
+        if self.oldest is None or self.problem or not self.passed:
+            return None
+        return self.oldest.since + self.declared
+
+    @property
     def passed(self) -> bool:
         """Whether no more than declared would be lost, as far as could be asked."""
         return not self.problem and self.age <= self.declared
