@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from orchestrai.errors import ConcurrentCommit, ConfigError, IntegrityError, ObjectNotFound, OrchestraiError, RetentionLocked
 from orchestrai.vault.format.layout import BYTES, FORGOTTEN, SNAPSHOTS, commit_key
+from orchestrai.vault.format.records import ChainNote, ChainRecord, open_record
 from orchestrai.vault.replica.heal import Healing, HealPlan
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
@@ -188,21 +189,28 @@ def _judge_end(pair: Pair, history: History, healing: type[Healing], bring_back:
     if left:
         history.problems.append(f"heal does not come to rest: {left}")
     if any(not newer.log.startswith(FORGOTTEN) for newer in plan.newer):
-        history.problems.append(f"newer records: {[newer.log for newer in plan.newer]}")
+        # a damaged end, and the other has a fence there: which of them wrote it cannot be told, so a person is asked
+        if not all(isinstance(_record(pair, mend.key), ChainNote) for newer in plan.newer for mend in newer.mends[:1]):
+            history.problems.append(f"newer records: {[newer.log for newer in plan.newer]}")
+        return
     judge(pair.primary, history)
     for store in pair.both:
         findings = verify(make_vault(store, SOUND, "look"), level="read").findings
         if findings:
             history.problems.append(f"{store.url} is not sound: {findings[0]}")
-    back = {(one.dataset, one.seq) for one in vault.snapshots()} & (history.forgotten - history.held)
+    back = {(one.dataset, one.seq) for one in vault.snapshots()} & (history.forgotten - set(vault.holds()))
     back = {place for place in back if commit_key(*place) in pair.primary.objects and _has_tombstone(pair, place)}
     if back:
         history.problems.append(f"forgotten snapshots are back: {sorted(back)}")
     _judge_garbage(pair, history, healing, bring_back)
 
 
+def _record(pair: Pair, key: str) -> ChainRecord:
+    return open_record(PlainSigner(), pair.replica.read(key))  # type: ignore[arg-type]
+
+
 def _has_tombstone(pair: Pair, place: tuple[str, int]) -> bool:
-    return any(f"{FORGOTTEN}{place[0]}/{place[1]:012d}.json" in store.objects for store in pair.both)
+    return f"{FORGOTTEN}{place[0]}/{place[1]:012d}.json" in pair.primary.objects
 
 
 def _judge_garbage(pair: Pair, history: History, healing: type[Healing], bring_back: bool) -> None:
