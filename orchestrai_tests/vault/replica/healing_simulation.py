@@ -190,7 +190,8 @@ def _judge_end(pair: Pair, history: History, healing: type[Healing], bring_back:
         history.problems.append(f"heal does not come to rest: {left}")
     if any(not newer.log.startswith(FORGOTTEN) for newer in plan.newer):
         # a damaged end, and the other has a fence there: which of them wrote it cannot be told, so a person is asked
-        if not all(isinstance(_record(pair, mend.key), ChainNote) for newer in plan.newer for mend in newer.mends[:1]):
+        ends = [newer.mends[0].key for newer in plan.newer if newer.log.startswith(SNAPSHOTS)]
+        if not all(isinstance(_record(pair, key), ChainNote) for key in ends):
             history.problems.append(f"newer records: {[newer.log for newer in plan.newer]}")
         return
     judge(pair.primary, history)
