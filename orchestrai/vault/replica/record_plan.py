@@ -142,7 +142,9 @@ class RecordPlanner:
         for dataset in sorted(datasets):
             first, own = self._chain(0, dataset), self._chain(place, dataset)
             differing = [seq for seq in first.keys() & own.keys() if first[seq].digest != own[seq].digest]
-            tail = {seq: own[seq] for seq in own if differing and seq >= min(differing)}
+            # a record that was copied behind such a fence is the primary's, and stays
+            apart = {seq for seq in own if seq not in first or first[seq].digest != own[seq].digest}
+            tail = {seq: own[seq] for seq in apart if differing and seq >= min(differing)}
             if tail and all(map(is_fence, tail.values())):
                 why = "expected the record of the primary, found the fence of a prune of this copy: it gives way"
                 yielding.update({commit_key(dataset, seq): why for seq in tail})

@@ -44,6 +44,7 @@ class Pair:
     replica: SimStore
     rotten: int = 0
     apart: set[int] = field(default_factory=set)
+    forgets_alone: bool = False
 
     @property
     def both(self) -> tuple[SimStore, SimStore]:
@@ -67,7 +68,8 @@ def play_healing(seed: int, healing: type[Healing] = Healing, *, bring_back: boo
     scheduler.add(_pruner(primary, SOUND, rng, "g0"))
     if rng.random() < 0.4:
         scheduler.add(_pruner(replica, SOUND, rng, "g1"))
-    if rng.random() < 0.3:
+    pair.forgets_alone = rng.random() < 0.3
+    if pair.forgets_alone:
         scheduler.add(_forgets_in_replica(pair, rng), immortal=True)
     scheduler.add(_forgetter(primary, SOUND, history, rng), immortal=True)
     for number in range(rng.choice((1, 2))):
@@ -150,6 +152,9 @@ def _rot(pair: Pair, rng: random.Random) -> Callable[[], None]:
         for _ in range(acts):
             pair.primary._point("rot", "")
             store, other = rng.sample(pair.both, 2)
+            if pair.forgets_alone:
+                # what the replica forgets by itself, its prune may take from under the primary
+                store, other = pair.replica, pair.primary
             whole = [key for key in store.keys if _is_right(pair, store, other, key)]
             if not whole:
                 continue
