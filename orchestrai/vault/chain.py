@@ -372,19 +372,26 @@ class ChainReader:
                 problems.append((commit_key(dataset, seq), gap))
         for seq, record in records.items():
             before = records.get(seq - 1)
-            if before is not None and record.previous != before.digest:
+            # a forgotten record may have been damaged, and be back: what came behind it names the damaged bytes
+            follows = before is None or record.previous == before.digest
+            if not follows and self._stone(dataset, seq - 1) is None:
                 problem = f"expected record {seq} of {dataset} to follow {seq - 1}, found another before it"
                 problems.append((commit_key(dataset, seq), problem))
         return list(records.values()), problems
 
     def _given_up(self, dataset: str, seq: int) -> bool:
         """True where a tombstone says that the record was lost already when its number was forgotten."""
+        stone = self._stone(dataset, seq)
+        return stone is not None and stone.commit == ""
+
+    def _stone(self, dataset: str, seq: int) -> Tombstone | None:
+        """The tombstone of a number, where it is signed for its place."""
         try:
             stone = self.tombstone(tombstone_key(dataset, seq))
             require_place(stone, self.vault(), dataset, seq)
         except (IntegrityError, ObjectNotFound):
-            return False
-        return stone.commit == ""
+            return None
+        return stone
 
 
 def state_of(record: ChainRecord) -> Head:

@@ -102,13 +102,17 @@ class Vault(OpenedVault):
                 f"expected snapshot {seq} of {dataset} to be forgettable, found a legal hold on it: release it first",
                 dataset=dataset,
             )
+        present = True
         try:
             digest = sha256_hex(self.store.read(commit_key(dataset, seq)))
+            if self._is_damaged(dataset, seq):
+                # given up: what is there is not what was signed, and another copy may have that
+                digest = ""
         except ObjectNotFound:
             # a record that is lost for good: the chain behind it stays closed to prunes until its number is forgotten
             if not 0 < seq < self.catalog.head(dataset).seq:
                 raise
-            digest = ""
+            present, digest = False, ""
         body = {"vault": self.identity(), "dataset": dataset, "seq": seq, "commit": digest, "reason": reason}
         try:
             envelope = self.signer.sign(TOMBSTONE_TYPE, canonical_json(body | {"format": FORMAT}))
@@ -116,7 +120,7 @@ class Vault(OpenedVault):
         except ObjectExists:
             pass  # forgotten already
         self.require_may("prune")
-        if digest and (dataset, seq) not in self.catalog.forgotten(dataset, strict=False):
+        if present and (dataset, seq) not in self.catalog.forgotten(dataset, strict=False):
             raise RetentionLocked(
                 f"expected snapshot {seq} of {dataset} to be forgotten, found a legal hold placed meanwhile: release it first",
                 dataset=dataset,

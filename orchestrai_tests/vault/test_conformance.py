@@ -16,10 +16,12 @@ from orchestrai.restore.warm_up import require_warm
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
+from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
 from orchestrai.vault.lifecycle.retention import apply_retention, plan_retention
+from orchestrai.vault.replica.heal import Healing
 from orchestrai.vault.replica.replicate import opened_replica, replicate
 from orchestrai.vault.spec import KeepSpec
 from orchestrai.vault.vault import Vault
@@ -100,6 +102,31 @@ def _replicates(vault: Vault, second: Any, kind: str, request: pytest.FixtureReq
     assert again.verified.ok and again.copied == 0
     copy = opened_replica(vault, target)
     assert read_all(copy, copy.get(second.snapshot_id)) == WHOLE
+    # the shim of Google's service tells of no versions
+    if kind != "gcs-shim":
+        _heals(vault, target)
+
+
+def _heals(vault: Vault, target: Store) -> None:
+    """Half of all keys are damaged in each copy."""
+    if isinstance(target, MemoryStore):
+        target.name = "replica"
+
+    def healing() -> Healing:
+        return Healing([vault.store, target], vault.keyring, lambda store: opened_replica(vault, store))
+
+    keys = [info.key for info in vault.store.list("vault/")]
+    right = {key: vault.store.read(key) for key in keys}
+    for number, key in enumerate(keys):
+        store = (vault.store, target)[number % 2]
+        store.write(key, bytes([right[key][0] ^ 1]) + right[key][1:])
+    mending = healing()
+    plan = mending.plan()
+    assert sorted(mend.key for mend in plan.mends) == sorted(keys) and plan.is_sound
+    assert mending.apply(plan).failed == ()
+    assert healing().plan().mends == ()
+    for store in (vault.store, target):
+        assert {key: store.read(key) for key in keys} == right
 
 
 def _prunes(store: Store, signer: Signer, key: FileKey | None, control: Any) -> None:

@@ -844,7 +844,9 @@ class Verifier:
                 before is None and number and record["previous"]
             ):
                 raise Wrong("snapshots", f"expected every record of {dataset} before {number}, found one gone")
-            if before is not None and number == before[0] + 1 and record["previous"] != before[1]:
+            follows = before is None or number != before[0] + 1 or record["previous"] == before[1]
+            # a forgotten record may have been damaged, and be back: what came behind it names the damaged bytes
+            if before is not None and not follows and self.stone(f"vault/forgotten/{dataset}/{before[0]:012d}.json") is None:
                 raise Wrong("snapshots", f"expected {name} to follow the record before it, found another before it")
             before = number, sha256(envelope)
             if "kind" in record:
@@ -858,15 +860,22 @@ class Verifier:
             f"vault/forgotten/{dataset}/{number:012d}.json",
         )
 
-    def forgotten(self, vault: str, facts: Json, name: str) -> bool:
-        """Whether a signed record says that retention removed a snapshot."""
+    def stone(self, name: str) -> Json | None:
+        """What the tombstone under a name says; None where there is none."""
         try:
             envelope = self.records.place.read(name)
         except Wrong:
-            return False
+            return None
         try:
-            stone = self.records.signed(TOMBSTONE, name, envelope)
+            stone: Json = self.records.signed(TOMBSTONE, name, envelope)
         except Void:
+            return None
+        return stone
+
+    def forgotten(self, vault: str, facts: Json, name: str) -> bool:
+        """Whether a signed record says that retention removed a snapshot."""
+        stone = self.stone(name)
+        if stone is None:
             return False
         place = facts["dataset"], facts["snapshot_seq"], facts["commit"]
         return stone["vault"] == vault and (stone["dataset"], stone["seq"], stone["commit"]) == place

@@ -223,7 +223,7 @@ class Healing:
             return  # mended meanwhile
         if actual and not copy.keeps_versions:
             set_aside(copy, key, actual)
-        copy.store.write(key, mend.source.stream(key, version=mend.version or None))
+        copy.store.write(key, _checked(mend.source, key, mend.version, digest))
         _require_same(key, _digest(copy.store, key, ""), digest)
         self._require_proof(copy, key)
 
@@ -263,6 +263,15 @@ def _digest(store: Store, key: str, version: str) -> str:
     for chunk in store.stream(key, version=version or None):
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def _checked(source: Store, key: str, version: str, expected: str) -> Iterator[bytes]:
+    """The bytes of an object; raises DigestMismatch before the end where they changed since they were proven, so that none are put."""
+    digest = hashlib.sha256()
+    for chunk in source.stream(key, version=version or None):
+        digest.update(chunk)
+        yield chunk
+    _require_same(key, digest.hexdigest(), expected)
 
 
 def _digest_or_none(store: Store, key: str) -> str:

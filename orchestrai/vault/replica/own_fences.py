@@ -40,6 +40,9 @@ def give_way(records: Iterable[ChainRecord], keyring: Keyring, replica: Copy) ->
         if first is None:
             continue
         tail = {commit_key(dataset, seq): _read(replica, commit_key(dataset, seq)) for seq in own[dataset] if seq >= first}
+        # a record that was copied behind such a fence is the primary's, and stays
+        known = {commit_key(dataset, seq): digest for seq, digest in chains[dataset].items()}
+        tail = {key: data for key, data in tail.items() if known.get(key) != sha256_hex(data)}
         opened = [_opened(keyring, data) for data in tail.values()]
         if all(record is not None and is_fence(record) for record in opened):
             # the last first: a run that dies leaves a chain with an end, not with a hole

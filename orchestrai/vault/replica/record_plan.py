@@ -101,13 +101,14 @@ class RecordPlanner:
         """Without the records of chains that do not follow what the copy has; each such chain is told of once."""
         copy = self.survey.copies[place]
         told: set[str] = set()
+        forgotten = self._forgotten()
         while True:
             chains = self._chains({key: self._data(key, mend) for key, mend in wanted.items()} | dict(before))
             misfits = {
                 commit_key(dataset, misfit)
                 for dataset, chain in chains.items()
                 for seq, record in chain.items()
-                if seq - 1 in chain and record.previous != chain[seq - 1].digest
+                if seq - 1 in chain and record.previous != chain[seq - 1].digest and (dataset, seq - 1) not in forgotten
                 for misfit in (seq - 1, seq)
                 if commit_key(dataset, misfit) in wanted
             }
@@ -121,6 +122,15 @@ class RecordPlanner:
                     self.plan.unmended.append(Unmended(copy.name, key, problem))
             wanted = {key: mend for key, mend in wanted.items() if key not in misfits}
 
+    def _forgotten(self) -> set[tuple[str, int]]:
+        """The numbers that have a tombstone: what came behind a damaged one need not follow what is back."""
+        places = (
+            numbered(FORGOTTEN, key)
+            for key, readings in self.survey.records.items()
+            if key.startswith(FORGOTTEN) and any(one.proves for one in readings)
+        )
+        return {place for place in places if place is not None}
+
     def _yielding(self, place: int) -> dict[str, str]:
         """Fences of a replica's own prunes from where the primary has other records on: they say nothing of data, and give way."""
         if place in self._yield:
@@ -132,7 +142,9 @@ class RecordPlanner:
         for dataset in sorted(datasets):
             first, own = self._chain(0, dataset), self._chain(place, dataset)
             differing = [seq for seq in first.keys() & own.keys() if first[seq].digest != own[seq].digest]
-            tail = {seq: own[seq] for seq in own if differing and seq >= min(differing)}
+            # a record that was copied behind such a fence is the primary's, and stays
+            apart = {seq for seq in own if seq not in first or first[seq].digest != own[seq].digest}
+            tail = {seq: own[seq] for seq in apart if differing and seq >= min(differing)}
             if tail and all(map(is_fence, tail.values())):
                 why = "expected the record of the primary, found the fence of a prune of this copy: it gives way"
                 yielding.update({commit_key(dataset, seq): why for seq in tail})
@@ -229,6 +241,8 @@ class RecordPlanner:
             odd = key.startswith((SNAPSHOTS, FORGOTTEN)) and numbered(key[: key.index("/", 6) + 1], key) is None
             if not owners and (odd or not key.startswith(SNAPSHOTS)):
                 self.plan.lost[key] = next((one.problem for one in readings if one.problem), "")
+            elif key.startswith(FORGOTTEN):
+                continue  # forgotten in each of them, if for reasons of its own
             elif len(owners) > 1 and not any(number and key in self._yielding(number) for number in owners.values()):
                 where = " and ".join(self.survey.copies[number].name for number in sorted(owners.values()))
                 problem = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
-from orchestrai.errors import DigestMismatch, IntegrityError, NotCounted, ObjectNotFound
+from orchestrai.errors import DigestMismatch, IntegrityError, NotCounted, ObjectExists, ObjectNotFound
 from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.signing import rules_of
 from orchestrai.ledger.trust.key_rules import governed
@@ -21,6 +21,9 @@ from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.proven import Proven, Reached
 from orchestrai.vault.verify.verification import Finding
 from orchestrai.vault.verify.verify import VerifyReport, verify
+
+# what is put if absent is held in memory
+CREATED = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,14 @@ def _in_order(store: Store, known: set[tuple[str, int]], versions: Mapping[str, 
     yield from sorted(last, key=lambda item: (item[0].startswith(FORGOTTEN), item[0]))
 
 
+def _is_there(target: Store, key: str) -> bool:
+    try:
+        target.head(key)
+    except ObjectNotFound:
+        return False
+    return True
+
+
 def _is_of(key: str, sessions: Collection[str]) -> bool:
     """True for bytes that one of these sessions wrote."""
     return key.startswith(BYTES) and key.split("/")[2] in sessions
@@ -179,9 +190,15 @@ def _copy(source: Store, target: Store, key: str, version: str, *, back: bool) -
             yield chunk
 
     try:
-        target.write(key, passing())
-    except ObjectNotFound:
-        return False  # pruned meanwhile: no snapshot needs it
+        # what another run has put meanwhile is not written over: it may be right where the source is no longer
+        if source.head(key, version=version or None).size <= CREATED:
+            target.write(key, b"".join(passing()), create=True)
+        elif _is_there(target, key):
+            return False
+        else:
+            target.write(key, passing())
+    except (ObjectNotFound, ObjectExists):
+        return False  # pruned meanwhile, so that no snapshot needs it, or there meanwhile
     kept = hashlib.sha256()
     for chunk in target.stream(key) if back else ():
         kept.update(chunk)

@@ -274,3 +274,15 @@ def test_heal_may_die_or_fail_at_any_operation_and_is_repeated(copies: TwoCopies
         for store in bare.stores:
             now = contents(store)
             assert {key for key in right if now.get(key) != right[key]} == set(), (n, mode)
+
+
+def test_a_record_that_was_forgotten_because_it_was_damaged_comes_back_without_a_fault(copies: TwoCopies) -> None:
+    head = copies.vault.catalog.head("e/f")
+    flipped(copies.primary, commit_key("e/f", head.seq), 60)
+    copies.vault.forget_record("e/f", head.seq, reason="damaged")
+    # it names the damaged bytes as what it follows
+    copies.vault.commit("e/f", {"p": files(m=b"again")})
+    after = copies.heal()
+    assert after.is_sound and after.mends == () and copies.findings() == []
+    assert head.seq not in {commit.seq for commit in copies.vault.snapshots("e/f")}
+    copies.replicate()
