@@ -146,6 +146,12 @@ class KeyRules(Protocol):
     def require_may(self, signer: str, *roles: str, anew: bool = True) -> None:
         """Raise KeyRefused where a key may not sign for any of these roles."""
 
+    def needed(self, what: str) -> int:
+        """How many keys must sign to forget, release or erase."""
+
+    def has_role(self, name: str, role: str) -> bool:
+        """Whether a key is valid now and has a role."""
+
     def may_release(self, envelope: bytes) -> bool:
         """Whether a hold note lifts by itself what it leaves out."""
 

@@ -217,6 +217,7 @@ def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: 
         checks=said.checks,
         action=said.action,
     )
+    ledger.require_may("decide")
     SKIPS.put([store for store in (ledger.lake, ledger.vault) if store is not None], ledger.signer, record)
     if as_json:
         emit(record.as_json())

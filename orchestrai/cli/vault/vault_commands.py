@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrai.vault.verify.verify import Level
 
 vault = make_app(
-    "Snapshots: list, show, verify, restore, prune, drill, lock, replicate, forget, hold, release, holds, rewrap, repair, warm."
+    "Snapshots: list, show, verify, restore, prune, drill, lock, replicate, forget, hold, release, holds, rewrap, repair, recover, warm."
 )
 SHOWN = 40
 
