@@ -115,7 +115,8 @@ class Vault(OpenedVault):
             envelope = self.approved(TOMBSTONE_TYPE, body | {"format": FORMAT}, ("vault", "dataset", "seq", "commit"))
             self.store.write(tombstone_key(dataset, seq), envelope, create=True)
         except ObjectExists:
-            pass  # forgotten already
+            # forgotten already, where the record counts
+            self.catalog.tombstone(tombstone_key(dataset, seq))
         self.require_may("prune")
         if digest and (dataset, seq) not in self.catalog.forgotten(dataset, strict=False):
             raise RetentionLocked(

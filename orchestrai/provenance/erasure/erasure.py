@@ -166,7 +166,7 @@ def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" =
     envelope = _approved(ledger, body)
     keys.destroy(plan.spelling.person)
     redact_letters(ledger, plan.letters, by=by)
-    ERASURES.put(stores, ledger.signer, body, envelope)
+    ERASURES.put(stores, ledger.signer, body, envelope, ledger.keyring)
     return replace(plan, done=True)
 
 

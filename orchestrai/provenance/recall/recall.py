@@ -161,7 +161,7 @@ def apply_recall(ledger: Ledger, plan: RecallPlan, roll_back: RollBack | None = 
     """
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
     ledger.require_may("decide")
-    RECALLS.put(stores, ledger.signer, plan.record)
+    RECALLS.put(stores, ledger.signer, plan.record, keyring=ledger.keyring)
     for asset, keys in plan.drop.items():
         session = ledger.session(asset, Producer(asset.rsplit("/", 1)[-1], __name__))
         still = [key for key in keys if key in _hit(ledger, plan, asset)]

@@ -83,7 +83,7 @@ def request_retraining(ledger: Ledger, record: RecallRecord, reached: Sequence[D
     )
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
     ledger.require_may("decide")
-    RETRAININGS.put(stores, ledger.signer, request.as_json())
+    RETRAININGS.put(stores, ledger.signer, request.as_json(), keyring=ledger.keyring)
     return _request(RETRAININGS.read(stores[-1], ledger.keyring, RETRAININGS.key(record.digest)))
 
 

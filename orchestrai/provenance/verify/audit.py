@@ -56,6 +56,8 @@ def audit(store: Store, keyring: Keyring, *, witness: Store | None = None) -> Au
         records.plan_receipts(log)
         for head in log:
             partitions += _check_head(records, head, problems)
+    for key, refusal in records.refused.items():
+        problems.add(key, refusal)
     for key in decision_keys(store):
         try:
             read_decision(store, keyring, key)
