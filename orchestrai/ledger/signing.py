@@ -191,9 +191,13 @@ class Keyring:
                 f"expected a signature by a trusted key ({known}), found {names}, which lies in the folder of trusted keys and is not on "
                 "their signed list: `orchestrai keys trust` it if it is yours, or treat the record as forged"
             )
+        how = (
+            "have the vault's root add it by `orchestrai keys add --history`"
+            if keys is not self.keys
+            else "add it to the keyring"
+        )
         raise SignatureInvalid(
-            f"expected a signature by a trusted key ({known}), found {names}: add the public key to the keyring, "
-            "or treat the record as forged"
+            f"expected a signature by a trusted key ({known}), found {names}: {how} if it is yours, or treat the record as forged"
         )
 
 

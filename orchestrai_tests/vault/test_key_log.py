@@ -28,9 +28,11 @@ from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.format.layout import IDENTITY, commit_key, tombstone_key
 from orchestrai.vault.format.records import COMMIT_TYPE, IDENTITY_TYPE, TOMBSTONE_TYPE
 from orchestrai.vault.keys.ceremony import Ceremony
+from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import HOLD_RECORDS, Hold
 from orchestrai.vault.lifecycle.legal_hold import place_hold, release_hold
 from orchestrai.vault.lifecycle.prune import Pruning
+from orchestrai.vault.lifecycle.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.vault.conftest import Clock
@@ -569,3 +571,48 @@ def test_a_rule_that_nobody_could_keep_is_refused(house: House) -> None:
         house.ceremony().require_approvals({"forget": 2}, "two-person rule")
     with pytest.raises(ConfigError, match="forget=N"):
         house.ceremony().require_approvals({"all": 2}, "two-person rule")
+
+
+# -- nobody is left behind ---------------------------------------------------------------------------------------
+
+
+def test_an_anchor_outlives_the_key_that_signed_it(house: House, tmp_path: Path) -> None:
+    anchor = Anchor(tmp_path / "anchor")
+    anchor.update(house.at(FIRST))
+    house.rotate()
+    checked = anchor.check(house.at(SECOND).catalog)
+    assert checked is not None and not checked.losses
+    house.at(SECOND).commit(DATASET, files("two"))
+    anchor.update(house.at(SECOND))
+
+
+def test_a_writer_whom_the_beginning_home_did_not_know_is_added_with_its_history(clock: Clock) -> None:
+    store = MemoryStore(clock)
+    trusted = Keyring({**FIRST.keyring().keys, **SECOND.keyring().keys})
+    ids = iter(range(10**6))
+
+    def at(signer: Signer, keyring: Keyring) -> Vault:
+        return Vault(store, signer, keyring, clock=clock, new_id=lambda: f"s{next(ids):05d}", workers=0)
+
+    first = at(FIRST, FIRST.keyring())
+    first.commit(DATASET, files("one"))
+    # a release of before, on another machine, which knows no key log
+    other = at(SECOND, trusted)
+    other.keyring = other.catalog.keyring = trusted
+    other.commit("theirs", files("two"))
+    with pytest.raises(SignatureInvalid, match="keys add"):
+        at(FIRST, trusted).snapshots("theirs")
+    rules = governed(store, FIRST.keyring()).rules
+    assert isinstance(rules, LoggedRules)
+    ceremony = Ceremony(store, rules, FIRST, MemoryStore(clock), "ada", clock)
+    ceremony.add(SECOND.private_key.public_key(), ["write"], "the other writer", history=True)
+    assert len(at(FIRST, trusted).snapshots("theirs")) == 1
+
+
+def test_a_replica_has_the_key_log_and_is_judged_by_it(house: House) -> None:
+    house.rotate()
+    target = MemoryStore(house.clock)
+    report = replicate(house.at(SECOND), target)
+    assert report.verified.ok and report.verified.snapshots == 1
+    stolen(house).commit(DATASET, files("evil"))
+    assert names(house.at(SECOND, target)) == [1]

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from orchestrai.cli.lookup import open_ledger, this_user
-from orchestrai.cli.output import AsJson, emit, make_app, out, table
+from orchestrai.cli.output import AsJson, emit, err, make_app, out, table
 from orchestrai.core.identity import utc_now
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
@@ -57,7 +57,7 @@ def trust(key: Annotated[Path, typer.Argument(help="a public key (PEM)")], reaso
 
     Example: orchestrai keys trust .orchestrai/keys/trusted/0123456789abcdef.pem --reason "the nightly runner"
     """
-    from orchestrai.ledger.signing import load_public
+    from orchestrai.ledger.signing import key_id, load_public
     from orchestrai.ledger.trust.trust_list import trust_key
 
     if not key.is_file():
@@ -65,6 +65,13 @@ def trust(key: Annotated[Path, typer.Argument(help="a public key (PEM)")], reaso
     ledger = open_ledger()
     public = load_public(key.read_bytes())
     _told(trust_key(load_settings().key_folder, ledger.signer, public, utc_now(), by=this_user(), reason=reason), as_json)
+    rules = ledger.keyring.rules
+    if rules is not None and key_id(public) not in rules.keys({key_id(public): public}):
+        err.print(
+            f"the vault's key log has not this key: its records there count once the root signs it, `orchestrai keys add {key}`",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @keys.command("distrust")
