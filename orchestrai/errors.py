@@ -5,6 +5,7 @@
         DeclarationError           a YAML declaration or contract, with file, line and field
         MissingExtra               an optional package is not installed
         KeyRefused                 this home's own key may not sign what it is asked to
+          ApprovalNeeded           others must sign too
       StorageError                 an outside store failed (exit code 3)
         ObjectNotFound
         ObjectExists               put-if-absent lost
@@ -66,6 +67,12 @@ class MissingExtra(ConfigError):
 
 class KeyRefused(ConfigError):
     """This home's own key may not sign what it is asked to: it was ended, has not the role, or others must sign too."""
+
+
+class ApprovalNeeded(KeyRefused):
+    """Keys of other people must sign too; this home's signature is kept as a proposal."""
+
+    exit_code = 1
 
 
 class StorageError(OrchestraiError):

@@ -16,9 +16,16 @@ from orchestrai.cli.commands import (
     run_commands,
 )
 from orchestrai.cli.features import feature_commands
-from orchestrai.cli.keys import key_log_commands, trust_commands
+from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.vault import heal_commands, hold_commands, lifecycle_commands, search_commands, vault_commands
+from orchestrai.cli.vault import (
+    heal_commands,
+    hold_commands,
+    lifecycle_commands,
+    recover_commands,
+    search_commands,
+    vault_commands,
+)
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
 app.command("demo")(run_commands.demo)
@@ -53,6 +60,7 @@ vault_commands.vault.command("acknowledge")(hold_commands.acknowledge)
 vault_commands.vault.command("rewrap")(hold_commands.rewrap)
 vault_commands.vault.command("heal")(heal_commands.heal)
 vault_commands.vault.command("repair")(heal_commands.repair)
+vault_commands.vault.command("recover")(recover_commands.recover)
 vault_commands.vault.command("warm")(lifecycle_commands.warm)
 app.add_typer(database_commands.backup, name="backup")
 app.add_typer(dead_letter_commands.deadletters, name="deadletters")
@@ -70,4 +78,5 @@ trust_commands.keys.command("revoke")(key_log_commands.revoke)
 trust_commands.keys.command("require")(key_log_commands.require)
 trust_commands.keys.command("export")(key_log_commands.export)
 app.add_typer(trust_commands.keys, name="keys")
+app.add_typer(approval_commands.approvals, name="approvals")
 app.add_typer(feature_commands.features, name="features")

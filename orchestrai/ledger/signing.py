@@ -147,6 +147,12 @@ class KeyRules(Protocol):
     def require_may(self, signer: str, *roles: str, anew: bool = True) -> None:
         """Raise KeyRefused where a key may not sign for any of these roles."""
 
+    def needed(self, what: str) -> int:
+        """How many keys must sign to forget, release or erase."""
+
+    def has_role(self, name: str, role: str) -> bool:
+        """Whether a key is valid now and has a role."""
+
     def may_release(self, envelope: bytes) -> bool:
         """Whether a hold note lifts by itself what it leaves out."""
 
@@ -186,9 +192,13 @@ class Keyring:
                 f"expected a signature by a trusted key ({known}), found {names}, which lies in the folder of trusted keys and is not on "
                 "their signed list: `orchestrai keys trust` it if it is yours, or treat the record as forged"
             )
+        how = (
+            "have the vault's root add it by `orchestrai keys add --history`"
+            if keys is not self.keys
+            else "add it to the keyring"
+        )
         raise SignatureInvalid(
-            f"expected a signature by a trusted key ({known}), found {names}: add the public key to the keyring, "
-            "or treat the record as forged"
+            f"expected a signature by a trusted key ({known}), found {names}: {how} if it is yours, or treat the record as forged"
         )
 
 

@@ -37,6 +37,8 @@ class Records:
         self.store = reading_ahead(store)
         self.keyring = keyring
         self.tally = Tally()
+        # entries of logs that count for nothing, as their keys may not sign them
+        self.refused: dict[str, NotCounted] = {}
         self._logs: dict[str, tuple[Head, ...]] = {}
         self._versions: dict[str, dict[str, Head]] = {}
         self._receipts: dict[str, Receipt] = {}
@@ -66,8 +68,9 @@ class Records:
                 )
             try:
                 head = read_head(self.store, self.keyring, asset, seq)
-            except NotCounted:
+            except NotCounted as exc:
                 # it takes its number, and stands for the one before it
+                self.refused[f"{head_prefix(asset)}{seq:012d}.json"] = exc
                 head = standing_head(self.store, self.keyring, asset, seq)
             if head.previous != previous:
                 raise IntegrityError(

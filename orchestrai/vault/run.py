@@ -10,7 +10,7 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.progress import Progress
 from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import Audit, CheckInfo, Verdict, gate_open
-from orchestrai.errors import RetentionLocked
+from orchestrai.errors import KeyRefused, RetentionLocked
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, dataset_version
 from orchestrai.ledger.receipt import InputRef
@@ -144,7 +144,7 @@ def _disowned(ledger: Ledger, vault: Vault, asset: str, commit: SnapshotCommit) 
         return facts
     try:
         vault.forget_record(commit.dataset, commit.seq, reason=f"{asset} was refused: its root is not what it was made from")
-    except RetentionLocked as exc:
+    except (RetentionLocked, KeyRefused) as exc:
         return facts | {"kept_because": exc.message}
     return facts | {"forgotten": True}
 

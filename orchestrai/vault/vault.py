@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.core.progress import Progress
 from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound, RestoreError, RetentionLocked, SessionExpired
+from orchestrai.ledger.signing import rules_of
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.format.layout import commit_key, tombstone_key
 from orchestrai.vault.format.lists import StoredFile, StoredPartition
@@ -115,16 +116,26 @@ class Vault(OpenedVault):
             present, digest = False, ""
         body = {"vault": self.identity(), "dataset": dataset, "seq": seq, "commit": digest, "reason": reason}
         try:
-            envelope = self.signer.sign(TOMBSTONE_TYPE, canonical_json(body | {"format": FORMAT}))
+            envelope = self.approved(TOMBSTONE_TYPE, body | {"format": FORMAT}, ("vault", "dataset", "seq", "commit"))
             self.store.write(tombstone_key(dataset, seq), envelope, create=True)
         except ObjectExists:
-            pass  # forgotten already
+            # forgotten already, where the record counts
+            self.catalog.tombstone(tombstone_key(dataset, seq))
         self.require_may("prune")
         if present and (dataset, seq) not in self.catalog.forgotten(dataset, strict=False):
             raise RetentionLocked(
                 f"expected snapshot {seq} of {dataset} to be forgotten, found a legal hold placed meanwhile: release it first",
                 dataset=dataset,
             )
+
+    def approved(self, payload_type: str, body: Mapping[str, object], same: tuple[str, ...]) -> bytes:
+        """A record with as many signatures as the key log asks for; raises ApprovalNeeded where others must sign first."""
+        rules = rules_of(self.keyring)
+        if rules is None:
+            return self.signer.sign(payload_type, canonical_json(dict(body)))
+        from orchestrai.ledger.trust.approvals import Approvals
+
+        return Approvals(self.store, self.keyring, self.signer).envelope(payload_type, body, same)
 
     def _is_damaged(self, dataset: str, seq: int) -> bool:
         try:

@@ -17,8 +17,12 @@ from orchestrai.errors import IntegrityError, NotReceipted, SignatureInvalid
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef, Receipt
 from orchestrai.ledger.signing import Keyring, Signer, load_or_create_signer
+from orchestrai.ledger.trust.home_keys import root_signer
+from orchestrai.ledger.trust.key_log import ROLES
+from orchestrai.ledger.trust.key_rules import LoggedRules
 from orchestrai.ledger.trust.trust_list import trust_key
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.vault.keys.ceremony import Ceremony
 from orchestrai_tests.features.shop import FEATURES, KEPT, MODEL, RESTORED, Shop
 
 TRAINING = f"{MODEL}/training_set"
@@ -111,6 +115,19 @@ def world(built: Shop, tmp_path: Path) -> World:
     return World(shop, other, "2026-10-09")
 
 
+def trusted(world: World) -> None:
+    """The other key is trusted by the home, and the vault's root adds it to the key log."""
+    runtime = world.reopened()
+    ledger, keys, public = runtime.ledger, runtime.settings.key_folder, world.other.private_key.public_key()
+    trust_key(keys, ledger.signer, public, utc_now(), by="ada", reason="a runner")
+    rules = ledger.keyring.rules
+    assert isinstance(rules, LoggedRules) and ledger.vault is not None
+    log = rules.log()
+    assert log is not None
+    ceremony = Ceremony(ledger.vault, rules, root_signer(keys, log.root, None), ledger.lake, "ada", utc_now)
+    ceremony.add(public, ROLES, "a runner")
+
+
 def refused(world: World, asset: str, kind: type[IntegrityError], match: str) -> None:
     """A run of an asset raises and publishes nothing."""
     runtime = world.reopened()
@@ -139,15 +156,13 @@ SAID = {
 def test_nor_does_a_trusted_key_by_a_receipt_that_shows_too_little(
     world: World, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, keys = world.shop.runtime.ledger.signer, world.shop.runtime.settings.key_folder
-    trust_key(keys, own, world.other.private_key.public_key(), utc_now(), by="ada", reason="a runner")
+    trusted(world)
     world.forge(case, monkeypatch)
     refused(world, FEATURES, NotReceipted, SAID[case])
 
 
 def test_forged_features_are_not_learned_from(world: World) -> None:
-    own, keys = world.shop.runtime.ledger.signer, world.shop.runtime.settings.key_folder
-    trust_key(keys, own, world.other.private_key.public_key(), utc_now(), by="ada", reason="a runner")
+    trusted(world)
     world.shop.features()
     ledger = world.forger()
     honest = ledger.open(FEATURES)

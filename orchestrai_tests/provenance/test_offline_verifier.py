@@ -14,12 +14,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrai.core.canonical import canonical_json
 from orchestrai.errors import ConfigError, IntegrityError, RetentionLocked
-from orchestrai.ledger.signing import Signer
+from orchestrai.ledger.signing import HEAD_TYPE, Signer, new_signer
+from orchestrai.ledger.trust.key_log import KEY_LOG_TYPE, fingerprint, sign_record
+from orchestrai.ledger.trust.key_rules import LoggedRules, governed
 from orchestrai.provenance.export import offline_verifier
 from orchestrai.provenance.export.proof_folder import SHARED_LISTS, ProofFolder, write_proof
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
+from orchestrai.vault.keys.ceremony import Ceremony
 from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.vault import Vault
 from orchestrai_tests.provenance.builder import MODEL, World, written
@@ -377,3 +381,69 @@ def test_pieces_are_opened_where_something_can_and_else_their_objects_are_hashed
             with pytest.raises(offline_verifier.Wrong):
                 read()
         store.write(info.key, data)
+
+
+# -- the key log -------------------------------------------------------------------------------------------------
+
+
+def ended(world: World) -> tuple[Signer, LoggedRules]:
+    """The world's signing key is ended, and another follows; returns that."""
+    successor = new_signer()
+    rules = governed(world.store, world.keyring).rules
+    assert isinstance(rules, LoggedRules)
+    ceremony = Ceremony(world.store, rules, world.signer, world.lake, "ada", lambda: world.start, successor)
+    ceremony.end(world.signer.key_id, "yearly", successor=successor.private_key.public_key())
+    return successor, rules
+
+
+def test_a_stranger_who_has_the_roots_fingerprint_needs_no_key(proven: tuple[World, Path, ProofFolder]) -> None:
+    world, _, proof = proven
+    digits = fingerprint(world.signer.private_key.public_key())
+    code, found, _ = check(proof.path, "--root", " ".join((digits[:20], digits[20:40])).upper())
+    assert (code, found["root"]) == (0, digits)
+    code, found, _ = check(proof.path, "--root", "0" * 64)
+    assert (code, [one["check"] for one in found["problems"]]) == (1, ["keys"])  # type: ignore[attr-defined]
+    assert check(proof.path, "--root", "0123")[0] == 2
+
+
+def test_a_proof_after_a_rotation_holds_and_what_the_ended_key_signs_later_does_not(tmp_path: Path) -> None:
+    world = World(store=LocalStore(tmp_path / "vault"))
+    file = written(tmp_path, world.whole())
+    successor, _ = ended(world)
+    proof = write_proof(
+        {"model.ubj": file}, vault=world.store, keyring=world.keyring, asset=f"{MODEL}/champion", to=tmp_path / "proof"
+    ).path
+    digits = fingerprint(world.signer.private_key.public_key())
+    assert check(proof, "--root", digits)[0] == 0
+    (tmp_path / "new.pem").write_bytes(successor.public_pem)
+    # the new key signed its own admission, beside the root
+    assert check(proof, "--key", str(tmp_path / "new.pem"))[0] == 0
+    # the newest head of the champion's log, signed again by the key that was ended
+    name = sorted((proof / "heads" / MODEL / "champion").glob("*.json"))[-1]
+    before = name.read_bytes()
+    body = json.loads(world.signer.keyring().open(HEAD_TYPE, before))
+    name.write_bytes(world.signer.sign(HEAD_TYPE, canonical_json({**body, "reason": "evil"})))
+    code, found, _ = check(proof, "--root", digits)
+    assert code == 1 and "ended by record" in json.dumps(found)
+    name.write_bytes(before)
+    # the end of the key log cut off, which what came later names; and a census that is gone
+    census = next((proof / "vault" / "census").iterdir())
+    data = census.read_bytes()
+    census.unlink()
+    assert check(proof, "--root", digits)[0] == 1
+    census.write_bytes(data)
+    assert check(proof, "--root", digits)[0] == 0
+
+
+def test_a_key_log_that_was_cut_off_or_forged_is_found(proven: tuple[World, Path, ProofFolder], tmp_path: Path) -> None:
+    world, _, proof = proven
+    copy = tmp_path / "proof"
+    shutil.copytree(proof.path, copy)
+    record = copy / "vault" / "keylog" / "000000000001.json"
+    data = record.read_bytes()
+    record.unlink()
+    assert outcome(copy, world)
+    record.write_bytes(data)
+    payload = json.loads(world.signer.keyring().open(KEY_LOG_TYPE, data))
+    record.write_bytes(sign_record({k: v for k, v in payload.items() if k != "format"} | {"reason": "x"}, new_signer()))
+    assert outcome(copy, world)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrai.ledger.signing import Signer
+from orchestrai.ledger.signing import Signer, key_id
 from orchestrai.restore.folder import restore_folder
 from orchestrai.storage.local import LocalStore
 from orchestrai.vault.commit.source import SourceFile
@@ -91,6 +91,9 @@ def test_a_vault_of_format_1_is_continued(golden: Path, tmp_path: Path, signer: 
     assert (commit.seq, commit.new_bytes, commit.reused_bytes) == (4, 3, len(again))
     assert verify(opened(golden, name, signer), level="read").ok
     assert plan_prune(opened(golden, name, signer)).delete == {}
+    # its first commit of this release began the key log, with the home's own key as root
+    log = opened(golden, name, signer).keyring.rules.log()  # type: ignore[union-attr]
+    assert (key_id(log.root), set(log.keys), commit.key_log) == (signer.key_id, {signer.key_id}, log.named)
 
 
 def test_lists_without_versions_are_written_as_format_1_has_them(golden: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrai.core.canonical import canonical_json, sha256_hex
-from orchestrai.errors import ConfigError, IntegrityError, KeyRefused, NotCounted, SignatureInvalid
-from orchestrai.ledger.signing import Keyring, Signer, key_id
+from orchestrai.errors import ApprovalNeeded, ConfigError, IntegrityError, KeyRefused, NotCounted, SignatureInvalid
+from orchestrai.ledger.signing import Keyring, Signer, key_id, opened_envelope
+from orchestrai.ledger.trust.approvals import Approvals
 from orchestrai.ledger.trust.key_log import (
     CENSUS,
     KEY_LOG,
@@ -27,9 +28,11 @@ from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.format.layout import IDENTITY, commit_key, tombstone_key
 from orchestrai.vault.format.records import COMMIT_TYPE, IDENTITY_TYPE, TOMBSTONE_TYPE
 from orchestrai.vault.keys.ceremony import Ceremony
+from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import HOLD_RECORDS, Hold
 from orchestrai.vault.lifecycle.legal_hold import place_hold, release_hold
 from orchestrai.vault.lifecycle.prune import Pruning
+from orchestrai.vault.lifecycle.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.vault.conftest import Clock
@@ -480,3 +483,136 @@ def test_a_role_is_bound_to_the_kind_of_record_and_not_to_the_place(house: House
     hold = Hold("v", DATASET, 0, "vault/holds/d/000000000000/000001.json", "", False, "x", "")
     with pytest.raises(NotCounted, match="release"):
         keyring.open(HOLD_RECORDS.payload_type, HOLD_RECORDS.sign(SECOND, hold))
+
+
+# -- two people --------------------------------------------------------------------------------------------------
+
+
+def approvals(vault: Vault) -> Approvals:
+    return Approvals(vault.store, vault.keyring, vault.signer)
+
+
+@pytest.fixture
+def two(house: House) -> House:
+    """A vault where it takes two keys to forget and to release."""
+    house.add(SECOND, "write", "prune", "release")
+    house.ceremony().require_approvals({"forget": 2, "release": 2}, "two-person rule")
+    return house
+
+
+def test_to_forget_takes_two_and_the_second_run_does_it(two: House) -> None:
+    first, second = two.at(FIRST), two.at(SECOND)
+    with pytest.raises(ApprovalNeeded, match="found 1"):
+        first.forget_record(DATASET, 1, reason="old")
+    with pytest.raises(ApprovalNeeded, match="found 1"):
+        first.forget_record(DATASET, 1, reason="old")
+    assert names(first) == [1]
+    (proposal,) = approvals(second).all()
+    assert (proposal.what, proposal.body["reason"], set(proposal.signatures)) == ("forget", "old", {FIRST.key_id})
+    approvals(second).sign(approvals(second).one(proposal.id[:6]))
+    assert names(first) == [1]
+    first.forget_record(DATASET, 1, reason="old")
+    assert names(two.at(SECOND)) == [] and not findings(two.at(FIRST))
+
+
+def test_one_key_alone_forgets_nothing_whatever_it_writes(two: House) -> None:
+    thief = stolen(two, SECOND)
+    thief.forget_record(DATASET, 1, reason="hide")
+    assert names(two.at(FIRST)) == [1]
+    stone = two.store.read(tombstone_key(DATASET, 1))
+    kind, payload, ((name, signature),) = opened_envelope(stone)
+    doubled = canonical_json(
+        {
+            "payload": json.loads(stone)["payload"],
+            "payloadType": kind,
+            "signatures": [json.loads(stone)["signatures"][0]] * 2,
+        }
+    )
+    two.store.write(tombstone_key(DATASET, 1), doubled)
+    assert names(two.at(FIRST)) == [1] and signature and name and payload
+
+
+def test_a_key_without_the_role_approves_nothing(two: House) -> None:
+    two.add(THIRD, "write")
+    with pytest.raises(ApprovalNeeded):
+        two.at(FIRST).forget_record(DATASET, 1, reason="old")
+    third = approvals(two.at(THIRD))
+    with pytest.raises(KeyRefused, match="role prune"):
+        third.sign(next(iter(third.all())))
+
+
+def test_to_release_takes_two_in_the_chain_too(two: House) -> None:
+    place_hold(two.at(FIRST), DATASET, None, None, reason="case")
+    release_hold(stolen(two, FIRST), DATASET, None, None, reason="mine")
+    assert (DATASET, 0) in two.at(SECOND).holds()
+
+
+def test_a_release_that_two_signed_lifts_the_hold(two: House) -> None:
+    place_hold(two.at(FIRST), DATASET, None, None, reason="case")
+    with pytest.raises(ApprovalNeeded):
+        release_hold(two.at(FIRST), DATASET, None, None, reason="closed")
+    assert (DATASET, 0) in two.at(FIRST).holds()
+    second = approvals(two.at(SECOND))
+    second.sign(next(iter(second.all())))
+    release_hold(two.at(FIRST), DATASET, None, None, reason="closed")
+    assert not two.at(SECOND).holds() and not findings(two.at(FIRST))
+
+
+def test_what_was_forgotten_before_the_rule_stays_forgotten(house: House) -> None:
+    house.at(FIRST).commit(DATASET, files("two"))
+    house.at(FIRST).forget_record(DATASET, 1, reason="old")
+    house.add(SECOND, "prune")
+    house.ceremony().require_approvals({"forget": 2}, "two-person rule")
+    assert names(house.at(FIRST)) == [2]
+
+
+def test_a_rule_that_nobody_could_keep_is_refused(house: House) -> None:
+    with pytest.raises(ConfigError, match="expected 2 keys with the role prune"):
+        house.ceremony().require_approvals({"forget": 2}, "two-person rule")
+    with pytest.raises(ConfigError, match="forget=N"):
+        house.ceremony().require_approvals({"all": 2}, "two-person rule")
+
+
+# -- nobody is left behind ---------------------------------------------------------------------------------------
+
+
+def test_an_anchor_outlives_the_key_that_signed_it(house: House, tmp_path: Path) -> None:
+    anchor = Anchor(tmp_path / "anchor")
+    anchor.update(house.at(FIRST))
+    house.rotate()
+    checked = anchor.check(house.at(SECOND).catalog)
+    assert checked is not None and not checked.losses
+    house.at(SECOND).commit(DATASET, files("two"))
+    anchor.update(house.at(SECOND))
+
+
+def test_a_writer_whom_the_beginning_home_did_not_know_is_added_with_its_history(clock: Clock) -> None:
+    store = MemoryStore(clock)
+    trusted = Keyring({**FIRST.keyring().keys, **SECOND.keyring().keys})
+    ids = iter(range(10**6))
+
+    def at(signer: Signer, keyring: Keyring) -> Vault:
+        return Vault(store, signer, keyring, clock=clock, new_id=lambda: f"s{next(ids):05d}", workers=0)
+
+    first = at(FIRST, FIRST.keyring())
+    first.commit(DATASET, files("one"))
+    # a release of before, on another machine, which knows no key log
+    other = at(SECOND, trusted)
+    other.keyring = other.catalog.keyring = trusted
+    other.commit("theirs", files("two"))
+    with pytest.raises(SignatureInvalid, match="keys add"):
+        at(FIRST, trusted).snapshots("theirs")
+    rules = governed(store, FIRST.keyring()).rules
+    assert isinstance(rules, LoggedRules)
+    ceremony = Ceremony(store, rules, FIRST, MemoryStore(clock), "ada", clock)
+    ceremony.add(SECOND.private_key.public_key(), ["write"], "the other writer", history=True)
+    assert len(at(FIRST, trusted).snapshots("theirs")) == 1
+
+
+def test_a_replica_has_the_key_log_and_is_judged_by_it(house: House) -> None:
+    house.rotate()
+    target = MemoryStore(house.clock)
+    report = replicate(house.at(SECOND), target)
+    assert report.verified.ok and report.verified.snapshots == 1
+    stolen(house).commit(DATASET, files("evil"))
+    assert names(house.at(SECOND, target)) == [1]

@@ -217,7 +217,10 @@ def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: 
         checks=said.checks,
         action=said.action,
     )
-    SKIPS.put([store for store in (ledger.lake, ledger.vault) if store is not None], ledger.signer, record)
+    ledger.require_may("decide")
+    SKIPS.put(
+        [store for store in (ledger.lake, ledger.vault) if store is not None], ledger.signer, record, keyring=ledger.keyring
+    )
     if as_json:
         emit(record.as_json())
     else:

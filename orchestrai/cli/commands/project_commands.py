@@ -152,6 +152,7 @@ def doctor(as_json: AsJson = False) -> None:
         _store("vault", settings.vault),
         _keys(settings.key_folder),
         _trust(settings.key_folder),
+        _key_log(settings),
         *_pipelines(settings),
         *((finding.name, finding.ok, finding.detail) for finding in judge_instance(settings.home)),
         (
@@ -321,6 +322,32 @@ def _trust(folder: Path) -> tuple[str, bool, str]:
     if strange:
         return "trusted keys", False, f"{names}; not on the signed list and refused: {strange}: see `orchestrai keys list`"
     return "trusted keys", True, names
+
+
+def _key_log(settings: Settings) -> tuple[str, bool, str]:
+    """The vault's key log: how many keys are valid, whether an end is unfinished, and where the root key lies."""
+    from orchestrai.cli.keys.trust_commands import governed_log
+    from orchestrai.ledger.trust.home_keys import root_file
+    from orchestrai.ledger.trust.trust_list import trusted_keyring
+    from orchestrai.storage.url import open_store
+
+    folder = settings.key_folder
+    try:
+        log = governed_log(open_store(settings.vault), trusted_keyring(folder), folder)
+    except OrchestraiError as error:
+        return "key log", False, error.message
+    if log is None:
+        return "key log", True, "begun by the vault's first snapshot"
+    if unfinished := sorted(name for name, key in log.keys.items() if key.ending):
+        return (
+            "key log",
+            False,
+            f"the end of {', '.join(unfinished)} is not finished: run `orchestrai keys rotate` or `revoke` again",
+        )
+    valid = sum(not key.ended for key in log.keys.values())
+    here = root_file(folder, log.root) is not None
+    where = "; the root key lies in the key folder: `orchestrai keys export FILE --root` moves it out" if here else ""
+    return "key log", True, f"{log.seq} records, {valid} valid keys{where}"
 
 
 def new(

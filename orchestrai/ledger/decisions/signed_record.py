@@ -87,12 +87,25 @@ class RecordKind(Generic[Record]):
             except NotCounted:
                 continue
 
-    def put(self, stores: Iterable[Store], signer: Signer, record: Record) -> bytes:
-        """Put a record where none of its name is in any store yet; returns the envelope that counts, which all of them hold then."""
+    def put(
+        self,
+        stores: Iterable[Store],
+        signer: Signer,
+        record: Record,
+        signed: bytes | None = None,
+        keyring: Keyring | None = None,
+    ) -> bytes:
+        """Put a record where none of its name is in any store yet; returns the envelope that counts, which all of them hold then.
+
+        `signed` is its envelope where others signed it too. With a `keyring`, one of the name that is there must count under it: else
+        SignatureInvalid or NotCounted is raised, and somebody has to remove it.
+        """
         places, key = list(stores), self.key(self.name(record))
         envelope = next((held for store in places if (held := _held(store, key)) is not None), None)
+        if envelope is not None and keyring is not None:
+            open_body(keyring, self.payload_type, envelope, self.what)
         if envelope is None:
-            envelope = self.sign(signer, record)
+            envelope = signed or self.sign(signer, record)
             try:
                 places[0].write(key, envelope, create=True)
             except ObjectExists:

@@ -13,9 +13,15 @@ SIGNING, NEXT, ROOT = "signing.pem", "next.pem", "root.pem"
 
 
 def load_root(folder: Path) -> Signer | None:
-    """The root key that lies in a key folder; None where it was moved out, or never was."""
+    """The root key that a home made for its vault; None where it was moved out, or never was."""
     path = folder / ROOT
     return load_private(path) if path.is_file() else None
+
+
+def root_file(folder: Path, root: Ed25519PublicKey) -> Path | None:
+    """Where the private key of a vault's root lies in a key folder; None where it does not."""
+    files = sorted(folder.glob("root*.pem"))
+    return next((path for path in files if load_private(path).key_id == key_id(root)), None)
 
 
 def root_signer(folder: Path, root: Ed25519PublicKey, given: Path | None) -> Signer:
@@ -25,9 +31,10 @@ def root_signer(folder: Path, root: Ed25519PublicKey, given: Path | None) -> Sig
         if signer.key_id != key_id(root):
             raise ConfigError(f"expected the root key {key_id(root)} in {given}, found {signer.key_id}: give the right file")
         return signer
-    for candidate in (load_root(folder), load_signer(folder)):
-        if candidate is not None and candidate.key_id == key_id(root):
-            return candidate
+    path = root_file(folder, root)
+    candidate = load_private(path) if path is not None else load_signer(folder)
+    if candidate is not None and candidate.key_id == key_id(root):
+        return candidate
     raise ConfigError(f"expected the root key {key_id(root)}, found that it is not in the key folder: give --root FILE")
 
 
@@ -46,8 +53,9 @@ def successor_of(folder: Path, signer: Signer, root: Ed25519PublicKey, now: date
 def install_successor(folder: Path, root: Ed25519PublicKey) -> Signer:
     """Put the successor in the place of the signing key, which goes, but for a root key; returns the new one."""
     before, after = load_private(folder / SIGNING), load_private(folder / NEXT)
-    if before.key_id == key_id(root) and load_root(folder) is None:
-        write_private(folder / ROOT, before)
+    if before.key_id == key_id(root) and root_file(folder, root) is None:
+        place = folder / ROOT
+        write_private(folder / f"root-{before.key_id}.pem" if place.exists() else place, before)
     (folder / "trusted" / f"{after.key_id}.pem").write_bytes(after.public_pem)
     (folder / NEXT).replace(folder / SIGNING)
     return after
@@ -55,8 +63,8 @@ def install_successor(folder: Path, root: Ed25519PublicKey) -> Signer:
 
 def move_root(folder: Path, root: Ed25519PublicKey, to: Path) -> None:
     """Move the root key out of the key folder into a new file; raises ConfigError where it is not there or still signs records."""
-    signer = load_root(folder)
-    if signer is None or signer.key_id != key_id(root):
+    path = root_file(folder, root)
+    if path is None:
         own = load_signer(folder)
         if own is not None and own.key_id == key_id(root):
             raise ConfigError(
@@ -64,10 +72,11 @@ def move_root(folder: Path, root: Ed25519PublicKey, to: Path) -> None:
                 "rotate` first, which gives the home another key to sign with"
             )
         raise ConfigError(f"expected the root key {key_id(root)} in {folder}, found none: it was moved out before")
+    signer = load_private(path)
     try:
         write_private(to, signer)
     except FileExistsError as exc:
         raise ConfigError(f"expected a new file for the root key, found {to}: name another") from exc
     if load_private(to).key_id != signer.key_id:
-        raise IntegrityError(f"expected the root key back from {to}, found another: keep {folder / ROOT}")
-    (folder / ROOT).unlink()
+        raise IntegrityError(f"expected the root key back from {to}, found another: keep {path}")
+    path.unlink()

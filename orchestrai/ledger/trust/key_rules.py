@@ -36,9 +36,7 @@ _HOLD = "application/vnd.orchestrai.hold+json"
 _TOMBSTONE = "application/vnd.orchestrai.tombstone+json"
 _ERASURE = "application/vnd.orchestrai.erasure+json"
 # what people decide; all else that is not named here is written by writers
-_DECIDED = frozenset(
-    f"application/vnd.orchestrai.{kind}+json" for kind in ("recall", "erasure", "retraining", "skip", "rename")
-)
+_DECIDED = frozenset(f"application/vnd.orchestrai.{kind}+json" for kind in ("recall", "erasure", "retraining", "skip"))
 _ROLE_OF = {_TOMBSTONE: frozenset({"prune"})} | dict.fromkeys(_DECIDED, frozenset({"decide"}))
 _NOTE_ROLES = {"fence": frozenset({"prune"}), "hold": frozenset({"write", "release"}), "opened": frozenset(ROLES)}
 # an anchor is guarded by the place where it lies, and is of use longer than the key that signed it
@@ -271,6 +269,19 @@ class LoggedRules:
                 f"expected a record by a key of its time, found {seq} of {chain} by one that begins behind {key.starts[chain]}: it does "
                 "not count"
             )
+
+    def needed(self, what: str) -> int:
+        """How many keys must sign to forget, release or erase."""
+        log = self.log()
+        return log.approvals.get(what, 1) if log is not None else 1
+
+    def has_role(self, name: str, role: str) -> bool:
+        """Whether a key is valid now and has a role."""
+        log = self.log()
+        if log is None:
+            return True
+        key = log.keys.get(name)
+        return key is not None and not key.ended and not key.ending and role in key.roles
 
     def may_release(self, envelope: bytes) -> bool:
         """Whether a hold note lifts by itself what it leaves out: else a release record of its own must say so."""

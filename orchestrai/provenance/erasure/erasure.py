@@ -8,7 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import ConfigError, NotReceipted
+from orchestrai.ledger.decisions.signed_record import FORMAT
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.signing import rules_of
+from orchestrai.ledger.trust.approvals import Approvals
 from orchestrai.privacy.persons import PersonKeys
 from orchestrai.privacy.tokens import PERSON, token
 from orchestrai.provenance.decision_log import ERASURES
@@ -154,10 +157,8 @@ def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" =
     """
     plan = plan_erasure(ledger, keys, person, vault)
     plan.require_known()
-    name = keys.destroy(plan.spelling.person)
-    redact_letters(ledger, plan.letters, by=by)
     body = {
-        "person": name,
+        "person": keys.name(plan.spelling.person),
         "time": ledger.clock().astimezone(UTC).isoformat(),
         "by": by,
         "partitions": [list(place) for place in plan.partitions],
@@ -166,5 +167,21 @@ def erase(ledger: Ledger, keys: PersonKeys, person: str, vault: "Vault | None" =
         "letters": [[item.asset, item.partition, item.root] for item in plan.letters],
     }
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
-    ERASURES.put(stores, ledger.signer, body)
+    envelope = _approved(ledger, body)
+    keys.destroy(plan.spelling.person)
+    redact_letters(ledger, plan.letters, by=by)
+    ERASURES.put(stores, ledger.signer, body, envelope, ledger.keyring)
     return replace(plan, done=True)
+
+
+def _approved(ledger: Ledger, body: dict[str, Any]) -> bytes | None:
+    """The record with the signatures of several keys, where the key log asks for them; raises ApprovalNeeded, KeyRefused before."""
+    rules = rules_of(ledger.keyring)
+    if rules is None or ledger.vault is None:
+        return None
+    ledger.require_may("decide")
+    if rules.needed("erase") < 2:
+        return None
+    return Approvals(ledger.vault, ledger.keyring, ledger.signer).envelope(
+        ERASURES.payload_type, {"format": FORMAT, **body}, ("person",)
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrai.core.code_identity import Producer
-from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.errors import ConfigError, IntegrityError, NotCounted, ObjectNotFound
 from orchestrai.ingest.sources.table_batch import REREAD
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.heads import Head, head_prefix
@@ -85,10 +85,15 @@ def _copy_blobs(ledger: Ledger, records: Records, kind: str) -> int:
 def _copy_decisions(ledger: Ledger, vault: Store, prefix: str) -> int:
     there = {info.key for info in ledger.lake.list(prefix)}
     lacking = [info.key for info in vault.list(prefix) if info.key not in there]
+    copied = 0
     for key in lacking:
-        read_decision(vault, ledger.keyring, key)
+        try:
+            read_decision(vault, ledger.keyring, key)
+        except NotCounted:
+            continue  # `audit` tells of it
         put_absent(ledger.lake, key, vault.read(key))
-    return len(lacking)
+        copied += 1
+    return copied
 
 
 def _copy_head(ledger: Ledger, vault: Store, head: Head) -> bool:

@@ -160,7 +160,8 @@ def apply_recall(ledger: Ledger, plan: RecallPlan, roll_back: RollBack | None = 
     between is mended by applying again. Idempotent. Returns the plan as it stands now, with what is left to retrain.
     """
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
-    RECALLS.put(stores, ledger.signer, plan.record)
+    ledger.require_may("decide")
+    RECALLS.put(stores, ledger.signer, plan.record, keyring=ledger.keyring)
     for asset, keys in plan.drop.items():
         session = ledger.session(asset, Producer(asset.rsplit("/", 1)[-1], __name__))
         still = [key for key in keys if key in _hit(ledger, plan, asset)]

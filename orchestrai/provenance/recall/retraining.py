@@ -82,7 +82,8 @@ def request_retraining(ledger: Ledger, record: RecallRecord, reached: Sequence[D
         features={asset: tuple(sorted(keys)) for asset, keys in features.items()},
     )
     stores = [ledger.lake] if ledger.vault is None else [ledger.vault, ledger.lake]
-    RETRAININGS.put(stores, ledger.signer, request.as_json())
+    ledger.require_may("decide")
+    RETRAININGS.put(stores, ledger.signer, request.as_json(), keyring=ledger.keyring)
     return _request(RETRAININGS.read(stores[-1], ledger.keyring, RETRAININGS.key(record.digest)))
 
 

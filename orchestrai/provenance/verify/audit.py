@@ -97,6 +97,8 @@ def _look(records: Records, problems: Problems, place: str) -> _Look:
         records.plan_receipts(log)
         for head in log:
             partitions += _check_head(records, head, problems, place)
+    for key, refusal in records.refused.items():
+        problems.add(f"{place}{key}", refusal)
     for key in decision_keys(records.store):
         try:
             read_decision(records.store, records.keyring, key)

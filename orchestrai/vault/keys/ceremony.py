@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -40,7 +41,6 @@ _ERASURE_TYPE = "application/vnd.orchestrai.erasure+json"
 _UNSIGNED = (*BYTES, KEY_LOG, CENSUS, "manifests/", "contracts/")
 # signed records of a lake that its vault has no copy of
 _LAKE_ALONE = ("deadletters/",)
-_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class Ceremony:
     by: str
     now: Callable[[], datetime]
     voucher: Signer | None = None
+    threads: int = 16
 
     # -- changes ---------------------------------------------------------------------------------------------
 
@@ -194,8 +195,12 @@ class Ceremony:
         """Every record of the vault, and of the lake what may not be in the vault yet."""
         for store, prefixes in ((self.vault, (ROOT, *RECORDS)), (self.lake, (*RECORDS, *_LAKE_ALONE))):
             infos = [one for prefix in prefixes for one in store.list(prefix) if not one.key.startswith(_UNSIGNED)]
-            with ThreadPoolExecutor(_THREADS) as pool:
-                envelopes = pool.map(lambda info, place=store: _read(place, info.key), infos)
+            reads = ((info.key, info.modified, partial(_read, store, info.key)) for info in infos)
+            if not self.threads:
+                yield from ((key, modified, read()) for key, modified, read in reads)
+                continue
+            with ThreadPoolExecutor(self.threads) as pool:
+                envelopes = pool.map(partial(_read, store), [info.key for info in infos])
                 yield from ((info.key, info.modified, data) for info, data in zip(infos, envelopes, strict=True))
 
     # -- the log ---------------------------------------------------------------------------------------------

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConcurrentCommit, ConfigError, ObjectExists, ObjectNotFound
+from orchestrai.ledger.signing import rules_of
 from orchestrai.storage.cloud.control import ControlPlane
 from orchestrai.vault.chain import WHOLE_DATASET, Head, ranges
 from orchestrai.vault.commit.chain_append import append_note
-from orchestrai.vault.format.records import ChainNote, SnapshotCommit
+from orchestrai.vault.format.records import FORMAT, ChainNote, SnapshotCommit
 from orchestrai.vault.lifecycle.hold_records import (
     HOLD_RECORDS,
     Hold,
@@ -90,6 +91,10 @@ def release_hold(
     seq = commit.seq if commit is not None else WHOLE_DATASET
     if (dataset, seq) not in active:
         raise ConfigError(f"expected a hold on {dataset}{f' snapshot {seq}' if seq else ''}, found none: see `vault holds`")
+    if rules_of(vault.keyring) is not None:
+        # the signatures are asked for before anything is lifted
+        hold = _hold(vault, dataset, commit, False, reason)
+        _envelope(vault, hold)
     rest = {place: hold for place, hold in active.items() if place != (dataset, seq)}
     stay: dict[str, str] = {}
     go: dict[str, str] = {}
@@ -125,15 +130,20 @@ def _apply(control: ControlPlane | None, needed: dict[str, str], on: bool) -> tu
     return not wrong, f"the store did not keep the hold of {wrong} objects" if wrong else ""
 
 
+def _hold(vault: "Vault", dataset: str, commit: SnapshotCommit | None, on: bool, reason: str) -> Hold:
+    seq = commit.seq if commit is not None else WHOLE_DATASET
+    key = next_key(vault.store, dataset, seq)
+    placed = vault.clock().isoformat()
+    return Hold(vault.identity(), dataset, seq, key, commit.snapshot_id if commit else "", on, reason, placed)
+
+
 def _record(vault: "Vault", dataset: str, commit: SnapshotCommit | None, on: bool, reason: str) -> None:
     """Say it twice, in a record of its own and in the dataset's chain: it is lifted only where both say so.
 
     A placing goes to the chain first and a release last, so that one that dies midway is a hold.
     """
-    seq = commit.seq if commit is not None else WHOLE_DATASET
-    key = next_key(vault.store, dataset, seq)
-    placed = vault.clock().isoformat()
-    hold = Hold(vault.identity(), dataset, seq, key, commit.snapshot_id if commit else "", on, reason, placed)
+    hold = _hold(vault, dataset, commit, on, reason)
+    seq = hold.seq
     chained = (dataset, seq) in chained_holds(vault.catalog, dataset)
     recorded = (dataset, seq) in recorded_holds(vault.store, vault.keyring, vault.identity())
     steps: list[Callable[[], None]] = []
@@ -172,9 +182,16 @@ def _chain(vault: "Vault", hold: Hold) -> None:
     append_note(vault, hold.dataset, note)
 
 
+def _envelope(vault: "Vault", hold: Hold) -> bytes:
+    if hold.on:
+        return HOLD_RECORDS.sign(vault.signer, hold)
+    same = ("vault", "dataset", "seq", "key", "on")
+    return vault.approved(HOLD_RECORDS.payload_type, {"format": FORMAT, **hold.__dict__}, same)
+
+
 def _keep(vault: "Vault", hold: Hold) -> None:
     try:
-        vault.store.write(hold.key, HOLD_RECORDS.sign(vault.signer, hold), create=True)
+        vault.store.write(hold.key, _envelope(vault, hold), create=True)
     except ObjectExists as exc:
         raise ConcurrentCommit(
             f"expected to record a hold of {hold.dataset}, found another just made: look and run it again"

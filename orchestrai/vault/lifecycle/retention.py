@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrai.core.time.duration_cron import format_duration
+from orchestrai.errors import ApprovalNeeded
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.hold_records import Hold, held_by, holds
 from orchestrai.vault.spec import KeepSpec
@@ -153,8 +154,15 @@ def plan_dataset(
 
 
 def apply_retention(vault: "Vault", plan: RetentionPlan, *, policy: str = "") -> tuple[str, ...]:
-    """Forget what the plan lets go, oldest first; returns the ids. Bytes go by prune. Idempotent; raises RetentionLocked when held."""
+    """Forget what the plan lets go, oldest first; returns the ids. Bytes go by prune. Idempotent; raises RetentionLocked when held.
+
+    Where others must sign too, what goes is proposed, and forgotten by a later run.
+    """
     reason = f"{REASON}: {policy}" if policy else REASON
+    waiting: set[str] = set()
     for snapshot in reversed(plan.forget):
-        vault.forget_record(snapshot.dataset, snapshot.seq, reason=reason)
-    return tuple(snapshot.snapshot_id for snapshot in plan.forget)
+        try:
+            vault.forget_record(snapshot.dataset, snapshot.seq, reason=reason)
+        except ApprovalNeeded:
+            waiting.add(snapshot.snapshot_id)
+    return tuple(one.snapshot_id for one in plan.forget if one.snapshot_id not in waiting)
