@@ -147,7 +147,8 @@ def run_raw(view: FeatureView, files: dict[str, Path], out: Path, limit: str, sp
     with duckdb.connect(config={"memory_limit": limit}) as db:
         db.execute("SET TimeZone = 'UTC'")
         for name, path in files.items():
-            stamps = [field.name for field in pq.read_schema(path) if pa.types.is_timestamp(field.type)]
+            first = next(iter(sorted(path.parents[1].glob(f"{path.parent.name}/{path.name}"))))
+            stamps = [field.name for field in pq.read_schema(first) if pa.types.is_timestamp(field.type)]
             plain = ", ".join(f"make_timestamp(epoch_us({stamp})) AS {stamp}" for stamp in stamps)
             db.execute(f"CREATE VIEW {name} AS SELECT * REPLACE ({plain}) FROM read_parquet('{path}')")
         if spine:
@@ -386,6 +387,45 @@ def churn_view() -> FeatureView:
     return load_view(FeatureViewSpec.model_validate(spec), PIPELINES / "churn", {"orders": ORDERS})
 
 
+def moments_of_a_year(rows: int, scratch: Path) -> None:
+    """The shipped churn view at each week of a year of daily partitions, against one query over all moments in DuckDB."""
+    home, folder = scratch / "moments", scratch / "days"
+    scratch.mkdir(parents=True, exist_ok=True)
+    lines = CHURN_SQL.format(start=int(START.timestamp() * 1e6), rows=rows, customers=max(1, rows // 50))
+    with duckdb.connect() as db:
+        db.execute("SET TimeZone = 'UTC'")
+        of_day = f"SELECT *, strftime(invoice_date, '%Y-%m-%d') AS day FROM ({lines})"
+        db.execute(f"COPY ({of_day}) TO '{folder}' (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (day))")
+    ledger = Ledger(LocalStore(home / "lake"), load_or_create_signer(home / "keys"))
+    publish(ledger, {part.name[4:]: sorted(part.glob("*.parquet")) for part in sorted(folder.iterdir())})
+    view, runs = churn_view(), iter(range(1000))
+
+    def ours() -> StageReport:
+        return compute(
+            ledger,
+            view,
+            asset=f"b/run{next(runs)}/features",
+            inputs={"orders": "b/readings/restored"},
+            grain="day",
+            partitions=None,
+        )
+
+    report = ours()
+    moments = [outcome.partition for outcome in report.outcomes]
+    values = ", ".join(f"(TIMESTAMP '{moment}')" for moment in moments)
+    first = "SELECT customer_id, min(invoice_date) AS first FROM orders GROUP BY customer_id"
+    spine = f"SELECT customer_id, as_of FROM ({first}) JOIN (VALUES {values}) m(as_of) ON first < as_of"
+    everything = scratch / "everything.parquet"
+
+    def raw() -> None:
+        run_raw(view, {"orders": folder / "day=*" / "*.parquet"}, everything, "1500MB", spine)
+
+    used: list[tuple[float, float]] = [(cpu(ours)[0], cpu(raw)[0]) for _ in range(4)][1:]
+    assert sum(outcome.rows for outcome in report.outcomes) == pq.read_metadata(everything).num_rows
+    mine, theirs = (statistics.median(values) for values in zip(*used, strict=True))
+    emit(f"churn at {len(moments)} moments, {rows:,} order lines", "cpu_s", mine, "one query over all moments", theirs, 1.3)
+
+
 def affinity_view() -> FeatureView:
     """The shipped recommendations view."""
     spec = {
@@ -467,7 +507,9 @@ def main() -> int:
         growing(max(10, options.rows // 100), scratch, "rows", TEN_ROWS_SQL, 0.25, 0.25)
         shipped = (PIPELINES / "telemetry" / "device_rolling.sql").read_text(encoding="utf-8")
         growing(max(10, options.rows // 100), scratch, "rows_and_minutes", shipped, 0.25, 0.25)
+        moments_of_a_year(options.rows // 5, scratch)
         if options.large:
+            moments_of_a_year(2_000_000, scratch / "large")
             large(scratch, options.large)
         if options.huge:
             make_readings(scratch / "readings.parquet", 50_000_000, 10_000)

@@ -4,6 +4,7 @@
       ConfigError                  input or usage is wrong (exit code 2)
         DeclarationError           a YAML declaration or contract, with file, line and field
         MissingExtra               an optional package is not installed
+        KeyRefused                 this home's own key may not sign what it is asked to
       StorageError                 an outside store failed (exit code 3)
         ObjectNotFound
         ObjectExists               put-if-absent lost
@@ -17,6 +18,7 @@
         DigestMismatch
         MissingObject              a committed record names an object that is not there
         SignatureInvalid
+          NotCounted             rightly signed, by a key that may not (any longer) sign it
         NotReceipted               no valid receipt with passing verdicts covers this version
         UnknownFormatVersion
       UnreadableObject             landed bytes are not what their format or contract says (exit code 1)
@@ -60,6 +62,10 @@ class DeclarationError(ConfigError):
 
 class MissingExtra(ConfigError):
     """An optional package is not installed; the message names the extra."""
+
+
+class KeyRefused(ConfigError):
+    """This home's own key may not sign what it is asked to: it was ended, has not the role, or others must sign too."""
 
 
 class StorageError(OrchestraiError):
@@ -118,6 +124,10 @@ class MissingObject(IntegrityError):
 
 class SignatureInvalid(IntegrityError):
     """A signature does not verify under any trusted key."""
+
+
+class NotCounted(SignatureInvalid):
+    """A signature is right, and the key log says that its key may not sign this record: it counts for nothing."""
 
 
 class NotReceipted(IntegrityError):

@@ -17,6 +17,11 @@ TEST_CHECKS = (
     CheckInfo("restore_test", False, "The restored resource is there and answers."),
     CheckInfo("cleanup", False, "The restored resource was removed again."),
 )
+HEAL_CHECKS = (
+    CheckInfo("copies", False, "Nothing is wrong in the vault or a replica, or all of it was mended."),
+    CheckInfo("lost", False, "Everything that a snapshot needs is right in at least one copy."),
+    CheckInfo("apart", False, "No copy has other signed records than the vault, or newer ones."),
+)
 RETENTION_CHECKS = (
     CheckInfo("model_inputs", False, "What serving and waiting models learned from is in a snapshot that stays."),
 )

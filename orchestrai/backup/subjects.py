@@ -114,6 +114,7 @@ class VaultNode:
 
     pipeline: str = HOUSE
     after: tuple[str, ...] = ()
+    backups: tuple[BackupSpec, ...] = ()
     about: str = ""
     source_files: tuple[Path, ...] = ()
 

@@ -15,9 +15,9 @@ from orchestrai.cli.commands import (
     run_commands,
 )
 from orchestrai.cli.features import feature_commands
-from orchestrai.cli.keys import trust_commands
+from orchestrai.cli.keys import key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.vault import hold_commands, lifecycle_commands, vault_commands
+from orchestrai.cli.vault import heal_commands, hold_commands, lifecycle_commands, vault_commands
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
 app.command("demo")(run_commands.demo)
@@ -47,7 +47,8 @@ vault_commands.vault.command("hold")(hold_commands.hold)
 vault_commands.vault.command("release")(hold_commands.release)
 vault_commands.vault.command("holds")(hold_commands.holds_command)
 vault_commands.vault.command("rewrap")(hold_commands.rewrap)
-vault_commands.vault.command("repair")(hold_commands.repair)
+vault_commands.vault.command("heal")(heal_commands.heal)
+vault_commands.vault.command("repair")(heal_commands.repair)
 vault_commands.vault.command("warm")(lifecycle_commands.warm)
 app.add_typer(dead_letter_commands.deadletters, name="deadletters")
 proof_commands.model.command("export")(export_commands.export)
@@ -58,5 +59,10 @@ proof_commands.model.command("serve")(model_commands.serve)
 app.command("rollback")(rollback_commands.rollback)
 app.add_typer(gate_commands.gate, name="gate")
 app.add_typer(landing_commands.landing, name="landing")
+trust_commands.keys.command("add")(key_log_commands.add)
+trust_commands.keys.command("rotate")(key_log_commands.rotate)
+trust_commands.keys.command("revoke")(key_log_commands.revoke)
+trust_commands.keys.command("require")(key_log_commands.require)
+trust_commands.keys.command("export")(key_log_commands.export)
 app.add_typer(trust_commands.keys, name="keys")
 app.add_typer(feature_commands.features, name="features")

@@ -46,6 +46,7 @@ def open_ledger() -> "Ledger":
 def open_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Store, Keyring]":
     """A vault's records and the public keys to trust, from options or else from the settings; makes no key."""
     from orchestrai.ledger.signing import load_keyring
+    from orchestrai.ledger.trust.key_rules import governed
     from orchestrai.ledger.trust.trust_list import trusted_keyring
     from orchestrai.storage.url import open_store
 
@@ -56,7 +57,8 @@ def open_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Store
     keyring = load_keyring(path.read_bytes() for path in keys) if keys else trusted_keyring(settings.key_folder)
     if not keyring.keys:
         raise ConfigError("expected a public key to check signatures with, found none: give --key PUB.pem")
-    return open_store(vault or settings.vault), keyring
+    store = open_store(vault or settings.vault)
+    return store, governed(store, keyring, folder=None if keys else settings.key_folder, copy=vault is not None)
 
 
 def vault_key(store: "Store", keyring: "Keyring", folder: Path | None) -> "KeyPort | None":
@@ -110,6 +112,15 @@ def declared_project() -> "Project":
     return project
 
 
+def declared_replicas() -> list[str]:
+    """The URLs of all replicas that are declared or in the settings."""
+    from orchestrai.pipeline.graph import declared_backups
+    from orchestrai.vault.protection import replicas_of
+
+    backups = declared_backups(tuple(declared_project().nodes.values()))
+    return replicas_of(backups.values(), load_settings())
+
+
 def _tell_left_out(project: "Project") -> None:
     for pipeline in project.left_out:
         message = f"left out: {pipeline.name}: {pipeline.mistakes[0].message}"
@@ -120,11 +131,11 @@ def _tell_left_out(project: "Project") -> None:
 def open_or_none(url: str | None, *, may_be_new: bool = False) -> "Vault | None":
     """The vault of the settings or at a URL; None, or RestoreError, where nothing was ever backed up. Never makes one."""
     from orchestrai.storage.url import open_store
-    from orchestrai.vault.protection import is_sealed, open_vault
+    from orchestrai.vault.protection import is_sealed, keyring_for, open_vault
 
     ledger, settings = open_ledger(), load_settings()
     store = open_store(url or settings.vault)
-    if is_sealed(store, ledger.keyring) is None:
+    if is_sealed(store, keyring_for(ledger, store, settings.key_folder)) is None:
         if may_be_new:
             return None
         raise RestoreError(f"expected a vault in {store.url}, found none: take a snapshot first, or give --vault")

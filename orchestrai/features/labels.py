@@ -112,7 +112,7 @@ class LabelRun:
 
         A moment whose horizon lacks something has none; `rows` are those of its features.
         """
-        written: list[Path] = []
+        seen: dict[str, Mapping[str, Source]] = {}
         for key in sorted(features):
             as_of = parse_moment(key)
             if as_of > limit:
@@ -120,9 +120,12 @@ class LabelRun:
             if self.horizons.lacking(as_of):
                 self.horizons.left_out += rows[key]
                 continue
-            until = as_of + self.spec.horizon
-            spine = Spine(files=features[key])
-            written += self._run(self._sources(as_of, until), spine, self.scratch / f"label-{len(written):05d}")
+            seen[key] = self._sources(as_of, as_of + self.spec.horizon)
+        written: list[Path] = []
+        reads = {name: [sources[name].files for sources in seen.values()] for name in self.view.tables}
+        with self.engine.resident(self.view, reads):
+            for key, sources in seen.items():
+                written += self._run(sources, Spine(files=features[key]), self.scratch / f"label-{len(written):05d}")
         return written
 
     def rows(self, limit: datetime) -> list[Path]:

@@ -20,7 +20,7 @@ from orchestrai.features.checks import aged
 from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE
 from orchestrai.features.completeness.lacking import DatasetState, Reasons, dataset_state
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-from orchestrai.features.engines.engine import Engine
+from orchestrai.features.engines.engine import Engine, Reads
 from orchestrai.features.engines.python_engine import PythonEngine
 from orchestrai.features.incremental.slices import Mend, growth, mend
 from orchestrai.features.incremental.tail_run import Continuation, TailRuns, tail_runs
@@ -124,6 +124,8 @@ def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: 
         with ExitStack() as stack:
             runs = tail_runs(ledger, view, opened, local, tails, code) if tails is not None and engine is local else None
             mends, going_on, files = _fetched(view, todo, _Basis(current, opened, code), stack, runs)
+            if view.kind == "entity":
+                stack.enter_context(engine.resident(view, _reads(todo, files)))
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-features-"))
             states = _states(task, opened, todo)
             run = PartitionRuns(
@@ -228,6 +230,14 @@ def _fetched(
             going_on |= {task.key: further} if further is not None else {}
     needed = union(view, [mends[t.key].task if t.key in mends else t for t in todo if t.key not in going_on])
     return mends, going_on, stack.enter_context(opened.fetched(needed))
+
+
+def _reads(todo: Sequence[Task], files: Files) -> Reads:
+    """The files that each task reads of each input."""
+    return {
+        name: [[path for key in task.partitions[name] for path in paths[key]] for task in todo]
+        for name, paths in files.items()
+    }
 
 
 def _parameters(view: FeatureView, engine: Engine) -> dict[str, JsonValue]:

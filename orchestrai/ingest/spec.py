@@ -22,6 +22,8 @@ Format = Literal["csv", "jsonl", "json", "parquet", "http", "sql"]
 Kind = Literal["objects", "stream", "http", "sql"]
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 STREAMS = ("log://", "kafka://")
+# how long records are on their way from a producer through a stream
+ON_ITS_WAY = timedelta(minutes=1)
 
 
 def _reference(text: str) -> str:
@@ -191,6 +193,13 @@ class SourceSpec(CsvDialect):
     def positioned(self) -> bool:
         """True for what is read on from a position, a stream or a table: one reading feeds whatever partitions it finds."""
         return self.kind in ("stream", "sql")
+
+    @property
+    def settles(self) -> timedelta:
+        """How long after a partition's end what was on its way then may still come: of a table its slowest transactions."""
+        if self.kind == "sql":
+            return self.sql.overlap
+        return ON_ITS_WAY if self.kind == "stream" else timedelta(0)
 
     @property
     def address(self) -> str:

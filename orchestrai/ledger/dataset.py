@@ -9,6 +9,7 @@ from orchestrai.core.time.calendar import Grain, recorded_grain
 from orchestrai.core.time.partition_key import of_value
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import Recalls
+from orchestrai.ledger.format.dataset_pages import DatasetPages
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.manifest import (
@@ -16,7 +17,6 @@ from orchestrai.ledger.manifest import (
     FileEntry,
     PartitionEntry,
     PartitionManifest,
-    decode_dataset,
     decode_partition,
 )
 from orchestrai.ledger.receipt import Receipt
@@ -60,7 +60,7 @@ class Dataset:
     @property
     def rows(self) -> int:
         """Rows in all partitions."""
-        return sum(entry.rows for entry in self.partitions.values())
+        return sum(row.rows for row in self.partitions.values())
 
     def roots(self, partitions: Sequence[str] | None = None) -> dict[str, str]:
         """Partition roots, for an InputRef."""
@@ -175,7 +175,8 @@ def verified(log: Log, entry: FileEntry, remedy: str) -> Iterator[VerifiedFile]:
 
 def dataset_at(log: Log, head: Head) -> Dataset:
     """The dataset at one head, its manifest checked against the head; raises IntegrityError."""
-    manifest = decode_dataset(log.blob("manifests", head.manifest))
-    if (manifest.asset, manifest.version) != (head.asset, head.version):
+    pages = DatasetPages(head.asset, lambda digest: log.blob("manifests", digest))
+    manifest = DatasetManifest(head.asset, pages.tree(head.manifest))
+    if manifest.version != head.version:
         raise IntegrityError(f"expected the manifest of {head.asset} at {head.version}, found {manifest.version}")
     return Dataset(log, head, manifest, log.recalls())

@@ -11,7 +11,7 @@ from typing import Literal
 from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound
 from orchestrai.ledger.decisions.signed_record import open_body, sign_body
 from orchestrai.ledger.manifest import sha256_hex
-from orchestrai.ledger.signing import HEAD_TYPE, Keyring, Signer
+from orchestrai.ledger.signing import HEAD_TYPE, Keyring, Signer, rules_of
 from orchestrai.storage.base import Store
 
 # how many names a cloud's listing answers with at once
@@ -24,7 +24,7 @@ Action = Literal["publish", "rollback", "override"]
 class Head:
     """One entry of an asset's log; `manifest`, `receipt` and `previous` are hex digests of stored objects.
 
-    With a `transaction` it counts once that is committed (transactions.py).
+    With a `transaction` it counts once that is committed (transactions.py). `key_log` is the end of the key log as the writer knew it.
     """
 
     asset: str
@@ -40,13 +40,15 @@ class Head:
     reason: str = ""
     digest: str = ""
     transaction: str = ""
+    key_log: str = ""
 
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope (the digest field is derived, not stored)."""
         body = {**asdict(self), "changed": list(self.changed)}
         del body["digest"]
-        if not self.transaction:
-            del body["transaction"]
+        for name in ("transaction", "key_log"):
+            if not body[name]:
+                del body[name]
         return sign_body(signer, HEAD_TYPE, body)
 
 
@@ -61,10 +63,14 @@ def _number(key: str) -> int | None:
 
 
 def read_head(store: Store, keyring: Keyring, asset: str, seq: int) -> Head:
-    """Read and verify one entry; raises ObjectNotFound, SignatureInvalid, IntegrityError."""
+    """Read and verify one entry; raises ObjectNotFound, SignatureInvalid, NotCounted, IntegrityError."""
     envelope = store.read(f"{head_prefix(asset)}{seq:012d}.json")
     body = open_body(keyring, HEAD_TYPE, envelope, "head")
     head = Head(**{**body, "changed": tuple(body["changed"]), "digest": sha256_hex(envelope)})
+    rules = rules_of(keyring)
+    if rules is not None:
+        rules.require_known(head.key_log)
+        rules.require_begun(envelope, f"heads/{head.asset}", head.seq)
     if (head.asset, head.seq) != (asset, seq):
         raise IntegrityError(
             f"expected head {seq} of {asset}, found head {head.seq} of {head.asset}: the record was moved or replayed",

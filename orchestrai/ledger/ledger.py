@@ -12,6 +12,7 @@ from orchestrai.ledger.heads import Head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.session import Session
 from orchestrai.ledger.signing import load_or_create_signer
+from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.ledger.trust.trust_list import begin_trust, read_trust, require_own_key
 from orchestrai.settings import Settings
 from orchestrai.storage.disk.sealed import SealedFiles
@@ -62,4 +63,5 @@ def open_ledger(settings: Settings, clock: Clock = utc_now) -> Ledger:
     require_own_key(trust, signer)
     lake, vault = open_store(settings.lake), open_store(settings.vault)
     sealed = SealedFiles(settings.sealed_memory_bytes)
-    return Ledger(lake, signer, trust.keyring, vault=vault, clock=clock, sealed=sealed)
+    keyring = governed(vault, trust.keyring, folder=folder)
+    return Ledger(lake, signer, keyring, vault=vault, clock=clock, sealed=sealed)

@@ -6,15 +6,15 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from orchestrai.core.identity import Clock, new_session_id, utc_now
-from orchestrai.errors import IntegrityError, ObjectNotFound
+from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord, Recalls
 from orchestrai.ledger.decisions.renames import Renames, renames_in
 from orchestrai.ledger.decisions.skips import Skips, skips_in
-from orchestrai.ledger.decisions.standing import counted
-from orchestrai.ledger.heads import Head, has_head, last_number, read_head
+from orchestrai.ledger.decisions.standing import standing_head
+from orchestrai.ledger.heads import Head, has_head, last_number
 from orchestrai.ledger.manifest import FileEntry, blob_key, read_blob, sha256_hex
 from orchestrai.ledger.receipt import Receipt, open_receipt
-from orchestrai.ledger.signing import Keyring, Signer
+from orchestrai.ledger.signing import Keyring, Signer, rules_of
 from orchestrai.storage.base import Store, put_absent
 from orchestrai.storage.disk.sealed import SealedFiles
 
@@ -94,12 +94,12 @@ class Log:
         if not last:
             return None
         self._last[asset] = last
-        return counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, last))
+        return standing_head(self.lake, self.keyring, asset, last)
 
     def numbered(self, asset: str, seq: int) -> Head:
         """An entry of a log by its number, verified; raises IntegrityError where it is not there."""
         try:
-            return counted(self.lake, self.keyring, read_head(self.lake, self.keyring, asset, seq))
+            return standing_head(self.lake, self.keyring, asset, seq)
         except ObjectNotFound as exc:
             raise IntegrityError(
                 f"expected head {seq} of {asset} in {self.lake.url}, found none: history was altered, run `orchestrai rebuild`"
@@ -159,8 +159,11 @@ class Log:
         keys = RECALLS.keys(self.lake)
         for key in keys:
             if key not in self._recalled:
-                self._recalled[key] = RECALLS.read(self.lake, self.keyring, key)
-        return Recalls(self._recalled[key] for key in keys)
+                try:
+                    self._recalled[key] = RECALLS.read(self.lake, self.keyring, key)
+                except NotCounted:
+                    continue
+        return Recalls(self._recalled[key] for key in keys if key in self._recalled)
 
     def skips(self) -> Skips:
         """The partitions that people left out, verified."""
@@ -194,6 +197,18 @@ class Log:
         return sorted(seen)
 
     # -- writing ---------------------------------------------------------------------------------------------
+
+    def require_may(self, *roles: str, anew: bool = True) -> None:
+        """Raise KeyRefused where the ledger's own key has none of these roles, by the key log as it is now, or as it was read."""
+        rules = rules_of(self.keyring)
+        if rules is not None:
+            rules.require_may(self.signer.key_id, *roles, anew=anew)
+
+    @property
+    def key_log(self) -> str:
+        """The end of the key log, as heads name it."""
+        rules = rules_of(self.keyring)
+        return rules.named() if rules is not None else ""
 
     def put_blob(self, kind: str, data: bytes, *, witness: bool = False) -> str:
         """Keep a record under its hash (idempotent), with a copy in the vault when `witness`; returns the hex digest."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json, dataset_version, sha256_hex
+from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound, UnknownFormatVersion
 from orchestrai.storage.base import Store
 
@@ -140,7 +141,9 @@ class DatasetManifest:
 
     @property
     def version(self) -> str:
-        """The Merkle root over (partition, root): what Dagster shows as data version."""
+        """The Merkle root over (partition, root): what Dagster shows as data version; a tree of pages has it at hand."""
+        if isinstance(self.partitions, PagedTree):
+            return self.partitions.version
         return dataset_version({key: entry.root for key, entry in self.partitions.items()})
 
     def encode(self) -> bytes:

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC
 
+from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import ConcurrentCommit, ObjectExists
 from orchestrai.ledger.dataset import dataset_at
-from orchestrai.ledger.decisions.standing import Decision, counted, undecided
+from orchestrai.ledger.decisions.standing import Decision, standing_head, undecided
 from orchestrai.ledger.decisions.transactions import Transaction, decide
-from orchestrai.ledger.heads import Action, Head, append_head, read_head
+from orchestrai.ledger.format.dataset_pages import DatasetPages, encode_page
+from orchestrai.ledger.heads import Action, Head, append_head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.log_replica import copy_head, copy_missing_heads
-from orchestrai.ledger.manifest import DatasetManifest, PartitionEntry, PartitionManifest, dataset_version
+from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest
 from orchestrai.ledger.receipt import Receipt
 
 MAX_ATTEMPTS = 100
@@ -43,9 +45,10 @@ def publish(log: Log, wanted: Publication) -> Head:
     asset = wanted.draft.asset
     digests = {key: log.put_blob("manifests", manifest.encode()) for key, manifest in wanted.manifests.items()}
     for _ in range(MAX_ATTEMPTS):
+        log.require_may("write", anew=False)
         newest = _decided(log, asset)
         copy_missing_heads(log, newest)
-        base = dict(dataset_at(log, newest).partitions) if newest else {}
+        base = dataset_at(log, newest).partitions if newest else {}
         _check_fence(log, wanted, newest)
         if newest and wanted.action == "publish" and not wanted.drop and _unchanged(log, base, wanted.draft):
             # a commit whose copy to the vault failed is repeated to mend just that
@@ -55,6 +58,8 @@ def publish(log: Log, wanted: Publication) -> Head:
             committed = append_head(log.lake, log.signer, _entry(log, wanted, newest, base, digests))
         except ObjectExists:
             continue
+        # an entry by a key that was ended meanwhile may not count
+        log.require_may("write")
         copy_head(log, committed, digests.values())
         if wanted.transaction is not None:
             wanted.transaction.heads[asset] = committed.digest
@@ -67,21 +72,32 @@ def publish(log: Log, wanted: Publication) -> Head:
 def _entry(
     log: Log, wanted: Publication, newest: Head | None, base: Mapping[str, PartitionEntry], digests: Mapping[str, str]
 ) -> Head:
-    entries = {key: entry for key, entry in base.items() if key not in wanted.drop}
-    roots = {key: entry.root for key, entry in entries.items()} | dict(wanted.draft.partitions)
-    receipt = replace(wanted.draft, version=dataset_version(roots), finished=_now(log))
+    asset = wanted.draft.asset
+    pages = DatasetPages(asset, lambda digest: log.blob("manifests", digest))
+    before = base if isinstance(base, PagedTree) else None
+
+    def rows(receipt: str) -> dict[str, PartitionEntry | None]:
+        left_out: dict[str, PartitionEntry | None] = dict.fromkeys(wanted.drop)
+        return left_out | {
+            key: PartitionEntry(key, one.root, one.rows, one.size, len(one.files), digests[key], receipt)
+            for key, one in wanted.manifests.items()
+        }
+
+    # the receipt names the version, and the pages name the receipt: so the version comes first, and no page of it is kept
+    version = pages.changed(before, rows(""), lambda height, content: "").version
+    receipt = replace(wanted.draft, version=version, finished=_now(log))
     receipt_digest = log.put_blob("receipts", receipt.sign(log.signer), witness=True)
-    for key, manifest in wanted.manifests.items():
-        entries[key] = PartitionEntry(
-            key, manifest.root, manifest.rows, manifest.size, len(manifest.files), digests[key], receipt_digest
-        )
-    dataset = DatasetManifest(receipt.asset, entries)
+    dataset = pages.changed(
+        before,
+        rows(receipt_digest),
+        lambda height, content: log.put_blob("manifests", encode_page(asset, height, content)),
+    )
     log.lake.sync()
     return Head(
         asset=receipt.asset,
         seq=newest.seq + 1 if newest else 1,
         version=dataset.version,
-        manifest=log.put_blob("manifests", dataset.encode()),
+        manifest=dataset.root.place,
         receipt=receipt_digest,
         session=receipt.session,
         time=_now(log),
@@ -90,6 +106,7 @@ def _entry(
         action=wanted.action,
         reason=wanted.reason,
         transaction=wanted.transaction.id if wanted.transaction else "",
+        key_log=log.key_log,
     )
 
 
@@ -112,7 +129,7 @@ def _check_fence(log: Log, wanted: Publication, newest: Head | None) -> None:
     if newest is None or newest.seq == seen:
         return
     for seq in range(seen + 1, newest.seq + 1):
-        head = counted(log.lake, log.keyring, read_head(log.lake, log.keyring, asset, seq))
+        head = standing_head(log.lake, log.keyring, asset, seq)
         rivals = sorted(set(head.changed) & set(wanted.changed))
         if head.session != wanted.draft.session and (rivals or head.action != "publish"):
             raise ConcurrentCommit(

@@ -128,7 +128,7 @@ class Session:
         bad = [key for key in closed if key not in skipped]
         if bad:
             refused = {key: (self.staged(key), audit.get(key, ())) for key in bad}
-            put_quarantine(self.ledger, self.asset, self.id, refused, self._receipts(), materials)
+            put_quarantine(self.ledger, self.asset, self.id, refused, self._receipts(bad), materials)
         manifests = {key: self.staged(key) for key in good}
         head = self.fence
         if good or drop:
@@ -163,10 +163,11 @@ class Session:
         outcomes.sort(key=lambda outcome: outcome.partition)
         return StageReport(self.asset, head.version if head else None, tuple(outcomes), cost or Cost(), dict(facts or {}))
 
-    def _receipts(self) -> dict[str, str]:
-        """The receipts of what was published when the session began."""
+    def _receipts(self, partitions: Sequence[str]) -> dict[str, str]:
+        """The receipts of what was published of some partitions when the session began."""
         current = dataset_at(self.ledger, self.fence).partitions if self.fence else {}
-        return {key: entry.receipt for key, entry in current.items()}
+        entries = {key: current.get(key) for key in partitions}
+        return {key: entry.receipt for key, entry in entries.items() if entry is not None}
 
     def _skipped(self, closed: Sequence[str]) -> dict[str, Skip]:
         skips = self.ledger.skips() if closed else Skips()

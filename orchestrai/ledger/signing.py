@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -119,34 +119,67 @@ class Signer(NamedTuple):
         """Wrap `payload` in a signed DSSE envelope (canonical JSON)."""
         return _envelope(payload_type, payload, [(self.key_id, self.private_key.sign(signed_text(payload_type, payload)))])
 
+    def signature(self, payload_type: str, payload: bytes) -> bytes:
+        """The bare signature over a payload of a type."""
+        return self.private_key.sign(signed_text(payload_type, payload))
+
     def keyring(self) -> "Keyring":
         """A keyring that trusts this signer alone."""
         public = self.private_key.public_key()
         return Keyring({key_id(public): public})
 
 
+class KeyRules(Protocol):
+    """What a key log says: which keys there are, and what each may sign (see trust/key_rules.py)."""
+
+    def keys(self, otherwise: Mapping[str, Ed25519PublicKey]) -> Mapping[str, Ed25519PublicKey]:
+        """Every key of the log, the ended ones too; `otherwise` where there is no log."""
+
+    def admit(self, payload_type: str, envelope: bytes, payload: bytes, signers: list[str]) -> None:
+        """Raise NotCounted for a record that these keys may not sign."""
+
+    def require_known(self, named: str) -> None:
+        """Raise IntegrityError where the log is not the one that a record names."""
+
+    def require_begun(self, envelope: bytes, chain: str, seq: int) -> None:
+        """Raise NotCounted for a record of a chain that lies before its key was there."""
+
+    def require_may(self, signer: str, *roles: str, anew: bool = True) -> None:
+        """Raise KeyRefused where a key may not sign for any of these roles."""
+
+    def may_release(self, envelope: bytes) -> bool:
+        """Whether a hold note lifts by itself what it leaves out."""
+
+    def begin(self, root: "Signer | None", signer: "Signer", time: str) -> object:
+        """Make the log where there is none."""
+
+    def named(self) -> str:
+        """The end of the log as records name it; empty where there is none."""
+
+
 @dataclass(frozen=True)
 class Keyring:
-    """The public keys whose signatures count; `refused` are the names of keys that lie beside them and that nobody signed for."""
+    """The public keys whose signatures count; `refused` are the names of keys that lie beside them and that nobody signed for.
+
+    Where there is a key log its `rules` say which keys count, and for what.
+    """
 
     keys: Mapping[str, Ed25519PublicKey]
     refused: frozenset[str] = frozenset()
+    rules: KeyRules | None = None
 
     def open(self, payload_type: str, envelope: bytes) -> bytes:
-        """Return the payload of a DSSE envelope signed by a trusted key; raises SignatureInvalid."""
+        """Return the payload of a DSSE envelope signed by a key that counts; raises SignatureInvalid, NotCounted."""
         found_type, payload, signatures = _opened(envelope)
         if found_type != payload_type:
             raise SignatureInvalid(f"expected an envelope of type {payload_type}, found {found_type!r}")
-        for name, signature in signatures:
-            key = self.keys.get(name)
-            if key is None:
-                continue
-            try:
-                key.verify(signature, signed_text(payload_type, payload))
-            except InvalidSignature:
-                continue
+        keys = self.keys if self.rules is None else self.rules.keys(self.keys)
+        signers = signed_by(keys, payload_type, payload, signatures)
+        if signers:
+            if self.rules is not None:
+                self.rules.admit(payload_type, envelope, payload, signers)
             return payload
-        known = ", ".join(sorted(self.keys)) or "none"
+        known = ", ".join(sorted(keys)) or "none"
         names = ", ".join(name for name, _ in signatures) or "none"
         if any(name in self.refused for name, _ in signatures):
             raise SignatureInvalid(
@@ -157,6 +190,38 @@ class Keyring:
             f"expected a signature by a trusted key ({known}), found {names}: add the public key to the keyring, "
             "or treat the record as forged"
         )
+
+
+def rules_of(keyring: Keyring) -> KeyRules | None:
+    """The key log's rules that a keyring stands under; None without a key log, and for what only stands in for a keyring."""
+    return getattr(keyring, "rules", None)
+
+
+def signed_by(
+    keys: Mapping[str, Ed25519PublicKey], payload_type: str, payload: bytes, signatures: Iterable[tuple[str, bytes]]
+) -> list[str]:
+    """The names of the keys whose signature over a payload is right, each once."""
+    signers: list[str] = []
+    for name, signature in signatures:
+        key = keys.get(name)
+        if key is None or name in signers:
+            continue
+        try:
+            key.verify(signature, signed_text(payload_type, payload))
+        except InvalidSignature:
+            continue
+        signers.append(name)
+    return signers
+
+
+def opened_envelope(envelope: bytes) -> tuple[str, bytes, list[tuple[str, bytes]]]:
+    """Type, payload and signatures (by key id) of an envelope, none of them checked; raises SignatureInvalid for another spelling."""
+    return _opened(envelope)
+
+
+def joined_envelope(payload_type: str, payload: bytes, signatures: Mapping[str, bytes]) -> bytes:
+    """One envelope with the signatures of several keys, in order of their names."""
+    return _envelope(payload_type, payload, sorted(signatures.items()))
 
 
 def load_keyring(pems: Iterable[bytes]) -> Keyring:
@@ -189,20 +254,15 @@ def load_or_create_signer(folder: Path) -> Signer:
     path = folder / "signing.pem"
     if not path.exists():
         (folder / "trusted").mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = _private_pem(Ed25519PrivateKey.generate())
-        temporary = folder / f".signing.{os.getpid()}.tmp"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.write(descriptor, fresh)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        try:
-            os.link(temporary, path)
+            # a new home's vault gets a root key of its own, which may be moved out (trust/home_keys.py)
+            write_private(folder / "root.pem", new_signer())
         except FileExistsError:
             pass
-        finally:
-            temporary.unlink()
+        try:
+            write_private(path, new_signer())
+        except FileExistsError:
+            pass
     signer = Signer(_load_private(path))
     public = folder / "trusted" / f"{signer.key_id}.pem"
     if not public.exists():
@@ -215,6 +275,36 @@ def load_signer(folder: Path) -> Signer | None:
     """The signer kept in `folder`; None where there is none. Makes nothing."""
     path = folder / "signing.pem"
     return Signer(_load_private(path)) if path.exists() else None
+
+
+def write_private(path: Path, signer: Signer, *, replace: bool = False) -> None:
+    """Write a private key (0600), whole or not at all; raises FileExistsError where there is a file, unless it is to be replaced."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, _private_pem(signer.private_key))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if replace:
+        os.replace(temporary, path)
+        return
+    try:
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()
+
+
+def load_private(path: Path) -> Signer:
+    """The private key in a file; raises ConfigError where there is none."""
+    if not path.is_file():
+        raise ConfigError(f"expected a private key at {path}, found no file")
+    return Signer(_load_private(path))
+
+
+def new_signer() -> Signer:
+    """A new key."""
+    return Signer(Ed25519PrivateKey.generate())
 
 
 def _private_pem(key: Ed25519PrivateKey) -> bytes:

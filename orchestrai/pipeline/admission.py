@@ -6,6 +6,7 @@ The ledger asks this for each partition that is opened in a run. A signature alo
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.contracts.anomaly.ordinary import ORDINARY
 from orchestrai.contracts.checks import check_names
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset, dataset_at
@@ -56,7 +57,8 @@ class Admission:
 
     def _gates(self, dataset: Dataset, node: AssetNode[Any], receipt: Receipt) -> tuple[str, ...]:
         """The checks that close the gate: of restored data those of the contract that it was judged by."""
-        own = tuple(check.name for check in node.checks if check.blocking)
+        # data restored before streams and tables were held has no verdict of `ordinary`, and is what it was
+        own = tuple(check.name for check in node.checks if check.blocking and check.name != ORDINARY)
         if not isinstance(node.subject, DatasetNode):
             return own
         digest = str(receipt.parameters.get(CONTRACT_RULES, ""))
@@ -126,7 +128,7 @@ class Admission:
         commits = catalog.recent(name, 1) if newest else catalog.visible(name, strict=False)
         roots = self._roots.setdefault(name, {})
         for commit in commits:
-            for entry in catalog.tree(commit):
+            for entry in catalog.tree(commit).rows():
                 roots.setdefault(entry.partition, set()).add(entry.root)
 
 

@@ -31,7 +31,7 @@ def asset_graph(pipelines: Sequence[Pipeline]) -> list[AssetNode[Any]]:
         for house in (INSTANCE, replace(DEFINITIONS, source_files=folders)):
             nodes += _nodes(house, owner)
         released = tuple(node.asset for node in nodes if node.stage is RETENTION)
-        nodes += _nodes(VaultNode(after=released), owner)
+        nodes += _nodes(VaultNode(after=released, backups=tuple(declared_backups(nodes).values())), owner)
     return nodes
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrai.backup.cold_copy import COLD_COPY
+from orchestrai.backup.heal_stage import HEAL
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
 from orchestrai.backup.retention_stages import PRUNE, RETENTION
 from orchestrai.backup.run import DEFINITIONS_SNAPSHOT, DUMP, FEATURE_BACKUP, MODEL_BACKUP
@@ -79,6 +80,7 @@ STAGES: tuple[Stage[Any], ...] = (
     RESTORE_TEST,
     RETENTION,
     PRUNE,
+    HEAL,
     CATALOG,
 )
 

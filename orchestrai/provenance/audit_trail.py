@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrai.errors import NotCounted
 from orchestrai.ledger.decisions.renames import RENAMES
 from orchestrai.ledger.heads import Head, read_head
 from orchestrai.ledger.receipt import Receipt
@@ -53,7 +54,11 @@ def _asset_events(records: Records, asset: str) -> Iterator[Event]:
         signed = _signer(records.store, key)
         if not head.changed and head.action == "publish":
             # it stands for the entry before it, so what it was meant to be is told by its own bytes
-            meant = read_head(records.store, records.keyring, asset, head.seq)
+            try:
+                meant = read_head(records.store, records.keyring, asset, head.seq)
+            except NotCounted as exc:
+                yield Event(head.time, "refused record", asset, signed, exc.message, "", key)
+                continue
             what = f"transaction {meant.transaction[:12]} was not committed: nothing moved"
             yield Event(meant.time, f"aborted {meant.action}", asset, signed, what, meant.reason, key)
             continue
@@ -120,9 +125,13 @@ def _forgotten(records: Records) -> Iterator[Event]:
     from orchestrai.vault.format.records import TOMBSTONE_TYPE, document
 
     for info in records.store.list(FORGOTTEN):
-        body = document(records.keyring, TOMBSTONE_TYPE, records.store.read(info.key))
-        what = f"snapshot {body['seq']}, commit {body['commit'][:12]}"
         signed = _signer(records.store, info.key)
+        try:
+            body = document(records.keyring, TOMBSTONE_TYPE, records.store.read(info.key))
+        except NotCounted as exc:
+            yield Event(info.modified.isoformat(), "refused record", info.key, signed, exc.message, "", info.key)
+            continue
+        what = f"snapshot {body['seq']}, commit {body['commit'][:12]}"
         yield Event(info.modified.isoformat(), "forget", body["dataset"], signed, what, body["reason"], info.key)
 
 

@@ -3,11 +3,14 @@
 Needs a store and public keys, nothing else. Every record is checked before it is used: signature, hash, Merkle root.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from orchestrai.errors import IntegrityError, MissingObject, NotReceipted
-from orchestrai.ledger.decisions.standing import counted
+from orchestrai.core.tree.paged_tree import Subtree
+from orchestrai.errors import IntegrityError, MissingObject, NotCounted, NotReceipted
+from orchestrai.ledger.decisions.standing import counted, standing_head
+from orchestrai.ledger.format.dataset_pages import DatasetPages, is_paged
 from orchestrai.ledger.heads import Head, head_numbers, head_prefix, read_head
 from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest, blob_key, decode_partition, read_blob
 from orchestrai.ledger.receipt import Receipt, open_receipt
@@ -38,7 +41,7 @@ class Records:
         self._versions: dict[str, dict[str, Head]] = {}
         self._receipts: dict[str, Receipt] = {}
         self._partitions: dict[str, PartitionManifest] = {}
-        self._manifests: dict[str, Versions] = {}
+        self._manifests: dict[str, tuple[Versions, DatasetPages, set[Subtree[str]]]] = {}
         self._hashed: set[str] = set()
 
     def assets(self, prefix: str = "") -> list[str]:
@@ -61,7 +64,11 @@ class Records:
                 raise MissingObject(
                     f"expected head {expected} of {asset}, found {seq} next: restore the record", asset=asset
                 )
-            head = read_head(self.store, self.keyring, asset, seq)
+            try:
+                head = read_head(self.store, self.keyring, asset, seq)
+            except NotCounted:
+                # it takes its number, and stands for the one before it
+                head = standing_head(self.store, self.keyring, asset, seq)
             if head.previous != previous:
                 raise IntegrityError(
                     f"expected head {seq} of {asset} to follow {previous[:12] or 'nothing'}, found {head.previous[:12]}: "
@@ -99,10 +106,7 @@ class Records:
 
     def entries(self, head: Head, wanted: Iterable[str] | None = None) -> dict[str, PartitionEntry]:
         """Lines of the dataset manifest at a head (all, or those named), its Merkle root recomputed."""
-        reader = self._manifests.get(head.asset)
-        if reader is None:
-            reader = self._manifests[head.asset] = Versions(head.asset)
-        rows, version = reader.read(self.blob("manifests", head.manifest))
+        rows, version = self._rows(head)
         if version != head.version:
             raise IntegrityError(f"expected the manifest of {head.asset} to give {head.version}, found {version}")
         self.tally.roots += 1
@@ -110,7 +114,20 @@ class Records:
         missing = [key for key in keys if key not in rows]
         if missing:
             raise NotReceipted(f"expected partition {missing[0]} in {head.asset} at {head.version[:19]}, found none")
-        return {key: PartitionEntry(*rows[key]) for key in keys}
+        return {key: row if isinstance(row := rows[key], PartitionEntry) else PartitionEntry(*row) for key in keys}
+
+    def _rows(self, head: Head) -> tuple[Mapping[str, Any], str]:
+        """The lines of a manifest and the version that follows from them; what versions share is read and hashed once."""
+        reader, pages, seen = self._manifests.setdefault(
+            head.asset,
+            (Versions(head.asset), DatasetPages(head.asset, lambda digest: self.blob("manifests", digest)), set()),
+        )
+        data = self.blob("manifests", head.manifest)
+        if not is_paged(data):
+            return reader.read(data)
+        tree = pages.tree(head.manifest)
+        pages.require_sound(tree, seen)
+        return tree, tree.version
 
     def receipt(self, digest: str) -> Receipt:
         """A receipt whose hash, signature and subjects were checked."""

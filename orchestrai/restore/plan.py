@@ -49,7 +49,7 @@ def plan_restore(ledger: Ledger, vault: Vault, *, snapshot: str, asset: str, par
     for partition in sorted(set(partitions)):
         planned.append(_plan_partition(vault, published, partition, commits, named))
     size = sum(file.size for part in planned for file in part.files)
-    objects = len({file.key for part in planned for file in part.files})
+    objects = len({place.key for part in planned for file in part.files for place in file.places})
     return RestorePlan(snapshot, asset, tuple(planned), size, objects, _predict(ledger, asset, size, objects))
 
 
@@ -86,7 +86,7 @@ def _plan_partition(
             return PartitionPlan(partition, root, source, source_root, commit, tuple(vault.catalog.files(entry)))
     raise RestoreError(
         f"expected a snapshot of {dataset} that holds {partition} at {root}, found none among {len(ordered)} in the vault: "
-        "take a new snapshot, or copy the vault back from its replica",
+        "take a new snapshot, or mend the vault from its replica: `orchestrai vault heal --apply`",
         partition=partition,
     )
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from orchestrai.core.verdict import Verdict
+from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ledger.report import StageReport
-from orchestrai.stage.outcomes import Partitioned
 from orchestrai.stage.stage import Subject
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrai.vault.spec import BackupSpec
 
 
-class RestoredDataset(Partitioned, Protocol):
+class RestoredDataset(LandedDataset, Protocol):
     """A dataset and the formats in which its restored files are shared."""
 
     @property

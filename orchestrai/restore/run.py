@@ -19,6 +19,7 @@ from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.session import Session
+from orchestrai.restore.closed_partitions import ClosedPartitions, closing_check
 from orchestrai.restore.plan import PartitionPlan, plan_restore
 from orchestrai.restore.ports import RestoredDataset, Sharing
 from orchestrai.restore.read_back import copy_out
@@ -53,13 +54,15 @@ def restore(
     task: RestoreTask,
     audit: Judge | None = None,
     parameters: Mapping[str, JsonValue] | None = None,
+    closing: ClosedPartitions | None = None,
 ) -> StageReport:
     """Restore partitions of `snapshot` from the vault's bytes, and publish them as `asset`.
 
     Every byte is hashed on the way. Each partition's root must equal the snapshot's and the raw events', which `same_version` judges
     before the commit: where one differs, nothing is published. `audit` sees the staged data files, and what it refuses is not
-    published, unless an override of the run waives it. The receipt carries the `parameters`. Raises RestoreError, MissingObject,
-    DigestMismatch, IntegrityError: then nothing is published. Never writes over live data.
+    published, unless an override of the run waives it; `closing` holds what is over and unlike the partitions before it. The receipt
+    carries the `parameters`. Raises RestoreError, MissingObject, DigestMismatch, IntegrityError: then nothing is published. Never
+    writes over live data.
     """
     ledger, snapshot, asset = context.ledger, task.snapshot, task.asset
     begun = time.perf_counter()
@@ -83,6 +86,8 @@ def restore(
             if audit is not None and sound:
                 with _staged_data(ledger, session, partition) as files:
                     verdicts.add(partition, *audit(partition, files))
+                    if closing is not None and verdicts.is_open(partition):
+                        verdicts.add(partition, *closing.judge(session, partition, files))
         meter.read = meter.written = plan.bytes
         facts: dict[str, JsonValue] = {
             "rto_seconds": round(time.perf_counter() - begun, 6),
@@ -94,14 +99,15 @@ def restore(
             "snapshots": [*sorted({part.snapshot.snapshot_id for part in plan.partitions})],
         }
         inputs = [InputRef(snapshot, source.version, source.roots([part.partition for part in plan.partitions]))]
-        return session.commit(
+        report = session.commit(
             verdicts,
             inputs=inputs,
             parameters=parameters,
             cost=meter.cost(),
             facts=facts,
-            overrides=context.overrides,
+            overrides=[*context.overrides, *(closing.released(session, verdicts) if closing else ())],
         )
+        return report if closing is None else closing.without_held(ledger, report, session)
 
 
 def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> None:
@@ -142,7 +148,9 @@ def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequ
     if not ready:
         return settle(StageReport(node.asset, None, missing), dataset, partitions)
     task = RestoreTask(upstream, node.asset, ready)
-    report = restore(context, context.port(Vault), task, _audit(context, node), judged_by(ledger, dataset.contract))
+    closing = ClosedPartitions.of(dataset, ledger.find(node.asset), context.now())
+    parameters = judged_by(ledger, dataset.contract)
+    report = restore(context, context.port(Vault), task, _audit(context, node), parameters, closing)
     if dataset.share:
         report = context.port(Sharing).register(report, dataset.share)
     return settle(with_outcomes(report, missing), dataset, partitions)
@@ -192,7 +200,7 @@ RESTORED = Stage(
     PRODUCER,
     _run,
     deps=lambda dataset: (dataset.asset("snapshot"),),
-    checks=lambda dataset: (VERSION_CHECK, *check_names(dataset.contract)),
+    checks=lambda dataset: (VERSION_CHECK, *check_names(dataset.contract), *closing_check(dataset)),
     grain=_grain,
     gate=True,
     verbatim=True,

@@ -8,6 +8,7 @@ from itertools import groupby
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import RestoreError
 from orchestrai.storage.cloud.control import ControlPlane, Tier
+from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.reader import pinned
 
@@ -69,7 +70,7 @@ def survey(files: Iterable[StoredFile], control: ControlPlane | None) -> Warmth:
     Objects that one session wrote are of one age, and tiers go by age: one of each session is asked for, and all of a session
     whose first is cold. A read of a cold one that this overlooks is refused by the store. Raises MissingObject.
     """
-    objects = {file.key: file for file in files}
+    objects = {place.key: place for file in files for place in file.places}
     if control is None or not control.archives:
         return Warmth(len(objects), ())
     from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +78,7 @@ def survey(files: Iterable[StoredFile], control: ControlPlane | None) -> Warmth:
     plane = control
     sessions = [list(group) for _, group in groupby(sorted(objects.values(), key=_session), key=_session)]
 
-    def cold(file: StoredFile) -> list[ColdObject]:
+    def cold(file: StoredObject) -> list[ColdObject]:
         return _told(file, pinned(file.key, file.version, lambda version: plane.tier(file.key, version)))
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -129,7 +130,7 @@ def require_warm(warmth: Warmth) -> None:
     )
 
 
-def _session(file: StoredFile) -> str:
+def _session(file: StoredObject) -> str:
     return file.session
 
 
@@ -137,7 +138,7 @@ def _readable(tier: Tier) -> bool:
     return tier.state in ("online", "restored")
 
 
-def _told(file: StoredFile, tier: Tier) -> list[ColdObject]:
+def _told(file: StoredObject, tier: Tier) -> list[ColdObject]:
     if _readable(tier):
         return []
-    return [ColdObject(file.key, file.version, file.object_length, tier.storage_class, tier.state == "restoring")]
+    return [ColdObject(file.key, file.version, file.length, tier.storage_class, tier.state == "restoring")]

@@ -21,7 +21,7 @@ from orchestrai.stage.staleness import Places, StalePartition
 
 # data: on the way from landing to predictions; backup: kept beside events; copy: of a backup, elsewhere; trial: a backup tried out;
 # release: what lets snapshots and bytes go
-Role = Literal["data", "backup", "copy", "trial", "release", "catalog"]
+Role = Literal["data", "backup", "copy", "trial", "release", "mend", "catalog"]
 
 
 class Subject(Protocol):

@@ -3,19 +3,21 @@
 from collections.abc import Callable
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import DigestMismatch
+from orchestrai.errors import DigestMismatch, NotCounted
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 from orchestrai.vault.chain import ChainReader
-from orchestrai.vault.commit.writer import context
-from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, numbered
-from orchestrai.vault.format.lists import Codec, StoredFile, StoredPartition
+from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
+from orchestrai.vault.format.lists import Codec, PagePlace, StoredFile, StoredPartition
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit
-from orchestrai.vault.keys.encryption import Cipher
+from orchestrai.vault.format.tree_pages import Tree, TreePages, root_span
+from orchestrai.vault.keys.encryption import Cipher, context
 from orchestrai.vault.reader import pinned
 
 # how many records are looked at for each snapshot that is wanted
 PASSED_OVER = 4
+# objects of trees whose bytes are kept: a tree's newest pages lie in the object of its root
+_OBJECTS_KEPT = 64
 
 
 class Catalog(ChainReader):
@@ -32,7 +34,13 @@ class Catalog(ChainReader):
         super().__init__(store, keyring, vault)
         self.codec = codec
         self.cipher = cipher
-        self._trees: dict[str, list[StoredPartition]] = {}
+        self.pages = TreePages(codec, self._page)
+        self._trees: dict[str, Tree] = {}
+        self._objects: dict[str, bytes] = {}
+
+    def anew(self) -> "Catalog":
+        """One that has read nothing, for who must see the store as it is now."""
+        return type(self)(self.store, self.keyring, self.vault, self.codec, self.cipher)
 
     # -- which snapshots count -------------------------------------------------------------------------------
 
@@ -62,7 +70,7 @@ class Catalog(ChainReader):
         `last` is the number of a record that is there: from far enough before it on the records are listed, at first. Raises as `commits`
         does for what it meets. Tombstones are listed first, so that what is forgotten meanwhile is still told.
         """
-        after = max(0, last - limit * PASSED_OVER)
+        after = max(0, (last or self.near_end(dataset)) - limit * PASSED_OVER)
         gone = {numbered(FORGOTTEN, info.key): info for info in self.infos(FORGOTTEN, dataset, after)}
         fenced: set[int] | None = None
         standing: set[int] | None = None
@@ -71,34 +79,36 @@ class Catalog(ChainReader):
             if len(commits) == limit or (commits and looked >= limit * PASSED_OVER):
                 break
             tombstone = gone.get(numbered(SNAPSHOTS, info.key))
-            if tombstone is not None:
-                self.require_tombstone(tombstone)
+            if tombstone is not None and self.is_tombstone(tombstone):
                 if standing is None:
                     standing = self.standing(dataset, {place[1] for place in gone if place}, self.head(dataset, after).holds)
                 if (numbered(SNAPSHOTS, info.key) or ("", 0))[1] in standing:
                     continue
-            record = self.record(info)
+            try:
+                record = self.record(info)
+            except NotCounted:
+                continue
             if fenced is None:
                 fenced = self._fenced_by(record)
             if isinstance(record, SnapshotCommit) and record.seq not in fenced:
                 commits.append(record)
-        return commits[::-1] if commits or not after else self.recent(dataset, limit)
+        return commits[::-1] if commits or not after else self.visible(dataset)[-limit:]
 
     def at(self, dataset: str, seq: int) -> SnapshotCommit | None:
         """One snapshot by its number, where it counts; None otherwise. Raises as `commits`."""
-        infos = list(self.infos(SNAPSHOTS, dataset, seq - 1))
-        info = next((info for info in infos if numbered(SNAPSHOTS, info.key) == (dataset, seq)), None)
+        info = self.info(commit_key(dataset, seq))
         if info is None:
             return None
-        stone = next(
-            (one for one in self.infos(FORGOTTEN, dataset, seq - 1) if numbered(FORGOTTEN, one.key) == (dataset, seq)), None
-        )
-        if stone is not None:
-            self.require_tombstone(stone)
+        stone = self.info(tombstone_key(dataset, seq))
+        if stone is not None and self.is_tombstone(stone):
             if self.standing(dataset, {seq}, self.head(dataset, seq).holds):
                 return None
-        record = self.record(info)
-        forgotten = info is not infos[-1] and seq in self.fenced(dataset, self.head(dataset, seq).fence)
+        try:
+            record = self.record(info)
+        except NotCounted:
+            return None
+        # a fence that calls it forgotten lies behind it
+        forgotten = seq in self.fenced(dataset, self.head(dataset, seq).fence)
         return None if isinstance(record, ChainNote) or forgotten else record
 
     def _fenced_by(self, record: ChainRecord) -> set[int]:
@@ -108,28 +118,56 @@ class Catalog(ChainReader):
 
     # -- what they list --------------------------------------------------------------------------------------
 
-    def tree(self, commit: SnapshotCommit) -> list[StoredPartition]:
-        """The partitions of a snapshot; raises MissingObject, DigestMismatch."""
+    def tree(self, commit: SnapshotCommit) -> Tree:
+        """The partitions of a snapshot, whose pages are read as they are needed; raises MissingObject, DigestMismatch."""
         tree = self._trees.get(commit.tree_sha256)
         if tree is None:
-            session = commit.tree.split("/")[2]
-            data = self._list_bytes("tree", commit.tree, session, commit.tree_sha256, commit.tree_version)
-            tree = self._trees[commit.tree_sha256] = self.codec.decode_tree(data)
+            data = self._proven(commit.tree, commit.tree_sha256, commit.tree_version)
+            if len(self._objects) >= _OBJECTS_KEPT:
+                self._objects.clear()
+            self._objects[commit.tree] = data
+            offset, length = root_span(data)
+            session, number = commit.tree.split("/")[2:]
+            stored = data[offset : offset + length]
+            place = PagePlace(session, int(number), offset, length, sha256_hex(stored), commit.tree_version)
+            tree = self._trees[commit.tree_sha256] = self.pages.root(place, self._opened("tree", commit.tree, place, stored))
         return tree
 
     def files(self, entry: StoredPartition) -> list[StoredFile]:
         """The files of a partition; raises MissingObject, DigestMismatch."""
-        return self.codec.decode_files(self._list_bytes("listing", entry.key, entry.session, entry.sha256, entry.version))
+        data = self._proven(entry.key, entry.sha256, entry.version)
+        return self.codec.decode_files(self._opened("listing", entry.key, PagePlace(entry.session, 0, 0, 0, ""), data))
 
-    def forget_read(self, commit: SnapshotCommit) -> None:
-        """Read a snapshot's tree from the store the next time, for who must see the store as it is now."""
-        self._trees.pop(commit.tree_sha256, None)
+    def _page(self, place: PagePlace) -> bytes:
+        """A page of a tree, opened; raises MissingObject, DigestMismatch."""
+        key, start, length = place.key, place.offset, place.length
+        data = self._objects.get(key)
+        if data is None:
+            stored = pinned(key, place.version, lambda at: self.store.read(key, version=at, start=start, length=length))
+        else:
+            stored = data[start : start + length]
+        self.require_page(place, stored)
+        return self._opened("tree", key, place, stored)
 
-    def _list_bytes(self, kind: str, key: str, session: str, sha256: str, version: str) -> bytes:
+    def require_page(self, place: PagePlace, stored: bytes) -> None:
+        """Raise DigestMismatch unless these are the bytes of the page that is referred to."""
+        if sha256_hex(stored) != place.sha256:
+            raise DigestMismatch(
+                f"expected the page at {place.offset} of {place.key} to hash to what refers to it, found other bytes: copy it back",
+                key=place.key,
+            )
+
+    def _proven(self, key: str, sha256: str, version: str) -> bytes:
         data = pinned(key, version, lambda at: self.store.read(key, version=at))
         if sha256_hex(data) != sha256:
-            raise DigestMismatch(f"expected {key} to hash to what its commit says, found other bytes: copy it back", key=key)
+            raise DigestMismatch(
+                f"expected {key} to hash to what its commit says, found other bytes: run `orchestrai vault heal --apply`",
+                key=key,
+            )
+        return data
+
+    def _opened(self, kind: str, key: str, place: PagePlace, stored: bytes) -> bytes:
         cipher = self.cipher()
         if cipher is None:
-            return data
-        return b"".join(cipher.open(context(self.vault(), kind, key, session), [data]))
+            return stored
+        return b"".join(cipher.open(context(self.vault(), kind, key, place.session, place.offset), [stored]))

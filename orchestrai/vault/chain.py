@@ -3,16 +3,17 @@
 A record counts exactly if it is signed for its place. No time of the store is read to judge, so that any copy of a vault says the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import IntegrityError, ObjectNotFound
-from orchestrai.ledger.signing import Keyring
+from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
+from orchestrai.ledger.signing import Keyring, rules_of
 from orchestrai.storage.base import ObjectInfo, Store
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.records import (
+    HOLD_TYPE,
     NEVER,
     TOMBSTONE_TYPE,
     ChainNote,
@@ -24,7 +25,10 @@ from orchestrai.vault.format.records import (
 )
 
 EMPTY = -1
-
+# the highest number that a key can hold
+_LAST = 10**12 - 1
+# chains of fewer records are listed
+_STEP = 64
 
 # the number under which a whole dataset is held
 WHOLE_DATASET = 0
@@ -49,6 +53,7 @@ class ChainReader:
         self.vault = vault
         self._read: dict[tuple[str, str], ChainRecord] = {}
         self._tombstones: set[tuple[str, str]] = set()
+        self._void: dict[tuple[str, str], NotCounted] = {}
 
     def infos(self, prefix: str, dataset: str | None = None, after: int = 0) -> Iterator[ObjectInfo]:
         """The numbered objects under a prefix, those of one dataset from number `after` + 1 on where it is given."""
@@ -63,27 +68,74 @@ class ChainReader:
         places = (numbered(SNAPSHOTS, info.key) for info in self.infos(SNAPSHOTS))
         return sorted({place[0] for place in places if place is not None})
 
+    def names(self) -> list[str]:
+        """As `chains`, without a look at each record, for who looks at what is new.
+
+        A chain that lies below another's name, under one that begins with a digit, is told by `chains` alone.
+        """
+        names: set[str] = set()
+        after: str | None = None
+        while (info := next(iter(self.store.list(SNAPSHOTS, start_after=after)), None)) is not None:
+            place = numbered(SNAPSHOTS, info.key)
+            names |= {place[0]} if place else set()
+            after = commit_key(place[0], _LAST) if place else info.key
+        return sorted(names)
+
+    def near_end(self, dataset: str) -> int:
+        """The number of a record from which a listing of the chain may begin; 0 for its beginning. A hint: the listing decides.
+
+        Looked for by doubling, so that a long chain costs some 2 log2(n) looks.
+        """
+        if self.store.local_path(commit_key(dataset, 0)) is None:
+            return 0  # a page of a listing costs less than the looks
+        last, step = 0, _STEP
+        while self.has(dataset, last + step):
+            last, step = last + step, step * 2
+        while step > _STEP:
+            step //= 2
+            last += step if self.has(dataset, last + step) else 0
+        return last
+
+    def has(self, dataset: str, seq: int) -> bool:
+        """Whether a record of that number is there; what it says is not looked at."""
+        return self.info(commit_key(dataset, seq)) is not None
+
+    def info(self, key: str) -> ObjectInfo | None:
+        """What a store says of a record; None where it is not there."""
+        try:
+            return self.store.head(key)
+        except ObjectNotFound:
+            return None
+
     def numbers(self, dataset: str) -> set[int]:
         """The numbers of a chain's records, none of them read."""
         places = (numbered(SNAPSHOTS, info.key) for info in self.infos(SNAPSHOTS, dataset))
         return {place[1] for place in places if place is not None}
 
     def record(self, info: ObjectInfo) -> ChainRecord:
-        """Read and verify a listed record; raises SignatureInvalid, IntegrityError."""
+        """Read and verify a listed record; raises SignatureInvalid, IntegrityError, and NotCounted where its key may not sign it."""
         record = self._read.get((info.key, info.etag))
         if record is None:
-            record = open_record(self.keyring, self.store.read(info.key))
+            if (info.key, info.etag) in self._void:
+                raise self._void[info.key, info.etag]
+            try:
+                record = open_record(self.keyring, self.store.read(info.key))
+            except NotCounted as exc:
+                self._void[info.key, info.etag] = exc
+                raise
             require_place(record, self.vault(), *(numbered(SNAPSHOTS, info.key) or ("", 0)))
             self._read[info.key, info.etag] = record
         return record
 
     def records(self, dataset: str | None = None, *, strict: bool = True) -> list[ChainRecord]:
-        """Every record by dataset and number. A damaged one raises, unless it was forgotten or `strict` is off."""
+        """Every record by dataset and number that counts. A damaged one raises, unless it was forgotten or `strict` is off."""
         records: list[ChainRecord] = []
         gone: set[tuple[str, int]] | None = None
         for info in self.infos(SNAPSHOTS, dataset):
             try:
                 records.append(self.record(info))
+            except NotCounted:
+                continue
             except IntegrityError:
                 gone = self.tombstones(dataset, strict=False) if gone is None else gone
                 if strict and numbered(SNAPSHOTS, info.key) not in gone:
@@ -101,6 +153,9 @@ class ChainReader:
         for info in reversed(infos):
             try:
                 record = self.record(info)
+            except NotCounted:
+                # it takes its number, and says nothing
+                continue
             except IntegrityError:
                 gone = self.tombstones(dataset) if gone is None else gone
                 if strict and numbered(SNAPSHOTS, info.key) not in gone:
@@ -117,37 +172,65 @@ class ChainReader:
         return Head(newest[1], sha256_hex(self.store.read(infos[-1].key)))
 
     def note(self, dataset: str, seq: int) -> ChainNote:
-        """A note that a later record points to; raises IntegrityError where it is missing or something else."""
+        """A note that a later record points to; raises IntegrityError where it is missing or something else, NotCounted."""
+        return self._note(dataset, seq)[0]
+
+    def newest_note(self, dataset: str, seq: int, kind: str) -> int:
+        """The newest note of a kind up to number `seq` that counts, where a later record points to one that does not; 0 for none."""
+        while seq > 0:
+            try:
+                state = _state(open_record(self.keyring, self.store.read(commit_key(dataset, seq))))
+            except (NotCounted, ObjectNotFound):
+                seq -= 1
+                continue
+            return state.fence if kind == "fence" else state.holds
+        return 0
+
+    def _note(self, dataset: str, seq: int) -> tuple[ChainNote, bytes]:
+        """As `note`, with its envelope."""
         try:
-            record = open_record(self.keyring, self.store.read(commit_key(dataset, seq)))
+            envelope = self.store.read(commit_key(dataset, seq))
+            record = open_record(self.keyring, envelope)
         except ObjectNotFound:
             raise IntegrityError(
-                f"expected record {seq} of {dataset}, found it gone: copy it back from the replica"
+                f"expected record {seq} of {dataset}, found it gone: run `orchestrai vault heal --apply`"
             ) from None
         require_place(record, self.vault(), dataset, seq)
         if not isinstance(record, ChainNote):
-            raise IntegrityError(f"expected a note under number {seq} of {dataset}, found a commit: copy the record back")
-        return record
+            raise IntegrityError(
+                f"expected a note under number {seq} of {dataset}, found a commit: run `orchestrai vault heal --apply`"
+            )
+        return record, envelope
 
     def fences(self, dataset: str, newest: int, since: int) -> Iterator[ChainNote]:
         """The fences up to number `newest` that came after number `since`, newest first."""
         while newest > since:
-            fence = self.note(dataset, newest)
+            try:
+                fence = self.note(dataset, newest)
+            except NotCounted:
+                newest = self.newest_note(dataset, newest, "fence")
+                continue
             yield fence
             newest = fence.fence
 
     # -- what was forgotten ----------------------------------------------------------------------------------
 
-    def forgotten(self, dataset: str | None = None, *, strict: bool = True) -> set[tuple[str, int]]:
+    def forgotten(
+        self, dataset: str | None = None, *, strict: bool = True, after: Mapping[str, int] | None = None
+    ) -> set[tuple[str, int]]:
         """The snapshots that a tombstone or the newest fence of their chain calls forgotten.
+
+        With `after`, which has every chain with the number of a record that is known to be there, or 0, what comes before that is
+        not listed.
 
         A tombstone that is not signed for its place raises, or hides nothing where `strict` is off; so does a damaged end of a chain.
         """
         places = self.tombstones(dataset, strict=strict)
-        for name in self.chains() if dataset is None else [dataset]:
+        names = [dataset] if dataset is not None else self.chains() if after is None else sorted(after)
+        for name in names:
             own = {seq for of, seq in places if of == name}
             try:
-                head = self.head(name)
+                head = self.head(name, (after or {}).get(name, 0))
                 standing = self.standing(name, own, head.holds) | self.fenced(name, head.fence)
             except IntegrityError:
                 if strict:
@@ -164,13 +247,48 @@ class ChainReader:
         """
         if not stones or not holds:
             return stones
-        note = self.note(dataset, holds)
-        held = {int(hold["seq"]) for hold in note.held}
-        return {seq for seq in stones if seq in note.forgotten_numbers or not held & {seq, WHOLE_DATASET}}
+        before, bodies = self.held(dataset, holds)
+        held = {int(hold["seq"]) for hold in bodies}
+        return {seq for seq in stones if seq in before or not held & {seq, WHOLE_DATASET}}
+
+    def held(self, dataset: str, holds: int) -> tuple[set[int], tuple[Mapping[str, Any], ...]]:
+        """What the newest hold note says: the numbers that were forgotten before it, and the holds that are on.
+
+        A note by a key that may not lift holds, or where that takes two, lifts only what has a release record that counts.
+        """
+        if not holds:
+            return set(), ()
+        try:
+            note, envelope = self._note(dataset, holds)
+        except NotCounted:
+            return self.held(dataset, self.newest_note(dataset, holds, "hold"))
+        rules = rules_of(self.keyring)
+        if rules is None or rules.may_release(envelope):
+            return note.forgotten_numbers, note.held
+        there = {int(hold["seq"]) for hold in note.held}
+        _, before = self.held(dataset, note.holds)
+        kept = [hold for hold in before if int(hold["seq"]) not in there and not self.is_released(hold)]
+        return note.forgotten_numbers, (*note.held, *kept)
+
+    def is_released(self, hold: Mapping[str, Any]) -> bool:
+        """Whether a record that counts, later than that of the placing, lifts a hold."""
+        folder, _, placed = str(hold["key"]).rpartition("/")
+        for info in self.store.list(f"{folder}/"):
+            if info.key.rpartition("/")[2] > placed:
+                try:
+                    body = document(self.keyring, HOLD_TYPE, self.store.read(info.key))
+                except (IntegrityError, ObjectNotFound):
+                    continue
+                if not body["on"] and (body["vault"], body["key"]) == (self.vault(), info.key):
+                    return True
+        return False
 
     def fenced(self, dataset: str, fence: int) -> set[int]:
         """The numbers that a fence calls forgotten; none for fence 0, which is no fence."""
-        return self.note(dataset, fence).forgotten_numbers if fence else set()
+        try:
+            return self.note(dataset, fence).forgotten_numbers if fence else set()
+        except NotCounted:
+            return self.fenced(dataset, self.newest_note(dataset, fence, "fence"))
 
     def tombstones(self, dataset: str | None = None, *, strict: bool = True) -> set[tuple[str, int]]:
         """The snapshots that have a tombstone; raises as `forgotten`."""
@@ -178,6 +296,8 @@ class ChainReader:
         for info in self.infos(FORGOTTEN, dataset):
             try:
                 self.require_tombstone(info)
+            except NotCounted:
+                continue
             except IntegrityError:
                 if strict:
                     raise
@@ -198,6 +318,14 @@ class ChainReader:
             require_place(self.tombstone(info.key), self.vault(), *place)
             self._tombstones.add((info.key, info.etag))
 
+    def is_tombstone(self, info: ObjectInfo) -> bool:
+        """Whether a tombstone counts; raises as `require_tombstone` for a damaged one."""
+        try:
+            self.require_tombstone(info)
+        except NotCounted:
+            return False
+        return True
+
     # -- whether it is whole ---------------------------------------------------------------------------------
 
     def whole(self, dataset: str) -> list[ChainRecord]:
@@ -208,7 +336,7 @@ class ChainReader:
         records, problems = self.faults(dataset)
         for key, problem in problems:
             raise IntegrityError(
-                f"{problem}; see `vault verify`, or forget {dataset}@NUMBER where it is lost for good", key=key
+                f"{problem}; run `orchestrai vault heal`, or forget {dataset}@NUMBER where it is lost for good", key=key
             )
         return records
 
@@ -218,24 +346,30 @@ class ChainReader:
         gone = self.tombstones(dataset, strict=False) if problems else set()
         return records, [(key, problem) for key, problem in problems if numbered(SNAPSHOTS, key) not in gone]
 
-    def walk(self, dataset: str) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
+    def walk(self, dataset: str, start: int = 0) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
         """The records of a chain that can be read, and what is missing in it, is damaged, or does not follow the record before it.
 
-        Problems are told with the key of the record. A record that was forgotten as lost is no problem.
+        Problems are told with the key of the record. A record that was forgotten as lost is no problem. Of what comes before number
+        `start` nothing is looked at.
         """
-        infos = {place[1]: info for info in self.infos(SNAPSHOTS, dataset) if (place := numbered(SNAPSHOTS, info.key))}
+        infos = {
+            place[1]: info
+            for info in self.infos(SNAPSHOTS, dataset, start - 1)
+            if (place := numbered(SNAPSHOTS, info.key)) and place[1] >= start
+        }
         records: dict[int, ChainRecord] = {}
         problems: list[tuple[str, str]] = []
         for seq, info in infos.items():
             try:
                 records[seq] = self.record(info)
             except (IntegrityError, ObjectNotFound, TypeError, KeyError, ValueError) as exc:
-                problem = f"expected record {seq} of {dataset} as it was signed, found it damaged: {exc}"
+                state = "that it does not count" if isinstance(exc, NotCounted) else "it damaged"
+                problem = f"expected record {seq} of {dataset} as it was signed, found {state}: {exc}"
                 problems.append((info.key, problem))
         opened = 0 in infos or (1 in records and bool(records[1].previous))
-        for seq in range(0 if opened else 1, max(infos, default=0) + 1):
+        for seq in range(max(start, 0 if opened else 1), max(infos, default=start) + 1):
             if seq not in infos and not self._given_up(dataset, seq):
-                gap = f"expected record {seq} of {dataset}, found it gone: copy it back from the replica"
+                gap = f"expected record {seq} of {dataset}, found it gone: run `orchestrai vault heal --apply`"
                 problems.append((commit_key(dataset, seq), gap))
         for seq, record in records.items():
             before = records.get(seq - 1)

@@ -1,7 +1,7 @@
 """What a declared backup asks for around the snapshot: sealing, lock, second copy and anchor."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,8 @@ from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import Keyring
+from orchestrai.ledger.trust.home_keys import load_root
+from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.settings import Settings
 from orchestrai.storage.base import Store
 from orchestrai.storage.url import open_store
@@ -20,7 +22,7 @@ from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
-from orchestrai.vault.lifecycle.replicate import replicate
+from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.vault_store import identity_record
 
@@ -50,15 +52,31 @@ def open_vault(ledger: Ledger, key_folder: Path, seal: Callable[[], bool | str],
     store = store or ledger.vault
     if store is None:
         raise ConfigError("expected a vault, found none: set ORCHESTRAI_VAULT_URL")
-    sealed = is_sealed(store, ledger.keyring)
-    wanted = seal() if sealed is None else sealed and _wrapped_by(store, ledger.keyring)
+    keyring = keyring_for(ledger, store, key_folder)
+    sealed = is_sealed(store, keyring)
+    wanted = seal() if sealed is None else sealed and _wrapped_by(store, keyring)
     encryption = key_port("file" if wanted is True else wanted, key_folder) if wanted else None
     if sealed and isinstance(encryption, FileKey) and not encryption.path.exists():
         raise ConfigError(
             f"expected the key of the sealed vault in {store.url} at {encryption.path}, found none: put the file back, "
             "nothing else opens it"
         )
-    return Vault(store, ledger.signer, ledger.keyring, clock=ledger.clock, new_id=ledger.new_id, encryption=encryption)
+    return Vault(
+        store,
+        ledger.signer,
+        keyring,
+        clock=ledger.clock,
+        new_id=ledger.new_id,
+        encryption=encryption,
+        root=load_root(key_folder),
+    )
+
+
+def keyring_for(ledger: Ledger, store: Store, key_folder: Path) -> Keyring:
+    """The ledger's keyring under the rules of the key log in a store, which may be another than that of the ledger's vault."""
+    if ledger.vault is not None and store.url == ledger.vault.url:
+        return ledger.keyring
+    return governed(store, replace(ledger.keyring, rules=None), folder=key_folder, copy=True)
 
 
 def _wrapped_by(store: Store, keyring: Keyring) -> bool | str:
@@ -85,6 +103,11 @@ def anchor_of(settings: Settings) -> Anchor | None:
 def protection_of(spec: "BackupSpec", settings: Settings) -> Protection:
     """A dataset's declared backup, with the settings' replica where it names none."""
     return Protection(spec, anchor_of(settings), spec.replica or settings.replica_url)
+
+
+def replicas_of(specs: Iterable["BackupSpec"], settings: Settings) -> list[str]:
+    """The URLs of all replicas that these backups declare, sorted; that of the settings is one where a backup names none."""
+    return sorted({replica for spec in specs if (replica := protection_of(spec, settings).replica)})
 
 
 def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:

@@ -5,15 +5,18 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from operator import attrgetter
 from typing import TypeVar
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound
 from orchestrai.storage.base import CHUNK_BYTES, Store
 from orchestrai.storage.disk.posix import BUFFER_BYTES, open_regular, page_buffer, translated
-from orchestrai.vault.commit.writer import context
+from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.lists import StoredFile
-from orchestrai.vault.keys.encryption import Cipher, block_sizes
+from orchestrai.vault.keys.encryption import Cipher, block_sizes, context
+from orchestrai.vault.pieces.chunk_reader import ChunkSource, LocalReader, stream_chunks
+from orchestrai.vault.pieces.compression import expanded
 
 # a gap between two wanted files of a pack that is cheaper to read over than to ask again for
 _READ_OVER = 1024 * 1024
@@ -28,6 +31,18 @@ def stream_file(
     With `reuse`, a chunk may be a view of a buffer that is valid only until the next is asked for.
     """
     digest, size = hashlib.sha256(), 0
+    if file.objects:
+        with chunk_source(store, vault, cipher, file) as source:
+            for _, chunk in stream_chunks(source, file):
+                digest.update(chunk)
+                size += len(chunk)
+                yield chunk if reuse else bytes(chunk)
+        _require(file, size, digest.hexdigest())
+        return
+    if file.piece:
+        for _, data in read_packed(store, vault, cipher, [file]):
+            yield data
+        return
     for chunk in _plain(vault, cipher, file, _stored(store, file, reuse, block_sizes() if cipher else None)):
         digest.update(chunk)
         size += len(chunk)
@@ -42,21 +57,44 @@ def read_packed(
 
     With `reuse`, the bytes may be a view of a buffer that is valid only until the next file is asked for.
     """
-    files = sorted(files, key=attrgetter("offset"))
+    files = sorted(files, key=attrgetter("offset", "at"))
     key = files[0].key
     local = store.local_path(key) is not None
     with _reading(store, files[0], local) as read:
         for run in _runs(files, BUFFER_BYTES if local else sys.maxsize):
             start = run[0].offset
             data = read(start, max(file.offset + file.length for file in run) - start)
-            for file in run:
-                part = data[file.offset - start : file.offset - start + file.length]
-                if cipher is None:
-                    plain = part if reuse else bytes(part)
-                else:
-                    plain = cipher.open_small(context(vault, "pack", key, file.session, file.offset), part)  # type: ignore[arg-type]
-                _require(file, len(plain), hashlib.sha256(plain).hexdigest())
-                yield file, plain  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
+            for (offset, length, size, compressed), group in groupby(
+                run, key=attrgetter("offset", "length", "piece", "compressed")
+            ):
+                part: memoryview | bytes = data[offset - start : offset - start + length]
+                if cipher is not None:
+                    part = cipher.open_small(context(vault, "pack", key, files[0].session, offset), part)  # type: ignore[arg-type]
+                if compressed:
+                    part = expanded(part, size, key)
+                for file in group:
+                    plain = part[file.at : file.at + file.size] if size else part
+                    plain = plain if reuse else bytes(plain)
+                    _require(file, len(plain), hashlib.sha256(plain).hexdigest())
+                    yield file, plain  # type: ignore[misc]  # a view stands in for bytes wherever they are only written and hashed
+
+
+@contextmanager
+def chunk_source(store: Store, vault: str, cipher: Cipher | None, file: StoredFile) -> Iterator[ChunkSource]:
+    """The vault as the chunks of a file are read from it."""
+    if store.local_path(file.key) is None:
+
+        def read(stored: StoredObject, start: int, length: int) -> bytes:
+            return pinned(
+                stored.key,
+                stored.version,
+                lambda version: store.read(stored.key, version=version, start=start, length=length),
+            )
+
+        yield ChunkSource(vault, cipher, read)
+        return
+    with LocalReader(store, lambda key: _open(store, key)) as reader:
+        yield ChunkSource(vault, cipher, reader.read)
 
 
 def _runs(files: Sequence[StoredFile], limit: int) -> Iterator[list[StoredFile]]:
@@ -95,19 +133,23 @@ def _reading(store: Store, file: StoredFile, local: bool) -> Iterator[Callable[[
 
 @contextmanager
 def _opened(store: Store, file: StoredFile) -> Iterator[int]:
-    """The descriptor of an object in a local store; raises MissingObject."""
-    path = store.local_path(file.key)
-    assert path is not None
-    try:
-        descriptor = open_regular(path)
-    except FileNotFoundError as exc:
-        raise _missing(file.key) from exc
-    except OSError as exc:
-        raise translated(exc, file.key, "read", store.url) from exc
+    """The descriptor of an object in a local store, open for a while; raises MissingObject."""
+    descriptor = _open(store, file.key)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open(store: Store, key: str) -> int:
+    path = store.local_path(key)
+    assert path is not None
+    try:
+        return open_regular(path)
+    except FileNotFoundError as exc:
+        raise _missing(key) from exc
+    except OSError as exc:
+        raise translated(exc, key, "read", store.url) from exc
 
 
 def _plain(vault: str, cipher: Cipher | None, file: StoredFile, stored: Iterable[bytes]) -> Iterator[bytes]:
@@ -179,13 +221,13 @@ def pinned(key: str, version: str, read: Callable[[str | None], T]) -> T:
 
 
 def _missing(key: str) -> MissingObject:
-    return MissingObject(f"expected {key} in the vault, found nothing: copy it back from the replica", key=key)
+    return MissingObject(f"expected {key} in the vault, found nothing: run `orchestrai vault heal --apply`", key=key)
 
 
 def _require(file: StoredFile, size: int, sha256: str) -> None:
     if (size, sha256) != (file.size, file.sha256):
         raise DigestMismatch(
             f"expected {file.path} in {file.key} to be {file.size} bytes of sha256 {file.sha256[:12]}, found {size} bytes of "
-            f"{sha256[:12]}: copy the object back from the replica",
+            f"{sha256[:12]}: run `orchestrai vault heal --apply`",
             key=file.key,
         )

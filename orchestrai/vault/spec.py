@@ -1,7 +1,7 @@
 """What a user declares about a dataset's backups."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -81,6 +81,7 @@ class BackupSpec(Declaration):
     retention: Annotated[RetentionSpec, BeforeValidator(_retention)] = RetentionSpec()
     lock: Duration | None = None
     replica: StoreUrl | None = None
+    heal: Literal["plan", "apply"] = "apply"
     rpo: Duration = timedelta(hours=26)
     rto: Duration = timedelta(hours=1)
     encrypt: bool = False

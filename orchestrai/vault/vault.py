@@ -60,7 +60,7 @@ class Vault(OpenedVault):
             tuple(sorted(set(tags))),
             dict(source or {}),
             dict(facts or {}),
-            after if after and self.catalog.at(dataset, after) else 0,
+            after if after and self.catalog.has(dataset, after) else 0,
         )
         session, commit = self._run(request, progress)
         if commit.session != session.id:
@@ -94,6 +94,7 @@ class Vault(OpenedVault):
         """Forget a record by its number, a damaged or lost one too, so that writers and prunes no longer stop at it. Idempotent."""
         from orchestrai.vault.chain import WHOLE_DATASET
 
+        self.require_may("prune")
         # the end of a chain is forgotten by its number where it is damaged, and says nothing of holds then
         held = self.holds(strict=not self._is_damaged(dataset, seq))
         if (dataset, seq) in held or (dataset, WHOLE_DATASET) in held:
@@ -114,6 +115,7 @@ class Vault(OpenedVault):
             self.store.write(tombstone_key(dataset, seq), envelope, create=True)
         except ObjectExists:
             pass  # forgotten already
+        self.require_may("prune")
         if digest and (dataset, seq) not in self.catalog.forgotten(dataset, strict=False):
             raise RetentionLocked(
                 f"expected snapshot {seq} of {dataset} to be forgotten, found a legal hold placed meanwhile: release it first",
@@ -148,6 +150,10 @@ class Vault(OpenedVault):
         """The committed snapshots that count and were not forgotten, oldest first within a dataset."""
         return self.catalog.visible(dataset)
 
+    def newest(self, dataset: str, limit: int) -> list[SnapshotCommit]:
+        """The newest snapshots of a dataset, at most `limit`, oldest first; what is older is not read."""
+        return self.catalog.recent(dataset, limit)
+
     def get(self, snapshot_id: str, place: tuple[str, int] | None = None) -> SnapshotCommit:
         """One snapshot by id or by a beginning of it that only one has; raises RestoreError. Other damaged commits do not matter.
 
@@ -162,7 +168,7 @@ class Vault(OpenedVault):
         """The newest snapshot of a dataset (committed by `as_of`, bearing `tag`); raises RestoreError when there is none."""
         commits = [
             commit
-            for commit in self.snapshots(dataset)
+            for commit in (self.snapshots(dataset) if as_of or tag else self.newest(dataset, 1))
             if (as_of is None or commit.committed <= as_of) and (tag is None or tag in commit.tags)
         ]
         if not commits:
@@ -171,9 +177,9 @@ class Vault(OpenedVault):
             raise RestoreError(f"expected a snapshot of {dataset}{wanted}, found none in {self.store.url}: take one first")
         return commits[-1]
 
-    def partitions(self, commit: SnapshotCommit) -> dict[str, StoredPartition]:
-        """The partitions of a snapshot, its list checked against the commit."""
-        return {entry.partition: entry for entry in self.catalog.tree(commit)}
+    def partitions(self, commit: SnapshotCommit) -> Mapping[str, StoredPartition]:
+        """The partitions of a snapshot, its tree checked against the commit; its pages are read as they are needed."""
+        return self.catalog.tree(commit)
 
     def files(self, commit: SnapshotCommit, partition: str) -> list[StoredFile]:
         """The files of one partition of a snapshot; raises RestoreError when it has none of that name."""

@@ -7,14 +7,14 @@ from itertools import islice
 from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.core.identity import new_session_id, utc_now
 from orchestrai.errors import ConfigError, MissingObject, ObjectExists, ObjectNotFound
-from orchestrai.ledger.signing import Keyring, Signer
+from orchestrai.ledger.signing import Keyring, Signer, rules_of
+from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.storage.base import Store
 from orchestrai.vault.catalog import Catalog
-from orchestrai.vault.commit.writer import context
 from orchestrai.vault.format.layout import CLOCK, DATA_KEYS, IDENTITY, ROOT
 from orchestrai.vault.format.lists import Codec, ColumnCodec
 from orchestrai.vault.format.records import FORMAT, IDENTITY_TYPE, document
-from orchestrai.vault.keys.encryption import Cipher
+from orchestrai.vault.keys.encryption import Cipher, context
 from orchestrai.vault.keys.key_port import KeyPort
 
 
@@ -22,7 +22,7 @@ class OpenedVault:
     """What every part of the vault works with.
 
     `max_session` is how long a write is expected to last at most: a prune leaves alone what may belong to one. `workers` is the number
-    of copying threads (0 copies in the calling thread).
+    of copying threads (0 copies in the calling thread). `root` signs a new vault's key log; without one the writer's own key does.
     """
 
     def __init__(
@@ -37,10 +37,14 @@ class OpenedVault:
         max_session: timedelta = timedelta(hours=24),
         workers: int = 2,
         codec: Codec | None = None,
+        root: Signer | None = None,
     ) -> None:
         self.store = store
         self.signer = signer
-        self.keyring = keyring or signer.keyring()
+        trusted = keyring or signer.keyring()
+        # what stands in for a keyring in trials has no key log
+        self.keyring = governed(store, trusted) if isinstance(trusted, Keyring) else trusted
+        self.root = root
         self.clock = clock
         self.new_id = new_id
         self.encryption = encryption
@@ -98,7 +102,23 @@ class OpenedVault:
 
             make_data_key(self.store, self.identity(), self.encryption, self.signer)
         assert self.encryption is None or self.cipher is not None
+        rules = rules_of(self.keyring)
+        if rules is not None:
+            rules.begin(self.root, self.signer, self.clock().astimezone(UTC).isoformat())
+            self.require_may("write", anew=False)
         return self.identity()
+
+    def require_may(self, *roles: str, anew: bool = True) -> None:
+        """Raise KeyRefused where this machine's own key has none of these roles, by the key log as it is now, or as it was read."""
+        rules = rules_of(self.keyring)
+        if rules is not None:
+            rules.require_may(self.signer.key_id, *roles, anew=anew)
+
+    @property
+    def key_log(self) -> str:
+        """The end of the key log, as records name it."""
+        rules = rules_of(self.keyring)
+        return rules.named() if rules is not None else ""
 
     @property
     def encrypted(self) -> bool:
@@ -128,12 +148,12 @@ class OpenedVault:
         self.encryption = port
         return wrapped
 
-    def seal(self, kind: str, key: str, session: str, data: bytes) -> bytes:
-        """Encrypt a list where the vault is encrypted."""
+    def seal(self, kind: str, key: str, session: str, data: bytes, offset: int = 0) -> bytes:
+        """Encrypt a list, or a page that begins at an offset, where the vault is encrypted."""
         cipher = self.cipher
         if cipher is None:
             return data
-        return b"".join(cipher.seal(context(self.identity(), kind, key, session), [data]))
+        return b"".join(cipher.seal(context(self.identity(), kind, key, session, offset), [data]))
 
     def store_time(self) -> datetime:
         """The store's own time, learnt by writing."""
@@ -161,7 +181,6 @@ def identity_record(store: Store) -> bytes | None:
         return store.read(IDENTITY)
     except ObjectNotFound:
         raise MissingObject(
-            f"expected {IDENTITY} in {store.url}, which holds a vault, found none: copy it back from the replica, "
-            "or bring it back by `vault repair`",
+            f"expected {IDENTITY} in {store.url}, which holds a vault, found none: run `orchestrai vault heal --apply`",
             key=IDENTITY,
         ) from None

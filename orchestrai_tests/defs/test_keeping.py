@@ -212,4 +212,5 @@ def test_nodes_run_the_same_without_dagster(shop: Shop) -> None:
         "orchestrai/definitions/drill",
         "orchestrai/definitions/retention",
         "orchestrai/vault/prune",
+        "orchestrai/vault/heal",
     }

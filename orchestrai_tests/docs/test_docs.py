@@ -14,7 +14,13 @@ RUN = {"sh", "console", "bash", "yaml", "json", "python", "sql"}
 # blocks that nothing here can run or judge; each has its reason above it
 NOT_RUN = 0
 # datasets in the vault and a key of metadata, which are spelled like files
-NO_FILES = ("orchestrai/instance", "orchestrai/definitions", "orchestrai/left_out", "orchestrai/vault/prune")
+NO_FILES = (
+    "orchestrai/instance",
+    "orchestrai/definitions",
+    "orchestrai/left_out",
+    "orchestrai/vault/prune",
+    "orchestrai/vault/heal",
+)
 CHEAP = {"check", "doctor", "new"}
 
 

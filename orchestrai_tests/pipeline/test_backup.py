@@ -19,13 +19,13 @@ from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.keys.key_file import KEY_FILE
 from orchestrai.vault.lifecycle.anchor import Anchor
-from orchestrai.vault.lifecycle.replicate import opened_replica
 from orchestrai.vault.protection import (
     Protection,
     is_sealed,
     open_vault,
     protect,
 )
+from orchestrai.vault.replica.replicate import opened_replica
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify

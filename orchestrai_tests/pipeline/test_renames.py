@@ -30,7 +30,7 @@ from orchestrai.settings import Settings
 from orchestrai.stage.names import VERBATIM
 from orchestrai.storage.url import open_store
 from orchestrai.vault.lifecycle.legal_hold import place_hold, release_hold
-from orchestrai.vault.lifecycle.replicate import replicate
+from orchestrai.vault.replica.replicate import replicate
 from orchestrai_tests.backup.kept_shop import PUBLISHED, copied, declared, materialize, publish
 from orchestrai_tests.defs.shop import DAYS, NOW, csv_of
 

@@ -1,6 +1,7 @@
 """The verifier of plain Python: its signatures against RFC 8032 and a library, and its walk against every altered record."""
 
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrai.errors import ConfigError, IntegrityError, RetentionLocked
+from orchestrai.ledger.signing import Signer
 from orchestrai.provenance.export import offline_verifier
 from orchestrai.provenance.export.proof_folder import SHARED_LISTS, ProofFolder, write_proof
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
 from orchestrai.vault.lifecycle.legal_hold import place_hold
+from orchestrai.vault.vault import Vault
 from orchestrai_tests.provenance.builder import MODEL, World, written
 from orchestrai_tests.provenance.small import CHAMPION, DAYS, Small
+from orchestrai_tests.vault.contents import files
 
 # RFC 8032, section 7.1: secret key, public key, message, signature of TEST 1, 2, 3
 RFC_8032 = [
@@ -330,3 +334,46 @@ def test_what_is_no_proof_is_told_in_one_line(tmp_path: Path, proven: tuple[Worl
         assert (code, found["ok"]) == (2, False)
         assert error.startswith("cannot check: ")
         assert error.count("\n") == 1
+
+
+@pytest.fixture
+def in_pieces(tmp_path: Path) -> tuple[LocalStore, dict[str, object], dict[str, str]]:
+    """A vault whose files are compressed, in chunks, or both; its commit and roots."""
+    store = LocalStore(tmp_path / "vault")
+    vault = Vault(store, Signer(Ed25519PrivateKey.generate()), workers=0)
+    noise = random.Random(1).randbytes(17 << 20)
+    vault.commit("d", {"p": files(large=noise)})
+    later = files(
+        large=noise[:9_000_000] + b"!" + noise[9_000_000:], csv=b"a,b,1\n" * 200_000, one=b"one\n" * 50, two=b"two\n" * 60
+    )
+    commit = vault.commit("d", {"p": later})
+    body = {"encrypted": False, "tree": commit.tree, "tree_sha256": commit.tree_sha256}
+    return store, body, {name: entry.root for name, entry in vault.partitions(commit).items()}
+
+
+@pytest.mark.parametrize("can_open", [True, False])
+def test_pieces_are_opened_where_something_can_and_else_their_objects_are_hashed(
+    in_pieces: tuple[LocalStore, dict[str, object], dict[str, str]], can_open: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, commit, roots = in_pieces
+    if not can_open:
+        monkeypatch.setattr(offline_verifier, "opener", lambda: None)
+
+    def read() -> tuple[int, dict[str, int]]:
+        unopened: dict[str, int] = {}
+        place = offline_verifier.Place(str(store.local_path("vault")).removesuffix("/vault"))
+        return sum(1 for _ in offline_verifier.stored_bytes(place, commit, roots, unopened)), unopened
+
+    count, unopened = read()
+    # what is not compressed needs nobody to open it
+    assert count == 4 and len(unopened) == (0 if can_open else 3)
+    for info in [*store.list("vault/objects/"), *store.list("vault/packs/")]:
+        data = store.read(info.key)
+        for place in {0, len(data) // 2, len(data) - 1}:
+            store.write(info.key, data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+            # a chunk of the first version alone is in no row of the second
+            if len(data) > 16 << 20 and 8_000_000 < place < 10_000_000:
+                continue
+            with pytest.raises(offline_verifier.Wrong):
+                read()
+        store.write(info.key, data)

@@ -66,12 +66,12 @@ class CommitBeforeContents(WriteSession):
         commit = super().run()
         return commit
 
-    def put_contents(self, sources, partition):  # type: ignore[no-untyped-def]
+    def put_contents(self, sources, partition, known=None):  # type: ignore[no-untyped-def]
         real, store = self.vault.store, _Later(self.vault.store)
         self.late.append(store)
         self._writer = Writer(store, "sim", self.id, None, 0)
         self.vault.store = real
-        return super().put_contents(sources, partition)
+        return super().put_contents(sources, partition, known)
 
     def create(self, commit):  # type: ignore[no-untyped-def]
         won = super().create(commit)
@@ -186,9 +186,9 @@ class LostAnswerIsLoss(WriteSession):
 class SharedKeys(WriteSession):
     """Keys do not carry the session: content-named objects are written again over each other."""
 
-    def put_contents(self, sources, partition):  # type: ignore[no-untyped-def]
+    def put_contents(self, sources, partition, known=None):  # type: ignore[no-untyped-def]
         self._writer = Writer(self.vault.store, "sim", "shared", None, 0)
-        return super().put_contents(sources, partition)
+        return super().put_contents(sources, partition, known)
 
 
 @planted(SOUND)
@@ -247,8 +247,8 @@ class StaleSnapshots(WriteSession):
 class TimeByOwnClock(WriteSession):
     """The time of a commit is the writer's, also where the record before it is later."""
 
-    def draft(self, tree, place, head):  # type: ignore[no-untyped-def]
-        return replace(super().draft(tree, place, head), time=self.vault.clock().isoformat())
+    def draft(self, place, head):  # type: ignore[no-untyped-def]
+        return replace(super().draft(place, head), time=self.vault.clock().isoformat())
 
 
 # -- writers that meet a fence -----------------------------------------------------------------------------------
@@ -457,6 +457,25 @@ class ListingsUnprotected(_Forgets):
     """Lists of files are not counted as needed."""
 
     prefix = "vault/listings/"
+
+
+@planted(SOUND)
+class InnerPagesUnprotected(Pruning):
+    """Of trees only the objects that commits name are counted as needed, not those that their pages refer to."""
+
+    def needed(self, live):  # type: ignore[no-untyped-def]
+        live = list(live)
+        named = {commit.tree for commit in live}
+        return {key for key in super().needed(live) if key in named or not key.startswith("vault/trees/")}
+
+
+@planted(SOUND)
+class PagesOverAnotherParent(WriteSession):
+    """A tree that was written over one parent is committed over another."""
+
+    def put_tree(self, attempt, change):  # type: ignore[no-untyped-def]
+        self.put = getattr(self, "put", None) or super().put_tree(attempt, change)
+        return self.put
 
 
 @planted(SOUND)

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from greenlet import getcurrent, greenlet
 
+from orchestrai.core.tree.paged_tree import Content, Subtree
 from orchestrai.errors import (
     ConcurrentCommit,
     ConfigError,
@@ -31,8 +32,9 @@ from orchestrai.storage.cloud.control import Capabilities, ObjectVersion
 from orchestrai.vault.catalog import Catalog
 from orchestrai.vault.commit.protocol import WriteSession
 from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.layout import SNAPSHOTS
-from orchestrai.vault.format.lists import StoredFile, StoredPartition
+from orchestrai.vault.format.lists import PagePlace, StoredFile, StoredPartition
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.lifecycle.prune import Pruning
@@ -208,16 +210,31 @@ class JsonCodec:
     """Lists as JSON: cheaper than Parquet for a handful of rows."""
 
     def encode_files(self, files: Iterable[StoredFile]) -> bytes:
-        return json.dumps([list(file) for file in files]).encode()
+        return json.dumps([[*file[:-1], file.table.hex()] for file in files]).encode()
 
     def decode_files(self, data: bytes) -> list[StoredFile]:
-        return [StoredFile(*row) for row in json.loads(data)]
+        return [
+            StoredFile(*row[:-2], tuple(StoredObject(*place) for place in row[-2]), bytes.fromhex(row[-1]))
+            for row in json.loads(data)
+        ]
 
-    def encode_tree(self, partitions: Iterable[StoredPartition]) -> bytes:
-        return json.dumps([list(entry) for entry in partitions]).encode()
+    # pages so small that three partitions need more than one
+    width = 2
 
-    def decode_tree(self, data: bytes) -> list[StoredPartition]:
-        return [StoredPartition(*row) for row in json.loads(data)]
+    def encode_page(self, height: int, content: Content) -> bytes:
+        if not height:
+            return json.dumps([0, [list(entry) for entry in content]]).encode()
+        rows = [[one.first, one.sums, one.hash.hex(), *one.place] for one in content]
+        return json.dumps([height, rows]).encode()
+
+    def decode_page(self, data: bytes) -> tuple[int, Content]:
+        height, rows = json.loads(data)
+        if not height:
+            return 0, [StoredPartition(*row) for row in rows]
+        return height, [
+            Subtree(height - 1, first, tuple(sums), bytes.fromhex(digest), PagePlace(*place))
+            for first, sums, digest, *place in rows
+        ]
 
 
 class SimVault(Vault):
@@ -560,7 +577,7 @@ def _judge_copy(store: SimStore, parts: Parts, history: History, rng: random.Ran
 
 def _restores(vault: SimVault, commit: SnapshotCommit, expected: tuple[str, tuple[str, ...]] | None) -> str:
     try:
-        for entry in vault.catalog.tree(commit):
+        for entry in vault.catalog.tree(commit).rows():
             files = vault.catalog.files(entry)
             for file in files:
                 b"".join(vault.stream(file))
@@ -576,12 +593,12 @@ def _judge_survival(vault: SimVault, visible: dict[int, SnapshotCommit], history
     if not visible:
         return
     newest = visible[max(visible)]
-    now = {entry.partition: entry for entry in vault.catalog.tree(newest)}
+    now = vault.catalog.tree(newest)
     last: dict[str, int] = {}
     for seq in sorted(visible):
         for partition in visible[seq].changed:
             last[partition] = seq
     for partition, seq in last.items():
-        entry = {e.partition: e for e in vault.catalog.tree(visible[seq])}[partition]
+        entry = vault.catalog.tree(visible[seq])[partition]
         if now.get(partition) != entry:
             history.problems.append(f"the write of {partition} by snapshot {seq} did not survive")

@@ -15,7 +15,7 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.lifecycle.cold_tier import cold_copy
-from orchestrai.vault.lifecycle.replicate import opened_replica
+from orchestrai.vault.replica.replicate import opened_replica
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.servers.s3 import S3Server

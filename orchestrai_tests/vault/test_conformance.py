@@ -19,8 +19,8 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
-from orchestrai.vault.lifecycle.replicate import opened_replica, replicate
 from orchestrai.vault.lifecycle.retention import apply_retention, plan_retention
+from orchestrai.vault.replica.replicate import opened_replica, replicate
 from orchestrai.vault.spec import KeepSpec
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify

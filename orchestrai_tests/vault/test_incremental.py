@@ -8,7 +8,7 @@ import pytest
 from orchestrai.storage.cloud.control import Capabilities, Retention
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.lifecycle.lock import lock_snapshot
-from orchestrai.vault.lifecycle.replicate import opened_replica, replicate
+from orchestrai.vault.replica.replicate import opened_replica, replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.storage.faults import FaultStore

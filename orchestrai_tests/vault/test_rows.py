@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.manifest import FileEntry, canonical_json
-from orchestrai.vault.commit.writer import context
+from orchestrai.vault.format.chunk_table import ROW_BYTES, StoredObject
 from orchestrai.vault.format.lists import ColumnCodec, StoredFile, StoredPartition
+from orchestrai.vault.keys.encryption import context
 
 # what str.isprintable says of a text, as an alphabet: drawing text and throwing most of it away took the time
 TEXT = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), max_size=20)
 NUMBER = st.integers(0, 2**62)
 FILE = st.builds(
     StoredFile, TEXT, st.sampled_from(["data", "landed"]), NUMBER, NUMBER, st.binary(min_size=32, max_size=32).map(bytes.hex),
-    TEXT, TEXT, st.integers(-1, 10**6), NUMBER, NUMBER, TEXT,
+    TEXT, TEXT, st.integers(-1, 10**6), NUMBER, NUMBER, TEXT, TEXT, TEXT, NUMBER, NUMBER, st.integers(0, 1),
+    st.lists(st.builds(StoredObject, TEXT, NUMBER, TEXT, TEXT), max_size=2).map(tuple),
+    st.integers(0, 2).map(lambda chunks: bytes(range(ROW_BYTES)) * chunks),
 )  # fmt: skip
 PARTITION = st.builds(StoredPartition, TEXT, TEXT, NUMBER, NUMBER, NUMBER, TEXT, TEXT, TEXT, NUMBER)
 

@@ -12,7 +12,7 @@ from orchestrai.ledger.signing import Signer
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor
-from orchestrai.vault.lifecycle.replicate import replicate
+from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.vault.contents import files

@@ -19,7 +19,7 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
-from orchestrai.vault.lifecycle.replicate import replicate
+from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.servers.proxy import Fault, FaultProxy, fault_proxy

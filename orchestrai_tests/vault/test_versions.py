@@ -14,8 +14,9 @@ from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.cold_tier import cold_copy
-from orchestrai.vault.lifecycle.heal import apply_repair, plan_repair
-from orchestrai.vault.lifecycle.replicate import opened_replica, replicate
+from orchestrai.vault.replica.heal import Healing
+from orchestrai.vault.replica.hidden_versions import hidden_under
+from orchestrai.vault.replica.replicate import opened_replica, replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.storage.conftest import s3_options
@@ -83,36 +84,46 @@ def test_a_cold_copy_takes_the_bytes_that_were_committed(server: Any, signer: Si
     assert restore_folder(copy, copy.latest("d"), tmp_path / "out") == commit.size
 
 
-def test_repair_brings_back_what_was_hidden_records_included(server: Any, signer: Signer) -> None:
-    vault = made(server, signer)
+def healing(vault: Vault) -> Healing:
+    """Of a vault alone, by its own earlier versions."""
+    return Healing([vault.store], vault.keyring, lambda store: Vault(store, vault.signer, encryption=vault.encryption))
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_what_was_hidden_is_brought_back_records_included_and_nothing_is_deleted(
+    server: Any, signer: Signer, tmp_path: Path, sealed: bool
+) -> None:
+    vault = made(server, signer, key=FileKey(tmp_path / "key") if sealed else None)
     vault.commit("d", {"p": files(big=BIG, a=b"a")})
     commit = vault.commit("d", {"p": files(big=BIG, a=b"a", b=b"b")})
     control = control_plane(vault.store)
     assert control is not None
     keys = [info.key for info in vault.store.list("vault/")]
-    assert plan_repair(vault.store, control).hidden == ()
+    assert healing(vault).plan().mends == ()
     for key in keys:
         vault.store.delete(key)
     hostile = [key for key in keys if "snapshots" in key]
     for key in hostile:
         vault.store.write(key, b"hostile")
-    plan = plan_repair(vault.store, control)
-    assert [found.key for found in plan.hidden] == sorted(keys)
-    assert not next(found for found in plan.hidden if found.key == hostile[0]).deleted
-    assert apply_repair(plan, control) == len(keys)
-    assert plan_repair(vault.store, control).hidden == ()
+    before = len(list(control.versions("vault/")))
+    mending = healing(vault)
+    plan = mending.plan()
+    assert sorted(mend.key for mend in plan.mends) == sorted(keys)
+    report = mending.apply(plan)
+    assert (report.mended, report.failed) == (len(keys), ())
+    assert len(list(control.versions("vault/"))) == before + len(keys)
+    assert list(hidden_under(control, "vault/")) == [] == list(healing(vault).plan().mends)
     assert again(vault).latest("d").digest == commit.digest
-    assert verify(again(vault), level="read").ok
+    assert verify(again(vault), level="read", control=control).ok
 
 
-def test_a_write_that_was_made_twice_is_nothing_to_repair(server: Any, signer: Signer) -> None:
+def test_a_write_that_was_made_twice_is_nothing_to_mend(server: Any, signer: Signer) -> None:
     vault = made(server, signer)
     vault.commit("d", {"p": files(big=BIG)})
     for info in list(vault.store.list("vault/objects/")):
         vault.store.write(info.key, vault.store.read(info.key))
-    control = control_plane(vault.store)
-    assert plan_repair(vault.store, control).hidden == ()
-    assert verify(vault, level="read", control=control).ok
+    assert healing(vault).plan().mends == ()
+    assert verify(vault, level="read", control=control_plane(vault.store)).ok
 
 
 def test_a_replica_reads_what_it_has_though_its_versions_are_others(server: Any, signer: Signer, tmp_path: Path) -> None:

@@ -135,14 +135,14 @@ def release_command(
     from orchestrai.contracts.anomaly.ordinary import ORDINARY
     from orchestrai.ledger.quarantine import last_refusal
 
-    runtime, node = _opened(asset)
+    runtime, node = _opened(asset, partition)
     refusal = last_refusal(runtime.ledger.lake, node.asset, partition)
     if not refusal.held:
         raise ConfigError(
             f"expected {node.asset}@{partition} to be held, found it refused by {', '.join(refusal.closed)}: look at it with "
             "`orchestrai gate show`, and waive those checks by `orchestrai gate override` if they are wrong"
         )
-    override_command(asset, partition, reason, [ORDINARY], by, as_json)
+    override_command(node.asset, partition, reason, [ORDINARY], by, as_json)
 
 
 @gate.command("skip")
@@ -225,12 +225,18 @@ def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: 
         out.print(f"{node.asset}@{said.partition} {message}", markup=False, soft_wrap=True)
 
 
-def _opened(asset: str) -> "tuple[Runtime, AssetNode[Any]]":
+def _opened(asset: str, held: str = "") -> "tuple[Runtime, AssetNode[Any]]":
+    """The gate that is meant: of a dataset named alone its first one, or the one that holds the partition `held`."""
+    from orchestrai.ledger.quarantine import refusals
+    from orchestrai.pipeline.stage_registry import gates
 
     runtime = open_runtime()
-    # a dataset's first gate is what people mean when they name the dataset alone
     key = runtime.project.key_of(asset.rstrip("/"))
-    node = runtime.project.nodes.get(key) or runtime.project.nodes.get(f"{key}/raw_events")
+    node = runtime.project.nodes.get(key)
+    if node is None:
+        nodes = [own for name in gates() if (own := runtime.project.nodes.get(f"{key}/{name}")) is not None]
+        holds = [own for own in nodes if held and refusals(runtime.ledger.lake, own.asset, [held])]
+        node = next(iter([*holds, *nodes]), None)
     if node is None:
         raise ConfigError(f"expected an asset such as churn/orders/raw_events, found {asset!r}: see `orchestrai gate list`")
     return runtime, node

@@ -217,7 +217,23 @@ def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
     runtime = Runtime(settings, Project(tuple(report.pipeline for report in reports if report.pipeline is not None)))
     findings += [_landing(node, runtime) for node in nodes if _is_landed(node.spec.source)]
     # a key is made with the first ledger that is opened, and this command makes nothing
-    return findings + ([_stale(runtime)] if (settings.key_folder / "signing.pem").exists() else [])
+    made = (settings.key_folder / "signing.pem").exists()
+    findings += [_held(node, runtime) for node in nodes if made and node.positioned]
+    return findings + ([_stale(runtime)] if made else [])
+
+
+def _held(node: "DatasetNode", runtime: "Runtime") -> tuple[str, bool, str]:
+    """Whether partitions of a stream or a table wait for a person; what came as objects is told with its landing."""
+    from orchestrai.ledger.quarantine import closed_gates
+
+    name, restored = f"restored {node.shown}", node.asset("restored")
+    try:
+        closed = closed_gates(runtime.ledger, restored, runtime.ledger.find(restored))
+    except OrchestraiError as error:
+        return name, False, error.message
+    held = [key for key, refusal in closed.items() if refusal.held]
+    told = f"{len(held):,} held since {closed[held[0]].time[:10]}: see `orchestrai gate list`" if held else "nothing is held"
+    return name, not held, told
 
 
 def _stale(runtime: "Runtime") -> tuple[str, bool, str]:

@@ -1,4 +1,4 @@
-"""`vault hold|release|holds|rewrap|repair`: what keeps snapshots from being lost by order, by key or by hand."""
+"""`vault hold|release|holds|rewrap`: what keeps snapshots from being lost by order or by key."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,35 +80,6 @@ def rewrap(
         emit({"port": port.name, "wrapped": wrapped})
     else:
         out.print(f"{wrapped} data key(s) wrapped by {port.name}, read back", soft_wrap=True)
-
-
-def repair(
-    apply: Annotated[bool, typer.Option("--apply", help="bring back what the plan names")] = False,
-    url: VaultUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what was overwritten or deleted in a vault on a store that keeps versions; with --apply, bring the first versions back.
-
-    Exit code 1 when something is hidden and was not brought back.
-
-    Example: orchestrai vault repair, then: orchestrai vault repair --apply
-    """
-    from orchestrai.storage.cloud.control import control_plane
-    from orchestrai.storage.url import open_store
-    from orchestrai.vault.lifecycle.heal import apply_repair, plan_repair
-
-    # the vault's own name may be hidden too, so the vault is not opened
-    store = open_store(url or load_settings().vault)
-    control = control_plane(store)
-    plan = plan_repair(store, control)
-    done = apply_repair(plan, control) if apply and control is not None else 0
-    if as_json:
-        emit({**plan.as_json(), "brought_back": done})
-    else:
-        rows = [(item.key, "deleted" if item.deleted else "overwritten", len(item.later)) for item in plan.hidden]
-        table("Hidden", ("key", "what", "versions over it"), rows)
-        out.print(f"{done:,} brought back" if apply else "nothing was changed; add --apply to do it")
-    raise typer.Exit(0 if done == len(plan.hidden) else 1)
 
 
 def _target(vault: "Vault", what: str) -> "tuple[str, SnapshotCommit | None]":

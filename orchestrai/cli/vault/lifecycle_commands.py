@@ -4,7 +4,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrai.cli.lookup import SnapshotId, VaultUrl, declared_project, name_in, open_existing, open_ledger, open_runtime
+from orchestrai.cli.lookup import (
+    SnapshotId,
+    VaultUrl,
+    declared_project,
+    declared_replicas,
+    name_in,
+    open_existing,
+    open_ledger,
+    open_runtime,
+)
 from orchestrai.cli.output import OK, AsJson, bars, emit, out, table
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
@@ -123,18 +132,18 @@ def replicate(
     to: Annotated[
         str | None, typer.Option("--to", help="URL of the replica; default: those declared and in the settings")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="verify the whole replica, not only what is new")] = False,
+    full: Annotated[bool, typer.Option("--full", help="read every byte of the replica, not only what is new")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy what a replica lacks, read each copy back, and verify the replica as a vault of its own.
+    """Copy what a replica lacks, read what is new back, and verify the replica as a vault of its own.
+
+    What is there with wrong bytes is named and not written over: `vault heal` mends it.
 
     Example: orchestrai vault replicate --to s3://other-region/vault
     """
-    from orchestrai.vault.protection import copy_to, protection_of
+    from orchestrai.vault.protection import copy_to
 
-    settings = load_settings()
-    wanted = [to] if to else [protection_of(spec, settings).replica for spec in _backups(declared_project()).values()]
-    urls = sorted({url for url in wanted if url})
+    urls = [to] if to else declared_replicas()
     if not urls:
         raise ConfigError("expected a replica to copy to, found none: give --to URL or set ORCHESTRAI_REPLICA_URL")
     vault = open_existing(None)

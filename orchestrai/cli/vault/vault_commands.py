@@ -8,6 +8,7 @@ import typer
 
 from orchestrai.cli.lookup import SnapshotId, VaultUrl, chosen, name_in, open_existing, open_or_none, sample_of, span_of
 from orchestrai.cli.output import OK, AsJson, bars, emit, make_app, out, table
+from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrai.vault.verify.verify import Level
 
 vault = make_app(
-    "Snapshots: list, show, verify, restore, prune, drill, lock, replicate, forget, hold, release, holds, rewrap, repair, warm."
+    "Snapshots: list, show, verify, restore, prune, drill, lock, replicate, heal, forget, hold, release, holds, rewrap, warm."
 )
 SHOWN = 40
 
@@ -28,15 +29,24 @@ SHOWN = 40
 @vault.command("list")
 def list_command(
     dataset: Annotated[str | None, typer.Argument(help="for example churn/orders; default: all")] = None,
+    newest: Annotated[
+        int | None, typer.Option(min=1, help="only so many newest snapshots of each dataset; older ones are not read")
+    ] = None,
     url: VaultUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """List the snapshots that count, oldest first within a dataset.
 
-    Example: orchestrai vault list churn/orders
+    Example: orchestrai vault list churn/orders --newest 20
     """
     kept = open_or_none(url, may_be_new=True)
-    commits = [] if kept is None else kept.snapshots(name_in(kept, dataset) if dataset else None)
+    name = name_in(kept, dataset) if kept is not None and dataset else None
+    if kept is None:
+        commits = []
+    elif newest is None:
+        commits = kept.snapshots(name)
+    else:
+        commits = [commit for one in ([name] if name else kept.catalog.chains()) for commit in kept.newest(one, newest)]
     if as_json:
         emit([commit.as_json() for commit in commits])
         return
@@ -85,20 +95,31 @@ def verify_command(
     level: Annotated[str, typer.Option(help="listing, checksum or read")] = "listing",
     sample: Annotated[str | None, typer.Option(help="N/M: with level read, only part N of M of all files")] = None,
     dataset: Annotated[str | None, typer.Option(help="only this dataset")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="only what came since the last sound --new; with level listing")
+    ] = False,
     url: VaultUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Check signatures, chains, lists and presence; with level read, every byte. Exit code 1 when anything is wrong.
 
+    With --new, what was found sound before is taken from a record that is signed with your own key and kept at home, and the report
+    says since when. Everything is looked at without it.
+
     Example, a thirtieth of all bytes: orchestrai vault verify --level read --sample 7/30
     """
     from orchestrai.storage.cloud.control import control_plane
     from orchestrai.vault.protection import anchor_of
+    from orchestrai.vault.verify.proven import Proven
     from orchestrai.vault.verify.verify import Level, verify
 
     if level not in get_args(Level):
         raise ConfigError(f"expected one of the levels {', '.join(get_args(Level))}, found {level!r}")
+    if new and level != "listing":
+        raise ConfigError(f"expected level listing with --new, found {level!r}: what was listed before was not read")
     kept = open_existing(url)
+    settings = load_settings()
+    remembered = settings.home / "verified" / f"{sha256_hex(kept.store.url.encode())[:16]}.json"
     with bars(quiet=as_json) as progress:
         report = verify(
             kept,
@@ -106,15 +127,20 @@ def verify_command(
             sample=sample_of(sample),
             dataset=name_in(kept, dataset) if dataset else None,
             control=control_plane(kept.store),
-            anchor=anchor_of(load_settings()),
+            anchor=anchor_of(settings),
             progress=progress,
+            proven=Proven.read(kept.keyring, remembered) if new else None,
         )
+    if new and report.proven is not None:
+        report.proven.keep(kept.signer, remembered)
     if as_json:
         emit(report.as_json())
     else:
         for finding in report.findings[:SHOWN]:
             out.print(f"[red]{finding.key}[/red]: {finding.problem}", soft_wrap=True)
         out.print(f"{report.snapshots:,} snapshots, {report.objects:,} objects, {report.files_read:,} files read back")
+        if report.since is not None:
+            out.print(f"what came before was looked at since {report.since:%Y-%m-%d %H:%M:%S} UTC, and not now")
         out.print(f"rollback of the whole vault: {report.rollback}")
         out.print(f"{OK[report.ok]}: {len(report.findings)} finding(s)")
     raise typer.Exit(0 if report.ok else 1)

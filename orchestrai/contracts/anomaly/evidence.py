@@ -15,7 +15,8 @@ from orchestrai.contracts.anomaly.past import Past, Reading
 from orchestrai.contracts.anomaly.profile import SLICES, Profile
 
 WEIGHTS: Mapping[str, float] = {
-    "fewer rows": 0.55,
+    "fewer rows": 0.25,
+    "thinned": 0.3,
     "cut off": 0.12,
     "more rows": 0.03,
     "repeated": 0.1,
@@ -25,8 +26,10 @@ WEIGHTS: Mapping[str, float] = {
     "distinct": 0.02,
     "values": 0.04,
 }
-# Student's t of so many degrees, or of as many partitions as there are where these are fewer
-DEGREES = 10
+# Student's t of so many degrees, or of as many partitions as there are where these are fewer; rows are counted, and logarithms of counts
+# have shorter tails than what is measured of columns
+DEGREES, DEGREES_OF_ROWS = 10, 20
+OF_ROWS = ("fewer rows", "more rows", "thinned")
 # how much an ordinary small partition has longer empty stretches than a large one
 _TOGETHER = 0.3
 # beyond this the sum of a tail has no digits left
@@ -38,12 +41,17 @@ def judged(past: Past, profile: Profile) -> Judgement | None:
     readings = past.readings(profile)
     if not readings:
         return None
-    degrees = min(DEGREES, len(past.profiles))
     kinds: dict[str, list[Evidence]] = defaultdict(list)
     for reading in [*_one_each(readings), *_cut_off(readings)]:
         kind, z = _sided(reading)
+        count = len(past.profiles)
+        degrees = min(DEGREES, count) if kind not in OF_ROWS else max(1, min(DEGREES_OF_ROWS, count // 2))
         kinds[kind].append(Evidence(_name(kind, reading), tail(z, degrees), *_words(reading, profile)))
-    weights = [(one.probability, WEIGHTS[kind] / len(some)) for kind, some in kinds.items() for one in some]
+    shares = dict(WEIGHTS)
+    if "thinned" not in kinds:
+        # then counting is all that tells of it
+        shares["fewer rows"] += shares["thinned"]
+    weights = [(one.probability, shares[kind] / len(some)) for kind, some in kinds.items() for one in some]
     evidence = sorted((one for some in kinds.values() for one in some), key=lambda one: (one.probability, one.name))
     return Judgement(combined(weights), tuple(evidence[:5]), len(past.profiles))
 
@@ -84,7 +92,7 @@ def _sided(reading: Reading) -> tuple[str, float]:
     kind = reading.measure[0]
     if kind == "rows":
         return ("fewer rows", -reading.z) if reading.z < 0 else ("more rows", reading.z)
-    if kind == "repeated":
+    if kind in ("repeated", "thinned"):
         return kind, reading.z
     return kind, abs(reading.z)
 
@@ -106,6 +114,8 @@ def tail(z: float, degrees: int) -> float:
 
 def _name(kind: str, reading: Reading) -> str:
     column = reading.measure[1]
+    if kind == "thinned":
+        return "rows lost evenly"
     return f"{kind} of {column}" if column else {"shape": "spread over its time", "hole": "empty stretch"}.get(kind, kind)
 
 
@@ -118,6 +128,8 @@ def _words(reading: Reading, profile: Profile) -> tuple[str, str]:
         return f"about {usual:,.0f}", f"{profile.rows:,}" + (f" ({profile.rows / usual - 1:+.0%})" if usual >= 1 else "")
     if kind == "repeated":
         return f"each row {math.exp(expected):.2f} times", f"{math.exp(actual):.2f} times"
+    if kind == "thinned":
+        return f"about {math.exp(expected):.3g} rows to each {column}", f"{math.exp(actual):.3g}, and fewer rows"
     if kind == "nulls":
         return f"{math.sin(expected) ** 2:.1%} without a value", f"{math.sin(actual) ** 2:.1%}"
     if kind == "distinct":

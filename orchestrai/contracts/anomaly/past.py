@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.anomaly.profile import Measure, Profile
+from orchestrai.contracts.anomaly.thinning import LEFT, evenly_lost, rows_to_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 # partitions that are looked back at, those that make a level, and the fewest that anything is said from
 WINDOW, SPAN, LEAST = 56, 7, 3
+# rows that are fewer by less than about a ninth are not what a person is asked about
+MATERIAL = 0.12
+# after so many partitions half of a difference counts
+UNSURE = 9
 # how much of a column's distinct values follows the rows, from all to none; where nothing tells, all of it
 SLOPES = (1.0, 0.75, 0.5, 0.25, 0.0)
 
@@ -46,12 +51,12 @@ class Past:
         """What is measured of a partition against those before it; empty where there are too few."""
         if len(self.profiles) < LEAST:
             return []
-        return [*self._forecast(profile), *self._spread(profile), *self._shape(profile)]
+        return [*self._forecast(profile), *self._thinned(profile), *self._spread(profile), *self._shape(profile)]
 
     @property
     def trust(self) -> float:
-        """How much of a difference counts: a third after three partitions, nine tenths after a window of them."""
-        return 1 / (1 + 6 / len(self.profiles))
+        """How much of a difference counts: a tenth after three partitions, seven tenths after two weeks, nearly all after a window."""
+        return 1 / (1 + (UNSURE / len(self.profiles)) ** 2)
 
     @property
     def rows(self) -> float:
@@ -80,6 +85,36 @@ class Past:
         level[0] += season[self.now % self.period if self.period else 0]
         z = (current - level) / scale * self.trust
         return [Reading(*reading) for reading in zip(names, level.tolist(), current.tolist(), z.tolist(), strict=True)]
+
+    def _thinned(self, profile: Profile) -> list[Reading]:
+        """Fewer rows, and fewer to each value: what rows lost evenly take from both."""
+        import numpy as np
+
+        telling = rows_to_values(self.profiles, profile) if len(self.profiles) >= 3 * SPAN else None
+        if telling is None:
+            return []
+        rows = np.array([earlier.measures["rows", "", 0] for earlier in self.profiles])
+        table = np.column_stack([rows, telling.before])
+        # a Saturday has fewer flights, and fewer of each airplane
+        season = np.column_stack([self._season(column) for column in table.T])
+        phases = np.array(self.places) % self.period if self.period else np.zeros(len(self.places), dtype=int)
+        table -= season[phases]
+        expected = season[self.now % self.period if self.period else 0] + np.median(table[-SPAN:], axis=0)
+        current = np.array([profile.measures["rows", "", 0], *telling.now]) - expected
+        if current[0] > -MATERIAL:
+            return []
+        errors = _errors(table)
+        scale = np.hypot(_scatter(errors), np.array([max(0.02, 1 / math.sqrt(self.rows)), *telling.noise]))
+        lost = np.array([math.log(LEFT), *telling.lost]) / scale
+        off, weights = evenly_lost(errors / scale, current / scale, lost)
+        usual = float(_scatter((errors / scale @ weights)[:, None])[0])
+        # the noise of a sum that is told as if its parts were apart
+        usual = max(usual, 0.5 * float(np.linalg.norm(weights)))
+        told = 1 + int(np.argmax(weights[1:] * current[1:] / scale[1:]))
+        column = telling.columns[told - 1]
+        return [
+            Reading(("thinned", column, 0), float(expected[told]), float(telling.now[told - 1]), off / usual * self.trust)
+        ]
 
     def _apart_from_rows(self, names: Sequence[Measure], table: "Array", current: "Array") -> "tuple[Array, Array]":
         """Distinct values beyond what follows from the rows, by whichever of the slopes leaves least unexplained."""
@@ -198,11 +233,17 @@ class Past:
 
 def _usual_error(table: "Array") -> "Array":
     """The usual error of forecasting each value by the median of the SPAN before it."""
+    return _scatter(_errors(table))
+
+
+def _errors(table: "Array") -> "Array":
+    """The errors of forecasting each value by the median of the SPAN before it."""
     import numpy as np
 
     span = min(SPAN, len(table) - 1)
     windows = np.lib.stride_tricks.sliding_window_view(table[:-1], span, axis=0)
-    return _scatter(table[span:] - np.median(windows, axis=-1))
+    errors: Array = table[span:] - np.median(windows, axis=-1)
+    return errors
 
 
 def _scatter(errors: "Array") -> "Array":

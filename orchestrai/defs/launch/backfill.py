@@ -19,10 +19,10 @@ from orchestrai.defs.checks.complete_checks import asked_of
 from orchestrai.defs.instance import process_tag
 from orchestrai.defs.launch.jobs import job_name, moments_job, offered, own_datasets
 from orchestrai.errors import ConfigError, OrchestraiError
-from orchestrai.ingest.incremental import behind
 from orchestrai.pipeline.nodes import DatasetNode, Pipeline
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.pipeline.stage_registry import gates
+from orchestrai.restore.pending_restores import pending_restores
 from orchestrai.stage.names import StageName
 from orchestrai.stage.outcomes import incomplete
 
@@ -89,7 +89,7 @@ def fed_beside(runtime: Runtime, dataset: DatasetNode) -> list[tuple[str, str]]:
     """Spans that a reading of a stream or table fed beside those asked for, and that are not restored yet."""
     if not dataset.spec.source.positioned or dataset.spec.partitions.grain == "all":
         return []
-    late = behind(runtime.ledger, dataset.asset("raw_events"), dataset.asset("restored"))
+    late = pending_restores(runtime.ledger, dataset, runtime.clock())
     raw, now = runtime.ledger.find(dataset.asset("raw_events")), runtime.clock()
     spans: list[tuple[str, str]] = []
     follows = False

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from orchestrai.backup.heal_stage import HEAL
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
 from orchestrai.backup.retention_stages import PRUNE, RETENTION
 from orchestrai.defs.assets import asset_key
@@ -19,6 +20,8 @@ WEEKLY_DRILLS = "30 4 * * 0"
 WEEKLY_COLD = "30 6 * * 0"
 # retention runs on Sundays: what it forgets is marked a day later, when no writer can refer to it, and deleted two days after that
 PRUNE_CRON = "0 9 * * 1,3"
+# every byte of every copy is read: a day when little else is
+HEAL_CRON = "0 6 * * 6"
 MAX_RUNTIME = {"dagster/max_runtime": str(13 * 3600)}
 
 
@@ -42,6 +45,11 @@ def build_keeping_jobs(nodes: Sequence[AssetNode]) -> Iterator[UnresolvedAssetJo
         tried = [node for node in own if drills(node)]
         if tried:
             yield _job(f"{group}_drills", tried, "Restore what is no event to scratch, open it, and measure RTO and RPO.")
+        mending = [node for node in own if node.stage is HEAL]
+        if mending:
+            yield _job(
+                f"{group}_heal", mending, "Compare the vault and its replicas byte for byte, and mend each from the other."
+            )
         letting_go = [node for node in own if node.stage in (RETENTION, PRUNE)]
         if letting_go:
             yield _job(
@@ -68,6 +76,7 @@ def build_keeping_schedules(nodes: Sequence[AssetNode]) -> Iterator[dg.ScheduleD
                 yield _schedule(_name(node, "weekly_cold_copy"), WEEKLY_COLD, f"{group}_backup", [node, *catalog])
             if node.stage is RESTORE_TEST:
                 yield _schedule(_name(node, "restore_test"), node.subject.spec.test.every, f"{group}_drills", [node])
+        yield from (_schedule(_name(node, "heal"), HEAL_CRON, f"{group}_heal", [node]) for node in own if node.stage is HEAL)
         tried = [node for node in own if drills(node) and node.stage is not RESTORE_TEST]
         if tried:
             yield _schedule(f"{group}_weekly_drills", WEEKLY_DRILLS, f"{group}_drills", tried)

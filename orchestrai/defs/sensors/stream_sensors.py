@@ -10,9 +10,10 @@ from orchestrai.core.time.key_groups import contiguous
 from orchestrai.defs.checks.landing_checks import rpo_evaluation
 from orchestrai.defs.launch.jobs import job_name, offered
 from orchestrai.defs.sensors.run_spans import run_request
-from orchestrai.ingest.incremental import Pending, behind, pending
+from orchestrai.ingest.incremental import Pending, pending
 from orchestrai.pipeline.nodes import DatasetNode
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.restore.pending_restores import pending_restores
 
 MICRO_BATCH_SECONDS = 60
 # what is still unread after this long is asked for again under another run key
@@ -40,7 +41,7 @@ def _sensor(dataset: DatasetNode, what: str, about: str) -> dg.SensorDefinition:
         unread = _unread(runtime, dataset) if dataset.spec.source.kind == "stream" else None
         if context.instance.get_runs_count(RunsFilter(job_name=job, statuses=IN_PROGRESS_RUN_STATUSES)):
             return dg.SkipReason(f"{job} is running: what came meanwhile is the next micro-batch")
-        late = behind(runtime.ledger, dataset.asset("raw_events"), dataset.asset("restored"))
+        late = pending_restores(runtime.ledger, dataset, runtime.clock())
         hour = f"{runtime.clock():%Y-%m-%dT%H}"
         # what nothing protects is looked at each hour: an event a minute would fill the log
         events = [rpo_evaluation(runtime, dataset)] if context.cursor != hour else []

@@ -1,6 +1,6 @@
 """DuckDB, in this process: the default engine, bounded in memory, without any extension."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +14,8 @@ from orchestrai.core.sql.quoting import all_quoted, quoted
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.closed_database import ClosedDatabase, Setting, Workspace
 from orchestrai.features.engines.duckdb_sql import final_sql, moment_sql, order_sql, source_sql, typed_sql
-from orchestrai.features.engines.engine import BATCH_ROWS, SPINE, Query, Source, Spine, spine_sql
+from orchestrai.features.engines.engine import BATCH_ROWS, SPINE, Query, Reads, Source, Spine, spine_sql
+from orchestrai.features.engines.resident_rows import ResidentTable, memory_bytes, resident_tables
 from orchestrai.features.incremental import one_sort
 from orchestrai.features.incremental.prefix_sums import Unsuited
 from orchestrai.features.views.portable_types import UTC_MICROS, canonical
@@ -50,6 +51,7 @@ class DuckDbEngine:
         self.one_sort = one_sort
         self.links = links
         self._database: ClosedDatabase | None = None
+        self._resident: tuple[ClosedDatabase, Mapping[str, ResidentTable]] | None = None
         self._in_order: ClosedDatabase | None = None
 
     @property
@@ -80,6 +82,20 @@ class DuckDbEngine:
             settings["temp_directory"] = str(self.temp_directory)
         return ClosedDatabase(settings, self.links, numbers)
 
+    @contextmanager
+    def resident(self, view: FeatureView, reads: Reads) -> Iterator[None]:
+        """As `Engine.resident`, in a third of the memory at most."""
+        with (
+            self.connect() as workspace,
+            resident_tables(workspace, view, reads, memory_bytes(self.memory_limit) // 3) as tables,
+        ):
+            before, database = self._resident, self._database
+            self._resident = (database, tables) if database is not None else None
+            try:
+                yield
+            finally:
+                self._resident = before
+
     def tables(self, query: Query) -> dict[str, pa.Table]:
         """The tables a view sees, whole, in one order however the files lie."""
         with self._bound(query) as connection:
@@ -105,14 +121,20 @@ class DuckDbEngine:
 
         with self.connect() as workspace:
             try:
+                at_hand = self._at_hand()
                 for name, source in query.sources.items():
-                    view = f"CREATE TEMP VIEW {quoted(name)} AS {source_sql(source, workspace.paths)}"
-                    workspace.connection.execute(view)
+                    table = at_hand.get(name)
+                    rows = table.select(source, workspace.paths) if table else source_sql(source, workspace.paths)
+                    workspace.connection.execute(f"CREATE TEMP VIEW {quoted(name)} AS {rows}")
                 if query.spine is not None:
                     _create_spine(workspace, query.view, query.spine)
                 yield workspace.connection
             except duckdb.Error as exc:
                 raise translate(exc, query.view) from exc
+
+    def _at_hand(self) -> "Mapping[str, ResidentTable]":
+        """The resident tables of the database that is open now."""
+        return self._resident[1] if self._resident is not None and self._resident[0] is self._database else {}
 
     @contextmanager
     def run(self, query: Query) -> Iterator[Iterator[pa.RecordBatch]]:

@@ -1,6 +1,6 @@
 """DuckDB's SQL around a view: verified files as typed tables, the result in its exact types and order."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -42,10 +42,10 @@ def order_sql(query: Query) -> str:
     return order
 
 
-def source_sql(source: Source, paths: Paths) -> str:
+def source_sql(source: Source, paths: Paths, path_as: str = "") -> str:
     """The SELECT that types a source: UTC micros, portable types, non-finite numbers as NULL, the allowed span only.
 
-    `paths` says how the engine finds files.
+    `paths` says how the engine finds files; with `path_as` a column of that name says of each row in which one it lies.
     """
     if source.tail:
         recent, earlier = replace(source, tail=()), Source(source.table, source.tail)
@@ -54,24 +54,36 @@ def source_sql(source: Source, paths: Paths) -> str:
     if not source.files:
         columns = ", ".join(_cast("NULL", field) for field in table.schema)
         return f"SELECT {columns} WHERE false"
-    return " UNION ALL ".join(_part_sql(source, stored, files, paths) for stored, files in alike(table, source.files))
+    return " UNION ALL ".join(
+        _part_sql(source, stored, files, paths, path_as) for stored, files in alike(table, source.files)
+    )
 
 
-def _part_sql(source: Source, stored: pa.Schema, files: Sequence[Path], paths: Paths) -> str:
+def _part_sql(source: Source, stored: pa.Schema, files: Sequence[Path], paths: Paths, path_as: str) -> str:
     """The SELECT over files of one schema."""
     table = source.table
     columns = ", ".join(f"{_typed(field, stored)} AS {quoted(field.name)}" for field in table.schema)
-    tests = []
-    for column, test, moment in (
+    zoned = {field.name for field in stored if pa.types.is_timestamp(field.type) and field.type.tz}
+    tests = time_tests(source, zoned)
+    where = f" WHERE {' AND '.join(tests)}" if tests else ""
+    if path_as:
+        return f"SELECT {columns}, {quoted(path_as)} FROM read_parquet({paths(files)}, filename = {literal(path_as)}){where}"
+    return f"SELECT {columns} FROM read_parquet({paths(files)}){where}"
+
+
+def time_tests(source: Source, zoned: Collection[str] = ()) -> list[str]:
+    """The tests that keep the rows of the span that a source allows; `zoned` are the columns that hold a time zone."""
+    table = source.table
+    bounds = (
         (table.event_time, ">=", source.since),
         (table.event_time, "<", source.until),
         (table.known_at, "<", source.known_before),
-    ):
-        if column is not None and moment is not None:
-            zoned = pa.types.is_timestamp(stored.field(column).type) and stored.field(column).type.tz
-            tests.append(f"{quoted(column)} {test} {moment_sql(moment, zoned=bool(zoned))}")
-    where = f" WHERE {' AND '.join(tests)}" if tests else ""
-    return f"SELECT {columns} FROM read_parquet({paths(files)}){where}"
+    )
+    return [
+        f"{quoted(column)} {test} {moment_sql(moment, zoned=column in zoned)}"
+        for column, test, moment in bounds
+        if column is not None and moment is not None
+    ]
 
 
 def _cast(value: str, field: pa.Field) -> str:

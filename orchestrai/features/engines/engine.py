@@ -1,6 +1,6 @@
 """The port behind which views run: a query over verified files in, sorted record batches out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -54,12 +54,20 @@ class Query:
     slices: timedelta | None = None
 
 
+# the files that each query of a run reads, by table
+Reads = Mapping[str, Sequence[Collection[Path]]]
+
+
 class Engine(Protocol):
     """Runs views. Same query, same batches' rows, bit for bit, on every engine; raises FeatureViewError."""
 
     @property
     def name(self) -> str:
         """`duckdb` or `spark`, with its version: what the receipt records."""
+        ...
+
+    def resident(self, view: FeatureView, reads: Reads) -> AbstractContextManager[None]:
+        """For the length of a `with` block, rows that several queries of a view read may be kept at hand; no result differs."""
         ...
 
     def run(self, query: Query) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
@@ -79,4 +87,4 @@ def spine_sql(view: FeatureView, spine: Spine, quote: str) -> str:
     )
 
 
-__all__ = ["BATCH_ROWS", "SPINE", "Engine", "Query", "Source", "Spine", "spine_sql"]
+__all__ = ["BATCH_ROWS", "SPINE", "Engine", "Query", "Reads", "Source", "Spine", "spine_sql"]

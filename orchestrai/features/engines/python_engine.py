@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-from orchestrai.features.engines.engine import BATCH_ROWS, SPINE, Query
+from orchestrai.features.engines.engine import BATCH_ROWS, SPINE, Query, Reads
 from orchestrai.features.views.portable_types import UTC_MICROS, canonical
 from orchestrai.features.views.python_view import PythonFunction
 from orchestrai.features.views.view import FeatureView
@@ -31,6 +31,10 @@ class PythonEngine:
     def name(self) -> str:
         """`python`, with the versions that its results may depend on."""
         return f"python {platform.python_version()}, pyarrow {pa.__version__}"
+
+    def resident(self, view: FeatureView, reads: Reads) -> AbstractContextManager[None]:
+        """As `Engine.resident`."""
+        return self._reader.resident(view, reads)
 
     @contextmanager
     def run(self, query: Query) -> Iterator[Iterator[pa.RecordBatch]]:

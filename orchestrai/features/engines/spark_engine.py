@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from orchestrai.core.sql.quoting import literal, quoted
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.duckdb_engine import translate
-from orchestrai.features.engines.engine import BATCH_ROWS, SPINE, Query, Source, Spine, spine_sql
+from orchestrai.features.engines.engine import BATCH_ROWS, SPINE, Query, Reads, Source, Spine, spine_sql
 from orchestrai.features.engines.spark_job import configure, run_job
 from orchestrai.features.engines.stored_schemas import alike
 from orchestrai.features.views.portable_types import canonical, spark_type
@@ -50,6 +50,10 @@ class SparkEngine:
     def name(self) -> str:
         """`spark` and its version."""
         return f"spark {self.session.version}"
+
+    def resident(self, view: FeatureView, reads: Reads) -> AbstractContextManager[None]:
+        """As `Engine.resident`: the cluster keeps what it likes."""
+        return nullcontext()
 
     @contextmanager
     def run(self, query: Query) -> Iterator[Iterator[pa.RecordBatch]]:

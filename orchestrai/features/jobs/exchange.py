@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectExists, ObjectNotFound, OrchestraiError, StorageError
 from orchestrai.features.engines.duckdb_engine import translate
-from orchestrai.features.engines.engine import Query
+from orchestrai.features.engines.engine import Query, Reads
 from orchestrai.features.engines.spark_engine import batches_of, job_of
 from orchestrai.features.views.view import FeatureView
 from orchestrai.storage.base import Store
@@ -52,6 +52,10 @@ class RemoteSparkEngine:
     def name(self) -> str:
         """`spark on` the place where jobs run, with the version that the last one told."""
         return f"spark {self._version} on {self._where}".replace("  ", " ")
+
+    def resident(self, view: FeatureView, reads: Reads) -> AbstractContextManager[None]:
+        """As `Engine.resident`: the cluster keeps what it likes."""
+        return nullcontext()
 
     @contextmanager
     def run(self, query: Query) -> Iterator[Iterator[pa.RecordBatch]]:

@@ -199,15 +199,23 @@ def merged(lens: Lens, sketches: Iterable[Sketch]) -> Sketch:
     return reduce(Sketch.merge, sketches, Sketch(lens))
 
 
-def sketch_of(lens: Lens, path: Path) -> Sketch:
-    """The sketch of a part that was not written here: of one typed elsewhere, or published before."""
+def sketch_of(lens: Lens, path: Path, schema: "pa.Schema | None" = None) -> Sketch:
+    """The sketch of a part that was not written here: of one typed elsewhere, or published before.
+
+    A column of the `schema` that the part lacks, since it is younger, is without values in it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sketch = Sketch(lens)
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=131_072, columns=list(lens.columns)):
-            sketch.add(pa.Table.from_batches([batch]))
+            table = pa.Table.from_batches([batch])
+            if schema is not None:
+                for name in lens.columns:
+                    if name not in table.schema.names:
+                        table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
+            sketch.add(table.select(lens.columns))
     return sketch
 
 

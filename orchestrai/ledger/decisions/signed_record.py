@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from orchestrai.core.canonical import canonical_json
-from orchestrai.errors import ConfigError, IntegrityError, ObjectExists, ObjectNotFound, UnknownFormatVersion
+from orchestrai.errors import ConfigError, IntegrityError, NotCounted, ObjectExists, ObjectNotFound, UnknownFormatVersion
 from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store, put_absent
 
@@ -80,8 +80,12 @@ class RecordKind(Generic[Record]):
             return None
 
     def all(self, store: Store, keyring: Keyring) -> Iterator[Record]:
-        """Every record of a store, each verified."""
-        return (self.read(store, keyring, key) for key in self.keys(store))
+        """Every record of a store that counts, each verified."""
+        for key in self.keys(store):
+            try:
+                yield self.read(store, keyring, key)
+            except NotCounted:
+                continue
 
     def put(self, stores: Iterable[Store], signer: Signer, record: Record) -> bytes:
         """Put a record where none of its name is in any store yet; returns the envelope that counts, which all of them hold then."""

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from orchestrai.errors import IntegrityError
+from orchestrai.core.canonical import sha256_hex
+from orchestrai.errors import IntegrityError, NotCounted
 from orchestrai.ledger.decisions.signed_record import RecordKind
-from orchestrai.ledger.heads import Head, read_head
+from orchestrai.ledger.heads import Head, head_prefix, read_head
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 
@@ -52,11 +53,29 @@ def counted(store: Store, keyring: Keyring, head: Head) -> Head:
                 asset=head.asset,
             )
         return head
-    before = counted(store, keyring, read_head(store, keyring, head.asset, head.seq - 1))
+    before = standing_head(store, keyring, head.asset, head.seq - 1)
     return replace(before, seq=head.seq, digest=head.digest, previous=head.previous, changed=(), action="publish")
+
+
+def standing_head(store: Store, keyring: Keyring, asset: str, seq: int) -> Head:
+    """An entry as it counts; one that its key might not sign is a repetition of its predecessor too.
+
+    Raises NotCounted where there is none before it.
+    """
+    try:
+        return counted(store, keyring, read_head(store, keyring, asset, seq))
+    except NotCounted:
+        if seq <= 1:
+            raise
+    before = standing_head(store, keyring, asset, seq - 1)
+    digest = sha256_hex(store.read(f"{head_prefix(asset)}{seq:012d}.json"))
+    return replace(before, seq=seq, digest=digest, previous=before.digest, changed=(), action="publish", transaction="")
 
 
 def undecided(store: Store, keyring: Keyring, asset: str, seq: int) -> str | None:
     """The transaction of an entry on which nothing was decided yet."""
-    name = read_head(store, keyring, asset, seq).transaction
+    try:
+        name = read_head(store, keyring, asset, seq).transaction
+    except NotCounted:
+        return None
     return name if name and TRANSACTIONS.find(store, keyring, name) is None else None

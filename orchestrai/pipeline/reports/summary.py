@@ -86,6 +86,8 @@ def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
     letters = ledger.find(f"{prefix}/dead_letters")
     skips = ledger.skips().of(f"{prefix}/")
     refused = closed_gates(ledger, f"{prefix}/raw_events", raw)
+    unrestored = closed_gates(ledger, f"{prefix}/restored", restored)
+    there = restored.partitions if restored else {}
     seconds = _newest_facts(restored).get("rto_seconds")
     return DatasetSummary(
         name=name,
@@ -97,8 +99,10 @@ def _dataset(ledger: Ledger, prefix: str, name: str) -> DatasetSummary:
         restored_version=_version(restored),
         snapshot_id=str(_newest_facts(snapshot).get("snapshot_id", "")),
         restore_seconds=float(seconds) if isinstance(seconds, int | float) else None,
-        refused=tuple(key for key in refused if raw is None or key not in raw.partitions),
-        held_back=tuple(key for key in refused if raw is not None and key in raw.partitions),
+        refused=tuple(
+            sorted({key for key in refused if raw is None or key not in raw.partitions} | {*unrestored} - {*there})
+        ),
+        held_back=tuple(sorted({key for key in refused if raw and key in raw.partitions} | {*unrestored} & {*there})),
         dead_letters=letters.rows if letters else 0,
         waived=tuple(line for dataset in (raw, restored) if dataset for line in waived_partitions(dataset)),
         left_out=tuple(f"{skip.asset}@{skip.partition} {skip.note}" for skip in skips),

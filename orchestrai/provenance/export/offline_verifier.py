@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Checks where a model comes from, with plain Python: no package, no network, nothing to install.
 
-    python3 -S verify.py [PROOF] [--key FILE.pem | --key KEYID] [--model FILE] [--vault FOLDER] [--json]
+    python3 -S verify.py [PROOF] [--root FINGERPRINT | --key FILE.pem | --key KEYID] [--model FILE] [--vault FOLDER] [--json]
 
 PROOF is the folder or zip file that holds this file (default: where it lies), or a whole vault with --model. Every signature, hash
 and Merkle root is checked from the model's file back to the landed objects. With --vault, every file of the snapshots that were
 used is read from a copy of the vault and hashed. Exit code 0: all holds; 1: something does not; 2: it could not be checked.
 
-Trust begins with the public key: give one that you have from its owner by another way (--key), else the keys in the proof are taken
-and you are told to compare them. Sources: RFC 8032 (Ed25519), RFC 6962 (Merkle trees), DSSE v1, in-toto Statement v1.
+Trust begins with a public key: give the fingerprint of the owner's root key (--root), or a key that signed for it (--key), which you
+have from the owner by another way; else the keys in the proof are taken and you are told to compare them. The key log, signed by
+the root, says which keys there were, what each might sign, and where each ended.
+
+Sources: RFC 8032 (Ed25519), RFC 6962 (Merkle trees), DSSE v1, in-toto Statement v1.
 
 This file is written into each proof as it stands here, and imports the standard library alone.
 """
@@ -18,10 +21,12 @@ import base64
 import binascii
 import functools
 import hashlib
+import importlib
 import io
 import json
 import os
 import stat
+import struct
 import sys
 import time
 import zipfile
@@ -195,6 +200,10 @@ class Wrong(Exception):
         self.check = check
 
 
+class Void(Wrong):
+    """A record is rightly signed, by a key that may not sign it: it takes its place and counts for nothing."""
+
+
 def canonical(value: Any) -> bytes:
     """The one spelling of a JSON value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
@@ -278,26 +287,162 @@ class Place:
         return sorted(prefix + name for name in os.listdir(top) if os.path.isfile(os.path.join(top, name)))
 
 
+KEY_LOG = "application/vnd.orchestrai.key-log+json"
+COMMIT = "application/vnd.orchestrai.snapshot+json"
+HEAD = "application/vnd.orchestrai.head+json"
+TOMBSTONE = "application/vnd.orchestrai.tombstone+json"
+ROLES = {"write", "prune", "release", "decide"}
+NOTES = {"fence": {"prune"}, "hold": {"write", "release"}, "opened": ROLES}
+
+
+class KeyLog:
+    """Which keys there were, and what each might sign: records signed by one root, each naming the hash of the one before."""
+
+    def __init__(self, records: "Records", given: "dict[str, bytes]", root: str) -> None:
+        self.place = records.place
+        self.digests: list[str] = []
+        self.keys: dict[str, Json] = {}
+        self.approvals: Json = {}
+        self.exempt = self.root = self.vault = ""
+        self.public_root = b""
+        self.censuses: dict[str, frozenset[bytes]] = {}
+        self.vouching: set[str] = set()
+        for number, name in enumerate(self.place.names("vault/keylog/"), 1):
+            self.read(records, number, name)
+        if root and not self.digests:
+            raise Wrong("keys", "expected a key log, found none: there is no root to compare")
+        if self.digests and not (self.root.startswith(root) if root else {self.root[:16], *self.vouching} & given.keys()):
+            raise Wrong("keys", f"expected a root that you named or that your key signed for, found {self.root}")
+
+    def read(self, records: "Records", number: int, name: str) -> None:
+        """One record: signed by the root, for this vault, behind the one before."""
+        envelope = self.place.read(name)
+        body, payload, signatures = records.opened(KEY_LOG, name, envelope)
+        if number == 1:
+            self.public_root, self.vault = base64.b64decode(body["root"]), body["vault"]
+            self.root = sha256(self.public_root)
+            if sha256(self.place.read("vault/identity.json")) != body["identity"]:
+                raise Wrong("keys", "expected the key log of this vault, found that of another")
+        before = self.digests[-1] if self.digests else ""
+        place = name, body["seq"], body["vault"], body["previous"], body["format"]
+        if place != (f"vault/keylog/{number:012d}.json", number, self.vault, before, 1):
+            raise Wrong("keys", f"expected record {number} of the key log, found another in {name}")
+        if self.root[:16] not in dict(signatures):
+            raise Wrong("keys", f"expected {name} to be signed by the root {self.root[:16]}, found it is not")
+        self.take(number, body)
+        for signer, signature in signatures:
+            if signer == self.root[:16] or signer in self.keys:
+                key = self.public_root if signer == self.root[:16] else self.public(signer)
+                records.gather(f"{name} ({signer})", key, KEY_LOG, payload, signature)
+                self.vouching.add(signer)
+        self.digests.append(sha256(envelope))
+
+    def take(self, number: int, body: Json) -> None:
+        """What one record changes."""
+        for name, key in body.get("add", {}).items():
+            if name in self.keys or sha256(base64.b64decode(key["public"]))[:16] != name or not set(key["roles"]) <= ROLES:
+                raise Wrong("keys", f"expected a new key under its own name in record {number} of the key log, found {name}")
+            self.keys[name] = {**key, "ended": 0, "census": ""}
+        for name, end in body.get("end", {}).items():
+            self.keys[name] = {**self.keys[name], "ended": number, "census": end["census"]}
+        if "approvals" in body:
+            self.approvals, self.exempt = body["approvals"], body["exempt"]
+
+    def public(self, name: str) -> bytes:
+        """The 32 bytes of a key."""
+        return base64.b64decode(self.keys[name]["public"])
+
+    def census(self, digest: str) -> "frozenset[bytes]":
+        """The hashes of the records that a list names."""
+        if digest not in self.censuses:
+            data = self.place.read(f"vault/census/{digest}") if digest else b""
+            if digest and sha256(data) != digest:
+                raise Wrong("keys", f"expected vault/census/{digest} to hash to its name, found other bytes")
+            self.censuses[digest] = frozenset(data[at : at + 32] for at in range(0, len(data), 32))
+        return self.censuses[digest]
+
+    def known(self, name: str, named: str) -> None:
+        """Raise Wrong where a record names another end of the log than there is."""
+        number, _, digest = named.partition(":")
+        if named and (not 0 < int(number) <= len(self.digests) or self.digests[int(number) - 1] != digest):
+            raise Wrong("keys", f"expected the key log that {name} names, {number} records, found it cut off or replaced")
+
+    def admit(self, kind: str, name: str, envelope: bytes, body: Any, signers: "list[str]") -> None:
+        """Raise Void for a record that its keys may not sign, Wrong where the log is not the one that the record names."""
+        chained = kind in (COMMIT, HEAD)
+        self.known(name, body.get("key_log", "") if chained else "")
+        if not self.digests:
+            return
+        roles = NOTES.get(body.get("kind", ""), {"write"}) if kind == COMMIT else {"write"}
+        roles, need = ({"prune"}, int(self.approvals.get("forget", 1))) if kind == TOMBSTONE else (roles, 1)
+        place = (name.rpartition("/")[0], body["seq"]) if chained else ("", 0)
+        digest = bytes.fromhex(sha256(envelope))
+        refusals = [self.refusal(signer, roles, place, digest) for signer in signers]
+        counted = refusals.count("")
+        if not counted:
+            raise Void("keys", f"expected {name} by a key that may sign it, found {refusals[0]}")
+        if counted < need and digest not in self.census(self.exempt):
+            raise Void("keys", f"expected {need} signatures of {name}, found {counted}")
+
+    def refusal(self, signer: str, roles: "set[str]", place: "tuple[str, int]", digest: bytes) -> str:
+        """Why a key may not sign a record; nothing where it may."""
+        key, (chain, seq) = self.keys[signer], place
+        if key["ended"] and digest not in self.census(key["census"]):
+            return f"{signer}, which was ended by record {key['ended']} of the key log and had not signed it by then"
+        if not roles & set(key["roles"]):
+            return f"{signer}, which may not {' or '.join(sorted(roles))}"
+        if chain in key["starts"] and seq <= key["starts"][chain]:
+            return f"{signer}, which begins behind {key['starts'][chain]}"
+        return ""
+
+
 class Records:
     """Signed and hashed records. Signatures are gathered, and checked all at once by `settle`, before anything is concluded."""
 
-    def __init__(self, place: Place, keys: "dict[str, bytes]") -> None:
+    def __init__(self, place: Place, keys: "dict[str, bytes]", root: str = "") -> None:
         self.place = place
         self.keys = keys
+        self.root = root
+        self.key_log: KeyLog | None = None
         self.waiting: dict[str, tuple[bytes, bytes, bytes]] = {}
         self.done = 0
         self.blobs: dict[str, bytes] = {}
         self.pieces: Json | None = None
         self.logs: dict[str, list[Json]] = {}
         self.lines: dict[str, dict[str, Line]] = {}
+        self.listings: dict[str, Json] = {}
         self.leaves: dict[tuple[str, str], bytes] = {}
         self.receipts: dict[str, Json] = {}
         self.lists: dict[str, tuple[str, Json]] = {}
         self.roots = 0
         self.hashes = 0
 
+    def begin(self) -> KeyLog:
+        """Read the key log; from then on its keys are the ones that count."""
+        self.key_log = KeyLog(self, self.keys, self.root)
+        if self.key_log.digests:
+            self.keys = {name: self.key_log.public(name) for name in self.key_log.keys}
+        return self.key_log
+
+    def gather(self, name: str, key: bytes, kind: str, payload: bytes, signature: bytes) -> None:
+        """Have a signature checked by and by."""
+        what = kind.encode()
+        self.waiting[name] = (key, b"DSSEv1 %d %s %d %s" % (len(what), what, len(payload), payload), signature)
+
     def signed(self, kind: str, name: str, envelope: bytes) -> Any:
-        """The document in a DSSE envelope whose signature will be checked; raises Wrong for any but the one spelling."""
+        """The document in a DSSE envelope whose signatures will be checked; raises Wrong, and Void for one that does not count."""
+        body, payload, signatures = self.opened(kind, name, envelope)
+        signers = [key for key, _ in signatures]
+        if not signers or len(set(signers)) != len(signers) or not set(signers) <= self.keys.keys():
+            raise Wrong("signatures", f"expected {name} to be signed by a trusted key, found {', '.join(signers) or 'none'}")
+        if self.key_log is not None:
+            self.key_log.admit(kind, name, envelope, body, signers)
+        for number, (key, signature) in enumerate(signatures):
+            self.gather(name if not number else f"{name} ({key})", self.keys[key], kind, payload, signature)
+        return body
+
+    def opened(self, kind: str, name: str, envelope: bytes) -> "tuple[Any, bytes, list[tuple[str, bytes]]]":
+        """Document, payload and signatures of a DSSE envelope; raises Wrong for any but the one spelling."""
         try:
             document = json.loads(envelope)
             payload = base64.b64decode(document["payload"], validate=True)
@@ -316,13 +461,7 @@ class Records:
             raise Wrong("signatures", f"expected a signed envelope in {name}, found something else") from None
         if again != envelope:
             raise Wrong("signatures", f"expected {name} as it was written, found it altered around its payload")
-        if len(signatures) != 1 or signatures[0][0] not in self.keys:
-            names = ", ".join(key for key, _ in signatures) or "none"
-            raise Wrong("signatures", f"expected {name} to be signed by a trusted key, found {names}")
-        what = kind.encode()
-        message = b"DSSEv1 %d %s %d %s" % (len(what), what, len(payload), payload)
-        self.waiting[name] = (self.keys[signatures[0][0]], message, signatures[0][1])
-        return body
+        return body, payload, signatures
 
     def settle(self) -> "list[str]":
         """Check the signatures gathered so far; yields the names of the records whose signature is wrong."""
@@ -363,7 +502,15 @@ class Records:
                 if name != f"heads/{asset}/{number:012d}.json":
                     raise Wrong("records", f"expected head {number} of {asset}, found {name}")
                 envelope = self.place.read(name)
-                head = self.signed("application/vnd.orchestrai.head+json", name, envelope)
+                try:
+                    head = self.signed(HEAD, name, envelope)
+                except Void:
+                    if not heads:
+                        raise
+                    # it stands for the one before it
+                    before = sha256(envelope)
+                    heads.append({**heads[-1], "seq": number, "digest": before, "changed": []})
+                    continue
                 if (head["format"], head["asset"], head["seq"]) != (1, asset, number):
                     raise Wrong("records", f"expected head {number} of {asset} in {name}, found another")
                 if head["previous"] != before:
@@ -404,16 +551,29 @@ class Records:
         """The lines of the dataset manifest at a head by partition, its root computed again."""
         name = head["manifest"]
         if name not in self.lines:
-            document = json.loads(self.blob("manifests", name))
-            if (document["format"], document["asset"]) != (1, head["asset"]):
-                raise Wrong("records", f"expected the manifest of {head['asset']}, found another")
-            lines = {line[0]: line for line in document["partitions"]}
+            lines = {line[0]: line for line in self.listed(head["asset"], name)}
             root = merkle([self.line_leaf(key, lines[key][1]) for key in sorted(lines)])
             if root != head["version"]:
                 raise Wrong("merkle", f"expected the manifest of {head['asset']} to give {head['version']}, found {root}")
             self.roots += 1
             self.lines[name] = lines
         return self.lines[name]
+
+    def listed(self, asset: str, name: str, height: "int | None" = None) -> "list[Line]":
+        """The lines of a manifest: a list of them, or pages that name those below them by their hashes."""
+        if name not in self.listings:
+            document = json.loads(self.blob("manifests", name))
+            if document["format"] not in (1, 2) or document["asset"] != asset:
+                raise Wrong("records", f"expected the manifest of {asset}, found another")
+            self.listings[name] = document
+        document = self.listings[name]
+        actual = document["height"] if document["format"] == 2 else 0
+        if height is not None and height != actual:
+            raise Wrong("records", f"expected a page of height {height} of {asset}, found {actual}")
+        if not actual:
+            lines: list[Line] = document["partitions"]
+            return lines
+        return [line for page in document["pages"] for line in self.listed(asset, page[-1], actual - 1)]
 
     def line_leaf(self, partition: str, root: str) -> bytes:
         """The hash of one line of a dataset; kept, as most lines stand in many versions."""
@@ -480,6 +640,7 @@ class Verifier:
     def __init__(self, records: Records) -> None:
         self.records = records
         self.problems: list[tuple[str, str, str]] = []
+        self.unopened: dict[str, int] = {}
         self.counts = dict.fromkeys(("partitions", "verdicts", "waived", "steps", "equal", "commits", "forgotten"), 0)
         self.objects: set[tuple[str, str]] = set()
         self.snapshots: dict[str, tuple[str, Json, dict[str, str]]] = {}
@@ -629,7 +790,7 @@ class Verifier:
         for done, (asset, receipt, roots) in enumerate(self.snapshots.values()):
             try:
                 commit = self.commit(vault, receipt)
-                for length in stored_bytes(bytes_from, commit, roots) if commit and bytes_from else ():
+                for length in stored_bytes(bytes_from, commit, roots, self.unopened) if commit and bytes_from else ():
                     files, size = files + 1, size + length
             except KeyError as error:
                 self.say("snapshots", asset, f"expected the receipt to name its commit, found no {error}")
@@ -646,7 +807,7 @@ class Verifier:
             self.counts["forgotten"] += 1
             return None
         envelope = self.records.place.read("vault/snapshots/" + key)
-        commit: Json = self.records.signed("application/vnd.orchestrai.snapshot+json", "vault/snapshots/" + key, envelope)
+        commit: Json = self.records.signed(COMMIT, "vault/snapshots/" + key, envelope)
         if sha256(envelope) != facts["commit"]:
             raise Wrong("snapshots", f"expected vault/snapshots/{key} to be the commit the receipt names, found another")
         if (commit["vault"], commit["dataset"], commit["seq"]) != (vault, facts["dataset"], facts["snapshot_seq"]):
@@ -670,7 +831,11 @@ class Verifier:
         notes = self.notes.setdefault(dataset, [])
         for name in self.records.place.names(f"vault/snapshots/{dataset}/"):
             envelope = self.records.place.read(name)
-            record = self.records.signed("application/vnd.orchestrai.snapshot+json", name, envelope)
+            try:
+                record = self.records.signed(COMMIT, name, envelope)
+            except Void:
+                before = int(name.rpartition("/")[2][:12]), sha256(envelope)
+                continue
             number = record["seq"]
             if (record["vault"], record["dataset"], f"{number:012d}.json") != (vault, dataset, name.rpartition("/")[2]):
                 raise Wrong("snapshots", f"expected the record of {name}, found one of another place")
@@ -699,42 +864,98 @@ class Verifier:
             envelope = self.records.place.read(name)
         except Wrong:
             return False
-        stone = self.records.signed("application/vnd.orchestrai.tombstone+json", name, envelope)
+        try:
+            stone = self.records.signed(TOMBSTONE, name, envelope)
+        except Void:
+            return False
         place = facts["dataset"], facts["snapshot_seq"], facts["commit"]
         return stone["vault"] == vault and (stone["dataset"], stone["seq"], stone["commit"]) == place
 
 
 # -- the bytes of a vault -------------------------------------------------------------------------------------------
 
-FILE = "path role size rows sha256 session name pack offset length token version stored".split()
+FILE = "path role size rows sha256 session name pack offset length token version stored piece at compressed objects table".split()
 PARTITION = "partition root rows size files key session sha256 length version".split()
+
+
+def unpacked(data: bytes) -> "tuple[Any, bytes]":
+    """Compressed JSON, and what follows it."""
+    stream = zlib.decompressobj()
+    try:
+        return json.loads(stream.decompress(data)), stream.unused_data
+    except (zlib.error, ValueError):
+        raise Wrong("bytes", "expected a list of the vault, found something else") from None
 
 
 def table(data: bytes, columns: "list[str]") -> "list[Json]":
     """The rows of a vault's list: zlib-compressed JSON, a column each; hashes follow it as 32 raw bytes each."""
-    stream = zlib.decompressobj()
-    try:
-        lists = json.loads(stream.decompress(data))
-    except (zlib.error, ValueError):
-        raise Wrong("bytes", "expected a list of the vault, found something else") from None
-    rest = stream.unused_data.hex()
+    lists, more = unpacked(data)
+    rest = more
     if columns is FILE:
-        lists[4] = [rest[start : start + 64] for start in range(0, len(rest), 64)]
+        lengths = lists[17] if len(lists) > 17 else []
+        end = len(rest) - sum(lengths)
+        lists[4] = [rest[start : start + 32].hex() for start in range(0, end, 32)]
+        for number, length in enumerate(lengths):
+            lengths[number], end = rest[end : end + length], end + length
     if len({len(column) for column in lists}) > 1:
         raise Wrong("bytes", "expected a list of the vault, found its columns uneven")
     return [dict(zip(columns, row)) for row in zip(*lists)]  # noqa: B905 - later columns may be absent
 
 
-def stored_bytes(place: Place, commit: Json, roots: "dict[str, str]") -> "Iterator[int]":
-    """Read every file of some partitions of a snapshot and hash it; yields the sizes."""
+class Pages:
+    """A snapshot's tree: one list of partitions, or pages that name the pages below them by the SHA-256 of their bytes."""
+
+    def __init__(self, place: Place, key: str, data: bytes) -> None:
+        self.place = place
+        self.objects = {key: data}
+        self.pages: dict[Any, Json] = {}
+        # of several pages the root comes last, before its length
+        self.root = data[-4 - int.from_bytes(data[-4:], "big") : -4] if data.startswith(b"ORT2") else data
+
+    def row(self, partition: str) -> "Json | None":
+        """A partition's line, or nothing."""
+        page = self.page(None, self.root)
+        while page["height"]:
+            below = [child for child in page["rows"] if child[0] <= partition] or page["rows"][:1]
+            child = below[-1]
+            session, number, start, length, name = child[-6:-1]
+            key = f"vault/trees/{session}/{number:03d}"
+            if key not in self.objects:
+                self.objects[key] = self.place.read(key)
+            data = self.objects[key][start : start + length]
+            if sha256(data) != name:
+                raise Wrong(
+                    "bytes", f"expected the page at {start} of {key} to hash as what refers to it says, found other bytes"
+                )
+            below_it = self.page(name, data)
+            if below_it["height"] != page["height"] - 1:
+                raise Wrong("bytes", f"expected a page of height {page['height'] - 1} in {key}, found another")
+            page = below_it
+        return next((row for row in page["rows"] if row["partition"] == partition), None)
+
+    def page(self, name: "str | None", data: bytes) -> Json:
+        """What a page holds, and how many levels are below it."""
+        if name not in self.pages:
+            document = unpacked(data)[0]
+            if isinstance(document, dict):
+                if document["format"] != 2:
+                    raise Wrong("bytes", f"expected pages of format 2, found {document['format']}: take a newer verifier")
+                self.pages[name] = {"height": document["height"], "rows": list(zip(*document["columns"]))}  # noqa: B905
+            else:
+                self.pages[name] = {"height": 0, "rows": table(data, PARTITION)}
+        return self.pages[name]
+
+
+def stored_bytes(place: Place, commit: Json, roots: "dict[str, str]", unopened: "dict[str, int]") -> "Iterator[int]":
+    """Read every file of some partitions of a snapshot and hash it; yields the sizes. What nothing opens goes to `unopened`, by hash."""
     if commit["encrypted"]:
         raise Wrong("bytes", "expected a plain vault, found a sealed one: its owner alone can read the bytes back")
     tree = place.read(commit["tree"])
     if sha256(tree) != commit["tree_sha256"]:
         raise Wrong("bytes", f"expected {commit['tree']} to hash as its commit says, found other bytes")
-    rows = {row["partition"]: row for row in table(tree, PARTITION)}
+    pages = Pages(place, commit["tree"], tree)
     for partition, root in sorted(roots.items()):
-        row = rows.get(partition, {"root": "none", "key": ""})
+        row = pages.row(partition) or {"root": "none", "key": ""}
         if row["root"] != root:
             raise Wrong("bytes", f"expected {partition} at {root} in the vault, found {row['root']}")
         listing = place.read(row["key"])
@@ -743,8 +964,110 @@ def stored_bytes(place: Place, commit: Json, roots: "dict[str, str]") -> "Iterat
         files = table(listing, FILE)
         if file_root((f["path"], f["size"], f["rows"], f["sha256"]) for f in files) != root:
             raise Wrong("bytes", f"expected {row['key']} to list the files of {root}, found others")
+        pieces = Pieces(place, unopened)
         for file in files:
-            yield one_file(place, file)
+            one_file(place, file) if not file.get("piece") and not file.get("table") else pieces.file(file)
+            yield int(file["size"])
+
+
+class Pieces:
+    """Files that lie in pieces, which may be compressed: in Python 3.14 the standard library opens them, before it a package."""
+
+    MOST = 1 << 20
+
+    def __init__(self, place: Place, unopened: "dict[str, int]") -> None:
+        self.place = place
+        self.unopened = unopened
+        self.objects: set[str] = set()
+        self.last: tuple[tuple[Any, ...], bytes] = ((), b"")
+
+    def file(self, file: Json) -> None:
+        """Hash one file; where nothing opens its pieces, hash the objects they lie in, which the signed list names too."""
+        table = file.get("table") or b""
+        if table:
+            rows = list(struct.iter_unpack(">32sIQII", table))
+            objects = file["objects"]
+            if any(row[4] >> 31 for row in rows) and opener() is None:
+                self.unopened[file["sha256"]] = file["size"]
+                for key, length, _, stored in objects:
+                    self.object(key, length, stored)
+                return
+            parts: Iterator[bytes] = (self.read(objects[at][0], start, length, size) for _, at, start, length, size in rows)
+        else:
+            key = f"vault/packs/{file['session']}/{file['pack']:06d}"
+            if file["compressed"] and opener() is None:
+                self.unopened[file["sha256"]] = file["size"]
+                self.object(key, int(file["name"]), file["stored"])
+                return
+            asked = key, file["offset"], file["length"], file["piece"] | bool(file["compressed"]) << 31
+            if self.last[0] != asked:
+                self.last = asked, self.read(*asked)
+            parts = iter([self.last[1][file["at"] : file["at"] + file["size"]]])
+        digest, size = hashlib.sha256(), 0
+        for part in parts:
+            digest.update(part)
+            size += len(part)
+        if size != file["size"] or digest.hexdigest() != file["sha256"]:
+            raise Wrong("bytes", f"expected {file['path']} to hash to {file['sha256']}, found other bytes")
+
+    def read(self, key: str, start: int, length: int, size: int) -> bytes:
+        """A piece: the top bit of its size says whether it is compressed."""
+        compressed, size = size >> 31, size & (1 << 31) - 1
+        if max(length, size) > self.MOST:
+            raise Wrong("bytes", f"expected a piece of at most a MiB in {key}, found one of {size}")
+        try:
+            with open(os.path.join(self.place.path, *key.split("/")), "rb") as stream:
+                stream.seek(start)
+                data = stream.read(length)
+        except OSError:
+            raise Wrong("bytes", f"expected {key} in the vault, found nothing") from None
+        opens = opener() if compressed else None
+        if opens is not None:
+            try:
+                data = opens[0](data, size)
+            except opens[1] as error:
+                raise Wrong(
+                    "bytes", f"expected a compressed piece at {start} of {key}, found other bytes ({error})"
+                ) from None
+        if len(data) != size:
+            raise Wrong("bytes", f"expected {size} bytes at {start} of {key}, found {len(data)}")
+        return data
+
+    def object(self, key: str, length: int, stored: str) -> None:
+        """Hash an object as it is stored."""
+        if key in self.objects:
+            return
+        self.objects.add(key)
+        digest, size = hashlib.sha256(), 0
+        try:
+            with open(os.path.join(self.place.path, *key.split("/")), "rb") as stream:
+                while chunk := stream.read(1 << 22):
+                    digest.update(chunk)
+                    size += len(chunk)
+        except OSError:
+            raise Wrong("bytes", f"expected {key} in the vault, found nothing") from None
+        if size != length or (stored and digest.hexdigest() != stored):
+            raise Wrong("bytes", f"expected {key} to be {length} bytes of sha256 {stored or 'any'}, found other bytes")
+
+
+@functools.cache
+def opener() -> "tuple[Callable[[bytes, int], bytes], type[Exception]] | None":
+    """What opens a zstd frame into little more than it should hold, and what it raises; None where neither Python nor a package can."""
+    for name in ("compression.zstd", "backports.zstd", "zstandard"):
+        try:
+            zstd = importlib.import_module(name)
+        except ImportError:
+            continue
+        return functools.partial(expanded, zstd), zstd.ZstdError
+    return None
+
+
+def expanded(zstd: Any, data: bytes, size: int) -> bytes:
+    """What a frame holds, but no more than a byte too much: its own word for how much it holds is not believed."""
+    opened = zstd.ZstdDecompressor()
+    if hasattr(opened, "stream_reader"):
+        return bytes(opened.stream_reader(data).read(size + 1))
+    return bytes(opened.decompress(data, size + 1))
 
 
 def one_file(place: Place, file: Json) -> int:
@@ -817,6 +1140,7 @@ def verified(records: Records, asset: str, model: "dict[str, str]", vault: "Plac
     verifier = Verifier(records)
     owner, read = None, (0, 0)
     try:
+        records.begin()
         owner = verifier.owner(set(model.values()), asset)
         if owner is None:
             names = ", ".join(f"{name} ({digest[:16]})" for name, digest in model.items())
@@ -831,11 +1155,12 @@ def verified(records: Records, asset: str, model: "dict[str, str]", vault: "Plac
         verifier.say("records", asset, f"expected records of this format, found another ({type(error).__name__}: {error})")
     for name in records.settle():
         verifier.say("signatures", name, "expected the signature to fit, found that it does not: forged or altered")
-    counts = verifier.counts
+    counts, log = verifier.counts, records.key_log
     waived = f", {counts['waived']} under a signed waiver" if counts["waived"] else ""
     checks = [
         ("file", len(model), "files of the model, their hashes in one published list"),
-        ("signatures", records.done, "records signed by a trusted key"),
+        ("keys", len(log.digests) if log else 0, f"records of the key log of root {log.root[:16] if log else ''}"),
+        ("signatures", records.done, "signatures by keys that might sign"),
         ("hashes", records.hashes, "records that hash to their names"),
         ("records", len(records.logs), "logs, numbered without a gap and chained"),
         ("merkle", records.roots, "Merkle roots computed again"),
@@ -850,6 +1175,12 @@ def verified(records: Records, asset: str, model: "dict[str, str]", vault: "Plac
         unprovable.append("that the vault still holds the bytes: give --vault FOLDER, a copy of it")
     else:
         checks.append(("bytes", read[0], f"files of the vault read and hashed, {read[1]:,} bytes"))
+        if verifier.unopened:
+            size = sum(verifier.unopened.values())
+            unprovable.append(
+                f"the contents of {len(verifier.unopened)} compressed files, {size:,} bytes: their objects hash as the signed lists say; "
+                "to open them too take Python 3.14, or `pip install zstandard` and leave -S out"
+            )
     if counts["forgotten"]:
         unprovable.append(f"the bytes of {counts['forgotten']} snapshots that retention has removed since")
     failed = {problem[0] for problem in verifier.problems}
@@ -859,6 +1190,7 @@ def verified(records: Records, asset: str, model: "dict[str, str]", vault: "Plac
         "version": owner[0]["version"] if owner else "",
         "files": model,
         "keys": sorted(records.keys),
+        "root": log.root if log else "",
         "checks": [{"name": n, "count": c, "passed": n not in failed, "about": about} for n, c, about in checks],
         "problems": [{"check": check, "where": where, "message": why} for check, where, why in verifier.problems],
         "unprovable": unprovable,
@@ -882,6 +1214,7 @@ def show(result: Json, chosen: bool) -> None:
     say("\nNot proven by this:\n" + "".join(f"  - {text}\n" for text in result["unprovable"]))
     if not chosen:
         say(f"  - whose keys these are: compare {', '.join(result['keys'])} with the owner's, or give --key\n")
+        say(f"  - whose root this is: compare {result['root']} with the owner's, or give --root\n" if result["root"] else "")
     say(f"\n{'ok' if result['ok'] else 'FAILED'} in {result['seconds']:.2f} s\n")
 
 
@@ -893,6 +1226,9 @@ def main(arguments: "list[str] | None" = None) -> int:
         "proof", nargs="?", default=here, help="folder or zip file of the proof; default: where this file lies"
     )
     parser.add_argument("--key", action="append", default=[], help="public key file (PEM) or key id of 16 digits to trust")
+    parser.add_argument(
+        "--root", default="", help="fingerprint of the root key (32 to 64 hex digits) that signs for all keys"
+    )
     parser.add_argument("--model", help="check this file in place of the proof's own copy")
     parser.add_argument("--vault", help="folder with a copy of the vault: read its bytes back too")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -910,7 +1246,10 @@ def main(arguments: "list[str] | None" = None) -> int:
         vault = Place(chosen.vault) if chosen.vault else None
         if vault is not None and vault.zip is not None:
             raise OSError("expected the vault's copy to be a folder, found a file")
-        result = verified(Records(place, keys), asset, model, vault, tell)
+        root = "".join(chosen.root.split()).replace(":", "").lower()
+        if root and not (32 <= len(root) <= 64 and set(root) <= set("0123456789abcdef")):
+            raise OSError("expected a root's fingerprint of 32 to 64 hex digits, found another text")
+        result = verified(Records(place, keys, root), asset, model, vault, tell)
     except (OSError, Wrong, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         sys.stderr.write(f"cannot check: {error}\n")
         if chosen.json:
@@ -919,7 +1258,7 @@ def main(arguments: "list[str] | None" = None) -> int:
     if chosen.json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
-        show(result, own)
+        show(result, own or bool(root))
     return 0 if result["ok"] else 1
 
 

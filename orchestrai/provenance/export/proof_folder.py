@@ -15,6 +15,7 @@ from typing import Any
 from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.signing import Keyring, public_pem
+from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
 from orchestrai.provenance.export.new_place import new_place
 from orchestrai.provenance.verify.findings import Verification
 from orchestrai.provenance.verify.model_proof import verify_model
@@ -31,10 +32,11 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 README = """This proves where a model comes from: {asset}
 at {version}.
 
-    python3 -S verify.py --key KEY.pem
+    python3 -S verify.py --root FINGERPRINT
 
-checks it with plain Python: no package, no network. KEY.pem is the owner's public key, which you should have from the owner
-by another way; without --key the keys in keys/ are taken, and you compare their names with the owner's. With --vault FOLDER,
+checks it with plain Python: no package, no network. FINGERPRINT is that of the owner's root key, which you should have from the owner
+by another way; --key KEY.pem, a public key that signed for the root, does as well. Without either the keys in keys/ are taken, and you
+compare their names with the owner's. With --vault FOLDER,
 a copy of the vault, every file of the snapshots that the model learned from is read and hashed too.
 
 verify.py is short enough to be read. What is in here are the signed records of each step, under the names they have in the vault.
@@ -98,7 +100,8 @@ def write_proof(model: Mapping[str, Path], *, vault: Store, keyring: Keyring, as
             f"of {first.where}: {first.message}",
             asset=asset,
         )
-    noting.read(IDENTITY)
+    for key in (IDENTITY, *(info.key for prefix in (KEY_LOG, CENSUS) for info in vault.list(prefix))):
+        noting.read(key)
     members = dict(sorted(_members(model, noting.noted, keyring, outcome)))
     _write(members, to)
     return ProofFolder(to, len(noting.noted), sum(map(len, members.values())), outcome)
@@ -121,7 +124,8 @@ def _members(
         yield f"model/{name}", file.read_bytes()
     yield "README.txt", README.format(asset=outcome.asset, version=outcome.version).encode()
     yield VERIFIER, Path(__file__).with_name("offline_verifier.py").read_bytes()
-    for name, key in keyring.keys.items():
+    keys = keyring.keys if keyring.rules is None else keyring.rules.keys(keyring.keys)
+    for name, key in keys.items():
         yield f"keys/{name}.pem", public_pem(key)
 
 

@@ -14,6 +14,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.signing import Keyring, load_or_create_signer
+from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.provenance.lineage import Step, Use, use_of, walk
 from orchestrai.provenance.recall.overlay import OverlayStore
 from orchestrai.provenance.verified_records import Records
@@ -131,7 +132,8 @@ class _Bench:
         from orchestrai.vault.protection import open_vault
 
         signer = load_or_create_signer(settings.home / "keys")
-        both = Keyring({**keyring.keys, **signer.keyring().keys})
+        own = signer.keyring().keys
+        both = governed(vault, Keyring({**keyring.keys, **own}), own=own)
         store = OverlayStore(vault, LocalStore(settings.home / "witness"), own=("heads/",))
         self.ledger = Ledger(LocalStore(settings.home / "lake"), signer, both, vault=store)
         self.vault = open_vault(self.ledger, key_folder or settings.key_folder, lambda: False)

@@ -10,6 +10,7 @@ from orchestrai.ledger.decisions.recalls import RECALLS, Recalls
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.manifest import PartitionEntry
 from orchestrai.ledger.signing import Keyring
+from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.provenance.lineage import VERBATIM, Step, Use, use_of, walk
 from orchestrai.provenance.verified_records import Records
 from orchestrai.provenance.verify.file_owner import file_hash, find_file
@@ -66,7 +67,7 @@ def verify_model(
     """
     started = time.perf_counter()
     digest = file_hash(file)
-    records, problems = Records(vault, keyring), Problems()
+    records, problems = Records(vault, governed(vault, keyring)), Problems()
     owner = find_file(records, digest, asset, problems)
     if owner is None:
         problems.say("file", file.name, f"expected sha256 {digest} in a receipt of the vault, found it in none")

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError, MissingObject, ObjectNotFound
+from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError, MissingObject, NotCounted, ObjectNotFound
 from orchestrai.ledger.manifest import PartitionEntry, sha256_hex
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.ledger.signing import Signer
@@ -150,7 +150,10 @@ class _Reader:
 
         dataset, seq = _place(receipt)
         key = tombstone_key(dataset, seq)
-        if key not in self.forgotten or self.catalog.tombstone(key).commit != receipt.facts.get("commit"):
+        try:
+            if key not in self.forgotten or self.catalog.tombstone(key).commit != receipt.facts.get("commit"):
+                return False
+        except NotCounted:
             return False
         if dataset not in self._ends:
             self._ends[dataset] = self.catalog.head(dataset)
@@ -174,9 +177,10 @@ class _Reader:
         # one version over all partitions: the roots are those of the receipt, whose own version was computed again
         if (self.encrypted and self.cipher is None) or self.commit.version == receipt.version:
             return
-        tree = {row.partition: row for row in self.catalog.tree(self.commit)}
+        tree = self.catalog.tree(self.commit)
         for entry in entries:
-            root = tree[entry.partition].root if entry.partition in tree else "none"
+            row = tree.get(entry.partition)
+            root = row.root if row is not None else "none"
             if root != entry.root:
                 raise IntegrityError(
                     f"expected {entry.partition} at {entry.root[:19]} in {self.commit.tree}, found {root[:19]}"
@@ -190,8 +194,10 @@ class _Reader:
         if self.encrypted and self.cipher is None:
             raise IntegrityError("expected the key of a sealed vault to read its bytes, found none: give --keys FOLDER")
         wanted = {entry.partition: entry for entry in entries}
-        for row in self.catalog.tree(self.commit):
-            if row.partition in wanted:
+        tree = self.catalog.tree(self.commit)
+        for partition in sorted(wanted):
+            row = tree.get(partition)
+            if row is not None:
                 files = self.catalog.files(row)
                 if partition_root(files) != wanted[row.partition].root:
                     raise IntegrityError(
@@ -204,17 +210,18 @@ class _Reader:
     def require_size(self, file: "StoredFile") -> None:
         """Raise DigestMismatch when an object of its own grew or shrank."""
         # a pack may hold more than this list names; an object of its own may not
-        if file.pack < 0 and self._size(file.key) != file.length:
-            raise DigestMismatch(
-                f"expected {file.key} to be {file.length} bytes, found {self._size(file.key)}", key=file.key
-            )
+        for place in file.places if file.pack < 0 else ():
+            if self._size(place.key) != place.length:
+                raise DigestMismatch(
+                    f"expected {place.key} to be {place.length} bytes, found {self._size(place.key)}", key=place.key
+                )
 
     def _size(self, key: str) -> int:
         try:
             return self.store.head(key).size
         except ObjectNotFound as exc:
             raise MissingObject(
-                f"expected {key} in the vault, found nothing: copy it back from the replica", key=key
+                f"expected {key} in the vault, found nothing: run `orchestrai vault heal --apply`", key=key
             ) from exc
 
 

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from operator import itemgetter
 
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.disk.posix import info, order
@@ -35,24 +36,36 @@ def _below(root: str, folder: str, prefix: str, after: bytes | None, hidden: str
                 yield info(key, entry.stat(follow_symlinks=False))
 
 
-def _entries(root: str, folder: str, prefix: str, after: bytes | None, hidden: str) -> list[Found]:
-    items: list[Found] = []
+def _entries(root: str, folder: str, prefix: str, after: bytes | None, hidden: str) -> Iterator[Found]:
+    named: list[tuple[str, os.DirEntry[str]]] = []
+    first = _first_name(folder, after)
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{root}/{folder}") as entries:
         for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                key = f"{folder}{entry.name}"
-                wanted = key.startswith(prefix)
-            elif entry.is_dir(follow_symlinks=False):
-                # a folder sorts by what its keys begin with: "a-b" comes before "a/b"
-                key = f"{folder}{entry.name}/"
-                wanted = (key.startswith(prefix) or prefix.startswith(key)) and (folder != "" or entry.name != hidden)
-            else:
+            name = entry.name
+            # of a long folder most names are dropped here, at a tenth of what the rest costs
+            if name < first and not first.startswith(name):
                 continue
-            place = order(key)
-            if wanted and (after is None or place > after or (key[-1] == "/" and after.startswith(place))):
-                items.append((place, key, entry))
-    items.sort(key=lambda item: item[0])
-    return items
+            # a folder sorts by what its keys begin with: "a-b" comes before "a/b"
+            named.append((f"{name}/" if entry.is_dir(follow_symlinks=False) else name, entry))
+    # texts sort by code points as their bytes do
+    named.sort(key=itemgetter(0))
+    for name, entry in named:
+        key = f"{folder}{name}"
+        if name[-1] == "/":
+            wanted = (key.startswith(prefix) or prefix.startswith(key)) and (folder != "" or entry.name != hidden)
+        else:
+            wanted = key.startswith(prefix) and entry.is_file(follow_symlinks=False)
+        place = order(key)
+        if wanted and (after is None or place > after or (key[-1] == "/" and after.startswith(place))):
+            yield place, key, entry
+
+
+def _first_name(folder: str, after: bytes | None) -> str:
+    """Where `after` lies in a folder the name it goes on with: what is less, and does not begin it, sorts before `after` for sure."""
+    place = order(folder)
+    inside = after[len(place) :] if after is not None and after.startswith(place) else b""
+    # names sort by code points as they do by bytes
+    return inside.partition(b"/")[0].decode("utf-8", "surrogatepass")
 
 
 def _is_plain(root: str, folder: str) -> bool:

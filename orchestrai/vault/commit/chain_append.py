@@ -1,21 +1,26 @@
 """Appends a note to a dataset's chain: at the next position, by put-if-absent, as often as another record takes it first."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from orchestrai.errors import ConcurrentCommit, IntegrityError, MissingObject, ObjectExists
+from orchestrai.ledger.trust.key_log import ROLES
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.chain import EMPTY, Head
 from orchestrai.vault.format.layout import commit_key
 from orchestrai.vault.format.records import ChainNote
-from orchestrai.vault.lifecycle.heal import hidden_under
+from orchestrai.vault.replica.hidden_versions import hidden_under
 from orchestrai.vault.vault_store import OpenedVault
 
 MAX_ATTEMPTS = 100
+# of which a key must have one to append a note
+NOTE_ROLES = {"fence": ("prune",), "hold": ("write", "release"), "opened": ROLES}
 
 
 def append_note(vault: OpenedVault, dataset: str, note: Callable[[Head, str], ChainNote]) -> ChainNote:
-    """Append what `note` makes of the chain's head and of a time; raises ConcurrentCommit, MissingObject where there is no vault.
+    """Append what `note` makes of the chain's head and of a time; raises ConcurrentCommit, KeyRefused, or, without a
+    vault, MissingObject.
 
     The time is that of the record before it: a note made by a clock that is ahead must not move the times of the commits behind it.
     """
@@ -26,8 +31,10 @@ def append_note(vault: OpenedVault, dataset: str, note: Callable[[Head, str], Ch
         if head.seq == EMPTY:
             open_chain(vault, dataset, vault.new_id(), vault.store_time())
             continue
-        made = note(head, head.time.isoformat())
+        made = replace(note(head, head.time.isoformat()), key_log=vault.key_log)
         if put_record(vault, commit_key(dataset, made.seq), made.sign(vault.signer)):
+            # a note by a key that is being ended may not count, and nothing may rest on it
+            vault.require_may(*NOTE_ROLES[made.kind])
             return made
     raise ConcurrentCommit(
         f"expected to append to the chain of {dataset} within {MAX_ATTEMPTS} tries, found a rival each time: run it again"
@@ -36,7 +43,7 @@ def append_note(vault: OpenedVault, dataset: str, note: Callable[[Head, str], Ch
 
 def open_chain(vault: OpenedVault, dataset: str, session: str, time: datetime) -> None:
     """Begin a chain, before the first byte of its dataset is written, so that a prune which lists bytes knows it. Idempotent."""
-    note = ChainNote(vault.identity(), dataset, EMPTY + 1, "", "opened", session, time.isoformat())
+    note = ChainNote(vault.identity(), dataset, EMPTY + 1, "", "opened", session, time.isoformat(), key_log=vault.key_log)
     put_record(vault, commit_key(dataset, note.seq), note.sign(vault.signer))
 
 
@@ -59,7 +66,7 @@ def put_record(vault: OpenedVault, key: str, envelope: bytes) -> bool:
     ours = vault.store.read(key) == envelope
     if hidden or not (taken or ours):
         raise IntegrityError(
-            f"expected {key} to be free, found that a record was hidden there: bring it back by `vault repair --apply`, then run it again",
+            f"expected {key} to be free, found that a record was hidden there: run `orchestrai vault heal --apply`, then this again",
             key=key,
         )
     return ours

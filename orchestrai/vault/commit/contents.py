@@ -1,8 +1,9 @@
 """Step 3 of the commit protocol: contents and lists are stored, and what a snapshot that counts holds already is referred to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 
 from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.core.progress import Progress
@@ -12,11 +13,16 @@ from orchestrai.vault.commit.writer import Writer
 from orchestrai.vault.format.layout import listing_key
 from orchestrai.vault.format.lists import StoredFile, StoredPartition, partition_root
 from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.format.tree_pages import Tree
 from orchestrai.vault.vault_store import OpenedVault
 
 # how many older lists are searched for content; the newest hold what is most likely met again
-SEARCHED_SNAPSHOTS = 32
+SEARCHED_SNAPSHOTS = 8
 SEARCHED_LISTINGS = 256
+# of the lists of other partitions, so few for little content, and one more for so many bytes that would be stored: reading a list
+# costs about what storing these does
+_AT_LEAST = 8
+_BYTES_A_LIST = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,14 @@ class StoringSession:
         self.new_bytes = 0
         self.reused_bytes = 0
         self.reused_objects = 0
-        self._others: Known | None = None
+        self._others = Known()
+        self._unsearched: Iterator[str] | None = None
+        self._searched = 0
         self._writer: Writer | None = None
 
     def store_partitions(self, seen: Sequence[SnapshotCommit]) -> dict[str, StoredPartition]:
         """Store what is new, list it; a partition that a seen snapshot holds unchanged is referred to whole."""
-        before = {entry.partition: entry for entry in self.vault.catalog.tree(seen[-1])} if seen else {}
+        before: Mapping[str, StoredPartition] = self.vault.catalog.tree(seen[-1]) if seen else {}
         entries: dict[str, StoredPartition] = {}
         changed: dict[str, Sequence[SourceFile]] = {}
         for partition, sources in sorted(self.request.contents.items()):
@@ -76,21 +84,25 @@ class StoringSession:
             return False
         return entry.root == partition_root(map(_as_stored, sources))
 
-    def known_content(self, trees: Sequence[Sequence[StoredPartition]], partition: str) -> Known:
+    def known_content(self, trees: Sequence[Tree], partition: str) -> Known:
         """Content that the seen snapshots hold of one partition, newest first."""
         known = Known()
-        lists = {entry.key: entry for tree in trees for entry in tree if entry.partition == partition}
-        for entry in lists.values():
+        rows = (tree.get(partition) for tree in trees)
+        for entry in {entry.key: entry for entry in rows if entry is not None}.values():
             known.add(self.vault.catalog.files(entry), entry.key)
         return known
 
-    def other_content(self, trees: Sequence[Sequence[StoredPartition]]) -> Known:
-        """Content that the newest snapshot holds of any partition, and what this session stored; read once."""
-        if self._others is None:
-            self._others = Known()
-            newest = sorted(trees[0], key=lambda item: item.partition, reverse=True) if trees else []
-            for entry in newest[:SEARCHED_LISTINGS]:
-                self._others.add(self.vault.catalog.files(entry))
+    def other_content(self, trees: Sequence[Tree], size: int) -> Known:
+        """Content that the newest snapshot holds of any partition, and what this session stored.
+
+        The newest partitions come first, and the more is looked for, the more of their lists are read, each once.
+        """
+        if self._unsearched is None:
+            self._unsearched = islice(reversed(trees[0]) if trees else iter(()), SEARCHED_LISTINGS)
+        wanted = _AT_LEAST + size // _BYTES_A_LIST - self._searched
+        for partition in islice(self._unsearched, max(0, wanted)):
+            self._searched += 1
+            self._others.add(self.vault.catalog.files(trees[0][partition]))
         return self._others
 
     def store_files(
@@ -98,12 +110,13 @@ class StoringSession:
         partition: str,
         sources: Sequence[SourceFile],
         known: Known,
-        trees: Sequence[Sequence[StoredPartition]],
+        trees: Sequence[Tree],
     ) -> list[StoredFile]:
         """Refer to what is known, store the rest, in the order of the sources."""
         files = [known.find(source) for source in sources]
-        if any(file is None and source.sha256 for file, source in zip(files, sources, strict=True)):
-            others = self.other_content(trees)
+        unknown = [source for file, source in zip(files, sources, strict=True) if file is None and source.sha256]
+        if unknown:
+            others = self.other_content(trees, sum(source.size for source in unknown))
             files = [others.find(source) if file is None else file for file, source in zip(files, sources, strict=True)]
         first: dict[str, int] = {}
         missing = [
@@ -111,27 +124,30 @@ class StoringSession:
             for number, (file, source) in enumerate(zip(files, sources, strict=True))
             if file is None and first.setdefault(source.sha256 or f"#{number}", number) == number
         ]
-        stored = self.put_contents([sources[number] for number in missing], partition)
+        stored = self.put_contents([sources[number] for number in missing], partition, known)
         known.add(stored)
-        if self._others is not None:
+        if self._unsearched is not None:
             self._others.add(stored)
         for number, file in zip(missing, stored, strict=True):
             files[number] = file
-        self.new_bytes += sum(file.size for file in stored)
-        self.reused_bytes += sum(source.size for source in sources) - sum(file.size for file in stored)
+        new = self.writer.new_bytes - self.new_bytes
+        self.new_bytes += new
+        self.reused_bytes += sum(source.size for source in sources) - new
         self.reused_objects += len(sources) - len(missing)
         results = [known.find(source) if file is None else file for file, source in zip(files, sources, strict=True)]
         return [file for file in results if file is not None]
 
-    def put_contents(self, sources: Sequence[SourceFile], partition: str) -> list[StoredFile]:
-        """Write contents, each hashed as it passes."""
+    def put_contents(self, sources: Sequence[SourceFile], partition: str, known: Known | None = None) -> list[StoredFile]:
+        """Write contents, each hashed as it passes; chunks that are known are referred to."""
         tell = self.progress
 
         def done(number: int, total: int) -> None:
             if tell is not None:
                 tell(f"store {partition}", number, total)
 
-        files = self.writer.put_all(sources, done)
+        if known is not None and self._others is not None:
+            known.beside(self._others)
+        files = self.writer.put_all(sources, done, known)
         by_path = {file.path: file for file in files}
         return [by_path[source.path] for source in sources]
 

@@ -14,18 +14,20 @@ No time decides whether a commit counts. Each step is a method of its own, so th
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC
 from typing import NamedTuple
 
-from orchestrai.core.canonical import canonical_json, dataset_version, sha256_hex
+from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.core.tree.paged_tree import PagedTree, Subtree, tree_of
 from orchestrai.errors import ConcurrentCommit, IntegrityError, MissingObject, ObjectNotFound, SessionExpired
 from orchestrai.vault.chain import EMPTY, Head
 from orchestrai.vault.commit.chain_append import MAX_ATTEMPTS, open_chain, put_record
 from orchestrai.vault.commit.contents import SEARCHED_SNAPSHOTS, Request, StoringSession
 from orchestrai.vault.format.layout import SESSIONS, commit_key, tree_key
-from orchestrai.vault.format.lists import StoredPartition
+from orchestrai.vault.format.lists import PagePlace, StoredPartition
 from orchestrai.vault.format.records import ChainNote, SnapshotCommit, open_commit
+from orchestrai.vault.format.tree_pages import Tree, TreeObject
 
 __all__ = ["Base", "Request", "TreePlace", "WriteSession"]
 
@@ -90,20 +92,19 @@ class WriteSession(StoringSession):
 
     def append(self, base: "Base", entries: Mapping[str, StoredPartition]) -> SnapshotCommit:
         """Create the commit under the next number; on a lost race, on top of the winner's snapshot."""
-        tree: dict[str, StoredPartition] | None = None
         place: TreePlace | None = None
+        under: SnapshotCommit | None = None
         for attempt in range(1, MAX_ATTEMPTS + 1):
             self.require_spared(base.head, entries, place)
             parent = base.seen[-1] if base.seen else None
-            inherited = {entry.partition: entry for entry in self.vault.catalog.tree(parent)} if parent else {}
-            merged = {k: v for k, v in inherited.items() if k not in self.request.drop} | dict(entries)
-            if parent and merged == inherited and not self.request.tags:
+            change = self.change(parent, entries)
+            if parent and not change.rows and not self.request.tags:
                 return parent
-            if merged != tree or place is None:
-                tree = merged
-                place = self.put_tree(attempt, [tree[name] for name in sorted(tree)])
+            # a tree refers to pages of its parent's: over another parent it is another tree
+            if place is None or parent != under:
+                place, under = self.put_tree(attempt, change), parent
             self.vault.store.sync()
-            commit = self.draft(tree, place, base.head)
+            commit = self.draft(place, base.head)
             if self.create(commit):
                 return commit
             base = self.read_base()
@@ -145,23 +146,44 @@ class WriteSession(StoringSession):
         for entry in entries.values():
             yield entry.key
             try:
-                yield from (file.key for file in self.vault.catalog.files(entry))
+                yield from (place.key for file in self.vault.catalog.files(entry) for place in file.places)
             except (ObjectNotFound, IntegrityError) as exc:
                 raise SessionExpired(
                     f"expected the list {entry.key} of session {self.id}, found that a prune took it: run it again",
                     dataset=self.request.dataset,
                 ) from exc
 
-    def put_tree(self, attempt: int, entries: Sequence[StoredPartition]) -> "TreePlace":
-        """Write the list of partitions."""
-        key = tree_key(self.id, attempt)
-        data = self.vault.seal("tree", key, self.id, self.vault.codec.encode_tree(entries))
-        version = self.vault.store.write(key, data).version or ""
-        return TreePlace(key, sha256_hex(data), len(data), version)
+    def change(self, parent: SnapshotCommit | None, entries: Mapping[str, StoredPartition]) -> "Change":
+        """What differs from the parent: rows put in, and None for those left out."""
+        before = self.vault.catalog.tree(parent) if parent else None
+        rows: dict[str, StoredPartition | None] = {}
+        if before is not None:
+            rows |= {name: None for name in self.request.drop if name in before and name not in entries}
+        rows |= {name: entry for name, entry in entries.items() if before is None or before.get(name) != entry}
+        return Change(parent, before, rows)
 
-    def draft(self, tree: Mapping[str, StoredPartition], place: "TreePlace", head: Head) -> SnapshotCommit:
+    def put_tree(self, attempt: int, change: "Change") -> "TreePlace":
+        """Write the pages of the tree that differ from the parent's; where none does, it is the parent's tree."""
+        vault, parent, before = self.vault, change.parent, change.before
+        if parent is not None and before is not None and not change.rows:
+            return TreePlace(parent.tree, parent.tree_sha256, parent.tree_length, parent.tree_version, before.root)
+        key = tree_key(self.id, attempt)
+        pages = TreeObject(
+            self.id, attempt, vault.codec, lambda offset, page: vault.seal("tree", key, self.id, page, offset)
+        )
+        if before is not None:
+            root = before.updated(change.rows, pages.write).root
+        else:
+            rows = [row for _, row in sorted(change.rows.items()) if row is not None]
+            root = tree_of(vault.catalog.pages, rows, pages.write).root
+        data = pages.whole()
+        version = vault.store.write(key, data).version or ""
+        return TreePlace(key, sha256_hex(data), len(data), version, root)
+
+    def draft(self, place: "TreePlace", head: Head) -> SnapshotCommit:
         """The commit to be tried."""
-        request, entries = self.request, list(tree.values())
+        request, root = self.request, place.root
+        partitions, files, rows, size = root.sums if root.sums[0] else (0, 0, 0, 0)
         return SnapshotCommit(
             vault=self.vault.identity(),
             dataset=request.dataset,
@@ -171,15 +193,15 @@ class WriteSession(StoringSession):
             previous=head.digest,
             started=self.started.isoformat(),
             created=self.vault.clock().astimezone(UTC).isoformat(),
-            version=dataset_version({name: entry.root for name, entry in tree.items()}),
+            version=PagedTree(self.vault.catalog.pages, root).version,
             tree=place.key,
             tree_sha256=place.sha256,
             tree_length=place.length,
             tree_version=place.version,
-            partitions=len(entries),
-            files=sum(entry.files for entry in entries),
-            rows=sum(entry.rows for entry in entries),
-            size=sum(entry.size for entry in entries),
+            partitions=partitions,
+            files=files,
+            rows=rows,
+            size=size,
             changed=tuple(sorted({*request.contents, *request.drop})),
             new_bytes=self.new_bytes,
             reused_bytes=self.reused_bytes,
@@ -192,11 +214,18 @@ class WriteSession(StoringSession):
             holds=head.holds,
             identity=self.vault.identity_digest(),
             keys=self.vault.key_digests(),
+            key_log=self.vault.key_log,
         )
 
     def create(self, commit: SnapshotCommit) -> bool:
-        """Put the commit if its number is free; an answer that was lost is settled by reading back."""
-        return put_record(self.vault, commit_key(commit.dataset, commit.seq), commit.sign(self.vault.signer))
+        """Put the commit if its number is free; an answer that was lost is settled by reading back.
+
+        Raises KeyRefused where the writer's key was ended meanwhile: its end may have been recorded before this commit came.
+        """
+        created = put_record(self.vault, commit_key(commit.dataset, commit.seq), commit.sign(self.vault.signer))
+        if created:
+            self.vault.require_may("write")
+        return created
 
     def end(self) -> None:
         """Remove the session's record."""
@@ -207,13 +236,22 @@ class WriteSession(StoringSession):
         return open_commit(self.vault.keyring, self.vault.store.read(commit_key(commit.dataset, commit.seq)))
 
 
+class Change(NamedTuple):
+    """What a commit changes in the tree of its parent, None for the first: the rows it puts in, None for those it leaves out."""
+
+    parent: SnapshotCommit | None
+    before: Tree | None
+    rows: Mapping[str, StoredPartition | None]
+
+
 class TreePlace(NamedTuple):
-    """Where the list of partitions was written."""
+    """Where the pages of a tree were written, and its root."""
 
     key: str
     sha256: str
     length: int
     version: str
+    root: Subtree[PagePlace]
 
 
 class Base(NamedTuple):

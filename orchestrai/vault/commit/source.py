@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,7 +90,7 @@ def read_into(source: SourceFile, target: memoryview) -> int:
     return done
 
 
-def chunks(source: SourceFile, *, reuse: bool = False) -> Iterator[bytes]:
+def chunks(source: SourceFile, *, reuse: bool = False) -> Generator[bytes, None, None]:
     """A file's bytes in chunks; with `reuse`, views of one buffer that are valid until the next is asked for."""
     content = source.content
     if isinstance(content, bytes):

@@ -1,26 +1,36 @@
-"""Puts file contents into the vault: one object for a large file, packs for small ones."""
+"""Puts file contents into the vault: packs for small files, one object for a larger one, chunks for what is large or compresses."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, count
+from typing import NamedTuple
 
 from orchestrai.core.parallel import in_order
 from orchestrai.storage.base import Store
-from orchestrai.storage.disk.posix import BUFFER_BYTES, page_buffer
-from orchestrai.vault.commit.source import Hashing, SourceFile, chunks, read_into, read_whole, require_equal
+from orchestrai.vault.commit.known_content import Known
+from orchestrai.vault.commit.source import Hashing, SourceFile, chunks, read_into, require_equal
 from orchestrai.vault.format.layout import object_key, pack_key
-from orchestrai.vault.format.lists import StoredFile, text
-from orchestrai.vault.keys.encryption import Cipher
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.keys.encryption import Cipher, context
+from orchestrai.vault.pieces.chunk_index import FewChunks
+from orchestrai.vault.pieces.chunk_writer import ChunkWriter, Cut, Found, Sealing, whole_pieces
+from orchestrai.vault.pieces.chunker import CHUNKED_FROM, chunker
+from orchestrai.vault.pieces.compression import compressed, looks_compressible
 
 PACK_BELOW = 256 * 1024
 PACK_BYTES = 16 * 1024 * 1024
-# sealed pieces that are worth one write
-_JOINED = 64
+# small files that are compressed and sealed together; to read one of them all are opened
+GROUP_BYTES = 512 * 1024
 
 
-def context(vault: str, kind: str, key: str, session: str, offset: int = 0) -> bytes:
-    """What encryption binds bytes to."""
-    # canonical_json of the five, spelt out: it is asked for once for each sealed file
-    return f"[{text(vault)},{text(kind)},{text(key)},{text(session)},{offset}]".encode()
+class Put(NamedTuple):
+    """Stored files, and how many plain bytes had to be stored for them."""
+
+    files: list[StoredFile]
+    new: int
+
+
+Task = Callable[[], Put]
 
 
 class Writer:
@@ -33,26 +43,30 @@ class Writer:
         self.cipher = cipher
         self.workers = workers
         self.written = 0
+        self.new_bytes = 0
         self._packs = 0
         self._objects = 0
 
-    def put_all(self, sources: Sequence[SourceFile], done: Callable[[int, int], None] | None = None) -> list[StoredFile]:
-        """Store every file; small ones share packs in the order given."""
-        tasks = list(self._tasks(sources))
+    def put_all(
+        self, sources: Sequence[SourceFile], done: Callable[[int, int], None] | None = None, known: Known | None = None
+    ) -> list[StoredFile]:
+        """Store every file; small ones share packs in the order given. Chunks that are known are referred to."""
+        tasks = list(self._tasks(sources, known or Known()))
         stored: list[StoredFile] = []
-        for number, files in enumerate(in_order(tasks, self.workers), 1):
+        for number, (files, new) in enumerate(in_order(tasks, self.workers), 1):
             stored += files
+            self.new_bytes += new
             self.written += sum(file.length for file in files)
             if done:
                 done(number, len(tasks))
         return stored
 
-    def _tasks(self, sources: Sequence[SourceFile]) -> Iterator[Callable[[], list[StoredFile]]]:
+    def _tasks(self, sources: Sequence[SourceFile], known: Known) -> Iterator[Task]:
         batch: list[SourceFile] = []
         filled = 0
         for source in sources:
             if source.size >= PACK_BELOW:
-                yield self._object_task(source)
+                yield self._object_task(source, known)
                 continue
             if filled + source.size > PACK_BYTES:
                 yield self._pack_task(batch)
@@ -60,84 +74,73 @@ class Writer:
             batch.append(source)
             filled += source.size
         if len(batch) == 1:
-            yield self._object_task(batch[0])
+            yield self._object_task(batch[0], known)
         elif batch:
             yield self._pack_task(batch)
 
-    def _object_task(self, source: SourceFile) -> Callable[[], list[StoredFile]]:
+    def _object_task(self, source: SourceFile, known: Known) -> Task:
         self._objects += 1
-        name = "" if source.sha256 and self.cipher is None else f"{self._objects:08d}"
-        return lambda: [self._put_object(source, name)]
+        number = f"{self._objects:08d}"
+        if source.size >= CHUNKED_FROM:
+            # looked up here: it is read by all threads, and made by one
+            index = known.chunks()
+            return lambda: self._put_chunks(source, number, chunker(self._border_key()), index)
+        return lambda: self._put_object(source, number, known)
 
-    def _pack_task(self, batch: list[SourceFile]) -> Callable[[], list[StoredFile]]:
+    def _pack_task(self, batch: list[SourceFile]) -> Task:
         self._packs += 1
         number = self._packs
         return lambda: self._put_pack(batch, number)
 
-    def _put_object(self, source: SourceFile, name: str) -> StoredFile:
+    def _border_key(self) -> bytes:
+        # the contents of a plain vault are there to be read, its borders too
+        return self.cipher.border_key() if self.cipher is not None else self.vault.encode()
+
+    def _put_chunks(self, source: SourceFile, name: str, cut: Cut, known: Found | None) -> Put:
+        sealing = Sealing(self.store, self.vault, self.session, self.cipher)
+        names = (name if not number else f"{name}-{number}" for number in count())
+        stored, new = ChunkWriter(sealing, source, cut, known).put(names)
+        return Put([stored], new)
+
+    def _put_object(self, source: SourceFile, number: str, known: Known) -> Put:
+        """One file as it is, or in pieces where its beginning compresses or an earlier version of it lies in pieces."""
+        earlier = known.earlier(source.path)
+        if earlier is not None:
+            return self._put_chunks(source, number, whole_pieces, FewChunks(earlier))
+        local = self.store.local_path(object_key(self.session, number)) is not None
+        parts = chunks(source, reuse=local and self.cipher is None)
+        first = next(parts, b"")
+        if len(first) and source.size and looks_compressible(first):
+            parts.close()
+            return self._put_chunks(source, number, whole_pieces, None)
+        name = "" if source.sha256 and self.cipher is None else number
         key = object_key(self.session, name or source.sha256)
         hashing = Hashing()
-        plain = hashing.through(chunks(source, reuse=self.store.local_path(key) is not None and self.cipher is None))
+        plain = hashing.through(chain([first], parts))
         as_stored = self._stored_hashing(key) if self.cipher is not None else None
         sealed = self._seal("object", key, plain)
         info = self.store.write(key, as_stored.through(sealed) if as_stored else sealed)
         sha256 = hashing.require(source)
-        return StoredFile(
+        stored = StoredFile(
             source.path, source.role, source.size, source.rows, sha256, self.session, name, -1, 0, info.size, source.token,
             info.version or "", as_stored.digest.hexdigest() if as_stored else "",
         )  # fmt: skip
+        return Put([stored], source.size)
 
-    def _put_pack(self, batch: Sequence[SourceFile], number: int) -> list[StoredFile]:
+    def _put_pack(self, batch: Sequence[SourceFile], number: int) -> Put:
         key = pack_key(self.session, number)
-        spans: list[tuple[str, int, int]] = []
-        parts = self._plain_parts(batch, key, spans) if self.cipher is None else self._sealed_parts(batch, key, spans)
+        pack = _Pack(self, key)
         # a packed file's name is the pack's length, so that a listing alone shows a truncated or lengthened pack
-        as_stored = self._stored_hashing(key)
-        info = self.store.write(key, as_stored.through(parts) if as_stored else parts)
-        name, version, stored = str(info.size), info.version or "", as_stored.digest.hexdigest() if as_stored else ""
-        return [
+        info = self.store.write(key, pack.parts(batch))
+        name, version, stored = str(info.size), info.version or "", pack.stored_sha256
+        files = [
             StoredFile(
-                source.path, source.role, source.size, source.rows, sha256,
-                self.session, name, number, offset, length, source.token, version, stored,
+                source.path, source.role, source.size, source.rows, span.sha256, self.session, name, number, span.offset,
+                span.length, source.token, version, stored, span.piece, span.at, span.compressed,
             )
-            for source, (sha256, offset, length) in zip(batch, spans, strict=True)
+            for source, span in zip(batch, pack.spans, strict=True)
         ]  # fmt: skip
-
-    def _plain_parts(self, batch: Sequence[SourceFile], key: str, spans: list[tuple[str, int, int]]) -> Iterator[bytes]:
-        """The files end to end; (hash, offset, length) of each goes to `spans`.
-
-        A local store, which writes each chunk at once, is given views of one buffer that is small enough for the processor's cache.
-        """
-        local = self.store.local_path(key) is not None
-        filled = offset = 0
-        with page_buffer() as buffer:
-            for source in batch:
-                if filled + source.size > BUFFER_BYTES:
-                    yield buffer[:filled] if local else bytes(buffer[:filled])  # type: ignore[misc]
-                    filled = 0
-                part = buffer[filled : filled + source.size]
-                size = read_into(source, part)
-                spans.append((require_equal(source, size, hashlib.sha256(part).hexdigest()), offset, size))
-                filled += size
-                offset += size
-            yield buffer[:filled] if local else bytes(buffer[:filled])  # type: ignore[misc]
-
-    def _sealed_parts(self, batch: Sequence[SourceFile], key: str, spans: list[tuple[str, int, int]]) -> Iterator[bytes]:
-        """Each file sealed by itself, end to end; (hash, offset, length) of each goes to `spans`."""
-        assert self.cipher is not None
-        offset = 0
-        pending: list[bytes] = []
-        for source in batch:
-            data = read_whole(source)
-            sha256 = require_equal(source, len(data), hashlib.sha256(data).hexdigest())
-            pending.append(self.cipher.seal_small(context(self.vault, "pack", key, self.session, offset), data))
-            length = len(pending[-1])
-            spans.append((sha256, offset, length))
-            offset += length
-            if len(pending) >= _JOINED:
-                yield b"".join(pending)
-                pending = []
-        yield b"".join(pending)
+        return Put(files, sum(source.size for source in batch))
 
     def _stored_hashing(self, key: str) -> Hashing | None:
         """What hashes an object as it is stored, for a service that can tell its own hash of it."""
@@ -147,3 +150,70 @@ class Writer:
         if self.cipher is None:
             return plain
         return self.cipher.seal(context(self.vault, kind, key, self.session), plain)
+
+
+class _Span(NamedTuple):
+    """Where a file lies in a pack."""
+
+    sha256: str
+    offset: int
+    length: int
+    piece: int = 0
+    at: int = 0
+    compressed: int = 0
+
+
+class _Pack:
+    """The bytes of one pack: groups of files, each compressed where it pays, and sealed where the vault is."""
+
+    def __init__(self, writer: Writer, key: str) -> None:
+        self.writer = writer
+        self.key = key
+        self.spans: list[_Span] = []
+        self._local = writer.store.local_path(key) is not None
+        self._hashing = None if self._local else Hashing()
+        self._offset = 0
+
+    @property
+    def stored_sha256(self) -> str:
+        """The hash of the pack as it is stored, where others than its owner may ask for it."""
+        return self._hashing.digest.hexdigest() if self._hashing is not None else ""
+
+    def parts(self, batch: Sequence[SourceFile]) -> Iterator[bytes]:
+        """What is written: a local store, which writes each part at once, is given views of one buffer."""
+        buffer = memoryview(bytearray(GROUP_BYTES))
+        filled = 0
+        group: list[tuple[str, int]] = []
+        for source in batch:
+            if filled + source.size > GROUP_BYTES:
+                yield self._part(buffer[:filled], group)
+                filled, group = 0, []
+            part = buffer[filled : filled + source.size]
+            size = read_into(source, part)
+            group.append((require_equal(source, size, hashlib.sha256(part).hexdigest()), size))
+            filled += size
+        yield self._part(buffer[:filled], group)
+
+    def _part(self, plain: memoryview, group: Sequence[tuple[str, int]]) -> bytes:
+        """One group as it is stored."""
+        frame, cipher = compressed(plain), self.writer.cipher
+        stored: bytes | memoryview = plain if frame is None else frame
+        if cipher is not None:
+            bound = context(self.writer.vault, "pack", self.key, self.writer.session, self._offset)
+            stored = cipher.seal_small(bound, stored)  # type: ignore[arg-type]
+        elif frame is None and not self._local:
+            stored = bytes(plain)
+        if self._hashing is None and frame is not None and not self._offset:
+            # compressed bytes are proven by their own hash to who cannot open them
+            self._hashing = Hashing()
+        if self._hashing is not None:
+            self._hashing.digest.update(stored)
+        at = 0
+        for sha256, size in group:
+            if cipher is None and frame is None:
+                self.spans.append(_Span(sha256, self._offset + at, size))
+            else:
+                self.spans.append(_Span(sha256, self._offset, len(stored), len(plain), at, int(frame is not None)))
+            at += size
+        self._offset += len(stored)
+        return stored  # type: ignore[return-value]  # a view stands in for bytes wherever they are only written and hashed

@@ -15,6 +15,7 @@
     work/marks/<session>.json                    what a prune wants to delete
     work/condemned/<session>.json                what a prune deletes; the fences in the chains name its hash
     work/clock/<session>.json                    written to learn the store's time
+    work/quarantine/<sha256>/<key>               wrong bytes that heal put the right ones in the place of
 
 Everything under vault/ is written once; only work/ is ever rewritten or removed by a writer. Every key of bytes carries the
 session that wrote it, so no key is ever written twice.
@@ -33,6 +34,7 @@ SESSIONS = "work/sessions/"
 MARKS = "work/marks/"
 CONDEMNED = "work/condemned/"
 CLOCK = "work/clock/"
+QUARANTINE = "work/quarantine/"
 
 
 def object_key(session: str, name: str) -> str:

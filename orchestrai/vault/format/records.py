@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.decisions.signed_record import open_body
-from orchestrai.ledger.signing import Keyring, Signer
+from orchestrai.ledger.signing import Keyring, Signer, rules_of
 
 FORMAT = 1
 # of the records of a chain that say when they were made and what came before them; commits of 1 and 2 are read
@@ -16,6 +16,7 @@ CHAINED_FORMAT = 3
 NEVER = datetime.min.replace(tzinfo=UTC)
 IDENTITY_TYPE = "application/vnd.orchestrai.vault+json"
 COMMIT_TYPE = "application/vnd.orchestrai.snapshot+json"
+HOLD_TYPE = "application/vnd.orchestrai.hold+json"
 TOMBSTONE_TYPE = "application/vnd.orchestrai.tombstone+json"
 DATA_KEY_TYPE = "application/vnd.orchestrai.data-key+json"
 VERIFIED_TYPE = "application/vnd.orchestrai.verified+json"
@@ -30,7 +31,8 @@ class SnapshotCommit:
     `started` and `time` (when it was committed, never before the record it follows) are by the store's clock as the writer saw it,
     `created` is the writer's own. `previous` is the digest of the record numbered one less; `fence` and `holds` are the numbers of
     the newest notes of these kinds before it, 0 for none. `identity` and `keys` are the digests of the vault's identity and of its
-    wrapped data keys. `digest` and `committed` are derived, not stored.
+    wrapped data keys, `key_log` the end of the key log as the writer knew it (`number:digest`, empty where there was none). `digest` and
+    `committed` are derived, not stored.
     """
 
     vault: str
@@ -62,6 +64,7 @@ class SnapshotCommit:
     holds: int = 0
     identity: str = ""
     keys: Mapping[str, str] = field(default_factory=dict)
+    key_log: str = ""
     digest: str = ""
     committed: datetime = NEVER
 
@@ -78,6 +81,8 @@ class SnapshotCommit:
         for name, value in body.items():
             if isinstance(value, tuple | Mapping):
                 body[name] = list(value) if isinstance(value, tuple) else dict(value)
+        if not self.key_log:
+            del body["key_log"]
         return body
 
 
@@ -106,6 +111,7 @@ class ChainNote:
     condemned: tuple[str, ...] = ()
     forgotten: tuple[tuple[int, int], ...] = ()
     held: tuple[Mapping[str, Any], ...] = ()
+    key_log: str = ""
     digest: str = ""
 
     @property
@@ -120,7 +126,8 @@ class ChainNote:
 
     def sign(self, signer: Signer) -> bytes:
         """The signed envelope: of a commit's type, so that a release that knows no notes says that a newer one wrote it."""
-        body = {key: value for key, value in self.__dict__.items() if key != "digest"}
+        left_out = {"digest"} if self.key_log else {"digest", "key_log"}
+        body = {key: value for key, value in self.__dict__.items() if key not in left_out}
         return signer.sign(COMMIT_TYPE, canonical_json(body | {"format": CHAINED_FORMAT}))
 
 
@@ -146,6 +153,10 @@ def open_record(keyring: Keyring, envelope: bytes) -> ChainRecord:
     """Verify and read a record of a chain; raises SignatureInvalid, UnknownFormatVersion."""
     body = document(keyring, COMMIT_TYPE, envelope, CHAINED_FORMAT)
     digest = sha256_hex(envelope)
+    rules = rules_of(keyring)
+    if rules is not None:
+        rules.require_known(body.get("key_log", ""))
+        rules.require_begun(envelope, f"vault/snapshots/{body['dataset']}", body["seq"])
     if "kind" in body:
         ranges = tuple((int(first), int(last)) for first, last in body["forgotten"])
         return ChainNote(
@@ -184,5 +195,5 @@ def require_place(record: ChainRecord | Tombstone, vault: str, dataset: str, seq
     if (record.vault, record.dataset, record.seq) != (vault, dataset, seq):
         raise IntegrityError(
             f"expected record {seq} of {dataset} of vault {vault[:8]}, found {record.seq} of {record.dataset} of vault "
-            f"{record.vault[:8]}: it was moved or replayed; restore the object from the replica"
+            f"{record.vault[:8]}: it was moved or replayed; run `orchestrai vault heal --apply`"
         )

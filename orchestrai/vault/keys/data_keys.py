@@ -31,7 +31,7 @@ class WrappedKey:
 
 def wrapped_keys(store: Store, vault: str, keyring: Keyring) -> list[WrappedKey]:
     """The records of a vault, oldest first; raises SignatureInvalid, DigestMismatch, IntegrityError."""
-    return [_read(store.read(info.key), info.key, vault, keyring) for info in store.list(DATA_KEYS)]
+    return [read_data_key(store.read(info.key), info.key, vault, keyring) for info in store.list(DATA_KEYS)]
 
 
 def open_cipher(store: Store, vault: str, port: KeyPort, keyring: Keyring) -> Cipher:
@@ -39,8 +39,8 @@ def open_cipher(store: Store, vault: str, port: KeyPort, keyring: Keyring) -> Ci
     keys = _unwrapped(wrapped_keys(store, vault, keyring), vault, port)
     if not keys:
         raise MissingObject(
-            f"expected a wrapped data key under {DATA_KEYS} in {store.url}, found none: copy it back from the replica, or bring it "
-            "back by `vault repair`; no new one opens what is sealed",
+            f"expected a wrapped data key under {DATA_KEYS} in {store.url}, found none: run "
+            "`orchestrai vault heal --apply`; no new one opens what is sealed",
             key=DATA_KEYS,
         )
     return Cipher(next(reversed(keys)), keys)
@@ -103,7 +103,8 @@ def _unwrapped(records: list[WrappedKey], vault: str, port: KeyPort) -> dict[byt
     return keys
 
 
-def _read(data: bytes, key: str, vault: str, keyring: Keyring) -> WrappedKey:
+def read_data_key(data: bytes, key: str, vault: str, keyring: Keyring) -> WrappedKey:
+    """Verify and read one record; raises SignatureInvalid, DigestMismatch, IntegrityError."""
     try:
         loose = json.loads(data)
         signed = "payload" in loose
@@ -111,11 +112,15 @@ def _read(data: bytes, key: str, vault: str, keyring: Keyring) -> WrappedKey:
         record = WrappedKey(key, bytes.fromhex(body["id"]), str(body["port"]), bytes.fromhex(body["wrapped"]))
         plain = canonical_json({"id": record.id.hex(), "port": record.port, "wrapped": record.wrapped.hex()})
     except (ValueError, KeyError, TypeError) as exc:
-        raise DigestMismatch(f"expected a wrapped data key in {key}, found something else: restore it") from exc
+        raise DigestMismatch(
+            f"expected a wrapped data key in {key}, found something else: run `orchestrai vault heal --apply`"
+        ) from exc
     if signed and body["vault"] != vault:
         raise IntegrityError(
-            f"expected a data key of vault {vault[:8]} in {key}, found one of {body['vault'][:8]}: restore it"
+            f"expected a data key of vault {vault[:8]} in {key}, found one of {body['vault'][:8]}: run `orchestrai vault heal --apply`"
         )
     if not signed and (plain != data or not record.port.startswith("file:")):
-        raise DigestMismatch(f"expected a wrapped data key in {key} as it was written, found it altered: restore it")
+        raise DigestMismatch(
+            f"expected a wrapped data key in {key} as it was written, found it altered: run `orchestrai vault heal --apply`"
+        )
     return record

@@ -7,6 +7,7 @@ offset. The nonce is the chunk's number and whether it is the last (the STREAM c
 chunk can be dropped, moved or taken from elsewhere.
 """
 
+import json.encoder
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,8 +25,15 @@ if TYPE_CHECKING:
 
 CHUNK = 1024 * 1024
 _MAGIC = b"ORV1"
+_text = json.encoder.encode_basestring
 _TAG = 16
 _HEADER = len(_MAGIC) + 8 + 16
+
+
+def context(vault: str, kind: str, key: str, session: str, offset: int = 0) -> bytes:
+    """What encryption binds bytes to."""
+    # canonical_json of the five, spelt out: it is asked for once for each sealed piece
+    return f"[{_text(vault)},{_text(kind)},{_text(key)},{_text(session)},{offset}]".encode()
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,12 @@ class Cipher:
 
     current: bytes
     keys: Mapping[bytes, bytes]
+
+    def border_key(self) -> bytes:
+        """What decides where contents are cut: a secret of its own, the same as long as the vault has its first data key."""
+        import hashlib
+
+        return hashlib.blake2b(next(iter(self.keys.values())), digest_size=32, person=b"chunk borders").digest()
 
     def sealed_length(self, size: int) -> int:
         """How many bytes `size` bytes become."""
@@ -63,12 +77,16 @@ class Cipher:
         try:
             return opener.decrypt(_ONLY, sealed[_HEADER:], None)
         except InvalidTag as exc:
-            raise DigestMismatch("expected sealed bytes unchanged, found them altered: restore from the replica") from exc
+            raise DigestMismatch(
+                "expected sealed bytes unchanged, found them altered: run `orchestrai vault heal --apply`"
+            ) from exc
 
     def _opened(self, header: bytes, context: bytes) -> "AESGCM":
         key = self.keys.get(header[4:12])
         if len(header) != _HEADER or header[:4] != _MAGIC or key is None:
-            raise DigestMismatch("expected bytes sealed with this vault's data key, found others: restore from the replica")
+            raise DigestMismatch(
+                "expected bytes sealed with this vault's data key, found others: run `orchestrai vault heal --apply`"
+            )
         return aead(_derive(key, header[12:], context))
 
     def open(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -83,7 +101,9 @@ class Cipher:
                 pending, number = block, number + 1
             yield opener.decrypt(_nonce(max(0, number - 1), last=True), pending, None)
         except InvalidTag as exc:
-            raise DigestMismatch("expected sealed bytes unchanged, found them altered: restore from the replica") from exc
+            raise DigestMismatch(
+                "expected sealed bytes unchanged, found them altered: run `orchestrai vault heal --apply`"
+            ) from exc
 
 
 def block_sizes() -> Iterator[int]:

@@ -1,1 +1,1 @@
-"""What becomes of snapshots once they are taken: kept, locked, held, copied, healed, pruned, cooled, anchored."""
+"""What becomes of snapshots once they are taken: kept, locked, held, pruned, cooled, anchored."""

@@ -50,7 +50,7 @@ class AnchorCheck:
         """Raise IntegrityError when the vault was rolled back."""
         if self.losses:
             problems = [loss.problem for loss in self.losses]
-            raise IntegrityError(f"{problems[0]}; copy the vault back from its replica", problems=problems)
+            raise IntegrityError(f"{problems[0]}; see what its replica has: `orchestrai vault heal`", problems=problems)
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,15 @@ class Anchor:
         before = self.check(vault.catalog)
         if before is not None:
             before.require_none()
-        gone = vault.catalog.forgotten()
-        held = holds(vault.store, vault.keyring, vault.identity())
+        # what is anchored is there, or the check had told of a loss: nothing before it need be listed
+        anchored = self.read(vault.catalog) or {}
+        names = sorted({*vault.catalog.names(), *anchored}) if anchored else vault.catalog.chains()
+        after = {name: anchored[name].seq if name in anchored else 0 for name in names}
+        gone = vault.catalog.forgotten(after=after)
+        held = holds(vault.store, vault.keyring, vault.identity(), after=after)
         heads: dict[str, list[object]] = {}
-        for dataset in vault.catalog.chains():
-            head = vault.catalog.head(dataset)
+        for dataset in names:
+            head = vault.catalog.head(dataset, after[dataset])
             seqs = [sorted(seq for name, seq in places if name == dataset) for places in (gone, held)]
             heads[dataset] = [head.seq, head.digest, *seqs]
         body = {"format": WITH_HOLDS_FORMAT, "vault": vault.identity(), "heads": heads}

@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, DigestMismatch, StorageError, TransientStorageError
+from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import ControlPlane
 from orchestrai.vault.format.layout import FORGOTTEN, IDENTITY, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.prune import Pruning
-from orchestrai.vault.lifecycle.replicate import opened_replica, versions_of
+from orchestrai.vault.replica.replicate import opened_replica, versions_of
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import VerifyReport, verify
 
@@ -112,7 +113,7 @@ def _wanted(vault: Vault, commit: SnapshotCommit, there: dict[str, int]) -> Iter
     visible = [snapshot for snapshot in vault.snapshots(commit.dataset) if snapshot.seq <= commit.seq]
     yield from sorted(Pruning(vault).needed(visible), key=lambda key: (not key.startswith(CONTENTS), key))
     yield IDENTITY
-    yield from (info.key for info in vault.store.list(DATA_KEYS))
+    yield from (info.key for prefix in (DATA_KEYS, CENSUS, KEY_LOG) for info in vault.store.list(prefix))
     seqs = {snapshot.seq for snapshot in visible}
     for info in vault.store.list(f"{FORGOTTEN}{commit.dataset}/"):
         place = numbered(FORGOTTEN, info.key)

@@ -58,6 +58,7 @@ def place_hold(
     """Hold one snapshot, or the whole dataset where `commit` is None. Idempotent; raises ConfigError without a reason."""
     if not reason.strip():
         raise ConfigError("expected a reason for a legal hold, found none: give --reason")
+    vault.require_may("write", "release")
     _record(vault, dataset, commit, True, reason)
     return extend_hold(vault, dataset, [commit] if commit else vault.snapshots(dataset), control)
 
@@ -84,6 +85,7 @@ def release_hold(
     """
     if not reason.strip():
         raise ConfigError("expected a reason to release a legal hold, found none: give --reason")
+    vault.require_may("release")
     active = holds(vault.store, vault.keyring, vault.identity())
     seq = commit.seq if commit is not None else WHOLE_DATASET
     if (dataset, seq) not in active:

@@ -19,14 +19,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.core.tree.paged_tree import Subtree
 from orchestrai.errors import IntegrityError, ObjectNotFound, RetentionLocked
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.cloud.control import ControlPlane
 from orchestrai.vault.chain import Head, ranges
 from orchestrai.vault.commit.chain_append import append_note
 from orchestrai.vault.format.layout import BYTES, CONDEMNED, FORGOTTEN, MARKS, SESSIONS, SNAPSHOTS
+from orchestrai.vault.format.lists import PagePlace
 from orchestrai.vault.format.records import ChainNote, SnapshotCommit
-from orchestrai.vault.lifecycle.heal import hidden_under
+from orchestrai.vault.replica.hidden_versions import hidden_under
 
 if TYPE_CHECKING:
     from orchestrai.vault.lifecycle.anchor import Anchor
@@ -168,17 +170,22 @@ class Pruning:
     def needed(self, live: Iterable[SnapshotCommit]) -> set[str]:
         """Every key that these snapshots refer to; raises MissingObject, DigestMismatch, so damage stops a prune."""
         keys: set[str] = set()
+        seen: set[Subtree[PagePlace]] = set()
         for commit in live:
             keys.add(commit.tree)
-            for entry in self.vault.catalog.tree(commit):
-                if entry.key not in keys:
-                    keys.add(entry.key)
-                    keys.update(file.key for file in self.vault.catalog.files(entry))
+            # snapshots share pages, each of which is looked at once
+            for page, content in self.vault.catalog.tree(commit).fresh(seen=seen):
+                keys.add(page.place.key)
+                for entry in content if page.height == 0 else ():
+                    if entry.key not in keys:
+                        keys.add(entry.key)
+                        keys.update(place.key for file in self.vault.catalog.files(entry) for place in file.places)
         return keys
 
     def fence(self, keys: Iterable[str]) -> list[ChainNote]:
         """Condemn these keys, in every chain that is there: the list first, then a fence that names it in each."""
         catalog = self.vault.catalog
+        self.vault.require_may("prune")
         stones = catalog.tombstones()
         data = zlib.compress(canonical_json(sorted(keys)), 1)
         key = f"{CONDEMNED}{self.id}.json"
@@ -229,7 +236,7 @@ class Pruning:
         if self.control is not None and self.control.capabilities().versions:
             for hidden in (*hidden_under(self.control, SNAPSHOTS), *hidden_under(self.control, FORGOTTEN)):
                 raise IntegrityError(
-                    f"expected {hidden.key} as it was written, found something over it: bring it back by `vault repair --apply`",
+                    f"expected {hidden.key} as it was written, found something over it: run `orchestrai vault heal --apply`",
                     key=hidden.key,
                 )
         checked = self.anchor.check(self.vault.catalog) if self.anchor is not None else None

@@ -4,9 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from orchestrai.errors import MissingObject
+from orchestrai.vault.format.chunk_table import StoredObject
+from orchestrai.vault.format.layout import BYTES, ROOT
 from orchestrai.vault.format.lists import StoredFile
-from orchestrai.vault.lifecycle.heal import plan_repair
 from orchestrai.vault.reader import pinned
+from orchestrai.vault.replica.hidden_versions import hidden_under, is_covered
 
 if TYPE_CHECKING:
     from orchestrai.storage.cloud.control import ControlPlane
@@ -16,21 +18,29 @@ _THREADS = 8
 
 
 def check_hidden(walk: "Walk", control: "ControlPlane") -> None:
-    """Whatever lies over a first version, also where it is as long as that."""
+    """Whatever lies over the first version of a record or of what a snapshot needs, also where it is as long as that.
+
+    What was healed lies on top with the same bytes, and is no finding.
+    """
     keys = {finding.key for finding in walk.findings}
-    for hidden in plan_repair(walk.vault.store, control).hidden:
-        if hidden.key not in keys:
+    for hidden in hidden_under(control, ROOT):
+        needed = hidden.key in walk.named or not hidden.key.startswith(BYTES)
+        if needed and hidden.key not in keys and is_covered(walk.vault.store, hidden):
             what = "deleted" if hidden.deleted else "overwritten"
-            walk.note(hidden.key, f"expected it as it was written, found it {what}; its version is kept: see `vault repair`")
+            walk.note(
+                hidden.key,
+                f"expected it as it was written, found it {what}; its version is kept: run `orchestrai vault heal --apply`",
+            )
 
 
 def check_checksums(walk: "Walk", control: "ControlPlane") -> None:
     """Ask the service for its own hash of each object as it is stored: once for a pack, and of sealed bytes for a sealed one."""
     plain = walk.vault.cipher is None
-    wanted = {key: file for (key, _, _), file in walk.files.items()}
+    wanted = {place.key: (place, file) for file in walk.files.values() for place in file.places}
 
-    def asked(file: StoredFile) -> tuple[StoredFile, str, str]:
-        expected = file.stored or (file.sha256 if plain and file.pack < 0 else "")
+    def asked(item: tuple[StoredObject, StoredFile]) -> tuple[StoredObject, str, str]:
+        file, whole = item
+        expected = file.stored or (whole.sha256 if plain and whole.pack < 0 and not whole.objects else "")
         if not expected:
             return file, "", ""
         try:
@@ -46,5 +56,6 @@ def check_checksums(walk: "Walk", control: "ControlPlane") -> None:
                 walk.unchecked += 1
             elif actual != expected:
                 walk.note(
-                    file.key, f"expected sha256 {expected[:12]}, found that the service has {actual[:12]}: copy it back"
+                    file.key,
+                    f"expected sha256 {expected[:12]}, found that the service has {actual[:12]}: run `orchestrai vault heal --apply`",
                 )

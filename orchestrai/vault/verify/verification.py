@@ -1,9 +1,12 @@
 """What a verification has seen so far."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.records import ChainRecord, SnapshotCommit
 from orchestrai.vault.vault import Vault
+from orchestrai.vault.verify.proven import Reached
 
 
 class Finding(NamedTuple):
@@ -19,11 +22,28 @@ class Walk:
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
         self.findings: list[Finding] = []
-        self.files: dict[tuple[str, int, int], StoredFile] = {}
+        self.files: dict[tuple[str | int, ...], StoredFile] = {}
+        # by object, where the chunks begin that were read
+        self.chunks: dict[str, set[int]] = {}
         self.lists: set[tuple[str, str, str]] = set()
+        # every object of bytes that a snapshot which counts names
+        self.named: set[str] = set()
+        self.reached: dict[str, Reached] = {}
         self.read = 0
         self.bytes = 0
         self.unchecked = 0
+
+    def add(self, file: StoredFile) -> None:
+        """A file whose bytes are to be looked at, once."""
+        self.files.setdefault(file.where, file)
+
+    def reach(self, dataset: str, records: Sequence[ChainRecord], before: Reached | None) -> None:
+        """Note how far a chain was looked at."""
+        if records:
+            commits = [record.seq for record in records if isinstance(record, SnapshotCommit)]
+            self.reached[dataset] = Reached(
+                records[-1].seq, records[-1].digest, commits[-1] if commits else before.commit if before else 0
+            )
 
     def note(self, key: str, problem: object) -> None:
         """Add a finding."""

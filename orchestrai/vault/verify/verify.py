@@ -6,19 +6,28 @@ read       and every file read back and hashed, or a rotating sample of them
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from orchestrai.core.canonical import JsonValue, dataset_version
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
+from orchestrai.core.tree.paged_tree import Subtree, subtree_of
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
-from orchestrai.vault.format.layout import BYTES, SNAPSHOTS
-from orchestrai.vault.format.lists import StoredFile, partition_root
-from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.storage.base import Store
+from orchestrai.vault.catalog import Catalog
+from orchestrai.vault.format.chunk_table import StoredObject
+from orchestrai.vault.format.layout import BYTES, SNAPSHOTS, commit_key
+from orchestrai.vault.format.lists import PagePlace, StoredFile, StoredPartition, partition_root
+from orchestrai.vault.format.records import SnapshotCommit, open_commit, require_place
+from orchestrai.vault.format.tree_pages import Tree
 from orchestrai.vault.reader import read_packed
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.chain_check import check_chains
+from orchestrai.vault.verify.chunk_check import read_chunks
+from orchestrai.vault.verify.proven import Proven, Reached
 from orchestrai.vault.verify.verification import Finding, Walk
 
 if TYPE_CHECKING:
@@ -28,11 +37,16 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Level", "VerifyReport", "verify"]
 
 Level = Literal["listing", "checksum", "read"]
+# so many objects are looked up one by one; beyond it a listing costs less
+LOOKED_UP = 64
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was checked and what was found; `unchecked` objects had no cryptographic checksum at that level."""
+    """What was checked and what was found; `unchecked` objects had no cryptographic checksum at that level.
+
+    With `since`, what was there before was looked at then and not now. `proven` is how far the chains were found sound by then.
+    """
 
     level: Level
     snapshots: int
@@ -42,6 +56,8 @@ class VerifyReport:
     findings: tuple[Finding, ...]
     rollback: "Rollback"
     unchecked: int = 0
+    since: datetime | None = None
+    proven: Proven | None = None
 
     @property
     def ok(self) -> bool:
@@ -54,6 +70,7 @@ class VerifyReport:
             name: getattr(self, name)
             for name in ("level", "snapshots", "objects", "files_read", "bytes_read", "rollback", "unchecked", "ok")
         }
+        body["since"] = self.since.isoformat() if self.since else None
         return body | {"findings": [{"key": finding.key, "problem": finding.problem} for finding in self.findings]}
 
 
@@ -66,13 +83,13 @@ def verify(
     control: "ControlPlane | None" = None,
     anchor: "Anchor | None" = None,
     progress: Progress | None = None,
-    since: Collection[str] = (),
+    proven: Proven | None = None,
 ) -> VerifyReport:
     """Check the vault and report all that is wrong; nothing damaged raises.
 
     `sample` (part, parts) reads back one part of all files at level "read": part 1 of 30 today, part 2 tomorrow. Level
-    "checksum" needs the store's control plane; raises ConfigError without. Snapshots whose digests are in `since` were verified
-    before: their lists and contents are not looked at again.
+    "checksum" needs the store's control plane; raises ConfigError without. What was `proven` of this vault in this store before is
+    not looked at again, and the report says since when that is known.
     """
     if level == "checksum" and control is None:
         raise ConfigError("expected a store with a control plane for level checksum, found none: use level read")
@@ -83,12 +100,12 @@ def verify(
     except (IntegrityError, ConfigError, ObjectNotFound) as exc:
         walk.note("vault/identity.json", exc)
         return VerifyReport(level, 0, 0, 0, 0, tuple(walk.findings), "not provable")
-    chains = check_chains(walk, dataset)
-    visible = [record for record in chains if isinstance(record, SnapshotCommit)]
-    known = _known_lists(vault, [commit for commit in visible if commit.digest in since])
-    for commit in visible:
-        if commit.digest not in since:
-            _check_lists(walk, commit, known)
+    proven = proven.of(vault.identity(), vault.store.url) if proven else None
+    begun = vault.clock()
+    chains = check_chains(walk, dataset, proven)
+    before = proven.chains if proven else {}
+    visible = [one for one in chains if isinstance(one, SnapshotCommit) and one.seq > _reached(before, one)]
+    _check_trees(walk, visible, before)
     _check_presence(walk)
     if level != "listing" and control is not None and control.capabilities().versions:
         from orchestrai.vault.verify.service_checksums import check_hidden
@@ -101,75 +118,121 @@ def verify(
     if level == "read":
         _read_back(walk, sample, progress)
     rollback = _check_anchor(walk, anchor)
-    objects = len({key for key, _, _ in walk.files})
-    return VerifyReport(level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback, walk.unchecked)
+    objects = len({place.key for file in walk.files.values() for place in file.places})
+    now = Proven(vault.identity(), vault.store.url, proven.since if proven else begun, {**before, **walk.reached})
+    return VerifyReport(
+        level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback, walk.unchecked,
+        since=proven.since if proven else None, proven=None if walk.findings else now,
+    )  # fmt: skip
 
 
-def _known_lists(vault: Vault, verified: Sequence[SnapshotCommit]) -> set[str]:
-    """The lists of the newest snapshot of each dataset that was verified before."""
-    newest = {commit.dataset: commit for commit in verified}
-    return {entry.key for commit in newest.values() for entry in vault.catalog.tree(commit)}
+def _reached(before: Mapping[str, Reached], commit: SnapshotCommit) -> int:
+    return before[commit.dataset].seq if commit.dataset in before else 0
 
 
-def _check_lists(walk: Walk, commit: SnapshotCommit, known: Collection[str]) -> None:
-    catalog = walk.vault.catalog
-    try:
-        catalog.forget_read(commit)
-        entries = catalog.tree(commit)
-    except IntegrityError as exc:
-        walk.note(commit.tree, exc)
-        return
-    if dataset_version({entry.partition: entry.root for entry in entries}) != commit.version:
-        walk.note(commit.tree, f"expected the partitions to give {commit.version}, found another version")
-    for entry in entries:
-        # lists are shared between snapshots, and looked at once
-        if entry.key in known or (entry.key, entry.root, entry.sha256) in walk.lists:
-            continue
-        walk.lists.add((entry.key, entry.root, entry.sha256))
+def _check_trees(walk: Walk, visible: Sequence[SnapshotCommit], before: Mapping[str, Reached]) -> None:
+    """The pages and lists of each snapshot, those that snapshots share once, without what the last one looked at before has."""
+    # it has read nothing: what was read before may have been altered since
+    catalog = walk.vault.catalog.anew()
+    known = {name: _tree_before(catalog, name, before) for name in {commit.dataset for commit in visible}}
+    seen: set[Subtree[PagePlace]] = set()
+    for commit in visible:
+        walk.named.add(commit.tree)
         try:
-            files = catalog.files(entry)
+            beyond = known[commit.dataset]
+            tree = catalog.tree(commit)
+            if tree.version != commit.version:
+                walk.note(commit.tree, f"expected the partitions to give {commit.version}, found another version")
+            for page, content in tree.fresh(beyond, seen):
+                walk.named.add(page.place.key)
+                if subtree_of(catalog.pages, page.height, content, page.place) != page:
+                    walk.note(
+                        page.place.key, f"expected the page at {page.place.offset} as what refers to it says, found another"
+                    )
+                for entry in content if page.height == 0 else ():
+                    if beyond is None or beyond.get(entry.partition) != entry:
+                        _check_list(walk, catalog, entry)
         except IntegrityError as exc:
-            walk.note(entry.key, exc)
-            continue
-        if partition_root(files) != entry.root:
-            walk.note(entry.key, f"expected the files of {entry.partition} to give {entry.root}, found another root")
-        for file in files:
-            walk.files.setdefault((file.key, file.offset, file.length), file)
+            walk.note(str(exc.fields.get("key") or commit.tree), exc)
+
+
+def _tree_before(catalog: Catalog, dataset: str, before: Mapping[str, Reached]) -> Tree | None:
+    """The tree of the last snapshot that was looked at before; None where there is none, or it was forgotten and pruned since."""
+    number = before[dataset].commit if dataset in before else 0
+    if not number:
+        return None
+    try:
+        commit = open_commit(catalog.keyring, catalog.store.read(commit_key(dataset, number)))
+        require_place(commit, catalog.vault(), dataset, number)
+        return catalog.tree(commit)
+    except (IntegrityError, ObjectNotFound):
+        return None
+
+
+def _check_list(walk: Walk, catalog: Catalog, entry: StoredPartition) -> None:
+    # lists are shared between snapshots, and looked at once
+    walk.named.add(entry.key)
+    if (entry.key, entry.root, entry.sha256) in walk.lists:
+        return
+    walk.lists.add((entry.key, entry.root, entry.sha256))
+    try:
+        files = catalog.files(entry)
+    except IntegrityError as exc:
+        walk.note(entry.key, exc)
+        return
+    if partition_root(files) != entry.root:
+        walk.note(entry.key, f"expected the files of {entry.partition} to give {entry.root}, found another root")
+    for file in files:
+        walk.add(file)
+        walk.named.update(place.key for place in file.places)
 
 
 def _check_presence(walk: Walk) -> None:
-    wanted = {key: file for (key, _, _), file in walk.files.items()}
-    sizes = {info.key: info.size for prefix in BYTES[:2] for info in walk.vault.store.list(prefix) if info.key in wanted}
+    wanted = {place.key: place for file in walk.files.values() for place in file.places}
+    sizes = _sizes(walk.vault.store, wanted.keys())
     for key, file in wanted.items():
-        length, size = file.object_length, sizes.get(key)
+        length, size = file.length, sizes.get(key)
         if size == length:
             continue
         if _has_version(walk, file):
             what = "deleted" if size is None else "overwritten"
             walk.note(
-                key, f"expected it as it was written, found it {what}; its version is kept and read: see `vault repair`"
+                key,
+                f"expected it as it was written, found it {what}; its version is kept and read: run `orchestrai vault heal --apply`",
             )
         elif size is None:
-            walk.note(key, "expected an object, found none: copy it back from the replica")
+            walk.note(key, "expected an object, found none: run `orchestrai vault heal --apply`")
         else:
-            walk.note(key, f"expected {length} bytes, found {size}: copy it back from the replica")
+            walk.note(key, f"expected {length} bytes, found {size}: run `orchestrai vault heal --apply`")
 
 
-def _has_version(walk: Walk, file: StoredFile) -> bool:
+def _sizes(store: Store, wanted: Collection[str]) -> dict[str, int]:
+    """The sizes of objects that are there; a few are looked up, many are listed."""
+    if len(wanted) > LOOKED_UP:
+        return {info.key: info.size for prefix in BYTES[:2] for info in store.list(prefix) if info.key in wanted}
+    sizes = {}
+    for key in wanted:
+        with suppress(ObjectNotFound):
+            sizes[key] = store.head(key).size
+    return sizes
+
+
+def _has_version(walk: Walk, file: StoredObject) -> bool:
     """Whether the version that was written is still there, whatever lies over it."""
     try:
-        return bool(file.version) and walk.vault.store.head(file.key, version=file.version).size == file.object_length
+        return bool(file.version) and walk.vault.store.head(file.key, version=file.version).size == file.length
     except ObjectNotFound:
         return False
 
 
 def _read_back(walk: Walk, sample: tuple[int, int] | None, progress: Progress | None) -> None:
     by_key: dict[str, list[StoredFile]] = {}
-    for (key, _, _), file in walk.files.items():
-        by_key.setdefault(key, []).append(file)
+    for file in walk.files.values():
+        # chunks may be shared with any other file: each stands alone
+        by_key.setdefault(file.sha256 if file.objects else file.key, []).append(file)
     groups = [by_key[key] for key in sorted(by_key) if _in_sample(key, sample)]
     for number, group in enumerate(groups, 1):
-        for file, problem in _read_object(walk.vault, group):
+        for file, problem in _read_object(walk, group):
             walk.read += 1
             walk.bytes += file.size
             if problem:
@@ -178,7 +241,12 @@ def _read_back(walk: Walk, sample: tuple[int, int] | None, progress: Progress | 
             progress("read back", number, len(groups))
 
 
-def _read_object(vault: Vault, group: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, str]]:
+def _read_object(walk: Walk, group: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, str]]:
+    vault = walk.vault
+    if group[0].objects:
+        for file in group:
+            yield file, read_chunks(walk, file)
+        return
     try:
         if group[0].pack >= 0:
             for file, _ in read_packed(vault.store, vault.identity(), vault.cipher, group, reuse=True):

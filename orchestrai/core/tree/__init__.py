@@ -1,0 +1,1 @@
+"""Sorted maps of which a change costs what changed."""

@@ -1,0 +1,1 @@
+"""How the lists behind a version lie in the store."""

@@ -1,0 +1,56 @@
+"""Is a file in chunks what its row says? Each stored chunk is read once, however many files and snapshots share it."""
+
+import hashlib
+
+from orchestrai.errors import DigestMismatch, IntegrityError
+from orchestrai.vault.format.chunk_table import Chunk, chunks_of
+from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.pieces.chunk_reader import stream_chunks
+from orchestrai.vault.reader import chunk_source
+from orchestrai.vault.verify.verification import Walk
+
+
+def read_chunks(walk: Walk, file: StoredFile) -> str:
+    """What is wrong with a file in chunks, or nothing.
+
+    A file of which half or more was not read yet is read whole and hashed as it is; of another the chunks that are new, each held
+    against its own hash, which the signed list names.
+    """
+    new = [chunk for chunk in chunks_of(file.table) if chunk.offset not in _seen(walk, file, chunk)]
+    whole = 2 * sum(chunk.size for chunk in new) >= file.size
+    try:
+        if sum(chunk.size for chunk in chunks_of(file.table)) != file.size:
+            raise DigestMismatch(
+                f"expected the chunks of {file.path} to be {file.size} bytes, found others: verify the vault"
+            )
+        rows = file if whole else file._replace(table=b"".join(chunk.pack() for chunk in new))
+        _read(walk, rows, whole)
+    except IntegrityError as exc:
+        return exc.message
+    for chunk in new:
+        walk.chunks.setdefault(file.objects[chunk.place].key, set()).add(chunk.offset)
+    return ""
+
+
+def _seen(walk: Walk, file: StoredFile, chunk: Chunk) -> set[int]:
+    return walk.chunks.get(file.objects[chunk.place].key, set())
+
+
+def _read(walk: Walk, file: StoredFile, whole: bool) -> None:
+    """Read the chunks in a file's table; raises MissingObject, DigestMismatch."""
+    vault, digest = walk.vault, hashlib.sha256()
+    with chunk_source(vault.store, vault.identity(), vault.cipher, file) as source:
+        for chunk, data in stream_chunks(source, file):
+            if whole:
+                digest.update(data)
+            elif hashlib.sha256(data).digest() != chunk.sha256:
+                raise DigestMismatch(
+                    f"expected a chunk of {file.path} in {file.objects[chunk.place].key} to hash as its list says, found other bytes: "
+                    "copy the object back from the replica",
+                    key=file.objects[chunk.place].key,
+                )
+    if whole and digest.hexdigest() != file.sha256:
+        raise DigestMismatch(
+            f"expected {file.path} in {file.key} to hash to {file.sha256[:12]}, found {digest.hexdigest()[:12]}: copy it back",
+            key=file.key,
+        )

@@ -1,0 +1,100 @@
+"""A tree of pages says what a sorted map says, hashes as the plain Merkle tree does, and writes what changed."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrai.core import merkle
+from orchestrai.core.canonical import canonical_json, dataset_version
+from orchestrai.core.tree.paged_tree import Content, PagedTree, Subtree, subtree_of, tree_of
+
+
+class Entry(NamedTuple):
+    name: str
+    root: str
+
+
+class Kept:
+    """Pages in memory; a place is a number."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.pages: list[Content] = []
+        self.reads = 0
+
+    def key(self, row: Entry) -> str:
+        return row.name
+
+    def leaf(self, row: Entry) -> bytes:
+        return merkle.leaf_hash(canonical_json([row.name, row.root]))
+
+    def figures(self, row: Entry) -> tuple[int, ...]:
+        return 1, len(row.root)
+
+    def read(self, subtree: Subtree[int]) -> Content:
+        self.reads += 1
+        return self.pages[subtree.place]
+
+    def write(self, height: int, content: Content) -> int:
+        self.pages.append(content)
+        return len(self.pages) - 1
+
+
+KEYS = st.text("abcdefgh", min_size=1, max_size=3)
+CHANGES = st.dictionaries(KEYS, st.one_of(st.none(), st.text("xyz", max_size=2)), max_size=12)
+
+
+def changed(rows: dict[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: root for key, root in {**rows, **changes}.items() if root is not None}
+
+
+@given(
+    st.sampled_from([2, 4, 16]),
+    st.sampled_from([2, 4, 16]),
+    st.dictionaries(KEYS, st.text("xyz"), max_size=60),
+    st.lists(CHANGES),
+)
+def test_a_tree_is_the_sorted_map_after_any_changes(
+    width: int, later: int, rows: dict[str, str], steps: list[dict[str, str | None]]
+) -> None:
+    kept = Kept(width)
+    tree = tree_of(kept, [Entry(*item) for item in sorted(rows.items())], kept.write)
+    for number, changes in enumerate([{}, *steps]):
+        before, kept.width = tree, later if number else width
+        entries = {key: None if root is None else Entry(key, root) for key, root in changes.items()}
+        rows, tree = changed(rows, changes), tree.updated(entries, kept.write)
+        assert list(tree) == sorted(rows) == list(reversed(list(reversed(tree))))
+        assert tree.version == dataset_version(rows) and len(tree) == len(rows)
+        assert {key: tree[key].root for key in rows} == rows
+        assert all(key in tree for key in rows) and "zz" not in tree
+        assert tree.root.sums[0] == len(rows) and sum(tree.root.sums[1:]) == sum(map(len, rows.values()))
+        for subtree, content in tree.fresh():
+            assert subtree_of(kept, subtree.height, content, subtree.place) == subtree
+        fresh = {row for page, content in tree.fresh(before) if not page.height for row in content}
+        assert fresh >= set(tree.rows()) - set(before.rows())
+        assert not list(tree.fresh(tree))
+
+
+@pytest.mark.parametrize("count", [100, 1_000, 10_000])
+def test_a_row_more_or_another_in_place_writes_a_path(count: int) -> None:
+    kept = Kept(16)
+    tree = tree_of(kept, [Entry(f"{number:06d}", "r") for number in range(count)], kept.write)
+    for name in (f"{count:06d}", f"{count // 2:06d}", "000000"):
+        pages, kept.reads = len(kept.pages), 0
+        later = PagedTree(kept, tree.root).updated({name: Entry(name, "new")}, kept.write)
+        assert later[name].root == "new"
+        assert len(kept.pages) - pages <= 5 and kept.reads <= 8
+        assert sum(1 for _ in later.fresh(tree)) <= 5
+
+
+def test_pages_that_were_seen_are_not_walked_again() -> None:
+    kept = Kept(4)
+    seen: set[Subtree[int]] = set()
+    tree = tree_of(kept, [Entry(f"{number:03d}", "r") for number in range(100)], kept.write)
+    assert len(list(tree.fresh(seen=seen))) == len(kept.pages)
+    later = tree.updated({"050": Entry("050", "s")}, kept.write)
+    assert len(list(later.fresh(seen=seen))) == 4
+    assert not list(later.fresh(seen=seen))
