@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from orchestrai.ledger.manifest import sha256_hex
 from orchestrai.ledger.signing import Keyring, load_or_create_signer
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.provenance.export.page import trace_html
+from orchestrai.provenance.export.proof_folder import write_proof
 from orchestrai.provenance.index import ReceiptIndex
 from orchestrai.provenance.recall.recall import recall
 from orchestrai.provenance.trace import trace_records
@@ -131,6 +133,26 @@ def command(world: World, folder: pathlib.Path, snapshots: int) -> None:
     line(f"verify over {snapshots} snapshots from a store 10 ms away", "wall_s", wall, "limit", 10.0)
 
 
+def offline(world: World, folder: pathlib.Path, snapshots: int) -> None:
+    """The proof that leaves the building, and a stranger's Python that has nothing but its standard library."""
+    model = folder / "model.ubj"
+    proof = folder / "proof.zip"
+    write_proof(
+        {model.name: model}, vault=LocalStore(folder / "vault"), keyring=world.keyring, asset=f"{MODEL}/champion", to=proof
+    )
+    line(f"a proof over {snapshots} snapshots, as a zip file", "bytes", proof.stat().st_size, "limit", 10_000_000)
+    with zipfile.ZipFile(proof) as archive:
+        archive.extract("verify.py", folder)
+    program = [sys.executable, "-I", "-S", str(folder / "verify.py"), str(proof), "--json"]
+    for case, more in (("", []), (", with every byte", ["--vault", str(folder / "vault")])):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        wall, _ = timed(lambda more=more: subprocess.run([*program, *more], check=True, stdout=subprocess.DEVNULL), 1)  # type: ignore[misc]
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        line(f"verify.py over {snapshots} snapshots{case}", "wall_s", wall, "limit", 10.0)
+        line(f"verify.py over {snapshots} snapshots{case}", "cpu_s", cpu, "limit", 10.0)
+
+
 def index(world: World, folder: pathlib.Path) -> None:
     """The index from real receipts, beside the least that any reader must do: read each record once and check its signature."""
     vault = LocalStore(folder / "vault")
@@ -238,6 +260,7 @@ def cases(snapshots: int = 365, edges: int = 1_000_000) -> bool:
     world, folder = year(snapshots)
     verify(world, folder, snapshots)
     command(world, folder, snapshots)
+    offline(world, folder, snapshots)
     index(world, folder)
     return failed
 

@@ -16,7 +16,7 @@ from orchestrai.provenance.export.offline_verifier import L
 from orchestrai_tests.provenance.builder import World
 
 RECORDS, BYTES = (
-    frozenset({"signatures", "hashes", "records", "receipts", "merkle", "lineage", "snapshots"}),
+    frozenset({"signatures", "hashes", "records", "receipts", "merkle", "lineage", "snapshots", "keys"}),
     frozenset({"bytes"}),
 )
 
