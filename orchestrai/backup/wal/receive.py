@@ -21,7 +21,7 @@ from orchestrai.backup.wal.positions import Piece, floor, lsn_text, parse_histor
 from orchestrai.backup.wal.replication import EndOfTimeline, LogRemoved, Replication, replication
 from orchestrai.backup.wal.server import ServerFacts, server_facts
 from orchestrai.errors import ConcurrentCommit, ConfigError, StorageError, TransientStorageError
-from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.commit.source import SourceFile, file_token
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Vault
 
@@ -342,7 +342,8 @@ class _Spooled:
         """The piece as the vault takes it."""
         self._stream.close()
         piece = Piece(self.timeline, self.start, self.size)
-        return SourceFile(piece.path(segment_bytes), self.size, self.file, self._hash.hexdigest())
+        token = file_token(self.file.stat())
+        return SourceFile(piece.path(segment_bytes), self.size, self.file, self._hash.hexdigest(), token=token)
 
     def remove(self) -> None:
         """Let go of its file."""

@@ -20,8 +20,9 @@ from orchestrai.backup.wal.log_position import followed, log_position
 from orchestrai.backup.wal.log_retention import needless, trim_log
 from orchestrai.backup.wal.recovery_plan import Target, reaches
 from orchestrai.cli.app import app
-from orchestrai.errors import ConfigError, RestoreError, StorageError, TransientStorageError
+from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError, TransientStorageError
 from orchestrai.pipeline.reports.database_findings import database_findings
+from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.lifecycle.prune import Pruning
 from orchestrai_tests.backup.wal.conftest import Followed
 from orchestrai_tests.backup.wal.test_moments import TABLE, Looked, at, state_of, work
@@ -407,6 +408,53 @@ def test_a_full_disk_of_the_receiver_is_told_and_loses_nothing(crm: Followed, mo
     crm.receive()
     looked = Looked()
     crm.restore("after", at(moment), looked)
+    assert looked.state == state
+
+
+def test_a_byte_that_flips_between_server_and_vault_is_never_gone_on_from(
+    crm: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrai.backup.wal import receive
+
+    crm.cluster.ask(TABLE)
+    crm.run("base")
+    moment, state = work(crm.cluster, random.Random(19))
+    real = receive._Spooled.source
+
+    def flipped(piece: receive._Spooled, segment_bytes: int) -> SourceFile:
+        data = bytearray(piece.file.read_bytes())
+        data[len(data) // 2] ^= 1
+        piece.file.write_bytes(data)
+        return real(piece, segment_bytes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receive._Spooled, "source", flipped)
+        with pytest.raises(IntegrityError, match="in the vault as it was received"):
+            crm.receive()
+    crm.receive()
+    looked = Looked()
+    crm.restore("after", at(moment), looked)
+    assert looked.state == state
+
+
+def test_a_long_hour_has_several_short_lists_and_a_new_process_goes_on_with_the_last(
+    crm: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrai.backup.wal import log_archive
+
+    monkeypatch.setattr(log_archive, "PARTITION_PIECES", 3)
+    crm.cluster.ask(TABLE)
+    crm.run("base")
+    states = []
+    for seed in range(7):
+        states.append(work(crm.cluster, random.Random(seed)))
+        crm.receive()
+    _, log, _ = crm.log()
+    counts = [len(pieces) for _, pieces in sorted(log.partitions.items())]
+    assert len(counts) >= 3 and sum(counts) == len(log.files) and all(counts)
+    moment, state = states[3]
+    looked = Looked()
+    crm.restore("middle", at(moment), looked)
     assert looked.state == state
 
 
