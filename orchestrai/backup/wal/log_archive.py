@@ -5,7 +5,7 @@ A partition of the log holds what one receiver received in one hour, so that no 
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ from orchestrai.vault.vault import Vault
 FORMAT = 1
 SERVER, TIMELINES, MARKS = "server", "timelines", "marks.json"
 DATA, NOTE, NOTE_FILE = "data", "note", "base.json"
+PARTITION_PIECES = 128
 _NOWHERE = Path("/in-the-vault")
 
 
@@ -233,69 +234,72 @@ class LogWriter:
         self.dataset = dataset
         self.receiver = receiver
         self.state = state
-        self._partition = ""
+        self._hour, self._number = "", 0
         # in how many hours it wrote
         self.hours = 0
         self._files: list[SourceFile] = []
         self._marks: list[Mark] = []
 
     def commit(
-        self,
-        server: ServerNote,
-        pieces: Sequence[SourceFile],
-        mark: Mark | None,
-        histories: Mapping[int, bytes],
-        drop: Iterable[str] = (),
+        self, server: ServerNote, pieces: Sequence[SourceFile], mark: Mark | None, histories: Mapping[int, bytes]
     ) -> SnapshotCommit:
-        """Commit new pieces, histories and a mark in one snapshot; what lies in the vault is referred to, not read."""
-        now = self.vault.clock()
-        partition = f"{now:%Y-%m-%dT%H}-{self.receiver}"
-        if partition != self._partition:
-            self._adopt(partition)
-            self.hours += 1
+        """Commit new pieces, histories and a mark in one snapshot; what lies in the vault is referred to by its token, not read.
+
+        Raises IntegrityError where the vault has other bytes of a new piece than were received: they are to be received again.
+        """
+        hour = f"{self.vault.clock():%Y-%m-%dT%H}"
+        if hour != self._hour:
+            self._begin(hour)
+        if len(self._files) >= PARTITION_PIECES:
+            # a list is written anew with each commit: it stays short
+            self._number, self._files, self._marks = self._number + 1, [], []
+        partition = f"{hour}-{self.receiver}-{self._number:04d}"
         marks = [*self._marks, *([mark] if mark else [])]
-        files = [*self._files, *pieces]
-        contents: dict[str, Sequence[SourceFile]] = {partition: [*files, held(MARKS, _marks_bytes(marks))]}
+        files = [*self._files, *(piece._replace(sha256="") for piece in pieces)]
+        said = canonical_json([one.as_json() for one in marks])
+        contents: dict[str, Sequence[SourceFile]] = {partition: [*files, SourceFile(MARKS, len(said), said)]}
         if self.state.server is None:
             contents[SERVER] = [held("server.json", canonical_json(server.as_json()))]
         if histories:
             known = [_listed(file) for _, file in self.state.histories.values()]
             contents[TIMELINES] = [*known, *(held(f"{n:08X}.history", data) for n, data in histories.items())]
         last = self.state.commit.seq if self.state.commit else 0
-        commit = self.vault.commit(
-            self.dataset,
-            contents,
-            drop=[name for name in drop if name != partition],
-            source={"asset": self.dataset},
-            after=last,
-        )
-        self._files = [source._replace(content=_NOWHERE) for source in files]
+        commit = self.vault.commit(self.dataset, contents, source={"asset": self.dataset}, after=last)
+        if pieces:
+            self._require_received(commit, partition, pieces)
+        self._files = [file._replace(content=_NOWHERE) for file in files]
         self._marks = marks
-        self.state = (
-            read_log(self.vault, self.dataset) if histories or self.state.server is None else self._next(commit, server)
-        )
+        anew = bool(histories) or self.state.server is None
+        self.state = read_log(self.vault, self.dataset) if anew else replace(self.state, commit=commit)
         return commit
 
-    def _next(self, commit: SnapshotCommit, server: ServerNote) -> LogState:
-        """The state after a commit, for the writer's own use: what it needs of it without reading lists again."""
-        return replace(self.state, commit=commit, server=server)
+    def _require_received(self, commit: SnapshotCommit, partition: str, pieces: Sequence[SourceFile]) -> None:
+        listed = {file.path: file.sha256 for file in self.vault.files(commit, partition)}
+        for piece in pieces:
+            if listed.get(piece.path) != piece.sha256:
+                # nobody goes on from there: the snapshot before it is the newest again
+                self.vault.forget_record(self.dataset, commit.seq, reason=f"{piece.path} is not what was received")
+                raise IntegrityError(
+                    f"expected {piece.path} in the vault as it was received, found other bytes: check the disk of the receiver's spool"
+                )
 
-    def _adopt(self, partition: str) -> None:
-        """Go on with the partition of the hour, which an earlier process of this receiver may have begun."""
-        self._partition, self._files, self._marks = partition, [], []
+    def _begin(self, hour: str) -> None:
+        """Go on with the newest partition of the hour, which an earlier process of this receiver may have begun."""
+        self._hour, self._number, self._files, self._marks = hour, 0, [], []
+        self.hours += 1
         commit = self.state.commit
-        entry = self.vault.partitions(commit).get(partition) if commit else None
-        for file in self.vault.catalog.files(entry) if entry else ():
+        entries = self.vault.partitions(commit) if commit else {}
+        begun = [name for name in entries if name.startswith(f"{hour}-{self.receiver}-")]
+        if not begun:
+            return
+        self._number = int(max(begun).rsplit("-", 1)[1])
+        for file in self.vault.catalog.files(entries[max(begun)]):
             if file.path == MARKS:
                 self._marks = read_marks(_json(self.vault, file))
             else:
-                self._files.append(_listed(file))
+                self._files.append(SourceFile(file.path, file.size, _NOWHERE, "", file.rows, file.role, file.token))
 
 
 def _listed(file: StoredFile) -> SourceFile:
     """A file that lies in the vault, found there by its hash."""
     return SourceFile(file.path, file.size, _NOWHERE, file.sha256, file.rows, file.role)
-
-
-def _marks_bytes(marks: Sequence[Mark]) -> bytes:
-    return canonical_json([mark.as_json() for mark in marks])

@@ -21,7 +21,7 @@ from orchestrai.backup.wal.positions import Piece, floor, lsn_text, parse_histor
 from orchestrai.backup.wal.replication import EndOfTimeline, LogRemoved, Replication, replication
 from orchestrai.backup.wal.server import ServerFacts, server_facts
 from orchestrai.errors import ConcurrentCommit, ConfigError, StorageError, TransientStorageError
-from orchestrai.vault.commit.source import SourceFile
+from orchestrai.vault.commit.source import SourceFile, file_token
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Vault
 
@@ -257,10 +257,15 @@ class _Run:
         self._reached()
         while not stop.is_set() and not (goal and self.position >= goal.lsn):
             now = time.monotonic()
-            if now - self.asked >= min(tick, 10.0) / 2:
-                self.server.confirm(self.position, self.safe, reply=True)
-                self.asked = now
-            self._take(min(0.5, tick / 2))
+            try:
+                if now - self.asked >= min(tick, 10.0) / 2:
+                    self.server.confirm(self.position, self.safe, reply=True)
+                    self.asked = now
+                self._take(min(0.5, tick / 2))
+            except StorageError:
+                # the server is gone, what came of it is not
+                self.commit(confirm=False)
+                raise
             since = time.monotonic() - self.committed
             if self._waiting >= SPOOL_BYTES or since >= (tick if self.position > self.safe else quiet):
                 self.commit()
@@ -270,6 +275,8 @@ class _Run:
         message = self.server.read(timeout)
         if message is None:
             return
+        if message.answer:
+            self.server.confirm(self.position, self.safe)
         if message.data:
             if message.start != self.position:
                 raise StorageError(
@@ -304,8 +311,8 @@ class _Run:
     def _waiting(self) -> int:
         return self.position - self.safe
 
-    def commit(self) -> None:
-        """Commit what came, and tell the server that it may let go of it."""
+    def commit(self, *, confirm: bool = True) -> None:
+        """Commit what came, and tell the server, where it is there, that it may let go of it."""
         if self.position == self.safe and self.mark is None:
             self.committed = time.monotonic()
             return
@@ -316,7 +323,8 @@ class _Run:
         done = self.receiver.received
         done.commits, done.bytes, done.hours = done.commits + 1, done.bytes + self._waiting, self.writer.hours
         self.pieces, self.safe, self.mark, self.committed = [], self.position, None, time.monotonic()
-        self.server.confirm(self.position, self.safe)
+        if confirm:
+            self.server.confirm(self.position, self.safe)
         if self.receiver.commit_done is not None:
             self.receiver.commit_done(commit)
 
@@ -342,7 +350,8 @@ class _Spooled:
         """The piece as the vault takes it."""
         self._stream.close()
         piece = Piece(self.timeline, self.start, self.size)
-        return SourceFile(piece.path(segment_bytes), self.size, self.file, self._hash.hexdigest())
+        token = file_token(self.file.stat())
+        return SourceFile(piece.path(segment_bytes), self.size, self.file, self._hash.hexdigest(), token=token)
 
     def remove(self) -> None:
         """Let go of its file."""

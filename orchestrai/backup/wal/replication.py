@@ -41,6 +41,8 @@ class Message:
     data: bytes
     server_end: int
     time: datetime
+    # the server gives up on who does not answer
+    answer: bool = False
 
 
 class Replication:
@@ -96,13 +98,26 @@ class Replication:
             if left <= 0:
                 return None
             if select.select([self._connection.socket], [], [], left)[0]:
-                self._connection.consume_input()
+                self._consume()
+
+    def _consume(self) -> None:
+        import psycopg
+
+        try:
+            self._connection.consume_input()
+        except psycopg.Error as exc:
+            raise tool_error(str(exc), "to follow the log", self._reference) from None
 
     def confirm(self, received: int, safe: int, *, reply: bool = False) -> None:
         """Tell the server what was received, and what is safe in the vault; with `reply` it answers how far it is."""
+        import psycopg
+
         clock = int((datetime.now(UTC) - _EPOCH) / timedelta(microseconds=1))
-        self._connection.put_copy_data(_STATUS.pack(b"r", received, safe, safe, clock, b"\1" if reply else b"\0"))
-        self._connection.flush()
+        try:
+            self._connection.put_copy_data(_STATUS.pack(b"r", received, safe, safe, clock, b"\1" if reply else b"\0"))
+            self._connection.flush()
+        except psycopg.Error as exc:
+            raise tool_error(str(exc), "to follow the log", self._reference) from None
 
     def _ended(self) -> StorageError:
         import psycopg
@@ -169,8 +184,8 @@ def _message(data: bytes) -> Message:
         _, start, end, clock = _DATA.unpack_from(data)
         return Message(start, data[_DATA.size :], end, _EPOCH + timedelta(microseconds=clock))
     if data[:1] == b"k":
-        _, end, clock, _ = _ALIVE.unpack_from(data)
-        return Message(end, b"", end, _EPOCH + timedelta(microseconds=clock))
+        _, end, clock, answer = _ALIVE.unpack_from(data)
+        return Message(end, b"", end, _EPOCH + timedelta(microseconds=clock), answer != b"\0")
     raise RestoreError(f"expected log or a sign of life from the server, found a message of kind {data[:1]!r}")
 
 

@@ -8,7 +8,7 @@ from orchestrai.backup.wal.log_position import LogPosition, followed, log_positi
 from orchestrai.backup.wal.programs import account, find_programs
 from orchestrai.backup.wal.replication import replication
 from orchestrai.backup.wal.server import server_facts
-from orchestrai.errors import ConfigError, OrchestraiError
+from orchestrai.errors import ConfigError, OrchestraiError, StorageError
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.vault.protection import is_sealed
 
@@ -49,8 +49,7 @@ def _findings(runtime: Runtime, subject: DatabaseNode) -> Iterator[DatabaseFindi
         facts = server_facts(subject.reference, slot)
         faults = list(facts.faults())
         faults += list(_missing(facts.major, subject.spec.tools))
-        with replication(subject.reference) as server:
-            server.identify()
+        faults += list(_refused(subject.reference))
         if facts.slot is not None and facts.slot.lost:
             faults.append(
                 f"expected slot {slot} to hold the log, found it {facts.slot.status}: run `orchestrai backup receive`"
@@ -66,6 +65,15 @@ def _findings(runtime: Runtime, subject: DatabaseNode) -> Iterator[DatabaseFindi
             yield DatabaseFinding(f"{name}: {verdict.check}", verdict.passed, verdict.message)
     except OrchestraiError as exc:
         yield DatabaseFinding(name, False, exc.message)
+
+
+def _refused(reference: str) -> Iterator[str]:
+    """Why a connection for replication is not let in."""
+    try:
+        with replication(reference) as server:
+            server.identify()
+    except StorageError as exc:
+        yield exc.message
 
 
 def _missing(major: int, tools: str) -> Iterator[str]:

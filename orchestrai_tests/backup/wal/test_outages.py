@@ -9,19 +9,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 from typer.testing import CliRunner
 
 from orchestrai.backup.wal.log_archive import DATA, read_log
-from orchestrai.backup.wal.log_position import followed, log_position
+from orchestrai.backup.wal.log_position import followed, log_position, log_source
 from orchestrai.backup.wal.log_retention import needless, trim_log
+from orchestrai.backup.wal.receive import Receiver
 from orchestrai.backup.wal.recovery_plan import Target, reaches
 from orchestrai.cli.app import app
-from orchestrai.errors import ConfigError, RestoreError, StorageError, TransientStorageError
+from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError, TransientStorageError
 from orchestrai.pipeline.reports.database_findings import database_findings
+from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.lifecycle.prune import Pruning
 from orchestrai_tests.backup.wal.conftest import Followed
 from orchestrai_tests.backup.wal.test_moments import TABLE, Looked, at, state_of, work
@@ -407,6 +411,85 @@ def test_a_full_disk_of_the_receiver_is_told_and_loses_nothing(crm: Followed, mo
     crm.receive()
     looked = Looked()
     crm.restore("after", at(moment), looked)
+    assert looked.state == state
+
+
+def test_a_byte_that_flips_between_server_and_vault_is_never_gone_on_from(
+    crm: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrai.backup.wal import receive
+
+    crm.cluster.ask(TABLE)
+    crm.run("base")
+    moment, state = work(crm.cluster, random.Random(19))
+    real = receive._Spooled.source
+
+    def flipped(piece: receive._Spooled, segment_bytes: int) -> SourceFile:
+        data = bytearray(piece.file.read_bytes())
+        data[len(data) // 2] ^= 1
+        piece.file.write_bytes(data)
+        return real(piece, segment_bytes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receive._Spooled, "source", flipped)
+        with pytest.raises(IntegrityError, match="in the vault as it was received"):
+            crm.receive()
+    crm.receive()
+    looked = Looked()
+    crm.restore("after", at(moment), looked)
+    assert looked.state == state
+
+
+def test_a_long_hour_has_several_short_lists_and_a_new_process_goes_on_with_the_last(
+    crm: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrai.backup.wal import log_archive
+
+    monkeypatch.setattr(log_archive, "PARTITION_PIECES", 3)
+    crm.cluster.ask(TABLE)
+    crm.run("base")
+    states = []
+    for seed in range(7):
+        states.append(work(crm.cluster, random.Random(seed)))
+        crm.receive()
+    _, log, _ = crm.log()
+    counts = [len(pieces) for _, pieces in sorted(log.partitions.items())]
+    assert len(counts) >= 3 and sum(counts) == len(log.files) and all(counts)
+    moment, state = states[3]
+    looked = Looked()
+    crm.restore("middle", at(moment), looked)
+    assert looked.state == state
+
+
+def test_a_server_that_soon_gives_up_is_answered_and_what_came_before_it_went_is_kept(crm: Followed) -> None:
+    """A tick is longer than the server waits for an answer; and it dies before the tick is over."""
+    crm.cluster.ask(TABLE)
+    crm.run("base")
+    crm.cluster.stop()
+    crm.cluster.start(wal_sender_timeout="1s")
+    runtime = crm.runtime()
+    (subject,) = followed(runtime.project.nodes.values())
+    source = replace(log_source(subject, runtime.vault, runtime.settings), tick=timedelta(seconds=60))
+    receiver, stop, told = Receiver(runtime.vault, source), Event(), list[str]()
+    thread = Thread(target=receiver.follow, args=(stop, told.append))
+    thread.start()
+    try:
+        time.sleep(3.5)
+        crm.cluster.ask("INSERT INTO orders (amount) VALUES (21)")
+        state = state_of(crm.cluster)
+        time.sleep(1.0)
+        assert told == [] and receiver.received.commits == 0
+        crm.cluster.stop(signal.SIGQUIT)
+        deadline = time.monotonic() + 30
+        while not told:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        stop.set()
+        thread.join()
+    assert receiver.received.commits == 1
+    looked = Looked()
+    crm.restore("end", Target(), looked)
     assert looked.state == state
 
 
