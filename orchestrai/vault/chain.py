@@ -179,7 +179,7 @@ class ChainReader:
         """The newest note of a kind up to number `seq` that counts, where a later record points to one that does not; 0 for none."""
         while seq > 0:
             try:
-                state = _state(open_record(self.keyring, self.store.read(commit_key(dataset, seq))))
+                state = state_of(open_record(self.keyring, self.store.read(commit_key(dataset, seq))))
             except (NotCounted, ObjectNotFound):
                 seq -= 1
                 continue
