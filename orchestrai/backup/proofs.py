@@ -166,7 +166,7 @@ def own_drill(subject: Drilled) -> "Callable[[RunContext], DrillReport] | None":
     """How a subject is drilled that is more than its snapshots: a database with its log."""
     if not isinstance(subject, DatabaseNode) or not subject.follows_log:
         return None
-    from orchestrai.backup.wal.drill import drill_log
+    from orchestrai.backup.wal.recovery.log_drill import drill_log
 
     return lambda context: drill_log(context, subject)
 

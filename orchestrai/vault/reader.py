@@ -16,7 +16,7 @@ from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.keys.encryption import Cipher, block_sizes, context
 from orchestrai.vault.pieces.chunk_reader import ChunkSource, LocalReader, stream_chunks
-from orchestrai.vault.pieces.compression import expanded
+from orchestrai.vault.pieces.piece_compression import expanded
 
 # a gap between two wanted files of a pack that is cheaper to read over than to ask again for
 _READ_OVER = 1024 * 1024

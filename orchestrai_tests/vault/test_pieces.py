@@ -21,7 +21,7 @@ from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.prune import plan_prune
 from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.pieces.chunker import CHUNKED_FROM
-from orchestrai.vault.pieces.compression import PIECE_BYTES, compressed, expanded
+from orchestrai.vault.pieces.piece_compression import PIECE_BYTES, compressed, expanded
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify

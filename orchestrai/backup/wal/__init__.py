@@ -1,1 +1,1 @@
-"""PostgreSQL to a moment: base backups and the write-ahead log in the vault, and the way back."""
+"""PostgreSQL to a moment: base backups and the write-ahead log in the vault."""

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from orchestrai.backup.run import protected
 from orchestrai.backup.subjects import DatabaseNode
-from orchestrai.backup.wal.base import take_base
+from orchestrai.backup.wal.base_backup import take_base
 from orchestrai.backup.wal.log_archive import DATA, NOTE, read_log
 from orchestrai.backup.wal.log_position import CHECKS, log_position, log_source
 from orchestrai.backup.wal.log_retention import trim_log

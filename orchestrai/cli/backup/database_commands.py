@@ -17,8 +17,8 @@ from orchestrai.errors import ConfigError
 if TYPE_CHECKING:
     from orchestrai.backup.subjects import DatabaseNode
     from orchestrai.backup.wal.log_position import LogPosition
-    from orchestrai.backup.wal.recover import Recovery
-    from orchestrai.backup.wal.recovery_plan import Target
+    from orchestrai.backup.wal.recovery.recover import Recovery
+    from orchestrai.backup.wal.recovery.recovery_plan import Target
     from orchestrai.pipeline.runtime import Runtime
     from orchestrai.vault.vault import Vault
 
@@ -66,8 +66,8 @@ def restore_command(
         _restore_dump(kept, dataset, to, at, as_json)
         return
     from orchestrai.backup.wal.log_archive import read_bases, read_log
-    from orchestrai.backup.wal.recover import recover
-    from orchestrai.backup.wal.recovery_plan import plan_recovery
+    from orchestrai.backup.wal.recovery.recover import recover
+    from orchestrai.backup.wal.recovery.recovery_plan import plan_recovery
 
     state = read_log(kept, f"{dataset.removesuffix('/base')}/wal")
     plan = plan_recovery(read_bases(kept, dataset), state, _target(choices, base, timeline))
@@ -110,7 +110,7 @@ def _show(done: "Recovery") -> None:
 
 def _target(choices: tuple[str | None, int | None, str | None, str | None], base: str, timeline: int | None) -> "Target":
     from orchestrai.backup.wal.positions import lsn_text, parse_lsn
-    from orchestrai.backup.wal.recovery_plan import Target
+    from orchestrai.backup.wal.recovery.recovery_plan import Target
 
     at, xid, lsn, point = choices
     if at is not None:

@@ -15,7 +15,7 @@ from orchestrai.vault.keys.encryption import Cipher, context
 from orchestrai.vault.pieces.chunk_index import FewChunks
 from orchestrai.vault.pieces.chunk_writer import ChunkWriter, Cut, Found, Sealing, whole_pieces
 from orchestrai.vault.pieces.chunker import CHUNKED_FROM, chunker
-from orchestrai.vault.pieces.compression import compressed, looks_compressible
+from orchestrai.vault.pieces.piece_compression import compressed, looks_compressible
 
 PACK_BELOW = 256 * 1024
 PACK_BYTES = 16 * 1024 * 1024

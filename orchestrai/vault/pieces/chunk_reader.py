@@ -11,7 +11,7 @@ from orchestrai.storage.disk.posix import read_range, translated
 from orchestrai.vault.format.chunk_table import Chunk, StoredObject, chunks_of
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.keys.encryption import Cipher, context
-from orchestrai.vault.pieces.compression import PIECE_BYTES, expanded
+from orchestrai.vault.pieces.piece_compression import PIECE_BYTES, expanded
 
 # what one read of neighbours takes at most
 _RUN_BYTES = 8 * 1024 * 1024

@@ -13,7 +13,7 @@ from orchestrai.vault.format.layout import object_key
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.keys.encryption import Cipher, context
 from orchestrai.vault.pieces.chunk_index import KnownChunk
-from orchestrai.vault.pieces.compression import PIECE_BYTES, compressed
+from orchestrai.vault.pieces.piece_compression import PIECE_BYTES, compressed
 
 # an object goes as a whole once nothing in it is needed: smaller ones are given back sooner
 OBJECT_BYTES = 64 * 1024 * 1024

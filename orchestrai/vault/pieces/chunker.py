@@ -10,7 +10,7 @@ So one byte that changes costs the chunk it lies in, on average some 650 KiB, an
 import hashlib
 from collections.abc import Callable
 
-from orchestrai.vault.pieces.compression import PIECE_BYTES
+from orchestrai.vault.pieces.piece_compression import PIECE_BYTES
 
 MIN_BYTES = 512 * 1024
 MAX_BYTES = PIECE_BYTES

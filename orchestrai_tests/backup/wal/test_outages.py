@@ -21,14 +21,14 @@ from orchestrai.backup.wal.log_archive import DATA, read_log
 from orchestrai.backup.wal.log_position import followed, log_position, log_source
 from orchestrai.backup.wal.log_retention import needless, trim_log
 from orchestrai.backup.wal.receive import Receiver
-from orchestrai.backup.wal.recovery_plan import Target, reaches
+from orchestrai.backup.wal.recovery.recovery_plan import Target, reaches
 from orchestrai.cli.app import app
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError, TransientStorageError
 from orchestrai.pipeline.reports.database_findings import database_findings
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.lifecycle.prune import Pruning
 from orchestrai_tests.backup.wal.conftest import Followed
-from orchestrai_tests.backup.wal.test_moments import TABLE, Looked, at, state_of, work
+from orchestrai_tests.backup.wal.recovery.test_moments import TABLE, Looked, at, state_of, work
 from orchestrai_tests.servers.cluster import Cluster
 
 pytestmark = pytest.mark.emulator
@@ -229,12 +229,12 @@ def test_a_drill_compares_every_table_with_what_the_primary_held_there(crm: Foll
 def test_a_drill_whose_restored_server_differs_or_cannot_run_is_a_failed_proof(
     crm: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrai.backup.wal import drill, recover
+    from orchestrai.backup.wal.recovery import log_drill, recover
 
     crm.cluster.ask(TABLE)
     crm.run("base")
-    real = drill.table_sums
-    monkeypatch.setattr(drill, "table_sums", lambda opened: real(opened) | {"public.orders": (1, "0")})
+    real = log_drill.table_sums
+    monkeypatch.setattr(log_drill, "table_sums", lambda opened: real(opened) | {"public.orders": (1, "0")})
     (proof, *_) = [v for outcome in crm.run("drill").outcomes for v in outcome.verdicts if v.check == "proof"]
     assert not proof.passed and "rows of sum" in proof.message and "in public.orders" in proof.message
 

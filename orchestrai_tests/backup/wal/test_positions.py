@@ -19,7 +19,7 @@ from orchestrai.backup.wal.positions import (
     segment_name,
     way,
 )
-from orchestrai.backup.wal.recovery_plan import joined
+from orchestrai.backup.wal.recovery.recovery_plan import joined
 from orchestrai.errors import ConfigError, IntegrityError
 
 SIZE = 1 << 24

@@ -14,8 +14,8 @@ from orchestrai.backup.databases.dump_tools import counted
 from orchestrai.backup.wal.log_archive import DATA
 from orchestrai.backup.wal.positions import Piece, piece_of
 from orchestrai.backup.wal.programs import Account, Programs, account, find_programs
-from orchestrai.backup.wal.recovery_plan import RecoveryPlan, Target, joined
-from orchestrai.backup.wal.scratch_server import Recovered, TargetNotReached, recovered, restore_command
+from orchestrai.backup.wal.recovery.recovery_plan import RecoveryPlan, Target, joined
+from orchestrai.backup.wal.recovery.scratch_server import Recovered, TargetNotReached, recovered, restore_command
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError, RestoreError, StorageError
 from orchestrai.restore.folder import restore_folder

@@ -12,10 +12,10 @@ from orchestrai.backup.wal.log_position import log_position, log_source
 from orchestrai.backup.wal.positions import lsn_text
 from orchestrai.backup.wal.programs import account
 from orchestrai.backup.wal.receive import LogSource, Receiver, ReceiverBusy
-from orchestrai.backup.wal.recover import recover
-from orchestrai.backup.wal.recovery_plan import RecoveryPlan, Target, plan_recovery
-from orchestrai.backup.wal.scratch_server import Recovered
-from orchestrai.backup.wal.witness import Witness, read_witness, table_sums, witness_or_none
+from orchestrai.backup.wal.recovery.recover import recover
+from orchestrai.backup.wal.recovery.recovery_plan import RecoveryPlan, Target, plan_recovery
+from orchestrai.backup.wal.recovery.scratch_server import Recovered
+from orchestrai.backup.wal.recovery.witness import Witness, read_witness, table_sums, witness_or_none
 from orchestrai.core.time.duration_cron import format_duration
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError

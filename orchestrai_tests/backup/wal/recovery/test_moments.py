@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestrai.backup.wal.recovery_plan import Target
-from orchestrai.backup.wal.scratch_server import Recovered
+from orchestrai.backup.wal.recovery.recovery_plan import Target
+from orchestrai.backup.wal.recovery.scratch_server import Recovered
 from orchestrai.errors import IntegrityError, RestoreError, TransientStorageError
 from orchestrai_tests.backup.wal.conftest import Followed
 from orchestrai_tests.servers.cluster import Cluster
