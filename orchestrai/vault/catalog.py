@@ -6,7 +6,7 @@ from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import DigestMismatch, NotCounted
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
-from orchestrai.vault.chain import ChainReader
+from orchestrai.vault.chain.chain_reader import ChainReader
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.lists import Codec, PagePlace, StoredFile, StoredPartition
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit

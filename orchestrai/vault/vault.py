@@ -93,7 +93,7 @@ class Vault(OpenedVault):
 
     def forget_record(self, dataset: str, seq: int, *, reason: str) -> None:
         """Forget a record by its number, a damaged or lost one too, so that writers and prunes no longer stop at it. Idempotent."""
-        from orchestrai.vault.chain import WHOLE_DATASET
+        from orchestrai.vault.chain.chain_head import WHOLE_DATASET
 
         self.require_may("prune")
         # the end of a chain is forgotten by its number where it is damaged, and says nothing of holds then

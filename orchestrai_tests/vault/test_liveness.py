@@ -17,7 +17,7 @@ from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
-from orchestrai.vault.chain import ranges
+from orchestrai.vault.chain.chain_head import ranges
 from orchestrai.vault.format.layout import DATA_KEYS, HOLDS, IDENTITY, commit_key
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor

@@ -18,7 +18,7 @@ from orchestrai.provenance.verify.read_ahead import plan
 
 if TYPE_CHECKING:
     from orchestrai.vault.catalog import Catalog
-    from orchestrai.vault.chain import Head
+    from orchestrai.vault.chain.chain_head import Head
     from orchestrai.vault.format.lists import StoredFile
     from orchestrai.vault.keys.encryption import Cipher
     from orchestrai.vault.keys.key_port import KeyPort

@@ -7,7 +7,7 @@ from datetime import datetime
 from orchestrai.errors import ConcurrentCommit, IntegrityError, MissingObject, ObjectExists
 from orchestrai.ledger.trust.key_log import ROLES
 from orchestrai.storage.cloud.control import control_plane
-from orchestrai.vault.chain import EMPTY, Head
+from orchestrai.vault.chain.chain_head import EMPTY, Head
 from orchestrai.vault.format.layout import commit_key
 from orchestrai.vault.format.records import ChainNote
 from orchestrai.vault.replica.hidden_versions import hidden_under

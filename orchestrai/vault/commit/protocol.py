@@ -21,7 +21,7 @@ from typing import NamedTuple
 from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.core.tree.paged_tree import PagedTree, Subtree, tree_of
 from orchestrai.errors import ConcurrentCommit, IntegrityError, MissingObject, ObjectNotFound, SessionExpired
-from orchestrai.vault.chain import EMPTY, Head
+from orchestrai.vault.chain.chain_head import EMPTY, Head
 from orchestrai.vault.change.measure import FACT, SnapshotChange, measure, sampled
 from orchestrai.vault.commit.chain_append import MAX_ATTEMPTS, open_chain, put_record
 from orchestrai.vault.commit.contents import SEARCHED_SNAPSHOTS, Request, StoringSession

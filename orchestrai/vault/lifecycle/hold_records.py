@@ -7,7 +7,8 @@ from orchestrai.errors import IntegrityError
 from orchestrai.ledger.decisions.signed_record import RecordKind
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
-from orchestrai.vault.chain import WHOLE_DATASET, ChainReader, Head
+from orchestrai.vault.chain.chain_head import WHOLE_DATASET, Head
+from orchestrai.vault.chain.chain_reader import ChainReader
 from orchestrai.vault.format.layout import HOLDS
 from orchestrai.vault.format.records import HOLD_TYPE, SnapshotCommit
 

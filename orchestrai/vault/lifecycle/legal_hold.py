@@ -14,7 +14,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConcurrentCommit, ConfigError, ObjectExists, ObjectNotFound
 from orchestrai.ledger.signing import rules_of
 from orchestrai.storage.cloud.control import ControlPlane
-from orchestrai.vault.chain import WHOLE_DATASET, Head, ranges
+from orchestrai.vault.chain.chain_head import WHOLE_DATASET, Head, ranges
 from orchestrai.vault.commit.chain_append import append_note
 from orchestrai.vault.format.records import FORMAT, ChainNote, SnapshotCommit
 from orchestrai.vault.lifecycle.hold_records import (

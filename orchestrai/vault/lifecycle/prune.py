@@ -23,7 +23,7 @@ from orchestrai.core.tree.paged_tree import Subtree
 from orchestrai.errors import IntegrityError, ObjectNotFound, RetentionLocked
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.cloud.control import ControlPlane
-from orchestrai.vault.chain import Head, ranges
+from orchestrai.vault.chain.chain_head import Head, ranges
 from orchestrai.vault.commit.chain_append import append_note
 from orchestrai.vault.format.layout import BYTES, CONDEMNED, FORGOTTEN, MARKS, SESSIONS, SNAPSHOTS
 from orchestrai.vault.format.lists import PagePlace

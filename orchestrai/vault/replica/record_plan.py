@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.signing import Keyring
-from orchestrai.vault.chain import ChainReader
+from orchestrai.vault.chain.chain_reader import ChainReader
 from orchestrai.vault.format.layout import DATA_KEYS, FORGOTTEN, HOLDS, IDENTITY, SNAPSHOTS, commit_key, numbered
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit, open_record
 from orchestrai.vault.lifecycle.anchor import Anchored

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
 from orchestrai.storage.base import ObjectInfo
-from orchestrai.vault.chain import ChainReader, Head, state_of
+from orchestrai.vault.chain.chain_head import Head, state_of
+from orchestrai.vault.chain.chain_reader import ChainReader
 from orchestrai.vault.format.layout import (
     DATA_KEYS,
     FORGOTTEN,

@@ -1,20 +1,17 @@
-"""The chain of each dataset: its signed records, what its head says of it, what was forgotten, and whether it is whole.
+"""The signed records of chains, their ends and their tombstones: found, read, verified, and kept by etag.
 
 A record counts exactly if it is signed for its place. No time of the store is read to judge, so that any copy of a vault says the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
 
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
-from orchestrai.ledger.signing import Keyring, rules_of
+from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import ObjectInfo, Store
+from orchestrai.vault.chain.chain_head import Head, state_of
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.records import (
-    HOLD_TYPE,
-    NEVER,
     TOMBSTONE_TYPE,
     ChainNote,
     ChainRecord,
@@ -24,27 +21,13 @@ from orchestrai.vault.format.records import (
     require_place,
 )
 
-EMPTY = -1
 # the highest number that a key can hold
 _LAST = 10**12 - 1
 # chains of fewer records are listed
 _STEP = 64
 
-# the number under which a whole dataset is held
-WHOLE_DATASET = 0
 
-
-class Head(NamedTuple):
-    """The end of a chain: its newest record, and the newest fence and hold note up to it (0 where there is none)."""
-
-    seq: int = EMPTY
-    digest: str = ""
-    time: datetime = NEVER
-    fence: int = 0
-    holds: int = 0
-
-
-class ChainReader:
+class RecordReader:
     """Reads chains and tombstones, each record verified; keeps what it read, by its etag."""
 
     def __init__(self, store: Store, keyring: Keyring, vault: Callable[[], str]) -> None:
@@ -173,7 +156,7 @@ class ChainReader:
 
     def note(self, dataset: str, seq: int) -> ChainNote:
         """A note that a later record points to; raises IntegrityError where it is missing or something else, NotCounted."""
-        return self._note(dataset, seq)[0]
+        return self.note_envelope(dataset, seq)[0]
 
     def newest_note(self, dataset: str, seq: int, kind: str) -> int:
         """The newest note of a kind up to number `seq` that counts, where a later record points to one that does not; 0 for none."""
@@ -186,7 +169,7 @@ class ChainReader:
             return state.fence if kind == "fence" else state.holds
         return 0
 
-    def _note(self, dataset: str, seq: int) -> tuple[ChainNote, bytes]:
+    def note_envelope(self, dataset: str, seq: int) -> tuple[ChainNote, bytes]:
         """As `note`, with its envelope."""
         try:
             envelope = self.store.read(commit_key(dataset, seq))
@@ -213,84 +196,10 @@ class ChainReader:
             yield fence
             newest = fence.fence
 
-    # -- what was forgotten ----------------------------------------------------------------------------------
-
-    def forgotten(
-        self, dataset: str | None = None, *, strict: bool = True, heads: Mapping[str, Head] | None = None
-    ) -> set[tuple[str, int]]:
-        """The snapshots that a tombstone or the newest fence of their chain calls forgotten.
-
-        `heads` are the ends of the chains, where they are known.
-
-        A tombstone that is not signed for its place raises, or hides nothing where `strict` is off; so does a damaged end of a chain.
-        """
-        places = self.tombstones(dataset, strict=strict)
-        names = [dataset] if dataset is not None else self.chains() if heads is None else sorted(heads)
-        for name in names:
-            own = {seq for of, seq in places if of == name}
-            try:
-                head = heads[name] if heads is not None and name in heads else self.head(name)
-                standing = self.standing(name, own, head.holds) | self.fenced(name, head.fence)
-            except IntegrityError:
-                if strict:
-                    raise
-                continue
-            places = {place for place in places if place[0] != name} | {(name, seq) for seq in standing}
-        return places
-
-    def standing(self, dataset: str, stones: set[int], holds: int) -> set[int]:
-        """Of the numbers that have a tombstone those that are forgotten by it, given the newest hold note.
-
-        A tombstone that was written while a hold was placed does not count as long as that is on: the note of the hold says which were
-        there before it.
-        """
-        if not stones or not holds:
-            return stones
-        before, bodies = self.held(dataset, holds)
-        held = {int(hold["seq"]) for hold in bodies}
-        return {seq for seq in stones if seq in before or not held & {seq, WHOLE_DATASET}}
-
-    def held(self, dataset: str, holds: int) -> tuple[set[int], tuple[Mapping[str, Any], ...]]:
-        """What the newest hold note says: the numbers that were forgotten before it, and the holds that are on.
-
-        A note by a key that may not lift holds, or where that takes two, lifts only what has a release record that counts.
-        """
-        if not holds:
-            return set(), ()
-        try:
-            note, envelope = self._note(dataset, holds)
-        except NotCounted:
-            return self.held(dataset, self.newest_note(dataset, holds, "hold"))
-        rules = rules_of(self.keyring)
-        if rules is None or rules.may_release(envelope):
-            return note.forgotten_numbers, note.held
-        there = {int(hold["seq"]) for hold in note.held}
-        _, before = self.held(dataset, note.holds)
-        kept = [hold for hold in before if int(hold["seq"]) not in there and not self.is_released(hold)]
-        return note.forgotten_numbers, (*note.held, *kept)
-
-    def is_released(self, hold: Mapping[str, Any]) -> bool:
-        """Whether a record that counts, later than that of the placing, lifts a hold."""
-        folder, _, placed = str(hold["key"]).rpartition("/")
-        for info in self.store.list(f"{folder}/"):
-            if info.key.rpartition("/")[2] > placed:
-                try:
-                    body = document(self.keyring, HOLD_TYPE, self.store.read(info.key))
-                except (IntegrityError, ObjectNotFound):
-                    continue
-                if not body["on"] and (body["vault"], body["key"]) == (self.vault(), info.key):
-                    return True
-        return False
-
-    def fenced(self, dataset: str, fence: int) -> set[int]:
-        """The numbers that a fence calls forgotten; none for fence 0, which is no fence."""
-        try:
-            return self.note(dataset, fence).forgotten_numbers if fence else set()
-        except NotCounted:
-            return self.fenced(dataset, self.newest_note(dataset, fence, "fence"))
+    # -- tombstones ------------------------------------------------------------------------------------------
 
     def tombstones(self, dataset: str | None = None, *, strict: bool = True) -> set[tuple[str, int]]:
-        """The snapshots that have a tombstone; raises as `forgotten`."""
+        """The snapshots that have a tombstone; raises for one that is not signed for its place, unless `strict` is off."""
         places = set()
         for info in self.infos(FORGOTTEN, dataset):
             try:
@@ -325,66 +234,7 @@ class ChainReader:
             return False
         return True
 
-    # -- whether it is whole ---------------------------------------------------------------------------------
-
-    def whole(self, dataset: str) -> list[ChainRecord]:
-        """Every record of a chain, from one listing; raises IntegrityError where it is not whole: nothing may be deleted then.
-
-        A number that was forgotten may be missing or damaged.
-        """
-        records, problems = self.faults(dataset)
-        for key, problem in problems:
-            raise IntegrityError(
-                f"{problem}; run `orchestrai vault heal`, or forget {dataset}@NUMBER where it is lost for good", key=key
-            )
-        return records
-
-    def faults(self, dataset: str) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
-        """As `walk`, without the problems of numbers that were forgotten."""
-        records, problems = self.walk(dataset)
-        gone = self.tombstones(dataset, strict=False) if problems else set()
-        return records, [(key, problem) for key, problem in problems if numbered(SNAPSHOTS, key) not in gone]
-
-    def walk(self, dataset: str, start: int = 0) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
-        """The records of a chain that can be read, and what is missing in it, is damaged, or does not follow the record before it.
-
-        Problems are told with the key of the record. A record that was forgotten as lost is no problem. Of what comes before number
-        `start` nothing is looked at.
-        """
-        infos = {
-            place[1]: info
-            for info in self.infos(SNAPSHOTS, dataset, start - 1)
-            if (place := numbered(SNAPSHOTS, info.key)) and place[1] >= start
-        }
-        records: dict[int, ChainRecord] = {}
-        problems: list[tuple[str, str]] = []
-        for seq, info in infos.items():
-            try:
-                records[seq] = self.record(info)
-            except (IntegrityError, ObjectNotFound, TypeError, KeyError, ValueError) as exc:
-                state = "that it does not count" if isinstance(exc, NotCounted) else "it damaged"
-                problem = f"expected record {seq} of {dataset} as it was signed, found {state}: {exc}"
-                problems.append((info.key, problem))
-        opened = 0 in infos or (1 in records and bool(records[1].previous))
-        for seq in range(max(start, 0 if opened else 1), max(infos, default=start) + 1):
-            if seq not in infos and not self._given_up(dataset, seq):
-                gap = f"expected record {seq} of {dataset}, found it gone: run `orchestrai vault heal --apply`"
-                problems.append((commit_key(dataset, seq), gap))
-        for seq, record in records.items():
-            before = records.get(seq - 1)
-            # a forgotten record may have been damaged, and be back: what came behind it names the damaged bytes
-            follows = before is None or record.previous == before.digest
-            if not follows and self._stone(dataset, seq - 1) is None:
-                problem = f"expected record {seq} of {dataset} to follow {seq - 1}, found another before it"
-                problems.append((commit_key(dataset, seq), problem))
-        return list(records.values()), problems
-
-    def _given_up(self, dataset: str, seq: int) -> bool:
-        """True where a tombstone says that the record was lost already when its number was forgotten."""
-        stone = self._stone(dataset, seq)
-        return stone is not None and stone.commit == ""
-
-    def _stone(self, dataset: str, seq: int) -> Tombstone | None:
+    def stone(self, dataset: str, seq: int) -> Tombstone | None:
         """The tombstone of a number, where it is signed for its place."""
         try:
             stone = self.tombstone(tombstone_key(dataset, seq))
@@ -392,23 +242,3 @@ class ChainReader:
         except (IntegrityError, ObjectNotFound):
             return None
         return stone
-
-
-def state_of(record: ChainRecord) -> Head:
-    """What a chain says of itself where a record is its end."""
-    kind = record.kind if isinstance(record, ChainNote) else ""
-    fence, holds = (
-        record.seq if kind == name else pointer for name, pointer in (("fence", record.fence), ("hold", record.holds))
-    )
-    return Head(record.seq, record.digest, record.committed, fence, holds)
-
-
-def ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
-    """Numbers as ranges, ascending."""
-    spans: list[tuple[int, int]] = []
-    for number in sorted(numbers):
-        if spans and spans[-1][1] == number - 1:
-            spans[-1] = (spans[-1][0], number)
-        else:
-            spans.append((number, number))
-    return tuple(spans)
