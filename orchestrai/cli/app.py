@@ -18,6 +18,7 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
+from orchestrai.cli.reports import doctor_commands, report_commands
 from orchestrai.cli.vault import (
     heal_commands,
     hold_commands,
@@ -30,10 +31,10 @@ from orchestrai.cli.vault import (
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
 app.command("demo")(run_commands.demo)
 app.command("backfill")(run_commands.backfill)
-app.command("report")(run_commands.report)
-app.command("stale")(run_commands.stale)
+app.command("report")(report_commands.report)
+app.command("stale")(report_commands.stale)
 app.command("check")(project_commands.check)
-app.command("doctor")(project_commands.doctor)
+app.command("doctor")(doctor_commands.doctor)
 app.command("instance")(project_commands.instance)
 app.command("new")(project_commands.new)
 # proof: what is asked of the records

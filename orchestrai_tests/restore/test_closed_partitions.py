@@ -138,7 +138,7 @@ def test_a_table_that_is_not_held_has_no_such_check(tmp_path: Path) -> None:
 
 
 def test_the_report_and_doctor_tell_what_is_held(plant: Plant) -> None:
-    from orchestrai.cli.commands.project_commands import _held
+    from orchestrai.cli.reports.doctor_commands import _held
     from orchestrai.pipeline.reports.summary import summarize
 
     plant.add(ODD, 8)
