@@ -30,6 +30,8 @@ _WRITTEN = re.compile(
     rb'\{"payload":"([A-Za-z0-9+/]*={0,2})","payloadType":"([ !#-\[\]-~]*)","signatures":'
     rb'\[\{"keyid":"([ !#-\[\]-~]*)","sig":"([A-Za-z0-9+/]*={0,2})"\}\]\}'
 )
+# a record of a vault comes from another copy of it; one of a lake from the vault, by a rebuild, which puts nothing over what is there
+_REMEDY = "mend a vault by `orchestrai vault heal --apply`; in a lake remove it and run `orchestrai rebuild`"
 _PEM = re.compile(rb"-----BEGIN (PRIVATE|PUBLIC) KEY-----\n([A-Za-z0-9+/]+=?)\n-----END \1 KEY-----\n")
 
 
@@ -74,14 +76,12 @@ def _opened(envelope: bytes) -> tuple[str, bytes, list[tuple[str, bytes]]]:
 
 
 def _no_envelope(exc: Exception) -> SignatureInvalid:
-    return SignatureInvalid(f"expected a DSSE envelope, found something else ({exc}): restore the object")
+    return SignatureInvalid(f"expected a DSSE envelope, found something else ({exc}): {_REMEDY}")
 
 
 def _altered() -> SignatureInvalid:
     # spelling, order and unused base64 bits are not signed: only the one form counts
-    return SignatureInvalid(
-        "expected an envelope as it was written, found it altered around its payload: restore the object"
-    )
+    return SignatureInvalid(f"expected an envelope as it was written, found it altered around its payload: {_REMEDY}")
 
 
 def _raw(key: Ed25519PublicKey) -> bytes:

@@ -153,7 +153,8 @@ class Catalog(ChainReader):
         """Raise DigestMismatch unless these are the bytes of the page that is referred to."""
         if sha256_hex(stored) != place.sha256:
             raise DigestMismatch(
-                f"expected the page at {place.offset} of {place.key} to hash to what refers to it, found other bytes: copy it back",
+                f"expected the page at {place.offset} of {place.key} to hash to what refers to it, found other bytes: "
+                "run `orchestrai vault heal --apply`",
                 key=place.key,
             )
 

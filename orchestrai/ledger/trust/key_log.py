@@ -97,7 +97,7 @@ def log_envelopes(store: Store) -> list[bytes]:
     for place, name in enumerate(names, 1):
         if name != record_key(place):
             raise IntegrityError(
-                f"expected {record_key(place)} of the key log, found {name} next: copy it back from the replica"
+                f"expected {record_key(place)} of the key log, found {name} next: run `orchestrai vault heal --apply`"
             )
     try:
         return [store.read(name) for name in names]
@@ -122,7 +122,7 @@ def _next(log: KeyLog | None, envelope: bytes) -> KeyLog:
     kind, payload, signatures = opened_envelope(envelope)
     seq = log.seq + 1 if log else 1
     if kind != KEY_LOG_TYPE:
-        raise SignatureInvalid(f"expected record {seq} of the key log, found {kind}: copy it back from the replica")
+        raise SignatureInvalid(f"expected record {seq} of the key log, found {kind}: run `orchestrai vault heal --apply`")
     try:
         body: dict[str, Any] = json.loads(payload)
         if body.pop("format", None) != KEY_LOG_FORMAT:
@@ -135,12 +135,15 @@ def _next(log: KeyLog | None, envelope: bytes) -> KeyLog:
         expected = (log.vault, seq, log.digest) if log else (body["vault"], 1, "")
         if (body["vault"], body["seq"], body["previous"]) != expected:
             raise IntegrityError(
-                f"expected record {seq} of the key log of vault {expected[0][:8]}, found one of another place: copy it back"
+                f"expected record {seq} of the key log of vault {expected[0][:8]}, found one of another place: "
+                "run `orchestrai vault heal --apply`"
             )
         before = log or KeyLog(body["vault"], body["identity"], root, 0, "", {})
         after = _applied(before, body)
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise IntegrityError(f"expected record {seq} of the key log, found something else ({exc}): copy it back") from exc
+        raise IntegrityError(
+            f"expected record {seq} of the key log, found something else ({exc}): run `orchestrai vault heal --apply`"
+        ) from exc
     digest = sha256_hex(envelope)
     cosigners = before.cosigners | _cosigners(after, kind, payload, signatures)
     return replace(
@@ -226,7 +229,7 @@ def census_of(data: bytes, digest: str) -> frozenset[bytes]:
     """The records in a census; raises IntegrityError where it is missing or altered."""
     if digest and sha256_hex(data) != digest:
         raise IntegrityError(
-            f"expected {CENSUS}{digest} as the key log names it, found another: copy it back from the replica"
+            f"expected {CENSUS}{digest} as the key log names it, found another: run `orchestrai vault heal --apply`"
         )
     return frozenset(data[place : place + 32] for place in range(0, len(data), 32))
 

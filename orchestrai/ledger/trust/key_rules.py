@@ -94,7 +94,7 @@ class LoggedRules:
             if self._log is not None and log.digests[: self._log.seq] != self._log.digests:
                 raise _cut(f"that was read before, {self._log.seq} records", log)
         elif self.root or self._log is not None:
-            raise IntegrityError(f"expected a key log in {self.store.url}, found none: copy it back from the replica")
+            raise IntegrityError(f"expected a key log in {self.store.url}, found none: run `orchestrai vault heal --apply`")
         self._require_mirrored(log, envelopes)
         free = {name for name, key in (log.keys if log else {}).items() if not key.ended and key.roles == frozenset(ROLES)}
         self._public = {**self.own, **({name: key.public for name, key in log.keys.items()} if log else {})}
@@ -148,7 +148,8 @@ class LoggedRules:
             return  # a lake's witness, or told by whoever opens the vault
         if identity != log.identity:
             raise IntegrityError(
-                f"expected the key log of this vault in {self.store.url}, found that of vault {log.vault[:8]}: copy the right one back"
+                f"expected the key log of this vault in {self.store.url}, found that of vault {log.vault[:8]}: "
+                "see what its replicas have by `orchestrai vault heal`"
             )
 
     def _require_mirrored(self, log: KeyLog | None, envelopes: list[bytes]) -> None:
@@ -337,7 +338,7 @@ def _asked(payload_type: str, payload: bytes) -> tuple[frozenset[str], str]:
 def _cut(what: str, log: KeyLog | None) -> IntegrityError:
     there = f"one of {log.seq} records that differs" if log is not None else "none"
     return IntegrityError(
-        f"expected the key log {what}, found {there}: it was cut off or replaced; copy it back from the replica"
+        f"expected the key log {what}, found {there}: it was cut off or replaced; run `orchestrai vault heal --apply`"
     )
 
 

@@ -991,7 +991,7 @@ class Pieces:
         self.last: tuple[tuple[Any, ...], bytes] = ((), b"")
 
     def file(self, file: Json) -> None:
-        """Hash one file; where nothing opens its pieces, hash the objects they lie in, which the signed list names too."""
+        """Hash one file; where nothing opens its pieces, hold the objects they lie in against the signed list."""
         table = file.get("table") or b""
         if table:
             rows = list(struct.iter_unpack(">32sIQII", table))
@@ -1043,7 +1043,7 @@ class Pieces:
         return data
 
     def object(self, key: str, length: int, stored: str) -> None:
-        """Hash an object as it is stored."""
+        """Check an object as it is stored: its length, and its hash where the list has one."""
         if key in self.objects:
             return
         self.objects.add(key)
@@ -1187,7 +1187,8 @@ def verified(records: Records, asset: str, model: "dict[str, str]", vault: "Plac
         if verifier.unopened:
             size = sum(verifier.unopened.values())
             unprovable.append(
-                f"the contents of {len(verifier.unopened)} compressed files, {size:,} bytes: their objects hash as the signed lists say; "
+                f"the contents of {len(verifier.unopened)} compressed files, {size:,} bytes: their objects are as long as the signed lists say, "
+                "and hash so where those name a hash; "
                 "to open them too take Python 3.14, or `pip install zstandard` and leave -S out"
             )
     if counts["forgotten"]:

@@ -52,7 +52,7 @@ def opened(source: ChunkSource, stored: StoredObject, chunk: Chunk, part: memory
     if len(part) != chunk.length or len(data) != chunk.size:
         raise DigestMismatch(
             f"expected a chunk of {chunk.size} bytes at {chunk.offset} of {stored.key}, found {len(data)}: "
-            "copy the object back from the replica",
+            "run `orchestrai vault heal --apply`",
             key=stored.key,
         )
     return data  # type: ignore[return-value]  # a view stands in for bytes wherever they are only written and hashed

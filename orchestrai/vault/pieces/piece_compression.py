@@ -48,17 +48,19 @@ def expanded(frame: bytes | memoryview, size: int, key: str) -> bytes:
         claimed = get_frame_parameters(frame).content_size
         if size > PIECE_BYTES or claimed != size:
             raise DigestMismatch(
-                f"expected a piece of {size} bytes in {key}, found a frame of {claimed}: copy the object back from the replica",
+                f"expected a piece of {size} bytes in {key}, found a frame of {claimed}: run `orchestrai vault heal --apply`",
                 key=key,
             )
         data = _decompressor().decompress(frame, max_output_size=size, read_across_frames=False, allow_extra_data=False)
     except ZstdError as exc:
         raise DigestMismatch(
-            f"expected a compressed piece in {key}, found other bytes ({exc}): copy the object back from the replica",
+            f"expected a compressed piece in {key}, found other bytes ({exc}): run `orchestrai vault heal --apply`",
             key=key,
         ) from exc
     if len(data) != size:
-        raise DigestMismatch(f"expected a piece of {size} bytes in {key}, found {len(data)}: copy it back", key=key)
+        raise DigestMismatch(
+            f"expected a piece of {size} bytes in {key}, found {len(data)}: run `orchestrai vault heal --apply`", key=key
+        )
     return data
 
 

@@ -46,11 +46,12 @@ def _read(walk: Walk, file: StoredFile, whole: bool) -> None:
             elif hashlib.sha256(data).digest() != chunk.sha256:
                 raise DigestMismatch(
                     f"expected a chunk of {file.path} in {file.objects[chunk.place].key} to hash as its list says, found other bytes: "
-                    "copy the object back from the replica",
+                    "run `orchestrai vault heal --apply`",
                     key=file.objects[chunk.place].key,
                 )
     if whole and digest.hexdigest() != file.sha256:
         raise DigestMismatch(
-            f"expected {file.path} in {file.key} to hash to {file.sha256[:12]}, found {digest.hexdigest()[:12]}: copy it back",
+            f"expected {file.path} in {file.key} to hash to {file.sha256[:12]}, found {digest.hexdigest()[:12]}: "
+            "run `orchestrai vault heal --apply`",
             key=file.key,
         )
