@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from orchestrai.vault.lifecycle.replicate import replicate
 
 from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.errors import ApprovalNeeded, ConfigError, IntegrityError, KeyRefused, NotCounted, SignatureInvalid
@@ -33,6 +32,7 @@ from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import HOLD_RECORDS, Hold
 from orchestrai.vault.lifecycle.legal_hold import place_hold, release_hold
 from orchestrai.vault.lifecycle.prune import Pruning
+from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.vault.conftest import Clock

@@ -1187,8 +1187,8 @@ def verified(records: Records, asset: str, model: "dict[str, str]", vault: "Plac
         if verifier.unopened:
             size = sum(verifier.unopened.values())
             unprovable.append(
-                f"the contents of {len(verifier.unopened)} compressed files, {size:,} bytes: their objects are as long as the signed lists say, "
-                "and hash so where those name a hash; "
+                f"the contents of {len(verifier.unopened)} compressed files, {size:,} bytes: their objects are "
+                "as long as the signed lists say, and hash so where those name a hash; "
                 "to open them too take Python 3.14, or `pip install zstandard` and leave -S out"
             )
     if counts["forgotten"]:
