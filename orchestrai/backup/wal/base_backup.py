@@ -10,8 +10,8 @@ from orchestrai.backup.databases.dump_tools import run_tool
 from orchestrai.backup.wal.log_archive import FORMAT, NOTE_FILE, ServerNote
 from orchestrai.backup.wal.positions import parse_lsn
 from orchestrai.backup.wal.programs import find_programs
+from orchestrai.backup.wal.receiver.replication import replication
 from orchestrai.backup.wal.recovery.witness import witness_or_none
-from orchestrai.backup.wal.replication import replication
 from orchestrai.backup.wal.server import ServerFacts, server_facts
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import IntegrityError

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrai.backup.subjects import DatabaseNode
 from orchestrai.backup.wal.log_archive import LogState, read_bases, read_log
 from orchestrai.backup.wal.positions import lsn_text
-from orchestrai.backup.wal.receive import LogSource
+from orchestrai.backup.wal.receiver.log_connection import LogSource
 from orchestrai.backup.wal.recovery.recovery_plan import Reach, reaches
 from orchestrai.backup.wal.server import ServerFacts, server_facts
 from orchestrai.core.canonical import JsonValue, sha256_hex

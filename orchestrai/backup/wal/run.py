@@ -12,7 +12,8 @@ from orchestrai.backup.wal.base_backup import take_base
 from orchestrai.backup.wal.log_archive import DATA, NOTE, read_log
 from orchestrai.backup.wal.log_position import CHECKS, log_position, log_source
 from orchestrai.backup.wal.log_retention import trim_log
-from orchestrai.backup.wal.receive import Received, Receiver, ReceiverBusy
+from orchestrai.backup.wal.receiver.log_connection import Received
+from orchestrai.backup.wal.receiver.receive import Receiver, ReceiverBusy
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import WHOLE

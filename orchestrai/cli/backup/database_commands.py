@@ -161,8 +161,8 @@ def receive_command(
     Example: orchestrai backup receive shop/crm
     """
     from orchestrai.backup.wal.log_position import base_needed, log_source
-    from orchestrai.backup.wal.receive import Receiver
-    from orchestrai.backup.wal.receiver_service import ReceiverService
+    from orchestrai.backup.wal.receiver.receive import Receiver
+    from orchestrai.backup.wal.receiver.receiver_service import ReceiverService
 
     runtime, subject = _declared(name)
     if not loop:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orchestrai.backup.subjects import DatabaseNode
 from orchestrai.backup.wal.log_position import LogPosition, followed, log_position, slot_name
 from orchestrai.backup.wal.programs import account, find_programs
-from orchestrai.backup.wal.replication import replication
+from orchestrai.backup.wal.receiver.replication import replication
 from orchestrai.backup.wal.server import server_facts
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError
 from orchestrai.pipeline.runtime import Runtime

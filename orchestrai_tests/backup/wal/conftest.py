@@ -9,7 +9,8 @@ import pytest
 
 from orchestrai.backup.wal.log_archive import Base, LogState, read_bases, read_log
 from orchestrai.backup.wal.log_position import followed, log_source
-from orchestrai.backup.wal.receive import Received, Receiver
+from orchestrai.backup.wal.receiver.log_connection import Received
+from orchestrai.backup.wal.receiver.receive import Receiver
 from orchestrai.backup.wal.recovery.recover import Look, Recovery, recover
 from orchestrai.backup.wal.recovery.recovery_plan import Target, plan_recovery
 from orchestrai.ledger.report import StageReport

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from orchestrai.backup.wal.log_archive import DATA, read_log
 from orchestrai.backup.wal.log_position import followed, log_position, log_source
 from orchestrai.backup.wal.log_retention import needless, trim_log
-from orchestrai.backup.wal.receive import Receiver
+from orchestrai.backup.wal.receiver.receive import Receiver
 from orchestrai.backup.wal.recovery.recovery_plan import Target, reaches
 from orchestrai.cli.app import app
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError, TransientStorageError
@@ -395,7 +395,7 @@ def test_a_restore_that_is_killed_leaves_nothing_at_its_place_and_can_be_repeate
 
 
 def test_a_full_disk_of_the_receiver_is_told_and_loses_nothing(crm: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrai.backup.wal import receive
+    from orchestrai.backup.wal.receiver.spooled_piece import SpooledPiece
 
     crm.cluster.ask(TABLE)
     crm.run("base")
@@ -405,7 +405,7 @@ def test_a_full_disk_of_the_receiver_is_told_and_loses_nothing(crm: Followed, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(receive._Spooled, "write", full)
+        patch.setattr(SpooledPiece, "write", full)
         with pytest.raises(TransientStorageError, match="No space left on device: free its disk, the server keeps the log"):
             crm.receive()
     crm.receive()
@@ -417,21 +417,21 @@ def test_a_full_disk_of_the_receiver_is_told_and_loses_nothing(crm: Followed, mo
 def test_a_byte_that_flips_between_server_and_vault_is_never_gone_on_from(
     crm: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrai.backup.wal import receive
+    from orchestrai.backup.wal.receiver.spooled_piece import SpooledPiece
 
     crm.cluster.ask(TABLE)
     crm.run("base")
     moment, state = work(crm.cluster, random.Random(19))
-    real = receive._Spooled.source
+    real = SpooledPiece.source
 
-    def flipped(piece: receive._Spooled, segment_bytes: int) -> SourceFile:
+    def flipped(piece: SpooledPiece, segment_bytes: int) -> SourceFile:
         data = bytearray(piece.file.read_bytes())
         data[len(data) // 2] ^= 1
         piece.file.write_bytes(data)
         return real(piece, segment_bytes)
 
     with monkeypatch.context() as patch:
-        patch.setattr(receive._Spooled, "source", flipped)
+        patch.setattr(SpooledPiece, "source", flipped)
         with pytest.raises(IntegrityError, match="in the vault as it was received"):
             crm.receive()
     crm.receive()
@@ -443,9 +443,9 @@ def test_a_byte_that_flips_between_server_and_vault_is_never_gone_on_from(
 def test_a_long_hour_has_several_short_lists_and_a_new_process_goes_on_with_the_last(
     crm: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrai.backup.wal import log_archive
+    from orchestrai.backup.wal.receiver import log_writer
 
-    monkeypatch.setattr(log_archive, "PARTITION_PIECES", 3)
+    monkeypatch.setattr(log_writer, "PARTITION_PIECES", 3)
     crm.cluster.ask(TABLE)
     crm.run("base")
     states = []

@@ -11,7 +11,8 @@ from orchestrai.backup.wal.log_archive import Base, LogState, read_bases, read_l
 from orchestrai.backup.wal.log_position import log_position, log_source
 from orchestrai.backup.wal.positions import lsn_text
 from orchestrai.backup.wal.programs import account
-from orchestrai.backup.wal.receive import LogSource, Receiver, ReceiverBusy
+from orchestrai.backup.wal.receiver.log_connection import LogSource
+from orchestrai.backup.wal.receiver.receive import Receiver, ReceiverBusy
 from orchestrai.backup.wal.recovery.recover import recover
 from orchestrai.backup.wal.recovery.recovery_plan import RecoveryPlan, Target, plan_recovery
 from orchestrai.backup.wal.recovery.scratch_server import Recovered

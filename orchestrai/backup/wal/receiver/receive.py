@@ -4,59 +4,28 @@ The server's slot moves on only after the vault's commit. Whatever dies, the nex
 """
 
 import fcntl
-import hashlib
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from pathlib import Path
 from shutil import rmtree
 from threading import Event
 
-from orchestrai.backup.wal.log_archive import LogState, LogWriter, Mark, ServerNote, read_log
-from orchestrai.backup.wal.positions import Piece, floor, lsn_text, parse_history
-from orchestrai.backup.wal.replication import EndOfTimeline, LogRemoved, Replication, replication
+from orchestrai.backup.wal.log_archive import LogState, ServerNote, read_log
+from orchestrai.backup.wal.positions import floor, lsn_text, parse_history
+from orchestrai.backup.wal.receiver.log_connection import Following, Goal, LogConnection, LogSource, Received
+from orchestrai.backup.wal.receiver.log_writer import LogWriter
+from orchestrai.backup.wal.receiver.replication import EndOfTimeline, LogRemoved, Replication, replication
 from orchestrai.backup.wal.server import ServerFacts, server_facts
 from orchestrai.errors import ConcurrentCommit, ConfigError, StorageError, TransientStorageError
-from orchestrai.vault.commit.source import SourceFile, file_token
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Vault
 
-# what is received between two commits lies on this machine's disk
-SPOOL_BYTES = 256 * 1024**2
-# a quiet server is asked, and a mark committed, no more often
-QUIET = timedelta(seconds=60)
 RECONNECT = 5.0
 
 
 class ReceiverBusy(TransientStorageError):
     """Another receiver follows the log already."""
-
-
-@dataclass(frozen=True)
-class LogSource:
-    """Whose log is followed: a secret reference, the slot, the dataset in the vault, and a folder for what is on its way."""
-
-    reference: str
-    slot: str
-    dataset: str
-    spool: Path
-    tick: timedelta
-
-
-@dataclass
-class Received:
-    """What a receiver did so far; `notes` are for people: what was lost and found again."""
-
-    commits: int = 0
-    bytes: int = 0
-    hours: int = 0
-    timeline: int = 0
-    position: int = 0
-    notes: list[str] = field(default_factory=list)
 
 
 class Receiver:
@@ -94,7 +63,7 @@ class Receiver:
 
     # -- one connection --------------------------------------------------------------------------------------
 
-    def _follow(self, name: str, stop: Event, goal: "Goal | None") -> bool:
+    def _follow(self, name: str, stop: Event, goal: Goal | None) -> bool:
         """Follow one timeline to its end, or to the goal; True when there is nothing left to do."""
         facts = self._facts()
         facts.require_ready()
@@ -116,7 +85,9 @@ class Receiver:
                 raise TransientStorageError(
                     "expected log on the server's line, found none at the vault's end: try again"
                 ) from None
-            run = _Run(self, server, writer, note, timeline, position)
+            run = LogConnection(
+                Following(self.source, self.received, self.commit_done), server, writer, note, (timeline, position)
+            )
             run.seen = (facts.time, facts.lsn) if timeline == identity.timeline else None
             try:
                 run.until(stop, goal if timeline == identity.timeline else None)
@@ -225,138 +196,6 @@ class Receiver:
             yield name
         finally:
             os.close(descriptor)
-
-
-@dataclass
-class Goal:
-    """How far to follow."""
-
-    lsn: int
-
-
-class _Run:
-    """What came over one connection, until it is committed."""
-
-    def __init__(
-        self, receiver: Receiver, server: Replication, writer: LogWriter, note: ServerNote, timeline: int, position: int
-    ) -> None:
-        self.receiver, self.server, self.writer, self.note = receiver, server, writer, note
-        self.timeline, self.position, self.safe = timeline, position, position
-        self.folder = receiver.source.spool / "spool"
-        self.pieces: list[_Spooled] = []
-        # what the server had written by a time; and the newest of these that was reached
-        self.seen: tuple[datetime, int] | None = None
-        self.mark: Mark | None = None
-        self.committed = self.asked = time.monotonic()
-        receiver.received.timeline, receiver.received.position = timeline, position
-
-    def until(self, stop: Event, goal: Goal | None) -> None:
-        """Receive and commit until told to stop, or the goal is reached; what came is committed before."""
-        tick = self.receiver.source.tick.total_seconds()
-        quiet = max(tick, QUIET.total_seconds())
-        self._reached()
-        while not stop.is_set() and not (goal and self.position >= goal.lsn):
-            now = time.monotonic()
-            try:
-                if now - self.asked >= min(tick, 10.0) / 2:
-                    self.server.confirm(self.position, self.safe, reply=True)
-                    self.asked = now
-                self._take(min(0.5, tick / 2))
-            except StorageError:
-                # the server is gone, what came of it is not
-                self.commit(confirm=False)
-                raise
-            since = time.monotonic() - self.committed
-            if self._waiting >= SPOOL_BYTES or since >= (tick if self.position > self.safe else quiet):
-                self.commit()
-        self.commit()
-
-    def _take(self, timeout: float) -> None:
-        message = self.server.read(timeout)
-        if message is None:
-            return
-        if message.answer:
-            self.server.confirm(self.position, self.safe)
-        if message.data:
-            if message.start != self.position:
-                raise StorageError(
-                    f"expected log from {lsn_text(self.position)} on, found {lsn_text(message.start)}: start the receiver again"
-                )
-            self._spool(memoryview(message.data))
-        if self.seen is None or self.seen[1] <= self.position:
-            self.seen = (message.time, message.server_end)
-        self._reached()
-
-    def _reached(self) -> None:
-        if self.seen is not None and self.seen[1] <= self.position:
-            self.mark = Mark(self.seen[0], self.timeline, self.position)
-
-    def _spool(self, data: memoryview) -> None:
-        try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            while data:
-                room = self.note.segment_bytes - self.position % self.note.segment_bytes
-                if not self.pieces or self.position % self.note.segment_bytes == 0:
-                    self.pieces.append(_Spooled(self.timeline, self.position, self.folder))
-                self.pieces[-1].write(data[:room])
-                self.position += len(data[:room])
-                data = data[room:]
-        except OSError as exc:
-            raise TransientStorageError(
-                f"expected to write what was received to {self.folder}, found: {exc.strerror}: free its disk, the server keeps the log"
-            ) from exc
-        self.receiver.received.position = self.position
-
-    @property
-    def _waiting(self) -> int:
-        return self.position - self.safe
-
-    def commit(self, *, confirm: bool = True) -> None:
-        """Commit what came, and tell the server, where it is there, that it may let go of it."""
-        if self.position == self.safe and self.mark is None:
-            self.committed = time.monotonic()
-            return
-        sources = [piece.source(self.note.segment_bytes) for piece in self.pieces]
-        commit = self.writer.commit(self.note, sources, self.mark, {})
-        for piece in self.pieces:
-            piece.remove()
-        done = self.receiver.received
-        done.commits, done.bytes, done.hours = done.commits + 1, done.bytes + self._waiting, self.writer.hours
-        self.pieces, self.safe, self.mark, self.committed = [], self.position, None, time.monotonic()
-        if confirm:
-            self.server.confirm(self.position, self.safe)
-        if self.receiver.commit_done is not None:
-            self.receiver.commit_done(commit)
-
-
-class _Spooled:
-    """A piece on its way, in a file of its own."""
-
-    def __init__(self, timeline: int, start: int, folder: Path) -> None:
-        self.timeline, self.start, self.size = timeline, start, 0
-        self.file = folder / f"{timeline}-{start:x}"
-        self._hash = hashlib.sha256()
-        self._stream = self.file.open("wb", buffering=0)
-
-    def write(self, data: memoryview) -> None:
-        """Append."""
-        done = 0
-        while done < len(data):
-            done += self._stream.write(data[done:]) or 0
-        self._hash.update(data)
-        self.size += len(data)
-
-    def source(self, segment_bytes: int) -> SourceFile:
-        """The piece as the vault takes it."""
-        self._stream.close()
-        piece = Piece(self.timeline, self.start, self.size)
-        token = file_token(self.file.stat())
-        return SourceFile(piece.path(segment_bytes), self.size, self.file, self._hash.hexdigest(), token=token)
-
-    def remove(self) -> None:
-        """Let go of its file."""
-        self._stream.close()
-        self.file.unlink(missing_ok=True)
 
 
 def _require_same(state: LogState, note: ServerNote) -> None:

@@ -8,7 +8,8 @@ from threading import Event
 from orchestrai.backup.subjects import DatabaseNode
 from orchestrai.backup.wal.log_position import base_needed, log_source
 from orchestrai.backup.wal.log_retention import trim_log
-from orchestrai.backup.wal.receive import Received, Receiver
+from orchestrai.backup.wal.receiver.log_connection import Received
+from orchestrai.backup.wal.receiver.receive import Receiver
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import OrchestraiError
 from orchestrai.settings import Settings
