@@ -14,10 +14,8 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain, dimension_of
 from orchestrai.core.time.partition_key import by_value, value_part, values_of
-from orchestrai.core.verdict import CheckInfo, Verdict
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
-from orchestrai.features.checks import aged
-from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE
 from orchestrai.features.completeness.lacking import DatasetState, Reasons, dataset_state
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine, Reads
@@ -28,11 +26,13 @@ from orchestrai.features.partition_run import PartitionRuns
 from orchestrai.features.plan import Planner, Task, union
 from orchestrai.features.ports import DeclaredView, Engines
 from orchestrai.features.spec import FeatureViewSpec
+from orchestrai.features.staleness.current_partitions import judged_today, with_unchanged
 from orchestrai.features.staleness.last_judgement import FACT
 from orchestrai.features.staleness.recompute import to_compute
 from orchestrai.features.staleness.stale_features import FeatureStaleness, judged, stale_features
 from orchestrai.features.table_formats import require_delta, shared, write_delta
 from orchestrai.features.views.column_lineage import COLUMNS, recorded_columns
+from orchestrai.features.views.declared_checks import declared_checks
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import Files, Inputs, open_inputs
 from orchestrai.ledger.dataset import Dataset
@@ -176,7 +176,8 @@ def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: 
         )
     context.told(asset, len(todo), len(todo))
     report = replace(report, facts=facts)
-    report = _with_unchanged(report, _judged_today(ledger, view, current, unchanged, facts), unchanged, facts)
+    judged_table = judged_today(ledger, PRODUCER, view, current, unchanged, facts)
+    report = with_unchanged(report, judged_table, unchanged, facts)
     if _delta(view) and report.version is not None:
         version = write_delta(ledger, view, asset=asset, table=_delta(view))
         report = replace(report, facts={**report.facts, "delta_version": version})
@@ -244,53 +245,6 @@ def _parameters(view: FeatureView, engine: Engine) -> dict[str, JsonValue]:
     return {"view": view.name, "view_hash": view.hash, "sql": view.stored_sql, "engine": engine.name, "layout": LAYOUT}
 
 
-def _judged_today(
-    ledger: Ledger, view: FeatureView, current: Dataset | None, keys: Sequence[str], facts: Mapping[str, JsonValue]
-) -> Dataset | None:
-    """The published table, after features that did not change and are older than declared by now, or no longer, got a receipt that
-    says so: what is reported of a partition is what its receipt carries."""
-    most = view.spec.checks.freshness if isinstance(view.spec, FeatureViewSpec) else None
-    if current is None or most is None:
-        return current
-    now, moved = ledger.clock(), False
-    for key in keys:
-        receipt, manifest = current.receipt(key), current.files(key)
-        judged = receipt.verdicts.get(key, ())
-        today = [aged(verdict, now, most) for verdict in judged]
-        if [verdict.passed for verdict in today] == [verdict.passed for verdict in judged]:
-            continue
-        session = ledger.session(current.asset, PRODUCER)
-        for entry in manifest.files:
-            session.add_entry(key, entry)
-        session.add_stats(key, **manifest.stats)
-        session.commit(
-            {key: today},
-            inputs=receipt.inputs,
-            parameters=receipt.parameters,
-            facts=facts,
-        )
-        moved = True
-    return ledger.find(current.asset) if moved else current
-
-
-def _with_unchanged(
-    report: StageReport,
-    current: Dataset | None,
-    keys: Sequence[str],
-    facts: Mapping[str, JsonValue],
-) -> StageReport:
-    """The report with the partitions that needed no work, as published before."""
-    if current is None or not keys:
-        return report
-    outcomes = list(report.outcomes)
-    for key in keys:
-        entry = current.partitions[key]
-        verdicts = tuple(current.receipt(key).verdicts.get(key, ()))
-        outcomes.append(PartitionOutcome(key, True, entry.root, entry.rows, entry.size, verdicts))
-    outcomes.sort(key=lambda outcome: outcome.partition)
-    return replace(report, version=report.version or current.version, outcomes=tuple(outcomes), facts=dict(facts))
-
-
 # -- the stage ---------------------------------------------------------------------------------------------------
 
 
@@ -327,26 +281,6 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
     return settle(report, like, partitions) if like is not None else report
 
 
-def _checks(subject: DeclaredView) -> list[CheckInfo]:
-    checks = [
-        CheckInfo("entity_not_null", True, "No row without its entity."),
-        CheckInfo("unique_key", True, "One row per entity and moment: no join multiplied rows."),
-    ]
-    spec = subject.view.spec
-    limited = isinstance(spec, FeatureViewSpec) and spec.checks.incomplete is not None
-    checks.append(CheckInfo(WINDOWS_COMPLETE, limited, "No window lacks a partition in which data was due."))
-    if isinstance(spec, FeatureViewSpec):
-        if spec.checks.null_rate:
-            checks.append(CheckInfo("null_rate", True, "Shares of nulls within their declared limits."))
-        if spec.checks.ranges:
-            checks.append(CheckInfo("value_range", True, "Values within their declared ranges."))
-        if spec.checks.coverage is not None:
-            checks.append(CheckInfo("coverage", False, "Enough of the entities in the input have features."))
-        if spec.checks.freshness is not None:
-            checks.append(CheckInfo("freshness", False, "The newest features are young enough."))
-    return checks
-
-
 def _grain(subject: DeclaredView) -> Grain:
     return subject.partitioned_like.grain if subject.partitioned_like is not None else "all"
 
@@ -359,7 +293,7 @@ FEATURES = Stage(
     PRODUCER,
     _run,
     deps=lambda subject: tuple(dataset.asset("restored") for dataset in subject.inputs.values()),
-    checks=_checks,
+    checks=declared_checks,
     grain=_grain,
     definition=lambda subject: subject.view.hash,
     stale=lambda context, node, above: stale_features(context.ledger, node.subject, code_of(node.subject.view), above),
