@@ -15,7 +15,9 @@ from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
 from orchestrai.ingest.arrival import RAW_EVENTS
-from orchestrai.pipeline.nodes import DatasetNode, ViewNode, retries_of
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.load_node import retries_of
+from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.retry_policy import RetryPolicy

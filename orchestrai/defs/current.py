@@ -14,7 +14,7 @@ from orchestrai.features.run import FEATURES
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.staleness.stale_features import missing_features
 from orchestrai.features.training_set import TRAINING_SET
-from orchestrai.pipeline.nodes import ViewNode
+from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.reports.stale_assets import StaleAssets, stale_assets
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.stage import AssetNode

@@ -18,7 +18,7 @@ from dagster._core.definitions.data_version import (
 
 from orchestrai.core.time.calendar import Grain, name_of
 from orchestrai.features.run import FEATURES
-from orchestrai.pipeline.nodes import ViewNode
+from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.stage.stage import AssetNode
 
 # partitions that a window of some length may hold; the shortest ones count

@@ -11,7 +11,7 @@ from orchestrai.contracts.checks import check_names
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset, dataset_at
 from orchestrai.ledger.receipt import InputRef, Receipt
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.stage.contract_record import CONTRACT_RULES, contract_of, rules_digest
 from orchestrai.stage.stage import AssetNode
 from orchestrai.vault.run import VERSION_CHECK

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrai.backup.retention_stages import RETENTION
 from orchestrai.backup.subjects import DEFINITIONS, INSTANCE, VaultNode
 from orchestrai.pipeline.declarations import PipelineSpec
-from orchestrai.pipeline.nodes import Pipeline
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.stage_registry import stages_of
 from orchestrai.restore.drill_run import DRILL
 from orchestrai.stage.stage import AssetNode, Subject

@@ -17,7 +17,9 @@ from orchestrai.pipeline.check.mistake import Mistake
 from orchestrai.pipeline.check.pipeline_file import PipelineFile, read_pipeline
 from orchestrai.pipeline.declarations import DatasetRef
 from orchestrai.pipeline.graph import asset_graph
-from orchestrai.pipeline.nodes import DatasetNode, ModelNode, Pipeline
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.model_node import ModelNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.stage.stage import AssetNode
 
 SHIPPED = Path(__file__).resolve().parent.parent / "pipelines"

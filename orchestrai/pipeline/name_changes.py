@@ -9,7 +9,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.decisions.renames import RENAMES, Rename, Renames
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.pipeline.nodes import Pipeline
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.stage.declared_subject import DeclaredSubject
 
 

@@ -24,7 +24,7 @@ from orchestrai.ledger.receipt import InputRef, Material, Receipt
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.estimators.artifact import load_dataset
 from orchestrai.models.registry.versions import rollback as champion_back
-from orchestrai.pipeline.nodes import Pipeline
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.stage.names import VERBATIM, StageName
 
 

@@ -28,7 +28,7 @@ from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_se
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
 from orchestrai.pipeline.name_changes import record_renames, require_settled
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.stage_registry import gates
 from orchestrai.privacy.persons import PersonKeys, open_person_keys
 from orchestrai.restore.ports import Drilled, Drills, Proofs, RecoveryPoints, Sharing

@@ -13,7 +13,7 @@ from orchestrai.features.run import FEATURES
 from orchestrai.features.training_set import TRAINING_SET
 from orchestrai.ingest.arrival import DEAD_LETTERS, LANDING, RAW_EVENTS
 from orchestrai.models.run import CANDIDATE, CHAMPION, DEPLOYMENT, EVALUATION, PREDICTIONS
-from orchestrai.pipeline.nodes import Pipeline
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.reports.pipeline_catalog import PRODUCER, write_catalog
 from orchestrai.restore.drill_run import DRILL
 from orchestrai.restore.run import RESTORED

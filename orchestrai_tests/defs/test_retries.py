@@ -24,7 +24,7 @@ from orchestrai.errors import (
 )
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.pipeline.load import load_project
-from orchestrai.pipeline.nodes import retries_of
+from orchestrai.pipeline.nodes.load_node import retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai.stage.retry_policy import RetryPolicy

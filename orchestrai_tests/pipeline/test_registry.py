@@ -14,7 +14,7 @@ from orchestrai.defs.build import build_definitions
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline import stage_registry as registry
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.names import StageName, SubjectKind

@@ -17,7 +17,7 @@ from orchestrai.models.evaluation import evaluate
 from orchestrai.models.promotion import promote
 from orchestrai.models.spec import ModelAssets
 from orchestrai.models.training import train
-from orchestrai.pipeline.nodes import Pipeline
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.rollback import apply_rollback, plan_rollback
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.provenance.index import ReceiptIndex

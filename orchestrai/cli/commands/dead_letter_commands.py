@@ -10,7 +10,7 @@ from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
 from orchestrai.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrai.pipeline.nodes import DatasetNode
+    from orchestrai.pipeline.nodes.dataset_node import DatasetNode
     from orchestrai.pipeline.runtime import Runtime
 
 deadletters = make_app("Refused rows and objects: list them with their reasons, show one, replay them.")

@@ -11,7 +11,7 @@ from orchestrai.errors import ConfigError
 
 if TYPE_CHECKING:
     from orchestrai.ingest.discovery.reconciliation import Reconciliation
-    from orchestrai.pipeline.nodes import DatasetNode
+    from orchestrai.pipeline.nodes.dataset_node import DatasetNode
     from orchestrai.pipeline.runtime import Runtime
 
 landing = make_app("Landings held against the ledger.")

@@ -13,7 +13,8 @@ from orchestrai.errors import ConfigError, IntegrityError
 if TYPE_CHECKING:
     from orchestrai.features.by_key.online_http import Flags
     from orchestrai.ledger.report import StageReport
-    from orchestrai.pipeline.nodes import ModelNode, ViewNode
+    from orchestrai.pipeline.nodes.model_node import ModelNode
+    from orchestrai.pipeline.nodes.view_node import ViewNode
     from orchestrai.pipeline.runtime import Runtime
 
 HOST = "127.0.0.1"

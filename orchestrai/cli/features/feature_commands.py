@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrai.features.spine.frame_join import FrameFeatures
-    from orchestrai.pipeline.nodes import ViewNode
+    from orchestrai.pipeline.nodes.view_node import ViewNode
     from orchestrai.pipeline.runtime import Runtime
 
 features = make_app("Features as they were known.")

@@ -16,7 +16,7 @@ from orchestrai.settings import Settings, known_settings
 
 if TYPE_CHECKING:
     from orchestrai.ingest.spec import SourceSpec
-    from orchestrai.pipeline.nodes import DatasetNode
+    from orchestrai.pipeline.nodes.dataset_node import DatasetNode
     from orchestrai.pipeline.runtime import Runtime
 
 

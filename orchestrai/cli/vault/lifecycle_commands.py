@@ -226,7 +226,7 @@ def _backups(project: "Project") -> "dict[str, BackupSpec]":
 
 def _retention(vault: "Vault", project: "Project") -> "list[RetentionPlan]":
     from orchestrai.backup.retention_stages import uses_of
-    from orchestrai.pipeline.nodes import DatasetNode
+    from orchestrai.pipeline.nodes.dataset_node import DatasetNode
     from orchestrai.vault.lifecycle.retention import plan_dataset
     from orchestrai.vault.spec import KeepSpec
 

@@ -12,7 +12,7 @@ from orchestrai.core.time.calendar import dimension_of
 from orchestrai.defs.assets import asset_key
 from orchestrai.defs.checks.complete_checks import asked_of
 from orchestrai.ingest.arrival import RAW_EVENTS
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.absent_values import absent_values
 from orchestrai.stage.stage import AssetNode

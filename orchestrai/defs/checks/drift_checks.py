@@ -12,7 +12,8 @@ from orchestrai.defs.events import picture
 from orchestrai.errors import OrchestraiError
 from orchestrai.features.profile.drift_report import Learned, drift_limit, view_portrait
 from orchestrai.models.registry.versions import serving_champion
-from orchestrai.pipeline.nodes import Pipeline, ViewNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
+from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.runtime import Runtime
 
 

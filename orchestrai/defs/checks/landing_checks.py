@@ -12,7 +12,7 @@ import dagster as dg
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.assets import asset_key
 from orchestrai.ingest.discovery.reconciliation import PLACES, Reconciliation, reconcile
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.reports.landing_status import judge_of
 from orchestrai.pipeline.reports.recovery_point import INFO, RecoveryPoint, recovery_point
 from orchestrai.pipeline.runtime import Runtime

@@ -19,7 +19,8 @@ from orchestrai.defs.checks.complete_checks import asked_of
 from orchestrai.defs.instance import process_tag
 from orchestrai.defs.launch.jobs import job_name, moments_job, offered, own_datasets
 from orchestrai.errors import ConfigError, OrchestraiError
-from orchestrai.pipeline.nodes import DatasetNode, Pipeline
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.pipeline.stage_registry import gates
 from orchestrai.restore.pending_restores import pending_restores

@@ -12,7 +12,8 @@ from orchestrai.backup.heal_stage import HEAL
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
 from orchestrai.backup.retention_stages import PRUNE, RETENTION
 from orchestrai.defs.assets import asset_key
-from orchestrai.pipeline.nodes import DatasetNode, Pipeline
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.stage import AssetNode
 

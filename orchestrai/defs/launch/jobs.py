@@ -10,7 +10,11 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from orchestrai.core.time.calendar import window
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.launch.backup_jobs import kept_with_models, kept_with_snapshot
-from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.load_node import LoadNode
+from orchestrai.pipeline.nodes.model_node import ModelNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
+from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.stage_registry import stages_of
 from orchestrai.stage.names import VERBATIM
 from orchestrai.stage.stage import AssetNode

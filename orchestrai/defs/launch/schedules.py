@@ -20,7 +20,8 @@ from orchestrai.defs.launch.jobs import (
     refreshes,
     restored_apart,
 )
-from orchestrai.pipeline.nodes import DatasetNode, Pipeline
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 
 DAILY_INGEST = "0 1 * * *"

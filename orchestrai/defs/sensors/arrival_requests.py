@@ -14,7 +14,7 @@ from orchestrai.ingest.dead_letters import Unplaced, publish_unplaced
 from orchestrai.ingest.discovery.asking import choose
 from orchestrai.ingest.discovery.reconciliation import Judge
 from orchestrai.ingest.discovery.watch import LETTERS, Look
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.reports.recovery_point import recovery_point
 from orchestrai.pipeline.runtime import Runtime
 

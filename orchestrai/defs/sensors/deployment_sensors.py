@@ -8,7 +8,8 @@ import dagster as dg
 from orchestrai.defs.assets import asset_key
 from orchestrai.defs.launch.jobs import MAX_RUNTIME, job_name
 from orchestrai.models.registry.deployment import not_deployed
-from orchestrai.pipeline.nodes import ModelNode, Pipeline
+from orchestrai.pipeline.nodes.model_node import ModelNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 
 # the run that promotes deploys too: it is given this long before another one does

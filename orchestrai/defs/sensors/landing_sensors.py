@@ -9,7 +9,8 @@ from orchestrai.defs.sensors.arrival_requests import MAX_OBJECTS_PER_TICK, resul
 from orchestrai.defs.sensors.queue_sensors import queue_sensor
 from orchestrai.defs.sensors.stream_sensors import late_sensor, stream_sensor
 from orchestrai.ingest.discovery.watch import ArrivalCursor, look
-from orchestrai.pipeline.nodes import DatasetNode, Pipeline
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.reports.landing_status import judge_of
 from orchestrai.pipeline.runtime import Runtime
 

@@ -14,7 +14,7 @@ from orchestrai.ingest.discovery.queues.queue import drain, settled, store_refus
 from orchestrai.ingest.discovery.queues.queue_services import open_queue
 from orchestrai.ingest.discovery.watch import ArrivalCursor, look
 from orchestrai.ingest.spec import NotificationOptions
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.reports.landing_status import judge_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.secrets.url_credentials import shown_url

@@ -9,7 +9,7 @@ from orchestrai.core.time.calendar import Grain
 from orchestrai.core.time.key_groups import contiguous
 from orchestrai.defs.assets import asset_key
 from orchestrai.defs.launch.jobs import MAX_RUNTIME, job_name, model_assets
-from orchestrai.pipeline.nodes import Pipeline
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.provenance.recall.retraining import (
     Outstanding,

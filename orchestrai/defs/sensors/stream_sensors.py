@@ -11,7 +11,7 @@ from orchestrai.defs.checks.landing_checks import rpo_evaluation
 from orchestrai.defs.launch.jobs import job_name, offered
 from orchestrai.defs.sensors.run_spans import run_request
 from orchestrai.ingest.incremental import Pending, pending
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.reports.recovery_point import recovery_point
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.restore.pending_restores import pending_restores

@@ -8,7 +8,8 @@ from orchestrai.core.time.calendar import dimension_of
 from orchestrai.core.time.partition_key import Dimension
 from orchestrai.pipeline.check.pipeline_file import PipelineFile
 from orchestrai.pipeline.declarations import DatasetSpec, PipelineModelSpec, PipelineViewSpec
-from orchestrai.pipeline.nodes import DatasetNode, ViewNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.view_node import ViewNode
 
 
 def check_dataset_dimension(file: PipelineFile, at: Location, dataset: DatasetSpec, contract: Contract) -> None:

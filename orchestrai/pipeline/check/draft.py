@@ -19,7 +19,11 @@ from orchestrai.pipeline.check.dimension_rules import (
 )
 from orchestrai.pipeline.check.pipeline_file import PipelineFile
 from orchestrai.pipeline.declarations import DatasetRef, DatasetSpec, PipelineModelSpec, PipelineViewSpec
-from orchestrai.pipeline.nodes import DatasetNode, LoadNode, ModelNode, Pipeline, ViewNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.load_node import LoadNode
+from orchestrai.pipeline.nodes.model_node import ModelNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
+from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.warehouse.spec import LoadSpec
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from orchestrai.models.rows import EVENT_TIME, LABEL, Column, infer_columns
 from orchestrai.pipeline.check.draft import schemas_of
 from orchestrai.pipeline.check.mistake import Mistakes
 from orchestrai.pipeline.declarations import PipelineModelSpec
-from orchestrai.pipeline.nodes import ModelNode
+from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.storage.url import check_url
 
 if TYPE_CHECKING:

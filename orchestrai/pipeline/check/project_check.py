@@ -8,7 +8,7 @@ from orchestrai.pipeline.check.draft import Draft
 from orchestrai.pipeline.check.mistake import Mistake, Mistakes
 from orchestrai.pipeline.check.model_rules import check_model
 from orchestrai.pipeline.load import read_drafts
-from orchestrai.pipeline.nodes import Pipeline
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 
 
 @dataclass(frozen=True)

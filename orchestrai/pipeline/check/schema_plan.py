@@ -8,7 +8,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time.partition_key import time_part
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.pipeline.load import Project
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.stage.contract_record import CONTRACT_RULES, as_kept, contract_of, rules_digest
 
 

@@ -7,7 +7,7 @@ from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Zone
 from orchestrai.ingest.discovery.reconciliation import Judge
 from orchestrai.ingest.sources.landing import require_landing
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.runtime import Runtime
 
 

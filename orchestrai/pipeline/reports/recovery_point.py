@@ -17,7 +17,7 @@ from orchestrai.ingest.discovery.reconciliation import Reconciliation, reconcile
 from orchestrai.ingest.incremental import pending
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.receipt import Material
-from orchestrai.pipeline.nodes import DatasetNode
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.reports.landing_status import judge_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.vault.protection import is_sealed

@@ -8,7 +8,8 @@ from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.quarantine import closed_gates
-from orchestrai.pipeline.nodes import ModelNode, Pipeline
+from orchestrai.pipeline.nodes.model_node import ModelNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 
 
 @dataclass(frozen=True)

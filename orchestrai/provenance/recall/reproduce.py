@@ -171,7 +171,7 @@ class _Bench:
         """Compute the feature partitions that were used."""
         from orchestrai.features.run import FeatureTask, compute
         from orchestrai.pipeline.engines import embedded
-        from orchestrai.pipeline.nodes import ViewNode
+        from orchestrai.pipeline.nodes.view_node import ViewNode
 
         node = self._node(step.use.asset)
         view = node.subject

@@ -131,7 +131,7 @@ def outstanding(ledger: Ledger, project: "Project", request: RetrainingRequest) 
 
 def _restored(project: "Project", asset: str, current: Callable[[str], Dataset | None]) -> set[str]:
     """The restored partitions that a row-level view can be computed from; an as-of view is computed as a whole, with its model."""
-    from orchestrai.pipeline.nodes import ViewNode
+    from orchestrai.pipeline.nodes.view_node import ViewNode
 
     node = project.nodes.get(asset)
     view = node.subject if node is not None else None
@@ -191,7 +191,7 @@ def redeploy(runtime: "Runtime", champions: Sequence[str], progress: Progress | 
 
 def steps_of(project: "Project", left: Outstanding) -> Iterator["AssetNode[Any]"]:
     """The nodes to run, upstream first: outstanding features, as-of views of the models, then the models' stages."""
-    from orchestrai.pipeline.nodes import ViewNode
+    from orchestrai.pipeline.nodes.view_node import ViewNode
 
     views = {dep for name in left.models for dep in project.nodes[f"{name}/training_set"].deps}
     for node in project.nodes.values():
