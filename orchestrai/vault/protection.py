@@ -41,7 +41,13 @@ def is_sealed(store: Store, keyring: Keyring) -> bool | None:
     return bool(document(keyring, IDENTITY_TYPE, envelope)["encrypted"])
 
 
-def open_vault(ledger: Ledger, key_folder: Path, seal: Callable[[], bool | str], store: Store | None = None) -> Vault:
+def open_vault(
+    ledger: Ledger,
+    key_folder: Path,
+    seal: Callable[[], bool | str],
+    store: Store | None = None,
+    keyring: Keyring | None = None,
+) -> Vault:
     """The vault beside a ledger, or the one in `store`: sealed when it was made so, or, when it is new, as `seal()` says.
 
     `seal` gives the URL of what wraps a new vault's data key (True: the key file), or nothing for a plain vault. A vault that is
@@ -52,7 +58,7 @@ def open_vault(ledger: Ledger, key_folder: Path, seal: Callable[[], bool | str],
     store = store or ledger.vault
     if store is None:
         raise ConfigError("expected a vault, found none: set ORCHESTRAI_VAULT_URL")
-    keyring = keyring_for(ledger, store, key_folder)
+    keyring = keyring or keyring_for(ledger, store, key_folder)
     sealed = is_sealed(store, keyring)
     wanted = seal() if sealed is None else sealed and _wrapped_by(store, keyring)
     encryption = key_port("file" if wanted is True else wanted, key_folder) if wanted else None
