@@ -1,7 +1,7 @@
 """What a declared backup asks for around the snapshot: sealing, lock, second copy and anchor."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.signing import Keyring
+from orchestrai.ledger.signing import Keyring, without_rules
 from orchestrai.ledger.trust.home_keys import load_root
 from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.settings import Settings
@@ -82,7 +82,7 @@ def keyring_for(ledger: Ledger, store: Store, key_folder: Path) -> Keyring:
     """The ledger's keyring under the rules of the key log in a store, which may be another than that of the ledger's vault."""
     if ledger.vault is not None and store.url == ledger.vault.url:
         return ledger.keyring
-    return governed(store, replace(ledger.keyring, rules=None), folder=key_folder, copy=True)
+    return governed(store, without_rules(ledger.keyring), folder=key_folder, copy=True)
 
 
 def _wrapped_by(store: Store, keyring: Keyring) -> bool | str:

@@ -6,10 +6,11 @@ replica that somebody wrote to.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError
+from orchestrai.ledger.signing import without_rules
 from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
 from orchestrai.vault.chain import ChainReader
 from orchestrai.vault.format.layout import DATA_KEYS, FORGOTTEN, HOLDS, IDENTITY, SNAPSHOTS, commit_key, numbered
@@ -42,6 +43,7 @@ class RecordPlanner:
     def __init__(self, survey: Survey, remembered: Mapping[str, Anchored]) -> None:
         self.survey = survey
         self.keyring = survey.keyring
+        self._signed = without_rules(survey.keyring)
         self.remembered = remembered
         self.plan = RecordPlan()
         self._opened: dict[str, ChainRecord] = {}
@@ -282,7 +284,7 @@ class RecordPlanner:
         digest = sha256_hex(data)
         if digest not in self._opened:
             # whether it counts was judged before
-            self._opened[digest] = open_record(replace(self.keyring, rules=None), data)
+            self._opened[digest] = open_record(self._signed, data)
         return self._opened[digest]
 
 
