@@ -9,6 +9,7 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.ledger.signing import Keyring
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.base import Store
@@ -29,8 +30,8 @@ def _run(context: RunContext, node: AssetNode[VaultNode], partitions: Sequence[s
     apply = all(spec.heal == "apply" for spec in node.subject.backups)
     stores = [context.port(Vault).store, *map(open_store, replicas_of(node.subject.backups, settings))]
 
-    def opened(store: Store) -> Vault:
-        return open_vault(ledger, settings.key_folder, lambda: False, store)
+    def opened(store: Store, keyring: Keyring) -> Vault:
+        return open_vault(ledger, settings.key_folder, lambda: False, store, keyring)
 
     with Meter() as meter:
         session = ledger.session(node.asset, PRODUCER)

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -205,6 +205,11 @@ class Keyring:
 def rules_of(keyring: Keyring) -> KeyRules | None:
     """The key log's rules that a keyring stands under; None without a key log, and for what only stands in for a keyring."""
     return getattr(keyring, "rules", None)
+
+
+def without_rules(keyring: Keyring) -> Keyring:
+    """A keyring that asks for a right signature alone; itself for what only stands in for one."""
+    return replace(keyring, rules=None) if isinstance(keyring, Keyring) and keyring.rules is not None else keyring
 
 
 def signed_by(

@@ -1,7 +1,7 @@
 """What a declared backup asks for around the snapshot: sealing, lock, second copy and anchor."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.signing import Keyring
+from orchestrai.ledger.signing import Keyring, without_rules
 from orchestrai.ledger.trust.home_keys import load_root
 from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.settings import Settings
@@ -41,7 +41,13 @@ def is_sealed(store: Store, keyring: Keyring) -> bool | None:
     return bool(document(keyring, IDENTITY_TYPE, envelope)["encrypted"])
 
 
-def open_vault(ledger: Ledger, key_folder: Path, seal: Callable[[], bool | str], store: Store | None = None) -> Vault:
+def open_vault(
+    ledger: Ledger,
+    key_folder: Path,
+    seal: Callable[[], bool | str],
+    store: Store | None = None,
+    keyring: Keyring | None = None,
+) -> Vault:
     """The vault beside a ledger, or the one in `store`: sealed when it was made so, or, when it is new, as `seal()` says.
 
     `seal` gives the URL of what wraps a new vault's data key (True: the key file), or nothing for a plain vault. A vault that is
@@ -52,7 +58,7 @@ def open_vault(ledger: Ledger, key_folder: Path, seal: Callable[[], bool | str],
     store = store or ledger.vault
     if store is None:
         raise ConfigError("expected a vault, found none: set ORCHESTRAI_VAULT_URL")
-    keyring = keyring_for(ledger, store, key_folder)
+    keyring = keyring or keyring_for(ledger, store, key_folder)
     sealed = is_sealed(store, keyring)
     wanted = seal() if sealed is None else sealed and _wrapped_by(store, keyring)
     encryption = key_port("file" if wanted is True else wanted, key_folder) if wanted else None
@@ -76,7 +82,7 @@ def keyring_for(ledger: Ledger, store: Store, key_folder: Path) -> Keyring:
     """The ledger's keyring under the rules of the key log in a store, which may be another than that of the ledger's vault."""
     if ledger.vault is not None and store.url == ledger.vault.url:
         return ledger.keyring
-    return governed(store, replace(ledger.keyring, rules=None), folder=key_folder, copy=True)
+    return governed(store, without_rules(ledger.keyring), folder=key_folder, copy=True)
 
 
 def _wrapped_by(store: Store, keyring: Keyring) -> bool | str:

@@ -105,11 +105,14 @@ def test_repair_brings_back_a_vault_whose_every_key_was_deleted(
     run(made, days[:1])
     monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ORCHESTRAI_VAULT_URL", url)
-    assert command("vault", "repair", "--json") == (0, json.dumps({"hidden": [], "brought_back": 0}, indent=2) + "\n")
+    code, text = command("vault", "repair", "--json")
+    assert (code, json.loads(text)["mends"]) == (0, [])
     for info in list(made.vault.store.list("vault/")):
         made.vault.store.delete(info.key)
     code, text = command("vault", "repair", "--json")
-    assert code == 1 and all(one["deleted"] for one in json.loads(text)["hidden"])
+    mends = json.loads(text)["mends"]
+    assert code == 1 and mends and all("deleted" in one["problem"] for one in mends)
+    assert {one["from"] for one in mends} == {"its own earlier version"}
     assert command("vault", "repair", "--apply")[0] == 0
     assert command("vault", "verify", "--level", "read")[0] == 0
 

@@ -113,7 +113,7 @@ def _heals(vault: Vault, target: Store) -> None:
         target.name = "replica"
 
     def healing() -> Healing:
-        return Healing([vault.store, target], vault.keyring, lambda store: opened_replica(vault, store))
+        return Healing([vault.store, target], vault.keyring, lambda store, _: opened_replica(vault, store))
 
     keys = [info.key for info in vault.store.list("vault/")]
     right = {key: vault.store.read(key) for key in keys}

@@ -142,7 +142,7 @@ def test_a_stranger_follows_pages_and_proves_each(tmp_path: Path, signer: Signer
         commit = vault.commit("d", {day(number): files(f"{number}")})
     roots = {name: entry.root for name, entry in vault.partitions(commit).items()}
     place = offline_verifier.Place(str(tmp_path / "vault"))
-    assert sum(offline_verifier.stored_bytes(place, asdict(commit), roots)) == commit.size
+    assert sum(offline_verifier.stored_bytes(place, asdict(commit), roots, {})) == commit.size
     older = next(info.key for info in list(store.list("vault/trees/"))[16:] if info.key != commit.tree)
     inner = vault.catalog.tree(commit).pages.read(vault.catalog.tree(commit).root)[0].place.key
     assert inner != commit.tree and older
@@ -151,4 +151,4 @@ def test_a_stranger_follows_pages_and_proves_each(tmp_path: Path, signer: Signer
     store.delete(inner)
     store.write(inner, bytes(data))
     with pytest.raises(offline_verifier.Wrong, match="page"):
-        list(offline_verifier.stored_bytes(place, asdict(commit), roots))
+        list(offline_verifier.stored_bytes(place, asdict(commit), roots, {}))

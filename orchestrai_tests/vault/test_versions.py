@@ -86,7 +86,9 @@ def test_a_cold_copy_takes_the_bytes_that_were_committed(server: Any, signer: Si
 
 def healing(vault: Vault) -> Healing:
     """Of a vault alone, by its own earlier versions."""
-    return Healing([vault.store], vault.keyring, lambda store: Vault(store, vault.signer, encryption=vault.encryption))
+    return Healing(
+        [vault.store], vault.keyring, lambda store, keyring: Vault(store, vault.signer, keyring, encryption=vault.encryption)
+    )
 
 
 @pytest.mark.parametrize("sealed", [False, True])

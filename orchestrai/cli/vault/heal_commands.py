@@ -53,6 +53,7 @@ def repair(apply: Apply = False, url: VaultUrl = None, as_json: AsJson = False) 
 
 
 def _heal(url: str | None, replicas: Sequence[str], apply: bool, bring_back: bool, as_json: bool) -> None:
+    from orchestrai.ledger.signing import Keyring
     from orchestrai.storage.base import Store
     from orchestrai.storage.url import open_store
     from orchestrai.vault.protection import anchor_of, open_vault
@@ -61,8 +62,8 @@ def _heal(url: str | None, replicas: Sequence[str], apply: bool, bring_back: boo
 
     ledger, settings = open_ledger(), load_settings()
 
-    def opened(store: Store) -> Vault:
-        return open_vault(ledger, settings.key_folder, lambda: False, store)
+    def opened(store: Store, keyring: Keyring) -> Vault:
+        return open_vault(ledger, settings.key_folder, lambda: False, store, keyring)
 
     stores = [open_store(place) for place in (url or settings.vault, *replicas)]
     healing = Healing(stores, ledger.keyring, opened, anchor_of(settings) if url is None else None)

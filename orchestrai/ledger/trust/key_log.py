@@ -114,11 +114,12 @@ def read_log(envelopes: list[bytes]) -> KeyLog | None:
     """
     log: KeyLog | None = None
     for envelope in envelopes:
-        log = _next(log, envelope)
+        log = extended(log, envelope)
     return log
 
 
-def _next(log: KeyLog | None, envelope: bytes) -> KeyLog:
+def extended(log: KeyLog | None, envelope: bytes) -> KeyLog:
+    """The log with one more record, its first one for None; raises SignatureInvalid, IntegrityError as `read_log`."""
     kind, payload, signatures = opened_envelope(envelope)
     seq = log.seq + 1 if log else 1
     if kind != KEY_LOG_TYPE:

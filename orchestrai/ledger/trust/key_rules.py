@@ -135,7 +135,7 @@ class LoggedRules:
                 raise IntegrityError(
                     f"expected a key log of the root {self.root[:16]}..., found one of {digits[:16]}...: it is another's"
                 )
-        elif key_id(log.root) not in self.base.keys and not log.cosigners & self.base.keys.keys():
+        elif not is_vouched(log, self.base):
             raise SignatureInvalid(
                 f"expected a key log whose root is vouched for by a trusted key, found root {digits[:16]}... and "
                 f"{', '.join(sorted(log.cosigners)) or 'nobody'}: trust one of them, or name the root by its fingerprint"
@@ -340,6 +340,13 @@ def _cut(what: str, log: KeyLog | None) -> IntegrityError:
     return IntegrityError(
         f"expected the key log {what}, found {there}: it was cut off or replaced; run `orchestrai vault heal --apply`"
     )
+
+
+def is_vouched(log: KeyLog, base: Keyring, root: str = "") -> bool:
+    """Whether a log is of the root with that fingerprint, or, where none is named, of one that a trusted key is or vouches for."""
+    if root:
+        return fingerprint(log.root).startswith(root)
+    return key_id(log.root) in base.keys or bool(log.cosigners & base.keys.keys())
 
 
 def governed(

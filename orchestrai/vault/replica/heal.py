@@ -22,6 +22,7 @@ from orchestrai.errors import (
     TransientStorageError,
 )
 from orchestrai.ledger.signing import Keyring
+from orchestrai.ledger.trust.key_log import KEY_LOG
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key
@@ -85,11 +86,16 @@ class HealReport:
 class Healing:
     """One comparison of the copies of a vault, the primary first, and what follows from it.
 
-    `opened` opens a vault in a store: it is shown the identity and the data keys of whichever copy has them right.
+    `opened` opens a vault in a store with a keyring: it is shown the identity, the key log and the data keys of whichever copy has
+    them right.
     """
 
     def __init__(
-        self, stores: Sequence[Store], keyring: Keyring, opened: Callable[[Store], Vault], anchor: Anchor | None = None
+        self,
+        stores: Sequence[Store],
+        keyring: Keyring,
+        opened: Callable[[Store, Keyring], Vault],
+        anchor: Anchor | None = None,
     ) -> None:
         if len({store.url for store in stores}) != len(stores):
             raise ConfigError("expected each copy of the vault in a store of its own, found one twice: name another replica")
@@ -108,9 +114,9 @@ class Healing:
         Raises MissingObject where no copy says which vault it is, ConfigError for copies of different vaults.
         """
         survey = survey_records(self.copies, self.keyring)
-        template = self.opened(MendedView(self.copies[0].store, _proven_records(survey)))
+        template = self.opened(MendedView(self.copies[0].store, _proven_records(survey)), survey.keyring)
         remembered = self.anchor.read(template.catalog) if self.anchor is not None else None
-        records = RecordPlanner(survey, self.keyring, remembered or {}).run(bring_back=bring_back)
+        records = RecordPlanner(survey, remembered or {}).run(bring_back=bring_back)
         mends, unmended = [*records.mends], [*records.unmended]
         lost = {key: Lost(key, problem, {}) for key, problem in records.lost.items()}
         named = (
@@ -182,7 +188,7 @@ class Healing:
         for number, mend in enumerate(plan.mends, 1):
             log = (mend.copy.name, mend.key.rpartition("/")[0])
             try:
-                if mend.key.startswith(SNAPSHOTS) and log in stopped:
+                if mend.key.startswith((SNAPSHOTS, KEY_LOG)) and log in stopped:
                     raise IntegrityError("expected the record before it to be there, found that it could not be put")
                 self._mend(mend)
                 done.append(mend)

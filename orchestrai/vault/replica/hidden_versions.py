@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
+from orchestrai.errors import ObjectNotFound
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import ControlPlane, ObjectVersion
 
@@ -38,6 +39,15 @@ def hidden_under(control: ControlPlane, prefix: str) -> Iterator[Hidden]:
 def is_covered(store: Store, hidden: Hidden) -> bool:
     """True where other bytes lie over a first version; the same bytes, put in another way, have another etag and are no fault."""
     return hidden.deleted or _digest(store, hidden.key, None) != _digest(store, hidden.key, hidden.version)
+
+
+def versions_of(store: Store, hidden: Hidden | None, key: str) -> Iterator[bytes]:
+    """What to judge under a key, in this order: the first version, which is what the vault wrote, and the newest."""
+    for version in (hidden.version, None) if hidden is not None else (None,):
+        try:
+            yield store.read(key, version=version)
+        except ObjectNotFound:
+            continue
 
 
 def _digest(store: Store, key: str, version: str | None) -> bytes:

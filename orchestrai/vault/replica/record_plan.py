@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError
-from orchestrai.ledger.signing import Keyring
+from orchestrai.ledger.signing import without_rules
+from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
 from orchestrai.vault.chain.chain_reader import ChainReader
 from orchestrai.vault.format.layout import DATA_KEYS, FORGOTTEN, HOLDS, IDENTITY, SNAPSHOTS, commit_key, numbered
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit, open_record
@@ -39,9 +40,10 @@ class RecordPlan:
 class RecordPlanner:
     """Plans the records of all copies, one after another."""
 
-    def __init__(self, survey: Survey, keyring: Keyring, remembered: Mapping[str, Anchored]) -> None:
+    def __init__(self, survey: Survey, remembered: Mapping[str, Anchored]) -> None:
         self.survey = survey
-        self.keyring = keyring
+        self.keyring = survey.keyring
+        self._signed = without_rules(survey.keyring)
         self.remembered = remembered
         self.plan = RecordPlan()
         self._opened: dict[str, ChainRecord] = {}
@@ -80,7 +82,9 @@ class RecordPlanner:
             self.plan.mends.append(Mend(copy, key, problem, copy.store, "set aside", digest=own[key].digest))
         for mend in self._withheld(place, wanted, bring_back) if copy.primary else ():
             del wanted[mend.key]
-        before = {key: reading.data for key, reading in own.items() if reading.proves and key not in yielding}
+        # what counts for nothing takes its number
+        stays = {key: one.data for key, one in own.items() if (one.proves or one.state == "void") and key not in yielding}
+        before = {key: data for key, data in stays.items() if key not in wanted or own[key].proves}
         wanted = self._following(place, before, wanted)
         self.plan.mends += wanted.values()
         after = before | {key: self._data(key, mend) for key, mend in wanted.items()}
@@ -201,6 +205,8 @@ class RecordPlanner:
             remembered = self.remembered.get(dataset)
             notes = [record for record in self._chain(0, dataset).values() if isinstance(record, ChainNote)]
             return any(seq in note.forgotten_numbers for note in notes) or bool(remembered and seq in remembered.forgotten)
+        if key.startswith((KEY_LOG, CENSUS)):
+            return True  # the root signed it: nobody who writes to a replica can
         if key.startswith(HOLDS):
             return key in {hold.key for hold in self._chained_holds()}
         if key.startswith(DATA_KEYS) or key == IDENTITY:
@@ -239,6 +245,8 @@ class RecordPlanner:
         for key, readings in self.survey.records.items():
             owners = {reading.digest: number for number, reading in enumerate(readings) if reading.proves}
             odd = key.startswith((SNAPSHOTS, FORGOTTEN)) and numbered(key[: key.index("/", 6) + 1], key) is None
+            if not owners and any(reading.state == "void" for reading in readings):
+                continue  # it counts for nothing in each of them, and verify names it
             if not owners and (odd or not key.startswith(SNAPSHOTS)):
                 self.plan.lost[key] = next((one.problem for one in readings if one.problem), "")
             elif key.startswith(FORGOTTEN):
@@ -275,7 +283,8 @@ class RecordPlanner:
     def _record(self, data: bytes) -> ChainRecord:
         digest = sha256_hex(data)
         if digest not in self._opened:
-            self._opened[digest] = open_record(self.keyring, data)
+            # whether it counts was judged before
+            self._opened[digest] = open_record(self._signed, data)
         return self._opened[digest]
 
 
@@ -283,7 +292,7 @@ def _log_of(key: str) -> tuple[str, int]:
     """The log that a record stands in, and its number; an empty log for what has no order, which is never too new."""
     if key == IDENTITY:
         return IDENTITY, 0
-    if key.startswith((SNAPSHOTS, FORGOTTEN, HOLDS, DATA_KEYS, HEADS)):
+    if key.startswith((SNAPSHOTS, FORGOTTEN, HOLDS, DATA_KEYS, HEADS, KEY_LOG)):
         log, _, name = key.rpartition("/")
         number = name.removesuffix(".json")
         if key.startswith(FORGOTTEN):

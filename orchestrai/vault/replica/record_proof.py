@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import IntegrityError
+from orchestrai.errors import IntegrityError, NotCounted
 from orchestrai.ledger.decisions.recalls import RECALLS
 from orchestrai.ledger.decisions.renames import RENAMES
 from orchestrai.ledger.decisions.signed_record import RecordKind, open_body
@@ -12,6 +12,7 @@ from orchestrai.ledger.decisions.skips import SKIPS
 from orchestrai.ledger.decisions.standing import TRANSACTIONS
 from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.signing import HEAD_TYPE, Keyring
+from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
 from orchestrai.vault.format.layout import DATA_KEYS, FORGOTTEN, HOLDS, IDENTITY, SNAPSHOTS, numbered
 from orchestrai.vault.format.records import (
     IDENTITY_TYPE,
@@ -25,11 +26,11 @@ from orchestrai.vault.keys.data_keys import read_data_key
 from orchestrai.vault.lifecycle.hold_records import HOLD_RECORDS
 
 # what says of a vault which snapshots count and what opens them
-VAULT_RECORDS = (IDENTITY, DATA_KEYS, FORGOTTEN, SNAPSHOTS, HOLDS)
+VAULT_RECORDS = (IDENTITY, KEY_LOG, CENSUS, DATA_KEYS, FORGOTTEN, SNAPSHOTS, HOLDS)
 # all that proves right by itself; what else lies under vault/ proves right by the hash that a snapshot names
 PROVEN = (*VAULT_RECORDS, *RECORDS)
 # named by their content
-BLOBS = ("receipts/", "manifests/", "contracts/")
+BLOBS = ("receipts/", "manifests/", "contracts/", CENSUS)
 HEADS = "heads/"
 _DECISIONS: dict[str, RecordKind[Any]] = {kind.folder: kind for kind in (RECALLS, RENAMES, SKIPS, TRANSACTIONS)}
 
@@ -40,9 +41,11 @@ def identity_of(keyring: Keyring, envelope: bytes) -> str:
 
 
 def record_problem(key: str, data: bytes, vault: str, keyring: Keyring) -> str:
-    """Why a record under this key does not prove right; empty where it does."""
+    """Why a record under this key does not prove right; empty where it does. Raises NotCounted for one whose key may not sign it."""
     try:
         _require(key, data, vault, keyring)
+    except NotCounted:
+        raise
     except IntegrityError as exc:
         return exc.message
     except (ValueError, KeyError, TypeError, AttributeError) as exc:

@@ -1,24 +1,27 @@
 """Every record of every copy, read and judged by itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import ConfigError, IntegrityError, MissingObject, ObjectNotFound
+from orchestrai.errors import ConfigError, IntegrityError, MissingObject, NotCounted
 from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.signing import Keyring
+from orchestrai.ledger.trust.key_log import KEY_LOG
 from orchestrai.vault.format.layout import IDENTITY, ROOT
 from orchestrai.vault.replica.copies import Copy
-from orchestrai.vault.replica.hidden_versions import Hidden, hidden_under, is_covered
+from orchestrai.vault.replica.hidden_versions import Hidden, hidden_under, is_covered, versions_of
 from orchestrai.vault.replica.record_proof import PROVEN, identity_of, record_problem
+from orchestrai.vault.replica.shared_key_log import SharedKeyLog, shared_key_log
 
-State = Literal["sound", "hidden", "wrong", "missing"]
+State = Literal["sound", "hidden", "void", "wrong", "missing"]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a copy has under the key of a record; `hidden` is a sound first version with something over it."""
+    """What a copy has under the key of a record: `hidden` is a sound first version with something over it, `void` a record that was
+    signed for its place by a key that may not sign it, which counts for nothing."""
 
     state: State
     data: bytes = b""
@@ -45,6 +48,7 @@ class Survey:
 
     copies: tuple[Copy, ...]
     vault: str
+    keyring: Keyring
     records: dict[str, tuple[Reading, ...]]
     hidden: tuple[dict[str, Hidden], ...]
 
@@ -52,17 +56,18 @@ class Survey:
 def survey_records(copies: Sequence[Copy], keyring: Keyring) -> Survey:
     """Read every record of every copy; raises MissingObject where no copy has an identity, ConfigError for copies of two vaults."""
     hidden = tuple(_hidden(copy) for copy in copies)
-    vault = _identity(copies, hidden, keyring)
+    shared = shared_key_log(copies, hidden, keyring)
+    vault = _identity(copies, hidden, shared.keyring)
     listed = [_listed(copy, laid_over) for copy, laid_over in zip(copies, hidden, strict=True)]
     keys = sorted(set().union(*listed) | {IDENTITY})
     records = {
         key: tuple(
-            _reading(copy, laid_over.get(key), key, vault, keyring) if key in there else MISSING
+            _reading(copy, laid_over.get(key), key, vault, shared) if key in there else MISSING
             for copy, laid_over, there in zip(copies, hidden, listed, strict=True)
         )
         for key in keys
     }
-    return Survey(tuple(copies), vault, records, hidden)
+    return Survey(tuple(copies), vault, shared.keyring, records, hidden)
 
 
 def _hidden(copy: Copy) -> dict[str, Hidden]:
@@ -80,7 +85,7 @@ def _identity(copies: Sequence[Copy], hidden: Sequence[dict[str, Hidden]], keyri
     """The name of the vault; every copy whose identity proves right must have the same."""
     names: dict[str, str] = {}
     for copy, laid_over in zip(copies, hidden, strict=True):
-        for data in _versions(copy, laid_over.get(IDENTITY), IDENTITY):
+        for data in versions_of(copy.store, laid_over.get(IDENTITY), IDENTITY):
             try:
                 names.setdefault(identity_of(keyring, data), copy.name)
                 break
@@ -100,19 +105,18 @@ def _identity(copies: Sequence[Copy], hidden: Sequence[dict[str, Hidden]], keyri
     return next(iter(names))
 
 
-def _versions(copy: Copy, hidden: Hidden | None, key: str) -> Iterator[bytes]:
-    """What to judge, in this order: the first version, which is what the vault wrote, and the newest."""
-    for version in (hidden.version, None) if hidden is not None else (None,):
-        try:
-            yield copy.store.read(key, version=version)
-        except ObjectNotFound:
-            continue
-
-
-def _reading(copy: Copy, hidden: Hidden | None, key: str, vault: str, keyring: Keyring) -> Reading:
+def _reading(copy: Copy, hidden: Hidden | None, key: str, vault: str, shared: SharedKeyLog) -> Reading:
     wrong = MISSING
-    for number, data in enumerate(_versions(copy, hidden, key)):
-        problem = record_problem(key, data, vault, keyring)
+    for number, data in enumerate(versions_of(copy.store, hidden, key)):
+        try:
+            problem = (
+                shared.record_problem(key, data)
+                if key.startswith(KEY_LOG)
+                else record_problem(key, data, vault, shared.keyring)
+            )
+        except NotCounted as exc:
+            wrong = Reading("void", data, exc.message)
+            continue
         if not problem and hidden is not None and number == 0 and is_covered(copy.store, hidden):
             what = "deleted" if hidden.deleted else "overwritten"
             return Reading("hidden", data, f"expected it as it was written, found it {what}", hidden.version)

@@ -8,7 +8,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
 from orchestrai.errors import DigestMismatch, IntegrityError, NotCounted, ObjectExists, ObjectNotFound
 from orchestrai.ledger.log_replica import RECORDS
-from orchestrai.ledger.signing import rules_of
+from orchestrai.ledger.signing import rules_of, without_rules
 from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import control_plane
@@ -140,7 +140,7 @@ def opened_replica(vault: Vault, target: Store) -> Vault:
         target,
         vault.signer,
         # the replica has a copy of the key log, and is judged by that
-        governed(target, replace(vault.keyring, rules=None)) if rules_of(vault.keyring) is not None else vault.keyring,
+        governed(target, without_rules(vault.keyring)) if rules_of(vault.keyring) is not None else vault.keyring,
         clock=vault.clock,
         new_id=vault.new_id,
         encryption=vault.encryption,

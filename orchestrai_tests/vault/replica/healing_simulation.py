@@ -95,8 +95,8 @@ def _stepping(pair: Pair, scheduler: Scheduler) -> Callable[[str, str], str]:
     return step
 
 
-def _opened(name: str) -> Callable[[object], SimVault]:
-    return lambda store: make_vault(store, SOUND, name)  # type: ignore[arg-type]
+def _opened(name: str) -> Callable[..., SimVault]:
+    return lambda store, _: make_vault(store, SOUND, name)  # type: ignore[arg-type]
 
 
 def heal_once(pair: Pair, healing: type[Healing], name: str, bring_back: bool = False) -> HealPlan:

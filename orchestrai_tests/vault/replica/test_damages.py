@@ -45,11 +45,12 @@ def needed(copies: TwoCopies, broken: set[str]) -> dict[str, set[tuple[str, int,
         if commit.tree in broken:
             needs.setdefault(commit.tree, set())
             continue
-        for entry in copies.vault.catalog.tree(commit):
+        for entry in copies.vault.catalog.tree(commit).rows():
             place = (commit.dataset, commit.seq, entry.partition)
             needs.setdefault(entry.key, set()).add(place)
             for file in copies.vault.catalog.files(entry) if entry.key not in broken else ():
-                needs.setdefault(file.key, set()).add(place)
+                for stored in file.places:
+                    needs.setdefault(stored.key, set()).add(place)
     return needs
 
 

@@ -1,17 +1,22 @@
 """What heal brings back, what it leaves, and what it never does."""
 
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrai.core.canonical import sha256_hex
+from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.errors import ConfigError, MissingObject, TransientStorageError
-from orchestrai.ledger.signing import Signer
+from orchestrai.ledger.signing import Signer, new_signer
+from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG, first_record, record_key
+from orchestrai.ledger.trust.key_rules import LoggedRules
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.format.layout import QUARANTINE, commit_key, tombstone_key
+from orchestrai.vault.format.records import COMMIT_TYPE
+from orchestrai.vault.keys.ceremony import Ceremony
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
@@ -21,6 +26,8 @@ from orchestrai.vault.vault import Vault
 from orchestrai_tests.storage.faults import MODES, Died, FaultStore
 from orchestrai_tests.vault.contents import files, read_all
 from orchestrai_tests.vault.replica.two_copies import BIG, TwoCopies, cloned, contents, filled, flipped
+
+START = datetime(2026, 11, 30, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -119,7 +126,10 @@ def test_a_primary_that_is_lost_whole_is_brought_back_from_its_replica(copies: T
     before = contents(copies.replica)
     copies.primary = MemoryStore(name="new")
     plan = copies.healing().plan()
-    assert plan.newer and not [mend for mend in plan.mends if mend.key.startswith("vault/")]
+    # what the root signed comes back unasked: nobody who writes to a replica can sign it
+    assert plan.newer and {mend.key for mend in plan.mends if mend.key.startswith("vault/")} == {
+        "vault/keylog/000000000001.json"
+    }
     assert copies.heal(bring_back=True).is_sound
     gone = {key for key, data in before.items() if contents(copies.primary).get(key) != data}
     # what was forgotten is named by nobody
@@ -286,3 +296,68 @@ def test_a_record_that_was_forgotten_because_it_was_damaged_comes_back_without_a
     assert after.is_sound and after.mends == () and copies.findings() == []
     assert head.seq not in {commit.seq for commit in copies.vault.snapshots("e/f")}
     copies.replicate()
+
+
+# -- the key log -------------------------------------------------------------------------------------------------
+
+
+def ended(copies: TwoCopies) -> Signer:
+    """The key of both copies is ended and another follows, in both; returns that."""
+    successor = new_signer()
+    rules = copies.vault.keyring.rules
+    assert isinstance(rules, LoggedRules)
+    ceremony = Ceremony(copies.primary, rules, copies.signer, MemoryStore(), "ada", lambda: START)
+    ceremony.end(copies.signer.key_id, "yearly", successor=successor.private_key.public_key())
+    report = replicate(Vault(copies.primary, successor, copies.signer.keyring(), workers=0), copies.replica)
+    assert report.verified.ok
+    return successor
+
+
+def of_key_log(copies: TwoCopies) -> list[str]:
+    return [info.key for prefix in (KEY_LOG, CENSUS) for info in copies.primary.list(prefix)]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("how", ["flipped", "gone", "of another root"])
+def test_what_says_which_signatures_count_is_mended_from_the_other_copy(copies: TwoCopies, place: int, how: str) -> None:
+    ended(copies)
+    before = [contents(store) for store in copies.stores]
+    assert len(of_key_log(copies)) == 4
+    for key in of_key_log(copies):
+        store = copies.stores[place]
+        if how == "flipped":
+            flipped(store, key, 40)
+        elif how == "gone":
+            store.delete(key)
+        else:
+            other = new_signer()
+            identity = sha256_hex(store.read("vault/identity.json"))
+            store.write(key, first_record(copies.vault.catalog.vault(), identity, other, other, other.keyring(), "2026"))
+        plan = copies.healing().plan()
+        assert [mend.key for mend in plan.mends] == [key] and plan.mends[0].copy.store is store
+        assert copies.heal().is_sound
+        assert {name: data for name, data in contents(store).items() if not name.startswith(QUARANTINE)} == before[place]
+
+
+def test_a_key_log_that_no_copy_has_whole_is_lost_by_name_and_nothing_is_written(copies: TwoCopies) -> None:
+    ended(copies)
+    for store in copies.stores:
+        store.delete(record_key(1))
+    before = [contents(store) for store in copies.stores]
+    healing = copies.healing()
+    plan = healing.plan()
+    assert not plan.is_sound and record_key(2) in {lost.key for lost in plan.lost}
+    healing.apply(plan)
+    assert [contents(store) for store in copies.stores] == before
+
+
+def test_what_an_ended_key_puts_in_place_of_a_record_gives_way_to_the_one_that_counts(copies: TwoCopies) -> None:
+    ended(copies)
+    key = commit_key("d", 3)
+    right = copies.primary.read(key)
+    body = json.loads(copies.signer.keyring().open(COMMIT_TYPE, right))
+    copies.primary.write(key, copies.signer.sign(COMMIT_TYPE, canonical_json({**body, "tags": ["mine"]})))
+    plan = copies.healing().plan()
+    assert [(mend.key, mend.source) for mend in plan.mends] == [(key, copies.replica)]
+    assert "does not count" in plan.mends[0].problem
+    assert copies.heal().is_sound and copies.primary.read(key) == right

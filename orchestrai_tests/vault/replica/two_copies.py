@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import dataclass, field
 
-from orchestrai.ledger.signing import Signer
+from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.keys.key_port import KeyPort
@@ -32,9 +32,11 @@ class TwoCopies:
     def stores(self) -> tuple[Store, Store]:
         return self.primary, self.replica
 
-    def opened(self, store: Store) -> Vault:
+    def opened(self, store: Store, keyring: Keyring | None = None) -> Vault:
         """As another process opens it."""
-        return Vault(store, self.signer, new_id=lambda: f"s{next(self.numbers):04d}", workers=0, encryption=self.key)
+        return Vault(
+            store, self.signer, keyring, new_id=lambda: f"s{next(self.numbers):04d}", workers=0, encryption=self.key
+        )
 
     @property
     def vault(self) -> Vault:

@@ -177,7 +177,7 @@ def test_a_receiver_that_is_killed_goes_on_where_the_vault_ends(crm: Followed) -
     assert process.wait(60) == 0
     _, log, bases = crm.log()
     (reach,) = [log.covered(base) for base in bases]
-    assert reach is not None and reach.hole is None and len(log.files) > kills
+    assert reach is not None and reach.hole is None and len(log.files) > min(kills, 12)
     looked = Looked()
     crm.restore("after", at(moment), looked)
     assert looked.state == state
@@ -196,7 +196,8 @@ def test_a_flipped_byte_is_refused_by_the_name_of_its_file(crm: Followed) -> Non
         assert path is not None
         whole = path.read_bytes()
         broken = bytearray(whole)
-        broken[max(file.offset, 0) + file.size // 2] ^= 1
+        # of a frame any byte, of what lies as it is one of its own
+        broken[max(file.offset, 0) + (file.length // 2 if file.compressed else file.at + file.size // 2)] ^= 1
         path.chmod(0o600)
         path.write_bytes(broken)
         with pytest.raises(IntegrityError) as caught:
