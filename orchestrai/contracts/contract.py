@@ -129,7 +129,7 @@ class HoldRule:
     that nobody decided on for so long; without it a person decides, or more data does.
     """
 
-    ordinary_days: float = 0.01
+    ordinary_days: float = 0.005
     release_after: timedelta | None = None
 
 

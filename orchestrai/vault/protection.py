@@ -183,5 +183,5 @@ def copy_to(vault: Vault, url: str, *, progress: Progress | None = None, full: b
         "replica": report.target,
         "replica_copied": report.copied,
         "replica_bytes": report.bytes,
-        "replica_snapshots": report.verified.snapshots,
+        "replica_verified": report.verified.snapshots,
     }

@@ -338,7 +338,7 @@ def test_everything_kept_is_locked_copied_and_told_as_declared(shop: Runtime, tm
     other = fresh(shop.settings.home, tmp_path / "other", changes=declared)
     facts = materialize(other, f"{MODEL}/model_backup").facts
     assert facts["locked"] is False and facts["lock_reason"]
-    assert facts["replica"] and facts["replica_snapshots"] == 2
+    assert facts["replica"] and facts["replica_verified"] == 2
 
 
 def test_the_catalog_lists_what_is_kept_beside_events(shop: Runtime) -> None:

@@ -194,7 +194,7 @@ def test_replicate_and_work_on_the_replica_alone(shop: Runtime, tmp_path: Path) 
         command("vault", "replicate")
     replica = str(tmp_path / "replica")
     code, text = command("vault", "replicate", "--to", replica, "--json")
-    assert (code, json.loads(text)[0]["replica_snapshots"]) == (0, 2)
+    assert (code, json.loads(text)[0]["replica_verified"]) == (0, 2)
     (tmp_path / "home" / "vault").rename(tmp_path / "lost")
     assert len(json.loads(command("vault", "list", "--vault", replica, "--json")[1])) == 2
     assert command("vault", "verify", "--level", "read", "--vault", replica)[0] == 0

@@ -157,8 +157,8 @@ def test_a_dataset_that_judges_none_holds_none(shop: Shop) -> None:
     "value, rule",
     [
         ("off", HoldRule(0.0)),
-        ("{release_after: 2d}", HoldRule(0.01, AFTER)),
-        ("{ordinary_days: 0.5%}", HoldRule(0.005)),
+        ("{release_after: 2d}", HoldRule(0.005, AFTER)),
+        ("{ordinary_days: 1%}", HoldRule(0.01)),
         ("{ordinary_days: 0.02, release_after: 48h}", HoldRule(0.02, AFTER)),
     ],
 )

@@ -152,7 +152,7 @@ def replicate(
     if as_json:
         emit(done)
         return
-    names = ("replica", "replica_copied", "replica_bytes", "replica_snapshots")
+    names = ("replica", "replica_copied", "replica_bytes", "replica_verified")
     table(
         "Replicas", ("replica", "objects copied", "bytes", "snapshots"), [[facts[name] for name in names] for facts in done]
     )
