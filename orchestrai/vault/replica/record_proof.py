@@ -42,7 +42,7 @@ def identity_of(keyring: Keyring, envelope: bytes) -> str:
 def record_problem(key: str, data: bytes, vault: str, keyring: Keyring) -> str:
     """Why a record under this key does not prove right; empty where it does."""
     try:
-        _require(key, data, vault, keyring)
+        require_record(key, data, vault, keyring)
     except IntegrityError as exc:
         return exc.message
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
@@ -50,7 +50,8 @@ def record_problem(key: str, data: bytes, vault: str, keyring: Keyring) -> str:
     return ""
 
 
-def _require(key: str, data: bytes, vault: str, keyring: Keyring) -> None:
+def require_record(key: str, data: bytes, vault: str, keyring: Keyring) -> None:
+    """Raise NotCounted, IntegrityError or what a broken record leads to, unless one under this key proves right."""
     if key == IDENTITY:
         _require_same("identity", identity_of(keyring, data), vault)
     elif key.startswith(SNAPSHOTS):
