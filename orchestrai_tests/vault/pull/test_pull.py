@@ -1,6 +1,7 @@
 """Pulling a vault into a second account: what it copies, what it costs, and that it may die anywhere."""
 
 import itertools
+import tarfile
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,20 +9,25 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError, IntegrityError, OrchestraiError, TransientStorageError
+from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import Capabilities, LockMode, Retention, stronger
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
-from orchestrai.vault.format.layout import PULLED
+from orchestrai.vault.format.layout import BYTES, PULLED
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.reachable import reach
+from orchestrai.vault.pull.pull import Pull, PullTerms
+from orchestrai.vault.pull.views import ReadOnlyStore
+from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options
 from orchestrai_tests.storage.faults import Died, FaultStore
 from orchestrai_tests.vault.contents import files
-from orchestrai_tests.vault.pull.two_accounts import ROOT, TwoAccounts, clone, contents, filled
+from orchestrai_tests.vault.pull.two_accounts import PULLER, WRITER, TwoAccounts, clone, contents, filled
+from orchestrai_tests.vault.test_golden import ARCHIVE
 
 ALL = ["d@1", "d@2", "d@3", "e/f@1"]
 
@@ -173,7 +179,6 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(accounts: TwoAc
 def test_a_vault_of_another_root_is_refused(accounts: TwoAccounts) -> None:
     with pytest.raises(IntegrityError, match="another's"):
         accounts.pinned(accounts.primary, root="0" * 64).identity()
-    assert ROOT.key_id
 
 
 def test_what_was_proven_is_remembered_under_the_key_of_whoever_pulls(accounts: TwoAccounts) -> None:
@@ -193,3 +198,54 @@ def test_a_store_that_fails_is_told_of_as_such(accounts: TwoAccounts) -> None:
     with pytest.raises(OrchestraiError) as told:
         accounts.pull(target=FaultStore(accounts.target, 3, "err_before"))
     assert told.value.exit_code == 3
+
+
+@pytest.mark.emulator
+def test_what_was_written_over_in_a_bucket_with_versions_is_pulled_as_it_was_written(moto: S3Server) -> None:
+    accounts = TwoAccounts()
+    accounts.primary = open_store(f"s3://{moto.bucket(versioned=True)}/v", s3_options(moto))
+    filled(accounts)
+    for name in [info.key for prefix in BYTES for info in accounts.primary.list(prefix)]:
+        accounts.primary.write(name, b"junk")
+    accounts.target = MemoryStore(name="copy")
+    assert accounts.pull().ok and accounts.shown() == ALL
+
+
+@pytest.mark.parametrize("name", ["plain", "sealed"])
+def test_a_vault_from_before_the_key_log_is_pulled_by_its_writers_key(tmp_path: Path, name: str) -> None:
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / "vault.key").chmod(0o600)
+    store, key = ReadOnlyStore(LocalStore(tmp_path / name)), FileKey(tmp_path / "vault.key") if name == "sealed" else None
+    old = Vault(store, PULLER, governed(store, WRITER.keyring()), workers=0, encryption=key)
+    target = MemoryStore()
+    report = Pull(old, target, PullTerms()).run()
+    copy = Vault(target, PULLER, governed(target, WRITER.keyring()), workers=0, encryption=key)
+    assert report.ok and verify(copy, level="read").findings == ()
+    assert [one.digest for one in copy.catalog.visible()] == [one.digest for one in old.catalog.visible()] != []
+    assert Pull(old, target, PullTerms()).run().records == 0
+
+
+@pytest.mark.thorough("deaths at every write say the same of what a copy shows")
+@pytest.mark.parametrize("side", ["primary", "copy"])
+def test_a_run_that_fails_at_any_operation_of_either_store_is_done_again(accounts: TwoAccounts, side: str) -> None:
+    whole, empty = (
+        FaultStore(clone(accounts.primary if side == "primary" else accounts.target, accounts.clock)),
+        accounts.target,
+    )
+    if side == "primary":
+        right, accounts.primary = accounts.primary, whole
+        accounts.pull(target=clone(empty, accounts.clock))
+    else:
+        right = accounts.primary
+        accounts.pull(target=whole)
+    for n in range(1, whole.count + 1):
+        accounts.target, accounts.primary = clone(empty, accounts.clock), right
+        broken = FaultStore(right if side == "primary" else accounts.target, n, "err_before")
+        accounts.primary = broken if side == "primary" else right
+        with pytest.raises(TransientStorageError):
+            accounts.pull(target=accounts.target if side == "primary" else broken)
+        accounts.primary = right
+        if "vault/identity.json" in contents(accounts.target):
+            assert set(accounts.shown()) <= set(ALL)
+        assert accounts.pull().ok and accounts.shown() == ALL
