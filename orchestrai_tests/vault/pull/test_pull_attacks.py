@@ -14,6 +14,7 @@ from orchestrai.vault.format.layout import commit_key, tombstone_key
 from orchestrai.vault.format.records import ChainNote
 from orchestrai.vault.keys.ceremony import Ceremony
 from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
+from orchestrai_tests.storage.faults import Died, FaultStore
 from orchestrai_tests.vault.contents import files
 from orchestrai_tests.vault.pull.two_accounts import ROOT, WRITER, TwoAccounts, clone, contents, filled, flipped, key
 
@@ -82,6 +83,18 @@ def test_a_primary_that_is_no_longer_what_was_pulled_is_told_of_and_changes_noth
     accounts.pull()
     assert unchanged(accounts, lambda: act(accounts)) == said
     assert accounts.shown() == ALL
+
+
+def test_a_signed_record_that_does_not_follow_is_not_taken(accounts: TwoAccounts) -> None:
+    other = clone(accounts.primary, accounts.clock)
+    one_day(accounts)
+    accounts.pull()
+    for text in (b"one", b"two"):
+        accounts.opened(other).commit("d", {"q": files(x=text * 30)})
+    for name in contents(other).keys() - contents(accounts.primary).keys():
+        accounts.primary.write(name, other.read(name))
+    assert unchanged(accounts, lambda: None) == ["damaged"]
+    assert accounts.shown() == [*ALL[:3], "d@4", "e/f@1"]
 
 
 def test_a_chain_that_is_forked_does_not_hold_up_the_others(accounts: TwoAccounts) -> None:
@@ -189,6 +202,22 @@ def test_what_was_forgotten_and_pruned_before_it_was_pulled_is_never_shown(accou
     prune(accounts)
     report = accounts.pull()
     assert report.ok and accounts.shown() == ALL[1:]
+
+
+def test_what_a_fence_alone_calls_forgotten_is_not_shown_where_a_run_dies_before_it(accounts: TwoAccounts) -> None:
+    accounts.vault.forget(accounts.vault.catalog.visible("d")[0].snapshot_id, reason="retention")
+    accounts.clock.pass_by(hours=31)
+    prune(accounts)
+    one_day(accounts)
+    accounts.primary.delete(tombstone_key("d", 1))
+    empty, whole = accounts.target, FaultStore(clone(accounts.target, accounts.clock))
+    assert accounts.pull(target=whole).ok
+    for n in [n for n, line in enumerate(whole.log, 1) if line.startswith("write vault/snapshots/d/")]:
+        accounts.target = clone(empty, accounts.clock)
+        with pytest.raises(Died):
+            accounts.pull(target=FaultStore(accounts.target, n, "before"))
+        assert "d@1" not in accounts.shown()
+        assert accounts.pull().ok and accounts.shown() == ["d@2", "d@3", "d@5", "e/f@1"]
 
 
 def test_a_damaged_record_that_was_given_up_by_its_number_is_passed_over(accounts: TwoAccounts) -> None:
