@@ -13,6 +13,7 @@ from orchestrai.storage.base import Store
 from orchestrai.vault.chain import ranges
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit, open_record, require_place
+from orchestrai.vault.replica.record_proof import require_record
 from orchestrai.vault.vault import Vault
 
 # what a primary may have become since it was pulled; `copy` is something wrong with the copy itself
@@ -78,12 +79,12 @@ class ChainPuller:
         if not self._compare(pull, theirs, ours):
             return pull
         new_stones = stones.get(dataset, {}).keys() - kept_stones.get(dataset, {}).keys()
-        self._tombstones(pull, sorted(new_stones), ours)
+        given_up = kept_stones.get(dataset, {}).keys() | self._tombstones(pull, sorted(new_stones), ours)
         missing = sorted(kept_stones.get(dataset, {}).keys() - stones.get(dataset, {}).keys())
         if missing:
             problem = f"expected the tombstones {_spans(missing)} of {dataset}, which were pulled, found them gone"
             pull.note("lost", tombstone_key(dataset, missing[0]), problem)
-        self._records(pull, theirs, ours, stones.get(dataset, {}).keys() | kept_stones.get(dataset, {}).keys())
+        self._records(pull, theirs, ours, given_up)
         self._withhold(pull, ours)
         return pull
 
@@ -112,8 +113,10 @@ class ChainPuller:
         if theirs == ours:
             return
         if self._opened(dataset, seq, theirs)[1]:
-            self.note_damage(
-                pull, key, f"expected record {seq} of {dataset} as it was pulled, found it damaged: the copy has it right"
+            pull.note(
+                "damaged",
+                key,
+                f"expected record {seq} of {dataset} as it was pulled, found it damaged: the copy has it right",
             )
         elif self._opened(dataset, seq, ours)[1]:
             pull.note(
@@ -124,10 +127,6 @@ class ChainPuller:
                 f"expected record {seq} of {dataset} as it was pulled, found another that is signed: the primary was forked"
             )
             pull.note("forked", key, problem)
-
-    def note_damage(self, pull: ChainPull, key: str, problem: str) -> None:
-        """A record of the primary that does not prove right."""
-        pull.note("damaged", key, problem)
 
     def _opened(self, dataset: str, seq: int, data: bytes) -> tuple[ChainRecord | None, str]:
         """A record that proves right (None where it does not count, and takes its number), or why it does not."""
@@ -151,9 +150,9 @@ class ChainPuller:
             record, problem = self._opened(dataset, seq, data)
             if seq - 1 in ours:
                 digests[seq - 1] = sha256_hex(_read(self.copy.store, commit_key(dataset, seq - 1)))
-            kind, problem = (
-                ("damaged", problem) if problem else _misfit(seq, record, digests.get(seq - 1, ""), seq - 1 in stones)
-            )
+            kind: Kind = "damaged"
+            if not problem:
+                kind, problem = _misfit(seq, record, digests.get(seq - 1, ""), seq - 1 in stones)
             if problem and seq in stones:
                 continue  # it was given up by its number
             if problem:
@@ -167,24 +166,28 @@ class ChainPuller:
             elif record is not None:
                 pull.notes[seq] = record
 
-    def _tombstones(self, pull: ChainPull, numbers: list[int], ours: Mapping[int, int]) -> None:
+    def _tombstones(self, pull: ChainPull, numbers: list[int], ours: Mapping[int, int]) -> set[int]:
+        """Sort new tombstones into those that are taken and not; returns the numbers of all that are rightly signed."""
+        signed: set[int] = set()
         for seq in numbers:
             key = tombstone_key(pull.dataset, seq)
             try:
-                stone = self.primary.catalog.tombstone(key)
-                require_place(stone, self.primary.identity(), pull.dataset, seq)
+                # read once: a store may answer the next read with something else
                 data = self.primary.store.read(key)
+                require_record(key, data, self.primary.identity(), self.primary.keyring)
             except NotCounted:
                 continue
             except (IntegrityError, ObjectNotFound, TypeError, ValueError, KeyError) as exc:
-                self.note_damage(pull, key, f"expected a tombstone as it was signed, found it damaged: {exc}")
+                pull.note("damaged", key, f"expected a tombstone as it was signed, found it damaged: {exc}")
                 continue
+            signed.add(seq)
             if seq not in ours:
                 pull.unshown[key] = data
             elif not self._is_kept(pull.dataset, seq):
                 pull.shown[key] = data
             else:
                 pull.note("forgotten", key, self._why_kept(pull.dataset, seq))
+        return signed
 
     def _withhold(self, pull: ChainPull, ours: Mapping[int, int]) -> None:
         """Nothing from a fence on that forgets what the copy keeps."""

@@ -15,7 +15,7 @@ from orchestrai.vault.pull.chain_pull import ChainPull
 from orchestrai.vault.pull.views import ForeseenCopy
 from orchestrai.vault.replica.content_plan import ContentReader
 from orchestrai.vault.replica.copies import Copy, MendedView
-from orchestrai.vault.replica.quarantine import set_aside
+from orchestrai.vault.replica.quarantine import digest_of, set_aside
 from orchestrai.vault.replica.replicate import CREATED
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.proven import Proven
@@ -147,8 +147,8 @@ class ContentPuller:
                 key, "expected an object, found none that proves right"
             )
         for key in sorted(contents.sources):
-            actual = _digest(store, key)
-            expected = _digest(self.primary.store, key)
+            actual = digest_of(store, key)
+            expected = digest_of(self.primary.store, key)
             if actual and not self.target.keeps_versions:
                 set_aside(self.target, key, actual)
             store.write(key, _checked(self.primary.store, key, expected))
@@ -186,16 +186,6 @@ def _is_right(report: VerifyReport) -> bool:
 def _is_of_bytes(key: str) -> bool:
     """What is wrong with records was told when they were planned."""
     return key.startswith((*BYTES, IDENTITY, DATA_KEYS))
-
-
-def _digest(store: Store, key: str) -> str:
-    digest = hashlib.sha256()
-    try:
-        for chunk in store.stream(key):
-            digest.update(chunk)
-    except ObjectNotFound:
-        return ""
-    return digest.hexdigest()
 
 
 def _checked(source: Store, key: str, expected: str) -> Iterator[bytes]:

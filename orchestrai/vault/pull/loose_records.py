@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
+from orchestrai.errors import IntegrityError, NotCounted, ObjectExists, ObjectNotFound
 from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.trust.key_log import CENSUS, census_of, log_envelopes, read_census, record_key
+from orchestrai.ledger.trust.key_rules import LoggedRules
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import DATA_KEYS, HOLDS
 from orchestrai.vault.pull.chain_pull import PullFinding
@@ -18,12 +19,18 @@ _LOOSE = (DATA_KEYS, HOLDS, *(prefix for prefix in RECORDS if prefix != HEADS), 
 _NAMED = 20
 
 
-def new_key_log(primary: Store, copy: Store) -> dict[str, bytes]:
+def new_key_log(vault: Vault, copy: Store) -> dict[str, bytes]:
     """The records of the key log that the copy lacks, each census before the record that names it.
 
     Raises IntegrityError where the primary's log does not go on from the one that was pulled.
     """
-    theirs, ours = log_envelopes(primary), log_envelopes(copy)
+    primary, rules = vault.store, vault.keyring.rules
+    log = rules.log() if isinstance(rules, LoggedRules) else None
+    known = log.digests if log is not None else ()
+    # what was appended meanwhile comes with the next run; what was judged must be what is copied
+    theirs, ours = log_envelopes(primary)[: len(known)], log_envelopes(copy)
+    if tuple(map(sha256_hex, theirs)) != tuple(known):
+        raise IntegrityError(f"expected the key log of {primary.url} as it was read before, found another: run it again")
     if theirs[: len(ours)] != ours:
         raise IntegrityError(
             f"expected the key log of {len(ours)} records that was pulled, found one of {len(theirs)} in {primary.url} that does not go on "
@@ -105,8 +112,6 @@ def _read(store: Store, key: str) -> bytes:
 
 def put_records(copy: Store, records: Mapping[str, bytes]) -> int:
     """Create what is not there, in order; returns how many. Raises IntegrityError where another lies there meanwhile."""
-    from orchestrai.errors import ObjectExists
-
     for key, data in records.items():
         try:
             copy.write(key, data, create=True)

@@ -25,7 +25,7 @@ from orchestrai.vault.pull.loose_records import new_key_log, new_loose, put_reco
 from orchestrai.vault.pull.pulled_locks import PulledLocks
 from orchestrai.vault.pull.views import ForeseenCopy, ReadOnlyStore
 from orchestrai.vault.replica.copies import Copy
-from orchestrai.vault.replica.record_proof import PROVEN
+from orchestrai.vault.replica.record_proof import PROVEN, require_record
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.vault_store import identity_record
 from orchestrai.vault.verify.proven import Proven, Reached
@@ -104,13 +104,12 @@ class Pull:
         if self._is_gone():
             return self.report
         self.report.vault = self.primary.identity()
-        key_log = new_key_log(self.primary.store, self.target.store)
+        key_log = new_key_log(self.primary, self.target.store)
         source, stones = listed_chains(self.primary.store)
         target, kept_stones = listed_chains(self.target.store)
         if key_log and target and self._withdraws():
             return self.report
-        identity = {} if _identity(self.target.store) else {IDENTITY: self.primary.store.read(IDENTITY)}
-        self._put({**key_log, **identity})
+        self._put({**key_log, **self._new_identity()})
         records, findings = new_loose(self.primary, self.target.store, full=self.terms.full)
         self._put(records)
         self.report.findings += findings
@@ -162,6 +161,13 @@ class Pull:
                 "give each vault a --to of its own; if the primary was replaced, the copy is what is left of it"
             )
         return False
+
+    def _new_identity(self) -> dict[str, bytes]:
+        if _identity(self.target.store):
+            return {}
+        data = self.primary.store.read(IDENTITY)
+        require_record(IDENTITY, data, self.primary.identity(), self.primary.keyring)
+        return {IDENTITY: data}
 
     def _withdraws(self) -> bool:
         """True, with findings, where new records of the key log take away snapshots that the copy shows and keeps."""

@@ -97,6 +97,18 @@ def test_a_signed_record_that_does_not_follow_is_not_taken(accounts: TwoAccounts
     assert accounts.shown() == [*ALL[:3], "d@4", "e/f@1"]
 
 
+def test_a_tombstone_that_nobody_signed_gives_nothing_up(accounts: TwoAccounts) -> None:
+    other = clone(accounts.primary, accounts.clock)
+    one_day(accounts)
+    accounts.pull()
+    for text in (b"one", b"two"):
+        accounts.opened(other).commit("d", {"q": files(x=text * 30)})
+    accounts.primary.write(commit_key("d", 5), other.read(commit_key("d", 5)))
+    accounts.primary.write(tombstone_key("d", 4), b"junk")
+    assert unchanged(accounts, lambda: None) == ["damaged", "damaged"]
+    assert accounts.shown() == [*ALL[:3], "d@4", "e/f@1"]
+
+
 def test_a_chain_that_is_forked_does_not_hold_up_the_others(accounts: TwoAccounts) -> None:
     accounts.pull()
     fork(accounts, b"other")
