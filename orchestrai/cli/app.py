@@ -23,6 +23,7 @@ from orchestrai.cli.vault import (
     heal_commands,
     hold_commands,
     lifecycle_commands,
+    pull_commands,
     recover_commands,
     search_commands,
     vault_commands,
@@ -61,6 +62,7 @@ vault_commands.vault.command("acknowledge")(hold_commands.acknowledge)
 vault_commands.vault.command("rewrap")(hold_commands.rewrap)
 vault_commands.vault.command("heal")(heal_commands.heal)
 vault_commands.vault.command("repair")(heal_commands.repair)
+vault_commands.vault.command("pull")(pull_commands.pull)
 vault_commands.vault.command("recover")(recover_commands.recover)
 vault_commands.vault.command("warm")(lifecycle_commands.warm)
 app.add_typer(database_commands.backup, name="backup")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 vault = make_app(
     "Snapshots: list, show, verify, find, browse, restore, prune, drill, lock, replicate, heal, forget, hold, release, holds, "
-    "acknowledge, rewrap, repair, recover, warm."
+    "acknowledge, rewrap, repair, pull, recover, warm."
 )
 SHOWN = 40
 

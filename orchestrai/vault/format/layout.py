@@ -11,6 +11,7 @@
     vault/holds/<dataset>/<seq>/<n>.json         legal holds placed and released, signed; seq 0 is the whole dataset
     work/locks/<dataset>/<seq>.json              until when all that a snapshot needs was read back as locked, signed
     work/verified.json                           in a replica: the snapshots found sound, signed
+    work/pulled.json                             in a pulled copy: how far whoever pulls found it sound, signed by their key
     work/sessions/<session>.json                 a running write; its store time is the session's start
     work/marks/<session>.json                    what a prune wants to delete
     work/condemned/<session>.json                what a prune deletes; the fences in the chains name its hash
@@ -30,6 +31,7 @@ DATA_KEYS = "vault/keys/"
 HOLDS = "vault/holds/"
 LOCKS = "work/locks/"
 VERIFIED = "work/verified.json"
+PULLED = "work/pulled.json"
 SESSIONS = "work/sessions/"
 MARKS = "work/marks/"
 CONDEMNED = "work/condemned/"

@@ -15,11 +15,11 @@ def set_aside(copy: Copy, key: str, digest: str, *, remove: bool = False) -> str
     """
     store = copy.store
     place = f"{QUARANTINE}{digest[:16]}/{key}"
-    if remove and _digest(store, key) == "" and _digest(store, place) == digest:
+    if remove and digest_of(store, key) == "" and digest_of(store, place) == digest:
         return place  # done by a run that died behind it
-    if _digest(store, place) != digest:
+    if digest_of(store, place) != digest:
         store.write(place, store.stream(key))
-        kept = _digest(store, place)
+        kept = digest_of(store, place)
         if kept != digest:
             raise DigestMismatch(
                 f"expected {key} of sha256 {digest[:12]} to set aside, found {kept[:12]}: run it again", key=key
@@ -32,7 +32,8 @@ def set_aside(copy: Copy, key: str, digest: str, *, remove: bool = False) -> str
     return place
 
 
-def _digest(store: Store, key: str) -> str:
+def digest_of(store: Store, key: str) -> str:
+    """The SHA-256 of what lies under a key; empty for nothing."""
     digest = hashlib.sha256()
     try:
         for chunk in store.stream(key):

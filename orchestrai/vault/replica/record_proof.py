@@ -43,7 +43,7 @@ def identity_of(keyring: Keyring, envelope: bytes) -> str:
 def record_problem(key: str, data: bytes, vault: str, keyring: Keyring) -> str:
     """Why a record under this key does not prove right; empty where it does. Raises NotCounted for one whose key may not sign it."""
     try:
-        _require(key, data, vault, keyring)
+        require_record(key, data, vault, keyring)
     except NotCounted:
         raise
     except IntegrityError as exc:
@@ -53,7 +53,8 @@ def record_problem(key: str, data: bytes, vault: str, keyring: Keyring) -> str:
     return ""
 
 
-def _require(key: str, data: bytes, vault: str, keyring: Keyring) -> None:
+def require_record(key: str, data: bytes, vault: str, keyring: Keyring) -> None:
+    """Raise NotCounted, IntegrityError or what a broken record leads to, unless one under this key proves right."""
     if key == IDENTITY:
         _require_same("identity", identity_of(keyring, data), vault)
     elif key.startswith(SNAPSHOTS):
