@@ -15,8 +15,8 @@ from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.base import Store
 from orchestrai.storage.url import open_store
 from orchestrai.vault.format.layout import ROOT
+from orchestrai.vault.heal.heal import Healing, HealPlan, HealReport
 from orchestrai.vault.protection import anchor_of, open_vault, replicas_of
-from orchestrai.vault.replica.heal import Healing, HealPlan, HealReport
 from orchestrai.vault.vault import Vault
 
 PRODUCER = Producer("heal", __name__)

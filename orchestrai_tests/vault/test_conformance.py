@@ -18,10 +18,10 @@ from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
+from orchestrai.vault.heal.heal import Healing
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
 from orchestrai.vault.lifecycle.retention import apply_retention, plan_retention
-from orchestrai.vault.replica.heal import Healing
 from orchestrai.vault.replica.replicate import opened_replica, replicate
 from orchestrai.vault.spec import KeepSpec
 from orchestrai.vault.vault import Vault

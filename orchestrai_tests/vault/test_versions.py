@@ -12,9 +12,9 @@ from orchestrai.restore.folder import restore_folder
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.storage.url import open_store
+from orchestrai.vault.heal.heal import Healing
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.cold_tier import cold_copy
-from orchestrai.vault.replica.heal import Healing
 from orchestrai.vault.replica.hidden_versions import hidden_under
 from orchestrai.vault.replica.replicate import opened_replica, replicate
 from orchestrai.vault.vault import Vault

@@ -10,7 +10,7 @@ from orchestrai.cli.output import OK, AsJson, bars, emit, out, table
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
-    from orchestrai.vault.replica.heal import HealPlan, HealReport
+    from orchestrai.vault.heal.heal import HealPlan, HealReport
 
 Apply = Annotated[bool, typer.Option("--apply", help="mend what the plan names")]
 SHOWN = 40
@@ -56,8 +56,8 @@ def _heal(url: str | None, replicas: Sequence[str], apply: bool, bring_back: boo
     from orchestrai.ledger.signing import Keyring
     from orchestrai.storage.base import Store
     from orchestrai.storage.url import open_store
-    from orchestrai.vault.protection import anchor_of, open_vault
-    from orchestrai.vault.replica.heal import Healing
+    from orchestrai.vault.heal.heal import Healing
+    from orchestrai.vault.protection import anchor_of, keyring_for, open_vault
     from orchestrai.vault.vault import Vault
 
     ledger, settings = open_ledger(), load_settings()
@@ -66,7 +66,8 @@ def _heal(url: str | None, replicas: Sequence[str], apply: bool, bring_back: boo
         return open_vault(ledger, settings.key_folder, lambda: False, store, keyring)
 
     stores = [open_store(place) for place in (url or settings.vault, *replicas)]
-    healing = Healing(stores, ledger.keyring, opened, anchor_of(settings) if url is None else None)
+    keyring = keyring_for(ledger, stores[0], settings.key_folder)
+    healing = Healing(stores, keyring, opened, anchor_of(settings) if url is None else None)
     with bars(quiet=as_json) as progress:
         plan = healing.plan(bring_back=bring_back, progress=progress)
         report = healing.apply(plan, progress) if apply else None

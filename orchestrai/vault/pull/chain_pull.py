@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
 from orchestrai.storage.base import Store
-from orchestrai.vault.chain import ranges
+from orchestrai.vault.chain.chain_head import ranges
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit, open_record, require_place
 from orchestrai.vault.replica.record_proof import require_record

@@ -10,13 +10,13 @@ from orchestrai.errors import DigestMismatch, IntegrityError, ObjectExists, Obje
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import BYTES, DATA_KEYS, IDENTITY
 from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.heal.content_plan import ContentReader
 from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.pull.chain_pull import ChainPull
 from orchestrai.vault.pull.views import ForeseenCopy
-from orchestrai.vault.replica.content_plan import ContentReader
 from orchestrai.vault.replica.copies import Copy, MendedView
-from orchestrai.vault.replica.quarantine import digest_of, set_aside
 from orchestrai.vault.replica.replicate import CREATED
+from orchestrai.vault.replica.wrong_bytes import digest_of, set_aside
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.proven import Proven
 from orchestrai.vault.verify.verify import VerifyReport, verify

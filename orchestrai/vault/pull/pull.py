@@ -12,7 +12,7 @@ from functools import partial
 from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, ObjectNotFound
-from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG, log_envelopes
+from orchestrai.ledger.trust.key_log import log_envelopes
 from orchestrai.ledger.trust.key_rules import LoggedRules
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import control_plane
@@ -117,7 +117,7 @@ class Pull:
         self._lost_in_copy(target)
         if self.locker is not None and not self._remembered:
             # an earlier run may have put them and died, or was not asked to lock
-            self.locker.lock(info.key for prefix in (KEY_LOG, CENSUS, *PROVEN) for info in self.target.store.list(prefix))
+            self.locker.lock(info.key for prefix in PROVEN for info in self.target.store.list(prefix))
         puller = ChainPuller(self.primary, self.copy, self.primary.clock(), self.terms.keep, self.terms.full)
         for dataset in sorted(source.keys() | target.keys()):
             pull = puller.plan(dataset, source, target, stones, kept_stones)

@@ -12,7 +12,7 @@ from orchestrai.ledger.signing import Keyring
 from orchestrai.vault.format.layout import SNAPSHOTS, commit_key, numbered
 from orchestrai.vault.format.records import ChainNote, ChainRecord, open_record
 from orchestrai.vault.replica.copies import Copy
-from orchestrai.vault.replica.quarantine import set_aside
+from orchestrai.vault.replica.wrong_bytes import set_aside
 from orchestrai.vault.verify.verification import Finding
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 
 from orchestrai.vault.format.layout import BYTES, FORGOTTEN
+from orchestrai.vault.heal.content_plan import ContentReader, CopyContents
+from orchestrai.vault.heal.heal import Healing, HealPlan, HealReport
+from orchestrai.vault.heal.mends import Mend
 from orchestrai.vault.replica import heal
-from orchestrai.vault.replica.content_plan import ContentReader, CopyContents
-from orchestrai.vault.replica.heal import Healing, HealPlan, HealReport
-from orchestrai.vault.replica.mends import Mend
-from orchestrai_tests.vault.replica.healing_simulation import play_healing
+from orchestrai_tests.vault.heal.healing_simulation import play_healing
 
 HISTORIES = int(os.environ.get("ORCHESTRAI_TEST_HISTORIES", "500")) // 10
 

@@ -16,16 +16,16 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.format.layout import QUARANTINE, commit_key, tombstone_key
 from orchestrai.vault.format.records import COMMIT_TYPE
+from orchestrai.vault.heal.heal import Healing
 from orchestrai.vault.keys.ceremony import Ceremony
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.prune import apply_prune, plan_prune
-from orchestrai.vault.replica.heal import Healing
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai_tests.storage.faults import MODES, Died, FaultStore
 from orchestrai_tests.vault.contents import files, read_all
-from orchestrai_tests.vault.replica.two_copies import BIG, TwoCopies, cloned, contents, filled, flipped
+from orchestrai_tests.vault.heal.two_copies import BIG, TwoCopies, cloned, contents, filled, flipped
 
 START = datetime(2026, 11, 30, tzinfo=UTC)
 

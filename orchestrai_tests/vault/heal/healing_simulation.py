@@ -12,7 +12,7 @@ from datetime import timedelta
 from orchestrai.errors import ConcurrentCommit, ConfigError, IntegrityError, ObjectNotFound, OrchestraiError, RetentionLocked
 from orchestrai.vault.format.layout import BYTES, FORGOTTEN, SNAPSHOTS, commit_key
 from orchestrai.vault.format.records import ChainNote, ChainRecord, open_record
-from orchestrai.vault.replica.heal import Healing, HealPlan
+from orchestrai.vault.heal.heal import Healing, HealPlan
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify

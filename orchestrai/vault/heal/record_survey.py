@@ -10,10 +10,10 @@ from orchestrai.ledger.log_replica import RECORDS
 from orchestrai.ledger.signing import Keyring
 from orchestrai.ledger.trust.key_log import KEY_LOG
 from orchestrai.vault.format.layout import IDENTITY, ROOT
+from orchestrai.vault.heal.shared_key_log import SharedKeyLog, shared_key_log
 from orchestrai.vault.replica.copies import Copy
 from orchestrai.vault.replica.hidden_versions import Hidden, hidden_under, is_covered, versions_of
 from orchestrai.vault.replica.record_proof import PROVEN, identity_of, record_problem
-from orchestrai.vault.replica.shared_key_log import SharedKeyLog, shared_key_log
 
 State = Literal["sound", "hidden", "void", "wrong", "missing"]
 

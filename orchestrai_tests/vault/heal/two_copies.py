@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store
 from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault.heal.heal import Healing, HealPlan
 from orchestrai.vault.keys.key_port import KeyPort
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.legal_hold import place_hold
-from orchestrai.vault.replica.heal import Healing, HealPlan
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify

@@ -12,7 +12,7 @@ from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import BYTES, FORGOTTEN, HOLDS, SNAPSHOTS
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor
-from orchestrai_tests.vault.replica.two_copies import TwoCopies, cloned, contents, filled, flipped
+from orchestrai_tests.vault.heal.two_copies import TwoCopies, cloned, contents, filled, flipped
 
 WAYS = ("flip", "flip", "delete", "delete", "cut", "longer", "another", "empty")
 DAMAGES = int(os.environ.get("ORCHESTRAI_TEST_DAMAGES", "60"))

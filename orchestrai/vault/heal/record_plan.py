@@ -15,13 +15,13 @@ from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
 from orchestrai.vault.chain.chain_reader import ChainReader
 from orchestrai.vault.format.layout import DATA_KEYS, FORGOTTEN, HOLDS, IDENTITY, SNAPSHOTS, commit_key, numbered
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit, open_record
+from orchestrai.vault.heal.mends import Action, Mend, Newer, Unmended
+from orchestrai.vault.heal.record_survey import Survey
 from orchestrai.vault.lifecycle.anchor import Anchored
 from orchestrai.vault.lifecycle.hold_records import Hold, chained_holds
 from orchestrai.vault.replica.copies import MendedView
-from orchestrai.vault.replica.mends import Action, Mend, Newer, Unmended
 from orchestrai.vault.replica.own_fences import is_fence
 from orchestrai.vault.replica.record_proof import HEADS, VAULT_RECORDS
-from orchestrai.vault.replica.record_survey import Survey
 
 Chain = dict[int, ChainRecord]
 

@@ -26,15 +26,15 @@ from orchestrai.ledger.trust.key_log import KEY_LOG
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key
+from orchestrai.vault.heal.content_plan import ContentReader, CopyContents, Proof
+from orchestrai.vault.heal.mends import Lost, Mend, Newer, Unmended
+from orchestrai.vault.heal.record_plan import RecordPlanner
+from orchestrai.vault.heal.record_survey import Survey, survey_records
 from orchestrai.vault.lifecycle.anchor import Anchor
-from orchestrai.vault.replica.content_plan import ContentReader, CopyContents, Proof
 from orchestrai.vault.replica.copies import Copy, MendedView, others
 from orchestrai.vault.replica.hidden_versions import Hidden, is_covered
-from orchestrai.vault.replica.mends import Lost, Mend, Newer, Unmended
-from orchestrai.vault.replica.quarantine import set_aside
-from orchestrai.vault.replica.record_plan import RecordPlanner
-from orchestrai.vault.replica.record_survey import Survey, survey_records
 from orchestrai.vault.replica.replicate import opened_replica
+from orchestrai.vault.replica.wrong_bytes import set_aside
 from orchestrai.vault.vault import Vault
 
 
@@ -201,7 +201,7 @@ class Healing:
                 progress("mend", number, len(plan.mends))
         for copy in self.copies:
             copy.store.sync()
-        from orchestrai.vault.replica.healed_locks import lock_again
+        from orchestrai.vault.heal.healed_locks import lock_again
 
         for place, copy in enumerate(self.copies):
             keys = {mend.key for mend in done if mend.copy is copy and mend.action != "set aside"}

@@ -7,9 +7,9 @@ from orchestrai.errors import OrchestraiError, TransientStorageError
 from orchestrai.storage.cloud.control import Capabilities, ControlPlane
 from orchestrai.vault.format.layout import BYTES, DATA_KEYS, IDENTITY, SNAPSHOTS, numbered
 from orchestrai.vault.format.records import SnapshotCommit
+from orchestrai.vault.heal.content_plan import ContentReader
 from orchestrai.vault.lifecycle.hold_records import held_by
 from orchestrai.vault.lifecycle.lock import locked_until
-from orchestrai.vault.replica.content_plan import ContentReader
 from orchestrai.vault.replica.copies import Copy
 
 
