@@ -5,8 +5,6 @@ ORCHESTRAI_TEST_TRIALS=1000 runs that many trials; without it some dozens run.
 
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,12 +29,12 @@ from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.stage.context import RunContext
 from orchestrai.storage.disk.sealed import SealedFiles
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.features.attacker import Target, attacked
 
 TRIALS = int(os.environ.get("ORCHESTRAI_TEST_TRIALS", "0"))
 RESTORED, DAYS = "p/readings/restored", [f"2026-01-0{number}" for number in range(1, 4)]
 SCHEMA = pa.schema([("device_id", pa.string()), ("ts", pa.timestamp("us", tz="UTC")), ("value", pa.int64())])
 SQL = "SELECT device_id, ts, value, value + 1 AS more FROM readings"
-ATTACKER = Path(__file__).with_name("attacker.py")
 
 
 def rows_of(day: str, factor: int) -> pa.Table:
@@ -150,7 +148,7 @@ def test_a_process_that_alters_files_at_every_open_has_nothing_published(tmp_pat
     assert clean[0, World.features] == clean[1, World.features]
     chance, refused, attacks = random.Random(13), 0, 0
     for number, world in enumerate(worlds):
-        with _attacked(world, number) as log:
+        with attacked(_made(world.folder / "attack"), targets(world), number) as log:
             for trial in range(trials * 20):
                 # on a busy machine the attacker is late: as long as it takes until it was there often enough
                 if trial >= trials // 2 and len(log.read_text().splitlines()) > trials // 8:
@@ -161,7 +159,6 @@ def test_a_process_that_alters_files_at_every_open_has_nothing_published(tmp_pat
                 except (DigestMismatch, MissingObject):
                     refused += 1
         attacks += len(log.read_text().splitlines())
-        _mend(world)
         assert world.features() == clean[number, World.features]
     assert attacks > trials // 4, "the attacker slept"
     # refused or equal to the clean result: nothing else came of it
@@ -173,30 +170,12 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _mend(world: World) -> None:
-    """Put the clean bytes back, whatever the attacker left."""
+def targets(world: World) -> list[Target]:
+    """The restored files, each with the same rows of other values."""
+    listed = []
     for day in DAYS:
         (entry,) = world.ledger.open(RESTORED).files(day).files
         path = world.ledger.lake.local_path(entry.key)
         assert path is not None
-        path.write_bytes((world.folder / "kept" / entry.key.replace("/", "+")).read_bytes())
-
-
-@contextmanager
-def _attacked(world: World, seed: int) -> Iterator[Path]:
-    """The attacker at work, for the length of a `with` block; yields the file in which it counts."""
-    kept = _made(world.folder / "kept")
-    targets = []
-    for day in DAYS:
-        (entry,) = world.ledger.open(RESTORED).files(day).files
-        path = world.ledger.lake.local_path(entry.key)
-        assert path is not None
-        (kept / entry.key.replace("/", "+")).write_bytes(path.read_bytes())
-        targets += [str(path), str(kept / entry.key.replace("/", "+")), str(world.altered / entry.key.replace("/", "+"))]
-    log = world.folder / "log"
-    with subprocess.Popen([sys.executable, str(ATTACKER), str(seed), str(log), *targets], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-        try:
-            yield log
-        finally:
-            process.terminate()
+        listed.append(Target(path, path.read_bytes(), (world.altered / entry.key.replace("/", "+")).read_bytes()))
+    return listed
