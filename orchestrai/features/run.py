@@ -27,7 +27,6 @@ from orchestrai.features.plan import Planner, Task, union
 from orchestrai.features.ports import DeclaredView, Engines
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.staleness.current_partitions import judged_today, with_unchanged
-from orchestrai.features.staleness.last_judgement import FACT
 from orchestrai.features.staleness.recompute import to_compute
 from orchestrai.features.staleness.stale_features import FeatureStaleness, judged, stale_features
 from orchestrai.features.table_formats import require_delta, shared, write_delta
@@ -39,6 +38,7 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport, together
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.last_judgement import FACT
 from orchestrai.stage.outcomes import Partitioned, published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import flags_of

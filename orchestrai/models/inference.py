@@ -1,7 +1,7 @@
 """Batch inference: the champion over the newest features, each prediction traceable to both."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from orchestrai.models.ports import FeatureRows, KnownFeatures
 from orchestrai.models.presentation.plots import draw_drift
 from orchestrai.models.rows import EVENT_TIME, WHOLE, Floats, Rows
 from orchestrai.models.spec import ModelSpec
+from orchestrai.stage.last_judgement import FACT
 
 PRODUCER = Producer("predictions", __name__)
 
@@ -37,13 +38,15 @@ def predict(
     known: KnownFeatures,
     asset: str,
     partition: str | None = None,
+    judged: Callable[[str], Mapping[str, JsonValue]] | None = None,
 ) -> StageReport:
     """Score one partition of the champion's first view (by default the newest) and publish it under `asset`.
 
     Columns: the entity, event_time, score, model_version; of a multiclass the score is the probability of `label`, and a column
     `probability_<class>` follows for each class. `known` joins what the champion's other views knew at each row's
     moment, as its training set was joined. `features` are the feature assets declared now. Raises ModelError where the champion
-    learned from others, NotReceipted where a view's definition is another one by now.
+    learned from others, NotReceipted where a view's definition is another one by now. `judged` tells of the partition what its receipt
+    notes of staleness.
     """
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
@@ -70,6 +73,7 @@ def predict(
                 "training_set": dict(scorer.info.training_set),
                 "views": _definitions(scorer),
                 **({"job": job} if job else {}),
+                **({FACT: dict(judged(given.partition))} if judged is not None else {}),
             },
         )
     return replace(report, plots=draw_drift(shifts))

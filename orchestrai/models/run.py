@@ -1,19 +1,26 @@
 """The stages of a model: candidate, evaluation, champion, deployment, predictions. Each module is loaded when its stage runs."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import WHOLE
-from orchestrai.core.time.partition_key import by_value
 from orchestrai.core.verdict import CheckInfo
+from orchestrai.errors import NotReceipted
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import DeclaredModel, Features
 from orchestrai.models.spec import ModelAssets
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.outcomes import with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, stale_by_receipt
 
+if TYPE_CHECKING:
+    from orchestrai.models.staleness.stale_predictions import Scored
+
 Node = AssetNode[DeclaredModel]
+# how many partitions that features made stale a run scores again beside the newest
+AT_ONCE = 100
 
 
 def _assets(model: DeclaredModel) -> ModelAssets:
@@ -58,16 +65,42 @@ def _deployment(context: RunContext, node: Node, partitions: Sequence[str]) -> S
 
 def _predictions(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
     from orchestrai.models.inference import predict
+    from orchestrai.models.staleness.stale_predictions import judged_predictions, stale_predictions
 
-    model, assets = node.subject, _assets(node.subject)
-    return predict(
-        context.ledger,
-        model.spec,
-        champion=assets.champion,
-        features=[view.asset for view in model.views],
-        known=context.port(Features).open(),
-        asset=assets.predictions,
-    )
+    model, ledger, scored = node.subject, context.ledger, _scored(node)
+    stale = stale_predictions(ledger, scored, {})
+
+    def made(partition: str | None, before: Sequence[str]) -> StageReport:
+        return predict(
+            ledger,
+            model.spec,
+            champion=scored.champion,
+            features=scored.features,
+            known=context.port(Features).open(),
+            asset=node.asset,
+            partition=partition,
+            judged=lambda key: judged_predictions(ledger, scored, stale, {*before, key}),
+        )
+
+    report = made(None, ())
+    done = [outcome.partition for outcome in report.outcomes]
+    # what was scored earlier of features that were mended since, the newest first
+    again = [one.partition for one in stale if one.by_inputs and one.partition not in done][-AT_ONCE:]
+    for key in reversed(again):
+        try:
+            report = with_outcomes(report, made(key, done).outcomes)
+        except NotReceipted:
+            continue  # its features do not count, or are of another definition: it stays listed
+        done.append(key)
+    return report
+
+
+def _scored(node: Node) -> "Scored":
+    from orchestrai.models.staleness.stale_predictions import Scored
+
+    model = node.subject
+    views = tuple(view.asset for view in model.views)
+    return Scored(node.asset, model.asset("champion"), views, node.stage.code_of(model))
 
 
 def _stale_candidate(context: RunContext, node: Node, above: Places) -> tuple[StalePartition, ...]:
@@ -76,11 +109,9 @@ def _stale_candidate(context: RunContext, node: Node, above: Places) -> tuple[St
 
 
 def _stale_predictions(context: RunContext, node: Node, above: Places) -> tuple[StalePartition, ...]:
-    """Predictions are of the newest moment of each value: what was said of earlier ones was said then, and nobody makes it again."""
-    current = context.ledger.find(node.asset)
-    newest = [max(keys) for keys in by_value(current.partitions).values()] if current is not None else []
-    code = node.stage.code_of(node.subject)
-    return tuple(one for key in newest for one in stale_by_receipt(context.ledger, node.asset, key, code, above))
+    from orchestrai.models.staleness.stale_predictions import stale_predictions
+
+    return stale_predictions(context.ledger, _scored(node), above)
 
 
 def _candidate_checks(model: DeclaredModel) -> list[CheckInfo]:

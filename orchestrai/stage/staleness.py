@@ -4,7 +4,7 @@ One comparison for every stage: versions of input partitions by asset, those nam
 file or entry takes part. A stage says what a partition would read now; what that comes to is decided here alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,9 +115,12 @@ def flags_of(partitions: Iterable[StalePartition]) -> dict[str, str]:
 
 
 def stale_by_receipt(
-    ledger: Ledger, asset: str, partition: str, code: str | None, above: Places
+    ledger: Ledger, asset: str, partition: str, code: str | None, above: Places, *, apart: Collection[str] = ()
 ) -> tuple[StalePartition, ...]:
-    """A partition whose receipt names all that it read, if it is stale: the named partitions and those between them and its own."""
+    """A partition whose receipt names all that it read, if it is stale: the named partitions and those between them and its own.
+
+    Code does not count where none is given, nor do the inputs `apart`.
+    """
     current = ledger.find(asset)
     if current is None or partition not in current.partitions:
         return ()
@@ -125,8 +128,8 @@ def stale_by_receipt(
         receipt = current.receipt(partition)
     except NotReceipted:
         return (StalePartition(asset, partition, (Cause("recalled"),)),)
-    causes = [] if receipt.code_version == code else [Cause("code")]
-    for ref in receipt.inputs:
+    causes = [] if code is None or receipt.code_version == code else [Cause("code")]
+    for ref in (ref for ref in receipt.inputs if ref.asset not in apart):
         dataset = ledger.find(ref.asset)
         whole = dataset.roots() if dataset is not None else {}
         there = {key: whole[key] for key in of_value(value_part(partition), whole)}

@@ -16,7 +16,10 @@ from orchestrai.errors import NotReceipted
 from orchestrai.features.incremental.partition_spans import spans
 from orchestrai.features.plan import Planner, Window, reached, recorded
 from orchestrai.features.ports import DeclaredView
-from orchestrai.features.staleness.last_judgement import (
+from orchestrai.features.views.view_inputs import Span, open_inputs
+from orchestrai.ledger.dataset import Dataset
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.stage.last_judgement import (
     InputState,
     Judgement,
     Since,
@@ -24,9 +27,6 @@ from orchestrai.features.staleness.last_judgement import (
     last_judgement,
     ranges,
 )
-from orchestrai.features.views.view_inputs import Span, open_inputs
-from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.stage.staleness import Cause, Places, Roots, StalePartition, difference, upstream
 
 BY_CODE = Cause("code")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from orchestrai.core.canonical import canonical_json
 from orchestrai.features.plan import Planner
 from orchestrai.features.spec import FeatureViewSpec
-from orchestrai.features.staleness.last_judgement import FACT
+from orchestrai.stage.last_judgement import FACT
 from orchestrai.features.staleness.stale_features import FeatureStaleness, judged
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.features.views.view_inputs import open_inputs

@@ -1,4 +1,4 @@
-"""What the newest receipts of a feature table say of its staleness: what was stale when it was last published, and by which inputs.
+"""What the newest receipts of a table say of its staleness: what was stale when it was last published, and by which inputs.
 
 A run notes in its receipt, beside its inputs, the state in which it leaves the table: the code, the versions of all inputs with their
 numbers in the log, and the partitions that stay stale. Whoever judges later starts from there and looks only at what changed since. The

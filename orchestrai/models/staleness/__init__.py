@@ -1,0 +1,1 @@
+"""Which partitions of predictions are stale."""
