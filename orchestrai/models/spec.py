@@ -288,9 +288,6 @@ class ModelSpec(Declaration):
             raise ValueError(
                 "baseline: expected none for multiclass, which one column has no curve for: the class shares are the baseline"
             )
-        where = self.train_on
-        if where is not None and (where.spark is not None or where.sagemaker is not None):
-            raise ValueError("train_on: expected azure_ml or vertex for multiclass, found spark or sagemaker: remove it")
         if self.serve_on is not None and self.serve_on.sagemaker.batch:
             raise ValueError(
                 "serve_on: expected no batch transform for multiclass, which gives one score a row, found batch: remove it"

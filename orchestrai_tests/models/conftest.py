@@ -60,6 +60,15 @@ def customers(seed: int = 1, per_moment: int = 150, moments: int = 6, noise: flo
     )
 
 
+def plans() -> pa.Table:
+    """Customers, and which of three plans each takes, mostly by what they spend."""
+    table = customers(per_moment=60)
+    spend = np.nan_to_num(table.column("spend_90d").to_numpy(), nan=60.0)
+    chosen = np.digitize(spend + np.random.default_rng(2).normal(0, 15, len(spend)), [70.0, 120.0])
+    labels = pa.array([("basic", "family", "pro")[place] for place in chosen])
+    return table.set_column(table.column_names.index("label"), "label", labels)
+
+
 def spec(**changes: Any) -> ModelSpec:
     """A small churn model; keywords replace its fields."""
     fields: dict[str, Any] = {

@@ -26,7 +26,7 @@ from orchestrai.models.training import train
 from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.trace import trace
 from orchestrai.storage.cloud.job_wait import Clock
-from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, TRAINING_SET, customers, publish, spec
+from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, TRAINING_SET, customers, plans, publish, spec
 from orchestrai_tests.servers.s3 import S3Server
 
 BUCKET = "training"
@@ -43,7 +43,7 @@ TREES = {"num_boost_round": 25, "max_depth": 3, "subsample": 0.8, "lambda": 2}
 KNOWN = set(
     "num_round early_stopping_rounds booster verbosity nthread eta gamma max_depth min_child_weight max_delta_step subsample "
     "colsample_bytree colsample_bylevel colsample_bynode lambda alpha tree_method scale_pos_weight grow_policy max_leaves max_bin "
-    "monotone_constraints objective base_score seed num_parallel_tree".split()
+    "monotone_constraints objective base_score seed num_parallel_tree num_class".split()
 )
 
 
@@ -255,6 +255,26 @@ def test_a_regression_is_centred_so_that_any_reader_scores_it_alike(ledger: Ledg
     publish(ledger, TRAINING_SET, table)
     train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE)
     assert np.abs(load_model(ledger, CANDIDATE).score(table) - target).mean() < 10
+
+
+@pytest.mark.emulator
+def test_classes_are_trained_there_as_here(ledger: Ledger, aws: Callable[..., Container]) -> None:
+    container = aws()
+    model = spec(
+        task="multiclass",
+        promote_when={},
+        baseline=None,
+        estimator={"xgboost": TREES},
+        train_on={"sagemaker": WHERE},
+        exclude=["channel"],
+    )
+    publish(ledger, TRAINING_SET, plans())
+    train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE)
+    assert container.requests[0]["HyperParameters"]["num_class"] == "3"
+    there = load_model(ledger, CANDIDATE).score(plans().drop_columns(["label"]))
+    train(ledger, model.model_copy(update={"train_on": None}), training_set=TRAINING_SET, asset=CANDIDATE)
+    assert there.shape == (plans().num_rows, 3)
+    assert there == pytest.approx(load_model(ledger, CANDIDATE).score(plans().drop_columns(["label"])), abs=0.05)
 
 
 SERVING = SageMakerServing.model_validate(

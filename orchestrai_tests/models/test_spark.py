@@ -12,10 +12,10 @@ from orchestrai.models.estimators import boosting
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.estimators.spec import XGBoostParams
 from orchestrai.models.estimators.xgboost_on_spark import SparkTrainer
-from orchestrai.models.rows import Rows, encode, infer_columns
+from orchestrai.models.rows import Rows, encode, infer_classes, infer_columns
 from orchestrai.models.spec import SparkTraining
 from orchestrai.models.training import train
-from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, publish, spec
+from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, plans, publish, spec
 
 TREES = {"num_boost_round": 8, "max_depth": 3}
 
@@ -31,6 +31,29 @@ def test_two_workers_train_what_one_machine_does_up_to_rounding(ledger: Ledger, 
     train(ledger, spec(estimator={"xgboost": TREES}), training_set=TRAINING_SET, asset=CANDIDATE)
     here = load_model(ledger, CANDIDATE).score(customers(seed=5))
     assert there == pytest.approx(here, abs=1e-4)
+
+
+@pytest.mark.spark
+def test_classes_are_trained_by_two_workers_as_by_one_machine(ledger: Ledger, spark_session: Any) -> None:
+    publish(ledger, TRAINING_SET, plans())
+    model = spec(
+        task="multiclass", promote_when={}, baseline=None, estimator={"xgboost": TREES}, train_on={"spark": {"workers": 2}}
+    )
+    train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE)
+    there = load_model(ledger, CANDIDATE).score(plans().drop_columns(["label"]))
+    train(ledger, model.model_copy(update={"train_on": None}), training_set=TRAINING_SET, asset=CANDIDATE)
+    assert there.shape == (plans().num_rows, 3)
+    assert there == pytest.approx(load_model(ledger, CANDIDATE).score(plans().drop_columns(["label"])), abs=1e-4)
+
+
+def test_a_class_that_spark_would_not_count_is_refused_before_it_is_asked() -> None:
+    model = spec(task="multiclass", promote_when={}, baseline=None)
+    table = plans()
+    classes = infer_classes(table, model)
+    rows = encode(table, infer_columns(table, model), model.entity, classes=classes)
+    some = rows.take(np.flatnonzero(rows.label != 1))
+    with pytest.raises(ModelError, match="each in the training rows, found 2 of 3"):
+        SparkTrainer(SparkTraining(workers=1), session=lambda: None).train("churn", XGBoostParams(), "multiclass", some)
 
 
 def _rows(seed: int, count: int) -> Rows:

@@ -24,6 +24,10 @@ SECOND = f"""  - name: levels
     as_of: {{every: 1d}}
     sql: "{SEEN}"
 """
+SAGEMAKER = (
+    "sagemaker: {role: 'arn:aws:iam::123456789012:role/trainer', image: '1.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.0-1', "
+    "output: 's3://bucket/jobs'}"
+)
 XGB = "xgboost: {max_depth: 1, num_boost_round: 2}"
 REGRESSION = "sklearn: {class: sklearn.linear_model.LogisticRegression, params:"
 DAYS = "grain: day, start: 2026-10-01, end: 2026-"
@@ -331,3 +335,28 @@ def test_a_cron_that_passes_makes_a_schedule_in_dagster(text: str) -> None:
 def test_a_cron_that_fires_never_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected a"):
         check_cron(text)
+
+
+@pytest.mark.parametrize(
+    ("place", "task", "metric", "objective", "trained"),
+    [
+        ("spark: {workers: 2}", "regression", "rmse", "count:poisson", "binary:logistic, multi:softprob, reg:squarederror"),
+        (SAGEMAKER, "regression", "rmse", "reg:absoluteerror", "count:poisson"),
+        ("spark: {workers: 2}", "regression", "rmse", "reg:squarederror", ""),
+        (SAGEMAKER, "regression", "rmse", "count:poisson", ""),
+    ],
+)
+def test_an_objective_that_the_place_does_not_train_is_one_line(
+    tmp_path: Path, place: str, task: str, metric: str, objective: str, trained: str
+) -> None:
+    changes = [
+        ("task: binary", f"task: {task}"),
+        ("metric: auc", f"metric: {metric}"),
+        (DEPTH, f"{DEPTH} objective: {objective},"),
+        ("estimator: {", f"train_on: {{{place}}}\n    estimator: {{"),
+    ]
+    mistakes = checked(shop(tmp_path / "shop", *changes)).mistakes
+    assert [mistake.field for mistake in mistakes] == ([f"{BOOSTED}.objective"] if trained else [])
+    for mistake in mistakes:
+        assert trained in mistake.expected and objective in mistake.found and mistake.line > 1
+        assert mistake.message.startswith(f"shop/pipeline.yaml:{mistake.line}: ")

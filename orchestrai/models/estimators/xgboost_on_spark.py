@@ -19,6 +19,7 @@ import numpy as np
 
 from orchestrai.errors import ModelError
 from orchestrai.models.estimators.boosting import BoostedTrees, centre, feature_types, settings, xgboost
+from orchestrai.models.remote.spec import TRAINED_BY, is_trained_by
 from orchestrai.models.remote.training_job import RemoteJob
 from orchestrai.models.rows import Rows
 from orchestrai.models.spec import SparkTraining, XGBoostParams
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 RENAMED = {"eta": "learning_rate"}
 # chosen by the kind of estimator, or set by it
-LEFT_OUT = ("objective", "nthread", "seed", "monotone_constraints")
+LEFT_OUT = ("objective", "num_class", "nthread", "seed", "monotone_constraints")
 
 
 def _session() -> Any:
@@ -53,10 +54,11 @@ class SparkTrainer:
 
         began = time.monotonic()
         chosen = settings(params, task, rows)
-        if chosen["objective"] not in ("binary:logistic", "reg:squarederror"):
+        if not is_trained_by("spark", chosen["objective"]):
             raise ModelError(
-                f"expected binary:logistic or reg:squarederror on Spark, found {chosen['objective']}: train locally"
+                f"expected {' or '.join(TRAINED_BY['spark'])} on Spark, found {chosen['objective']}: train locally"
             )
+        _every_class(rows)
         offset = centre(chosen["objective"], rows.label)
         spark = self._session()
         names = [f"f{place}" for place in range(len(rows.columns))]
@@ -76,7 +78,7 @@ class SparkTrainer:
         seconds = round(time.monotonic() - began)
         kind = f"spark {spark.version}, {self.where.workers} workers"
         job = RemoteJob(spark.sparkContext.applicationId, "spark", seconds, seconds, None, kind, False, None)
-        return BoostedTrees(trees, offset), job
+        return BoostedTrees(trees, offset, len(rows.classes)), job
 
     def _shared_out(self, rows: Rows, stop: Rows | None) -> None:
         for what, held in (("training", rows), ("stopping", stop)):
@@ -109,6 +111,15 @@ class SparkTrainer:
             repartition_random_shuffle=False,
             force_repartition=False,
             **given,
+        )
+
+
+def _every_class(rows: Rows) -> None:
+    """Raise ModelError for classes that Spark's classifier would not count: it takes as many as it finds, and two for a yes or no."""
+    seen = len(np.unique(rows.label)) if rows.classes else 0
+    if rows.classes and (seen < len(rows.classes) or seen < 3):
+        raise ModelError(
+            f"expected three classes or more on Spark, each in the training rows, found {seen} of {len(rows.classes)}: train locally"
         )
 
 

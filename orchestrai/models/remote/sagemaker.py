@@ -14,6 +14,7 @@ import numpy as np
 
 from orchestrai.errors import ModelError
 from orchestrai.models.estimators.boosting import BoostedTrees, centre, feature_types, settings, xgboost
+from orchestrai.models.remote.spec import TRAINED_BY, is_trained_by
 from orchestrai.models.remote.training_job import RemoteJob, job_name, training_wait
 from orchestrai.models.rows import Rows
 from orchestrai.models.spec import SageMakerServing, SageMakerTraining, XGBoostParams
@@ -28,7 +29,6 @@ MAX_MODEL_BYTES = 2 * 1024**3
 RENAMED = {"reg_lambda": "lambda", "reg_alpha": "alpha"}
 # the container refuses names it does not know; these decide nothing for a matrix of numbers on its processors
 LEFT_OUT = ("max_cat_to_onehot", "max_cat_threshold", "device", "verbosity")
-OBJECTIVES = ("binary:logistic", "reg:squarederror", "count:poisson")
 Clients = Callable[[str], Any]
 
 
@@ -180,9 +180,9 @@ class SageMakerTrainer:
 def hyperparameters(params: XGBoostParams, task: Task, rows: Rows) -> tuple[dict[str, str], float]:
     """The container's hyper-parameters as text, and what a regression's labels are centred on."""
     chosen = settings(params, task, rows)
-    if chosen["objective"] not in OBJECTIVES:
+    if not is_trained_by("sagemaker", chosen["objective"]):
         raise ModelError(
-            f"expected an objective the container trains ({', '.join(OBJECTIVES)}), found {chosen['objective']}: train locally"
+            f"expected an objective the container trains ({', '.join(TRAINED_BY['sagemaker'])}), found {chosen['objective']}: train locally"
         )
     offset = centre(chosen["objective"], rows.label)
     container_params = {RENAMED.get(name, name): value for name, value in chosen.items() if name not in LEFT_OUT}
@@ -225,7 +225,7 @@ def _booster(data: bytes, rows: Rows, offset: float) -> BoostedTrees:
         )
     booster.feature_names = [column.name for column in rows.columns]
     booster.feature_types = ["q" if letter == "c" else letter for letter in feature_types(rows.columns)]
-    return BoostedTrees(booster, offset)
+    return BoostedTrees(booster, offset, len(rows.classes))
 
 
 def split_url(url: str, *, folder: bool = True) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from orchestrai.errors import ModelError, ObjectNotFound
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.models.estimators import boosting
 from orchestrai.models.estimators.boosting import BoostedTrees, centre, feature_types, settings
-from orchestrai.models.remote.spec import RemoteLimits
+from orchestrai.models.remote.spec import RemoteLimits, is_trained_by
 from orchestrai.models.remote.training_job import RemoteJob, job_name
 from orchestrai.models.rows import Rows
 from orchestrai.models.spec import XGBoostParams
@@ -72,7 +72,7 @@ class ScriptTrainer:
     ) -> tuple[BoostedTrees, RemoteJob]:
         """Run the job to its end; raises ModelError when it fails or passes its time limit, StorageError for the cloud."""
         chosen = settings(params, task, rows)
-        if str(chosen["objective"]).startswith("rank:"):
+        if not is_trained_by(self.place, str(chosen["objective"])):
             raise ModelError(
                 f"expected an objective without groups in a training job, found {chosen['objective']}: train locally"
             )

@@ -8,6 +8,17 @@ from pydantic import Field, model_validator
 from orchestrai.core.declaration import Declaration
 from orchestrai.core.time.duration_cron import Duration, DurationOrZero
 
+# the objectives that a place trains; of a place that is not named, all that a declaration takes but those over groups
+TRAINED_BY: dict[str, tuple[str, ...]] = {
+    "sagemaker": ("binary:logistic", "multi:softprob", "reg:squarederror", "count:poisson"),
+    "spark": ("binary:logistic", "multi:softprob", "reg:squarederror"),
+}
+
+
+def is_trained_by(place: str, objective: str) -> bool:
+    """Whether a place of `train_on` trains an objective."""
+    return objective in TRAINED_BY[place] if place in TRAINED_BY else not objective.startswith("rank:")
+
 
 class RemoteLimits(Declaration):
     """What every training job elsewhere is held to.

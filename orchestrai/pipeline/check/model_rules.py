@@ -12,6 +12,7 @@ from orchestrai.core.declaration import Location
 from orchestrai.errors import ConfigError, ModelError, OrchestraiError
 from orchestrai.features.labels import declared_label
 from orchestrai.models.estimators.spec import SklearnParams
+from orchestrai.models.remote.spec import TRAINED_BY, is_trained_by
 from orchestrai.models.rows import EVENT_TIME, LABEL, Column, infer_columns
 from orchestrai.pipeline.check.draft import schemas_of
 from orchestrai.pipeline.check.mistake import Mistakes
@@ -219,8 +220,17 @@ def _check_estimator(model: ModelNode, at: Location, mistakes: Mistakes) -> None
         if model.spec.task not in tasks:
             expected = f"an objective for {model.spec.task}"
             mistakes.wrong((*at, "estimator", "xgboost", "objective"), expected, repr(boosted.objective))
+        else:
+            for place, options in model.spec.train_on or ():
+                if options is not None and not is_trained_by(place, boosted.objective):
+                    expected = f"an objective that {place} trains ({_objectives(place)})"
+                    mistakes.wrong((*at, "estimator", "xgboost", "objective"), expected, repr(boosted.objective))
     if chosen is not None:
         _check_sklearn(chosen, (*at, "estimator", "sklearn", "params"), mistakes)
+
+
+def _objectives(place: str) -> str:
+    return ", ".join(TRAINED_BY.get(place, ("all but those over groups",)))
 
 
 def _check_sklearn(chosen: SklearnParams, at: Location, mistakes: Mistakes) -> None:

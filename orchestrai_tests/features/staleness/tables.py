@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from orchestrai.core.canonical import canonical_json
 from orchestrai.features.plan import Planner
 from orchestrai.features.spec import FeatureViewSpec
-from orchestrai.stage.last_judgement import FACT
 from orchestrai.features.staleness.stale_features import FeatureStaleness, judged
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.features.views.view_inputs import open_inputs
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.signing import Signer
+from orchestrai.stage.last_judgement import FACT
 from orchestrai.stage.staleness import Places, StalePartition
 from orchestrai.storage.memory import MemoryStore
 from orchestrai_tests.features.conftest import READINGS
