@@ -31,6 +31,7 @@ StageName = Literal[
     "restore_test",
     "retention",
     "prune",
+    "heal",
 ]
 
 SubjectKind = Literal[

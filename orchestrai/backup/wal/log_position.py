@@ -29,7 +29,7 @@ CHECKS = (
 def followed(nodes: Iterable[AssetNode[Any]]) -> list[DatabaseNode]:
     """The declared databases that are kept by their log."""
     subjects = {
-        node.asset: node.subject for node in nodes if isinstance(node.subject, DatabaseNode) and node.stage.name == "wal"
+        node.asset: node.subject for node in nodes if isinstance(node.subject, DatabaseNode) and node.stage.role == "log"
     }
     return [subjects[asset] for asset in sorted(subjects)]
 
