@@ -212,6 +212,13 @@ def without_rules(keyring: Keyring) -> Keyring:
     return replace(keyring, rules=None) if isinstance(keyring, Keyring) and keyring.rules is not None else keyring
 
 
+def signatures_alone(keyring: Keyring) -> Keyring:
+    """A keyring to which a right signature by any key counts, those of the key log and the ended ones among them too."""
+    if not isinstance(keyring, Keyring) or keyring.rules is None:
+        return keyring
+    return Keyring({**keyring.keys, **keyring.rules.keys(keyring.keys)})
+
+
 def signed_by(
     keys: Mapping[str, Ed25519PublicKey], payload_type: str, payload: bytes, signatures: Iterable[tuple[str, bytes]]
 ) -> list[str]:

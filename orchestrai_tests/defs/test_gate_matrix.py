@@ -315,7 +315,7 @@ def _trusting_heads(patch: pytest.MonkeyPatch) -> None:
         del body["format"]
         return Head(**{**body, "changed": tuple(body["changed"]), "digest": sha256_hex(envelope)})
 
-    for module in ("heads", "log", "publishing", "decisions.standing", "log_replica"):
+    for module in ("heads", "decisions.standing", "log_replica"):
         patch.setattr(f"orchestrai.ledger.{module}.read_head", unplaced)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError
-from orchestrai.ledger.signing import without_rules
+from orchestrai.ledger.signing import signatures_alone
 from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
 from orchestrai.vault.chain.chain_reader import ChainReader
 from orchestrai.vault.format.layout import DATA_KEYS, FORGOTTEN, HOLDS, IDENTITY, SNAPSHOTS, commit_key, numbered
@@ -43,7 +43,7 @@ class RecordPlanner:
     def __init__(self, survey: Survey, remembered: Mapping[str, Anchored]) -> None:
         self.survey = survey
         self.keyring = survey.keyring
-        self._signed = without_rules(survey.keyring)
+        self._signed = signatures_alone(survey.keyring)
         self.remembered = remembered
         self.plan = RecordPlan()
         self._opened: dict[str, ChainRecord] = {}
