@@ -6,6 +6,7 @@ import pytest
 
 from orchestrai.core.canonical import canonical_json, dataset_version
 from orchestrai.errors import IntegrityError
+from orchestrai.ledger.format.dataset_pages import DatasetPages
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import DatasetManifest, PartitionEntry, blob_key
 from orchestrai.ledger.signing import load_or_create_signer
@@ -34,7 +35,9 @@ def publish(ledger: Ledger, *numbers: int, drop: tuple[int, ...] = ()) -> None:
 
 
 @pytest.fixture
-def many(tmp_path: Path) -> Ledger:
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    # so that a few dozen partitions make pages of pages
+    monkeypatch.setattr(DatasetPages, "width", 16)
     ledger = opened(tmp_path)
     for number in (*range(50), 60, 55):
         publish(ledger, number)

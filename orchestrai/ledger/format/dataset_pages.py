@@ -10,11 +10,13 @@ from typing import Any
 
 from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json
-from orchestrai.core.tree.paged_tree import WIDTH, Content, PagedTree, Subtree, Write, subtree_of, tree_of
+from orchestrai.core.tree.paged_tree import Content, PagedTree, Subtree, Write, subtree_of, tree_of
 from orchestrai.errors import IntegrityError, UnknownFormatVersion
 from orchestrai.ledger.manifest import FORMAT, DatasetManifest, PartitionEntry
 
 PAGES_FORMAT = 2
+# each page is a record, and so a request of its own where the lake is remote: who reads a whole manifest asks once for so many rows
+PAGE_ROWS = 256
 
 # of partitions, with the digests of the pages' records as places
 ManifestTree = PagedTree[PartitionEntry, str]
@@ -25,7 +27,7 @@ _KEPT = 4096
 class DatasetPages:
     """Reads the pages of one asset's manifests; `blob` gives a record by its digest, its hash checked."""
 
-    width = WIDTH
+    width = PAGE_ROWS
 
     def __init__(self, asset: str, blob: Callable[[str], bytes]) -> None:
         self.asset = asset
