@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrai.features.engines import resident_rows
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Query, Source, Spine
 from orchestrai.features.engines.resident_rows import memory_bytes
@@ -137,18 +138,15 @@ def test_what_does_not_fit_into_a_third_of_the_memory_is_read_from_its_files(tmp
             table_of(engine, queries[3])
 
 
-def test_a_database_without_room_for_them_goes_on_with_the_files(tmp_path: Path) -> None:
-    path = tmp_path / "many.parquet"
-    rows = [
-        {"Id": f"c{n}", "at": START, "booked": START, "cents": n, "price": n / 7, "note": f"{n:050d}"} for n in range(60_000)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, SALES), path)
-    engine = DuckDbEngine(memory_limit="4MB", threads=1)
-    with engine.connect():
-        pass
-    engine.memory_limit = "1500MB"
-    with engine.resident(VIEW, {"sales": [[path], [path]]}):
+def test_a_database_without_room_for_them_goes_on_with_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sales(tmp_path, 3)
+    queries = [moment(number, files[:number]) for number in range(1, 4)]
+    expected = [table_of(DuckDbEngine(), query) for query in queries]
+    monkeypatch.setattr(resident_rows, "_create", lambda *_: "SELECT error('no room')")
+    engine = DuckDbEngine()
+    with engine.resident(VIEW, {"sales": [query.sources["sales"].files for query in queries]}):
         assert tables(engine) == 0
+        assert [table_of(engine, query) for query in queries] == expected
 
 
 def test_an_error_in_a_run_leaves_no_rows_behind(tmp_path: Path) -> None:
