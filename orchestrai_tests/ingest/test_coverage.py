@@ -40,7 +40,7 @@ def freshness(report: StageReport, day: str) -> Verdict:
 @pytest.mark.parametrize("runs", [(WHOLE, (SHORT,)), ((*WHOLE, SHORT),)], ids=["a later run", "one run"])
 @pytest.mark.parametrize("hours", [range(8, 14), range(14, 20)], ids=["no evening", "no morning"])
 def test_half_a_day_is_told_though_it_has_as_many_rows(shop: Shop, hours: range, runs: tuple[tuple[str, ...], ...]) -> None:
-    shop.contract = replace(shop.contract, freshness=None)
+    shop.contract = replace(shop.contract, freshness=None, hold=HoldRule(ordinary_days=0.01))
     put(shop, SHORT, hours)
     report = [shop.run(*days) for days in runs][-1]
     told = freshness(report, SHORT)
