@@ -30,9 +30,7 @@ def ways(path: Path) -> set[str]:
     return {
         call.attr
         for call in calls
-        if isinstance(call, ast.Attribute)
-        and call.attr in WAYS
-        and not (isinstance(call.value, ast.Name) and call.value.id == "vault")
+        if isinstance(call, ast.Attribute) and call.attr in WAYS and ast.unparse(call.value) not in ("vault", "self.vault")
     }
 
 

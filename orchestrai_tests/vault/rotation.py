@@ -186,7 +186,7 @@ def _judge(store: SimStore, history: History) -> None:
     if lost := sorted(set(history.acked) - set(visible) - history.forgotten):
         history.problems.append(f"acknowledged but lost: {lost}")
     for place, commit in visible.items():
-        for entry in vault.catalog.tree(commit):
+        for entry in vault.catalog.tree(commit).rows():
             files = vault.catalog.files(entry)
             for file in files:
                 b"".join(vault.stream(file))

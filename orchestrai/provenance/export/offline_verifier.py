@@ -996,6 +996,8 @@ class Pieces:
         if table:
             rows = list(struct.iter_unpack(">32sIQII", table))
             objects = file["objects"]
+            for key, length, _, _ in objects:
+                self.sized(key, length)
             if any(row[4] >> 31 for row in rows) and opener() is None:
                 self.unopened[file["sha256"]] = file["size"]
                 for key, length, _, stored in objects:
@@ -1018,6 +1020,15 @@ class Pieces:
             size += len(part)
         if size != file["size"] or digest.hexdigest() != file["sha256"]:
             raise Wrong("bytes", f"expected {file['path']} to hash to {file['sha256']}, found other bytes")
+
+    def sized(self, key: str, length: int) -> None:
+        """Raise Wrong unless an object is as long as the signed list says."""
+        try:
+            size = os.stat(os.path.join(self.place.path, *key.split("/"))).st_size
+        except OSError:
+            raise Wrong("bytes", f"expected {key} in the vault, found nothing") from None
+        if size != length:
+            raise Wrong("bytes", f"expected {length} bytes in {key}, found {size}")
 
     def read(self, key: str, start: int, length: int, size: int) -> bytes:
         """A piece: the top bit of its size says whether it is compressed."""
