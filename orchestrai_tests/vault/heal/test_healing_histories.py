@@ -12,7 +12,8 @@ from orchestrai.vault.heal.mends import Mend
 from orchestrai.vault.replica import heal
 from orchestrai_tests.vault.heal.healing_simulation import play_healing
 
-HISTORIES = int(os.environ.get("ORCHESTRAI_TEST_HISTORIES", "500")) // 10
+# each plays two vaults: a thirtieth of those of one, and fifty at least
+HISTORIES = max(50, int(os.environ.get("ORCHESTRAI_TEST_HISTORIES", "500")) // 30)
 
 
 def test_random_histories_end_with_two_sound_copies() -> None:
