@@ -74,10 +74,6 @@ class History:
     timeline: int
     switches: tuple[tuple[int, int], ...] = ()
 
-    def left_at(self, timeline: int) -> int | None:
-        """Where this timeline's line left one of its ancestors; None for what is no ancestor."""
-        return dict(self.switches).get(timeline)
-
 
 def parse_history(timeline: int, text: str) -> History:
     """Read a timeline's history file; raises IntegrityError."""

@@ -55,7 +55,7 @@ def pull(
     from orchestrai.ledger.signing import load_or_create_signer
     from orchestrai.storage.url import open_store
     from orchestrai.vault.pull.pull import Pull, PullTerms
-    from orchestrai.vault.pull.views import ReadOnlyStore
+    from orchestrai.vault.replica.read_only_store import ReadOnlyStore
     from orchestrai.vault.vault import Vault
     from orchestrai.vault.vault_store import identity_record
 

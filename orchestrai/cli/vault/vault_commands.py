@@ -45,15 +45,18 @@ def list_command(
     kept = open_or_none(url, may_be_new=True)
     name = name_in(kept, dataset) if kept is not None and dataset else None
     if kept is None:
-        commits = []
+        commits, raised = [], []
     elif newest is None:
-        commits = kept.snapshots(name)
+        commits, raised = kept.snapshots(name), alarms(kept, name)
     else:
-        commits = [commit for one in ([name] if name else kept.catalog.chains()) for commit in kept.newest(one, newest)]
-    unusual = {one.commit.digest: one for one in alarms(kept, name)} if kept is not None else {}
+        ends = [end for one in ([name] if name else kept.catalog.chains()) if (end := kept.newest(one, newest))]
+        commits = [commit for end in ends for commit in end]
+        # what is older than what an alarm is judged by is not read either
+        raised = [alarm for end in ends for alarm in alarms(kept, end[-1].dataset, last=end[-1].seq)]
+    unusual = {one.commit.digest: one for one in raised}
     if as_json:
-        raised = {digest: one.as_json() for digest, one in unusual.items()}
-        emit([commit.as_json() | {"unusual_change": raised.get(commit.digest)} for commit in commits])
+        told = {digest: one.as_json() for digest, one in unusual.items()}
+        emit([commit.as_json() | {"unusual_change": told.get(commit.digest)} for commit in commits])
         return
     rows = [
         (c.dataset, c.snapshot_id[:12], c.seq, f"{c.committed:%Y-%m-%d %H:%M:%S}", c.partitions, c.rows, c.size, c.new_bytes)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
@@ -12,9 +12,6 @@ from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.names import SubjectKind
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.warehouse.spec import LoadSpec
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from orchestrai.features.spec import IncompleteRows, LabelSpec, SpineSpec
 from orchestrai.pipeline.declarations import PipelineModelSpec
@@ -11,9 +11,6 @@ from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.names import StageName, SubjectKind
 from orchestrai.vault.spec import BackupSpec
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

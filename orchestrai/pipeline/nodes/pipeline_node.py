@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.pipeline.declarations import PipelineSpec
@@ -11,9 +10,6 @@ from orchestrai.pipeline.nodes.load_node import LoadNode
 from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.stage.names import SubjectKind
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ elsewhere the wrong ones are set aside under work/quarantine/ first. Each step c
 whoever else writes a record.
 """
 
-import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +13,8 @@ from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.core.progress import Progress
 from orchestrai.errors import (
     ConfigError,
-    DigestMismatch,
     IntegrityError,
     ObjectExists,
-    ObjectNotFound,
     OrchestraiError,
     TransientStorageError,
 )
@@ -34,6 +31,7 @@ from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.replica.copies import Copy, MendedView, others
 from orchestrai.vault.replica.hidden_versions import Hidden, is_covered
 from orchestrai.vault.replica.replicate import opened_replica
+from orchestrai.vault.replica.stored_digest import checked, digest_of, require_digest, sha256_of
 from orchestrai.vault.replica.wrong_bytes import set_aside
 from orchestrai.vault.vault import Vault
 
@@ -215,22 +213,22 @@ class Healing:
             return
         if mend.action == "create":
             data = mend.source.read(key, version=mend.version or None)
-            _require_same(key, sha256_hex(data), mend.digest)
+            require_digest(key, sha256_hex(data), mend.digest)
             try:
                 copy.store.write(key, data, create=True)
             except ObjectExists:
-                _require_same(key, sha256_hex(copy.store.read(key)), mend.digest)
+                require_digest(key, sha256_hex(copy.store.read(key)), mend.digest)
             return
-        digest = _digest(mend.source, key, mend.version)
+        digest = sha256_of(mend.source, key, mend.version)
         if mend.digest:
-            _require_same(key, digest, mend.digest)
-        actual = _digest_or_none(copy.store, key)
+            require_digest(key, digest, mend.digest)
+        actual = digest_of(copy.store, key)
         if actual == digest:
             return  # mended meanwhile
         if actual and not copy.keeps_versions:
             set_aside(copy, key, actual)
-        copy.store.write(key, _checked(mend.source, key, mend.version, digest))
-        _require_same(key, _digest(copy.store, key, ""), digest)
+        copy.store.write(key, checked(mend.source, key, digest, mend.version))
+        require_digest(key, sha256_of(copy.store, key), digest)
         self._require_proof(copy, key)
 
     def _require_proof(self, copy: Copy, key: str) -> None:
@@ -262,34 +260,3 @@ def _proven_records(survey: Survey) -> dict[str, bytes]:
         for key, readings in survey.records.items()
         if any(reading.proves for reading in readings)
     }
-
-
-def _digest(store: Store, key: str, version: str) -> str:
-    digest = hashlib.sha256()
-    for chunk in store.stream(key, version=version or None):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _checked(source: Store, key: str, version: str, expected: str) -> Iterator[bytes]:
-    """The bytes of an object; raises DigestMismatch before the end where they changed since they were proven, so that none are put."""
-    digest = hashlib.sha256()
-    for chunk in source.stream(key, version=version or None):
-        digest.update(chunk)
-        yield chunk
-    _require_same(key, digest.hexdigest(), expected)
-
-
-def _digest_or_none(store: Store, key: str) -> str:
-    try:
-        return _digest(store, key, "")
-    except ObjectNotFound:
-        return ""
-
-
-def _require_same(key: str, actual: str, expected: str) -> None:
-    if actual != expected:
-        raise DigestMismatch(
-            f"expected {key} of sha256 {expected[:12]}, found {actual[:12]}: it changed meanwhile; run `orchestrai vault heal` again",
-            key=key,
-        )

@@ -1,5 +1,6 @@
 """Reads a file that lies in chunks: neighbours in one read, each opened and no longer than its row says."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -39,6 +40,19 @@ def stream_chunks(source: ChunkSource, file: StoredFile) -> Iterator[tuple[Chunk
         for chunk in run:
             part = data[chunk.offset - start : chunk.offset - start + chunk.length]
             yield chunk, opened(source, stored, chunk, part)
+
+
+def proven_chunks(source: ChunkSource, file: StoredFile) -> Iterator[Chunk]:
+    """Read the file's chunks, each held against its own hash, which the signed list names; raises MissingObject, DigestMismatch."""
+    for chunk, data in stream_chunks(source, file):
+        if hashlib.sha256(data).digest() != chunk.sha256:
+            key = file.objects[chunk.place].key
+            raise DigestMismatch(
+                f"expected a chunk of {file.path} at {chunk.offset} of {key} to hash as its list says, found other bytes: "
+                "run `orchestrai vault heal --apply`",
+                key=key,
+            )
+        yield chunk
 
 
 def opened(source: ChunkSource, stored: StoredObject, chunk: Chunk, part: memoryview) -> bytes:

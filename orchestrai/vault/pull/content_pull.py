@@ -1,12 +1,11 @@
 """The bytes of new snapshots: copied once, read back from the copy by the hashes that the commits name, before a record shows them."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from orchestrai.core.progress import Progress
-from orchestrai.errors import DigestMismatch, IntegrityError, ObjectExists, ObjectNotFound
+from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import BYTES, DATA_KEYS, IDENTITY
 from orchestrai.vault.format.records import SnapshotCommit
@@ -16,13 +15,11 @@ from orchestrai.vault.pull.chain_pull import ChainPull
 from orchestrai.vault.pull.views import ForeseenCopy
 from orchestrai.vault.replica.copies import Copy, MendedView
 from orchestrai.vault.replica.replicate import CREATED
-from orchestrai.vault.replica.wrong_bytes import digest_of, set_aside
+from orchestrai.vault.replica.stored_digest import checked, digest_of
+from orchestrai.vault.replica.wrong_bytes import set_aside
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.proven import Proven
-from orchestrai.vault.verify.verify import VerifyReport, verify
-
-# so many objects are looked up one by one; beyond it a listing costs less
-_LOOKED_UP = 64
+from orchestrai.vault.verify.verify import LOOKED_UP, VerifyReport, verify
 
 
 class _Chosen(ContentReader):
@@ -79,7 +76,7 @@ class ContentPuller:
             return needed
 
     def _lacking(self, keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        if self._there is None and len(keys) > _LOOKED_UP:
+        if self._there is None and len(keys) > LOOKED_UP:
             self._there = {info.key for prefix in BYTES for info in self.target.store.list(prefix)}
         return [(key, version) for key, version in keys if not self._is_there(key)]
 
@@ -151,7 +148,7 @@ class ContentPuller:
             expected = digest_of(self.primary.store, key)
             if actual and not self.target.keeps_versions:
                 set_aside(self.target, key, actual)
-            store.write(key, _checked(self.primary.store, key, expected))
+            store.write(key, checked(self.primary.store, key, expected))
             contents.proofs[key](self.opened(store))
             self.objects += 1
             if commit.seq not in pull.commits:
@@ -186,12 +183,3 @@ def _is_right(report: VerifyReport) -> bool:
 def _is_of_bytes(key: str) -> bool:
     """What is wrong with records was told when they were planned."""
     return key.startswith((*BYTES, IDENTITY, DATA_KEYS))
-
-
-def _checked(source: Store, key: str, expected: str) -> Iterator[bytes]:
-    digest = hashlib.sha256()
-    for chunk in source.stream(key):
-        digest.update(chunk)
-        yield chunk
-    if digest.hexdigest() != expected:
-        raise DigestMismatch(f"expected {key} as it was proven, found that it changed meanwhile: run it again", key=key)

@@ -23,16 +23,16 @@ from orchestrai.vault.pull.chain_pull import ChainPull, ChainPuller, PullFinding
 from orchestrai.vault.pull.content_pull import ContentPuller
 from orchestrai.vault.pull.loose_records import new_key_log, new_loose, put_records
 from orchestrai.vault.pull.pulled_locks import PulledLocks
-from orchestrai.vault.pull.views import ForeseenCopy, ReadOnlyStore
+from orchestrai.vault.pull.views import ForeseenCopy
 from orchestrai.vault.replica.copies import Copy
+from orchestrai.vault.replica.read_only_store import ReadOnlyStore
 from orchestrai.vault.replica.record_proof import PROVEN, require_record
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.vault_store import identity_record
 from orchestrai.vault.verify.proven import Proven, Reached
+from orchestrai.vault.verify.verify import LOOKED_UP
 
 KEEP_FORGOTTEN = timedelta(days=30)
-# from so many new snapshots on a chain is read once instead of each being looked up
-_LOOKED_UP = 64
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def _identity(store: Store) -> bytes | None:
 def _shown(view: Vault, pull: ChainPull, ours: Mapping[int, int], looked: int) -> list[SnapshotCommit]:
     """The snapshots behind number `looked` that the copy shows once the planned records are put, by number."""
     beyond = any(seq > looked for seq in ours)
-    if beyond or len(pull.commits) > _LOOKED_UP:
+    if beyond or len(pull.commits) > LOOKED_UP:
         return [commit for commit in view.catalog.visible(pull.dataset, strict=False) if commit.seq > looked]
     there = (view.catalog.at(pull.dataset, seq) for seq in sorted(pull.commits))
     return [commit for commit in there if commit is not None]

@@ -1,14 +1,15 @@
 """The copies of one vault, and each of them as it will be once it is mended."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import ObjectNotFound, StorageError
+from orchestrai.errors import ObjectNotFound
 from orchestrai.storage.base import ObjectInfo, Store
 from orchestrai.storage.cloud.control import ControlPlane
 from orchestrai.vault.format.records import NEVER
+from orchestrai.vault.replica.read_only_store import ReadOnlyStore
 from orchestrai.vault.replica.record_proof import VAULT_RECORDS
 
 
@@ -32,9 +33,8 @@ class Copy:
 
 
 @dataclass
-class MendedView:
+class MendedView(ReadOnlyStore):
     """A copy as it will be: its records are those given, and what is `redirected` is read from another store; `seen` is what was asked for.
-    Cannot be written.
 
     Readers of the vault work on it as on any store, so what a snapshot needs is asked of the code that reads it.
     """
@@ -46,11 +46,6 @@ class MendedView:
 
     def __post_init__(self) -> None:
         self._keys = sorted(self.records, key=str.encode)
-
-    @property
-    def url(self) -> str:
-        """Where the copy is."""
-        return self.base.url
 
     def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
         """As of a store."""
@@ -78,24 +73,9 @@ class MendedView:
             if key.startswith(prefix) and (start_after is None or key.encode() > start_after.encode()):
                 yield self._info(key)
 
-    def write(self, key: str, data: bytes | Iterable[bytes], *, create: bool = False) -> ObjectInfo:
-        """Refused: it only shows what will be."""
-        raise StorageError(f"expected {self.url} to be looked at only, found a write of {key}: this is a fault in the code")
-
-    def write_file(self, key: str, path: Path, *, create: bool = False) -> ObjectInfo:
-        """Refused, as `write`."""
-        return self.write(key, b"", create=create)
-
-    def delete(self, key: str, *, version: str | None = None) -> None:
-        """Refused, as `write`."""
-        self.write(key, b"")
-
     def local_path(self, key: str) -> Path | None:
         """The file that holds an object of bytes, where it is on this machine."""
         return None if _is_record(key) else self._of(key).local_path(key)
-
-    def sync(self) -> None:
-        """Nothing was written."""
 
     def _of(self, key: str) -> Store:
         self.seen.add(key)

@@ -4,7 +4,6 @@ Everything under vault/ is written once, so the first version of a key is what t
 somebody else. What a prune deletes goes with all its versions, so a first version that is left was not pruned.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,6 +12,7 @@ from operator import attrgetter
 from orchestrai.errors import ObjectNotFound
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import ControlPlane, ObjectVersion
+from orchestrai.vault.replica.stored_digest import sha256_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def hidden_under(control: ControlPlane, prefix: str) -> Iterator[Hidden]:
 
 def is_covered(store: Store, hidden: Hidden) -> bool:
     """True where other bytes lie over a first version; the same bytes, put in another way, have another etag and are no fault."""
-    return hidden.deleted or _digest(store, hidden.key, None) != _digest(store, hidden.key, hidden.version)
+    return hidden.deleted or sha256_of(store, hidden.key) != sha256_of(store, hidden.key, hidden.version)
 
 
 def versions_of(store: Store, hidden: Hidden | None, key: str) -> Iterator[bytes]:
@@ -48,10 +48,3 @@ def versions_of(store: Store, hidden: Hidden | None, key: str) -> Iterator[bytes
             yield store.read(key, version=version)
         except ObjectNotFound:
             continue
-
-
-def _digest(store: Store, key: str, version: str | None) -> bytes:
-    digest = hashlib.sha256()
-    for chunk in store.stream(key, version=version):
-        digest.update(chunk)
-    return digest.digest()

@@ -1,11 +1,9 @@
 """What is wrong in a store that keeps no versions is set aside before the right bytes take its place, so that no evidence is lost."""
 
-import hashlib
-
-from orchestrai.errors import DigestMismatch, ObjectNotFound
-from orchestrai.storage.base import Store
+from orchestrai.errors import DigestMismatch
 from orchestrai.vault.format.layout import QUARANTINE
 from orchestrai.vault.replica.copies import Copy
+from orchestrai.vault.replica.stored_digest import digest_of
 
 
 def set_aside(copy: Copy, key: str, digest: str, *, remove: bool = False) -> str:
@@ -30,14 +28,3 @@ def set_aside(copy: Copy, key: str, digest: str, *, remove: bool = False) -> str
                 copy.control.delete_version(key, version)
         store.delete(key)
     return place
-
-
-def digest_of(store: Store, key: str) -> str:
-    """The SHA-256 of what lies under a key; empty for nothing."""
-    digest = hashlib.sha256()
-    try:
-        for chunk in store.stream(key):
-            digest.update(chunk)
-    except ObjectNotFound:
-        return ""
-    return digest.hexdigest()

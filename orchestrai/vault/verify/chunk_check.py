@@ -5,7 +5,7 @@ import hashlib
 from orchestrai.errors import DigestMismatch, IntegrityError
 from orchestrai.vault.format.chunk_table import Chunk, chunks_of
 from orchestrai.vault.format.lists import StoredFile
-from orchestrai.vault.pieces.chunk_reader import stream_chunks
+from orchestrai.vault.pieces.chunk_reader import proven_chunks, stream_chunks
 from orchestrai.vault.reader import chunk_source
 from orchestrai.vault.verify.verification import Walk
 
@@ -40,16 +40,13 @@ def _read(walk: Walk, file: StoredFile, whole: bool) -> None:
     """Read the chunks in a file's table; raises MissingObject, DigestMismatch."""
     vault, digest = walk.vault, hashlib.sha256()
     with chunk_source(vault.store, vault.identity(), vault.cipher, file) as source:
-        for chunk, data in stream_chunks(source, file):
-            if whole:
-                digest.update(data)
-            elif hashlib.sha256(data).digest() != chunk.sha256:
-                raise DigestMismatch(
-                    f"expected a chunk of {file.path} in {file.objects[chunk.place].key} to hash as its list says, found other bytes: "
-                    "run `orchestrai vault heal --apply`",
-                    key=file.objects[chunk.place].key,
-                )
-    if whole and digest.hexdigest() != file.sha256:
+        if not whole:
+            for _ in proven_chunks(source, file):
+                pass
+            return
+        for _, data in stream_chunks(source, file):
+            digest.update(data)
+    if digest.hexdigest() != file.sha256:
         raise DigestMismatch(
             f"expected {file.path} in {file.key} to hash to {file.sha256[:12]}, found {digest.hexdigest()[:12]}: "
             "run `orchestrai vault heal --apply`",

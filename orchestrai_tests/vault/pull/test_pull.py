@@ -19,7 +19,7 @@ from orchestrai.vault.format.layout import BYTES, PULLED
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.pull.pull import Pull, PullTerms
-from orchestrai.vault.pull.views import ReadOnlyStore
+from orchestrai.vault.replica.read_only_store import ReadOnlyStore
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.servers.s3 import S3Server

@@ -17,7 +17,7 @@ from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.keys.key_port import KeyPort
 from orchestrai.vault.pull.pull import Pull, PullReport, PullTerms
-from orchestrai.vault.pull.views import ReadOnlyStore
+from orchestrai.vault.replica.read_only_store import ReadOnlyStore
 from orchestrai.vault.vault import Vault
 from orchestrai_tests.vault.conftest import Clock
 from orchestrai_tests.vault.contents import files
