@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 
 from orchestrai.vault.format.layout import BYTES, FORGOTTEN
+from orchestrai.vault.heal import heal
 from orchestrai.vault.heal.content_plan import ContentReader, CopyContents
 from orchestrai.vault.heal.heal import Healing, HealPlan, HealReport
 from orchestrai.vault.heal.mends import Mend
-from orchestrai.vault.replica import heal
 from orchestrai_tests.vault.heal.healing_simulation import play_healing
 
-# each plays two vaults: a thirtieth of those of one, and fifty at least
-HISTORIES = max(50, int(os.environ.get("ORCHESTRAI_TEST_HISTORIES", "500")) // 30)
+HISTORIES = int(os.environ.get("ORCHESTRAI_TEST_HISTORIES", "500")) // 10
 
 
 def test_random_histories_end_with_two_sound_copies() -> None:
