@@ -18,8 +18,7 @@ from orchestrai.backup.wal.recovery.recovery_plan import RecoveryPlan, Target, j
 from orchestrai.backup.wal.recovery.scratch_server import Recovered, TargetNotReached, recovered, restore_command
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError, RestoreError, StorageError
-from orchestrai.restore.folder import restore_folder
-from orchestrai.storage.disk.posix import translated
+from orchestrai.restore.folder import restore_folder, told_of
 from orchestrai.storage.postgres import connection
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.vault import Vault
@@ -105,7 +104,7 @@ def _fetch(vault: Vault, plan: RecoveryPlan, work: Path) -> tuple[Path, Path]:
     """Base, segments and histories from the vault, every hash checked."""
     restore_folder(vault, plan.base.commit, work / "base", partitions=[DATA], sync=False)
     data, log = work / "base" / DATA, work / "log"
-    with _told(work):
+    with told_of(work):
         for folder in plan.base.folders:
             (data / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
         data.chmod(0o700)
@@ -214,7 +213,7 @@ def _require_room(plan: RecoveryPlan, target: Path, beside: Path | None) -> None
 def _workplace(target: Path) -> Iterator[Path]:
     """A hidden folder beside the target, locked as long as it is in use; what a killed restore left in it goes first."""
     work = target.with_name(f".{target.name}.recovering")
-    with _told(target):
+    with told_of(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         work.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -233,11 +232,3 @@ def _workplace(target: Path) -> Iterator[Path]:
 def _empty(paths: Iterable[Path]) -> None:
     for path in paths:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-@contextmanager
-def _told(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise translated(exc, target.name, "restored", target.parent.as_uri()) from exc
