@@ -150,8 +150,14 @@ def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[list[s
         told = data.user_failure_data
         steps.append(str(event.step_key))
         reasons.append((told.description if told else None) or first_cause(data.error) or last)
-        gates.append(told is not None and getattr(told.metadata.get("error"), "value", "") == GateClosed.__name__)
+        gates.append(told is not None and _by_gate(told.metadata))
     return steps, reasons[0] if reasons else last, bool(gates) and all(gates)
+
+
+def _by_gate(metadata: Mapping[str, dg.MetadataValue]) -> bool:
+    """Whether a step failed because nothing passed its gate: what was refused is in the ledger then."""
+    error, refused = (getattr(metadata.get(name), "value", "") for name in ("error", "refused"))
+    return bool(error == GateClosed.__name__ or refused)
 
 
 def first_cause(error: SerializableErrorInfo | None) -> str:

@@ -14,10 +14,11 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Alert:
-    """A condition that people are told of, since when, and who took it on."""
+    """A condition that people are told of, since when, and who took it on; `asked` is since when an answer is waited for."""
 
     condition: Condition
     opened: str
+    asked: str = ""
     by: str = ""
     reason: str = ""
     acknowledged: str = ""
@@ -197,7 +198,9 @@ def _renewed(step: Step, alert: Alert, now: Condition) -> Alert:
     before, renewed = alert.condition, replace(alert, condition=now)
     if now.worse_than(before):
         # whoever took it on took on less
-        return step.tell("worsened", replace(renewed, by="", reason="", acknowledged="", escalated=""))
+        return step.tell(
+            "worsened", replace(renewed, by="", reason="", acknowledged="", escalated="", asked=step.now.isoformat())
+        )
     if KINDS[now.kind].told_again and set(now.members) - set(before.members):
         return step.tell("grew", renewed)
     return renewed
@@ -206,6 +209,6 @@ def _renewed(step: Step, alert: Alert, now: Condition) -> Alert:
 def _escalated(step: Step, alert: Alert) -> Alert:
     after = step.policy.escalate_after
     waits = after is not None and not alert.acknowledged and not alert.escalated
-    if after is None or not waits or step.now - datetime.fromisoformat(alert.opened) < after:
+    if after is None or not waits or step.now - datetime.fromisoformat(alert.asked or alert.opened) < after:
         return alert
     return step.tell("escalated", replace(alert, escalated=step.now.isoformat()))

@@ -1,12 +1,16 @@
 """What a receiver of alerts must do, and the one HTTP call that most of them make."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrai.errors import ConfigError, StorageError, TransientStorageError, transient_status
 from orchestrai.observability.alerts.alert_changes import Message
 from orchestrai.observability.alerts.wording import Wording
 from orchestrai.secrets.reference import resolve_secret
+
+if TYPE_CHECKING:
+    import httpx
 
 SECONDS = 10.0
 
@@ -19,12 +23,20 @@ class Receiver(Protocol):
         ...
 
 
+@cache
+def _client() -> "httpx.Client":
+    # one for all: each would read the certificates of all authorities anew
+    import httpx
+
+    return httpx.Client(timeout=SECONDS)
+
+
 def post(reference: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
     """Post JSON to the URL behind a secret reference; raises StorageError, TransientStorageError, ConfigError, none with the URL."""
     import httpx
 
     try:
-        answer = httpx.post(resolve_secret(reference), json=body, headers=dict(headers or {}), timeout=SECONDS)
+        answer = _client().post(resolve_secret(reference), json=body, headers=dict(headers or {}))
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         # the library's text may quote the URL, which is a secret
         raise TransientStorageError(
