@@ -27,7 +27,7 @@ def _alert_sensor() -> dg.SensorDefinition:
     def alerts(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SkipReason:
         desk = AlertDesk(runtime.ledger, tellers_of(runtime.settings))
         sight, cursor = instance_sight(context, runtime, desk.outbox())
-        changes = desk.observe(watch(runtime, sight.now).and_also(sight))
+        changes = desk.observe(watch(runtime).and_also(sight))
         # what is noted is not lost: only now is it known as looked at
         context.update_cursor(cursor)
         delivery = desk.deliver(runtime.clock())

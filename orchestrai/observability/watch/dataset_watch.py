@@ -28,11 +28,10 @@ def silence(runtime: Runtime, dataset: DatasetNode, now: datetime) -> Iterator[C
     raw = runtime.ledger.find(dataset.asset("raw_events"))
     if promise is None or raw is None or not raw.partitions:
         return
-    ends = _moment(dataset.spec.partitions.end)
     silent = []
     for value, keys in by_value(raw.partitions).items():
         newest = newest_event(raw, keys[-1], dataset.grain)
-        limit = _due(dataset, keys, min(now, ends) if ends else now, promise)
+        limit = _due(dataset, keys, now, promise)
         if newest < limit:
             silent.append((newest, limit, value))
     if silent:
@@ -59,9 +58,10 @@ def newest_event(raw: Dataset, partition: str, grain: Grain) -> datetime:
 
 def _due(dataset: DatasetNode, keys: Sequence[str], now: datetime, promise: timedelta) -> datetime:
     grain = dataset.grain
+    ends = _moment(dataset.spec.partitions.end) or now
     if grain == "all" or dataset.positioned:
-        return now - promise
-    return floor(now - promise, grain) - promise - _pause(keys[-PAST:], grain)
+        return min(now, ends) - promise
+    return min(floor(now - promise, grain), ends) - promise - _pause(keys[-PAST:], grain)
 
 
 def _pause(keys: Sequence[str], grain: Grain) -> timedelta:

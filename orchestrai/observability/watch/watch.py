@@ -47,12 +47,12 @@ class _Looks:
             self.conditions.add(told)
 
 
-def watch(runtime: Runtime, now: datetime | None = None) -> Sight:
+def watch(runtime: Runtime) -> Sight:
     """Everything that is wrong now, as far as the ledger, the landings and the vault tell.
 
     Raises OrchestraiError only where nothing at all can be said: the lake does not answer, or no pipeline can be read.
     """
-    moment, looks = now or runtime.clock(), _Looks()
+    moment, looks = runtime.clock(), _Looks()
     with runtime.ledger.reading():
         for about, look in _looks_at(runtime, refused_assets(runtime)):
             looks.take(about, lambda look=look: look(runtime, moment))  # type: ignore[misc]
