@@ -16,8 +16,8 @@ from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.ingest.arrival import RAW_EVENTS
-from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.models.run import PREDICTIONS
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import retries_of
 from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.view_node import ViewNode

@@ -172,6 +172,8 @@ def first_cause(error: SerializableErrorInfo | None) -> str:
 
 def tick_conditions(instance: dg.DagsterInstance, own: str) -> Iterator[Condition]:
     """Sensors and schedules whose newest tick failed; this very one is running."""
+    if instance.schedule_storage is None:
+        return  # an instance in memory has no ticks
     running = {InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE}
     ended = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
     for state in instance.all_instigator_state(instigator_statuses=running):
