@@ -1,6 +1,5 @@
 """What is wrong is seen from the ledger and a clock alone: nothing runs for it, and nothing is written."""
 
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,51 +13,19 @@ from orchestrai.observability.watch.dataset_watch import silence
 from orchestrai.observability.watch.watch import watch
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.features.shop import FEATURES, FIRST, KEPT, MODEL, RAW, RESTORED, Shop, sales_of
+from orchestrai_tests.observability.simulated import (
+    CHAMPION,
+    HOUR,
+    MODEL_MORE,
+    SALES,
+    keep,
+    land,
+    morning,
+    of_kind,
+    promote,
+    shop_with,
+)
 from orchestrai_tests.producers import producer
-
-SALES, CHAMPION = "late/sales", f"{MODEL}/champion"
-HOUR = timedelta(hours=1)
-
-
-def shop_with(
-    folder: Path, model: str = "", contract: str = "slaProperties:\n  - {property: latency, value: 20, unit: h}\n"
-) -> Shop:
-    """A shop whose contract promises freshness and whose model has more to it."""
-    shop = Shop(folder)
-    declared = folder / "declared"
-    pipeline = (declared / "pipeline.yaml").read_text()
-    (declared / "pipeline.yaml").write_text(pipeline + model)
-    (declared / "sales.contract.yaml").write_text((declared / "sales.contract.yaml").read_text() + contract)
-    shop.runtime = Runtime(shop.runtime.settings, shop.project, clock=lambda: shop.now)
-    return shop
-
-
-def land(shop: Shop, number: int, text: str = "") -> str:
-    """The file of a day, that arrives as the shop's clock stands."""
-    day = FIRST + timedelta(days=number)
-    file = shop.landing / f"{day:%Y-%m-%d}.csv"
-    file.write_text(text or sales_of(day))
-    os.utime(file, (shop.now.timestamp(), shop.now.timestamp()))
-    return file.stem
-
-
-def keep(shop: Shop, *days: str) -> None:
-    for asset in (RAW, KEPT, RESTORED):
-        shop.run(asset, *days)
-
-
-def of_kind(shop: Shop, kind: str, now: datetime | None = None) -> list[Condition]:
-    before, shop.now = shop.now, now or shop.now
-    try:
-        return [one for one in watch(shop.runtime).conditions if one.kind == kind]
-    finally:
-        shop.now = before
-
-
-def morning(shop: Shop, number: int, hours: float = 2) -> datetime:
-    """Some hours into the day after a day."""
-    shop.now = FIRST + timedelta(days=number + 1, hours=hours)
-    return shop.now
 
 
 def test_a_healthy_shop_has_no_condition_and_looking_writes_nothing(tmp_path: Path) -> None:
@@ -172,9 +139,6 @@ def test_a_drill_that_did_not_run_is_told_a_day_after_its_time(tmp_path: Path) -
     assert "2026-10-05T" in told.found
 
 
-MODEL_MORE = '    sla: 4h\n    retrain: "0 4 * * 1"\n    champion_max_age: 7d\n'
-
-
 def judge(shop: Shop) -> None:
     """Publish features, a training set, a candidate and its evaluation of what is restored now, with receipts and no training."""
     ledger = shop.runtime.ledger
@@ -206,13 +170,6 @@ def test_what_arrived_and_is_in_no_judged_candidate_after_the_sla_is_told(tmp_pa
     shop.now = monday + HOUR
     judge(shop)
     assert of_kind(shop, "sla_missed", monday + 5 * HOUR) == []
-
-
-def promote(shop: Shop, passed: bool) -> None:
-    """Publish a champion, or have one refused, without training it."""
-    session = shop.runtime.ledger.session(CHAMPION, producer("champion"))
-    session.add_bytes("all", "model.ubj", shop.now.isoformat().encode(), rows=1)
-    session.commit({"all": [Verdict("promotion", passed, "" if passed else "auc 0.4, 0.5 wanted")]})
 
 
 def test_an_old_champion_and_a_candidate_that_was_refused_are_told(tmp_path: Path) -> None:
