@@ -18,7 +18,7 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.reports import alert_commands, doctor_commands, report_commands
+from orchestrai.cli.reports import alert_commands, doctor_commands, report_commands, trail_commands
 from orchestrai.cli.vault import (
     heal_commands,
     hold_commands,
@@ -43,7 +43,7 @@ app.command("new")(project_commands.new)
 # proof: what is asked of the records
 app.add_typer(proof_commands.model, name="model")
 app.command("audit")(audit_commands.audit)
-app.command("trail")(audit_commands.trail)
+app.add_typer(trail_commands.trail, name="trail")
 app.command("recall")(recall_commands.recall)
 app.command("rebuild")(audit_commands.rebuild)
 app.command("erase")(erase_commands.erase)

@@ -7,10 +7,12 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from orchestrai.core.actor import acting
 from orchestrai.core.time.calendar import dimension_of, name_of, zone_of
 from orchestrai.defs.current import features_condition
 from orchestrai.defs.events import report_events
 from orchestrai.defs.input_events import look_back, seen_inputs
+from orchestrai.defs.launch.named_coordinator import actor_of
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
@@ -172,7 +174,7 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
         keys = list(context.partition_keys) if partitions else ["all"]
         seen = seen_inputs(context) if partitions else {}
         try:
-            with launching(runtime, context):
+            with launching(runtime, context), acting(actor_of(context.run.tags, context.instance)):
                 report = runtime.run(node, keys, progress=_log_progress(context))
         except OrchestraiError as error:
             policy = retries_of(node.subject)

@@ -132,7 +132,7 @@ def ack_command(
     Example: orchestrai alerts ack 3f2a --reason "the producer sends it again tonight"
     """
     desk, now = _desk(), _now()
-    taken = desk.acknowledge(alert, by or this_user(), reason, now)
+    taken = desk.acknowledge(alert, this_user(by), reason, now)
     desk.deliver(now)
     if as_json:
         emit({"id": taken.condition.id, **taken.as_json()})
