@@ -133,7 +133,9 @@ def test_stores_that_hold_two_records_of_one_name_are_told(signer: Signer) -> No
 
 def test_all_decisions_of_a_store_are_listed_and_read(signer: Signer, store: MemoryStore) -> None:
     keys = decision_keys(store)
-    assert sorted(keys) == [key for key in FILES if not key.startswith((HOLD_RECORDS.folder, VERIFICATIONS.folder, ALERTS.folder))]
+    assert sorted(keys) == [
+        key for key in FILES if not key.startswith((HOLD_RECORDS.folder, VERIFICATIONS.folder, ALERTS.folder))
+    ]
     for key in keys:
         body = read_decision(store, signer.keyring(), key)
         assert {**body, "format": 1} == json.loads(signer.keyring().open(kind_of(key).payload_type, envelope_of(key)))

@@ -151,8 +151,8 @@ def test_the_command_filters_exports_and_verifies(tmp_path: Path, monkeypatch: p
     [
         ("cut", False, "cut off"),
         ("change the last", False, "found it changed"),
-        ("change an early one", True, "signature"),
-        ("leave one out", True, "behind a gap"),
+        ("change an early one", True, "expected a DSSE envelope"),
+        ("leave one out", True, "found none"),
         ("leave one out later", False, "behind a gap"),
         ("forge the next", False, "expected"),
     ],

@@ -1,8 +1,8 @@
 """Is the trail whole? Every log of heads: numbers without a gap, each entry signed and naming the one before it.
 
-How far each log was found sound is remembered in a file of the home, which is believed as the home's keys are. The next look reads the entry at
-which it ended, which must still hash to the same, and what came since: it costs what is new. An earlier entry that was changed since is found by a
-full look, and by `orchestrai audit`.
+How far each log was found sound is remembered in a file of the home, which is believed as the home's keys are. The next look reads the
+entry at which it ended, which must still hash to the same, and what came since: it costs what is new. An earlier entry that was changed
+since is found by a full look, and by `orchestrai audit`.
 """
 
 import json
@@ -117,15 +117,11 @@ class _Seen:
     def load(self) -> dict[str, tuple[int, str]]:
         """What is known; nothing where there is none, or one of another store."""
         try:
-            payload = self._signer().keyring().open(SEEN_TYPE, self.path.read_bytes())
-        except (OSError, SignatureInvalid):
+            body = json.loads(self.path.read_bytes())
+            known = {str(asset): (int(seq), str(digest)) for asset, (seq, digest) in body["logs"].items()}
+            return known if body["store"] == self.url else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
-        body = json.loads(payload)
-        return (
-            {asset: (int(seq), str(digest)) for asset, (seq, digest) in body["logs"].items()}
-            if body["store"] == self.url
-            else {}
-        )
 
     def save(self, known: Mapping[str, tuple[int, str]]) -> None:
         """Remember it; a home that cannot be written remembers nothing."""
