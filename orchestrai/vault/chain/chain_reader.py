@@ -129,7 +129,8 @@ class ChainReader(RecordReader):
     def walk(self, dataset: str, start: int = 0) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
         """The records of a chain that can be read, and what is missing in it, is damaged, or does not follow the record before it.
 
-        Problems are told with the key of the record. A record that was forgotten as lost is no problem. Of what comes before number
+        Problems are told with the key of the record. A record that was forgotten as lost is no problem, nor one that does not count and was
+        forgotten by its number. Of what comes before number
         `start` nothing is looked at.
         """
         infos = {
@@ -143,6 +144,8 @@ class ChainReader(RecordReader):
             try:
                 records[seq] = self.record(info)
             except (IntegrityError, ObjectNotFound, TypeError, KeyError, ValueError) as exc:
+                if isinstance(exc, NotCounted) and self.stone(dataset, seq) is not None:
+                    continue  # somebody looked at it, and gave up its number
                 state = "that it does not count" if isinstance(exc, NotCounted) else "it damaged"
                 problem = f"expected record {seq} of {dataset} as it was signed, found {state}: {exc}"
                 problems.append((info.key, problem))
