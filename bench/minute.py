@@ -4,9 +4,9 @@
     python -m bench.minute --devices 1000
     python -m bench.minute --every 1           a reading a second each
 
-The clock is simulated, so nothing waits: each minute's records are appended to the embedded log, then every stage of the shipped pipeline
-runs in this process, online features included, and a device's new features are read by key. CPU seconds are of this process and its children,
-the producer's left out. One JSON object a line; exits 1 if any is not ok.
+The clock is simulated, so nothing waits: each minute is appended to the embedded log, then every stage of the shipped pipeline
+runs in this process, online features included, and a device's new features are read by key. CPU seconds are of this process and its children;
+the producer is left out. One JSON object a line; exits 1 if any is not ok.
 """
 
 import argparse
@@ -140,7 +140,14 @@ def run(devices: int, every: int, minutes: int, scratch: Path) -> int:
     total = costs["all"]
     limit = CPU_PER_10_000 * rows[-1] / 10_000
     line(case, "cpu_s", statistics.median(total), f"{CPU_PER_10_000} s per 10,000 new rows", limit, 1.0)
-    line(f"{case}, no drift", "cpu_s", statistics.median(total[-5:]), "the first five minutes", statistics.median(total[:5]), DRIFT)
+    line(
+        f"{case}, no drift",
+        "cpu_s",
+        statistics.median(total[-5:]),
+        "the first five minutes",
+        statistics.median(total[:5]),
+        DRIFT,
+    )
     line(f"{case}, until it is read by key", "wall_s", statistics.median(costs["wall"]), "the limit", READABLE_SECONDS, 1.0)
     with OnlineStore(online_path(loop.home, "telemetry", "device_rolling")) as store:
         names = [f"press-{n:0{5 if devices > 999 else 3}d}" for n in range(1, devices + 1, max(1, devices // 1000))]
