@@ -191,7 +191,7 @@ class StreamLog:
         # a reader that is told of fewer partitions than there are would pass over data
         present = [int(path.name) for path in self.folder.glob("[0-9]" * 5)] if self.folder.is_dir() else []
         count = max([partitions, *(number + 1 for number in present)])
-        self._parts = {n: LogPartition(self.folder / f"{n:05d}") for n in range(count)}
+        self.parts = {n: LogPartition(self.folder / f"{n:05d}") for n in range(count)}
 
     @property
     def uri(self) -> str:
@@ -206,7 +206,7 @@ class StreamLog:
 
     def bounds(self) -> Mapping[int, tuple[int, int]]:
         """Of each partition the first offset kept and the next to be written."""
-        return {number: part.bounds() for number, part in self._parts.items()}
+        return {number: part.bounds() for number, part in self.parts.items()}
 
     def read(self, offsets: Mapping[int, int], limit_records: int, limit_bytes: int, wait: float) -> list[StreamRecord]:
         """Records from `offsets` on, partition by partition, each partition having its share of the limits."""
@@ -217,7 +217,7 @@ class StreamLog:
             records = max(1, (limit_records - len(batch)) // (len(waiting) + 1))
             room = max(1, (limit_bytes - size) // (len(waiting) + 1))
             taken = taken_bytes = 0
-            for record in self._parts[number].read(offsets[number]):
+            for record in self.parts[number].read(offsets[number]):
                 if taken >= records or (taken and taken_bytes + record.size > room):
                     break
                 batch.append(record)
@@ -242,7 +242,7 @@ class LogWriter:
         self._clock = clock
         self._tails: list[_Tail] = []
         try:
-            for number, part in log._parts.items():
+            for number, part in log.parts.items():
                 self._tails.append(_Tail(part, number, log.segment_bytes))
         except (StorageError, IntegrityError):
             self.close()
