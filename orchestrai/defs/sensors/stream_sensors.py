@@ -1,7 +1,7 @@
 """Sensors of sources with a position: what a stream holds unread, and what was fed but not yet carried on, become runs.
 
-While a worker carries a stream on (`orchestrai stream run`), its sensor only tells: one run each `report_every`, over what changed. When the
-worker is gone, the next tick asks for runs again.
+While a worker carries the stream on (`orchestrai stream run`), its sensor only tells: a run each `report_every`, over what changed.
+When the worker is gone, the next tick asks for runs again.
 """
 
 from collections.abc import Mapping, Sequence
