@@ -2,9 +2,10 @@
 
 What a restore judges is what it publishes: the vault's proven bytes, or nothing. ORCHESTRAI_TEST_TRIALS=1000 runs that many trials.
 
-The guard is the private copy that `_staged_data` of restore/run.py gets from `verified`. `PlainOpens` is a restore without it: it
-hashes the same files and has them opened again where they lie. The trial that alters them at just that moment is run on both, so that it is seen to
-find what it looks for. The vault's side has another guard: its bytes are hashed as they are handed on, and never opened again.
+The guard is the private copy that `_staged_data` of restore/run.py gets from `verified`. `PlainOpens` is a restore without
+it: it hashes the same files and has them opened again where they lie. The trial that alters them at just that moment is run
+on both, so that it is seen to find what it looks for. The vault's side has another guard: its bytes are hashed as they are
+handed on, and never opened again.
 """
 
 import hashlib
