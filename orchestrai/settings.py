@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
+from orchestrai.core.transfer_rate import parse_rate
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.url_credentials import refuse_credentials
 
@@ -30,6 +31,12 @@ class Settings:
     replica_url: Annotated[str, "second copy of the vault; empty means none"] = ""
     anchor: Annotated[str, "file outside the vault that remembers its newest commit"] = ""
     keys: Annotated[str, "folder of signing and trusted keys; empty means <home>/keys"] = ""
+    transfer_limit: Annotated[
+        str, "bytes a second to and from each of vault and replicas at most, e.g. 20MB/s; empty means no limit"
+    ] = ""
+    transfer_at_once: Annotated[
+        int, "calls to each of vault and replicas that run at once at most, and threads that copy; 0 means two threads"
+    ] = 0
     pipelines: Annotated[str, "folders of pipelines, ':'-separated; empty means those that ship"] = ""
     environment: Annotated[str, "name shown in metadata and alerts"] = "local"
     alert_url: Annotated[
@@ -51,7 +58,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(os.path.abspath(Path(self.home).expanduser())))
-        for name in ("spark_threshold_bytes", "sealed_memory_bytes"):
+        for name in ("spark_threshold_bytes", "sealed_memory_bytes", "transfer_at_once"):
             object.__setattr__(self, name, _count(name, getattr(self, name)))
         for field in fields(self):
             value = getattr(self, field.name)
@@ -60,6 +67,10 @@ class Settings:
                     refuse_credentials(value)
                 except ConfigError as exc:
                     raise ConfigError(f"{PREFIX}{field.name.upper()}: {exc.message}") from None
+        try:
+            parse_rate(self.transfer_limit)
+        except ConfigError as exc:
+            raise ConfigError(f"{PREFIX}TRANSFER_LIMIT: {exc.message}") from None
         if self.executor not in ("in_process", "multiprocess"):
             raise _wrong("executor", "in_process or multiprocess", self.executor)
 
@@ -72,6 +83,11 @@ class Settings:
     def vault(self) -> str:
         """URL of the backup store."""
         return self.vault_url or str(self.home / "vault")
+
+    @property
+    def limited(self) -> bool:
+        """True where transfers to and from vault and replicas have a limit."""
+        return bool(self.transfer_limit or self.transfer_at_once)
 
     @property
     def key_folder(self) -> Path:
