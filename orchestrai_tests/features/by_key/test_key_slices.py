@@ -67,7 +67,7 @@ def served(path: Path, names: Sequence[str]) -> dict[str, Row]:
     return {name: (name, row.time, float(str(row.values["temp_avg_10"]))) for name, row in rows.items() if row is not None}
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_after_any_history_of_files_each_key_has_its_newest_row(ledger: Ledger, tmp_path: Path, seed: int) -> None:
     rng, of, path = random.Random(seed), view(), tmp_path / "online.sqlite"
     names = [f"d{number:02d}" for number in range(30)]
@@ -115,7 +115,7 @@ def test_an_update_writes_the_changed_keys_and_slices_stay_few(ledger: Ledger, t
     base = written(path)
     assert list(base.values()) == [400]
     total = 0
-    for number in range(1, 33):
+    for number in range(1, 17):
         at = BEGIN + timedelta(minutes=number)
         rows = [(f"d{(number * 4 + n) % 400:04d}", at, float(number)) for n in range(4)]
         files["2026-01-05-00:00"][f"part-{number:03d}.parquet"] = rows
@@ -125,8 +125,8 @@ def test_an_update_writes_the_changed_keys_and_slices_stay_few(ledger: Ledger, t
         after = written(path)
         total += sum(rows for slice_, rows in after.items() if slice_ not in before)
         assert len(after) <= 7
-    # 32 x 4 keys: each is written again a few times as slices merge, and the 400 others not once
-    assert total <= 32 * 4 * 7 and base.items() <= written(path).items()
+    # 16 x 4 keys: each is written again a few times as slices merge, and the 400 others not once
+    assert total <= 16 * 4 * 6 and base.items() <= written(path).items()
     assert served(path, [f"d{n:04d}" for n in range(400)]) == newest(files)
 
 

@@ -3,10 +3,12 @@
 import json
 import random
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pytest
 
+from orchestrai.contracts.contract import Contract
 from orchestrai.ingest.readers import json_records
 from orchestrai.ingest.sources import stream_rows
 from orchestrai.ingest.sources.stream import MicroBatch
@@ -44,9 +46,14 @@ ODD: list[bytes | None] = [
 ]  # fmt: skip
 
 
+@cache
+def declared() -> Contract:
+    return load_project([SHIPPED / "telemetry"], {}).dataset("telemetry/readings").contract
+
+
 def read(values: list[bytes | None], monkeypatch: pytest.MonkeyPatch, fewest: int) -> Any:
     monkeypatch.setattr(json_records, "FEWEST", fewest)
-    contract = load_project([SHIPPED / "telemetry"], {}).dataset("telemetry/readings").contract
+    contract = declared()
     late = MOMENT + timedelta(minutes=20)
     records = tuple(StreamRecord(0, number, late, value) for number, value in enumerate(values))
     batch = MicroBatch("t", "log://t", {0: (0, len(values))}, records)
