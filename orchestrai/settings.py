@@ -40,7 +40,10 @@ class Settings:
     pipelines: Annotated[str, "folders of pipelines, ':'-separated; empty means those that ship"] = ""
     environment: Annotated[str, "name shown in metadata and alerts"] = "local"
     alert_url: Annotated[
-        str, "where the URL of a webhook lies (env://NAME) that is told of failed runs; empty means none"
+        str, "where the URL of a webhook lies (env://NAME) that is told of all alerts; empty means none"
+    ] = ""
+    alerts: Annotated[
+        str, "YAML file that declares who is told of alerts; empty means <home>/alerts.yaml, if it is there"
     ] = ""
     memory_limit: Annotated[str, "memory DuckDB may use, e.g. 1500MB"] = "1500MB"
     sealed_memory_bytes: Annotated[

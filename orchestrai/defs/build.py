@@ -52,7 +52,7 @@ def _build(runtime: Runtime) -> dg.Definitions:
             *build_sensors(project.pipelines),
             *build_recall_sensors(project.pipelines),
             *build_deployment_sensors(project.pipelines),
-            *build_alert_sensors(runtime),
+            *build_alert_sensors(),
             *build_current_sensors(nodes),
             *build_log_sensors(nodes),
             *broken.sensors,
