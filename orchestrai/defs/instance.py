@@ -10,16 +10,17 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
-from orchestrai.pipeline.instance.settings_file import write_settings
+from orchestrai.pipeline.instance.instance_options import InstanceOptions
+from orchestrai.pipeline.instance.settings_file import EMBEDDED, write_settings
 
 PROCESS_TAG = "orchestrai/process"
 
 
-def open_instance(home: Path) -> dg.DagsterInstance:
+def open_instance(home: Path, options: InstanceOptions = EMBEDDED) -> dg.DagsterInstance:
     """The instance that DAGSTER_HOME names, else the one under `home`; made on first use. Raises ConfigError for a folder that is not."""
     # Dagster makes its tables without a lock: of two first commands one would find half of them there
     with _alone(home):
-        folder = write_settings(home)
+        folder = write_settings(home, options)
         instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder)))
         _end_dead_runs(instance)
     return instance
