@@ -11,6 +11,7 @@ from orchestrai.core.time.calendar import dimension_of, name_of, zone_of
 from orchestrai.defs.current import features_condition
 from orchestrai.defs.events import report_events
 from orchestrai.defs.input_events import look_back, seen_inputs
+from orchestrai.defs.platform.dead_runs import note_process
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
@@ -144,6 +145,8 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
         **_common(node),
     )
     def materialize(context: dg.AssetExecutionContext, runtime: dg.ResourceParam[Runtime]) -> Iterator[Any]:
+        if runtime.settings.executor == "in_process":
+            note_process(context)
         keys = list(context.partition_keys) if partitions else ["all"]
         seen = seen_inputs(context) if partitions else {}
         try:

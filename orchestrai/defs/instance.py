@@ -55,12 +55,13 @@ def _end_dead_runs(instance: dg.DagsterInstance) -> None:
         run = instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             log.free_concurrency_slots_for_run(run_id)
-        elif _died(run.tags.get(PROCESS_TAG, "")):
+        elif runs_here_no_more(run.tags.get(PROCESS_TAG, "")):
             instance.report_run_failed(run, "the process that executed this run is gone")
             log.free_concurrency_slots_for_run(run_id)
 
 
-def _died(tag: str) -> bool:
+def runs_here_no_more(tag: str) -> bool:
+    """Whether the process that a tag names was one of this machine and is gone; false of another machine's, and of no tag."""
     host, _, rest = tag.partition("/")
     pid, _, started = rest.partition("/")
     if host != socket.gethostname() or not pid.isdigit():
