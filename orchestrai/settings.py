@@ -56,6 +56,9 @@ class Settings:
         "where Dagster puts what runs print: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; empty: home",
     ] = ""
     run_launcher: Annotated[str, "who starts runs: local, docker:IMAGE, k8s:IMAGE or ecs"] = "local"
+    log_format: Annotated[
+        str, "how a run's log is written to stdout: text, or json for lines with run, asset, partition"
+    ] = "text"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(os.path.abspath(Path(self.home).expanduser())))

@@ -86,3 +86,9 @@ def test_promtool_runs_the_tests_of_the_rules() -> None:
         ["promtool", "test", "rules", "rules_test.yml"], cwd=DEPLOY / "prometheus", capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_lists_every_metric_as_it_is_exported() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    for metric in METRICS:
+        assert f"| `{metric.name}` | {', '.join(metric.labels) or '-'} | {metric.help} |" in page

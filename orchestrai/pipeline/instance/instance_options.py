@@ -38,6 +38,15 @@ storage:
     class: PostgresStorage
     config: {url: REFERENCE}
 """
+# what happens to an asset, Dagster tells as DEBUG
+JSON_LOG = """\
+python_logs:
+  dagster_handler_config:
+    handlers:
+      json: {class: logging.StreamHandler, level: DEBUG, stream: "ext://sys.stdout", formatter: json}
+    formatters:
+      json: {"()": orchestrai.defs.platform.json_log.JsonLines}
+"""
 _LOGS = {"s3": ("dagster_aws.s3", "S3ComputeLogManager"), "gs": ("dagster_gcp.gcs", "GCSComputeLogManager"),
          "az": ("dagster_azure.blob", "AzureBlobComputeLogManager")}  # fmt: skip
 _LAUNCHERS = {
@@ -56,12 +65,20 @@ class InstanceOptions:
     database: str = ""
     compute_logs: str = ""
     launcher: str = "local"
+    log_format: str = "text"
 
     def __post_init__(self) -> None:
         if self.database:
             check_reference(self.database)
         self.logs_section()
         self.launcher_section()
+        if self.log_format not in ("text", "json"):
+            raise ConfigError(f"ORCHESTRAI_LOG_FORMAT: expected text or json, found {self.log_format!r}")
+
+    @property
+    def log_section(self) -> str:
+        """How a run's log is written beside Dagster's own console."""
+        return JSON_LOG if self.log_format == "json" else ""
 
     @property
     def storage_section(self) -> str:
@@ -114,4 +131,4 @@ class InstanceOptions:
 
 def instance_options(settings: Settings) -> InstanceOptions:
     """What the settings say of the instance."""
-    return InstanceOptions(settings.instance_db, settings.compute_logs, settings.run_launcher)
+    return InstanceOptions(settings.instance_db, settings.compute_logs, settings.run_launcher, settings.log_format)
