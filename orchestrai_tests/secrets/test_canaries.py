@@ -28,21 +28,25 @@ datasets:
     source: {url: "http://127.0.0.1:9/items", format: http, records: items,
              http: {retries: 0, allow_private: true, token_env: CANARY_TOKEN, headers: {X-Key: "env://CANARY_HEADER"}, params: {k: "env://CANARY_PARAM"}}}
     contract: r.contract.yaml
+    backup: {every: "0 2 * * *"}
     partitions: {grain: all}
     retries: {max: 0}
   - name: rows
-    source: {url: "env://CANARY_DSN", format: sql, sql: {table: readings, watermark: ts, retries: 0}}
+    source: {url: "env://CANARY_DSN", format: sql, sql: {table: readings, watermark: ts, key: [device_id, ts], retries: 0}}
     contract: r.contract.yaml
+    backup: {every: "0 2 * * *"}
     partitions: {grain: day, start: 2026-10-01, end: 2026-11-01}
     retries: {max: 0}
   - name: stream
     source: {url: "kafka://127.0.0.1:9/t", format: jsonl,
              stream: {security: SASL_SSL, mechanism: PLAIN, username: "env://CANARY_USER", password: "env://CANARY_PASSWORD", ca: "env://CANARY_CA"}}
     contract: r.contract.yaml
+    backup: {every: "0 2 * * *"}
     partitions: {grain: day, start: 2026-10-01, end: 2026-11-01}
   - name: remote
     source: {url: "http://127.0.0.1:9/items", format: http, records: items, http: {retries: 0, allow_private: true, headers: {X-Key: "vault://secret/item#key"}}}
     contract: r.contract.yaml
+    backup: {every: "0 2 * * *"}
     partitions: {grain: all}
     retries: {max: 0}
 """
