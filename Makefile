@@ -53,6 +53,8 @@ docs: setup ## build the site from docs/, strictly, into site/
 lock: setup ## write requirements.lock anew; pins that still fit stay
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgres --extra delta --extra kafka --extra iceberg \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra k8s -c requirements.lock \
+	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o deploy/image.lock
 	$(BIN)/uv pip compile --group bench -c requirements.lock \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o bench/requirements.lock
 	$(BIN)/uv pip compile --group bench-vault --generate-hashes --no-header --universal --python-version 3.11 --quiet -o bench/vault.lock

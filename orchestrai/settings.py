@@ -58,6 +58,17 @@ class Settings:
     ] = ""
     spark_exchange: Annotated[str, "store that this machine and Spark jobs both reach; jobs need it"] = ""
     executor: Annotated[str, "in_process or multiprocess"] = "in_process"
+    instance_db: Annotated[
+        str, "where the URL of the PostgreSQL database of Dagster's runs lies (env://NAME); empty means SQLite under home"
+    ] = ""
+    compute_logs: Annotated[
+        str,
+        "where Dagster puts what runs print: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; empty: home",
+    ] = ""
+    run_launcher: Annotated[str, "who starts runs: local, docker:IMAGE, k8s:IMAGE or ecs"] = "local"
+    log_format: Annotated[
+        str, "how a run's log is written to stdout: text, or json for lines with run, asset, partition"
+    ] = "text"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(os.path.abspath(Path(self.home).expanduser())))

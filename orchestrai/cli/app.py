@@ -18,7 +18,7 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.reports import alert_commands, doctor_commands, report_commands, trail_commands
+from orchestrai.cli.reports import alert_commands, doctor_commands, metrics_commands, report_commands, trail_commands
 from orchestrai.cli.streams import stream_commands
 from orchestrai.cli.vault import (
     heal_commands,
@@ -40,6 +40,7 @@ app.add_typer(alert_commands.alerts, name="alerts")
 app.command("check")(project_commands.check)
 app.command("doctor")(doctor_commands.doctor)
 app.command("instance")(project_commands.instance)
+app.add_typer(metrics_commands.metrics, name="metrics")
 app.command("new")(project_commands.new)
 # proof: what is asked of the records
 app.add_typer(proof_commands.model, name="model")

@@ -13,6 +13,7 @@ from orchestrai.defs.current import features_condition
 from orchestrai.defs.events import report_events
 from orchestrai.defs.input_events import look_back, seen_inputs
 from orchestrai.defs.launch.named_coordinator import actor_of
+from orchestrai.defs.platform.dead_runs import note_process
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
@@ -171,6 +172,8 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
         **_common(node),
     )
     def materialize(context: dg.AssetExecutionContext, runtime: dg.ResourceParam[Runtime]) -> Iterator[Any]:
+        if runtime.settings.executor == "in_process":
+            note_process(context)
         keys = list(context.partition_keys) if partitions else ["all"]
         seen = seen_inputs(context) if partitions else {}
         try:

@@ -26,6 +26,7 @@ def doctor(as_json: AsJson = False) -> None:
     Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Example: orchestrai doctor --json
     """
     from orchestrai.pipeline.instance.instance_findings import judge_instance
+    from orchestrai.pipeline.instance.instance_options import instance_options
 
     settings, unknown = known_settings()
     findings: list[tuple[str, bool, str]] = [
@@ -37,7 +38,10 @@ def doctor(as_json: AsJson = False) -> None:
         _trust(settings.key_folder),
         _key_log(settings),
         *_pipelines(settings),
-        *((finding.name, finding.ok, finding.detail) for finding in judge_instance(settings.home)),
+        *(
+            (finding.name, finding.ok, finding.detail)
+            for finding in judge_instance(settings.home, instance_options(settings))
+        ),
         (
             "anchor outside the vault",
             bool(settings.anchor),
