@@ -29,6 +29,12 @@ class Settings:
     vault_url: Annotated[str, "backup store; empty means <home>/vault"] = ""
     replica_url: Annotated[str, "second copy of the vault; empty means none"] = ""
     anchor: Annotated[str, "file outside the vault that remembers its newest commit"] = ""
+    witness: Annotated[
+        str,
+        "store outside the vault that gets where each chain stands after each snapshot; empty means <home>/witness, `none` none",
+    ] = ""
+    timestamp_url: Annotated[str, "RFC 3161 authority that stamps the witness's records; empty means none"] = ""
+    timestamp_roots: Annotated[str, "file of the certificates (PEM) that its stamps are verified by"] = ""
     keys: Annotated[str, "folder of signing and trusted keys; empty means <home>/keys"] = ""
     pipelines: Annotated[str, "folders of pipelines, ':'-separated; empty means those that ship"] = ""
     environment: Annotated[str, "name shown in metadata and alerts"] = "local"
@@ -72,6 +78,11 @@ class Settings:
     def vault(self) -> str:
         """URL of the backup store."""
         return self.vault_url or str(self.home / "vault")
+
+    @property
+    def witness_url(self) -> str:
+        """URL of the witness; empty for none."""
+        return "" if self.witness == "none" else self.witness or str(self.home / "witness")
 
     @property
     def key_folder(self) -> Path:
