@@ -25,6 +25,7 @@ RECORDS = (
     "transactions/",
     "renames/",
     "acknowledgements/",
+    "void_heads/",
 )
 
 
