@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrai.backup.cold_copy import COLD_COPY
 from orchestrai.backup.airgap.run import PULL
+from orchestrai.backup.cold_copy import COLD_COPY
 from orchestrai.backup.heal_stage import HEAL
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
 from orchestrai.backup.retention_stages import PRUNE, RETENTION
