@@ -93,7 +93,7 @@ def test_a_primary_of_another_root_is_refused_before_anything_is_put(account: Se
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("root: 0123", "root's fingerprint of 32 to 64 hex digits"),
+        ("root: '0123'", "root's fingerprint of 32 to 64 hex digits"),
         ("to: ftp://x/y", "s3://"),
         ("every: daily", "five fields"),
         ("", "datasets: expected"),

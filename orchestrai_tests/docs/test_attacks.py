@@ -1,4 +1,4 @@
-"""The table of attacks is honest: its tests exist, it has every number and every kind of tampering, and says of each what its test asks for."""
+"""The table of attacks is honest: its tests exist, every number and every kind of tampering is in it, with what its test asks for."""
 
 import re
 

@@ -10,7 +10,7 @@ from orchestrai_tests.provenance.builder import World
 def test_a_record_that_is_altered_in_the_vault_alone_is_found_by_an_audit_without_options(world: World, folder: str) -> None:
     world.whole()
     assert audit(world.lake, world.keyring, witness=world.store).ok
-    key = [info.key for info in world.store.list(folder)][0]
+    key = next(info.key for info in world.store.list(folder))
     data = bytearray(world.store.read(key))
     data[len(data) // 2] ^= 1
     world.store.write(key, bytes(data))

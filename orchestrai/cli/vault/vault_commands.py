@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 vault = make_app(
     "Snapshots: list, show, verify, find, browse, restore, prune, drill, lock, replicate, heal, forget, hold, release, holds, "
-    "acknowledge, rewrap, repair, pull, recover, warm."
+    "acknowledge, rewrap, repair, pull, recover, warm, witness."
 )
 SHOWN = 40
 
