@@ -10,8 +10,9 @@ from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import LoadNode
 from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
-from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.names import SubjectKind
+
+Declared = DatasetNode | ViewNode | ModelNode | LoadNode | DatabaseNode | ManagedNode | PulledVaultNode
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Pipeline:
         return ()
 
     @property
-    def subjects(self) -> tuple[DeclaredSubject, ...]:
+    def subjects(self) -> tuple[Declared, ...]:
         """Everything that it declares itself, upstream first."""
         own = [dataset for dataset in self.datasets if dataset.pipeline == self.name]
         databases = [DatabaseNode(self.name, spec, self.folder) for spec in self.spec.databases]
