@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_names, check_partition
@@ -11,6 +12,7 @@ from orchestrai.contracts.same_version import same_version
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain
+from orchestrai.core.tree.overlay import Overlay
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ledger.dataset import verified
@@ -159,7 +161,7 @@ def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequ
 def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
     dataset = node.subject
     raw = context.ledger.find(dataset.asset("raw_events"))
-    history = {key: entry.rows for key, entry in raw.partitions.items()} if raw else {}
+    history = Overlay[int](raw.partitions if raw else None, attrgetter("rows"))
     restored, before = context.ledger.find(node.asset), Audit()
 
     def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:

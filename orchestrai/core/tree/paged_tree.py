@@ -99,6 +99,19 @@ class PagedTree(Mapping[str, Row], Generic[Row, Place]):
             else:
                 yield from map(self.pages.key, reversed(content))
 
+    def before(self, key: str) -> Iterator[str]:
+        """The keys before one, the last first; what is not asked for is not read."""
+        waiting = [self.root]
+        while waiting:
+            subtree = waiting.pop()
+            if subtree.first >= key:
+                continue
+            content = self.pages.read(subtree)
+            if subtree.height:
+                waiting += content[: bisect_left(content, key, key=_first)]
+            else:
+                yield from map(self.pages.key, reversed(content[: bisect_left(content, key, key=self.pages.key)]))
+
     def __len__(self) -> int:
         return self.root.sums[0]
 
