@@ -30,6 +30,12 @@ class Settings:
     vault_url: Annotated[str, "backup store; empty means <home>/vault"] = ""
     replica_url: Annotated[str, "second copy of the vault; empty means none"] = ""
     anchor: Annotated[str, "file outside the vault that remembers its newest commit"] = ""
+    witness: Annotated[
+        str,
+        "store outside the vault that gets where each chain stands after each snapshot; empty means <home>/witness, `none` none",
+    ] = ""
+    timestamp_url: Annotated[str, "RFC 3161 authority that stamps the witness's records; empty means none"] = ""
+    timestamp_roots: Annotated[str, "file of the certificates (PEM) that its stamps are verified by"] = ""
     keys: Annotated[str, "folder of signing and trusted keys; empty means <home>/keys"] = ""
     transfer_limit: Annotated[
         str, "bytes a second to and from each of vault and replicas at most, e.g. 20MB/s; empty means no limit"
@@ -102,6 +108,11 @@ class Settings:
     def limited(self) -> bool:
         """True where transfers to and from vault and replicas have a limit."""
         return bool(self.transfer_limit or self.transfer_at_once)
+
+    @property
+    def witness_url(self) -> str:
+        """URL of the witness; empty for none."""
+        return "" if self.witness == "none" else self.witness or str(self.home / "witness")
 
     @property
     def key_folder(self) -> Path:

@@ -28,6 +28,7 @@ from orchestrai.cli.vault import (
     recover_commands,
     search_commands,
     vault_commands,
+    witness_commands,
 )
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
@@ -67,6 +68,7 @@ vault_commands.vault.command("rewrap")(hold_commands.rewrap)
 vault_commands.vault.command("heal")(heal_commands.heal)
 vault_commands.vault.command("repair")(heal_commands.repair)
 vault_commands.vault.command("pull")(pull_commands.pull)
+vault_commands.vault.command("witness")(witness_commands.witness_command)
 vault_commands.vault.command("recover")(recover_commands.recover)
 vault_commands.vault.command("warm")(lifecycle_commands.warm)
 app.add_typer(database_commands.backup, name="backup")
@@ -81,6 +83,7 @@ app.add_typer(gate_commands.gate, name="gate")
 app.add_typer(landing_commands.landing, name="landing")
 trust_commands.keys.command("add")(key_log_commands.add)
 trust_commands.keys.command("rotate")(key_log_commands.rotate)
+trust_commands.keys.command("rotate-root")(key_log_commands.rotate_root)
 trust_commands.keys.command("revoke")(key_log_commands.revoke)
 trust_commands.keys.command("require")(key_log_commands.require)
 trust_commands.keys.command("export")(key_log_commands.export)

@@ -45,8 +45,9 @@ def doctor(as_json: AsJson = False) -> None:
         (
             "anchor outside the vault",
             bool(settings.anchor),
-            settings.anchor or "none: a rollback of the whole vault is unprovable",
+            settings.anchor or "none: what the witness has is all that tells of a rollback",
         ),
+        ("witness outside the vault", bool(settings.witness_url), _witness(settings)),
         ("java, for Spark", shutil.which("java") is not None, shutil.which("java") or "none: features run on DuckDB"),
     ]
     for extra, module in (
@@ -85,6 +86,19 @@ def _names(unknown: Sequence[str]) -> tuple[str, bool, str]:
     if not unknown:
         return "settings", True, "every ORCHESTRAI_ variable of the environment and .env is a setting"
     return "settings", False, f"no setting of orchestrai: {', '.join(unknown)}: rename or unset it"
+
+
+def _witness(settings: Settings) -> str:
+    if not settings.witness_url:
+        return "none: a rollback of the whole vault is unprovable without an anchor, and so are its times"
+    # a default under the home guards no vault that lies there too
+    beside = not settings.witness and not settings.vault_url
+    where = (
+        f"{settings.witness_url}, beside the vault: name another place by ORCHESTRAI_WITNESS"
+        if beside
+        else settings.witness_url
+    )
+    return f"{where}; time-stamps by {settings.timestamp_url}" if settings.timestamp_url else where
 
 
 def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
