@@ -58,7 +58,7 @@ def more_days(days: Sequence[int], folder: Path) -> None:
         first = first or least
         for name, step in least.items():
             case = f"{name}, one day after {count}"
-            emit(case, "cpu_s", step.seconds, first[name].seconds, TARGET, than=f"after {days[0]}")
+            emit(case, "cpu_s", step.seconds, first[name].seconds, TARGET, peer=f"after {days[0]}")
             emit(case, "store_calls", step.operations, first[name].operations, TARGET, **step.calls)
 
 
@@ -73,9 +73,9 @@ def more_rows(rows: Sequence[int], folder: Path) -> None:
                 continue
             before = first.setdefault(name, (seconds, peak))
             case = f"{name}, {DAYS_OF_ROWS} days of {count} rows"
-            emit(case, "cpu_s", seconds, before[0], None, than=f"{rows[0]} rows")
+            emit(case, "cpu_s", seconds, before[0], None, peer=f"{rows[0]} rows")
             target = None if name in UNBOUNDED else TARGET
-            emit(case, "peak_mib", peak, before[1], target, than=f"{rows[0]} rows")
+            emit(case, "peak_mib", peak, before[1], target, peer=f"{rows[0]} rows")
 
 
 def in_its_own_process(home: Path, rows: int, name: str) -> tuple[float, float]:
