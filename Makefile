@@ -29,7 +29,7 @@ test: setup ## run the tests a person waits for; it says what was left to test-a
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: setup ## run every test, with the full counts, as CI does
-	set -a && . .ci/counts && $(BIN)/python -m pytest -n 2 --dist worksteal
+	set -a && . .ci/counts && $(BIN)/python -m pytest -n 2 --dist worksteal --durations=40 --durations-min=5
 
 check: setup format lint types contracts docs test ## format, lint, types, import contracts, docs, tests
 

@@ -19,6 +19,7 @@ from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
 from orchestrai.cli.reports import doctor_commands, report_commands
+from orchestrai.cli.streams import stream_commands
 from orchestrai.cli.vault import (
     heal_commands,
     hold_commands,
@@ -83,3 +84,4 @@ trust_commands.keys.command("export")(key_log_commands.export)
 app.add_typer(trust_commands.keys, name="keys")
 app.add_typer(approval_commands.approvals, name="approvals")
 app.add_typer(feature_commands.features, name="features")
+app.add_typer(stream_commands.stream, name="stream")

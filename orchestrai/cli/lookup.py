@@ -37,7 +37,7 @@ SnapshotId = Annotated[str, typer.Argument(help="a snapshot's id, or a beginning
 
 
 def open_ledger() -> "Ledger":
-    """The ledger of the settings, without loading any pipeline."""
+    """The ledger of the settings, without loading any pipeline: its records, and no bytes. `open_runtime` has one for use."""
     from orchestrai.ledger.ledger import open_ledger as open_by_settings
 
     return open_by_settings(load_settings())

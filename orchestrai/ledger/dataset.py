@@ -14,7 +14,7 @@ from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, Not
 from orchestrai.ledger.decisions.recalls import Recalls
 from orchestrai.ledger.format.dataset_pages import DatasetPages
 from orchestrai.ledger.heads import Head
-from orchestrai.ledger.log import Log
+from orchestrai.ledger.log import Admission, Log
 from orchestrai.ledger.manifest import (
     DatasetManifest,
     FileEntry,
@@ -85,7 +85,13 @@ class Dataset:
         return {key: self.partitions[key].root for key in keys}
 
     def receipt(self, partition: str) -> Receipt:
-        """The receipt that admits a partition; raises NotReceipted unless it covers the root with an open gate, unrecalled."""
+        """The receipt that admits a partition; raises NotReceipted unless it covers the root with an open gate, unrecalled.
+
+        In a use of the ledger it has to show what its stage demands, too.
+        """
+        return self._receipt(partition, self.ledger.admission())
+
+    def _receipt(self, partition: str, admission: Admission | None) -> Receipt:
         entry = self._entry(partition)
         recall = self.recalls.find(self.asset, partition, entry.root, entry.receipt)
         if recall is not None:
@@ -104,14 +110,17 @@ class Dataset:
         closed = receipt.closed_checks(partition)
         if closed:
             raise NotReceipted(f"expected passing checks for {self.asset}@{partition}, found failed: {', '.join(closed)}")
-        if self.ledger.admission is not None:
-            self.ledger.admission(self, partition, receipt)
+        if admission is not None:
+            admission(self, partition, receipt)
         return receipt
 
     def files(self, partition: str) -> PartitionManifest:
         """The receipted list of a partition's files; no byte of them is read."""
+        return self._files(partition, self.ledger.admission())
+
+    def _files(self, partition: str, admission: Admission | None) -> PartitionManifest:
         entry = self._entry(partition)
-        self.receipt(partition)
+        self._receipt(partition, admission)
         manifest = decode_partition(self.ledger.blob("manifests", entry.manifest))
         if manifest.root != entry.root or manifest.partition != partition:
             raise IntegrityError(
@@ -151,18 +160,20 @@ class Dataset:
         """Verified files of several partitions, for the length of a `with` block; raises MissingObject, DigestMismatch.
 
         Every byte is read once: into a private copy that nobody can change, which is hashed and handed out. `role=None` fetches
-        landed originals too; `only` those with one of these SHA-256.
+        landed originals too; `only` those with one of these SHA-256. A site's ledger demands full evidence first, whoever asks; raises
+        NotReceipted.
         """
+        admission = self.ledger.admission(of_bytes=True)
         with ExitStack() as stack:
             files: dict[str, list[VerifiedFile]] = {}
             for key in partitions:
-                wanted = [entry for entry in self.files(key).files if role is None or entry.role == role]
+                wanted = [entry for entry in self._files(key, admission).files if role is None or entry.role == role]
                 files[key] = [stack.enter_context(self._verified(e)) for e in wanted if only is None or e.sha256 in only]
             yield files
 
     def require_whole(self, partition: str) -> None:
         """Hash every byte of a partition, landed originals too; raises MissingObject, DigestMismatch."""
-        for entry in self.files(partition).files:
+        for entry in self._files(partition, self.ledger.admission(of_bytes=True)).files:
             with self._verified(entry):
                 pass
 

@@ -93,7 +93,10 @@ def rebuild(
 
     ledger = open_ledger()
     report = rebuild_records(ledger)
-    recovered = recover_bytes(ledger, open_vault(ledger, load_settings().key_folder, lambda: False)) if read_bytes else None
+    # what is put back was signed for by its hash, and whoever uses it then asks for its evidence
+    with ledger.showing():
+        vault = open_vault(ledger, load_settings().key_folder, lambda: False) if read_bytes else None
+        recovered = recover_bytes(ledger, vault) if vault is not None else None
     if as_json:
         emit({**report.as_json(), "recovered": recovered.as_json() if recovered else None})
         return

@@ -18,10 +18,11 @@ from orchestrai.core.tree.paged_tree import Subtree, subtree_of
 from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
 from orchestrai.storage.base import Store
 from orchestrai.vault.catalog import Catalog
+from orchestrai.vault.chain.chain_head import Head
 from orchestrai.vault.format.chunk_table import StoredObject
-from orchestrai.vault.format.layout import BYTES, SNAPSHOTS, commit_key
+from orchestrai.vault.format.layout import BYTES, SNAPSHOTS
 from orchestrai.vault.format.lists import PagePlace, StoredFile, StoredPartition, partition_root
-from orchestrai.vault.format.records import SnapshotCommit, open_commit, require_place
+from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.format.tree_pages import Tree
 from orchestrai.vault.reader import read_packed
 from orchestrai.vault.vault import Vault
@@ -119,7 +120,8 @@ def verify(
         _read_back(walk, sample, progress)
     rollback = _check_anchor(walk, anchor)
     objects = len({place.key for file in walk.files.values() for place in file.places})
-    now = Proven(vault.identity(), vault.store.url, proven.since if proven else begun, {**before, **walk.reached})
+    since = proven.since if proven else begun
+    now = Proven(vault.identity(), vault.store.url, since, {**before, **walk.reached}, proven.logs if proven else None)
     return VerifyReport(
         level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback, walk.unchecked,
         since=proven.since if proven else None, proven=None if walk.findings else now,
@@ -134,7 +136,10 @@ def _check_trees(walk: Walk, visible: Sequence[SnapshotCommit], before: Mapping[
     """The pages and lists of each snapshot, those that snapshots share once, without what the last one looked at before has."""
     # it has read nothing: what was read before may have been altered since
     catalog = walk.vault.catalog.anew()
-    known = {name: _tree_before(catalog, name, before) for name in {commit.dataset for commit in visible}}
+    known = {
+        name: _tree_before(catalog, name, before[name].commit, walk.heads[name]) if name in before else None
+        for name in {commit.dataset for commit in visible}
+    }
     seen: set[Subtree[PagePlace]] = set()
     for commit in visible:
         walk.named.add(commit.tree)
@@ -156,15 +161,14 @@ def _check_trees(walk: Walk, visible: Sequence[SnapshotCommit], before: Mapping[
             walk.note(str(exc.fields.get("key") or commit.tree), exc)
 
 
-def _tree_before(catalog: Catalog, dataset: str, before: Mapping[str, Reached]) -> Tree | None:
-    """The tree of the last snapshot that was looked at before; None where there is none, or it was forgotten and pruned since."""
-    number = before[dataset].commit if dataset in before else 0
-    if not number:
-        return None
+def _tree_before(catalog: Catalog, dataset: str, number: int, head: Head) -> Tree | None:
+    """The tree of the newest snapshot that was looked at before and still counts: of what was forgotten a prune may have taken a part.
+
+    None where there is none, or its tree cannot be read.
+    """
     try:
-        commit = open_commit(catalog.keyring, catalog.store.read(commit_key(dataset, number)))
-        require_place(commit, catalog.vault(), dataset, number)
-        return catalog.tree(commit)
+        commit = catalog.shown_before(dataset, number, head)
+        return catalog.tree(commit) if commit is not None else None
     except (IntegrityError, ObjectNotFound):
         return None
 
