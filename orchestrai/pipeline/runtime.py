@@ -4,6 +4,7 @@ Dagster, the command line and tests all call `Runtime.run`; there is no second w
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -124,10 +125,12 @@ class Runtime:
         progress: Progress | None = None,
         *,
         overrides: Sequence[Override] = (),
+        again: bool = False,
     ) -> StageReport:
         """Materialize a node for some partitions; raises OrchestraiError.
 
-        What fails its audit is not published, unless one of `overrides` waives it, which only raw events and restored data take.
+        What fails its audit is not published, unless one of `overrides` waives it, which only raw events and restored data take. With
+        `again` what is restored already is restored once more, as a proof.
         """
         if overrides and not node.stage.gate:
             known = " or ".join(gates())
@@ -139,7 +142,8 @@ class Runtime:
             self.ledger.admission = Admission(lambda: self.project, lambda: self.vault)
         try:
             with self.ledger.reading():
-                return node.stage.perform(self.context(self._told(progress), overrides), node, partitions)
+                context = replace(self.context(self._told(progress), overrides), again=again)
+                return node.stage.perform(context, node, partitions)
         finally:
             self.ledger.admission = None
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from orchestrai.defs.assets import asset_key
-from orchestrai.defs.events import picture
+from orchestrai.defs.reporting.event_metadata import picture
 from orchestrai.errors import OrchestraiError
 from orchestrai.features.profile.drift_report import Learned, drift_limit, view_portrait
 from orchestrai.models.registry.versions import serving_champion
