@@ -58,12 +58,13 @@ def ingest(
     """Make raw events of some partitions from all objects landed for them, and publish those that pass their audit.
 
     Idempotent: objects already taken are not taken again (known by URI and etag), those of one content are one arrival, and the
-    same objects give the same version. Rows that cannot be typed go to `<dataset>/dead_letters`, and so do whole objects that no
-    partition can take or that the landing does not hand out: they end nothing. A partition that is not due and has no object is
-    left out, and one of which everything was taken before is reported as published and not read. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises columns needs
-    the keys of persons and keeps no originals. A partition of more than `source.spark_above` bytes is typed in the session that
-    `spark` gives, to the same bytes. Raises StorageError when the landing or the lake fails, ConfigError without keys; what is
-    wrong with data is told in verdicts, and published all the same only where an override of the run waives it.
+    same objects give the same version. A partition of which the landing says nothing new is reported as published and not read. Rows
+    that cannot be typed go to `<dataset>/dead_letters`, and so do whole objects that no partition can take or that the landing does
+    not hand out: they end nothing. A partition that is not due and has no object is left out. `recover` also takes originals of
+    refused runs that have left the landing. A contract that tokenises columns needs the keys of persons and keeps no originals. A
+    partition of more than `source.spark_above` bytes is typed in the session that `spark` gives, to the same bytes. Raises
+    StorageError when the landing or the lake fails, ConfigError without keys; what is wrong with data is told in verdicts, and
+    published all the same only where an override of the run waives it.
     """
     ledger, now = context.ledger, context.now()
     asset, source, contract, grain = task.asset, task.source, task.contract, task.grain

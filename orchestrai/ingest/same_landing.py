@@ -1,7 +1,7 @@
 """Partitions for which the landing holds nothing that their raw events were not made from: a run leaves them as they are.
 
-What a run would do again follows from signed records alone: the objects and their etags, the contract, how the source is read, the code, and
-that the partition was over when it was judged, after which no verdict depends on the clock. Where one differs it is read anew.
+What a run would do again follows from signed records alone: the objects and their etags, the contract, how the source is read, the
+code, and that the partition was over when it was judged, after which no verdict depends on the clock. Where one differs it is read anew.
 """
 
 from collections.abc import Mapping, Sequence
