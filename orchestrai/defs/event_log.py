@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqlEventLogStorageTable, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sql import create_engine
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._serdes import ConfigurableClassData
+from dagster._serdes import ConfigurableClassData, serialize_value
 from sqlalchemy import Connection, CursorResult, Engine, StaticPool, event
 
 KEPT_ENGINES = 8
@@ -77,6 +79,24 @@ class EventLog(SqliteEventLogStorage):
             full = len(self._waiting) >= BATCH
         if full:
             self.flush()
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """One row for a check that a run plans; Dagster has one for each partition of the run, also of a check that has none, and they
+        stay planned for ever. The evaluation of a check that does have partitions makes its row when it comes."""
+        planned = event.dagster_event.asset_check_planned_data if event.dagster_event else None
+        assert planned is not None
+        with self.index_connection() as connection:
+            connection.execute(
+                AssetCheckExecutionsTable.insert().values(
+                    asset_key=planned.asset_key.to_string(),
+                    check_name=planned.check_name,
+                    run_id=event.run_id,
+                    execution_status=AssetCheckExecutionRecordStatus.PLANNED.value,
+                    evaluation_event=serialize_value(event),
+                    evaluation_event_timestamp=self._event_insert_timestamp(event),
+                    evaluation_event_storage_id=event_id,
+                )
+            )
 
     def flush(self) -> None:
         """Write the materializations that wait, in the order in which they came: one transaction in each of the two databases."""
