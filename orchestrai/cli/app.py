@@ -34,6 +34,7 @@ from orchestrai.cli.vault import (
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
 app.command("demo")(run_commands.demo)
 app.command("backfill")(run_commands.backfill)
+app.command("sync")(run_commands.sync)
 app.command("report")(report_commands.report)
 app.command("stale")(report_commands.stale)
 app.command("watch")(alert_commands.watch)

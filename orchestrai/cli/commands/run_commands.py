@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrai.cli.lookup import open_runtime
-from orchestrai.cli.output import AsJson, bars, emit, err, out
+from orchestrai.cli.output import AsJson, bars, emit, err, out, table
 from orchestrai.cli.result_tables import show, show_runs, show_stale
 from orchestrai.core.time.partition_key import with_value
 from orchestrai.demo.items_port import items_port
@@ -101,6 +101,31 @@ def demo(
         show(summaries)
         out.print(f"\nDone in {seconds:.0f} s. Open the UI with [bold]make dev[/bold] and go to http://127.0.0.1:3000")
     raise typer.Exit(1 if failures else 0)
+
+
+def sync(as_json: AsJson = False) -> None:
+    """Tell Dagster what the ledger holds and its database does not: materialized partitions and the verdicts of checks.
+
+    For a database that was lost or made anew, and after a process that died before it had told all. Nothing is computed; a second call
+    tells nothing. Exit code 1 where something published has no valid receipt.
+
+    Example: orchestrai sync
+    """
+    runtime = open_runtime()
+    from orchestrai.defs.instance import open_instance
+    from orchestrai.defs.reporting.ledger_sync import sync as tell
+
+    with open_instance(runtime.settings.home) as instance:
+        told = list(tell(runtime, instance))
+    if as_json:
+        emit({"told": [asdict(one) for one in told]})
+    else:
+        rows = [(one.asset, one.partitions, one.checks, ", ".join(one.uncounted[:5]) or "-") for one in told]
+        if rows:
+            table("Told", ("asset", "partitions", "checks", "without a valid receipt"), rows)
+        else:
+            out.print("nothing new: Dagster knows all that is published")
+    raise typer.Exit(1 if any(one.uncounted for one in told) else 0)
 
 
 def run_pipelines(
