@@ -12,6 +12,7 @@ from orchestrai.errors import NotCounted
 from orchestrai.ledger.decisions.acknowledgements import ACKNOWLEDGEMENTS
 from orchestrai.ledger.decisions.renames import RENAMES
 from orchestrai.ledger.decisions.skips import SKIPS
+from orchestrai.ledger.decisions.void_heads import VOID_HEADS
 from orchestrai.ledger.heads import Head, read_head
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.provenance.decision_log import ERASURES, RETRAININGS, decision_keys, read_decision
@@ -120,6 +121,8 @@ def _decision(records: Records, key: str) -> Event:
         subject, what = body["old"], f"the {body['kind']} is called {body['new']} from then on"
     elif key.startswith(ACKNOWLEDGEMENTS.folder):
         subject, what = body["dataset"], f"snapshot {body['seq']} is well, though {'; '.join(body['findings'])}"
+    elif key.startswith(VOID_HEADS.folder):
+        subject, what = body["asset"], f"entry {body['seq']} is void: {body['refused']}"
     elif "receipts" in body:
         subject, what = body["target"], f"{sum(map(len, body['receipts'].values())):,} derivations refused"
     else:
@@ -139,6 +142,7 @@ _SINGULAR = {
     "transactions": "move",
     "renames": "rename",
     "acknowledgements": "acknowledgement",
+    "void_heads": "void entry",
 }
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.lookup import KeyFile, RecordsUrl, open_ledger, open_records
+from orchestrai.cli.lookup import KeyFile, RecordsUrl, open_ledger, open_records, this_user
 from orchestrai.cli.output import OK, AsJson, emit, out, table
 from orchestrai.settings import load_settings
 
@@ -16,17 +16,26 @@ if TYPE_CHECKING:
 def audit(
     vault: RecordsUrl = None,
     key: KeyFile = None,
+    acknowledge: Annotated[
+        str | None,
+        typer.Option("--acknowledge", help="an entry that does not count, as ASSET@NUMBER: sign that you know of it"),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="why it is there, with --acknowledge")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Walk every log in lake and vault: check all signatures, hashes and roots, and that both tell the same story.
 
-    With --vault only that vault is looked at. Exit code 1 when something does not verify.
+    With --vault only that vault is looked at. Exit code 1 when something does not verify. An entry of a log that its key might not
+    sign counts for nothing and is a finding, until somebody acknowledges it: then it is told, with who and why, and is none.
 
     Example: orchestrai audit --json
     """
     from orchestrai.provenance.verify.audit import audit as look
     from orchestrai.storage.url import open_store
 
+    if acknowledge is not None:
+        _acknowledge(acknowledge, reason, as_json)
+        return
     store, keyring = open_records(vault, key)
     if vault is None:
         report = look(open_store(load_settings().lake), keyring, witness=store)
@@ -36,8 +45,24 @@ def audit(
         emit(report.as_json())
     else:
         show_checks(report.checks, report.problems, report.unprovable)
+        for told in report.known:
+            out.print(f"[yellow]known[/yellow] {told}", soft_wrap=True)
         out.print(f"{OK[report.ok]}: {report.assets} assets in {report.seconds:.2f} s")
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _acknowledge(entry: str, reason: str, as_json: bool) -> None:
+    from orchestrai.errors import ConfigError
+    from orchestrai.ledger.decisions.void_heads import acknowledge_void
+
+    asset, _, number = entry.rpartition("@")
+    if not asset or not number.isdigit():
+        raise ConfigError(f"expected ASSET@NUMBER, found {entry!r}: `orchestrai audit` names the entries that do not count")
+    record = acknowledge_void(open_ledger(), asset, int(number), by=this_user(), reason=reason)
+    if as_json:
+        emit(record.as_json())
+    else:
+        out.print(f"entry {record.seq} of {record.asset} is known to be void", soft_wrap=True)
 
 
 def rebuild(

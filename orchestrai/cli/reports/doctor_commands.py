@@ -26,6 +26,7 @@ def doctor(as_json: AsJson = False) -> None:
     Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Example: orchestrai doctor --json
     """
     from orchestrai.pipeline.instance.instance_findings import judge_instance
+    from orchestrai.pipeline.instance.instance_options import instance_options
 
     settings, unknown = known_settings()
     findings: list[tuple[str, bool, str]] = [
@@ -37,12 +38,16 @@ def doctor(as_json: AsJson = False) -> None:
         _trust(settings.key_folder),
         _key_log(settings),
         *_pipelines(settings),
-        *((finding.name, finding.ok, finding.detail) for finding in judge_instance(settings.home)),
+        *(
+            (finding.name, finding.ok, finding.detail)
+            for finding in judge_instance(settings.home, instance_options(settings))
+        ),
         (
             "anchor outside the vault",
             bool(settings.anchor),
-            settings.anchor or "none: a rollback of the whole vault is unprovable",
+            settings.anchor or "none: what the witness has is all that tells of a rollback",
         ),
+        ("witness outside the vault", bool(settings.witness_url), _witness(settings)),
         ("java, for Spark", shutil.which("java") is not None, shutil.which("java") or "none: features run on DuckDB"),
     ]
     for extra, module in (
@@ -81,6 +86,19 @@ def _names(unknown: Sequence[str]) -> tuple[str, bool, str]:
     if not unknown:
         return "settings", True, "every ORCHESTRAI_ variable of the environment and .env is a setting"
     return "settings", False, f"no setting of orchestrai: {', '.join(unknown)}: rename or unset it"
+
+
+def _witness(settings: Settings) -> str:
+    if not settings.witness_url:
+        return "none: a rollback of the whole vault is unprovable without an anchor, and so are its times"
+    # a default under the home guards no vault that lies there too
+    beside = not settings.witness and not settings.vault_url
+    where = (
+        f"{settings.witness_url}, beside the vault: name another place by ORCHESTRAI_WITNESS"
+        if beside
+        else settings.witness_url
+    )
+    return f"{where}; time-stamps by {settings.timestamp_url}" if settings.timestamp_url else where
 
 
 def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
