@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: MetricsServer
 
     def do_GET(self) -> None:
-        from orchestrai.observability.exposition import CONTENT_TYPE
+        from orchestrai.pipeline.metrics.exposition import CONTENT_TYPE
 
         path = self.path.partition("?")[0]
         if path == "/metrics":

@@ -5,8 +5,8 @@ from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrai.errors import StorageError
-from orchestrai.observability.exposition import Figures
 from orchestrai.pipeline.metrics import catalogue as names
+from orchestrai.pipeline.metrics.exposition import Figures
 
 UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
               dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]  # fmt: skip

@@ -1,6 +1,6 @@
 """Every metric that is exported, once: the exporter, the rules, the dashboard and the docs are held against this list."""
 
-from orchestrai.observability.exposition import Metric
+from orchestrai.pipeline.metrics.exposition import Metric
 
 ASSET = ("pipeline", "asset", "stage")
 DATASET = ("pipeline", "dataset")

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from orchestrai.errors import OrchestraiError
-from orchestrai.observability.exposition import Figures, exposition
 from orchestrai.pipeline.metrics import catalogue as names
+from orchestrai.pipeline.metrics.exposition import Figures, exposition
 from orchestrai.pipeline.metrics.published_figures import PublishedFigures, declared
 from orchestrai.pipeline.metrics.survey import survey
 from orchestrai.pipeline.runtime import Runtime

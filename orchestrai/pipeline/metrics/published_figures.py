@@ -10,8 +10,8 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.heads import has_head
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Receipt
-from orchestrai.observability.exposition import Figures
 from orchestrai.pipeline.metrics import catalogue as names
+from orchestrai.pipeline.metrics.exposition import Figures
 from orchestrai.pipeline.reports.summary import metric_values
 from orchestrai.stage.stage import AssetNode
 

@@ -17,10 +17,10 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import StorageError
 from orchestrai.ledger.report import Cost
-from orchestrai.observability.exposition import Figures
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.metrics import catalogue as names
 from orchestrai.pipeline.metrics.exporter import Exporter
+from orchestrai.pipeline.metrics.exposition import Figures
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai_tests.observability.prometheus_text import read_text
