@@ -13,6 +13,7 @@ from orchestrai.cli.app import app
 from orchestrai.core.actor import Actor, acting, os_user, said_by
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.launch.named_coordinator import USER_TAG, NamedRunCoordinator, actor_of
+from orchestrai.errors import IntegrityError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.observability.alerts.alert_changes import Policy
 from orchestrai.observability.alerts.alert_desk import AlertDesk
