@@ -19,7 +19,7 @@ from orchestrai.pipeline.instance.instance_options import instance_options
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
-from orchestrai_tests.pipeline.metrics.test_exporter import CONTRACT
+from orchestrai_tests.observability.metrics.test_exporter import CONTRACT
 
 PIPELINE = """
 pipeline: secret

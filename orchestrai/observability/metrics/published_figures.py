@@ -10,8 +10,8 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.heads import has_head
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Receipt
-from orchestrai.observability.exposition import Figures
-from orchestrai.pipeline.metrics import catalogue as names
+from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics.exposition import Figures
 from orchestrai.pipeline.reports.summary import metric_values
 from orchestrai.stage.stage import AssetNode
 
@@ -27,6 +27,8 @@ class _Known:
 
 class PublishedFigures:
     """Figures of published assets, kept by the number of each asset's newest entry."""
+
+    name = "ledger"
 
     def __init__(self, ledger: Ledger, nodes: Mapping[str, AssetNode[Any]]) -> None:
         self._ledger = ledger
