@@ -30,6 +30,12 @@ class Settings:
     vault_url: Annotated[str, "backup store; empty means <home>/vault"] = ""
     replica_url: Annotated[str, "second copy of the vault; empty means none"] = ""
     anchor: Annotated[str, "file outside the vault that remembers its newest commit"] = ""
+    witness: Annotated[
+        str,
+        "store outside the vault that gets where each chain stands after each snapshot; empty means <home>/witness, `none` none",
+    ] = ""
+    timestamp_url: Annotated[str, "RFC 3161 authority that stamps the witness's records; empty means none"] = ""
+    timestamp_roots: Annotated[str, "file of the certificates (PEM) that its stamps are verified by"] = ""
     keys: Annotated[str, "folder of signing and trusted keys; empty means <home>/keys"] = ""
     transfer_limit: Annotated[
         str, "bytes a second to and from each of vault and replicas at most, e.g. 20MB/s; empty means no limit"
@@ -40,7 +46,10 @@ class Settings:
     pipelines: Annotated[str, "folders of pipelines, ':'-separated; empty means those that ship"] = ""
     environment: Annotated[str, "name shown in metadata and alerts"] = "local"
     alert_url: Annotated[
-        str, "where the URL of a webhook lies (env://NAME) that is told of failed runs; empty means none"
+        str, "where the URL of a webhook lies (env://NAME) that is told of all alerts; empty means none"
+    ] = ""
+    alerts: Annotated[
+        str, "YAML file that declares who is told of alerts; empty means <home>/alerts.yaml, if it is there"
     ] = ""
     memory_limit: Annotated[str, "memory DuckDB may use, e.g. 1500MB"] = "1500MB"
     sealed_memory_bytes: Annotated[
@@ -55,6 +64,17 @@ class Settings:
     ] = ""
     spark_exchange: Annotated[str, "store that this machine and Spark jobs both reach; jobs need it"] = ""
     executor: Annotated[str, "in_process or multiprocess"] = "in_process"
+    instance_db: Annotated[
+        str, "where the URL of the PostgreSQL database of Dagster's runs lies (env://NAME); empty means SQLite under home"
+    ] = ""
+    compute_logs: Annotated[
+        str,
+        "where Dagster puts what runs print: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; empty: home",
+    ] = ""
+    run_launcher: Annotated[str, "who starts runs: local, docker:IMAGE, k8s:IMAGE or ecs"] = "local"
+    log_format: Annotated[
+        str, "how a run's log is written to stdout: text, or json for lines with run, asset, partition"
+    ] = "text"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(os.path.abspath(Path(self.home).expanduser())))
@@ -88,6 +108,11 @@ class Settings:
     def limited(self) -> bool:
         """True where transfers to and from vault and replicas have a limit."""
         return bool(self.transfer_limit or self.transfer_at_once)
+
+    @property
+    def witness_url(self) -> str:
+        """URL of the witness; empty for none."""
+        return "" if self.witness == "none" else self.witness or str(self.home / "witness")
 
     @property
     def key_folder(self) -> Path:

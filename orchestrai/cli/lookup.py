@@ -1,6 +1,5 @@
 """How commands find their ledger, records, vault, dataset, snapshot and partitions."""
 
-import getpass
 import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrai.cli.output import TRANSFER_LIMIT, err
+from orchestrai.core.actor import os_user, said_by
 from orchestrai.core.time.partition_key import Key
 from orchestrai.core.transfer_rate import parse_rate
 from orchestrai.errors import ConfigError, RestoreError
@@ -54,7 +54,7 @@ def _limit_transfers(rate: str | None) -> str | None:
 
 
 def open_ledger() -> "Ledger":
-    """The ledger of the settings, without loading any pipeline."""
+    """The ledger of the settings, without loading any pipeline: its records, and no bytes. `open_runtime` has one for use."""
     from orchestrai.ledger.ledger import open_ledger as open_by_settings
 
     return open_by_settings(load_settings())
@@ -102,13 +102,9 @@ def chosen_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Rec
     return Records(*open_records(vault, keys)), None
 
 
-def this_user() -> str:
-    """Who runs this process, for signed records."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # a container's user may have no name
-        return f"uid {os.getuid()}"
+def this_user(by: str | None = None) -> str:
+    """Who runs this process, for signed records; a name given by --by is kept as claimed, and believed only where nobody is known."""
+    return said_by(by, os_user(), f"uid {os.getuid()}")
 
 
 def open_runtime() -> "Runtime":
