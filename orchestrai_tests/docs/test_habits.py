@@ -126,7 +126,11 @@ def test_what_the_demo_runs_on_is_locked_to_the_same_versions_and_holds_nothing_
     held = project()
     assert names(held["project"]["dependencies"]) - set(run) == set()
     assert {name: (run[name], pinned.get(name)) for name in run if run[name] != pinned.get(name)} == {}
-    assert set(run) & {"pytest", "moto", "mypy", "ruff", "pysail", "selenium", "mkdocs-material", "confluent-kafka", "deltalake"} == set()
+    assert (
+        set(run)
+        & {"pytest", "moto", "mypy", "ruff", "pysail", "selenium", "mkdocs-material", "confluent-kafka", "deltalake"}
+        == set()
+    )
 
 
 def test_the_peers_of_benchmarks_are_locked_and_change_no_other_version() -> None:
