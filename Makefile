@@ -5,7 +5,7 @@ BIN := .venv/bin
 # every process would compile what it imports again where the environment forbids keeping that
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-setup bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-run screenshot clean
+.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-setup bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-growth bench-minute bench-run screenshot clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -34,7 +34,7 @@ test: setup ## run the tests a person waits for; it says what was left to test-a
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: setup ## run every test, with the full counts, as CI does
-	set -a && . .ci/counts && $(BIN)/python -m pytest -n 2 --dist worksteal
+	set -a && . .ci/counts && $(BIN)/python -m pytest -n 2 --dist worksteal --durations=40 --durations-min=5
 
 check: setup format lint types contracts docs test ## format, lint, types, import contracts, docs, tests
 
@@ -58,6 +58,8 @@ docs: setup ## build the site from docs/, strictly, into site/
 lock: setup ## write the lock files anew; pins that still fit stay
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgres --extra delta --extra kafka --extra iceberg \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra k8s -c requirements.lock \
+	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o deploy/image.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements.lock \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.run.lock
 	$(BIN)/uv pip compile --group bench -c requirements.lock \
@@ -84,7 +86,7 @@ bench-vault: .venv/.borg
 bench-vault: ARGUMENTS = $(if $(DATA),--data $(DATA))
 bench-run: ARGUMENTS = $(if $(DATA),--data $(DATA))
 bench-vault: export PATH := $(CURDIR)/.venv/peers/bin:$(PATH)
-bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-run: setup ## ratios against peers, one JSON object a line
+bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-growth bench-minute bench-run: setup ## ratios against peers, one JSON object a line
 	$(BIN)/python -m bench.$(@:bench-%=%) $(ARGUMENTS)
 
 screenshot: setup ## draw docs/graph.png with headless Chromium against the running UI

@@ -7,19 +7,25 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from orchestrai.core.actor import acting
 from orchestrai.core.time.calendar import dimension_of, name_of, zone_of
 from orchestrai.defs.current import features_condition
 from orchestrai.defs.input_events import look_back, seen_inputs
+from orchestrai.defs.launch.named_coordinator import actor_of
+from orchestrai.defs.platform.dead_runs import note_process
 from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
 from orchestrai.defs.reporting.stage_events import report_events
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
+from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.ingest.arrival import RAW_EVENTS
 from orchestrai.ledger.quarantine import closed_gates
 from orchestrai.ledger.report import PartitionOutcome
+from orchestrai.models.run import PREDICTIONS
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import retries_of
+from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.declared_subject import DeclaredSubject
@@ -36,6 +42,8 @@ def asset_key(asset: str) -> dg.AssetKey:
 AGAIN = "orchestrai/again"
 # Dagster writes a key in the order of the dimensions' names: a capital letter sorts before those that are declared
 TIME = "Time"
+# the longest that a partition of a grain lasts, in days
+LENGTHS = {"hour": 1 / 24, "day": 1, "week": 7, "month": 31, "year": 366}
 
 
 def partitions_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | dg.MultiPartitionsDefinition | None:
@@ -108,7 +116,27 @@ def _common(node: AssetNode) -> dict[str, Any]:
         "metadata": metadata,
         # the UI says "code version changed" where what is published was made by other code
         "code_version": node.stage.code_of(node.subject),
+        "freshness_policy": freshness_policy(node),
     }
+
+
+def freshness_policy(node: AssetNode) -> dg.FreshnessPolicy | None:
+    """How old the newest materialization may be, so that Dagster's pages show it; alerts come from the data's own times.
+
+    Raw events of a dataset whose contract promises freshness: that, and the length of a partition that is taken when it is over.
+    Features as their view declares; predictions as their model is retrained.
+    """
+    window = None
+    subject = node.subject
+    if node.stage is RAW_EVENTS and isinstance(subject, DatasetNode) and subject.contract.freshness is not None:
+        whole = 0 if subject.positioned else LENGTHS.get(name_of(subject.grain), 0)
+        window = subject.contract.freshness + timedelta(days=whole)
+    elif node.stage is FEATURES and isinstance(subject, ViewNode) and isinstance(subject.view.spec, FeatureViewSpec):
+        window = subject.view.spec.checks.freshness
+    elif node.stage is PREDICTIONS and isinstance(subject, ModelNode):
+        window = subject.spec.champion_max_age
+    # Dagster takes no window below a minute
+    return dg.FreshnessPolicy.time_window(fail_window=max(window, timedelta(minutes=1))) if window is not None else None
 
 
 def _deps(node: AssetNode) -> list[dg.AssetKey | dg.AssetDep]:
@@ -148,11 +176,13 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
         **_common(node),
     )
     def materialize(context: dg.AssetExecutionContext, runtime: dg.ResourceParam[Runtime]) -> Iterator[Any]:
+        if runtime.settings.executor == "in_process":
+            note_process(context)
         keys = list(context.partition_keys) if partitions else ["all"]
         seen = seen_inputs(context) if partitions else {}
         try:
-            with launching(runtime, context):
-                again = AGAIN in context.run.tags
+            again = AGAIN in context.run.tags
+            with launching(runtime, context), acting(actor_of(context.run.tags, context.instance)):
                 report = runtime.run(node, keys, progress=_log_progress(context), again=again)
         except OrchestraiError as error:
             policy = retries_of(node.subject)

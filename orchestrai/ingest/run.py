@@ -2,8 +2,9 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from operator import attrgetter
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_partition
@@ -12,6 +13,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.time.partition_key import segment
+from orchestrai.core.tree.overlay import Overlay
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.anomaly.hold_audit import HoldAudit, hold_check, released
 from orchestrai.ingest.anomaly.sketch import lens_of
@@ -75,7 +77,7 @@ def ingest(
         intake = Intake(context, session, landing, task, Path(folder), keep=sealing is None)
         require_same_cut(intake.dataset, grain)
         dead = ledger.find(asset_of(asset)) if sealing else None
-        history = {key: entry.rows for key, entry in intake.dataset.partitions.items()} if intake.dataset else {}
+        history = Overlay[int](intake.dataset.partitions if intake.dataset else None, attrgetter("rows"))
         for key in task.partitions if source.kind == "http" else ():
             pull_http(source, landing, key, grain, now)
         present = landed(landing, source, grain, task.partitions)
@@ -115,7 +117,7 @@ def ingest(
                 *judged,
                 *(_denied(denied) or _source_findings(part, source, contract)),
                 *_absence(part, judged, landing.url),
-                *_vanished(part, contract, intake.dataset, audit),
+                *_vanished(part, contract, intake.dataset, audit, history),
                 *coverage,
             )
             root = session.staged(key).root
@@ -127,7 +129,7 @@ def ingest(
                 keys.accept(key, root, part.parts)
                 if part.profile is not None:
                     ordinary.accept(key, part.profile)
-                history[key] = part.rows
+                history.put(key, part.rows)
             done.append(part)
         intake.copies.require_readable()
         meter.read += intake.copies.bytes_read
@@ -182,11 +184,15 @@ def _absence(part: Partition, judged: Sequence[Verdict], landing: str) -> Iterat
 
 
 def _vanished(
-    part: Partition, contract: Contract, dataset: Dataset | None, before: Mapping[str, Sequence[Verdict]]
+    part: Partition,
+    contract: Contract,
+    dataset: Dataset | None,
+    before: Mapping[str, Sequence[Verdict]],
+    there: Collection[str],
 ) -> Iterator[Verdict]:
     """What cannot be seen in the objects of one partition alone: columns that earlier ones had."""
     lacking = sorted({name for outcome in part.outcomes for name in outcome.missing})
-    gone = vanished(part.key, lacking, dataset, before)
+    gone = vanished(part.key, lacking, dataset, before, there)
     if gone:
         message = (
             f"expected the columns of {contract.name} {contract.version} that earlier partitions have, found none named "

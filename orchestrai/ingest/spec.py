@@ -73,8 +73,8 @@ class StreamOptions(Declaration):
 
     Azure Event Hubs: security SASL_SSL, mechanism AZURE_ENTRA_ID, or PLAIN with the user `$ConnectionString` and its connection string
     as the password. Amazon MSK: AWS_MSK_IAM or SCRAM-SHA-512. `ca`, `certificate` and `key` are PEM texts. `accept_gaps` goes on
-    although records were deleted unread. More than `max_refused_share` of a batch in the dead letters refuses the batch. `options` are
-    those librdkafka properties that docs/arrival.md lists.
+    although records were deleted unread. More than `max_refused_share` of a batch in the dead letters refuses the batch. While a worker
+    carries the stream on, Dagster is told each `report_every`. `options` are those librdkafka properties that docs/arrival.md lists.
     """
 
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -90,6 +90,7 @@ class StreamOptions(Declaration):
     wait_seconds: Annotated[float, Field(gt=0)] = 10.0
     accept_gaps: bool = False
     max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    report_every: Duration = timedelta(minutes=15)
 
 
 class SqlOptions(Declaration):

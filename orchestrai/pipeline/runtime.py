@@ -21,10 +21,10 @@ from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.ingest.ports import SparkSession
 from orchestrai.ingest.sources.landing import open_landing
 from orchestrai.ledger.decisions.overrides import Override
-from orchestrai.ledger.ledger import Ledger, open_ledger
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import Features
-from orchestrai.pipeline.admission import Admission
+from orchestrai.pipeline.admission import demanding_ledger
 from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
@@ -49,8 +49,6 @@ class Runtime:
         self.clock = clock
         self._project = project
         self.launch: Launch | None = None
-        # off where all that is read was made from the vault's bytes by this very process
-        self.demanding = True
         self.listener: Progress | None = None
 
     @cached_property
@@ -60,8 +58,8 @@ class Runtime:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The ledger over the lake, with the vault as witness."""
-        return open_ledger(self.settings, self.clock)
+        """The ledger over the lake, with the vault as witness; it hands out bytes by full evidence alone."""
+        return demanding_ledger(self.settings, self.clock, lambda: self.project, lambda: self.vault)
 
     @cached_property
     def vault(self) -> Vault:
@@ -138,14 +136,9 @@ class Runtime:
         for pipeline in self.project.pipelines:
             if pipeline.name == node.pipeline:
                 require_settled(self._unsettled_names, pipeline)
-        if self.demanding:
-            self.ledger.admission = Admission(lambda: self.project, lambda: self.vault)
-        try:
-            with self.ledger.reading():
-                context = replace(self.context(self._told(progress), overrides), again=again)
-                return node.stage.perform(context, node, partitions)
-        finally:
-            self.ledger.admission = None
+        with self.ledger.using(), self.ledger.reading():
+            context = replace(self.context(self._told(progress), overrides), again=again)
+            return node.stage.perform(context, node, partitions)
 
     @cached_property
     def _unsettled_names(self) -> dict[str, str]:

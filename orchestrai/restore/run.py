@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 
 from orchestrai.contracts.checks import check_names, check_partition
@@ -12,6 +13,7 @@ from orchestrai.contracts.same_version import same_version
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain, window
+from orchestrai.core.tree.overlay import Overlay
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import NotReceipted
 from orchestrai.ingest.coverage_audit import coverage_finding
@@ -199,7 +201,7 @@ def _made_so(current: Dataset, key: str, node: AssetNode[RestoredDataset], param
 def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
     dataset = node.subject
     raw = context.ledger.find(dataset.asset("raw_events"))
-    history = {key: entry.rows for key, entry in raw.partitions.items()} if raw else {}
+    history = Overlay[int](raw.partitions if raw else None, attrgetter("rows"))
     restored, before = context.ledger.find(node.asset), Audit()
 
     def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from orchestrai.errors import FeatureViewError
-from orchestrai.features.by_key import online
+from orchestrai.features.by_key import newest_rows
 from orchestrai.features.by_key.online import OnlineStore, update_online
 from orchestrai.features.by_key.online_http import features_app
 from orchestrai.features.spec import FeatureViewSpec
@@ -221,8 +221,8 @@ def test_a_micro_batch_reaches_the_online_store_by_its_own_files_alone(
     hour = f"{START:%Y-%m-%d-%H:00}"
     inside = [row for row in rows if row["ts"] < START + timedelta(hours=1)]
     path, opened = tmp_path / "online.sqlite", []
-    read = online._newest
-    monkeypatch.setattr(online, "_newest", lambda view, unit, file: opened.append(unit) or read(view, unit, file))
+    read = newest_rows._in_file
+    monkeypatch.setattr(newest_rows, "_in_file", lambda *given: opened.append(given) or read(*given))
     for count in (200, 230, 260):
         publish(IN, READINGS, {hour: [inside[:200], inside[200:230], inside[230:260]][: 1 + (count > 200) + (count > 230)]})
         compute(ledger, sliced, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)

@@ -145,11 +145,12 @@ def run_pipelines(
     from orchestrai.defs.build import build_definitions
     from orchestrai.defs.instance import open_instance
     from orchestrai.defs.launch.backfill import backfill as run_all
+    from orchestrai.pipeline.instance.instance_options import instance_options
 
     definitions = build_definitions(runtime)
     runs: list[RunSummary] = []
     later: list[str] = []
-    with open_instance(runtime.settings.home) as instance, bars(quiet) as progress:
+    with open_instance(runtime.settings.home, instance_options(runtime.settings)) as instance, bars(quiet) as progress:
         for name, (first, last) in spans.items():
             pipeline = runtime.project.pipeline(name)
             runs += run_all(definitions, runtime, instance, pipeline, first, last, models=models, progress=progress)

@@ -1,9 +1,9 @@
 """Online reads: the newest features of an entity by key, from one SQLite file built from a feature table.
 
-Readers on other threads and processes see the state before or after an update, never between.
+Readers on other threads and processes see the state before or after an update, never between. The features lie column-wise in slices
+(key_slices.py), each row with the number of the file that it is from; a file that is gone takes its number with it.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -12,34 +12,31 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
-import pyarrow as pa
-
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.sql.quoting import all_quoted, literal, quoted
-from orchestrai.errors import FeatureViewError
-from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.errors import FeatureViewError, IntegrityError
+from orchestrai.features.by_key import key_slices
+from orchestrai.features.by_key.changed_keys import Changes, changes
+from orchestrai.features.by_key.entity_keys import key_of, plain_values
+from orchestrai.features.by_key.newest_rows import TIME, UNIT, Rows, in_files, newest
 from orchestrai.features.views.moment_partitions import made_by
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 
-_LAYOUT = 3
+_LAYOUT = 4
 PARTITIONS_AT_ONCE = 64
-UNIT = "orchestrai_unit"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS latest (entity TEXT PRIMARY KEY, time TEXT NOT NULL, unit TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS latest_unit ON latest (unit);
+# of layout 3: one row an entity, as JSON
+_FORMER = ("latest", "held")
+_TABLES = ("slice", "block", "unit", "source", "meta", "stale")
+_SCHEMA = f"""
+{key_slices.SCHEMA}
+CREATE TABLE IF NOT EXISTS unit (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, partition TEXT NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL, UNIQUE (partition, path));
 CREATE TABLE IF NOT EXISTS source (partition TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS held (partition TEXT, path TEXT, sha256 TEXT NOT NULL, PRIMARY KEY (partition, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stale (partition TEXT PRIMARY KEY, why TEXT NOT NULL) WITHOUT ROWID;
 """
-# rows of a partition begin their unit with its key
-_WHY = "SELECT why FROM stale WHERE substr(latest.unit, 1, length(partition) + 1) = partition || '/'"
-_UPSERT = """
-INSERT INTO latest VALUES (?, ?, ?, ?) ON CONFLICT (entity) DO UPDATE
-SET time = excluded.time, unit = excluded.unit, body = excluded.body WHERE excluded.time >= latest.time
-"""
+_WHY = "SELECT why FROM stale JOIN unit USING (partition) WHERE unit.number = ?"
 
 
 @dataclass(frozen=True)
@@ -82,18 +79,20 @@ class OnlineStore:
         )
 
     def get(self, *entity: JsonValue) -> OnlineRow | None:
-        """The newest features of an entity, or None for one never seen."""
-        judged = self.judged
-        why = "NULL" if judged is None else f"COALESCE(({_WHY}), '')"
-        row = self._db.execute(
-            f"SELECT entity, time, body, (SELECT value FROM meta WHERE name = 'version'), {why} FROM latest WHERE entity = ?",
-            (json.dumps(entity),),
-        ).fetchone()
-        if row is None:
+        """The newest features of an entity, or None for one never seen; raises IntegrityError for bytes that are not as written."""
+        if not self._db.in_transaction:
+            with self.reading():
+                return self.get(*entity)
+        found = key_slices.find(self._db, key_of(entity))
+        if found is None:
             return None
-        return OnlineRow(
-            tuple(json.loads(row[0])), datetime.fromisoformat(row[1]), row[3], json.loads(row[2]), row[4], judged
-        )
+        head, values = found
+        why, judged = self._db.execute(_WHY, (head.column(UNIT)[0].as_py(),)).fetchone(), self.judged
+        plain = {
+            name: plain_values(column.chunk(0))[0] for name, column in zip(values.column_names, values.columns, strict=True)
+        }
+        stale = None if judged is None else "" if why is None else str(why[0])
+        return OnlineRow(entity, head.column(TIME)[0].as_py(), self.version, plain, stale, judged)
 
     @property
     def judged(self) -> datetime | None:
@@ -146,32 +145,66 @@ def update_online(
     with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         if db.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
-            db.executescript(
-                "".join(f"DROP TABLE IF EXISTS {name};" for name in ("latest", "source", "held", "meta", "stale"))
-            )
+            db.executescript("".join(f"DROP TABLE IF EXISTS {name};" for name in (*_FORMER, *_TABLES)))
         db.executescript(f"{_SCHEMA} PRAGMA user_version = {_LAYOUT};")
         with _transaction(db):
-            known = dict(db.execute("SELECT partition, state FROM source"))
             if db.execute("SELECT value FROM meta WHERE name = 'definition'").fetchone() != (view.hash,):
-                known = dict.fromkeys(known, "")
-            # the same bytes may come from another definition: its receipt says so
-            roots = {key: f"{entry.root} {entry.receipt}" for key, entry in dataset.partitions.items()}
-            changed = sorted(key for key in {*known, *roots} if known.get(key) != roots.get(key))
-            added = {key: _exchange(db, view, dataset, key) for key in changed}
-            _read(db, view, dataset, added)
-            # an entity whose newest row is gone falls back to its next newest, in whatever partition that lies
-            for key in sorted(roots, reverse=True):
-                if not db.execute("SELECT 1 FROM latest WHERE time = '' LIMIT 1").fetchone():
-                    break
-                held = {name for (name,) in db.execute("SELECT path FROM held WHERE partition = ?", (key,))}
-                _read(db, view, dataset, {key: held - added.get(key, set())})
-            db.execute("DELETE FROM latest WHERE time = ''")
+                _empty(db)
+            try:
+                partitions = _exchange_all(db, view, dataset)
+            except _Unreadable:
+                # it is made of the feature table alone
+                _empty(db)
+                partitions = _exchange_all(db, view, dataset)
             db.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (dataset.version,))
             db.execute("INSERT OR REPLACE INTO meta VALUES ('definition', ?)", (view.hash,))
             if stale is not None:
                 _flag(db, stale, ledger.clock())
-            entities = int(db.execute("SELECT count(*) FROM latest").fetchone()[0])
-    return OnlineUpdate(dataset.version, len([key for key in changed if key in roots]), entities)
+            entities = _entities(db)
+    return OnlineUpdate(dataset.version, partitions, entities)
+
+
+class _Unreadable(Exception):
+    """A block of the store is not as it was written."""
+
+
+def _exchange_all(db: sqlite3.Connection, view: FeatureView, dataset: Dataset) -> int:
+    """Take in what changed since the last time; returns how many partitions of the table did."""
+    known = dict(db.execute("SELECT partition, state FROM source"))
+    # the same bytes may come from another definition: its receipt says so
+    roots = {key: f"{entry.root} {entry.receipt}" for key, entry in dataset.partitions.items()}
+    changed = sorted(key for key in {*known, *roots} if known.get(key) != roots.get(key))
+    added: dict[str, dict[str, int]] = {}
+    gone: set[int] = set()
+    for key in changed:
+        added[key], dropped = _exchange(db, view, dataset, key)
+        gone |= dropped
+    if gone or any(added.values()):
+        new = _read(view, dataset, added)
+        try:
+            found = changes([key_slices.heads_of(db, one) for one in key_slices.slices(db)], new, gone)
+        except IntegrityError as exc:
+            raise _Unreadable from exc
+        earlier = _fallen_back(db, view, dataset, found, added)
+        rows, difference = found.rows(view, earlier)
+        try:
+            if len(rows):
+                key_slices.add(db, rows)
+        except IntegrityError as exc:
+            raise _Unreadable from exc
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('entities', ?)", (str(_entities(db) + difference),))
+    return len([key for key in changed if key in roots])
+
+
+def _entities(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT value FROM meta WHERE name = 'entities'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _empty(db: sqlite3.Connection) -> None:
+    for name in ("block", "slice", "unit", "source"):
+        db.execute(f"DELETE FROM {name}")
+    db.execute("DELETE FROM meta WHERE name = 'entities'")
 
 
 def flag_online(path: Path, stale: Mapping[str, str], now: datetime) -> None:
@@ -191,24 +224,32 @@ def _flag(db: sqlite3.Connection, stale: Mapping[str, str], now: datetime) -> No
     db.execute("INSERT OR REPLACE INTO meta VALUES ('judged', ?)", (now.isoformat(),))
 
 
-def _exchange(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, partition: str) -> set[str]:
-    """Note which files a partition has now and take back what those served that are gone; returns the files to read.
+def _exchange(
+    db: sqlite3.Connection, view: FeatureView, dataset: Dataset, partition: str
+) -> tuple[dict[str, int], set[int]]:
+    """Note which files a partition has now; returns the numbers of those that are new, by path, and of those that are gone.
 
     A partition of another definition of the view counts as one without files.
     """
     entry = dataset.partitions.get(partition)
     ours = entry is not None and made_by(dataset, partition) == view.hash
     now = {part.path: part.sha256 for part in dataset.files(partition).files if part.role == "data"} if ours else {}
-    then = dict(db.execute("SELECT path, sha256 FROM held WHERE partition = ?", (partition,)))
-    for name in (name for name, digest in then.items() if now.get(name) != digest):
-        db.execute("UPDATE latest SET time = '' WHERE unit = ?", (f"{partition}/{name}",))
-        db.execute("DELETE FROM held WHERE partition = ? AND path = ?", (partition, name))
-    db.executemany("INSERT OR REPLACE INTO held VALUES (?, ?, ?)", [(partition, *item) for item in now.items()])
+    then = {
+        path: (number, digest)
+        for number, path, digest in db.execute("SELECT number, path, sha256 FROM unit WHERE partition = ?", (partition,))
+    }
+    gone = {number for path, (number, digest) in then.items() if now.get(path) != digest}
+    db.executemany("DELETE FROM unit WHERE number = ?", [(number,) for number in sorted(gone)])
+    added = {}
+    for path, digest in sorted(now.items()):
+        if then.get(path, (0, ""))[1] != digest:
+            cursor = db.execute("INSERT INTO unit (partition, path, sha256) VALUES (?, ?, ?)", (partition, path, digest))
+            added[path] = int(cursor.lastrowid or 0)
     if entry is None:
         db.execute("DELETE FROM source WHERE partition = ?", (partition,))
     else:
         db.execute("INSERT OR REPLACE INTO source VALUES (?, ?)", (partition, f"{entry.root} {entry.receipt}"))
-    return {name for name, digest in now.items() if then.get(name) != digest}
+    return added, gone
 
 
 @contextmanager
@@ -222,51 +263,39 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def _read(db: sqlite3.Connection, view: FeatureView, dataset: Dataset, wanted: Mapping[str, set[str]]) -> None:
-    """Take in the newest row of each entity from the wanted files of each partition, a number of partitions at a time."""
+def _read(view: FeatureView, dataset: Dataset, wanted: Mapping[str, Mapping[str, int]]) -> Rows:
+    """The newest row of each entity in the wanted files of each partition, a number of partitions at a time."""
     keys = sorted(key for key, names in wanted.items() if names)
-    engine = DuckDbEngine()
+    rows = in_files(view, [])
     for chunk in (keys[at : at + PARTITIONS_AT_ONCE] for at in range(0, len(keys), PARTITIONS_AT_ONCE)):
-        with dataset.fetched(chunk) as files:
-            units = {
-                file.path: f"{key}/{file.entry.path}"
+        digests = {file.sha256 for key in chunk for file in dataset.files(key).files if file.path in wanted[key]}
+        with dataset.fetched(chunk, only=digests) as files:
+            numbered = [
+                (file.path, wanted[key][file.entry.path])
                 for key in chunk
                 for file in files[key]
                 if file.entry.path in wanted[key]
-            }
-            db.executemany(_UPSERT, _newest(engine, view, units))
+            ]
+            part = in_files(view, numbered)
+        rows = newest([rows, part]) if len(rows) else part
+    return rows
 
 
-def _newest(engine: DuckDbEngine, view: FeatureView, units: Mapping[Path, str]) -> Iterator[tuple[str, str, str, str]]:
-    """Key, time, unit and features by entity; of rows at one moment that of the last unit."""
-    with engine.connect() as workspace:
-        db = workspace.connection
-        placed = {str(workspace.place(path)): unit for path, unit in units.items()}
-        sql = (
-            f"SELECT rows.* FROM read_parquet({workspace.paths(units)}, filename = {literal(UNIT)}) AS rows "
-            f"JOIN units ON units.path = rows.{quoted(UNIT)} "
-            f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {all_quoted(view.entity)} "
-            f"ORDER BY {quoted(view.time)} DESC, units.number DESC) = 1"
-        )
-        listed = pa.table({"path": list(placed), "number": range(len(placed))})
-        db.register("units", listed)
-        features, entity_of = view.features, len(view.entity)
-        for batch in db.sql(sql).to_arrow_reader(65_536):
-            columns = [_plain_values(batch.column(name)) for name in (*view.entity, *features)]
-            times, places = (batch.column(name).to_pylist() for name in (view.time, UNIT))
-            for row, time, place in zip(zip(*columns, strict=True), times, places, strict=True):
-                key, body = json.dumps(row[:entity_of]), json.dumps(dict(zip(features, row[entity_of:], strict=True)))
-                yield key, time.isoformat(timespec="microseconds"), placed[place], body
-
-
-def _plain_values(column: pa.Array) -> list[JsonValue]:
-    """A column's values as JSON has them: dates and times in ISO 8601, decimals as text."""
-    values: list[JsonValue] = column.to_pylist()
-    if pa.types.is_decimal(column.type):
-        return [None if value is None else str(value) for value in values]
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        return [None if value is None else value.isoformat() for value in column.to_pylist()]
-    return values
+def _fallen_back(
+    db: sqlite3.Connection, view: FeatureView, dataset: Dataset, found: Changes, added: Mapping[str, Mapping[str, int]]
+) -> Rows:
+    """Rows of entities whose newest one is gone, from files that stay: the newest partition first, as far back as any is missing."""
+    rows, left = in_files(view, []), found.missing
+    for key in sorted(dataset.partitions, reverse=True) if len(left) else ():
+        held = {path: number for path, number in db.execute("SELECT path, number FROM unit WHERE partition = ?", (key,))}
+        stays = {path: number for path, number in held.items() if path not in added.get(key, {})}
+        part = found.only(_read(view, dataset, {key: stays}), left)
+        rows = newest([part, rows]) if len(rows) else part
+        # what a new file of this partition has is no older than all that partitions before it have
+        left = found.still_missing(left, part, set(added.get(key, {}).values()))
+        if not len(left):
+            break
+    return rows
 
 
 def online_path(home: Path, pipeline: str, view: str) -> Path:

@@ -2,7 +2,8 @@
 
 A topic is a folder, a partition of it a folder of segments `<first offset:020d>.segment`, each a row of frames (stream_records.py)
 whose index is the record's offset. Offsets count from 0. A crash leaves at most a torn tail, which the next writer cuts off;
-damage that has a whole record behind it is never cut but told.
+damage that has a whole record behind it is never cut but told. Beside each segment lies an index (offsets/segment_index.py), so that
+reading on costs the records that are read.
 """
 
 import contextlib
@@ -18,56 +19,12 @@ from typing import BinaryIO
 from zlib import crc32
 
 from orchestrai.errors import ConfigError, IntegrityError, StorageError
-from orchestrai.ingest.sources.stream_records import (
-    FRAME,
-    MAX_RECORD_BYTES,
-    StreamRecord,
-    decode_record,
-    encode_record,
-    frame_digest,
-    framed,
-)
+from orchestrai.ingest.sources.offsets.frame_walk import damaged, walk
+from orchestrai.ingest.sources.offsets.segment_index import SegmentIndex
+from orchestrai.ingest.sources.stream_records import MAX_RECORD_BYTES, StreamRecord, decode_record, encode_record, framed
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 _SUFFIX = ".segment"
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    offset: int
-    end: int
-    body: bytes
-
-
-def _frames(stream: BinaryIO, offset: int, *, skip_to: int = 0) -> Iterator[_Frame]:
-    """Whole frames from the stream's position; ends at the first that is not. Bodies before `skip_to` are left out, unread."""
-    position = stream.tell()
-    while len(head := stream.read(FRAME.size)) == FRAME.size:
-        length, digest = FRAME.unpack(head)
-        end = position + FRAME.size + length
-        if length > MAX_RECORD_BYTES:
-            return
-        body = b""
-        if offset < skip_to:
-            stream.seek(end)
-        else:
-            body = stream.read(length)
-            if len(body) != length or frame_digest(offset, body) != digest:
-                return
-        yield _Frame(offset, end, body)
-        position, offset = end, offset + 1
-
-
-def _damaged(stream: BinaryIO, offset: int, end: int) -> bool:
-    """Whether the bytes from `end` on hold the record after `offset`: then `offset` was damaged, and not torn by a crash."""
-    stream.seek(end)
-    rest = stream.read()
-    for at in range(1, len(rest) - FRAME.size):
-        length, digest = FRAME.unpack_from(rest, at)
-        body = at + FRAME.size
-        if length <= len(rest) - body and frame_digest(offset + 1, rest[body : body + length]) == digest:
-            return True
-    return False
 
 
 @dataclass
@@ -75,7 +32,9 @@ class LogPartition:
     """One partition's folder, for reading."""
 
     folder: Path
-    _hint: dict[int, tuple[int, int]] = field(default_factory=dict, repr=False)
+    # frames that were looked at: what reading cost
+    walked: int = 0
+    _indices: dict[int, SegmentIndex] = field(default_factory=dict, repr=False)
 
     def segments(self) -> list[int]:
         """The first offsets of the segments, ascending."""
@@ -97,14 +56,24 @@ class LogPartition:
         segments = self.segments()
         if not segments:
             return 0, 0
-        newest = segments[-1]
-        following, position = self._hint.get(newest, (newest, 0))
-        with self._opened(newest) as stream:
-            stream.seek(position)
-            for frame in _frames(stream, following):
-                self._hint[newest] = (following, position)
-                following, position = frame.offset + 1, frame.end
-        return segments[0], following
+        with self._opened(segments[-1]) as stream:
+            return segments[0], self.to_end(stream, self.index(segments[-1]))[0]
+
+    def index(self, first: int) -> SegmentIndex:
+        """Where records of a segment begin."""
+        if first not in self._indices:
+            self._indices[first] = SegmentIndex(self.path(first), first)
+        return self._indices[first]
+
+    def to_end(self, stream: BinaryIO, index: SegmentIndex) -> tuple[int, int]:
+        """The offset behind a segment's last whole record, and where that record ends."""
+        following, end = index.last(stream)
+        stream.seek(end)
+        for frame in walk(stream, following):
+            self.walked += 1
+            index.learn(frame.offset, frame.start)
+            following, end = frame.offset + 1, frame.end
+        return following, end
 
     def read(self, offset: int) -> Iterator[StreamRecord]:
         """Yield the records from `offset` on that would survive a power loss; raises IntegrityError at damage."""
@@ -114,17 +83,17 @@ class LogPartition:
             with self._opened(first) as stream:
                 # what is handed out must not be lost later, or its offset would be given to another record
                 os.fsync(stream.fileno())
-                expected, end = self._hint.get(first, (first, 0))
-                if expected > offset:
-                    expected, end = first, 0
+                index = self.index(first)
+                expected, end = index.place(stream, offset)
                 stream.seek(end)
-                for frame in _frames(stream, expected, skip_to=offset):
-                    self._hint[first] = (expected, end)
+                for frame in walk(stream, expected, skip_to=offset):
+                    self.walked += 1
+                    index.learn(frame.offset, frame.start)
                     expected, end = frame.offset + 1, frame.end
                     if frame.offset >= offset:
                         yield decode_record(frame.body)
                 last = number == len(segments) - 1
-                if _damaged(stream, expected, end) if last else expected != segments[number + 1]:
+                if damaged(stream, expected, end) if last else expected != segments[number + 1]:
                     raise self.damage(expected)
 
     def damage(self, offset: int) -> IntegrityError:
@@ -171,6 +140,7 @@ class _Tail:
             body = encode_record(StreamRecord(self.number, self.next, moment, value, key))
             if len(body) > MAX_RECORD_BYTES:
                 raise ConfigError(f"expected records of at most {MAX_RECORD_BYTES} bytes, found {len(body)}: split it")
+            self._index.learn(self.next, self._file.tell())
             self._file.write(framed(self.next, body))
             self.next += 1
         self._flush()
@@ -183,11 +153,13 @@ class _Tail:
     def _flush(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
+        # after the records: what a crash takes from them no index has named
+        self._index.write()
 
     def _open(self, first: int) -> None:
         path = self.partition.path(first)
         fresh = not path.exists()
-        self._file = path.open("r+b" if not fresh else "x+b")
+        self._file, self._index = path.open("r+b" if not fresh else "x+b"), self.partition.index(first)
         if fresh:
             for folder in (path.parent, path.parent.parent):
                 descriptor = os.open(folder, os.O_RDONLY)
@@ -195,14 +167,16 @@ class _Tail:
                 os.close(descriptor)
 
     def _cut_torn_tail(self) -> None:
-        end = 0
-        for frame in _frames(self._file, self.next):
-            self.next, end = frame.offset + 1, frame.end
+        self.next, end = self.partition.to_end(self._file, self._index)
         if self._file.seek(0, os.SEEK_END) > end:
-            if _damaged(self._file, self.next, end):
+            if damaged(self._file, self.next, end):
                 raise self.partition.damage(self.next)
+            # rows first: records that come to lie where the cut ones lay begin elsewhere
+            self._index.forget_from(end)
+            self._index.write()
             self._file.truncate(end)
             self._flush()
+        self._index.write()
         self._file.seek(end)
 
 
@@ -217,7 +191,7 @@ class StreamLog:
         # a reader that is told of fewer partitions than there are would pass over data
         present = [int(path.name) for path in self.folder.glob("[0-9]" * 5)] if self.folder.is_dir() else []
         count = max([partitions, *(number + 1 for number in present)])
-        self._parts = {n: LogPartition(self.folder / f"{n:05d}") for n in range(count)}
+        self.parts = {n: LogPartition(self.folder / f"{n:05d}") for n in range(count)}
 
     @property
     def uri(self) -> str:
@@ -232,7 +206,7 @@ class StreamLog:
 
     def bounds(self) -> Mapping[int, tuple[int, int]]:
         """Of each partition the first offset kept and the next to be written."""
-        return {number: part.bounds() for number, part in self._parts.items()}
+        return {number: part.bounds() for number, part in self.parts.items()}
 
     def read(self, offsets: Mapping[int, int], limit_records: int, limit_bytes: int, wait: float) -> list[StreamRecord]:
         """Records from `offsets` on, partition by partition, each partition having its share of the limits."""
@@ -243,7 +217,7 @@ class StreamLog:
             records = max(1, (limit_records - len(batch)) // (len(waiting) + 1))
             room = max(1, (limit_bytes - size) // (len(waiting) + 1))
             taken = taken_bytes = 0
-            for record in self._parts[number].read(offsets[number]):
+            for record in self.parts[number].read(offsets[number]):
                 if taken >= records or (taken and taken_bytes + record.size > room):
                     break
                 batch.append(record)
@@ -268,7 +242,7 @@ class LogWriter:
         self._clock = clock
         self._tails: list[_Tail] = []
         try:
-            for number, part in log._parts.items():
+            for number, part in log.parts.items():
                 self._tails.append(_Tail(part, number, log.segment_bytes))
         except (StorageError, IntegrityError):
             self.close()

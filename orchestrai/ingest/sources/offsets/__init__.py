@@ -1,0 +1,1 @@
+"""Where records lie in the embedded stream."""

@@ -1,0 +1,1 @@
+"""Streams carried through every stage by one process that stays."""
