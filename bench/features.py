@@ -5,11 +5,13 @@
     python bench/features.py --spark         Spark local beside it (starts a JVM)
     python bench/features.py --large         10 M readings in 1 GiB, churn over 10 M, click-purchase join 10 M x 1 M
     python bench/features.py --huge          50 M readings in 2 GiB
+    python bench/features.py --sealing 11    private copies against plain opens, so many pairs, and nothing else
 
 Both sides alternate in one process (memory cases: one process each); figures are medians. Exit code 1 if a line is not ok.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -17,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,8 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.stage.context import RunContext
+from orchestrai.storage.base import Store
+from orchestrai.storage.disk.sealed import Sealed, SealedFiles
 from orchestrai.storage.local import LocalStore
 
 PIPELINES = Path(__file__).resolve().parents[1] / "orchestrai" / "pipelines"
@@ -218,9 +223,17 @@ def compute(ledger: Ledger, view: FeatureView, *, engine: Engine | None = None, 
 
 
 def _stage(view: FeatureView, path: Path, scratch: Path) -> None:
-    home = Path(tempfile.mkdtemp(dir=scratch))
-    ledger = Ledger(LocalStore(home / "lake"), load_or_create_signer(home / "keys"))
+    ledger = _ledger(scratch)
     publish(ledger, {"all": [path]})
+    _features(view, ledger)
+
+
+def _ledger(scratch: Path, sealed: SealedFiles | None = None) -> Ledger:
+    home = Path(tempfile.mkdtemp(dir=scratch))
+    return Ledger(LocalStore(home / "lake"), load_or_create_signer(home / "keys"), sealed=sealed)
+
+
+def _features(view: FeatureView, ledger: Ledger) -> None:
     report = compute(
         ledger, view, asset="b/f/features", inputs={"readings": "b/readings/restored"}, grain="all", partitions=None
     )
@@ -234,6 +247,52 @@ def publish(ledger: Ledger, partitions: dict[str, Sequence[Path]]) -> None:
         for number, path in enumerate(files):
             session.add_file(key, f"part-{number:05d}.parquet", path, rows=pq.read_metadata(path).num_rows)
     session.commit()
+
+
+class PlainOpens(SealedFiles):
+    """What sealing took the place of: a file is hashed, closed, and opened again where it lies, by whoever put what there meanwhile."""
+
+    @contextmanager
+    def of(self, store: Store, key: str, size: int) -> Iterator[Sealed]:
+        """The object itself, after it was hashed."""
+        path = store.local_path(key)
+        assert path is not None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        yield Sealed(path, path.stat().st_size, digest)
+
+
+def _opened(files: SealedFiles, store: Store, path: Path) -> None:
+    with files.of(store, path.name, path.stat().st_size):
+        pass
+
+
+def sealing(rows: int, pairs: int, scratch: Path) -> None:
+    """The whole stage on sealed copies (in memory, and on disk) and on plain opens, one after another, in an order that turns round.
+
+    User and system CPU of all threads. The least of each side is what the work costs; what is more is the machine's.
+    """
+    view, path = rolling_view(), make_readings(scratch / "readings.parquet", rows, max(1, rows // 1000))
+    sides = {"plain": PlainOpens(), "memory": SealedFiles(), "disk": SealedFiles(0)}
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(pairs + 1):
+        for name in sorted(sides, reverse=bool(number % 2)):
+            ledger = _ledger(scratch, sides[name])
+            publish(ledger, {"all": [path]})
+            used = cpu(lambda ledger=ledger: _features(view, ledger))[0]  # type: ignore[misc]
+            found[name] += [used] if number else []
+    for name in ("memory", "disk"):
+        for what, of in (("least", min), ("median", statistics.median)):
+            case = f"rolling features, {rows:,} readings, sealed copies in {name}, {what} of {pairs}"
+            emit(case, "cpu_s", of(found[name]), "the same files opened as they lie", of(found["plain"]), 1.1)
+    store, alone = LocalStore(scratch), {}
+    for name, files in sides.items():
+        alone[name] = min(cpu(lambda files=files: _opened(files, store, path))[0] for _ in range(5 * pairs))  # type: ignore[misc]
+    for name in ("memory", "disk"):
+        whole = min(found["plain"])
+        case = f"the input of {rows:,} readings, {path.stat().st_size:,} bytes, sealed in {name}, in all of the stage"
+        emit(case, "cpu_s", whole + alone[name] - alone["plain"], "hashed and opened as it lies", whole, 1.1)
+    print(json.dumps({"bench": "features", "case": "load", "average": [round(n, 1) for n in os.getloadavg()]}), flush=True)
 
 
 def _spark(view: FeatureView, sources: dict[str, Source], scratch: Path) -> float:
@@ -494,6 +553,7 @@ def main() -> int:
     parser.add_argument("--spark", action="store_true")
     parser.add_argument("--large", nargs="?", type=int, const=10_000_000)
     parser.add_argument("--huge", action="store_true")
+    parser.add_argument("--sealing", type=int, metavar="PAIRS")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -502,6 +562,9 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="bench-features-") as folder:
         scratch = Path(folder)
+        if options.sealing:
+            sealing(options.rows, options.sealing, scratch)
+            return 0 if ok else 1
         rolling(options.rows, options.repeats, options.spark, scratch)
         minute(max(10, options.rows // 100), scratch)
         growing(max(10, options.rows // 100), scratch, "rows", TEN_ROWS_SQL, 0.25, 0.25)

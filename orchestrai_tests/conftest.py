@@ -30,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     thorough.pick(items)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The run ends in its time."""
+    thorough.begin(item)
+
+
 def pytest_collection_finish() -> None:
     """What was imported lives to the end: looking through it for garbage again and again took a seventh of the time."""
     gc.collect()

@@ -5,10 +5,14 @@ ORCHESTRAI_TEST_THOROUGH is set (`make test-all`, `.ci/run`); otherwise each is 
 """
 
 import os
+import time
 
 import pytest
 
 VARIABLE = "ORCHESTRAI_TEST_THOROUGH"
+# minutes after which no thorough test is begun: a run that the machine around it ends by force says nothing at all
+MINUTES = "ORCHESTRAI_TEST_MINUTES"
+_BEGAN = time.monotonic()
 # servers beside the first of their kind: moto, PostgreSQL and Spark's typing stay in every run
 SERVERS = {
     "rgw": "Ceph RGW, after moto",
@@ -37,6 +41,14 @@ def pick(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.thorough(reason))
         if not os.environ.get(VARIABLE):
             item.add_marker(pytest.mark.skip(reason=f"thorough, run by `make test-all`: {reason}"))
+
+
+def begin(item: pytest.Item) -> None:
+    """Skip a thorough test, with its reason, once the minutes for them are over."""
+    minutes = os.environ.get(MINUTES)
+    mark = item.get_closest_marker("thorough")
+    if minutes and mark is not None and time.monotonic() - _BEGAN > 60 * float(minutes):
+        pytest.skip(f"thorough, and the {minutes} minutes of {MINUTES} were over: {mark.args[0]}")
 
 
 def _reason(item: pytest.Item) -> str:

@@ -6,7 +6,7 @@ than NOISE / rows: between `rows` events strewn at random the ends alone leave t
 A hole in the middle and a partition that is thinned evenly cover what they should: they are told by their rows, or not at all.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from orchestrai.contracts.contract import VolumeRule
 from orchestrai.contracts.volume import WINDOW_SEASONS, period_of
-from orchestrai.core.time.calendar import Grain, ordinal, window
-from orchestrai.core.time.partition_key import same_value
+from orchestrai.core.time.calendar import Grain, earlier, window
 
 SEASONS = 4
 NOISE = 9.0
@@ -45,16 +44,17 @@ class Coverage:
         return self.share < self.least
 
 
-def alike(rule: VolumeRule, partition: str, grain: Grain, keys: Collection[str]) -> list[str]:
-    """The partitions before this one, of those in `keys`, that tell what it should cover, newest first."""
+def alike(rule: VolumeRule, partition: str, grain: Grain, *keys: Container[str]) -> list[str]:
+    """The partitions before this one, of those in one of `keys`, that tell what it should cover, newest first.
+
+    It asks for the few that may, whatever else there is.
+    """
     if rule.method != "robust" or grain == "all":
         return []
-    period, now = period_of(rule, grain), ordinal(partition, grain)
-    oldest = now - WINDOW_SEASONS * (period or 7)
-    places = sorted(
-        ((place, key) for key in same_value(partition, keys) if oldest <= (place := ordinal(key, grain)) < now), reverse=True
-    )
-    return [key for place, key in places if not period or (now - place) % period == 0]
+    period = period_of(rule, grain)
+    steps = range(period or 1, WINDOW_SEASONS * (period or 7) + 1, period or 1)
+    before = (earlier(partition, grain, step) for step in steps)
+    return [key for key in before if any(key in some for some in keys)]
 
 
 def judge_coverage(

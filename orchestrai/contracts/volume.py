@@ -9,13 +9,15 @@ A history is keyed by time, not by position: a missing day must not turn a Monda
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import VolumeRule
 from orchestrai.core.time.calendar import Grain, GrainName, name_of, ordinal
-from orchestrai.core.time.partition_key import entries_alike
+from orchestrai.core.time.partition_key import value_part
+from orchestrai.core.tree.overlay import keys_before
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,15 +59,24 @@ def judge_volume(rule: VolumeRule, rows: int, partition: str, grain: Grain, hist
     """Judge a partition's rows by the earlier partitions in `history` (rows by key; later ones and those of other values are ignored)."""
     if rule.method == "none" or grain == "all":
         return _finding(rule, rows, None, 0.0, math.inf, None, 0)
-    earlier = {
-        ordinal(key, grain): count
-        for key, count in entries_alike(partition, history).items()
-        if key < partition and count > 0
-    }
-    now = ordinal(partition, grain)
     if rule.method == "mean7d":
-        return _mean7d(rule, rows, earlier)
-    return _robust(rule, rows, now, earlier, period_of(rule, grain))
+        return _mean7d(rule, rows, [count for _, count in islice(_back(partition, history), 7)])
+    now, period, earlier = ordinal(partition, grain), period_of(rule, grain), dict[int, int]()
+    oldest = now - WINDOW_SEASONS * (period or 7)
+    for key, count in _back(partition, history):
+        place = ordinal(key, grain)
+        if place < oldest:
+            break
+        earlier[place] = count
+    return _robust(rule, rows, now, dict(reversed(earlier.items())), period)
+
+
+def _back(partition: str, history: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """The rows of earlier partitions of its value that have any, the newest first."""
+    value = value_part(partition)
+    for key in keys_before(history, partition):
+        if (not value or value_part(key) == value) and (count := history[key]) > 0:
+            yield key, count
 
 
 def _finding(
@@ -82,8 +93,7 @@ def period_of(rule: VolumeRule, grain: Grain) -> int:
     return PERIODS[name_of(grain)] if rule.period is None else rule.period
 
 
-def _mean7d(rule: VolumeRule, rows: int, earlier: Mapping[int, int]) -> VolumeFinding:
-    last = [earlier[key] for key in sorted(earlier)[-7:]]
+def _mean7d(rule: VolumeRule, rows: int, last: Sequence[int]) -> VolumeFinding:
     if len(last) < 7:
         return _finding(rule, rows, None, 0.0, math.inf, None, len(last))
     mean = sum(last) / 7
@@ -93,8 +103,7 @@ def _mean7d(rule: VolumeRule, rows: int, earlier: Mapping[int, int]) -> VolumeFi
 def _robust(rule: VolumeRule, rows: int, now: int, earlier: Mapping[int, int], period: int) -> VolumeFinding:
     import numpy as np
 
-    step = period or 7
-    keys = sorted(key for key in earlier if key >= now - WINDOW_SEASONS * step)
+    step, keys = period or 7, list(earlier)
     count = len(keys)
     if count < step:
         return _finding(rule, rows, None, 0.0, math.inf, None, count)
@@ -172,6 +181,7 @@ def _scale(times: Any, flat: Any, step: int, expected: float) -> float:
     """The usual one-step error, never below what counting alone would scatter."""
     import numpy as np
 
-    errors = np.array([flat[i] - np.median(flat[i - step : i]) for i in range(step, len(flat))])
+    windows = np.lib.stride_tricks.sliding_window_view(flat[:-1], step)
+    errors = flat[step:] - np.median(windows, axis=-1)
     mad = 1.4826 * float(np.median(np.abs(errors - np.median(errors))))
     return max(mad, 1.0 / math.sqrt(expected), FLOOR)

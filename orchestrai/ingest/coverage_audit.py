@@ -36,9 +36,8 @@ def coverage_finding(
     current, rule = span_of(verdicts), contract.volume
     if current is None or now < window(partition, grain)[1]:
         return ()
-    published = set(dataset.partitions) if dataset else set()
     spans: dict[str, Span] = {}
-    for key in alike(rule, partition, grain, {*published, *before}):
+    for key in alike(rule, partition, grain, before, dataset.partitions if dataset else {}):
         if len(spans) == SEASONS:
             break
         try:

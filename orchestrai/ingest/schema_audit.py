@@ -4,9 +4,11 @@ A contract grows by optional columns, so the objects of earlier days lack them, 
 still had was dropped or renamed by the producer: reading it as null would train models on a loss that nobody decided.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 
-from orchestrai.core.time.partition_key import same_value
+from orchestrai.core.time.partition_key import value_part
+from orchestrai.core.tree.overlay import keys_before
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset
@@ -16,15 +18,20 @@ LACKING = "lacking"
 
 
 def vanished(
-    partition: str, lacking: Sequence[str], dataset: Dataset | None, before: Mapping[str, Sequence[Verdict]]
+    partition: str,
+    lacking: Sequence[str],
+    dataset: Dataset | None,
+    before: Mapping[str, Sequence[Verdict]],
+    there: Collection[str],
 ) -> tuple[str, ...]:
     """Those of the lacking columns that the newest accepted partition of its value up to this one had, sorted.
 
-    `before` has the verdicts of partitions judged in this run, which come before what is published.
+    `before` has the verdicts of partitions judged in this run, which come before what is published; `there` are the partitions that
+    are published or were judged open in this run.
     """
-    published = set(dataset.partitions) if dataset else set()
-    for key in sorted(same_value(partition, {*published, *before}), reverse=True) if lacking else ():
-        if key > partition:
+    value = value_part(partition)
+    for key in chain([partition], keys_before(there, partition)) if lacking else ():
+        if value_part(key) != value or (key == partition and key not in there):
             continue
         verdicts = accepted(key, dataset, before)
         if verdicts is not None:

@@ -1,17 +1,20 @@
 """One version of an asset, which hands out bytes only after signature, receipt and root were checked, and those very bytes hashed."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from orchestrai.core.time.calendar import Grain, recorded_grain
 from orchestrai.core.time.partition_key import of_value
+from orchestrai.core.tree.overlay import BEHIND, keys_before
+from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import Recalls
 from orchestrai.ledger.format.dataset_pages import DatasetPages
 from orchestrai.ledger.heads import Head
-from orchestrai.ledger.log import Log
+from orchestrai.ledger.log import Admission, Log
 from orchestrai.ledger.manifest import (
     DatasetManifest,
     FileEntry,
@@ -60,7 +63,21 @@ class Dataset:
     @property
     def rows(self) -> int:
         """Rows in all partitions."""
-        return sum(row.rows for row in self.partitions.values())
+        return self._sum(2, attrgetter("rows"))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return self._sum(3, attrgetter("size"))
+
+    def _sum(self, figure: int, of: Callable[[PartitionEntry], int]) -> int:
+        """A figure of all partitions; a tree of pages has it at hand."""
+        partitions = self.partitions
+        return (
+            partitions.root.sums[figure]
+            if isinstance(partitions, PagedTree) and partitions
+            else sum(map(of, partitions.values()))
+        )
 
     def roots(self, partitions: Sequence[str] | None = None) -> dict[str, str]:
         """Partition roots, for an InputRef."""
@@ -68,7 +85,13 @@ class Dataset:
         return {key: self.partitions[key].root for key in keys}
 
     def receipt(self, partition: str) -> Receipt:
-        """The receipt that admits a partition; raises NotReceipted unless it covers the root with an open gate, unrecalled."""
+        """The receipt that admits a partition; raises NotReceipted unless it covers the root with an open gate, unrecalled.
+
+        In a use of the ledger it has to show what its stage demands, too.
+        """
+        return self._receipt(partition, self.ledger.admission())
+
+    def _receipt(self, partition: str, admission: Admission | None) -> Receipt:
         entry = self._entry(partition)
         recall = self.recalls.find(self.asset, partition, entry.root, entry.receipt)
         if recall is not None:
@@ -87,14 +110,17 @@ class Dataset:
         closed = receipt.closed_checks(partition)
         if closed:
             raise NotReceipted(f"expected passing checks for {self.asset}@{partition}, found failed: {', '.join(closed)}")
-        if self.ledger.admission is not None:
-            self.ledger.admission(self, partition, receipt)
+        if admission is not None:
+            admission(self, partition, receipt)
         return receipt
 
     def files(self, partition: str) -> PartitionManifest:
         """The receipted list of a partition's files; no byte of them is read."""
+        return self._files(partition, self.ledger.admission())
+
+    def _files(self, partition: str, admission: Admission | None) -> PartitionManifest:
         entry = self._entry(partition)
-        self.receipt(partition)
+        self._receipt(partition, admission)
         manifest = decode_partition(self.ledger.blob("manifests", entry.manifest))
         if manifest.root != entry.root or manifest.partition != partition:
             raise IntegrityError(
@@ -109,12 +135,23 @@ class Dataset:
 
     def cut(self) -> Grain | None:
         """How it is cut by time, as its newest partition that can be read notes it; None where the keys tell, or there is none."""
-        for key in sorted(self.partitions, reverse=True):
+        for key in keys_before(self.partitions, BEHIND):
             try:
                 return recorded_grain(self.files(key).stats)
             except IntegrityError:
                 continue  # recalled or damaged: whoever opens it is told
         return None
+
+    def roots_unlike(self, other: "Dataset") -> tuple[dict[str, str], dict[str, str]]:
+        """The partition roots where two versions differ, of this one and of the other; costs the pages that differ."""
+        mine, theirs = self.partitions, other.partitions
+        if isinstance(mine, PagedTree) and isinstance(theirs, PagedTree):
+            mine, theirs = mine.unlike(theirs)
+        own, others = ({key: row.root for key, row in rows.items()} for rows in (mine, theirs))
+        return (
+            {key: root for key, root in own.items() if others.get(key) != root},
+            {key: root for key, root in others.items() if own.get(key) != root},
+        )
 
     @contextmanager
     def fetched(
@@ -123,18 +160,20 @@ class Dataset:
         """Verified files of several partitions, for the length of a `with` block; raises MissingObject, DigestMismatch.
 
         Every byte is read once: into a private copy that nobody can change, which is hashed and handed out. `role=None` fetches
-        landed originals too; `only` those with one of these SHA-256.
+        landed originals too; `only` those with one of these SHA-256. A site's ledger demands full evidence first, whoever asks; raises
+        NotReceipted.
         """
+        admission = self.ledger.admission(of_bytes=True)
         with ExitStack() as stack:
             files: dict[str, list[VerifiedFile]] = {}
             for key in partitions:
-                wanted = [entry for entry in self.files(key).files if role is None or entry.role == role]
+                wanted = [entry for entry in self._files(key, admission).files if role is None or entry.role == role]
                 files[key] = [stack.enter_context(self._verified(e)) for e in wanted if only is None or e.sha256 in only]
             yield files
 
     def require_whole(self, partition: str) -> None:
         """Hash every byte of a partition, landed originals too; raises MissingObject, DigestMismatch."""
-        for entry in self.files(partition).files:
+        for entry in self._files(partition, self.ledger.admission(of_bytes=True)).files:
             with self._verified(entry):
                 pass
 

@@ -31,8 +31,8 @@ class Log:
     """What is current in a lake, with its signed history.
 
     `stores` names the places file bytes may lie ("lake" always, "vault" where there is one); `witness` receives a copy
-    of every receipt and head. `sealed` makes the private copies that readers are given. `admission`, where a run sets it, says what a
-    receipt must show besides its signature.
+    of every receipt and head. `sealed` makes the private copies that readers are given. `demands` makes what is asked of a receipt
+    besides its signature before bytes are handed out under it; a site's ledger has it, one made by hand has none.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Log:
         clock: Clock = utc_now,
         new_id: Callable[[], str] = new_session_id,
         sealed: SealedFiles | None = None,
+        demands: Callable[[], Admission] | None = None,
     ) -> None:
         self.lake = lake
         self.vault = vault
@@ -53,7 +54,9 @@ class Log:
         self.clock = clock
         self.new_id = new_id
         self.sealed = sealed or SealedFiles()
-        self.admission: Admission | None = None
+        self.demands = demands
+        self._admission: Admission | None = None
+        self._shown = 0
         self._receipts: dict[str, Receipt] = {}
         self._recalled: dict[str, RecallRecord] = {}
         self._last: dict[str, int] = {}
@@ -73,6 +76,33 @@ class Log:
     def forget(self) -> None:
         """Read heads and recalls anew from here on."""
         (_READ.get() or {}).clear()
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """For one use of data or models: each receipt that is asked for has to be admitted, and is judged once."""
+        before = self._admission
+        self._admission = before or (self.demands() if self.demands is not None else None)
+        try:
+            yield
+        finally:
+            self._admission = before
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """For who looks at bytes to tell of them and makes nothing of them: evidence is asked for nowhere, since it is what is told."""
+        self._shown += 1
+        try:
+            yield
+        finally:
+            self._shown -= 1
+
+    def admission(self, *, of_bytes: bool = False) -> Admission | None:
+        """What a receipt has to show: in a use for any reader, and for whom bytes are handed out always. None asks nothing more."""
+        if self._shown:
+            return None
+        if self._admission is None and of_bytes and self.demands is not None:
+            return self.demands()
+        return self._admission
 
     def head(self, asset: str) -> Head | None:
         """The newest head of an asset, verified; None when nothing was ever published.

@@ -159,6 +159,7 @@ CANDIDATE = Stage(
     _candidate,
     deps=lambda model: (model.asset("training_set"),),
     checks=_candidate_checks,
+    proven=True,
     rowless=True,
     stale=_stale_candidate,
 )
@@ -171,6 +172,7 @@ EVALUATION = Stage(
     _evaluation,
     deps=lambda model: (model.asset("candidate"), model.asset("training_set")),
     checks=_evaluation_checks,
+    proven=True,
     rowless=True,
 )
 CHAMPION = Stage(
@@ -182,6 +184,7 @@ CHAMPION = Stage(
     _champion,
     deps=lambda model: (model.asset("candidate"), model.asset("evaluation")),
     checks=lambda model: CHAMPION_CHECKS,
+    proven=True,
     rowless=True,
 )
 DEPLOYMENT = Stage(

@@ -4,6 +4,7 @@ Dagster, the command line and tests all call `Runtime.run`; there is no second w
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -20,10 +21,10 @@ from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.ingest.ports import SparkSession
 from orchestrai.ingest.sources.landing import open_landing
 from orchestrai.ledger.decisions.overrides import Override
-from orchestrai.ledger.ledger import Ledger, open_ledger
+from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import Features
-from orchestrai.pipeline.admission import Admission
+from orchestrai.pipeline.admission import demanding_ledger
 from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
@@ -48,8 +49,6 @@ class Runtime:
         self.clock = clock
         self._project = project
         self.launch: Launch | None = None
-        # off where all that is read was made from the vault's bytes by this very process
-        self.demanding = True
         self.listener: Progress | None = None
 
     @cached_property
@@ -59,8 +58,8 @@ class Runtime:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The ledger over the lake, with the vault as witness."""
-        return open_ledger(self.settings, self.clock)
+        """The ledger over the lake, with the vault as witness; it hands out bytes by full evidence alone."""
+        return demanding_ledger(self.settings, self.clock, lambda: self.project, lambda: self.vault)
 
     @cached_property
     def vault(self) -> Vault:
@@ -124,10 +123,12 @@ class Runtime:
         progress: Progress | None = None,
         *,
         overrides: Sequence[Override] = (),
+        again: bool = False,
     ) -> StageReport:
         """Materialize a node for some partitions; raises OrchestraiError.
 
-        What fails its audit is not published, unless one of `overrides` waives it, which only raw events and restored data take.
+        What fails its audit is not published, unless one of `overrides` waives it, which only raw events and restored data take. With
+        `again` what is restored already is restored once more, as a proof.
         """
         if overrides and not node.stage.gate:
             known = " or ".join(gates())
@@ -135,13 +136,9 @@ class Runtime:
         for pipeline in self.project.pipelines:
             if pipeline.name == node.pipeline:
                 require_settled(self._unsettled_names, pipeline)
-        if self.demanding:
-            self.ledger.admission = Admission(lambda: self.project, lambda: self.vault)
-        try:
-            with self.ledger.reading():
-                return node.stage.perform(self.context(self._told(progress), overrides), node, partitions)
-        finally:
-            self.ledger.admission = None
+        with self.ledger.using(), self.ledger.reading():
+            context = replace(self.context(self._told(progress), overrides), again=again)
+            return node.stage.perform(context, node, partitions)
 
     @cached_property
     def _unsettled_names(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import DigestMismatch, NotCounted
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
+from orchestrai.vault.chain.chain_head import Head
 from orchestrai.vault.chain.chain_reader import ChainReader
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.lists import Codec, PagePlace, StoredFile, StoredPartition
@@ -16,6 +17,8 @@ from orchestrai.vault.reader import pinned
 
 # how many records are looked at for each snapshot that is wanted
 PASSED_OVER = 4
+# how many numbers back a snapshot is looked for that still counts
+_LOOKED_BACK = 32
 # objects of trees whose bytes are kept: a tree's newest pages lie in the object of its root
 _OBJECTS_KEPT = 64
 
@@ -110,6 +113,30 @@ class Catalog(ChainReader):
         # a fence that calls it forgotten lies behind it
         forgotten = seq in self.fenced(dataset, self.head(dataset, seq).fence)
         return None if isinstance(record, ChainNote) or forgotten else record
+
+    def shown_before(self, dataset: str, seq: int, head: Head | None = None) -> SnapshotCommit | None:
+        """The newest snapshot up to number `seq` that counts; None where there is none among the last numbers. Raises as `commits`.
+
+        `head` is the end of the chain, where it is known.
+        """
+        if not seq or not self.has(dataset, seq):
+            return None
+        head = self.head(dataset, seq) if head is None else head
+        fenced = self.fenced(dataset, head.fence)
+        for number in range(seq, max(0, seq - _LOOKED_BACK), -1):
+            info = None if number in fenced else self.info(commit_key(dataset, number))
+            stone = self.info(tombstone_key(dataset, number)) if info is not None else None
+            if info is None or (
+                stone is not None and self.is_tombstone(stone) and self.standing(dataset, {number}, head.holds)
+            ):
+                continue
+            try:
+                record = self.record(info)
+            except NotCounted:
+                continue
+            if isinstance(record, SnapshotCommit):
+                return record
+        return None
 
     def _fenced_by(self, record: ChainRecord) -> set[int]:
         """The numbers that the newest fence up to a record calls forgotten."""

@@ -46,3 +46,37 @@ def test_the_site_key_is_read_in_one_place_besides_that_of_a_reproduction() -> N
     # those of the command line open another's vault in a home that has no ledger of it
     others = {"provenance/recall/reproduce.py", "cli/vault/pull_commands.py", "cli/vault/recover_commands.py"}
     assert callers == {"ledger/ledger.py"} | others
+
+
+def callers(name: str) -> set[str]:
+    """The modules that call a function, by its name or as an attribute."""
+    return {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and name in (getattr(node.func, "id", ""), getattr(node.func, "attr", ""))
+    }
+
+
+def test_a_site_is_opened_for_use_in_one_place_and_for_its_records_in_few() -> None:
+    """Every ledger of a site comes from `open_ledger`, which hands out no byte unless it is told what to demand: one caller tells it."""
+    assert callers("demanding_ledger") == {"pipeline/runtime.py"}
+    assert callers("open_by_settings") == {"cli/lookup.py"}
+    # the command line's own of that name is the one for records
+    others = {path for path in callers("open_ledger") if not path.startswith("cli/")}
+    assert others == {"pipeline/admission.py"}
+    # made by hand, and so undemanding: what is read there was made from the vault by that process, or is a vault's alone
+    assert callers("Ledger") == {"ledger/ledger.py", "provenance/recall/reproduce.py", "cli/lookup.py"}
+
+
+def test_who_looks_at_bytes_without_asking_for_evidence_is_listed() -> None:
+    """They tell of data, erase it or put it back, and make nothing of it."""
+    showing = {"cli/commands/audit_commands.py", "cli/commands/erase_commands.py", "cli/commands/export_commands.py"}
+    assert callers("showing") == showing
+    using = {
+        "pipeline/runtime.py",
+        "cli/commands/model_commands.py",
+        "cli/commands/rollback_commands.py",
+        "cli/features/feature_commands.py",
+    }
+    assert callers("using") == using

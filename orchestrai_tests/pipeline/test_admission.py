@@ -12,18 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.identity import utc_now
 from orchestrai.errors import IntegrityError, NotReceipted, SignatureInvalid
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef, Receipt
-from orchestrai.ledger.signing import Keyring, Signer, load_or_create_signer
-from orchestrai.ledger.trust.home_keys import root_signer
-from orchestrai.ledger.trust.key_log import ROLES
-from orchestrai.ledger.trust.key_rules import LoggedRules
-from orchestrai.ledger.trust.trust_list import trust_key
+from orchestrai.ledger.signing import Signer, load_or_create_signer
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.vault.keys.ceremony import Ceremony
 from orchestrai_tests.features.shop import FEATURES, KEPT, MODEL, RESTORED, Shop
+from orchestrai_tests.forgery import dropped, forging, trusted
 
 TRAINING = f"{MODEL}/training_set"
 RESTORE = Producer("restored", "orchestrai.restore.run")
@@ -42,15 +36,9 @@ class World:
         """A process that starts now, as the next run would."""
         return Runtime(self.shop.runtime.settings, self.shop.project, clock=lambda: self.shop.now)
 
-    def forger(self) -> Ledger:
-        """A ledger that signs with the other key."""
-        ledger = self.shop.runtime.ledger
-        keys = Keyring({**ledger.keyring.keys, **self.other.keyring().keys})
-        return Ledger(ledger.lake, self.other, keys, vault=ledger.vault, clock=ledger.clock)
-
     def forge(self, case: str, patch: pytest.MonkeyPatch) -> None:
         """Publish other rows as restored, with what the case has of a receipt."""
-        ledger = self.forger()
+        ledger = forging(self.shop.runtime, self.other)
         honest = ledger.open(RESTORED)
         receipt = honest.receipt(self.day)
         session = ledger.session(RESTORED, RESTORE)
@@ -110,22 +98,8 @@ def world(built: Shop, tmp_path: Path) -> World:
     shop = Shop(tmp_path / "shop", now=built.now)
     shutil.copytree(built.folder / "home", shop.folder / "home", dirs_exist_ok=True)
     other = load_or_create_signer(tmp_path / "other")
-    keys = shop.runtime.settings.key_folder
-    (keys / "trusted" / f"{other.key_id}.pem").write_bytes(other.public_pem)
+    dropped(shop.runtime, other)
     return World(shop, other, "2026-10-09")
-
-
-def trusted(world: World) -> None:
-    """The other key is trusted by the home, and the vault's root adds it to the key log."""
-    runtime = world.reopened()
-    ledger, keys, public = runtime.ledger, runtime.settings.key_folder, world.other.private_key.public_key()
-    trust_key(keys, ledger.signer, public, utc_now(), by="ada", reason="a runner")
-    rules = ledger.keyring.rules
-    assert isinstance(rules, LoggedRules) and ledger.vault is not None
-    log = rules.log()
-    assert log is not None
-    ceremony = Ceremony(ledger.vault, rules, root_signer(keys, log.root, None), ledger.lake, "ada", utc_now)
-    ceremony.add(public, ROLES, "a runner")
 
 
 def refused(world: World, asset: str, kind: type[IntegrityError], match: str) -> None:
@@ -156,15 +130,15 @@ SAID = {
 def test_nor_does_a_trusted_key_by_a_receipt_that_shows_too_little(
     world: World, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trusted(world)
+    trusted(world.reopened(), world.other)
     world.forge(case, monkeypatch)
     refused(world, FEATURES, NotReceipted, SAID[case])
 
 
 def test_forged_features_are_not_learned_from(world: World) -> None:
-    trusted(world)
+    trusted(world.reopened(), world.other)
     world.shop.features()
-    ledger = world.forger()
+    ledger = forging(world.shop.runtime, world.other)
     honest = ledger.open(FEATURES)
     day = max(honest.partitions)
     receipt = honest.receipt(day)

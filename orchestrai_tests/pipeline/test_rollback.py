@@ -25,6 +25,7 @@ from orchestrai.provenance.recall.recall import apply_recall, plan_recall
 from orchestrai.provenance.verify.audit import audit
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.cli.conftest import KEPT, RAW, RESTORED, MakeRuntime, run
+from orchestrai_tests.forgery import undemanding
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
 from orchestrai_tests.producers import producer
 
@@ -42,8 +43,9 @@ def shorten(path: Path) -> None:
 
 
 @pytest.fixture
-def runtime(make: MakeRuntime, days: list[str]) -> Runtime:
-    """A first state of two days."""
+def runtime(make: MakeRuntime, days: list[str], monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    """A first state of two days. Features and models below are stand-ins: what they must show is tried in cli/test_doors.py."""
+    undemanding(monkeypatch)
     made = make()
     run(made, days[:2])
     return made

@@ -1,5 +1,9 @@
-"""A PostgreSQL cluster of one's own: to be killed, promoted, broken; on a socket in a folder in memory."""
+"""A PostgreSQL cluster of one's own: to be killed, promoted, broken; on a socket in a folder in memory.
 
+Clusters are copies of one that is made once a process, so they are one and the same server to whoever asks its identifier.
+"""
+
+import atexit
 import contextlib
 import os
 import shutil
@@ -8,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,12 @@ from orchestrai_tests.scratch import fast_folder
 from orchestrai_tests.servers.process import ServerAbsent
 
 MAJORS = (15, 18, 17, 16, 14)
+# a base of one database in place of three has 374 files in place of 970
+ONE_DATABASE = """
+UPDATE pg_database SET datistemplate = false;
+DROP DATABASE template0;
+DROP DATABASE template1;
+"""
 SETTINGS = {
     "fsync": "off",
     "listen_addresses": "",
@@ -42,10 +53,15 @@ class Cluster:
         """Its address, as the superuser."""
         return f"postgresql:///postgres?host={self.socket}&port=5432&user=postgres"
 
-    def run(self, name: str, *options: str) -> None:
-        """Run one of its programs."""
+    def run(self, name: str, *options: str, text: str = "") -> None:
+        """Run one of its programs, with a text to read."""
         done = subprocess.run(
-            [self.programs.path(name), *options], capture_output=True, text=True, check=False, **self._as()
+            [self.programs.path(name), *options],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            **self._as(),
         )
         assert done.returncode == 0, done.stderr
 
@@ -61,6 +77,16 @@ class Cluster:
             "--encoding=UTF8",
         ]
         self.run("initdb", f"--pgdata={self.data}", "--no-locale", *options)
+
+    def drop_templates(self) -> None:
+        """Leave one database, while it is not served."""
+        self.run("postgres", "--single", "-F", "-D", str(self.data), "postgres", text=ONE_DATABASE)
+
+    def copy(self, model: "Cluster") -> None:
+        """Begin as another one that is not served."""
+        self.socket.mkdir()
+        shutil.copytree(model.data, self.data, symlinks=True)
+        self.who.own(self.folder)
 
     def start(self, **settings: str) -> None:
         """Serve, and wait until it answers."""
@@ -112,9 +138,23 @@ class Cluster:
         return {"env": {**os.environ, "LC_ALL": "C"}, "cwd": "/", **self.who.options}
 
 
+@cache
+def _model(programs: Programs, who: Account) -> Cluster:
+    """An empty cluster that others begin as; it goes with the process."""
+    folder = Path(tempfile.mkdtemp(dir=fast_folder(), prefix="pgm-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    model = Cluster(folder, programs, who)
+    model.init()
+    model.drop_templates()
+    return model
+
+
 @contextlib.contextmanager
-def fresh_cluster(segment_megabytes: int = 1, **settings: str) -> Iterator[Cluster]:
-    """A running cluster; raises ServerAbsent where there are no programs, or nobody who may run them."""
+def fresh_cluster(*, another: bool = False, **settings: str) -> Iterator[Cluster]:
+    """A running cluster; with `another` of an identifier of its own, with all its databases.
+
+    Raises ServerAbsent where there are no programs, or nobody who may run them.
+    """
     for major in MAJORS:
         try:
             programs, who = find_programs(major), account()
@@ -126,7 +166,10 @@ def fresh_cluster(segment_megabytes: int = 1, **settings: str) -> Iterator[Clust
     folder = Path(tempfile.mkdtemp(dir=fast_folder(), prefix="pgc-"))
     cluster = Cluster(folder, programs, who)
     try:
-        cluster.init(segment_megabytes)
+        if another:
+            cluster.init()
+        else:
+            cluster.copy(_model(programs, who))
         cluster.start(**settings)
         yield cluster
     finally:

@@ -129,13 +129,15 @@ def test_a_replica_is_verified_where_it_is_new_and_with_full_everywhere(vault: V
     assert replicate(vault, target, full=True).verified.ok and lists_read() == 41
 
 
-def test_an_object_that_the_replica_lost_is_copied_again_though_it_was_verified_before(vault: Vault) -> None:
+def test_what_a_replica_lost_behind_its_progress_is_found_by_a_whole_run_and_by_verify(vault: Vault) -> None:
     commit = vault.commit("d", partitions(3))
     target = MemoryStore(vault.clock, name="copy")
     replicate(vault, target)
     lost = needs(vault, commit)[0]
     target.delete(lost)
-    assert replicate(vault, target).copied == 1
+    assert replicate(vault, target).copied == 0
+    assert [finding.key for finding in verify(opened_replica(vault, target)).findings] == [lost]
+    assert replicate(vault, target, full=True).copied == 1
     assert verify(opened_replica(vault, target), level="read").ok
 
 

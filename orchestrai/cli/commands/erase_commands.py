@@ -36,13 +36,16 @@ def erase(
         raise ConfigError("expected --plan or --yes, found both: a plan changes nothing")
     ledger, vault = open_ledger(), open_or_none(None, may_be_new=True)
     keys = open_person_keys(load_settings())
-    erasure = plan_erasure(ledger, keys, person, vault)
+    # what is erased is found whatever proves it
+    with ledger.showing():
+        erasure = plan_erasure(ledger, keys, person, vault)
     erasure.require_known()
     if not as_json:
         _show(erasure, person)
     ask = not plan and not yes and not as_json and not erasure.done
     if yes or (ask and typer.confirm("Destroy the key? This cannot be undone.")):
-        erasure = destroy(ledger, keys, person, vault, by=by or this_user())
+        with ledger.showing():
+            erasure = destroy(ledger, keys, person, vault, by=this_user(by))
     if as_json:
         emit(erasure.as_json())
     elif not erasure.done:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.lookup import KeyFile, RecordsUrl, chosen_records, open_ledger
+from orchestrai.cli.lookup import KeyFile, RecordsUrl, chosen_records, open_ledger, open_runtime
 from orchestrai.cli.output import AsJson, emit, out
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def export(
 def _open_vault() -> "tuple[Ledger, Store]":
     from orchestrai.errors import ConfigError
 
-    ledger = open_ledger()
+    ledger = open_runtime().ledger
     if ledger.vault is None:
         raise ConfigError("expected a vault whose records prove the model, found none: set the vault's URL")
     return ledger, ledger.vault
@@ -108,7 +108,7 @@ def _signed(name: str, to: Path, as_json: bool) -> None:
     from orchestrai.provenance.verified_records import Records
     from orchestrai.settings import load_settings
 
-    ledger = open_ledger()
+    ledger = open_runtime().ledger
     asset, version = find_asset(Records(ledger.lake, ledger.keyring), name)
     with ledger.open(asset, version).fetched(["all"]) as files:
         model = {file.entry.path: file.path for file in files["all"]}
@@ -130,8 +130,9 @@ def _dossier(name: str, to: Path | None, vault: str | None, key: list[Path] | No
     from dataclasses import replace
 
     from orchestrai.errors import ConfigError
-    from orchestrai.provenance.export.dossier.dossier import dossier, evaluation_of
+    from orchestrai.provenance.export.dossier.dossier import dossier
     from orchestrai.provenance.export.dossier.dossier_page import write_dossier
+    from orchestrai.provenance.export.dossier.dossier_parts import evaluation_of
     from orchestrai.provenance.lineage import use_of, walk
     from orchestrai.provenance.naming import find_asset
     from orchestrai.provenance.verified_records import Records
@@ -147,7 +148,8 @@ def _dossier(name: str, to: Path | None, vault: str | None, key: list[Path] | No
     page = dossier(records, asset, version)
     judged = evaluation_of(walk(records, use_of(records, asset, version)))
     if ledger is not None and judged is not None:
-        with ledger.open(judged.use.asset, judged.use.version).fetched(["all"]) as files:
+        # a dossier says what it found of the model, and shows what there is
+        with ledger.showing(), ledger.open(judged.use.asset, judged.use.version).fetched(["all"]) as files:
             page = replace(
                 page, pictures={f.entry.path: f.path.read_bytes() for f in files["all"] if f.entry.path.endswith(".png")}
             )

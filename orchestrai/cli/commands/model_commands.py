@@ -74,7 +74,8 @@ def rollback(
     runtime, node = _opened(name)
     champion = node.asset("champion")
     before = runtime.ledger.find(champion)
-    report = roll_back(runtime.ledger, champion, to, reason=reason)
+    with runtime.ledger.using():
+        report = roll_back(runtime.ledger, champion, to, reason=reason)
     moved: dict[str, Any] = {
         "model": node.shown,
         "from": before.version if before else "",
@@ -156,6 +157,7 @@ def serve(
     """
     import uvicorn
 
+    from orchestrai.core.time.calendar import WHOLE
     from orchestrai.features.by_key.online_http import features_app
     from orchestrai.features.spec import FeatureViewSpec
     from orchestrai.features.views.moment_partitions import PointInTime
@@ -163,7 +165,8 @@ def serve(
 
     runtime, node = _opened(name)
     # found out now, not at the first request
-    runtime.ledger.open(node.asset("champion"))
+    with runtime.ledger.using():
+        runtime.ledger.open(node.asset("champion")).receipt(WHOLE)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -38,7 +38,8 @@ def rollback(
     plan = plan_rollback(runtime.ledger, declared, to=moment_of(to) if to else None, steps=steps or 1)
     deployed: list[StageReport] = []
     if apply:
-        apply_rollback(runtime.ledger, plan, reason=reason)
+        with runtime.ledger.using():
+            apply_rollback(runtime.ledger, plan, reason=reason)
         champions = [move.asset for move in plan.changes if move.asset.endswith("/champion")]
         deployed = redeploy(runtime, champions)
     moves = [

@@ -58,7 +58,8 @@ def get(
     nodes = _views(runtime, pipeline, view)
     require_clock(nodes, _clock(known_at))
     entity = {name: node.view.schema.field(name).type for node in nodes for name in node.view.entity}
-    known = frame_features(runtime.ledger, read_frame(entities, entity), nodes)
+    with runtime.ledger.using():
+        known = frame_features(runtime.ledger, read_frame(entities, entity), nodes)
     if output is not None:
         _write(known.table, output)
     if as_json:

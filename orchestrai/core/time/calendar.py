@@ -59,6 +59,7 @@ _DAY = timedelta(days=1)
 _CUT, _DIMENSION = "cut", "dimension"
 # other ways to write a partition, for people
 _WEEK_TEXT = re.compile(r"(\d{4})-?W(\d{2})")
+_DAY_TEXT = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _SHORT_TEXT = re.compile(r"(\d{4})(?:-(\d{2}))?")
 
 
@@ -157,11 +158,12 @@ def window(key: str, grain: Grain) -> tuple[datetime, datetime]:
     return begins, ends
 
 
+@lru_cache(maxsize=16_384)
 def _parsed(key: str, grain: Grain) -> datetime:
-    """What a key says, by the clock of its zone."""
+    """What a key says, by the clock of its zone; remembered, as each step asks for the same keys many times."""
     key, grain = _time_of(key, grain), time_grain(grain)
     try:
-        start = datetime.strptime(key, _HOUR if grain == "hour" else "%Y-%m-%d").replace(tzinfo=UTC)
+        start = _read(key, grain)
     except ValueError as exc:
         raise ConfigError(
             f"expected a {grain} partition such as {partition_of(datetime.now(UTC), grain)}, found {key!r}"
@@ -171,6 +173,14 @@ def _parsed(key: str, grain: Grain) -> datetime:
         use = first.strftime(_HOUR) if grain == "hour" else first.date().isoformat()
         raise ConfigError(f"expected the start of a {grain}, found {key!r}: use {use}")
     return start
+
+
+def _read(key: str, grain: TimeGrain) -> datetime:
+    """The time in a key; raises ValueError."""
+    # as written here a key is read at once; any other spelling by what is slower and knows them all
+    if grain != "hour" and _DAY_TEXT.fullmatch(key):
+        return datetime(int(key[:4]), int(key[5:7]), int(key[8:]), tzinfo=UTC)
+    return datetime.strptime(key, _HOUR if grain == "hour" else "%Y-%m-%d").replace(tzinfo=UTC)
 
 
 def _time_of(key: str, grain: Grain) -> str:
@@ -209,6 +219,17 @@ def ordinal(key: str, grain: Grain) -> int:
     # days since 1970; Monday the fifth of January 1970 begins week 1
     days = start.date().toordinal() - date(1970, 1, 1).toordinal()
     return days if name == "day" else (days + 3) // 7
+
+
+def earlier(key: str, grain: Grain, count: int) -> str:
+    """The key so many partitions before one, of its value; raises ConfigError for a key of another shape."""
+    start, name, value = _parsed(key, grain), name_of(grain), Key.of(key).value
+    if name == "hour":
+        return with_value((start - count * timedelta(hours=1)).strftime(_HOUR), value)
+    if name in ("month", "year"):
+        months = start.year * 12 + start.month - 1 - count * (1 if name == "month" else 12)
+        return with_value(date(months // 12, months % 12 + 1, 1).isoformat(), value)
+    return with_value((start.date() - count * (7 if name == "week" else 1) * _DAY).isoformat(), value)
 
 
 def keys_between(first: str, last: str, grain: Grain) -> list[str]:

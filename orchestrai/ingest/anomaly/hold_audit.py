@@ -1,8 +1,8 @@
 """Judges whether the partitions of one run are ordinary ones, and lets those be published that were held for as long as declared."""
 
-from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 
 from orchestrai.contracts.anomaly.evidence import judged
 from orchestrai.contracts.anomaly.ordinary import INFO, unjudged
@@ -11,7 +11,8 @@ from orchestrai.contracts.anomaly.profile import Profile, profile_in
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.time.calendar import WHOLE, Grain, name_of, ordinal, partition_of, time_grain, window
 from orchestrai.core.time.duration_cron import format_duration
-from orchestrai.core.time.partition_key import same_value, value_part, with_value
+from orchestrai.core.time.partition_key import value_part, with_value
+from orchestrai.core.tree.overlay import Overlay, keys_before
 from orchestrai.core.verdict import Audit, CheckInfo, Verdict
 from orchestrai.errors import IntegrityError, NotReceipted, ObjectNotFound
 from orchestrai.ledger.dataset import Dataset
@@ -41,11 +42,11 @@ class HoldAudit:
     grain: Grain
     now: datetime
     dataset: Dataset | None = None
-    _keys: list[str] = field(init=False)
+    _there: Overlay[None] = field(init=False)
     _profiles: dict[str, Profile | None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._keys = sorted(self.dataset.partitions) if self.dataset else []
+        self._there = Overlay(self.dataset.partitions if self.dataset else None, lambda entry: None)
 
     def judge(self, partition: str, root: str, profile: Profile) -> tuple[Verdict, ...]:
         """The verdict on a partition whose staged files have this root; none where its contract asks for none.
@@ -66,9 +67,7 @@ class HoldAudit:
 
     def accept(self, partition: str, profile: Profile) -> None:
         """Count a partition of this run, whose gate is open, among those that the next ones are held against."""
-        place = bisect_left(self._keys, partition)
-        if self._keys[place : place + 1] != [partition]:
-            insort(self._keys, partition)
+        self._there.put(partition, None)
         self._profiles[partition] = profile
 
     def _standing(self, partition: str, root: str) -> Verdict | None:
@@ -107,14 +106,11 @@ class HoldAudit:
         """The partitions to compare with, of its value where there is a dimension, the oldest first."""
         value = value_part(partition)
         if name_of(self.grain) != "hour":
-            keys = same_value(partition, self._keys) if value else self._keys
-            place = bisect_left(keys, partition)
-            return keys[max(0, place - WINDOW) : place]
+            alike = (key for key in keys_before(self._there, partition) if value_part(key) == value)
+            return list(islice(alike, WINDOW))[::-1]
         start = window(partition, self.grain)[0]
         times = (partition_of(start - timedelta(days=days), time_grain(self.grain)) for days in range(WINDOW, 0, -1))
-        alike = [with_value(time, value) for time in times]
-        there = set(self._profiles) | (set(self.dataset.partitions) if self.dataset else set())
-        return [key for key in alike if key in there]
+        return [key for key in (with_value(time, value) for time in times) if key in self._there]
 
     def _profile(self, key: str) -> Profile | None:
         if key not in self._profiles:

@@ -135,12 +135,12 @@ class _Bench:
         own = signer.keyring().keys
         both = governed(vault, Keyring({**keyring.keys, **own}), own=own)
         store = OverlayStore(vault, LocalStore(settings.home / "witness"), own=("heads/",))
+        # it demands nothing: all that is read was made from the vault's bytes by this very process
         self.ledger = Ledger(LocalStore(settings.home / "lake"), signer, both, vault=store)
         self.vault = open_vault(self.ledger, key_folder or settings.key_folder, lambda: False)
         self.project, self.records, self.settings, self.progress = project, records, settings, progress
         self.runtime = Runtime(settings, project)
         self.runtime.__dict__["ledger"] = self.ledger
-        self.runtime.demanding = False
 
     def restore(self, step: Step) -> StageComparison:
         """Restore exactly the partitions that were used, from vault bytes."""

@@ -89,8 +89,14 @@ def _behind(folder: str, first: str) -> Iterator[Entry]:
     """The entries of a folder but those that sort before a name for sure; of a long folder names alone are read, where few are left."""
     if first:
         # what is less, and does not begin the name, sorts before it whatever follows
-        names = [name for name in os.listdir(folder) if name >= first or first.startswith(name)]
+        every = os.listdir(folder)
+        names = [name for name in every if name >= first]
         if len(names) <= _FEW:
+            if len(every) > len(first) * _FEW:
+                # a look at each beginning of the name costs less than a look at each name
+                names += [first[:end] for end in range(1, len(first)) if os.path.lexists(f"{folder}{first[:end]}")]
+            else:
+                names += [name for name in every if name < first and first.startswith(name)]
             yield from (_Entry(folder, name) for name in names)
             return
     with os.scandir(folder) as entries:

@@ -7,7 +7,7 @@ from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
 from orchestrai.ledger.signing import rules_of
 from orchestrai.vault.chain.chain_head import WHOLE_DATASET, Head
 from orchestrai.vault.chain.record_reader import RecordReader
-from orchestrai.vault.format.layout import SNAPSHOTS, commit_key, numbered
+from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered
 from orchestrai.vault.format.records import HOLD_TYPE, ChainRecord, document
 
 
@@ -25,12 +25,15 @@ class ChainReader(RecordReader):
 
         A tombstone that is not signed for its place raises, or hides nothing where `strict` is off; so does a damaged end of a chain.
         """
+        if heads is not None:
+            # what a fence calls forgotten is so without its tombstone: only those that came since are read
+            return {(name, seq) for name, head in heads.items() for seq in self.forgotten_by(name, head)}
         places = self.tombstones(dataset, strict=strict)
-        names = [dataset] if dataset is not None else self.chains() if heads is None else sorted(heads)
+        names = [dataset] if dataset is not None else self.chains()
         for name in names:
             own = {seq for of, seq in places if of == name}
             try:
-                head = heads[name] if heads is not None and name in heads else self.head(name)
+                head = self.head(name)
                 standing = self.standing(name, own, head.holds) | self.fenced(name, head.fence)
             except IntegrityError:
                 if strict:
@@ -38,6 +41,19 @@ class ChainReader(RecordReader):
                 continue
             places = {place for place in places if place[0] != name} | {(name, seq) for seq in standing}
         return places
+
+    def forgotten_by(self, dataset: str, head: Head, since: int = -1) -> set[int]:
+        """The numbers of a chain behind `since` that a tombstone or the newest fence calls forgotten, given its end.
+
+        Raises IntegrityError for a tombstone that is not signed for its place, where no fence calls the number forgotten.
+        """
+        fenced = self.fenced(dataset, head.fence)
+        stones: set[int] = set()
+        for info in self.other_stones(dataset, head.seq, {*fenced, *range(since + 1)}):
+            place = numbered(FORGOTTEN, info.key)
+            if place is not None and self.is_tombstone(info):
+                stones.add(place[1])
+        return {seq for seq in self.standing(dataset, stones, head.holds) | fenced if seq > since}
 
     def standing(self, dataset: str, stones: set[int], holds: int) -> set[int]:
         """Of the numbers that have a tombstone those that are forgotten by it, given the newest hold note.
@@ -113,7 +129,8 @@ class ChainReader(RecordReader):
     def walk(self, dataset: str, start: int = 0) -> tuple[list[ChainRecord], list[tuple[str, str]]]:
         """The records of a chain that can be read, and what is missing in it, is damaged, or does not follow the record before it.
 
-        Problems are told with the key of the record. A record that was forgotten as lost is no problem. Of what comes before number
+        Problems are told with the key of the record. A record that was forgotten as lost is no problem, nor one that does not count and was
+        forgotten by its number. Of what comes before number
         `start` nothing is looked at.
         """
         infos = {
@@ -127,6 +144,8 @@ class ChainReader(RecordReader):
             try:
                 records[seq] = self.record(info)
             except (IntegrityError, ObjectNotFound, TypeError, KeyError, ValueError) as exc:
+                if isinstance(exc, NotCounted) and self.stone(dataset, seq) is not None:
+                    continue  # somebody looked at it, and gave up its number
                 state = "that it does not count" if isinstance(exc, NotCounted) else "it damaged"
                 problem = f"expected record {seq} of {dataset} as it was signed, found {state}: {exc}"
                 problems.append((info.key, problem))

@@ -3,13 +3,14 @@
 A record counts exactly if it is signed for its place. No time of the store is read to judge, so that any copy of a vault says the same.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import ObjectInfo, Store
 from orchestrai.vault.chain.chain_head import Head, state_of
+from orchestrai.vault.chain.numbered_logs import log_names
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.records import (
     TOMBSTONE_TYPE,
@@ -21,8 +22,6 @@ from orchestrai.vault.format.records import (
     require_place,
 )
 
-# the highest number that a key can hold
-_LAST = 10**12 - 1
 # chains of fewer records are listed
 _STEP = 64
 
@@ -51,18 +50,12 @@ class RecordReader:
         places = (numbered(SNAPSHOTS, info.key) for info in self.infos(SNAPSHOTS))
         return sorted({place[0] for place in places if place is not None})
 
-    def names(self) -> list[str]:
-        """As `chains`, without a look at each record, for who looks at what is new.
+    def names(self, known: Mapping[str, int]) -> list[str]:
+        """As `chains`, without a look at the records up to the number that is `known` of a chain, for who looks at what is new.
 
-        A chain that lies below another's name, under one that begins with a digit, is told by `chains` alone.
+        Chains that are known are named whether or not they are there.
         """
-        names: set[str] = set()
-        after: str | None = None
-        while (info := next(iter(self.store.list(SNAPSHOTS, start_after=after)), None)) is not None:
-            place = numbered(SNAPSHOTS, info.key)
-            names |= {place[0]} if place else set()
-            after = commit_key(place[0], _LAST) if place else info.key
-        return sorted(names)
+        return log_names(self.store, SNAPSHOTS, known)
 
     def near_end(self, dataset: str) -> int:
         """The number of a record from which a listing of the chain may begin; 0 for its beginning. A hint: the listing decides.
@@ -89,11 +82,6 @@ class RecordReader:
             return self.store.head(key)
         except ObjectNotFound:
             return None
-
-    def numbers(self, dataset: str) -> set[int]:
-        """The numbers of a chain's records, none of them read."""
-        places = (numbered(SNAPSHOTS, info.key) for info in self.infos(SNAPSHOTS, dataset))
-        return {place[1] for place in places if place is not None}
 
     def record(self, info: ObjectInfo) -> ChainRecord:
         """Read and verify a listed record; raises SignatureInvalid, IntegrityError, and NotCounted where its key may not sign it."""
@@ -214,6 +202,21 @@ class RecordReader:
             if place is not None:
                 places.add(place)
         return places
+
+    def other_stones(self, dataset: str, last: int, known: Collection[int]) -> Iterator[ObjectInfo]:
+        """The tombstones of a chain's numbers up to `last` but those that are `known`; not verified.
+
+        On this machine's disk, where most numbers are known, the others are looked up one by one: what was forgotten long ago is not
+        listed again each time.
+        """
+        if len(known) * 2 > last and self.store.local_path(tombstone_key(dataset, 0)) is not None:
+            looked_up = (self.info(tombstone_key(dataset, seq)) for seq in range(last + 1) if seq not in known)
+            yield from (info for info in looked_up if info is not None)
+            return
+        for info in self.infos(FORGOTTEN, dataset):
+            place = numbered(FORGOTTEN, info.key)
+            if place is not None and place[1] not in known:
+                yield info
 
     def tombstone(self, key: str) -> Tombstone:
         """Read and verify a tombstone; raises ObjectNotFound, SignatureInvalid."""

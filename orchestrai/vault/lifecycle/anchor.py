@@ -99,7 +99,7 @@ class Anchor:
             before.require_none()
         # what is anchored is there, or the check had told of a loss: nothing before it need be listed
         anchored = self.read(vault.catalog) or {}
-        names = sorted({*vault.catalog.names(), *anchored}) if anchored else vault.catalog.chains()
+        names = vault.catalog.names({name: one.seq for name, one in anchored.items()})
         ends = {name: vault.catalog.head(name, anchored[name].seq if name in anchored else 0) for name in names}
         gone = vault.catalog.forgotten(heads=ends)
         held = holds(vault.store, vault.keyring, vault.identity(), heads=ends)
@@ -139,15 +139,23 @@ def _commit_lost(catalog: Catalog, dataset: str, anchored: Anchored) -> list[Los
 def _tombstones_lost(catalog: Catalog, dataset: str, anchored: Anchored) -> list[Loss]:
     if not anchored.forgotten:
         return []
-    gone, held = catalog.forgotten(dataset, strict=False), catalog.numbers(dataset)
+    gone = _forgotten_now(catalog, dataset, anchored)
     return [
         Loss(
             dataset,
             f"expected commit {seq} of {dataset} to stay forgotten, found its tombstone gone: the vault was rolled back",
         )
         for seq in anchored.forgotten
-        if (dataset, seq) not in gone and seq in held
+        if seq not in gone and catalog.has(dataset, seq)
     ]
+
+
+def _forgotten_now(catalog: Catalog, dataset: str, anchored: Anchored) -> set[int]:
+    """What is forgotten; of a chain whose end is damaged what tombstones that count say."""
+    try:
+        return catalog.forgotten_by(dataset, catalog.head(dataset, anchored.seq))
+    except IntegrityError:
+        return {seq for _, seq in catalog.forgotten(dataset, strict=False)}
 
 
 def _holds_lost(catalog: Catalog, dataset: str, anchored: Anchored) -> list[Loss]:

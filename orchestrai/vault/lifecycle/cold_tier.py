@@ -20,7 +20,8 @@ from orchestrai.storage.cloud.control import ControlPlane
 from orchestrai.vault.format.layout import FORGOTTEN, IDENTITY, commit_key, numbered, tombstone_key
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.prune import Pruning
-from orchestrai.vault.replica.replicate import opened_replica, versions_of
+from orchestrai.vault.replica.replicate import opened_replica
+from orchestrai.vault.replica.whole_copy import versions_of
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import VerifyReport, verify
 

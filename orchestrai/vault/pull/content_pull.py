@@ -14,7 +14,7 @@ from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.pull.chain_pull import ChainPull
 from orchestrai.vault.pull.views import ForeseenCopy
 from orchestrai.vault.replica.copies import Copy, MendedView
-from orchestrai.vault.replica.replicate import CREATED
+from orchestrai.vault.replica.object_copy import CREATED
 from orchestrai.vault.replica.stored_digest import checked, digest_of
 from orchestrai.vault.replica.wrong_bytes import set_aside
 from orchestrai.vault.vault import Vault

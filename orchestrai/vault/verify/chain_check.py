@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
 from orchestrai.storage.base import ObjectInfo
-from orchestrai.vault.chain.chain_head import Head, state_of
+from orchestrai.vault.chain.chain_head import Head
 from orchestrai.vault.chain.chain_reader import ChainReader
 from orchestrai.vault.format.layout import (
     DATA_KEYS,
@@ -36,8 +36,8 @@ def check_chains(walk: Walk, dataset: str | None, proven: Proven | None = None) 
             walk.note(info.key, "expected a record's number as its name, found another: remove it")
     good: list[ChainRecord] = []
     before = proven.chains if proven else {}
-    names = sorted({*(reader.names() if before else reader.chains()), *before}) if dataset is None else [dataset]
-    heads: dict[str, Head] = {}
+    numbers = {name: reached.seq for name, reached in before.items()}
+    names = (reader.names(numbers) if before else reader.chains()) if dataset is None else [dataset]
     for name in names:
         reached = before.get(name)
         records, problems = reader.walk(name, reached.seq if reached else 0)
@@ -49,7 +49,6 @@ def check_chains(walk: Walk, dataset: str | None, proven: Proven | None = None) 
                 "expected the record that was found sound before, found another: verify the whole",
             )
         walk.reach(name, records, reached)
-        heads |= {name: state_of(records[-1])} if records else {}
         good += records
     starts = {name: before[name].seq if name in before else 0 for name in names} if before else {}
     stones = _stones(walk, dataset, starts)
@@ -57,7 +56,7 @@ def check_chains(walk: Walk, dataset: str | None, proven: Proven | None = None) 
     newest = {commit.dataset: commit for commit in good if isinstance(commit, SnapshotCommit)}
     for commit in newest.values():
         _check_named(walk, commit)
-    _check_holds(walk, reader, dataset, heads if before else None)
+    _check_holds(walk, reader, dataset, walk.heads if before else None)
     return [one for one in good if (one.dataset, one.seq) not in gone]
 
 

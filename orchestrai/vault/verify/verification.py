@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from orchestrai.vault.chain.chain_head import Head, state_of
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import ChainRecord, SnapshotCommit
 from orchestrai.vault.vault import Vault
@@ -29,6 +30,7 @@ class Walk:
         # every object of bytes that a snapshot which counts names
         self.named: set[str] = set()
         self.reached: dict[str, Reached] = {}
+        self.heads: dict[str, Head] = {}
         self.read = 0
         self.bytes = 0
         self.unchecked = 0
@@ -40,9 +42,13 @@ class Walk:
     def reach(self, dataset: str, records: Sequence[ChainRecord], before: Reached | None) -> None:
         """Note how far a chain was looked at."""
         if records:
+            self.heads[dataset] = state_of(records[-1])
             commits = [record.seq for record in records if isinstance(record, SnapshotCommit)]
             self.reached[dataset] = Reached(
-                records[-1].seq, records[-1].digest, commits[-1] if commits else before.commit if before else 0
+                records[-1].seq,
+                records[-1].digest,
+                commits[-1] if commits else before.commit if before else 0,
+                before.gone if before else (),
             )
 
     def note(self, key: str, problem: object) -> None:

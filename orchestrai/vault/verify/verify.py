@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
 from orchestrai.core.tree.paged_tree import Subtree, subtree_of
-from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound, StorageError
 from orchestrai.storage.base import Store
 from orchestrai.vault.catalog import Catalog
+from orchestrai.vault.chain.chain_head import Head
 from orchestrai.vault.format.chunk_table import StoredObject
-from orchestrai.vault.format.layout import BYTES, SNAPSHOTS, commit_key
+from orchestrai.vault.format.layout import BYTES, SNAPSHOTS
 from orchestrai.vault.format.lists import PagePlace, StoredFile, StoredPartition, partition_root
-from orchestrai.vault.format.records import SnapshotCommit, open_commit, require_place
+from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.format.tree_pages import Tree
 from orchestrai.vault.reader import read_packed
 from orchestrai.vault.vault import Vault
@@ -33,6 +34,7 @@ from orchestrai.vault.verify.verification import Finding, Walk
 if TYPE_CHECKING:
     from orchestrai.storage.cloud.control import ControlPlane
     from orchestrai.vault.lifecycle.anchor import Anchor, Rollback
+    from orchestrai.vault.lifecycle.witness_log import WitnessLog, WitnessReport
 
 __all__ = ["Finding", "Level", "VerifyReport", "verify"]
 
@@ -58,6 +60,7 @@ class VerifyReport:
     unchecked: int = 0
     since: datetime | None = None
     proven: Proven | None = None
+    witnessed: "WitnessReport | None" = None
 
     @property
     def ok(self) -> bool:
@@ -71,6 +74,7 @@ class VerifyReport:
             for name in ("level", "snapshots", "objects", "files_read", "bytes_read", "rollback", "unchecked", "ok")
         }
         body["since"] = self.since.isoformat() if self.since else None
+        body["witness"] = self.witnessed.as_json() if self.witnessed else None
         return body | {"findings": [{"key": finding.key, "problem": finding.problem} for finding in self.findings]}
 
 
@@ -82,12 +86,14 @@ def verify(
     dataset: str | None = None,
     control: "ControlPlane | None" = None,
     anchor: "Anchor | None" = None,
+    witness: "WitnessLog | None" = None,
     progress: Progress | None = None,
     proven: Proven | None = None,
 ) -> VerifyReport:
     """Check the vault and report all that is wrong; nothing damaged raises.
 
-    `sample` (part, parts) reads back one part of all files at level "read": part 1 of 30 today, part 2 tomorrow. Level
+    What `anchor` and `witness` remember outside the vault is held against it. `sample` (part, parts) reads back one part of all files
+    at level "read": part 1 of 30 today, part 2 tomorrow. Level
     "checksum" needs the store's control plane; raises ConfigError without. What was `proven` of this vault in this store before is
     not looked at again, and the report says since when that is known.
     """
@@ -118,11 +124,16 @@ def verify(
     if level == "read":
         _read_back(walk, sample, progress)
     rollback = _check_anchor(walk, anchor)
+    witnessed = _check_witness(walk, witness)
+    if witnessed is not None and witnessed.records and rollback != "found":
+        # an anchor that finds nothing does not unsay what a witness finds
+        rollback = "found" if witnessed.losses else "none found"
     objects = len({place.key for file in walk.files.values() for place in file.places})
-    now = Proven(vault.identity(), vault.store.url, proven.since if proven else begun, {**before, **walk.reached})
+    since = proven.since if proven else begun
+    now = Proven(vault.identity(), vault.store.url, since, {**before, **walk.reached}, proven.logs if proven else None)
     return VerifyReport(
         level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback, walk.unchecked,
-        since=proven.since if proven else None, proven=None if walk.findings else now,
+        since=proven.since if proven else None, proven=None if walk.findings else now, witnessed=witnessed,
     )  # fmt: skip
 
 
@@ -134,7 +145,10 @@ def _check_trees(walk: Walk, visible: Sequence[SnapshotCommit], before: Mapping[
     """The pages and lists of each snapshot, those that snapshots share once, without what the last one looked at before has."""
     # it has read nothing: what was read before may have been altered since
     catalog = walk.vault.catalog.anew()
-    known = {name: _tree_before(catalog, name, before) for name in {commit.dataset for commit in visible}}
+    known = {
+        name: _tree_before(catalog, name, before[name].commit, walk.heads[name]) if name in before else None
+        for name in {commit.dataset for commit in visible}
+    }
     seen: set[Subtree[PagePlace]] = set()
     for commit in visible:
         walk.named.add(commit.tree)
@@ -156,15 +170,14 @@ def _check_trees(walk: Walk, visible: Sequence[SnapshotCommit], before: Mapping[
             walk.note(str(exc.fields.get("key") or commit.tree), exc)
 
 
-def _tree_before(catalog: Catalog, dataset: str, before: Mapping[str, Reached]) -> Tree | None:
-    """The tree of the last snapshot that was looked at before; None where there is none, or it was forgotten and pruned since."""
-    number = before[dataset].commit if dataset in before else 0
-    if not number:
-        return None
+def _tree_before(catalog: Catalog, dataset: str, number: int, head: Head) -> Tree | None:
+    """The tree of the newest snapshot that was looked at before and still counts: of what was forgotten a prune may have taken a part.
+
+    None where there is none, or its tree cannot be read.
+    """
     try:
-        commit = open_commit(catalog.keyring, catalog.store.read(commit_key(dataset, number)))
-        require_place(commit, catalog.vault(), dataset, number)
-        return catalog.tree(commit)
+        commit = catalog.shown_before(dataset, number, head)
+        return catalog.tree(commit) if commit is not None else None
     except (IntegrityError, ObjectNotFound):
         return None
 
@@ -280,3 +293,16 @@ def _check_anchor(walk: Walk, anchor: "Anchor | None") -> "Rollback":
     for loss in checked.losses if checked else ():
         walk.note(SNAPSHOTS, loss.problem)
     return rollback_state(checked)
+
+
+def _check_witness(walk: Walk, witness: "WitnessLog | None") -> "WitnessReport | None":
+    if witness is None:
+        return None
+    try:
+        report = witness.check(walk.vault)
+    except (IntegrityError, StorageError) as exc:
+        walk.note(witness.store.url, exc)
+        return None
+    for loss in report.losses:
+        walk.note(SNAPSHOTS, loss)
+    return report

@@ -1,8 +1,11 @@
 """A PostgreSQL of one's own, and a home that declares it."""
 
+import multiprocessing
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -44,11 +47,15 @@ class Followed:
         runtime = self.runtime()
         return runtime.run(runtime.project.nodes[f"shop/crm/{stage}"], ["all"])
 
-    def receive(self) -> Received:
-        """Bring the log in the vault up to now."""
+    def receiver(self) -> Receiver:
+        """A fresh process's receiver."""
         runtime = self.runtime()
         (subject,) = followed(runtime.project.nodes.values())
-        return Receiver(runtime.vault, log_source(subject, runtime.vault, runtime.settings)).catch_up()
+        return Receiver(runtime.vault, log_source(subject, runtime.vault, runtime.settings))
+
+    def receive(self) -> Received:
+        """Bring the log in the vault up to now."""
+        return self.receiver().catch_up()
 
     def log(self) -> tuple[Vault, LogState, list[Base]]:
         """The vault, and what it holds of the server."""
@@ -60,6 +67,21 @@ class Followed:
         vault, state, bases = self.log()
         plan = plan_recovery(bases, state, target)
         return recover(vault, plan, self.scratch / name, look=look, durable=False)
+
+
+def forked(work: Callable[[], object]) -> BaseProcess:
+    """Work done by a process of its own, to be killed: a copy of this one, which has imported everything."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+def until(what: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for something to be true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -75,8 +97,9 @@ def cluster() -> Iterator[Cluster]:
 def crm(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Followed:
     home, declared = tmp_path / "home", tmp_path / "pipelines" / "shop"
     write_template("shop", declared)
-    with (declared / "pipeline.yaml").open("a") as stream:
-        stream.write(DATABASES)
+    # without features and models, so that the declarations are soon read, which each step of a test does anew
+    datasets, _, _ = (declared / "pipeline.yaml").read_text().partition("\nfeatures:")
+    (declared / "pipeline.yaml").write_text(datasets + DATABASES)
     monkeypatch.setenv("ORCHESTRAI_HOME", str(home))
     monkeypatch.setenv("ORCHESTRAI_PIPELINES", str(declared))
     monkeypatch.setenv("CRM_URL", cluster.url)

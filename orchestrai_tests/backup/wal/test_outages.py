@@ -5,12 +5,12 @@ import json
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Event, Thread
 
@@ -27,8 +27,8 @@ from orchestrai.errors import ConfigError, IntegrityError, RestoreError, Storage
 from orchestrai.pipeline.reports.database_findings import database_findings
 from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.lifecycle.prune import Pruning
-from orchestrai_tests.backup.wal.conftest import Followed
-from orchestrai_tests.backup.wal.recovery.test_moments import TABLE, Looked, at, state_of, work
+from orchestrai_tests.backup.wal.conftest import Followed, forked, until
+from orchestrai_tests.backup.wal.recovery.test_moments import TABLE, Looked, at, following, state_of, work
 from orchestrai_tests.servers.cluster import Cluster
 
 pytestmark = pytest.mark.emulator
@@ -58,8 +58,7 @@ def test_a_failover_is_followed_onto_the_new_timeline_and_both_sides_of_it_are_r
     before, state_before = work(primary, chance)
     crm.receive()
     lsn = primary.ask("SELECT pg_current_wal_lsn()::text")[0][0]
-    while not standby.ask("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", lsn)[0][0]:
-        time.sleep(0.05)
+    until(lambda: standby.ask("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", lsn)[0][0])
     primary.stop(signal.SIGQUIT)
     with pytest.raises(StorageError):
         crm.receive()
@@ -135,7 +134,7 @@ def test_another_server_under_the_same_name_is_refused(crm: Followed, monkeypatc
 
     crm.cluster.ask(TABLE)
     crm.run("base")
-    with fresh_cluster() as other:
+    with fresh_cluster(another=True) as other:
         monkeypatch.setenv("CRM_URL", other.url)
         for stage in ("base", "wal"):
             with pytest.raises(ConfigError, match=r"expected server .* found"):
@@ -180,11 +179,11 @@ def test_a_server_that_is_away_costs_nothing_but_time(crm: Followed) -> None:
 
 
 def test_retention_leaves_no_base_without_its_log_and_no_log_that_nobody_needs(crm: Followed) -> None:
-    """`keep: {last: 3}`: of five bases three stay, and the log from the oldest base of the window on."""
+    """`keep: {last: 3}`: of four bases three stay, and the log from the oldest base of the window on."""
     crm.cluster.ask(TABLE)
     chance = random.Random(10)
     states = []
-    for _ in range(5):
+    for _ in range(4):
         crm.run("base")
         states.append(work(crm.cluster, chance))
         crm.receive()
@@ -290,10 +289,7 @@ def test_a_recovery_that_is_left_to_a_person_is_one_start_away(crm: Followed) ->
     other.who.own(folder)
     other.start()
     try:
-        deadline = time.monotonic() + 30
-        while other.ask("SELECT pg_is_in_recovery()")[0][0]:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: not other.ask("SELECT pg_is_in_recovery()")[0][0])
         assert state_of(other) == state
     finally:
         other.stop(signal.SIGQUIT)
@@ -336,22 +332,25 @@ def test_a_server_that_lets_nobody_replicate_is_told_by_doctor(crm: Followed) ->
     hba = crm.cluster.data / "pg_hba.conf"
     hba.write_text("local all all trust\n")
     crm.cluster.ask("SELECT pg_reload_conf()")
-    time.sleep(0.2)
-    (finding, *_) = database_findings(crm.runtime())
-    assert not finding.ok and "pg_hba.conf" in finding.detail
+    until(lambda: not database_findings(crm.runtime())[0].ok)
+    assert "pg_hba.conf" in database_findings(crm.runtime())[0].detail
+
+
+def copying_or_done(cluster: Cluster, process: BaseProcess) -> bool:
+    return bool(cluster.ask("SELECT count(*) FROM pg_stat_progress_basebackup")[0][0]) or not process.is_alive()
 
 
 def test_a_base_that_is_killed_leaves_nothing_that_counts(crm: Followed) -> None:
     crm.cluster.ask(TABLE)
     crm.run("base")
-    crm.cluster.ask("INSERT INTO orders (note) SELECT repeat('k', 500) FROM generate_series(1, 20000)")
-    chance = random.Random(16)
-    command = [sys.executable, "-c", "from orchestrai.cli import main; main()", "backup", "base", "shop/crm"]
-    for _ in range(3):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        time.sleep(1.0 + chance.random() * 2.5)
+    crm.cluster.ask("INSERT INTO orders (note) SELECT repeat('k', 500) FROM generate_series(1, 5000)")
+    for delay in (0.0, 0.3, 0.6):
+        process = forked(lambda: crm.run("base"))
+        # from when the server has begun to send, however quick the machine is
+        until(partial(copying_or_done, crm.cluster, process))
+        time.sleep(delay)
         process.kill()
-        process.wait()
+        process.join()
         _, log, bases = crm.log()
         assert all((reach := log.covered(base)) is not None and reach.hole is None for base in bases)
     state = state_of(crm.cluster)
@@ -379,7 +378,6 @@ def test_a_restore_that_is_killed_leaves_nothing_at_its_place_and_can_be_repeate
     crm.receive()
     target = crm.scratch / "again"
     words = ["backup", "restore", "shop/crm", "--to", str(target)]
-    command = [sys.executable, "-c", "from orchestrai.cli import main; main()", *words]
     work_folder = crm.scratch / ".again.recovering"
 
     def written() -> int:
@@ -387,17 +385,15 @@ def test_a_restore_that_is_killed_leaves_nothing_at_its_place_and_can_be_repeate
 
     for delay in (0.0, 0.2):
         before, begun = written(), time.monotonic()
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = forked(lambda: invoke(*words))
         # from when it has begun to write, however quick the machine is
         while written() == before and time.monotonic() < begun + 60:
             time.sleep(0.005)
         time.sleep(delay)
         process.kill()
-        assert process.wait() == -signal.SIGKILL and not target.exists()
-    deadline = time.monotonic() + 20
-    while lingering(crm.scratch):
-        assert time.monotonic() < deadline, "the server of a killed restore goes on"
-        time.sleep(0.1)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL and not target.exists()
+    until(lambda: not lingering(crm.scratch))
     assert invoke(*words)[0] == 0
     assert [path.name for path in crm.scratch.iterdir()] == ["again"]
 
@@ -469,6 +465,11 @@ def test_a_long_hour_has_several_short_lists_and_a_new_process_goes_on_with_the_
     assert looked.state == state
 
 
+def answered(cluster: Cluster) -> datetime:
+    """When the receiver last said how far it is."""
+    return cluster.ask("SELECT coalesce(max(reply_time), 'epoch') FROM pg_stat_replication")[0][0]  # type: ignore[no-any-return]
+
+
 def test_a_server_that_soon_gives_up_is_answered_and_what_came_before_it_went_is_kept(crm: Followed) -> None:
     """A tick is longer than the server waits for an answer; and it dies before the tick is over."""
     crm.cluster.ask(TABLE)
@@ -482,16 +483,15 @@ def test_a_server_that_soon_gives_up_is_answered_and_what_came_before_it_went_is
     thread = Thread(target=receiver.follow, args=(stop, told.append))
     thread.start()
     try:
-        time.sleep(3.5)
+        until(lambda: following(crm))
+        first = answered(crm.cluster)
+        until(lambda: answered(crm.cluster) > first + timedelta(seconds=1.5))
         crm.cluster.ask("INSERT INTO orders (amount) VALUES (21)")
-        state = state_of(crm.cluster)
-        time.sleep(1.0)
+        state, lsn = state_of(crm.cluster), crm.cluster.ask("SELECT pg_current_wal_lsn()::text")[0][0]
+        until(lambda: crm.cluster.ask("SELECT bool_or(write_lsn >= %s::pg_lsn) FROM pg_stat_replication", lsn)[0][0])
         assert told == [] and receiver.received.commits == 0
         crm.cluster.stop(signal.SIGQUIT)
-        deadline = time.monotonic() + 30
-        while not told:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: told)
     finally:
         stop.set()
         thread.join()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,8 @@ from orchestrai.errors import RestoreError, StorageError
 from orchestrai.storage.postgres import connection
 
 _PARENT_DEATH_SIGNAL = 1
+# how long a server may recover, whether it answers meanwhile or not
+PATIENCE = 6 * 3600.0
 _NOT_REACHED = "recovery ended before configured recovery target was reached"
 _FAULT = re.compile(r"(?:FATAL|PANIC): .*")
 _FROM_CONTROL = {
@@ -81,12 +83,11 @@ def restore_command(log: Path) -> str:
 
 @contextmanager
 def recovered(
-    data: Path, programs: Programs, who: Account, settings: Mapping[str, str], role: str, database: str = "postgres",
-    patience: float = 6 * 3600.0,
+    data: Path, programs: Programs, who: Account, settings: Mapping[str, str], role: str, database: str = "postgres"
 ) -> Iterator[Recovered]:  # fmt: skip
     """Start a restored server, wait until it has recovered and promoted, and stop it cleanly after the block.
 
-    Raises TargetNotReached, RestoreError with the server's own last words.
+    Raises TargetNotReached, RestoreError with the server's own last words, and RestoreError where it is not done within PATIENCE.
     """
     with TemporaryDirectory(prefix="pg-") as name:
         scratch = Path(name)
@@ -122,7 +123,7 @@ def recovered(
             )
         try:
             with secret_file(f"host='{name}' port=5432 user='{_quoted(role)}' dbname='{_quoted(database)}'") as reference:
-                _await(process, reference, log, patience)
+                _await(process, reference, log)
                 yield Recovered(reference)
             _stop(process, log)
         finally:
@@ -146,20 +147,24 @@ def _end_with_parent() -> Callable[[], object] | None:
     return lambda: call(_PARENT_DEATH_SIGNAL, int(signal.SIGQUIT))
 
 
-def _await(process: "subprocess.Popen[bytes]", reference: str, log: Path, patience: float) -> None:
-    deadline = time.monotonic() + patience
+def _await(process: "subprocess.Popen[bytes]", reference: str, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
     while True:
-        if process.poll() is not None:
-            raise _fault(log, process.returncode)
         try:
             with connection(reference, autocommit=True, timeout=5) as opened:
                 if not opened.execute("SELECT pg_is_in_recovery()").fetchone()[0]:
                     return
-        except StorageError:
+            state = "in recovery"
+        except StorageError as exc:
             # it starts up, or recovers
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)
+            state = exc.message
+        with suppress(subprocess.TimeoutExpired):
+            raise _fault(log, process.wait(0.1))
+        if time.monotonic() > deadline:
+            raise RestoreError(
+                f"expected the restored server to have recovered within {PATIENCE:g} s, found it {state}: choose a base closer to the "
+                "target, or restore with --no-start and start it yourself"
+            )
 
 
 def _stop(process: "subprocess.Popen[bytes]", log: Path) -> None:
