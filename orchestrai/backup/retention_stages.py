@@ -28,7 +28,7 @@ from orchestrai.vault.lifecycle.prune_run import give_back
 from orchestrai.vault.lifecycle.retention import PartitionUse, apply_retention, plan_dataset
 from orchestrai.vault.lifecycle.retention_run import PRODUCER as RETAINING
 from orchestrai.vault.lifecycle.retention_run import retain
-from orchestrai.vault.protection import anchor_of
+from orchestrai.vault.protection import anchor_of, witness_now
 from orchestrai.vault.spec import BackupSpec, KeepSpec
 from orchestrai.vault.vault import Vault
 
@@ -80,6 +80,7 @@ def run_prune(context: RunContext, node: AssetNode[VaultNode]) -> tuple[StageRep
     report = give_back(ledger, pruning, asset=node.asset, inputs=inputs)
     if anchor is not None:
         anchor.update(vault)
+    witness_now(vault, context.settings)
     return report
 
 

@@ -18,7 +18,7 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.reports import doctor_commands, report_commands
+from orchestrai.cli.reports import alert_commands, doctor_commands, metrics_commands, report_commands, trail_commands
 from orchestrai.cli.streams import stream_commands
 from orchestrai.cli.vault import (
     heal_commands,
@@ -28,21 +28,26 @@ from orchestrai.cli.vault import (
     recover_commands,
     search_commands,
     vault_commands,
+    witness_commands,
 )
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
 app.command("demo")(run_commands.demo)
 app.command("backfill")(run_commands.backfill)
+app.command("sync")(run_commands.sync)
 app.command("report")(report_commands.report)
 app.command("stale")(report_commands.stale)
+app.command("watch")(alert_commands.watch)
+app.add_typer(alert_commands.alerts, name="alerts")
 app.command("check")(project_commands.check)
 app.command("doctor")(doctor_commands.doctor)
 app.command("instance")(project_commands.instance)
+app.add_typer(metrics_commands.metrics, name="metrics")
 app.command("new")(project_commands.new)
 # proof: what is asked of the records
 app.add_typer(proof_commands.model, name="model")
 app.command("audit")(audit_commands.audit)
-app.command("trail")(audit_commands.trail)
+app.add_typer(trail_commands.trail, name="trail")
 app.command("recall")(recall_commands.recall)
 app.command("rebuild")(audit_commands.rebuild)
 app.command("erase")(erase_commands.erase)
@@ -64,6 +69,7 @@ vault_commands.vault.command("rewrap")(hold_commands.rewrap)
 vault_commands.vault.command("heal")(heal_commands.heal)
 vault_commands.vault.command("repair")(heal_commands.repair)
 vault_commands.vault.command("pull")(pull_commands.pull)
+vault_commands.vault.command("witness")(witness_commands.witness_command)
 vault_commands.vault.command("recover")(recover_commands.recover)
 vault_commands.vault.command("warm")(lifecycle_commands.warm)
 app.add_typer(database_commands.backup, name="backup")
@@ -78,6 +84,7 @@ app.add_typer(gate_commands.gate, name="gate")
 app.add_typer(landing_commands.landing, name="landing")
 trust_commands.keys.command("add")(key_log_commands.add)
 trust_commands.keys.command("rotate")(key_log_commands.rotate)
+trust_commands.keys.command("rotate-root")(key_log_commands.rotate_root)
 trust_commands.keys.command("revoke")(key_log_commands.revoke)
 trust_commands.keys.command("require")(key_log_commands.require)
 trust_commands.keys.command("export")(key_log_commands.export)

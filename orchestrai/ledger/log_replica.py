@@ -25,6 +25,8 @@ RECORDS = (
     "transactions/",
     "renames/",
     "acknowledgements/",
+    "alerts/",
+    "void_heads/",
 )
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
+from orchestrai.backup.airgap.spec import PulledVaultSpec
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
 from orchestrai.core.declaration import Declaration, FormerNames, field_reader
 from orchestrai.core.time.calendar import DividedGrain, Grain, GrainName, grain_in, zone_name
@@ -153,6 +155,9 @@ class PipelineModelSpec(ModelSpec):
     incomplete: IncompleteRows = IncompleteRows()
     backup: WeeklyBackup = WEEKLY
     retrain: Cron | None = None
+    champion_max_age: Annotated[
+        Duration | None, Field(description="people are told of a champion that was promoted longer ago than this")
+    ] = None
     retries: RetryPolicy = RetryPolicy()
 
     @model_validator(mode="after")
@@ -181,15 +186,30 @@ AnyDataset = Annotated[
 ]
 
 
+def _some(datasets: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+    """At least one, but in the home of another account, which only pulls."""
+    # of a pull that is declared wrongly nothing is known here
+    if not datasets and not info.data.get("pulled_vaults", "wrong"):
+        raise PydanticKnownError("too_short", {"field_type": "Tuple", "min_length": 1, "actual_length": 0})
+    return datasets
+
+
 class PipelineSpec(Declaration):
     """One pipeline.yaml."""
 
+    # before the datasets, of which there may be none where there is one of these
+    pulled_vaults: tuple[PulledVaultSpec, ...] = ()
     pipeline: Name
     description: str = ""
     owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:data"
-    datasets: Annotated[tuple[AnyDataset, ...], Field(min_length=1)]
+    datasets: Annotated[tuple[AnyDataset, ...], AfterValidator(_some)]
     features: tuple[PipelineViewSpec, ...] = ()
     models: tuple[PipelineModelSpec, ...] = ()
     load: tuple[LoadSpec, ...] = ()
     databases: tuple[DatabaseSpec, ...] = ()
     managed_backups: tuple[CheckedManagedBackup, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pulls_alone(cls, value: Any) -> Any:
+        return {"datasets": [], **value} if isinstance(value, Mapping) and value.get("pulled_vaults") else value

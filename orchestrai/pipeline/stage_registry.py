@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrai.backup.airgap.run import PULL
 from orchestrai.backup.cold_copy import COLD_COPY
 from orchestrai.backup.heal_stage import HEAL
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
@@ -84,6 +85,7 @@ STAGES: tuple[Stage[Any], ...] = (
     RETENTION,
     PRUNE,
     HEAL,
+    PULL,
     CATALOG,
 )
 

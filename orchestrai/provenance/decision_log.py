@@ -1,5 +1,5 @@
 """What people decided beside the logs of assets: recalls, erasures, retraining requests, skips, moves of several assets,
-renames, acknowledgements of unusual snapshots.
+renames, acknowledgements of unusual snapshots and of void entries.
 
 Each is a signed record of its own.
 """
@@ -12,6 +12,7 @@ from orchestrai.ledger.decisions.renames import RENAMES
 from orchestrai.ledger.decisions.signed_record import RecordKind
 from orchestrai.ledger.decisions.skips import SKIPS
 from orchestrai.ledger.decisions.standing import TRANSACTIONS
+from orchestrai.ledger.decisions.void_heads import VOID_HEADS
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 
@@ -32,7 +33,8 @@ RETRAININGS = RecordKind[dict[str, Any]](
     decode=dict,
 )
 KINDS: dict[str, RecordKind[Any]] = {
-    kind.folder: kind for kind in (RECALLS, ERASURES, RETRAININGS, SKIPS, TRANSACTIONS, RENAMES, ACKNOWLEDGEMENTS)
+    kind.folder: kind
+    for kind in (RECALLS, ERASURES, RETRAININGS, SKIPS, TRANSACTIONS, RENAMES, ACKNOWLEDGEMENTS, VOID_HEADS)
 }
 
 

@@ -32,10 +32,11 @@ StageName = Literal[
     "retention",
     "prune",
     "heal",
+    "pull",
 ]
 
 SubjectKind = Literal[
-    "dataset", "view", "model", "load", "database", "managed", "instance", "definitions", "pipeline", "vault"
+    "dataset", "view", "model", "load", "database", "managed", "instance", "definitions", "pipeline", "vault", "pulled_vault"
 ]
 
 # the same bytes all along, in this order

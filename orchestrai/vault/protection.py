@@ -1,13 +1,13 @@
 """What a declared backup asks for around the snapshot: sealing, lock, second copy and anchor."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
-from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.errors import ConfigError, IntegrityError, OrchestraiError, StorageError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import Keyring, without_rules
 from orchestrai.ledger.trust.home_keys import load_root
@@ -22,9 +22,11 @@ from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
+from orchestrai.vault.lifecycle.time_stamp import StampAuthority
+from orchestrai.vault.lifecycle.witness_log import Place, WitnessLog, ends_of, open_witness
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
-from orchestrai.vault.vault_store import identity_record
+from orchestrai.vault.vault_store import COPYING_THREADS, identity_record
 
 if TYPE_CHECKING:
     from orchestrai.vault.spec import BackupSpec
@@ -74,8 +76,14 @@ def open_vault(
         clock=ledger.clock,
         new_id=ledger.new_id,
         encryption=encryption,
+        workers=_workers(store),
         root=load_root(key_folder),
     )
+
+
+def _workers(store: Store) -> int:
+    """How many threads copy to and from a store."""
+    return getattr(getattr(store, "limits", None), "at_once", 0) or COPYING_THREADS
 
 
 def keyring_for(ledger: Ledger, store: Store, key_folder: Path) -> Keyring:
@@ -93,12 +101,44 @@ def _wrapped_by(store: Store, keyring: Keyring) -> bool | str:
 
 
 @dataclass(frozen=True)
+class WitnessSource:
+    """Where a vault's witness lies, and who is asked for time-stamps."""
+
+    url: str
+    authority: StampAuthority
+
+    def of(self, vault: Vault) -> WitnessLog:
+        """The witness of a vault; raises ConfigError where it lies in the vault itself."""
+        return open_witness(self.url, vault.store, self.authority)
+
+
+@dataclass(frozen=True)
 class Protection:
-    """What has to be done for a snapshot besides writing it; `replica` is a URL, empty for none."""
+    """What has to be done for a snapshot besides writing it; `replicas` are URLs, `witness` is None where none is wanted."""
 
     spec: "BackupSpec"
     anchor: Anchor | None = None
-    replica: str = ""
+    replicas: tuple[str, ...] = ()
+    witness: WitnessSource | None = None
+
+    def of_side_chain(self) -> "Protection":
+        """The same for a chain that is followed by another's: replicas and anchor are brought up to date once, after that."""
+        return replace(self, anchor=None, replicas=())
+
+
+def witness_of(settings: Settings) -> WitnessSource | None:
+    """The witness of the settings."""
+    if not settings.witness_url:
+        return None
+    roots = Path(settings.timestamp_roots) if settings.timestamp_roots else None
+    return WitnessSource(settings.witness_url, StampAuthority(settings.timestamp_url, roots))
+
+
+def witness_now(vault: Vault, settings: Settings) -> None:
+    """Have the ends of all chains witnessed, as after a prune."""
+    witness = witness_of(settings)
+    if witness is not None:
+        witness.of(vault).note(vault, ends_of(vault))
 
 
 def anchor_of(settings: Settings) -> Anchor | None:
@@ -108,12 +148,13 @@ def anchor_of(settings: Settings) -> Anchor | None:
 
 def protection_of(spec: "BackupSpec", settings: Settings) -> Protection:
     """A dataset's declared backup, with the settings' replica where it names none."""
-    return Protection(spec, anchor_of(settings), spec.replica or settings.replica_url)
+    replicas = spec.replica or ((settings.replica_url,) if settings.replica_url else ())
+    return Protection(spec, anchor_of(settings), replicas, witness_of(settings))
 
 
 def replicas_of(specs: Iterable["BackupSpec"], settings: Settings) -> list[str]:
     """The URLs of all replicas that these backups declare, sorted; that of the settings is one where a backup names none."""
-    return sorted({replica for spec in specs if (replica := protection_of(spec, settings).replica)})
+    return sorted({replica for spec in specs for replica in protection_of(spec, settings).replicas})
 
 
 def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:
@@ -137,11 +178,11 @@ def require_ready(vault: Vault, wanted: Protection, dataset: str) -> None:
 def protect(
     vault: Vault, kept: Mapping[str, JsonValue], wanted: Protection, *, progress: Progress | None = None
 ) -> dict[str, JsonValue]:
-    """Lock a snapshot, copy the vault to its replica and anchor it, each where declared; returns what was done. Idempotent.
+    """Lock a snapshot, copy the vault to its replicas, anchor and witness it, each where declared; returns what was done. Idempotent.
 
     `kept` are the facts that `snapshot` told; for a refused one there is nothing to do. A store that cannot lock is told of as
-    `locked: false`. Raises StorageError or IntegrityError when the replica was not written or does not verify: the snapshot stands
-    then, and a repeat does what is missing.
+    `locked: false`. Raises StorageError or IntegrityError when a replica was not written or does not verify, after the other replicas,
+    anchor and witness were seen to: the snapshot stands then, and a repeat does what is missing.
     """
     from orchestrai.storage.cloud.control import control_plane
 
@@ -159,17 +200,42 @@ def protect(
         lock = lock_snapshot(vault, commit, control_plane(vault.store), wanted.spec.lock)
         facts |= {"locked": lock.locked, "lock_mode": lock.mode, "lock_reason": lock.reason}
         facts["locked_until"] = lock.until.isoformat() if lock.until else None
-    if wanted.replica:
-        facts |= copy_to(vault, wanted.replica, progress=progress)
+    copied, failed = copy_to_each(vault, wanted.replicas, progress=progress)
+    facts |= copied
     if wanted.anchor:
         wanted.anchor.update(vault)
         facts["anchor_seq"] = commit.seq
+    if wanted.witness:
+        anchored = wanted.anchor.path.read_bytes() if wanted.anchor else b""
+        moved = {commit.dataset: Place(commit.seq, commit.digest)}
+        facts |= wanted.witness.of(vault).note(vault, moved, anchored)
+    if failed is not None:
+        raise failed
     return facts
+
+
+def copy_to_each(
+    vault: Vault, urls: Sequence[str], *, progress: Progress | None = None
+) -> tuple[dict[str, JsonValue], OrchestraiError | None]:
+    """Replicate to every URL, whatever becomes of the others; tells what was copied where, and the first that failed."""
+    done: list[dict[str, JsonValue]] = []
+    failed: OrchestraiError | None = None
+    for url in urls:
+        try:
+            done.append(copy_to(vault, url, progress=progress))
+        except (StorageError, IntegrityError) as exc:
+            failed = failed or exc
+    if not done:
+        return {}, failed
+    # the first one's facts as they were while there was one
+    return done[0] | ({"replicas": list[JsonValue](done)} if len(urls) > 1 else {}), failed
 
 
 def copy_to(vault: Vault, url: str, *, progress: Progress | None = None, full: bool = False) -> dict[str, JsonValue]:
     """Replicate the vault to another store and tell what was copied; raises IntegrityError when the replica does not verify."""
-    target = open_store(url)
+    from orchestrai.storage.limits import limited, limits_of
+
+    target = limited(open_store(url), limits_of(vault.store))
     if target.url == vault.store.url:
         raise ConfigError(f"expected a replica in another store than the vault, found {target.url} for both: name another")
     report = replicate(vault, target, progress=progress, full=full)

@@ -236,7 +236,7 @@ def _run(context: RunContext, node: AssetNode[BackedUpDataset], partitions: Sequ
     kept = keep_dead_letters(context.ledger, vault, letters, context.progress)
     if kept is not None:
         # the replica and the anchor are brought up to date once, after the events
-        protect(vault, _facts(vault, kept), wanted if not ready else replace(wanted, anchor=None, replica=""))
+        protect(vault, _facts(vault, kept), wanted if not ready else wanted.of_side_chain())
     if not ready:
         return settle(StageReport(node.asset, None, missing), dataset, partitions)
     report = snapshot(context, vault, SnapshotTask(dataset.asset("raw_events"), node.asset, ready, alarm=True))

@@ -19,7 +19,18 @@ def _is_store(url: str) -> str:
     return url
 
 
+def _several(value: Any) -> Any:
+    """One URL alone, or a list of them; of what is empty, as a variable that is not set, nothing."""
+    given = [value] if isinstance(value, str) else ([] if value is None else value)
+    return tuple(dict.fromkeys(url for url in given if url)) if isinstance(given, list | tuple) else given
+
+
+def _are_stores(urls: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_is_store(url) for url in urls)
+
+
 StoreUrl = Annotated[str, AfterValidator(_is_store)]
+StoreUrls = Annotated[tuple[str, ...], BeforeValidator(_several), AfterValidator(_are_stores)]
 Count = Annotated[int, Field(ge=0)]
 # file, or the URL of a key of a key service: see vault.key_services
 KeyUrl = Annotated[str, Field(pattern=r"^(file|(awskms|azurekv|gcpkms)://\S+)?$")]
@@ -80,7 +91,7 @@ class BackupSpec(Declaration):
     keep: KeepSpec = KeepSpec()
     retention: Annotated[RetentionSpec, BeforeValidator(_retention)] = RetentionSpec()
     lock: Duration | None = None
-    replica: StoreUrl | None = None
+    replica: StoreUrls = ()
     heal: Literal["plan", "apply"] = "apply"
     rpo: Duration = timedelta(hours=26)
     rto: Duration = timedelta(hours=1)

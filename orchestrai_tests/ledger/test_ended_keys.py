@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrai.core.canonical import canonical_json
+from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.core.verdict import Verdict
-from orchestrai.errors import KeyRefused, NotCounted
+from orchestrai.errors import ConfigError, KeyRefused, NotCounted
 from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord
+from orchestrai.ledger.decisions.void_heads import VOID_HEADS, VoidHead, acknowledge_void
 from orchestrai.ledger.heads import append_head, head_prefix
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import STATEMENT_TYPE, Keyring, Signer, new_signer
@@ -91,6 +92,50 @@ def test_an_entry_that_an_ended_key_forges_stands_for_the_one_before_it(site: Si
     assert len(Records(site.lake, site.ledger(NEW).keyring).log(ASSET)) == 3
     told = audit(site.lake, site.ledger(NEW).keyring, witness=site.store)
     assert not told.ok
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_void_entry_that_somebody_knows_of_is_told_and_fails_no_audit(site: Site, copied: bool) -> None:
+    site.rotate()
+    ledger = site.ledger(NEW)
+    head = ledger.head(ASSET)
+    assert head is not None
+    with pytest.raises(ConfigError, match="an entry that does not count"):
+        acknowledge_void(ledger, ASSET, 1, by="ann", reason="it counts")
+    append_head(site.lake, OLD, replace(head, seq=2, version="sha256:" + "0" * 64, previous=head.digest, key_log=""))
+    key = f"{head_prefix(ASSET)}{2:012d}.json"
+    if copied:
+        site.store.write(key, site.lake.read(key))
+    assert site.publish(NEW, b"two") == 3
+    with pytest.raises(ConfigError, match="expected a reason"):
+        acknowledge_void(ledger, ASSET, 2, by="ann", reason="")
+    acknowledge_void(ledger, ASSET, 2, by="ann", reason="the stolen runner, see case 7")
+    told = audit(site.lake, site.ledger(NEW).keyring, witness=site.store)
+    assert told.ok, told.problems
+    assert [key in one and "as ann says since" in one and one.endswith("see case 7") for one in told.known] == [True, True]
+    # the word is about those very bytes, by a key that may decide, in both places
+    forged = replace(
+        head, seq=4, version="sha256:" + "1" * 64, previous=Records(site.lake, ledger.keyring).log(ASSET)[-1].digest
+    )
+    append_head(site.lake, OLD, replace(forged, key_log=""))
+    again = audit(site.lake, site.ledger(NEW).keyring, witness=site.store)
+    assert not again.ok and len(again.known) == 2
+    record = next(info.key for info in site.store.list("void_heads/"))
+    site.store.delete(record)
+    assert any("in lake and vault" in one.message for one in audit(site.lake, ledger.keyring, witness=site.store).problems)
+
+
+def test_a_word_about_a_void_entry_by_an_ended_key_says_nothing(site: Site) -> None:
+    site.rotate()
+    ledger = site.ledger(NEW)
+    head = ledger.head(ASSET)
+    assert head is not None
+    append_head(site.lake, OLD, replace(head, seq=2, version="sha256:" + "0" * 64, previous=head.digest, key_log=""))
+    envelope = site.lake.read(f"{head_prefix(ASSET)}{2:012d}.json")
+    word = VoidHead(sha256_hex(envelope), ASSET, 2, "", "nothing to see", "thief", "2026-01-02T00:00:00+00:00")
+    VOID_HEADS.put([site.lake, site.store], OLD, word)
+    told = audit(site.lake, ledger.keyring, witness=site.store)
+    assert not told.ok and told.known == ()
 
 
 def test_a_receipt_that_an_ended_key_forges_is_refused(site: Site) -> None:

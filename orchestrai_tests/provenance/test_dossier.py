@@ -10,8 +10,11 @@ from typer.testing import CliRunner
 
 from orchestrai.cli.app import app
 from orchestrai.errors import ConfigError
-from orchestrai.provenance.export.dossier.dossier import NOT_DECLARED, Dossier, Section, Table, dossier
+from orchestrai.provenance.export.dossier.dossier import dossier
 from orchestrai.provenance.export.dossier.dossier_page import dossier_html, write_dossier
+from orchestrai.provenance.export.dossier.dossier_parts import NOT_DECLARED, Dossier, Section, Table
+from orchestrai.provenance.export.dossier.model_sections import drift_since
+from orchestrai.provenance.lineage import Step, Use
 from orchestrai.provenance.verified_records import Records
 from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai_tests.provenance.builder import MODEL, World
@@ -52,7 +55,8 @@ def test_a_dossier_says_what_the_real_stages_recorded(tmp_path: Path, monkeypatc
     small = Small.at(tmp_path / "small")
     small.land(*DAYS[:8])
     small.publish(*DAYS[:8])
-    version = small.train()
+    predictions = f"{CHAMPION.rpartition('/')[0]}/predictions"
+    version = small.train(predictions)
     monkeypatch.setenv("ORCHESTRAI_HOME", str(small.home))
     to = tmp_path / "alarm.html"
     code, text = run("export", "alarm@champion", "--format", "dossier", "--to", str(to), "--json")
@@ -73,6 +77,18 @@ def test_a_dossier_says_what_the_real_stages_recorded(tmp_path: Path, monkeypatc
     assert [row["what"] for row in tables["In order of time"]] == ["champion"]
     (restored,) = tables["Restores that it learned from: each byte was hashed on the way"]
     assert restored["partitions"] == "8"
+    # how its features moved since: as its predictions' signed receipts say, and those of nobody else
+    (drift,) = tables["By predictions and by evaluations of its successors"]
+    records = Records(small.runtime.ledger.lake, small.runtime.ledger.keyring)
+    receipt = records.receipt(small.runtime.ledger.open(predictions).head.receipt)
+    (verdict,) = [one for verdicts in receipt.verdicts.values() for one in verdicts if one.check == "feature_drift"]
+    moved = verdict.details["psi"]
+    assert isinstance(moved, dict)
+    assert (drift["when"], drift["by"], drift["what it said"]) == (receipt.finished, predictions, verdict.message)
+    assert float(drift["population stability index"]) == round(max(moved.values()), 4)
+    assert sections["drift"]["facts"]["looked at"] == "1 times"
+    # of a version that served nobody there is nothing to tell
+    assert drift_since(records, [Step(Use(CHAMPION, {}), {}, (), ())]).tables[0].rows == ()
     page = Page()
     page.feed(to.read_text(encoding="utf-8"))
     assert page.open == []

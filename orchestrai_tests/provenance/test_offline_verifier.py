@@ -1,5 +1,6 @@
 """The verifier of plain Python: its signatures against RFC 8032 and a library, and its walk against every altered record."""
 
+import base64
 import json
 import random
 import shutil
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from orchestrai.core.canonical import canonical_json
 from orchestrai.errors import ConfigError, IntegrityError, RetentionLocked
-from orchestrai.ledger.signing import HEAD_TYPE, Signer, new_signer
+from orchestrai.ledger.signing import HEAD_TYPE, Signer, new_signer, opened_envelope
 from orchestrai.ledger.trust.key_log import KEY_LOG_TYPE, fingerprint, sign_record
 from orchestrai.ledger.trust.key_rules import LoggedRules, governed
 from orchestrai.provenance.export import offline_verifier
@@ -433,6 +434,37 @@ def test_a_proof_after_a_rotation_holds_and_what_the_ended_key_signs_later_does_
     assert check(proof, "--root", digits)[0] == 1
     census.write_bytes(data)
     assert check(proof, "--root", digits)[0] == 0
+
+
+def test_a_proof_follows_the_line_of_roots_from_any_of_them_and_takes_no_other(tmp_path: Path) -> None:
+    world = World(store=LocalStore(tmp_path / "vault"))
+    file = written(tmp_path, world.whole())
+    _, rules = ended(world)
+    new, stranger = new_signer(), new_signer()
+    ceremony = Ceremony(world.store, rules, world.signer, world.store, "ann", lambda: world.start)
+    ceremony.change_root(new, "a new stick")
+    proof = write_proof(
+        {"model.ubj": file}, vault=world.store, keyring=world.keyring, asset=f"{MODEL}/champion", to=tmp_path / "proof"
+    ).path
+    old, digits = (fingerprint(one.private_key.public_key()) for one in (world.signer, new))
+    assert check(proof, "--root", old)[:1] == check(proof, "--root", digits)[:1] == (0,)
+    assert check(proof, "--root", digits)[1]["root"] == digits
+    assert check(proof, "--root", fingerprint(stranger.private_key.public_key()))[0] == 1
+    record = sorted((proof / "vault" / "keylog").iterdir())[-1]
+    data = record.read_bytes()
+    payload = {name: value for name, value in json.loads(opened_envelope(data)[1]).items() if name != "format"}
+    # somebody else's root; the successor without the old one's word; the old one without the successor's
+    other = payload | {"root": base64.b64encode(stranger.private_key.public_key().public_bytes_raw()).decode()}
+    for forged in (sign_record(other, stranger), sign_record(payload, new), sign_record(payload, world.signer)):
+        record.write_bytes(forged)
+        code, found, _ = check(proof, "--root", old)
+        assert (code, [one["check"] for one in found["problems"]]) == (1, ["keys"])  # type: ignore[attr-defined]
+    # a right place and a right pair of names, and a signature that is none
+    envelope = json.loads(data)
+    for signature in envelope["signatures"]:
+        signature["sig"] = base64.b64encode(bytes(64)).decode() if signature["keyid"] == new.key_id else signature["sig"]
+    record.write_bytes(canonical_json(envelope))
+    assert check(proof, "--root", old)[0] == 1
 
 
 def test_a_key_log_that_was_cut_off_or_forged_is_found(proven: tuple[World, Path, ProofFolder], tmp_path: Path) -> None:

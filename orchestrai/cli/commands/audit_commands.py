@@ -1,11 +1,11 @@
-"""`orchestrai audit|trail|rebuild`: every record checked, every operation told, and a lost lake made whole."""
+"""`orchestrai audit|rebuild`: every record checked, and a lost lake made whole."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.lookup import KeyFile, RecordsUrl, moment_of, open_ledger, open_records
+from orchestrai.cli.lookup import KeyFile, RecordsUrl, open_ledger, open_records, this_user
 from orchestrai.cli.output import OK, AsJson, emit, out, table
 from orchestrai.settings import load_settings
 
@@ -16,17 +16,26 @@ if TYPE_CHECKING:
 def audit(
     vault: RecordsUrl = None,
     key: KeyFile = None,
+    acknowledge: Annotated[
+        str | None,
+        typer.Option("--acknowledge", help="an entry that does not count, as ASSET@NUMBER: sign that you know of it"),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="why it is there, with --acknowledge")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Walk every log in lake and vault: check all signatures, hashes and roots, and that both tell the same story.
 
-    With --vault only that vault is looked at. Exit code 1 when something does not verify.
+    With --vault only that vault is looked at. Exit code 1 when something does not verify. An entry of a log that its key might not
+    sign counts for nothing and is a finding, until somebody acknowledges it: then it is told, with who and why, and is none.
 
     Example: orchestrai audit --json
     """
     from orchestrai.provenance.verify.audit import audit as look
     from orchestrai.storage.url import open_store
 
+    if acknowledge is not None:
+        _acknowledge(acknowledge, reason, as_json)
+        return
     store, keyring = open_records(vault, key)
     if vault is None:
         report = look(open_store(load_settings().lake), keyring, witness=store)
@@ -36,45 +45,24 @@ def audit(
         emit(report.as_json())
     else:
         show_checks(report.checks, report.problems, report.unprovable)
+        for told in report.known:
+            out.print(f"[yellow]known[/yellow] {told}", soft_wrap=True)
         out.print(f"{OK[report.ok]}: {report.assets} assets in {report.seconds:.2f} s")
     raise typer.Exit(0 if report.ok else 1)
 
 
-def trail(
-    asset: Annotated[str | None, typer.Option(help="only what was done to this asset, or to those under it")] = None,
-    action: Annotated[str | None, typer.Option(help="only this, for example recall, erasure, rollback, override")] = None,
-    since: Annotated[str | None, typer.Option(help="only from this time on (ISO, UTC)")] = None,
-    last: Annotated[int, typer.Option(min=1, help="how many to show, the newest")] = 100,
-    vault: RecordsUrl = None,
-    key: KeyFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Who did what to which data, when and why: every publication, rollback, override, recall, erasure and forgotten snapshot.
+def _acknowledge(entry: str, reason: str, as_json: bool) -> None:
+    from orchestrai.errors import ConfigError
+    from orchestrai.ledger.decisions.void_heads import acknowledge_void
 
-    Read from signed records, so that it needs no database; from the vault, which also tells of forgotten snapshots. `orchestrai
-    audit` checks that nothing was taken out of it.
-
-    Examples: orchestrai trail --action recall    orchestrai trail --asset churn/orders --since 2026-11-01 --json
-    """
-    from orchestrai.ledger.decisions.renames import renames_in
-    from orchestrai.provenance.audit_trail import trail as read
-    from orchestrai.provenance.verified_records import Records
-
-    store, keyring = open_records(vault, key)
-    start = moment_of(since).isoformat() if since else ""
-    asset = renames_in(store, keyring).key(asset) if asset else None
-    events = [
-        event
-        for event in read(Records(store, keyring))
-        if event.time >= start
-        and (action is None or event.action == action)
-        and (asset is None or event.subject == asset or event.subject.startswith(f"{asset}/"))
-    ]
+    asset, _, number = entry.rpartition("@")
+    if not asset or not number.isdigit():
+        raise ConfigError(f"expected ASSET@NUMBER, found {entry!r}: `orchestrai audit` names the entries that do not count")
+    record = acknowledge_void(open_ledger(), asset, int(number), by=this_user(), reason=reason)
     if as_json:
-        emit([event.as_json() for event in events])
-        return
-    rows = [(e.time[:19], e.action, e.subject, e.who, e.what, e.why) for e in events[-last:]]
-    table(f"{len(events):,} operations", ("when (UTC)", "what", "on", "who", "", "why"), rows)
+        emit(record.as_json())
+    else:
+        out.print(f"entry {record.seq} of {record.asset} is known to be void", soft_wrap=True)
 
 
 def rebuild(

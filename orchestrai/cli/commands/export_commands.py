@@ -130,8 +130,9 @@ def _dossier(name: str, to: Path | None, vault: str | None, key: list[Path] | No
     from dataclasses import replace
 
     from orchestrai.errors import ConfigError
-    from orchestrai.provenance.export.dossier.dossier import dossier, evaluation_of
+    from orchestrai.provenance.export.dossier.dossier import dossier
     from orchestrai.provenance.export.dossier.dossier_page import write_dossier
+    from orchestrai.provenance.export.dossier.dossier_parts import evaluation_of
     from orchestrai.provenance.lineage import use_of, walk
     from orchestrai.provenance.naming import find_asset
     from orchestrai.provenance.verified_records import Records

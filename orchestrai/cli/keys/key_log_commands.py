@@ -125,6 +125,52 @@ def require(
     _told(_ceremony(open_ledger(), root).require_approvals(wanted, reason), "", as_json)
 
 
+def rotate_root(
+    reason: Reason,
+    root: RootFile = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="a new file for the new root's PRIVATE key; default: the key folder")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a new key be root of the vault's key log: the old root signs it in, and signs nothing more.
+
+    The old root's private key goes from the key folder; one that was given by --root is yours to destroy. Whoever has only the old
+    fingerprint still comes to the new root; write the new one down. One that died is finished by the same command.
+
+    Example: orchestrai keys rotate-root --root /media/old/root.pem --to /media/new/root.pem --reason "a new stick"
+    """
+    from orchestrai.ledger.signing import key_id
+    from orchestrai.ledger.trust.home_keys import drop_root, next_root
+    from orchestrai.ledger.trust.key_log import fingerprint, grouped
+    from orchestrai.ledger.trust.trust_list import read_trust, trust_key
+
+    ledger, folder = open_ledger(), load_settings().key_folder
+    new, place = next_root(folder, to)
+    log = _rules(ledger).log()
+    assert log is None or log.roots
+    if log is not None and len(log.roots) > 1 and key_id(log.root) == new.key_id:
+        before = log.roots[-2]  # the one that died had signed it in
+    else:
+        ceremony = _ceremony(ledger, root)
+        before = ceremony.root.private_key.public_key()
+        log = ceremony.change_root(new, reason)
+    if key_id(log.root) not in read_trust(folder).keyring.keys:
+        trust_key(folder, ledger.signer, log.root, ledger.clock(), by=this_user(), reason=reason)
+    signing = drop_root(folder, before, new)
+    digits, left = fingerprint(log.root), root or signing
+    if as_json:
+        emit({"root": new.key_id, "fingerprint": digits, "before": key_id(before), "seq": log.seq})
+        return
+    where = place if to is not None else folder / f"root-{new.key_id}.pem"
+    out.print(
+        f"root key {new.key_id}: {where}; write its fingerprint down:\n{grouped(digits)}", highlight=False, soft_wrap=True
+    )
+    if left is not None:
+        what = "is this home's signing key too: run `orchestrai keys rotate`" if signing else "counts no more: destroy it"
+        out.print(f"the old root in {left} {what}", highlight=False, soft_wrap=True)
+
+
 def export(
     to: Annotated[Path, typer.Argument(help="a new file")],
     key: Annotated[str | None, typer.Option("--key", help="a key's name; default: this home's own")] = None,

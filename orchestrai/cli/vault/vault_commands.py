@@ -6,8 +6,19 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from orchestrai.cli.lookup import SnapshotId, VaultUrl, chosen, name_in, open_existing, open_or_none, sample_of, span_of
+from orchestrai.cli.lookup import (
+    Limit,
+    SnapshotId,
+    VaultUrl,
+    chosen,
+    name_in,
+    open_existing,
+    open_or_none,
+    sample_of,
+    span_of,
+)
 from orchestrai.cli.output import OK, AsJson, bars, emit, make_app, out, table
+from orchestrai.cli.vault.witness_commands import witness_lines
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
@@ -22,7 +33,7 @@ if TYPE_CHECKING:
 
 vault = make_app(
     "Snapshots: list, show, verify, find, browse, restore, prune, drill, lock, replicate, heal, forget, hold, release, holds, "
-    "acknowledge, rewrap, repair, pull, recover, warm."
+    "acknowledge, rewrap, repair, pull, recover, warm, witness."
 )
 SHOWN = 40
 
@@ -121,7 +132,7 @@ def verify_command(
     Example, a thirtieth of all bytes: orchestrai vault verify --level read --sample 7/30
     """
     from orchestrai.storage.cloud.control import control_plane
-    from orchestrai.vault.protection import anchor_of
+    from orchestrai.vault.protection import anchor_of, witness_of
     from orchestrai.vault.verify.proven import Proven
     from orchestrai.vault.verify.verification_record import record_verification
     from orchestrai.vault.verify.verify import Level, verify
@@ -132,6 +143,7 @@ def verify_command(
         raise ConfigError(f"expected level listing with --new, found {level!r}: what was listed before was not read")
     kept = open_existing(url)
     settings = load_settings()
+    witness = witness_of(settings) if url is None else None
     remembered = settings.home / "verified" / f"{sha256_hex(kept.store.url.encode())[:16]}.json"
     with bars(quiet=as_json) as progress:
         report = verify(
@@ -141,6 +153,7 @@ def verify_command(
             dataset=name_in(kept, dataset) if dataset else None,
             control=control_plane(kept.store),
             anchor=anchor_of(settings),
+            witness=witness.of(kept) if witness else None,
             progress=progress,
             proven=Proven.read(kept.keyring, remembered) if new else None,
         )
@@ -159,6 +172,8 @@ def verify_command(
         if report.since is not None:
             out.print(f"what came before was looked at since {report.since:%Y-%m-%d %H:%M:%S} UTC, and not now")
         out.print(f"rollback of the whole vault: {report.rollback}")
+        for line in witness_lines(report.witnessed):
+            out.print(line, soft_wrap=True)
         out.print(f"{OK[report.ok]}: {len(report.findings)} finding(s)")
     raise typer.Exit(0 if report.ok else 1)
 
@@ -190,6 +205,7 @@ def restore_command(
     ] = None,
     recalled: Annotated[bool, typer.Option("--recalled", help="restore also what was recalled")] = False,
     url: VaultUrl = None,
+    limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a snapshot's files to a new folder, every hash checked on the way. Nothing is ever written over.

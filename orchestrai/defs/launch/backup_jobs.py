@@ -8,16 +8,17 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from orchestrai.backup.airgap.run import PULL
 from orchestrai.backup.heal_stage import HEAL
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
 from orchestrai.backup.retention_stages import PRUNE, RETENTION
 from orchestrai.defs.assets import asset_key
+from orchestrai.pipeline.drill_crons import WEEKLY_DRILLS
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.stage import AssetNode
 
-WEEKLY_DRILLS = "30 4 * * 0"
 WEEKLY_COLD = "30 6 * * 0"
 # retention runs on Sundays: what it forgets is marked a day later, when no writer can refer to it, and deleted two days after that
 PRUNE_CRON = "0 9 * * 1,3"
@@ -51,6 +52,9 @@ def build_keeping_jobs(nodes: Sequence[AssetNode]) -> Iterator[UnresolvedAssetJo
             yield _job(
                 f"{group}_heal", mending, "Compare the vault and its replicas byte for byte, and mend each from the other."
             )
+        pulling = [node for node in own if node.stage is PULL]
+        if pulling:
+            yield _job(f"{group}_pull", pulling, "Pull vaults of other accounts, prove every byte, keep what was pulled.")
         letting_go = [node for node in own if node.stage in (RETENTION, PRUNE)]
         if letting_go:
             yield _job(
@@ -77,10 +81,18 @@ def build_keeping_schedules(nodes: Sequence[AssetNode]) -> Iterator[dg.ScheduleD
                 yield _schedule(_name(node, "weekly_cold_copy"), WEEKLY_COLD, f"{group}_backup", [node, *catalog])
             if node.stage is RESTORE_TEST:
                 yield _schedule(_name(node, "restore_test"), node.subject.spec.test.every, f"{group}_drills", [node])
-        yield from (_schedule(_name(node, "heal"), HEAL_CRON, f"{group}_heal", [node]) for node in own if node.stage is HEAL)
+        yield from _copy_schedules(group, own)
         tried = [node for node in own if drills(node) and node.stage is not RESTORE_TEST]
         if tried:
             yield _schedule(f"{group}_weekly_drills", WEEKLY_DRILLS, f"{group}_drills", tried)
+
+
+def _copy_schedules(group: str, own: Sequence[AssetNode]) -> Iterator[dg.ScheduleDefinition]:
+    for node in own:
+        if node.stage is HEAL:
+            yield _schedule(_name(node, "heal"), HEAL_CRON, f"{group}_heal", [node])
+        if node.stage is PULL and node.subject.spec.every:
+            yield _schedule(_name(node, "pull"), node.subject.spec.every, f"{group}_pull", [node])
 
 
 def kept_with_models(nodes: Sequence[AssetNode], pipeline: Pipeline) -> list[str]:

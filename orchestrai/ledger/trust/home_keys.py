@@ -9,7 +9,7 @@ from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.signing import Signer, key_id, load_private, load_signer, new_signer, write_private
 from orchestrai.ledger.trust.trust_list import read_trust, trust_key
 
-SIGNING, NEXT, ROOT = "signing.pem", "next.pem", "root.pem"
+SIGNING, NEXT, ROOT, NEXT_ROOT = "signing.pem", "next.pem", "root.pem", "root-next.pem"
 
 
 def load_root(folder: Path) -> Signer | None:
@@ -59,6 +59,28 @@ def install_successor(folder: Path, root: Ed25519PublicKey) -> Signer:
     (folder / "trusted" / f"{after.key_id}.pem").write_bytes(after.public_pem)
     (folder / NEXT).replace(folder / SIGNING)
     return after
+
+
+def next_root(folder: Path, to: Path | None) -> tuple[Signer, Path]:
+    """The key that is to be root, in a new file or in the key folder; of a succession that died before, the one it made. Idempotent."""
+    place = to if to is not None else folder / NEXT_ROOT
+    if not place.exists():
+        write_private(place, new_signer())
+    return load_private(place), place
+
+
+def drop_root(folder: Path, before: Ed25519PublicKey, after: Signer) -> Path | None:
+    """Give the new root its name in the key folder where it lies there, and let the old one's private half go.
+
+    Returns the file of the old one where it stays: as this home's own signing key.
+    """
+    if (folder / NEXT_ROOT).exists():
+        (folder / NEXT_ROOT).replace(folder / f"root-{after.key_id}.pem")
+    old = root_file(folder, before)
+    if old is not None:
+        old.unlink()
+    own = load_signer(folder)
+    return folder / SIGNING if own is not None and own.key_id == key_id(before) else None
 
 
 def move_root(folder: Path, root: Ed25519PublicKey, to: Path) -> None:

@@ -21,6 +21,8 @@ KEY_LOG_TYPE = "application/vnd.orchestrai.key-log+json"
 KEY_LOG = "vault/keylog/"
 CENSUS = "vault/census/"
 KEY_LOG_FORMAT = 1
+# of the record that names another root: a release that knows none must not pass over it
+NEW_ROOT_FORMAT = 2
 # write: commits, heads, receipts; prune: tombstones and fences; release: legal holds lifted; decide: recalls, erasures, skips, renames
 ROLES = ("write", "prune", "release", "decide")
 # what may need the signatures of several people
@@ -48,7 +50,10 @@ class LoggedKey:
 
 @dataclass(frozen=True)
 class KeyLog:
-    """What the records of a key log say together; `cosigners` are the keys in it that signed one of them beside the root."""
+    """What the records of a key log say together; `cosigners` are the keys in it that signed one of them beside the root.
+
+    `root` signs from here on; `roots` are all that ever did, each signed in by the one before it.
+    """
 
     vault: str
     identity: str
@@ -61,6 +66,7 @@ class KeyLog:
     records: tuple[Mapping[str, Any], ...] = ()
     digests: tuple[str, ...] = ()
     cosigners: frozenset[str] = frozenset()
+    roots: tuple[Ed25519PublicKey, ...] = ()
 
     @property
     def named(self) -> str:
@@ -126,9 +132,10 @@ def extended(log: KeyLog | None, envelope: bytes) -> KeyLog:
         raise SignatureInvalid(f"expected record {seq} of the key log, found {kind}: run `orchestrai vault heal --apply`")
     try:
         body: dict[str, Any] = json.loads(payload)
-        if body.pop("format", None) != KEY_LOG_FORMAT:
-            raise UnknownFormatVersion(f"expected key log format {KEY_LOG_FORMAT}, found another: use a newer release")
-        root = log.root if log else Ed25519PublicKey.from_public_bytes(base64.b64decode(body["root"]))
+        wanted = NEW_ROOT_FORMAT if log and "root" in body else KEY_LOG_FORMAT
+        if body.pop("format", None) != wanted:
+            raise UnknownFormatVersion(f"expected key log format {wanted}, found another: use a newer release")
+        root = log.root if log else _root_of(body)
         if not signed_by({key_id(root): root}, kind, payload, signatures):
             raise SignatureInvalid(
                 f"expected record {seq} of the key log to be signed by its root {key_id(root)}, found it is not: treat it as forged"
@@ -139,8 +146,10 @@ def extended(log: KeyLog | None, envelope: bytes) -> KeyLog:
                 f"expected record {seq} of the key log of vault {expected[0][:8]}, found one of another place: "
                 "run `orchestrai vault heal --apply`"
             )
-        before = log or KeyLog(body["vault"], body["identity"], root, 0, "", {})
+        before = log or KeyLog(body["vault"], body["identity"], root, 0, "", {}, roots=(root,))
         after = _applied(before, body)
+        if log and "root" in body:
+            after = _succeeded(after, body, signed_by({key_id(_root_of(body)): _root_of(body)}, kind, payload, signatures))
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise IntegrityError(
             f"expected record {seq} of the key log, found something else ({exc}): run `orchestrai vault heal --apply`"
@@ -155,6 +164,22 @@ def extended(log: KeyLog | None, envelope: bytes) -> KeyLog:
         digests=(*before.digests, digest),
         cosigners=cosigners,
     )
+
+
+def _root_of(body: Mapping[str, Any]) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(body["root"]))
+
+
+def _succeeded(log: KeyLog, body: Mapping[str, Any], signers: list[str]) -> KeyLog:
+    """The log under another root, which shows by its own signature that somebody has it."""
+    new = _root_of(body)
+    if key_id(new) not in signers:
+        raise SignatureInvalid(
+            f"expected record {log.seq + 1} of the key log to be signed by the new root {key_id(new)} too, found it is not"
+        )
+    if any(key_id(one) == key_id(new) for one in log.roots):
+        raise IntegrityError(f"expected another root in record {log.seq + 1} of the key log, found {key_id(new)} again")
+    return replace(log, root=new, roots=(*log.roots, new))
 
 
 def _cosigners(log: KeyLog, kind: str, payload: bytes, signatures: list[tuple[str, bytes]]) -> frozenset[str]:
@@ -194,7 +219,8 @@ def logged(
 
 def sign_record(body: Mapping[str, Any], root: Signer, *others: Signer) -> bytes:
     """A record's envelope, signed by the root, and by others who vouch for it."""
-    payload = canonical_json({"format": KEY_LOG_FORMAT, **body})
+    wanted = NEW_ROOT_FORMAT if "root" in body and body["seq"] > 1 else KEY_LOG_FORMAT
+    payload = canonical_json({"format": wanted, **body})
     return joined_envelope(
         KEY_LOG_TYPE, payload, {one.key_id: one.signature(KEY_LOG_TYPE, payload) for one in (root, *others)}
     )

@@ -27,20 +27,12 @@ from orchestrai.ledger.trust.key_log import (
     read_log,
     record_key,
 )
+from orchestrai.ledger.trust.key_log_copy import KeyLogCopy
+from orchestrai.ledger.trust.record_roles import UNBOUND, asked
 from orchestrai.storage.base import Store
 
 IDENTITY_KEY = "vault/identity.json"
 CHAINS = "vault/snapshots/"
-_CHAIN = "application/vnd.orchestrai.snapshot+json"
-_HOLD = "application/vnd.orchestrai.hold+json"
-_TOMBSTONE = "application/vnd.orchestrai.tombstone+json"
-_ERASURE = "application/vnd.orchestrai.erasure+json"
-# what people decide; all else that is not named here is written by writers
-_DECIDED = frozenset(f"application/vnd.orchestrai.{kind}+json" for kind in ("recall", "erasure", "retraining", "skip"))
-_ROLE_OF = {_TOMBSTONE: frozenset({"prune"})} | dict.fromkeys(_DECIDED, frozenset({"decide"}))
-_NOTE_ROLES = {"fence": frozenset({"prune"}), "hold": frozenset({"write", "release"}), "opened": frozenset(ROLES)}
-# an anchor is guarded by the place where it lies, and is of use longer than the key that signed it
-_UNBOUND = frozenset({"application/vnd.orchestrai.anchor+json"})
 _KEYID = re.compile(rb'"keyid":"([0-9a-f]{16})"')
 
 
@@ -65,6 +57,7 @@ class LoggedRules:
         self.store = store
         self.base = base
         self.folder = folder
+        self.mirror = KeyLogCopy(folder / "log" if folder is not None else None)
         self.root = root
         self._read = False
         self._log: KeyLog | None = None
@@ -85,7 +78,7 @@ class LoggedRules:
         envelopes = log_envelopes(self.store)
         log = read_log(envelopes)
         if self.copy and log is not None:
-            mirrored = self._mirrored(log.vault)
+            mirrored = self.mirror.records(log.vault)
             if len(mirrored) > len(envelopes) and mirrored[: len(envelopes)] == envelopes:
                 envelopes, log = mirrored, read_log(mirrored)
         if log is not None:
@@ -131,9 +124,10 @@ class LoggedRules:
     def _require_root(self, log: KeyLog) -> None:
         digits = fingerprint(log.root)
         if self.root:
-            if not digits.startswith(self.root):
+            if not is_vouched(log, self.base, self.root):
                 raise IntegrityError(
-                    f"expected a key log of the root {self.root[:16]}..., found one of {digits[:16]}...: it is another's"
+                    f"expected a key log of the root {self.root[:16]}..., found one of {digits[:16]}...: it is another's, or was cut off "
+                    "before that root came"
                 )
         elif not is_vouched(log, self.base):
             raise SignatureInvalid(
@@ -154,27 +148,13 @@ class LoggedRules:
 
     def _require_mirrored(self, log: KeyLog | None, envelopes: list[bytes]) -> None:
         """The copy in the home must be the beginning of the vault's log; it is extended by what is new."""
-        top = self.folder / "log" if self.folder is not None else None
-        if top is None or (log is None and not top.is_dir()):
+        if log is None and not self.mirror.is_there:
             return
         vault = log.vault if log is not None else self._vault_id()
-        place = top / vault if vault else top
-        kept = self._mirrored(vault)
+        kept = self.mirror.records(vault)
         if kept != envelopes[: len(kept)]:
             raise _cut(f"that this home has a copy of, {len(kept)} records", log)
-        for number, envelope in enumerate(envelopes[len(kept) :], len(kept) + 1):
-            try:
-                place.mkdir(parents=True, exist_ok=True, mode=0o700)
-                staged = place / f".{number}.tmp"
-                staged.write_bytes(envelope)
-                staged.replace(place / f"{number:012d}.json")
-            except OSError:
-                return  # a home that cannot be written keeps no copy
-
-    def _mirrored(self, vault: str) -> list[bytes]:
-        if self.folder is None or not vault:
-            return []
-        return [path.read_bytes() for path in sorted((self.folder / "log" / vault).glob("*.json"))]
+        self.mirror.extend(vault, envelopes, len(kept))
 
     def _vault_id(self) -> str:
         try:
@@ -209,7 +189,7 @@ class LoggedRules:
             return
         if any(name in self.own and name not in log.keys for name in signers):
             return
-        roles, approval = _asked(payload_type, payload)
+        roles, approval = asked(payload_type, payload)
         digest = bytes.fromhex(sha256_hex(envelope))
         refusals = [self._refusal(log.keys[name], name, payload_type, roles, digest) for name in signers]
         admitted = refusals.count("")
@@ -220,7 +200,7 @@ class LoggedRules:
             raise NotCounted(f"expected {needed} signatures for {approval}, found {admitted} that count: it does not count")
 
     def _refusal(self, key: LoggedKey, name: str, kind: str, roles: frozenset[str], digest: bytes) -> str:
-        if key.ended and kind not in _UNBOUND and digest not in self._census(key.census):
+        if key.ended and kind not in UNBOUND and digest not in self._census(key.census):
             return f"{name} was ended by record {key.ended} of the key log ({key.reason}) and had not signed this by then"
         if not key.roles & roles:
             return f"{name} has the roles {', '.join(sorted(key.roles)) or 'none'} and not {' or '.join(sorted(roles))}"
@@ -230,24 +210,16 @@ class LoggedRules:
         """What is in a census; of one that a copy of the vault has not yet, the home's copy."""
         if digest not in self._censuses:
             log = self.log()
-            kept = self.folder / "log" / log.vault / digest if self.folder is not None and log is not None else None
-            if self.copy and kept is not None and kept.is_file():
-                self._censuses[digest] = census_of(kept.read_bytes(), digest)
+            vault = log.vault if log is not None else ""
+            kept = self.mirror.census(vault, digest) if self.copy and vault else None
+            if kept is not None:
+                self._censuses[digest] = census_of(kept, digest)
             else:
                 data = read_census(self.store, digest)
                 self._censuses[digest] = census_of(data, digest)
-                self._keep(kept, data)
+                if vault:
+                    self.mirror.keep_census(vault, digest, data)
         return self._censuses[digest]
-
-    def _keep(self, place: Path | None, data: bytes) -> None:
-        if place is None or place.exists() or not data:
-            return
-        try:
-            staged = place.with_name(f".{place.name}.tmp")
-            staged.write_bytes(data)
-            staged.replace(place)
-        except OSError:
-            return  # a home that cannot be written keeps no copy
 
     def require_known(self, named: str) -> None:
         """Raise IntegrityError where the log is not the one that a record names."""
@@ -318,23 +290,6 @@ class LoggedRules:
             )
 
 
-def _asked(payload_type: str, payload: bytes) -> tuple[frozenset[str], str]:
-    """The roles of which a key must have one to sign a record, and the approval that the record may need."""
-    roles, approval = _ROLE_OF.get(payload_type, frozenset({"write"})), ""
-    if payload_type == _TOMBSTONE:
-        approval = "forget"
-    elif payload_type == _ERASURE:
-        approval = "erase"
-    elif payload_type == _CHAIN:
-        roles = _NOTE_ROLES.get(json.loads(payload).get("kind", ""), roles)
-    elif payload_type == _HOLD:
-        on = bool(json.loads(payload)["on"])
-        roles, approval = frozenset({"write", "release"}) if on else frozenset({"release"}), "" if on else "release"
-    elif payload_type in _UNBOUND:
-        roles = frozenset(ROLES)
-    return roles, approval
-
-
 def _cut(what: str, log: KeyLog | None) -> IntegrityError:
     there = f"one of {log.seq} records that differs" if log is not None else "none"
     return IntegrityError(
@@ -343,10 +298,13 @@ def _cut(what: str, log: KeyLog | None) -> IntegrityError:
 
 
 def is_vouched(log: KeyLog, base: Keyring, root: str = "") -> bool:
-    """Whether a log is of the root with that fingerprint, or, where none is named, of one that a trusted key is or vouches for."""
+    """Whether a log has a root with that fingerprint, or, where none is named, one that a trusted key is or vouches for.
+
+    Each root of a log was signed in by the one before it, so whoever knows one of them knows the last.
+    """
     if root:
-        return fingerprint(log.root).startswith(root)
-    return key_id(log.root) in base.keys or bool(log.cosigners & base.keys.keys())
+        return any(fingerprint(one).startswith(root) for one in log.roots)
+    return any(key_id(one) in base.keys for one in log.roots) or bool(log.cosigners & base.keys.keys())
 
 
 def governed(

@@ -29,7 +29,7 @@ from orchestrai.warehouse.spec import LoadSpec
 Part = TypeVar("Part")
 # a declared part and where it lies in the file
 Placed = list[tuple[Location, Part]]
-LISTS = ("datasets", "features", "models", "load", "databases", "managed_backups")
+LISTS = ("datasets", "features", "models", "load", "databases", "managed_backups", "pulled_vaults")
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrai.backup.airgap.pulled_vault import PulledVaultNode
 from orchestrai.backup.subjects import DatabaseNode, ManagedNode
 from orchestrai.pipeline.declarations import PipelineSpec
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
@@ -10,6 +11,8 @@ from orchestrai.pipeline.nodes.load_node import LoadNode
 from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.stage.names import SubjectKind
+
+Declared = DatasetNode | ViewNode | ModelNode | LoadNode | DatabaseNode | ManagedNode | PulledVaultNode
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,13 @@ class Pipeline:
         return ()
 
     @property
-    def subjects(self) -> tuple[DatasetNode | ViewNode | ModelNode | LoadNode | DatabaseNode | ManagedNode, ...]:
+    def subjects(self) -> tuple[Declared, ...]:
         """Everything that it declares itself, upstream first."""
         own = [dataset for dataset in self.datasets if dataset.pipeline == self.name]
         databases = [DatabaseNode(self.name, spec, self.folder) for spec in self.spec.databases]
         managed = [ManagedNode(self.name, spec, self.folder, self._after(spec.after)) for spec in self.spec.managed_backups]
-        return (*own, *self.views, *self.models, *self.loads, *databases, *managed)
+        pulled = [PulledVaultNode(self.name, spec, self.folder) for spec in self.spec.pulled_vaults]
+        return (*own, *self.views, *self.models, *self.loads, *databases, *managed, *pulled)
 
     def _after(self, name: str | None) -> tuple[str, ...]:
         """The asset that a managed backup comes after."""

@@ -296,7 +296,10 @@ NOTES = {"fence": {"prune"}, "hold": {"write", "release"}, "opened": ROLES}
 
 
 class KeyLog:
-    """Which keys there were, and what each might sign: records signed by one root, each naming the hash of the one before."""
+    """Which keys there were, and what each might sign: records signed by the root, each naming the hash of the one before.
+
+    A record may name another root; it is signed by both, and from the next one on only the new root's signature counts.
+    """
 
     def __init__(self, records: "Records", given: "dict[str, bytes]", root: str) -> None:
         self.place = records.place
@@ -305,13 +308,15 @@ class KeyLog:
         self.approvals: Json = {}
         self.exempt = self.root = self.vault = ""
         self.public_root = b""
+        self.roots: list[str] = []
         self.censuses: dict[str, frozenset[bytes]] = {}
         self.vouching: set[str] = set()
         for number, name in enumerate(self.place.names("vault/keylog/"), 1):
             self.read(records, number, name)
         if root and not self.digests:
             raise Wrong("keys", "expected a key log, found none: there is no root to compare")
-        if self.digests and not (self.root.startswith(root) if root else {self.root[:16], *self.vouching} & given.keys()):
+        known = any(one.startswith(root) for one in self.roots) if root else {*self.vouching} & given.keys()
+        if self.digests and not known:
             raise Wrong("keys", f"expected a root that you named or that your key signed for, found {self.root}")
 
     def read(self, records: "Records", number: int, name: str) -> None:
@@ -321,21 +326,35 @@ class KeyLog:
         if number == 1:
             self.public_root, self.vault = base64.b64decode(body["root"]), body["vault"]
             self.root = sha256(self.public_root)
+            self.roots.append(self.root)
             if sha256(self.place.read("vault/identity.json")) != body["identity"]:
                 raise Wrong("keys", "expected the key log of this vault, found that of another")
         before = self.digests[-1] if self.digests else ""
         place = name, body["seq"], body["vault"], body["previous"], body["format"]
-        if place != (f"vault/keylog/{number:012d}.json", number, self.vault, before, 1):
+        succeeds = number > 1 and "root" in body
+        if place != (f"vault/keylog/{number:012d}.json", number, self.vault, before, 2 if succeeds else 1):
             raise Wrong("keys", f"expected record {number} of the key log, found another in {name}")
         if self.root[:16] not in dict(signatures):
             raise Wrong("keys", f"expected {name} to be signed by the root {self.root[:16]}, found it is not")
         self.take(number, body)
+        signing = {self.root[:16]: self.public_root}
+        if succeeds:
+            self.succeed(name, base64.b64decode(body["root"]), dict(signatures))
+            signing[self.root[:16]] = self.public_root
         for signer, signature in signatures:
-            if signer == self.root[:16] or signer in self.keys:
-                key = self.public_root if signer == self.root[:16] else self.public(signer)
+            if signer in signing or signer in self.keys:
+                key = signing[signer] if signer in signing else self.public(signer)
                 records.gather(f"{name} ({signer})", key, KEY_LOG, payload, signature)
                 self.vouching.add(signer)
         self.digests.append(sha256(envelope))
+
+    def succeed(self, name: str, public: bytes, signatures: "dict[str, bytes]") -> None:
+        """Go on under another root, which has signed the record that names it."""
+        new = sha256(public)
+        if new[:16] not in signatures or new in self.roots:
+            raise Wrong("keys", f"expected {name} to be signed by the new root {new[:16]} too, found it is not")
+        self.public_root, self.root = public, new
+        self.roots.append(new)
 
     def take(self, number: int, body: Json) -> None:
         """What one record changes."""

@@ -4,7 +4,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrai.errors import IntegrityError
+from orchestrai.core.canonical import sha256_hex
+from orchestrai.errors import IntegrityError, ObjectNotFound
+from orchestrai.ledger.decisions.void_heads import VOID_HEADS, VoidHead
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.signing import Keyring
 from orchestrai.provenance.decision_log import decision_keys, read_decision
@@ -15,7 +17,7 @@ from orchestrai.storage.base import Store
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found in one store; `unprovable` says what no look from inside can show."""
+    """What an audit found in one store; `unprovable` is what no look from inside can show, `known` the void entries somebody knows of."""
 
     store: str
     assets: int
@@ -23,6 +25,7 @@ class Audit:
     problems: tuple[Problem, ...]
     unprovable: tuple[str, ...]
     seconds: float
+    known: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -67,9 +70,9 @@ def audit(store: Store, keyring: Keyring, *, witness: Store | None = None) -> Au
     if witness is not None:
         checks.append(problems.check("witness", compared, "log entries equal in the lake and the vault"))
         unprovable = ["that lake and vault were not rolled back together: keep the newest head in a third place"]
-    return Audit(
-        store.url, looks[0].assets, tuple(checks), tuple(problems.found), tuple(unprovable), time.perf_counter() - started
-    )
+    known = tuple(dict.fromkeys(told for look in looks for told in look.known))
+    seconds = time.perf_counter() - started
+    return Audit(store.url, looks[0].assets, tuple(checks), tuple(problems.found), tuple(unprovable), seconds, known)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class _Look:
     assets: int
     partitions: int
     decisions: int
+    known: tuple[str, ...]
 
 
 def _look(records: Records, problems: Problems, place: str) -> _Look:
@@ -97,15 +101,28 @@ def _look(records: Records, problems: Problems, place: str) -> _Look:
         records.plan_receipts(log)
         for head in log:
             partitions += _check_head(records, head, problems, place)
+    known = []
     for key, refusal in records.refused.items():
-        problems.add(f"{place}{key}", refusal)
+        void = _known_void(records, key)
+        if void is None:
+            problems.add(f"{place}{key}", refusal)
+        else:
+            known.append(f"{place}{key}: void, as {void.by} says since {void.time[:19]}: {void.reason}")
     for key in decision_keys(records.store):
         try:
             read_decision(records.store, records.keyring, key)
             decisions += 1
         except IntegrityError as error:
             problems.add(f"{place}{key}", error)
-    return _Look(records, len(assets), partitions, decisions)
+    return _Look(records, len(assets), partitions, decisions, tuple(known))
+
+
+def _known_void(records: Records, key: str) -> VoidHead | None:
+    """Somebody's word about just this entry; one that does not verify says nothing, and is told of as any decision."""
+    try:
+        return VOID_HEADS.find(records.store, records.keyring, sha256_hex(records.store.read(key)))
+    except (IntegrityError, ObjectNotFound):
+        return None
 
 
 def _check_head(records: Records, head: Head, problems: Problems, place: str) -> int:

@@ -22,6 +22,7 @@ DATA_KEY_TYPE = "application/vnd.orchestrai.data-key+json"
 VERIFIED_TYPE = "application/vnd.orchestrai.verified+json"
 LOCK_TYPE = "application/vnd.orchestrai.lock+json"
 ANCHOR_TYPE = "application/vnd.orchestrai.anchor+json"
+WITNESS_TYPE = "application/vnd.orchestrai.witness+json"
 
 
 @dataclass(frozen=True)

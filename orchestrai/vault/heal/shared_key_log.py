@@ -4,13 +4,14 @@ A record of it proves right by the root's signature and by the record before it,
 judged: one copy may have lost what says which signatures count.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.signing import Keyring, rules_of, without_rules
-from orchestrai.ledger.trust.key_log import CENSUS, KeyLog, extended, record_key
+from orchestrai.ledger.trust.key_log import CENSUS, KeyLog, extended, log_envelopes, read_log, record_key
 from orchestrai.ledger.trust.key_rules import LoggedRules, governed, is_vouched
 from orchestrai.vault.format.layout import IDENTITY
 from orchestrai.vault.replica.copies import Copy, MendedView
@@ -41,10 +42,13 @@ def shared_key_log(copies: Sequence[Copy], hidden: Laid, keyring: Keyring) -> Sh
     root = rules.root if isinstance(rules, LoggedRules) else ""
     accepted: dict[str, frozenset[str]] = {}
     records: dict[str, bytes] = {}
+    vouched = _vouched(copies, base, root)
     log: KeyLog | None = None
     while True:
         key = record_key(log.seq + 1 if log is not None else 1)
-        proven = _proven(log, list(_found(copies, hidden, key)), base, root)
+        proven = _proven(
+            log, list(_found(copies, hidden, key)), lambda first: first.digest in vouched or is_vouched(first, base, root)
+        )
         if not proven:
             break
         accepted[key] = frozenset(one.digest for one, _ in proven)
@@ -60,7 +64,18 @@ def shared_key_log(copies: Sequence[Copy], hidden: Laid, keyring: Keyring) -> Sh
     return SharedKeyLog(governed(view, base, folder=rules.folder, root=root, own=rules.own), accepted)
 
 
-def _proven(log: KeyLog | None, found: Sequence[bytes], base: Keyring, root: str) -> list[tuple[KeyLog, bytes]]:
+def _vouched(copies: Sequence[Copy], base: Keyring, root: str) -> frozenset[str]:
+    """The first records of the logs that a copy has whole and that lead to a root that counts: it may have come later than they."""
+    digests = set()
+    for copy in copies:
+        with suppress(IntegrityError):
+            log = read_log(log_envelopes(copy.store))
+            if log is not None and is_vouched(log, base, root):
+                digests.add(log.digests[0])
+    return frozenset(digests)
+
+
+def _proven(log: KeyLog | None, found: Sequence[bytes], counts: Callable[[KeyLog], bool]) -> list[tuple[KeyLog, bytes]]:
     """Of the records that copies have next those that prove right, each once, with the log that they lead to."""
     proven: dict[str, tuple[KeyLog, bytes]] = {}
     for data in found:
@@ -68,7 +83,7 @@ def _proven(log: KeyLog | None, found: Sequence[bytes], base: Keyring, root: str
             after = extended(log, data)
         except IntegrityError:
             continue
-        if log is not None or is_vouched(after, base, root):
+        if log is not None or counts(after):
             proven.setdefault(after.digest, (after, data))
     return list(proven.values())
 

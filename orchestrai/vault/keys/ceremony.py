@@ -5,6 +5,7 @@ is taken of all that the key has signed, and the second record names it. A write
 there is none yet, its commit was there before the census, and counts.
 """
 
+import base64
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -130,6 +131,21 @@ class Ceremony:
         parts = {"approvals": {**log.approvals, **numbers}, "exempt": self._keep(census_bytes(exempt))}
         return self._append(log, "approvals", "", reason, parts)
 
+    def change_root(self, new: Signer, reason: str) -> KeyLog:
+        """Let another key be root from here on: the present one signs it in, and it signs that it is there. Idempotent.
+
+        Raises ConfigError for one that was root before, or that signs records of the vault.
+        """
+        require_reason("a change of the root", reason, self.by)
+        before = self.rules.refresh()
+        if before is not None and key_id(before.root) == new.key_id and len(before.roots) > 1:
+            return before  # the one that died had got so far
+        log = self._log(reason)
+        if new.key_id in log.keys or any(key_id(one) == new.key_id for one in log.roots):
+            raise ConfigError(f"expected a new key for a root, found {new.key_id} in the key log: make another")
+        parts = {"root": base64.b64encode(new.private_key.public_key().public_bytes_raw()).decode()}
+        return self._append(log, "root", new.key_id, reason, parts, new)
+
     # -- what is there ---------------------------------------------------------------------------------------
 
     def chains(self) -> dict[str, tuple[int, str]]:
@@ -223,7 +239,7 @@ class Ceremony:
                 f"expected another key that may write, found {name} alone: rotate it instead, or add one first"
             )
 
-    def _append(self, log: KeyLog, change: str, key: str, reason: str, parts: Mapping[str, Any]) -> KeyLog:
+    def _append(self, log: KeyLog, change: str, key: str, reason: str, parts: Mapping[str, Any], *others: Signer) -> KeyLog:
         body = {
             "vault": log.vault,
             "seq": log.seq + 1,
@@ -236,7 +252,7 @@ class Ceremony:
             **parts,
         }
         vouching = () if self.voucher is None or self.voucher.key_id == self.root.key_id else (self.voucher,)
-        envelope, place = sign_record(body, self.root, *vouching), record_key(log.seq + 1)
+        envelope, place = sign_record(body, self.root, *others, *vouching), record_key(log.seq + 1)
         try:
             self.vault.write(place, envelope, create=True)
         except ObjectExists as exc:

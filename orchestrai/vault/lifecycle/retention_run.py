@@ -53,20 +53,23 @@ def retain(
             return StageReport(
                 asset, None, (PartitionOutcome(WHOLE, False, verdicts=(Verdict("upstream", False, message),)),)
             )
+        went: set[str] = set()
         if apply:
-            apply_retention(vault, plan, policy=keep.describe())
+            went = set(apply_retention(vault, plan, policy=keep.describe()))
             if after is not None:
                 after()
         now = vault.store_time()
         locks = {seq: until for seq, until in locked_until(vault, dataset).items() if until > now}
-        stays = [decision for decision in plan.decisions if decision.kept or not apply]
+        # where others must sign too, what no rule keeps stays until they did
+        stays = [decision for decision in plan.decisions if decision.snapshot.snapshot_id not in went]
         gone = _gone_since(session, vault, dataset)
         body = {"dataset": dataset, "vault": vault.identity(), "snapshots": [_stored(decision) for decision in stays]}
         entry = session.add_bytes(WHOLE, "retention.json", canonical_json(body), rows=len(stays))
         meter.written = entry.size
-        rows = [*(_row(decision, locks) for decision in stays), *(_gone_row(place, locks) for place in gone)]
+        rows = [*(_row(decision, locks, waits=apply) for decision in stays), *(_gone_row(place, locks) for place in gone)]
         rows.sort(key=_seq, reverse=True)
-        deferred = [locks[seq] for seq in (_seq(row) for row in rows if row["decision"] != "stays") if seq in locks]
+        going = [_seq(row) for row in rows if row["decision"] in ("would go", "forgotten")]
+        deferred = [locks[seq] for seq in going if seq in locks]
     facts: dict[str, JsonValue] = {
         "dataset": dataset,
         "vault": vault.identity(),
@@ -74,6 +77,7 @@ def retain(
         "applied": apply,
         "stay": sum(row["decision"] == "stays" for row in rows),
         "would_go": sum(row["decision"] == "would go" for row in rows),
+        "wait_for_approval": [row["snapshot"] for row in rows if row["decision"] == "waits"],
         "forgotten": [row["snapshot"] for row in rows if row["decision"] == "forgotten"],
         "through": plan.decisions[0].snapshot.seq,
         "bytes_locked": len(deferred),
@@ -102,10 +106,13 @@ def _stored(decision: Retained) -> dict[str, JsonValue]:
     return {"seq": commit.seq, "snapshot_id": commit.snapshot_id, "committed": commit.committed.isoformat(), "why": why}
 
 
-def _row(decision: Retained, locks: Mapping[int, datetime]) -> dict[str, JsonValue]:
+def _row(decision: Retained, locks: Mapping[int, datetime], *, waits: bool) -> dict[str, JsonValue]:
     commit = decision.snapshot
     why = "; ".join(decision.reasons) if decision.kept else _deferred("no rule keeps it", commit.seq, locks)
-    return _line(commit.seq, commit.snapshot_id, commit.committed, "stays" if decision.kept else "would go", why)
+    if waits and not decision.kept:
+        why += "; it is proposed, and waits for others to sign: `orchestrai approvals list`"
+    named = "stays" if decision.kept else "waits" if waits else "would go"
+    return _line(commit.seq, commit.snapshot_id, commit.committed, named, why)
 
 
 def _gone_row(place: tuple[int, str, datetime, str], locks: Mapping[int, datetime]) -> dict[str, JsonValue]:

@@ -12,7 +12,7 @@ from functools import partial
 from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, ObjectNotFound
-from orchestrai.ledger.trust.key_log import log_envelopes
+from orchestrai.ledger.trust.key_log import fingerprint, log_envelopes, read_log
 from orchestrai.ledger.trust.key_rules import LoggedRules
 from orchestrai.storage.base import Store
 from orchestrai.storage.cloud.control import control_plane
@@ -173,7 +173,7 @@ class Pull:
         """True, with findings, where new records of the key log take away snapshots that the copy shows and keeps."""
         rules = self.primary.keyring.rules
         assert isinstance(rules, LoggedRules)
-        logged = LoggedRules(self.target.store, rules.base, root=rules.root if log_envelopes(self.target.store) else "")
+        logged = LoggedRules(self.target.store, rules.base, root=_root_there(rules, self.target.store))
         before = self.opened(self.target.store, keyring=replace(self.primary.keyring, rules=logged)).catalog.visible(
             strict=False
         )
@@ -272,3 +272,12 @@ def _needed(view: Vault, commits: Sequence[SnapshotCommit], before: SnapshotComm
         keys |= reach(view, commit, None if commit is commits[-1] else before).keys()
         before = commit
     return keys - {commit_key(commit.dataset, commit.seq) for commit in commits}
+
+
+def _root_there(rules: LoggedRules, target: Store) -> str:
+    """By which root the copy's own log is judged: by the one that was named, or, where that came later, by the one it is under yet."""
+    theirs, ours = rules.log(), read_log(log_envelopes(target))
+    if ours is None:
+        return ""
+    lags = theirs is not None and ours.digests == theirs.digests[: ours.seq]
+    return fingerprint(ours.root) if rules.root and lags else rules.root

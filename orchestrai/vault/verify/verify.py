@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
 from orchestrai.core.tree.paged_tree import Subtree, subtree_of
-from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound
+from orchestrai.errors import ConfigError, IntegrityError, ObjectNotFound, StorageError
 from orchestrai.storage.base import Store
 from orchestrai.vault.catalog import Catalog
 from orchestrai.vault.chain.chain_head import Head
@@ -34,6 +34,7 @@ from orchestrai.vault.verify.verification import Finding, Walk
 if TYPE_CHECKING:
     from orchestrai.storage.cloud.control import ControlPlane
     from orchestrai.vault.lifecycle.anchor import Anchor, Rollback
+    from orchestrai.vault.lifecycle.witness_log import WitnessLog, WitnessReport
 
 __all__ = ["Finding", "Level", "VerifyReport", "verify"]
 
@@ -59,6 +60,7 @@ class VerifyReport:
     unchecked: int = 0
     since: datetime | None = None
     proven: Proven | None = None
+    witnessed: "WitnessReport | None" = None
 
     @property
     def ok(self) -> bool:
@@ -72,6 +74,7 @@ class VerifyReport:
             for name in ("level", "snapshots", "objects", "files_read", "bytes_read", "rollback", "unchecked", "ok")
         }
         body["since"] = self.since.isoformat() if self.since else None
+        body["witness"] = self.witnessed.as_json() if self.witnessed else None
         return body | {"findings": [{"key": finding.key, "problem": finding.problem} for finding in self.findings]}
 
 
@@ -83,12 +86,14 @@ def verify(
     dataset: str | None = None,
     control: "ControlPlane | None" = None,
     anchor: "Anchor | None" = None,
+    witness: "WitnessLog | None" = None,
     progress: Progress | None = None,
     proven: Proven | None = None,
 ) -> VerifyReport:
     """Check the vault and report all that is wrong; nothing damaged raises.
 
-    `sample` (part, parts) reads back one part of all files at level "read": part 1 of 30 today, part 2 tomorrow. Level
+    What `anchor` and `witness` remember outside the vault is held against it. `sample` (part, parts) reads back one part of all files
+    at level "read": part 1 of 30 today, part 2 tomorrow. Level
     "checksum" needs the store's control plane; raises ConfigError without. What was `proven` of this vault in this store before is
     not looked at again, and the report says since when that is known.
     """
@@ -119,12 +124,16 @@ def verify(
     if level == "read":
         _read_back(walk, sample, progress)
     rollback = _check_anchor(walk, anchor)
+    witnessed = _check_witness(walk, witness)
+    if witnessed is not None and witnessed.records and rollback != "found":
+        # an anchor that finds nothing does not unsay what a witness finds
+        rollback = "found" if witnessed.losses else "none found"
     objects = len({place.key for file in walk.files.values() for place in file.places})
     since = proven.since if proven else begun
     now = Proven(vault.identity(), vault.store.url, since, {**before, **walk.reached}, proven.logs if proven else None)
     return VerifyReport(
         level, len(visible), objects, walk.read, walk.bytes, tuple(walk.findings), rollback, walk.unchecked,
-        since=proven.since if proven else None, proven=None if walk.findings else now,
+        since=proven.since if proven else None, proven=None if walk.findings else now, witnessed=witnessed,
     )  # fmt: skip
 
 
@@ -284,3 +293,16 @@ def _check_anchor(walk: Walk, anchor: "Anchor | None") -> "Rollback":
     for loss in checked.losses if checked else ():
         walk.note(SNAPSHOTS, loss.problem)
     return rollback_state(checked)
+
+
+def _check_witness(walk: Walk, witness: "WitnessLog | None") -> "WitnessReport | None":
+    if witness is None:
+        return None
+    try:
+        report = witness.check(walk.vault)
+    except (IntegrityError, StorageError) as exc:
+        walk.note(witness.store.url, exc)
+        return None
+    for loss in report.losses:
+        walk.note(SNAPSHOTS, loss)
+    return report

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from orchestrai.errors import ConfigError
-from orchestrai.provenance.export.dossier.dossier import Dossier, Section, Table
+from orchestrai.provenance.export.dossier.dossier_parts import Dossier, Section, Table
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#16202c;--dim:#4b5866;--line:#c3ccd6;--ground:#fff;--head:#f0f3f7;--link:#174ea6}

@@ -1,0 +1,1 @@
+"""Copies of other accounts' vaults, pulled by a schedule of one's own."""
