@@ -5,24 +5,29 @@ BIN := .venv/bin
 # every process would compile what it imports again where the environment forbids keeping that
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-setup bench-vault bench-arrival bench-features bench-models bench-proof bench-gates screenshot clean
+.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-setup bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-growth bench-minute bench-run screenshot clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-.venv/.ready: requirements.lock pyproject.toml
+# what a person runs: the user's packages and what they need, nothing of the tests and of optional stores
+.venv/.run: requirements.run.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.run.lock
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps -e .
 	@touch $@
 
-setup: .venv/.ready ## make the environment from the lock file
+.venv/.ready: requirements.lock .venv/.run
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	@touch $@
 
-demo: setup ## write landing objects, run every stage of all shipped pipelines, show what came of it
+setup: .venv/.ready ## make the whole environment from the lock files: what runs, the tests, optional stores
+
+demo: .venv/.run ## write landing objects, run every stage of all shipped pipelines, show what came of it
 	$(BIN)/orchestrai demo
 
-dev: setup ## open the Dagster UI with the same state on http://127.0.0.1:3000
+dev: .venv/.run ## open the Dagster UI with the same state on http://127.0.0.1:3000
 	DAGSTER_HOME="$$($(BIN)/orchestrai instance)" && export DAGSTER_HOME && $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 test: setup ## run the tests a person waits for; it says what was left to test-all, and why
@@ -50,9 +55,13 @@ contracts: setup ## the layers, and Dagster only where it belongs
 docs: setup ## build the site from docs/, strictly, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean -d site
 
-lock: setup ## write requirements.lock anew; pins that still fit stay
+lock: setup ## write the lock files anew; pins that still fit stay
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgres --extra delta --extra kafka --extra iceberg \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra k8s -c requirements.lock \
+	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o deploy/image.lock
+	$(BIN)/uv pip compile pyproject.toml -c requirements.lock \
+	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.run.lock
 	$(BIN)/uv pip compile --group bench -c requirements.lock \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o bench/requirements.lock
 	$(BIN)/uv pip compile --group bench-vault --generate-hashes --no-header --universal --python-version 3.11 --quiet -o bench/vault.lock
@@ -75,8 +84,9 @@ bench-setup: .venv/.bench .venv/.borg ## add the peers that only the benchmarks 
 bench-arrival: .venv/.bench
 bench-vault: .venv/.borg
 bench-vault: ARGUMENTS = $(if $(DATA),--data $(DATA))
+bench-run: ARGUMENTS = $(if $(DATA),--data $(DATA))
 bench-vault: export PATH := $(CURDIR)/.venv/peers/bin:$(PATH)
-bench-vault bench-arrival bench-features bench-models bench-proof bench-gates: setup ## ratios against peers, one JSON object a line
+bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-growth bench-minute bench-run: setup ## ratios against peers, one JSON object a line
 	$(BIN)/python -m bench.$(@:bench-%=%) $(ARGUMENTS)
 
 screenshot: setup ## draw docs/graph.png with headless Chromium against the running UI

@@ -35,6 +35,7 @@ from orchestrai.contracts.contract import Column, Contract, HoldRule
 from orchestrai.core.time.calendar import ordinal
 from orchestrai.ingest.anomaly.sketch import Sketch, lens_of
 
+Array = np.ndarray[Any, np.dtype[np.float64]]
 NAB = (
     "nyc_taxi",
     "machine_temperature_system_failure",
@@ -187,8 +188,8 @@ def damaged(rows: pa.Table, how: str, seed: int) -> pa.Table:
 DAMAGE = (*TARGETS, "75 % of the rows", "half of a column null")
 
 
-def ours(series: Series, every: int) -> dict[str, float]:
-    """The share of days that are held, as they were and after each kind of damage."""
+def ours(series: Series, every: int) -> dict[str, tuple[float, int]]:
+    """The share of days that are held, as they were and after each kind of damage, and of how many."""
     keys, rule = sorted(series.days), HoldRule()
     profiles = {day: series.profile(day, rows) for day, rows in series.days.items()}
     held: dict[str, list[bool]] = {name: [] for name in ("ordinary", *DAMAGE)}
@@ -206,7 +207,7 @@ def ours(series: Series, every: int) -> dict[str, float]:
         history += [] if odd and not plain else [day]
         for how in DAMAGE if plain and at >= WARM and at % every == 0 else ():
             held[how].append(holds(series.profile(day, damaged(series.days[day], how, at))))
-    return {name: float(np.mean(some)) for name, some in held.items() if some}
+    return {name: (float(np.mean(some)), len(some)) for name, some in held.items() if some}
 
 
 def great_expectations(counts: list[int], now: int) -> bool:
@@ -283,6 +284,7 @@ def main() -> int:
         line("all", f"the rule of {peer}", None, 0.0, problem=why)
     if given.more is None:
         line("pizza, stops, flights, weather", "all", None, 0.0, problem="name a folder of Rdatasets' CSV files by --more")
+    pooled: dict[str, list[tuple[float, int]]] = {}
     further = more_series(given.more) if given.more is not None else iter(())
     for series in (retail(given.data), *(nab(given.data, name) for name in NAB), *further):
         every = max(1, len(series.days) // given.days)
@@ -298,16 +300,25 @@ def main() -> int:
                     0.0,
                     problem=f"{type(exc).__name__}: {' '.join(str(exc).split())[:160]}",
                 )
-        for name, share in ours(series, every).items():
+        for name, (share, days) in ours(series, every).items():
+            if series.name in REPORTED:
+                pooled.setdefault(name, []).append((share, days))
             target = ORDINARY if name == "ordinary" else TARGETS.get(name, 0.0)
             line(
                 series.name,
                 name,
                 share,
                 target,
+                days=days,
                 chosen_on=series.name not in REPORTED,
                 **{peer: round(shares[name], 4) for peer, shares in beside.items() if name in shares},
             )
+    for name, some in pooled.items():
+        count = sum(days for _, days in some)
+        share = sum(share * days for share, days in some) / count
+        line(
+            "all that was only reported", name, share, ORDINARY if name == "ordinary" else TARGETS.get(name, 0.0), days=count
+        )
     return int(failed)
 
 

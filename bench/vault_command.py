@@ -1,13 +1,13 @@
-"""One vault command of the bench, in a process of its own: REPO KEYS plain|sealed snapshot|verify|restore|million [ARGUMENT]."""
+"""One vault command of the bench, in a process of its own: REPO KEYS plain|sealed snapshot|verify|restore|many [ARGUMENT [COUNT]]."""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-MILLION, PARTITIONS, CHANGED = 1_000_000, 100, 0.001
+PARTITIONS, CHANGED = 100, 0.001
 
 
-def main(repo: str, keys: str, kind: str, step: str, argument: str = "") -> None:
+def main(repo: str, keys: str, kind: str, step: str, argument: str = "", count: str = "1000000") -> None:
     """Run one command; imports only what it needs."""
     from orchestrai.ledger.signing import load_or_create_signer
     from orchestrai.storage.local import LocalStore
@@ -33,19 +33,19 @@ def main(repo: str, keys: str, kind: str, step: str, argument: str = "") -> None
         from orchestrai.vault.commit.source import SourceFile
 
         contents: dict[str, list[SourceFile]] = {f"p{n:03d}": [] for n in range(PARTITIONS)}
-        names = list(contents)
-        for position, (path, generation) in enumerate(synthetic(int(argument))):
+        names, objects = list(contents), int(count)
+        for position, (path, generation) in enumerate(synthetic(int(argument), objects)):
             data = b"%d-%d" % (position, generation)
-            contents[names[position * PARTITIONS // MILLION]].append(
+            contents[names[position * PARTITIONS // objects]].append(
                 SourceFile(path, len(data), data, token=f"{position:x}-{generation}")
             )
-        vault.commit("million", contents)
+        vault.commit("many", contents)
 
 
-def synthetic(turn: int) -> Iterator[tuple[str, int]]:
+def synthetic(turn: int, count: int) -> Iterator[tuple[str, int]]:
     """(path, generation) of each object."""
     every = int(1 / CHANGED)
-    for number in range(MILLION):
+    for number in range(count):
         yield f"events/2026/{number:09d}.json", turn if number % every == 0 else 0
 
 

@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
+from orchestrai.core.transfer_rate import parse_rate
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.url_credentials import refuse_credentials
 
@@ -36,10 +37,19 @@ class Settings:
     timestamp_url: Annotated[str, "RFC 3161 authority that stamps the witness's records; empty means none"] = ""
     timestamp_roots: Annotated[str, "file of the certificates (PEM) that its stamps are verified by"] = ""
     keys: Annotated[str, "folder of signing and trusted keys; empty means <home>/keys"] = ""
+    transfer_limit: Annotated[
+        str, "bytes a second to and from each of vault and replicas at most, e.g. 20MB/s; empty means no limit"
+    ] = ""
+    transfer_at_once: Annotated[
+        int, "calls to each of vault and replicas that run at once at most, and threads that copy; 0 means two threads"
+    ] = 0
     pipelines: Annotated[str, "folders of pipelines, ':'-separated; empty means those that ship"] = ""
     environment: Annotated[str, "name shown in metadata and alerts"] = "local"
     alert_url: Annotated[
-        str, "where the URL of a webhook lies (env://NAME) that is told of failed runs; empty means none"
+        str, "where the URL of a webhook lies (env://NAME) that is told of all alerts; empty means none"
+    ] = ""
+    alerts: Annotated[
+        str, "YAML file that declares who is told of alerts; empty means <home>/alerts.yaml, if it is there"
     ] = ""
     memory_limit: Annotated[str, "memory DuckDB may use, e.g. 1500MB"] = "1500MB"
     sealed_memory_bytes: Annotated[
@@ -54,10 +64,21 @@ class Settings:
     ] = ""
     spark_exchange: Annotated[str, "store that this machine and Spark jobs both reach; jobs need it"] = ""
     executor: Annotated[str, "in_process or multiprocess"] = "in_process"
+    instance_db: Annotated[
+        str, "where the URL of the PostgreSQL database of Dagster's runs lies (env://NAME); empty means SQLite under home"
+    ] = ""
+    compute_logs: Annotated[
+        str,
+        "where Dagster puts what runs print: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; empty: home",
+    ] = ""
+    run_launcher: Annotated[str, "who starts runs: local, docker:IMAGE, k8s:IMAGE or ecs"] = "local"
+    log_format: Annotated[
+        str, "how a run's log is written to stdout: text, or json for lines with run, asset, partition"
+    ] = "text"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(os.path.abspath(Path(self.home).expanduser())))
-        for name in ("spark_threshold_bytes", "sealed_memory_bytes"):
+        for name in ("spark_threshold_bytes", "sealed_memory_bytes", "transfer_at_once"):
             object.__setattr__(self, name, _count(name, getattr(self, name)))
         for field in fields(self):
             value = getattr(self, field.name)
@@ -66,6 +87,10 @@ class Settings:
                     refuse_credentials(value)
                 except ConfigError as exc:
                     raise ConfigError(f"{PREFIX}{field.name.upper()}: {exc.message}") from None
+        try:
+            parse_rate(self.transfer_limit)
+        except ConfigError as exc:
+            raise ConfigError(f"{PREFIX}TRANSFER_LIMIT: {exc.message}") from None
         if self.executor not in ("in_process", "multiprocess"):
             raise _wrong("executor", "in_process or multiprocess", self.executor)
 
@@ -78,6 +103,11 @@ class Settings:
     def vault(self) -> str:
         """URL of the backup store."""
         return self.vault_url or str(self.home / "vault")
+
+    @property
+    def limited(self) -> bool:
+        """True where transfers to and from vault and replicas have a limit."""
+        return bool(self.transfer_limit or self.transfer_at_once)
 
     @property
     def witness_url(self) -> str:

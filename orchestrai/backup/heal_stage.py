@@ -13,7 +13,7 @@ from orchestrai.ledger.signing import Keyring
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.base import Store
-from orchestrai.storage.url import open_store
+from orchestrai.storage.url import open_within_limits
 from orchestrai.vault.format.layout import ROOT
 from orchestrai.vault.heal.heal import Healing, HealPlan, HealReport
 from orchestrai.vault.protection import anchor_of, open_vault, replicas_of
@@ -28,7 +28,8 @@ def _run(context: RunContext, node: AssetNode[VaultNode], partitions: Sequence[s
     """Compare, mend where every backup that has a replica allows it, publish; what is wrong is a failed check, not an error."""
     ledger, settings = context.ledger, context.settings
     apply = all(spec.heal == "apply" for spec in node.subject.backups)
-    stores = [context.port(Vault).store, *map(open_store, replicas_of(node.subject.backups, settings))]
+    replicas = [open_within_limits(url, settings) for url in replicas_of(node.subject.backups, settings)]
+    stores = [context.port(Vault).store, *replicas]
 
     def opened(store: Store, keyring: Keyring) -> Vault:
         return open_vault(ledger, settings.key_folder, lambda: False, store, keyring)

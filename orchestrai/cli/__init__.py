@@ -3,8 +3,10 @@
 Exit codes: 0 done, 1 done and something is wrong, 2 the input or usage is wrong, 3 an outside system failed.
 """
 
+import os
 import sys
 
+from orchestrai.core.actor import Actor, acting, os_user
 from orchestrai.core.process import one_command
 from orchestrai.errors import OrchestraiError
 from orchestrai.settings import read_env_file
@@ -17,7 +19,9 @@ def main() -> None:
 
         try:
             read_env_file()
-            app()
+            user = os_user()
+            with acting(Actor(user or f"uid {os.getuid()}", "os user" if user else "nobody", "command line")):
+                app()
         except OrchestraiError as error:
             sys.stderr.write(f"orchestrai: {error.message}\n")
             sys.exit(error.exit_code)

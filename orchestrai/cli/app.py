@@ -18,7 +18,7 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.reports import doctor_commands, report_commands
+from orchestrai.cli.reports import alert_commands, doctor_commands, metrics_commands, report_commands, trail_commands
 from orchestrai.cli.streams import stream_commands
 from orchestrai.cli.vault import (
     heal_commands,
@@ -34,16 +34,20 @@ from orchestrai.cli.vault import (
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
 app.command("demo")(run_commands.demo)
 app.command("backfill")(run_commands.backfill)
+app.command("sync")(run_commands.sync)
 app.command("report")(report_commands.report)
 app.command("stale")(report_commands.stale)
+app.command("watch")(alert_commands.watch)
+app.add_typer(alert_commands.alerts, name="alerts")
 app.command("check")(project_commands.check)
 app.command("doctor")(doctor_commands.doctor)
 app.command("instance")(project_commands.instance)
+app.add_typer(metrics_commands.metrics, name="metrics")
 app.command("new")(project_commands.new)
 # proof: what is asked of the records
 app.add_typer(proof_commands.model, name="model")
 app.command("audit")(audit_commands.audit)
-app.command("trail")(audit_commands.trail)
+app.add_typer(trail_commands.trail, name="trail")
 app.command("recall")(recall_commands.recall)
 app.command("rebuild")(audit_commands.rebuild)
 app.command("erase")(erase_commands.erase)

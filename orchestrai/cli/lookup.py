@@ -1,6 +1,5 @@
 """How commands find their ledger, records, vault, dataset, snapshot and partitions."""
 
-import getpass
 import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -9,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.output import err
+from orchestrai.cli.output import TRANSFER_LIMIT, err
+from orchestrai.core.actor import os_user, said_by
 from orchestrai.core.time.partition_key import Key
+from orchestrai.core.transfer_rate import parse_rate
 from orchestrai.errors import ConfigError, RestoreError
 from orchestrai.settings import load_settings
 
@@ -33,7 +34,23 @@ KeyFile = Annotated[
 KeyFolder = Annotated[
     Path | None, typer.Option("--keys", help="folder with the key of a sealed vault; default: that of the settings")
 ]
+Limit = Annotated[
+    str | None,
+    typer.Option(
+        "--limit",
+        help="bytes a second to and from each store at most, e.g. 20MB/s; default: ORCHESTRAI_TRANSFER_LIMIT",
+        callback=lambda rate: _limit_transfers(rate),
+    ),
+]
 SnapshotId = Annotated[str, typer.Argument(help="a snapshot's id, or a beginning of it that only one has")]
+
+
+def _limit_transfers(rate: str | None) -> str | None:
+    """For the rest of this command, as if the setting said so; raises ConfigError."""
+    if rate is not None:
+        parse_rate(rate)
+        os.environ[TRANSFER_LIMIT] = rate
+    return rate
 
 
 def open_ledger() -> "Ledger":
@@ -85,13 +102,9 @@ def chosen_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Rec
     return Records(*open_records(vault, keys)), None
 
 
-def this_user() -> str:
-    """Who runs this process, for signed records."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # a container's user may have no name
-        return f"uid {os.getuid()}"
+def this_user(by: str | None = None) -> str:
+    """Who runs this process, for signed records; a name given by --by is kept as claimed, and believed only where nobody is known."""
+    return said_by(by, os_user(), f"uid {os.getuid()}")
 
 
 def open_runtime() -> "Runtime":
@@ -130,11 +143,11 @@ def _tell_left_out(project: "Project") -> None:
 
 def open_or_none(url: str | None, *, may_be_new: bool = False) -> "Vault | None":
     """The vault of the settings or at a URL; None, or RestoreError, where nothing was ever backed up. Never makes one."""
-    from orchestrai.storage.url import open_store
+    from orchestrai.storage.url import open_within_limits
     from orchestrai.vault.protection import is_sealed, keyring_for, open_vault
 
     ledger, settings = open_ledger(), load_settings()
-    store = open_store(url or settings.vault)
+    store = open_within_limits(url or settings.vault, settings)
     if is_sealed(store, keyring_for(ledger, store, settings.key_folder)) is None:
         if may_be_new:
             return None

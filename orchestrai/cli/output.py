@@ -1,6 +1,7 @@
 """Printing: tables for people, one JSON document for programs."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from orchestrai.settings import PREFIX
+
+TRANSFER_LIMIT = f"{PREFIX}TRANSFER_LIMIT"
 # one bar for all partitions of a stage, not one each
 PARTITION = re.compile(r"[@ ]\d{4}-\d\d-\d\d.*$")
 
@@ -57,11 +61,12 @@ def bars(quiet: bool) -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    limit = os.environ.get(TRANSFER_LIMIT, "")
     with Progress(*columns, console=err, transient=False) as progress:
         tasks: dict[str, Any] = {}
 
         def tell(what: str, done: int, total: int) -> None:
-            kind = PARTITION.sub("", what)
+            kind = PARTITION.sub("", what) + (f" (at most {limit})" if limit else "")
             if kind not in tasks:
                 tasks[kind] = progress.add_task(kind, total=total)
             progress.update(tasks[kind], completed=done, total=total)

@@ -1,22 +1,31 @@
 """One asset per node of the graph; each runs the same body."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from orchestrai.core.actor import acting
 from orchestrai.core.time.calendar import dimension_of, name_of, zone_of
 from orchestrai.defs.current import features_condition
-from orchestrai.defs.events import report_events
 from orchestrai.defs.input_events import look_back, seen_inputs
+from orchestrai.defs.launch.named_coordinator import actor_of
+from orchestrai.defs.platform.dead_runs import note_process
+from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
+from orchestrai.defs.reporting.stage_events import report_events
 from orchestrai.defs.spark_transport import launching
 from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
+from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.ingest.arrival import RAW_EVENTS
+from orchestrai.ledger.quarantine import closed_gates
+from orchestrai.ledger.report import PartitionOutcome
+from orchestrai.models.run import PREDICTIONS
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import retries_of
+from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.declared_subject import DeclaredSubject
@@ -29,8 +38,12 @@ def asset_key(asset: str) -> dg.AssetKey:
     return dg.AssetKey(asset.split("/"))
 
 
+# the tag of runs that prove: what is restored already is restored again
+AGAIN = "orchestrai/again"
 # Dagster writes a key in the order of the dimensions' names: a capital letter sorts before those that are declared
 TIME = "Time"
+# the longest that a partition of a grain lasts, in days
+LENGTHS = {"hour": 1 / 24, "day": 1, "week": 7, "month": 31, "year": 366}
 
 
 def partitions_of(dataset: DatasetNode) -> dg.TimeWindowPartitionsDefinition | dg.MultiPartitionsDefinition | None:
@@ -103,7 +116,27 @@ def _common(node: AssetNode) -> dict[str, Any]:
         "metadata": metadata,
         # the UI says "code version changed" where what is published was made by other code
         "code_version": node.stage.code_of(node.subject),
+        "freshness_policy": freshness_policy(node),
     }
+
+
+def freshness_policy(node: AssetNode) -> dg.FreshnessPolicy | None:
+    """How old the newest materialization may be, so that Dagster's pages show it; alerts come from the data's own times.
+
+    Raw events of a dataset whose contract promises freshness: that, and the length of a partition that is taken when it is over.
+    Features as their view declares; predictions as their model is retrained.
+    """
+    window = None
+    subject = node.subject
+    if node.stage is RAW_EVENTS and isinstance(subject, DatasetNode) and subject.contract.freshness is not None:
+        whole = 0 if subject.positioned else LENGTHS.get(name_of(subject.grain), 0)
+        window = subject.contract.freshness + timedelta(days=whole)
+    elif node.stage is FEATURES and isinstance(subject, ViewNode) and isinstance(subject.view.spec, FeatureViewSpec):
+        window = subject.view.spec.checks.freshness
+    elif node.stage is PREDICTIONS and isinstance(subject, ModelNode):
+        window = subject.spec.champion_max_age
+    # Dagster takes no window below a minute
+    return dg.FreshnessPolicy.time_window(fail_window=max(window, timedelta(minutes=1))) if window is not None else None
 
 
 def _deps(node: AssetNode) -> list[dg.AssetKey | dg.AssetDep]:
@@ -133,9 +166,8 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[
-            dg.AssetCheckSpec(
-                check.name, asset=key, blocking=check.blocking, description=check.description, partitions_def=partitions
-            )
+            # without partitions of its own: one evaluation a run, with the partitions' verdicts in it
+            dg.AssetCheckSpec(check.name, asset=key, blocking=check.blocking, description=check.description)
             for check in node.checks
         ],
         dagster_type=dg.Nothing,
@@ -144,37 +176,53 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
         **_common(node),
     )
     def materialize(context: dg.AssetExecutionContext, runtime: dg.ResourceParam[Runtime]) -> Iterator[Any]:
+        if runtime.settings.executor == "in_process":
+            note_process(context)
         keys = list(context.partition_keys) if partitions else ["all"]
         seen = seen_inputs(context) if partitions else {}
         try:
-            with launching(runtime, context):
-                report = runtime.run(node, keys, progress=_log_progress(context))
+            again = AGAIN in context.run.tags
+            with launching(runtime, context), acting(actor_of(context.run.tags, context.instance)):
+                report = runtime.run(node, keys, progress=_log_progress(context), again=again)
         except OrchestraiError as error:
             policy = retries_of(node.subject)
             _log_try(context, policy, error)
             raise translate(error, context.retry_number, policy) from error
         if node.stage is RAW_EVENTS:
             fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
-            yield from dead_letters(runtime, node.subject, fed)
-        yield from report_events(context, node, report, seen)
+            yield from dead_letters(runtime, node.subject, fed, context.instance)
+        yield from report_events(context, node, report, seen, closed_by(runtime, node) if partitions else {})
 
     assert isinstance(materialize, dg.AssetsDefinition)
     return materialize
 
 
-def dead_letters(runtime: Runtime, dataset: DatasetNode, keys: Sequence[str]) -> Iterator[dg.AssetMaterialization]:
-    """Tell of the dead letters that ingest left for some partitions; ingest publishes them, refused partitions included."""
+def closed_by(runtime: Runtime, node: AssetNode) -> dict[str, Mapping[str, str]]:
+    """What the gate of an asset holds back, by partition and check, as the ledger has it."""
+    if not node.stage.gate:
+        return {}
+    current = runtime.ledger.find(node.asset)
+    return {key: refusal.reasons for key, refusal in closed_gates(runtime.ledger, node.asset, current).items()}
+
+
+def dead_letters(
+    runtime: Runtime, dataset: DatasetNode, keys: Sequence[str], instance: dg.DagsterInstance
+) -> Iterator[dg.AssetMaterialization]:
+    """Tell of the dead letters that ingest left for some partitions, where Dagster does not know them; of refused partitions too."""
     asset = dataset.asset("dead_letters")
     letters = runtime.ledger.find(asset)
-    for key in keys if letters else ():
-        entry = letters.partitions.get(key) if letters else None
-        if entry is not None:
-            yield dg.AssetMaterialization(
-                asset_key(asset),
-                partition=key if partitions_of(dataset) else None,
-                metadata={"dagster/row_count": entry.rows, "orchestrai/root": entry.root},
-                tags={"dagster/data_version": entry.root, "dagster/data_version_is_user_provided": "true"},
-            )
+    entries = {key: letters.partitions[key] for key in keys if key in letters.partitions} if letters else {}
+    there = [PartitionOutcome(key, True, entry.root, entry.rows, standing=True) for key, entry in entries.items()]
+    cut = partitions_of(dataset) is not None
+    if cut and there:
+        there = DagsterView(instance, asset_key(asset), list(entries)).unknown(runtime.project.nodes[asset], there, None)
+    for outcome in there:
+        yield dg.AssetMaterialization(
+            asset_key(asset),
+            partition=outcome.partition if cut else None,
+            metadata={"dagster/row_count": outcome.rows, "orchestrai/root": outcome.root or "none"},
+            tags=version_tags(outcome, None),
+        )
 
 
 def _log_progress(context: dg.AssetExecutionContext) -> Any:

@@ -14,6 +14,7 @@ from orchestrai.defs.current import build_current_checks, build_current_sensors
 from orchestrai.defs.launch.backup_jobs import build_keeping_jobs, build_keeping_schedules
 from orchestrai.defs.launch.jobs import build_jobs, own_datasets
 from orchestrai.defs.launch.schedules import build_schedules
+from orchestrai.defs.platform.dead_runs import build_dead_run_sensor
 from orchestrai.defs.sensors.alert_sensors import build_alert_sensors
 from orchestrai.defs.sensors.deployment_sensors import build_deployment_sensors
 from orchestrai.defs.sensors.landing_sensors import build_sensors
@@ -52,9 +53,10 @@ def _build(runtime: Runtime) -> dg.Definitions:
             *build_sensors(project.pipelines),
             *build_recall_sensors(project.pipelines),
             *build_deployment_sensors(project.pipelines),
-            *build_alert_sensors(runtime),
+            *build_alert_sensors(),
             *build_current_sensors(nodes),
             *build_log_sensors(nodes),
+            build_dead_run_sensor(),
             *broken.sensors,
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],

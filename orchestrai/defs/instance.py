@@ -10,16 +10,17 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
-from orchestrai.pipeline.instance.settings_file import write_settings
+from orchestrai.pipeline.instance.instance_options import InstanceOptions
+from orchestrai.pipeline.instance.settings_file import EMBEDDED, write_settings
 
 PROCESS_TAG = "orchestrai/process"
 
 
-def open_instance(home: Path) -> dg.DagsterInstance:
+def open_instance(home: Path, options: InstanceOptions = EMBEDDED) -> dg.DagsterInstance:
     """The instance that DAGSTER_HOME names, else the one under `home`; made on first use. Raises ConfigError for a folder that is not."""
     # Dagster makes its tables without a lock: of two first commands one would find half of them there
     with _alone(home):
-        folder = write_settings(home)
+        folder = write_settings(home, options)
         instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder)))
         _end_dead_runs(instance)
     return instance
@@ -54,12 +55,13 @@ def _end_dead_runs(instance: dg.DagsterInstance) -> None:
         run = instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             log.free_concurrency_slots_for_run(run_id)
-        elif _died(run.tags.get(PROCESS_TAG, "")):
+        elif runs_here_no_more(run.tags.get(PROCESS_TAG, "")):
             instance.report_run_failed(run, "the process that executed this run is gone")
             log.free_concurrency_slots_for_run(run_id)
 
 
-def _died(tag: str) -> bool:
+def runs_here_no_more(tag: str) -> bool:
+    """Whether the process that a tag names was one of this machine and is gone; false of another machine's, and of no tag."""
     host, _, rest = tag.partition("/")
     pid, _, started = rest.partition("/")
     if host != socket.gethostname() or not pid.isdigit():

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.time.partition_key import with_value
+from orchestrai.core.tree.overlay import keys_before
 from orchestrai.errors import FeatureViewError, NotReceipted
-from orchestrai.features.incremental.partition_spans import ALWAYS, back
+from orchestrai.features.incremental.partition_spans import ALWAYS, PartitionSpans, back
 from orchestrai.features.spec import FeatureViewSpec, moment_key, moments, parse_moment
 from orchestrai.features.views.known_time import came_first
 from orchestrai.features.views.view import FeatureView
@@ -113,6 +116,8 @@ def _absent(view: FeatureView, key: str) -> Task:
 
 def _data_span(opened: Inputs, table: str, view: FeatureView) -> tuple[datetime, datetime]:
     spans = opened.spans[table]
+    if isinstance(spans, PartitionSpans) and spans.grain != WHOLE and (ends := spans.ends) is not None:
+        return ends
     if all(span != ALWAYS for span in spans.values()):
         return min(start for start, _ in spans.values()), max(end for _, end in spans.values())
     column = view.tables[table].event_time
@@ -140,12 +145,12 @@ def reached(task: Task, opened: Inputs, reach: JsonValue) -> dict[str, list[str]
     needed = {name: list(keys) for name, keys in task.partitions.items()}
     if isinstance(reach, str):
         primary = next(iter(needed))
-        ordered = list(opened.spans[primary])
-        if reach and reach not in ordered:
+        there, last = opened.spans[primary], max(needed[primary], default="")
+        if reach and reach not in there:
             return None
-        first = ordered.index(reach) if reach else 0
-        last = max((ordered.index(key) for key in needed[primary]), default=-1)
-        needed[primary] = ordered[first : last + 1]
+        # a search reached every partition from there on
+        between = takewhile(lambda key: key >= reach, keys_before(there, f"{last}\0"))
+        needed[primary] = [*between][::-1] if last else []
     return needed
 
 

@@ -127,7 +127,7 @@ def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: 
             if view.kind == "entity":
                 stack.enter_context(engine.resident(view, _reads(todo, files)))
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-features-"))
-            states = _states(task, opened, todo)
+            states = _states(task, opened, todo, rows=bool(view.lookback.rows))
             run = PartitionRuns(
                 session,
                 view,
@@ -184,12 +184,17 @@ def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: 
     return report
 
 
-def _states(task: FeatureTask, opened: Inputs, todo: Sequence[Task]) -> dict[str, DatasetState]:
-    """What each input lacks up to the end of the last window, by table."""
+def _states(task: FeatureTask, opened: Inputs, todo: Sequence[Task], *, rows: bool) -> dict[str, DatasetState]:
+    """What each input lacks from the first window to the end of the last, by table; from its beginning with frames of `rows`."""
     until = max((due.until for due in todo if due.until is not None), default=None)
-    return {
-        name: dataset_state(dataset, task.declared.get(dataset.asset), until) for name, dataset in opened.datasets.items()
-    }
+    states = {}
+    for name, dataset in opened.datasets.items():
+        begins = [due.since[name] for due in todo]
+        # a search for earlier rows may end anywhere
+        within = not rows and None not in begins
+        since = min((begin for begin in begins if begin is not None), default=None) if within else None
+        states[name] = dataset_state(dataset, task.declared.get(dataset.asset), until, since)
+    return states
 
 
 def code_of(view: FeatureView) -> str:
@@ -259,7 +264,7 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
         if not wanted:
             return settle(StageReport(node.asset, None, missing), like, partitions)
     restored = {table: dataset.asset("restored") for table, dataset in subject.inputs.items()}
-    size = sum(entry.size for asset in restored.values() if (d := ledger.find(asset)) for entry in d.partitions.values())
+    size = sum(dataset.size for asset in restored.values() if (dataset := ledger.find(asset)))
     tails = context.home / "tails" / subject.pipeline / view.name
     declared = {dataset.asset("restored"): dataset for dataset in subject.inputs.values()}
     task = FeatureTask(node.asset, restored, subject.grain_of_first, wanted, tails, declared)

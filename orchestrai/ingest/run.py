@@ -34,15 +34,17 @@ from orchestrai.ingest.partition import Partition, PartitionReading
 from orchestrai.ingest.plan import Intake
 from orchestrai.ingest.readers.object_reader import Typing
 from orchestrai.ingest.readers.row_rules import RowRules
+from orchestrai.ingest.same_landing import SameLanding, read_as
 from orchestrai.ingest.schema_audit import LACKING, vanished
 from orchestrai.ingest.sources.http import pull_http
 from orchestrai.ingest.spec import DatasetTask, SourceSpec
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.privacy.ingest_guard import discreet, sealing_of
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.contract_record import judged_by
-from orchestrai.storage.base import Store
+from orchestrai.stage.recorded_bytes import as_published, with_standing
+from orchestrai.storage.base import ObjectInfo, Store
 
 PRODUCER, LETTERS = Producer("raw_events", __name__), Producer("dead_letters", __name__)
 
@@ -58,12 +60,13 @@ def ingest(
     """Make raw events of some partitions from all objects landed for them, and publish those that pass their audit.
 
     Idempotent: objects already taken are not taken again (known by URI and etag), those of one content are one arrival, and the
-    same objects give the same version. Rows that cannot be typed go to `<dataset>/dead_letters`, and so do whole objects that no
-    partition can take or that the landing does not hand out: they end nothing. A partition that is not due and has no object is
-    left out. `recover` also takes originals of refused runs that have left the landing. A contract that tokenises columns needs
-    the keys of persons and keeps no originals. A partition of more than `source.spark_above` bytes is typed in the session that
-    `spark` gives, to the same bytes. Raises StorageError when the landing or the lake fails, ConfigError without keys; what is
-    wrong with data is told in verdicts, and published all the same only where an override of the run waives it.
+    same objects give the same version. A partition of which the landing says nothing new is reported as published and not read. Rows
+    that cannot be typed go to `<dataset>/dead_letters`, and so do whole objects that no partition can take or that the landing does
+    not hand out: they end nothing. A partition that is not due and has no object is left out. `recover` also takes originals of
+    refused runs that have left the landing. A contract that tokenises columns needs the keys of persons and keeps no originals. A
+    partition of more than `source.spark_above` bytes is typed in the session that `spark` gives, to the same bytes. Raises
+    StorageError when the landing or the lake fails, ConfigError without keys; what is wrong with data is told in verdicts, and
+    published all the same only where an override of the run waives it.
     """
     ledger, now = context.ledger, context.now()
     asset, source, contract, grain = task.asset, task.source, task.contract, task.grain
@@ -79,12 +82,14 @@ def ingest(
             pull_http(source, landing, key, grain, now)
         present = landed(landing, source, grain, task.partitions)
         done: list[Partition] = []
+        as_it_was = {} if recover or sealing or spark else _unchanged(context, task, landing, present.objects)
+        todo = [key for key in sorted(set(task.partitions)) if key not in as_it_was]
         audit = Audit()
         keys = KeyAudit.of(context, task, intake.dataset)
         ordinary = HoldAudit(contract, grain, now, intake.dataset)
         on_spark, aside, opened = 0, dict[str, list[DeadLetter]](), stack.enter_context(ExitStack())
-        for number, key in enumerate(sorted(set(task.partitions))):
-            context.told(f"{asset}@{key}", number, len(task.partitions))
+        for number, key in enumerate(todo):
+            context.told(f"{asset}@{key}", number, len(todo))
             opened.close()
             gathered = intake.gather(key, present.objects[key], recover=recover)
             part = Partition(key, list(gathered.arrivals), repeats=gathered.repeats)
@@ -139,6 +144,7 @@ def ingest(
                 "contract_version": contract.version,
                 "format": source.format,
                 **judged_by(ledger, contract),
+                **read_as(source),
             },
             cost=meter.cost(),
             overrides=[*context.overrides, *released(contract, session, audit, now)],
@@ -151,8 +157,19 @@ def ingest(
             },
         )
         retract_unplaced(ledger, asset, (arrival.material for part in done for arrival in part.arrivals), LETTERS)
-        context.told(asset, len(task.partitions), len(task.partitions))
-        return report
+        context.told(asset, len(todo), len(todo))
+        return with_standing(report, intake.dataset, list(as_it_was.values()))
+
+
+def _unchanged(
+    context: RunContext, task: DatasetTask, landing: Store, present: Mapping[str, Sequence[ObjectInfo]]
+) -> dict[str, PartitionOutcome]:
+    """The partitions of which the landing says nothing new, as published; none where a person asked for what was refused."""
+    same = SameLanding(context.ledger, task, landing, PRODUCER)
+    current = context.ledger.find(task.asset)
+    if current is None or context.overrides:
+        return {}
+    return {key: as_published(current, key) for key, objects in present.items() if same.holds(key, objects)}
 
 
 def _denied(denied: Sequence[Unplaced]) -> list[Verdict]:

@@ -1,12 +1,15 @@
 """One version of an asset, which hands out bytes only after signature, receipt and root were checked, and those very bytes hashed."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from orchestrai.core.time.calendar import Grain, recorded_grain
 from orchestrai.core.time.partition_key import of_value
+from orchestrai.core.tree.overlay import BEHIND, keys_before
+from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import Recalls
 from orchestrai.ledger.format.dataset_pages import DatasetPages
@@ -60,7 +63,21 @@ class Dataset:
     @property
     def rows(self) -> int:
         """Rows in all partitions."""
-        return sum(row.rows for row in self.partitions.values())
+        return self._sum(2, attrgetter("rows"))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return self._sum(3, attrgetter("size"))
+
+    def _sum(self, figure: int, of: Callable[[PartitionEntry], int]) -> int:
+        """A figure of all partitions; a tree of pages has it at hand."""
+        partitions = self.partitions
+        return (
+            partitions.root.sums[figure]
+            if isinstance(partitions, PagedTree) and partitions
+            else sum(map(of, partitions.values()))
+        )
 
     def roots(self, partitions: Sequence[str] | None = None) -> dict[str, str]:
         """Partition roots, for an InputRef."""
@@ -118,12 +135,23 @@ class Dataset:
 
     def cut(self) -> Grain | None:
         """How it is cut by time, as its newest partition that can be read notes it; None where the keys tell, or there is none."""
-        for key in sorted(self.partitions, reverse=True):
+        for key in keys_before(self.partitions, BEHIND):
             try:
                 return recorded_grain(self.files(key).stats)
             except IntegrityError:
                 continue  # recalled or damaged: whoever opens it is told
         return None
+
+    def roots_unlike(self, other: "Dataset") -> tuple[dict[str, str], dict[str, str]]:
+        """The partition roots where two versions differ, of this one and of the other; costs the pages that differ."""
+        mine, theirs = self.partitions, other.partitions
+        if isinstance(mine, PagedTree) and isinstance(theirs, PagedTree):
+            mine, theirs = mine.unlike(theirs)
+        own, others = ({key: row.root for key, row in rows.items()} for rows in (mine, theirs))
+        return (
+            {key: root for key, root in own.items() if others.get(key) != root},
+            {key: root for key, root in others.items() if own.get(key) != root},
+        )
 
     @contextmanager
     def fetched(

@@ -18,7 +18,7 @@ from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.ledger.trust.trust_list import begin_trust, read_trust, require_own_key
 from orchestrai.settings import Settings
 from orchestrai.storage.disk.sealed import SealedFiles
-from orchestrai.storage.url import open_store
+from orchestrai.storage.url import open_store, open_within_limits
 
 
 class Ledger(Log):
@@ -72,7 +72,7 @@ def open_ledger(settings: Settings, clock: Clock = utc_now, demands: Callable[[]
     begin_trust(folder, signer, clock())
     trust = read_trust(folder)
     require_own_key(trust, signer)
-    lake, vault = open_store(settings.lake), open_store(settings.vault)
+    lake, vault = open_store(settings.lake), open_within_limits(settings.vault, settings)
     sealed = SealedFiles(settings.sealed_memory_bytes)
     keyring = governed(vault, trust.keyring, folder=folder)
     return Ledger(lake, signer, keyring, vault=vault, clock=clock, sealed=sealed, demands=demands)

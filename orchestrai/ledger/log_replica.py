@@ -25,6 +25,7 @@ RECORDS = (
     "transactions/",
     "renames/",
     "acknowledgements/",
+    "alerts/",
     "void_heads/",
 )
 

@@ -63,7 +63,8 @@ class Meter:
 class PartitionOutcome:
     """What became of one partition: published under `root`, or refused by the verdicts listed.
 
-    The verdicts are those that were judged, as the receipt carries them; a person's `override` or `skip` stands beside them.
+    The verdicts are those that were judged, as the receipt carries them; a person's `override` or `skip` stands beside them. One that is
+    `standing` is as published before: this run had nothing to do for it.
     """
 
     partition: str
@@ -74,6 +75,7 @@ class PartitionOutcome:
     verdicts: tuple[Verdict, ...] = ()
     override: Override | None = None
     skip: Skip | None = None
+    standing: bool = False
 
 
 @dataclass(frozen=True)

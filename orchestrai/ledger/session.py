@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrai.core.actor import actor_fact
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.partition_key import segment
@@ -146,7 +147,7 @@ class Session:
                 parameters=dict(parameters or {}),
                 verdicts={key: audit.get(key, ()) for key in good},
                 cost=cost or Cost(),
-                facts=dict(facts or {}),
+                facts={**(facts or {}), **actor_fact()},
                 overrides={key: override for key, override in waived.items() if key in good},
             )
             wanted = Publication(draft, manifests, self.fence, tuple(drop), action, reason, transaction)

@@ -155,6 +155,9 @@ class PipelineModelSpec(ModelSpec):
     incomplete: IncompleteRows = IncompleteRows()
     backup: WeeklyBackup = WEEKLY
     retrain: Cron | None = None
+    champion_max_age: Annotated[
+        Duration | None, Field(description="people are told of a champion that was promoted longer ago than this")
+    ] = None
     retries: RetryPolicy = RetryPolicy()
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ Dagster, the command line and tests all call `Runtime.run`; there is no second w
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -122,10 +123,12 @@ class Runtime:
         progress: Progress | None = None,
         *,
         overrides: Sequence[Override] = (),
+        again: bool = False,
     ) -> StageReport:
         """Materialize a node for some partitions; raises OrchestraiError.
 
-        What fails its audit is not published, unless one of `overrides` waives it, which only raw events and restored data take.
+        What fails its audit is not published, unless one of `overrides` waives it, which only raw events and restored data take. With
+        `again` what is restored already is restored once more, as a proof.
         """
         if overrides and not node.stage.gate:
             known = " or ".join(gates())
@@ -134,7 +137,8 @@ class Runtime:
             if pipeline.name == node.pipeline:
                 require_settled(self._unsettled_names, pipeline)
         with self.ledger.using(), self.ledger.reading():
-            return node.stage.perform(self.context(self._told(progress), overrides), node, partitions)
+            context = replace(self.context(self._told(progress), overrides), again=again)
+            return node.stage.perform(context, node, partitions)
 
     @cached_property
     def _unsettled_names(self) -> dict[str, str]:

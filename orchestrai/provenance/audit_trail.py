@@ -4,7 +4,6 @@ Who is the key that signed it, and, where a person decided, the name in the reco
 that nothing was taken out of the middle is checked by `orchestrai audit`.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +11,21 @@ from typing import Any
 from orchestrai.errors import NotCounted
 from orchestrai.ledger.decisions.acknowledgements import ACKNOWLEDGEMENTS
 from orchestrai.ledger.decisions.renames import RENAMES
+from orchestrai.ledger.decisions.skips import SKIPS
 from orchestrai.ledger.decisions.void_heads import VOID_HEADS
 from orchestrai.ledger.heads import Head, read_head
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.provenance.decision_log import ERASURES, RETRAININGS, decision_keys, read_decision
+from orchestrai.provenance.trail_sources import other_deeds, signer_of
 from orchestrai.provenance.verified_records import Records
-from orchestrai.storage.base import Store
 
 
 @dataclass(frozen=True)
 class Event:
-    """One operation: when (ISO, UTC), what was done to what, by whom, why, and the record that says so."""
+    """One operation: when (ISO, UTC), what was done to what, by whom, why, the record that says so, and from which interface.
+
+    `who` is the person that the machine knew, and the keys that signed. A name that somebody gave themselves is told as a claim.
+    """
 
     time: str
     action: str
@@ -31,6 +34,7 @@ class Event:
     what: str
     why: str
     record: str
+    interface: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -46,6 +50,7 @@ def trail(records: Records) -> list[Event]:
     events = [event for asset in records.assets() for event in _asset_events(records, asset)]
     events += [_decision(records, key) for key in decision_keys(records.store)]
     events += _forgotten(records)
+    events += [Event(*deed, interface="command line") for deed in other_deeds(records)]
     return sorted(events, key=lambda event: (event.time, event.subject, event.record))
 
 
@@ -53,7 +58,7 @@ def _asset_events(records: Records, asset: str) -> Iterator[Event]:
     for head in records.log(asset):
         receipt = records.receipt(head.receipt)
         key = f"heads/{asset}/{head.seq:012d}.json"
-        signed = _signer(records.store, key)
+        signed = signer_of(records.store, key)
         if not head.changed and head.action == "publish":
             # it stands for the entry before it, so what it was meant to be is told by its own bytes
             try:
@@ -64,12 +69,22 @@ def _asset_events(records: Records, asset: str) -> Iterator[Event]:
             what = f"transaction {meant.transaction[:12]} was not committed: nothing moved"
             yield Event(meant.time, f"aborted {meant.action}", asset, signed, what, meant.reason, key)
             continue
-        yield Event(head.time, _action(head, receipt), asset, signed, _published(head, receipt), head.reason, key)
+        who, interface = _actor(receipt, signed)
+        yield Event(head.time, _action(head, receipt), asset, who, _published(head, receipt), head.reason, key, interface)
         for partition in head.changed:
             override = receipt.override(partition)
             if override is not None:
                 what = f"waived {', '.join(override.checks)} of {partition}"
-                yield Event(head.time, "override", asset, f"{override.by} ({signed})", what, override.reason, key)
+                yield Event(head.time, "override", asset, f"{override.by} ({signed})", what, override.reason, key, interface)
+
+
+def _actor(receipt: Receipt, signed: str) -> tuple[str, str]:
+    """Who ran it and from where, as its receipt says; the key alone in receipts of before that was noted."""
+    actor = receipt.facts.get("actor")
+    if not isinstance(actor, dict):
+        return signed, ""
+    claim = f", claims to be {actor['claimed']}" if actor.get("claimed") else ""
+    return f"{actor['person']} ({actor['known_by']}{claim}; {signed})", str(actor["interface"])
 
 
 def _action(head: Head, receipt: Receipt) -> str:
@@ -92,7 +107,7 @@ def _span(keys: Iterable[str]) -> str:
 
 def _decision(records: Records, key: str) -> Event:
     body = read_decision(records.store, records.keyring, key)
-    signed = _signer(records.store, key)
+    signed = signer_of(records.store, key)
     kind = key.split("/", 1)[0]
     who = f"{body['by']} ({signed})" if body.get("by") else signed
     if key.startswith(ERASURES.folder):
@@ -112,7 +127,11 @@ def _decision(records: Records, key: str) -> Event:
         subject, what = body["target"], f"{sum(map(len, body['receipts'].values())):,} derivations refused"
     else:
         subject, what = str(body.get("asset") or body.get("pipeline") or body.get("id", "")), kind
-    return Event(str(body.get("time", "")), _SINGULAR.get(kind, kind), subject, who, what, str(body.get("reason", "")), key)
+    # the end of a skip is one of its own
+    action = (
+        str(body.get("action") or _SINGULAR.get(kind, kind)) if key.startswith(SKIPS.folder) else _SINGULAR.get(kind, kind)
+    )
+    return Event(str(body.get("time", "")), action, subject, who, what, str(body.get("reason", "")), key)
 
 
 _SINGULAR = {
@@ -133,7 +152,7 @@ def _forgotten(records: Records) -> Iterator[Event]:
     from orchestrai.vault.format.records import TOMBSTONE_TYPE, document
 
     for info in records.store.list(FORGOTTEN):
-        signed = _signer(records.store, info.key)
+        signed = signer_of(records.store, info.key)
         try:
             body = document(records.keyring, TOMBSTONE_TYPE, records.store.read(info.key))
         except NotCounted as exc:
@@ -141,9 +160,3 @@ def _forgotten(records: Records) -> Iterator[Event]:
             continue
         what = f"snapshot {body['seq']}, commit {body['commit'][:12]}"
         yield Event(info.modified.isoformat(), "forget", body["dataset"], signed, what, body["reason"], info.key)
-
-
-def _signer(store: Store, key: str) -> str:
-    """The ids of the keys that signed a record; its signature was checked when it was read."""
-    envelope = json.loads(store.read(key))
-    return "key " + ", ".join(str(signature["keyid"]) for signature in envelope["signatures"])

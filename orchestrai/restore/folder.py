@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from shutil import rmtree
 
 from orchestrai.core.identity import new_session_id
 from orchestrai.core.time.partition_key import segment
@@ -57,7 +56,7 @@ def staging_beside(target: Path) -> Iterator[Path]:
     """An empty folder beside `target`, locked as long as it is in use and then removed; those that nobody holds any more go first."""
     for left in target.parent.glob(f".{escape(target.name)}.*.restoring"):
         with suppress(OSError), _locked(left):
-            rmtree(left, ignore_errors=True)
+            _remove(left)
     with told_of(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         # it bears the name by which others look for it only once it is locked
@@ -69,7 +68,15 @@ def staging_beside(target: Path) -> Iterator[Path]:
         try:
             yield staging
         finally:
-            rmtree(staging, ignore_errors=True)
+            if staging.exists():
+                _remove(staging)
+
+
+def _remove(folder: Path) -> None:
+    # here, because a restore that succeeds leaves nothing to remove, and half of what this loads are archive formats
+    from shutil import rmtree
+
+    rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
 
@@ -11,15 +12,17 @@ from orchestrai.contracts.checks import check_names, check_partition
 from orchestrai.contracts.same_version import same_version
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.time.calendar import Grain
+from orchestrai.core.time.calendar import Grain, window
 from orchestrai.core.tree.overlay import Overlay
 from orchestrai.core.verdict import Audit, Verdict
+from orchestrai.errors import NotReceipted
 from orchestrai.ingest.coverage_audit import coverage_finding
-from orchestrai.ledger.dataset import verified
+from orchestrai.ledger.dataset import Dataset, verified
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
+from orchestrai.ledger.quarantine import closed_gates
 from orchestrai.ledger.receipt import InputRef
-from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.restore.closed_partitions import ClosedPartitions, closing_check
 from orchestrai.restore.plan import PartitionPlan, plan_restore
@@ -29,6 +32,7 @@ from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.contract_record import judged_by
 from orchestrai.stage.outcomes import published, settle, with_outcomes
+from orchestrai.stage.recorded_bytes import as_published, intact, with_standing
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference
 from orchestrai.storage.cloud.control import control_plane
@@ -149,13 +153,49 @@ def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequ
     ready, missing = published(ledger, upstream, dataset, partitions)
     if not ready:
         return settle(StageReport(node.asset, None, missing), dataset, partitions)
-    task = RestoreTask(upstream, node.asset, ready)
-    closing = ClosedPartitions.of(dataset, ledger.find(node.asset), context.now())
-    parameters = judged_by(ledger, dataset.contract)
-    report = restore(context, context.port(Vault), task, _audit(context, node), parameters, closing)
+    current, parameters = ledger.find(node.asset), judged_by(ledger, dataset.contract)
+    standing = [] if context.again else _restored_already(context, node, ready, parameters)
+    todo = [key for key in ready if key not in {outcome.partition for outcome in standing}]
+    if todo:
+        task = RestoreTask(upstream, node.asset, todo)
+        closing = ClosedPartitions.of(dataset, current, context.now())
+        report = restore(context, context.port(Vault), task, _audit(context, node), parameters, closing)
+    else:
+        report = StageReport(node.asset, None, ())
+    report = with_standing(report, current, standing)
     if dataset.share:
         report = context.port(Sharing).register(report, dataset.share)
     return settle(with_outcomes(report, missing), dataset, partitions)
+
+
+def _restored_already(
+    context: RunContext, node: AssetNode[RestoredDataset], ready: Sequence[str], parameters: Mapping[str, JsonValue]
+) -> list[PartitionOutcome]:
+    """The partitions that are restored from what the snapshot holds of them now, as published: the same root under the same contract
+    and code, judged when the partition was over, and every byte of it still here.
+
+    What batches feed is judged anew, since its own rules say when it is over. A run that is a proof restores all of it again.
+    """
+    dataset, ledger = node.subject, context.ledger
+    current, snapshot = ledger.find(node.asset), ledger.find(dataset.asset("snapshot"))
+    if current is None or snapshot is None or context.overrides or dataset.positioned or node.grain == "all":
+        return []
+    held = closed_gates(ledger, node.asset, current)
+    same = [
+        key
+        for key in ready
+        if key not in held and key in current.partitions and current.partitions[key].root == snapshot.partitions[key].root
+    ]
+    return [as_published(current, key) for key in same if _made_so(current, key, node, parameters) and intact(current, key)]
+
+
+def _made_so(current: Dataset, key: str, node: AssetNode[RestoredDataset], parameters: Mapping[str, JsonValue]) -> bool:
+    try:
+        receipt = current.receipt(key)
+    except NotReceipted:
+        return False
+    over = window(key, node.grain)[1] <= datetime.fromisoformat(receipt.started)
+    return over and receipt.code_version == PRODUCER.code and dict(receipt.parameters) == dict(parameters)
 
 
 def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from orchestrai.errors import ConfigError
-from orchestrai.secrets.reference import HIDDEN
+from orchestrai.secrets.reference import HIDDEN, SCHEMES
 
 REMEDY = "write where the secret lies, such as env://NAME or file:///run/secrets/name, in the field that takes it"
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>[^\s\"'<>]*)")
@@ -32,7 +32,7 @@ _DSN_PASSWORD = re.compile(r"\bpassword\s*=\s*([^\s;&]+)")
 _DSN = re.compile(r"\b(?:host|hostaddr|dbname)\s*=")
 # what stands for a value that lies elsewhere
 _FILLED_IN = re.compile(r"\$\{[^}]*\}")
-_REFERENCE = re.compile(r"\{[a-z_]+\}|(?:env|file)://.*")
+_REFERENCE = re.compile(rf"\{{[a-z_]+\}}|(?:{'|'.join(SCHEMES)})://.*")
 
 
 def refuse_credentials(text: str) -> str:
@@ -92,7 +92,7 @@ def _credentials(text: str) -> Iterator[str]:
 
 
 def _in_url(scheme: str, rest: str) -> Iterator[str]:
-    if scheme in ("env", "file"):
+    if scheme in SCHEMES:
         return
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")

@@ -24,6 +24,7 @@ class RunContext:
     """One run's surroundings; what a stage works on is an argument beside it, and facts are in the ledger.
 
     `ports` give, by its type, what a stage asks of others: made when it is first asked for, by whoever knows both sides.
+    With `again` a stage does also what was done before: a run that is to prove something.
     """
 
     ledger: Ledger
@@ -33,6 +34,7 @@ class RunContext:
     progress: Progress | None = None
     overrides: Sequence[Override] = ()
     ports: Mapping[type, Callable[[], object]] = field(default_factory=dict)
+    again: bool = False
 
     @property
     def home(self) -> Path:

@@ -6,10 +6,12 @@ note adds nothing to what the partitions' own records say: without it, or where 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, takewhile
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.tree.overlay import keys_before
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.dataset import Dataset, dataset_at
 
@@ -55,6 +57,11 @@ class Judgement:
     def made_by(self, partition: str) -> str:
         """The code that made a partition."""
         return next((code for code, pairs in self.others.items() if _within(partition, pairs)), self.code)
+
+    def apart(self, there: Collection[str]) -> Iterator[str]:
+        """The partitions, of those that are there, that other code made, or whose inputs had changed by then."""
+        for first, last in (*self.stale, *chain.from_iterable(self.others.values())):
+            yield from takewhile(lambda key, first=first: key >= first, keys_before(there, f"{last}\0"))  # type: ignore[misc]
 
     def was_stale(self, partition: str) -> bool:
         """Whether its inputs had changed by then."""
@@ -109,14 +116,9 @@ def changed_since(state: InputState | None, now: Dataset) -> tuple[Mapping[str, 
         head = now.ledger.numbered(now.asset, state.seq)
         if head.version != state.version:
             return None  # the log was made anew since
-        before = dataset_at(now.ledger, head).roots()
+        return dataset_at(now.ledger, head).roots_unlike(now)
     except IntegrityError:
         return None
-    today = now.roots()
-    return (
-        {key: root for key, root in before.items() if today.get(key) != root},
-        {key: root for key, root in today.items() if before.get(key) != root},
-    )
 
 
 def _read(fact: JsonValue) -> Judgement | None:

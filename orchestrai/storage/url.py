@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.url_credentials import refuse_credentials
+from orchestrai.settings import Settings
 from orchestrai.storage.base import Store
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
@@ -34,6 +35,17 @@ def open_store(url: str, options: "StoreOptions | None" = None) -> Store:
     if scheme == "memory":
         return MemoryStore(name=url.partition(":")[2].strip("/") or "memory")
     return _cloud(scheme, url, options)
+
+
+def open_within_limits(url: str, settings: Settings) -> Store:
+    """Open the store of a vault or replica at `url`, within the limits of the settings; raises as `open_store`."""
+    store = open_store(url)
+    if not settings.limited:
+        return store
+    # here, because most commands have no limits
+    from orchestrai.storage.limits import limited, limits_in
+
+    return limited(store, limits_in(settings))
 
 
 def check_url(url: str) -> None:

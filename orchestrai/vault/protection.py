@@ -24,7 +24,7 @@ from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
-from orchestrai.vault.vault_store import identity_record
+from orchestrai.vault.vault_store import COPYING_THREADS, identity_record
 from orchestrai.vault.witness.time_stamp import StampAuthority
 from orchestrai.vault.witness.witness_log import WitnessLog, ends_of, open_witness
 from orchestrai.vault.witness.witness_record import Place
@@ -77,8 +77,14 @@ def open_vault(
         clock=ledger.clock,
         new_id=ledger.new_id,
         encryption=encryption,
+        workers=_workers(store),
         root=load_root(key_folder),
     )
+
+
+def _workers(store: Store) -> int:
+    """How many threads copy to and from a store."""
+    return getattr(getattr(store, "limits", None), "at_once", 0) or COPYING_THREADS
 
 
 def keyring_for(ledger: Ledger, store: Store, key_folder: Path) -> Keyring:
@@ -228,7 +234,9 @@ def copy_to_each(
 
 def copy_to(vault: Vault, url: str, *, progress: Progress | None = None, full: bool = False) -> dict[str, JsonValue]:
     """Replicate the vault to another store and tell what was copied; raises IntegrityError when the replica does not verify."""
-    target = open_store(url)
+    from orchestrai.storage.limits import limited, limits_of
+
+    target = limited(open_store(url), limits_of(vault.store))
     if target.url == vault.store.url:
         raise ConfigError(f"expected a replica in another store than the vault, found {target.url} for both: name another")
     report = replicate(vault, target, progress=progress, full=full)

@@ -17,6 +17,9 @@ from orchestrai.vault.format.records import FORMAT, IDENTITY_TYPE, document
 from orchestrai.vault.keys.encryption import Cipher, context
 from orchestrai.vault.keys.key_port import KeyPort
 
+# that copy, unless it is said otherwise
+COPYING_THREADS = 2
+
 
 class OpenedVault:
     """What every part of the vault works with.
@@ -35,7 +38,7 @@ class OpenedVault:
         new_id: Callable[[], str] = new_session_id,
         encryption: KeyPort | None = None,
         max_session: timedelta = timedelta(hours=24),
-        workers: int = 2,
+        workers: int = COPYING_THREADS,
         codec: Codec | None = None,
         root: Signer | None = None,
     ) -> None:

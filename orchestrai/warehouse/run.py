@@ -20,7 +20,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, canonical_json, make_partition, sha256_hex
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
-from orchestrai.secrets.reference import resolve_secret
+from orchestrai.secrets.reference import is_reference, resolve_secret
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
@@ -141,7 +141,7 @@ def stale_loads(ledger: Ledger, spec: LoadSpec, *, source: str, asset: str, abov
 
 def open_target(url: str, table: str, home: Path) -> PostgresTarget | DuckdbTarget | SqlAlchemyTarget:
     """The table at a URL or behind a secret reference; a relative DuckDB file lies under `home`. Raises ConfigError."""
-    plain = resolve_secret(url) if url.startswith(("env://", "file://")) else url
+    plain = resolve_secret(url) if is_reference(url) else url
     if plain.startswith(("postgresql://", "postgres://")):
         return PostgresTarget(url, table)
     if plain.startswith("duckdb:///"):

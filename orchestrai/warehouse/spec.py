@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from orchestrai.core.declaration import Declaration, field_reader
+from orchestrai.secrets.reference import is_reference
 from orchestrai.storage.postgres import check_address
 
 
@@ -34,6 +35,6 @@ class LoadSpec(Declaration):
             raise ValueError(
                 "expected a URL without a password, found one with: write where the URL lies, such as env://NAME"
             )
-        if scheme in ("env", "file", "postgresql", "postgres"):
+        if is_reference(self.to) or scheme in ("postgresql", "postgres"):
             field_reader(check_address)(self.to)
         return self

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import ConfigError, MissingExtra, StorageError, TransientStorageError
-from orchestrai.secrets.reference import resolve_secret, scrubbed
+from orchestrai.secrets.reference import is_reference, resolve_secret, scrubbed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,7 @@ class SqlAlchemyTarget:
             import sqlalchemy as sa
         except ImportError as exc:
             raise MissingExtra("expected sqlalchemy, found it absent: install orchestrai[warehouse]") from exc
-        text = resolve_secret(self.url) if self.url.startswith(("env://", "file://")) else self.url
+        text = resolve_secret(self.url) if is_reference(self.url) else self.url
         try:
             url = sa.make_url(text)
             engine = sa.create_engine(url)

@@ -36,6 +36,12 @@ def command(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user has no name, so that --by is believed; test_actors.py says what becomes of it elsewhere."""
+    monkeypatch.setattr("orchestrai.cli.lookup.os_user", lambda: "")
+
+
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A folder of orders, and four trading days in it."""

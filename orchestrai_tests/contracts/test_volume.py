@@ -3,7 +3,7 @@
 import collections
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -124,3 +124,38 @@ def test_any_history_gives_a_finding_with_ordered_bounds(history: dict[str, int]
 def test_later_partitions_do_not_count() -> None:
     history = week(60)
     assert judge_volume(ROBUST, 1000, "2024-01-03", "day", history).history == 2
+
+
+class Asked(dict[str, int]):
+    """Counts what is read of it, and can be read from a key back."""
+
+    reads = 0
+
+    def before(self, key: str) -> Iterator[str]:
+        return iter(sorted((one for one in self if one < key), reverse=True))
+
+    def __getitem__(self, key: str) -> int:
+        self.reads += 1
+        return super().__getitem__(key)
+
+
+@given(
+    st.sampled_from([ROBUST, MEAN7D, VolumeRule(period=0), VolumeRule(period=3)]),
+    st.dictionaries(st.integers(0, 400), st.integers(0, 2_000), max_size=150),
+    st.integers(0, 2_000),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_lies_before_the_window_changes_no_judgement(rule: VolumeRule, history: dict[int, int], rows: int) -> None:
+    def key(number: int) -> str:
+        return (date(2024, 1, 1) + timedelta(days=number)).isoformat()
+
+    window = 56 if rule.period is None else 8 * (rule.period or 7)
+    whole = Asked({key(number): count for number, count in history.items()})
+    near = {key(number): count for number, count in history.items() if number >= 300 - window}
+    if rule is MEAN7D:
+        near = whole
+    found = judge_volume(rule, rows, key(300), "day", whole)
+    assert found == judge_volume(rule, rows, key(300), "day", dict(near))
+    # of a history of any length no more is read than the window, the empty partitions in it, and the one where it ends
+    empty = sum(not count for number, count in history.items() if number < 300)
+    assert whole.reads <= window + 1 + empty

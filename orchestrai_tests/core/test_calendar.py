@@ -14,6 +14,7 @@ from orchestrai.core.time.calendar import (
     Grain,
     LocalGrain,
     dates_of,
+    earlier,
     following,
     grain_in,
     grain_stats,
@@ -191,3 +192,13 @@ def test_hours_have_no_zone_and_a_zone_is_one_of_the_database() -> None:
     assert dates_of("2026-01-26", LocalGrain("week", "Asia/Tokyo")) == [date(2026, 1, 26 + n) for n in range(6)] + [
         date(2026, 2, 1)
     ]
+
+
+@given(MOMENTS, GRAINS, st.integers(0, 60))
+def test_a_key_so_many_before_another_is_as_far_from_it_in_partitions(moment: datetime, grain: Any, count: int) -> None:
+    key = partition_of(moment, grain)
+    before = earlier(key, grain, count)
+    assert ordinal(before, grain) == ordinal(key, grain) - count and (before < key or not count)
+    assert earlier(f"2026-03-01{'-05:00' if grain == 'hour' else ''}", "hour" if grain == "hour" else "month", 0).startswith(
+        "2026-03-01"
+    )

@@ -1,6 +1,7 @@
 """A tree of pages says what a sorted map says, hashes as the plain Merkle tree does, and writes what changed."""
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json, dataset_version
+from orchestrai.core.tree.overlay import BEHIND, Overlay, keys_before
 from orchestrai.core.tree.paged_tree import Content, PagedTree, Subtree, subtree_of, tree_of
 
 
@@ -98,3 +100,49 @@ def test_pages_that_were_seen_are_not_walked_again() -> None:
     later = tree.updated({"050": Entry("050", "s")}, kept.write)
     assert len(list(later.fresh(seen=seen))) == 4
     assert not list(later.fresh(seen=seen))
+
+
+ROWS = st.dictionaries(KEYS, st.text("xyz"), max_size=60)
+
+
+@given(st.sampled_from([2, 4, 16]), ROWS, CHANGES, KEYS)
+def test_what_two_trees_differ_in_is_found_by_the_hashes_of_their_pages(
+    width: int, rows: dict[str, str], changes: dict[str, str | None], key: str
+) -> None:
+    kept = Kept(width)
+    before = tree_of(kept, [Entry(*item) for item in sorted(rows.items())], kept.write)
+    later = changed(rows, changes)
+    after = tree_of(kept, [Entry(*item) for item in sorted(later.items())], kept.write)
+    mine, theirs = before.unlike(after)
+    assert {(name, row.root) for name, row in mine.items()} >= rows.items() - later.items()
+    assert {(name, row.root) for name, row in theirs.items()} >= later.items() - rows.items()
+    assert {row.name for row in mine.values()} <= rows.keys() and theirs.keys() <= later.keys()
+    assert before.unlike(before) == ({}, {})
+    assert list(after.before(key)) == sorted((name for name in later if name < key), reverse=True)
+    assert list(keys_before(later, key)) == list(after.before(key)) and list(after.before(BEHIND)) == sorted(later)[::-1]
+
+
+@given(st.sampled_from([2, 16]), ROWS, st.dictionaries(KEYS, st.text("xyz"), max_size=20), KEYS)
+def test_an_overlay_is_the_map_with_the_others_put_over_it(
+    width: int, rows: dict[str, str], over: dict[str, str], key: str
+) -> None:
+    kept = Kept(width)
+    tree = tree_of(kept, [Entry(*item) for item in sorted(rows.items())], kept.write)
+    overlay, whole = Overlay[str](tree, lambda row: row.root), {**rows, **over}
+    for name, root in over.items():
+        overlay.put(name, root)
+    assert dict(overlay) == whole and len(overlay) == len(whole) and ("zz" in overlay) is False
+    assert list(overlay.before(key)) == sorted((name for name in whole if name < key), reverse=True)
+
+
+def test_one_row_more_and_the_newest_before_it_cost_a_path_however_long_the_history() -> None:
+    reads = {}
+    for count in (30, 3_650):
+        kept = Kept(16)
+        tree = tree_of(kept, [Entry(f"{number:06d}", "x") for number in range(count)], kept.write)
+        after = tree.updated({f"{count:06d}": Entry(f"{count:06d}", "y")}, kept.write)
+        kept.reads = 0
+        assert list(tree.unlike(after)[1])[-1] == f"{count:06d}"
+        assert list(islice(after.before(BEHIND), 10))[-1] == f"{count - 9:06d}"
+        reads[count] = kept.reads
+    assert reads[3_650] <= reads[30] + 6

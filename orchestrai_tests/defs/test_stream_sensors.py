@@ -14,6 +14,8 @@ from orchestrai.errors import IntegrityError, StorageError
 from orchestrai.ingest.sources.stream import published_offsets
 from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.pipeline.load import SHIPPED
+from orchestrai.pipeline.micro_batches.batch_run import BatchRun
+from orchestrai.pipeline.micro_batches.worker_lock import as_only_worker
 from orchestrai_tests.defs.conftest import Project
 from orchestrai_tests.defs.deploying import Daemon, deployed, keys_of, launch
 
@@ -141,6 +143,42 @@ def test_what_stays_unread_is_asked_for_again_later(project: Project, log: Strea
     assert daemon.tick() == []
     clock.now += timedelta(minutes=11)
     assert len(daemon.tick()) == 1
+
+
+def test_while_a_worker_runs_dagster_is_told_once_a_span_of_minutes(project: Project, log: StreamLog, clock: Clock) -> None:
+    runtime, daemon = project.runtime, Daemon(project, SENSOR, makes_runs=True)
+    dataset = runtime.project.dataset("telemetry/readings")
+    batch = BatchRun(runtime, dataset)
+    with as_only_worker(runtime.settings.home, dataset):
+        send(log, clock, minutes(11, 55, 3))
+        batch.run()
+        (request,) = daemon.tick()
+        assert keys_of(request) == ("2026-11-05-11:00", "2026-11-05-11:00")
+        version = runtime.ledger.open(FEATURES).version
+        assert launch(project, JOB, request).success
+        # the run told what there was, and made nothing of it anew
+        assert project.materialized(FEATURES) == {"2026-11-05-11:00"} and runtime.ledger.open(FEATURES).version == version
+        for _ in range(3):
+            clock.now += timedelta(minutes=4)
+            send(log, clock, minutes(12, 1, 3))
+            # what is unread is the worker's
+            assert daemon.tick() == []
+            batch.run()
+            assert daemon.tick() == []
+        clock.now += timedelta(minutes=4)
+        (request,) = daemon.tick()
+        assert keys_of(request) == ("2026-11-05-12:00", "2026-11-05-12:00") and daemon.tick() == []
+        clock.now += timedelta(minutes=1)
+        send(log, clock, minutes(11, 59, 2))
+        batch.run()
+        assert daemon.tick() == []
+    # the worker is gone: what it did since is told at once, and then minutes are asked for again
+    (request,) = daemon.tick()
+    assert keys_of(request) == ("2026-11-05-11:00", "2026-11-05-11:00")
+    clock.now += timedelta(minutes=1)
+    send(log, clock, minutes(12, 9, 2))
+    (request,) = daemon.tick()
+    assert keys_of(request) == ("2026-11-05-12:00", "2026-11-05-12:00") and "orchestrai/unread" in request.tags
 
 
 def test_our_backfill_carries_on_what_the_stream_fed_beside_the_span(project: Project, log: StreamLog, clock: Clock) -> None:

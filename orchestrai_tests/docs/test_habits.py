@@ -63,7 +63,7 @@ def test_types_are_shipped_and_no_test_is() -> None:
     assert inside == []
 
 
-LOCKS = ("requirements.lock", "bench/requirements.lock")
+LOCKS = ("requirements.lock", "requirements.run.lock", "bench/requirements.lock")
 
 
 def read(path: Path) -> str:
@@ -119,6 +119,18 @@ def test_every_dependency_is_locked_by_hash() -> None:
     held, pinned = project(), pins("requirements.lock")
     assert len(pinned) > 200
     assert names([*held["project"]["dependencies"], *held["dependency-groups"]["dev"]]) - set(pinned) == set()
+
+
+def test_what_the_demo_runs_on_is_locked_to_the_same_versions_and_holds_nothing_of_the_tests() -> None:
+    pinned, run = pins("requirements.lock"), pins("requirements.run.lock")
+    held = project()
+    assert names(held["project"]["dependencies"]) - set(run) == set()
+    assert {name: (run[name], pinned.get(name)) for name in run if run[name] != pinned.get(name)} == {}
+    assert (
+        set(run)
+        & {"pytest", "moto", "mypy", "ruff", "pysail", "selenium", "mkdocs-material", "confluent-kafka", "deltalake"}
+        == set()
+    )
 
 
 def test_the_peers_of_benchmarks_are_locked_and_change_no_other_version() -> None:

@@ -15,13 +15,19 @@ from orchestrai.ledger.decisions.signed_record import RecordKind, open_body
 from orchestrai.ledger.decisions.skips import SKIPS, Skip
 from orchestrai.ledger.decisions.standing import Decision
 from orchestrai.ledger.signing import Signer
+from orchestrai.observability.alerts.alert_log import ALERTS
 from orchestrai.provenance.decision_log import KINDS, decision_keys, read_decision
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.lifecycle.hold_records import HOLD_RECORDS, Hold
 from orchestrai.vault.verify.verification_record import VERIFICATIONS
 
 GOLDEN = Path(__file__).parent / "golden"
-ALL: dict[str, RecordKind[Any]] = {**KINDS, HOLD_RECORDS.folder: HOLD_RECORDS, VERIFICATIONS.folder: VERIFICATIONS}
+ALL: dict[str, RecordKind[Any]] = {
+    **KINDS,
+    HOLD_RECORDS.folder: HOLD_RECORDS,
+    VERIFICATIONS.folder: VERIFICATIONS,
+    ALERTS.folder: ALERTS,
+}
 FILES = sorted(str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*.json"))
 
 
@@ -127,7 +133,9 @@ def test_stores_that_hold_two_records_of_one_name_are_told(signer: Signer) -> No
 
 def test_all_decisions_of_a_store_are_listed_and_read(signer: Signer, store: MemoryStore) -> None:
     keys = decision_keys(store)
-    assert sorted(keys) == [key for key in FILES if not key.startswith((HOLD_RECORDS.folder, VERIFICATIONS.folder))]
+    assert sorted(keys) == [
+        key for key in FILES if not key.startswith((HOLD_RECORDS.folder, VERIFICATIONS.folder, ALERTS.folder))
+    ]
     for key in keys:
         body = read_decision(store, signer.keyring(), key)
         assert {**body, "format": 1} == json.loads(signer.keyring().open(kind_of(key).payload_type, envelope_of(key)))

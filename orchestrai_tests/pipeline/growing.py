@@ -215,16 +215,16 @@ class Growing:
         runtime = runtime or self.runtime
         return stale_assets(runtime.context(), runtime.project.nodes)
 
-    def grow(self, count: int = 1) -> dict[str, Step]:
-        """Some days more, through every stage; what each step took."""
+    def grow(self, count: int = 1, stages: Sequence[str] = (*STAGES,)) -> dict[str, Step]:
+        """Some days more, through these stages; what each step took."""
         keys, steps = self.land(count), dict[str, Step]()
         runtime = self.runtime
         with counted() as steps["look"]:
             self.look(runtime=runtime)
-        for name, asset in STAGES.items():
+        for name in stages:
             runtime = self.runtime
             with counted() as steps[name]:
-                self.run(asset, keys, runtime)
+                self.run(STAGES[name], keys, runtime)
         runtime = self.runtime
         with counted() as steps["stale"]:
             assert not self.stale(runtime).unreadable

@@ -274,6 +274,7 @@ def test_the_command_plans_and_is_loud_about_copies_in_clear(tmp_path: Path, mon
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done.exit_code, done.stdout
 
+    monkeypatch.setattr("orchestrai.cli.lookup.os_user", lambda: "root")
     code, text = run("17850", "--plan")
     assert code == 1
     assert "IN CLEAR" in text and "vault forget" in text and "nothing was changed" in text
@@ -282,7 +283,7 @@ def test_the_command_plans_and_is_loud_about_copies_in_clear(tmp_path: Path, mon
     code, text = run("17850", "--yes", "--by", "ann", "--json")
     assert (code, json.loads(text)["done"], json.loads(text)["complete"]) == (1, True, False)
     assert keys.peek("17850") is None
-    assert next(iter(ERASURES.all(world.store, world.keyring)))["by"] == "ann"
+    assert next(iter(ERASURES.all(world.store, world.keyring)))["by"] == "root (claims to be ann)"
     code, text = run("13047", "--plan")
     assert code == 0 and "dead letters" not in text
 

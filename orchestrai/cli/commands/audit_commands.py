@@ -1,11 +1,11 @@
-"""`orchestrai audit|trail|rebuild`: every record checked, every operation told, and a lost lake made whole."""
+"""`orchestrai audit|rebuild`: every record checked, and a lost lake made whole."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.lookup import KeyFile, RecordsUrl, moment_of, open_ledger, open_records, this_user
+from orchestrai.cli.lookup import KeyFile, RecordsUrl, open_ledger, open_records, this_user
 from orchestrai.cli.output import OK, AsJson, emit, out, table
 from orchestrai.settings import load_settings
 
@@ -63,43 +63,6 @@ def _acknowledge(entry: str, reason: str, as_json: bool) -> None:
         emit(record.as_json())
     else:
         out.print(f"entry {record.seq} of {record.asset} is known to be void", soft_wrap=True)
-
-
-def trail(
-    asset: Annotated[str | None, typer.Option(help="only what was done to this asset, or to those under it")] = None,
-    action: Annotated[str | None, typer.Option(help="only this, for example recall, erasure, rollback, override")] = None,
-    since: Annotated[str | None, typer.Option(help="only from this time on (ISO, UTC)")] = None,
-    last: Annotated[int, typer.Option(min=1, help="how many to show, the newest")] = 100,
-    vault: RecordsUrl = None,
-    key: KeyFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Who did what to which data, when and why: every publication, rollback, override, recall, erasure and forgotten snapshot.
-
-    Read from signed records, so that it needs no database; from the vault, which also tells of forgotten snapshots. `orchestrai
-    audit` checks that nothing was taken out of it.
-
-    Examples: orchestrai trail --action recall    orchestrai trail --asset churn/orders --since 2026-11-01 --json
-    """
-    from orchestrai.ledger.decisions.renames import renames_in
-    from orchestrai.provenance.audit_trail import trail as read
-    from orchestrai.provenance.verified_records import Records
-
-    store, keyring = open_records(vault, key)
-    start = moment_of(since).isoformat() if since else ""
-    asset = renames_in(store, keyring).key(asset) if asset else None
-    events = [
-        event
-        for event in read(Records(store, keyring))
-        if event.time >= start
-        and (action is None or event.action == action)
-        and (asset is None or event.subject == asset or event.subject.startswith(f"{asset}/"))
-    ]
-    if as_json:
-        emit([event.as_json() for event in events])
-        return
-    rows = [(e.time[:19], e.action, e.subject, e.who, e.what, e.why) for e in events[-last:]]
-    table(f"{len(events):,} operations", ("when (UTC)", "what", "on", "who", "", "why"), rows)
 
 
 def rebuild(

@@ -45,7 +45,7 @@ def erase(
     ask = not plan and not yes and not as_json and not erasure.done
     if yes or (ask and typer.confirm("Destroy the key? This cannot be undone.")):
         with ledger.showing():
-            erasure = destroy(ledger, keys, person, vault, by=by or this_user())
+            erasure = destroy(ledger, keys, person, vault, by=this_user(by))
     if as_json:
         emit(erasure.as_json())
     elif not erasure.done:

@@ -102,7 +102,7 @@ def override_command(
 
     runtime, node = _opened(asset)
     root = last_refusal(runtime.ledger.lake, node.asset, partition).root
-    given = Override(node.asset, partition, root, tuple(sorted(set(check))), reason, by or this_user())
+    given = Override(node.asset, partition, root, tuple(sorted(set(check))), reason, this_user(by))
     with bars(quiet=as_json) as progress:
         report = runtime.run(node, [partition], progress, overrides=[given])
     outcome = next(o for o in report.outcomes if o.partition == partition)
@@ -212,7 +212,7 @@ def _decide(runtime: "Runtime", node: "AssetNode[Any]", said: Decided, as_json: 
         partition=said.partition,
         root=said.root,
         reason=said.reason,
-        by=said.by or this_user(),
+        by=this_user(said.by),
         time=ledger.clock().isoformat(),
         checks=said.checks,
         action=said.action,

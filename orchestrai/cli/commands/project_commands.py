@@ -117,15 +117,17 @@ def instance(as_json: AsJson = False) -> None:
 
     Example: DAGSTER_HOME=$(orchestrai instance) dagster dev -w workspace.yaml
     """
+    from orchestrai.pipeline.instance.instance_options import instance_options
     from orchestrai.pipeline.instance.settings_file import write_settings
 
-    home = load_settings().home
-    base = write_settings(home)
-    if base == home / "dagster" and not (base / "schedules" / "schedules.db").exists():
+    settings = load_settings()
+    home, options = settings.home, instance_options(settings)
+    base = write_settings(home, options)
+    if base == home / "dagster" and (options.database or not (base / "schedules" / "schedules.db").exists()):
         from orchestrai.defs.instance import open_instance
 
         # its tables are made here, by one process: Dagster's own start side by side
-        open_instance(home).dispose()
+        open_instance(home, options).dispose()
     if as_json:
         emit({"dagster_home": str(base)})
     else:

@@ -40,7 +40,7 @@ def recall(
         raise ConfigError("expected --apply with --retrain, found none: what counts no more is decided first")
     ledger = open_ledger()
     index = ReceiptIndex.build(ledger.lake, ledger.keyring)
-    before = plan_recall(ledger, index, ledger.renames().key(target), reason, by or this_user())
+    before = plan_recall(ledger, index, ledger.renames().key(target), reason, this_user(by))
     plan = apply_recall(ledger, before) if apply else before
     reports = _follow(before, quiet=as_json) if apply else []
     reports += _retrain(plan, quiet=as_json) if retrain else []

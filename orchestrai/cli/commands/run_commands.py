@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrai.cli.lookup import open_runtime
-from orchestrai.cli.output import AsJson, bars, emit, err, out
+from orchestrai.cli.output import AsJson, bars, emit, err, out, table
 from orchestrai.cli.result_tables import show, show_runs, show_stale
 from orchestrai.core.time.partition_key import with_value
 from orchestrai.demo.items_port import items_port
@@ -103,6 +103,31 @@ def demo(
     raise typer.Exit(1 if failures else 0)
 
 
+def sync(as_json: AsJson = False) -> None:
+    """Tell Dagster what the ledger holds and its database does not: materialized partitions and the verdicts of checks.
+
+    For a database that was lost or made anew, and after a process that died before it had told all. Nothing is computed; a second call
+    tells nothing. Exit code 1 where something published has no valid receipt.
+
+    Example: orchestrai sync
+    """
+    runtime = open_runtime()
+    from orchestrai.defs.instance import open_instance
+    from orchestrai.defs.reporting.ledger_sync import sync as tell
+
+    with open_instance(runtime.settings.home) as instance:
+        told = list(tell(runtime, instance))
+    if as_json:
+        emit({"told": [asdict(one) for one in told]})
+    else:
+        rows = [(one.asset, one.partitions, one.checks, ", ".join(one.uncounted[:5]) or "-") for one in told]
+        if rows:
+            table("Told", ("asset", "partitions", "checks", "without a valid receipt"), rows)
+        else:
+            out.print("nothing new: Dagster knows all that is published")
+    raise typer.Exit(1 if any(one.uncounted for one in told) else 0)
+
+
 def run_pipelines(
     runtime: "Runtime",
     spans: Mapping[str, tuple[str | None, str | None]],
@@ -120,11 +145,12 @@ def run_pipelines(
     from orchestrai.defs.build import build_definitions
     from orchestrai.defs.instance import open_instance
     from orchestrai.defs.launch.backfill import backfill as run_all
+    from orchestrai.pipeline.instance.instance_options import instance_options
 
     definitions = build_definitions(runtime)
     runs: list[RunSummary] = []
     later: list[str] = []
-    with open_instance(runtime.settings.home) as instance, bars(quiet) as progress:
+    with open_instance(runtime.settings.home, instance_options(runtime.settings)) as instance, bars(quiet) as progress:
         for name, (first, last) in spans.items():
             pipeline = runtime.project.pipeline(name)
             runs += run_all(definitions, runtime, instance, pipeline, first, last, models=models, progress=progress)

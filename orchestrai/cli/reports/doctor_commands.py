@@ -26,6 +26,7 @@ def doctor(as_json: AsJson = False) -> None:
     Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Example: orchestrai doctor --json
     """
     from orchestrai.pipeline.instance.instance_findings import judge_instance
+    from orchestrai.pipeline.instance.instance_options import instance_options
 
     settings, unknown = known_settings()
     findings: list[tuple[str, bool, str]] = [
@@ -37,7 +38,10 @@ def doctor(as_json: AsJson = False) -> None:
         _trust(settings.key_folder),
         _key_log(settings),
         *_pipelines(settings),
-        *((finding.name, finding.ok, finding.detail) for finding in judge_instance(settings.home)),
+        *(
+            (finding.name, finding.ok, finding.detail)
+            for finding in judge_instance(settings.home, instance_options(settings))
+        ),
         (
             "anchor outside the vault",
             bool(settings.anchor),
@@ -121,7 +125,7 @@ def _pipelines(settings: Settings) -> list[tuple[str, bool, str]]:
     # a key is made with the first ledger that is opened, and this command makes nothing
     made = (settings.key_folder / "signing.pem").exists()
     findings += [_held(node, runtime) for node in nodes if made and node.positioned]
-    return findings + ([_stale(runtime), _unusual(runtime)] if made else [])
+    return findings + ([_stale(runtime), _unusual(runtime), *_watched(runtime)] if made else [])
 
 
 def _held(node: "DatasetNode", runtime: "Runtime") -> tuple[str, bool, str]:
@@ -136,6 +140,37 @@ def _held(node: "DatasetNode", runtime: "Runtime") -> tuple[str, bool, str]:
     held = [key for key, refusal in closed.items() if refusal.held]
     told = f"{len(held):,} held since {closed[held[0]].time[:10]}: see `orchestrai gate list`" if held else "nothing is held"
     return name, not held, told
+
+
+def _watched(runtime: "Runtime") -> list[tuple[str, bool, str]]:
+    """Whether every source speaks, and whether an alert is open or a message owed that nobody took."""
+    from orchestrai.observability.alerts.alert_desk import AlertDesk
+    from orchestrai.observability.alerts.alert_settings import tellers_of
+    from orchestrai.observability.watch.dataset_watch import silence
+
+    try:
+        now = runtime.clock()
+        nodes = [
+            node for pipeline in runtime.project.pipelines for node in pipeline.datasets if node.pipeline == pipeline.name
+        ]
+        silent = [
+            f"{one.subject}: expected {one.expected}, found {one.found}" for n in nodes for one in silence(runtime, n, now)
+        ]
+        tellers = tellers_of(runtime.settings)
+        outbox = AlertDesk(runtime.ledger, tellers).outbox()
+    except OrchestraiError as error:
+        return [("alerts", False, error.message)]
+    told = (
+        f"{', '.join(tellers.receivers)} are told"
+        if tellers.receivers
+        else "nobody is declared to be told (docs/runbooks.md)"
+    )
+    waits = f"{len(outbox.alerts)} open, {len(outbox.messages)} messages wait: see `orchestrai alerts list`; "
+    open_ones = bool(outbox.alerts or outbox.messages)
+    return [
+        ("freshness", not silent, "; ".join(silent) or "no source is silent that promised to speak"),
+        ("alerts", not open_ones, (waits if open_ones else "none is open; ") + told),
+    ]
 
 
 def _stale(runtime: "Runtime") -> tuple[str, bool, str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.lookup import VaultUrl, declared_replicas, open_ledger
+from orchestrai.cli.lookup import Limit, VaultUrl, declared_replicas, open_ledger
 from orchestrai.cli.output import OK, AsJson, bars, emit, out, table
 from orchestrai.settings import load_settings
 
@@ -29,6 +29,7 @@ def heal(
         ),
     ] = False,
     url: VaultUrl = None,
+    limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare a vault and its replicas byte for byte, and show what is wrong in which of them; with --apply, mend it.
@@ -55,7 +56,7 @@ def repair(apply: Apply = False, url: VaultUrl = None, as_json: AsJson = False) 
 def _heal(url: str | None, replicas: Sequence[str], apply: bool, bring_back: bool, as_json: bool) -> None:
     from orchestrai.ledger.signing import Keyring
     from orchestrai.storage.base import Store
-    from orchestrai.storage.url import open_store
+    from orchestrai.storage.url import open_within_limits
     from orchestrai.vault.heal.heal import Healing
     from orchestrai.vault.protection import anchor_of, keyring_for, open_vault
     from orchestrai.vault.vault import Vault
@@ -65,7 +66,7 @@ def _heal(url: str | None, replicas: Sequence[str], apply: bool, bring_back: boo
     def opened(store: Store, keyring: Keyring) -> Vault:
         return open_vault(ledger, settings.key_folder, lambda: False, store, keyring)
 
-    stores = [open_store(place) for place in (url or settings.vault, *replicas)]
+    stores = [open_within_limits(place, settings) for place in (url or settings.vault, *replicas)]
     keyring = keyring_for(ledger, stores[0], settings.key_folder)
     healing = Healing(stores, keyring, opened, anchor_of(settings) if url is None else None)
     with bars(quiet=as_json) as progress:

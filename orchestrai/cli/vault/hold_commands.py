@@ -91,7 +91,7 @@ def acknowledge(
         seq=commit.seq,
         commit=commit.digest,
         reason=reason,
-        by=by or this_user(),
+        by=this_user(by),
         time=ledger.clock().isoformat(),
         findings=alarm.reasons,
     )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrai.cli.lookup import (
+    Limit,
     SnapshotId,
     VaultUrl,
     declared_project,
@@ -132,12 +133,16 @@ def replicate(
     to: Annotated[
         str | None, typer.Option("--to", help="URL of the replica; default: those declared and in the settings")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="read every byte of the replica, not only what is new")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="compare both stores and read every byte of the replica, not only what is new")
+    ] = False,
+    limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy what a replica lacks, read what is new back, and verify the replica as a vault of its own.
 
-    What is there with wrong bytes is named and not written over: `vault heal` mends it.
+    What came since the last run is looked at; with --full both stores are compared, and what the replica lost since comes back. What is
+    there with wrong bytes is named and not written over: `vault heal` mends it.
 
     Example: orchestrai vault replicate --to s3://other-region/vault
     """

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrai.cli.lookup import vault_key
+from orchestrai.cli.lookup import Limit, vault_key
 from orchestrai.cli.output import OK, AsJson, bars, emit, out, table
 from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
@@ -39,6 +39,7 @@ def pull(
         bool, typer.Option("--take-tombstones", help="forget here at once what the vault forgot; its bytes stay")
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="compare and read back what was pulled before too")] = False,
+    limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy a vault into another account by reading it, prove every byte and record there, and keep what was pulled whatever comes.
@@ -53,7 +54,7 @@ def pull(
     """
     from orchestrai.core.time.duration_cron import parse_duration
     from orchestrai.ledger.signing import load_or_create_signer
-    from orchestrai.storage.url import open_store
+    from orchestrai.storage.url import open_within_limits
     from orchestrai.vault.pull.pull import Pull, PullTerms
     from orchestrai.vault.replica.read_only_store import ReadOnlyStore
     from orchestrai.vault.vault import Vault
@@ -61,12 +62,13 @@ def pull(
 
     keep = parse_duration("0d" if take_tombstones else keep_forgotten, zero=True)
     terms = PullTerms(keep, parse_duration(lock) if lock else parse_duration("0d", zero=True), full)
-    primary, folder = ReadOnlyStore(open_store(source)), load_settings().key_folder
+    settings = load_settings()
+    primary, folder = ReadOnlyStore(open_within_limits(source, settings)), settings.key_folder
     keyring = _pinned(primary, root, keys or [], folder)
     encryption = vault_key(primary, keyring, folder) if identity_record(primary) is not None else None
     vault = Vault(primary, load_or_create_signer(folder), keyring, encryption=encryption)
     with bars(quiet=as_json) as progress:
-        report = Pull(vault, open_store(to), terms, progress).run()
+        report = Pull(vault, open_within_limits(to, settings), terms, progress).run()
     if as_json:
         emit(report.as_json())
     else:

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from orchestrai.cli.lookup import SnapshotId, VaultUrl, chosen, name_in, open_existing, open_or_none, sample_of, span_of
+from orchestrai.cli.lookup import (
+    Limit,
+    SnapshotId,
+    VaultUrl,
+    chosen,
+    name_in,
+    open_existing,
+    open_or_none,
+    sample_of,
+    span_of,
+)
 from orchestrai.cli.output import OK, AsJson, bars, emit, make_app, out, table
 from orchestrai.cli.vault.witness_commands import witness_lines
 from orchestrai.core.canonical import sha256_hex
@@ -195,6 +205,7 @@ def restore_command(
     ] = None,
     recalled: Annotated[bool, typer.Option("--recalled", help="restore also what was recalled")] = False,
     url: VaultUrl = None,
+    limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a snapshot's files to a new folder, every hash checked on the way. Nothing is ever written over.

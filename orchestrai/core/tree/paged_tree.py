@@ -150,6 +150,27 @@ class PagedTree(Mapping[str, Row], Generic[Row, Place]):
                     for child in ([subtree] if subtree.height < highest else beyond.pages.read(subtree) if highest else ())
                 ]
 
+    def unlike(self, other: "PagedTree[Row, Place]") -> tuple[dict[str, Row], dict[str, Row]]:
+        """The rows of pages whose hash the other tree has nowhere, of this tree and of the other: all that differ are among them.
+
+        What lies beside the leaves in a row may differ where the hash is the same. Costs the pages that differ.
+        """
+        sides, rows = ([self.root], [other.root]), (dict[str, Row](), dict[str, Row]())
+        while any(sides):
+            shared = {subtree.hash for subtree in sides[0]}.intersection(subtree.hash for subtree in sides[1])
+            left = tuple([subtree for subtree in side if subtree.hash not in shared] for side in sides)
+            highest = max((subtree.height for side in left for subtree in side), default=0)
+            sides = ([], [])
+            for tree, side, below, found in zip((self, other), left, sides, rows, strict=True):
+                for subtree in side:
+                    if subtree.height < highest:
+                        below.append(subtree)
+                    elif subtree.height:
+                        below += tree.pages.read(subtree)
+                    else:
+                        found.update((tree.pages.key(row), row) for row in tree.pages.read(subtree))
+        return rows
+
     def updated(self, changes: Mapping[str, Row | None], write: "Write[Place]") -> "PagedTree[Row, Place]":
         """The tree with these rows put in, and those whose row is None left out; `write` keeps its new pages."""
         builder = _Builder(self.pages, write)

@@ -15,6 +15,7 @@ from dagster._core.storage.tags import (
 )
 
 from orchestrai.defs.assets import asset_key, node_partitions
+from orchestrai.errors import GateClosed
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.outcomes import incomplete
 from orchestrai.stage.stage import AssetNode
@@ -48,6 +49,7 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
         if refused:
             raise dg.Failure(
                 description=f"{len(refused)} partition(s) of {node.asset} refused: " + "; ".join(lines[:10]),
+                metadata={"error": GateClosed.__name__},
                 allow_retries=False,
             )
 

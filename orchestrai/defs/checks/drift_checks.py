@@ -1,20 +1,24 @@
 """The check `drift` of a feature view: its newest features beside the champion's training set, with pictures.
 
-A step of its own, because it may draw while the features are long in use.
+A step of its own, because it may draw while the features are long in use. It draws once for the same features and training set: what
+was found and drawn of them is said again.
 """
 
 from collections.abc import Sequence
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from orchestrai.defs.assets import asset_key
-from orchestrai.defs.events import picture
+from orchestrai.defs.reporting.event_metadata import picture
 from orchestrai.errors import OrchestraiError
 from orchestrai.features.profile.drift_report import Learned, drift_limit, view_portrait
 from orchestrai.models.registry.versions import serving_champion
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.runtime import Runtime
+
+COMPARED = "compared"
 
 
 def build_drift_checks(pipelines: Sequence[Pipeline]) -> list[dg.AssetChecksDefinition]:
@@ -29,9 +33,16 @@ def _drift(node: ViewNode, pipeline: Pipeline) -> dg.AssetChecksDefinition:
         blocking=False,
         description="The newest features look like those the champion was trained on (population stability index).",
     )
-    def drift(runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
+    def drift(context: dg.AssetCheckExecutionContext, runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
+        learned = learned_from(runtime, node, pipeline)
+        of = _compared(runtime, node, learned)
+        before = drawn_before(context.instance, dg.AssetCheckKey(asset_key(node.asset), "drift"), of)
+        if before is not None:
+            return dg.AssetCheckResult(
+                passed=before.passed, severity=before.severity, metadata=before.metadata, description=before.description
+            )
         try:
-            portrait = view_portrait(runtime.ledger, node, learned_from(runtime, node, pipeline))
+            portrait = view_portrait(runtime.ledger, node, learned)
         except OrchestraiError as exc:
             raise dg.Failure(description=exc.message, allow_retries=False) from exc
         return dg.AssetCheckResult(
@@ -40,12 +51,29 @@ def _drift(node: ViewNode, pipeline: Pipeline) -> dg.AssetChecksDefinition:
             metadata={
                 "message": portrait.verdict.message,
                 "rows": portrait.rows,
+                COMPARED: of,
                 "features": dg.MetadataValue.md(portrait.as_markdown()),
                 **{name: picture(name, png) for name, png in portrait.plots.items()},
             },
         )
 
     return drift
+
+
+def _compared(runtime: Runtime, node: ViewNode, learned: Sequence[Learned]) -> str:
+    """Which features are held against which training sets, by which limit: what decides all that is found and drawn."""
+    features = runtime.ledger.find(node.asset)
+    against = [f"{one.training_set}@{one.version}" for one in learned]
+    return " ".join([features.version if features else "none", *against, f"limit {drift_limit(node)}"])
+
+
+def drawn_before(instance: dg.DagsterInstance, check: dg.AssetCheckKey, of: str) -> dg.AssetCheckEvaluation | None:
+    """The newest finished evaluation of a check, where it compared the same."""
+    finished = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    history = instance.event_log_storage.get_asset_check_execution_history(check, limit=1, status=finished)
+    evaluation = history[0].evaluation if history else None
+    compared = evaluation.metadata.get(COMPARED) if evaluation is not None else None
+    return evaluation if compared is not None and compared.value == of else None
 
 
 def learned_from(runtime: Runtime, node: ViewNode, pipeline: Pipeline) -> list[Learned]:

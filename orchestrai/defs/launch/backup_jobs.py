@@ -13,12 +13,12 @@ from orchestrai.backup.heal_stage import HEAL
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
 from orchestrai.backup.retention_stages import PRUNE, RETENTION
 from orchestrai.defs.assets import asset_key
+from orchestrai.pipeline.drill_crons import WEEKLY_DRILLS
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.stage import AssetNode
 
-WEEKLY_DRILLS = "30 4 * * 0"
 WEEKLY_COLD = "30 6 * * 0"
 # retention runs on Sundays: what it forgets is marked a day later, when no writer can refer to it, and deleted two days after that
 PRUNE_CRON = "0 9 * * 1,3"

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestrai.core.time.calendar import window
-from orchestrai.defs.assets import asset_key, partitions_of
+from orchestrai.defs.assets import AGAIN, asset_key, partitions_of
 from orchestrai.defs.launch.backup_jobs import kept_with_models, kept_with_snapshot
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import LoadNode
@@ -21,6 +21,8 @@ from orchestrai.stage.stage import AssetNode
 
 AHEAD = timedelta(days=1)
 MAX_RUNTIME = {"dagster/max_runtime": str(4 * 3600)}
+# a refresh trains on what it has just restored from the vault, whatever is here already
+PROVING = {**MAX_RUNTIME, AGAIN: "true"}
 
 
 def job_name(*parts: str) -> str:
@@ -154,7 +156,7 @@ def refresh_job(refresh: Refresh, nodes: Sequence[AssetNode] = ()) -> Unresolved
     return dg.define_asset_job(
         job_name(refresh.name, "refresh"),
         selection=dg.AssetSelection.assets(*map(asset_key, [*restored, *views, *models])),
-        tags=MAX_RUNTIME,
+        tags=PROVING,
         description="Restore the training data from the golden backup, verify it, then compute features, train, evaluate, promote.",
     )
 
@@ -165,7 +167,7 @@ def restore_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolv
     return dg.define_asset_job(
         job_name(dataset.prefix, "restore"),
         selection=dg.AssetSelection.assets(*map(asset_key, [dataset.asset("restored"), *views])),
-        tags=MAX_RUNTIME,
+        tags=PROVING,
         description="Restore this dataset from the golden backup and verify it, beside the refresh of its pipeline.",
     )
 

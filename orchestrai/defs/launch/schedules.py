@@ -20,13 +20,13 @@ from orchestrai.defs.launch.jobs import (
     refreshes,
     restored_apart,
 )
+from orchestrai.pipeline.drill_crons import WEEKLY_DRILL
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 
 DAILY_INGEST = "0 1 * * *"
 DAILY_FEATURES = "0 5 * * *"
-WEEKLY_DRILL = "30 3 * * 0"
 MOMENT = timedelta(microseconds=1)
 
 

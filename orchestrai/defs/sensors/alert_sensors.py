@@ -1,36 +1,38 @@
-"""A failed run becomes an alert."""
+"""The sensor `alerts`: what is wrong by the ledger and by Dagster's own records becomes alerts, and alerts become messages."""
 
 import dagster as dg
 
-from orchestrai.observability.alerts import Alert, send_alert
+from orchestrai.defs.sensors.instance_conditions import instance_sight
+from orchestrai.observability.alerts.alert_desk import AlertDesk
+from orchestrai.observability.alerts.alert_settings import tellers_of
+from orchestrai.observability.watch.watch import watch
 from orchestrai.pipeline.runtime import Runtime
 
-
-def build_alert_sensors(runtime: Runtime) -> list[dg.SensorDefinition]:
-    """One sensor over every job, where a webhook is set (`ORCHESTRAI_ALERT_URL`)."""
-    return [_alert_sensor(runtime)] if runtime.settings.alert_url else []
+NAME = "alerts"
 
 
-def _alert_sensor(runtime: Runtime) -> dg.SensorDefinition:
-    @dg.run_failure_sensor(
-        name="alert_on_failure",
+def build_alert_sensors() -> list[dg.SensorDefinition]:
+    """One sensor over everything; without a receiver it keeps alerts and logs them."""
+    return [_alert_sensor()]
+
+
+def _alert_sensor() -> dg.SensorDefinition:
+    @dg.sensor(
+        name=NAME,
+        minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells the webhook of ORCHESTRAI_ALERT_URL of each failed run: job, steps, reason.",
+        description="Tells the declared receivers of what is wrong, once, and of its end: failed runs, ticks and checks, silent sources, "
+        "unprotected data, closed gates, overdue drills, refused models. The same as `orchestrai watch`.",
     )
-    def tell(context: dg.RunFailureSensorContext) -> None:
-        send_alert(alert_of(context, runtime.settings.environment), runtime.settings.alert_url)
+    def alerts(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SkipReason:
+        desk = AlertDesk(runtime.ledger, tellers_of(runtime.settings))
+        sight, cursor = instance_sight(context, runtime, desk.outbox())
+        changes = desk.observe(watch(runtime).and_also(sight))
+        # what is noted is not lost: only now is it known as looked at
+        context.update_cursor(cursor)
+        delivery = desk.deliver(runtime.clock())
+        for _, reason in delivery.failed:
+            context.log.warning(f"not told: {reason}")
+        return dg.SkipReason(f"{len(changes)} changed, {len(delivery.sent)} messages sent, {len(delivery.failed)} not taken")
 
-    return tell
-
-
-def alert_of(context: dg.RunFailureSensorContext, environment: str) -> Alert:
-    """The alert for a failed run; its reason is that of the step that failed first."""
-    failed = [event for event in context.get_step_failure_events() if event.step_key]
-    reason = context.failure_event.message or ""
-    if failed:
-        data = failed[0].step_failure_data
-        description = data.user_failure_data.description if data.user_failure_data else None
-        reason = description or (data.error.message.strip() if data.error else reason)
-    run = context.dagster_run
-    steps = tuple(str(event.step_key) for event in failed)
-    return Alert("run failed", environment, run.job_name, run.run_id, steps, reason[:2_000])
+    return alerts

@@ -59,10 +59,12 @@ def _sensor(dataset: DatasetNode, what: str, about: str) -> dg.SensorDefinition:
         events = [rpo_evaluation(dataset, recovery_point(runtime, dataset))] if past != mark else []
         at_work, told, changed = _by_worker(runtime, dataset, Told.read(cursor))
         requests = [] if at_work else _requests(dataset, runtime, unread, late)
-        requests += _reports(dataset, changed, told, now) if not requests else []
+        reports = [] if requests else _reports(dataset, changed, told, now)
         # what is not told now is told by a later tick
-        kept = told if requests or not changed else Told.read(cursor)
-        return dg.SensorResult(run_requests=requests, asset_events=events, cursor=f"{mark}|{kept}" if kept.seq else mark)
+        kept = told if reports or not changed else Told.read(cursor)
+        return dg.SensorResult(
+            run_requests=requests + reports, asset_events=events, cursor=f"{mark}|{kept}" if kept.seq else mark
+        )
 
     return watch
 

@@ -162,7 +162,7 @@ def _digest(data: pa.Buffer) -> str:
 def _opened(data: bytes, digest: str) -> pa.Table:
     if hashlib.sha256(data).hexdigest() != digest:
         raise IntegrityError(
-            f"expected a block of online features of sha256 {digest[:12]}, found other bytes: compute the features again, "
-            "which fills the store anew"
+            f"expected a block of online features of sha256 {digest[:12]}, found other bytes: remove the store's file, "
+            "the next run of the features fills it anew"
         )
     return pa.ipc.open_file(pa.BufferReader(data)).read_all()

@@ -39,17 +39,22 @@ def lacking(state: DatasetState, since: datetime | None, until: datetime | None)
     return tuple(overlapping(state.absent, since, until))
 
 
-def dataset_state(dataset: Dataset, declared: Partitioned | None, until: datetime | None) -> DatasetState:
-    """What a dataset, of a dimension one value of it, lacks between its first published partition and `until`; nothing where no
-    declaration says what is due.
+def dataset_state(
+    dataset: Dataset, declared: Partitioned | None, until: datetime | None, since: datetime | None = None
+) -> DatasetState:
+    """What a dataset, of a dimension one value of it, lacks between its first published partition and `until`, and no earlier than in
+    the partition that holds `since`; nothing where no declaration says what is due.
     """
-    keys = sorted(dataset.partitions)
-    if declared is None or declared.grain == WHOLE or not keys or keys == [WHOLE] or until in (None, ALWAYS[1]):
+    first = next(iter(dataset.partitions), WHOLE)
+    if declared is None or declared.grain == WHOLE or first == WHOLE or until in (None, ALWAYS[1]):
         return DatasetState(dataset.asset)
     assert until is not None
-    last = with_value(partition_of(until - timedelta(microseconds=1), time_grain(declared.grain)), value_part(keys[0]))
+    value, time = value_part(first), time_grain(declared.grain)
+    last = with_value(partition_of(until - timedelta(microseconds=1), time), value)
+    if since is not None and since > ALWAYS[0]:
+        first = max(first, with_value(partition_of(since, time), value))
     absent = [
-        key for key in keys_between(keys[0], last, declared.grain) if key not in dataset.partitions and is_due(declared, key)
+        key for key in keys_between(first, last, declared.grain) if key not in dataset.partitions and is_due(declared, key)
     ]
     return DatasetState(dataset.asset, spans(absent, declared.grain))
 

@@ -3,7 +3,7 @@
 A look-back in time cannot promise a window of rows: a device that was silent for an hour has its earlier rows an hour back.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrai.core.sql.quoting import all_quoted, quoted
+from orchestrai.core.tree.overlay import BEHIND, keys_before
 from orchestrai.features.engines.closed_database import Workspace
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine, moment_sql, source_sql
 from orchestrai.features.engines.engine import BATCH_ROWS, Source
@@ -54,9 +55,8 @@ def find_tail(
     """
     primary = next(iter(view.tables))
     table, rows = view.tables[primary], view.lookback.rows or 0
-    order = list(opened.spans[primary])
-    earlier = [key for key in reversed(order) if since is not None and opened.spans[primary][key][0] < since]
-    if not earlier:
+    earlier = _earlier(opened.spans[primary], since)
+    if next(earlier, None) is None:
         yield Tail(whole=True)
         return
     entity, time = all_quoted(view.entity), quoted(view.time)
@@ -85,7 +85,7 @@ def find_tail(
                 f"GROUP BY {entity} HAVING max({time}) >= {moment_sql(keep[0])}"
             )
         db.execute(f"CREATE TEMP TABLE tail AS SELECT * FROM ({now}) LIMIT 0")
-        for key, low, high in _steps(earlier, opened.spans[primary], since):
+        for key, low, high in _steps(_earlier(opened.spans[primary], since), opened.spans[primary], since):
             if not db.execute(f"SELECT count(*) FROM wanted WHERE n < {rows}").fetchall()[0][0]:
                 break
             if key not in scanned:
@@ -132,8 +132,13 @@ def _seen(workspace: Workspace, view: FeatureView, engine: DuckDbEngine, source:
     return f"SELECT r.* FROM ({rows}) AS r SEMI JOIN seen_rows AS s ON {joined}"
 
 
+def _earlier(spans: Mapping[str, Span], since: datetime | None) -> Iterator[str]:
+    """The partitions that begin before `since`, the newest first; none where there is no such moment."""
+    return (key for key in keys_before(spans, BEHIND) if since is not None and spans[key][0] < since)
+
+
 def _steps(
-    earlier: Sequence[str], spans: Mapping[str, Span], since: datetime | None
+    earlier: Iterable[str], spans: Mapping[str, Span], since: datetime | None
 ) -> Iterator[tuple[str, datetime | None, datetime | None]]:
     """Spans to look through, newest first: the nearest partition in growing steps, as most entities need only its end."""
     for number, key in enumerate(earlier):

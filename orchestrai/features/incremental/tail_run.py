@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from orchestrai.core.tree.overlay import BEHIND, keys_before
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Query, Source
 from orchestrai.features.incremental.slices import Mend
@@ -94,7 +95,9 @@ class TailRuns:
         """The slices before `cut` that still hold, and the moment from which on they are all there is."""
         known: dict[int, Slice] = {}
         begin = cut
-        for key, span in reversed(list(self._opened.spans[self._table].items())):
+        spans = self._opened.spans[self._table]
+        for key in keys_before(spans, BEHIND):
+            span = spans[key]
             if _micros(span[0]) >= cut:
                 continue
             part = self._state.partitions.get(key)

@@ -60,6 +60,6 @@ def with_unchanged(
     for key in keys:
         entry = current.partitions[key]
         verdicts = tuple(current.receipt(key).verdicts.get(key, ()))
-        outcomes.append(PartitionOutcome(key, True, entry.root, entry.rows, entry.size, verdicts))
+        outcomes.append(PartitionOutcome(key, True, entry.root, entry.rows, entry.size, verdicts, standing=True))
     outcomes.sort(key=lambda outcome: outcome.partition)
     return replace(report, version=report.version or current.version, outcomes=tuple(outcomes), facts=dict(facts))

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time.partition_key import of_value, value_part, values_of
+from orchestrai.core.tree.overlay import BEHIND, keys_before
 from orchestrai.errors import NotReceipted
 from orchestrai.features.incremental.partition_spans import spans
 from orchestrai.features.plan import Planner, Window, reached, recorded
@@ -71,11 +72,31 @@ class FeatureStaleness:
         last = last_judgement(self.current)
         changes = self._changes(last.judgement)
         stale: dict[str, StalePartition] = {}
-        for key in sorted(self.current.partitions):
+        for key in sorted(self._to_look_at(last, changes)):
             causes = self._causes(key, last, changes)
             if causes:
                 stale[key] = StalePartition(self.current.asset, key, causes)
         return stale
+
+    def _to_look_at(self, last: Since, changes: Mapping[str, _Change] | None) -> Collection[str]:
+        """The partitions that may be stale: all, unless the last judgement was by this code and its inputs can be compared.
+
+        Then these are the ones that it left apart or did not see, and those whose window ends behind the first change.
+        """
+        there, judgement = self.current.partitions, last.judgement
+        if judgement is None or judgement.code != self.code or changes is None or self.current.recalls.records:
+            return there
+        keys = {*judgement.apart(there), *(key for key in last.unread if key in there)}
+        begins = min((start for change in changes.values() for start, _ in change.spans.values()), default=None)
+        if begins is None:
+            return keys
+        for key in keys_before(there, BEHIND):
+            window = self._planner(key).window(key)
+            if window is not None and window.until is not None and window.until <= begins:
+                # partitions are in the order of their time: the windows of all earlier ones end before this one
+                break
+            keys.add(key)
+        return keys
 
     def own_record(self, key: str) -> tuple[Cause, ...]:
         """Why a partition is stale by its own record alone."""
@@ -162,7 +183,8 @@ def judged(
 ) -> dict[str, JsonValue]:
     """The fact with which a run leaves a table in which some partitions were stale and it published some."""
     before = current.partitions if current is not None else {}
-    keys, left = {*before, *published}, {key: one for key, one in stale.items() if key not in published}
+    left = {key: one for key, one in stale.items() if key not in published}
+    keys = {*before, *published} if left else ()
     others: dict[str, list[str]] = {}
     if any(not one.by_inputs for one in left.values()) and current is not None:
         last = last_judgement(current)

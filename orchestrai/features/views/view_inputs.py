@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from orchestrai.core.time.calendar import WHOLE, Grain
 from orchestrai.core.time.partition_key import of_value
 from orchestrai.errors import FeatureViewError, NotReceipted
-from orchestrai.features.incremental.partition_spans import overlapping, spans
+from orchestrai.features.incremental.partition_spans import PartitionSpans, overlapping
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
@@ -80,10 +80,10 @@ def open_inputs(ledger: Ledger, view: FeatureView, assets: Mapping[str, str], gr
     first = next(iter(view.tables))
     table_spans, grains = {}, {}
     for name, dataset in datasets.items():
-        keys = list(dataset.partitions)
-        given = grain if name == first and grain != WHOLE and keys != [WHOLE] else None
+        whole = len(dataset.partitions) == 1 and WHOLE in dataset.partitions
+        given = grain if name == first and grain != WHOLE and not whole else None
         grains[name] = given or dataset.cut()
-        table_spans[name] = spans(keys, grains[name])
+        table_spans[name] = PartitionSpans(dataset.partitions, grains[name])
     return Inputs(datasets, table_spans, grains)
 
 

@@ -42,33 +42,9 @@ class JsonLinesReader:
         raise UnreadableObject("expected a JSON record a line, found none in the object: have the producer send it again")
 
     def fast(self, path: Path) -> Iterator[Chunk]:
-        import pyarrow as pa
-        import pyarrow.json as arrow_json
-
         if self.source.encoding.lower().replace("-", "") != "utf8":
             raise Untidy
-        typed = []
-        for column in self.contract.landed:
-            kind = arrow_type(column.type)
-            # times are read as text, so that one rule reads them in every format
-            if pa.types.is_temporal(kind):
-                kind = pa.string()
-            elif pa.types.is_decimal(kind) and kind.precision + kind.scale > 38:
-                kind = pa.decimal256(38, kind.scale)  # Arrow wraps what it cannot count in 128 bits
-            typed.append(pa.field(column.source, kind))
-        decimals = [field.name for field in typed if pa.types.is_decimal(field.type)]
-        parse = arrow_json.ParseOptions(explicit_schema=pa.schema(typed), unexpected_field_behavior="ignore")
-        for block in line_blocks(path, self.source.max_row_bytes):
-            whole = arrow_json.ReadOptions(use_threads=False, block_size=len(block.data) + 1)
-            try:
-                table = arrow_json.read_json(pa.BufferReader(pa.py_buffer(block.data)), whole, parse)
-                for name in decimals:
-                    table.column(name).validate(full=True)  # Arrow's parser lets through more digits than declared
-            except read_failures() as exc:
-                raise Untidy(one_line(exc)) from exc
-            if table.num_rows != block.records:
-                raise Untidy  # several records in one line
-            yield Chunk({name: one_array(table.column(name)) for name in table.column_names}, table.num_rows)
+        yield from arrow_chunks(self.contract, path, self.source.max_row_bytes)
 
     def careful(self, path: Path) -> Iterator[Chunk]:
         with path.open("rb") as stream:
@@ -86,6 +62,35 @@ class JsonLinesReader:
                 continue
             value = _parsed(raw, self.source.encoding)
             yield Refused(mark, value) if isinstance(value, str) else (mark, value)
+
+
+def arrow_chunks(contract: Contract, path: Path, limit: int) -> Iterator[Chunk]:
+    """JSON Lines as typed columns by Arrow's reader, lines of up to `limit` bytes; raises Untidy at what is not proven to be in order."""
+    import pyarrow as pa
+    import pyarrow.json as arrow_json
+
+    typed = []
+    for column in contract.landed:
+        kind = arrow_type(column.type)
+        # times are read as text, so that one rule reads them in every format
+        if pa.types.is_temporal(kind):
+            kind = pa.string()
+        elif pa.types.is_decimal(kind) and kind.precision + kind.scale > 38:
+            kind = pa.decimal256(38, kind.scale)  # Arrow wraps what it cannot count in 128 bits
+        typed.append(pa.field(column.source, kind))
+    decimals = [field.name for field in typed if pa.types.is_decimal(field.type)]
+    parse = arrow_json.ParseOptions(explicit_schema=pa.schema(typed), unexpected_field_behavior="ignore")
+    for block in line_blocks(path, limit):
+        whole = arrow_json.ReadOptions(use_threads=False, block_size=len(block.data) + 1)
+        try:
+            table = arrow_json.read_json(pa.BufferReader(pa.py_buffer(block.data)), whole, parse)
+            for name in decimals:
+                table.column(name).validate(full=True)  # Arrow's parser lets through more digits than declared
+        except read_failures() as exc:
+            raise Untidy(one_line(exc)) from exc
+        if table.num_rows != block.records:
+            raise Untidy  # several records in one line
+        yield Chunk({name: one_array(table.column(name)) for name in table.column_names}, table.num_rows)
 
 
 class JsonDocumentReader:

@@ -69,6 +69,16 @@ class ObjectOutcome:
         self.rows, self.erased, self.refused, self.unkept, self.unreadable = 0, 0, [], 0, ""
 
 
+def without_doubt(contract: Contract, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The chunks of a quick parser of text; raises Untidy at a number of which the text must be asked."""
+    doubles = [column.source for column in contract.landed if column.type == "DOUBLE"]
+    for chunk in chunks:
+        parsed = [chunk.arrays[column] for column in doubles if column in chunk.arrays]
+        if any(str(array.type) == "double" and in_doubt(array) for array in parsed):
+            raise Untidy
+        yield chunk
+
+
 @dataclass(frozen=True)
 class Typing:
     """How objects of one source become rows of one contract; with `rules` a row that breaks one is set aside like a misfit.
@@ -156,13 +166,7 @@ class Typing:
 
     def _believed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         """The chunks of a quick parser; raises Untidy at a number of which the text must be asked."""
-        doubles = [column.source for column in self.contract.landed if column.type == "DOUBLE"]
-        for chunk in chunks:
-            if self.source.format != "parquet":
-                parsed = [chunk.arrays[column] for column in doubles if column in chunk.arrays]
-                if any(str(array.type) == "double" and in_doubt(array) for array in parsed):
-                    raise Untidy
-            yield chunk
+        return chunks if self.source.format == "parquet" else without_doubt(self.contract, chunks)
 
     def _numbers(self, marks: Sequence[Mark]) -> Sequence[int]:
         """The number of each row, where a column is made of it: the marks of a large object are made one by one."""

@@ -95,7 +95,7 @@ def unfit_rows(contract: Contract, batch: "pa.RecordBatch", arrived: Sequence[da
     `arrived` has the broker's time of each row: an event cannot be later.
     """
     misfits = broken_columns(contract, batch)
-    if contract.event_time:
+    if contract.event_time and not _in_time(contract, batch.column(contract.names.index(contract.event_time)), arrived):
         moments = batch.column(contract.names.index(contract.event_time)).to_pylist()
         for row, moment in enumerate(moments):
             late = arrived is not None and isinstance(moment, datetime) and moment > arrived[row] + AHEAD
@@ -105,6 +105,20 @@ def unfit_rows(contract: Contract, batch: "pa.RecordBatch", arrived: Sequence[da
                     Misfit(row, contract.event_time, f"expected an event time {bound}, found {moment.isoformat()}")
                 )
     return misfits
+
+
+def _in_time(contract: Contract, times: "pa.Array", arrived: Sequence[datetime] | None) -> bool:
+    """Whether all event times are possible ones, by the least and the greatest of them; False where each has to be asked."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_timestamp(times.type) or times.type.unit != "us" or not len(times):
+        return not pa.types.is_timestamp(times.type)
+    bounds = pc.min_max(times)
+    least, most = bounds["min"].value, bounds["max"].value
+    if least is None:
+        return True
+    return least >= _micros(contract.earliest) and (not arrived or most <= _micros(min(arrived) + AHEAD))
 
 
 def broken_columns(contract: Contract, batch: "pa.RecordBatch") -> list[Misfit]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from orchestrai.errors import UnreadableObject
 from orchestrai.ingest.conversions.convert import convert
 from orchestrai.ingest.dead_letters import DeadLetter
 from orchestrai.ingest.readers.json import gather, parse_document
+from orchestrai.ingest.readers.json_records import quick_rows
 from orchestrai.ingest.readers.rejects import Mark, Refused, shown
 from orchestrai.ingest.readers.row_rules import unfit_rows
 from orchestrai.ingest.sources.stream import MicroBatch
@@ -54,14 +55,20 @@ def sliced(
     for key in sorted(set(places.values())):
         mine = pa.array([places[index] == key and index not in refused for index in indices], pa.bool_())
         chosen = table.filter(mine).combine_chunks()
-        rows = chosen.to_batches()[0] if chosen.num_rows else pa.RecordBatch.from_pylist([], contract.arrow_schema())
-        slices[key] = Slice(rows)
+        slices[key] = Slice(one_batch(chosen, contract))
     for index, record in enumerate(batch.records):
         slices[places[index]].records.append(record)
     for index, refusal in sorted(refused.items()):
         key = places[index]
         slices[key].letters.append(_letter(batch, batch.records[index], refusal, contract, key))
     return slices
+
+
+def one_batch(table: "pa.Table", contract: Contract) -> "pa.RecordBatch":
+    """A table in one piece as a batch."""
+    import pyarrow as pa
+
+    return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], contract.arrow_schema())
 
 
 def known_keys(dataset: Dataset | None, contract: Contract, partition: str) -> set[tuple[Any, ...]]:
@@ -83,11 +90,20 @@ def _places(batch: MicroBatch, grain: TimeGrain, moments: Mapping[int, date]) ->
     """The partition of each record. What a record lies beside depends only on where a batch begins, which is the same after a crash."""
     places: dict[int, str] = {}
     before: dict[int, str] = {}
+    # since 1973 every zone is whole minutes from UTC, so a minute lies in one partition
+    minutes: dict[date, str] = {}
     for index, record in enumerate(batch.records):
         if index in moments:
-            before[record.partition] = partition_of(moments[index], grain)
+            minute = _minute(moments[index])
+            if minute not in minutes:
+                minutes[minute] = partition_of(moments[index], grain)
+            before[record.partition] = minutes[minute]
         places[index] = before.get(record.partition) or partition_of(record.time, grain)
     return places
+
+
+def _minute(moment: date) -> date:
+    return moment.replace(second=0, microsecond=0) if isinstance(moment, datetime) and moment.year >= 1973 else moment
 
 
 def _typed(
@@ -96,6 +112,13 @@ def _typed(
     """The rows, with the number of the record of each, the records that are no rows, and the event times that can be believed."""
     import pyarrow as pa
 
+    quick = quick_rows(contract, [record.value for record in batch.records], clock)
+    if quick is not None:
+        table = pa.Table.from_batches(quick, contract.arrow_schema()).combine_chunks()
+        arrived = [record.time for record in batch.records]
+        if not unfit_rows(contract, one_batch(table, contract), arrived):
+            times = table.column(contract.event_time).to_pylist() if contract.event_time else []
+            return [*range(len(arrived))], table, {}, {row: at for row, at in enumerate(times) if isinstance(at, date)}
     indices: list[int] = []
     refused: dict[int, Refused] = {}
     moments: dict[int, date] = {}

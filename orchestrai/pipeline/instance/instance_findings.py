@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from orchestrai.errors import ConfigError
-from orchestrai.pipeline.instance.settings_file import NAME, instance_folder, settings_text
+from orchestrai.pipeline.instance.instance_options import InstanceOptions
+from orchestrai.pipeline.instance.settings_file import EMBEDDED, NAME, instance_folder, settings_text
 
 STORAGES = ("run_storage", "event_log_storage", "schedule_storage")
 EVENT_LOG = {"module": "orchestrai.defs.event_log", "class": "EventLog"}
@@ -24,14 +25,14 @@ class InstanceFinding:
     detail: str
 
 
-def judge_instance(home: Path) -> list[InstanceFinding]:
+def judge_instance(home: Path, options: InstanceOptions = EMBEDDED) -> list[InstanceFinding]:
     """Look at the settings of the instance that commands and `make dev` use; reads files only, makes nothing."""
     try:
         folder = instance_folder(home)
         path = folder / NAME
         # the file under the home is written on first use
         unborn = folder == home / "dagster" and not path.exists()
-        config = _parsed(path, settings_text(str(folder)) if unborn else None)
+        config = _parsed(path, settings_text(str(folder), options) if unborn else None)
     except ConfigError as exc:
         return [InstanceFinding("instance", False, exc.message)]
     where = f"{path}, written on first use" if unborn else str(path)
@@ -106,8 +107,26 @@ def _storage(config: Mapping[str, Any], path: Path) -> InstanceFinding:
         if isinstance(base, str) and not Path(base).is_absolute():
             what = f"{name}.base_dir {base} is another folder for each working directory"
             return InstanceFinding("instance storage", False, f"{what}: write the whole path in {path}")
+    if _stock_postgres(config).startswith(("postgresql://", "postgres://")):
+        # never the URL itself: it has a password
+        what = "postgresql:// is spoken by a driver that Dagster cannot use, and each page is an error"
+        remedy = "begin it with postgresql+psycopg2://, or name it by ORCHESTRAI_INSTANCE_DB"
+        return InstanceFinding("instance storage", False, f"{what}: {remedy} in {path}")
     declared = next(iter(_section(config, "storage")), "") or _section(config, "run_storage").get("class")
     return InstanceFinding("instance storage", True, str(declared or f"SQLite in {path.parent}"))
+
+
+def _stock_postgres(config: Mapping[str, Any]) -> str:
+    """The URL of Dagster's own PostgreSQL storage, where it is told and can be read here."""
+    for section in (_section(config, "storage", "postgres"), *(_section(config, name, "config") for name in STORAGES)):
+        url = section.get("postgres_url")
+        if isinstance(url, Mapping):
+            url = os.environ.get(str(url.get("env")), "")
+        if url:
+            return str(url)
+        if "postgres_db" in section:
+            return f"{_section(section, 'postgres_db').get('scheme', 'postgresql')}://"
+    return ""
 
 
 def _event_log(config: Mapping[str, Any], path: Path) -> InstanceFinding:

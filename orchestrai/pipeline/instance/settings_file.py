@@ -4,18 +4,28 @@ import os
 from pathlib import Path
 
 from orchestrai.errors import ConfigError
+from orchestrai.pipeline.instance.instance_options import InstanceOptions
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
 NAME = "dagster.yaml"
 HEADER = "# Written by orchestrai, and again when its settings change. Remove this line to keep settings of your own.\n"
 # what earlier releases wrote there; nobody's own
 _EARLIER = ("telemetry: {enabled: false}\nnux: {enabled: false}\n",)
+EMBEDDED = InstanceOptions()
 
 
-def settings_text(base: str) -> str:
-    """The settings of an instance that keeps its records in the folder `base`."""
+def settings_text(base: str, options: InstanceOptions = EMBEDDED) -> str:
+    """The settings of an instance that keeps its records in the folder `base`, or where the options say."""
     quoted = base.replace("\\", "\\\\").replace('"', '\\"')
-    return TEMPLATE.read_text(encoding="utf-8").replace("{base}", quoted)
+    text = TEMPLATE.read_text(encoding="utf-8")
+    sections = {
+        "storage": options.storage_section,
+        "compute_logs": options.logs_section(),
+        "run_launcher": options.launcher_section() + options.log_section,
+    }
+    for name, section in sections.items():
+        text = text.replace(f"{{{name}}}", section)
+    return text.replace("{base}", quoted)
 
 
 def instance_folder(home: Path) -> Path:
@@ -31,13 +41,13 @@ def instance_folder(home: Path) -> Path:
     return Path(named)
 
 
-def write_settings(home: Path) -> Path:
+def write_settings(home: Path, options: InstanceOptions = EMBEDDED) -> Path:
     """Put dagster.yaml where the instance in force lies under `home`, and return its folder; somebody's own file stays."""
     folder = instance_folder(home)
     path = folder / NAME
     if folder != home / "dagster":
         return folder
-    wanted = HEADER + settings_text(str(folder))
+    wanted = HEADER + settings_text(str(folder), options)
     current = path.read_text(encoding="utf-8") if path.is_file() else None
     if current is None or (current != wanted and (current.startswith(HEADER) or current in _EARLIER)):
         folder.mkdir(parents=True, exist_ok=True)

@@ -123,7 +123,7 @@ def waived_partitions(dataset: Dataset) -> list[str]:
 def _model(ledger: Ledger, node: ModelNode) -> ModelSummary:
     champion, evaluation = ledger.find(node.asset("champion")), ledger.find(node.asset("evaluation"))
     facts = _newest_facts(evaluation)
-    metrics, baseline = _values(facts.get("metrics")), _values(facts.get("baseline_metrics"))
+    metrics, baseline = metric_values(facts.get("metrics")), metric_values(facts.get("baseline_metrics"))
     wanted = node.spec.promote_when.metric
     headline = f"{wanted} {metrics[wanted]:.3f}" if wanted in metrics else ""
     return ModelSummary(
@@ -141,7 +141,7 @@ def _promoted(champion: Dataset | None, candidate: Dataset | None) -> bool:
     return champion is not None and candidate is not None and champion.version == candidate.version
 
 
-def _values(metrics: object) -> dict[str, float]:
+def metric_values(metrics: object) -> dict[str, float]:
     """Metric values, given plainly or with their interval as {value, low, high}."""
     values = {}
     for name, measured in metrics.items() if isinstance(metrics, Mapping) else ():

@@ -6,11 +6,13 @@ data key, port): by the service where it can (AWS, Google), inside the wrapped b
 
 import base64
 import json
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrai.core.canonical import canonical_json
 from orchestrai.errors import ConfigError, MissingExtra, OrchestraiError
-from orchestrai.storage.cloud.cloud_errors import Fault, Meaning
+
+if TYPE_CHECKING:
+    from orchestrai.storage.cloud.cloud_errors import Fault
 
 # what services say of bytes that another key has wrapped
 _WRONG_KEY = frozenset({"InvalidCiphertextException", "IncorrectKeyException", "InvalidArgument"})
@@ -58,10 +60,12 @@ def wrong_key(name: str, problem: str) -> ConfigError:
     return ConfigError(f"expected {name} to open the vault's data key, found {problem}: use the key it was wrapped with")
 
 
-def key_error(fault: Fault, name: str) -> OrchestraiError | None:
+def key_error(fault: "Fault", name: str) -> OrchestraiError | None:
     """What a fault means to whoever wraps with the key `name`; None where it means the same as anywhere."""
     if fault.code in _WRONG_KEY:
         return wrong_key(name, f"that it does not ({fault.code})")
+    from orchestrai.storage.cloud.cloud_errors import Meaning
+
     if fault.meaning is Meaning.MISSING or fault.code in _NO_KEY:
         code = fault.code or fault.status
         return ConfigError(f"expected the key {name} to be there and enabled, found {code}: correct or enable it")

@@ -1,0 +1,21 @@
+output "settings" {
+  description = "What the processes are started with."
+  value = {
+    ORCHESTRAI_LAKE_URL     = "s3://${aws_s3_bucket.all["lake"].bucket}/"
+    ORCHESTRAI_VAULT_URL    = "s3://${aws_s3_bucket.all["vault"].bucket}/"
+    ORCHESTRAI_COMPUTE_LOGS = "s3://${aws_s3_bucket.all["logs"].bucket}/dagster"
+    ORCHESTRAI_INSTANCE_DB  = "awssm://${aws_secretsmanager_secret.instance_db.name}"
+  }
+}
+
+output "arrivals_queue" {
+  value = aws_sqs_queue.arrivals.url
+}
+
+output "role_arns" {
+  value = { for name, role in aws_iam_role.role : name => role.arn }
+}
+
+output "image_repository" {
+  value = aws_ecr_repository.image.repository_url
+}

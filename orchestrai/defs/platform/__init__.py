@@ -1,0 +1,1 @@
+"""What Dagster is run on: its storage, its figures, its log lines, its traces."""

@@ -1,0 +1,53 @@
+"""Runs whose process is gone are ended: a worker or code server that was killed leaves its run as started for ever.
+
+Dagster's own monitoring cannot ask a process that its code server started whether it lives; it ends such a run after the longest time
+that any may take. Here each run that executes in one process notes which, and whoever runs on the same machine looks. Dagster then
+retries the run, as dagster.yaml says, and what the run holds is free. A run on another machine is left to the longest time.
+"""
+
+import dagster as dg
+from dagster._core.storage.dagster_run import RunsFilter
+
+from orchestrai.defs.instance import PROCESS_TAG, process_tag, runs_here_no_more
+
+OF_RUN = "orchestrai/process_of_run"
+MOST = 200
+BEGUN = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+def note_process(context: dg.AssetExecutionContext) -> None:
+    """Note which process executes a run: a retry has the tags of the run that died, so those of another run say nothing."""
+    run = context.run
+    if run.tags.get(OF_RUN) != run.run_id:
+        context.instance.add_run_tags(run.run_id, {**process_tag(), OF_RUN: run.run_id})
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """End the runs whose process on this machine is gone, and free their pools; their ids."""
+    ended = []
+    log = instance.event_log_storage
+    for record in instance.get_run_records(RunsFilter(statuses=BEGUN), limit=MOST, ascending=True):
+        run = record.dagster_run
+        if run.tags.get(OF_RUN) != run.run_id or not runs_here_no_more(run.tags.get(PROCESS_TAG, "")):
+            continue
+        instance.report_run_failed(run, "the process that executed this run is gone")
+        if log.supports_global_concurrency_limits:
+            log.free_concurrency_slots_for_run(run.run_id)
+        ended.append(run.run_id)
+    return ended
+
+
+def build_dead_run_sensor() -> dg.SensorDefinition:
+    """Looks once a minute."""
+
+    @dg.sensor(
+        name="orchestrai_dead_runs",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Ends runs whose process on this machine was killed, so that they are retried and hold no pool.",
+    )
+    def look(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_dead_runs(context.instance)
+        return dg.SkipReason(f"ended {', '.join(ended)}" if ended else "every run that began has its process")
+
+    return look

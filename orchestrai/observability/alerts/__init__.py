@@ -1,0 +1,1 @@
+"""From conditions to messages that arrive: what changed, the signed log that holds it, who is told."""

@@ -1,0 +1,86 @@
+"""The watcher: ledger and clock in, a frozen set of conditions out. It needs no run, and writes nothing."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from orchestrai.errors import OrchestraiError
+from orchestrai.observability.alerts.condition import Condition, Sight
+from orchestrai.observability.watch.dataset_watch import dead_letters, silence, unprotected
+from orchestrai.observability.watch.house_watch import (
+    checks,
+    drills,
+    gates,
+    left_out,
+    refused_assets,
+    stale,
+    vault_findings,
+)
+from orchestrai.observability.watch.model_watch import champion_old, sla_missed
+from orchestrai.pipeline.runtime import Runtime
+
+Look = Callable[[Runtime, datetime], Iterable[Condition]]
+OF_DATASETS = (silence, unprotected, dead_letters)
+OF_MODELS = (sla_missed, champion_old)
+
+
+class _Looks:
+    """What was seen so far; what could not be looked at is a condition of its own, and nothing under it is said to be well."""
+
+    def __init__(self) -> None:
+        self.conditions: set[Condition] = set()
+        self.unseen: set[str] = set()
+
+    def take(self, subject: str, look: Callable[[], Iterable[Condition]]) -> None:
+        """Look once."""
+        try:
+            self.conditions.update(look())
+        except OrchestraiError as exc:
+            self.cannot(subject, exc.message)
+
+    def cannot(self, subject: str, problem: str) -> None:
+        """Note that a subject could not be looked at."""
+        self.unseen.add(subject)
+        told = Condition("unreadable", subject, "to be able to look at it", problem, "orchestrai doctor; orchestrai audit")
+        # one line a subject, whatever was asked of it
+        if not any(one.id == told.id for one in self.conditions):
+            self.conditions.add(told)
+
+
+def watch(runtime: Runtime) -> Sight:
+    """Everything that is wrong now, as far as the ledger, the landings and the vault tell.
+
+    Raises OrchestraiError only where nothing at all can be said: the lake does not answer, or no pipeline can be read.
+    """
+    moment, looks = runtime.clock(), _Looks()
+    with runtime.ledger.reading():
+        for about, look in _looks_at(runtime, refused_assets(runtime)):
+            looks.take(about, lambda look=look: look(runtime, moment))  # type: ignore[misc]
+        left, unreadable = stale(runtime, moment)
+        looks.conditions.update(left)
+        for asset, problem in unreadable.items():
+            looks.cannot(asset, problem)
+    # of what is left out nothing is looked at
+    looks.unseen.update(pipeline.name for pipeline in runtime.project.left_out)
+    return Sight(moment, frozenset({"ledger"}), frozenset(looks.conditions), frozenset(looks.unseen))
+
+
+def _looks_at(runtime: Runtime, refused: frozenset[str]) -> Iterator[tuple[str, Look]]:
+    """Each look there is to take, with what it is of."""
+    for pipeline in runtime.project.pipelines:
+        for dataset in pipeline.datasets:
+            if dataset.pipeline == pipeline.name:
+                yield from ((dataset.prefix, _of(look, dataset)) for look in OF_DATASETS)
+        for model in pipeline.models:
+            yield from ((model.prefix, _of(judge, model)) for judge in OF_MODELS)
+    for node in runtime.project.nodes.values():
+        if node.executable:
+            yield from ((node.asset, _of(see, node)) for see in (checks, drills))
+            if node.asset in refused:
+                yield node.asset, _of(gates, node)
+    yield "vault", vault_findings
+    yield "pipelines", left_out
+
+
+def _of(look: Callable[[Runtime, Any, datetime], Iterable[Condition]], subject: object) -> Look:
+    return lambda runtime, now: look(runtime, subject, now)

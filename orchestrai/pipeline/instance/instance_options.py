@@ -1,0 +1,134 @@
+"""What settings change of the Dagster instance: where its records lie, where output goes, who starts runs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from orchestrai.errors import ConfigError
+from orchestrai.secrets.reference import check_reference
+from orchestrai.settings import Settings
+
+SQLITE = """\
+# Dagster's own SQLite storages; the event log keeps its connections open (orchestrai/defs/event_log.py)
+run_storage:
+  module: dagster._core.storage.runs
+  class: SqliteRunStorage
+  config: {base_dir: "{base}/history"}
+event_log_storage:
+  module: orchestrai.defs.event_log
+  class: EventLog
+  config: {base_dir: "{base}/history/runs"}
+schedule_storage:
+  module: dagster._core.storage.schedules
+  class: SqliteScheduleStorage
+  config: {base_dir: "{base}/schedules"}
+"""
+LOCAL_LOGS = """\
+compute_logs:
+  module: dagster._core.storage.local_compute_log_manager
+  class: LocalComputeLogManager
+  config: {base_dir: "{base}/compute_logs"}
+"""
+POSTGRES = """\
+# the URL lies behind the reference, and its password is asked for at each connection (orchestrai/defs/platform/postgres_storage.py)
+storage:
+  custom:
+    module: orchestrai.defs.platform.postgres_storage
+    class: PostgresStorage
+    config: {url: REFERENCE}
+"""
+# what happens to an asset, Dagster tells as DEBUG
+JSON_LOG = """\
+python_logs:
+  dagster_handler_config:
+    handlers:
+      json: {class: logging.StreamHandler, level: DEBUG, stream: "ext://sys.stdout", formatter: json}
+    formatters:
+      json: {"()": orchestrai.defs.platform.json_log.JsonLines}
+"""
+_LOGS = {"s3": ("dagster_aws.s3", "S3ComputeLogManager"), "gs": ("dagster_gcp.gcs", "GCSComputeLogManager"),
+         "az": ("dagster_azure.blob", "AzureBlobComputeLogManager")}  # fmt: skip
+_LAUNCHERS = {
+    "docker": ("dagster_docker", "DockerRunLauncher", "image"),
+    "k8s": ("dagster_k8s", "K8sRunLauncher", "job_image"),
+}
+# what a run in another container needs to find the same stores; each is passed on where it is set
+PASSED_ON = ("ORCHESTRAI_HOME", "ORCHESTRAI_LAKE_URL", "ORCHESTRAI_VAULT_URL", "ORCHESTRAI_KEYS", "ORCHESTRAI_PIPELINES",
+             "ORCHESTRAI_INSTANCE_DB", "DAGSTER_PG_URL")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class InstanceOptions:
+    """The settings that shape dagster.yaml, checked; raises ConfigError for one that means nothing."""
+
+    database: str = ""
+    compute_logs: str = ""
+    launcher: str = "local"
+    log_format: str = "text"
+
+    def __post_init__(self) -> None:
+        if self.database:
+            check_reference(self.database)
+        self.logs_section()
+        self.launcher_section()
+        if self.log_format not in ("text", "json"):
+            raise ConfigError(f"ORCHESTRAI_LOG_FORMAT: expected text or json, found {self.log_format!r}")
+
+    @property
+    def log_section(self) -> str:
+        """How a run's log is written beside Dagster's own console."""
+        return JSON_LOG if self.log_format == "json" else ""
+
+    @property
+    def storage_section(self) -> str:
+        """Where runs, events and ticks lie."""
+        return POSTGRES.replace("REFERENCE", json.dumps(self.database)) if self.database else SQLITE
+
+    def logs_section(self) -> str:
+        """Where what runs print lies."""
+        if not self.compute_logs:
+            return LOCAL_LOGS
+        parts = urlsplit(self.compute_logs)
+        prefix = parts.path.strip("/")
+        config: Mapping[str, object]
+        if parts.scheme == "az":
+            container, _, prefix = prefix.partition("/")
+            # the identity of the machine signs in: no key stands in a file
+            config = {"storage_account": parts.netloc, "container": container, "prefix": prefix or "dagster",
+                      "default_azure_credential": {}}  # fmt: skip
+        else:
+            container, config = parts.netloc, {"bucket": parts.netloc, "prefix": prefix or "dagster"}
+        if parts.scheme not in _LOGS or not parts.netloc or not container:
+            raise ConfigError(
+                "ORCHESTRAI_COMPUTE_LOGS: expected s3://bucket/prefix, gs://bucket/prefix or az://account/container/prefix, "
+                f"found {self.compute_logs!r}"
+            )
+        module, name = _LOGS[parts.scheme]
+        return f"compute_logs:\n  module: {module}\n  class: {name}\n  config: {json.dumps(config)}\n"
+
+    def launcher_section(self) -> str:
+        """Who starts runs; nothing for a process on this machine, which is Dagster's own default."""
+        if self.launcher == "local":
+            return ""
+        if self.launcher == "ecs":
+            # Dagster passes on the environment of its own task definition
+            return "run_launcher:\n  module: dagster_aws.ecs\n  class: EcsRunLauncher\n"
+        kind, _, image = self.launcher.partition(":")
+        if kind not in _LAUNCHERS or not image:
+            raise ConfigError(
+                f"ORCHESTRAI_RUN_LAUNCHER: expected local, docker:IMAGE, k8s:IMAGE or ecs, found {self.launcher!r}"
+            )
+        module, name, field = _LAUNCHERS[kind]
+        config: dict[str, object] = {field: image}
+        if kind == "docker":
+            config["env_vars"] = list(PASSED_ON)
+        else:
+            config |= {"dagster_home": {"env": "DAGSTER_HOME"}, "instance_config_map": {"env": "DAGSTER_K8S_INSTANCE_CONFIG_MAP"},
+                       "service_account_name": {"env": "DAGSTER_K8S_SERVICE_ACCOUNT"}}  # fmt: skip
+        return f"run_launcher:\n  module: {module}\n  class: {name}\n  config: {json.dumps(config)}\n"
+
+
+def instance_options(settings: Settings) -> InstanceOptions:
+    """What the settings say of the instance."""
+    return InstanceOptions(settings.instance_db, settings.compute_logs, settings.run_launcher, settings.log_format)

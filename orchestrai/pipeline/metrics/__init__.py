@@ -1,0 +1,1 @@
+"""Figures of a project for a monitoring system, read from the ledger."""

@@ -1,0 +1,135 @@
+"""Is the trail whole? Every log of heads: numbers without a gap, each entry signed and naming the one before it.
+
+How far each log was found sound is remembered in a file of the home, which is believed as the home's keys are. The next look reads the
+entry at which it ended, which must still hash to the same, and what came since: it costs what is new. An earlier entry that was changed
+since is found by a full look, and by `orchestrai audit`.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
+from orchestrai.ledger.heads import has_head, head_prefix, last_number, read_head
+from orchestrai.ledger.signing import Keyring
+from orchestrai.storage.base import Store
+
+
+@dataclass(frozen=True)
+class TrailReport:
+    """What a look found: how many entries there are, how many were read now, and what is wrong."""
+
+    logs: int
+    entries: int
+    read: int
+    seconds: float
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**self.__dict__, "problems": list(self.problems), "ok": self.ok}
+
+
+def logs_of(store: Store) -> Iterator[str]:
+    """The assets that have a log, without listing the entries of each."""
+    after: str | None = None
+    while True:
+        found = next(iter(store.list("heads/", start_after=after)), None)
+        if found is None:
+            return
+        asset = found.key.removeprefix("heads/").rpartition("/")[0]
+        yield asset
+        # numbers come before this, and assets whose name goes on after it
+        after = f"heads/{asset}/999999999999.json"
+
+
+def check_trail(store: Store, keyring: Keyring, folder: Path, *, full: bool = False) -> TrailReport:
+    """Check every log of a store; what was found sound is remembered in `folder`, by the store's address."""
+    begun = time.perf_counter()
+    seen = _Seen(folder, store.url)
+    before = {} if full else seen.load()
+    known: dict[str, tuple[int, str]] = {}
+    problems, read = [], 0
+    assets = {*logs_of(store), *before}
+    for asset in sorted(assets):
+        try:
+            last, digest, new = _check(store, keyring, asset, before.get(asset, (0, "")))
+        except (IntegrityError, ObjectNotFound) as exc:
+            problems.append(f"{asset}: {exc.message}")
+            continue
+        known[asset], read = (last, digest), read + new
+    if not problems:
+        seen.save(known)
+    entries = sum(last for last, _ in known.values())
+    return TrailReport(len(assets), entries, read, time.perf_counter() - begun, tuple(problems))
+
+
+def _check(store: Store, keyring: Keyring, asset: str, before: tuple[int, str]) -> tuple[int, str, int]:
+    """The last entry of a log with its digest, and how many were read, from where a look ended before."""
+    number, digest = before
+    if number:
+        if not has_head(store, asset, number):
+            raise IntegrityError(f"expected entry {number}, which was verified before, found the log cut off before it")
+        if _digest(store, asset, number) != digest:
+            raise IntegrityError(f"expected entry {number} as it was when it was verified, found it changed")
+    last = last_number(store, asset, number)
+    for seq in range(number + 1, last + 1):
+        previous = digest
+        try:
+            head = read_head(store, keyring, asset, seq)
+        except NotCounted:
+            # it has its number and moved nothing; the next one names it all the same
+            digest = _digest(store, asset, seq)
+            continue
+        if head.previous != previous:
+            raise IntegrityError(f"expected entry {seq} to follow {previous[:12] or 'nothing'}, found {head.previous[:12]}")
+        digest = head.digest
+    beyond = f"{head_prefix(asset)}{last:012d}.json"
+    if next(
+        (one for one in store.list(head_prefix(asset), start_after=beyond) if "/" not in one.key[len(head_prefix(asset)) :]),
+        None,
+    ):
+        raise IntegrityError(f"expected nothing after entry {last}, found more behind a gap")
+    return last, digest, last - number
+
+
+def _digest(store: Store, asset: str, seq: int) -> str:
+    return sha256_hex(store.read(f"{head_prefix(asset)}{seq:012d}.json"))
+
+
+class _Seen:
+    """How far the logs of a store were found sound; what cannot be read counts as nothing known."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.path = folder / f"{sha256_hex(url.encode())[:16]}.json"
+
+    def load(self) -> dict[str, tuple[int, str]]:
+        """What is known; nothing where there is none, or one of another store."""
+        try:
+            body = json.loads(self.path.read_bytes())
+            known = {str(asset): (int(seq), str(digest)) for asset, (seq, digest) in body["logs"].items()}
+            return known if body["store"] == self.url else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def save(self, known: Mapping[str, tuple[int, str]]) -> None:
+        """Remember it; a home that cannot be written remembers nothing."""
+        body = {"store": self.url, "logs": {asset: list(end) for asset, end in known.items()}}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            staged = self.path.with_suffix(".tmp")
+            staged.write_bytes(canonical_json(body))
+            staged.replace(self.path)
+        except OSError:
+            return

@@ -1,0 +1,51 @@
+"""A day costs what is new: what a step asks of the stores does not grow with the days that are there."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrai_tests.pipeline.growing import RAW, RESTORED, ROLLING, STAGES, Growing, Step
+
+# one receipt and one manifest a moment, and all data of a training set, are read as before: see docs/performance.md
+FLAT = ("look", "raw events", "snapshot", "restored", "features, windows", "stale")
+MEASURED = [name for name in STAGES if name in FLAT]
+
+
+def operations(steps: dict[str, Step]) -> dict[str, int]:
+    return {name: steps[name].operations for name in FLAT}
+
+
+def day_after(shop: Growing, days: int) -> dict[str, int]:
+    """What one day costs once there are so many: the least of two, as every few publications one looks a number up more."""
+    shop.grow(days - shop.days, MEASURED)
+    first, second = operations(shop.grow(1, MEASURED)), operations(shop.grow(1, MEASURED))
+    return {name: min(first[name], second[name]) for name in FLAT}
+
+
+def require_flat(few: dict[str, int], many: dict[str, int]) -> None:
+    for name in FLAT:
+        # the numbers of a log are looked up by doubling: the logarithm of its length, for each asset that is asked for
+        assert many[name] <= 1.1 * few[name] + 6, (name, few[name], many[name])
+
+
+def test_a_day_asks_the_stores_for_as_much_after_many_more_days(tmp_path: Path) -> None:
+    # beyond the 56 that a day is judged by
+    shop = Growing(tmp_path / "shop")
+    few = day_after(shop, 57)
+    require_flat(few, day_after(shop, 90))
+    # and what was made of one day after another is what all of them at once give
+    whole = Growing(tmp_path / "whole")
+    whole.grow(shop.days, MEASURED)
+    for asset in (RAW, RESTORED, f"{ROLLING}/features"):
+        assert shop.runtime.ledger.open(asset).version == whole.runtime.ledger.open(asset).version
+
+
+@pytest.mark.thorough("test_a_day_asks_the_stores_for_as_much_after_many_more_days")
+def test_a_day_asks_the_stores_for_as_much_over_more_than_one_page_of_days(tmp_path: Path) -> None:
+    shop = Growing(tmp_path / "shop")
+    require_flat(day_after(shop, 60), day_after(shop, 300))
+
+
+def test_every_stage_is_measured(tmp_path: Path) -> None:
+    shop = Growing(tmp_path / "shop")
+    assert set(shop.runtime.project.nodes) >= set(STAGES.values())

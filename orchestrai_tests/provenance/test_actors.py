@@ -1,0 +1,188 @@
+"""Who did it is who the machine knows: the user of the process, or whom the proxy names; a name of one's own is a claim."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.run_coordinator import SubmitRunContext
+from typer.testing import CliRunner
+
+from orchestrai.cli.app import app
+from orchestrai.core.actor import Actor, acting, os_user, said_by
+from orchestrai.core.verdict import Verdict
+from orchestrai.defs.launch.named_coordinator import USER_TAG, NamedRunCoordinator, actor_of
+from orchestrai.ledger.ledger import Ledger
+from orchestrai.observability.alerts.alert_changes import Policy
+from orchestrai.observability.alerts.alert_desk import AlertDesk
+from orchestrai.observability.alerts.alert_settings import Tellers
+from orchestrai.observability.alerts.wording import Wording
+from orchestrai.provenance.audit_trail import Event, trail
+from orchestrai.provenance.verified_records import Records
+from orchestrai_tests.observability.hooks import NOW, seen, silent
+from orchestrai_tests.producers import producer
+
+RAW = "churn/orders/raw_events"
+
+
+def publish(ledger: Ledger, asset: str = RAW, day: str = "2026-01-01") -> None:
+    session = ledger.session(asset, producer("raw_events"))
+    session.add_bytes(day, "a.bin", day.encode(), rows=1)
+    session.commit({day: [Verdict("schema", True)]})
+
+
+def events(ledger: Ledger) -> list[Event]:
+    assert ledger.vault is not None
+    return trail(Records(ledger.vault, ledger.keyring))
+
+
+def test_a_receipt_says_who_and_from_where_and_the_trail_tells_it(ledger: Ledger) -> None:
+    with acting(Actor("ann", "os user", "command line")):
+        publish(ledger)
+    with acting(Actor("bob@example.org", "proxy", "dagster", claimed="root")):
+        publish(ledger, day="2026-01-02")
+    publish(ledger, day="2026-01-03")
+    first, second, third = events(ledger)
+    key = f"key {ledger.signer.key_id}"
+    assert (first.who, first.interface) == (f"ann (os user; {key})", "command line")
+    assert (second.who, second.interface) == (f"bob@example.org (proxy, claims to be root; {key})", "dagster")
+    assert (third.who, third.interface) == (key, "")
+
+
+def test_a_name_of_one_s_own_is_believed_only_where_nobody_is_known() -> None:
+    assert said_by("ann", "root", "uid 0") == "root (claims to be ann)"
+    assert said_by(None, "root", "uid 0") == said_by("root", "root", "uid 0") == "root"
+    assert said_by("ann", "", "uid 7") == "ann" and said_by(None, "", "uid 7") == "uid 7"
+
+
+def test_the_environment_does_not_say_who_somebody_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = os_user()
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert os_user() == known != "somebody-else"
+
+
+def test_an_alert_that_was_taken_on_is_in_the_trail(ledger: Ledger) -> None:
+    desk = AlertDesk(ledger, Tellers(Policy(), {}, Wording()))
+    desk.observe(seen(silent()))
+    desk.acknowledge(desk.outbox().alerts[0].condition.id, "ann", "on it", NOW)
+    desk.deliver(NOW)
+    (told,) = events(ledger)
+    assert (told.action, told.subject, told.why) == ("alert taken on", "churn/orders", "on it") and told.who.startswith(
+        "ann (key "
+    )
+
+
+@dg.job
+def nightly() -> None:
+    """Nothing to do."""
+
+
+class Web:
+    """A request as Dagster's webserver hands it on."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.headers = headers
+
+
+@pytest.mark.parametrize(
+    ("given", "header", "person"), [("", "ann", "ann"), ("root", "ann", "ann"), ("root", "", None), ("", "", None)]
+)
+def test_the_proxy_names_who_launched_a_run_and_a_tag_of_one_s_own_does_not(
+    given: str, header: str, person: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides: dict[str, Any] = {
+        "run_coordinator": {"module": "orchestrai.defs.launch.named_coordinator", "class": "NamedRunCoordinator"}
+    }
+    monkeypatch.setattr(
+        SubmitRunContext, "get_request_header", lambda self, key: {"X-Forwarded-User": header}.get(key) or None
+    )
+    with dg.instance_for_test(overrides=overrides) as instance:
+        coordinator = instance.run_coordinator
+        assert isinstance(coordinator, NamedRunCoordinator)
+        run = instance.create_run_for_job(
+            nightly, tags={USER_TAG: given} if given else {}, status=dg.DagsterRunStatus.NOT_STARTED
+        )
+        monkeypatch.setattr(
+            dg._core.run_coordinator.QueuedRunCoordinator, "submit_run", lambda self, context: context.dagster_run
+        )
+        coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
+        tags = instance.get_run_by_id(run.run_id).tags  # type: ignore[union-attr]
+        actor = actor_of(tags, instance)
+        assert (actor.person, actor.known_by) == ((person, "proxy") if person else (os_user(), "os user"))
+    with dg.DagsterInstance.ephemeral() as plain:
+        told = actor_of({USER_TAG: "root", "dagster/schedule_name": "nightly_backup"}, plain)
+        assert (told.person, told.known_by, told.claimed) == ("nightly_backup", "schedule", "root")
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["trail", *arguments])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout
+
+
+def test_the_command_filters_exports_and_verifies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrai.ledger.ledger import open_ledger
+    from orchestrai.settings import load_settings
+
+    monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path))
+    ledger = open_ledger(load_settings())
+    for day, person in (("2026-01-01", "ann"), ("2026-01-02", "bob"), ("2026-01-03", "ann")):
+        with acting(Actor(person, "os user", "command line")):
+            publish(ledger, day=day)
+    assert [one["what"][:10] for one in json.loads(run("--who", "ann", "--json")[1])] == ["2026-01-01", "2026-01-03"]
+    assert json.loads(run("--who", "an", "--json")[1]) == json.loads(run("--asset", "churn/ord", "--json")[1]) == []
+    assert len(json.loads(run("--subject", "churn/orders", "--json")[1])) == 3
+    assert run("export", str(tmp_path / "t.jsonl"), "--who", "bob")[0] == 0
+    (line,) = (tmp_path / "t.jsonl").read_text().splitlines()
+    assert json.loads(line)["interface"] == "command line" and json.loads(line)["record"].startswith("heads/")
+    for expected in ((3, 3), (3, 0)):
+        code, text = run("verify", "--json")
+        report = json.loads(text)
+        assert code == 0 and (report["entries"], report["read"]) == expected
+    assert json.loads(run("verify", "--full", "--json")[1])["read"] == 3
+    publish(ledger, day="2026-01-04")
+    assert json.loads(run("verify", "--json")[1])["read"] == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "full", "told"),
+    [
+        ("cut", False, "cut off"),
+        ("change the last", False, "found it changed"),
+        ("change an early one", True, "expected a DSSE envelope"),
+        ("leave one out", True, "found none"),
+        ("leave one out later", False, "behind a gap"),
+        ("forge the next", False, "expected"),
+    ],
+)
+def test_what_was_done_to_a_trail_is_found(damage: str, full: bool, told: str, ledger: Ledger, tmp_path: Path) -> None:
+    from orchestrai.provenance.verify.trail_check import check_trail
+
+    for day in range(1, 5):
+        publish(ledger, day=f"2026-01-{day:02d}")
+    publish(ledger, "churn/clicks/raw_events")
+    store = ledger.vault
+    assert store is not None
+    first = check_trail(store, ledger.keyring, tmp_path / "seen")
+    assert first.ok and (first.logs, first.entries, first.read) == (2, 5, 5)
+    key = f"heads/{RAW}/{{:012d}}.json"
+    if damage == "cut":
+        store.delete(key.format(4))
+    elif damage == "leave one out":
+        store.delete(key.format(2))
+    elif damage == "leave one out later":
+        publish(ledger, day="2026-01-05")
+        publish(ledger, day="2026-01-06")
+        store.delete(key.format(5))
+    elif damage == "forge the next":
+        store.write(key.format(5), store.read(key.format(4)))
+    else:
+        number = 4 if damage == "change the last" else 1
+        store.write(key.format(number), store.read(key.format(number)).replace(b'"sig":"', b'"sig":"A'))
+    report = check_trail(store, ledger.keyring, tmp_path / "seen", full=full)
+    assert not report.ok and report.problems[0].startswith(f"{RAW}: ") and told in report.problems[0], report.problems
+    assert not check_trail(store, ledger.keyring, tmp_path / "seen", full=full).ok, (
+        "what is wrong is not remembered as sound"
+    )
