@@ -10,6 +10,7 @@ from orchestrai.cli.app import app
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
+from orchestrai_tests.forgery import undemanding
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World, uri, written
 
 
@@ -75,7 +76,10 @@ def test_recall_plans_first(home: Path) -> None:
     assert "in force" in text
 
 
-def test_a_model_signed_for_others_is_a_folder_and_says_how_it_is_checked(home: Path) -> None:
+def test_a_model_signed_for_others_is_a_folder_and_says_how_it_is_checked(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undemanding(monkeypatch)
     to = home / "signed"
     code, text = run("export", "churn@champion", "--format", "oms", "--to", str(to))
     assert code == 0
