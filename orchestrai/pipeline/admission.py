@@ -53,6 +53,8 @@ class Admission:
         self._open_vault = vault
         self._admitted: set[tuple[str, str]] = set()
         self._inputs_admitted: set[str] = set()
+        # trees of the newest snapshots, and what all that count hold, by dataset
+        self._newest: dict[str, list[Mapping[str, Any]]] = {}
         self._roots: dict[str, dict[str, set[str]]] = {}
         self._whole: set[str] = set()
         self._gates_by_contract: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -158,13 +160,11 @@ class Admission:
     def _require_in_vault(self, dataset: DatasetNode, roots: Mapping[str, str], where: str) -> None:
         """Raise NotReceipted unless snapshots that count hold every root."""
         name = dataset.asset("raw_events")
-        if name not in self._roots:
-            self._take(name, newest=True)
-        lacking = [key for key, root in roots.items() if root not in self._roots[name].get(key, ())]
+        lacking = self._not_in_newest(name, roots)
         if lacking and name not in self._whole:
-            self._take(name, newest=False)
+            self._take(name)
             self._whole.add(name)
-            lacking = [key for key, root in roots.items() if root not in self._roots[name].get(key, ())]
+        lacking = [key for key in lacking if roots[key] not in self._roots.get(name, {}).get(key, ())]
         if lacking:
             raise _refused(
                 where,
@@ -172,12 +172,19 @@ class Admission:
                 "none",
             )
 
-    def _take(self, name: str, *, newest: bool) -> None:
-        """Note what the newest snapshot holds, which is mostly all; or every one that counts."""
+    def _not_in_newest(self, name: str, roots: Mapping[str, str]) -> list[str]:
+        """The partitions that the newest snapshot does not hold at these roots; each is looked up by its path in the tree."""
+        if name not in self._newest:
+            catalog = self._open_vault().catalog
+            self._newest[name] = [catalog.tree(commit) for commit in catalog.recent(name, 1)]
+        trees = self._newest[name]
+        return [key for key, root in roots.items() if not any(key in tree and tree[key].root == root for tree in trees)]
+
+    def _take(self, name: str) -> None:
+        """Note what every snapshot that counts holds."""
         catalog = self._open_vault().catalog
-        commits = catalog.recent(name, 1) if newest else catalog.visible(name, strict=False)
         roots = self._roots.setdefault(name, {})
-        for commit in commits:
+        for commit in catalog.visible(name, strict=False):
             for entry in catalog.tree(commit).rows():
                 roots.setdefault(entry.partition, set()).add(entry.root)
 
