@@ -1,6 +1,8 @@
 #!/bin/sh
-# Writes dagster.yaml from the settings and goes on with the command. Nobody makes tables beside another: one process at a time does.
+# Writes dagster.yaml from the settings and goes on with the command; where DAGSTER_HOME is set, as by Dagster's chart, that one is used.
 set -eu
-DAGSTER_HOME="$(orchestrai instance)"
-export DAGSTER_HOME
+if [ -z "${DAGSTER_HOME:-}" ]; then
+  DAGSTER_HOME="$(orchestrai instance)"
+  export DAGSTER_HOME
+fi
 exec "$@"

@@ -1,6 +1,7 @@
 """Packages load what is used of them, and nothing else."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,23 @@ for form, text in texts.items():
     assert report.rows == 200, report
 assert "pandas" not in sys.modules
 """)
+
+
+def test_the_help_loads_no_heavy_package_and_check_only_what_reads_declarations(tmp_path: Path) -> None:
+    heavy = (*HEAVY, "fastapi", "matplotlib", "obstore", "pyspark", "skops", "sqlalchemy")
+    look = f"import sys; print(sorted(name for name in {heavy!r} if name in sys.modules))"
+    command = "import sys; sys.argv = ['orchestrai', {words}]; from orchestrai.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    wanted = {
+        "'--help'": [],
+        "'check'": ["duckdb", "numpy", "open_data_contract_standard", "pyarrow", "pydantic", "sqlglot", "yaml"],
+    }
+    for words, names in wanted.items():
+        program = command.format(words=words) + look
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "ORCHESTRAI_HOME": str(tmp_path)},
+        )
+        assert done.stdout.splitlines()[-1] == repr(names)

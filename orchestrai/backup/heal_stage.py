@@ -84,6 +84,9 @@ def _facts(stores: Sequence[Store], plan: HealPlan | None, report: HealReport | 
         "snapshots": plan.snapshots if plan else 0,
         "bytes_read": plan.bytes if plan else 0,
         "wrong": mended + left,
+        "wrong_in": {store.url: sum(mend.copy.store.url == store.url for mend in plan.wrong) for store in stores}
+        if plan
+        else {},
         "wrong_keys": [mend.key for mend in plan.wrong[:NAMED]] if plan else [],
         "mended": mended,
         "copied": sum(mend.behind for mend in plan.mends) if plan and report else 0,

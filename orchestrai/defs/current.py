@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 
 from orchestrai.errors import IntegrityError
-from orchestrai.features.by_key.online import flag_online, online_path
 from orchestrai.features.run import FEATURES
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.staleness.stale_features import missing_features
@@ -57,6 +56,8 @@ def flag(runtime: Runtime, node: AssetNode, left: StaleAssets) -> None:
     """Have online reads tell what is stale of a view, where it is served by key."""
     subject = node.subject
     if isinstance(subject, ViewNode) and isinstance(subject.view.spec, FeatureViewSpec) and subject.view.spec.online:
+        from orchestrai.features.by_key.online import flag_online, online_path
+
         path = online_path(runtime.settings.home, subject.pipeline, subject.view.name)
         flag_online(path, flags_of(left.of(node.asset)), runtime.clock())
 

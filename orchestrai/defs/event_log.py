@@ -93,7 +93,7 @@ class EventLog(SqliteEventLogStorage):
                     run_id=event.run_id,
                     execution_status=AssetCheckExecutionRecordStatus.PLANNED.value,
                     evaluation_event=serialize_value(event),
-                    evaluation_event_timestamp=self._event_insert_timestamp(event),
+                    evaluation_event_timestamp=self._event_insert_timestamp(event),  # type: ignore[no-untyped-call]
                     evaluation_event_storage_id=event_id,
                 )
             )

@@ -12,7 +12,6 @@ from orchestrai.core.tree.overlay import BEHIND, keys_before
 from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import Recalls
-from orchestrai.ledger.format.dataset_pages import DatasetPages
 from orchestrai.ledger.heads import Head
 from orchestrai.ledger.log import Admission, Log
 from orchestrai.ledger.manifest import (
@@ -214,8 +213,7 @@ def verified(log: Log, entry: FileEntry, remedy: str) -> Iterator[VerifiedFile]:
 
 def dataset_at(log: Log, head: Head) -> Dataset:
     """The dataset at one head, its manifest checked against the head; raises IntegrityError."""
-    pages = DatasetPages(head.asset, lambda digest: log.blob("manifests", digest))
-    manifest = DatasetManifest(head.asset, pages.tree(head.manifest))
+    manifest = DatasetManifest(head.asset, log.pages(head.asset).tree(head.manifest))
     if manifest.version != head.version:
         raise IntegrityError(f"expected the manifest of {head.asset} at {head.version}, found {manifest.version}")
     return Dataset(log, head, manifest, log.recalls())

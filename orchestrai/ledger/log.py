@@ -11,6 +11,7 @@ from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord, Recalls
 from orchestrai.ledger.decisions.renames import Renames, renames_in
 from orchestrai.ledger.decisions.skips import Skips, skips_in
 from orchestrai.ledger.decisions.standing import standing_head
+from orchestrai.ledger.format.dataset_pages import DatasetPages
 from orchestrai.ledger.heads import Head, has_head, last_number
 from orchestrai.ledger.manifest import FileEntry, blob_key, read_blob, sha256_hex
 from orchestrai.ledger.receipt import Receipt, open_receipt
@@ -25,6 +26,8 @@ Admission = Callable[["Dataset", str, Receipt], None]
 # what was read since a stage began, by ledger and asset
 _READ: ContextVar[dict[tuple[int, str], Head | Recalls | None] | None] = ContextVar("_READ", default=None)
 _RECALLS = "\0recalls"
+# pages of manifests that were read since, which lie under their own hash: opened again, a dataset reads what is new in it
+_PAGES: ContextVar[dict[tuple[int, str], DatasetPages] | None] = ContextVar("_PAGES", default=None)
 
 
 class Log:
@@ -67,11 +70,14 @@ class Log:
     def reading(self) -> Iterator[None]:
         """For one stage: each asset's head and the recalls are read once. Commits read anew, and what they publish is seen."""
         token = _READ.set({}) if _READ.get() is None else None
+        kept = _PAGES.set({}) if _PAGES.get() is None else None
         try:
             yield
         finally:
             if token is not None:
                 _READ.reset(token)
+            if kept is not None:
+                _PAGES.reset(kept)
 
     def forget(self) -> None:
         """Read heads and recalls anew from here on."""
@@ -209,6 +215,11 @@ class Log:
         if receipt is None:
             receipt = self._receipts[digest] = open_receipt(self.blob("receipts", digest), self.keyring)
         return receipt
+
+    def pages(self, asset: str) -> DatasetPages:
+        """The pages of an asset's manifests; within a stage each is read once."""
+        pages, kept = DatasetPages(asset, lambda digest: self.blob("manifests", digest)), _PAGES.get()
+        return pages if kept is None else kept.setdefault((id(self), asset), pages)
 
     def blob(self, kind: str, digest: str) -> bytes:
         """A content-addressed record, its hash checked; raises MissingObject, DigestMismatch."""

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from orchestrai.errors import NotCounted
+from orchestrai.core.canonical import sha256_hex
+from orchestrai.errors import IntegrityError, NotCounted
 from orchestrai.observability.alerts.alert_log import ALERTS
 from orchestrai.provenance.verified_records import Records
 from orchestrai.storage.base import Store
@@ -36,11 +37,17 @@ def other_deeds(records: Records) -> Iterator[Deed]:
 
 
 def _alerts(records: Records) -> Iterator[Deed]:
+    before = ""
     for key in ALERTS.keys(records.store):
+        previous, before = before, sha256_hex(records.store.read(key))
         try:
             record = ALERTS.read(records.store, records.keyring, key)
         except NotCounted:
             continue  # it was signed by a key that may not, and moved nothing
+        if record.previous != previous:
+            raise IntegrityError(
+                f"expected {key} to follow {previous[:12] or 'nothing'}, found {record.previous[:12]}: one is missing"
+            )
         for change, alert in record.changes:
             if change == "acknowledged":
                 who = f"{alert.by} ({signer_of(records.store, key)})"

@@ -22,11 +22,12 @@ from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.hold_records import held_by, holds
 from orchestrai.vault.lifecycle.lock import lock_snapshot
-from orchestrai.vault.lifecycle.time_stamp import StampAuthority
-from orchestrai.vault.lifecycle.witness_log import Place, WitnessLog, ends_of, open_witness
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.vault_store import COPYING_THREADS, identity_record
+from orchestrai.vault.witness.time_stamp import StampAuthority
+from orchestrai.vault.witness.witness_log import WitnessLog, ends_of, open_witness
+from orchestrai.vault.witness.witness_record import Place
 
 if TYPE_CHECKING:
     from orchestrai.vault.spec import BackupSpec

@@ -43,6 +43,8 @@ def test_both_copies_are_mended_and_the_record_says_so(shop: Runtime, tmp_path: 
         report = materialize(runtime, HEAL)
         assert verdicts(report) == {"copies": True, "lost": True, "apart": True}
         assert (report.facts["wrong"], report.facts["mended"], report.facts["wrong_keys"]) == (1, 1, [key])
+        wrong_in = report.facts["wrong_in"]
+        assert isinstance(wrong_in, dict) and sorted(wrong_in.values()) == [0, 1]
         assert primary.read(key) == right == replica.read(key)
     versions = len(list(runtime.ledger.history(HEAL)))
     materialize(runtime, HEAL)

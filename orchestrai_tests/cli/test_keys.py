@@ -108,6 +108,39 @@ def test_the_root_moves_out_and_is_asked_for(home: Path, tmp_path: Path) -> None
     commit("two")
 
 
+def test_a_new_root_is_signed_in_and_the_old_one_is_gone(home: Path, tmp_path: Path) -> None:
+    before, stick = listed()["root"], tmp_path / "new.pem"
+    words = ("keys", "rotate-root", "--to", str(stick), "--reason", "a new stick")
+    assert command(*words)[0] == 0
+    after = listed()["root"]
+    assert after != before and stick.stat().st_mode & 0o077 == 0 and not list((home / "keys").glob("root*"))
+    # the same command again changes nothing
+    assert command(*words, "--json")[0] == 0 and listed()["root"] == after
+    with pytest.raises(ConfigError, match="--root FILE"):
+        command("keys", "rotate", "--reason", "yearly")
+    assert command("keys", "rotate", "--reason", "yearly", "--root", str(stick))[0] == 0
+    commit("two")
+
+
+def test_a_witness_is_written_held_against_the_vault_and_a_loss_accepted(home: Path) -> None:
+    kept = commit("two")
+    assert json.loads(command("vault", "witness", kept, "--json")[1])["witnessed"] is None
+    code, text = command("vault", "witness", "--now", "--json")
+    assert (code, json.loads(text)["records"]) == (0, 1)
+    assert json.loads(command("vault", "witness", kept, "--json")[1])["witnessed"] is not None
+    assert "witness outside the vault: 1 records" in command("vault", "verify")[1].replace("\n", " ")
+    record = sorted((home / "vault" / "vault" / "snapshots").rglob("*.json"))[-1]
+    record.unlink()
+    code, text = command("vault", "verify", "--json")
+    assert (code, json.loads(text)["rollback"]) == (1, "found")
+    assert command("vault", "witness")[0] == 1
+    with pytest.raises(ConfigError, match="expected a reason"):
+        command("vault", "witness", "--accept")
+    assert command("vault", "witness", "--accept", "--reason", "the copy of Sunday")[0] == 0
+    code, text = command("vault", "verify")
+    assert code == 0 and "a loss was accepted" in text.replace("\n", " ")
+
+
 def test_what_a_stolen_key_signed_is_shown_before_it_stops_counting(home: Path, tmp_path: Path) -> None:
     first = commit("two")
     code, text = command("keys", "rotate", "--reason", "stolen", "--compromised-since", first, "--json")

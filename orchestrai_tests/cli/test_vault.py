@@ -86,8 +86,11 @@ def test_what_is_new_is_verified_alone_and_the_newest_are_listed_alone(shop: Run
 
 def test_verify_with_the_anchor_finds_a_rollback(shop: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     anchor = tmp_path / "anchor.json"
-    monkeypatch.setenv("ORCHESTRAI_ANCHOR", str(anchor))
+    # the witness, which is there by default, says it too
+    assert json.loads(command("vault", "verify", "--json")[1])["rollback"] == "none found"
+    monkeypatch.setenv("ORCHESTRAI_WITNESS", "none")
     assert json.loads(command("vault", "verify", "--json")[1])["rollback"] == "not provable"
+    monkeypatch.setenv("ORCHESTRAI_ANCHOR", str(anchor))
     newest = shop.vault.latest(RAW)
     command("vault", "forget", shop.vault.snapshots()[0].snapshot_id, "--reason", "test")
     assert json.loads(command("vault", "verify", "--json")[1])["rollback"] == "none found"

@@ -4,10 +4,11 @@ import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from orchestrai.contracts.anomaly.evidence import combined, judged, tail
-from orchestrai.contracts.anomaly.past import Past
+from orchestrai.contracts.anomaly.past import Past, _middles, middle
 from orchestrai.contracts.anomaly.profile import PROFILE, SLICES, ColumnProfile, Profile, profile_in
 
 USUAL = 0.01
@@ -94,3 +95,14 @@ def test_rows_lost_evenly_are_told_from_a_quiet_day_by_the_rows_to_each_value() 
     assert of_quiet is not None and of_lost is not None
     assert of_lost.probability < 0.01 < of_quiet.probability
     assert any(one.name == "rows lost evenly" and "rows to each invoice" in one.expected for one in of_lost.evidence)
+
+
+def test_a_median_is_numpys_to_the_bit() -> None:
+    chance = np.random.default_rng(7)
+    for count in range(1, 70):
+        values, whole = chance.normal(size=count), chance.integers(0, 1_000, count)
+        assert middle(values) == float(np.median(values)) and middle(whole) == float(np.median(whole))
+        chosen = chance.random((count, count)) < 0.3
+        np.fill_diagonal(chosen, True)
+        assert (_middles(values, chosen) == np.nanmedian(np.where(chosen, values[None, :], np.nan), axis=1)).all()
+    assert math.isnan(middle(np.array([1.0, math.nan, 2.0])))

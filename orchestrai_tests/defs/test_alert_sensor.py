@@ -203,7 +203,7 @@ def test_a_sensor_whose_newest_tick_failed_is_told_until_one_ends_well(site: Sit
         TickStatus,
     )
     from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-    from dagster._utils.error import SerializableErrorInfo
+    from dagster_shared.error import SerializableErrorInfo
 
     location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="m"))
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "r"), "orders_landing_sensor")

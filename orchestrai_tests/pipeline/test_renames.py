@@ -157,7 +157,7 @@ def test_a_copy_of_the_vault_knows_what_was_decided_too(home: Path, tmp_path: Pa
     assert replicate(named.vault, replica).verified.ok
     assert renames_in(replica, named.ledger.keyring).key("shop/metrics") == "shop/readings"
     assert [record.target for record in RECALLS.all(replica, named.ledger.keyring)] == ["x"]
-    assert {*KINDS, *(f"{kind}/" for kind in BLOBS), "heads/"} == set(RECORDS)
+    assert {*KINDS, *(f"{kind}/" for kind in BLOBS), "heads/", "alerts/"} == set(RECORDS)
 
 
 def test_a_person_may_say_any_of_the_names(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from orchestrai.cli.app import app
 from orchestrai.core.actor import Actor, acting, os_user, said_by
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.launch.named_coordinator import USER_TAG, NamedRunCoordinator, actor_of
+from orchestrai.errors import IntegrityError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.observability.alerts.alert_changes import Policy
 from orchestrai.observability.alerts.alert_desk import AlertDesk
@@ -69,9 +70,12 @@ def test_an_alert_that_was_taken_on_is_in_the_trail(ledger: Ledger) -> None:
     desk.acknowledge(desk.outbox().alerts[0].condition.id, "ann", "on it", NOW)
     desk.deliver(NOW)
     (told,) = events(ledger)
-    assert (told.action, told.subject, told.why) == ("alert taken on", "churn/orders", "on it") and told.who.startswith(
-        "ann (key "
-    )
+    assert (told.action, told.subject, told.why) == ("alert taken on", "churn/orders", "on it")
+    assert told.who.startswith("ann (key ")
+    assert ledger.vault is not None
+    ledger.vault.delete("alerts/000000000001.json")
+    with pytest.raises(IntegrityError, match="one is missing"):
+        events(ledger)
 
 
 @dg.job

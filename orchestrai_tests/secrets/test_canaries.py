@@ -14,12 +14,15 @@ from orchestrai.cli.app import app
 from orchestrai.defs.build import build_definitions
 from orchestrai.defs.instance import open_instance
 from orchestrai.errors import OrchestraiError
-from orchestrai.observability.alerts import Alert, send_alert
+from orchestrai.observability.alerts.alert_changes import Alert, Message
+from orchestrai.observability.alerts.alert_settings import WEBHOOK, tellers_of
+from orchestrai.observability.alerts.condition import Condition
+from orchestrai.observability.alerts.condition_kinds import KINDS
 from orchestrai.pipeline.instance.instance_options import instance_options
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
-from orchestrai_tests.pipeline.metrics.test_exporter import CONTRACT
+from orchestrai_tests.observability.metrics.test_exporter import CONTRACT
 
 PIPELINE = """
 pipeline: secret
@@ -104,8 +107,11 @@ def test_no_canary_is_written_shown_or_logged(
             assert not done.success
             events = instance.all_logs(done.run_id)
             shown += [event.user_message + str(event.dagster_event) for event in events]
+        tellers = tellers_of(settings)
+        alert = Alert(Condition(sorted(KINDS)[0], "a", "well", "unwell", "mend"), "2026-11-01T00:00:00+00:00")
+        owed = Message("opened", alert, alert.opened, WEBHOOK, alert.opened)
         with pytest.raises(OrchestraiError) as refused:
-            send_alert(Alert("t", "e", "j", "r"), settings.alert_url, sleep=lambda _: None)
+            tellers.receivers[WEBHOOK].send(owed, tellers.wording)
         shown += [str(refused.value), repr(refused.getrepr(style="long", showlocals=False))]
         # what the webserver is given of definitions, configuration and runs
         shown += [dg.serialize_value(run) for run in instance.get_runs()] + [str(instance.info_dict())]

@@ -14,10 +14,11 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 from orchestrai.vault.format.layout import commit_key
 from orchestrai.vault.format.records import SnapshotCommit
-from orchestrai.vault.lifecycle.time_stamp import StampAuthority
-from orchestrai.vault.lifecycle.witness_log import WHOLE_EVERY, Place, Since, WitnessLog, ends_of, open_witness
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
+from orchestrai.vault.witness.time_stamp import StampAuthority
+from orchestrai.vault.witness.witness_log import WHOLE_EVERY, WitnessLog, ends_of, open_witness
+from orchestrai.vault.witness.witness_record import Place, Since
 from orchestrai_tests.servers.process import ServerAbsent
 from orchestrai_tests.servers.stamp_authority import StampServer, stamp_server
 from orchestrai_tests.vault.conftest import Clock

@@ -13,7 +13,7 @@ from orchestrai.cli.output import err, make_app
 from orchestrai.errors import ConfigError, OrchestraiError
 
 if TYPE_CHECKING:
-    from orchestrai.pipeline.metrics.exporter import Exporter
+    from orchestrai.observability.metrics.exporter import Exporter
 
 LOOPBACK = "127.0.0.1"
 metrics = make_app("Figures of the project in Prometheus' text format, read from ledger and instance; nothing is pushed.")
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: MetricsServer
 
     def do_GET(self) -> None:
-        from orchestrai.observability.exposition import CONTENT_TYPE
+        from orchestrai.observability.metrics.exposition import CONTENT_TYPE
 
         path = self.path.partition("?")[0]
         if path == "/metrics":
@@ -94,8 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _exporter() -> "Exporter":
     from orchestrai.defs.instance import open_instance
     from orchestrai.defs.platform.instance_figures import InstanceFigures
+    from orchestrai.observability.metrics.exporter import Exporter
     from orchestrai.pipeline.instance.instance_options import instance_options
-    from orchestrai.pipeline.metrics.exporter import Exporter
 
     runtime = open_runtime()
     settings = runtime.settings

@@ -10,7 +10,7 @@ from orchestrai.errors import ConfigError
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
-    from orchestrai.vault.lifecycle.witness_log import WitnessReport
+    from orchestrai.vault.witness.witness_record import WitnessReport
 
 
 def witness_command(
@@ -32,8 +32,8 @@ def witness_command(
 
     Example: orchestrai vault witness 3f2a
     """
-    from orchestrai.vault.lifecycle.witness_log import ends_of
     from orchestrai.vault.protection import witness_of
+    from orchestrai.vault.witness.witness_log import ends_of
 
     source = witness_of(load_settings())
     if source is None:

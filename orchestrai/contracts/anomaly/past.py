@@ -62,7 +62,7 @@ class Past:
         """The rows that are usual."""
         import numpy as np
 
-        return max(1.0, float(np.median([profile.rows for profile in self.profiles])))
+        return max(1.0, middle(np.array([profile.rows for profile in self.profiles])))
 
     def _forecast(self, profile: Profile) -> list[Reading]:
         """Rows, repeated rows, and of each column nulls, distinct values and quantiles."""
@@ -73,7 +73,8 @@ class Past:
         names = [name for name in wanted if sum(name in earlier for earlier in before) >= max(LEAST, 0.8 * len(before))]
         table = np.array([[earlier.get(name, math.nan) for name in names] for earlier in before])
         current = np.array([wanted[name] for name in names])
-        table = np.where(np.isnan(table), np.nanmedian(table, axis=0), table)
+        if np.isnan(table).any():
+            table = np.where(np.isnan(table), np.nanmedian(table, axis=0), table)
         table, current = self._apart_from_rows(names, table, current)
         season = self._season(table[:, 0])
         phases = np.array(self.places) % self.period if self.period else np.zeros(len(self.places), dtype=int)
@@ -137,13 +138,13 @@ class Past:
             return factors
         places, half = np.array(self.places), self.period // 2
         around = np.abs(places[:, None] - places[None, :]) <= half
-        apart = rows - np.nanmedian(np.where(around, rows[None, :], np.nan), axis=1)
+        apart = rows - _middles(rows, around)
         phases = places % self.period
         seen = np.unique(phases)
         for phase in seen:
-            factors[phase] = np.median(apart[phases == phase])
+            factors[phase] = middle(apart[phases == phase])
         # the variance of a median of so many, against that of the factors
-        chance = 1.57 * (1.4826 * np.median(np.abs(apart - factors[phases]))) ** 2
+        chance = 1.57 * (1.4826 * middle(np.abs(apart - factors[phases]))) ** 2
         spread = max(float(np.mean(factors[seen] ** 2)), 1e-12)
         for phase in seen:
             times = int((phases == phase).sum())
@@ -168,9 +169,8 @@ class Past:
             elif kind == "nulls":
                 floors.append(math.hypot(0.03, 0.5 / math.sqrt(max(profile.rows, 1))))
             elif kind == "distinct":
-                distinct = max(
-                    1.0, float(np.median([p.columns[column].distinct for p in self.profiles if column in p.columns]))
-                )
+                known = [p.columns[column].distinct for p in self.profiles if column in p.columns]
+                distinct = max(1.0, middle(np.array(known)))
                 floors.append(max(0.03, 0.6 / math.sqrt(distinct)))
             else:
                 ends = [quantiles.get((kind, column, end)) for end in (0, 4)]
@@ -223,11 +223,31 @@ class Past:
 
     def _above(self, measure: Measure, usual: "Array", current: float, noise: float) -> Reading:
         """A reading of what can only be too large."""
-        import numpy as np
 
-        middle = float(np.median(usual))
-        scatter = float(_scatter((usual - middle)[:, None])[0])
-        return Reading(measure, middle, current, max(0.0, (current - middle) / math.hypot(scatter, noise)) * self.trust)
+        level = middle(usual)
+        scatter = float(_scatter((usual - level)[:, None])[0])
+        return Reading(measure, level, current, max(0.0, (current - level) / math.hypot(scatter, noise)) * self.trust)
+
+
+def middle(values: "np.ndarray[Any, Any]") -> float:
+    """The median of some numbers, to the bit as numpy gives it, which asks a dozen questions before it sorts."""
+    import numpy as np
+
+    ordered, half = np.sort(values), len(values) // 2
+    if ordered[-1] != ordered[-1]:
+        return math.nan
+    return float(ordered[half]) if len(values) % 2 else float((ordered[half - 1] + ordered[half]) / 2)
+
+
+def _middles(values: "Array", chosen: "np.ndarray[Any, np.dtype[np.bool_]]") -> "Array":
+    """For each row of `chosen` the median of those values."""
+    import numpy as np
+
+    # what is not chosen comes last
+    ordered, counts = np.sort(np.where(chosen, values[None, :], np.inf), axis=1), chosen.sum(axis=1)
+    every, half = np.arange(len(counts)), counts // 2
+    even: Array = (ordered[every, half - 1] + ordered[every, np.minimum(half, ordered.shape[1] - 1)]) / 2
+    return np.where(counts % 2 == 1, ordered[every, np.minimum(half, ordered.shape[1] - 1)], even)
 
 
 def _usual_error(table: "Array") -> "Array":

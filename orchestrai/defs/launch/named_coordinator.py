@@ -27,7 +27,8 @@ class NamedRunCoordinator(QueuedRunCoordinator):
     @classmethod
     def config_type(cls) -> dict[str, Any]:
         """The queue's own settings, and the name of the header."""
-        return {**super().config_type(), "user_header": dg.Field(str, is_required=False, default_value=HEADER)}
+        settings: Any = super().config_type()
+        return {**settings, "user_header": dg.Field(str, is_required=False, default_value=HEADER)}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> "NamedRunCoordinator":

@@ -5,8 +5,8 @@ from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrai.errors import StorageError
-from orchestrai.observability.exposition import Figures
-from orchestrai.pipeline.metrics import catalogue as names
+from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics.exposition import Figures
 
 UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
               dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]  # fmt: skip
@@ -15,11 +15,12 @@ UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Da
 class InstanceFigures:
     """Reads an instance at each scrape."""
 
+    name = "instance"
+
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self._instance = instance
-        self.__name__ = "instance"
 
-    def __call__(self, figures: Figures) -> None:
+    def tell(self, figures: Figures) -> None:
         """Note what the instance says; raises StorageError where its database does not answer."""
         try:
             self._runs(figures)

@@ -17,7 +17,7 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.defs.checks.complete_checks import COMPLETE

@@ -48,7 +48,7 @@ def _sensor(dataset: DatasetNode, what: str, about: str) -> dg.SensorDefinition:
     def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult | dg.SkipReason:
         # before the instance is asked: an outage fails the tick whatever runs
         unread = _unread(runtime, dataset) if dataset.spec.source.kind == "stream" else None
-        past, _, cursor = (context.cursor or "").partition("|")
+        past, _, cursor = (context.cursor or "").partition(";")
         if context.instance.get_runs_count(RunsFilter(job_name=job, statuses=IN_PROGRESS_RUN_STATUSES)):
             return dg.SkipReason(f"{job} is running: what came meanwhile is the next micro-batch")
         late = pending_restores(runtime.ledger, dataset, runtime.clock())
@@ -63,7 +63,7 @@ def _sensor(dataset: DatasetNode, what: str, about: str) -> dg.SensorDefinition:
         # what is not told now is told by a later tick
         kept = told if reports or not changed else Told.read(cursor)
         return dg.SensorResult(
-            run_requests=requests + reports, asset_events=events, cursor=f"{mark}|{kept}" if kept.seq else mark
+            run_requests=requests + reports, asset_events=events, cursor=f"{mark};{kept}" if kept.seq else mark
         )
 
     return watch

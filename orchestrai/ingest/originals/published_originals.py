@@ -31,8 +31,10 @@ def require_same_cut(dataset: Dataset | None, grain: Grain) -> None:
             f"{_beside(grain)}: declare it under another name, and ingest it anew"
         )
     dimension = dimension_of(grain)
-    gone = [value for value in values_of(dataset.partitions) if dimension is not None and value not in dimension.values]
-    if dimension is not None and gone:
+    if dimension is None:
+        return
+    gone = [value for value in values_of(dataset.partitions) if value not in dimension.values]
+    if gone:
         raise ConfigError(
             f"expected {dimension.expected} and {', '.join(gone)}, of which partitions of {dataset.asset} are published, found it declared "
             "no more: values may be added, none taken away"

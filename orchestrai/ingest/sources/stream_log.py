@@ -171,8 +171,7 @@ class _Tail:
         if self._file.seek(0, os.SEEK_END) > end:
             if damaged(self._file, self.next, end):
                 raise self.partition.damage(self.next)
-            # rows first: records that come to lie where the cut ones lay begin elsewhere
-            self._index.forget_from(end)
+            # rows of what is torn went as the end was looked for; from the file they go first, for other records will lie there
             self._index.write()
             self._file.truncate(end)
             self._flush()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, ModelError
 from orchestrai.ledger.dataset import Dataset
@@ -12,8 +13,6 @@ from orchestrai.ledger.heads import Head
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
-from orchestrai.models.estimators.artifact import load_dataset
-from orchestrai.models.rows import WHOLE
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,8 @@ def rollback(
         session = ledger.session(champion, Producer("champion", __name__))
         target = _target(ledger, champion, to)
         dataset = ledger.dataset(target)
+        from orchestrai.models.estimators.artifact import load_dataset
+
         scorer = load_dataset(dataset)
         for entry in dataset.files(WHOLE).files:
             session.add_entry(WHOLE, entry)

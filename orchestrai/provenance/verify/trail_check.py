@@ -18,6 +18,8 @@ from orchestrai.ledger.heads import has_head, head_prefix, last_number, read_hea
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 
+NEAR = 6
+
 
 @dataclass(frozen=True)
 class TrailReport:
@@ -48,8 +50,8 @@ def logs_of(store: Store) -> Iterator[str]:
             return
         asset = found.key.removeprefix("heads/").rpartition("/")[0]
         yield asset
-        # numbers come before this, and assets whose name goes on after it
-        after = f"heads/{asset}/999999999999.json"
+        # all that begins with "<asset>/" comes before this, and no other asset does
+        after = f"heads/{asset}0"
 
 
 def check_trail(store: Store, keyring: Keyring, folder: Path, *, full: bool = False) -> TrailReport:
@@ -93,13 +95,17 @@ def _check(store: Store, keyring: Keyring, asset: str, before: tuple[int, str]) 
         if head.previous != previous:
             raise IntegrityError(f"expected entry {seq} to follow {previous[:12] or 'nothing'}, found {head.previous[:12]}")
         digest = head.digest
-    beyond = f"{head_prefix(asset)}{last:012d}.json"
-    if next(
-        (one for one in store.list(head_prefix(asset), start_after=beyond) if "/" not in one.key[len(head_prefix(asset)) :]),
-        None,
-    ):
+    if _goes_on(store, asset, last, known=bool(number) and last == number):
         raise IntegrityError(f"expected nothing after entry {last}, found more behind a gap")
     return last, digest, last - number
+
+
+def _goes_on(store: Store, asset: str, last: int, *, known: bool) -> bool:
+    """Whether there are entries behind the last one; of a log that nothing was added to only the next few numbers are looked for."""
+    if known:
+        return any(has_head(store, asset, last + step) for step in range(2, NEAR))
+    prefix = head_prefix(asset)
+    return any("/" not in info.key[len(prefix) :] for info in store.list(prefix, start_after=f"{prefix}{last:012d}.json"))
 
 
 def _digest(store: Store, asset: str, seq: int) -> str:

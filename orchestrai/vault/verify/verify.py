@@ -34,7 +34,8 @@ from orchestrai.vault.verify.verification import Finding, Walk
 if TYPE_CHECKING:
     from orchestrai.storage.cloud.control import ControlPlane
     from orchestrai.vault.lifecycle.anchor import Anchor, Rollback
-    from orchestrai.vault.lifecycle.witness_log import WitnessLog, WitnessReport
+    from orchestrai.vault.witness.witness_log import WitnessLog
+    from orchestrai.vault.witness.witness_record import WitnessReport
 
 __all__ = ["Finding", "Level", "VerifyReport", "verify"]
 

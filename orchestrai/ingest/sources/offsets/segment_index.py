@@ -53,12 +53,6 @@ class SegmentIndex:
         if position - before >= SPACING:
             self._rows.append((offset, position))
 
-    def forget_from(self, position: int) -> None:
-        """Drop the rows of records that begin at a position or behind it: they were cut off."""
-        kept = [row for row in self._rows if row[1] < position]
-        self._wrong |= len(kept) != len(self._rows)
-        self._rows = kept
-
     def write(self) -> None:
         """Append what was learned since the last time, or mend the file; only for who holds the partition's lock.
 

@@ -1,6 +1,6 @@
 """Every metric that is exported, once: the exporter, the rules, the dashboard and the docs are held against this list."""
 
-from orchestrai.observability.exposition import Metric
+from orchestrai.observability.metrics.exposition import Metric
 
 ASSET = ("pipeline", "asset", "stage")
 DATASET = ("pipeline", "dataset")
@@ -54,6 +54,10 @@ TICK = Metric(
 )
 OLDEST_RUN = Metric("orchestrai_oldest_unfinished_run_timestamp_seconds", "When the oldest run that is not over was made.")
 
+# the signed log of alerts
+ALERTS = Metric("orchestrai_alerts", "Alerts that are not resolved.", ("kind", "severity", "state"))
+OWED = Metric("orchestrai_alert_messages_owed", "Messages that a receiver has not taken yet.", ("receiver",))
+
 PROBLEM = Metric("orchestrai_metrics_problem", "1 where something could not be read; all else is told.", ("source",))
 LEFT_OUT = Metric("orchestrai_pipeline_left_out", "1 for a pipeline whose declarations do not load.", ("pipeline",))
 SCRAPE_CPU = Metric("orchestrai_scrape_cpu_seconds", "CPU seconds of this scrape.")
@@ -61,5 +65,5 @@ SCRAPE_CPU = Metric("orchestrai_scrape_cpu_seconds", "CPU seconds of this scrape
 METRICS: tuple[Metric, ...] = (
     ROWS, BYTES, PARTITIONS, NEWEST_ROWS, PUBLISHED, WALL, CPU, READ, COST, CHECKS, FAILING, NEWEST_EVENT, FRESH_FOR, LETTERS,
     BACKED_UP, RPO_TARGET, RTO_TARGET, RTO, DRILLED, MODEL, CHAMPION, PROMOTED, RPO, UNPROTECTED, HELD, REFUSED, STALE, LANDED,
-    WAITING, SURVEYED, SURVEY_CPU, RUNS, HEARTBEAT, TICK, OLDEST_RUN, PROBLEM, LEFT_OUT, SCRAPE_CPU,
+    WAITING, SURVEYED, SURVEY_CPU, RUNS, HEARTBEAT, TICK, OLDEST_RUN, ALERTS, OWED, PROBLEM, LEFT_OUT, SCRAPE_CPU,
 )  # fmt: skip

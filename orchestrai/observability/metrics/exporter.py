@@ -3,16 +3,26 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from orchestrai.errors import OrchestraiError
-from orchestrai.observability.exposition import Figures, exposition
-from orchestrai.pipeline.metrics import catalogue as names
-from orchestrai.pipeline.metrics.published_figures import PublishedFigures, declared
-from orchestrai.pipeline.metrics.survey import survey
+from orchestrai.observability.alerts.alert_log import AlertLog
+from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics.alert_figures import AlertFigures
+from orchestrai.observability.metrics.exposition import Figures, exposition
+from orchestrai.observability.metrics.published_figures import PublishedFigures, declared
+from orchestrai.observability.metrics.survey import survey
 from orchestrai.pipeline.runtime import Runtime
 
-# notes figures of its own; an error of ours is a figure
-Source = Callable[[Figures], None]
+
+class Source(Protocol):
+    """Something that notes figures of its own; an error of ours is a figure."""
+
+    name: str
+
+    def tell(self, figures: Figures) -> None:
+        """Note what it says now; raises OrchestraiError."""
+        ...
 
 
 class Exporter:
@@ -22,9 +32,9 @@ class Exporter:
         self, runtime: Runtime, sources: Sequence[Source] = (), cpu: Callable[[], float] = time.thread_time
     ) -> None:
         self._runtime = runtime
-        self._sources = sources
         self._cpu = cpu
         self._published = PublishedFigures(runtime.ledger, runtime.project.nodes)
+        self._sources: tuple[Source, ...] = (self._published, AlertFigures(AlertLog(runtime.ledger)), *sources)
         self._surveyed = Figures()
         self._one = threading.Lock()
 
@@ -40,11 +50,11 @@ class Exporter:
             declared(figures, project.nodes)
             for left in project.left_out:
                 figures.put(names.LEFT_OUT, 1, left.name)
-            for name, source in (("ledger", self._published.tell), *((s.__name__, s) for s in self._sources)):
+            for source in self._sources:
                 try:
-                    source(figures)
+                    source.tell(figures)
                 except OrchestraiError as error:
-                    figures.put(names.PROBLEM, 1, f"{name}: {type(error).__name__}")
+                    figures.put(names.PROBLEM, 1, f"{source.name}: {type(error).__name__}")
             figures.add(self._surveyed)
             figures.put(names.SCRAPE_CPU, self._cpu() - began)
             return exposition(figures, names.METRICS)

@@ -9,97 +9,30 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.errors import ConcurrentCommit, ConfigError, IntegrityError, ObjectExists, ObjectNotFound, OrchestraiError
 from orchestrai.ledger.decisions.signed_record import require_reason
-from orchestrai.ledger.signing import Keyring, rules_of, signatures_alone
+from orchestrai.ledger.signing import Keyring, rules_of
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import commit_key
-from orchestrai.vault.format.records import WITNESS_TYPE, document
-from orchestrai.vault.lifecycle.time_stamp import StampAuthority
+from orchestrai.vault.format.records import WITNESS_TYPE
 from orchestrai.vault.vault import Vault
+from orchestrai.vault.witness.time_stamp import StampAuthority
+from orchestrai.vault.witness.witness_record import (
+    Place,
+    Since,
+    Witnessed,
+    WitnessReport,
+    read_record,
+    stamp_key,
+    witness_key,
+    wrong_record,
+)
 
-# of the records of a witness
-WITNESS_FORMAT = 1
 # every so many records one names all chains, so that the present state costs the reading of so many at most
 WHOLE_EVERY = 16
 TRIES = 8
-
-
-class Place(NamedTuple):
-    """The end of a chain: its last number, and that record's digest."""
-
-    seq: int
-    digest: str
-
-
-@dataclass(frozen=True)
-class Witnessed:
-    """One record: the chains that had moved (all of them where it is `whole`), the end of the key log, the anchor's digest.
-
-    `accepted` says why somebody took a loss for good: what it names counts from there on, whatever was witnessed before.
-    """
-
-    vault: str
-    seq: int
-    previous: str
-    time: str
-    whole: bool
-    heads: Mapping[str, Place]
-    key_log: str = ""
-    anchor: str = ""
-    by: str = ""
-    accepted: str = ""
-    digest: str = ""
-
-    @property
-    def moment(self) -> datetime:
-        """When it was written, by the clock of whoever wrote it."""
-        return datetime.fromisoformat(self.time).astimezone(UTC)
-
-    def as_json(self) -> dict[str, JsonValue]:
-        """The form that is signed."""
-        body = {name: value for name, value in self.__dict__.items() if name not in ("digest", "heads")}
-        return {**body, "format": WITNESS_FORMAT, "heads": {name: list(self.heads[name]) for name in sorted(self.heads)}}
-
-
-@dataclass(frozen=True)
-class Since:
-    """From when on something was there: by the clock of whoever wrote, and by that of an authority, where one was asked."""
-
-    witnessed: datetime
-    stamped: datetime | None = None
-
-
-@dataclass(frozen=True)
-class WitnessReport:
-    """What a witness proves of a vault: how many records by when, what the vault lost since, what of that was accepted."""
-
-    records: int
-    first: datetime | None
-    last: datetime | None
-    stamps: int
-    stamped_until: datetime | None
-    heads: Mapping[str, Place]
-    losses: tuple[str, ...] = ()
-    accepted: tuple[str, ...] = ()
-    unstamped: str = ""
-
-    def as_json(self) -> dict[str, JsonValue]:
-        """The form shown to people and programs."""
-        return {
-            "records": self.records,
-            "first": self.first.isoformat() if self.first else None,
-            "last": self.last.isoformat() if self.last else None,
-            "stamps": self.stamps,
-            "stamped_until": self.stamped_until.isoformat() if self.stamped_until else None,
-            "chains": {name: place.seq for name, place in sorted(self.heads.items())},
-            "losses": list(self.losses),
-            "accepted": list(self.accepted),
-            "unstamped": self.unstamped,
-        }
 
 
 @dataclass(frozen=True)
@@ -148,7 +81,7 @@ class WitnessLog:
             )  # fmt: skip
             envelope = vault.signer.sign(WITNESS_TYPE, canonical_json(record.as_json()))
             try:
-                self.store.write(_key(record.vault, seq), envelope, create=True)
+                self.store.write(witness_key(record.vault, seq), envelope, create=True)
             except ObjectExists:
                 continue  # another writer was first
             return {"witness_seq": seq, **self._stamp(record.vault, seq, envelope)}
@@ -158,7 +91,7 @@ class WitnessLog:
         if not self.authority.url:
             return {}
         try:
-            self.store.write(_stamp_key(vault, seq), self.authority.stamp(envelope), create=True)
+            self.store.write(stamp_key(vault, seq), self.authority.stamp(envelope), create=True)
         except OrchestraiError as exc:
             # the next one covers this record too
             return {"witness_stamped": False, "witness_stamp_problem": exc.message}
@@ -170,9 +103,9 @@ class WitnessLog:
         """Every record, oldest first; raises IntegrityError, SignatureInvalid where one is missing, altered or another's."""
         before = ""
         for seq in range(1, self._end(vault) + 1):
-            record = self._read(vault, seq, keyring)
+            record = read_record(self.store, keyring, vault, seq)
             if record.previous != before:
-                raise _wrong(vault, seq, "one that does not follow the record before it")
+                raise wrong_record(vault, seq, "one that does not follow the record before it")
             before = record.digest
             yield record
 
@@ -233,16 +166,16 @@ class WitnessLog:
 
     def _time_of(self, vault: str, seq: int) -> datetime | None:
         try:
-            answer = self.store.read(_stamp_key(vault, seq))
+            answer = self.store.read(stamp_key(vault, seq))
         except ObjectNotFound:
             return None
-        return self.authority.time_of(self.store.read(_key(vault, seq)), answer)
+        return self.authority.time_of(self.store.read(witness_key(vault, seq)), answer)
 
     def _state(self, vault: str, keyring: Keyring) -> tuple[Witnessed | None, dict[str, Place]]:
         """The newest record, and where all chains stood with it."""
         end, state, last = self._end(vault), dict[str, Place](), None
         for seq in range(end, 0, -1):
-            record = self._read(vault, seq, keyring)
+            record = read_record(self.store, keyring, vault, seq)
             last = last or record
             state = {**record.heads, **state}
             if record.whole:
@@ -257,9 +190,9 @@ class WitnessLog:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._has(vault, middle) else (low, middle)
-        beyond = next(iter(self.store.list(f"{vault}/", start_after=_stamp_key(vault, low))), None)
-        if beyond is not None and beyond.key > _stamp_key(vault, low) and not self._has(vault, low + 1):
-            raise _wrong(vault, low + 1, "none, and some behind it")
+        beyond = next(iter(self.store.list(f"{vault}/", start_after=stamp_key(vault, low))), None)
+        if beyond is not None and beyond.key > stamp_key(vault, low) and not self._has(vault, low + 1):
+            raise wrong_record(vault, low + 1, "none, and some behind it")
         return low
 
     def _numbers(self, vault: str, suffix: str) -> Iterator[int]:
@@ -270,40 +203,16 @@ class WitnessLog:
 
     def _has(self, vault: str, seq: int) -> bool:
         try:
-            self.store.head(_key(vault, seq))
+            self.store.head(witness_key(vault, seq))
         except ObjectNotFound:
             return False
         return True
-
-    def _read(self, vault: str, seq: int, keyring: Keyring) -> Witnessed:
-        try:
-            envelope = self.store.read(_key(vault, seq))
-        except ObjectNotFound:
-            raise _wrong(vault, seq, "none") from None
-        # it is guarded by the place where it lies, and is of use longer than the key that signed it
-        body = document(signatures_alone(keyring), WITNESS_TYPE, envelope, WITNESS_FORMAT)
-        try:
-            heads = {str(name): Place(int(number), str(digest)) for name, (number, digest) in body.pop("heads").items()}
-            record = Witnessed(**body, heads=heads, digest=sha256_hex(envelope))
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise _wrong(vault, seq, f"something else ({exc})") from exc
-        if (record.vault, record.seq) != (vault, seq):
-            raise _wrong(vault, seq, f"that of {record.vault[:8]} {record.seq}")
-        return record
 
 
 def ends_of(vault: Vault) -> dict[str, Place]:
     """Where every chain of a vault stands."""
     heads = {name: vault.catalog.head(name, 0) for name in vault.catalog.chains()}
     return {name: Place(head.seq, head.digest) for name, head in heads.items()}
-
-
-def _key(vault: str, seq: int) -> str:
-    return f"{vault}/{seq:012d}.json"
-
-
-def _stamp_key(vault: str, seq: int) -> str:
-    return f"{vault}/{seq:012d}.tsr"
 
 
 def _moved_on(vault: Vault, state: Mapping[str, Place], places: Mapping[str, Place]) -> Mapping[str, Place]:
@@ -348,13 +257,6 @@ def _key_log_lost(vault: Vault, records: list[Witnessed]) -> list[str]:
     except IntegrityError as exc:
         return [exc.message]
     return []
-
-
-def _wrong(vault: str, seq: int, found: str) -> IntegrityError:
-    return IntegrityError(
-        f"expected record {seq} of the witness of vault {vault[:8]}, found {found}: put the witness back from a copy, or begin another by "
-        "ORCHESTRAI_WITNESS"
-    )
 
 
 def open_witness(url: str, vault: Store, authority: StampAuthority) -> WitnessLog:

@@ -10,8 +10,8 @@ from functools import partial
 from orchestrai.errors import OrchestraiError
 from orchestrai.ingest.discovery.reconciliation import Reconciliation, reconcile
 from orchestrai.ledger.quarantine import closed_gates
-from orchestrai.observability.exposition import Figures
-from orchestrai.pipeline.metrics import catalogue as names
+from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics.exposition import Figures
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.reports.landing_status import judge_of
 from orchestrai.pipeline.reports.recovery_point import recovery_point

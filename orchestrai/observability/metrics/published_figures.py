@@ -10,10 +10,12 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.heads import has_head
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Receipt
-from orchestrai.observability.exposition import Figures
-from orchestrai.pipeline.metrics import catalogue as names
+from orchestrai.models.run import CHAMPION
+from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics.exposition import Figures
 from orchestrai.pipeline.reports.summary import metric_values
 from orchestrai.stage.stage import AssetNode
+from orchestrai.vault.run import SNAPSHOT
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class _Known:
 
 class PublishedFigures:
     """Figures of published assets, kept by the number of each asset's newest entry."""
+
+    name = "ledger"
 
     def __init__(self, ledger: Ledger, nodes: Mapping[str, AssetNode[Any]]) -> None:
         self._ledger = ledger
@@ -73,7 +77,7 @@ class PublishedFigures:
 
     def _serving(self, figures: Figures) -> None:
         for asset, node in self._nodes.items():
-            if node.stage.name == "champion" and asset in self._known:
+            if node.stage is CHAMPION and asset in self._known:
                 candidate = self._known.get(f"{node.subject.prefix}/candidate")
                 serves = candidate is not None and candidate.version == self._known[asset].version
                 figures.put(names.PROMOTED, serves, node.pipeline, node.subject.prefix)
@@ -175,7 +179,7 @@ _BY_STAGE = {
 def declared(figures: Figures, nodes: Mapping[str, AssetNode[Any]]) -> None:
     """Note the targets that backups are declared with, published or not."""
     for node in nodes.values():
-        if node.stage.name == "snapshot":
+        if node.stage is SNAPSHOT:
             labels = (node.pipeline, node.subject.prefix)
             for metric, target in ((names.RPO_TARGET, node.subject.backup.rpo), (names.RTO_TARGET, node.subject.backup.rto)):
                 if isinstance(target, timedelta):

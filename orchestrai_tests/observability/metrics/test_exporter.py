@@ -17,13 +17,13 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import StorageError
 from orchestrai.ledger.report import Cost
-from orchestrai.observability.exposition import Figures
+from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics.exporter import Exporter
+from orchestrai.observability.metrics.exposition import Figures
 from orchestrai.pipeline.load import load_project
-from orchestrai.pipeline.metrics import catalogue as names
-from orchestrai.pipeline.metrics.exporter import Exporter
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
-from orchestrai_tests.observability.prometheus_text import read_text
+from orchestrai_tests.observability.metrics.prometheus_text import read_text
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 CONTRACT = """
@@ -167,10 +167,13 @@ def test_a_survey_tells_of_landings_gates_rpo_and_staleness(tmp_path: Path) -> N
 
 
 def test_a_store_that_does_not_answer_is_a_figure(many: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unwell(figures: Figures) -> None:
-        raise StorageError("no answer")
+    class Unwell:
+        name = "unwell"
 
-    exporter = Exporter(many, (unwell,))
+        def tell(self, figures: Figures) -> None:
+            raise StorageError("no answer")
+
+    exporter = Exporter(many, (Unwell(),))
     exporter.scrape()
 
     def gone(asset: str) -> None:
@@ -208,3 +211,25 @@ def test_the_server_answers_scrapes_and_nothing_else(many: Runtime) -> None:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+def test_open_alerts_and_what_receivers_are_owed_are_told(tmp_path: Path) -> None:
+    from orchestrai.observability.alerts.alert_changes import Alert, Message, Outbox
+    from orchestrai.observability.alerts.alert_log import AlertLog
+    from orchestrai.observability.alerts.condition import Condition
+    from orchestrai.observability.alerts.condition_kinds import KINDS
+
+    runtime = Runtime(Settings(home=tmp_path / "home"), load_project([written(tmp_path / "few", 1)], {}), lambda: NOW)
+    kind = sorted(KINDS)[0]
+    alerts = [Alert(Condition(kind, subject, "well", "unwell", "mend"), NOW.isoformat()) for subject in ("a", "b", "c")]
+    taken = Alert(Condition(kind, "d", "well", "unwell", "mend"), NOW.isoformat(), acknowledged=NOW.isoformat())
+    owed = Message("opened", alerts[0], NOW.isoformat(), "pager", NOW.isoformat())
+    log = AlertLog(runtime.ledger)
+    exporter = Exporter(runtime)
+    assert "orchestrai_alerts" not in read_text(exporter.scrape())
+    log.append(log.newest(), Outbox((*alerts, taken), (owed,)), (), NOW)
+    read = read_text(exporter.scrape())
+    severity = KINDS[kind].severity
+    of = (("kind", kind), ("severity", severity))
+    assert read["orchestrai_alerts"] == {(*of, ("state", "open")): 3, (*of, ("state", "acknowledged")): 1}
+    assert read["orchestrai_alert_messages_owed"] == {(("receiver", "pager"),): 1}

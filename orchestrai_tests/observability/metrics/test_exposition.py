@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrai.observability.exposition import Figures, Metric, exposition
-from orchestrai_tests.observability.prometheus_text import read_text
+from orchestrai.observability.metrics.exposition import Figures, Metric, exposition
+from orchestrai_tests.observability.metrics.prometheus_text import read_text
 
 ROWS = Metric("rows", "Rows of\nan asset \\ all.", ("asset",))
 PLAIN = Metric("plain", "No label.")
