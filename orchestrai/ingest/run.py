@@ -28,13 +28,13 @@ from orchestrai.ingest.dead_letters import (
     retract_unplaced,
 )
 from orchestrai.ingest.discovery.listing import landed
+from orchestrai.ingest.discovery.same_landing import SameLanding, read_as
 from orchestrai.ingest.keys.key_audit import KeyAudit
 from orchestrai.ingest.originals.published_originals import require_same_cut
 from orchestrai.ingest.partition import Partition, PartitionReading
 from orchestrai.ingest.plan import Intake
 from orchestrai.ingest.readers.object_reader import Typing
 from orchestrai.ingest.readers.row_rules import RowRules
-from orchestrai.ingest.same_landing import SameLanding, read_as
 from orchestrai.ingest.schema_audit import LACKING, vanished
 from orchestrai.ingest.sources.http import pull_http
 from orchestrai.ingest.spec import DatasetTask, SourceSpec

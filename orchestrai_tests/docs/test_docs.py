@@ -20,6 +20,7 @@ NO_FILES = (
     "orchestrai/left_out",
     "orchestrai/vault/prune",
     "orchestrai/vault/heal",
+    "orchestrai/again",
 )
 CHEAP = {"check", "doctor", "new"}
 

@@ -7,6 +7,7 @@ from typing import Any
 from orchestrai.core.time.duration_cron import previous_tick
 from orchestrai.errors import ObjectNotFound
 from orchestrai.ledger.quarantine import Refusal, closed_gates
+from orchestrai.models.run import CHAMPION
 from orchestrai.observability.alerts.condition import Condition
 from orchestrai.pipeline.drill_crons import drill_cron
 from orchestrai.pipeline.reports.database_findings import log_positions
@@ -35,7 +36,7 @@ def gates(runtime: Runtime, node: AssetNode[Any], now: datetime) -> Iterator[Con
     for kind, some in (
         ("held", {key: one for key, one in closed.items() if one.held}),
         (
-            "promotion_refused" if node.stage.name == "champion" else "gate_closed",
+            "promotion_refused" if node.stage is CHAMPION else "gate_closed",
             {k: r for k, r in closed.items() if not r.held},
         ),
     ):
