@@ -211,6 +211,25 @@ def verified(log: Log, entry: FileEntry, remedy: str) -> Iterator[VerifiedFile]:
         yield VerifiedFile(copy.path, entry)
 
 
+def as_recorded(log: Log, files: Sequence[FileEntry]) -> bool:
+    """Whether each file is there as recorded: on this disk by its hash, in a store elsewhere by its size.
+
+    What rots elsewhere is found by whoever reads it, and by `orchestrai vault verify`.
+    """
+    for entry in files:
+        store = log.store_of(entry)
+        try:
+            if store.local_path(entry.key) is None:
+                if store.head(entry.key).size != entry.size:
+                    return False
+            else:
+                with verified(log, entry, "make it again"):
+                    pass
+        except (IntegrityError, MissingObject, ObjectNotFound):
+            return False
+    return True
+
+
 def dataset_at(log: Log, head: Head) -> Dataset:
     """The dataset at one head, its manifest checked against the head; raises IntegrityError."""
     manifest = DatasetManifest(head.asset, log.pages(head.asset).tree(head.manifest))

@@ -6,14 +6,14 @@ from datetime import UTC
 
 from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import ConcurrentCommit, ObjectExists
-from orchestrai.ledger.dataset import dataset_at
+from orchestrai.ledger.dataset import as_recorded, dataset_at
 from orchestrai.ledger.decisions.standing import Decision, standing_head, undecided
 from orchestrai.ledger.decisions.transactions import Transaction, decide
 from orchestrai.ledger.format.dataset_pages import DatasetPages, encode_page
 from orchestrai.ledger.heads import Action, Head, append_head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.log_replica import copy_head, copy_missing_heads
-from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest
+from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest, decode_partition
 from orchestrai.ledger.receipt import Receipt
 
 MAX_ATTEMPTS = 100
@@ -40,7 +40,8 @@ class Publication:
 def publish(log: Log, wanted: Publication) -> Head:
     """Append one entry with all partitions; raises ConcurrentCommit when a rival touched one of them since the fence.
 
-    Atomic. What is current already, from the same inputs, objects and code, gets no entry: the newest head is returned.
+    Atomic. What is current already, from the same inputs, objects and code, gets no entry: the newest head is returned. Where bytes of it
+    rotted or went, the new ones take their place by an entry of their own.
     """
     asset = wanted.draft.asset
     digests = {key: log.put_blob("manifests", manifest.encode()) for key, manifest in wanted.manifests.items()}
@@ -50,7 +51,8 @@ def publish(log: Log, wanted: Publication) -> Head:
         copy_missing_heads(log, newest)
         base = dataset_at(log, newest).partitions if newest else {}
         _check_fence(log, wanted, newest)
-        if newest and wanted.action == "publish" and not wanted.drop and _unchanged(log, base, wanted.draft):
+        same = wanted.action == "publish" and not wanted.drop and _unchanged(log, base, wanted.draft)
+        if newest and same and _lies_there(log, base, wanted.manifests):
             # a commit whose copy to the vault failed is repeated to mend just that
             copy_head(log, newest, digests.values())
             return newest
@@ -159,6 +161,11 @@ def _unchanged(log: Log, base: Mapping[str, PartitionEntry], draft: Receipt) -> 
         if not same:
             return False
     return bool(draft.partitions)
+
+
+def _lies_there(log: Log, base: Mapping[str, PartitionEntry], wanted: Mapping[str, PartitionManifest]) -> bool:
+    """Whether the bytes that are current are as recorded: who made them again must not be told that nothing was to be done."""
+    return all(as_recorded(log, decode_partition(log.blob("manifests", base[key].manifest)).files) for key in wanted)
 
 
 def _objects(receipt: Receipt, partition: str) -> set[tuple[str, ...]]:

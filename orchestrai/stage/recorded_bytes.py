@@ -3,29 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrai.errors import IntegrityError, MissingObject, ObjectNotFound
-from orchestrai.ledger.dataset import Dataset, verified
+from orchestrai.ledger.dataset import Dataset, as_recorded
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 
 
 def intact(dataset: Dataset, partition: str) -> bool:
-    """Whether each file of a published partition is there as recorded: on this disk by its hash, in a store elsewhere by its size.
-
-    What rots elsewhere is found by whoever reads it, and by `orchestrai vault verify`.
-    """
-    log = dataset.ledger
-    for entry in dataset.files(partition).files:
-        store = log.store_of(entry)
-        try:
-            if store.local_path(entry.key) is None:
-                if store.head(entry.key).size != entry.size:
-                    return False
-            else:
-                with verified(log, entry, "make it again"):
-                    pass
-        except (IntegrityError, MissingObject, ObjectNotFound):
-            return False
-    return True
+    """Whether each file of a published partition is there as recorded, by the ledger's look at it."""
+    return as_recorded(dataset.ledger, dataset.files(partition).files)
 
 
 def as_published(dataset: Dataset, partition: str) -> PartitionOutcome:

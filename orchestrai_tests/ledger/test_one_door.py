@@ -21,7 +21,6 @@ LISTED = {
     "provenance/recall/overlay.py": "a store over two others",
     "provenance/verify/read_ahead.py": NO_BYTES,
     "restore/run.py": NO_BYTES,
-    "stage/recorded_bytes.py": "asks whether an object is there, by the door or by its size",
 }
 
 

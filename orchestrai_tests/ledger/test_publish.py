@@ -86,6 +86,19 @@ def test_publishing_the_same_again_changes_nothing(ledger: Ledger) -> None:
     assert ledger.head(ASSET) == head
 
 
+@pytest.mark.parametrize("harm", ["rot", "loss"])
+def test_publishing_again_mends_what_rotted_or_went(ledger: Ledger, tmp_path: Path, harm: str) -> None:
+    publish(ledger, {"2026-01-01": b"some rows", "2026-01-02": b"others"})
+    version = ledger.open(ASSET).version
+    victim = lake_file(ledger, "data/**/2026-01-01/**/part-00000.parquet")
+    victim.unlink()
+    if harm == "rot":
+        victim.write_bytes(b"soma rows")
+    publish(ledger, {"2026-01-01": b"some rows", "2026-01-02": b"others"})
+    assert read(ledger.open(ASSET), "2026-01-01", tmp_path) == b"some rows"
+    assert ledger.open(ASSET).version == version
+
+
 def test_equal_data_has_an_equal_version_wherever_it_lies(ledger: Ledger, tmp_path: Path) -> None:
     other = Ledger(LocalStore(tmp_path / "elsewhere"), load_or_create_signer(tmp_path / "k2"))
     days = {"2026-01-02": b"b", "2026-01-01": b"a"}

@@ -74,6 +74,20 @@ def test_raw_snapshot_and_restored_have_one_version(ledger: Ledger, vault: Vault
     assert found == CONTENT
 
 
+def test_restored_bytes_that_rot_are_mended_by_a_restore(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
+    first = restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
+    path = ledger.lake.local_path(ledger.open(RESTORED).files(DAYS[0]).files[0].key)
+    assert path is not None
+    rotten = bytearray(path.read_bytes())
+    rotten[0] ^= 1
+    path.unlink()
+    path.write_bytes(rotten)
+    again = restore(ledger, vault, snapshot=KEPT, asset=RESTORED, partitions=DAYS)
+    assert again.version == first.version
+    with ledger.open(RESTORED).fetched(DAYS, role=None) as files:
+        assert {day: {f.entry.path: f.path.read_bytes() for f in files[day]} for day in DAYS} == CONTENT
+
+
 def test_restore_never_reads_the_raw_bytes(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
     for day in DAYS:
         for entry in ledger.open(RAW).files(day).files:

@@ -110,7 +110,11 @@ def _set_password(owner: object, secret: Path, url: str, password: str) -> None:
 def test_the_webserver_itself_starts_on_postgresql(url: str, tmp_path: Path) -> None:
     environment = {**os.environ, "ORCHESTRAI_HOME": str(tmp_path), "ORCHESTRAI_INSTANCE_DB": REFERENCE}
     home = subprocess.run(
-        [sys.executable, "-m", "orchestrai.cli", "instance"], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", "from orchestrai.cli import main; main()", "instance"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     port, log = free_port(), tmp_path / "webserver.log"
     (tmp_path / "empty.yaml").write_text("load_from: []\n")
