@@ -616,3 +616,24 @@ def test_a_replica_has_the_key_log_and_is_judged_by_it(house: House) -> None:
     assert report.verified.ok and report.verified.snapshots == 1
     stolen(house).commit(DATASET, files("evil"))
     assert names(house.at(SECOND, target)) == [1]
+
+
+def test_a_log_that_a_rival_began_meanwhile_is_taken_and_is_no_alarm(clock: Clock, tmp_path: Path) -> None:
+    """Two first writers of one home at once: one reads that there is no log, the other begins it and commits, the first goes on."""
+    store = MemoryStore(clock)
+    trusted = Keyring({**FIRST.keyring().keys, **SECOND.keyring().keys})
+
+    def opened(signer: Signer) -> tuple[Vault, LoggedRules]:
+        keyring = governed(store, trusted, folder=tmp_path)
+        assert isinstance(keyring.rules, LoggedRules)
+        return Vault(store, signer, keyring, clock=clock, new_id=lambda: f"{signer.key_id}0001", workers=0), keyring.rules
+
+    (slow, read), (quick, _) = opened(FIRST), opened(SECOND)
+    assert read.log() is None
+    quick.commit(DATASET, files("one"))
+    slow.commit(DATASET, files("two"))
+    assert len(slow.catalog.visible(DATASET)) == 2
+    for info in list(store.list(KEY_LOG)):
+        store.delete(info.key)
+    with pytest.raises(IntegrityError):
+        opened(FIRST)[0].commit(DATASET, files("three"))

@@ -77,6 +77,10 @@ class LoggedRules:
         """Read the log anew; raises SignatureInvalid, IntegrityError where it is not the one that was seen before."""
         envelopes = log_envelopes(self.store)
         log = read_log(envelopes)
+        if not self._is_mirrored(log, envelopes):
+            # another process of this home may have begun the log, or gone on with it, since it was read
+            envelopes = log_envelopes(self.store)
+            log = read_log(envelopes)
         if self.copy and log is not None:
             mirrored = self.mirror.records(log.vault)
             if len(mirrored) > len(envelopes) and mirrored[: len(envelopes)] == envelopes:
@@ -98,7 +102,13 @@ class LoggedRules:
         """The log; made, signed by the root or else by the writer's own key, where the vault has none. Idempotent."""
         log = self.log()
         if log is None:
-            self._require_unnamed()
+            named = self._named_by_chains()
+            if named:
+                # a rival may have begun it, and committed, since it was read
+                log = self.refresh()
+                if log is None:
+                    raise _cut(f"that {named} names", None)
+                return log
             identity = self.store.read(IDENTITY_KEY)
             vault = str(json.loads(self.base.open("application/vnd.orchestrai.vault+json", identity))["vault"])
             record = first_record(vault, sha256_hex(identity), root or signer, signer, self.base, time)
@@ -110,8 +120,8 @@ class LoggedRules:
             assert log is not None
         return log
 
-    def _require_unnamed(self) -> None:
-        """Raise IntegrityError where the newest record of a chain names a key log: it is not to be begun anew."""
+    def _named_by_chains(self) -> str:
+        """The key of a chain's newest record that names a key log, which is then not to be begun anew; empty for none."""
         newest = {info.key.rpartition("/")[0]: info.key for info in self.store.list(CHAINS)}
         for key in newest.values():
             try:
@@ -119,7 +129,8 @@ class LoggedRules:
             except (ObjectNotFound, IntegrityError, ValueError, AttributeError):
                 continue  # told by whoever reads the chain
             if named:
-                raise _cut(f"that {key} names", None)
+                return key
+        return ""
 
     def _require_root(self, log: KeyLog) -> None:
         digits = fingerprint(log.root)
@@ -145,6 +156,13 @@ class LoggedRules:
                 f"expected the key log of this vault in {self.store.url}, found that of vault {log.vault[:8]}: "
                 "see what its replicas have by `orchestrai vault heal`"
             )
+
+    def _is_mirrored(self, log: KeyLog | None, envelopes: list[bytes]) -> bool:
+        """Whether what was read of the log goes on from the copy in the home, as far as that is there."""
+        if self.copy or not self.mirror.is_there:
+            return True
+        kept = self.mirror.records(log.vault if log is not None else self._vault_id())
+        return kept == envelopes[: len(kept)]
 
     def _require_mirrored(self, log: KeyLog | None, envelopes: list[bytes]) -> None:
         """The copy in the home must be the beginning of the vault's log; it is extended by what is new."""
