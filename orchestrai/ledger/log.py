@@ -30,6 +30,10 @@ _RECALLS = "\0recalls"
 _PAGES: ContextVar[dict[tuple[int, str], DatasetPages] | None] = ContextVar("_PAGES", default=None)
 
 
+# so many receipts are remembered: a process that stays makes some thousands a day
+_RECEIPTS = 8192
+
+
 class Log:
     """What is current in a lake, with its signed history.
 
@@ -210,9 +214,11 @@ class Log:
         return renames_in(self.lake, self.keyring)
 
     def receipt(self, digest: str) -> Receipt:
-        """A verified receipt by digest (kept in memory after the first check)."""
+        """A verified receipt by digest; those read last are kept in memory."""
         receipt = self._receipts.get(digest)
         if receipt is None:
+            if len(self._receipts) >= _RECEIPTS:
+                del self._receipts[next(iter(self._receipts))]
             receipt = self._receipts[digest] = open_receipt(self.blob("receipts", digest), self.keyring)
         return receipt
 

@@ -20,8 +20,8 @@ PAGE_ROWS = 256
 
 # of partitions, with the digests of the pages' records as places
 ManifestTree = PagedTree[PartitionEntry, str]
-# so many pages are remembered; one takes some 10 KB
-_KEPT = 4096
+# so many pages are remembered; one takes some 100 KB
+_KEPT = 512
 
 
 class DatasetPages:
