@@ -219,10 +219,11 @@ def _stale(context: RunContext, node: AssetNode[RestoredDataset], above: Places)
     raw = context.ledger.find(source)
     if restored is None or raw is None or restored.version == raw.version:
         return ()
+    mine, landed = restored.roots_unlike(raw)
     causes = {
-        key: difference({source: {key: entry.root}}, {source: {key: raw.partitions[key].root}})
-        for key, entry in sorted(restored.partitions.items())
-        if key in raw.partitions
+        key: difference({source: {key: root}}, {source: {key: landed[key]}})
+        for key, root in sorted(mine.items())
+        if key in landed
     }
     return tuple(StalePartition(node.asset, key, why) for key, why in causes.items() if why)
 
