@@ -205,11 +205,11 @@ def test_the_command_recalls_and_retrains(bitten: Small, monkeypatch: pytest.Mon
     monkeypatch.setenv("ORCHESTRAI_HOME", str(bitten.home))
     monkeypatch.setenv("ORCHESTRAI_PIPELINES", os.fspath(bitten.home.parent / "declared"))
     bad = poison(bitten)
-    told = CliRunner().invoke(app, ["recall", bad, "--apply", "--by", "ann"])
+    told = CliRunner().invoke(app, ["recall", bad, "--apply", "--by", "ann"], catch_exceptions=False)
     assert told.exit_code == 0, told.output
     assert "serves again" in told.output
     assert "small_retrain_after_recall" in told.output
-    done = CliRunner().invoke(app, ["recall", bad, "--apply", "--retrain", "--json"])
+    done = CliRunner().invoke(app, ["recall", bad, "--apply", "--retrain", "--json"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert CHAMPION in json.loads(done.stdout)["retrained"]
     assert bad not in learned(bitten)

@@ -38,7 +38,8 @@ def recall(
 
     if retrain and not apply:
         raise ConfigError("expected --apply with --retrain, found none: what counts no more is decided first")
-    ledger = open_ledger()
+    # the model that is to serve again is asked for its evidence
+    ledger = open_runtime().ledger if apply else open_ledger()
     index = ReceiptIndex.build(ledger.lake, ledger.keyring)
     before = plan_recall(ledger, index, ledger.renames().key(target), reason, this_user(by))
     plan = apply_recall(ledger, before) if apply else before

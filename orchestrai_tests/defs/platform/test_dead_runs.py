@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from orchestrai.defs.assets import build_assets, translate
-from orchestrai.defs.instance import PROCESS_TAG, process_tag
+from orchestrai.defs.instance import PROCESS_TAG, open_instance, process_tag
 from orchestrai.defs.platform.dead_runs import BEGUN, OF_RUN, build_dead_run_sensor, end_dead_runs
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.discovery.asking import PastRun, choose, digest
@@ -34,8 +34,8 @@ def gone() -> str:
     return f"{host}/{over.pid}/{start}"
 
 
-def test_a_run_whose_process_was_killed_is_ended_and_holds_nothing(gone: str) -> None:
-    with dg.DagsterInstance.local_temp() as instance:
+def test_a_run_whose_process_was_killed_is_ended_and_holds_nothing(gone: str, tmp_path: Path) -> None:
+    with open_instance(tmp_path) as instance:
         dead = started(instance, {PROCESS_TAG: gone})
         instance.add_run_tags(dead, {OF_RUN: dead})
         # a retry of it that has begun and not reached its first step: the tags are its parent's
@@ -70,7 +70,7 @@ def _job() -> dg.JobDefinition:
 class Quick(Runtime):
     """Publishes at once."""
 
-    def run(self, node, partitions, progress=None):  # type: ignore[no-untyped-def, override]
+    def run(self, node, partitions, progress=None, again=False):  # type: ignore[no-untyped-def, override]
         return StageReport(RAW, "sha256:1", (PartitionOutcome(DAYS[0], True, "sha256:1", 30, 900),))
 
 
