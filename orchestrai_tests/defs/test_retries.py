@@ -46,7 +46,9 @@ class Scripted(Runtime):
     calls = 0
     answers: Sequence[Answer] = ()
 
-    def run(self, node: AssetNode, partitions: Sequence[str], progress: Progress | None = None) -> StageReport:
+    def run(
+        self, node: AssetNode, partitions: Sequence[str], progress: Progress | None = None, *, again: bool = False
+    ) -> StageReport:
         answer = self.answers[min(self.calls, len(self.answers) - 1)]
         self.calls += 1
         return answer()
