@@ -71,7 +71,8 @@ def test_the_drift_check_compares_with_what_the_champion_learned_from(tmp_path: 
     (check,) = build_drift_checks(world.runtime.project.pipelines)
 
     def looked() -> dg.AssetCheckResult:
-        found = check(runtime=world.runtime)
+        with dg.DagsterInstance.ephemeral() as instance:
+            found = check(dg.build_asset_check_context(instance=instance), runtime=world.runtime)
         assert isinstance(found, dg.AssetCheckResult)
         return found
 

@@ -11,7 +11,8 @@ FLAT = ("look", "raw events", "snapshot", "restored", "features, windows", "stal
 MEASURED = [name for name in STAGES if name in FLAT]
 
 
-# a snapshot looks at the commits before it, at most 65 for a change that is unusual and 16 for the witness, and three lie between the two that are compared
+# a snapshot looks at the commits before it, at most 65 for a change that is unusual and 16 for the witness, and three lie between the two
+# that are compared
 BEFORE = {"snapshot": 4 * 3}
 
 

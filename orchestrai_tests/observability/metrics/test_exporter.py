@@ -193,7 +193,8 @@ def test_promtool_accepts_a_whole_scrape(many: Runtime) -> None:
 
 
 def test_the_server_answers_scrapes_and_nothing_else(many: Runtime) -> None:
-    from orchestrai.cli.reports.metrics_commands import LOOPBACK, MetricsServer
+    from orchestrai.cli.reports.metrics_commands import LOOPBACK
+    from orchestrai.observability.metrics.metrics_server import MetricsServer
 
     server = MetricsServer((LOOPBACK, 0), Exporter(many))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
