@@ -2,6 +2,7 @@
 
 import gc
 import pathlib
+import signal
 
 import hypothesis
 import pytest
@@ -16,6 +17,10 @@ pytest_plugins = ["orchestrai_tests.servers.plugin"]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let CI prove which tiers ran, show what was counted, and keep files where they are quick."""
+    # a shell that starts this behind it has Ctrl-C ignored; Dagster gives SIGTERM the handler of Ctrl-C after a run, so that what tests
+    # start from then on could not be ended: a pool of processes waited for ever
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # how long an example takes says more of the machine than of the code
     hypothesis.settings.register_profile("orchestrai", deadline=None)
     hypothesis.settings.load_profile("orchestrai")

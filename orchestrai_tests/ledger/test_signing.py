@@ -2,6 +2,7 @@
 
 import json
 import stat
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def _key_id(folder: str) -> str:
 
 
 def test_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
-    with get_context("spawn").Pool(4) as pool:
+    # an executor asks its processes to end, where a pool sends signals
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         assert len(set(pool.map(_key_id, [str(tmp_path)] * 8))) == 1
 
 
