@@ -90,6 +90,10 @@ class Dataset:
         """
         return self._receipt(partition, self.ledger.admission())
 
+    def standing_receipt(self, partition: str) -> Receipt:
+        """The same without what a stage demands: for who judges that."""
+        return self._receipt(partition, None)
+
     def _receipt(self, partition: str, admission: Admission | None) -> Receipt:
         entry = self._entry(partition)
         recall = self.recalls.find(self.asset, partition, entry.root, entry.receipt)

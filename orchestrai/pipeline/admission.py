@@ -52,6 +52,7 @@ class Admission:
         self._project = project
         self._open_vault = vault
         self._admitted: set[tuple[str, str]] = set()
+        self._ancestors: set[tuple[str, str]] = set()
         self._inputs_admitted: set[str] = set()
         # trees of the newest snapshots, and what all that count hold, by dataset
         self._newest: dict[str, list[Mapping[str, Any]]] = {}
@@ -77,8 +78,27 @@ class Admission:
         lacking = [check for check in self._gates(dataset, node, receipt) if check not in judged]
         if lacking:
             raise _refused(where, "a verdict of every gate in its receipt", f"none of {', '.join(lacking)}", remedy)
+        deps = {asset for asset in node.deps if self._is_proven(asset)}
+        if not node.stage.verbatim and not {ref.asset for ref in receipt.inputs} >= deps:
+            raise _refused(where, f"{', '.join(sorted(deps))} as its inputs", _listed(receipt), remedy)
         self._require_inputs(dataset, node, partition, receipt)
         self._admitted.add(place)
+
+    def _require_ancestor(self, dataset: Dataset, partition: str) -> None:
+        """Raise NotReceipted unless what something was made of goes back to the vault, as it was declared when it was made.
+
+        Its own run asked for the gates and inputs of that day; those that were declared since must not end the model that serves.
+        """
+        place = (dataset.partitions[partition].receipt, partition)
+        node = self._project().nodes.get(dataset.asset)
+        if place in self._ancestors or place in self._admitted or node is None or not node.stage.proven:
+            return
+        receipt = dataset.standing_receipt(partition)
+        if receipt.stage != node.stage.name or not receipt.code_version or not receipt.verdicts.get(partition):
+            found = f"one of {receipt.stage or 'none'} by code {receipt.code_version or 'unknown'}"
+            raise _refused(f"{dataset.asset}@{partition}", f"a judged receipt of the stage {node.stage.name}", found)
+        self._require_inputs(dataset, node, partition, receipt)
+        self._ancestors.add(place)
 
     def _gates(self, dataset: Dataset, node: AssetNode[Any], receipt: Receipt) -> tuple[str, ...]:
         """The checks that close the gate: of restored data those of the contract that it was judged by."""
@@ -109,9 +129,8 @@ class Admission:
         if digest in self._inputs_admitted:
             return
         remedy = _BACK if node.stage is CHAMPION else _AGAIN
-        wanted = {asset for asset in node.deps if self._is_proven(asset)}
-        if not {ref.asset for ref in receipt.inputs} >= wanted or not receipt.inputs:
-            raise _refused(where, f"{', '.join(sorted(wanted))} as its inputs", _listed(receipt), remedy)
+        if not receipt.inputs:
+            raise _refused(where, f"{', '.join(sorted(node.deps))} as its inputs", "none", remedy)
         if node.stage is CHAMPION:
             self._require_same_files(dataset, node, partition, receipt)
         for ref in receipt.inputs:
@@ -124,7 +143,9 @@ class Admission:
         """Raise NotReceipted unless a champion has the files of the candidate it names, or of an admitted champion before it."""
         where, root = f"{dataset.asset}@{partition}", dataset.partitions[partition].root
         candidates = {ref.asset: ref for ref in receipt.inputs if ref.asset in node.deps or ref.asset == dataset.asset}
-        named = candidates.get(dataset.asset) or candidates[node.deps[0]]
+        named = candidates.get(dataset.asset) or candidates.get(node.deps[0])
+        if named is None:
+            raise _refused(where, f"{node.deps[0]} as its input", _listed(receipt), _BACK)
         if named.partitions.get(partition) != root:
             raise _refused(where, f"{named.asset} at {root} as its input", "another", _BACK)
         if named.asset != dataset.asset:
@@ -134,7 +155,7 @@ class Admission:
             entry = first.partitions.get(partition) if first is not None else None
             if first is None or entry is None or _is_brought_back(dataset.asset, dataset.ledger.receipt(entry.receipt)):
                 continue
-            self(first, partition, first.receipt(partition))
+            self._require_ancestor(first, partition)
             return
         raise _refused(where, f"{named.version} to have been promoted before it was brought back", "no such entry", _BACK)
 
@@ -149,7 +170,7 @@ class Admission:
         for key, root in ref.partitions.items():
             if source is None or key not in source.partitions or source.partitions[key].root != root:
                 raise _refused(where, f"inputs that were published, as {ref.asset}@{key} at {root}", "none of that root")
-            self(source, key, source.receipt(key))
+            self._require_ancestor(source, key)
 
     def _is_proven(self, asset: str) -> bool:
         node = self._project().nodes.get(asset)

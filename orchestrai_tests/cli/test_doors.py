@@ -24,7 +24,7 @@ from orchestrai.models.registry.target_port import open_champion
 from orchestrai_tests.cli.conftest import command
 from orchestrai_tests.forgery import dropped, forging, trusted
 from orchestrai_tests.producers import producer
-from orchestrai_tests.provenance.small import CANDIDATE, CHAMPION, DAYS, FEATURES, RESTORED, Small
+from orchestrai_tests.provenance.small import CANDIDATE, CHAMPION, DAYS, FEATURES, PIPELINE, RESTORED, Small
 
 NOWHERE = "sha256:" + "0" * 64
 
@@ -271,6 +271,24 @@ def test_the_ordinary_way_is_open(site: Site) -> None:
     assert site.anew().runtime.ledger.open(CHAMPION).version == site.champions[0]
     assert command("model", "rollback", "alarm", "--to", site.champions[1][7:19])[0] == 0
     assert site.anew().run("small/alarm/predictions").version
+
+
+def test_what_was_declared_since_does_not_end_the_model_that_serves(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more view, and a check more on the one that it learned from: the next candidate has them, the champion serves on."""
+    declared = PIPELINE.replace("ENCRYPT", "").replace("features: [levels]", "features: [levels, halves]")
+    declared = declared.replace(
+        """more FROM readings"}""",
+        """more FROM readings", checks: {null_rate: {more: 0.5}}}
+  - {name: halves, from: [readings], entity: device_id, event_time: ts, sql: "SELECT device_id, ts, level / 2 AS half FROM readings"}""",
+    )
+    monkeypatch.setattr("orchestrai_tests.provenance.small.PIPELINE", declared)
+    assert open_champion(site.anew().runtime.ledger, CHAMPION).scorer.version == site.champions[1]
+    (site.folder / "declared" / "pipeline.yaml").write_text(declared)
+    assert command("model", "rollback", "alarm")[0] == 0
+    small = site.anew()
+    for asset in (FEATURES, "small/halves/features"):
+        small.run(asset, DAYS)
+    assert small.train() not in site.champions
 
 
 def test_serve_answers_with_the_champion(site: Site) -> None:
