@@ -1,5 +1,6 @@
 """Secrets read from remote stores, kept in memory for a declared time: rotation needs no restart, an outage of minutes stops no run."""
 
+import importlib
 import json
 import threading
 import time
@@ -8,11 +9,17 @@ from dataclasses import dataclass, field
 
 from orchestrai.errors import ConfigError, TransientStorageError
 from orchestrai.secrets.reference import RemoteSecret
-from orchestrai.secrets.stores import fetch
 
+# the adapter: the one place that knows clouds stands above this layer, and is loaded when the first remote secret is read
+ADAPTER = "orchestrai.storage.cloud.secret_stores"
 # after `keep`, what was read may serve this many times as long again while its store does not answer, and then no more
 GRACE = 3
 Fetch = Callable[[RemoteSecret], str]
+
+
+def fetch(place: RemoteSecret) -> str:
+    """The text of a secret, by the adapter; raises ConfigError, TransientStorageError."""
+    return str(importlib.import_module(ADAPTER).fetch(place))
 
 
 @dataclass(frozen=True, repr=False)

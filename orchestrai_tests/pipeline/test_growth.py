@@ -27,10 +27,10 @@ def day_after(shop: Growing, days: int) -> dict[str, int]:
     return {name: min(first[name], second[name]) for name in FLAT}
 
 
-def require_flat(few: dict[str, int], many: dict[str, int]) -> None:
+def require_flat(few: dict[str, int], many: dict[str, int], most: float = 1.1) -> None:
     for name in FLAT:
         # the numbers of a log are looked up by doubling: the logarithm of its length, for each asset that is asked for
-        assert many[name] <= 1.1 * few[name] + 6 + BEFORE.get(name, 0), (name, few[name], many[name])
+        assert many[name] <= most * few[name] + 6 + BEFORE.get(name, 0), (name, few[name], many[name])
 
 
 def test_a_day_asks_the_stores_for_as_much_after_many_more_days(tmp_path: Path) -> None:
@@ -48,7 +48,8 @@ def test_a_day_asks_the_stores_for_as_much_after_many_more_days(tmp_path: Path) 
 @pytest.mark.thorough("test_a_day_asks_the_stores_for_as_much_after_many_more_days")
 def test_a_day_asks_the_stores_for_as_much_over_more_than_one_page_of_days(tmp_path: Path) -> None:
     shop = Growing(tmp_path / "shop")
-    require_flat(day_after(shop, 60), day_after(shop, 300))
+    # a second level of pages is read, once
+    require_flat(day_after(shop, 60), day_after(shop, 300), most=1.3)
 
 
 def test_every_stage_is_measured(tmp_path: Path) -> None:

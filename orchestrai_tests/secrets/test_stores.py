@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from orchestrai.errors import ConfigError, OrchestraiError, TransientStorageError
-from orchestrai.secrets import stores
 from orchestrai.secrets.kept import SECRETS, KeptSecrets
 from orchestrai.secrets.reference import check_reference, is_reference, remote_secret, resolve_secret
 from orchestrai.secrets.url_credentials import refuse_credentials
+from orchestrai.storage.cloud import secret_stores as stores
 from orchestrai_tests.servers.s3 import S3Server
 
 CANARY = "canary-7f3a"

@@ -3,13 +3,16 @@
 import base64
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from orchestrai.errors import ConfigError, TransientStorageError, transient_status
+from orchestrai.errors import ConfigError, OrchestraiError, TransientStorageError, transient_status
 from orchestrai.secrets.reference import RemoteSecret
+from orchestrai.storage.cloud.aws import aws_client
+from orchestrai.storage.cloud.cloud_errors import Fault, Meaning, aws_errors, azure_errors, google_errors
 
 SECONDS = 10.0
 # where a vault of Azure lies whose name is told without its domain
@@ -47,25 +50,28 @@ def _parameter(place: RemoteSecret) -> str:
 
 
 def _aws(place: RemoteSecret, service: str, call: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
-
-    config = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries={"mode": "standard", "total_max_attempts": 3})
-    try:
-        client = boto3.client(service, config=config)
-        answer: Mapping[str, Any] = getattr(client, call)(**asked)
-    except (NoCredentialsError, NoRegionError) as exc:
-        raise _absent(place, type(exc).__name__) from None
-    except ClientError as exc:
-        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = exc.response.get("Error", {}).get("Code", "")
-        if transient_status(status) or "Throttl" in code:
-            raise _silent(place, code or str(status)) from None
-        raise _absent(place, code) from None
-    except BotoCoreError as exc:
-        raise _silent(place, type(exc).__name__) from None
+    with _unsaid(), aws_errors(place.reference, own=_own(place)):
+        answer: Mapping[str, Any] = getattr(aws_client(service, read_timeout=SECONDS), call)(**asked)
     return answer
+
+
+def _own(place: RemoteSecret) -> Callable[[Fault], OrchestraiError]:
+    """Our error of what an SDK said, by its meaning and code alone."""
+
+    def error(fault: Fault) -> OrchestraiError:
+        code = fault.code or str(fault.status)
+        return _silent(place, code) if fault.meaning is Meaning.TRANSIENT else _absent(place, code)
+
+    return error
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Within it errors have no cause: what the SDK's own error says may quote the secret."""
+    try:
+        yield
+    except OrchestraiError as error:
+        raise error from None
 
 
 # -- Azure, Google, Vault: their published HTTP interfaces ----------------------------------------------------------
@@ -81,13 +87,10 @@ def _key_vault(place: RemoteSecret) -> str:
 
 
 def _azure_token(place: RemoteSecret, scope: str) -> str:
-    from azure.core.exceptions import ClientAuthenticationError
     from azure.identity import DefaultAzureCredential
 
-    try:
+    with _unsaid(), azure_errors(place.reference, own=_own(place)):
         return str(DefaultAzureCredential().get_token(scope).token)
-    except ClientAuthenticationError:
-        raise _absent(place, "no identity for Azure") from None
 
 
 def _secret_manager(place: RemoteSecret) -> str:
@@ -108,13 +111,10 @@ def _secret_manager(place: RemoteSecret) -> str:
 def _google_token(place: RemoteSecret) -> str:
     import google.auth
     import google.auth.transport.requests
-    from google.auth.exceptions import GoogleAuthError
 
-    try:
+    with _unsaid(), google_errors(place.reference, own=_own(place)):
         credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
         credentials.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call]
-    except GoogleAuthError as exc:
-        raise _absent(place, type(exc).__name__) from None
     return str(credentials.token)
 
 
