@@ -1055,7 +1055,7 @@ class Pieces:
         if max(length, size) > self.MOST:
             raise Wrong("bytes", f"expected a piece of at most a MiB in {key}, found one of {size}")
         try:
-            with open(os.path.join(self.place.path, *key.split("/")), "rb") as stream:
+            with regular(os.path.join(self.place.path, *key.split("/"))) as stream:
                 stream.seek(start)
                 data = stream.read(length)
         except OSError:
@@ -1079,7 +1079,7 @@ class Pieces:
         self.objects.add(key)
         digest, size = hashlib.sha256(), 0
         try:
-            with open(os.path.join(self.place.path, *key.split("/")), "rb") as stream:
+            with regular(os.path.join(self.place.path, *key.split("/"))) as stream:
                 while chunk := stream.read(1 << 22):
                     digest.update(chunk)
                     size += len(chunk)
@@ -1139,7 +1139,7 @@ def public_keys(place: Place, given: "list[str]") -> "tuple[dict[str, bytes], bo
     files, ids = [one for one in given if os.path.isfile(one)], {one for one in given if not os.path.isfile(one)}
     pems = []
     for name in files:
-        with open(name, "rb") as stream:
+        with regular(name) as stream:
             pems.append(stream.read())
     if not files:
         pems = [place.read(name) for name in place.names("keys/") if name.endswith(".pem")]
@@ -1167,7 +1167,7 @@ def find_model(place: Place, model: "str | None") -> "tuple[str, dict[str, str]]
     if model is None:
         return about["asset"], {name: sha256(place.read(name)) for name in about["files"]}
     digest = hashlib.sha256()
-    with open(model, "rb") as stream:
+    with regular(model) as stream:
         while chunk := stream.read(1 << 22):
             digest.update(chunk)
     return about["asset"], {model: digest.hexdigest()}
