@@ -3,16 +3,16 @@
 `heads/<asset>/<seq:012d>.json` is created by put-if-absent; whoever creates the next number has committed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Literal
 
-from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound
+from orchestrai.errors import IntegrityError, ObjectExists
 from orchestrai.ledger.decisions.signed_record import open_body, sign_body
 from orchestrai.ledger.manifest import sha256_hex
 from orchestrai.ledger.signing import HEAD_TYPE, Keyring, Signer, rules_of
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, exists
 
 # how many names a cloud's listing answers with at once
 PAGE = 1_000
@@ -57,6 +57,11 @@ def head_prefix(asset: str) -> str:
     return f"heads/{asset}/"
 
 
+def head_key(asset: str, seq: int) -> str:
+    """Where an entry of an asset's log lies."""
+    return f"{head_prefix(asset)}{seq:012d}.json"
+
+
 def _number(key: str) -> int | None:
     name = key.rsplit("/", 1)[-1]
     return int(name[:12]) if len(name) == 17 and name[:12].isdigit() and name.endswith(".json") else None
@@ -64,7 +69,7 @@ def _number(key: str) -> int | None:
 
 def read_head(store: Store, keyring: Keyring, asset: str, seq: int) -> Head:
     """Read and verify one entry; raises ObjectNotFound, SignatureInvalid, NotCounted, IntegrityError."""
-    envelope = store.read(f"{head_prefix(asset)}{seq:012d}.json")
+    envelope = store.read(head_key(asset, seq))
     body = open_body(keyring, HEAD_TYPE, envelope, "head")
     head = Head(**{**body, "changed": tuple(body["changed"]), "digest": sha256_hex(envelope)})
     rules = rules_of(keyring)
@@ -95,11 +100,7 @@ def _numbers(store: Store, asset: str, after: int = 0) -> Iterator[int]:
 
 def has_head(store: Store, asset: str, seq: int) -> bool:
     """Whether an entry of that number is there; what it says is not looked at."""
-    try:
-        store.head(f"{head_prefix(asset)}{seq:012d}.json")
-    except ObjectNotFound:
-        return False
-    return True
+    return exists(store, head_key(asset, seq))
 
 
 def last_number(store: Store, asset: str, known: int = 0) -> int:
@@ -109,18 +110,23 @@ def last_number(store: Store, asset: str, known: int = 0) -> int:
     is answered a page at a time, as by object stores, the first page of a log is looked at first.
     """
     last = known
-    if store.local_path(f"{head_prefix(asset)}{1:012d}.json") is None:
+    if store.local_path(head_key(asset, 1)) is None:
         page = list(islice(_numbers(store, asset, known), PAGE))
         last = max(page, default=known)
         if len(page) < PAGE:
             return last
-    step = 1
-    while has_head(store, asset, last + step):
+    return last_present(lambda number: has_head(store, asset, number), last)
+
+
+def last_present(there: Callable[[int], bool], known: int = 0) -> int:
+    """The last of numbers that have no gap, from a known one on, by doubling and halving: some 2 log2(n) of them are looked up."""
+    last, step = known, 1
+    while there(last + step):
         last += step
         step *= 2
     while step > 1:
         step //= 2
-        if has_head(store, asset, last + step):
+        if there(last + step):
             last += step
     return last
 
@@ -128,7 +134,7 @@ def last_number(store: Store, asset: str, known: int = 0) -> int:
 def append_head(store: Store, signer: Signer, head: Head) -> Head:
     """Create `head` as the next entry; raises ObjectExists when another session took the number."""
     envelope = head.sign(signer)
-    key = f"{head_prefix(head.asset)}{head.seq:012d}.json"
+    key = head_key(head.asset, head.seq)
     try:
         store.write(key, envelope, create=True)
     except ObjectExists:

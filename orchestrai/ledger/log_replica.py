@@ -7,7 +7,7 @@ from orchestrai.ledger.dataset import dataset_at
 from orchestrai.ledger.decisions.standing import Decision, standing_head
 from orchestrai.ledger.decisions.transactions import decide
 from orchestrai.ledger.format.dataset_pages import DatasetPages
-from orchestrai.ledger.heads import Head, has_head, head_prefix, read_head
+from orchestrai.ledger.heads import Head, has_head, head_key, read_head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.manifest import blob_key
 from orchestrai.storage.base import put_absent
@@ -37,7 +37,7 @@ def copy_head(log: Log, head: Head, partition_manifests: Iterable[str]) -> None:
     # the entry goes last: where the vault has one, it has what the entry names
     for digest in (*_new_pages(log, head), *partition_manifests):
         put_absent(log.vault, blob_key("manifests", digest), log.blob("manifests", digest))
-    key = f"{head_prefix(head.asset)}{head.seq:012d}.json"
+    key = head_key(head.asset, head.seq)
     put_absent(log.vault, key, log.lake.read(key))
 
 

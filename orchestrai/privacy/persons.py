@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound
 from orchestrai.privacy.tokens import KEY_BYTES
 from orchestrai.settings import Settings
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, exists
 from orchestrai.storage.url import open_store
 
 PEPPER = "pepper"
@@ -89,11 +89,7 @@ class PersonKeys:
         return name
 
     def _is_erased(self, name: str) -> bool:
-        try:
-            self.store.head(f"erased/{name}")
-        except ObjectNotFound:
-            return False
-        return True
+        return exists(self.store, f"erased/{name}")
 
     def _create(self, key: str, data: bytes) -> bytes:
         try:

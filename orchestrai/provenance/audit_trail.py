@@ -13,7 +13,7 @@ from orchestrai.ledger.decisions.acknowledgements import ACKNOWLEDGEMENTS
 from orchestrai.ledger.decisions.renames import RENAMES
 from orchestrai.ledger.decisions.skips import SKIPS
 from orchestrai.ledger.decisions.void_heads import VOID_HEADS
-from orchestrai.ledger.heads import Head, read_head
+from orchestrai.ledger.heads import Head, head_key, read_head
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.provenance.decision_log import ERASURES, RETRAININGS, decision_keys, read_decision
 from orchestrai.provenance.trail_sources import other_deeds, signer_of
@@ -57,7 +57,7 @@ def trail(records: Records) -> list[Event]:
 def _asset_events(records: Records, asset: str) -> Iterator[Event]:
     for head in records.log(asset):
         receipt = records.receipt(head.receipt)
-        key = f"heads/{asset}/{head.seq:012d}.json"
+        key = head_key(asset, head.seq)
         signed = signer_of(records.store, key)
         if not head.changed and head.action == "publish":
             # it stands for the entry before it, so what it was meant to be is told by its own bytes

@@ -11,7 +11,7 @@ from orchestrai.core.tree.paged_tree import Subtree
 from orchestrai.errors import IntegrityError, MissingObject, NotCounted, NotReceipted
 from orchestrai.ledger.decisions.standing import counted, standing_head
 from orchestrai.ledger.format.dataset_pages import DatasetPages, is_paged
-from orchestrai.ledger.heads import Head, head_numbers, head_prefix, read_head
+from orchestrai.ledger.heads import Head, head_key, head_numbers, read_head
 from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest, blob_key, decode_partition, read_blob
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring
@@ -60,7 +60,7 @@ class Records:
     def _read_log(self, asset: str) -> Iterable[Head]:
         previous = ""
         numbers = head_numbers(self.store, asset)
-        plan(self.store, [f"{head_prefix(asset)}{seq:012d}.json" for seq in numbers])
+        plan(self.store, [head_key(asset, seq) for seq in numbers])
         for expected, seq in enumerate(numbers, 1):
             if seq != expected:
                 raise MissingObject(
@@ -70,7 +70,7 @@ class Records:
                 head = read_head(self.store, self.keyring, asset, seq)
             except NotCounted as exc:
                 # it takes its number, and stands for the one before it
-                self.refused[f"{head_prefix(asset)}{seq:012d}.json"] = exc
+                self.refused[head_key(asset, seq)] = exc
                 head = standing_head(self.store, self.keyring, asset, seq)
             if head.previous != previous:
                 raise IntegrityError(

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from orchestrai.errors import IntegrityError, InvalidKey, ObjectExists
+from orchestrai.errors import IntegrityError, InvalidKey, ObjectExists, ObjectNotFound
 
 CHUNK_BYTES = 4 * 1024 * 1024
 # what nearly every key looks like: seen in one step, as keys are checked in every call
@@ -117,6 +117,15 @@ def check_key(key: str) -> str:
             key=key,
         )
     return key
+
+
+def exists(store: Store, key: str) -> bool:
+    """Whether an object is there; what it says is not looked at. Raises what `head` raises, but for ObjectNotFound."""
+    try:
+        store.head(key)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def put_absent(store: Store, key: str, data: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import IntegrityError, NotCounted
 from orchestrai.ledger.decisions.signed_record import RecordKind
-from orchestrai.ledger.heads import Head, head_prefix, read_head
+from orchestrai.ledger.heads import Head, head_key, read_head
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 
@@ -68,7 +68,7 @@ def standing_head(store: Store, keyring: Keyring, asset: str, seq: int) -> Head:
         if seq <= 1:
             raise
     before = standing_head(store, keyring, asset, seq - 1)
-    digest = sha256_hex(store.read(f"{head_prefix(asset)}{seq:012d}.json"))
+    digest = sha256_hex(store.read(head_key(asset, seq)))
     return replace(before, seq=seq, digest=digest, previous=before.digest, changed=(), action="publish", transaction="")
 
 

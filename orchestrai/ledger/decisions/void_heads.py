@@ -10,7 +10,7 @@ from typing import Any
 from orchestrai.core.canonical import sha256_hex
 from orchestrai.errors import ConfigError, NotCounted, ObjectNotFound
 from orchestrai.ledger.decisions.signed_record import RecordKind, require_reason
-from orchestrai.ledger.heads import head_prefix, read_head
+from orchestrai.ledger.heads import head_key, read_head
 from orchestrai.ledger.ledger import Ledger
 
 
@@ -53,7 +53,7 @@ def acknowledge_void(ledger: Ledger, asset: str, seq: int, *, by: str, reason: s
 
     Raises ConfigError for an entry that is not there, that counts, or without a reason.
     """
-    key = f"{head_prefix(asset)}{seq:012d}.json"
+    key = head_key(asset, seq)
     stores = [ledger.lake, *([ledger.vault] if ledger.vault is not None else [])]
     for store in stores:
         try:

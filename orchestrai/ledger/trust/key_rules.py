@@ -29,7 +29,7 @@ from orchestrai.ledger.trust.key_log import (
 )
 from orchestrai.ledger.trust.key_log_copy import KeyLogCopy
 from orchestrai.ledger.trust.record_roles import UNBOUND, asked
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, exists
 
 IDENTITY_KEY = "vault/identity.json"
 CHAINS = "vault/snapshots/"
@@ -182,13 +182,6 @@ class LoggedRules:
         except (ObjectNotFound, IntegrityError):
             return ""
 
-    def _goes_on(self, seq: int) -> bool:
-        try:
-            self.store.head(record_key(seq))
-        except ObjectNotFound:
-            return False
-        return True
-
     # -- what the keyring asks -------------------------------------------------------------------------------
 
     def keys(self, otherwise: Mapping[str, Ed25519PublicKey]) -> Mapping[str, Ed25519PublicKey]:
@@ -288,7 +281,7 @@ class LoggedRules:
         log = self.log()
         if log is None or (signer in self.own and signer not in log.keys):
             return
-        if anew and self._goes_on(log.seq + 1):
+        if anew and exists(self.store, record_key(log.seq + 1)):
             log = self.refresh()
             assert log is not None
         key = log.keys.get(signer)

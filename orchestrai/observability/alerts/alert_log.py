@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from orchestrai.core.canonical import sha256_hex
-from orchestrai.errors import ConcurrentCommit, NotCounted, ObjectExists, ObjectNotFound, StorageError
+from orchestrai.errors import ConcurrentCommit, NotCounted, ObjectExists, StorageError
 from orchestrai.ledger.decisions.signed_record import RecordKind
+from orchestrai.ledger.heads import last_present
 from orchestrai.ledger.log import Log
 from orchestrai.observability.alerts.alert_changes import Alert, Change, Outbox, read_alert, read_message
-from orchestrai.storage.base import Store, put_absent
+from orchestrai.storage.base import Store, exists, put_absent
 
 Changes = Sequence[tuple[Change, Alert]]
 # copies that a vault lacks are made up for, so many a time
@@ -109,17 +110,10 @@ class AlertLog:
 
     def _last(self) -> int:
         """The number of the newest record; numbers have no gap, so that few names are looked up and none is listed."""
-        low = self._known if _has(self.ledger.lake, self._known) else 0
-        step = 1
-        while _has(self.ledger.lake, low + step):
-            low += step
-            step *= 2
-        high = low + step
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if _has(self.ledger.lake, middle) else (low, middle)
-        self._known = low
-        return low
+        lake = self.ledger.lake
+        known = self._known if _has(lake, self._known) else 0
+        self._known = last_present(lambda number: _has(lake, number), known)
+        return self._known
 
 
 def _key(number: int) -> str:
@@ -127,10 +121,4 @@ def _key(number: int) -> str:
 
 
 def _has(store: Store, number: int) -> bool:
-    if number < 1:
-        return False
-    try:
-        store.head(_key(number))
-    except ObjectNotFound:
-        return False
-    return True
+    return number > 0 and exists(store, _key(number))

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrai.core.code_identity import Producer
-from orchestrai.errors import ConfigError, IntegrityError, NotCounted, ObjectNotFound
+from orchestrai.errors import ConfigError, IntegrityError, NotCounted
 from orchestrai.ingest.sources.table_batch import REREAD
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.heads import Head, head_prefix
+from orchestrai.ledger.heads import Head, head_key
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, sha256_hex
 from orchestrai.provenance.decision_log import KINDS, read_decision
 from orchestrai.provenance.recall.position_recovery import REASON, positioned_format, take_back
 from orchestrai.provenance.verified_records import Records
-from orchestrai.storage.base import Store, put_absent
+from orchestrai.storage.base import Store, exists, put_absent
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.vault import Vault
 
@@ -98,11 +98,11 @@ def _copy_decisions(ledger: Ledger, vault: Store, prefix: str) -> int:
 
 def _copy_head(ledger: Ledger, vault: Store, head: Head) -> bool:
     """True when the lake lacked it."""
-    key = f"{head_prefix(head.asset)}{head.seq:012d}.json"
+    key = head_key(head.asset, head.seq)
     envelope = vault.read(key)
     if sha256_hex(envelope) != head.digest:
         raise IntegrityError(f"expected {key} as it was just read, found other bytes: run `orchestrai rebuild` again")
-    lacked = not _exists(ledger.lake, key)
+    lacked = not exists(ledger.lake, key)
     put_absent(ledger.lake, key, envelope)
     return lacked
 
@@ -164,17 +164,9 @@ def _missing(ledger: Ledger, dataset: Dataset) -> Iterator[tuple[str, FileEntry]
         if dataset.recalls.find(asset, partition, entry.root, entry.receipt):
             continue
         for file in dataset.files(partition).files:
-            if file.store == "lake" and file.key not in there and not _exists(ledger.lake, file.key):
+            if file.store == "lake" and file.key not in there and not exists(ledger.lake, file.key):
+                # bytes that another asset wrote are looked up one by one: a champion's files are its candidate's
                 yield partition, file
-
-
-def _exists(store: Store, key: str) -> bool:
-    """For bytes that another asset wrote: a champion's files are its candidate's."""
-    try:
-        store.head(key)
-    except ObjectNotFound:
-        return False
-    return True
 
 
 def _held(vault: Vault) -> dict[tuple[str, int], StoredFile]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
-from orchestrai.ledger.heads import has_head, head_prefix, last_number, read_head
+from orchestrai.ledger.heads import has_head, head_key, head_prefix, last_number, read_head
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 
@@ -109,7 +109,7 @@ def _goes_on(store: Store, asset: str, last: int, *, known: bool) -> bool:
 
 
 def _digest(store: Store, asset: str, seq: int) -> str:
-    return sha256_hex(store.read(f"{head_prefix(asset)}{seq:012d}.json"))
+    return sha256_hex(store.read(head_key(asset, seq)))
 
 
 class _Seen:

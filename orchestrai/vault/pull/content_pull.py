@@ -6,7 +6,7 @@ from functools import partial
 
 from orchestrai.core.progress import Progress
 from orchestrai.errors import IntegrityError, ObjectExists, ObjectNotFound
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, exists
 from orchestrai.vault.format.layout import BYTES, DATA_KEYS, IDENTITY
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.heal.content_plan import ContentReader
@@ -81,13 +81,7 @@ class ContentPuller:
         return [(key, version) for key, version in keys if not self._is_there(key)]
 
     def _is_there(self, key: str) -> bool:
-        if self._there is not None:
-            return key in self._there
-        try:
-            self.target.store.head(key)
-        except ObjectNotFound:
-            return False
-        return True
+        return key in self._there if self._there is not None else exists(self.target.store, key)
 
     def _copy(self, key: str, version: str) -> None:
         """Copy one object as it is: what it is worth is judged in the copy. One that is gone by now is told of by the proof."""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 
 from orchestrai.errors import DigestMismatch, ObjectExists, ObjectNotFound
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, exists
 
 # what is put if absent is held in memory
 CREATED = 16 * 1024 * 1024
@@ -28,7 +28,7 @@ def copy_object(source: Store, target: Store, key: str, version: str, *, back: b
         # what another run has put meanwhile is not written over: it may be right where the source is no longer
         if source.head(key, version=version or None).size <= CREATED:
             target.write(key, b"".join(passing()), create=True)
-        elif _is_there(target, key):
+        elif exists(target, key):
             return None
         else:
             target.write(key, passing())
@@ -43,11 +43,3 @@ def copy_object(source: Store, target: Store, key: str, version: str, *, back: b
             key=key,
         )
     return size
-
-
-def _is_there(target: Store, key: str) -> bool:
-    try:
-        target.head(key)
-    except ObjectNotFound:
-        return False
-    return True

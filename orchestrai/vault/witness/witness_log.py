@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.errors import ConcurrentCommit, ConfigError, IntegrityError, ObjectExists, ObjectNotFound, OrchestraiError
 from orchestrai.ledger.decisions.signed_record import require_reason
+from orchestrai.ledger.heads import last_present
 from orchestrai.ledger.signing import Keyring, rules_of
-from orchestrai.storage.base import Store
+from orchestrai.storage.base import Store, exists
 from orchestrai.vault.format.layout import commit_key
 from orchestrai.vault.format.records import WITNESS_TYPE
 from orchestrai.vault.vault import Vault
@@ -184,16 +185,11 @@ class WitnessLog:
 
     def _end(self, vault: str) -> int:
         """The number of the newest record: numbers have no gap, so it is looked for by doubling and halving."""
-        low, high = 0, 1
-        while self._has(vault, high):
-            low, high = high, high * 2
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._has(vault, middle) else (low, middle)
-        beyond = next(iter(self.store.list(f"{vault}/", start_after=stamp_key(vault, low))), None)
-        if beyond is not None and beyond.key > stamp_key(vault, low) and not self._has(vault, low + 1):
-            raise wrong_record(vault, low + 1, "none, and some behind it")
-        return low
+        last = last_present(lambda seq: self._has(vault, seq))
+        beyond = next(iter(self.store.list(f"{vault}/", start_after=stamp_key(vault, last))), None)
+        if beyond is not None and beyond.key > stamp_key(vault, last) and not self._has(vault, last + 1):
+            raise wrong_record(vault, last + 1, "none, and some behind it")
+        return last
 
     def _numbers(self, vault: str, suffix: str) -> Iterator[int]:
         for info in self.store.list(f"{vault}/"):
@@ -202,11 +198,7 @@ class WitnessLog:
                 yield int(stem)
 
     def _has(self, vault: str, seq: int) -> bool:
-        try:
-            self.store.head(witness_key(vault, seq))
-        except ObjectNotFound:
-            return False
-        return True
+        return exists(self.store, witness_key(vault, seq))
 
 
 def ends_of(vault: Vault) -> dict[str, Place]:
