@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import VolumeRule
 from orchestrai.core.time.calendar import Grain, GrainName, name_of, ordinal
-from orchestrai.core.time.partition_key import value_part
-from orchestrai.core.tree.overlay import keys_before
+from orchestrai.core.time.partition_key import alike_before
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,9 +72,8 @@ def judge_volume(rule: VolumeRule, rows: int, partition: str, grain: Grain, hist
 
 def _back(partition: str, history: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     """The rows of earlier partitions of its value that have any, the newest first."""
-    value = value_part(partition)
-    for key in keys_before(history, partition):
-        if (not value or value_part(key) == value) and (count := history[key]) > 0:
+    for key in alike_before(history, partition):
+        if (count := history[key]) > 0:
             yield key, count
 
 

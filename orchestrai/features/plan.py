@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import takewhile
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.time.partition_key import with_value
-from orchestrai.core.tree.overlay import keys_before
+from orchestrai.core.tree.overlay import keys_within
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.incremental.partition_spans import ALWAYS, PartitionSpans, back
 from orchestrai.features.spec import FeatureViewSpec, moment_key, moments, parse_moment
@@ -149,8 +148,7 @@ def reached(task: Task, opened: Inputs, reach: JsonValue) -> dict[str, list[str]
         if reach and reach not in there:
             return None
         # a search reached every partition from there on
-        between = takewhile(lambda key: key >= reach, keys_before(there, f"{last}\0"))
-        needed[primary] = [*between][::-1] if last else []
+        needed[primary] = [*keys_within(there, reach, last)][::-1] if last else []
     return needed
 
 

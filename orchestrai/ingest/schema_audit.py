@@ -7,8 +7,7 @@ still had was dropped or renamed by the producer: reading it as null would train
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 
-from orchestrai.core.time.partition_key import value_part
-from orchestrai.core.tree.overlay import keys_before
+from orchestrai.core.time.partition_key import alike_before
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset
@@ -29,10 +28,8 @@ def vanished(
     `before` has the verdicts of partitions judged in this run, which come before what is published; `there` are the partitions that
     are published or were judged open in this run.
     """
-    value = value_part(partition)
-    for key in chain([partition], keys_before(there, partition)) if lacking else ():
-        if value_part(key) != value or (key == partition and key not in there):
-            continue
+    itself = [partition] if partition in there else []
+    for key in chain(itself, alike_before(there, partition)) if lacking else ():
         verdicts = accepted(key, dataset, before)
         if verdicts is not None:
             return tuple(sorted(set(lacking) - _lacked(verdicts)))

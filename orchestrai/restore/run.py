@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
 
@@ -12,10 +11,9 @@ from orchestrai.contracts.checks import check_names, check_partition
 from orchestrai.contracts.same_version import same_version
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.time.calendar import Grain, window
+from orchestrai.core.time.calendar import Grain
 from orchestrai.core.tree.overlay import Overlay
 from orchestrai.core.verdict import Audit, Verdict
-from orchestrai.errors import NotReceipted
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ledger.dataset import Dataset, verified
 from orchestrai.ledger.ledger import Ledger
@@ -32,7 +30,7 @@ from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.contract_record import judged_by
 from orchestrai.stage.outcomes import published, settle, with_outcomes
-from orchestrai.stage.recorded_bytes import as_published, intact, with_standing
+from orchestrai.stage.recorded_bytes import as_published, intact, made_when_over, with_standing
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference
 from orchestrai.storage.cloud.control import control_plane
@@ -190,12 +188,8 @@ def _restored_already(
 
 
 def _made_so(current: Dataset, key: str, node: AssetNode[RestoredDataset], parameters: Mapping[str, JsonValue]) -> bool:
-    try:
-        receipt = current.receipt(key)
-    except NotReceipted:
-        return False
-    over = window(key, node.grain)[1] <= datetime.fromisoformat(receipt.started)
-    return over and receipt.code_version == PRODUCER.code and dict(receipt.parameters) == dict(parameters)
+    receipt = made_when_over(current, key, node.grain, PRODUCER.code)
+    return receipt is not None and dict(receipt.parameters) == dict(parameters)
 
 
 def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:

@@ -8,10 +8,10 @@ note adds nothing to what the partitions' own records say: without it, or where 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, takewhile
+from itertools import chain
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.tree.overlay import keys_before
+from orchestrai.core.tree.overlay import keys_within
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.dataset import Dataset, dataset_at
 
@@ -61,7 +61,7 @@ class Judgement:
     def apart(self, there: Collection[str]) -> Iterator[str]:
         """The partitions, of those that are there, that other code made, or whose inputs had changed by then."""
         for first, last in (*self.stale, *chain.from_iterable(self.others.values())):
-            yield from takewhile(lambda key, first=first: key >= first, keys_before(there, f"{last}\0"))  # type: ignore[misc]
+            yield from keys_within(there, first, last)
 
     def was_stale(self, partition: str) -> bool:
         """Whether its inputs had changed by then."""

@@ -2,14 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
+from orchestrai.core.time.calendar import Grain, window
+from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset, as_recorded
+from orchestrai.ledger.receipt import Receipt
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 
 
 def intact(dataset: Dataset, partition: str) -> bool:
     """Whether each file of a published partition is there as recorded, by the ledger's look at it."""
     return as_recorded(dataset.ledger, dataset.files(partition).files)
+
+
+def made_when_over(dataset: Dataset, partition: str, grain: Grain, code: str) -> Receipt | None:
+    """The receipt of a partition that this code made and judged when it was over: no verdict depends on the clock since; else None."""
+    try:
+        receipt = dataset.receipt(partition)
+    except NotReceipted:
+        return None
+    over = window(partition, grain)[1] <= datetime.fromisoformat(receipt.started)
+    return receipt if over and receipt.code_version == code else None
 
 
 def as_published(dataset: Dataset, partition: str) -> PartitionOutcome:

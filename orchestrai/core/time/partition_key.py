@@ -5,10 +5,11 @@ Dagster writes the keys of two dimensions in the same way, in the order of the d
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from orchestrai.core.tree.overlay import keys_before
 from orchestrai.errors import ConfigError
 
 _BAR = "|"
@@ -140,6 +141,12 @@ def same_value(key: str, keys: Iterable[str]) -> list[str]:
     """Those of some keys that have the value of this one: partitions are held against their like only."""
     value = value_part(key)
     return [other for other in keys if value_part(other) == value] if value else list(keys)
+
+
+def alike_before(keys: Collection[str], key: str) -> Iterator[str]:
+    """Those of some keys that lie before this one and have its value, the last first."""
+    value = value_part(key)
+    return (other for other in keys_before(keys, key) if not value or value_part(other) == value)
 
 
 def of_value(value: str, keys: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import takewhile
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
@@ -23,6 +24,11 @@ def keys_before(keys: Collection[str], key: str) -> Iterator[str]:
     if isinstance(keys, StepsBack):
         return keys.before(key)
     return iter(sorted((one for one in keys if one < key), reverse=True))
+
+
+def keys_within(keys: Collection[str], first: str, last: str) -> Iterator[str]:
+    """The keys from `first` to `last`, both included, the last first."""
+    return takewhile(lambda key: key >= first, keys_before(keys, f"{last}\0"))
 
 
 class Overlay(Mapping[str, T], Generic[T]):

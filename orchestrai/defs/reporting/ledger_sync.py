@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from orchestrai.defs.assets import asset_key, closed_by, node_partitions
 from orchestrai.defs.reporting.check_events import partitioned_evaluations
@@ -55,7 +56,7 @@ def _told(runtime: Runtime, instance: dg.DagsterInstance, node: AssetNode, curre
         whole = PartitionOutcome("all", True, current.version, current.rows, sum(o.size for o in outcomes), standing=True)
         newest = instance.get_latest_materialization_event(key)
         known = (newest.asset_materialization.tags or {}) if newest and newest.asset_materialization else {}
-        unknown = [] if known.get("dagster/data_version") == current.version else [whole]
+        unknown = [] if known.get(DATA_VERSION_TAG) == current.version else [whole]
     report = StageReport(node.asset, current.version, tuple(outcomes))
     for outcome in unknown:
         instance.report_runless_asset_event(

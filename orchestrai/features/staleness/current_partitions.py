@@ -10,7 +10,8 @@ from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.report import PartitionOutcome, StageReport
+from orchestrai.ledger.report import StageReport
+from orchestrai.stage.recorded_bytes import as_published, with_standing
 
 
 def judged_today(
@@ -56,10 +57,4 @@ def with_unchanged(
     """The report with the partitions that needed no work, as published before."""
     if current is None or not keys:
         return report
-    outcomes = list(report.outcomes)
-    for key in keys:
-        entry = current.partitions[key]
-        verdicts = tuple(current.receipt(key).verdicts.get(key, ()))
-        outcomes.append(PartitionOutcome(key, True, entry.root, entry.rows, entry.size, verdicts, standing=True))
-    outcomes.sort(key=lambda outcome: outcome.partition)
-    return replace(report, version=report.version or current.version, outcomes=tuple(outcomes), facts=dict(facts))
+    return replace(with_standing(report, current, [as_published(current, key) for key in keys]), facts=dict(facts))

@@ -11,8 +11,8 @@ from orchestrai.contracts.anomaly.profile import Profile, profile_in
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.time.calendar import WHOLE, Grain, name_of, ordinal, partition_of, time_grain, window
 from orchestrai.core.time.duration_cron import format_duration
-from orchestrai.core.time.partition_key import value_part, with_value
-from orchestrai.core.tree.overlay import Overlay, keys_before
+from orchestrai.core.time.partition_key import alike_before, value_part, with_value
+from orchestrai.core.tree.overlay import Overlay
 from orchestrai.core.verdict import Audit, CheckInfo, Verdict
 from orchestrai.errors import IntegrityError, NotReceipted, ObjectNotFound
 from orchestrai.ledger.dataset import Dataset
@@ -104,10 +104,9 @@ class HoldAudit:
 
     def _before(self, partition: str) -> list[str]:
         """The partitions to compare with, of its value where there is a dimension, the oldest first."""
-        value = value_part(partition)
         if name_of(self.grain) != "hour":
-            alike = (key for key in keys_before(self._there, partition) if value_part(key) == value)
-            return list(islice(alike, WINDOW))[::-1]
+            return list(islice(alike_before(self._there, partition), WINDOW))[::-1]
+        value = value_part(partition)
         start = window(partition, self.grain)[0]
         times = (partition_of(start - timedelta(days=days), time_grain(self.grain)) for days in range(WINDOW, 0, -1))
         return [key for key in (with_value(time, value) for time in times) if key in self._there]

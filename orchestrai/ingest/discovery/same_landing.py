@@ -5,19 +5,16 @@ code, and that the partition was over when it was judged, after which no verdict
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.time.calendar import window
-from orchestrai.errors import NotReceipted
 from orchestrai.ingest.discovery.known_objects import Records, identify
 from orchestrai.ingest.discovery.partitioning import uri_of
 from orchestrai.ingest.spec import DatasetTask, SourceSpec
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.stage.contract_record import CONTRACT_RULES, rules_digest, rules_named
-from orchestrai.stage.recorded_bytes import intact
+from orchestrai.stage.recorded_bytes import intact, made_when_over
 from orchestrai.storage.base import ObjectInfo, Store
 
 # the parameter of a receipt that says how its objects were read
@@ -56,15 +53,12 @@ class SameLanding:
         return self._made_so(dataset, partition) and intact(dataset, partition)
 
     def _made_so(self, dataset: Dataset, partition: str) -> bool:
-        try:
-            receipt = dataset.receipt(partition)
-        except NotReceipted:
+        receipt = made_when_over(dataset, partition, self._task.grain, self._code)
+        if receipt is None:
             return False
         named: Mapping[str, JsonValue] = {
             READING: receipt.parameters.get(READING),
             CONTRACT_RULES: rules_named(receipt, partition),
         }
         words = (receipt.parameters.get("contract"), receipt.parameters.get("contract_version"))
-        same = named == self._rules and words == (self._task.contract.name, self._task.contract.version)
-        over = window(partition, self._task.grain)[1] <= datetime.fromisoformat(receipt.started)
-        return same and over and receipt.code_version == self._code
+        return named == self._rules and words == (self._task.contract.name, self._task.contract.version)

@@ -77,14 +77,13 @@ class LoggedRules:
         """Read the log anew; raises SignatureInvalid, IntegrityError where it is not the one that was seen before."""
         envelopes = log_envelopes(self.store)
         log = read_log(envelopes)
-        if not self._is_mirrored(log, envelopes):
+        mirrored = self._mirrored(log)
+        if not self.copy and mirrored != envelopes[: len(mirrored)]:
             # another process of this home may have begun the log, or gone on with it, since it was read
             envelopes = log_envelopes(self.store)
             log = read_log(envelopes)
-        if self.copy and log is not None:
-            mirrored = self.mirror.records(log.vault)
-            if len(mirrored) > len(envelopes) and mirrored[: len(envelopes)] == envelopes:
-                envelopes, log = mirrored, read_log(mirrored)
+        elif self.copy and log is not None and len(mirrored) > len(envelopes) and mirrored[: len(envelopes)] == envelopes:
+            envelopes, log = mirrored, read_log(mirrored)
         if log is not None:
             self._require_root(log)
             self._require_identity(log)
@@ -92,7 +91,10 @@ class LoggedRules:
                 raise _cut(f"that was read before, {self._log.seq} records", log)
         elif self.root or self._log is not None:
             raise IntegrityError(f"expected a key log in {self.store.url}, found none: run `orchestrai vault heal --apply`")
-        self._require_mirrored(log, envelopes)
+        if mirrored != envelopes[: len(mirrored)]:
+            raise _cut(f"that this home has a copy of, {len(mirrored)} records", log)
+        if log is not None:
+            self.mirror.extend(log.vault, envelopes, len(mirrored))
         free = {name for name, key in (log.keys if log else {}).items() if not key.ended and key.roles == frozenset(ROLES)}
         self._public = {**self.own, **({name: key.public for name, key in log.keys.items()} if log else {})}
         self._log, self._free, self._read = log, frozenset(free), True
@@ -157,22 +159,11 @@ class LoggedRules:
                 "see what its replicas have by `orchestrai vault heal`"
             )
 
-    def _is_mirrored(self, log: KeyLog | None, envelopes: list[bytes]) -> bool:
-        """Whether what was read of the log goes on from the copy in the home, as far as that is there."""
-        if self.copy or not self.mirror.is_there:
-            return True
-        kept = self.mirror.records(log.vault if log is not None else self._vault_id())
-        return kept == envelopes[: len(kept)]
-
-    def _require_mirrored(self, log: KeyLog | None, envelopes: list[bytes]) -> None:
-        """The copy in the home must be the beginning of the vault's log; it is extended by what is new."""
+    def _mirrored(self, log: KeyLog | None) -> list[bytes]:
+        """The home's copy of this vault's log: the log must go on from it."""
         if log is None and not self.mirror.is_there:
-            return
-        vault = log.vault if log is not None else self._vault_id()
-        kept = self.mirror.records(vault)
-        if kept != envelopes[: len(kept)]:
-            raise _cut(f"that this home has a copy of, {len(kept)} records", log)
-        self.mirror.extend(vault, envelopes, len(kept))
+            return []
+        return self.mirror.records(log.vault if log is not None else self._vault_id())
 
     def _vault_id(self) -> str:
         try:
