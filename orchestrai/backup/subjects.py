@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from orchestrai.backup.spec import NIGHTLY, DatabaseSpec, ManagedBackupSpec
-from orchestrai.stage.declared_subject import DeclaredSubject
+from orchestrai.stage.declared_subject import SpecifiedSubject
 from orchestrai.stage.names import SubjectKind
 from orchestrai.vault.spec import BackupSpec
 
@@ -18,23 +18,13 @@ HOUSE_TEXT = {
 
 
 @dataclass(frozen=True)
-class DatabaseNode(DeclaredSubject):
+class DatabaseNode(SpecifiedSubject):
     """A declared database."""
 
     kind: ClassVar[SubjectKind] = "database"
     pipeline: str
     spec: DatabaseSpec
     folder: Path
-
-    @property
-    def name(self) -> str:
-        """Its name in the pipeline."""
-        return self.spec.name
-
-    @property
-    def about(self) -> str:
-        """What its declaration says of it."""
-        return self.spec.description
 
     @property
     def follows_log(self) -> bool:
@@ -68,7 +58,7 @@ class DatabaseNode(DeclaredSubject):
 
 
 @dataclass(frozen=True)
-class ManagedNode(DeclaredSubject):
+class ManagedNode(SpecifiedSubject):
     """A resource kept by AWS Backup."""
 
     kind: ClassVar[SubjectKind] = "managed"
@@ -76,16 +66,6 @@ class ManagedNode(DeclaredSubject):
     spec: ManagedBackupSpec
     folder: Path
     after: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Its name in the pipeline."""
-        return self.spec.name
-
-    @property
-    def about(self) -> str:
-        """What its declaration says of it."""
-        return self.spec.description
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.time.partition_key import with_value
-from orchestrai.core.tree.overlay import keys_within
+from orchestrai.core.tree.ordered_keys import keys_within
 from orchestrai.errors import FeatureViewError, NotReceipted
 from orchestrai.features.incremental.partition_spans import ALWAYS, PartitionSpans, back
 from orchestrai.features.spec import FeatureViewSpec, moment_key, moments, parse_moment

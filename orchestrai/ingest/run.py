@@ -13,7 +13,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.time.partition_key import segment
-from orchestrai.core.tree.overlay import Overlay
+from orchestrai.core.tree.ordered_keys import Overlay
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.anomaly.hold_audit import HoldAudit, hold_check, released
 from orchestrai.ingest.anomaly.sketch import lens_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrai.core.time.calendar import Grain, recorded_grain
 from orchestrai.core.time.partition_key import of_value
-from orchestrai.core.tree.overlay import BEHIND, keys_before
+from orchestrai.core.tree.ordered_keys import BEHIND, keys_before
 from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.decisions.recalls import Recalls

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Literal
 
-from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json, dataset_version, sha256_hex
+from orchestrai.core.tree import merkle
 from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import DigestMismatch, IntegrityError, MissingObject, ObjectNotFound, UnknownFormatVersion
 from orchestrai.storage.base import Store

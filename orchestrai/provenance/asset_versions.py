@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from orchestrai.core import merkle
+from orchestrai.core.tree import merkle
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.manifest import FORMAT, canonical_json
 

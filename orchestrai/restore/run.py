@@ -12,7 +12,7 @@ from orchestrai.contracts.same_version import same_version
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain
-from orchestrai.core.tree.overlay import Overlay
+from orchestrai.core.tree.ordered_keys import Overlay
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ledger.dataset import Dataset, verified

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from orchestrai.core.former_names import first_name
 from orchestrai.stage.names import SubjectKind
@@ -61,3 +61,31 @@ class DeclaredSubject(ABC):
     def live_asset(self) -> str:
         """The asset that its snapshots are of; empty where it may have changed since, so that the newest snapshot's age counts."""
         return ""
+
+
+class Described(Protocol):
+    """A declaration that says how its subject is called and what it is."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the pipeline."""
+
+    @property
+    def description(self) -> str:
+        """What it is, for people."""
+
+
+class SpecifiedSubject(DeclaredSubject):
+    """A declared subject that has its name and its description in one declaration of its own."""
+
+    spec: Described
+
+    @property
+    def name(self) -> str:
+        """Its name in the pipeline."""
+        return self.spec.name
+
+    @property
+    def about(self) -> str:
+        """What its declaration says of it, for people."""
+        return self.spec.description

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.tree.overlay import keys_within
+from orchestrai.core.tree.ordered_keys import keys_within
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.dataset import Dataset, dataset_at
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrai.core import merkle
+from orchestrai.core.tree import merkle
 
 # the test vectors of the certificate-transparency reference implementation
 LEAVES = [

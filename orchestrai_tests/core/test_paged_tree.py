@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json, dataset_version
-from orchestrai.core.tree.overlay import BEHIND, Overlay, keys_before
+from orchestrai.core.tree import merkle
+from orchestrai.core.tree.ordered_keys import BEHIND, Overlay, keys_before
 from orchestrai.core.tree.paged_tree import Content, PagedTree, Subtree, subtree_of, tree_of
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from orchestrai.cli import app as commands
-from orchestrai.observability.metrics.catalogue import METRICS
+from orchestrai.observability.metrics.metric_names import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

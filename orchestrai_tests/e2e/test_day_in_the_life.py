@@ -12,7 +12,7 @@ import pytest
 
 from orchestrai.observability.alerts.alert_desk import AlertDesk
 from orchestrai.observability.alerts.alert_settings import tellers_of
-from orchestrai.observability.watch.watch import watch
+from orchestrai.observability.watch.watcher import watch
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings
 from orchestrai_tests.features.shop import FIRST, RAW, Shop

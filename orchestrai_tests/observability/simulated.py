@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrai.core.verdict import Verdict
 from orchestrai.observability.alerts.condition import Condition
-from orchestrai.observability.watch.watch import watch
+from orchestrai.observability.watch.watcher import watch
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.features.shop import FIRST, KEPT, MODEL, RAW, RESTORED, Shop, sales_of
 from orchestrai_tests.producers import producer

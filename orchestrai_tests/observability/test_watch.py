@@ -10,7 +10,7 @@ from orchestrai.errors import StorageError
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.observability.alerts.condition import Condition
 from orchestrai.observability.watch.dataset_watch import silence
-from orchestrai.observability.watch.watch import watch
+from orchestrai.observability.watch.watcher import watch
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.features.shop import FEATURES, FIRST, KEPT, MODEL, RAW, RESTORED, Shop, sales_of
 from orchestrai_tests.observability.simulated import (

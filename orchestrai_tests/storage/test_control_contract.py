@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from orchestrai.errors import ObjectNotFound, PreconditionFailed, RetentionLocked, StorageError
-from orchestrai.storage.cloud.azure_control import AzureControlPlane
 from orchestrai.storage.cloud.connection import StoreOptions
 from orchestrai.storage.cloud.control import Capabilities
+from orchestrai.storage.cloud.control_planes.azure_control import AzureControlPlane
+from orchestrai.storage.cloud.control_planes.google_control import GcsControlPlane
 from orchestrai.storage.cloud.google import GcsBackend
-from orchestrai.storage.cloud.google_control import GcsControlPlane
 from orchestrai_tests.servers.gcs_json import FakeGcs, fake_gcs
 
 

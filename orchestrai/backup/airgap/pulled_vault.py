@@ -5,25 +5,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from orchestrai.backup.airgap.spec import PulledVaultSpec
-from orchestrai.stage.declared_subject import DeclaredSubject
+from orchestrai.stage.declared_subject import SpecifiedSubject
 from orchestrai.stage.names import SubjectKind
 
 
 @dataclass(frozen=True)
-class PulledVaultNode(DeclaredSubject):
+class PulledVaultNode(SpecifiedSubject):
     """A declared vault of another account."""
 
     kind: ClassVar[SubjectKind] = "pulled_vault"
     pipeline: str
     spec: PulledVaultSpec
     folder: Path
-
-    @property
-    def name(self) -> str:
-        """Its name in the pipeline."""
-        return self.spec.name
-
-    @property
-    def about(self) -> str:
-        """What its declaration says of it."""
-        return self.spec.description

@@ -51,7 +51,7 @@ def watch(
 def _look_once(dry: bool, as_json: bool) -> bool:
     from orchestrai.observability.alerts.alert_desk import AlertDesk
     from orchestrai.observability.alerts.alert_settings import tellers_of
-    from orchestrai.observability.watch.watch import watch as look
+    from orchestrai.observability.watch.watcher import watch as look
 
     runtime = open_runtime()
     sight = look(runtime)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from orchestrai.core.tree.overlay import keys_before
+from orchestrai.core.tree.ordered_keys import keys_before
 from orchestrai.errors import ConfigError
 
 _BAR = "|"

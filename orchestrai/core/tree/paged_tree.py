@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from orchestrai.core import merkle
+from orchestrai.core.tree import merkle
 
 WIDTH = 16
 

@@ -5,7 +5,7 @@ from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrai.errors import StorageError
-from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics import metric_names as names
 from orchestrai.observability.metrics.exposition import Figures
 
 UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,

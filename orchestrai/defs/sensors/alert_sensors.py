@@ -5,7 +5,7 @@ import dagster as dg
 from orchestrai.defs.sensors.instance_conditions import instance_sight
 from orchestrai.observability.alerts.alert_desk import AlertDesk
 from orchestrai.observability.alerts.alert_settings import tellers_of
-from orchestrai.observability.watch.watch import watch
+from orchestrai.observability.watch.watcher import watch
 from orchestrai.pipeline.runtime import Runtime
 
 NAME = "alerts"

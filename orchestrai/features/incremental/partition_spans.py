@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from orchestrai.core.time.calendar import WHOLE, Grain, following, partition_of, time_grain, window
-from orchestrai.core.tree.overlay import BEHIND, StepsBack, keys_before
+from orchestrai.core.tree.ordered_keys import BEHIND, StepsBack, keys_before
 from orchestrai.errors import FeatureViewError
 
 Span = tuple[datetime, datetime]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrai.core.sql.quoting import all_quoted, quoted
-from orchestrai.core.tree.overlay import BEHIND, keys_before
+from orchestrai.core.tree.ordered_keys import BEHIND, keys_before
 from orchestrai.features.engines.closed_database import Workspace
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine, moment_sql, source_sql
 from orchestrai.features.engines.engine import BATCH_ROWS, Source

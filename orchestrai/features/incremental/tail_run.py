@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from orchestrai.core.tree.overlay import BEHIND, keys_before
+from orchestrai.core.tree.ordered_keys import BEHIND, keys_before
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Query, Source
 from orchestrai.features.incremental.slices import Mend

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time.partition_key import of_value, value_part, values_of
-from orchestrai.core.tree.overlay import BEHIND, keys_before
+from orchestrai.core.tree.ordered_keys import BEHIND, keys_before
 from orchestrai.errors import NotReceipted
 from orchestrai.features.incremental.partition_spans import spans
 from orchestrai.features.plan import Planner, Window, reached, recorded

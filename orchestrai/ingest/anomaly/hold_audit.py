@@ -12,7 +12,7 @@ from orchestrai.contracts.contract import Contract
 from orchestrai.core.time.calendar import WHOLE, Grain, name_of, ordinal, partition_of, time_grain, window
 from orchestrai.core.time.duration_cron import format_duration
 from orchestrai.core.time.partition_key import alike_before, value_part, with_value
-from orchestrai.core.tree.overlay import Overlay
+from orchestrai.core.tree.ordered_keys import Overlay
 from orchestrai.core.verdict import Audit, CheckInfo, Verdict
 from orchestrai.errors import IntegrityError, NotReceipted, ObjectNotFound
 from orchestrai.ledger.dataset import Dataset

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.anomaly.profile import BUCKETS, QUANTILES, SLICES, ColumnProfile, Profile, digits
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.arrow_numbers import floats, integers, valid
 from orchestrai.core.time.calendar import WHOLE, Grain, start_of_day, window
+from orchestrai.ingest.conversions.arrow_numbers import floats, integers, valid
 from orchestrai.ingest.keys.key_hashes import hashed, mixed
 
 if TYPE_CHECKING:

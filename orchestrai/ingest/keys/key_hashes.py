@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.core.arrow_numbers import floats, integers
+from orchestrai.ingest.conversions.arrow_numbers import floats, integers
 
 if TYPE_CHECKING:
     import numpy as np

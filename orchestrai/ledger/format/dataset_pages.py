@@ -8,8 +8,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json
+from orchestrai.core.tree import merkle
 from orchestrai.core.tree.paged_tree import Content, PagedTree, Subtree, Write, subtree_of, tree_of
 from orchestrai.errors import IntegrityError, UnknownFormatVersion
 from orchestrai.ledger.manifest import FORMAT, DatasetManifest, PartitionEntry

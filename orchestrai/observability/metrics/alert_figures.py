@@ -3,7 +3,7 @@
 from collections import Counter
 
 from orchestrai.observability.alerts.alert_log import AlertLog
-from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics import metric_names as names
 from orchestrai.observability.metrics.exposition import Figures
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from orchestrai.errors import OrchestraiError
 from orchestrai.observability.alerts.alert_log import AlertLog
-from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics import metric_names as names
 from orchestrai.observability.metrics.alert_figures import AlertFigures
 from orchestrai.observability.metrics.exposition import Figures, exposition
 from orchestrai.observability.metrics.published_figures import PublishedFigures, declared

@@ -11,7 +11,7 @@ from orchestrai.ledger.heads import has_head
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.models.run import CHAMPION
-from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics import metric_names as names
 from orchestrai.observability.metrics.exposition import Figures
 from orchestrai.pipeline.reports.summary import metric_values
 from orchestrai.stage.stage import AssetNode

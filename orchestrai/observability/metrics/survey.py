@@ -10,7 +10,7 @@ from functools import partial
 from orchestrai.errors import OrchestraiError
 from orchestrai.ingest.discovery.reconciliation import Reconciliation, reconcile
 from orchestrai.ledger.quarantine import closed_gates
-from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics import metric_names as names
 from orchestrai.observability.metrics.exposition import Figures
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.reports.landing_status import judge_of

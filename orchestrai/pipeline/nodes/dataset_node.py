@@ -10,7 +10,7 @@ from orchestrai.core.time.calendar import Grain
 from orchestrai.features.views.input_table import declared_table
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.declarations import DatasetSpec
-from orchestrai.stage.declared_subject import DeclaredSubject
+from orchestrai.stage.declared_subject import SpecifiedSubject
 from orchestrai.stage.names import StageName, SubjectKind
 from orchestrai.vault.spec import BackupSpec
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DatasetNode(DeclaredSubject):
+class DatasetNode(SpecifiedSubject):
     """A declared dataset with its contract loaded; `pipeline` is the one that declares it."""
 
     kind: ClassVar[SubjectKind] = "dataset"
@@ -29,19 +29,9 @@ class DatasetNode(DeclaredSubject):
     folder: Path
 
     @property
-    def name(self) -> str:
-        """Its name in the pipeline."""
-        return self.spec.name
-
-    @property
     def former_names(self) -> tuple[str, ...]:
         """The names that it had before, oldest first."""
         return self.spec.renamed_from
-
-    @property
-    def about(self) -> str:
-        """What its declaration says of it, for people."""
-        return self.spec.description
 
     @property
     def source_files(self) -> tuple[Path, ...]:

@@ -6,9 +6,9 @@ from functools import cache, cached_property
 from typing import Any
 
 from orchestrai.errors import ConfigError
-from orchestrai.storage.cloud.aws_control import S3ControlPlane
 from orchestrai.storage.cloud.cloud_errors import Fault, aws_errors
 from orchestrai.storage.cloud.connection import Backend, StoreOptions
+from orchestrai.storage.cloud.control_planes.aws_control import S3ControlPlane
 
 ATTEMPTS = 5
 CONNECT_SECONDS = 10.0

@@ -6,9 +6,9 @@ from functools import cache, cached_property
 from typing import Any
 
 from orchestrai.errors import MissingExtra
-from orchestrai.storage.cloud.azure_control import AzureControlPlane
 from orchestrai.storage.cloud.cloud_errors import azure_errors
 from orchestrai.storage.cloud.connection import Backend, StoreOptions
+from orchestrai.storage.cloud.control_planes.azure_control import AzureControlPlane
 from orchestrai.storage.cloud.rest import AccessToken, azure_token
 
 STORAGE = "https://storage.azure.com"

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrai.storage.cloud.cloud_errors import google_errors
 from orchestrai.storage.cloud.connection import Backend
-from orchestrai.storage.cloud.google_control import GcsControlPlane
+from orchestrai.storage.cloud.control_planes.google_control import GcsControlPlane
 from orchestrai.storage.cloud.rest import GOOGLE_SCOPE, AccessToken, google_token
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import starmap
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.core.tree import merkle
 from orchestrai.core.tree.paged_tree import WIDTH, Content, Subtree
 from orchestrai.errors import IntegrityError, UnknownFormatVersion
 from orchestrai.vault.format.chunk_table import ROW_BYTES, StoredObject

@@ -7,8 +7,8 @@ four bytes. Each page is sealed alone; whoever refers to it names the SHA-256 of
 from collections.abc import Callable
 from dataclasses import replace
 
-from orchestrai.core import merkle
 from orchestrai.core.canonical import canonical_json, sha256_hex
+from orchestrai.core.tree import merkle
 from orchestrai.core.tree.paged_tree import Content, PagedTree, Subtree, subtree_of
 from orchestrai.errors import IntegrityError
 from orchestrai.vault.format.layout import tree_key

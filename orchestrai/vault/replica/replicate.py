@@ -12,7 +12,7 @@ from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.chain.chain_head import ranges
 from orchestrai.vault.format.layout import BYTES, VERIFIED
 from orchestrai.vault.replica.copies import Copy
-from orchestrai.vault.replica.news.lacking import CopyPlan, Lacking
+from orchestrai.vault.replica.news.copy_plan import CopyPlan, Lacking
 from orchestrai.vault.replica.news.new_copy import new_copy, progress_of
 from orchestrai.vault.replica.object_copy import copy_object
 from orchestrai.vault.replica.whole_copy import whole_copy

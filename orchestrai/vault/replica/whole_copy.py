@@ -8,7 +8,7 @@ from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.replica.copies import Copy
 from orchestrai.vault.replica.news.chain_news import ChainNews
-from orchestrai.vault.replica.news.lacking import CopyPlan, Lacking
+from orchestrai.vault.replica.news.copy_plan import CopyPlan, Lacking
 from orchestrai.vault.replica.own_fences import give_way, numbers_behind
 from orchestrai.vault.replica.record_proof import HEADS, PROVEN
 from orchestrai.vault.vault import Vault

@@ -17,7 +17,7 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import StorageError
 from orchestrai.ledger.report import Cost
-from orchestrai.observability.metrics import catalogue as names
+from orchestrai.observability.metrics import metric_names as names
 from orchestrai.observability.metrics.exporter import Exporter
 from orchestrai.observability.metrics.exposition import Figures
 from orchestrai.pipeline.load import load_project

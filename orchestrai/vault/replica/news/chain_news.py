@@ -10,7 +10,7 @@ from orchestrai.vault.chain.numbered_logs import behind
 from orchestrai.vault.format.layout import FORGOTTEN, SNAPSHOTS, commit_key, numbered
 from orchestrai.vault.format.records import ChainRecord, SnapshotCommit, open_record
 from orchestrai.vault.lifecycle.reachable import reach
-from orchestrai.vault.replica.news.lacking import Lacking
+from orchestrai.vault.replica.news.copy_plan import Lacking
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.proven import Reached
 from orchestrai.vault.verify.verification import Finding

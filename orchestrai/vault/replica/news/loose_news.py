@@ -7,7 +7,7 @@ from orchestrai.ledger.trust.approvals import PROPOSALS
 from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import DATA_KEYS, HOLDS, IDENTITY
-from orchestrai.vault.replica.news.lacking import Lacking
+from orchestrai.vault.replica.news.copy_plan import Lacking
 
 # what entries of the ledger's logs name, and these themselves
 LOGGED = ("heads/", "receipts/", "manifests/")

@@ -9,7 +9,7 @@ from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import FORGOTTEN, VERIFIED, commit_key, numbered
 from orchestrai.vault.replica.copies import Copy
 from orchestrai.vault.replica.news.chain_news import ChainNews
-from orchestrai.vault.replica.news.lacking import CopyPlan, Lacking, sizes_there
+from orchestrai.vault.replica.news.copy_plan import CopyPlan, Lacking, sizes_there
 from orchestrai.vault.replica.news.log_news import LogNews
 from orchestrai.vault.replica.news.loose_news import loose_records, loose_sizes
 from orchestrai.vault.replica.own_fences import give_way, numbers_behind

@@ -9,7 +9,7 @@ from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.cloud import control
 from orchestrai.storage.cloud.cloud_errors import google_errors
 from orchestrai.storage.cloud.control import changed
-from orchestrai.storage.cloud.shared_control import CloudControl, Copying
+from orchestrai.storage.cloud.control_planes.shared_control import CloudControl, Copying
 
 _MODES: dict[str, control.LockMode] = {"Locked": "compliance", "Unlocked": "governance"}
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrai.core.arrow_numbers import floats, integers, valid
+from orchestrai.ingest.conversions.arrow_numbers import floats, integers, valid
 
 
 @given(st.lists(st.none() | st.floats(width=64) | st.integers(-(2**40), 2**40).map(float)), st.integers(0, 5))

@@ -9,7 +9,7 @@ from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.cloud import control
 from orchestrai.storage.cloud.cloud_errors import azure_errors
 from orchestrai.storage.cloud.control import changed
-from orchestrai.storage.cloud.shared_control import CloudControl, Copying
+from orchestrai.storage.cloud.control_planes.shared_control import CloudControl, Copying
 
 COPY_BYTES = 256 * 1024 * 1024
 _MODES: dict[str, control.LockMode] = {"locked": "compliance", "unlocked": "governance"}

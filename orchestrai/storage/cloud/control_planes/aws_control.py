@@ -12,7 +12,7 @@ from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.cloud import control
 from orchestrai.storage.cloud.cloud_errors import Fault, aws_errors
 from orchestrai.storage.cloud.control import changed
-from orchestrai.storage.cloud.shared_control import CloudControl, Copying
+from orchestrai.storage.cloud.control_planes.shared_control import CloudControl, Copying
 
 COPY_BYTES = 5 * 1024**3
 _UNLOCKED = frozenset(
