@@ -12,7 +12,7 @@ from orchestrai.defs.checks.drift_checks import build_drift_checks
 from orchestrai.defs.checks.landing_checks import build_landing_checks
 from orchestrai.defs.current import build_current_checks, build_current_sensors
 from orchestrai.defs.launch.backup_jobs import build_keeping_jobs, build_keeping_schedules
-from orchestrai.defs.launch.jobs import build_jobs, own_datasets
+from orchestrai.defs.launch.jobs import build_jobs
 from orchestrai.defs.launch.schedules import build_schedules
 from orchestrai.defs.platform.dead_runs import build_dead_run_sensor
 from orchestrai.defs.sensors.alert_sensors import build_alert_sensors
@@ -45,7 +45,7 @@ def _build(runtime: Runtime) -> dg.Definitions:
             *build_current_checks(nodes),
             *build_dimension_checks(nodes),
             *build_drift_checks(project.pipelines),
-            *build_landing_checks([dataset for pipeline in project.pipelines for dataset in own_datasets(pipeline)]),
+            *build_landing_checks([dataset for pipeline in project.pipelines for dataset in pipeline.own_datasets]),
             *broken.checks,
         ],
         jobs=[*build_jobs(project.pipelines, nodes), *build_keeping_jobs(nodes)],

@@ -10,10 +10,16 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
-from orchestrai.pipeline.instance.instance_options import InstanceOptions
+from orchestrai.pipeline.instance.instance_options import InstanceOptions, instance_options
 from orchestrai.pipeline.instance.settings_file import EMBEDDED, write_settings
+from orchestrai.settings import Settings
 
 PROCESS_TAG = "orchestrai/process"
+
+
+def site_instance(settings: Settings) -> dg.DagsterInstance:
+    """The instance that the settings name, storage, logs and launcher included: the one way for a command to open it."""
+    return open_instance(settings.home, instance_options(settings))
 
 
 def open_instance(home: Path, options: InstanceOptions = EMBEDDED) -> dg.DagsterInstance:

@@ -108,9 +108,8 @@ def apply_rollback(ledger: Ledger, plan: RollbackPlan, *, reason: str = "") -> l
 
 def _scope(pipeline: Pipeline) -> Iterator[tuple[str, StageName]]:
     """The pipeline's own assets that go back, upstream first; what it borrows from another pipeline stays."""
-    for dataset in pipeline.datasets:
-        if dataset.pipeline == pipeline.name:
-            yield from ((dataset.asset(stage), stage) for stage in VERBATIM)
+    for dataset in pipeline.own_datasets:
+        yield from ((dataset.asset(stage), stage) for stage in VERBATIM)
     yield from ((view.asset, "features") for view in pipeline.views)
     yield from ((model.asset("champion"), "champion") for model in pipeline.models)
 
@@ -128,9 +127,9 @@ def _problem(pipeline: Pipeline, logs: dict[str, list[Head]], targets: dict[str,
     absent = [asset for asset in logs if asset not in targets]
     if absent:
         return f"{absent[0]} not published yet"
-    for dataset in pipeline.datasets:
+    for dataset in pipeline.own_datasets:
         heads = [targets[asset] for stage in VERBATIM if (asset := dataset.asset(stage)) in targets]
-        if dataset.pipeline == pipeline.name and len({head.version for head in heads}) > 1:
+        if len({head.version for head in heads}) > 1:
             return f"{dataset.prefix} with raw events, snapshot and restored data of different versions"
     return ""
 

@@ -42,7 +42,7 @@ def _kept(pipeline: Pipeline, role: Role, *, declared: bool = False) -> Iterator
 
 def _deps(pipeline: Pipeline) -> tuple[str, ...]:
     """The snapshots of its own datasets, and every backup and copy: the catalog comes last."""
-    snapshots = [dataset.asset("snapshot") for dataset in pipeline.datasets if dataset.pipeline == pipeline.name]
+    snapshots = [dataset.asset("snapshot") for dataset in pipeline.own_datasets]
     return (*snapshots, *_kept(pipeline, "backup", declared=True), *_kept(pipeline, "copy", declared=True))
 
 

@@ -62,7 +62,7 @@ def status(
 
 
 def _landed(runtime: "Runtime", dataset: str | None) -> "list[DatasetNode]":
-    nodes = [node for pipeline in runtime.project.pipelines for node in pipeline.datasets if node.pipeline == pipeline.name]
+    nodes = [node for pipeline in runtime.project.pipelines for node in pipeline.own_datasets]
     if dataset is None:
         return [node for node in nodes if node.spec.source.kind == "objects"]
     node = runtime.project.dataset(dataset)

@@ -112,10 +112,10 @@ def sync(as_json: AsJson = False) -> None:
     Example: orchestrai sync
     """
     runtime = open_runtime()
-    from orchestrai.defs.instance import open_instance
+    from orchestrai.defs.instance import site_instance
     from orchestrai.defs.reporting.ledger_sync import sync as tell
 
-    with open_instance(runtime.settings.home) as instance:
+    with site_instance(runtime.settings) as instance:
         told = list(tell(runtime, instance))
     if as_json:
         emit({"told": [asdict(one) for one in told]})
@@ -143,14 +143,13 @@ def run_pipelines(
     if not quiet:
         err.print("[dim]loading Dagster ...[/dim]")
     from orchestrai.defs.build import build_definitions
-    from orchestrai.defs.instance import open_instance
+    from orchestrai.defs.instance import site_instance
     from orchestrai.defs.launch.backfill import backfill as run_all
-    from orchestrai.pipeline.instance.instance_options import instance_options
 
     definitions = build_definitions(runtime)
     runs: list[RunSummary] = []
     later: list[str] = []
-    with open_instance(runtime.settings.home, instance_options(runtime.settings)) as instance, bars(quiet) as progress:
+    with site_instance(runtime.settings) as instance, bars(quiet) as progress:
         for name, (first, last) in spans.items():
             pipeline = runtime.project.pipeline(name)
             runs += run_all(definitions, runtime, instance, pipeline, first, last, models=models, progress=progress)

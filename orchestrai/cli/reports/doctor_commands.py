@@ -150,9 +150,7 @@ def _watched(runtime: "Runtime") -> list[tuple[str, bool, str]]:
 
     try:
         now = runtime.clock()
-        nodes = [
-            node for pipeline in runtime.project.pipelines for node in pipeline.datasets if node.pipeline == pipeline.name
-        ]
+        nodes = [node for pipeline in runtime.project.pipelines for node in pipeline.own_datasets]
         silent = [
             f"{one.subject}: expected {one.expected}, found {one.found}" for n in nodes for one in silence(runtime, n, now)
         ]

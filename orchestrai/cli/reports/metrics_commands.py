@@ -57,14 +57,12 @@ def serve(
 
 
 def _exporter() -> "Exporter":
-    from orchestrai.defs.instance import open_instance
+    from orchestrai.defs.instance import site_instance
     from orchestrai.defs.platform.instance_figures import InstanceFigures
     from orchestrai.observability.metrics.exporter import Exporter
-    from orchestrai.pipeline.instance.instance_options import instance_options
 
     runtime = open_runtime()
-    settings = runtime.settings
-    return Exporter(runtime, (InstanceFigures(open_instance(settings.home, instance_options(settings))),))
+    return Exporter(runtime, (InstanceFigures(site_instance(runtime.settings)),))
 
 
 def _look(exporter: "Exporter", seconds: int) -> None:

@@ -44,7 +44,7 @@ def report(
     left = stale_assets(runtime.context(), runtime.project.nodes)
     positions = log_positions(runtime)
     points = {
-        pipeline.name: [recovery_point(runtime, node) for node in pipeline.datasets if node.pipeline == pipeline.name]
+        pipeline.name: [recovery_point(runtime, node) for node in pipeline.own_datasets]
         for pipeline in runtime.project.pipelines
     }
     raised = unusual_snapshots(runtime)

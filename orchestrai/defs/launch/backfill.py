@@ -17,7 +17,7 @@ from orchestrai.core.time.partition_key import time_part, value_part
 from orchestrai.defs.assets import asset_key, partitions_of
 from orchestrai.defs.checks.complete_checks import asked_of
 from orchestrai.defs.instance import process_tag
-from orchestrai.defs.launch.jobs import job_name, moments_job, offered, own_datasets
+from orchestrai.defs.launch.jobs import job_name, moments_job, offered
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
@@ -73,10 +73,10 @@ def backfill(
 
     A key with a value, `2026-01-02|eu`, is one of the datasets that have the dimension; of the others its time counts.
     """
-    if (first or last) and not any(dimension_of(dataset.grain) for dataset in own_datasets(pipeline)):
+    if (first or last) and not any(dimension_of(dataset.grain) for dataset in pipeline.own_datasets):
         require_time(first, last)
     with listening(runtime, progress):
-        for dataset in own_datasets(pipeline):
+        for dataset in pipeline.own_datasets:
             yield run_dataset(definitions, instance, dataset, span_of(dataset, first, last))
             for span in fed_beside(runtime, dataset):
                 yield run_dataset(definitions, instance, dataset, span)

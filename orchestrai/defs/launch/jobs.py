@@ -46,11 +46,6 @@ def opens_soon(dataset: DatasetNode, partition: str, now: datetime) -> bool:
     return begins <= now + AHEAD and offered(dataset, partition, max(ends, now))
 
 
-def own_datasets(pipeline: Pipeline) -> list[DatasetNode]:
-    """The datasets a pipeline declares itself."""
-    return [dataset for dataset in pipeline.datasets if dataset.pipeline == pipeline.name]
-
-
 def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> UnresolvedAssetJobDefinition:
     """landing -> raw events -> snapshot -> restored, and the feature views that are cut like the dataset."""
     views = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
@@ -116,7 +111,7 @@ def _loads(pipeline: Pipeline, models: Sequence[ModelNode], views: Sequence[View
 def refresh_anchor(pipeline: Pipeline) -> DatasetNode | None:
     """The dataset whose partitions a refresh runs over: the first one cut by time, the pipeline's own before others'."""
     cut = [dataset for dataset in pipeline.datasets if partitions_of(dataset) is not None]
-    own = [dataset for dataset in cut if dataset.pipeline == pipeline.name]
+    own = [dataset for dataset in pipeline.own_datasets if dataset in cut]
     return next(iter([*own, *cut]), None)
 
 
@@ -133,7 +128,7 @@ def refreshed(pipeline: Pipeline) -> list[DatasetNode]:
 def restored_apart(pipeline: Pipeline) -> list[DatasetNode]:
     """The pipeline's own datasets that its refresh cannot restore in the same run; what it borrows, the lender refreshes."""
     together = refreshed(pipeline)
-    return [dataset for dataset in own_datasets(pipeline) if dataset not in together]
+    return [dataset for dataset in pipeline.own_datasets if dataset not in together]
 
 
 def drill_job(dataset: DatasetNode) -> UnresolvedAssetJobDefinition:
@@ -217,7 +212,7 @@ def build_jobs(pipelines: Sequence[Pipeline], nodes: Sequence[AssetNode] = ()) -
     """All jobs of all pipelines; `nodes` is their graph."""
     jobs = [job for pipeline in pipelines if (job := moments_job(pipeline)) is not None]
     for pipeline in pipelines:
-        for dataset in own_datasets(pipeline):
+        for dataset in pipeline.own_datasets:
             jobs += [ingest_job(dataset, pipelines), nightly_job(dataset, nodes), drill_job(dataset)]
         if pipeline.models:
             jobs.append(train_job(pipeline, nodes))

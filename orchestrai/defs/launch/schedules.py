@@ -15,7 +15,6 @@ from orchestrai.defs.launch.jobs import (
     job_name,
     moments_job,
     offered,
-    own_datasets,
     refresh_anchor,
     refreshes,
     restored_apart,
@@ -34,7 +33,7 @@ def build_schedules(pipelines: Sequence[Pipeline]) -> list[dg.ScheduleDefinition
     """All schedules of all pipelines."""
     schedules = []
     for pipeline in pipelines:
-        for dataset in own_datasets(pipeline):
+        for dataset in pipeline.own_datasets:
             schedules.append(_drill_schedule(dataset))
             daily = dataset.spec.ingest_schedule or DAILY_INGEST
             schedules.append(_partition_schedule(dataset, "daily_ingest", daily, job_name(dataset.prefix, "ingest")))

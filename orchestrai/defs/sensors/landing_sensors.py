@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from orchestrai.defs.launch.jobs import job_name, own_datasets
+from orchestrai.defs.launch.jobs import job_name
 from orchestrai.defs.sensors.arrival_requests import MAX_OBJECTS_PER_TICK, result_of
 from orchestrai.defs.sensors.queue_sensors import queue_sensor
 from orchestrai.defs.sensors.stream_sensors import late_sensor, stream_sensor
@@ -23,7 +23,7 @@ def build_sensors(pipelines: Sequence[Pipeline]) -> list[dg.SensorDefinition]:
     return [
         SENSORS[dataset.spec.source.kind](dataset)
         for pipeline in pipelines
-        for dataset in own_datasets(pipeline)
+        for dataset in pipeline.own_datasets
         if dataset.spec.sensor and dataset.spec.source.kind in SENSORS
     ]
 

@@ -25,7 +25,7 @@ def survey(runtime: Runtime, cpu: Callable[[], float] = time.thread_time) -> Fig
     figures, began = Figures(), cpu()
     with runtime.ledger.reading():
         for pipeline in runtime.project.pipelines:
-            for dataset in pipeline.datasets:
+            for dataset in pipeline.own_datasets:
                 _look(figures, f"landing of {dataset.prefix}", partial(_landing, figures, runtime, dataset))
                 _look(figures, f"gates of {dataset.prefix}", partial(_gates, figures, runtime, dataset))
         _look(figures, "staleness", lambda: _stale(figures, runtime))

@@ -68,9 +68,8 @@ def watch(runtime: Runtime) -> Sight:
 def _looks_at(runtime: Runtime, refused: frozenset[str]) -> Iterator[tuple[str, Look]]:
     """Each look there is to take, with what it is of."""
     for pipeline in runtime.project.pipelines:
-        for dataset in pipeline.datasets:
-            if dataset.pipeline == pipeline.name:
-                yield from ((dataset.prefix, _of(look, dataset)) for look in OF_DATASETS)
+        for dataset in pipeline.own_datasets:
+            yield from ((dataset.prefix, _of(look, dataset)) for look in OF_DATASETS)
         for model in pipeline.models:
             yield from ((model.prefix, _of(judge, model)) for judge in OF_MODELS)
     for node in runtime.project.nodes.values():

@@ -57,13 +57,17 @@ class Pipeline:
         return ()
 
     @property
+    def own_datasets(self) -> list[DatasetNode]:
+        """The datasets that it declares itself; what it refers to is another's."""
+        return [dataset for dataset in self.datasets if dataset.pipeline == self.name]
+
+    @property
     def subjects(self) -> tuple[Declared, ...]:
         """Everything that it declares itself, upstream first."""
-        own = [dataset for dataset in self.datasets if dataset.pipeline == self.name]
         databases = [DatabaseNode(self.name, spec, self.folder) for spec in self.spec.databases]
         managed = [ManagedNode(self.name, spec, self.folder, self._after(spec.after)) for spec in self.spec.managed_backups]
         pulled = [PulledVaultNode(self.name, spec, self.folder) for spec in self.spec.pulled_vaults]
-        return (*own, *self.views, *self.models, *self.loads, *databases, *managed, *pulled)
+        return (*self.own_datasets, *self.views, *self.models, *self.loads, *databases, *managed, *pulled)
 
     def _after(self, name: str | None) -> tuple[str, ...]:
         """The asset that a managed backup comes after."""

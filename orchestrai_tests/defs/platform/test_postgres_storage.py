@@ -12,11 +12,13 @@ import dagster as dg
 import pytest
 import yaml
 
+import orchestrai
 from orchestrai.defs.instance import open_instance
 from orchestrai.errors import ConfigError
 from orchestrai.pipeline.instance.instance_findings import judge_instance
 from orchestrai.pipeline.instance.instance_options import InstanceOptions
 from orchestrai.pipeline.instance.settings_file import NAME
+from orchestrai_tests.cli.conftest import command
 from orchestrai_tests.servers.postgres import PostgresServer
 from orchestrai_tests.servers.process import free_port, running
 
@@ -103,6 +105,28 @@ def _set_password(owner: object, secret: Path, url: str, password: str) -> None:
 
     owner.execute(f"ALTER ROLE dagster PASSWORD '{password}'")  # type: ignore[attr-defined]
     secret.write_text(make_url(url).set(username="dagster", password=password).render_as_string(hide_password=False))
+
+
+@pytest.mark.emulator
+def test_a_command_opens_the_instance_that_the_settings_name(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sync` opened it without them, and wrote SQLite's storage over PostgreSQL's."""
+    monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path))
+    monkeypatch.setenv("ORCHESTRAI_INSTANCE_DB", REFERENCE)
+    with open_instance(tmp_path, BY_DATABASE):
+        pass
+    written = (tmp_path / "dagster" / NAME).read_text()
+    assert REFERENCE in written
+    assert command("sync")[0] == 0
+    assert (tmp_path / "dagster" / NAME).read_text() == written
+
+
+def test_commands_have_one_way_to_open_an_instance() -> None:
+    root = Path(orchestrai.__file__).parent
+    callers = {str(path.relative_to(root)) for path in root.rglob("*.py") if "open_instance(" in path.read_text()}
+    # `instance` has written its settings already, and makes the tables of them
+    assert callers == {"defs/instance.py", "cli/commands/project_commands.py"}
 
 
 @pytest.mark.emulator
