@@ -142,8 +142,8 @@ def _from_environment(names: Mapping[str, str]) -> dict[str, Any]:
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment; raises ConfigError with one line per mistake."""
-    names = _names()
-    unknown = unknown_names() + sorted(name for name in overrides if name not in names.values())
+    names = variables()
+    unknown = unknownvariables() + sorted(name for name in overrides if name not in names.values())
     if unknown:
         raise ConfigError(
             f"expected one of {', '.join(names)}, found {', '.join(unknown)} in the environment: rename or unset it"
@@ -153,12 +153,12 @@ def load_settings(**overrides: Any) -> Settings:
 
 def known_settings() -> tuple[Settings, list[str]]:
     """The settings, and the names in the environment that are none: for whoever tells of them and goes on."""
-    return Settings(**_from_environment(_names())), unknown_names()
+    return Settings(**_from_environment(variables())), unknownvariables()
 
 
-def unknown_names() -> list[str]:
+def unknownvariables() -> list[str]:
     """Variables that begin like a setting and are none."""
-    names = _names()
+    names = variables()
     return sorted(
         name
         for name in os.environ
@@ -166,7 +166,8 @@ def unknown_names() -> list[str]:
     )
 
 
-def _names() -> dict[str, str]:
+def variables() -> dict[str, str]:
+    """The variables that are settings, with the field that each of them sets."""
     return {PREFIX + field.name.upper(): field.name for field in fields(Settings)}
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrai.pipeline.instance.instance_options import InstanceOptions
-from orchestrai.settings import Settings
+from orchestrai.pipeline.instance.instance_options import InstanceOptions, instance_options
+from orchestrai.settings import Settings, load_settings, variables
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -157,6 +157,21 @@ def test_the_ecs_launcher_by_setting_is_what_dagsters_own_class_takes() -> None:
 
     assert (section["module"], section["class"]) == ("dagster_aws.ecs", EcsRunLauncher.__name__)
     assert InstanceOptions().launcher_section() == ""
+
+
+def test_a_run_in_a_container_is_given_every_setting_that_is_set_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster's launcher ends a run for a variable that it is to pass on and that is not set."""
+    for name in variables():
+        monkeypatch.delenv(name, raising=False)
+    given = {
+        "ORCHESTRAI_LAKE_URL": "s3://lake/",
+        "ORCHESTRAI_WITNESS": "s3://witness/",
+        "ORCHESTRAI_RUN_LAUNCHER": "docker:img:1",
+    }
+    for name, value in {**given, "DAGSTER_PG_URL": "postgresql://somewhere/dagster"}.items():
+        monkeypatch.setenv(name, value)
+    section = yaml.safe_load(instance_options(load_settings()).launcher_section())["run_launcher"]
+    assert set(section["config"]["env_vars"]) == {*given, "DAGSTER_PG_URL"}
 
 
 @pytest.mark.parametrize("launcher", ["docker:img:1", "k8s:registry/img:1"])

@@ -1,13 +1,14 @@
 """What settings change of the Dagster instance: where its records lie, where output goes, who starts runs."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.reference import check_reference
-from orchestrai.settings import Settings
+from orchestrai.settings import Settings, variables
 
 SQLITE = """\
 # Dagster's own SQLite storages; the event log keeps its connections open (orchestrai/defs/event_log.py)
@@ -53,19 +54,22 @@ _LAUNCHERS = {
     "docker": ("dagster_docker", "DockerRunLauncher", "image"),
     "k8s": ("dagster_k8s", "K8sRunLauncher", "job_image"),
 }
-# what a run in another container needs to find the same stores; each is passed on where it is set
-PASSED_ON = ("ORCHESTRAI_HOME", "ORCHESTRAI_LAKE_URL", "ORCHESTRAI_VAULT_URL", "ORCHESTRAI_KEYS", "ORCHESTRAI_PIPELINES",
-             "ORCHESTRAI_INSTANCE_DB", "DAGSTER_PG_URL")  # fmt: skip
+# what a run in another container needs to be of the same settings, and to find the database
+PASSED_ON = (*variables(), "DAGSTER_PG_URL")
 
 
 @dataclass(frozen=True)
 class InstanceOptions:
-    """The settings that shape dagster.yaml, checked; raises ConfigError for one that means nothing."""
+    """The settings that shape dagster.yaml, checked; raises ConfigError for one that means nothing.
+
+    `passed_on` are the variables that a container of a run is given: Dagster ends a run for one of them that is not set.
+    """
 
     database: str = ""
     compute_logs: str = ""
     launcher: str = "local"
     log_format: str = "text"
+    passed_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.database:
@@ -122,7 +126,7 @@ class InstanceOptions:
         module, name, field = _LAUNCHERS[kind]
         config: dict[str, object] = {field: image}
         if kind == "docker":
-            config["env_vars"] = list(PASSED_ON)
+            config["env_vars"] = list(self.passed_on)
         else:
             config |= {"dagster_home": {"env": "DAGSTER_HOME"}, "instance_config_map": {"env": "DAGSTER_K8S_INSTANCE_CONFIG_MAP"},
                        "service_account_name": {"env": "DAGSTER_K8S_SERVICE_ACCOUNT"}}  # fmt: skip
@@ -131,4 +135,5 @@ class InstanceOptions:
 
 def instance_options(settings: Settings) -> InstanceOptions:
     """What the settings say of the instance."""
-    return InstanceOptions(settings.instance_db, settings.compute_logs, settings.run_launcher, settings.log_format)
+    there = tuple(name for name in PASSED_ON if name in os.environ)
+    return InstanceOptions(settings.instance_db, settings.compute_logs, settings.run_launcher, settings.log_format, there)

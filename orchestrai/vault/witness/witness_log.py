@@ -48,7 +48,7 @@ class WitnessLog:
     def note(self, vault: Vault, moved: Mapping[str, Place], anchor: bytes = b"") -> dict[str, JsonValue]:
         """Write where these chains stand now; returns what was done. Costs at most WHOLE_EVERY small reads, however old the vault is.
 
-            Raises IntegrityError where what was witnessed of such a chain is gone: the vault was rolled back. An authority that does not
+        Raises IntegrityError where what was witnessed of such a chain is gone: the vault was rolled back. An authority that does not
         answer is told of and holds nothing up.
         """
         return self._append(vault, lambda state: _moved_on(vault, state, moved), sha256_hex(anchor) if anchor else "")
