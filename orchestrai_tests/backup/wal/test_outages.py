@@ -22,6 +22,7 @@ from orchestrai.backup.wal.log_position import followed, log_position, log_sourc
 from orchestrai.backup.wal.log_retention import needless, trim_log
 from orchestrai.backup.wal.receiver.receive import Receiver
 from orchestrai.backup.wal.recovery.recovery_plan import Target, reaches
+from orchestrai.backup.wal.server import ServerFacts
 from orchestrai.cli.app import app
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError, TransientStorageError
 from orchestrai.pipeline.reports.database_findings import database_findings
@@ -439,6 +440,31 @@ def test_a_byte_that_flips_between_server_and_vault_is_never_gone_on_from(
         with pytest.raises(IntegrityError, match="in the vault as it was received"):
             crm.receive()
     crm.receive()
+    looked = Looked()
+    crm.restore("after", at(moment), looked)
+    assert looked.state == state
+
+
+def test_what_is_caught_up_can_be_restored_though_the_server_writes_on(
+    crm: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log grows between the questions that a receiver asks: it ends at the first, and by then the moment is known."""
+    from orchestrai.backup.wal.receiver import receive
+
+    crm.cluster.ask(TABLE)
+    crm.run("base")
+    moment, state = work(crm.cluster, random.Random(23))
+    asked = receive.server_facts
+
+    def growing(*about: str) -> ServerFacts:
+        facts = asked(*about)
+        crm.cluster.ask("CHECKPOINT")
+        work(crm.cluster, random.Random(24))
+        return facts
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receive, "server_facts", growing)
+        crm.receive()
     looked = Looked()
     crm.restore("after", at(moment), looked)
     assert looked.state == state

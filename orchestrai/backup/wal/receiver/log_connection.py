@@ -55,8 +55,9 @@ class Following:
 
 @dataclass
 class Goal:
-    """How far to follow."""
+    """How far to follow: to where the server's log ended at a time, which is then the newest moment that can be restored."""
 
+    time: datetime
     lsn: int
 
 
@@ -110,9 +111,11 @@ class LogConnection:
                     f"expected log from {lsn_text(self.position)} on, found {lsn_text(message.start)}: start the receiver again"
                 )
             self._spool(memoryview(message.data))
+        # before what is seen next takes its place: a server that always writes on would never be marked
+        self._reached()
         if self.seen is None or self.seen[1] <= self.position:
             self.seen = (message.time, message.server_end)
-        self._reached()
+            self._reached()
 
     def _reached(self) -> None:
         if self.seen is not None and self.seen[1] <= self.position:

@@ -42,8 +42,8 @@ class Receiver:
     def catch_up(self) -> Received:
         """Commit what the server has now, and end; raises StorageError, ConfigError."""
         with self._alone() as name:
-            until = None
-            while not self._follow(name, Event(), until := until or Goal(self._facts().lsn)):
+            now = self._facts()
+            while not self._follow(name, Event(), Goal(now.time, now.lsn)):
                 pass
         return self.received
 
@@ -88,7 +88,9 @@ class Receiver:
             run = LogConnection(
                 Following(self.source, self.received, self.commit_done), server, writer, note, (timeline, position)
             )
-            run.seen = (facts.time, facts.lsn) if timeline == identity.timeline else None
+            # of one question: a log that grew between two would end at the goal, before what is known to be there by then
+            seen = goal or Goal(facts.time, facts.lsn)
+            run.seen = (seen.time, seen.lsn) if timeline == identity.timeline else None
             try:
                 run.until(stop, goal if timeline == identity.timeline else None)
             except EndOfTimeline:
