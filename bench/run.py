@@ -137,6 +137,7 @@ def main() -> int:
             "ORCHESTRAI_HOME": str(work / "home"),
             "ORCHESTRAI_PIPELINES": str(work / "churn"),
             "ORDERS_URL": str(work / "landing"),
+            "ORDERS_START": "2010-12-01",
             "OMP_NUM_THREADS": "1",
         }
         # without kept bytecode each process would compile all that it imports

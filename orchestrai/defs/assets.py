@@ -9,6 +9,7 @@ import dagster as dg
 
 from orchestrai.core.actor import acting
 from orchestrai.core.time.calendar import dimension_of, name_of, zone_of
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.current import features_condition
 from orchestrai.defs.input_events import look_back, seen_inputs
 from orchestrai.defs.launch.named_coordinator import actor_of
@@ -31,12 +32,6 @@ from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.stage.stage import AssetNode
-
-
-def asset_key(asset: str) -> dg.AssetKey:
-    """The Dagster key of an asset."""
-    return dg.AssetKey(asset.split("/"))
-
 
 # the tag of runs that prove: what is restored already is restored again
 AGAIN = "orchestrai/again"

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.errors import IntegrityError
 from orchestrai.features.run import FEATURES
 from orchestrai.features.spec import FeatureViewSpec
@@ -31,7 +32,7 @@ def build_current_checks(nodes: Sequence[AssetNode]) -> list[dg.AssetChecksDefin
 
 def _current(node: AssetNode) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=_key(node),
+        asset=asset_key(node.asset),
         name=CURRENT,
         blocking=False,
         description="Every published partition is what it would be now: none was made of inputs or code that changed since.",
@@ -121,7 +122,7 @@ def features_condition(runtime: Runtime, node: AssetNode) -> dg.AutomationCondit
 
 def build_current_sensors(nodes: Sequence[AssetNode]) -> Iterator[dg.AutomationConditionSensorDefinition]:
     """One sensor, off until it is turned on, that starts what the conditions of feature tables ask for."""
-    features = [_key(node) for node in nodes if node.stage is FEATURES]
+    features = [asset_key(node.asset) for node in nodes if node.stage is FEATURES]
     if features:
         yield dg.AutomationConditionSensorDefinition(
             SENSOR,
@@ -130,7 +131,3 @@ def build_current_sensors(nodes: Sequence[AssetNode]) -> Iterator[dg.AutomationC
             default_status=dg.DefaultSensorStatus.STOPPED,
             description="Computes partitions of feature tables that are missing, or that changed inputs have made stale.",
         )
-
-
-def _key(node: AssetNode) -> dg.AssetKey:
-    return dg.AssetKey(node.asset.split("/"))

@@ -15,6 +15,9 @@ from orchestrai.stage.stage import AssetNode, Subject
 if TYPE_CHECKING:
     from orchestrai.contracts.contract import Contract
 
+# the check that says that what comes before a partition is not there
+UPSTREAM = "upstream"
+
 
 class Partitioned(Subject, Protocol):
     """A dataset as everybody after its ingest knows it: cut by time, under a contract, behind gates."""
@@ -61,10 +64,15 @@ def _absent(upstream: str, dataset: Partitioned, partition: str, skips: Skips, *
     """Refused for want of what comes before it, or done where a person left it out."""
     skip = next((candidate for gate in dataset.gates if (candidate := skips.find(gate, partition))), None)
     if skip is not None and not refused:
-        return PartitionOutcome(partition, True, verdicts=(skip.verdict("upstream"),))
+        return PartitionOutcome(partition, True, verdicts=(skip.verdict(UPSTREAM),))
     message = f"expected {upstream}@{partition} to be published, found none"
     # a day that came and was refused keeps runs red, one that never came does not
-    return PartitionOutcome(partition, False, verdicts=(Verdict("upstream", False, message, details={"refused": refused}),))
+    return PartitionOutcome(partition, False, verdicts=(Verdict(UPSTREAM, False, message, details={"refused": refused}),))
+
+
+def blocked(outcome: PartitionOutcome) -> Verdict | None:
+    """The verdict that says that an earlier gate refused what this partition is made from; None where it was not so."""
+    return next((verdict for verdict in outcome.verdicts if verdict.details.get("refused") is True), None)
 
 
 def refused_before(ledger: Ledger, gates: Sequence[str]) -> dict[str, str]:
@@ -102,9 +110,17 @@ def incomplete(ledger: Ledger, node: AssetNode[Any], partitions: Sequence[str] |
             if key not in refused and is_due(dataset, key) and skips.find(node.asset, key) is None:
                 refused[key] = {"row_volume": f"expected rows for {key}, found none: have the producer send them"}
     elif dataset is not None and absent:
-        held = refused_before(ledger, dataset.gates[:1] if node.stage.verbatim else dataset.gates)
-        refused |= {key: {"upstream": held[key]} for key in absent if key in held and key not in refused}
+        held = refused_before(ledger, gates_before(node))
+        refused |= {key: {UPSTREAM: held[key]} for key in absent if key in held and key not in refused}
     return dict(sorted(refused.items()))
+
+
+def gates_before(node: AssetNode[Any]) -> tuple[str, ...]:
+    """The gates (assets) that hold back what a stage is made from, upstream first."""
+    dataset = _cut_like(node)
+    if dataset is None:
+        return ()
+    return tuple(gate for gate in (dataset.gates[:1] if node.stage.verbatim else dataset.gates) if gate != node.asset)
 
 
 def _cut_like(node: AssetNode[Any]) -> Partitioned | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.build import build_definitions
 from orchestrai.defs.launch.backfill import SILENT_CONSOLE
 from orchestrai.demo.demo_landing import LandingSummary, write_landing
@@ -32,14 +33,14 @@ class Project:
     ) -> dg.ExecuteInProcessResult:
         """Run a job over a span; failures are results, not exceptions."""
         tags = {RANGE_START: first, RANGE_END: last or first} if first else {}
-        selection = [dg.AssetKey(asset.split("/")) for asset in only] or None
+        selection = [asset_key(asset) for asset in only] or None
         return self.definitions.resolve_job_def(job).execute_in_process(
             run_config=SILENT_CONSOLE, instance=self.instance, tags=tags, raise_on_error=False, asset_selection=selection
         )
 
     def materialized(self, asset: str) -> set[str]:
         """The partitions Dagster believes to be materialized."""
-        return set(self.instance.get_materialized_partitions(dg.AssetKey(asset.split("/"))))
+        return set(self.instance.get_materialized_partitions(asset_key(asset)))
 
 
 @pytest.fixture(scope="session")

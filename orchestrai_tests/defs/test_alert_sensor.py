@@ -16,6 +16,7 @@ from orchestrai.observability.alerts.alert_settings import tellers_of
 from orchestrai.pipeline.load import Project, load_project, pipeline_folders
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
+from orchestrai_tests.dagster_names import ledger_name
 from orchestrai_tests.observability.hooks import Hook, webhook
 
 
@@ -257,5 +258,5 @@ def test_dagster_shows_freshness_where_it_is_declared(tmp_path: Path) -> None:
     assert promised and declared >= set(promised)
     assert {name.rpartition("/")[2] for name in declared} <= {"raw_events", "features", "predictions"}
     graph = build_definitions(Runtime(Settings(home=tmp_path), project)).get_repository_def().asset_graph
-    shown = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy is not None}
+    shown = {ledger_name(key) for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy is not None}
     assert shown == declared

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.build import build_definitions
 from orchestrai.defs.sensors.instance_conditions import failure_of, run_conditions
 from orchestrai.observability.alerts.alert_desk import AlertDesk
@@ -54,7 +55,7 @@ def test_it_is_tried_again_nothing_trains_and_an_alert_goes_out(runtime: Runtime
     definitions = build_definitions(runtime)
     chain = ["purchases/raw_events", "purchases/snapshot", "purchases/restored", "user_item_affinity/features"]
     chain += [f"next_purchase/{stage}" for stage in ("training_set", "candidate", "evaluation", "champion")]
-    selection = [dg.AssetKey(["recommendations", *name.split("/")]) for name in chain]
+    selection = [asset_key(f"recommendations/{name}") for name in chain]
     with dg.DagsterInstance.ephemeral() as instance:
         job = definitions.resolve_implicit_global_asset_job_def()
         result = job.execute_in_process(
@@ -63,19 +64,19 @@ def test_it_is_tried_again_nothing_trains_and_an_alert_goes_out(runtime: Runtime
         assert not result.success
         events = result.all_events
         tries = [event for event in events if event.is_step_up_for_retry]
-        assert len(tries) == 3 and {event.step_key for event in tries} == {"recommendations__purchases__raw_events"}
-        assert {event.step_key for event in events if event.is_step_start} == {"recommendations__purchases__raw_events"}
+        assert len(tries) == 3 and {event.step_key for event in tries} == {"recommendations__purchases_raw_events"}
+        assert {event.step_key for event in events if event.is_step_start} == {"recommendations__purchases_raw_events"}
         assert runtime.ledger.find(TRAINING) is None
         run = instance.get_run_by_id(result.run_id)
         assert run is not None
         steps, reason, by_gate = failure_of(instance, run)
-        assert steps == ["recommendations__purchases__raw_events"] and not by_gate
+        assert steps == ["recommendations__purchases_raw_events"] and not by_gate
         (failed,) = run_conditions(instance, [], instance.get_run_records())
     desk = AlertDesk(runtime.ledger, tellers_of(runtime.settings))
     desk.observe(Sight(NOW, frozenset({"dagster"}), frozenset({failed})))
     desk.deliver(NOW)
     (told,) = hook.told
-    assert "recommendations__purchases__raw_events" in told["text"] and "[test] a run failed" in told["text"]
+    assert "recommendations__purchases_raw_events" in told["text"] and "[test] a run failed" in told["text"]
     assert "expected postgresql://127.0.0.1" in told["text"] and reason in told["text"]
     assert "canary" not in json.dumps(told)
 

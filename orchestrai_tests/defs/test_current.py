@@ -8,6 +8,7 @@ import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleCauseCategory, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.build import build_definitions
 from orchestrai.defs.current import CURRENT, SENSOR
 from orchestrai.defs.input_events import partitions_back
@@ -49,7 +50,7 @@ class Instance:
 
     def run(self, first: str, last: str, only: str = "") -> dg.ExecuteInProcessResult:
         tags = {RANGE_START: first, RANGE_END: last}
-        selection = [dg.AssetKey(only.split("/"))] if only else None
+        selection = [asset_key(only)] if only else None
         return self.definitions.resolve_job_def("late_sales_ingest").execute_in_process(
             run_config=SILENT_CONSOLE, instance=self.instance, tags=tags, raise_on_error=False, asset_selection=selection
         )
@@ -58,7 +59,7 @@ class Instance:
         resolver = CachingStaleStatusResolver(
             self.instance, self.definitions.get_repository_def().asset_graph, LoadingContextForTest(self.instance)
         )
-        key = dg.AssetKey(asset.split("/"))
+        key = asset_key(asset)
         return {
             day: (resolver.get_status(key, day), {cause.category for cause in resolver.get_stale_causes(key, day)})
             for day in days
@@ -66,7 +67,7 @@ class Instance:
 
     def requested(self) -> list[str]:
         result = dg.evaluate_automation_conditions(self.definitions, self.instance, asset_selection=dg.AssetSelection.all())
-        key = dg.AssetKey(ROLLING.split("/"))
+        key = asset_key(ROLLING)
         return sorted(result.get_requested_partitions(key))
 
     def started(self) -> list[str]:

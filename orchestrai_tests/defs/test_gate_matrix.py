@@ -20,7 +20,8 @@ import dagster as dg
 import pytest
 
 from orchestrai.core.verdict import Verdict
-from orchestrai.defs.assets import asset_key, build_assets
+from orchestrai.defs.asset_keys import asset_key
+from orchestrai.defs.assets import build_assets
 from orchestrai.defs.build import build_definitions
 from orchestrai.defs.launch.backfill import SILENT_CONSOLE, backfill
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.build import build_definitions
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.backup import kept_shop
 from orchestrai_tests.backup.kept_shop import CRM, MODEL, VIEW
+from orchestrai_tests.dagster_names import ledger_name
 
 MORE = (
     CRM
@@ -55,10 +57,10 @@ class Shop:
         if not told.run_requests:
             return str(told.skip_message)
         (request,) = told.run_requests
-        return sorted(key.to_user_string() for key in request.asset_selection or ())
+        return sorted(ledger_name(key) for key in request.asset_selection or ())
 
     def run(self, job: str, *assets: str) -> dg.ExecuteInProcessResult:
-        selection = [dg.AssetKey(asset.split("/")) for asset in assets] or None
+        selection = [asset_key(asset) for asset in assets] or None
         return self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance, raise_on_error=False, asset_selection=selection
         )
@@ -73,7 +75,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 def evaluations(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, tuple[bool, str]]:
-    key = dg.AssetKey(asset.split("/"))
+    key = asset_key(asset)
     found = [e for e in result.get_asset_check_evaluations() if e.asset_key == key]
     return {e.check_name: (e.passed, e.severity.value) for e in found}
 
@@ -110,7 +112,7 @@ def test_a_weekly_backup_carries_its_record_and_an_unlocked_copy_is_red(shop: Sh
         "tier": (False, "ERROR"),
         "lock": (False, "ERROR"),
     }
-    told = shop.instance.get_latest_materialization_event(dg.AssetKey([*VIEW.split("/"), "cold_copy"]))
+    told = shop.instance.get_latest_materialization_event(asset_key(f"{VIEW}/cold_copy"))
     assert told is not None and told.asset_materialization is not None
     metadata = told.asset_materialization.metadata
     snapshot = shop.runtime.vault.latest(f"{VIEW}/features")
@@ -137,7 +139,7 @@ def test_a_missed_rto_is_red_and_the_drill_published(shop: Shop, monkeypatch: py
 
 def test_model_versions_and_their_managed_resources_are_kept_in_the_run_that_makes_them(shop: Shop) -> None:
     for job in ("shop_train", "shop_refresh"):
-        keys = {key.to_user_string() for key in shop.definitions.resolve_job_def(job).asset_layer.selected_asset_keys}
+        keys = {ledger_name(key) for key in shop.definitions.resolve_job_def(job).asset_layer.selected_asset_keys}
         assert {f"{MODEL}/model_backup", "shop/carts/recovery_point"} <= keys, job
 
 
@@ -182,7 +184,7 @@ def test_retention_shows_each_snapshot_whether_it_stays_and_why(shop: Shop) -> N
         assert shop.run("shop_backup", "shop/crm/dump").success
     result = shop.run("shop_retention", "shop/crm/retention")
     assert result.success
-    told = shop.instance.get_latest_materialization_event(dg.AssetKey(["shop", "crm", "retention"]))
+    told = shop.instance.get_latest_materialization_event(asset_key("shop/crm/retention"))
     assert told is not None and told.asset_materialization is not None
     metadata = told.asset_materialization.metadata
     table = metadata["decisions"]
@@ -196,7 +198,7 @@ def test_retention_shows_each_snapshot_whether_it_stays_and_why(shop: Shop) -> N
     assert again.success
     assert len(list(shop.runtime.ledger.history("shop/crm/retention"))) == 1
     assert shop.run("orchestrai_retention", "orchestrai/vault/prune").success
-    pruned = shop.instance.get_latest_materialization_event(dg.AssetKey(["orchestrai", "vault", "prune"]))
+    pruned = shop.instance.get_latest_materialization_event(asset_key("orchestrai/vault/prune"))
     assert pruned is not None and pruned.asset_materialization is not None
     assert isinstance(pruned.asset_materialization.metadata["groups"], dg.TableMetadataValue)
 

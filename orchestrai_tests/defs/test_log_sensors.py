@@ -10,6 +10,7 @@ from orchestrai.defs.sensors import log_sensors
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.pipeline.template import write_template
 from orchestrai.settings import load_settings
+from orchestrai_tests.dagster_names import ledger_name
 
 DATABASES = """
 databases:
@@ -47,5 +48,5 @@ def test_a_log_is_an_asset_with_a_sensor_and_a_dump_stays_a_dump(runtime: Runtim
             context = dg.build_sensor_context(instance=instance, resources={"runtime": runtime}, definitions=definitions)
             request = sensor(context)
             assert isinstance(request, dg.RunRequest)
-            asked[needed] = [key.to_user_string() for key in request.asset_selection or ()]
+            asked[needed] = [ledger_name(key) for key in request.asset_selection or ()]
     assert asked == {"no base backup yet": ["shop/crm/base", "shop/crm/wal"], "": ["shop/crm/wal"]}

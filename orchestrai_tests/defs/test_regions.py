@@ -8,7 +8,8 @@ import dagster as dg
 import pytest
 
 from orchestrai.core.time.calendar import keys_between
-from orchestrai.defs.assets import TIME, asset_key, partitions_of
+from orchestrai.defs.asset_keys import asset_key
+from orchestrai.defs.assets import TIME, partitions_of
 from orchestrai.defs.launch.backfill import SILENT_CONSOLE, backfill, span_of
 from orchestrai.defs.launch.schedules import ended_between
 from orchestrai.errors import ConfigError

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from orchestrai.core.time.duration_cron import previous_tick
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.launch.jobs import refresh_anchor, refreshed, restored_apart
 from orchestrai.demo.demo_landing import LandingSummary, write_landing
 from orchestrai.demo.items_api import items_api
@@ -185,8 +186,8 @@ def test_every_models_retrain_has_its_schedule(tmp_path: Path, landing: tuple[Pa
         assert trained == {"ledgerly_weekly_refresh": {"left", "up", "down"}, "ledgerly_right_weekly_refresh": {"right"}}
         # what the second model reads is cut by the day, so its own refresh restores it
         chosen = repository.get_job("ledgerly_right_refresh").asset_layer.selected_asset_keys
-        assert dg.AssetKey(["ledgerly", "days", "restored"]) in chosen
-        assert dg.AssetKey(["ledgerly", "sales", "restored"]) not in chosen
+        assert asset_key("ledgerly/days/restored") in chosen
+        assert asset_key("ledgerly/sales/restored") not in chosen
 
 
 def trained_by(project: Project, job: str) -> set[str]:
@@ -236,9 +237,9 @@ def test_the_night_and_the_week_of_every_pipeline_run(whole: Project) -> None:
 
     # a model that lacks labels, or does not earn promotion, is a closed gate and no fault of the job
     gates = {
-        "churn": {"churn__churn__training_set", "churn__orders__restored_complete"},
-        "recommendations": {"recommendations__user_item_affinity__features", "recommendations__next_purchase__training_set"},
-        "telemetry": {"telemetry__failure__champion"},
+        "churn": {"churn__churn_training_set", "churn__orders_restored_complete"},
+        "recommendations": {"recommendations__user_item_affinity_features", "recommendations__next_purchase_training_set"},
+        "telemetry": {"telemetry__failure_champion"},
     }
     for pipeline, (moment, prefixes) in REFRESHED.items():
         before = {prefix: ledger.open(f"{prefix}/restored").head.seq for prefix in prefixes}
@@ -247,11 +248,11 @@ def test_the_night_and_the_week_of_every_pipeline_run(whole: Project) -> None:
         failed = {event.step_key for event in result.all_events if event.is_step_failure}
         assert failed <= gates[pipeline], (pipeline, failed)
         for prefix, seq in before.items():
-            assert f"{prefix.replace('/', '__')}__restored" in ran
+            assert asset_key(f"{prefix}/restored").to_python_identifier() in ran
             restored = ledger.open(f"{prefix}/restored")
             assert restored.version == ledger.open(f"{prefix}/snapshot").version
             assert restored.head.seq >= seq
-        assert f"{whole.runtime.project.pipeline(pipeline).views[0].asset.replace('/', '__')}" in ran
+        assert asset_key(whole.runtime.project.pipeline(pipeline).views[0].asset).to_python_identifier() in ran
     assert ledger.find("telemetry/failure/evaluation") is not None
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.build import build_definitions
 from orchestrai.ingest.sources.stream_log import StreamLog
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.ingest.declaring import NOW, declare, hour, opened, reading
 
-WAREHOUSE = dg.AssetKey(["plant", "mart", "warehouse"])
+WAREHOUSE = asset_key("plant/mart/warehouse")
 
 
 def deployed(tmp_path: Path) -> Runtime:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.build import build_definitions
 from orchestrai.defs.instance import open_instance
 from orchestrai.models.estimators.artifact import load_model
@@ -49,7 +49,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runtime, s
                 runs = {run.run_id for run in instance.get_runs()}
                 done = definitions.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
                 assert done.success, job
-            told = instance.get_latest_materialization_event(dg.AssetKey([*VIEW.split("/"), "feature_backup"]))
+            told = instance.get_latest_materialization_event(asset_key(f"{VIEW}/feature_backup"))
             assert told is not None and told.asset_materialization is not None
             assert "snapshot_id" in told.asset_materialization.metadata
         yield runtime, runs
@@ -99,7 +99,7 @@ def test_an_empty_machine_gets_everything_back_from_vault_and_keys(
     restored("orchestrai/instance", empty / "dagster")
     with open_instance(empty) as instance:
         assert {run.run_id for run in instance.get_runs()} >= runs
-        assert len(instance.fetch_materializations(dg.AssetKey([*MODEL.split("/"), "model_backup"]), 10).records) == 1
+        assert len(instance.fetch_materializations(asset_key(f"{MODEL}/model_backup"), 10).records) == 1
     # 4. the lake: records, then the bytes of what the vault holds, features and models among them
     rebuilt = answer("rebuild", "--bytes")
     assert isinstance(rebuilt, dict) and rebuilt["recovered"]["files"] > 0

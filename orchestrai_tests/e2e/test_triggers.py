@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.demo.demo_landing import write_landing
 from orchestrai.errors import NotReceipted
 from orchestrai.pipeline.runtime import Runtime
@@ -108,10 +109,10 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 
 
 def test_dagsters_own_command_line_refuses_the_bad_day_and_its_downstream_later(deployment: Deployment) -> None:
-    assert deployment.materialize("churn/orders/raw_events", deployment.bad_day).returncode != 0
-    later = deployment.materialize("churn/orders/snapshot,churn/orders/restored", deployment.bad_day)
+    assert deployment.materialize("churn/orders_raw_events", deployment.bad_day).returncode != 0
+    later = deployment.materialize("churn/orders_snapshot,churn/orders_restored", deployment.bad_day)
     assert later.returncode != 0
-    good = deployment.materialize("churn/orders/raw_events,churn/orders/snapshot,churn/orders/restored", deployment.good_day)
+    good = deployment.materialize("churn/orders_raw_events,churn/orders_snapshot,churn/orders_restored", deployment.good_day)
     assert good.returncode == 0, good.stderr[-2000:]
     assert deployment.published("churn/orders/restored") == {deployment.good_day}
 
@@ -216,7 +217,7 @@ def launch(url: str, assets: list[str], partition: str) -> str:
             "repositoryLocationName": "orchestrai",
             "repositoryName": "__repository__",
             "pipelineName": "churn_orders_ingest",
-            "assetSelection": [{"path": asset.split("/")} for asset in assets],
+            "assetSelection": [{"path": asset_key(asset).path} for asset in assets],
         },
     }
     launched = ask(url, LAUNCH, {"params": params})["launchRun"]
@@ -285,7 +286,8 @@ def test_the_ui_draws_the_churn_graph(ui: str, tmp_path: Path) -> None:
     try:
         driver.set_page_load_timeout(120)
         driver.get(f"{ui.removesuffix('/graphql')}/locations/__repository__@orchestrai/asset-groups/churn/lineage")
-        wanted = {"raw_events", "snapshot", "restored", "features", "training_set", "candidate", "evaluation", "champion"}
+        stages = ("training_set", "candidate", "evaluation", "champion")
+        wanted = {"orders_raw_events", "orders_snapshot", "orders_restored", *(f"churn_{stage}" for stage in stages)}
         deadline = time.monotonic() + 120
         shown = ""
         while time.monotonic() < deadline and not all(name in shown for name in wanted):

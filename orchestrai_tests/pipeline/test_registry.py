@@ -9,7 +9,7 @@ import pytest
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import CheckInfo, Verdict
-from orchestrai.defs.assets import asset_key
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.build import build_definitions
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.report import StageReport

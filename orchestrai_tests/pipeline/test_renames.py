@@ -32,6 +32,7 @@ from orchestrai.storage.url import open_store
 from orchestrai.vault.lifecycle.legal_hold import place_hold, release_hold
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai_tests.backup.kept_shop import PUBLISHED, copied, declared, materialize, publish
+from orchestrai_tests.dagster_names import ledger_name
 from orchestrai_tests.defs.shop import DAYS, NOW, csv_of
 
 LABEL = "SELECT device_id, ts, CASE WHEN failed THEN 1 ELSE 0 END AS label FROM readings"
@@ -201,7 +202,7 @@ def test_snapshots_of_the_first_name_are_kept_by_the_rules_of_the_new_one(home: 
 def test_dagster_keeps_the_keys_and_says_the_name(home: Path, tmp_path: Path) -> None:
     named = shop(home, tmp_path / "shop", NAMES).project
     assert set(named.nodes) == set(shop(home, tmp_path / "before").project.nodes)
-    specs = {key.to_user_string(): spec for a in build_assets([*named.nodes.values()]) for key, spec in _specs(a).items()}
+    specs = {ledger_name(key): spec for a in build_assets([*named.nodes.values()]) for key, spec in _specs(a).items()}
     assert specs[STEPS[0]].tags["orchestrai/name"] == "metrics"
     assert "Called `shop/metrics` now" in (specs[STEPS[0]].description or "")
 

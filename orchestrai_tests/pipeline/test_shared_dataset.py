@@ -9,6 +9,7 @@ from orchestrai.errors import ConfigError
 from orchestrai.pipeline.load import load_project
 from orchestrai.provenance.index import ReceiptIndex
 from orchestrai.provenance.recall.recall import plan_recall
+from orchestrai_tests.dagster_names import ledger_name
 from orchestrai_tests.features.shop import FEATURES, KEPT, RAW, RESTORED, Shop, rows_of
 
 OTHER = """
@@ -59,8 +60,8 @@ def test_the_graph_has_its_stages_checks_and_triggers_once(shop: Shop) -> None:
     assert not [asset for asset in nodes if asset.startswith("reports/sales")]
     repository = build_definitions(shop.runtime).get_repository_def()
     graph = repository.asset_graph
-    named = {key.to_user_string(): key for key in graph.get_all_asset_keys()}
-    assert {parent.to_user_string() for parent in graph.get(named[TURNOVER]).parent_keys} == {RESTORED}
+    named = {ledger_name(key): key for key in graph.get_all_asset_keys()}
+    assert {ledger_name(parent) for parent in graph.get(named[TURNOVER]).parent_keys} == {RESTORED}
     triggers = [*repository.sensor_defs, *repository.schedule_defs, *repository.get_all_jobs()]
     assert not [trigger.name for trigger in triggers if "reports_sales" in trigger.name]
 

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrai.cli.app import app
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.build import build_definitions
 from orchestrai.defs.instance import open_instance
 from orchestrai.errors import OrchestraiError
@@ -98,7 +99,7 @@ def test_no_canary_is_written_shown_or_logged(
         definitions = build_definitions(runtime)
         job = definitions.resolve_implicit_global_asset_job_def()
         for asset in RUN:
-            key = dg.AssetKey(asset.split("/"))
+            key = asset_key(asset)
             partition = "2026-10-01" if "rows" in asset else None
             done = definitions.resolve_job_def(job.name).execute_in_process(
                 instance=instance, asset_selection=[key], partition_key=partition, raise_on_error=False

@@ -35,7 +35,7 @@ def backfill(
     the run did not compute again. Of a dataset with a dimension beside time all values are run, or the one named by --only; datasets
     without it are read by all.
 
-    Example: ORDERS_URL=./by-day orchestrai backfill churn --from 2010-12-01 --to 2011-05-31
+    Example: ORDERS_URL=./by-day ORDERS_START=2010-12-01 orchestrai backfill churn --from 2010-12-01 --to 2011-05-31
     """
 
     runtime = open_runtime()

@@ -14,10 +14,11 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from orchestrai.defs.assets import asset_key, node_partitions
+from orchestrai.defs.asset_keys import asset_key
+from orchestrai.defs.assets import node_partitions
 from orchestrai.errors import GateClosed
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.stage.outcomes import incomplete
+from orchestrai.stage.outcomes import UPSTREAM, gates_before, incomplete
 from orchestrai.stage.stage import AssetNode
 
 COMPLETE = "complete"
@@ -41,12 +42,15 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         refused = incomplete(runtime.ledger, node, asked_of(node, context.run.tags))
         lines = [f"{partition}: {', '.join(checks)}" for partition, checks in sorted(refused.items())]
+        waits = all(checks.keys() == {UPSTREAM} for checks in refused.values()) and _gates_run(context, node)
         yield dg.AssetCheckResult(
             passed=not refused,
+            # one fault is red once, where it was found
+            severity=dg.AssetCheckSeverity.WARN if refused and waits else dg.AssetCheckSeverity.ERROR,
             description="; ".join(lines[:10]) or None,
             metadata={"refused": len(refused), **({"why": _reasons(refused)} if refused else {})},
         )
-        if refused:
+        if refused and not waits:
             raise dg.Failure(
                 description=f"{len(refused)} partition(s) of {node.asset} refused: " + "; ".join(lines[:10]),
                 metadata={"error": GateClosed.__name__},
@@ -54,6 +58,12 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
             )
 
     return complete
+
+
+def _gates_run(context: dg.AssetCheckExecutionContext, node: AssetNode) -> bool:
+    """Whether every gate that may hold a partition back runs beside this check, and fails the run itself."""
+    before = {asset_key(gate) for gate in gates_before(node)}
+    return bool(before) and before <= context.op_execution_context.job_def.asset_layer.selected_asset_keys
 
 
 def _reasons(refused: Mapping[str, Mapping[str, str]]) -> dg.TableMetadataValue:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from orchestrai.core.time.calendar import dimension_of
-from orchestrai.defs.assets import asset_key
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.checks.complete_checks import asked_of
 from orchestrai.ingest.arrival import RAW_EVENTS
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from orchestrai.defs.assets import asset_key
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.reporting.event_metadata import picture
 from orchestrai.errors import OrchestraiError
 from orchestrai.features.profile.drift_report import Learned, drift_limit, view_portrait

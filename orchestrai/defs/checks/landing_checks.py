@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from orchestrai.core.verdict import Verdict
-from orchestrai.defs.assets import asset_key
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.ingest.discovery.reconciliation import PLACES, Reconciliation, reconcile
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.reports.landing_status import judge_of

@@ -14,7 +14,8 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from orchestrai.core.progress import Progress
 from orchestrai.core.time.calendar import dimension_of, keys_between, span_named
 from orchestrai.core.time.partition_key import time_part, value_part
-from orchestrai.defs.assets import asset_key, partitions_of
+from orchestrai.defs.asset_keys import asset_key
+from orchestrai.defs.assets import partitions_of
 from orchestrai.defs.checks.complete_checks import asked_of
 from orchestrai.defs.instance import process_tag
 from orchestrai.defs.launch.jobs import job_name, moments_job, offered

@@ -12,7 +12,7 @@ from orchestrai.backup.airgap.run import PULL
 from orchestrai.backup.heal_stage import HEAL
 from orchestrai.backup.managed.run import RECOVERY_POINT, RESTORE_TEST
 from orchestrai.backup.retention_stages import PRUNE, RETENTION
-from orchestrai.defs.assets import asset_key
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.pipeline.drill_crons import WEEKLY_DRILLS
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline

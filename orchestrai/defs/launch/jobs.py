@@ -8,7 +8,8 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestrai.core.time.calendar import window
-from orchestrai.defs.assets import AGAIN, asset_key, partitions_of
+from orchestrai.defs.asset_keys import asset_key
+from orchestrai.defs.assets import AGAIN, partitions_of
 from orchestrai.defs.launch.backup_jobs import kept_with_models, kept_with_snapshot
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import LoadNode

@@ -13,6 +13,7 @@ import dagster as dg
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.reporting.event_metadata import left_out_by, plain
 from orchestrai.ledger.report import PartitionOutcome, StageReport, shown_verdicts
+from orchestrai.stage.outcomes import blocked
 
 # rows of verdicts that an event carries; `orchestrai gate list` has them all
 MOST_VERDICTS = 200
@@ -49,7 +50,13 @@ def whole_results(names: Sequence[str], report: StageReport, *, red: bool = Fals
 def _verdict_of(outcome: PartitionOutcome, name: str) -> Verdict | None:
     """What a check says of a partition; of one that a person left out, or that an earlier gate refused, it says that: it passed nothing."""
     found = next((verdict for verdict in shown_verdicts(outcome) if verdict.check == name), None)
-    return found or left_out_by(outcome) or next((v for v in outcome.verdicts if v.details.get("refused") is True), None)
+    stopped = blocked(outcome)
+    # one fault is red once, at the gate that found it
+    return (
+        found
+        or left_out_by(outcome)
+        or (replace(stopped, severity="warn", message=f"blocked: {stopped.message}") if stopped else None)
+    )
 
 
 def _finding(judged: Sequence[tuple[str, Verdict]], name: str, report: StageReport, closed: Closed) -> dict[str, Any]:

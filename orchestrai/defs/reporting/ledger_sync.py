@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
-from orchestrai.defs.assets import asset_key, closed_by, node_partitions
+from orchestrai.defs.asset_keys import asset_key
+from orchestrai.defs.assets import closed_by, node_partitions
 from orchestrai.defs.reporting.check_events import partitioned_evaluations
 from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
 from orchestrai.defs.reporting.event_metadata import metadata_of

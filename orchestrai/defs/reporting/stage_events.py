@@ -18,6 +18,7 @@ from orchestrai.defs.reporting.check_events import Closed, partitioned_evaluatio
 from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
 from orchestrai.defs.reporting.event_metadata import metadata_of
 from orchestrai.ledger.report import PartitionOutcome, StageReport
+from orchestrai.stage.outcomes import blocked
 from orchestrai.stage.stage import AssetNode
 
 # an Output with this metadata is passed on without a materialization event (dagster/_core/execution/plan/execute_step.py)
@@ -84,10 +85,15 @@ def _to_tell(
 
 
 def _plan_refused(context: dg.AssetExecutionContext, report: StageReport) -> None:
-    """Have refused partitions shown as failed: a run over a range plans no single one, and this run turns red."""
+    """Have refused partitions shown as failed: a run over a range plans no single one, and this run turns red.
+
+    What an earlier gate holds back did not fail: it is missing here, and the checks say what it waits for.
+    """
     if len(report.outcomes) == 1:
         return
     for outcome in report.refused:
+        if blocked(outcome) is not None:
+            continue
         planned = DagsterEvent.build_asset_materialization_planned_event(
             context.job_name,
             context.get_step_execution_context().step.key,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from orchestrai.defs.assets import asset_key
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.launch.jobs import MAX_RUNTIME, job_name
 from orchestrai.models.registry.deployment import not_deployed
 from orchestrai.pipeline.nodes.model_node import ModelNode

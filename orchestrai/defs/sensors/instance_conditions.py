@@ -20,6 +20,7 @@ from dagster._core.storage.tags import (
 from dagster_shared.error import SerializableErrorInfo
 
 from orchestrai.core.canonical import sha256_hex
+from orchestrai.defs.asset_keys import ledger_names
 from orchestrai.defs.checks.complete_checks import COMPLETE
 from orchestrai.defs.current import CURRENT
 from orchestrai.errors import GateClosed
@@ -197,15 +198,16 @@ def check_conditions(
 ) -> tuple[set[Condition], frozenset[str]]:
     """Checks, of the project's own and of others, whose newest evaluation failed; and the assets of which one is under way."""
     recorded = {(node.asset, check.name) for node in runtime.project.nodes.values() for check in node.checks}
+    names = ledger_names(runtime.project.nodes)
     keys = [
         key
         for key in repository.asset_graph.asset_check_keys
-        if key.name not in BY_LEDGER and (key.asset_key.to_user_string(), key.name) not in recorded
+        if key.name not in BY_LEDGER and (names.get(key.asset_key), key.name) not in recorded
     ]
     failed, unseen = set(), set()
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
     for key, record in newest.items():
-        asset = key.asset_key.to_user_string()
+        asset = names.get(key.asset_key, key.asset_key.to_user_string())
         if record.status == AssetCheckExecutionRecordStatus.PLANNED:
             unseen.add(asset)
         evaluation = record.evaluation

@@ -8,6 +8,7 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, RunsFilt
 
 from orchestrai.backup.wal.log_position import base_needed
 from orchestrai.backup.wal.run import WAL
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.stage import AssetNode
 
@@ -35,7 +36,7 @@ def _sensor(node: AssetNode[Any]) -> dg.SensorDefinition:
         if context.instance.get_runs_count(running):
             return dg.SkipReason(f"a run of {node.asset} is under way")
         missing = base_needed(node.subject, runtime.vault)
-        keys = [dg.AssetKey(asset.split("/")) for asset in ([node.subject.backup_asset] if missing else []) + [node.asset]]
+        keys = [asset_key(asset) for asset in ([node.subject.backup_asset] if missing else []) + [node.asset]]
         return dg.RunRequest(asset_selection=keys, tags={"orchestrai/log": node.asset})
 
     return watch
