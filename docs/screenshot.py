@@ -14,8 +14,8 @@ from selenium import webdriver
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
     "graph.png": "/locations/orchestrai/asset-groups/churn/lineage",
-    "asset.png": "/assets/churn/orders/raw_events?view=checks",
-    "evaluation.png": "/assets/churn/churn/evaluation",
+    "asset.png": "/assets/churn/orders_raw_events?view=checks",
+    "evaluation.png": "/assets/churn/churn_evaluation",
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.instance import open_instance
-from orchestrai.defs.reporting.ledger_sync import sync
+from orchestrai.defs.reporting.ledger_sync import former_keys, sync
 from orchestrai.ingest.partition import PartitionReading
 from orchestrai_tests.dagster_names import ledger_name
 from orchestrai_tests.defs.conftest import Project
@@ -117,3 +117,14 @@ def test_an_empty_database_is_filled_again_from_the_ledger_and_then_knows_all(pr
         assert list(sync(project.runtime, empty)) == []
     # the database that the run wrote knows all as well
     assert [one for one in sync(project.runtime, project.instance) if one.partitions] == []
+
+
+def test_what_dagster_knows_by_the_keys_of_before_is_named_and_nothing_else(project: Project) -> None:
+    old = dg.AssetKey(SNAPSHOT.split("/"))
+    for key in (old, dg.AssetKey(["a_host", "table"]), dg.AssetKey(["churn", "orders", "of_a_host"])):
+        project.instance.report_runless_asset_event(dg.AssetMaterialization(key))
+    project.run("churn_orders_ingest", project.landed.orders[0])
+    assert former_keys(project.runtime, project.instance) == [old]
+    project.instance.wipe_assets([old])
+    assert former_keys(project.runtime, project.instance) == []
+    assert project.materialized(SNAPSHOT) == {project.landed.orders[0]}

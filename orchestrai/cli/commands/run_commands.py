@@ -103,28 +103,46 @@ def demo(
     raise typer.Exit(1 if failures else 0)
 
 
-def sync(as_json: AsJson = False) -> None:
+def sync(
+    forget_former_keys: Annotated[
+        bool,
+        typer.Option(
+            "--forget-former-keys", help="remove the history under keys of before 2026-11-30 from Dagster's database"
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Tell Dagster what the ledger holds and its database does not: materialized partitions and the verdicts of checks.
 
     For a database that was lost or made anew, and after a process that died before it had told all. Nothing is computed; a second call
     tells nothing. Exit code 1 where something published has no valid receipt.
 
+    Keys of assets said their subject in a part of its own once, `churn/orders/snapshot`; what Dagster remembers by these is named, and
+    removed with --forget-former-keys.
+
     Example: orchestrai sync
     """
     runtime = open_runtime()
     from orchestrai.defs.instance import site_instance
+    from orchestrai.defs.reporting.ledger_sync import former_keys
     from orchestrai.defs.reporting.ledger_sync import sync as tell
 
     with site_instance(runtime.settings) as instance:
         told = list(tell(runtime, instance))
+        former = former_keys(runtime, instance)
+        if forget_former_keys:
+            instance.wipe_assets(former)
     if as_json:
-        emit({"told": [asdict(one) for one in told]})
+        emit({"told": [asdict(one) for one in told], "former_keys": [key.to_user_string() for key in former]})
     else:
         rows = [(one.asset, one.partitions, one.checks, ", ".join(one.uncounted[:5]) or "-") for one in told]
         if rows:
             table("Told", ("asset", "partitions", "checks", "without a valid receipt"), rows)
         else:
             out.print("nothing new: Dagster knows all that is published")
+        if former:
+            done = "were removed" if forget_former_keys else "stay until `orchestrai sync --forget-former-keys`"
+            out.print(f"{len(former)} assets under the keys that they had before {done}")
     raise typer.Exit(1 if any(one.uncounted for one in told) else 0)
 
 

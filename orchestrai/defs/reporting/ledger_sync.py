@@ -43,6 +43,13 @@ def sync(runtime: Runtime, instance: dg.DagsterInstance) -> Iterator[Told]:
             yield told
 
 
+def former_keys(runtime: Runtime, instance: dg.DagsterInstance) -> list[dg.AssetKey]:
+    """The keys that Dagster knows assets of the project by from before the last part said the subject, too."""
+    known, named = set(instance.get_asset_keys()), {asset_key(asset) for asset in runtime.project.nodes}
+    former = {dg.AssetKey(asset.split("/")) for asset in runtime.project.nodes}
+    return sorted(known & former - named)
+
+
 def _told(runtime: Runtime, instance: dg.DagsterInstance, node: AssetNode, current: Dataset) -> Told:
     key, code = asset_key(node.asset), node.stage.code_of(node.subject)
     outcomes, uncounted = _outcomes(current)
