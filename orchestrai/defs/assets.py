@@ -9,6 +9,7 @@ import dagster as dg
 
 from orchestrai.core.actor import acting
 from orchestrai.core.time.calendar import dimension_of, name_of, zone_of
+from orchestrai.defs.asset_commands import asset_commands
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.current import features_condition
 from orchestrai.defs.input_events import look_back, seen_inputs
@@ -97,6 +98,9 @@ def _common(node: AssetNode) -> dict[str, Any]:
             dg.LocalFileCodeReference(file_path=str(path), label=path.name) for path in node.source_files if path.is_file()
         ]
         metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=references)
+    commands = asset_commands(node)
+    if commands is not None:
+        metadata["orchestrai/commands"] = commands
     if isinstance(node.subject, DatasetNode) and node.stage.verbatim:
         metadata["dagster/column_schema"] = _column_schema(node.subject)
     if isinstance(node.subject, ViewNode) and node.stage is FEATURES:
@@ -271,17 +275,27 @@ def _column_schema(dataset: DatasetNode) -> dg.TableSchema:
 def _view_metadata(node: ViewNode) -> dict[str, Any]:
     view = node.view
     metadata: dict[str, Any] = {"sql": dg.MetadataValue.md(f"```sql\n{view.sql}\n```")}
-    columns = [dg.TableColumn(name=field.name, type=str(field.type)) for field in view.schema]
-    metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
     from orchestrai.features.views.column_lineage import lineage
 
+    sources = lineage(view)
+    metadata["dagster/column_schema"] = dg.TableSchema(
+        columns=[
+            dg.TableColumn(name=field.name, type=str(field.type), description=_from(sources.get(field.name, [])))
+            for field in view.schema
+        ]
+    )
     deps = {
         column: [
             dg.TableColumnDep(asset_key(node.inputs[table].asset("restored")), source)
-            for table, source in sources
+            for table, source in pairs
             if table in node.inputs
         ]
-        for column, sources in lineage(view).items()
+        for column, pairs in sources.items()
     }
     metadata["dagster/column_lineage"] = dg.TableColumnLineage(deps_by_column=deps)
     return metadata
+
+
+def _from(sources: Sequence[tuple[str, str]]) -> str | None:
+    """What a feature is made of, in the words of the view."""
+    return f"from {', '.join(f'{table}.{column}' for table, column in sources)}" if sources else None

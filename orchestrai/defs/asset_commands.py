@@ -1,0 +1,37 @@
+"""What a person types about an asset, shown on its page: Dagster has no place of its own for a trace, a gate, or a snapshot."""
+
+import dagster as dg
+
+from orchestrai.stage.names import StageName
+from orchestrai.stage.stage import AssetNode
+
+_MODEL = (
+    ("where it comes from, down to landed objects", "orchestrai model trace {subject}@champion"),
+    ("its versions, and why one was promoted or not", "orchestrai model list {subject}"),
+    ("its proof, for somebody without orchestrai", "orchestrai model export {subject}@champion --format proof --to proof"),
+)
+# {subject} is `pipeline/name`, {asset} the ledger's name, {pipeline} the first part
+_BY_STAGE: dict[StageName, tuple[tuple[str, str], ...]] = {
+    "landing": (("which objects were taken, and which not", "orchestrai landing status {subject}"),),
+    "raw_events": (
+        ("what its gate holds back, and why", "orchestrai gate list"),
+        ("which objects were taken, and which not", "orchestrai landing status {subject}"),
+        ("rows that could not be read", "orchestrai deadletters list {subject}"),
+    ),
+    "dead_letters": (("the refused rows and their reasons", "orchestrai deadletters list {subject} --each"),),
+    "snapshot": (("the snapshots there are", "orchestrai vault list {subject}"),),
+    "restored": (("the snapshots there are", "orchestrai vault list {subject}"),),
+    "features": (("what would come out otherwise now", "orchestrai stale {pipeline}"),),
+    "training_set": (("what would come out otherwise now", "orchestrai stale {pipeline}"), *_MODEL[:1]),
+    "candidate": _MODEL[:2],
+    "evaluation": _MODEL[:2],
+    "champion": _MODEL,
+    "predictions": _MODEL[:1],
+}
+
+
+def asset_commands(node: AssetNode) -> dg.MarkdownMetadataValue | None:
+    """The commands that say more of an asset; None where there is none."""
+    lines = _BY_STAGE.get(node.stage.name, ())
+    names = {"asset": node.asset, "subject": node.asset.rpartition("/")[0], "pipeline": node.pipeline}
+    return dg.MetadataValue.md("\n".join(f"- {what}: `{typed.format(**names)}`" for what, typed in lines)) if lines else None
