@@ -1,6 +1,5 @@
 """One connection, as declared: a cloud, where in it, and who calls. A frozen value without any secret, so that it may be sent on."""
 
-from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -62,8 +61,9 @@ class Budget(Declaration):
 class Connection(Declaration):
     """How one account and region of a cloud is reached; `name` is empty for what the environment says.
 
-    `account` is AWS's account number, which must be the caller's, or the name of Azure's storage account; `endpoint` is one URL, or one
-    by service. `covers` are URLs that are reached by it; a `default` one is for what has no URL or is covered by none.
+    `account` is AWS's account number, which must be the caller's, or the name of Azure's storage account. `endpoint` is of all services,
+    one of `endpoints` of the service that it is named for. `covers` are URLs that are reached by it; a `default` one is for what has no
+    URL or is covered by none.
     """
 
     name: ConnectionName | Literal[""] = ""
@@ -71,7 +71,8 @@ class Connection(Declaration):
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{2,40}$")] | None = None
     account: Annotated[str, Field(pattern=r"^[a-z0-9]{3,24}$")] | None = None
     project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9:.-]{4,60}$")] | None = None
-    endpoint: Endpoint | dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Endpoint] | None = None
+    endpoint: Endpoint | None = None
+    endpoints: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Endpoint] = Field(default_factory=dict)
     addressing: Literal["path", "virtual"] | None = None
     identity: Identity = Identity()
     covers: tuple[Cover, ...] = ()
@@ -91,10 +92,6 @@ class Connection(Declaration):
         kinds = [kind for kind in self.identity.kinds if kind not in KINDS[self.cloud]]
         if kinds:
             raise ValueError(f"identity: expected one of {', '.join(KINDS[self.cloud])} for {self.cloud}, found {kinds[0]}")
-        federated = self.identity.workload_identity
-        if federated is not None and isinstance(federated, str) != (self.cloud == "gcp"):
-            form = "the file of an external account" if self.cloud == "gcp" else "a mapping of tenant, client and token_file"
-            raise ValueError(f"identity.workload_identity: expected {form}, found another form")
         for name, cloud in (("project", "gcp"), ("addressing", "aws")):
             if getattr(self, name) is not None and self.cloud != cloud:
                 raise ValueError(f"{name}: expected a connection of {cloud}, found one of {self.cloud}")
@@ -109,7 +106,7 @@ class Connection(Declaration):
 
     def endpoint_of(self, service: str) -> str | None:
         """The endpoint of a service, None where it is the cloud's own."""
-        return self.endpoint.get(service) if isinstance(self.endpoint, Mapping) else self.endpoint
+        return self.endpoints.get(service, self.endpoint)
 
     @property
     def shown(self) -> str:

@@ -42,14 +42,15 @@ class FederatedToken(Declaration):
 KINDS: dict[Cloud, tuple[str, ...]] = {
     "aws": ("profile", "role", "access_key", "anonymous"),
     "azure": ("managed_identity", "workload_identity", "service_principal", "account_key", "sas", "anonymous"),
-    "gcp": ("service_account", "workload_identity", "impersonate", "anonymous"),
+    "gcp": ("service_account", "external_account", "impersonate", "anonymous"),
 }
 
 
 class Identity(Declaration):
     """Who calls: one kind, or none for the cloud's own chain. A role may be assumed from a profile or a key pair.
 
-    `workload_identity` is, on Google, the file of an external account. No field holds a secret: each says where one lies.
+    `external_account` is the file that Google's workload identity federation is configured by. No field holds a secret: each says where
+    one lies.
     """
 
     profile: Word | None = None
@@ -60,11 +61,12 @@ class Identity(Declaration):
     session_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@-]{2,64}$")] = "orchestrai"
     access_key: AccessKey | None = None
     managed_identity: Annotated[Word, Field(description="system, or the client id of one that is assigned")] | None = None
-    workload_identity: FederatedToken | Word | None = None
+    workload_identity: FederatedToken | None = None
     service_principal: ServicePrincipal | None = None
     account_key: Secret | None = None
     sas: Secret | None = None
     service_account: Secret | None = None
+    external_account: Word | None = None
     impersonate: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.gserviceaccount\.com$")] | None = None
     anonymous: bool = False
 
