@@ -13,13 +13,12 @@ from typing import Annotated, Any
 
 from orchestrai.core.transfer_rate import parse_rate
 from orchestrai.errors import ConfigError
+from orchestrai.project.project_place import project_path
 from orchestrai.secrets.url_credentials import refuse_credentials
 
 PREFIX = "ORCHESTRAI_"
 ENV_FILE = Path(".env")
 ENV_BYTES = 1024 * 1024
-# the file that declares a project, by its name in the working directory; read by orchestrai/project/project_file.py
-PROJECT_FILE = Path("orchestrai.yaml")
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,9 @@ class Settings:
     project: Annotated[
         str,
         "project file with pipelines, stores and connections; empty means orchestrai.yaml of the working directory, if it is there",
+    ] = ""
+    connections: Annotated[
+        str, "connections as JSON, in place of those of the project file: what a job on another machine is given"
     ] = ""
     home: Annotated[Path, "folder of the embedded default: landing, lake, vault and keys"] = Path(".orchestrai")
     lake_url: Annotated[str, "working store; empty means <home>/lake"] = ""
@@ -144,13 +146,6 @@ def _from_environment(names: Mapping[str, str]) -> dict[str, Any]:
     """What the environment sets, by field; an empty value sets nothing."""
     given = {name.upper(): value for name, value in os.environ.items() if value}
     return {field: given[key] for key, field in names.items() if key in given}
-
-
-def project_path(given: Mapping[str, str] = os.environ) -> Path | None:
-    """Where the project file in force lies: what ORCHESTRAI_PROJECT names, else one in the working directory, else none."""
-    named = next((value for name, value in given.items() if name.upper() == f"{PREFIX}PROJECT"), "")
-    path = Path(named).expanduser() if named else PROJECT_FILE
-    return Path(os.path.abspath(path)) if named or path.is_file() else None
 
 
 def _from_project() -> dict[str, Any]:

@@ -62,8 +62,8 @@ class Connection(Declaration):
     """How one account and region of a cloud is reached; `name` is empty for what the environment says.
 
     `account` is AWS's account number, which must be the caller's, or the name of Azure's storage account. `endpoint` is of all services,
-    one of `endpoints` of the service that it is named for. `covers` are URLs that are reached by it; a `default` one is for what has no
-    URL or is covered by none.
+    one of `endpoints` of the service that it is named for; `ca_file` signs its certificate, where no public authority does. `covers` are
+    URLs that are reached by it; a `default` one is for what has no URL or is covered by none.
     """
 
     name: ConnectionName | Literal[""] = ""
@@ -74,6 +74,7 @@ class Connection(Declaration):
     endpoint: Endpoint | None = None
     endpoints: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Endpoint] = Field(default_factory=dict)
     addressing: Literal["path", "virtual"] | None = None
+    ca_file: Annotated[str, Field(min_length=1)] | None = None
     identity: Identity = Identity()
     covers: tuple[Cover, ...] = ()
     default: bool = False
@@ -92,7 +93,7 @@ class Connection(Declaration):
         kinds = [kind for kind in self.identity.kinds if kind not in KINDS[self.cloud]]
         if kinds:
             raise ValueError(f"identity: expected one of {', '.join(KINDS[self.cloud])} for {self.cloud}, found {kinds[0]}")
-        for name, cloud in (("project", "gcp"), ("addressing", "aws")):
+        for name, cloud in (("project", "gcp"), ("addressing", "aws"), ("ca_file", "aws")):
             if getattr(self, name) is not None and self.cloud != cloud:
                 raise ValueError(f"{name}: expected a connection of {cloud}, found one of {self.cloud}")
         if self.account is not None and self.cloud == "gcp":
@@ -103,6 +104,9 @@ class Connection(Declaration):
             # a key is of one account, and may not sign for another one
             raise ValueError("account: expected the storage account that the key or signature is of, found none")
         return self
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.cloud, self.region, self.account, self.endpoint))
 
     def endpoint_of(self, service: str) -> str | None:
         """The endpoint of a service, None where it is the cloud's own."""
