@@ -151,12 +151,18 @@ class S3Backend(Backend):
         from obstore.auth.boto3 import Boto3CredentialProvider
 
         try:
-            return Boto3CredentialProvider(self._session, ttl=timedelta(minutes=10))
+            provider = Boto3CredentialProvider(self._session, ttl=timedelta(minutes=10))
         except ValueError as exc:
             raise ConfigError(
                 f"expected AWS credentials for {self.url}, found none: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "AWS_PROFILE, give the machine a role, or declare an identity of its connection"
             ) from exc
+
+        def give() -> Any:
+            with aws_errors(f"credentials for {self.url}"):
+                return provider()
+
+        return self.given_by(give)
 
 
 def _of_bucket(endpoint: str, bucket: str) -> str:

@@ -99,5 +99,5 @@ class AzureBackend(Backend):
         elif options.sas_token:
             settings["sas_key"] = options.reveal("sas_token")
         else:
-            settings["credential_provider"] = partial(_storage_token, options.connection)
+            settings["credential_provider"] = self.given_by(partial(_storage_token, options.connection))
         return AzureStore(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)

@@ -5,7 +5,7 @@ A `Backend` is one bucket or container as obstore and the cloud's own library re
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from orchestrai.errors import ConfigError
+from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.project.connection_spec import Connection, check_endpoint
 from orchestrai.storage.cloud.control import ControlPlane
 
 READ_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
 # a conditional write that was repeated by the client library could not be told from one that lost
 NO_RETRIES: Any = {"max_retries": 0}
+OWN_ERROR = f"{OrchestraiError.__module__}."
 _SECRETS = ("secret_access_key", "session_token", "account_key", "sas_token", "service_account_key")
 
 
@@ -180,6 +181,22 @@ class StoreOptions:
 
 
 @dataclass
+class Credentials:
+    """Gives obstore its credentials; it tells of an error by its text alone, so the error itself waits here."""
+
+    give: Callable[[], Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    error: OrchestraiError | None = None
+
+    def __call__(self) -> Any:
+        try:
+            return self.give()
+        except OrchestraiError as error:
+            self.error = error
+            raise
+
+
+@dataclass
 class Backend(ABC):
     """Two obstore stores on the same bucket, and what differs between the clouds; `options` are complete."""
 
@@ -188,6 +205,16 @@ class Backend(ABC):
     """Empty, or ending in a slash."""
     options: StoreOptions = field(repr=False)
     lists_in_order: bool = True
+    credentials: Credentials | None = field(default=None, repr=False)
+
+    def given_by(self, give: Callable[[], Any]) -> Credentials:
+        """`give` as obstore's provider of credentials; one for both stores."""
+        self.credentials = self.credentials or Credentials(give)
+        return self.credentials
+
+    def credentials_error(self, exc: Exception) -> OrchestraiError | None:
+        """What kept credentials from being given, where that is what obstore's error tells of."""
+        return self.credentials.error if self.credentials is not None and OWN_ERROR in str(exc) else None
 
     @property
     @abstractmethod

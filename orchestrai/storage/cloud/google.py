@@ -109,7 +109,7 @@ class GcsBackend(Backend):
             settings["service_account_key"] = options.anonymous_service_account()
         else:
             # whatever kind of account it is, its tokens come from Google's own library: obstore knows fewer kinds
-            settings["credential_provider"] = partial(_storage_token, options.connection)
+            settings["credential_provider"] = self.given_by(partial(_storage_token, options.connection))
             if options.endpoint_url:
-                settings["url"] = options.endpoint_url
+                settings["base_url"] = options.endpoint_url
         return GCSStore(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)

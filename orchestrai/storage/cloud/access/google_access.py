@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from orchestrai.errors import ConfigError
@@ -9,6 +10,7 @@ from orchestrai.project.connection_spec import Connection
 from orchestrai.storage.cloud.access.own_secrets import provider_of, secret_of
 from orchestrai.storage.cloud.cloud_errors import google_errors
 
+AWS_SUBJECT = "urn:ietf:params:aws:token-type:aws4_request"
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -27,6 +29,16 @@ def google_credentials_of(connection: Connection) -> Any:
     return _credentials(connection, account, identity.external_account, identity.impersonate, identity.anonymous)
 
 
+def _external(told: dict[str, Any]) -> Any:
+    """Credentials of workload identity federation; Google's own way asks the network for a project first."""
+    from google.auth import aws, identity_pool
+
+    if told.get("type") != "external_account":
+        raise ValueError(told.get("type"))
+    kind: Any = aws if told.get("subject_token_type") == AWS_SUBJECT else identity_pool
+    return kind.Credentials.from_info(told, scopes=SCOPES)
+
+
 @cache
 def _credentials(_: Connection, account: str, external: str | None, impersonate: str | None, anonymous: bool) -> Any:
     import google.auth
@@ -40,7 +52,7 @@ def _credentials(_: Connection, account: str, external: str | None, impersonate:
             if account:
                 found, _project = google.auth.load_credentials_from_dict(json.loads(account), scopes=SCOPES)
             elif external:
-                found, _project = google.auth.load_credentials_from_file(external, scopes=SCOPES)
+                found = _external(json.loads(Path(external).expanduser().read_bytes()))
             else:
                 found, _project = google.auth.default(scopes=SCOPES)
     except (ValueError, OSError) as exc:
