@@ -1,13 +1,14 @@
 """One connection, as declared: a cloud, where in it, and who calls. A frozen value without any secret, so that it may be sent on."""
 
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_serializer, field_validator, model_validator
 
 from orchestrai.core.declaration import Declaration, field_reader
-from orchestrai.core.time.duration_cron import Duration
+from orchestrai.core.time.duration_cron import Duration, format_duration
 from orchestrai.errors import ConfigError
 from orchestrai.project.identity_spec import KINDS, Cloud, Identity
 from orchestrai.project.url_cover import check_cover
@@ -56,6 +57,10 @@ class Budget(Declaration):
 
     attempts: Annotated[int, Field(ge=1, le=20)] = 5
     within: Duration | None = None
+
+    @field_serializer("within", when_used="json")
+    def _written(self, value: timedelta | None) -> str | None:
+        return None if value is None else format_duration(value)
 
 
 class Connection(Declaration):

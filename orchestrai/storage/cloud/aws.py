@@ -1,5 +1,6 @@
 """Amazon: the one place that makes boto3 clients, and S3 and what speaks its protocol."""
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, cached_property
@@ -72,9 +73,9 @@ def aws_client(
         found = service_connection(service, region) if url is None else connection_for(url, "aws")
         declared = found if found.name else None
         endpoint = declared.endpoint_of(service) if declared else None
-        options = StoreOptions(
-            endpoint_url=endpoint, region=region or (declared.region if declared else None), connection=declared
-        )
+        # boto3 reads AWS_DEFAULT_REGION alone; stores and all other SDKs of Amazon read this one first
+        where = region or (declared.region if declared else os.environ.get("AWS_REGION") or None)
+        options = StoreOptions(endpoint_url=endpoint, region=where, connection=declared)
     declared = options.connection
     if declared is not None:
         # a variable that leads to an emulator is not meant for what was declared
