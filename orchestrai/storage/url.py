@@ -53,8 +53,13 @@ def _declared(url: str) -> "StoreOptions":
         raise ConfigError(
             f"expected the name of a connection in a URL of {', '.join(CLOUD)}, found {scheme}: leave the name out"
         )
-    declared = connection_for(url, _CLOUDS.get(scheme, "azure"))
+    declared = connection_for(url, cloud_of(url))
     return StoreOptions(connection=declared if declared.name else None)
+
+
+def cloud_of(url: str) -> "Cloud":
+    """The cloud of a URL of `CLOUD`."""
+    return _CLOUDS.get(named(url)[0].partition(":")[0], "azure")
 
 
 def open_within_limits(url: str, settings: Settings) -> Store:
