@@ -35,7 +35,8 @@ class KeptSecrets:
     fetch: Fetch = fetch
     clock: Callable[[], float] = time.monotonic
     _read: dict[str, _Read] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    # held while a store is asked, whose own credentials may be a secret of another store
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def text(self, place: RemoteSecret) -> str:
         """The secret, asked of its store when it is older than declared.

@@ -8,11 +8,13 @@
     gcpsm://project/name/version#key         Google Secret Manager; without a version `latest`
     vault://mount/path#key                   HashiCorp Vault or OpenBao, KV version 2, at VAULT_ADDR
 
-`#key` takes one field of a secret that is a JSON object. `?keep=60` is how many seconds the text may be used before it is asked for
-again (300 without it; env and file are read at each use). Resolved at use; the text goes to the library that needs it and nowhere else.
+`awssm+name://...` reads it by the connection of that name. `#key` takes one field of a secret that is a JSON object. `?keep=60` is how
+many seconds the text may be used before it is asked for again (300 without it; env and file are read at each use). Resolved at use; the
+text goes to the library that needs it and nowhere else.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,7 @@ _PARTS = {"awssm": (1, 99), "ssm": (1, 99), "azkv": (2, 3), "gcpsm": (2, 3), "va
 SCHEMES = ("env", "file", *_PARTS)
 _OPTIONS = {"awssm": ("keep", "stage"), "ssm": ("keep",), "azkv": ("keep",), "gcpsm": ("keep",), "vault": ("keep",)}
 _LONGEST_KEEP = 86_400
+_CONNECTION = re.compile("[a-z][a-z0-9-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class RemoteSecret:
     key: str = ""
     keep: int = KEEP_SECONDS
     options: Mapping[str, str] = field(default_factory=dict)
+    connection: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -48,7 +52,7 @@ class RemoteSecret:
 
 def is_reference(text: str) -> bool:
     """Whether a text says by its scheme that it is a reference; it may be a malformed one."""
-    return text.partition("://")[0] in SCHEMES and "://" in text
+    return text.partition("://")[0].partition("+")[0] in SCHEMES and "://" in text
 
 
 def check_reference(reference: str) -> str:
@@ -56,7 +60,7 @@ def check_reference(reference: str) -> str:
     scheme, separator, rest = reference.partition("://")
     if separator and ((scheme == "env" and rest and "/" not in rest) or (scheme == "file" and rest.startswith("/"))):
         return reference
-    if separator and scheme in _PARTS and remote_secret(reference) is not None:
+    if separator and scheme.partition("+")[0] in _PARTS and remote_secret(reference) is not None:
         return reference
     raise ConfigError(
         "expected a secret reference env://NAME, file:///path, awssm://, ssm://, azkv://, gcpsm:// or vault://, found something else: "
@@ -66,7 +70,10 @@ def check_reference(reference: str) -> str:
 
 def remote_secret(reference: str) -> RemoteSecret | None:
     """A reference into a store of secrets, taken apart; None where it is not well-formed."""
-    scheme, _, rest = reference.partition("://")
+    named, _, rest = reference.partition("://")
+    scheme, plus, connection = named.partition("+")
+    if plus and (scheme == "vault" or not _CONNECTION.fullmatch(connection)):
+        return None
     place, _, key = rest.partition("#")
     path, _, query = place.partition("?")
     path = unquote(path)
@@ -81,7 +88,7 @@ def remote_secret(reference: str) -> RemoteSecret | None:
         return None
     if not keep.isdigit() or int(keep) > _LONGEST_KEEP:
         return None
-    return RemoteSecret(reference, scheme, path, unquote(key), int(keep), options)
+    return RemoteSecret(reference, scheme, path, unquote(key), int(keep), options, connection)
 
 
 def resolve_secret(reference: str, environ: Mapping[str, str] | None = None) -> str:

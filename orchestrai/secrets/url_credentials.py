@@ -32,7 +32,7 @@ _DSN_PASSWORD = re.compile(r"\bpassword\s*=\s*([^\s;&]+)")
 _DSN = re.compile(r"\b(?:host|hostaddr|dbname)\s*=")
 # what stands for a value that lies elsewhere
 _FILLED_IN = re.compile(r"\$\{[^}]*\}")
-_REFERENCE = re.compile(rf"\{{[a-z_]+\}}|(?:{'|'.join(SCHEMES)})://.*")
+_REFERENCE = re.compile(rf"\{{[a-z_]+\}}|(?:{'|'.join(SCHEMES)})(?:\\+[a-z0-9-]+)?://.*")
 
 
 def refuse_credentials(text: str) -> str:
@@ -92,7 +92,7 @@ def _credentials(text: str) -> Iterator[str]:
 
 
 def _in_url(scheme: str, rest: str) -> Iterator[str]:
-    if scheme in SCHEMES:
+    if scheme.partition("+")[0] in SCHEMES:
         return
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")

@@ -60,11 +60,22 @@ def translated(exc: Exception, key: str, url: str) -> StorageError:
     if code == 416 or "Wanted range starting at" in text:
         return BeyondEnd(f"expected {key!r} to be longer", key=key)
     message = f"expected {url} to answer for {key!r}, found: {_short(text)}"
+    if url.startswith("s3:") and (code == 301 or any(word in text for word in _ELSEWHERE)):
+        told = _REGION.search(text)
+        where = f"of the region {told[1] or told[2]}" if told else "of another region"
+        return StorageError(
+            f"expected {url} to answer for {key!r}, found it to be {where}: declare the region of the bucket in its connection, or set "
+            "AWS_REGION",
+            key=key,
+        )
     if isinstance(exc, raised.GenericError) and (code in (0, 409) or transient_status(code)):
         return TransientStorageError(f"{message}: try again", key=key)
     return StorageError(f"{message}: check the store's settings", key=key)
 
 
+# what S3 says of a request that is signed for another region than the bucket's
+_ELSEWHERE = ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraint")
+_REGION = re.compile(r"<Region>([a-z0-9-]+)</Region>|expecting '([a-z0-9-]+)'")
 _LOCKED = ("ObjectLocked", "WORM", "retention", "BlobImmutable", "legal hold")
 _COLD = ("InvalidObjectState", "BlobArchived")
 

@@ -310,6 +310,9 @@ class ObjectStore:
         try:
             yield
         except (raised.BaseError, FileNotFoundError, PermissionError, TimeoutError, ValueError) as exc:
+            own = self.backend.credentials_error(exc)
+            if own is not None:
+                raise own from exc
             raise translated(exc, key, self.url) from exc
 
 

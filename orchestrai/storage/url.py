@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from orchestrai.errors import ConfigError
+from orchestrai.project.in_force import connection_for
+from orchestrai.project.url_cover import named
 from orchestrai.secrets.url_credentials import refuse_credentials
 from orchestrai.settings import Settings
 from orchestrai.storage.base import Store
@@ -15,18 +17,23 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from orchestrai.project.identity_spec import Cloud
     from orchestrai.storage.cloud.connection import Backend, StoreOptions
 
 CLOUD = ("s3", "s3a", "az", "azure", "abfs", "abfss", "gs", "gcs")
+_CLOUDS: dict[str, "Cloud"] = {"s3": "aws", "s3a": "aws", "gs": "gcp", "gcs": "gcp"}
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
 
 def open_store(url: str, options: "StoreOptions | None" = None) -> Store:
     """Open the store at `url`: a path, file:, memory:, s3://, az://, abfss:// or gs://.
 
-    What `options` leaves open comes from the cloud's standard environment variables, read now. A cloud store retries.
-    Raises ConfigError, never with a secret in its message.
+    Without `options` it is reached by the connection that the URL names (`s3+replica://bucket`) or that covers it, else as the cloud's
+    standard environment variables say, read now. A cloud store retries. Raises ConfigError, never with a secret in its message.
     """
+    url, name = named(url)
+    if name and options is None:
+        options = _declared(f"{url.partition(':')[0]}+{name}:{url.partition(':')[2]}")
     scheme = _scheme(url)
     if not scheme:
         return LocalStore(Path(url).expanduser())
@@ -34,7 +41,25 @@ def open_store(url: str, options: "StoreOptions | None" = None) -> Store:
         return LocalStore(_file_path(url))
     if scheme == "memory":
         return MemoryStore(name=url.partition(":")[2].strip("/") or "memory")
-    return _cloud(scheme, url, options)
+    return _cloud(scheme, url, options if options is not None else _declared(url))
+
+
+def _declared(url: str) -> "StoreOptions":
+    """The options of the connection in force for a URL of a cloud."""
+    from orchestrai.storage.cloud.connection import StoreOptions
+
+    scheme = named(url)[0].partition(":")[0]
+    if scheme not in CLOUD:
+        raise ConfigError(
+            f"expected the name of a connection in a URL of {', '.join(CLOUD)}, found {scheme}: leave the name out"
+        )
+    declared = connection_for(url, cloud_of(url))
+    return StoreOptions(connection=declared if declared.name else None)
+
+
+def cloud_of(url: str) -> "Cloud":
+    """The cloud of a URL of `CLOUD`."""
+    return _CLOUDS.get(named(url)[0].partition(":")[0], "azure")
 
 
 def open_within_limits(url: str, settings: Settings) -> Store:
@@ -50,7 +75,12 @@ def open_within_limits(url: str, settings: Settings) -> Store:
 
 def check_url(url: str) -> None:
     """Raise ConfigError for a URL that no store has; opens nothing and asks for no credentials."""
+    url, name = named(url)
     scheme = _scheme(url)
+    if name and scheme not in CLOUD:
+        raise ConfigError(
+            f"expected the name of a connection in a URL of {', '.join(CLOUD)}, found {scheme}: leave the name out"
+        )
     if scheme == "file":
         _file_path(url)
     elif scheme in CLOUD:
@@ -82,15 +112,14 @@ def _file_path(url: str) -> Path:
     return Path(unquote(parts.path))
 
 
-def _cloud(scheme: str, url: str, given: "StoreOptions | None") -> Store:
+def _cloud(scheme: str, url: str, options: "StoreOptions") -> Store:
     # here, because a command on a local store takes half as long without them
     from orchestrai.storage.cloud.aws import S3Backend
-    from orchestrai.storage.cloud.connection import StoreOptions
     from orchestrai.storage.cloud.google import GcsBackend
     from orchestrai.storage.objects import ObjectStore
     from orchestrai.storage.retry import RetryingStore
 
-    parts, options = urlsplit(url), given or StoreOptions()
+    parts = urlsplit(url)
     backend: Backend
     if scheme in ("s3", "s3a"):
         backend = S3Backend(_bucket(parts, scheme), _prefix(parts), options.for_s3(os.environ))
@@ -98,7 +127,10 @@ def _cloud(scheme: str, url: str, given: "StoreOptions | None") -> Store:
         backend = GcsBackend(_bucket(parts, scheme), _prefix(parts), options.for_gcs(os.environ))
     else:
         backend = _azure(parts, scheme, options)
-    return RetryingStore(ObjectStore(backend))
+    budget = options.connection.retries if options.connection is not None else None
+    return (
+        RetryingStore(ObjectStore(backend), retries=budget.attempts - 1) if budget else RetryingStore(ObjectStore(backend))
+    )
 
 
 def _azure(parts: SplitResult, scheme: str, options: "StoreOptions") -> "Backend":

@@ -116,7 +116,7 @@ def test_the_library_asks_for_the_token_and_what_is_wrong_is_told_at_once(monkey
     pytest.importorskip("confluent_kafka")
     given: list[float] = []
 
-    def token(region: str) -> tuple[str, float]:
+    def token(region: str, _: object) -> tuple[str, float]:
         given.append(time.time() + 900)
         return "token", given[-1]
 
@@ -125,7 +125,7 @@ def test_the_library_asks_for_the_token_and_what_is_wrong_is_told_at_once(monkey
         # a constructed client has been given its token
         assert len(given) == 1
 
-    def refused(region: str) -> tuple[str, float]:
+    def refused(region: str, _: object) -> tuple[str, float]:
         raise ConfigError("expected credentials of AWS, found none")
 
     monkeypatch.setattr(kafka_tokens, "msk_iam_token", refused)

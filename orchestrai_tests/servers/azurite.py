@@ -5,7 +5,7 @@ import os
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,8 @@ class AzuriteServer:
 
 
 @contextlib.contextmanager
-def azurite_server() -> Iterator[AzuriteServer]:
-    """Run Azurite in memory; raises ServerAbsent where Node or the package cannot be had."""
+def azurite_server(environment: Mapping[str, str] | None = None) -> Iterator[AzuriteServer]:
+    """Run Azurite in memory, with more variables; raises ServerAbsent where Node or the package cannot be had."""
     node, script = require_program("node", "nodejs"), _installed()
     blob, queue, table = free_port(), free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +57,7 @@ def azurite_server() -> Iterator[AzuriteServer]:
         command += ["--blobHost", "127.0.0.1", "--blobPort", str(blob)]
         command += ["--queueHost", "127.0.0.1", "--queuePort", str(queue)]
         command += ["--tableHost", "127.0.0.1", "--tablePort", str(table)]
-        with running(command, blob, log=Path(folder) / "log") as process:
+        with running(command, blob, log=Path(folder) / "log", environment={**os.environ, **(environment or {})}) as process:
             wait_for_port(queue, 30, process)
             yield AzuriteServer(f"http://127.0.0.1:{blob}/{ACCOUNT}", f"http://127.0.0.1:{queue}/{ACCOUNT}")
 

@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Literal
@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 # refused: done, but the answer is 503; slowed: 429 without effect
 Fault = Literal["unavailable", "slowed", "lost", "refused", "cut"]
 Rule = Callable[[str, str], Fault | None]
+Answer = tuple[int, list[tuple[str, str]], bytes]
+# an answer of the proxy's own to method, path, headers (by lower-case names) and body; None lets the request pass
+Check = Callable[[str, str, Mapping[str, str], bytes], Answer | None]
 
 
 @dataclass
@@ -24,6 +27,7 @@ class FaultProxy:
     endpoint: str = ""
     rule: Rule = lambda method, path: None
     seen: list[tuple[str, str, Fault | None]] = field(default_factory=list)
+    check: Check = lambda method, path, headers, body: None
 
     def fail_once(self, fault: Fault, method: str) -> None:
         """Break the next request of a method."""
@@ -49,6 +53,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        own = proxy.check(self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+        if own is not None:
+            self._answer(*own)
+            return
         fault = proxy.rule(self.command, self.path)
         proxy.seen.append((self.command, self.path, fault))
         if fault in ("unavailable", "slowed"):

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrai.errors import AccessRefused, ConfigError, TransientStorageError
 from orchestrai.storage.cloud import azure, google
-from orchestrai.storage.cloud.rest import AccessToken, Api, CachedToken, azure_token
+from orchestrai.storage.cloud.rest import AccessToken, Api, CachedToken, azure_token, token_of
 
 
 class Clock:
@@ -177,12 +177,12 @@ def test_azure_has_one_token_per_resource(monkeypatch: pytest.MonkeyPatch) -> No
         return SimpleNamespace(token=f"for {scope}", expires_on=4_000_000_000)
 
     monkeypatch.setattr(azure, "default_credential", lambda: SimpleNamespace(get_token=get_token))
-    azure_token.cache_clear()
+    token_of.cache_clear()
     for _ in range(40):
         assert azure_token("https://one.example")() == "for https://one.example/.default"
         assert azure_token("https://two.example")() == "for https://two.example/.default"
     assert asked == ["https://one.example/.default", "https://two.example/.default"]
-    azure_token.cache_clear()
+    token_of.cache_clear()
 
 
 def test_googles_token_ends_when_its_credentials_say(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from orchestrai.cli.output import AsJson, emit, table
 from orchestrai.errors import OrchestraiError
-from orchestrai.settings import Settings, known_settings
+from orchestrai.settings import Settings, known_settings, load_settings
 
 if TYPE_CHECKING:
     from orchestrai.ingest.spec import SourceSpec
@@ -20,11 +20,21 @@ if TYPE_CHECKING:
     from orchestrai.pipeline.runtime import Runtime
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    connections: Annotated[
+        bool, typer.Option("--connections", help="try each connection instead: who it is, what it opens, what is missing")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Look at settings, stores, keys and optional tools, and say what to do about each fault.
 
-    Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Example: orchestrai doctor --json
+    Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Examples: orchestrai doctor --json,
+    orchestrai doctor --connections
     """
+    if connections:
+        from orchestrai.cli.reports.connection_commands import try_connections
+
+        raise typer.Exit(0 if try_connections(load_settings(), as_json) else 1)
     from orchestrai.pipeline.instance.instance_findings import judge_instance
     from orchestrai.pipeline.instance.instance_options import instance_options
 

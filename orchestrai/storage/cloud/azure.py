@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 from orchestrai.errors import MissingExtra
+from orchestrai.project.connection_spec import Connection
+from orchestrai.storage.cloud.access.azure_access import azure_identity_of
 from orchestrai.storage.cloud.cloud_errors import azure_errors
 from orchestrai.storage.cloud.connection import Backend, StoreOptions
 from orchestrai.storage.cloud.control_planes.azure_control import AzureControlPlane
-from orchestrai.storage.cloud.rest import AccessToken, azure_token
+from orchestrai.storage.cloud.rest import AccessToken, token_of
 
 STORAGE = "https://storage.azure.com"
 
@@ -30,20 +32,23 @@ def storage_credential(options: StoreOptions) -> Any:
     """What an SDK of Azure Storage takes: the account's key, else a signature, else the default credentials."""
     if options.account_key:
         return {"account_name": options.account_name, "account_key": options.reveal("account_key")}
-    return options.reveal("sas_token") or default_credential()
+    if options.sas_token or options.anonymous:
+        return options.reveal("sas_token")
+    return azure_identity_of(options.connection) if options.connection is not None else default_credential()
 
 
-def fetch_token(scope: str) -> AccessToken:
-    """A new token of the default credentials; raises ConfigError, AccessRefused, TransientStorageError."""
-    credential = default_credential()
-    with azure_errors(f"a token of Azure's default credentials for {scope}"):
+def fetch_token(scope: str, connection: Connection | None = None) -> AccessToken:
+    """A new token of a connection, else of the default credentials; raises ConfigError, AccessRefused, TransientStorageError."""
+    credential = azure_identity_of(connection) if connection is not None else default_credential()
+    who = connection.shown if connection is not None else "Azure's default credentials"
+    with azure_errors(f"a token of {who} for {scope}"):
         token = credential.get_token(scope)
     return AccessToken(token.token, float(token.expires_on))
 
 
-def _storage_token() -> dict[str, object]:
+def _storage_token(connection: Connection | None) -> dict[str, object]:
     """The token of the data plane, as obstore takes it."""
-    token = azure_token(STORAGE).current()
+    token = token_of(connection or Connection(cloud="azure"), f"{STORAGE}/.default").current()
     return {"token": token.value, "expires_at": datetime.fromtimestamp(token.expires, UTC)}
 
 
@@ -89,8 +94,10 @@ class AzureBackend(Backend):
             settings["endpoint"] = options.endpoint_url
         if options.account_key:
             settings["account_key"] = options.reveal("account_key")
+        elif options.anonymous:
+            settings["skip_signature"] = True
         elif options.sas_token:
             settings["sas_key"] = options.reveal("sas_token")
         else:
-            settings["credential_provider"] = _storage_token
+            settings["credential_provider"] = self.given_by(partial(_storage_token, options.connection))
         return AzureStore(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)

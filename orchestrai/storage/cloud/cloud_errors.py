@@ -37,6 +37,7 @@ class Meaning(Enum):
     CHANGED = "list it again"
     LOCKED = "wait until its retention or hold ends"
     COLD = "request its restore"
+    ELSEWHERE = "declare the region of the bucket in its connection, or set AWS_REGION"
     UNSUPPORTED = "use a service that knows the request"
     MALFORMED = "correct the declaration or the settings of the SDK"
     OTHER = ""
@@ -126,6 +127,9 @@ AWS_CODES = _table(
             Conflict ConflictException ResourceInUse ResourceInUseException BucketAlreadyExists BucketAlreadyOwnedByYou
             AlreadyExistsException InvalidDBInstanceState TableInUseException FileSystemInUse""",
         Meaning.CHANGED: "PreconditionFailed 412",
+        Meaning.ELSEWHERE: """
+            AuthorizationHeaderMalformed PermanentRedirect 301 IllegalLocationConstraintException
+            IncorrectEndpoint""",
         Meaning.LOCKED: "ObjectLocked",
         Meaning.COLD: "InvalidObjectState ObjectNotInActiveTierError",
         Meaning.UNSUPPORTED: """

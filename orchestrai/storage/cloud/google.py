@@ -1,15 +1,18 @@
 """Google: the one place that finds its credentials, and Google Cloud Storage."""
 
 import math
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
+from orchestrai.project.connection_spec import Connection
+from orchestrai.storage.cloud.access.google_access import google_credentials_of
 from orchestrai.storage.cloud.cloud_errors import google_errors
 from orchestrai.storage.cloud.connection import Backend
 from orchestrai.storage.cloud.control_planes.google_control import GcsControlPlane
-from orchestrai.storage.cloud.rest import GOOGLE_SCOPE, AccessToken, google_token
+from orchestrai.storage.cloud.rest import GOOGLE_SCOPE, AccessToken, token_of
 
 
 @cache
@@ -22,25 +25,35 @@ def default_credentials() -> Any:
     return credentials
 
 
-def fetch_token() -> AccessToken:
-    """A new token of the default credentials; raises ConfigError, AccessRefused, TransientStorageError."""
+def fetch_token(connection: Connection | None = None) -> AccessToken:
+    """A new token of a connection, else of the default credentials; raises ConfigError, AccessRefused, TransientStorageError."""
     from google.auth.transport.requests import Request
 
-    credentials = default_credentials()
-    with google_errors("a token of Google's default credentials"):
+    credentials = google_credentials_of(connection) if connection is not None else default_credentials()
+    who = connection.shown if connection is not None else "Google's default credentials"
+    with google_errors(f"a token of {who}"):
         credentials.refresh(Request())
     # in UTC, without saying so
     expiry = credentials.expiry
     return AccessToken(str(credentials.token), expiry.replace(tzinfo=UTC).timestamp() if expiry else math.inf)
 
 
-def _storage_token() -> dict[str, object]:
+def _storage_token(connection: Connection | None) -> dict[str, object]:
     """The token of the data plane, as obstore takes it."""
-    token = google_token.current()
+    token = token_of(connection or Connection(cloud="gcp"), GOOGLE_SCOPE).current()
     return {
         "token": token.value,
         "expires_at": None if math.isinf(token.expires) else datetime.fromtimestamp(token.expires, UTC),
     }
+
+
+def client_settings(connection: Connection, service: str) -> dict[str, Any]:
+    """What a client of one of Google's libraries is made with, so that it calls by a connection; nothing for the environment's."""
+    if not connection.name:
+        return {}
+    endpoint = connection.endpoint_of(service)
+    where = {"client_options": {"api_endpoint": endpoint.partition("://")[2]}} if endpoint else {}
+    return {"credentials": google_credentials_of(connection), **where}
 
 
 @dataclass
@@ -60,14 +73,22 @@ class GcsBackend(Backend):
         from google.cloud.storage import Client
 
         options = self.options
-        if options.endpoint_url:
+        where: Any = {"client_options": {"api_endpoint": options.endpoint_url}} if options.endpoint_url else {}
+        if self._unsigned:
             anonymous: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
-            return Client(project="test", credentials=anonymous, client_options={"api_endpoint": options.endpoint_url})
+            return Client(project="test", credentials=anonymous, **where)
         if options.service_account_key:
-            return Client.from_service_account_info(json.loads(options.reveal("service_account_key") or ""))
-        if options.service_account_file:
-            return Client.from_service_account_json(options.service_account_file)
-        return Client()
+            return Client.from_service_account_info(json.loads(options.reveal("service_account_key") or ""), **where)
+        connection = options.connection
+        credentials = google_credentials_of(connection) if connection is not None else default_credentials()
+        # a person's credentials name no project, and a bucket is reached without one
+        project = (connection.project if connection is not None else None) or getattr(credentials, "project_id", None)
+        return Client(project=project or os.environ.get("GOOGLE_CLOUD_PROJECT") or "none", credentials=credentials, **where)
+
+    @property
+    def _unsigned(self) -> bool:
+        """An emulator that the environment names, or what anybody may read."""
+        return self.options.anonymous or (self.options.connection is None and self.options.endpoint_url is not None)
 
     def refuse(self, name: str) -> str | None:
         if name.startswith(".well-known/acme-challenge/"):
@@ -84,10 +105,11 @@ class GcsBackend(Backend):
         settings: dict[str, Any] = {}
         if options.service_account_key:
             settings["service_account_key"] = options.reveal("service_account_key")
-        elif options.endpoint_url:
+        elif self._unsigned:
             settings["service_account_key"] = options.anonymous_service_account()
-        elif options.service_account_file:
-            settings["application_credentials"] = options.service_account_file
         else:
-            settings["credential_provider"] = _storage_token
+            # whatever kind of account it is, its tokens come from Google's own library: obstore knows fewer kinds
+            settings["credential_provider"] = self.given_by(partial(_storage_token, options.connection))
+            if options.endpoint_url:
+                settings["base_url"] = options.endpoint_url
         return GCSStore(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)

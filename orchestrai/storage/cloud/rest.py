@@ -3,12 +3,15 @@
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import OrchestraiError, StorageError, TransientStorageError
+from orchestrai.project.connection_spec import Connection
+from orchestrai.project.identity_spec import Cloud
+from orchestrai.project.in_force import connection_for
 from orchestrai.storage.cloud.cloud_errors import error_of, rest_fault
 
 if TYPE_CHECKING:
@@ -66,28 +69,58 @@ class CachedToken:
 
 
 @cache
-def azure_token(resource: str) -> CachedToken:
-    """The token of Azure's default credentials for a resource (its URL)."""
-    from orchestrai.storage.cloud.azure import fetch_token
+def token_of(connection: Connection, scope: str) -> CachedToken:
+    """The token of a connection for a scope: one for the process, whoever asks for it."""
+    own = connection if connection.name else None
+    if connection.cloud == "azure":
+        from orchestrai.storage.cloud import azure
 
-    return CachedToken(lambda: fetch_token(f"{resource}/.default"))
+        # by the module, so that what stands in its place is asked
+        return CachedToken(lambda: azure.fetch_token(scope, own))
+    from orchestrai.storage.cloud import google
+
+    return CachedToken(lambda: google.fetch_token(own))
 
 
-def _fetch_google() -> AccessToken:
-    from orchestrai.storage.cloud.google import fetch_token
+@dataclass(frozen=True)
+class CloudToken:
+    """The token of whoever calls `url` by the connections in force, for a scope of a cloud."""
 
-    return fetch_token()
+    cloud: Cloud
+    scope: str
+    url: str = ""
+
+    def __call__(self) -> str:
+        return self.cached()()
+
+    def cached(self) -> CachedToken:
+        """The token in the one cache; looked up at each use, as connections may change."""
+        return token_of(connection_for(self.url or f"{self.cloud}://", self.cloud), self.scope)
+
+    def discard(self, value: str) -> None:
+        """Forget a token that was refused."""
+        self.cached().discard(value)
+
+    def at(self, url: str) -> "CloudToken":
+        """The same for another URL, which another connection may cover."""
+        return replace(self, url=url)
 
 
-google_token = CachedToken(_fetch_google)
-"""The token of Google's default credentials for the whole platform."""
+def azure_token(resource: str) -> CloudToken:
+    """The token for a resource of Azure (its URL)."""
+    return CloudToken("azure", f"{resource}/.default")
+
+
+google_token = CloudToken("gcp", GOOGLE_SCOPE)
+"""The token for the whole platform of Google."""
 
 
 class Api:
     """JSON over HTTPS with a bearer token; outages become TransientStorageError, so that a retry takes the job up."""
 
     def __init__(self, base: str, token: Token, *, what: str) -> None:
-        self.base, self._token, self.what = base.rstrip("/"), token, what
+        self.base, self.what = base.rstrip("/"), what
+        self._token = token.at(self.base) if isinstance(token, CloudToken) and not token.url else token
 
     def call(
         self,
@@ -101,7 +134,7 @@ class Api:
         """The answer's JSON; None for the statuses in `none_for`. A token that is refused is renewed once. Raises StorageError."""
         token = self._token()
         answer = self._send(method, path, query, body, token)
-        if answer.status_code == 401 and isinstance(self._token, CachedToken):
+        if answer.status_code == 401 and isinstance(self._token, CachedToken | CloudToken):
             self._token.discard(token)
             answer = self._send(method, path, query, body, self._token())
         if answer.status_code in none_for:

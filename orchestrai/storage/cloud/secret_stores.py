@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from orchestrai.errors import ConfigError, OrchestraiError, TransientStorageError, transient_status
+from orchestrai.errors import (
+    AccessRefused,
+    ConfigError,
+    OrchestraiError,
+    StorageError,
+    TransientStorageError,
+    transient_status,
+)
+from orchestrai.project.in_force import connection_for
 from orchestrai.secrets.reference import RemoteSecret
 from orchestrai.storage.cloud.aws import aws_client
-from orchestrai.storage.cloud.cloud_errors import Fault, Meaning, aws_errors, azure_errors, google_errors
+from orchestrai.storage.cloud.cloud_errors import Fault, Meaning, aws_errors
+from orchestrai.storage.cloud.rest import GOOGLE_SCOPE, token_of
 
 SECONDS = 10.0
 # where a vault of Azure lies whose name is told without its domain
@@ -51,8 +60,13 @@ def _parameter(place: RemoteSecret) -> str:
 
 def _aws(place: RemoteSecret, service: str, call: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
     with _unsaid(), aws_errors(place.reference, own=_own(place)):
-        answer: Mapping[str, Any] = getattr(aws_client(service, read_timeout=SECONDS), call)(**asked)
+        answer: Mapping[str, Any] = getattr(aws_client(service, url=_url(place), read_timeout=SECONDS), call)(**asked)
     return answer
+
+
+def _url(place: RemoteSecret) -> str:
+    """What the connections in force cover it by."""
+    return place.reference.partition("#")[0].partition("?")[0]
 
 
 def _own(place: RemoteSecret) -> Callable[[Fault], OrchestraiError]:
@@ -87,10 +101,21 @@ def _key_vault(place: RemoteSecret) -> str:
 
 
 def _azure_token(place: RemoteSecret, scope: str) -> str:
-    from azure.identity import DefaultAzureCredential
+    with _unsaid(), _silenced(place):
+        return token_of(connection_for(_url(place), "azure"), scope)()
 
-    with _unsaid(), azure_errors(place.reference, own=_own(place)):
-        return str(DefaultAzureCredential().get_token(scope).token)
+
+@contextmanager
+def _silenced(place: RemoteSecret) -> Iterator[None]:
+    """Within it what an issuer of tokens said is told by its code alone."""
+    try:
+        yield
+    except TransientStorageError as error:
+        raise _silent(place, str(error.fields.get("code") or "no token")) from None
+    except (AccessRefused, StorageError) as error:
+        raise _absent(place, str(error.fields.get("code") or "no token")) from None
+    except ConfigError as error:
+        raise (_absent(place, str(error.fields["code"])) if "code" in error.fields else error) from None
 
 
 def _secret_manager(place: RemoteSecret) -> str:
@@ -109,13 +134,8 @@ def _secret_manager(place: RemoteSecret) -> str:
 
 
 def _google_token(place: RemoteSecret) -> str:
-    import google.auth
-    import google.auth.transport.requests
-
-    with _unsaid(), google_errors(place.reference, own=_own(place)):
-        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-        credentials.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call]
-    return str(credentials.token)
+    with _unsaid(), _silenced(place):
+        return token_of(connection_for(_url(place), "gcp"), GOOGLE_SCOPE)()
 
 
 def _vault(place: RemoteSecret) -> str:

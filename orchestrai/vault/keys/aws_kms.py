@@ -11,7 +11,7 @@ from orchestrai.vault.keys.key_port import key_error, packed, unpacked
 
 @dataclass(frozen=True)
 class AwsKey:
-    """A symmetric key of AWS KMS, by id, ARN or alias; credentials and region are those of boto3."""
+    """A symmetric key of AWS KMS, by id, ARN or alias; what covers `awskms://<key>` says who calls and where."""
 
     key: str
     client: Any = field(default=None, repr=False, compare=False)
@@ -37,7 +37,11 @@ class AwsKey:
         return bytes(response["Plaintext"])
 
     def _kms(self) -> Any:
-        return self.client or aws_client("kms")
+        if self.client is not None:
+            return self.client
+        parts = self.key.split(":")
+        # an ARN says its region
+        return aws_client("kms", url=self.name, region=parts[3] if len(parts) > 5 else None)
 
     def _errors(self) -> AbstractContextManager[None]:
         return aws_errors(f"{self.name} to allow wrapping", own=lambda fault: key_error(fault, self.name))

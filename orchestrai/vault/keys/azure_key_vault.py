@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrai.errors import ConfigError, OrchestraiError
-from orchestrai.storage.cloud.azure import default_credential
+from orchestrai.project.in_force import connection_for
+from orchestrai.storage.cloud.access.azure_access import azure_identity_of
 from orchestrai.storage.cloud.cloud_errors import Fault, azure_errors
 from orchestrai.vault.keys.key_port import key_error, missing_package, packed, unpacked, wrong_key
 
@@ -63,7 +64,7 @@ class AzureKey:
             from azure.keyvault.keys.crypto import CryptographyClient, KeyWrapAlgorithm
         except ImportError as exc:
             raise missing_package(self.name) from exc
-        credential = self.credential or default_credential()
+        credential = self.credential or azure_identity_of(connection_for(self.name, "azure"))
         return CryptographyClient(identifier, credential, **self.options), KeyWrapAlgorithm.rsa_oaep_256
 
     def _errors(self) -> AbstractContextManager[None]:

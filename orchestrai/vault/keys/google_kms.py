@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrai.errors import IntegrityError
+from orchestrai.project.in_force import connection_for
 from orchestrai.storage.cloud.cloud_errors import google_errors
+from orchestrai.storage.cloud.google import client_settings
 from orchestrai.vault.keys.key_port import key_error, missing_package, packed, unpacked
 
 
@@ -54,7 +56,10 @@ class GoogleKey:
         except ImportError as exc:
             raise missing_package(self.name) from exc
         with google_errors(f"{self.name} to allow wrapping", own=lambda fault: key_error(fault, self.name)):
-            return call(self.client or KeyManagementServiceClient())
+            return call(self.client or KeyManagementServiceClient(**self._settings()))
+
+    def _settings(self) -> dict[str, Any]:
+        return client_settings(connection_for(self.name, "gcp"), "cloudkms")
 
     def _whole(self, data: bytes, crc32c: Any) -> bytes:
         # a wrapped integer of the protocol, or a plain one

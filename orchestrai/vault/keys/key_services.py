@@ -4,6 +4,8 @@ file                                                        vault.key in the key
 awskms://alias/NAME, awskms://KEY-ID, awskms://arn:aws:...  symmetric key
 azurekv://VAULT/KEY                                         RSA key of 2,048 bits or more
 gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K     symmetric key
+
+It is reached by the connection that covers it. None is named in its URL, which is recorded, and read where connections have other names.
 """
 
 from pathlib import Path

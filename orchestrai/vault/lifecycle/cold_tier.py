@@ -79,17 +79,20 @@ def cold_copy(
     missing = [key for key in todo if key not in there]
     commits = [snapshot for snapshot in vault.snapshots(commit.dataset) if snapshot.seq <= commit.seq]
     versions = versions_of(vault, commits, {c.digest for c in commits if commit_key(c.dataset, c.seq) in there})
-    size = 0
+    size, refused = 0, ""
     for number, key in enumerate(missing, 1):
         length, version = _copied(vault.store, target, key, versions.get(key))
         size += length
         if tier and control is not None and key.startswith(CONTENTS):
-            _reclass(control, key, tier, version)
+            said = _reclass(control, key, tier, version)
+            refused = refused or said
         if progress is not None:
             progress("cold copy", number, len(missing))
     target.sync()
     contents = [key for key in todo if key.startswith(CONTENTS)]
     found_tier, tier_reason = _tier_of(control, contents, tier)
+    if tier_reason and refused:
+        tier_reason = f"{tier_reason}; {refused}"
     until, lock_reason = _locked(control, [*todo], commit.committed + lock) if lock else (None, "no lock is declared")
     verified = verify(opened_replica(vault, target), dataset=commit.dataset)
     return ColdCopy(
@@ -145,7 +148,8 @@ def _copied(source: Store, target: Store, key: str, version: str | None) -> tupl
     return info.size, info.version
 
 
-def _reclass(control: ControlPlane, key: str, tier: str, version: str | None) -> None:
+def _reclass(control: ControlPlane, key: str, tier: str, version: str | None) -> str:
+    """Move an object to a tier; what was said where that was refused."""
     try:
         control.copy(control, key, key, storage_class=tier)
         if version is not None and control.capabilities().versions:
@@ -153,8 +157,10 @@ def _reclass(control: ControlPlane, key: str, tier: str, version: str | None) ->
             control.delete_version(key, version)
     except TransientStorageError:
         raise
-    except StorageError:
-        return  # told of when the tier is read back
+    except StorageError as error:
+        # the tier is read back; this is why it is another one
+        return error.message
+    return ""
 
 
 def _tier_of(control: ControlPlane | None, keys: Sequence[str], wanted: str) -> tuple[str, str]:

@@ -16,10 +16,14 @@ from urllib.parse import urlsplit
 from orchestrai.errors import ConfigError, MissingExtra, StorageError, TransientStorageError
 from orchestrai.ingest.discovery.queues.notifications import parse_event_grid, parse_gcs, parse_s3
 from orchestrai.ingest.discovery.queues.queue import WAIT_SECONDS, ArrivalQueue, Message
+from orchestrai.project.connection_spec import Connection
+from orchestrai.project.in_force import connection_for
+from orchestrai.project.url_cover import named
 from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.cloud.azure import storage_credential
 from orchestrai.storage.cloud.cloud_errors import aws_errors, azure_errors, google_errors
 from orchestrai.storage.cloud.connection import StoreOptions
+from orchestrai.storage.cloud.google import client_settings
 
 
 @dataclass(frozen=True)
@@ -157,40 +161,50 @@ class PubSubQueue:
 
 
 def open_queue(url: str) -> ArrivalQueue:
-    """Open a queue with the cloud's standard credentials; raises ConfigError, MissingExtra.
+    """Open a queue by the connection that its URL names (`sqs+name://`) or that covers it; raises ConfigError, MissingExtra.
 
     `sqs://sqs.<region>.amazonaws.com/<account>/<name>`, `azure-queue://<account>.queue.core.windows.net/<name>` or
     `pubsub://<project>/<subscription>`; without TLS on loopback only.
     """
-    parts = urlsplit(url)
+    plain, _ = named(url)
+    parts = urlsplit(plain)
     path = parts.path.strip("/")
     if "@" in parts.netloc or not parts.netloc or not path or parts.query:
         raise ConfigError("expected a queue such as sqs://host/account/name without credentials, found another: correct it")
     host = parts.hostname or ""
     secure = "http" if host in ("127.0.0.1", "localhost") else "https"
     if parts.scheme == "pubsub":
-        return _pubsub(f"projects/{parts.netloc}/subscriptions/{path}")
+        return _pubsub(f"projects/{parts.netloc}/subscriptions/{path}", connection_for(url, "gcp"))
     if parts.scheme == "azure-queue":
-        return _azure_queue(f"{secure}://{parts.netloc}/{path}", host)
+        return _azure_queue(f"{secure}://{parts.netloc}/{path}", host, connection_for(url, "azure"))
     if parts.scheme == "sqs":
-        return SqsQueue(aws_client("sqs", region=_region(host)), f"{secure}://{parts.netloc}/{path}")
+        return _sqs(f"{secure}://{parts.netloc}", path, host, connection_for(url, "aws"))
     raise ConfigError(f"expected a queue of sqs://, azure-queue:// or pubsub://, found {parts.scheme}: correct it")
 
 
-def _pubsub(subscription: str) -> PubSubQueue:
+def _sqs(base: str, path: str, host: str, connection: Connection) -> SqsQueue:
+    """The queue at its own host. One of Amazon's is left to the connection or the variables, which may lead to an emulator instead."""
+    named_by_amazon = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    endpoint = connection.endpoint_of("sqs") or (None if named_by_amazon else base)
+    region = _region(host) or connection.region
+    options = StoreOptions(endpoint_url=endpoint, region=region, connection=connection if connection.name else None)
+    return SqsQueue(aws_client("sqs", options=options), f"{base}/{path}")
+
+
+def _pubsub(subscription: str, connection: Connection) -> PubSubQueue:
     try:
         from google.cloud.pubsub_v1 import SubscriberClient
     except ImportError as exc:
         raise MissingExtra("expected google-cloud-pubsub, found it absent: install orchestrai[pubsub]") from exc
-    return PubSubQueue(SubscriberClient(), subscription)
+    return PubSubQueue(SubscriberClient(**client_settings(connection, "pubsub")), subscription)
 
 
-def _azure_queue(url: str, host: str) -> AzureQueue:
+def _azure_queue(url: str, host: str, connection: Connection) -> AzureQueue:
     from azure.storage.queue import QueueClient
 
     # an emulator has its account in the path
     account = host.partition(".")[0] if ".queue." in host else urlsplit(url).path.strip("/").partition("/")[0]
-    options = StoreOptions(account_name=account).for_azure(os.environ)
+    options = StoreOptions(account_name=account, connection=connection if connection.name else None).for_azure(os.environ)
     return AzureQueue(QueueClient.from_queue_url(url, credential=storage_credential(options)))
 
 

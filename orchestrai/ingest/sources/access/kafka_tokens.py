@@ -1,6 +1,6 @@
 """Tokens for OAUTHBEARER by the name of who gives them: Amazon MSK with IAM, Azure Event Hubs with Entra ID.
 
-What signs them are the machine's own credentials of that cloud, found as its SDK finds them; nothing of it is declared.
+What signs them is the identity of the connection that covers `kafka://<broker>`, else the machine's own credentials of that cloud.
 """
 
 import base64
@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError
+from orchestrai.project.connection_spec import Connection
+from orchestrai.project.in_force import connection_for
 
 Token = tuple[str, float]
 TokenSource = Callable[[], Token]
@@ -26,19 +28,23 @@ def token_source(mechanism: str, servers: str) -> TokenSource:
     first = servers.split(",")[0].lower()
     if mechanism == "AWS_MSK_IAM":
         match = _MSK_HOST.search(first)
-        region = match[1] if match else os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        connection = connection_for(f"kafka://{first}", "aws")
+        region = (
+            match[1] if match else connection.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        )
         if not region:
             raise ConfigError(f"expected a broker of Amazon MSK, whose name has its region, found {first!r}: set AWS_REGION")
-        return lambda: msk_iam_token(region)
+        return lambda: msk_iam_token(region, connection)
     match = _HUB_HOST.match(first)
     if not match:
         raise ConfigError(
             f"expected namespace.servicebus.windows.net:9093 for AZURE_ENTRA_ID, found {first!r}: correct the URL"
         )
-    return lambda: entra_token(match[1])
+    connection = connection_for(f"kafka://{first}", "azure")
+    return lambda: entra_token(match[1], connection)
 
 
-def msk_iam_token(region: str) -> Token:
+def msk_iam_token(region: str, connection: Connection | None = None) -> Token:
     """A signed request to connect, as MSK takes it in place of a password; raises ConfigError without credentials."""
     from botocore.auth import SigV4QueryAuth
     from botocore.awsrequest import AWSRequest
@@ -46,10 +52,11 @@ def msk_iam_token(region: str) -> Token:
     from orchestrai.storage.cloud.aws import aws_session
     from orchestrai.storage.cloud.connection import StoreOptions
 
-    credentials = aws_session(StoreOptions(region=region)).get_credentials()
+    declared = connection if connection is not None and connection.name else None
+    credentials = aws_session(StoreOptions(region=region, connection=declared)).get_credentials()
     if credentials is None:
         raise ConfigError(
-            "expected credentials of AWS for AWS_MSK_IAM, found none: give the machine a role, or set AWS_PROFILE"
+            "expected credentials of AWS for AWS_MSK_IAM, found none: give the machine a role, set AWS_PROFILE, or declare a connection"
         )
     request = AWSRequest("GET", f"https://kafka.{region}.amazonaws.com/", params={"Action": "kafka-cluster:Connect"})
     SigV4QueryAuth(credentials.get_frozen_credentials(), "kafka-cluster", region, expires=LIFETIME).add_auth(request)
@@ -59,9 +66,9 @@ def msk_iam_token(region: str) -> Token:
     return base64.urlsafe_b64encode(signed.encode()).decode().rstrip("="), issued.timestamp() + LIFETIME
 
 
-def entra_token(namespace: str) -> Token:
+def entra_token(namespace: str, connection: Connection | None = None) -> Token:
     """A token of Entra ID for an Event Hubs namespace; raises StorageError, MissingExtra."""
-    from orchestrai.storage.cloud.azure import default_credential
+    from orchestrai.storage.cloud.access.azure_access import azure_identity_of
     from orchestrai.storage.cloud.cloud_errors import Fault, azure_errors
 
     def without_words(fault: Fault) -> StorageError:
@@ -71,7 +78,7 @@ def entra_token(namespace: str) -> Token:
         )
 
     with azure_errors(f"a token of Entra ID for {namespace}", own=without_words):
-        token = default_credential().get_token(f"https://{namespace}/.default")
+        token = azure_identity_of(connection or Connection(cloud="azure")).get_token(f"https://{namespace}/.default")
     return token.token, float(token.expires_on)
 
 

@@ -11,6 +11,7 @@ from orchestrai.storage.cloud.cloud_errors import azure_errors
 from orchestrai.storage.cloud.control import changed
 from orchestrai.storage.cloud.control_planes.shared_control import CloudControl, Copying
 
+STORAGE_SCOPE = "https://storage.azure.com/.default"
 COPY_BYTES = 256 * 1024 * 1024
 _MODES: dict[str, control.LockMode] = {"locked": "compliance", "unlocked": "governance"}
 
@@ -95,6 +96,7 @@ class AzureControlPlane(CloudControl):
         if asked.if_match not in (None, _quoted(before.etag)):
             raise changed(source_key, source.url)
         settings: dict[str, Any] = {"standard_blob_tier": StandardBlobTier(storage_class)} if storage_class else {}
+        settings |= source._authorization(source_key)
         with self._errors(source_key):
             answer = self._blob(asked.key, None).start_copy_from_url(
                 source._readable_url(source_key, asked.source_version), requires_sync=True, **settings
@@ -127,6 +129,14 @@ class AzureControlPlane(CloudControl):
     def _properties(self, key: str, version: str | None) -> Any:
         with self._errors(key):
             return self._blob(key, version).get_blob_properties()
+
+    def _authorization(self, key: str) -> dict[str, str]:
+        """Who reads the source, where its URL does not say it: the right to write the target does not."""
+        get_token = getattr(self.client.credential, "get_token", None)
+        if get_token is None:
+            return {}
+        with self._errors(key):
+            return {"source_authorization": f"Bearer {get_token(STORAGE_SCOPE).token}"}
 
     def _readable_url(self, key: str, version: str | None) -> str:
         """The blob's URL; where this account's key is known, with a signature good for an hour of reading."""
