@@ -34,6 +34,8 @@ from orchestrai.stage.declared_subject import DeclaredSubject
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.stage.stage import AssetNode
 
+# the resource that every function of the project is handed; a host that takes in its definitions has resources of its own
+RUNTIME = "orchestrai_runtime"
 # the tag of runs that prove: what is restored already is restored again
 AGAIN = "orchestrai/again"
 # Dagster writes a key in the order of the dimensions' names: a capital letter sorts before those that are declared
@@ -174,23 +176,23 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
         automation_condition=condition,
         **_common(node),
     )
-    def materialize(context: dg.AssetExecutionContext, runtime: dg.ResourceParam[Runtime]) -> Iterator[Any]:
-        if runtime.settings.executor == "in_process":
+    def materialize(context: dg.AssetExecutionContext, orchestrai_runtime: dg.ResourceParam[Runtime]) -> Iterator[Any]:
+        if orchestrai_runtime.settings.executor == "in_process":
             note_process(context)
         keys = list(context.partition_keys) if partitions else ["all"]
         seen = seen_inputs(context) if partitions else {}
         try:
             again = AGAIN in context.run.tags
-            with launching(runtime, context), acting(actor_of(context.run.tags, context.instance)):
-                report = runtime.run(node, keys, progress=_log_progress(context), again=again)
+            with launching(orchestrai_runtime, context), acting(actor_of(context.run.tags, context.instance)):
+                report = orchestrai_runtime.run(node, keys, progress=_log_progress(context), again=again)
         except OrchestraiError as error:
             policy = retries_of(node.subject)
             _log_try(context, policy, error)
             raise translate(error, context.retry_number, policy) from error
         if node.stage is RAW_EVENTS:
             fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
-            yield from dead_letters(runtime, node.subject, fed, context.instance)
-        yield from report_events(context, node, report, seen, closed_by(runtime, node) if partitions else {})
+            yield from dead_letters(orchestrai_runtime, node.subject, fed, context.instance)
+        yield from report_events(context, node, report, seen, closed_by(orchestrai_runtime, node) if partitions else {})
 
     assert isinstance(materialize, dg.AssetsDefinition)
     return materialize

@@ -4,7 +4,7 @@ import warnings
 
 import dagster as dg
 
-from orchestrai.defs.assets import build_assets
+from orchestrai.defs.assets import RUNTIME, build_assets
 from orchestrai.defs.broken_pipelines import build_broken_pipelines
 from orchestrai.defs.checks.complete_checks import build_complete_checks
 from orchestrai.defs.checks.dimension_checks import build_dimension_checks
@@ -24,20 +24,20 @@ from orchestrai.defs.spark_transport import spark_resources
 from orchestrai.pipeline.runtime import Runtime
 
 
-def build_definitions(runtime: Runtime) -> dg.Definitions:
-    """Everything of a project, as Dagster sees it."""
+def build_definitions(runtime: Runtime, *, executor: bool = True) -> dg.Definitions:
+    """Everything of a project, as Dagster sees it; without an executor where a host has its own."""
     with warnings.catch_warnings():
         # Dagster's decorators warn in their own name, not in that of the caller
         warnings.simplefilter("ignore", dg.PreviewWarning)
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return _build(runtime)
+        return _build(runtime, executor)
 
 
-def _build(runtime: Runtime) -> dg.Definitions:
+def _build(runtime: Runtime, executor: bool) -> dg.Definitions:
     project = runtime.project
     nodes = list(project.nodes.values())
     broken = build_broken_pipelines(project.left_out)
-    executor = dg.multiprocess_executor if runtime.settings.executor == "multiprocess" else dg.in_process_executor
+    declared = dg.multiprocess_executor if runtime.settings.executor == "multiprocess" else dg.in_process_executor
     return dg.Definitions(
         assets=[*build_assets(nodes, runtime), *broken.assets],
         asset_checks=[
@@ -60,6 +60,6 @@ def _build(runtime: Runtime) -> dg.Definitions:
             *broken.sensors,
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],
-        resources={"runtime": runtime, **spark_resources(runtime)},
-        executor=executor,
+        resources={RUNTIME: runtime, **spark_resources(runtime)},
+        executor=declared if executor else None,
     )

@@ -37,11 +37,11 @@ def _current(node: AssetNode) -> dg.AssetChecksDefinition:
         blocking=False,
         description="Every published partition is what it would be now: none was made of inputs or code that changed since.",
     )
-    def current(runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
-        left = stale_assets(runtime.context(), runtime.project.nodes, [node.asset])
+    def current(orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
+        left = stale_assets(orchestrai_runtime.context(), orchestrai_runtime.project.nodes, [node.asset])
         if node.asset in left.unreadable:
             raise dg.Failure(description=left.unreadable[node.asset], allow_retries=False)
-        flag(runtime, node, left)
+        flag(orchestrai_runtime, node, left)
         lines = [f"{one.partition}: {one.why}" for one in left.partitions]
         return dg.AssetCheckResult(
             passed=not lines,

@@ -15,11 +15,11 @@ from orchestrai.settings import Settings
 if TYPE_CHECKING:
     from dagster_pyspark import LazyPySparkResource
 
-KEY = "pyspark"
+KEY = "orchestrai_pyspark"
 
 
 def spark_resources(runtime: Runtime) -> dict[str, "LazyPySparkResource"]:
-    """dagster-pyspark's session as the resource `pyspark`, where settings or a view ask for Spark; nothing elsewhere.
+    """dagster-pyspark's session as the resource `orchestrai_pyspark`, where settings or a view ask for Spark; nothing elsewhere.
 
     Its import costs each process what PySpark costs.
     """

@@ -54,7 +54,7 @@ class Daemon:
             instance=self.project.instance,
             cursor=self.cursor,
             repository_def=self.project.definitions.get_repository_def(),
-            resources={"runtime": self.project.runtime},
+            resources={"orchestrai_runtime": self.project.runtime},
         ) as context:
             told = self.sensor.evaluate_tick(context)
         self.cursor = told.cursor if keep else self.cursor

@@ -83,7 +83,7 @@ class Site:
             cursor=self.cursor,
             repository_def=repository,
             sensor_name="alerts",
-            resources={"runtime": self.runtime},
+            resources={"orchestrai_runtime": self.runtime},
         )
         result = sensor.evaluate_tick(context)
         self.cursor = result.cursor

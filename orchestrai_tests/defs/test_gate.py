@@ -87,7 +87,7 @@ def test_complete_says_the_same_with_an_empty_dagster_database(project: Project)
         assets=build_assets(nodes),
         asset_checks=build_complete_checks(nodes),
         jobs=[dg.define_asset_job("look", dg.AssetSelection.checks(*checks))],
-        resources={"runtime": project.runtime},
+        resources={"orchestrai_runtime": project.runtime},
     )
     tags = {RANGE_START: before, RANGE_END: bad}
     with dg.DagsterInstance.ephemeral() as empty:
@@ -210,7 +210,7 @@ class Small:
         with dg.DagsterInstance.ephemeral() as instance:
             return dg.materialize(
                 build_assets([runtime.project.nodes[shop.RAW]]),
-                resources={"runtime": runtime},
+                resources={"orchestrai_runtime": runtime},
                 partition_key=shop.NINTH,
                 instance=instance,
                 raise_on_error=False,

@@ -114,7 +114,7 @@ def by_materialize(matrix: Matrix, base: Base) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         dg.materialize(
             matrix.assets,
-            resources={"runtime": matrix.world.workshop.runtime},
+            resources={"orchestrai_runtime": matrix.world.workshop.runtime},
             partition_key=NINTH,
             instance=instance,
             run_config=SILENT_CONSOLE,

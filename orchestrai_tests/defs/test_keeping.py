@@ -50,7 +50,7 @@ class Shop:
             instance=self.instance,
             scheduled_execution_time=datetime(2026, 11, 22, 5, tzinfo=UTC),
             repository_def=self.definitions.get_repository_def(),
-            resources={"runtime": self.runtime},
+            resources={"orchestrai_runtime": self.runtime},
         )
         with context:
             told = self.definitions.get_schedule_def(schedule).evaluate_tick(context)

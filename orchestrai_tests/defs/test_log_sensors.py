@@ -45,7 +45,9 @@ def test_a_log_is_an_asset_with_a_sensor_and_a_dump_stays_a_dump(runtime: Runtim
     with dg.DagsterInstance.ephemeral() as instance:
         for needed in ("no base backup yet", ""):
             monkeypatch.setattr(log_sensors, "base_needed", lambda *_, needed=needed: needed)
-            context = dg.build_sensor_context(instance=instance, resources={"runtime": runtime}, definitions=definitions)
+            context = dg.build_sensor_context(
+                instance=instance, resources={"orchestrai_runtime": runtime}, definitions=definitions
+            )
             request = sensor(context)
             assert isinstance(request, dg.RunRequest)
             asked[needed] = [ledger_name(key) for key in request.asset_selection or ()]

@@ -107,7 +107,7 @@ def test_a_sensor_asks_for_what_arrived_and_for_nothing_else(
     (shops.landing / "mars" / f"{DAYS[0]}.csv").write_text("region,customer,ts,amount\n")
     sensor = definitions.get_sensor_def(SENSOR)
     with dg.build_sensor_context(
-        instance=instance, repository_def=definitions.get_repository_def(), resources={"runtime": shops.runtime}
+        instance=instance, repository_def=definitions.get_repository_def(), resources={"orchestrai_runtime": shops.runtime}
     ) as context:
         told = sensor.evaluate_tick(context)
     assert [keys_of(request) for request in told.run_requests or ()] == [

@@ -86,7 +86,7 @@ def run(runtime: Scripted, *answers: Answer) -> tuple[dg.ExecuteInProcessResult,
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
             build_assets([runtime.project.nodes[RAW]]),
-            resources={"runtime": runtime},
+            resources={"orchestrai_runtime": runtime},
             partition_key=DAY,
             instance=instance,
             raise_on_error=False,

@@ -37,7 +37,7 @@ def ask(project: Project, schedule: str, moment: str) -> list[dg.RunRequest] | s
         instance=project.instance,
         scheduled_execution_time=at(moment),
         repository_def=project.definitions.get_repository_def(),
-        resources={"runtime": project.runtime},
+        resources={"orchestrai_runtime": project.runtime},
     )
     with context:
         told = definition.evaluate_tick(context)

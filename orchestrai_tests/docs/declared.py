@@ -19,8 +19,8 @@ def check_yaml(text: str, folder: Path) -> str:
     """Raise for an example that would be refused; returns what it was taken for."""
     from orchestrai.contracts.odcs import load_contract
     from orchestrai.core.declaration import load_yaml
-    from orchestrai.pipeline.declarations import PipelineSpec
     from orchestrai.core.variables import expand
+    from orchestrai.pipeline.declarations import PipelineSpec
 
     path = folder / "example.yaml"
     path.write_text(text)

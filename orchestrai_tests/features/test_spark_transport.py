@@ -146,6 +146,6 @@ def test_dagster_pyspark_gives_the_session_where_spark_is_asked_for(tmp_path: Pa
     project: Any = SimpleNamespace(pipelines=[SimpleNamespace(views=[view])])
     assert spark_resources(Runtime(Settings(home=tmp_path), project)) == {}
     runtime = Runtime(Settings(home=tmp_path, engine="spark", spark_url="local[1]"), project)
-    resource = spark_resources(runtime)["pyspark"]
+    resource = spark_resources(runtime)["orchestrai_pyspark"]
     resource._spark_session = "session"
     assert runtime.spark_session() == "session" and resource.spark_config == {"spark.master": "local[1]"}

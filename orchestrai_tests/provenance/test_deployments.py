@@ -70,7 +70,7 @@ def requests(small: Small, later: timedelta = timedelta(0)) -> list[tuple[str | 
         sensor = definitions.get_sensor_def("small_deploy_moved_champion")
         assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
         with dg.build_sensor_context(
-            resources={"runtime": runtime}, repository_def=definitions.get_repository_def()
+            resources={"orchestrai_runtime": runtime}, repository_def=definitions.get_repository_def()
         ) as context:
             found = sensor.evaluate_tick(context).run_requests or ()
     finally:

@@ -163,7 +163,9 @@ def test_the_sensor_turns_the_request_into_one_run_and_a_clean_champion_serves(b
 
         def tick() -> list[dg.RunRequest]:
             with dg.build_sensor_context(
-                instance=instance, repository_def=definitions.get_repository_def(), resources={"runtime": bitten.runtime}
+                instance=instance,
+                repository_def=definitions.get_repository_def(),
+                resources={"orchestrai_runtime": bitten.runtime},
             ) as context:
                 return list(sensor.evaluate_tick(context).run_requests or ())
 

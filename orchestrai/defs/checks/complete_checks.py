@@ -38,9 +38,9 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
         description="Every partition asked for in this run was published; the run fails when one was refused.",
     )
     def complete(
-        context: dg.AssetCheckExecutionContext, runtime: dg.ResourceParam[Runtime]
+        context: dg.AssetCheckExecutionContext, orchestrai_runtime: dg.ResourceParam[Runtime]
     ) -> Iterator[dg.AssetCheckResult]:
-        refused = incomplete(runtime.ledger, node, asked_of(node, context.run.tags))
+        refused = incomplete(orchestrai_runtime.ledger, node, asked_of(node, context.run.tags))
         lines = [f"{partition}: {', '.join(checks)}" for partition, checks in sorted(refused.items())]
         waits = all(checks.keys() == {UPSTREAM} for checks in refused.values()) and _gates_run(context, node)
         yield dg.AssetCheckResult(

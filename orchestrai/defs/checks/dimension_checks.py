@@ -40,9 +40,11 @@ def _dimension_complete(node: AssetNode) -> dg.AssetChecksDefinition:
         description=f"Every {declared.name} ({', '.join(declared.values)}) has arrived for each time for which another has.",
     )
     def dimension_complete(
-        context: dg.AssetCheckExecutionContext, runtime: dg.ResourceParam[Runtime]
+        context: dg.AssetCheckExecutionContext, orchestrai_runtime: dg.ResourceParam[Runtime]
     ) -> Iterator[dg.AssetCheckResult]:
-        absent = absent_values(runtime.ledger, dataset, asked_of(node, context.run.tags), runtime.clock())
+        absent = absent_values(
+            orchestrai_runtime.ledger, dataset, asked_of(node, context.run.tags), orchestrai_runtime.clock()
+        )
         message = _message(declared.dimension.expected, absent)
         yield dg.AssetCheckResult(
             passed=not absent,

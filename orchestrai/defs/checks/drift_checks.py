@@ -33,16 +33,16 @@ def _drift(node: ViewNode, pipeline: Pipeline) -> dg.AssetChecksDefinition:
         blocking=False,
         description="The newest features look like those the champion was trained on (population stability index).",
     )
-    def drift(context: dg.AssetCheckExecutionContext, runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
-        learned = learned_from(runtime, node, pipeline)
-        of = _compared(runtime, node, learned)
+    def drift(context: dg.AssetCheckExecutionContext, orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
+        learned = learned_from(orchestrai_runtime, node, pipeline)
+        of = _compared(orchestrai_runtime, node, learned)
         before = drawn_before(context.instance, dg.AssetCheckKey(asset_key(node.asset), "drift"), of)
         if before is not None:
             return dg.AssetCheckResult(
                 passed=before.passed, severity=before.severity, metadata=before.metadata, description=before.description
             )
         try:
-            portrait = view_portrait(runtime.ledger, node, learned)
+            portrait = view_portrait(orchestrai_runtime.ledger, node, learned)
         except OrchestraiError as exc:
             raise dg.Failure(description=exc.message, allow_retries=False) from exc
         return dg.AssetCheckResult(

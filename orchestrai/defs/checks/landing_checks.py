@@ -29,8 +29,8 @@ def build_landing_checks(datasets: Sequence[DatasetNode]) -> list[dg.AssetChecks
 
 def _rpo(dataset: DatasetNode) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=asset_key(dataset.asset("landing")), name=INFO.name, blocking=False, description=INFO.description)
-    def rpo(runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
-        verdict = recovery_point(runtime, dataset).verdict
+    def rpo(orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
+        verdict = recovery_point(orchestrai_runtime, dataset).verdict
         return dg.AssetCheckResult(
             passed=verdict.passed, severity=dg.AssetCheckSeverity.WARN, metadata=_told(verdict), description=verdict.message
         )
@@ -62,8 +62,8 @@ def _accounted(dataset: DatasetNode) -> dg.AssetChecksDefinition:
         blocking=False,
         description="Every landed object is in the raw events, the dead letters, waiting or passed over by a rule; none waits for you.",
     )
-    def accounted(runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
-        judge = judge_of(runtime, dataset)
+    def accounted(orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
+        judge = judge_of(orchestrai_runtime, dataset)
         whole = reconcile(judge)
         return dg.AssetCheckResult(passed=_passed(whole), severity=dg.AssetCheckSeverity.WARN, metadata=_metadata(whole))
 

@@ -15,7 +15,7 @@ from orchestrai.core.progress import Progress
 from orchestrai.core.time.calendar import dimension_of, keys_between, span_named
 from orchestrai.core.time.partition_key import time_part, value_part
 from orchestrai.defs.asset_keys import asset_key
-from orchestrai.defs.assets import partitions_of
+from orchestrai.defs.assets import RUNTIME, partitions_of
 from orchestrai.defs.checks.complete_checks import asked_of
 from orchestrai.defs.instance import process_tag
 from orchestrai.defs.launch.jobs import job_name, moments_job, offered
@@ -165,7 +165,7 @@ def _run(
     )
     refused: dict[str, list[str]] = {}
     reasons: dict[str, str] = {}
-    runtime = (definitions.resources or {}).get("runtime")
+    runtime = (definitions.resources or {}).get(RUNTIME)
     assert isinstance(runtime, Runtime)
     unreadable: list[str] = []
     for gate in gates:

@@ -126,8 +126,10 @@ def _job(name: str, nodes: Sequence[AssetNode], description: str) -> UnresolvedA
 
 def _schedule(name: str, cron: str, job: str, nodes: Sequence[AssetNode]) -> dg.ScheduleDefinition:
     @dg.schedule(name=name, cron_schedule=cron, job_name=job, execution_timezone="UTC")
-    def tick(context: dg.ScheduleEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
-        ready = _ready(runtime, nodes)
+    def tick(
+        context: dg.ScheduleEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]
+    ) -> dg.RunRequest | dg.SkipReason:
+        ready = _ready(orchestrai_runtime, nodes)
         if all(node.stage.role == "catalog" for node in ready):
             own = {node.asset for node in nodes}
             waiting = {dep for node in nodes if node.stage.role != "catalog" for dep in node.deps} - own

@@ -56,9 +56,11 @@ def _features_schedule(pipeline: Pipeline) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=job_name(pipeline.name, "daily_features"), cron_schedule=DAILY_FEATURES, job_name=job, execution_timezone="UTC"
     )
-    def tick(context: dg.ScheduleEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
+    def tick(
+        context: dg.ScheduleEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]
+    ) -> dg.RunRequest | dg.SkipReason:
         needed = sorted({dataset.asset("restored") for view in views for dataset in view.inputs.values()})
-        absent = [asset for asset in needed if runtime.ledger.head(asset) is None]
+        absent = [asset for asset in needed if orchestrai_runtime.ledger.head(asset) is None]
         if absent:
             return dg.SkipReason(f"{', '.join(absent)} was not restored yet: ingest and back up first")
         return dg.RunRequest(run_key=f"features:{context.scheduled_execution_time.isoformat()}")
@@ -122,8 +124,10 @@ def _drill_schedule(dataset: DatasetNode) -> dg.ScheduleDefinition:
     name = job_name(dataset.prefix, "drill")
 
     @dg.schedule(name=name, cron_schedule=WEEKLY_DRILL, job_name=name, execution_timezone="UTC")
-    def tick(context: dg.ScheduleEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
-        if runtime.ledger.find(dataset.asset("snapshot")) is None:
+    def tick(
+        context: dg.ScheduleEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]
+    ) -> dg.RunRequest | dg.SkipReason:
+        if orchestrai_runtime.ledger.find(dataset.asset("snapshot")) is None:
             return dg.SkipReason(f"{dataset.asset('snapshot')} has no snapshot yet: ingest and back up first")
         return dg.RunRequest(run_key=f"drill:{context.scheduled_execution_time.isoformat()}")
 
@@ -132,12 +136,14 @@ def _drill_schedule(dataset: DatasetNode) -> dg.ScheduleDefinition:
 
 def _refresh_schedule(name: str, job: str, dataset: DatasetNode | None, cron: str) -> dg.ScheduleDefinition:
     @dg.schedule(name=name, cron_schedule=cron, job_name=job, execution_timezone="UTC")
-    def tick(context: dg.ScheduleEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
+    def tick(
+        context: dg.ScheduleEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]
+    ) -> dg.RunRequest | dg.SkipReason:
         now = context.scheduled_execution_time.astimezone(UTC)
         run_key = f"{name}:{now.isoformat()}"
         if dataset is None:
             return dg.RunRequest(run_key=run_key)
-        snapshot = runtime.ledger.find(dataset.asset("snapshot"))
+        snapshot = orchestrai_runtime.ledger.find(dataset.asset("snapshot"))
         keys = sorted(key for key in (snapshot.partitions if snapshot else ()) if offered(dataset, key, now))
         if not keys:
             return dg.SkipReason(f"{dataset.asset('snapshot')} has no snapshot yet: ingest and back up first")

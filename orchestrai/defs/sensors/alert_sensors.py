@@ -24,13 +24,13 @@ def _alert_sensor() -> dg.SensorDefinition:
         description="Tells the declared receivers of what is wrong, once, and of its end: failed runs, ticks and checks, silent sources, "
         "unprotected data, closed gates, overdue drills, refused models. The same as `orchestrai watch`.",
     )
-    def alerts(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SkipReason:
-        desk = AlertDesk(runtime.ledger, tellers_of(runtime.settings))
-        sight, cursor = instance_sight(context, runtime, desk.outbox())
-        changes = desk.observe(watch(runtime).and_also(sight))
+    def alerts(context: dg.SensorEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.SkipReason:
+        desk = AlertDesk(orchestrai_runtime.ledger, tellers_of(orchestrai_runtime.settings))
+        sight, cursor = instance_sight(context, orchestrai_runtime, desk.outbox())
+        changes = desk.observe(watch(orchestrai_runtime).and_also(sight))
         # what is noted is not lost: only now is it known as looked at
         context.update_cursor(cursor)
-        delivery = desk.deliver(runtime.clock())
+        delivery = desk.deliver(orchestrai_runtime.clock())
         for _, reason in delivery.failed:
             context.log.warning(f"not told: {reason}")
         return dg.SkipReason(f"{len(changes)} changed, {len(delivery.sent)} messages sent, {len(delivery.failed)} not taken")

@@ -33,8 +33,8 @@ def _sensor(pipeline: Pipeline, models: Sequence[ModelNode]) -> dg.SensorDefinit
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Deploys a champion that serves and is not in every declared registry and endpoint; tried once an hour until it is.",
     )
-    def watch(runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult | dg.SkipReason:
-        requests = list(_runs(runtime, models))
+    def watch(orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult | dg.SkipReason:
+        requests = list(_runs(orchestrai_runtime, models))
         return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason("every champion is deployed")
 
     return watch

@@ -41,10 +41,10 @@ def landing_sensor(dataset: DatasetNode) -> dg.SensorDefinition:
         minimum_interval_seconds=30,
         description=f"Requests runs for objects that the ledger does not account for yet. {source.described}",
     )
-    def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult:
-        judge = judge_of(runtime, dataset)
+    def watch(context: dg.SensorEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult:
+        judge = judge_of(orchestrai_runtime, dataset)
         cursor = ArrivalCursor.decode(context.cursor)
         found = look(judge, cursor, source.reconcile_every, limit=MAX_OBJECTS_PER_TICK)
-        return result_of(context, runtime, dataset, judge, found)
+        return result_of(context, orchestrai_runtime, dataset, judge, found)
 
     return watch

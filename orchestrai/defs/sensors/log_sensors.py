@@ -31,11 +31,13 @@ def _sensor(node: AssetNode[Any]) -> dg.SensorDefinition:
         minimum_interval_seconds=every,
         description="Brings the write-ahead log in the vault up to now, and takes a base backup where none leads to the present.",
     )
-    def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.RunRequest | dg.SkipReason:
+    def watch(
+        context: dg.SensorEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]
+    ) -> dg.RunRequest | dg.SkipReason:
         running = RunsFilter(tags={"orchestrai/log": node.asset}, statuses=IN_PROGRESS_RUN_STATUSES)
         if context.instance.get_runs_count(running):
             return dg.SkipReason(f"a run of {node.asset} is under way")
-        missing = base_needed(node.subject, runtime.vault)
+        missing = base_needed(node.subject, orchestrai_runtime.vault)
         keys = [asset_key(asset) for asset in ([node.subject.backup_asset] if missing else []) + [node.asset]]
         return dg.RunRequest(asset_selection=keys, tags={"orchestrai/log": node.asset})
 

@@ -31,15 +31,15 @@ def queue_sensor(dataset: DatasetNode, options: NotificationOptions) -> dg.Senso
         minimum_interval_seconds=30,
         description=f"Requests runs for objects that {shown_url(options.queue)} tells of, and for what it lost.",
     )
-    def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult:
-        judge, queue = judge_of(runtime, dataset), open_queue(options.queue)
+    def watch(context: dg.SensorEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult:
+        judge, queue = judge_of(orchestrai_runtime, dataset), open_queue(options.queue)
         known, limit = settled(judge), MAX_OBJECTS_PER_TICK
-        drained = drain(queue, judge.zone, known=known, now=runtime.clock, limit=limit, budget=BUDGET)
+        drained = drain(queue, judge.zone, known=known, now=orchestrai_runtime.clock, limit=limit, budget=BUDGET)
         cursor = ArrivalCursor.decode(context.cursor)
         found = look(judge, cursor, options.reconcile_every, limit=limit, queued=drained.partitions)
-        keep_unplaced(runtime, dataset, drained.unplaced)
-        result = result_of(context, runtime, dataset, judge, found)
-        store_refused(runtime.ledger, dataset.asset("raw_events"), drained.refused, judge.now)
+        keep_unplaced(orchestrai_runtime, dataset, drained.unplaced)
+        result = result_of(context, orchestrai_runtime, dataset, judge, found)
+        store_refused(orchestrai_runtime.ledger, dataset.asset("raw_events"), drained.refused, judge.now)
         if drained.refused:
             context.log.warning(f"{len(drained.refused)} message(s) refused, for example: {drained.refused[0].reason}")
         queue.acknowledge(drained.over(found.gone))

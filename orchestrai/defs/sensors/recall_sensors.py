@@ -38,18 +38,20 @@ def recall_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Trains again, on data without what was recalled, the models that a recall in force has reached.",
     )
-    def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult | dg.SkipReason:
-        ledger = runtime.ledger
+    def watch(
+        context: dg.SensorEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]
+    ) -> dg.SensorResult | dg.SkipReason:
+        ledger = orchestrai_runtime.ledger
         wanted = requested(read_requests(ledger.lake, ledger.keyring), sorted(models))
         requests: list[dg.RunRequest] = []
         for request in wanted:
-            left = outstanding(ledger, runtime.project, request)
+            left = outstanding(ledger, orchestrai_runtime.project, request)
             mine = Outstanding(
                 {asset: keys for asset, keys in left.features.items() if asset in views},
                 tuple(name for name in left.models if name in models),
                 left.inputs,
             )
-            requests += _runs(runtime, request, mine)
+            requests += _runs(orchestrai_runtime, request, mine)
         return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(f"{len(wanted)} request(s), all done")
 
     return watch

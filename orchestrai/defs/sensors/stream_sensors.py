@@ -45,20 +45,22 @@ def _sensor(dataset: DatasetNode, what: str, about: str) -> dg.SensorDefinition:
     @dg.sensor(
         name=job_name(dataset.prefix, what), job_name=job, minimum_interval_seconds=MICRO_BATCH_SECONDS, description=about
     )
-    def watch(context: dg.SensorEvaluationContext, runtime: dg.ResourceParam[Runtime]) -> dg.SensorResult | dg.SkipReason:
+    def watch(
+        context: dg.SensorEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]
+    ) -> dg.SensorResult | dg.SkipReason:
         # before the instance is asked: an outage fails the tick whatever runs
-        unread = _unread(runtime, dataset) if dataset.spec.source.kind == "stream" else None
+        unread = _unread(orchestrai_runtime, dataset) if dataset.spec.source.kind == "stream" else None
         past, _, cursor = (context.cursor or "").partition(";")
         if context.instance.get_runs_count(RunsFilter(job_name=job, statuses=IN_PROGRESS_RUN_STATUSES)):
             return dg.SkipReason(f"{job} is running: what came meanwhile is the next micro-batch")
-        late = pending_restores(runtime.ledger, dataset, runtime.clock())
-        now = runtime.clock()
+        late = pending_restores(orchestrai_runtime.ledger, dataset, orchestrai_runtime.clock())
+        now = orchestrai_runtime.clock()
         exposed = unread is not None and now - unread.oldest > dataset.spec.backup.rpo
         # told each hour, and at once when unread records come to be older than declared: an event a minute would fill the log
         mark = f"{now:%Y-%m-%dT%H}{' exposed' if exposed else ''}"
-        events = [rpo_evaluation(dataset, recovery_point(runtime, dataset))] if past != mark else []
-        at_work, told, changed = _by_worker(runtime, dataset, Told.read(cursor))
-        requests = [] if at_work else _requests(dataset, runtime, unread, late)
+        events = [rpo_evaluation(dataset, recovery_point(orchestrai_runtime, dataset))] if past != mark else []
+        at_work, told, changed = _by_worker(orchestrai_runtime, dataset, Told.read(cursor))
+        requests = [] if at_work else _requests(dataset, orchestrai_runtime, unread, late)
         reports = [] if requests else _reports(dataset, changed, told, now)
         # what is not told now is told by a later tick
         kept = told if reports or not changed else Told.read(cursor)

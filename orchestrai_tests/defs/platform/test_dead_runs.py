@@ -82,7 +82,9 @@ def test_a_run_notes_the_process_that_executes_it(executor: str, tmp_path: Path)
     with dg.DagsterInstance.ephemeral() as instance:
         # as the daemon retries one: with the tags of the run that died
         copied = {PROCESS_TAG: "elsewhere/1/1", OF_RUN: "the run that this one retries"}
-        done = dg.materialize([asset], instance=instance, partition_key=DAYS[0], resources={"runtime": runtime}, tags=copied)
+        done = dg.materialize(
+            [asset], instance=instance, partition_key=DAYS[0], resources={"orchestrai_runtime": runtime}, tags=copied
+        )
         run = instance.get_run_by_id(done.run_id)
         assert done.success and run is not None
         assert run.tags.get(PROCESS_TAG) == (process_tag()[PROCESS_TAG] if executor == "in_process" else "elsewhere/1/1")
