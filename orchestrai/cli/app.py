@@ -1,5 +1,9 @@
 """The command tree."""
 
+from typing import Annotated
+
+import typer
+
 from orchestrai.cli.backup import database_commands
 from orchestrai.cli.commands import (
     audit_commands,
@@ -32,6 +36,25 @@ from orchestrai.cli.vault import (
 )
 
 app = make_app("Models that learn only from data that was backed up, restored and proven equal.")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"orchestrai {version('orchestrai')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Models that learn only from data that was backed up, restored and proven equal."""
+
+
 app.command("demo")(run_commands.demo)
 app.command("backfill")(run_commands.backfill)
 app.command("sync")(run_commands.sync)

@@ -73,7 +73,7 @@ print(os.environ["ORCHESTRAI_PROJECT"])
 
 
 def test_a_second_project_in_a_process_and_a_missing_file_are_refused_with_what_to_do(models: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="expected a project file at .*, found none: `orchestrai init`"):
+    with pytest.raises(ConfigError, match=r"expected a project file at .*, found none: `orchestrai init`"):
         pipeline_definitions(tmp_path / "elsewhere.yaml")
     assert "ORCHESTRAI_PROJECT" not in os.environ
     _put_in_force(models)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
@@ -160,9 +161,13 @@ def _run(
     tags = {"orchestrai/backfill": "true", **process_tag()}
     if span:
         tags |= {ASSET_PARTITION_RANGE_START_TAG: span[0], ASSET_PARTITION_RANGE_END_TAG: span[1]}
-    result = definitions.resolve_job_def(job).execute_in_process(
-        run_config=SILENT_CONSOLE, instance=instance, tags=tags, raise_on_error=False, asset_selection=selection
-    )
+    try:
+        result = definitions.resolve_job_def(job).execute_in_process(
+            run_config=SILENT_CONSOLE, instance=instance, tags=tags, raise_on_error=False, asset_selection=selection
+        )
+    except DagsterExecutionInterruptedError:
+        # Dagster's name for what a person did at the terminal
+        raise KeyboardInterrupt from None
     refused: dict[str, list[str]] = {}
     reasons: dict[str, str] = {}
     runtime = (definitions.resources or {}).get(RUNTIME)
