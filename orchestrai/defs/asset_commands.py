@@ -1,8 +1,9 @@
 """What a person types about an asset, shown on its page: Dagster has no place of its own for a trace, a gate, or a snapshot."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 
-from orchestrai.stage.names import StageName
 from orchestrai.stage.stage import AssetNode
 
 _MODEL = (
@@ -11,7 +12,7 @@ _MODEL = (
     ("its proof, for somebody without orchestrai", "orchestrai model export {subject}@champion --format proof --to proof"),
 )
 # {subject} is `pipeline/name`, {asset} the ledger's name, {pipeline} the first part
-_BY_STAGE: dict[StageName, tuple[tuple[str, str], ...]] = {
+_BY_STAGE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "landing": (("which objects were taken, and which not", "orchestrai landing status {subject}"),),
     "raw_events": (
         ("what its gate holds back, and why", "orchestrai gate list"),

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster.components.component.component_scaffolder import Scaffolder
 
 from orchestrai.defs.embedding import pipeline_definitions
 from orchestrai.pipeline.template import write_template
@@ -13,7 +12,7 @@ PROJECT_FILE = "orchestrai.yaml"
 DECLARED = "# Where this project's pipelines and its stores are.\npipelines: [pipelines]\nhome: .orchestrai\n"
 
 
-class ProjectScaffolder(Scaffolder[Any]):
+class ProjectScaffolder(dg.Scaffolder[Any]):
     """Writes a project file and one pipeline from the template beside the component's defs.yaml."""
 
     def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
