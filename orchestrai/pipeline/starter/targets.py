@@ -1,0 +1,103 @@
+"""What a model could learn: the column that looks most like an outcome, the task that it asks, and what would give it away."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrai.core.sql.quoting import literal
+from orchestrai.pipeline.starter.column_guess import Guess
+
+MOST_CLASSES = 20
+_OUTCOMES = (
+    "target", "label", "class", "outcome", "y", "response", "churn", "churned", "churn_flag", "exited", "attrition", "left", "default", "defaulted",
+    "default_payment_next_month", "fraud", "is_fraud", "isfraud", "survived", "species", "variety", "diagnosis", "quality", "converted", "conversion",
+    "clicked", "purchased", "bought", "subscribed", "deposit", "cancelled", "canceled", "is_canceled", "failure", "failed", "machine_failure",
+    "occupancy", "occupied", "spam", "is_spam", "approved", "loan_status", "income", "salary", "price", "sale_price", "medv", "charges", "cost",
+    "mpg", "tip", "duration", "demand", "load", "consumption", "sales", "revenue", "progression", "digit", "kuendigung", "gekuendigt", "storno",
+    "ausfall", "defekt", "resultat", "ergebnis", "abwanderung", "baja", "resultado",
+)  # fmt: skip
+_POSITIVE = ("yes", "y", "true", "t", "1", "positive", "pos", "churned", "churn", "fraud", "ja", "oui", "si", "sí", "fail", "failed", "failure", "spam", "default", "bad", "m", "malignant", "left")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A column to learn, by which task; `label` is SQL for it, `why` says what spoke for it, `sure` how well."""
+
+    guess: Guess
+    task: str
+    label: str
+    why: str
+    sure: bool
+
+
+def find_target(guesses: Sequence[Guess], rows: int) -> Target | None:
+    """The likeliest outcome among the columns; None where none can be learnt."""
+    able = [g for g in guesses if _task(g, rows)]
+    named = sorted(
+        (g for g in able if g.name.strip("_") in _OUTCOMES), key=lambda g: _OUTCOMES.index(g.name.strip("_"))
+    ) or [g for g in able if any(word in _OUTCOMES[:28] for word in g.name.split("_"))]
+    if named:
+        return _target(named[0], rows, "by its name", sure=True)
+    last = guesses[-1] if guesses else None
+    if last in able and last is not None and _task(last, rows) != "regression":
+        return _target(last, rows, "the last column, of few values", sure=False)
+    flags = [g for g in able if g.type == "BOOLEAN" or re.match(r"(is|has|was|did)_", g.name)]
+    if flags:
+        return _target(flags[-1], rows, "a column of yes and no", sure=False)
+    numbers = [g for g in able if g.numeric]
+    chosen = last if last in able else (numbers or able or [None])[-1]
+    return _target(chosen, rows, "the last column that can be learnt", sure=False) if chosen is not None else None
+
+
+def _task(guess: Guess, rows: int) -> str:
+    """What the values of a column ask for; nothing where they cannot be learnt."""
+    if guess.timed or guess.present < 10 or guess.distinct < 2 or guess.derive:
+        return ""
+    if guess.distinct == 2 and _smallest(guess) >= 5:
+        return "binary"
+    few = guess.distinct <= min(MOST_CLASSES, max(guess.present // 10, 2))
+    if few and (guess.type == "STRING" or guess.type == "BIGINT") and (guess.type == "STRING" or _consecutive(guess)):
+        return "multiclass" if _smallest(guess) >= 2 else ("regression" if guess.numeric else "")
+    return "regression" if guess.numeric and guess.distinct > 5 else ""
+
+
+def _counts(guess: Guess) -> dict[Any, int]:
+    import pyarrow.compute as pc
+
+    return {one["values"]: one["counts"] for one in pc.value_counts(guess.values.drop_null()).to_pylist()}
+
+
+def _smallest(guess: Guess) -> int:
+    return min(_counts(guess).values())
+
+
+def _consecutive(guess: Guess) -> bool:
+    """Whole numbers that name classes are small and next to each other."""
+    values = sorted(_counts(guess))
+    return bool(values[-1] - values[0] <= 2 * len(values) and abs(values[0]) <= 10)
+
+
+def _target(guess: Guess, rows: int, why: str, *, sure: bool) -> Target:
+    task = _task(guess, rows)
+    if task == "multiclass":
+        return Target(guess, task, guess.name, why, sure)
+    if task == "regression":
+        return Target(guess, task, f"CAST({guess.name} AS DOUBLE)", why, sure)
+    counts = _counts(guess)
+    positive = next((v for v in counts if str(v).strip().lower() in _POSITIVE), min(counts, key=lambda v: (counts[v], str(v))))
+    if guess.type == "BOOLEAN":
+        return Target(guess, task, f"CASE WHEN {guess.name} THEN 1 ELSE 0 END", why, sure)
+    value = literal(positive) if isinstance(positive, str) else f"CAST({positive} AS DOUBLE)" if isinstance(positive, float) else str(positive)
+    return Target(guess, task, f"CASE WHEN {guess.name} = {value} THEN 1 ELSE 0 END", f"{why}; 1 is {positive!r}", sure)
+
+
+def gives_away(guess: Guess, target: Guess) -> bool:
+    """Whether a column says the same as the target in other words, value for value."""
+    import pyarrow as pa
+
+    if not target.distinct or not 2 <= guess.distinct <= max(target.distinct, 2) * 2 or target.distinct > 1_000:
+        return False
+    pairs = pa.table({"a": guess.values, "b": target.values}).group_by(["a", "b"]).aggregate([])
+    pairs = pairs.filter(pa.compute.and_(pairs["a"].is_valid(), pairs["b"].is_valid()))
+    return bool(pairs.num_rows == guess.distinct and guess.distinct >= target.distinct)
