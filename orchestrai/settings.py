@@ -18,6 +18,8 @@ from orchestrai.secrets.url_credentials import refuse_credentials
 PREFIX = "ORCHESTRAI_"
 ENV_FILE = Path(".env")
 ENV_BYTES = 1024 * 1024
+# the file that declares a project, by its name in the working directory; read by orchestrai/project/project_file.py
+PROJECT_FILE = Path("orchestrai.yaml")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Settings:
     """All settings; `load_settings` takes each from `ORCHESTRAI_<FIELD>` where that is set. Raises ConfigError for a wrong value."""
 
     # a plain dataclass: every command reads its settings, and pydantic takes longer to load than most of them to run
+    project: Annotated[
+        str,
+        "project file with pipelines, stores and connections; empty means orchestrai.yaml of the working directory, if it is there",
+    ] = ""
     home: Annotated[Path, "folder of the embedded default: landing, lake, vault and keys"] = Path(".orchestrai")
     lake_url: Annotated[str, "working store; empty means <home>/lake"] = ""
     vault_url: Annotated[str, "backup store; empty means <home>/vault"] = ""
@@ -140,20 +146,38 @@ def _from_environment(names: Mapping[str, str]) -> dict[str, Any]:
     return {field: given[key] for key, field in names.items() if key in given}
 
 
+def project_path(given: Mapping[str, str] = os.environ) -> Path | None:
+    """Where the project file in force lies: what ORCHESTRAI_PROJECT names, else one in the working directory, else none."""
+    named = next((value for name, value in given.items() if name.upper() == f"{PREFIX}PROJECT"), "")
+    path = Path(named).expanduser() if named else PROJECT_FILE
+    return Path(os.path.abspath(path)) if named or path.is_file() else None
+
+
+def _from_project() -> dict[str, Any]:
+    """What the project file sets, by field. Raises DeclarationError with file, line and field."""
+    path = project_path()
+    if path is None:
+        return {}
+    # here, because most folders have no such file
+    from orchestrai.project.project_file import read_project
+
+    return {**read_project(path).settings(path.parent), "project": str(path)}
+
+
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings from the environment; raises ConfigError with one line per mistake."""
+    """Read the settings from the environment, then from the project file; raises ConfigError with one line per mistake."""
     names = variables()
     unknown = unknownvariables() + sorted(name for name in overrides if name not in names.values())
     if unknown:
         raise ConfigError(
             f"expected one of {', '.join(names)}, found {', '.join(unknown)} in the environment: rename or unset it"
         )
-    return Settings(**(_from_environment(names) | overrides))
+    return Settings(**(_from_project() | _from_environment(names) | overrides))
 
 
 def known_settings() -> tuple[Settings, list[str]]:
     """The settings, and the names in the environment that are none: for whoever tells of them and goes on."""
-    return Settings(**_from_environment(variables())), unknownvariables()
+    return Settings(**(_from_project() | _from_environment(variables()))), unknownvariables()
 
 
 def unknownvariables() -> list[str]:

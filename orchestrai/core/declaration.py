@@ -24,7 +24,7 @@ MAX_DEPTH = 50
 # Python takes minutes for the digits of a hostile number, and refuses to print it
 MAX_NUMBER = 400
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_FIELD = re.compile(r"([a-z_]\w*(?:\.[a-z_]\w*)*): ")
+_FIELD = re.compile(r"([a-z_]\w*(?:\.[a-z_][\w-]*)*): ")
 # libyaml reads a tenth as long; wheels for rare platforms come without it
 PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -238,10 +238,14 @@ def _words(error: Any) -> tuple[str, str, list[str]]:
 
 def _known(model: type[BaseModel] | None, location: Location) -> str:
     parent: type[BaseModel] | None = model
+    named = False
     for part in location[:-1]:
-        if parent is None or isinstance(part, int):
+        if parent is None or isinstance(part, int) or named:
+            # the key of a mapping of models is a name and no field
+            named = False
             continue
         field = parent.model_fields.get(part)
+        named = field is not None and typing.get_origin(field.annotation) is dict
         parent = next(iter(models_in(field.annotation)), None) if field else None
     if parent is None:
         return ""

@@ -20,7 +20,7 @@ def check_yaml(text: str, folder: Path) -> str:
     from orchestrai.contracts.odcs import load_contract
     from orchestrai.core.declaration import load_yaml
     from orchestrai.pipeline.declarations import PipelineSpec
-    from orchestrai.pipeline.variables import expand
+    from orchestrai.core.variables import expand
 
     path = folder / "example.yaml"
     path.write_text(text)

@@ -9,7 +9,7 @@ import pytest
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.pipeline.load import SHIPPED, load_project, pipeline_folders
 from orchestrai.pipeline.template import write_template
-from orchestrai.pipeline.variables import expand
+from orchestrai.core.variables import expand
 
 Edit = Callable[[str, str], Path]
 

@@ -22,7 +22,7 @@ from orchestrai.pipeline.declarations import (
     PipelineSpec,
     PipelineViewSpec,
 )
-from orchestrai.pipeline.variables import expand
+from orchestrai.core.variables import expand
 from orchestrai.secrets.url_credentials import refuse_credentials, withheld
 from orchestrai.warehouse.spec import LoadSpec
 
