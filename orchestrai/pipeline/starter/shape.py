@@ -145,6 +145,19 @@ def _series(
     return None
 
 
+def season(shape: Shape) -> int:
+    """The season of a series in seconds: a day of shorter steps, a week of days, a year of weeks and months; a step of a short history."""
+    import numpy as np
+
+    assert shape.time is not None
+    micros, step = micros_of(shape.time), shape.step
+    micros = micros[micros > np.iinfo("i8").min]
+    span = int(micros.max() - micros.min()) // 1_000_000
+    found = DAY if step < DAY and DAY % step == 0 else 7 * DAY if step == DAY else 364 * DAY if step == 7 * DAY else 7 * step
+    found = 365 * DAY if 28 * DAY <= step <= 31 * DAY else found
+    return found if span >= 4 * found else step
+
+
 def _codes(guess: Guess) -> "np.ndarray[Any, Any]":
     import numpy as np
 

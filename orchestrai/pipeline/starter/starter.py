@@ -10,9 +10,9 @@ from orchestrai.pipeline.starter.column_guess import Guess, guess_column, number
 from orchestrai.pipeline.starter.composite import derived_time
 from orchestrai.pipeline.starter.cut_guess import Cut, find_cut
 from orchestrai.pipeline.starter.landing_look import Look, look_at
-from orchestrai.pipeline.starter.roles import entity_column, personal_reason, is_person, sql_names
+from orchestrai.pipeline.starter.roles import is_person, personal_reason, sql_names
 from orchestrai.pipeline.starter.sample import Sample, read_sample
-from orchestrai.pipeline.starter.shape import Shape, find_shape
+from orchestrai.pipeline.starter.shape import Shape, find_shape, season
 
 
 @dataclass
@@ -69,6 +69,8 @@ def find_out(name: str, place: str) -> Findings:
         raise ConfigError(f"expected at least 20 rows to learn from, found {sample.rows}: name more data")
     shape = find_shape(sample, columns)
     cut = find_cut(look, sample, shape.time)
+    if shape.kind == "series":
+        shape.window = season(shape)
     findings = Findings(name, _dataset_name(name), look, sample, tuple(columns), marks, shape, cut)
     persons = any(is_person(guess) for guess in columns) or bool(_person_entity(findings))
     for guess in columns:
@@ -98,5 +100,3 @@ def _leave_persons_out(findings: Findings) -> None:
 def _dataset_name(name: str) -> str:
     return f"{name}_rows" if name in ("spine", "orders_") else name
 
-
-__all__ = ["Findings", "entity_column", "find_out"]

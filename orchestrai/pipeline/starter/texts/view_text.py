@@ -40,14 +40,6 @@ def label_text(findings: Findings) -> str:
     return "\n".join(kinds[findings.shape.kind](findings)) + "\n"
 
 
-def season_of(shape: Shape, span: int) -> int:
-    """The season of a series in seconds: a day of shorter steps, a week of days, a year of weeks and months; one step of a short history."""
-    step = shape.step
-    season = DAY if step < DAY and DAY % step == 0 else 7 * DAY if step == DAY else 364 * DAY if step == 7 * DAY else 7 * step
-    season = 365 * DAY if 28 * DAY <= step <= 31 * DAY else season
-    return season if span >= 4 * season else step
-
-
 def _clock(findings: Findings) -> str:
     return time_of(findings) if findings.shape.time is not None else f"{NO_TIME} AS ts"
 
