@@ -72,7 +72,8 @@ def personal_reason(guess: Guess, persons: bool) -> str:
             if (pc.sum(pc.match_substring_regex(texts, pattern)).as_py() or 0) > 0.8 * len(texts):
                 return f"values like {what}"
     match = _PERSONAL_NAME.search(guess.name)
-    if match and not guess.numeric and guess.type != "BOOLEAN":
+    # yes and no say little of a person, whatever the column is called
+    if match and not guess.numeric and guess.type != "BOOLEAN" and guess.distinct > 10:
         return f"its name ({match[1]})"
     if is_person(guess):
         return "it says which person a row is of"

@@ -10,7 +10,7 @@ from orchestrai.pipeline.starter.column_guess import Guess
 from orchestrai.pipeline.starter.cut_guess import micros_of
 from orchestrai.pipeline.starter.roles import Entity, entity_column, key_column, words
 from orchestrai.pipeline.starter.sample import Sample
-from orchestrai.pipeline.starter.targets import Target, find_target, gives_away
+from orchestrai.pipeline.starter.targets import Target, alone_tells, find_target, gives_away
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,8 @@ Kind = Literal["table", "series", "events"]
 DAY = 86_400
 # longest text that may be a category, and how many categories a model is given
 MOST_CATEGORIES = 200
+# a little below what an evaluation takes for a leak
+LEAK = 0.995
 
 
 @dataclass
@@ -80,11 +82,17 @@ def _table(sample: Sample, rest: Sequence[Guess], shape: Shape) -> Shape:
             f"expected a column that a model could learn (two values, a few classes, or numbers), found none among "
             f"{', '.join(g.name for g in rest[:8]) or 'the columns'}: add one, or declare the dataset by hand (`orchestrai new`)"
         )
+    import numpy as np
+
     features = []
+    order = np.argsort(micros_of(shape.time), kind="stable") if shape.time is not None else np.arange(sample.rows)
     for guess in rest:
         if guess is target.guess:
             continue
         why = _no_feature(guess) or ("says the same as the target, value for value" if gives_away(guess, target.guess) else "")
+        alone = 0.5 if why else alone_tells(guess, target, order)
+        if alone > LEAK:
+            why = f"alone tells the target (AUC {alone:.4f}): put it back if it is known before the outcome is (unsure)"
         if why:
             shape.left_out[guess.name] = why
         else:

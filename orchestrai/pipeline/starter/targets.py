@@ -3,19 +3,22 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrai.core.sql.quoting import literal
 from orchestrai.pipeline.starter.column_guess import Guess
 
+if TYPE_CHECKING:
+    import numpy as np
+
 MOST_CLASSES = 20
 _OUTCOMES = (
-    "target", "label", "class", "outcome", "y", "response", "churn", "churned", "churn_flag", "exited", "attrition", "left", "default", "defaulted",
-    "default_payment_next_month", "fraud", "is_fraud", "isfraud", "survived", "species", "variety", "diagnosis", "quality", "converted", "conversion",
-    "clicked", "purchased", "bought", "subscribed", "deposit", "cancelled", "canceled", "is_canceled", "failure", "failed", "machine_failure",
-    "occupancy", "occupied", "spam", "is_spam", "approved", "loan_status", "income", "salary", "price", "sale_price", "medv", "charges", "cost",
-    "mpg", "tip", "duration", "demand", "load", "consumption", "sales", "revenue", "progression", "digit", "kuendigung", "gekuendigt", "storno",
-    "ausfall", "defekt", "resultat", "ergebnis", "abwanderung", "baja", "resultado",
+    "target", "label", "outcome", "churn", "churned", "churn_flag", "exited", "attrition", "default", "defaulted",
+    "default_payment_next_month", "fraud", "is_fraud", "isfraud", "survived", "diagnosis", "converted", "conversion", "clicked", "purchased",
+    "bought", "subscribed", "deposit", "cancelled", "canceled", "is_canceled", "failure", "failed", "machine_failure", "escalated",
+    "gekundigt", "kundigung", "storniert", "ausfall", "defekt", "abwanderung", "occupancy", "occupied", "spam", "is_spam", "approved",
+    "loan_status", "species", "variety", "class", "y", "response", "quality", "income", "salary", "gehalt", "price", "preis", "sale_price", "medv",
+    "charges", "mpg", "tip", "progression", "digit", "resultado", "ergebnis",
 )  # fmt: skip
 _POSITIVE = ("yes", "y", "true", "t", "1", "positive", "pos", "churned", "churn", "fraud", "ja", "oui", "si", "sí", "fail", "failed", "failure", "spam", "default", "bad", "m", "malignant", "left")
 
@@ -29,6 +32,7 @@ class Target:
     label: str
     why: str
     sure: bool
+    positive: Any = None
 
 
 def find_target(guesses: Sequence[Guess], rows: int) -> Target | None:
@@ -36,7 +40,7 @@ def find_target(guesses: Sequence[Guess], rows: int) -> Target | None:
     able = [g for g in guesses if _task(g, rows)]
     named = sorted(
         (g for g in able if g.name.strip("_") in _OUTCOMES), key=lambda g: _OUTCOMES.index(g.name.strip("_"))
-    ) or [g for g in able if any(word in _OUTCOMES[:28] for word in g.name.split("_"))]
+    ) or [g for g in able if any(word in _OUTCOMES[:42] for word in g.name.split("_"))]
     if named:
         return _target(named[0], rows, "by its name", sure=True)
     last = guesses[-1] if guesses else None
@@ -87,9 +91,43 @@ def _target(guess: Guess, rows: int, why: str, *, sure: bool) -> Target:
     counts = _counts(guess)
     positive = next((v for v in counts if str(v).strip().lower() in _POSITIVE), min(counts, key=lambda v: (counts[v], str(v))))
     if guess.type == "BOOLEAN":
-        return Target(guess, task, f"CASE WHEN {guess.name} THEN 1 ELSE 0 END", why, sure)
+        return Target(guess, task, f"CASE WHEN {guess.name} THEN 1 ELSE 0 END", why, sure, True)
     value = literal(positive) if isinstance(positive, str) else f"CAST({positive} AS DOUBLE)" if isinstance(positive, float) else str(positive)
-    return Target(guess, task, f"CASE WHEN {guess.name} = {value} THEN 1 ELSE 0 END", f"{why}; 1 is {positive!r}", sure)
+    return Target(guess, task, f"CASE WHEN {guess.name} = {value} THEN 1 ELSE 0 END", f"{why}; 1 is {positive!r}", sure, positive)
+
+
+def alone_tells(guess: Guess, target: Target, order: "np.ndarray[Any, Any]") -> float:
+    """How well one column of numbers ranks a target of yes and no, on all rows or the last quarter in `order`: an AUC, 0.5 for others."""
+    import numpy as np
+
+    if target.task != "binary" or not (guess.numeric or guess.type == "BOOLEAN"):
+        return 0.5
+    positive = _is_positive(target)
+    values = np.asarray(guess.values.cast("float64").to_numpy(zero_copy_only=False))
+    late = order[len(order) * 3 // 4 :]
+    return max(_auc(values, positive), _auc(values[late], positive[late]))
+
+
+def _is_positive(target: Target) -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    values = target.guess.values.to_pylist()
+    return np.array([value == target.positive for value in values])
+
+
+def _auc(values: "np.ndarray[Any, Any]", positive: "np.ndarray[Any, Any]") -> float:
+    import numpy as np
+
+    known = ~np.isnan(values)
+    values, positive = values[known], positive[known]
+    ones = int(positive.sum())
+    zeros = len(positive) - ones
+    if ones < 5 or zeros < 5:
+        return 0.5
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    area = (float(ranks[positive].sum()) - ones * (ones + 1) / 2) / (ones * zeros)
+    return max(area, 1 - area)
 
 
 def gives_away(guess: Guess, target: Guess) -> bool:
