@@ -27,7 +27,9 @@ def init(
     from orchestrai.pipeline.starter.starter import find_out
 
     if place is None:
-        raise ConfigError("expected --from with a folder, file, URL or table, found none: name the data, or use `orchestrai new`")
+        raise ConfigError(
+            "expected --from with a folder, file, URL or table, found none: name the data, or use `orchestrai new`"
+        )
     chosen = plain_name(name) if name else name_of_place(place)
     project = project_path() or Path("orchestrai.yaml")
     folder = _folder(project) / chosen
@@ -40,7 +42,15 @@ def init(
     if as_json:
         files = [str(path) for path in written.files]
         unsure = [line for line in findings.reasons if "(unsure" in line]
-        emit({"pipeline": chosen, "files": files, "why": findings.reasons, "unsure": unsure, "next": ["orchestrai check", run]})
+        emit(
+            {
+                "pipeline": chosen,
+                "files": files,
+                "why": findings.reasons,
+                "unsure": unsure,
+                "next": ["orchestrai check", run],
+            }
+        )
         return
     for path in written.files:
         out.print(f"wrote {path}", soft_wrap=True)

@@ -14,16 +14,53 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NULL_WORDS = frozenset(
-    ("", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "missing", "\\n", "(null)", "<na>", "k.a.", "n.a.")
+    (
+        "",
+        "na",
+        "n/a",
+        "#n/a",
+        "nan",
+        "null",
+        "none",
+        "nil",
+        "-",
+        "--",
+        "?",
+        ".",
+        "missing",
+        "\\n",
+        "(null)",
+        "<na>",
+        "k.a.",
+        "n.a.",
+    )
 )
 # a column may have this share of values that are no numbers or times: they become dead letters, and are told
 FEW = 0.002
 _TIMES = (" %H:%M:%S.%f", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", "T%H:%M:%S", "")
-_DATES = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%Y.%m.%d")
+_DATES = (
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%Y/%m/%d",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%d-%b-%Y",
+    "%d %b %Y",
+    "%b %d, %Y",
+    "%d.%m.%y",
+    "%m/%d/%y",
+    "%d/%m/%y",
+    "%Y.%m.%d",
+)
 _COMPACT = ("%Y%m%d%H%M%S", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y%m%d")
 # names that say that digits are a time or a code
-_TIME_WORD = re.compile(r"(?:^|_)(ts|time|timestamp|epoch|date|datetime|at|when|created|updated|occurred|t|dt|day|unix)(?:_|$)")
-ID_WORD = re.compile(r"(?:^|_)(id|ids|uuid|guid|key|no|nr|num|code|number|ref|sku|zip|zipcode|postcode|postal|plz|phone|isbn|ean|iban|ssn)$")
+_TIME_WORD = re.compile(
+    r"(?:^|_)(ts|time|timestamp|epoch|date|datetime|at|when|created|updated|occurred|t|dt|day|unix)(?:_|$)"
+)
+ID_WORD = re.compile(
+    r"(?:^|_)(id|ids|uuid|guid|key|no|nr|num|code|number|ref|sku|zip|zipcode|postcode|postal|plz|phone|isbn|ean|iban|ssn)$"
+)
 _EPOCHS = (("s", 10**9, 22 * 10**8), ("ms", 10**12, 22 * 10**11), ("us", 10**15, 22 * 10**14), ("ns", 10**18, 22 * 10**17))
 
 
@@ -65,7 +102,7 @@ def number_marks(sample: Sample) -> dict[str, str]:
         return {}
     found: dict[tuple[str, str], int] = {}
     for array in sample.columns.values():
-        texts = array.drop_null()
+        texts = pc.unique(_spread(array.drop_null(), 20_000))
         if not len(texts) or not pc.any(pc.match_substring_regex(texts, r"^\s*[+-]?\d[\d.,' ]*[.,' ]\d+\s*$")).as_py():
             continue
         for decimal, thousands in ((".", ""), (",", ""), (",", "."), (".", ","), (",", " "), (".", "'")):
@@ -122,7 +159,9 @@ def _of_type(source: str, name: str, landed: "pa.Array") -> Guess:
         if epoch:
             typed, bad = _tried(name, "TIMESTAMP", landed, unit=epoch)
             if not bad:
-                return _counted(Guess(source, name, "TIMESTAMP", typed, unit=epoch, notes=[f"whole numbers of {epoch} since 1970"]))
+                return _counted(
+                    Guess(source, name, "TIMESTAMP", typed, unit=epoch, notes=[f"whole numbers of {epoch} since 1970"])
+                )
         told = "BIGINT"
     elif kinds.is_floating(kind):
         told = "DOUBLE"
@@ -153,10 +192,10 @@ def _of_text(source: str, name: str, landed: "pa.Array", marks: dict[str, str]) 
 def _candidates(source: str, name: str, landed: "pa.Array", marks: dict[str, str]) -> Iterator[Guess]:
     import pyarrow.compute as pc
 
-    texts = landed.drop_null()
+    texts = pc.unique(landed.drop_null())
     if not len(texts):
         return
-    lowered = set(text.strip().lower() for text in pc.unique(texts).slice(0, 50).to_pylist())
+    lowered = set(text.strip().lower() for text in texts.slice(0, 50).to_pylist())
     if lowered - NULL_WORDS and lowered - NULL_WORDS <= {"true", "false"}:
         yield from _accepted(source, name, landed, "BOOLEAN", {}, "")
     plain = _plain(landed, marks)
@@ -225,9 +264,7 @@ def _epoch(name: str, numbers: "pa.Array") -> str:
     return ""
 
 
-def _moments(
-    source: str, name: str, landed: "pa.Array", texts: "pa.Array", marks: dict[str, str]
-) -> Iterator[Guess]:
+def _moments(source: str, name: str, landed: "pa.Array", texts: "pa.Array", marks: dict[str, str]) -> Iterator[Guess]:
     import pyarrow.compute as pc
 
     shown = str(texts[0])
@@ -243,16 +280,20 @@ def _moments(
         return
     fits = list(_forms())
     for size in (40, 2_000):
-        head = landed.slice(0, size)
+        head = _spread(landed, size)
         few = FEW * len(head) + _words(head)
         fits = [form for form in fits if len(_tried(name, "TIMESTAMP", head, formats=(form,))[1]) <= few]
-    whole = [(form, guess) for form in fits for guess in _accepted(source, name, landed, "TIMESTAMP", {"formats": (form,)}, form)]
+    whole = [
+        (form, guess) for form in fits for guess in _accepted(source, name, landed, "TIMESTAMP", {"formats": (form,)}, form)
+    ]
     if not whole:
         return
     form, guess = min(whole, key=lambda one: (one[1].misfits, _disorder(one[1].values), _foreign(one[0], marks)))
     if "%H" not in form and "%I" not in form:
         typed, bad = _tried(name, "DATE", landed, formats=(form,))
-        guess.type, guess.values = ("DATE", typed) if len(bad) <= guess.misfits + _words(landed) else (guess.type, guess.values)
+        guess.type, guess.values = (
+            ("DATE", typed) if len(bad) <= guess.misfits + _words(landed) else (guess.type, guess.values)
+        )
     elif "%z" not in form:
         guess.notes.append("no zone is named: read as UTC; where it is a local clock, declare source.timezone (unsure)")
     if len({one for one, _ in whole if one[:2] in ("%d", "%m")}) > 1:
@@ -293,13 +334,11 @@ def _words(landed: "pa.Array") -> int:
     return int(pc.sum(pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(landed.drop_null())), value_set=known)).as_py() or 0)
 
 
-def _accepted(
-    source: str, name: str, landed: "pa.Array", told: str, options: dict[str, Any], why: str
-) -> Iterator[Guess]:
+def _accepted(source: str, name: str, landed: "pa.Array", told: str, options: dict[str, Any], why: str) -> Iterator[Guess]:
     """The column as a type, if all but words for nothing and very few others fit."""
     for size in (100, 4_000):
-        head = landed.slice(0, size)
-        if len(head) < len(landed) and len(_tried(name, told, head, **options)[1]) > 0.6 * len(head):
+        some = _spread(landed, size)
+        if len(some) < len(landed) and _is_other(some, _tried(name, told, some, **options)[1]):
             return
     typed, bad = _tried(name, told, landed, **options)
     nulls: tuple[str, ...] = ()
@@ -327,10 +366,39 @@ def _accepted(
     yield Guess(source, name, told, typed, nulls=nulls, notes=notes, misfits=len(bad), **options)
 
 
+def _spread(landed: "pa.Array", size: int) -> "pa.Array":
+    """Every n-th value."""
+    import numpy as np
+
+    return landed if len(landed) <= size else landed.take(np.arange(0, len(landed), -(-len(landed) // size)))
+
+
+def _is_other(some: "pa.Array", bad: Sequence[int]) -> bool:
+    """Whether the values that do not fit are too many and too different to be words for nothing."""
+    if not bad:
+        return False
+    texts = {text for text in some.take(list(bad)).to_pylist() if text.strip().lower() not in NULL_WORDS}
+    return len(texts) > 3 and len(bad) > 10 * FEW * len(some)
+
+
 def _tried(
     name: str, told: str, landed: "pa.Array", *, unit: str = "", formats: Sequence[str] = ()
 ) -> "tuple[pa.Array, list[int]]":
-    """A column as our conversions take it, with the rows that do not fit."""
+    """A column as our conversions take it, with the rows that do not fit; each value is asked about once."""
+    import numpy as np
+    import pyarrow as pa
+
+    encoded = landed.dictionary_encode() if len(landed) > 4_000 and pa.types.is_string(landed.type) else None
+    if encoded is None or len(encoded.dictionary) > len(landed) // 2:
+        return _converted(name, told, landed, unit, formats)
+    typed, bad = _converted(name, told, encoded.dictionary, unit, formats)
+    if not bad:
+        return typed.take(encoded.indices), []
+    rows = np.isin(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.array(bad))
+    return typed.take(encoded.indices), np.flatnonzero(rows).tolist()
+
+
+def _converted(name: str, told: str, landed: "pa.Array", unit: str, formats: Sequence[str]) -> "tuple[pa.Array, list[int]]":
     column = Column(name, told, name, unit=unit)  # type: ignore[arg-type]
     batch, misfits = convert(Contract("look", "1", (column,)), {name: landed}, len(landed), tuple(formats))
     return batch.column(0), [misfit.row for misfit in misfits]

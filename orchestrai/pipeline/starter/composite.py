@@ -24,7 +24,9 @@ def derived_time(guesses: Sequence[Guess]) -> Guess | None:
     """A moment made of year, month and so on, or of a date and an hour; None where one column says it all, or nothing does."""
     if any(g.type == "TIMESTAMP" and g.present and g.present >= 0.99 * len(g.values) for g in guesses):
         return None
-    dates = [g for g in guesses if g.type == "DATE" and g.present >= 0.99 * len(g.values) and not re.search("birth|dob", g.name)]
+    dates = [
+        g for g in guesses if g.type == "DATE" and g.present >= 0.99 * len(g.values) and not re.search("birth|dob", g.name)
+    ]
     parts: dict[str, Guess] = {"date": dates[0]} if dates else {}
     for part in ("year", "month", "day") if not dates else ():
         found = _part(guesses, part)
@@ -71,7 +73,10 @@ def _moments(parts: Mapping[str, Guess]) -> "pa.Array":
     told: dict[str, Any] = {"time": {part: guess.name for part, guess in parts.items()}}
     landed = tuple(Column(g.name, g.type, g.name) for g in parts.values())
     contract = Contract("look", "1", (*landed, Column("made", "TIMESTAMP", "made", derive=read_derivation(told))))
-    arrays = [*(g.values for g in parts.values()), pa.nulls(len(next(iter(parts.values())).values), contract.arrow_schema().field("made").type)]
+    arrays = [
+        *(g.values for g in parts.values()),
+        pa.nulls(len(next(iter(parts.values())).values), contract.arrow_schema().field("made").type),
+    ]
     batch = pa.RecordBatch.from_arrays(arrays, schema=contract.arrow_schema())
     made, _ = add_derived(contract, batch, None, None, lambda column, text: (pa.nulls(1), True))
     return made.column(made.schema.names.index("made"))

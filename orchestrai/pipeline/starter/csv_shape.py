@@ -73,7 +73,9 @@ def _encoding(paths: Sequence[Path]) -> tuple[str, str]:
             odd, even = head[1:4096:2].count(0), head[0:4096:2].count(0)
             if max(odd, even) > len(head[:4096]) // 4:
                 return ("utf-16-le" if odd > even else "utf-16-be"), "zero bytes between letters: UTF-16 without a mark"
-            raise ConfigError(f"expected text or Parquet in {path.name}, found binary data: name a file of CSV, JSON or Parquet")
+            raise ConfigError(
+                f"expected text or Parquet in {path.name}, found binary data: name a file of CSV, JSON or Parquet"
+            )
         try:
             head.decode("utf-8")
         except UnicodeDecodeError as exc:
@@ -203,7 +205,9 @@ def _foot(shape: CsvShape, paths: Sequence[Path], best: _Parsed) -> None:
     width = best.width
     counts = []
     for path in paths[:20]:
-        text = path.read_text(encoding=str(best.dialect["encoding"]), errors="replace") if path.stat().st_size < 1 << 25 else ""
+        text = (
+            path.read_text(encoding=str(best.dialect["encoding"]), errors="replace") if path.stat().st_size < 1 << 25 else ""
+        )
         tail = [line for line in text.splitlines()[-6:] if line.strip()]
         mark = str(best.dialect["delimiter"])
         odd = 0

@@ -134,7 +134,9 @@ def _closed(cut: Cut, days: Sequence[date]) -> None:
         spans.append(f"{run[0]}" if len(run) == 1 else f"{run[0]}/{run[-1]}")
     cut.closed_dates = tuple(spans)
     if missing:
-        cut.notes.append(f"{len(missing)} other days lack in the history: taken as closed; lost days are to be landed instead (unsure)")
+        cut.notes.append(
+            f"{len(missing)} other days lack in the history: taken as closed; lost days are to be landed instead (unsure)"
+        )
 
 
 def earliest(time: Guess) -> date | None:

@@ -68,7 +68,9 @@ def read_sample(look: Look) -> Sample:
             f"{', '.join(sample.columns) or 'none'}: name another file"
         )
     if not sample.rows:
-        raise ConfigError(f"expected rows, found none{f' ({sample.refused[0]})' if sample.refused else ''}: name another file")
+        raise ConfigError(
+            f"expected rows, found none{f' ({sample.refused[0]})' if sample.refused else ''}: name another file"
+        )
     return sample
 
 

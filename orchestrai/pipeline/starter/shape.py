@@ -89,7 +89,9 @@ def _table(sample: Sample, rest: Sequence[Guess], shape: Shape) -> Shape:
     for guess in rest:
         if guess is target.guess:
             continue
-        why = _no_feature(guess) or ("says the same as the target, value for value" if gives_away(guess, target.guess) else "")
+        why = _no_feature(guess) or (
+            "says the same as the target, value for value" if gives_away(guess, target.guess) else ""
+        )
         alone = 0.5 if why else alone_tells(guess, target, order)
         if alone > LEAK:
             why = f"alone tells the target (AUC {alone:.4f}): put it back if it is known before the outcome is (unsure)"
@@ -125,9 +127,7 @@ def _no_feature(guess: Guess) -> str:
     return ""
 
 
-def _series(
-    sample: Sample, rest: Sequence[Guess], time: Guess, found: Entity | None, key: Guess | None
-) -> Shape | None:
+def _series(sample: Sample, rest: Sequence[Guess], time: Guess, found: Entity | None, key: Guess | None) -> Shape | None:
     """Values at even steps of time; None where times are uneven or there is no number."""
     import numpy as np
 
@@ -144,11 +144,20 @@ def _series(
     for entity, of_file, groups in options:
         step = _step(micros, groups)
         if step:
-            value = next((g for g in numbers if words(g.name) & {"value", "close", "price", "sales", "demand", "count", "total", "passengers"}), numbers[0])
+            value = next(
+                (
+                    g
+                    for g in numbers
+                    if words(g.name) & {"value", "close", "price", "sales", "demand", "count", "total", "passengers"}
+                ),
+                numbers[0],
+            )
             target = Target(value, "forecast", value.name, "the value to come", False)
             shape = Shape("series", time, key, entity, target, tuple(numbers[:12]), step=step, series_of_file=of_file)
             shape.horizon = step
-            shape.notes.append(f"a value each {step} s" + (f" of each {entity.name}" if entity else " of each file" if of_file else ""))
+            shape.notes.append(
+                f"a value each {step} s" + (f" of each {entity.name}" if entity else " of each file" if of_file else "")
+            )
             return shape
     return None
 

@@ -48,7 +48,11 @@ class Findings:
         lines += [f"dated by {self.time.name}" if self.time else "no column tells a time"]
         lines += [f"told apart by {shape.key.name}"] if shape.key else []
         lines += self.cut.notes + shape.notes
-        lines += [f"{shape.kind}: {target.task} of {target.guess.name}, {target.why}"] if target else [f"{shape.kind}: whether they come again"]
+        lines += (
+            [f"{shape.kind}: {target.task} of {target.guess.name}, {target.why}"]
+            if target
+            else [f"{shape.kind}: whether they come again"]
+        )
         lines += [f"{name} is no feature: {why}" for name, why in shape.left_out.items()]
         lines += [f"refused in the sample: {line}" for line in self.sample.refused[:3]]
         return lines
@@ -99,4 +103,3 @@ def _leave_persons_out(findings: Findings) -> None:
 
 def _dataset_name(name: str) -> str:
     return f"{name}_rows" if name in ("spine", "orders_") else name
-

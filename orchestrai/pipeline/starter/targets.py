@@ -20,7 +20,31 @@ _OUTCOMES = (
     "loan_status", "species", "variety", "class", "y", "response", "quality", "income", "salary", "gehalt", "price", "preis", "sale_price", "medv",
     "charges", "mpg", "tip", "progression", "digit", "resultado", "ergebnis",
 )  # fmt: skip
-_POSITIVE = ("yes", "y", "true", "t", "1", "positive", "pos", "churned", "churn", "fraud", "ja", "oui", "si", "sí", "fail", "failed", "failure", "spam", "default", "bad", "m", "malignant", "left")
+_POSITIVE = (
+    "yes",
+    "y",
+    "true",
+    "t",
+    "1",
+    "positive",
+    "pos",
+    "churned",
+    "churn",
+    "fraud",
+    "ja",
+    "oui",
+    "si",
+    "sí",
+    "fail",
+    "failed",
+    "failure",
+    "spam",
+    "default",
+    "bad",
+    "m",
+    "malignant",
+    "left",
+)
 
 
 @dataclass(frozen=True)
@@ -89,11 +113,21 @@ def _target(guess: Guess, rows: int, why: str, *, sure: bool) -> Target:
     if task == "regression":
         return Target(guess, task, f"CAST({guess.name} AS DOUBLE)", why, sure)
     counts = _counts(guess)
-    positive = next((v for v in counts if str(v).strip().lower() in _POSITIVE), min(counts, key=lambda v: (counts[v], str(v))))
+    positive = next(
+        (v for v in counts if str(v).strip().lower() in _POSITIVE), min(counts, key=lambda v: (counts[v], str(v)))
+    )
     if guess.type == "BOOLEAN":
         return Target(guess, task, f"CASE WHEN {guess.name} THEN 1 ELSE 0 END", why, sure, True)
-    value = literal(positive) if isinstance(positive, str) else f"CAST({positive} AS DOUBLE)" if isinstance(positive, float) else str(positive)
-    return Target(guess, task, f"CASE WHEN {guess.name} = {value} THEN 1 ELSE 0 END", f"{why}; 1 is {positive!r}", sure, positive)
+    value = (
+        literal(positive)
+        if isinstance(positive, str)
+        else f"CAST({positive} AS DOUBLE)"
+        if isinstance(positive, float)
+        else str(positive)
+    )
+    return Target(
+        guess, task, f"CASE WHEN {guess.name} = {value} THEN 1 ELSE 0 END", f"{why}; 1 is {positive!r}", sure, positive
+    )
 
 
 def alone_tells(guess: Guess, target: Target, order: "np.ndarray[Any, Any]") -> float:

@@ -7,7 +7,14 @@ from orchestrai.pipeline.starter.column_guess import Guess
 from orchestrai.pipeline.starter.cut_guess import earliest
 from orchestrai.pipeline.starter.starter import Findings
 
-_LOGICAL = {"STRING": "string", "BIGINT": "integer", "DOUBLE": "number", "BOOLEAN": "boolean", "DATE": "date", "TIMESTAMP": "timestamp"}
+_LOGICAL = {
+    "STRING": "string",
+    "BIGINT": "integer",
+    "DOUBLE": "number",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+}
 
 
 def contract_text(findings: Findings) -> str:
@@ -17,7 +24,10 @@ def contract_text(findings: Findings) -> str:
 
 def person_of(findings: Findings) -> str:
     """The column that names whose row it is, where others are tokenised under it; nothing where none are."""
-    person = next((g for g in findings.columns if g.name in findings.personal and g.type == "STRING" and _names_person(findings, g)), None)
+    person = next(
+        (g for g in findings.columns if g.name in findings.personal and g.type == "STRING" and _names_person(findings, g)),
+        None,
+    )
     return person.name if person is not None and tokenised(findings, person.name) else ""
 
 
@@ -30,7 +40,9 @@ def _names_person(findings: Findings, guess: Guess) -> bool:
 def tokenised(findings: Findings, person: str) -> list[str]:
     """The personal columns besides the person's own that are kept as tokens."""
     return [
-        g.name for g in findings.columns if g.name in findings.personal and g.name != person and g.type == "STRING" and not _names_person(findings, g)
+        g.name
+        for g in findings.columns
+        if g.name in findings.personal and g.name != person and g.type == "STRING" and not _names_person(findings, g)
     ]
 
 

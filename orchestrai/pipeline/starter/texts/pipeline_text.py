@@ -53,7 +53,9 @@ def _lines(findings: Findings) -> Iterator[str]:
         yield f"    lookback: {{time: {span_text(shape.window)}}}"
     else:
         yield f"    event_time: {time_of(findings)}"
-        yield "    lookback: " + ("{rows: 0}" if shape.kind == "table" else f"{{time: {span_text(max(shape.window, 6 * shape.step))}}}")
+        yield "    lookback: " + (
+            "{rows: 0}" if shape.kind == "table" else f"{{time: {span_text(max(shape.window, 6 * shape.step))}}}"
+        )
     yield "    sql: features.sql"
     yield ""
     yield from _model(findings)
@@ -135,7 +137,11 @@ def _start(key: str) -> str:
 def _flow(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return json.dumps(value, ensure_ascii=False) if not (isinstance(value, str) and value.isalnum() and not value.isdigit()) else value
+    return (
+        json.dumps(value, ensure_ascii=False)
+        if not (isinstance(value, str) and value.isalnum() and not value.isdigit())
+        else value
+    )
 
 
 def _plain(text: str) -> str:

@@ -46,7 +46,9 @@ def _clock(findings: Findings) -> str:
 
 def _table_view(findings: Findings) -> Iterator[str]:
     shape = findings.shape
-    yield "-- Each row as the file says it." + ("" if shape.time is not None else " It has no clock, so every row is given the same moment.")
+    yield "-- Each row as the file says it." + (
+        "" if shape.time is not None else " It has no clock, so every row is given the same moment."
+    )
     yield from (f"-- left out: {name}, {why}" for name, why in shape.left_out.items())
     columns = [entity_of(findings), _clock(findings), *(_feature(guess) for guess in shape.features)]
     yield "SELECT " + ",\n  ".join(columns)
@@ -54,7 +56,9 @@ def _table_view(findings: Findings) -> Iterator[str]:
 
 
 def _feature(guess: Guess) -> str:
-    return f"CAST({guess.name} AS DOUBLE) AS {guess.name}" if guess.type not in ("DOUBLE", "STRING", "BOOLEAN") else guess.name
+    return (
+        f"CAST({guess.name} AS DOUBLE) AS {guess.name}" if guess.type not in ("DOUBLE", "STRING", "BOOLEAN") else guess.name
+    )
 
 
 def _table_label(findings: Findings) -> Iterator[str]:
