@@ -13,7 +13,10 @@ from orchestrai.errors import ConfigError, IntegrityError, StorageError
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrai.ingest.spec import SourceSpec
+    from orchestrai.pipeline.check.certain_fixes import Fix
     from orchestrai.pipeline.check.landing_sample import SampleFinding
     from orchestrai.pipeline.check.project_check import PipelineCheck
     from orchestrai.pipeline.check.schema_plan import SchemaPlan
@@ -35,6 +38,7 @@ def check(
     landing: Annotated[
         Landing, typer.Option(help="whose first rows are read: landings of this machine (here), all, or none")
     ] = Landing.here,
+    fix: Annotated[bool, typer.Option("--fix", help="write into the files what the sample leaves no doubt of")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read and lint pipelines, contracts and SQL, and look at the first rows of what landed; every mistake is one line.
@@ -56,14 +60,26 @@ def check(
     wrong = [report for report in reports if report.mistakes]
     (plans, renames), untold = _plans(project) if published else (([], []), "")
     breaking = any(plan.breaks for plan in plans) or any(plan.problem for plan in renames)
-    looked = _looked(project, landing)
+    looked, fixes = _looked(project, landing)
+    if fix and fixes:
+        _write_fixes(fixes, quiet=as_json)
+        # the files say something else now
+        return check(folder, published, landing, False, as_json)
     refused = any(finding.weight == "refused" for finding in looked)
     code = 2 if wrong and len(wrong) == len(reports) else 1 if wrong or breaking or refused else 0
     if as_json:
         facts = [_facts(report) for report in reports]
         body = {"ok": not code, "pipelines": facts, "assets": sorted(project.nodes)}
         compared = {"changes": [plan.as_json() for plan in plans], "renames": [plan.as_json() for plan in renames]}
-        emit({**body, **compared, "not_compared": untold, "landing": [one.as_json() for one in looked]})
+        emit(
+            {
+                **body,
+                **compared,
+                "not_compared": untold,
+                "landing": [one.as_json() for one in looked],
+                "fixes": [one.message for one in fixes],
+            }
+        )
         raise typer.Exit(code)
     rows = [_row(report) for report in reports]
     table("Pipelines", ("pipeline", "datasets", "feature views", "models", ""), rows)
@@ -76,6 +92,8 @@ def check(
     for finding in looked:
         mark = "will be refused" if finding.weight == "refused" else "note"
         out.print(f"{mark}: {finding.message}", markup=False, highlight=False, soft_wrap=True)
+    for one in fixes:
+        out.print(f"--fix writes {one.message}", markup=False, highlight=False, soft_wrap=True)
     lines = [*(plan.message for plan in renames), *(plan.message for plan in plans)]
     for message in [*lines, untold] if untold else lines:
         out.print(message, markup=False, highlight=False, soft_wrap=True)
@@ -84,13 +102,21 @@ def check(
     raise typer.Exit(code)
 
 
-def _looked(project: "Project", landing: Landing) -> "list[SampleFinding]":
-    """What the first rows of the landings show."""
+def _looked(project: "Project", landing: Landing) -> "tuple[list[SampleFinding], list[Fix]]":
+    """What the first rows of the landings show, and what would mend it."""
     from orchestrai.pipeline.check.landing_sample import look_at_landings
 
     if landing is Landing.none:
-        return []
+        return [], []
     return look_at_landings(project.pipelines, load_settings().home, remote=landing is Landing.all)
+
+
+def _write_fixes(fixes: "Sequence[Fix]", *, quiet: bool) -> None:
+    from orchestrai.pipeline.check.certain_fixes import apply_fixes
+
+    apply_fixes(fixes)
+    for one in fixes if not quiet else ():
+        out.print(f"wrote {one.message}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _plans(project: "Project") -> "tuple[tuple[list[SchemaPlan], list[RenamePlan]], str]":

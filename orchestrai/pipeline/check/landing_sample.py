@@ -25,6 +25,8 @@ from orchestrai.storage.base import Store
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from orchestrai.pipeline.check.certain_fixes import Fix
+
 LISTED = 5_000
 OBJECTS = 3
 HEAD_BYTES = 1 << 20
@@ -219,19 +221,27 @@ def _is_packed(head: bytes) -> bool:
     return head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"))
 
 
-def look_at_landings(pipelines: Sequence[Pipeline], home: Path, *, remote: bool = False) -> list[SampleFinding]:
-    """What samples of all landings show, dataset by dataset, then what views and labels make of them; nothing is published."""
+def look_at_landings(
+    pipelines: Sequence[Pipeline], home: Path, *, remote: bool = False
+) -> "tuple[list[SampleFinding], list[Fix]]":
+    """What samples of all landings show, dataset by dataset, and what views and labels make of them; then what would mend it.
+
+    Nothing is published and no file changed.
+    """
+    from orchestrai.pipeline.check.certain_fixes import certain_fixes
     from orchestrai.pipeline.check.sampled_views import sampled_views
 
     found: list[SampleFinding] = []
+    fixes: list[Fix] = []
     with tempfile.TemporaryDirectory(prefix="orchestrai-check-") as folder:
         sampled: dict[str, SampledRows] = {}
         for pipeline in pipelines:
             for node in pipeline.own_datasets:
                 scratch = Path(folder) / pipeline.name
                 scratch.mkdir(exist_ok=True)
-                sampled[node.prefix] = sample_landing(node, home, scratch, remote=remote)
-                found += sampled[node.prefix].findings
+                one = sampled[node.prefix] = sample_landing(node, home, scratch, remote=remote)
+                found += one.findings
+                fixes += certain_fixes(one)
         for pipeline in pipelines:
             found += sampled_views(pipeline, sampled, Path(folder))
-    return found
+    return found, fixes

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrai.backup.subjects import HOUSE
 from orchestrai.core.declaration import Location, explain_all, load_yaml
+from orchestrai.core.variables import expand
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.pipeline.check.mistake import Mistakes
 from orchestrai.pipeline.declarations import (
@@ -22,7 +23,6 @@ from orchestrai.pipeline.declarations import (
     PipelineSpec,
     PipelineViewSpec,
 )
-from orchestrai.core.variables import expand
 from orchestrai.secrets.url_credentials import refuse_credentials, withheld
 from orchestrai.warehouse.spec import LoadSpec
 

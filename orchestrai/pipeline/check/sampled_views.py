@@ -142,8 +142,8 @@ def _label(model: ModelNode, files: Files, sampled: Mapping[str, SampledRows], a
     if rows is None:
         return
     values = set(rows["label"].drop_null().to_pylist())
-    if model.spec.task == "binary" and values - {0, 1, True, False}:
-        other = next(iter(values - {0, 1, True, False}))
+    if model.spec.task == "binary" and values - {0, 1}:
+        other = next(iter(values - {0, 1}))
         say("refused", (*at, "label", "sql"), f"expected 0 and 1 for the task binary, found {other!r}")
     elif len(values) < 2:
         seen = f"{next(iter(values))!r} alone" if values else "no value"

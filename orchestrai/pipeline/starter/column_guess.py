@@ -52,8 +52,13 @@ _DATES = (
     "%m/%d/%y",
     "%d/%m/%y",
     "%Y.%m.%d",
+    "%d-%b-%y",
+    "%d %B %Y",
+    "%B %d, %Y",
+    "%d-%m-%y",
 )
 _COMPACT = ("%Y%m%d%H%M%S", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y%m%d")
+_MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%b %Y", "%B %Y", "%b-%y")
 # names that say that digits are a time or a code
 _TIME_WORD = re.compile(
     r"(?:^|_)(ts|time|timestamp|epoch|date|datetime|at|when|created|updated|occurred|t|dt|day|unix)(?:_|$)"
@@ -306,6 +311,7 @@ def _forms() -> Iterator[str]:
         for clock in _TIMES:
             yield day + clock
     yield from _COMPACT
+    yield from _MONTHS
 
 
 def _foreign(form: str, marks: dict[str, str]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrai.pipeline.starter.column_guess import Guess
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 # words of SQL, and the names that a training set gives itself
 _TAKEN = frozenset(
@@ -18,7 +18,7 @@ _TAKEN = frozenset(
     hour if ilike in index inner insert int integer intersect interval into is join key label lateral left like limit map merge minus minute
     month natural not null number numeric offset on or order outer over partition percent position primary qualify range rank real references
     right rollup row rows sample second select set similar some spine struct table then time timestamp to true type union unique unnest update
-    user using value values when where window with within year as_of score model_version row_number object_name position""".split()
+    user using value values when where window with within year as_of score model_version yes no off y n null nan row_no row_id row_number object_name position""".split()
 )
 # whose rows they are, the likeliest first: persons, then things, then places
 _ENTITY_WORDS = (

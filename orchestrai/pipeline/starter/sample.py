@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.contracts.footers import check_envelope, read_failures
 from orchestrai.errors import ConfigError, UnreadableObject
+from orchestrai.ingest.readers.csv.csv_dialect import CsvDialect
 from orchestrai.ingest.readers.csv.csv_reader import CsvReader
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.readers.parquet import ParquetReader
@@ -72,6 +73,15 @@ def read_sample(look: Look) -> Sample:
             f"expected rows, found none{f' ({sample.refused[0]})' if sample.refused else ''}: name another file"
         )
     return sample
+
+
+def read_texts(look: Look, source: SourceSpec) -> Sample:
+    """The rows of CSV objects in a declared dialect, every column as text and nothing taken for null."""
+    reading = source.model_dump(exclude_unset=True, exclude={"url", "null_values", "footer_lines", "timestamp_formats"})
+    dialect = {name: value for name, value in reading.items() if name in CsvDialect.model_fields or name == "format"}
+    paths = [one.path for one in look.fetched]
+    names = list(source.columns) if not source.header else _headers(source, paths)
+    return _texts(look, dialect, [name for name in names if name and "\0" not in name])
 
 
 def _format(path: Path) -> str:

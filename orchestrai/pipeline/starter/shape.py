@@ -67,7 +67,9 @@ def find_shape(sample: Sample, guesses: Sequence[Guess]) -> Shape:
     series = _series(sample, rest, time, found, key)
     if series is not None and not (target and target.sure):
         return series
-    if target is not None and target.sure:
+    # amounts of somebody's events are no outcome of theirs
+    amount = target is not None and target.task == "regression" and found is not None and found.sure
+    if target is not None and target.sure and not amount:
         return _table(sample, rest, Shape("table", time, key, target=target))
     if found is not None:
         return _events(rest, time, key, found)

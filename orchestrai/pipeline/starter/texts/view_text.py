@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from orchestrai.pipeline.starter.column_guess import Guess
-from orchestrai.pipeline.starter.shape import DAY, Shape
+from orchestrai.pipeline.starter.shape import DAY
 from orchestrai.pipeline.starter.starter import Findings
 from orchestrai.pipeline.starter.texts.contract_text import several
 
