@@ -23,8 +23,8 @@ def init(
 
     Example: orchestrai init shop --from ./exports --explain
     """
-    from orchestrai.pipeline.starter.project_files import name_of_place, plain_name, write_first
     from orchestrai.pipeline.starter.starter import find_out
+    from orchestrai.pipeline.starter.texts.project_files import name_of_place, plain_name, write_first
 
     if place is None:
         raise ConfigError(

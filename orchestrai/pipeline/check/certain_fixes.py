@@ -92,7 +92,7 @@ def _applied(fix: Fix, source: SourceSpec, contract: Contract) -> tuple[SourceSp
         index = int(fix.at[-2])
         columns = tuple(replace(c, source=fix.value) if n == index else c for n, c in enumerate(contract.columns))
         return source, replace(contract, columns=columns)
-    values = {**source.model_dump(exclude_unset=True), fix.at[-1]: fix.value}
+    values: dict[str, Any] = {**source.model_dump(exclude_unset=True), str(fix.at[-1]): fix.value}
     return SourceSpec(**values), contract
 
 

@@ -229,7 +229,7 @@ def look_at_landings(
     Nothing is published and no file changed.
     """
     from orchestrai.pipeline.check.certain_fixes import certain_fixes
-    from orchestrai.pipeline.check.sampled_views import sampled_views
+    from orchestrai.pipeline.check.view_sample import sampled_views
 
     found: list[SampleFinding] = []
     fixes: list[Fix] = []

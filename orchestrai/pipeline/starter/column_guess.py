@@ -1,64 +1,18 @@
 """The type of a landed column: what our own conversions take every value for, asked in order of the strictest."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.contracts.contract import Column, Contract
-from orchestrai.ingest.conversions.convert import convert
 from orchestrai.ingest.readers.csv.number_marks import NumberMarks
+from orchestrai.pipeline.starter.name_words import CLOCKS, COMPACT, DATES, MONTHS, NULL_WORDS
 from orchestrai.pipeline.starter.sample import Sample
+from orchestrai.pipeline.starter.type_trial import FEW, is_other, spread, tried
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NULL_WORDS = frozenset(
-    (
-        "",
-        "na",
-        "n/a",
-        "#n/a",
-        "nan",
-        "null",
-        "none",
-        "nil",
-        "-",
-        "--",
-        "?",
-        ".",
-        "missing",
-        "\\n",
-        "(null)",
-        "<na>",
-        "k.a.",
-        "n.a.",
-    )
-)
-# a column may have this share of values that are no numbers or times: they become dead letters, and are told
-FEW = 0.002
-_TIMES = (" %H:%M:%S.%f", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", "T%H:%M:%S", "")
-_DATES = (
-    "%d.%m.%Y",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%Y/%m/%d",
-    "%d-%m-%Y",
-    "%m-%d-%Y",
-    "%d-%b-%Y",
-    "%d %b %Y",
-    "%b %d, %Y",
-    "%d.%m.%y",
-    "%m/%d/%y",
-    "%d/%m/%y",
-    "%Y.%m.%d",
-    "%d-%b-%y",
-    "%d %B %Y",
-    "%B %d, %Y",
-    "%d-%m-%y",
-)
-_COMPACT = ("%Y%m%d%H%M%S", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y%m%d")
-_MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%b %Y", "%B %Y", "%b-%y")
 # names that say that digits are a time or a code
 _TIME_WORD = re.compile(
     r"(?:^|_)(ts|time|timestamp|epoch|date|datetime|at|when|created|updated|occurred|t|dt|day|unix)(?:_|$)"
@@ -107,7 +61,7 @@ def number_marks(sample: Sample) -> dict[str, str]:
         return {}
     found: dict[tuple[str, str], int] = {}
     for array in sample.columns.values():
-        texts = pc.unique(_spread(array.drop_null(), 20_000))
+        texts = pc.unique(spread(array.drop_null(), 20_000))
         if not len(texts) or not pc.any(pc.match_substring_regex(texts, r"^\s*[+-]?\d[\d.,' ]*[.,' ]\d+\s*$")).as_py():
             continue
         for decimal, thousands in ((".", ""), (",", ""), (",", "."), (".", ","), (",", " "), (".", "'")):
@@ -157,34 +111,36 @@ def _of_type(source: str, name: str, landed: "pa.Array") -> Guess:
     import pyarrow.types as kinds
 
     kind = landed.type
-    if kinds.is_boolean(kind):
-        told = "BOOLEAN"
-    elif kinds.is_integer(kind):
-        epoch = _epoch(name, landed)
-        if epoch:
-            typed, bad = _tried(name, "TIMESTAMP", landed, unit=epoch)
-            if not bad:
-                return _counted(
-                    Guess(source, name, "TIMESTAMP", typed, unit=epoch, notes=[f"whole numbers of {epoch} since 1970"])
-                )
-        told = "BIGINT"
-    elif kinds.is_floating(kind):
-        told = "DOUBLE"
-    elif kinds.is_decimal(kind):
-        told = f"DECIMAL({min(kind.precision, 38)},{kind.scale})"
-    elif kinds.is_timestamp(kind):
-        told = "TIMESTAMP"
-    elif kinds.is_date(kind):
-        told = "DATE"
-    else:
-        told = "STRING"
-    typed, bad = _tried(name, told, landed)
+    epoch = _epoch(name, landed) if kinds.is_integer(kind) else ""
+    if epoch:
+        typed, bad = tried(name, "TIMESTAMP", landed, unit=epoch)
+        if not bad:
+            why = f"whole numbers of {epoch} since 1970"
+            return _counted(Guess(source, name, "TIMESTAMP", typed, unit=epoch, notes=[why]))
+    told = _told(kind)
+    typed, bad = tried(name, told, landed)
     guess = Guess(source, name, told, typed, misfits=len(bad), zoned=kinds.is_timestamp(kind) and kind.tz is not None)
     if told == "STRING":
         guess.notes.append(f"{kind} as text")
     if bad:
         guess.notes.append(f"{len(bad)} values do not fit, the first in row {bad[0] + 1} (unsure)")
     return _counted(guess)
+
+
+def _told(kind: "pa.DataType") -> str:
+    """The declared type for one of Arrow's; what is none of ours is text."""
+    import pyarrow.types as kinds
+
+    if kinds.is_decimal(kind):
+        return f"DECIMAL({min(kind.precision, 38)},{kind.scale})"
+    tests = (
+        (kinds.is_boolean, "BOOLEAN"),
+        (kinds.is_integer, "BIGINT"),
+        (kinds.is_floating, "DOUBLE"),
+        (kinds.is_timestamp, "TIMESTAMP"),
+        (kinds.is_date, "DATE"),
+    )
+    return next((told for test, told in tests if test(kind)), "STRING")
 
 
 def _of_text(source: str, name: str, landed: "pa.Array", marks: dict[str, str]) -> Guess:
@@ -201,7 +157,7 @@ def _candidates(source: str, name: str, landed: "pa.Array", marks: dict[str, str
     if not len(texts):
         return
     lowered = set(text.strip().lower() for text in texts.slice(0, 50).to_pylist())
-    if lowered - NULL_WORDS and lowered - NULL_WORDS <= {"true", "false"}:
+    if lowered.difference(NULL_WORDS) and lowered.difference(NULL_WORDS) <= {"true", "false"}:
         yield from _accepted(source, name, landed, "BOOLEAN", {}, "")
     plain = _plain(landed, marks)
     for told in ("BIGINT", "DOUBLE"):
@@ -242,13 +198,13 @@ def _numbers(guess: Guess, landed: "pa.Array", texts: "pa.Array") -> Iterator[Gu
     if guess.type == "BIGINT":
         epoch = _epoch(guess.name, guess.values)
         if epoch:
-            typed, bad = _tried(guess.name, "TIMESTAMP", landed, unit=epoch)
+            typed, bad = tried(guess.name, "TIMESTAMP", landed, unit=epoch)
             if len(bad) <= guess.misfits:
                 why = f"whole numbers of {epoch} since 1970"
                 yield Guess(guess.source, guess.name, "TIMESTAMP", typed, unit=epoch, nulls=guess.nulls, notes=[why])
                 return
         if _TIME_WORD.search(guess.name) and pc.all(pc.match_substring_regex(texts, r"^(19|20)\d{6}$")).as_py():
-            typed, bad = _tried(guess.name, "DATE", landed, formats=("%Y%m%d",))
+            typed, bad = tried(guess.name, "DATE", landed, formats=("%Y%m%d",))
             if not bad:
                 yield Guess(guess.source, guess.name, "DATE", typed, formats=("%Y%m%d",), notes=["digits of a date"])
                 return
@@ -285,9 +241,9 @@ def _moments(source: str, name: str, landed: "pa.Array", texts: "pa.Array", mark
         return
     fits = list(_forms())
     for size in (40, 2_000):
-        head = _spread(landed, size)
+        head = spread(landed, size)
         few = FEW * len(head) + _words(head)
-        fits = [form for form in fits if len(_tried(name, "TIMESTAMP", head, formats=(form,))[1]) <= few]
+        fits = [form for form in fits if len(tried(name, "TIMESTAMP", head, formats=(form,))[1]) <= few]
     whole = [
         (form, guess) for form in fits for guess in _accepted(source, name, landed, "TIMESTAMP", {"formats": (form,)}, form)
     ]
@@ -295,7 +251,7 @@ def _moments(source: str, name: str, landed: "pa.Array", texts: "pa.Array", mark
         return
     form, guess = min(whole, key=lambda one: (one[1].misfits, _disorder(one[1].values), _foreign(one[0], marks)))
     if "%H" not in form and "%I" not in form:
-        typed, bad = _tried(name, "DATE", landed, formats=(form,))
+        typed, bad = tried(name, "DATE", landed, formats=(form,))
         guess.type, guess.values = (
             ("DATE", typed) if len(bad) <= guess.misfits + _words(landed) else (guess.type, guess.values)
         )
@@ -307,11 +263,11 @@ def _moments(source: str, name: str, landed: "pa.Array", texts: "pa.Array", mark
 
 
 def _forms() -> Iterator[str]:
-    for day in _DATES:
-        for clock in _TIMES:
+    for day in DATES:
+        for clock in CLOCKS:
             yield day + clock
-    yield from _COMPACT
-    yield from _MONTHS
+    yield from COMPACT
+    yield from MONTHS
 
 
 def _foreign(form: str, marks: dict[str, str]) -> int:
@@ -343,10 +299,10 @@ def _words(landed: "pa.Array") -> int:
 def _accepted(source: str, name: str, landed: "pa.Array", told: str, options: dict[str, Any], why: str) -> Iterator[Guess]:
     """The column as a type, if all but words for nothing and very few others fit."""
     for size in (100, 4_000):
-        some = _spread(landed, size)
-        if len(some) < len(landed) and _is_other(some, _tried(name, told, some, **options)[1]):
+        some = spread(landed, size)
+        if len(some) < len(landed) and is_other(some, tried(name, told, some, **options)[1]):
             return
-    typed, bad = _tried(name, told, landed, **options)
+    typed, bad = tried(name, told, landed, **options)
     nulls: tuple[str, ...] = ()
     if bad:
         texts = landed.take(bad).to_pylist()
@@ -370,41 +326,3 @@ def _accepted(source: str, name: str, landed: "pa.Array", told: str, options: di
     if bad:
         notes.append(f"{len(bad)} values are no {told}, such as {bad[0]!r}: their rows become dead letters (unsure)")
     yield Guess(source, name, told, typed, nulls=nulls, notes=notes, misfits=len(bad), **options)
-
-
-def _spread(landed: "pa.Array", size: int) -> "pa.Array":
-    """Every n-th value."""
-    import numpy as np
-
-    return landed if len(landed) <= size else landed.take(np.arange(0, len(landed), -(-len(landed) // size)))
-
-
-def _is_other(some: "pa.Array", bad: Sequence[int]) -> bool:
-    """Whether the values that do not fit are too many and too different to be words for nothing."""
-    if not bad:
-        return False
-    texts = {text for text in some.take(list(bad)).to_pylist() if text.strip().lower() not in NULL_WORDS}
-    return len(texts) > 3 and len(bad) > 10 * FEW * len(some)
-
-
-def _tried(
-    name: str, told: str, landed: "pa.Array", *, unit: str = "", formats: Sequence[str] = ()
-) -> "tuple[pa.Array, list[int]]":
-    """A column as our conversions take it, with the rows that do not fit; each value is asked about once."""
-    import numpy as np
-    import pyarrow as pa
-
-    encoded = landed.dictionary_encode() if len(landed) > 4_000 and pa.types.is_string(landed.type) else None
-    if encoded is None or len(encoded.dictionary) > len(landed) // 2:
-        return _converted(name, told, landed, unit, formats)
-    typed, bad = _converted(name, told, encoded.dictionary, unit, formats)
-    if not bad:
-        return typed.take(encoded.indices), []
-    rows = np.isin(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.array(bad))
-    return typed.take(encoded.indices), np.flatnonzero(rows).tolist()
-
-
-def _converted(name: str, told: str, landed: "pa.Array", unit: str, formats: Sequence[str]) -> "tuple[pa.Array, list[int]]":
-    column = Column(name, told, name, unit=unit)  # type: ignore[arg-type]
-    batch, misfits = convert(Contract("look", "1", (column,)), {name: landed}, len(landed), tuple(formats))
-    return batch.column(0), [misfit.row for misfit in misfits]

@@ -7,89 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrai.pipeline.starter.column_guess import Guess
+from orchestrai.pipeline.starter.name_words import ENTITIES, PERSONS, TAKEN
 
 if TYPE_CHECKING:
     pass
 
-# words of SQL, and the names that a training set gives itself
-_TAKEN = frozenset(
-    """all and any array as asc at between by case cast check column constraint create cross cube current date day dec decimal default desc
-    distinct double drop else end escape event_time except exists false fetch filter float for foreign from full function group grouping having
-    hour if ilike in index inner insert int integer intersect interval into is join key label lateral left like limit map merge minus minute
-    month natural not null number numeric offset on or order outer over partition percent position primary qualify range rank real references
-    right rollup row rows sample second select set similar some spine struct table then time timestamp to true type union unique unnest update
-    user using value values when where window with within year as_of score model_version yes no off y n null nan row_no row_id row_number object_name position""".split()
-)
-# whose rows they are, the likeliest first: persons, then things, then places
-_ENTITY_WORDS = (
-    (
-        "customer",
-        "cust",
-        "client",
-        "user",
-        "member",
-        "account",
-        "patient",
-        "subscriber",
-        "player",
-        "passenger",
-        "buyer",
-        "visitor",
-        "person",
-        "employee",
-        "household",
-    ),
-    (
-        "device",
-        "sensor",
-        "machine",
-        "unit",
-        "engine",
-        "vehicle",
-        "car",
-        "meter",
-        "turbine",
-        "host",
-        "server",
-        "instance",
-        "symbol",
-        "ticker",
-        "asset",
-        "bike",
-    ),
-    (
-        "store",
-        "shop",
-        "station",
-        "site",
-        "branch",
-        "location",
-        "warehouse",
-        "room",
-        "region",
-        "city",
-        "zone",
-        "country",
-        "state",
-    ),
-    (
-        "product",
-        "item",
-        "sku",
-        "article",
-        "stock",
-        "song",
-        "movie",
-        "channel",
-        "campaign",
-        "category",
-        "series",
-        "family",
-        "name",
-        "metric",
-    ),
-)
-_PERSON = frozenset(_ENTITY_WORDS[0])
+_PERSON = frozenset(PERSONS)
 _PERSONAL_NAME = re.compile(
     r"(?:^|_)(e_?mail|mail|phone|mobile|cell|fax|first_?name|last_?name|full_?name|surname|sur_?name|given_?name|family_?name|"
     r"customer_?name|client_?name|user_?name|street|address|addr|ssn|social_security|passport|iban|birth\w*|dob|date_of_birth|"
@@ -111,7 +34,7 @@ def sql_names(sources: Sequence[str]) -> dict[str, str]:
         plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", plain.strip())
         plain = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_")[:50]
         name = plain if plain[:1].isalpha() else f"c_{plain}".rstrip("_") if plain else f"c{place}"
-        name = f"{name}_" if name in _TAKEN else name
+        name = f"{name}_" if name in TAKEN else name
         stem, number = name, 2
         while name in names.values():
             name, number = f"{stem}_{number}", number + 1
@@ -197,7 +120,7 @@ def entity_column(guesses: Sequence[Guess], rows: int, leave: Sequence[Guess] = 
 
 def _named(guess: Guess) -> int:
     named = words(guess.name)
-    return next((place for place, group in enumerate(_ENTITY_WORDS) if named & set(group)), 9)
+    return next((place for place, group in enumerate(ENTITIES) if named & set(group)), 9)
 
 
 def _coded(guess: Guess) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrai.errors import ConfigError
-from orchestrai.pipeline.starter.column_guess import Guess
+from orchestrai.pipeline.starter.column_guess import ID_WORD, Guess
 from orchestrai.pipeline.starter.cut_guess import micros_of
 from orchestrai.pipeline.starter.roles import Entity, entity_column, key_column, words
 from orchestrai.pipeline.starter.sample import Sample
@@ -19,6 +19,7 @@ Kind = Literal["table", "series", "events"]
 DAY = 86_400
 # longest text that may be a category, and how many categories a model is given
 MOST_CATEGORIES = 200
+TIME_PARTS = ("year", "month", "day", "hour", "minute", "second", "weekday", "day_of_week")
 # a little below what an evaluation takes for a leak
 LEAK = 0.995
 
@@ -44,6 +45,7 @@ class Shape:
     horizon: int = 0
     window: int = 0
     count: bool = False
+    persistent: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -133,7 +135,7 @@ def _series(sample: Sample, rest: Sequence[Guess], time: Guess, found: Entity | 
     """Values at even steps of time; None where times are uneven or there is no number."""
     import numpy as np
 
-    numbers = [g for g in rest if g.numeric and g.distinct > 5 and g.present > 0.8 * sample.rows]
+    numbers = [g for g in rest if g.numeric and g.distinct > 5 and g.present > 0.8 * sample.rows and not _counts_rows(g)]
     if not numbers:
         return None
     micros = micros_of(time)
@@ -164,6 +166,12 @@ def _series(sample: Sample, rest: Sequence[Guess], time: Guess, found: Entity | 
     return None
 
 
+def _counts_rows(guess: Guess) -> bool:
+    """Whether a number is a row's or a part of its time, and no value of a series."""
+    numbered = guess.type == "BIGINT" and guess.distinct == len(guess.values)
+    return bool(numbered or ID_WORD.search(guess.name.strip("_")) or guess.name.strip("_") in TIME_PARTS)
+
+
 def season(shape: Shape) -> int:
     """The season of a series in seconds: a day of shorter steps, a week of days, a year of weeks and months; a step of a short history."""
     import numpy as np
@@ -175,6 +183,19 @@ def season(shape: Shape) -> int:
     found = DAY if step < DAY and DAY % step == 0 else 7 * DAY if step == DAY else 364 * DAY if step == 7 * DAY else 7 * step
     found = 365 * DAY if 28 * DAY <= step <= 31 * DAY else found
     return found if span >= 4 * found else step
+
+
+def is_persistent(shape: Shape) -> bool:
+    """Whether a single series is told better by its last value than by the one a season before: then a line goes on where trees stop."""
+    import numpy as np
+
+    assert shape.target is not None and shape.time is not None
+    lag = shape.window // shape.step
+    values = np.asarray(shape.target.guess.values.cast("float64").to_numpy(zero_copy_only=False))[np.argsort(micros_of(shape.time))]
+    values = values[~np.isnan(values)]
+    if shape.entity is not None or shape.series_of_file or lag < 2 or len(values) <= 2 * lag:
+        return False
+    return bool(np.abs(np.diff(values)).mean() < 0.6 * np.abs(values[lag:] - values[:-lag]).mean())
 
 
 def _codes(guess: Guess) -> "np.ndarray[Any, Any]":

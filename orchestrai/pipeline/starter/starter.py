@@ -12,7 +12,7 @@ from orchestrai.pipeline.starter.cut_guess import Cut, find_cut
 from orchestrai.pipeline.starter.landing_look import Look, look_at
 from orchestrai.pipeline.starter.roles import is_person, personal_reason, sql_names
 from orchestrai.pipeline.starter.sample import Sample, read_sample
-from orchestrai.pipeline.starter.shape import Shape, find_shape, season
+from orchestrai.pipeline.starter.shape import Shape, find_shape, is_persistent, season
 
 
 @dataclass
@@ -75,6 +75,7 @@ def find_out(name: str, place: str) -> Findings:
     cut = find_cut(look, sample, shape.time)
     if shape.kind == "series":
         shape.window = season(shape)
+        shape.persistent = is_persistent(shape)
     findings = Findings(name, _dataset_name(name), look, sample, tuple(columns), marks, shape, cut)
     persons = any(is_person(guess) for guess in columns) or bool(_person_entity(findings))
     for guess in columns:

@@ -7,44 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.core.sql.quoting import literal
 from orchestrai.pipeline.starter.column_guess import Guess
+from orchestrai.pipeline.starter.name_words import EVENTS, OUTCOMES, POSITIVE
 
 if TYPE_CHECKING:
     import numpy as np
 
 MOST_CLASSES = 20
-_OUTCOMES = (
-    "target", "label", "outcome", "churn", "churned", "churn_flag", "exited", "attrition", "default", "defaulted",
-    "default_payment_next_month", "fraud", "is_fraud", "isfraud", "survived", "diagnosis", "converted", "conversion", "clicked", "purchased",
-    "bought", "subscribed", "deposit", "cancelled", "canceled", "is_canceled", "failure", "failed", "machine_failure", "escalated",
-    "gekundigt", "kundigung", "storniert", "ausfall", "defekt", "abwanderung", "occupancy", "occupied", "spam", "is_spam", "approved",
-    "loan_status", "species", "variety", "class", "y", "response", "quality", "income", "salary", "gehalt", "price", "preis", "sale_price", "medv",
-    "charges", "mpg", "tip", "progression", "digit", "resultado", "ergebnis",
-)  # fmt: skip
-_POSITIVE = (
-    "yes",
-    "y",
-    "true",
-    "t",
-    "1",
-    "positive",
-    "pos",
-    "churned",
-    "churn",
-    "fraud",
-    "ja",
-    "oui",
-    "si",
-    "sí",
-    "fail",
-    "failed",
-    "failure",
-    "spam",
-    "default",
-    "bad",
-    "m",
-    "malignant",
-    "left",
-)
 
 
 @dataclass(frozen=True)
@@ -62,9 +30,9 @@ class Target:
 def find_target(guesses: Sequence[Guess], rows: int) -> Target | None:
     """The likeliest outcome among the columns; None where none can be learnt."""
     able = [g for g in guesses if _task(g, rows)]
-    named = sorted(
-        (g for g in able if g.name.strip("_") in _OUTCOMES), key=lambda g: _OUTCOMES.index(g.name.strip("_"))
-    ) or [g for g in able if any(word in _OUTCOMES[:42] for word in g.name.split("_"))]
+    named = sorted((g for g in able if g.name.strip("_") in OUTCOMES), key=lambda g: OUTCOMES.index(g.name.strip("_"))) or [
+        g for g in able if any(word in EVENTS for word in g.name.split("_"))
+    ]
     if named:
         return _target(named[0], rows, "by its name", sure=True)
     last = guesses[-1] if guesses else None
@@ -74,7 +42,7 @@ def find_target(guesses: Sequence[Guess], rows: int) -> Target | None:
     if flags:
         return _target(flags[-1], rows, "a column of yes and no", sure=False)
     numbers = [g for g in able if g.numeric]
-    chosen = last if last in able else (numbers or able or [None])[-1]
+    chosen = last if last in able else next(reversed(numbers or able), None)
     return _target(chosen, rows, "the last column that can be learnt", sure=False) if chosen is not None else None
 
 
@@ -114,7 +82,7 @@ def _target(guess: Guess, rows: int, why: str, *, sure: bool) -> Target:
         return Target(guess, task, f"CAST({guess.name} AS DOUBLE)", why, sure)
     counts = _counts(guess)
     positive = next(
-        (v for v in counts if str(v).strip().lower() in _POSITIVE), min(counts, key=lambda v: (counts[v], str(v)))
+        (v for v in counts if str(v).strip().lower() in POSITIVE), min(counts, key=lambda v: (counts[v], str(v)))
     )
     if guess.type == "BOOLEAN":
         return Target(guess, task, f"CASE WHEN {guess.name} THEN 1 ELSE 0 END", why, sure, True)

@@ -48,7 +48,7 @@ def tokenised(findings: Findings, person: str) -> list[str]:
 
 def _lines(findings: Findings) -> Iterator[str]:
     name, shape, cut = findings.dataset, findings.shape, findings.cut
-    yield f"# Written by `orchestrai init` from {findings.sample.rows:,} rows of {len(findings.sample.keys)} objects. What is unsure says so."
+    yield f"# Written by `orchestrai init` from {findings.sample.rows:,} rows; what is unsure says so."
     yield "kind: DataContract"
     yield "apiVersion: v3.0.2"
     yield f"id: {findings.name}-{name}"

@@ -8,6 +8,7 @@ from orchestrai.pipeline.starter.shape import DAY
 from orchestrai.pipeline.starter.starter import Findings
 from orchestrai.pipeline.starter.texts.view_text import entity_of, time_of
 
+BOOSTING = "xgboost: {max_depth: 3, num_boost_round: 100, eta: 0.1}"
 PROJECT = """# A project of orchestrai: where its pipelines lie, and where landing, lake, vault and keys are kept.
 # Every key is optional; a variable ORCHESTRAI_<SETTING> comes before the file. Stores, clouds, instance: docs/deploy.md.
 pipelines: [{pipelines}]
@@ -74,7 +75,9 @@ def _model(findings: Findings) -> Iterator[str]:
     yield f"    task: {task}"
     if task == "forecast":
         yield f"    forecast: {{season: {span_text(shape.window)}, ahead: {span_text(shape.horizon)}}}"
-    yield "    estimator: {xgboost: {max_depth: 3, num_boost_round: 100, eta: 0.1}}"
+    # trees repeat what they saw: a value that grows needs something that goes on
+    estimator = "sklearn: {class: sklearn.linear_model.Ridge}" if shape.persistent else BOOSTING
+    yield f"    estimator: {{{estimator}}}"
     yield f"    split: {_split(findings)}"
     metric = {"binary": "auc", "multiclass": "log_loss", "regression": "rmse", "forecast": "mase"}[task]
     yield "    # a candidate must beat the naive answer; set at_least or at_most to what you need"

@@ -166,7 +166,7 @@ def _events_view(findings: Findings) -> Iterator[str]:
     shape, table = findings.shape, findings.dataset
     entity, time = entity_of(findings), time_of(findings)
     span, short = _name_of_span(shape.window), shape.window // 4
-    yield f"-- Per {entity} and as-of moment: what happened in the last {span}. Sums are of whole numbers, so they are the same on every engine."
+    yield f"-- Per {entity} and as-of moment: what happened in the last {span}."
     yield f"SELECT s.{entity}, s.as_of,"
     yield f"  COUNT(e.{time}) AS events_{span},"
     yield f"  COUNT(CASE WHEN e.{time} >= s.as_of - INTERVAL {short} SECONDS THEN 1 END) AS events_{_name_of_span(short)},"

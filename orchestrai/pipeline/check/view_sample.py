@@ -38,7 +38,7 @@ def sampled_views(pipeline: Pipeline, sampled: Mapping[str, SampledRows], scratc
         at = _place(document, "features", node.name)
         inputs = _inputs(node.inputs, files)
         if inputs is not None and node.view.python is None:
-            rows = _rows(node.view, inputs, sampled, node.inputs, lambda text, at=at: say("refused", (*at, "sql"), text))  # type: ignore[misc]
+            rows = _rows(node.view, inputs, sampled, node.inputs, lambda text, at=at: say("refused", (*at, "sql"), text))
             if rows is not None:
                 _judge_view(node.view, rows, at, say)
     for model in pipeline.models:
