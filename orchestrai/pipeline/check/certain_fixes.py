@@ -15,9 +15,9 @@ from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.check.landing_sample import SampledRows
 from orchestrai.pipeline.starter.column_guess import guess_column, number_marks
-from orchestrai.pipeline.starter.csv_shape import csv_shape
-from orchestrai.pipeline.starter.landing_look import Fetched, Look
-from orchestrai.pipeline.starter.sample import read_texts
+from orchestrai.pipeline.starter.look.csv_shape import csv_shape
+from orchestrai.pipeline.starter.look.landing_look import Fetched, Look
+from orchestrai.pipeline.starter.look.sample import read_texts
 from orchestrai.storage.base import ObjectInfo
 
 

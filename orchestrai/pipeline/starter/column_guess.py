@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.ingest.readers.csv.number_marks import NumberMarks
+from orchestrai.pipeline.starter.look.sample import Sample
 from orchestrai.pipeline.starter.name_words import CLOCKS, COMPACT, DATES, MONTHS, NULL_WORDS
-from orchestrai.pipeline.starter.sample import Sample
 from orchestrai.pipeline.starter.type_trial import FEW, is_other, spread, tried
 
 if TYPE_CHECKING:

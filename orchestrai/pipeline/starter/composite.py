@@ -40,6 +40,9 @@ def derived_time(guesses: Sequence[Guess]) -> Guess | None:
         if found is None:
             break
         parts[part] = found
+    clock = _clock(guesses) if (dates or "day" in parts) and "hour" not in parts else None
+    if clock is not None:
+        parts["clock"] = clock
     taken = {g.name for g in guesses}
     name = next(name for name in ("at", "moment", "happened_at", "at_2") if name not in taken | {"at"})
     told = ", ".join(f"{part}: {guess.name}" for part, guess in parts.items())
@@ -58,6 +61,18 @@ def _part(guesses: Sequence[Guess], part: str) -> Guess | None:
         if guess.name in _PARTS[part] and guess.type == "BIGINT" and guess.present == len(guess.values):
             bounds = pc.min_max(guess.values).as_py()
             if low <= bounds["min"] and bounds["max"] <= high:
+                return guess
+    return None
+
+
+def _clock(guesses: Sequence[Guess]) -> Guess | None:
+    """A text column of nothing but clocks."""
+    import pyarrow.compute as pc
+
+    for guess in guesses:
+        if guess.type == "STRING" and guess.present == len(guess.values):
+            told = pc.match_substring_regex(guess.values, r"^\s*([01]?\d|2[0-3])[:.][0-5]\d([:.][0-5]\d)?\s*$")
+            if pc.all(told).as_py():
                 return guess
     return None
 

@@ -12,8 +12,8 @@ from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.partitioning import place
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.starter.column_guess import Guess
-from orchestrai.pipeline.starter.landing_look import Look
-from orchestrai.pipeline.starter.sample import Sample
+from orchestrai.pipeline.starter.look.landing_look import Look
+from orchestrai.pipeline.starter.look.sample import Sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +42,8 @@ def find_cut(look: Look, sample: Sample, time: Guess | None) -> Cut:
     if time is None:
         note = "one partition: no column tells a time by which rows could be cut"
         return Cut(notes=[note])
+    if not look.objects:
+        return _of_table(time)
     for grain in _GRAINS:
         for source in ({"partition_from": "filename"}, {"partition_from": "path"}):
             keys = _placed(look, grain, source)
@@ -53,6 +55,18 @@ def find_cut(look: Look, sample: Sample, time: Guess | None) -> Cut:
             return _promises(Cut(grain, source, min(keys), max(keys)), look, sample, time, keys)
     note = "one partition: " + ("one file" if len(look.objects) == 1 else "names tell no time")
     return Cut(notes=[f"{note}; each arrival makes all of it anew, so land new data as one file a day where you can"])
+
+
+def _of_table(time: Guess) -> Cut:
+    """Rows of a table go to the days that their times tell."""
+    import numpy as np
+
+    micros = micros_of(time)
+    micros = micros[micros > np.iinfo("i8").min]
+    first, last = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(one)) for one in (micros.min(), micros.max()))
+    # the newest day may go on
+    last = last - timedelta(days=1) if (last - first).days > 1 else last
+    return Cut("day", {}, f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}", notes=["a day each, by the times of the rows"])
 
 
 def _placed(look: Look, grain: str, source: dict[str, Any]) -> list[str] | None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrai.errors import ConfigError
 from orchestrai.pipeline.starter.column_guess import ID_WORD, Guess
 from orchestrai.pipeline.starter.cut_guess import micros_of
+from orchestrai.pipeline.starter.look.sample import Sample
 from orchestrai.pipeline.starter.roles import Entity, entity_column, key_column, words
-from orchestrai.pipeline.starter.sample import Sample
 from orchestrai.pipeline.starter.targets import Target, alone_tells, find_target, gives_away
 
 if TYPE_CHECKING:
@@ -191,7 +191,9 @@ def is_persistent(shape: Shape) -> bool:
 
     assert shape.target is not None and shape.time is not None
     lag = shape.window // shape.step
-    values = np.asarray(shape.target.guess.values.cast("float64").to_numpy(zero_copy_only=False))[np.argsort(micros_of(shape.time))]
+    values = np.asarray(shape.target.guess.values.cast("float64").to_numpy(zero_copy_only=False))[
+        np.argsort(micros_of(shape.time))
+    ]
     values = values[~np.isnan(values)]
     if shape.entity is not None or shape.series_of_file or lag < 2 or len(values) <= 2 * lag:
         return False

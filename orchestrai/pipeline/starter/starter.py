@@ -9,9 +9,10 @@ from orchestrai.errors import ConfigError
 from orchestrai.pipeline.starter.column_guess import Guess, guess_column, number_marks
 from orchestrai.pipeline.starter.composite import derived_time
 from orchestrai.pipeline.starter.cut_guess import Cut, find_cut
-from orchestrai.pipeline.starter.landing_look import Look, look_at
+from orchestrai.pipeline.starter.look.landing_look import Look, look_at
+from orchestrai.pipeline.starter.look.sample import Sample, read_sample
+from orchestrai.pipeline.starter.look.table_look import is_table, read_table
 from orchestrai.pipeline.starter.roles import is_person, personal_reason, sql_names
-from orchestrai.pipeline.starter.sample import Sample, read_sample
 from orchestrai.pipeline.starter.shape import Shape, find_shape, is_persistent, season
 
 
@@ -60,9 +61,12 @@ class Findings:
 
 def find_out(name: str, place: str) -> Findings:
     """Look at a place and decide; raises ConfigError, with what was expected and found, where no project comes of it."""
-    with tempfile.TemporaryDirectory(prefix="orchestrai-look-") as scratch:
-        look = look_at(place, Path(scratch))
-        sample = read_sample(look)
+    if is_table(place):
+        look, sample = read_table(place)
+    else:
+        with tempfile.TemporaryDirectory(prefix="orchestrai-look-") as scratch:
+            look = look_at(place, Path(scratch))
+            sample = read_sample(look)
     marks = number_marks(sample)
     names = sql_names(list(sample.columns))
     columns = [guess_column(source, names[source], array, marks) for source, array in sample.columns.items()]
@@ -72,6 +76,8 @@ def find_out(name: str, place: str) -> Findings:
     if sample.rows < 20:
         raise ConfigError(f"expected at least 20 rows to learn from, found {sample.rows}: name more data")
     shape = find_shape(sample, columns)
+    if sample.reading["format"] == "sql":
+        _require_readable(shape)
     cut = find_cut(look, sample, shape.time)
     if shape.kind == "series":
         shape.window = season(shape)
@@ -84,6 +90,20 @@ def find_out(name: str, place: str) -> Findings:
             findings.personal[guess.name] = why
     _leave_persons_out(findings)
     return findings
+
+
+def _require_readable(shape: Shape) -> None:
+    """A table is read on from a time, row by row: it has both a time and a key."""
+    missing = [
+        what
+        for what, found in (("a column of times", shape.time), ("a column of distinct values", shape.key))
+        if found is None
+    ]
+    if missing or (shape.time is not None and shape.time.derive):
+        found = " and ".join(missing) or f"{shape.time.name if shape.time else ''} made of others"
+        raise ConfigError(
+            f"expected a time and a key by which a table is read on, found it without {found}: name a view of the database that has them"
+        )
 
 
 def _person_entity(findings: Findings) -> bool:

@@ -14,8 +14,8 @@ from orchestrai.ingest.readers.csv.csv_reader import CsvReader
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.readers.parquet import ParquetReader
 from orchestrai.ingest.spec import SourceSpec
-from orchestrai.pipeline.starter.csv_shape import csv_shape
-from orchestrai.pipeline.starter.landing_look import Look
+from orchestrai.pipeline.starter.look.csv_shape import csv_shape
+from orchestrai.pipeline.starter.look.landing_look import Look
 
 if TYPE_CHECKING:
     import pyarrow as pa
