@@ -11,6 +11,7 @@ from orchestrai.cli.commands import (
     erase_commands,
     export_commands,
     gate_commands,
+    init_commands,
     landing_commands,
     model_commands,
     project_commands,
@@ -62,6 +63,7 @@ app.command("report")(report_commands.report)
 app.command("stale")(report_commands.stale)
 app.command("watch")(alert_commands.watch)
 app.add_typer(alert_commands.alerts, name="alerts")
+app.command("init")(init_commands.init)
 app.command("check")(project_commands.check)
 app.command("doctor")(doctor_commands.doctor)
 app.command("instance")(project_commands.instance)

@@ -1,6 +1,7 @@
 """`check`, `instance` and `new`: declarations and the instance, before anything runs."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,23 +13,41 @@ from orchestrai.errors import ConfigError, IntegrityError, StorageError
 from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrai.ingest.spec import SourceSpec
+    from orchestrai.pipeline.check.certain_fixes import Fix
+    from orchestrai.pipeline.check.landing_sample import SampleFinding
     from orchestrai.pipeline.check.project_check import PipelineCheck
     from orchestrai.pipeline.check.schema_plan import SchemaPlan
     from orchestrai.pipeline.load import Project
     from orchestrai.pipeline.name_changes import RenamePlan
 
 
+class Landing(StrEnum):
+    """Which landings `check` looks at."""
+
+    here = "here"
+    all = "all"
+    none = "none"
+
+
 def check(
     folder: Annotated[Path | None, typer.Argument(help="a pipeline folder; default: all deployed ones")] = None,
     published: Annotated[bool, typer.Option(help="compare contracts with those that published data was judged by")] = True,
+    landing: Annotated[
+        Landing, typer.Option(help="whose first rows are read: landings of this machine (here), all, or none")
+    ] = Landing.here,
+    fix: Annotated[bool, typer.Option("--fix", help="write into the files what the sample leaves no doubt of")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read and lint pipelines, contracts and SQL; every mistake is one line: file, line, field, what was expected, what was found.
+    """Read and lint pipelines, contracts and SQL, and look at the first rows of what landed; every mistake is one line.
 
-    Needs no data, no network and no Dagster. Where a ledger is at hand, says what a changed contract means for published data: what
-    reads on, and which partitions and views break; and what a `renamed_from` will rename. Exit code 1 when some pipelines have mistakes or
-    a change breaks something, 2 when all have mistakes.
+    A line has file, line, field, what was expected, what was found. Up to three objects of each landing go through reader, contract,
+    views and labels as they will when it runs; nothing is published. No Dagster, and no network unless asked for. Where a ledger is at
+    hand, says what a changed contract means for published data: what reads on, and which partitions and views break; and what a
+    `renamed_from` will rename. Exit code 1 when some pipelines have mistakes, a change breaks something or something that landed will be
+    refused, 2 when all have mistakes.
 
     Example: orchestrai check pipelines/churn
     """
@@ -41,12 +60,26 @@ def check(
     wrong = [report for report in reports if report.mistakes]
     (plans, renames), untold = _plans(project) if published else (([], []), "")
     breaking = any(plan.breaks for plan in plans) or any(plan.problem for plan in renames)
-    code = 2 if wrong and len(wrong) == len(reports) else 1 if wrong or breaking else 0
+    looked, fixes = _looked(project, landing)
+    if fix and fixes:
+        _write_fixes(fixes, quiet=as_json)
+        # the files say something else now
+        return check(folder, published, landing, False, as_json)
+    refused = any(finding.weight == "refused" for finding in looked)
+    code = 2 if wrong and len(wrong) == len(reports) else 1 if wrong or breaking or refused else 0
     if as_json:
         facts = [_facts(report) for report in reports]
         body = {"ok": not code, "pipelines": facts, "assets": sorted(project.nodes)}
         compared = {"changes": [plan.as_json() for plan in plans], "renames": [plan.as_json() for plan in renames]}
-        emit({**body, **compared, "not_compared": untold})
+        emit(
+            {
+                **body,
+                **compared,
+                "not_compared": untold,
+                "landing": [one.as_json() for one in looked],
+                "fixes": [one.message for one in fixes],
+            }
+        )
         raise typer.Exit(code)
     rows = [_row(report) for report in reports]
     table("Pipelines", ("pipeline", "datasets", "feature views", "models", ""), rows)
@@ -56,12 +89,34 @@ def check(
     for report in wrong:
         for mistake in report.mistakes:
             out.print(mistake.message, markup=False, highlight=False, soft_wrap=True)
+    for finding in looked:
+        mark = "will be refused" if finding.weight == "refused" else "note"
+        out.print(f"{mark}: {finding.message}", markup=False, highlight=False, soft_wrap=True)
+    for one in fixes:
+        out.print(f"--fix writes {one.message}", markup=False, highlight=False, soft_wrap=True)
     lines = [*(plan.message for plan in renames), *(plan.message for plan in plans)]
     for message in [*lines, untold] if untold else lines:
         out.print(message, markup=False, highlight=False, soft_wrap=True)
     if not code:
         out.print(f"[green]ok[/green]: {len(project.nodes)} assets")
     raise typer.Exit(code)
+
+
+def _looked(project: "Project", landing: Landing) -> "tuple[list[SampleFinding], list[Fix]]":
+    """What the first rows of the landings show, and what would mend it."""
+    from orchestrai.pipeline.check.landing_sample import look_at_landings
+
+    if landing is Landing.none:
+        return [], []
+    return look_at_landings(project.pipelines, load_settings().home, remote=landing is Landing.all)
+
+
+def _write_fixes(fixes: "Sequence[Fix]", *, quiet: bool) -> None:
+    from orchestrai.pipeline.check.certain_fixes import apply_fixes
+
+    apply_fixes(fixes)
+    for one in fixes if not quiet else ():
+        out.print(f"wrote {one.message}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _plans(project: "Project") -> "tuple[tuple[list[SchemaPlan], list[RenamePlan]], str]":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orchestrai.contracts.contract import Column
 
 Function = Literal["time", "key", "name", "row"]
-PARTS = ("date", "year", "month", "day", "hour", "minute", "second")
+PARTS = ("date", "year", "month", "day", "hour", "minute", "second", "clock")
 SEPARATOR = "|"
 _KEYED = ("STRING", "BIGINT", "INT", "BOOLEAN", "DATE", "DECIMAL")
 
@@ -93,6 +93,9 @@ def _time(told: object) -> Derivation:
     if ("date" in parts and of_date) or ("date" not in parts and not {"year", "month"} <= of_date):
         raise ValueError(f"expected date, or year, month and perhaps day, found {', '.join(parts) or 'none'}")
     hands = [part for part in ("hour", "minute", "second") if part in parts]
+    if "clock" in parts and (hands or not {"date", "day"} & set(parts)):
+        found = f"clock beside {', '.join(hands)}" if hands else "clock without a day"
+        raise ValueError(f"expected clock (a text such as 14:05:30) alone beside a date or a day, found {found}")
     if hands != ["hour", "minute", "second"][: len(hands)]:
         raise ValueError(f"expected hour before minute before second, found {', '.join(hands)}")
     return Derivation("time", tuple(told[part] for part in parts), parts)
@@ -105,7 +108,7 @@ def derivation_fault(column: "Column", columns: "Sequence[Column]", person: str 
     wanted = {"time": ("TIMESTAMP", "DATE"), "key": ("STRING",), "row": ("BIGINT", "INT")}.get(made.function)
     if wanted and column.type not in wanted:
         return f"expected the type {' or '.join(wanted)} for {made.function}, found {column.type}"
-    if column.type == "DATE" and "hour" in made.parts:
+    if column.type == "DATE" and {"hour", "clock"} & set(made.parts):
         return "expected the type TIMESTAMP for a time with hours, found DATE"
     known = {other.name: other for other in columns}
     before = {other.name for other in columns[: list(columns).index(column)]}
@@ -113,7 +116,7 @@ def derivation_fault(column: "Column", columns: "Sequence[Column]", person: str 
         source = known.get(name)
         if source is None or source is column or (source.derive is not None and name not in before):
             return f"expected a landed column or one derived above, found {name!r}"
-        types = {"": _KEYED, "date": ("DATE",)}.get(part, ("BIGINT", "INT"))
+        types = {"": _KEYED, "date": ("DATE",), "clock": ("STRING",)}.get(part, ("BIGINT", "INT"))
         if not source.type.startswith(types):
             return f"expected {' or '.join(types)} for {part or 'a part of a key'}, found {name} of {source.type}"
         if source.personal and not column.personal:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _DAY_MICROS = 86_400_000_000
 _LIMITS = {"hour": 23, "minute": 59, "second": 59}
+# a clock as text, to the second
+_CLOCK = r"^\s*(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:[:.](?P<second>\d{2}))?\s*$"
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ def _time(
     parts: dict[str, np.ndarray] = {}
     for part, array in zip(made.parts, inputs, strict=True):
         present &= pc.is_valid(array).to_numpy(zero_copy_only=False)
+        if part == "clock":
+            parts |= _hands(array)
+            continue
         numbers = array.cast(pa.int32()) if part == "date" else array
         parts[part] = pc.fill_null(numbers, 0).cast(pa.int64()).to_numpy(zero_copy_only=False)
     days, sound = (parts["date"], np.ones(rows, dtype=bool)) if "date" in parts else _days(parts, rows)
@@ -130,6 +135,20 @@ def _time(
     if column.type == "DATE":
         return pa.array(days.astype(np.int32), pa.int32(), mask=mask).cast(kind), bad
     return pa.array(micros, pa.int64(), mask=mask).cast(kind), bad
+
+
+def _hands(texts: "pa.Array") -> "dict[str, np.ndarray]":
+    """Hour, minute and second of clocks as text; an hour of 99 where a text is none, which no clock shows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pc.extract_regex(texts, _CLOCK)
+    hands = {}
+    for part, none in (("hour", "99"), ("minute", "0"), ("second", "0")):
+        text = pc.fill_null(pc.struct_field(found, part), none)
+        text = pc.if_else(pc.equal(text, ""), "0", text)
+        hands[part] = pc.cast(text, pa.int64()).to_numpy(zero_copy_only=False)
+    return hands
 
 
 def _days(parts: "dict[str, np.ndarray]", rows: int) -> "tuple[np.ndarray, np.ndarray]":

@@ -1,0 +1,247 @@
+"""A look at what lies in a landing, by the code that ingest reads with: what will be refused, and why, before anything runs."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from orchestrai.core.declaration import Location, field_name, load_yaml
+from orchestrai.core.time.calendar import WHOLE
+from orchestrai.errors import ConfigError, OrchestraiError, StorageError
+from orchestrai.ingest.discovery.opening import Span
+from orchestrai.ingest.discovery.partitioning import Sighting, sightings
+from orchestrai.ingest.readers.compression import unpacked
+from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
+from orchestrai.ingest.readers.row_rules import RowRules
+from orchestrai.ingest.sources.landing import open_landing, require_landing
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
+from orchestrai.storage.base import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from orchestrai.pipeline.check.certain_fixes import Fix
+
+LISTED = 5_000
+OBJECTS = 3
+HEAD_BYTES = 1 << 20
+UNPACKED_BYTES = 64 << 20
+Weight = Literal["refused", "told"]
+
+
+@dataclass(frozen=True)
+class SampleFinding:
+    """What a sample showed: `refused` is what ingest will not take, `told` what a person should know."""
+
+    dataset: str
+    weight: Weight
+    path: str
+    line: int
+    field: str
+    message: str
+
+    def as_json(self) -> dict[str, str | int]:
+        """The form that a program reads."""
+        return {
+            "dataset": self.dataset,
+            "weight": self.weight,
+            "file": self.path,
+            "line": self.line,
+            "field": self.field,
+            "message": self.message,
+        }
+
+
+@dataclass
+class SampledRows:
+    """The typed rows of a dataset's sample, with what was found on the way; `paths` are the objects that were read, unpacked."""
+
+    node: DatasetNode
+    findings: list[SampleFinding] = field(default_factory=list)
+    batches: "list[pa.RecordBatch]" = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    objects: int = 0
+
+    def say(self, weight: Weight, at: Location, message: str) -> None:
+        """Add a finding at a field of the dataset in pipeline.yaml."""
+        path = self.node.folder / "pipeline.yaml"
+        document, line_of = load_yaml(path)
+        names = [item.get("name") for item in document.get("datasets", ()) if isinstance(item, dict)]
+        place: Location = ("datasets", names.index(self.node.spec.name), *at)
+        where, line = field_name(place), line_of(place)
+        text = f"{path.parent.name}/{path.name}:{line}: {where}: {message}"
+        self.findings.append(SampleFinding(self.node.shown, weight, str(path), line, where, text))
+
+
+def sample_landing(node: DatasetNode, home: Path, scratch: Path, *, remote: bool = False) -> SampledRows:
+    """Look at up to three objects of a landing on this machine, and with `remote` elsewhere; raises nothing of what it finds."""
+    sampled = SampledRows(node)
+    source = node.spec.source
+    if source.kind != "objects":
+        return sampled
+    try:
+        landing = open_landing(source.url, home)
+        if landing.local_path("probe") is None and not remote:
+            sampled.say(
+                "told", ("source", "url"), f"{source.address} is elsewhere and was not looked at: --landing all does"
+            )
+            return sampled
+        require_landing(landing, source)
+        seen = list(islice(sightings(landing, source, node.grain), LISTED))
+    except (StorageError, ConfigError) as exc:
+        sampled.say("told", ("source", "url"), exc.message)
+        return sampled
+    mine = _judge_names(sampled, seen)
+    sampled.objects = len(mine)
+    for number, sighting in enumerate(_spread(mine)):
+        _read(sampled, landing, sighting, scratch / f"{node.spec.name}-{number}")
+    return sampled
+
+
+def _judge_names(sampled: SampledRows, seen: Sequence[Sighting]) -> list[Sighting]:
+    """The objects that have a partition; the others are told by their first."""
+    spec = sampled.node.spec
+    faults = [one for one in seen if one.fault]
+    if faults:
+        say = f"{len(faults)} of {len(seen)} objects become dead letters: {faults[0].fault}"
+        sampled.say("refused", ("source", "partition_from"), say)
+    rules = Counter(one.rule for one in seen if one.rule)
+    mine = [one for one in seen if one.partition is not None]
+    if not mine:
+        passed = "; ".join(f"{count} {rule}" for rule, count in rules.most_common(3))
+        beside = f" ({passed})" if passed else ""
+        sampled.say(
+            "told", ("source", "url"), f"expected an object at {spec.source.address}, found none{beside}: nothing has landed"
+        )
+        return []
+    if rules:
+        shown = "; ".join(f"{count} {rule}" for rule, count in rules.most_common(3))
+        sampled.say("told", ("source", "passed_over"), f"{sum(rules.values())} objects are passed over: {shown}")
+    return _within(sampled, mine)
+
+
+def _within(sampled: SampledRows, mine: Sequence[Sighting]) -> list[Sighting]:
+    """The objects of declared partitions; those before the start and after the end are told."""
+    cut = sampled.node.spec.partitions
+    if cut.unit == WHOLE:
+        return list(mine)
+    span = Span(cut.grain, _moment(cut.start), _moment(cut.end))
+    outside = [one for one in mine if span.opening(str(one.partition), datetime.max.replace(tzinfo=UTC)) == "outside"]
+    if outside:
+        keys = sorted(str(one.partition) for one in outside)
+        at: Location = ("partitions", "start" if cut.end is None else "end")
+        then = f"{len(outside)} of {len(mine)} objects lie outside the declared span and are passed over: {keys[0]} to {keys[-1]}"
+        sampled.say("told", at, then)
+    return [one for one in mine if one not in outside]
+
+
+def _moment(day: date | datetime | None) -> datetime | None:
+    if day is None:
+        return None
+    moment = day if isinstance(day, datetime) else datetime(day.year, day.month, day.day)  # noqa: DTZ001 made UTC in the next line
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _spread(mine: Sequence[Sighting]) -> list[Sighting]:
+    """The first, the last and the middle object."""
+    places = dict.fromkeys((0, len(mine) - 1, len(mine) // 2)) if mine else {}
+    return [mine[place] for place in places][:OBJECTS]
+
+
+def _read(sampled: SampledRows, landing: Store, sighting: Sighting, scratch: Path) -> None:
+    """Type an object's first rows as ingest would; what it would set aside is told by its first."""
+    node, info = sampled.node, sighting.info
+    source = node.spec.source
+    try:
+        path, whole = _fetched(landing, sighting, scratch, source.format == "parquet")
+        if not whole and source.footer_lines:
+            source = source.model_copy(update={"footer_lines": 0})
+        rules = RowRules(node.contract, str(sighting.partition), node.grain)
+        outcome = ObjectOutcome()
+        typing = Typing(source, node.contract, rules)
+        batches = list(typing.batches(path, outcome, info.key))
+    except OrchestraiError as exc:
+        sampled.say("refused", ("source",), f"{info.key}: {exc.message}")
+        return
+    sampled.paths.append(path)
+    sampled.batches += batches
+    _judge(sampled, info.key, outcome, whole=whole)
+
+
+def _judge(sampled: SampledRows, key: str, outcome: ObjectOutcome, *, whole: bool) -> None:
+    source = sampled.node.spec.source
+    if outcome.unreadable:
+        sampled.say("refused", ("source",), f"{key}: {outcome.unreadable}")
+        return
+    if outcome.missing:
+        sampled.say("told", ("contract",), f"{key} lacks the columns {', '.join(outcome.missing[:5])}: they are null")
+    if outcome.extra:
+        sampled.say(
+            "told", ("contract",), f"{key} has columns that nobody declared: {', '.join(map(repr, outcome.extra[:5]))}"
+        )
+    firsts: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for letter in outcome.refused:
+        counts[letter.column] += 1
+        firsts.setdefault(letter.column, f"line {letter.mark.line}: {letter.reason}")
+    share = outcome.set_aside / outcome.seen if outcome.seen else 0.0
+    closes = share > source.max_refused_share
+    for column, count in counts.most_common(5):
+        of = f"{count:,} of {'the' if whole else 'the first'} {outcome.seen:,} rows of {key}"
+        then = (
+            f"more than max_refused_share ({source.max_refused_share:g}): all of it is refused" if closes else "dead letters"
+        )
+        named = f" by {column}" if column else ""
+        sampled.say("refused" if closes else "told", ("source",), f"{of} are set aside{named}, {then}; {firsts[column]}")
+    if not outcome.seen:
+        sampled.say("refused", ("source",), f"{key}: expected rows, found none")
+
+
+def _fetched(landing: Store, sighting: Sighting, scratch: Path, columnar: bool) -> tuple[Path, bool]:
+    """An object's bytes here: where they are, or the head of a long text."""
+    info = sighting.info
+    local = landing.local_path(info.key)
+    if local is not None and (columnar or info.size <= HEAD_BYTES):
+        return unpacked(local, UNPACKED_BYTES if not columnar else info.size, scratch.with_suffix(".raw")), True
+    head = landing.read(info.key, length=None if columnar or info.size <= HEAD_BYTES else HEAD_BYTES)
+    whole = len(head) == info.size
+    scratch.write_bytes(head if whole or _is_packed(head) else head[: head.rfind(b"\n") + 1])
+    if not whole and _is_packed(head):
+        scratch.write_bytes(landing.read(info.key))
+        whole = True
+    return unpacked(scratch, UNPACKED_BYTES, scratch.with_suffix(".raw")), whole
+
+
+def _is_packed(head: bytes) -> bool:
+    return head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"))
+
+
+def look_at_landings(
+    pipelines: Sequence[Pipeline], home: Path, *, remote: bool = False
+) -> "tuple[list[SampleFinding], list[Fix]]":
+    """What samples of all landings show, dataset by dataset, and what views and labels make of them; then what would mend it.
+
+    Nothing is published and no file changed.
+    """
+    from orchestrai.pipeline.check.certain_fixes import certain_fixes
+    from orchestrai.pipeline.check.view_sample import sampled_views
+
+    found: list[SampleFinding] = []
+    fixes: list[Fix] = []
+    with tempfile.TemporaryDirectory(prefix="orchestrai-check-") as folder:
+        sampled: dict[str, SampledRows] = {}
+        for pipeline in pipelines:
+            for node in pipeline.own_datasets:
+                scratch = Path(folder) / pipeline.name
+                scratch.mkdir(exist_ok=True)
+                one = sampled[node.prefix] = sample_landing(node, home, scratch, remote=remote)
+                found += one.findings
+                fixes += certain_fixes(one)
+        for pipeline in pipelines:
+            found += sampled_views(pipeline, sampled, Path(folder))
+    return found, fixes

@@ -1,0 +1,1 @@
+"""A first project from a look at data: what is guessed, by the rules that ingest reads by, and why."""

@@ -1,0 +1,1 @@
+"""What lies at a place, read as ingest reads it."""
