@@ -115,11 +115,9 @@ def _masked(name: str, to: Path | None, how: tuple[list[str], str], why: tuple[s
             markup=False,
         )
     out.print(f"wrote {to}: {copy.record.told}", soft_wrap=True)
-    out.print(
-        f"run it: ORCHESTRAI_HOME={to} ORCHESTRAI_PIPELINES={to}/pipelines orchestrai backfill PIPELINE",
-        soft_wrap=True,
-        markup=False,
-    )
+    for pipeline, (first, last) in copy.spans.items():
+        home = f"ORCHESTRAI_HOME={to} ORCHESTRAI_PIPELINES={to}/pipelines"
+        out.print(f"run it: {home} orchestrai backfill {pipeline} --from {first} --to {last}", soft_wrap=True, markup=False)
 
 
 def _open_vault() -> "tuple[Ledger, Store]":

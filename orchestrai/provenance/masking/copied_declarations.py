@@ -68,6 +68,9 @@ def write_declarations(pipeline: Pipeline, plans: dict[str, MaskPlan], to: Path)
     data, _ = load_yaml(pipeline.folder / "pipeline.yaml")
     nodes = {node.spec.name: node for node in pipeline.own_datasets}
     body = {name: data[name] for name in _PIPELINE if name in data}
+    if "@" in str(body.get("owner", "")):
+        # a person's address
+        del body["owner"]
     body["datasets"] = [entry if "ref" in entry else _dataset(entry, nodes[entry["name"]]) for entry in data["datasets"]]
     views = [{name: value for name, value in view.items() if name != "backup"} for view in data.get("features") or ()]
     models = [{name: value for name, value in model.items() if name not in _BEYOND} for model in data.get("models") or ()]

@@ -38,11 +38,12 @@ Say = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class MaskedCopy:
-    """What was written: the record, and how many files and bytes of rows."""
+    """What was written: the record, how many files and bytes of rows, and the first and last partition of each pipeline."""
 
     record: ExportRecord
     files: int
     size: int
+    spans: dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,17 @@ def write_masked_copy(
         stores = [store for store in (ledger.vault, ledger.lake) if store is not None]
         # before the copy is there: of two that a crash parts, the one to have is the record
         (folder / RECORD).write_bytes(EXPORTS.put(stores, ledger.signer, record))
-    return MaskedCopy(record, len(digests), size)
+    return MaskedCopy(record, len(digests), size, _spans(sources))
+
+
+def _spans(sources: Sequence[_Source]) -> dict[str, tuple[str, str]]:
+    spans: dict[str, tuple[str, str]] = {}
+    for source in sources:
+        keys = [key for key in source.partitions if key != WHOLE]
+        if keys:
+            first, last = spans.get(source.node.pipeline, (keys[0], keys[-1]))
+            spans[source.node.pipeline] = (min(first, keys[0]), max(last, keys[-1]))
+    return spans
 
 
 def _require_lenders(pipelines: Sequence[Pipeline]) -> None:
