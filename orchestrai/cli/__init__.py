@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 done and something is wrong, 2 the input or usage is wrong
 import os
 import sys
 
-from orchestrai.core.actor import Actor, acting, os_user
+from orchestrai.core.actor import Actor, acting
 from orchestrai.core.process import one_command
 from orchestrai.errors import OrchestraiError
 from orchestrai.settings import read_env_file
@@ -19,9 +19,17 @@ def main() -> None:
 
         try:
             read_env_file()
-            user = os_user()
-            with acting(Actor(user or f"uid {os.getuid()}", "os user" if user else "nobody", "command line")):
+            with acting(_actor):
                 app()
         except OrchestraiError as error:
             sys.stderr.write(f"orchestrai: {error.message}\n")
             sys.exit(error.exit_code)
+
+
+def _actor() -> Actor:
+    """Who runs this command; asked when it signs something."""
+    from orchestrai.settings import load_settings
+    from orchestrai.storage.known_person import known_person
+
+    name, known_by = known_person(load_settings())
+    return Actor(name or f"uid {os.getuid()}", known_by, "command line")

@@ -182,7 +182,7 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
         seen = seen_inputs(context) if partitions else {}
         try:
             again = AGAIN in context.run.tags
-            with launching(runtime, context), acting(actor_of(context.run.tags, context.instance)):
+            with launching(runtime, context), acting(actor_of(context.run.tags, context.instance, runtime.settings)):
                 report = runtime.run(node, keys, progress=_log_progress(context), again=again)
         except OrchestraiError as error:
             policy = retries_of(node.subject)
