@@ -82,6 +82,10 @@ class Settings:
         "where Dagster puts what runs print: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; empty: home",
     ] = ""
     run_launcher: Annotated[str, "who starts runs: local, docker:IMAGE, k8s:IMAGE or ecs"] = "local"
+    user_header: Annotated[
+        str,
+        "header by which the proxy in front of Dagster names people, such as X-Forwarded-User; empty where there is none",
+    ] = ""
     log_format: Annotated[
         str, "how a run's log is written to stdout: text, or json for lines with run, asset, partition"
     ] = "text"

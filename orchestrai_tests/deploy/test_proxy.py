@@ -66,7 +66,7 @@ class Site:
         run.mkdir()
         (secrets / "oidc.conf").write_text(f"OIDCClientSecret {SECRET}\nOIDCCryptoPassphrase {'p' * 32}\n")
         self.environment = {
-            "MODULES": str(MODULES), "RUN_DIR": str(run), "SECRETS": str(secrets), "OIDC_ISSUER": provider.issuer,
+            "MODULES": str(MODULES), "RUN_DIR": str(run), "FILES": str(secrets), "OIDC_ISSUER": provider.issuer,
             "OIDC_CLIENT_ID": CLIENT, "OIDC_USER_CLAIM": "email", "OIDC_OPERATORS": "operators", "PATH": "/usr/bin:/bin",
             "LD_LIBRARY_PATH": str(ROOT / "usr" / "lib" / "x86_64-linux-gnu") if str(ROOT) != "/" else "",
         }  # fmt: skip
@@ -191,7 +191,7 @@ def test_no_log_has_a_code_or_a_token(site: Site) -> None:
 def test_the_configuration_with_tls_is_accepted_by_the_binary_s_own_check(site: Site) -> None:
     if not (MODULES / "mod_ssl.so").is_file() or shutil.which("openssl") is None:
         pytest.skip("openssl is not installed: install the package openssl")
-    secrets = Path(site.environment["SECRETS"])
+    secrets = Path(site.environment["FILES"])
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(secrets / "tls.key"), "-out", str(secrets / "tls.crt"),
          "-days", "2", "-subj", "/CN=localhost"], check=True, capture_output=True,
