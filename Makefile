@@ -58,10 +58,11 @@ docs: setup ## build the site from docs/, strictly, into site/
 lock: setup ## write the lock files anew; pins that still fit stay
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgres --extra delta --extra kafka --extra iceberg \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra k8s -c requirements.lock \
-	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o deploy/image.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements.lock \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.run.lock
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra k8s -c requirements.lock \
+	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o .venv/image.whole
+	$(BIN)/python deploy/pins.py .venv/image.whole requirements.run.lock > deploy/image.lock
 	$(BIN)/uv pip compile --group bench -c requirements.lock \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o bench/requirements.lock
 	$(BIN)/uv pip compile --group bench-vault --generate-hashes --no-header --universal --python-version 3.11 --quiet -o bench/vault.lock

@@ -53,6 +53,16 @@ class Settings:
     ] = 0
     pipelines: Annotated[str, "folders of pipelines, ':'-separated; empty means those that ship"] = ""
     environment: Annotated[str, "name shown in metadata and alerts"] = "local"
+    identity: Annotated[
+        str,
+        "who acts, for signed records: os for the user of the process, or aws, azure, google for the holder of its credentials",
+    ] = "os"
+    traces_url: Annotated[
+        str, "where spans of runs go by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; empty means none"
+    ] = ""
+    traces_headers: Annotated[
+        str, "where the headers lie that go with spans (env://NAME), as name=value, comma-separated; empty means none"
+    ] = ""
     alert_url: Annotated[
         str, "where the URL of a webhook lies (env://NAME) that is told of all alerts; empty means none"
     ] = ""
@@ -80,6 +90,10 @@ class Settings:
         "where Dagster puts what runs print: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; empty: home",
     ] = ""
     run_launcher: Annotated[str, "who starts runs: local, docker:IMAGE, k8s:IMAGE or ecs"] = "local"
+    user_header: Annotated[
+        str,
+        "header by which the proxy in front of Dagster names people, such as X-Forwarded-User; empty where there is none",
+    ] = ""
     log_format: Annotated[
         str, "how a run's log is written to stdout: text, or json for lines with run, asset, partition"
     ] = "text"
@@ -101,6 +115,8 @@ class Settings:
             raise ConfigError(f"{PREFIX}TRANSFER_LIMIT: {exc.message}") from None
         if self.executor not in ("in_process", "multiprocess"):
             raise _wrong("executor", "in_process or multiprocess", self.executor)
+        if self.identity not in ("os", "aws", "azure", "google"):
+            raise _wrong("identity", "os, aws, azure or google", self.identity)
 
     @property
     def lake(self) -> str:

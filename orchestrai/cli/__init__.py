@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from orchestrai.core.actor import Actor, acting, os_user
+from orchestrai.core.actor import Actor, acting
 from orchestrai.core.process import one_command
 from orchestrai.errors import OrchestraiError
 from orchestrai.settings import read_env_file
@@ -26,8 +26,7 @@ def main() -> None:
 
         try:
             read_env_file()
-            user = os_user()
-            with acting(Actor(user or f"uid {os.getuid()}", "os user" if user else "nobody", "command line")):
+            with acting(_actor):
                 sys.exit(_in_json(app) if "--json" in sys.argv else app())
         except SystemExit as end:
             if end.code == INTERRUPTED:
@@ -54,3 +53,12 @@ def _tell(kind: str, message: str, code: int) -> NoReturn:
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps({"error": {"kind": kind, "message": message, "exit_code": code}}, indent=2) + "\n")
     sys.exit(code)
+
+
+def _actor() -> Actor:
+    """Who runs this command; asked when it signs something."""
+    from orchestrai.settings import load_settings
+    from orchestrai.storage.known_person import known_person
+
+    name, known_by = known_person(load_settings())
+    return Actor(name or f"uid {os.getuid()}", known_by, "command line")

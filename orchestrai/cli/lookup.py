@@ -104,7 +104,14 @@ def chosen_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Rec
 
 def this_user(by: str | None = None) -> str:
     """Who runs this process, for signed records; a name given by --by is kept as claimed, and believed only where nobody is known."""
-    return said_by(by, os_user(), f"uid {os.getuid()}")
+    settings = load_settings()
+    if settings.identity == "os":
+        known = os_user()
+    else:
+        from orchestrai.storage.known_person import known_person
+
+        known, _ = known_person(settings)
+    return said_by(by, known, f"uid {os.getuid()}")
 
 
 def open_runtime() -> "Runtime":

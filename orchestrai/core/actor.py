@@ -1,14 +1,15 @@
 """Who does something: the person that the machine knows, and from which interface; kept in the receipts of what they do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from orchestrai.core.canonical import JsonValue
 
-KnownBy = Literal["os user", "proxy", "schedule", "sensor", "nobody"]
+KnownBy = Literal["os user", "cloud identity", "proxy", "schedule", "sensor", "nobody"]
 Interface = Literal["command line", "dagster"]
 
 
@@ -27,13 +28,13 @@ class Actor:
         return body | ({"claimed": self.claimed} if self.claimed else {})
 
 
-_ACTING: ContextVar[Actor | None] = ContextVar("_ACTING", default=None)
+_ACTING: ContextVar[Callable[[], Actor] | None] = ContextVar("_ACTING", default=None)
 
 
 @contextmanager
-def acting(actor: Actor) -> Iterator[None]:
-    """Whatever is published within was done by this actor."""
-    token = _ACTING.set(actor)
+def acting(actor: Actor | Callable[[], Actor]) -> Iterator[None]:
+    """Whatever is published within was done by this actor; one that has to be asked for is asked when something is first signed."""
+    token = _ACTING.set(cache(actor) if callable(actor) else lambda: actor)
     try:
         yield
     finally:
@@ -43,7 +44,7 @@ def acting(actor: Actor) -> Iterator[None]:
 def actor_fact() -> dict[str, JsonValue]:
     """The fact `actor` of a receipt; nothing where a library alone is at work."""
     actor = _ACTING.get()
-    return {} if actor is None else {"actor": actor.as_json()}
+    return {} if actor is None else {"actor": actor().as_json()}
 
 
 def os_user() -> str:

@@ -15,6 +15,7 @@ from orchestrai.defs.current import features_condition
 from orchestrai.defs.input_events import look_back, seen_inputs
 from orchestrai.defs.launch.named_coordinator import actor_of
 from orchestrai.defs.platform.dead_runs import note_process
+from orchestrai.defs.platform.run_traces import traced_step
 from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
 from orchestrai.defs.reporting.stage_events import report_events
 from orchestrai.defs.spark_transport import launching
@@ -183,8 +184,12 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
         seen = seen_inputs(context) if partitions else {}
         try:
             again = AGAIN in context.run.tags
-            with launching(orchestrai_runtime, context), acting(actor_of(context.run.tags, context.instance)):
-                report = orchestrai_runtime.run(node, keys, progress=_log_progress(context), again=again)
+            with (
+                launching(runtime, context),
+                acting(actor_of(context.run.tags, context.instance, runtime.settings)),
+                traced_step(runtime.settings, context, node, keys) as step,
+            ):
+                report = step.report = runtime.run(node, keys, progress=step.heard(_log_progress(context)), again=again)
         except OrchestraiError as error:
             policy = retries_of(node.subject)
             _log_try(context, policy, error)

@@ -15,6 +15,7 @@ from orchestrai.defs.launch.backup_jobs import build_keeping_jobs, build_keeping
 from orchestrai.defs.launch.jobs import build_jobs
 from orchestrai.defs.launch.schedules import build_schedules
 from orchestrai.defs.platform.dead_runs import build_dead_run_sensor
+from orchestrai.defs.platform.run_traces import build_trace_sensors
 from orchestrai.defs.sensors.alert_sensors import build_alert_sensors
 from orchestrai.defs.sensors.deployment_sensors import build_deployment_sensors
 from orchestrai.defs.sensors.landing_sensors import build_sensors
@@ -57,6 +58,7 @@ def _build(runtime: Runtime, executor: bool) -> dg.Definitions:
             *build_current_sensors(nodes),
             *build_log_sensors(nodes),
             build_dead_run_sensor(),
+            *build_trace_sensors(runtime.settings),
             *broken.sensors,
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],

@@ -16,6 +16,7 @@ from orchestrai.ledger.decisions.void_heads import VOID_HEADS
 from orchestrai.ledger.heads import Head, head_key, read_head
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.provenance.decision_log import ERASURES, RETRAININGS, decision_keys, read_decision
+from orchestrai.provenance.masking.export_record import EXPORTS
 from orchestrai.provenance.trail_sources import other_deeds, signer_of
 from orchestrai.provenance.verified_records import Records
 
@@ -123,6 +124,9 @@ def _decision(records: Records, key: str) -> Event:
         subject, what = body["dataset"], f"snapshot {body['seq']} is well, though {'; '.join(body['findings'])}"
     elif key.startswith(VOID_HEADS.folder):
         subject, what = body["asset"], f"entry {body['seq']} is void: {body['refused']}"
+    elif key.startswith(EXPORTS.folder):
+        record = EXPORTS.decode(body)
+        subject, what = ", ".join(record.pipelines), record.told
     elif "receipts" in body:
         subject, what = body["target"], f"{sum(map(len, body['receipts'].values())):,} derivations refused"
     else:
@@ -143,6 +147,7 @@ _SINGULAR = {
     "renames": "rename",
     "acknowledgements": "acknowledgement",
     "void_heads": "void entry",
+    "exports": "masked export",
 }
 
 

@@ -1,5 +1,5 @@
 """What people decided beside the logs of assets: recalls, erasures, retraining requests, skips, moves of several assets,
-renames, acknowledgements of unusual snapshots and of void entries.
+renames, acknowledgements of unusual snapshots and of void entries, masked copies.
 
 Each is a signed record of its own.
 """
@@ -14,6 +14,7 @@ from orchestrai.ledger.decisions.skips import SKIPS
 from orchestrai.ledger.decisions.standing import TRANSACTIONS
 from orchestrai.ledger.decisions.void_heads import VOID_HEADS
 from orchestrai.ledger.signing import Keyring
+from orchestrai.provenance.masking.export_record import EXPORTS
 from orchestrai.storage.base import Store
 
 ERASURES = RecordKind[dict[str, Any]](
@@ -34,7 +35,7 @@ RETRAININGS = RecordKind[dict[str, Any]](
 )
 KINDS: dict[str, RecordKind[Any]] = {
     kind.folder: kind
-    for kind in (RECALLS, ERASURES, RETRAININGS, SKIPS, TRANSACTIONS, RENAMES, ACKNOWLEDGEMENTS, VOID_HEADS)
+    for kind in (RECALLS, ERASURES, RETRAININGS, SKIPS, TRANSACTIONS, RENAMES, ACKNOWLEDGEMENTS, VOID_HEADS, EXPORTS)
 }
 
 

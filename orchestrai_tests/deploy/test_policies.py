@@ -44,7 +44,14 @@ def clients() -> Iterator[Clients]:
         iam, s3 = boto3.client("iam"), boto3.client("s3")
         for bucket in BUCKETS.values():
             s3.create_bucket(Bucket=bucket, **({"ObjectLockEnabledForBucket": True} if bucket.endswith("vault") else {}))
-            for key in ("heads/a/000000000001.json", "data/x", "work/sessions/s.json", "vault/keylog/1.json"):
+            for key in (
+                "heads/a/000000000001.json",
+                "data/x",
+                "work/sessions/s.json",
+                "vault/keylog/1.json",
+                "exports/e.json",
+                "recalls/r.json",
+            ):
                 s3.put_object(Bucket=bucket, Key=key, Body=b"x")
         made = {}
         for role in ROLES:
@@ -98,6 +105,8 @@ MAY = {
         "vault data/x": "gd",
         "vault work/sessions/s.json": "gpd",
         "vault vault/keylog/1.json": "g",
+        "vault exports/e.json": "g",
+        "vault recalls/r.json": "g",
     },
     "auditor": {"landing data/x": "", "lake data/x": "g", "vault data/x": "g", "vault heads/a/000000000001.json": "g"},
 }

@@ -1,5 +1,6 @@
 """Who did it is who the machine knows: the user of the process, or whom the proxy names; a name of one's own is a claim."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from orchestrai.cli.app import app
 from orchestrai.core.actor import Actor, acting, os_user, said_by
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.launch.named_coordinator import USER_TAG, NamedRunCoordinator, actor_of
-from orchestrai.errors import IntegrityError
+from orchestrai.errors import ConfigError, IntegrityError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.observability.alerts.alert_changes import Policy
 from orchestrai.observability.alerts.alert_desk import AlertDesk
@@ -55,6 +56,90 @@ def test_a_name_of_one_s_own_is_believed_only_where_nobody_is_known() -> None:
     assert said_by("ann", "root", "uid 0") == "root (claims to be ann)"
     assert said_by(None, "root", "uid 0") == said_by("root", "root", "uid 0") == "root"
     assert said_by("ann", "", "uid 7") == "ann" and said_by(None, "", "uid 7") == "uid 7"
+
+
+def test_who_acts_is_asked_once_and_only_when_something_is_signed(ledger: Ledger) -> None:
+    asked: list[int] = []
+
+    def actor() -> Actor:
+        asked.append(1)
+        return Actor("arn:aws:sts::1:assumed-role/ingest/ann", "cloud identity", "command line")
+
+    with acting(actor):
+        pass
+    assert not asked
+    with acting(actor):
+        publish(ledger)
+        publish(ledger, day="2026-01-02")
+    assert len(asked) == 1
+    assert {event.who.partition(" (")[::2][0] for event in events(ledger)} == {"arn:aws:sts::1:assumed-role/ingest/ann"}
+
+
+def token_of(claims: dict[str, str]) -> str:
+    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{body}.c2ln"
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        ({"upn": "ann@example.org", "oid": "1", "appid": "2"}, "ann@example.org"),
+        ({"appid": "app-7", "oid": "1"}, "app-7"),
+        ({"oid": "1"}, "1"),
+        ({}, ""),
+    ],
+)
+def test_azure_s_token_says_whose_it_is(claims: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrai.storage.cloud import azure, caller_identity
+    from orchestrai.storage.cloud.rest import AccessToken
+
+    monkeypatch.setattr(azure, "fetch_token", lambda scope: AccessToken(token_of(claims)))
+    caller_identity.caller_identity.cache_clear()
+    if name:
+        assert caller_identity.caller_identity("azure") == name
+    else:
+        with pytest.raises(ConfigError, match="that name who has them"):
+            caller_identity.caller_identity("azure")
+    caller_identity.caller_identity.cache_clear()
+    assert caller_identity.claims_of("opaque") == caller_identity.claims_of("a.b.c") == {}
+
+
+def test_google_s_account_is_the_person_and_a_token_without_one_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    import httpx
+
+    from orchestrai.storage.cloud import caller_identity, google
+    from orchestrai.storage.cloud.rest import AccessToken
+
+    for account, name in (
+        ("ingest@p.iam.gserviceaccount.com", "ingest@p.iam.gserviceaccount.com"),
+        ("default", "ann@example.org"),
+    ):
+        held = SimpleNamespace(service_account_email=account)
+        monkeypatch.setattr(google, "default_credentials", lambda held=held: held)
+        monkeypatch.setattr(google, "fetch_token", lambda: AccessToken("t0ken"))
+        monkeypatch.setattr(httpx, "post", lambda url, **sent: httpx.Response(200, json={"email": "ann@example.org"}))
+        caller_identity.caller_identity.cache_clear()
+        assert caller_identity.caller_identity("google") == name
+    caller_identity.caller_identity.cache_clear()
+
+
+def test_sts_says_whose_keys_these_are_and_a_name_of_one_s_own_stays_a_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    from moto import mock_aws
+
+    from orchestrai.cli.lookup import this_user
+    from orchestrai.storage.cloud.caller_identity import caller_identity
+
+    for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "ORCHESTRAI_IDENTITY": "aws"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    caller_identity.cache_clear()
+    with mock_aws():
+        assert this_user() == "arn:aws:sts::123456789012:user/moto"
+        assert this_user("root") == "arn:aws:sts::123456789012:user/moto (claims to be root)"
+    caller_identity.cache_clear()
 
 
 def test_the_environment_does_not_say_who_somebody_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,53 +17,18 @@ resource "aws_kms_key" "data" {
   deletion_window_in_days = 30
 }
 
-resource "aws_s3_bucket" "all" {
-  for_each            = local.buckets
-  bucket              = each.value
-  object_lock_enabled = each.key == "vault"
-}
-
-resource "aws_s3_bucket_versioning" "all" {
-  for_each = aws_s3_bucket.all
-  bucket   = each.value.id
-  versioning_configuration { status = "Enabled" }
-}
-
-resource "aws_s3_bucket_public_access_block" "all" {
-  for_each                = aws_s3_bucket.all
-  bucket                  = each.value.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
-resource "aws_s3_bucket_server_side_encryption_configuration" "all" {
-  for_each = aws_s3_bucket.all
-  bucket   = each.value.id
-  rule {
-    bucket_key_enabled = true
-    apply_server_side_encryption_by_default {
-      sse_algorithm     = "aws:kms"
-      kms_master_key_id = aws_kms_key.data.arn
-    }
-  }
-}
-
-# what each object of the vault is given by itself; a declared `lock` of a dataset is longer
-resource "aws_s3_bucket_object_lock_configuration" "vault" {
-  bucket = aws_s3_bucket.all["vault"].id
-  rule {
-    default_retention {
-      mode = var.lock_mode
-      days = var.lock_days
-    }
-  }
+module "bucket" {
+  source      = "./bucket"
+  for_each    = local.buckets
+  name        = each.value
+  kms_key_arn = aws_kms_key.data.arn
+  lock_mode   = each.key == "vault" ? var.lock_mode : ""
+  lock_days   = var.lock_days
 }
 
 # old versions of the lake go; those of the vault never by a rule of the store: prune decides by signed records
 resource "aws_s3_bucket_lifecycle_configuration" "lake" {
-  bucket = aws_s3_bucket.all["lake"].id
+  bucket = module.bucket["lake"].id
   rule {
     id     = "old-versions"
     status = "Enabled"
@@ -80,47 +45,13 @@ resource "aws_kms_key" "replica" {
   deletion_window_in_days = 30
 }
 
-resource "aws_s3_bucket" "replica" {
-  provider            = aws.replica
-  bucket              = "${var.name}-vault-replica"
-  object_lock_enabled = true
-}
-
-resource "aws_s3_bucket_versioning" "replica" {
-  provider = aws.replica
-  bucket   = aws_s3_bucket.replica.id
-  versioning_configuration { status = "Enabled" }
-}
-
-resource "aws_s3_bucket_public_access_block" "replica" {
-  provider                = aws.replica
-  bucket                  = aws_s3_bucket.replica.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
-resource "aws_s3_bucket_server_side_encryption_configuration" "replica" {
-  provider = aws.replica
-  bucket   = aws_s3_bucket.replica.id
-  rule {
-    apply_server_side_encryption_by_default {
-      sse_algorithm     = "aws:kms"
-      kms_master_key_id = aws_kms_key.replica.arn
-    }
-  }
-}
-
-resource "aws_s3_bucket_object_lock_configuration" "replica" {
-  provider = aws.replica
-  bucket   = aws_s3_bucket.replica.id
-  rule {
-    default_retention {
-      mode = var.lock_mode
-      days = var.lock_days
-    }
-  }
+module "replica" {
+  source      = "./bucket"
+  providers   = { aws = aws.replica }
+  name        = "${var.name}-vault-replica"
+  kms_key_arn = aws_kms_key.replica.arn
+  lock_mode   = var.lock_mode
+  lock_days   = var.lock_days
 }
 
 data "aws_iam_policy_document" "replication_trust" {
@@ -143,14 +74,14 @@ resource "aws_iam_role_policy" "replication" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
-      { Effect = "Allow", Action = ["s3:GetReplicationConfiguration", "s3:ListBucket"], Resource = aws_s3_bucket.all["vault"].arn },
+      { Effect = "Allow", Action = ["s3:GetReplicationConfiguration", "s3:ListBucket"], Resource = module.bucket["vault"].arn },
       {
         Effect   = "Allow"
         Action   = ["s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging", "s3:GetObjectRetention", "s3:GetObjectLegalHold"]
-        Resource = "${aws_s3_bucket.all["vault"].arn}/*"
+        Resource = "${module.bucket["vault"].arn}/*"
       },
       # no ReplicateDelete: what is deleted here stays there
-      { Effect = "Allow", Action = ["s3:ReplicateObject", "s3:ReplicateTags"], Resource = "${aws_s3_bucket.replica.arn}/*" },
+      { Effect = "Allow", Action = ["s3:ReplicateObject", "s3:ReplicateTags"], Resource = "${module.replica.arn}/*" },
       { Effect = "Allow", Action = ["kms:Decrypt"], Resource = aws_kms_key.data.arn },
       { Effect = "Allow", Action = ["kms:Encrypt", "kms:GenerateDataKey"], Resource = aws_kms_key.replica.arn },
     ]
@@ -158,9 +89,8 @@ resource "aws_iam_role_policy" "replication" {
 }
 
 resource "aws_s3_bucket_replication_configuration" "vault" {
-  depends_on = [aws_s3_bucket_versioning.all, aws_s3_bucket_versioning.replica]
-  role       = aws_iam_role.replication.arn
-  bucket     = aws_s3_bucket.all["vault"].id
+  role   = aws_iam_role.replication.arn
+  bucket = module.bucket["vault"].id
   rule {
     id     = "everything"
     status = "Enabled"
@@ -170,7 +100,7 @@ resource "aws_s3_bucket_replication_configuration" "vault" {
       sse_kms_encrypted_objects { status = "Enabled" }
     }
     destination {
-      bucket        = aws_s3_bucket.replica.arn
+      bucket        = module.replica.arn
       storage_class = "STANDARD_IA"
       encryption_configuration { replica_kms_key_id = aws_kms_key.replica.arn }
     }
@@ -243,14 +173,14 @@ resource "aws_sqs_queue_policy" "arrivals" {
       Principal = { Service = "s3.amazonaws.com" }
       Action    = "sqs:SendMessage"
       Resource  = aws_sqs_queue.arrivals.arn
-      Condition = { ArnEquals = { "aws:SourceArn" = aws_s3_bucket.all["landing"].arn } }
+      Condition = { ArnEquals = { "aws:SourceArn" = module.bucket["landing"].arn } }
     }]
   })
 }
 
 resource "aws_s3_bucket_notification" "landing" {
   depends_on = [aws_sqs_queue_policy.arrivals]
-  bucket     = aws_s3_bucket.all["landing"].id
+  bucket     = module.bucket["landing"].id
   queue {
     queue_arn = aws_sqs_queue.arrivals.arn
     events    = ["s3:ObjectCreated:*"]

@@ -1,9 +1,9 @@
 output "settings" {
   description = "What the processes are started with."
   value = {
-    ORCHESTRAI_LAKE_URL     = "s3://${aws_s3_bucket.all["lake"].bucket}/"
-    ORCHESTRAI_VAULT_URL    = "s3://${aws_s3_bucket.all["vault"].bucket}/"
-    ORCHESTRAI_COMPUTE_LOGS = "s3://${aws_s3_bucket.all["logs"].bucket}/dagster"
+    ORCHESTRAI_LAKE_URL     = "s3://${module.bucket["lake"].id}/"
+    ORCHESTRAI_VAULT_URL    = "s3://${module.bucket["vault"].id}/"
+    ORCHESTRAI_COMPUTE_LOGS = "s3://${module.bucket["logs"].id}/dagster"
     ORCHESTRAI_INSTANCE_DB  = "awssm://${aws_secretsmanager_secret.instance_db.name}"
   }
 }

@@ -1,4 +1,4 @@
-"""`orchestrai model export`: lineage in the forms that other tools read."""
+"""`orchestrai export`: lineage in the forms that other tools read, and masked copies of pipelines for development."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +14,30 @@ if TYPE_CHECKING:
 
 
 def export(
-    name: Annotated[str, typer.Argument(help="NAME, NAME@candidate, NAME@<version>, or an asset's key")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="NAME, NAME@candidate, NAME@<version>, or an asset's key; with --masked pipelines, comma-separated"
+        ),
+    ],
     form: Annotated[
         str, typer.Option("--format", help="in-toto, slsa, cyclonedx, openlineage, oms, proof or dossier")
     ] = "in-toto",
     to: Annotated[Path | None, typer.Option("--to", help="write to this file instead of stdout")] = None,
     vault: RecordsUrl = None,
     key: KeyFile = None,
+    masked: Annotated[
+        bool, typer.Option("--masked", help="write a copy of pipelines for development, without personal data")
+    ] = False,
+    mask_as: Annotated[
+        list[str] | None,
+        typer.Option("--as", help="PIPELINE/DATASET.COLUMN=METHOD: token, permute, band or synthetic; may be repeated"),
+    ] = None,
+    mask_key: Annotated[
+        str, typer.Option("--mask-key", help="where the masking key lies (env://NAME); default: the site's own")
+    ] = "",
+    reason: Annotated[str, typer.Option(help="why a masked copy is made, for the record")] = "development",
+    by: Annotated[str | None, typer.Option(help="who makes a masked copy; default: the user of this process")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a model's lineage for other tools: signed in-toto statements, SLSA provenance, a CycloneDX ML-BOM, OpenLineage events.
@@ -33,7 +50,16 @@ def export(
     orchestrai export churn@champion --format oms --to churn-signed
     orchestrai export churn@champion --format proof --to churn-proof.zip
     orchestrai export churn@champion --format dossier --to churn.html
+
+    With --masked it writes a copy of pipelines that orchestrai itself runs on: landings and declarations, in which every column that its
+    contract does not declare public is masked, joins and types kept, proven to hold no original value of a person. Exit code 1, and nothing
+    written, where the proof finds one. The copy is in the audit trail.
+
+    Example: orchestrai export churn,recommendations --masked --to dev-home --reason "new starter"
     """
+    if masked:
+        _masked(name, to, (mask_as or [], mask_key), (reason, by), as_json)
+        return
     if form == "dossier":
         _dossier(name, to, vault, key, as_json)
         return
@@ -63,6 +89,35 @@ def export(
         typer.echo(text, nl=False)
     else:
         out.print(f"wrote {to}", soft_wrap=True)
+
+
+def _masked(name: str, to: Path | None, how: tuple[list[str], str], why: tuple[str, str | None], as_json: bool) -> None:
+    from orchestrai.cli.lookup import this_user
+    from orchestrai.cli.output import bars
+    from orchestrai.errors import ConfigError
+    from orchestrai.privacy.masking.mask_key import load_mask_key
+    from orchestrai.provenance.masking.masked_copy import Request, write_masked_copy
+
+    if to is None:
+        raise ConfigError("expected --to FOLDER for a masked copy, found no --to")
+    asked = [tuple(text.partition("=")[::2]) for text in how[0]]
+    runtime = open_runtime()
+    request = Request(tuple(name.split(",")), this_user(why[1]), why[0], tuple((place, method) for place, method in asked))
+    with bars(as_json) as say:
+        copy = write_masked_copy(runtime.project, runtime.ledger, request, load_mask_key(runtime.settings, how[1]), to, say)
+    if as_json:
+        emit({**copy.record.as_json(), "record": copy.record.digest, "to": str(to), "files": copy.files, "bytes": copy.size})
+        return
+    for dataset, columns in copy.record.columns.items():
+        out.print(
+            f"{dataset}: {', '.join(f'{column} {method}' for column, method in columns.items())}",
+            soft_wrap=True,
+            markup=False,
+        )
+    out.print(f"wrote {to}: {copy.record.told}", soft_wrap=True)
+    for pipeline, (first, last) in copy.spans.items():
+        home = f"ORCHESTRAI_HOME={to} ORCHESTRAI_PIPELINES={to}/pipelines"
+        out.print(f"run it: {home} orchestrai backfill {pipeline} --from {first} --to {last}", soft_wrap=True, markup=False)
 
 
 def _open_vault() -> "tuple[Ledger, Store]":

@@ -20,6 +20,7 @@ from orchestrai.defs.assets import RUNTIME, partitions_of
 from orchestrai.defs.checks.complete_checks import asked_of
 from orchestrai.defs.instance import process_tag
 from orchestrai.defs.launch.jobs import job_name, moments_job, offered
+from orchestrai.defs.platform.run_traces import send_run_span
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
@@ -172,6 +173,9 @@ def _run(
     reasons: dict[str, str] = {}
     runtime = (definitions.resources or {}).get(RUNTIME)
     assert isinstance(runtime, Runtime)
+    if runtime.settings.traces_url:
+        # no daemon looks for runs that are over
+        send_run_span(runtime.settings, instance, result.run_id)
     unreadable: list[str] = []
     for gate in gates:
         node = runtime.project.nodes[gate]

@@ -8,7 +8,9 @@ from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 from dagster._serdes import ConfigurableClassData
 
-from orchestrai.core.actor import Actor, os_user
+from orchestrai.core.actor import Actor
+from orchestrai.settings import Settings
+from orchestrai.storage.known_person import known_person
 
 USER_TAG = "orchestrai/user"
 HEADER = "X-Forwarded-User"
@@ -44,8 +46,8 @@ class NamedRunCoordinator(QueuedRunCoordinator):
         return super().submit_run(context)
 
 
-def actor_of(tags: Mapping[str, str], instance: dg.DagsterInstance) -> Actor:
-    """Who runs a run: the person of the proxy, a schedule, a sensor, else the user of this process; a mere tag is a claim."""
+def actor_of(tags: Mapping[str, str], instance: dg.DagsterInstance, settings: Settings | None = None) -> Actor:
+    """Who runs a run: the person of the proxy, a schedule, a sensor, else whom this machine knows; a mere tag is a claim."""
     tagged = tags.get(USER_TAG, "")
     if tagged and isinstance(instance.run_coordinator, NamedRunCoordinator):
         return Actor(tagged, "proxy", "dagster")
@@ -54,4 +56,5 @@ def actor_of(tags: Mapping[str, str], instance: dg.DagsterInstance) -> Actor:
         return Actor(tags[SCHEDULE_NAME_TAG], "schedule", "dagster", claimed)
     if SENSOR_NAME_TAG in tags:
         return Actor(tags[SENSOR_NAME_TAG], "sensor", "dagster", claimed)
-    return Actor(os_user() or "unknown", "os user" if os_user() else "nobody", "dagster", claimed)
+    name, known_by = known_person(settings or Settings())
+    return Actor(name or "unknown", known_by, "dagster", claimed)

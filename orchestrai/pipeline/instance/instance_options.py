@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -48,6 +49,14 @@ python_logs:
     formatters:
       json: {"()": orchestrai.defs.platform.json_log.JsonLines}
 """
+COORDINATOR = """\
+# Dagster's queue, which notes for each run whom the proxy let in (orchestrai/defs/launch/named_coordinator.py)
+run_coordinator:
+  module: orchestrai.defs.launch.named_coordinator
+  class: NamedRunCoordinator
+  config: {user_header: HEADER}
+"""
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _LOGS = {"s3": ("dagster_aws.s3", "S3ComputeLogManager"), "gs": ("dagster_gcp.gcs", "GCSComputeLogManager"),
          "az": ("dagster_azure.blob", "AzureBlobComputeLogManager")}  # fmt: skip
 _LAUNCHERS = {
@@ -70,12 +79,17 @@ class InstanceOptions:
     launcher: str = "local"
     log_format: str = "text"
     passed_on: tuple[str, ...] = ()
+    user_header: str = ""
 
     def __post_init__(self) -> None:
         if self.database:
             check_reference(self.database)
         self.logs_section()
         self.launcher_section()
+        if self.user_header and not _HEADER.fullmatch(self.user_header):
+            raise ConfigError(
+                f"ORCHESTRAI_USER_HEADER: expected a header's name such as X-Forwarded-User, found {self.user_header!r}"
+            )
         if self.log_format not in ("text", "json"):
             raise ConfigError(f"ORCHESTRAI_LOG_FORMAT: expected text or json, found {self.log_format!r}")
 
@@ -83,6 +97,11 @@ class InstanceOptions:
     def log_section(self) -> str:
         """How a run's log is written beside Dagster's own console."""
         return JSON_LOG if self.log_format == "json" else ""
+
+    @property
+    def coordinator_section(self) -> str:
+        """Whose runs are whose, where a proxy names people; nothing where there is none: then a header is no more than a claim."""
+        return COORDINATOR.replace("HEADER", json.dumps(self.user_header)) if self.user_header else ""
 
     @property
     def storage_section(self) -> str:
@@ -136,4 +155,6 @@ class InstanceOptions:
 def instance_options(settings: Settings) -> InstanceOptions:
     """What the settings say of the instance."""
     there = tuple(name for name in PASSED_ON if name in os.environ)
-    return InstanceOptions(settings.instance_db, settings.compute_logs, settings.run_launcher, settings.log_format, there)
+    return InstanceOptions(
+        settings.instance_db, settings.compute_logs, settings.run_launcher, settings.log_format, there, settings.user_header
+    )

@@ -21,7 +21,7 @@ def settings_text(base: str, options: InstanceOptions = EMBEDDED) -> str:
     sections = {
         "storage": options.storage_section,
         "compute_logs": options.logs_section(),
-        "run_launcher": options.launcher_section() + options.log_section,
+        "run_launcher": options.launcher_section() + options.coordinator_section + options.log_section,
     }
     for name, section in sections.items():
         text = text.replace(f"{{{name}}}", section)

@@ -1,0 +1,49 @@
+"""Where the key of masked copies lies: a secret by reference, or a file of the key folder that is made once.
+
+Whoever has the key can try values against tokens: it stays where the originals are, and never goes with a copy. Destroyed, no token leads
+to anybody, and later copies have other tokens.
+"""
+
+import hashlib
+import os
+import secrets
+
+from orchestrai.errors import ConfigError
+from orchestrai.privacy.masking.keyed_values import MaskKey
+from orchestrai.secrets.reference import resolve_secret
+from orchestrai.settings import Settings
+
+LEAST_CHARACTERS = 32
+FILE = "masking.key"
+
+
+def load_mask_key(settings: Settings, reference: str = "") -> MaskKey:
+    """The key behind a secret reference, else the site's own, made on first use; raises ConfigError for one under 32 characters."""
+    text = resolve_secret(reference) if reference else _own(settings)
+    if len(text) < LEAST_CHARACTERS:
+        where = reference or FILE
+        raise ConfigError(
+            f"expected a masking key of at least {LEAST_CHARACTERS} characters at {where}, found {len(text)}: make it longer"
+        )
+    return MaskKey(hashlib.sha256(text.encode()).digest())
+
+
+def _own(settings: Settings) -> str:
+    folder = settings.key_folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / FILE
+    staged = folder / f".{FILE}.{secrets.token_hex(4)}"
+    if not path.exists():
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(secrets.token_hex(32))
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            # whole or not at all, and the first of two counts
+            os.link(staged, path)
+        except FileExistsError:
+            pass
+        finally:
+            staged.unlink()
+    return path.read_text("ascii").strip()
