@@ -15,7 +15,9 @@ from dagster._core.storage.tags import (
 )
 
 from orchestrai.defs.assets import asset_key, node_partitions
+from orchestrai.defs.platform.patience import patient
 from orchestrai.errors import GateClosed
+from orchestrai.pipeline.nodes.load_node import retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.outcomes import incomplete
 from orchestrai.stage.stage import AssetNode
@@ -39,7 +41,8 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
     def complete(
         context: dg.AssetCheckExecutionContext, runtime: dg.ResourceParam[Runtime]
     ) -> Iterator[dg.AssetCheckResult]:
-        refused = incomplete(runtime.ledger, node, asked_of(node, context.run.tags))
+        with patient(context, retries_of(node.subject)):
+            refused = incomplete(runtime.ledger, node, asked_of(node, context.run.tags))
         lines = [f"{partition}: {', '.join(checks)}" for partition, checks in sorted(refused.items())]
         yield dg.AssetCheckResult(
             passed=not refused,

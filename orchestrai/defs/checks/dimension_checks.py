@@ -11,8 +11,10 @@ import dagster as dg
 from orchestrai.core.time.calendar import dimension_of
 from orchestrai.defs.assets import asset_key
 from orchestrai.defs.checks.complete_checks import asked_of
+from orchestrai.defs.platform.patience import patient
 from orchestrai.ingest.arrival import RAW_EVENTS
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.load_node import retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.absent_values import absent_values
 from orchestrai.stage.stage import AssetNode
@@ -42,7 +44,8 @@ def _dimension_complete(node: AssetNode) -> dg.AssetChecksDefinition:
     def dimension_complete(
         context: dg.AssetCheckExecutionContext, runtime: dg.ResourceParam[Runtime]
     ) -> Iterator[dg.AssetCheckResult]:
-        absent = absent_values(runtime.ledger, dataset, asked_of(node, context.run.tags), runtime.clock())
+        with patient(context, retries_of(dataset)):
+            absent = absent_values(runtime.ledger, dataset, asked_of(node, context.run.tags), runtime.clock())
         message = _message(declared.dimension.expected, absent)
         yield dg.AssetCheckResult(
             passed=not absent,
