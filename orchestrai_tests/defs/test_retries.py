@@ -10,7 +10,7 @@ import pytest
 from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.assets import build_assets
-from orchestrai.defs.platform.patience import passing_errors, translate
+from orchestrai.defs.platform.patience import translate
 from orchestrai.errors import (
     ConcurrentCommit,
     ConfigError,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrai.core.time.duration_cron import previous_tick
-from orchestrai.errors import ObjectNotFound
+from orchestrai.errors import ObjectNotFound, OrchestraiError
 from orchestrai.ledger.quarantine import Refusal, closed_gates
 from orchestrai.models.run import CHAMPION
 from orchestrai.observability.alerts.condition import Condition
@@ -111,7 +111,7 @@ def drills(runtime: Runtime, node: AssetNode[Any], now: datetime) -> Iterator[Co
         )
 
 
-def stale(runtime: Runtime, now: datetime) -> tuple[list[Condition], dict[str, str]]:
+def stale(runtime: Runtime, now: datetime) -> tuple[list[Condition], Mapping[str, OrchestraiError]]:
     """Published partitions whose inputs changed, an asset each; and the assets that could not be judged, with why."""
     left = stale_assets(runtime.context(), runtime.project.nodes)
     found = []
@@ -129,7 +129,7 @@ def stale(runtime: Runtime, now: datetime) -> tuple[list[Condition], dict[str, s
                     members=tuple(one.partition for one in own),
                 )
             )
-    return found, dict(left.unreadable)
+    return found, left.errors
 
 
 def vault_findings(runtime: Runtime, now: datetime) -> Iterator[Condition]:
