@@ -152,7 +152,7 @@ def test_the_page_brings_a_lost_region_back_from_its_replica(
     assert LATE not in ledger.open("shop/readings/raw_events").partitions
     code, text = command("landing", "status", "shop/readings", "--json")
     (status,) = json.loads(text)
-    assert status["counts"]["waiting"] == 1, status
+    assert (status["waiting"], status["raw_events"]) == (1, 4), status
     ended = {key["key"]: key for key in json.loads(command("keys", "list", "--json")[1])["keys"]}
     assert ended[lost.old_key]["ended"], ended
     with open_instance(empty) as instance:

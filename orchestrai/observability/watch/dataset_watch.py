@@ -88,7 +88,8 @@ def unprotected(runtime: Runtime, dataset: DatasetNode, now: datetime) -> Iterat
             dataset.prefix,
             f"all that landed to be in a snapshot within {format_duration(point.declared)}",
             point.message,
-            f"orchestrai backfill {dataset.shown}",
+            f"orchestrai landing status {dataset.shown} says why; then "
+            f"orchestrai backfill {dataset.pipeline} --from FIRST --to LAST, of the partitions that it names",
         )
 
 

@@ -49,7 +49,7 @@ def _refused(node: AssetNode[Any], kind: str, some: Mapping[str, Refusal]) -> Co
     show = f"orchestrai gate show {node.asset} {partition}"
     remedies = {
         "held": f'{show}; if it is well: orchestrai gate release {node.asset} {partition} --reason "..."',
-        "promotion_refused": f"orchestrai report {node.pipeline}; the champion of before goes on serving",
+        "promotion_refused": "orchestrai report; the champion of before goes on serving",
         "gate_closed": f"{show}; have the producer send it again" if node.stage.gate else show,
     }
     return Condition(
@@ -80,7 +80,7 @@ def checks(runtime: Runtime, node: AssetNode[Any], now: datetime) -> Iterator[Co
             node.asset,
             f"the check {check} to pass",
             messages[partition] or f"it failed for {partition}",
-            f"orchestrai report {node.pipeline}",
+            "orchestrai report",
             cause=check,
             members=tuple(sorted(messages)),
         )
@@ -105,9 +105,9 @@ def drills(runtime: Runtime, node: AssetNode[Any], now: datetime) -> Iterator[Co
             node.asset,
             f"a drill at {due.isoformat()} or since",
             f"the last at {last.time[:19]}" if last else "none ever",
-            f"orchestrai backfill {node.asset}"
-            if node.subject.kind != "dataset"
-            else f"orchestrai vault drill {node.subject.prefix}",
+            f"orchestrai vault drill {node.asset.rpartition('/')[0]}"
+            if node.stage.name == "drill"
+            else f"materialize {node.asset} in Dagster",
         )
 
 
@@ -125,7 +125,8 @@ def stale(runtime: Runtime, now: datetime) -> tuple[list[Condition], Mapping[str
                     asset,
                     "every partition to be what it would be now",
                     f"{len(own):,} are not, for example {own[0].partition}: {own[0].why}",
-                    f"orchestrai stale {asset}; then orchestrai backfill {asset.partition('/')[0]}",
+                    f"orchestrai stale; then orchestrai backfill {asset.partition('/')[0]} "
+                    f"--from {min(one.partition for one in own)} --to {max(one.partition for one in own)}",
                     members=tuple(one.partition for one in own),
                 )
             )
@@ -152,7 +153,7 @@ def vault_findings(runtime: Runtime, now: datetime) -> Iterator[Condition]:
                     f"vault/{position.name}",
                     f"the check {verdict.check} of its log to pass",
                     verdict.message,
-                    "orchestrai backup receive",
+                    f"orchestrai backup receive {position.name}",
                     cause=verdict.check,
                 )
 

@@ -16,6 +16,7 @@ from dagster._core.execution.plan import active
 
 from orchestrai.defs.build import build_definitions
 from orchestrai.errors import OrchestraiError
+from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.defs.conftest import Project
 from orchestrai_tests.defs.deploying import Daemon, launch
 from orchestrai_tests.features.shop import Shop
@@ -35,6 +36,13 @@ class SimulatedDaemon:
         self.failed: dict[str, list[datetime]] = {name: [] for name in self.sensors}
         self.results: list[dg.ExecuteInProcessResult] = []
         self.before_run: Callable[[], None] = lambda: None
+        self.each_minute: Callable[[], None] = lambda: None
+
+    def use(self, runtime: Runtime) -> Runtime:
+        """Go on with another runtime of the same project."""
+        self.project = Project(runtime, build_definitions(runtime), self.instance, cast(Any, None))
+        self.sensors = {name: Daemon(self.project, name) for name in self.sensors}
+        return runtime
 
     def minutes(self, count: int) -> None:
         """Time passes: each minute the sensors look, and what they asked for is run."""
@@ -51,6 +59,7 @@ class SimulatedDaemon:
 
     def _minute(self) -> None:
         self.shop.now += MINUTE
+        self.each_minute()
         for name, daemon in self.sensors.items():
             try:
                 self.asked += daemon.tick()
