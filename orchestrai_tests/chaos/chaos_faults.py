@@ -98,6 +98,8 @@ class Chaos:
     def one(self, name: str = "") -> str:
         """An object lands, a fault comes and goes."""
         kinds = [kind for kind in WEIGHTS if kind not in self.left_out]
+        if name in self.left_out:
+            return f"{name}: left out, {self.left_out[name]}"
         name = name or self.chance.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
         self.land()
         self._fault(name)

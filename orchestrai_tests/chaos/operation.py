@@ -66,8 +66,8 @@ class Operation:
         base.mkdir(exist_ok=True)
         text = settings_text(str(base)).replace("poll_interval_seconds: 60", "poll_interval_seconds: 3")
         # a run that was killed while it began is ended after so long; nothing sooner tells it from one that begins slowly
-        text = text.replace("start_timeout_seconds: 300", "start_timeout_seconds: 60")
-        assert "poll_interval_seconds: 3}" in text and "start_timeout_seconds: 60" in text
+        text = text.replace("start_timeout_seconds: 300", "start_timeout_seconds: 150")
+        assert "poll_interval_seconds: 3}" in text and "start_timeout_seconds: 150" in text
         (base / NAME).write_text(text)
 
     # -- processes ---------------------------------------------------------------------------------------------

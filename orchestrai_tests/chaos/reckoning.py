@@ -22,7 +22,7 @@ TRUE_TO_THE_END = frozenset({"gate_closed", "dead_letters", "unprotected"})
 
 @dataclass
 class Reckoning:
-    """What came of it; `wrong` is empty where all is accounted for."""
+    """What came of it; `wrong` is empty where all is accounted for, `unrest` what was under way still, `twice` what may never be."""
 
     objects: int = 0
     published: int = 0
@@ -32,7 +32,9 @@ class Reckoning:
     alerts: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
     settled_seconds: float = 0
+    unrest: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
 
 
 def settle(chaos: Chaos, seconds: float) -> float:
@@ -67,7 +69,8 @@ def _open_alerts(runtime: Runtime) -> set[str]:
 
 def reckon(chaos: Chaos) -> Reckoning:
     """Hold landings, ledger, vault, runs and messages against what was sent."""
-    found = Reckoning(wrong=_unrest(chaos))
+    unrest = _unrest(chaos)
+    found = Reckoning(unrest=unrest, wrong=[*unrest])
     runtime = chaos.operation.runtime()
     for dataset in runtime.project.pipelines[0].own_datasets:
         name = dataset.spec.name
@@ -108,6 +111,7 @@ def _rows(chaos: Chaos, runtime: Runtime, name: str, found: Reckoning) -> list[s
     found.rows += there.total()
     if there != sent:
         lost, more = sent - there, there - sent
+        found.twice += [f"{name}: row {number} is there {count} times" for number, count in there.items() if count > 1]
         wrong.append(f"{name}: {lost.total()} rows are not there, {more.total()} too often: {[*lost][:5]} {[*more][:5]}")
     return wrong
 
@@ -124,7 +128,8 @@ def _told(hook: Hook, still_open: set[str], found: Reckoning) -> None:
             by_alert[alert["kind"], f"{alert['subject']} since {alert['opened']}"][alert["change"]] += 1
             found.alerts[f"{alert['kind']} {alert['change']}"] += 1
     found.repeated = sum(count - 1 for count in told.values())
-    found.wrong += [f"told {count} times: {key}" for key, count in told.items() if count > 2]
+    found.twice += [f"told {count} times: {key}" for key, count in told.items() if count > 2]
+    found.wrong += found.twice
     for (kind, alert), changes in by_alert.items():
         if changes["opened"] != changes["resolved"] and kind not in still_open:
             found.wrong.append(f"{kind} {alert} was told as {dict(changes)}")
