@@ -80,6 +80,11 @@ class StorageError(OrchestraiError):
 
     exit_code = 3
 
+    @property
+    def store(self) -> str:
+        """URL of the store that does not answer at all, or lets nobody in; empty where one object is the matter."""
+        return str(self.fields.get("store", ""))
+
 
 class ObjectNotFound(StorageError):
     """No object has this key (or this version of it)."""

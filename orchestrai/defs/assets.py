@@ -1,7 +1,7 @@
 """One asset per node of the graph; each runs the same body."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,11 +15,10 @@ from orchestrai.defs.current import features_condition
 from orchestrai.defs.input_events import look_back, seen_inputs
 from orchestrai.defs.launch.named_coordinator import actor_of
 from orchestrai.defs.platform.dead_runs import note_process
-from orchestrai.defs.platform.run_traces import traced_step
+from orchestrai.defs.platform.patience import patient
 from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
 from orchestrai.defs.reporting.stage_events import report_events
 from orchestrai.defs.spark_transport import launching
-from orchestrai.errors import GateClosed, OrchestraiError
 from orchestrai.features.run import FEATURES
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.ingest.arrival import RAW_EVENTS
@@ -32,7 +31,6 @@ from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.declared_subject import DeclaredSubject
-from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.stage.stage import AssetNode
 
 # the resource that every function of the project is handed; a host that takes in its definitions has resources of its own
@@ -182,22 +180,23 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
             note_process(context)
         keys = list(context.partition_keys) if partitions else ["all"]
         seen = seen_inputs(context) if partitions else {}
-        try:
+        letters: list[dg.AssetMaterialization] = []
+        # all that is asked of a store is asked before anything is told: what is tried again then tells it once
+        with patient(context, retries_of(node.subject)):
             again = AGAIN in context.run.tags
             with (
-                launching(runtime, context),
-                acting(actor_of(context.run.tags, context.instance, runtime.settings)),
-                traced_step(runtime.settings, context, node, keys) as step,
+                launching(orchestrai_runtime, context),
+                acting(actor_of(context.run.tags, context.instance, orchestrai_runtime.settings)),
+                traced_step(orchestrai_runtime.settings, context, node, keys) as step,
             ):
-                report = step.report = runtime.run(node, keys, progress=step.heard(_log_progress(context)), again=again)
-        except OrchestraiError as error:
-            policy = retries_of(node.subject)
-            _log_try(context, policy, error)
-            raise translate(error, context.retry_number, policy) from error
-        if node.stage is RAW_EVENTS:
-            fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
-            yield from dead_letters(orchestrai_runtime, node.subject, fed, context.instance)
-        yield from report_events(context, node, report, seen, closed_by(orchestrai_runtime, node) if partitions else {})
+                progress = step.heard(_log_progress(context))
+                report = step.report = orchestrai_runtime.run(node, keys, progress=progress, again=again)
+            if node.stage is RAW_EVENTS:
+                fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
+                letters += dead_letters(orchestrai_runtime, node.subject, fed, context.instance)
+            closed = closed_by(orchestrai_runtime, node) if partitions else {}
+        yield from letters
+        yield from report_events(context, node, report, seen, closed)
 
     assert isinstance(materialize, dg.AssetsDefinition)
     return materialize
@@ -242,27 +241,6 @@ def _log_progress(context: dg.AssetExecutionContext) -> Any:
             context.log.info(f"{what}: {done} of {total}")
 
     return progress
-
-
-def _log_try(context: dg.AssetExecutionContext, policy: RetryPolicy, error: OrchestraiError) -> None:
-    """Say in the run's log which try failed and when the next one begins; nothing for what is tried once only."""
-    attempt = context.retry_number
-    if not error.retryable:
-        return
-    failed = f"try {attempt + 1} of {policy.max + 1} failed ({type(error).__name__}: {error.message})"
-    if attempt >= policy.max:
-        context.log.error(f"{failed}; it was the last")
-        return
-    wait = timedelta(seconds=policy.wait(attempt))
-    context.log.warning(f"{failed}; the next begins in {wait}, at {datetime.now(UTC) + wait:%H:%M:%S} UTC")
-
-
-def translate(error: OrchestraiError, attempt: int, policy: RetryPolicy) -> Exception:
-    """The one place where errors of the core become Dagster's: transient ones are retried as declared, a closed gate never."""
-    if error.retryable and attempt < policy.max:
-        return dg.RetryRequested(max_retries=policy.max, seconds_to_wait=policy.wait(attempt))
-    title = "Gate closed" if isinstance(error, GateClosed) else type(error).__name__
-    return dg.Failure(description=f"{title}: {error.message}", metadata={"error": type(error).__name__}, allow_retries=False)
 
 
 def _column_schema(dataset: DatasetNode) -> dg.TableSchema:

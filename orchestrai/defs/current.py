@@ -9,11 +9,12 @@ from typing import Any
 import dagster as dg
 
 from orchestrai.defs.asset_keys import asset_key
-from orchestrai.errors import IntegrityError
+from orchestrai.defs.platform.patience import patient
 from orchestrai.features.run import FEATURES
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.staleness.stale_features import missing_features
 from orchestrai.features.training_set import TRAINING_SET
+from orchestrai.pipeline.nodes.load_node import retries_of
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.reports.stale_assets import StaleAssets, stale_assets
 from orchestrai.pipeline.runtime import Runtime
@@ -37,11 +38,13 @@ def _current(node: AssetNode) -> dg.AssetChecksDefinition:
         blocking=False,
         description="Every published partition is what it would be now: none was made of inputs or code that changed since.",
     )
-    def current(orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
-        left = stale_assets(orchestrai_runtime.context(), orchestrai_runtime.project.nodes, [node.asset])
-        if node.asset in left.unreadable:
-            raise dg.Failure(description=left.unreadable[node.asset], allow_retries=False)
-        flag(orchestrai_runtime, node, left)
+    def current(
+        context: dg.AssetCheckExecutionContext, orchestrai_runtime: dg.ResourceParam[Runtime]
+    ) -> dg.AssetCheckResult:
+        with patient(context, retries_of(node.subject)):
+            left = stale_assets(orchestrai_runtime.context(), orchestrai_runtime.project.nodes, [node.asset])
+            left.require(node.asset)
+            flag(orchestrai_runtime, node, left)
         lines = [f"{one.partition}: {one.why}" for one in left.partitions]
         return dg.AssetCheckResult(
             passed=not lines,
@@ -106,8 +109,7 @@ def missing_or_stale(runtime: Runtime, node: AssetNode) -> list[str]:
     """The partitions of a feature table that a run would compute: due and not there, or stale by their inputs."""
     assert isinstance(node.subject, ViewNode)
     left = stale_assets(runtime.context(), runtime.project.nodes, [node.asset])
-    if node.asset in left.unreadable:
-        raise IntegrityError(left.unreadable[node.asset])
+    left.require(node.asset)
     stale = [one.partition for one in left.partitions if any(cause.kind not in ("code", "upstream") for cause in one.causes)]
     return sorted({*stale, *missing_features(runtime.ledger, node.subject, runtime.clock())})
 

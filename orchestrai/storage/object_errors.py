@@ -30,7 +30,7 @@ def translated(exc: Exception, key: str, url: str) -> StorageError:
     status = _STATUS.search(text)
     code = int(status.group(1)) if status else 0
     if "NoSuchBucket" in text or "ContainerNotFound" in text:
-        return StorageError(f"expected the bucket of {url}, found none: create it", key=key)
+        return StorageError(f"expected the bucket of {url}, found none: create it", key=key, store=url)
     if isinstance(exc, raised.AlreadyExistsError | raised.PermissionDeniedError) and _is_lock_or_tier(text):
         return _refused(text, key, url)
     rules: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Callable[[], StorageError]], ...] = (
@@ -69,7 +69,7 @@ def translated(exc: Exception, key: str, url: str) -> StorageError:
             key=key,
         )
     if isinstance(exc, raised.GenericError) and (code in (0, 409) or transient_status(code)):
-        return TransientStorageError(f"{message}: try again", key=key)
+        return TransientStorageError(f"{message}: try again", key=key, store=url)
     return StorageError(f"{message}: check the store's settings", key=key)
 
 
@@ -94,7 +94,7 @@ def _refused(text: str, key: str, url: str) -> StorageError:
             f"expected {key!r} in {url} to be readable, found it in a cold tier: request its restore", key=key
         )
     return AccessRefused(
-        f"expected access to {key!r} in {url}, found it refused: check the credentials and their policy", key=key
+        f"expected access to {key!r} in {url}, found it refused: check the credentials and their policy", key=key, store=url
     )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +13,15 @@ from orchestrai.storage.cloud.control import Controlled, ControlPlane
 from orchestrai.storage.spool import spooled
 
 T = TypeVar("T")
+# how long after a store was given up each call of it is tried once only
+DOWN_SECONDS = 30.0
+
+
+@dataclass
+class Outage:
+    """When a store was given up last, by the clock of its calls; None while it answers."""
+
+    since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -21,12 +30,17 @@ class RetryingStore:
 
     When a repeated `create` finds the key taken it reads the object: our own bytes are a success. Two writers of equal bytes,
     one of whom lost an answer, may so both succeed. A stream that fails goes on where it stopped, on the same object.
+
+    A store that was given up is down: for DOWN_SECONDS, or until it answers, each call is tried once. Who asks many things of it, as the
+    watcher does, is told within seconds; who waits longer, as a step between its tries, finds all patience again.
     """
 
     base: Store
     retries: int = 3
     pause: float = 0.2
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    outage: Outage = field(default_factory=Outage, compare=False)
 
     @property
     def url(self) -> str:
@@ -70,12 +84,12 @@ class RetryingStore:
                 for info in self.base.list(prefix, start_after=last):
                     last, attempt = info.key, 0
                     yield info
+                self.outage.since = None
                 return
             except TransientStorageError:
-                attempt += 1
-                if attempt > self.retries:
+                if not self._patient(attempt):
                     raise
-                self.sleep(self.pause * 2 ** (attempt - 1))
+                attempt += 1
 
     def delete(self, key: str, *, version: str | None = None) -> None:
         self._retried(lambda: self.base.delete(key, version=version))
@@ -127,11 +141,12 @@ class RetryingStore:
                     yield chunk
                 return
             except TransientStorageError:
-                attempt += 1
-                if attempt > self.retries or (pinned is None and version is None and done):
+                if pinned is None and version is None and done:
                     # without an etag nothing says that the rest would be of the same object
                     raise
-                self.sleep(self.pause * 2 ** (attempt - 1))
+                if not self._patient(attempt):
+                    raise
+                attempt += 1
             chunks = self._rest(key, version, pinned, done)
 
     def _rest(self, key: str, version: str | None, if_match: str | None, start: int) -> Iterator[bytes]:
@@ -140,12 +155,28 @@ class RetryingStore:
             start += len(chunk)
 
     def _retried(self, call: Callable[[], T]) -> T:
-        for attempt in range(self.retries):
+        attempt = 0
+        while True:
             try:
-                return call()
+                answer = call()
             except TransientStorageError:
-                self.sleep(self.pause * 2**attempt)
-        return call()
+                if not self._patient(attempt):
+                    raise
+                attempt += 1
+                continue
+            self.outage.since = None
+            return answer
+
+    def _patient(self, attempt: int) -> bool:
+        """Whether another try follows this one, 0 the first; waits before it."""
+        now, since = self.clock(), self.outage.since
+        if since is not None and now - since < DOWN_SECONDS:
+            return False
+        if attempt >= self.retries:
+            self.outage.since = now
+            return False
+        self.sleep(self.pause * 2**attempt)
+        return True
 
 
 def _digest(body: bytes | Path) -> bytes:

@@ -55,6 +55,7 @@ class Daemon:
             cursor=self.cursor,
             repository_def=self.project.definitions.get_repository_def(),
             resources={"orchestrai_runtime": self.project.runtime},
+            sensor_name=self.sensor.name,
         ) as context:
             told = self.sensor.evaluate_tick(context)
         self.cursor = told.cursor if keep else self.cursor

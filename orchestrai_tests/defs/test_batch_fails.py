@@ -11,7 +11,8 @@ import yaml
 
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.build import build_definitions
-from orchestrai.defs.sensors.instance_conditions import failure_of, run_conditions
+from orchestrai.defs.reporting.run_failure import failure_of
+from orchestrai.defs.sensors.instance_conditions import run_conditions
 from orchestrai.observability.alerts.alert_desk import AlertDesk
 from orchestrai.observability.alerts.alert_settings import tellers_of
 from orchestrai.observability.alerts.condition import Sight
@@ -69,15 +70,15 @@ def test_it_is_tried_again_nothing_trains_and_an_alert_goes_out(runtime: Runtime
         assert runtime.ledger.find(TRAINING) is None
         run = instance.get_run_by_id(result.run_id)
         assert run is not None
-        steps, reason, by_gate = failure_of(instance, run)
-        assert steps == ["recommendations__purchases_raw_events"] and not by_gate
+        failure = failure_of(instance, run)
+        assert failure.steps == ("recommendations__purchases_raw_events",) and not failure.by_gate
         (failed,) = run_conditions(instance, [], instance.get_run_records())
     desk = AlertDesk(runtime.ledger, tellers_of(runtime.settings))
     desk.observe(Sight(NOW, frozenset({"dagster"}), frozenset({failed})))
     desk.deliver(NOW)
     (told,) = hook.told
     assert "recommendations__purchases_raw_events" in told["text"] and "[test] a run failed" in told["text"]
-    assert "expected postgresql://127.0.0.1" in told["text"] and reason in told["text"]
+    assert "expected postgresql://127.0.0.1" in told["text"] and failure.reason in told["text"]
     assert "canary" not in json.dumps(told)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
-from orchestrai.defs.assets import build_assets, translate
+from orchestrai.defs.assets import build_assets
+from orchestrai.defs.platform.patience import translate
 from orchestrai.errors import (
     ConcurrentCommit,
     ConfigError,

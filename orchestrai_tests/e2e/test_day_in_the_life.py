@@ -1,6 +1,7 @@
 """Some days in the life of a shop, at a simulated clock: what goes wrong is told once, and its end once, whatever the webhook does.
 
-The source stops, a gate holds a day back, the webhook is down, a drill is overdue, a model is refused.
+The source stops, a gate holds a day back, the webhook is down, a drill is overdue, a model is refused. While each is open the commands of
+docs/day-in-the-life.md are typed. What befalls the platform itself, the store and the workers, is in defs/platform/test_outage.py.
 """
 
 from collections import Counter
@@ -15,6 +16,7 @@ from orchestrai.observability.alerts.alert_settings import tellers_of
 from orchestrai.observability.watch.watcher import watch
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings
+from orchestrai_tests.docs.walk import variables_of, walk
 from orchestrai_tests.features.shop import FIRST, RAW, Shop
 from orchestrai_tests.observability.hooks import Hook, webhook
 from orchestrai_tests.observability.simulated import CHAMPION, SALES, keep, land, promote, shop_with
@@ -50,9 +52,11 @@ class Life:
             desk.deliver(runtime.clock())
 
 
-def test_each_thing_is_told_once_and_resolved_once(tmp_path: Path, hook: Hook) -> None:
+def test_each_thing_is_told_once_and_resolved_once(tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     life = Life(tmp_path / "shop")
     shop = life.shop
+    for name, value in variables_of(shop.runtime).items():
+        monkeypatch.setenv(name, value)
     for day in (0, 1):
         life.at(day + 1, 2)
         keep(shop, land(shop, day))
@@ -65,9 +69,11 @@ def test_each_thing_is_told_once_and_resolved_once(tmp_path: Path, hook: Hook) -
     hook.status = 503
     life.look(2.1, 2.5, 3, 3.5, day=3)
     assert hook.told == [] and hook.tries >= 3
+    walk("The webhook is down")
     hook.status = 200
     life.look(4, 4.5, 12, day=3)
     assert hook.changes.count(("gate_closed", "opened")) == 1
+    assert any("expected" in said or "2026-10-03" in said for said in walk("A gate stays closed"))
     # nobody takes it on within the hour, then somebody does
     assert hook.changes.count(("gate_closed", "escalated")) == 1
     desk = AlertDesk(shop.runtime.ledger, tellers_of(shop.runtime.settings))
@@ -79,6 +85,7 @@ def test_each_thing_is_told_once_and_resolved_once(tmp_path: Path, hook: Hook) -
     life.look(21, day=3)
     life.look(2, 19, 21, 23, day=4)
     assert hook.changes[-1] != ("silence", "resolved")
+    walk("A source is silent")
     life.at(5, 1)
     keep(shop, land(shop, 3))
     life.look(1.5, day=5)
@@ -86,8 +93,10 @@ def test_each_thing_is_told_once_and_resolved_once(tmp_path: Path, hook: Hook) -
     life.at(5, 2)
     keep(shop, land(shop, 4))
     life.look(4, day=5)
+    walk("A drill is overdue")
     promote(shop, False)
     life.look(5, 6, day=5)
+    walk("A model is refused")
     life.at(5, 7)
     shop.run(f"{SALES}/drill")
     promote(shop, True)

@@ -1,10 +1,13 @@
 """Each kind of condition leads to a section of the runbooks that says what to do, and the page has no section of a kind that is gone."""
 
+import ast
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from orchestrai.observability.alerts.condition_kinds import KINDS, ConditionKind
+from orchestrai_tests.docs import commands
 from orchestrai_tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "runbooks.md").read_text()
@@ -21,3 +24,36 @@ def test_a_section_says_what_it_is_and_what_to_do(kind: ConditionKind) -> None:
     assert text.startswith("**"), "first what it is"
     assert len(text.split()) > 12
     assert kind.name == "test" or re.search(r"`orchestrai [a-z]|Look|look|Run it|sent|credentials", text), "then what to do"
+
+
+def texts() -> Iterator[str]:
+    """Every text of the watchers' code, what is filled in replaced by a word."""
+    for path in sorted((ROOT / "orchestrai" / "observability").rglob("*.py")):
+        nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+        filled = [node for node in nodes if isinstance(node, ast.JoinedStr)]
+        parts = {part for node in filled for part in node.values}
+        for node in nodes:
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(str(one.value) if isinstance(one, ast.Constant) else "x" for one in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in parts:
+                yield node.value
+
+
+def remedies() -> set[str]:
+    """The commands in them."""
+    parts = {part.strip() for text in texts() if "\n" not in text for part in re.split(r"; |: |, | says | then ", text)}
+    return {part for part in parts if re.match(r"orchestrai [a-z]+", part) and not part.endswith("alerts list`")}
+
+
+def test_each_command_that_an_alert_names_is_one_that_there_is() -> None:
+    found = remedies()
+    assert len(found) >= 12, found
+    for line in sorted(found):
+        commands.check_line(line)
+
+
+def test_what_needs_a_span_is_told_with_one() -> None:
+    backfills = [line for line in remedies() if line.startswith("orchestrai backfill")]
+    assert backfills and all("--from" in line and "--to" in line and "/" not in line.split()[2] for line in backfills), (
+        backfills
+    )

@@ -16,7 +16,9 @@ from dagster._core.storage.tags import (
 
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.assets import node_partitions
+from orchestrai.defs.platform.patience import patient
 from orchestrai.errors import GateClosed
+from orchestrai.pipeline.nodes.load_node import retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.outcomes import UPSTREAM, gates_before, incomplete
 from orchestrai.stage.stage import AssetNode
@@ -40,7 +42,8 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
     def complete(
         context: dg.AssetCheckExecutionContext, orchestrai_runtime: dg.ResourceParam[Runtime]
     ) -> Iterator[dg.AssetCheckResult]:
-        refused = incomplete(orchestrai_runtime.ledger, node, asked_of(node, context.run.tags))
+        with patient(context, retries_of(node.subject)):
+            refused = incomplete(orchestrai_runtime.ledger, node, asked_of(node, context.run.tags))
         lines = [f"{partition}: {', '.join(checks)}" for partition, checks in sorted(refused.items())]
         waits = all(checks.keys() == {UPSTREAM} for checks in refused.values()) and _gates_run(context, node)
         yield dg.AssetCheckResult(

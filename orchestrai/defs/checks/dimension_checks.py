@@ -11,8 +11,10 @@ import dagster as dg
 from orchestrai.core.time.calendar import dimension_of
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.checks.complete_checks import asked_of
+from orchestrai.defs.platform.patience import patient
 from orchestrai.ingest.arrival import RAW_EVENTS
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.load_node import retries_of
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.absent_values import absent_values
 from orchestrai.stage.stage import AssetNode
@@ -42,9 +44,10 @@ def _dimension_complete(node: AssetNode) -> dg.AssetChecksDefinition:
     def dimension_complete(
         context: dg.AssetCheckExecutionContext, orchestrai_runtime: dg.ResourceParam[Runtime]
     ) -> Iterator[dg.AssetCheckResult]:
-        absent = absent_values(
-            orchestrai_runtime.ledger, dataset, asked_of(node, context.run.tags), orchestrai_runtime.clock()
-        )
+        with patient(context, retries_of(dataset)):
+            absent = absent_values(
+                orchestrai_runtime.ledger, dataset, asked_of(node, context.run.tags), orchestrai_runtime.clock()
+            )
         message = _message(declared.dimension.expected, absent)
         yield dg.AssetCheckResult(
             passed=not absent,

@@ -10,10 +10,11 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from orchestrai.defs.asset_keys import asset_key
+from orchestrai.defs.platform.patience import patient
 from orchestrai.defs.reporting.event_metadata import picture
-from orchestrai.errors import OrchestraiError
 from orchestrai.features.profile.drift_report import Learned, drift_limit, view_portrait
 from orchestrai.models.registry.versions import serving_champion
+from orchestrai.pipeline.nodes.load_node import retries_of
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.runtime import Runtime
@@ -34,17 +35,15 @@ def _drift(node: ViewNode, pipeline: Pipeline) -> dg.AssetChecksDefinition:
         description="The newest features look like those the champion was trained on (population stability index).",
     )
     def drift(context: dg.AssetCheckExecutionContext, orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
-        learned = learned_from(orchestrai_runtime, node, pipeline)
-        of = _compared(orchestrai_runtime, node, learned)
-        before = drawn_before(context.instance, dg.AssetCheckKey(asset_key(node.asset), "drift"), of)
-        if before is not None:
-            return dg.AssetCheckResult(
-                passed=before.passed, severity=before.severity, metadata=before.metadata, description=before.description
-            )
-        try:
+        with patient(context, retries_of(node)):
+            learned = learned_from(orchestrai_runtime, node, pipeline)
+            of = _compared(orchestrai_runtime, node, learned)
+            before = drawn_before(context.instance, dg.AssetCheckKey(asset_key(node.asset), "drift"), of)
+            if before is not None:
+                return dg.AssetCheckResult(
+                    passed=before.passed, severity=before.severity, metadata=before.metadata, description=before.description
+                )
             portrait = view_portrait(orchestrai_runtime.ledger, node, learned)
-        except OrchestraiError as exc:
-            raise dg.Failure(description=exc.message, allow_retries=False) from exc
         return dg.AssetCheckResult(
             passed=portrait.verdict.passed,
             severity=dg.AssetCheckSeverity.WARN,

@@ -11,8 +11,10 @@ import dagster as dg
 
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.asset_keys import asset_key
+from orchestrai.defs.platform.patience import patient
 from orchestrai.ingest.discovery.reconciliation import PLACES, Reconciliation, reconcile
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.load_node import retries_of
 from orchestrai.pipeline.reports.landing_status import judge_of
 from orchestrai.pipeline.reports.recovery_point import INFO, RecoveryPoint, recovery_point
 from orchestrai.pipeline.runtime import Runtime
@@ -62,9 +64,11 @@ def _accounted(dataset: DatasetNode) -> dg.AssetChecksDefinition:
         blocking=False,
         description="Every landed object is in the raw events, the dead letters, waiting or passed over by a rule; none waits for you.",
     )
-    def accounted(orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.AssetCheckResult:
-        judge = judge_of(orchestrai_runtime, dataset)
-        whole = reconcile(judge)
+    def accounted(
+        context: dg.AssetCheckExecutionContext, orchestrai_runtime: dg.ResourceParam[Runtime]
+    ) -> dg.AssetCheckResult:
+        with patient(context, retries_of(dataset)):
+            whole = reconcile(judge_of(orchestrai_runtime, dataset))
         return dg.AssetCheckResult(passed=_passed(whole), severity=dg.AssetCheckSeverity.WARN, metadata=_metadata(whole))
 
     return accounted

@@ -6,17 +6,20 @@ from dataclasses import replace
 import dagster as dg
 
 from orchestrai.core.time.key_groups import contiguous
+from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.checks.landing_checks import accounted_evaluation, rpo_evaluation
 from orchestrai.defs.launch.jobs import job_name, offered
-from orchestrai.defs.sensors.run_history import past_runs
+from orchestrai.defs.sensors.run_history import begun_in_vain, is_worked_on, past_runs
 from orchestrai.defs.sensors.run_spans import asking_request
 from orchestrai.ingest.dead_letters import Unplaced, publish_unplaced
 from orchestrai.ingest.discovery.asking import choose
 from orchestrai.ingest.discovery.reconciliation import Judge
 from orchestrai.ingest.discovery.watch import LETTERS, Look
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.reports.open_work import open_work
 from orchestrai.pipeline.reports.recovery_point import recovery_point
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.stage.names import VERBATIM
 
 MAX_OBJECTS_PER_TICK = 5_000
 
@@ -42,11 +45,24 @@ def result_of(
         context.log.warning(f"{len(found.unplaced)} new dead letter(s), for example {found.unplaced[0].uri!r}")
     if found.early:
         context.log.info(f"{len(found.early)} partition(s) are not over yet, for example {found.early[0]}")
+    due = carried_on(context.instance, runtime, dataset, whole=found.whole is not None) | dict(found.due)
     return dg.SensorResult(
-        run_requests=_requests(context.instance, dataset, judge, found.due),
+        run_requests=_requests(context.instance, dataset, judge, due),
         cursor=cursor.encode(),
         asset_events=events,
     )
+
+
+def carried_on(
+    instance: dg.DagsterInstance, runtime: Runtime, dataset: DatasetNode, *, whole: bool
+) -> dict[str, frozenset[int]]:
+    """What runs took and did not bring to its end, while none is at it; asked after a run that failed, and at each whole look."""
+    grain = dataset.spec.partitions.grain
+    begun = begun_in_vain(instance, job_name(dataset.prefix, "ingest"), grain)
+    own = [asset_key(dataset.asset(stage)) for stage in VERBATIM]
+    if not (begun or whole) or is_worked_on(instance, job_name(dataset.prefix, ""), own):
+        return {}
+    return open_work(runtime, dataset, begun)
 
 
 def keep_unplaced(runtime: Runtime, dataset: DatasetNode, unplaced: tuple[Unplaced, ...]) -> None:

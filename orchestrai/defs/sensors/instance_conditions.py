@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -17,15 +17,21 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
-from dagster_shared.error import SerializableErrorInfo
 
 from orchestrai.core.canonical import sha256_hex
+from orchestrai.core.time.calendar import keys_between
 from orchestrai.defs.asset_keys import ledger_names
 from orchestrai.defs.checks.complete_checks import COMPLETE
 from orchestrai.defs.current import CURRENT
-from orchestrai.errors import GateClosed
+from orchestrai.defs.launch.jobs import job_name
+from orchestrai.defs.reporting.run_failure import Failure, failure_of, first_cause, is_passing
+from orchestrai.errors import OrchestraiError
+from orchestrai.ingest.discovery.reconciliation import reconcile
 from orchestrai.observability.alerts.alert_changes import Outbox
 from orchestrai.observability.alerts.condition import Condition, Sight
+from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.reports.landing_status import judge_of
+from orchestrai.pipeline.reports.open_work import open_work
 from orchestrai.pipeline.reports.recovery_point import RPO
 from orchestrai.pipeline.runtime import Runtime
 
@@ -35,6 +41,9 @@ OF_RUNS = ("run_failed", "run_canceled")
 BY_LEDGER = frozenset({COMPLETE, CURRENT, RPO})
 FIRST_LOOK, MOST_RUNS = timedelta(days=1), 500
 REASON_CHARACTERS = 2_000
+# of a failed run: what ended it may be over by itself, so that the ledger decides whether anything is left to do
+PASSES = "passes"
+OUTAGE = "what did not answer"
 
 
 def instance_sight(context: dg.SensorEvaluationContext, runtime: Runtime, outbox: Outbox) -> tuple[Sight, str]:
@@ -42,7 +51,8 @@ def instance_sight(context: dg.SensorEvaluationContext, runtime: Runtime, outbox
     now, instance = runtime.clock(), context.instance
     known = [alert.condition for alert in outbox.alerts if alert.condition.kind in OF_RUNS]
     runs, cursor = _finished(instance, context.cursor, now)
-    conditions = {*run_conditions(instance, known, runs), *tick_conditions(instance, context.sensor_name)}
+    standing = without_done(runtime, run_conditions(instance, known, runs))
+    conditions = {*standing, *tick_conditions(instance, context.sensor_name)}
     unseen: frozenset[str] = frozenset()
     if context.repository_def is not None:
         failed, unseen = check_conditions(instance, context.repository_def, runtime)
@@ -91,9 +101,10 @@ def run_conditions(
 
 def _condition(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Condition | None:
     canceled = run.status == dg.DagsterRunStatus.CANCELED
-    steps, reason, by_gate = ([], "it was cancelled", False) if canceled else failure_of(instance, run)
-    if by_gate:
+    failure = Failure((), "it was cancelled") if canceled else failure_of(instance, run)
+    if failure.by_gate:
         return None
+    steps, reason = failure.steps, failure.reason
     return Condition(
         "run_canceled" if canceled else "run_failed",
         run.job_name,
@@ -101,17 +112,17 @@ def _condition(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Condition | 
         f"{f'{steps[0]}: ' if steps else ''}{reason} (run {run.run_id})"[:REASON_CHARACTERS],
         f"look at run {run.run_id} in Dagster, mend what it names, and run {run.job_name} again for the same partitions",
         # the same fault of other partitions differs in digits
-        cause=sha256_hex(re.sub(r"[0-9a-f]*[0-9][0-9a-f]*", "#", f"{steps[:1]} {reason}").encode())[:12],
-        members=(_place(run),),
+        cause=sha256_hex(re.sub(r"[0-9a-f]*[0-9][0-9a-f]*", "#", f"{list(steps[:1])} {reason}").encode())[:12],
+        members=(_place(run, failure.passes),),
         source="dagster",
     )
 
 
-def _place(run: dg.DagsterRun) -> str:
-    """What a run is of, as text: its partitions, and the assets where it is not all of its job."""
+def _place(run: dg.DagsterRun, passes: bool = False) -> str:
+    """What a run is of, as text: its partitions, and the assets where it is not all of its job; and that what ended it may pass."""
     first, last = _span(run.tags)
     assets = ",".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
-    return json.dumps([assets, first, last])
+    return json.dumps([assets, first, last, *([PASSES] if passes else [])])
 
 
 def _span(tags: Mapping[str, str]) -> tuple[str, str]:
@@ -120,52 +131,60 @@ def _span(tags: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _cured(standing: Mapping[str, Condition], run: dg.DagsterRun) -> Iterator[tuple[str, Condition]]:
-    assets, first, last = json.loads(_place(run))
+    good = json.loads(_place(run))
     for name, condition in standing.items():
         left = condition.members
         if condition.subject == run.job_name:
-            left = tuple(member for member in left if not _covers((assets, first, last), json.loads(member)))
+            left = tuple(member for member in left if not _covers(good, json.loads(member)))
         if left:
             yield name, replace(condition, members=left)
 
 
-def _covers(good: tuple[str, str, str], bad: tuple[str, str, str]) -> bool:
+def _covers(good: Sequence[str], bad: Sequence[str]) -> bool:
     """Whether a run that ended well did at least what another failed to do."""
     assets = not good[0] or (bool(bad[0]) and set(bad[0].split(",")) <= set(good[0].split(",")))
     return assets and good[1] <= bad[1] and bad[2] <= good[2] and bool(good[1]) == bool(bad[1])
 
 
-def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[list[str], str, bool]:
-    """The steps that failed, the reason of the first, and whether gates alone were closed."""
-    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
-    steps, reasons, gates = [], [], []
-    last = "it ended without a word"
-    for entry in instance.all_logs(run.run_id, of_type=kinds):
-        event = entry.dagster_event
-        if event is None:
+def without_done(runtime: Runtime, conditions: Iterable[Condition]) -> Iterator[Condition]:
+    """Conditions without runs that were ended by what passes, and of whose partitions the ledger lacks nothing now.
+
+    Whoever finished the work need not have run the same span: a sensor asks for what is lacking alone.
+    """
+    jobs = {
+        job_name(dataset.prefix, what): dataset
+        for pipeline in runtime.project.pipelines
+        for dataset in pipeline.own_datasets
+        for what in ("ingest", "nightly")
+    }
+    for condition in conditions:
+        dataset = jobs.get(condition.subject)
+        places = [json.loads(member) for member in condition.members]
+        if dataset is None or not any(PASSES in place for place in places):
+            yield condition
             continue
-        if event.event_type != dg.DagsterEventType.STEP_FAILURE:
-            last = event.message or last
-            continue
-        data = event.step_failure_data
-        told = data.user_failure_data
-        steps.append(str(event.step_key))
-        reasons.append((told.description if told else None) or first_cause(data.error) or last)
-        gates.append(told is not None and _by_gate(told.metadata))
-    return steps, reasons[0] if reasons else last, bool(gates) and all(gates)
+        try:
+            left = tuple(
+                member
+                for member, place in zip(condition.members, places, strict=True)
+                if PASSES not in place or _lacks(runtime, dataset, place)
+            )
+        except OrchestraiError:
+            # what cannot be looked at is not over
+            left = condition.members
+        if left:
+            yield replace(condition, members=left)
 
 
-def _by_gate(metadata: Mapping[str, dg.MetadataValue]) -> bool:
-    """Whether a step failed because nothing passed its gate: what was refused is in the ledger then."""
-    error, refused = (getattr(metadata.get(name), "value", "") for name in ("error", "refused"))
-    return bool(error == GateClosed.__name__ or refused)
-
-
-def first_cause(error: SerializableErrorInfo | None) -> str:
-    """What was raised first: Dagster wraps it in errors of its own, which say nothing."""
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip() if error is not None else ""
+def _lacks(runtime: Runtime, dataset: DatasetNode, place: Sequence[str]) -> bool:
+    """Whether anything is left to do of the partitions of a run; of a run without partitions nobody can tell."""
+    _, first, last, *_ = place
+    grain = dataset.spec.partitions.grain
+    if not first or grain == "all" or dataset.spec.source.kind != "objects":
+        return True
+    keys = set(keys_between(first, last, grain))
+    lacking = {*open_work(runtime, dataset, keys)} | {*reconcile(judge_of(runtime, dataset)).due}
+    return not keys.isdisjoint(lacking)
 
 
 # -- ticks and checks --------------------------------------------------------------------------------------------
@@ -175,6 +194,7 @@ def tick_conditions(instance: dg.DagsterInstance, own: str) -> Iterator[Conditio
     """Sensors and schedules whose newest tick failed; this very one is running."""
     if instance.schedule_storage is None:
         return  # an instance in memory has no ticks
+    outage: dict[str, str] = {}
     running = {InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE}
     ended = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
     for state in instance.all_instigator_state(instigator_statuses=running):
@@ -182,6 +202,9 @@ def tick_conditions(instance: dg.DagsterInstance, own: str) -> Iterator[Conditio
             continue
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=ended)
         if ticks and ticks[0].status == TickStatus.FAILURE:
+            if is_passing(ticks[0].error):
+                outage[state.instigator_name] = first_cause(ticks[0].error)[:REASON_CHARACTERS]
+                continue
             what = "schedule" if state.instigator_type == InstigatorType.SCHEDULE else "sensor"
             yield Condition(
                 "tick_failed",
@@ -191,6 +214,18 @@ def tick_conditions(instance: dg.DagsterInstance, own: str) -> Iterator[Conditio
                 f"look at the {what} {state.instigator_name} in Dagster, and mend what it names",
                 source="dagster",
             )
+    if outage:
+        # one store that does not answer fails the ticks of all that ask it
+        first = min(outage)
+        yield Condition(
+            "tick_failed",
+            OUTAGE,
+            "the sensors and schedules to end their ticks well",
+            f"{first}: {outage[first]}",
+            "nothing, unless it lasts: they ask again by themselves; orchestrai doctor says what does not answer",
+            members=tuple(sorted(outage)),
+            source="dagster",
+        )
 
 
 def check_conditions(

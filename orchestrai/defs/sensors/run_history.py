@@ -1,6 +1,6 @@
 """What Dagster's records tell of runs that were asked for: which are going, what each was for, when and how often it was asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -17,6 +17,7 @@ from orchestrai.ingest.discovery.asking import DIGEST_LENGTH, PastRun
 
 ASKED, ATTEMPT, ARRIVALS = "orchestrai/asked", "orchestrai/attempt", "orchestrai/arrivals"
 LOOK_BACK = 250
+OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 # a run that was made and not begun by now never will be; one that began is ended by then (MAX_RUNTIME), whoever died meanwhile
 BEGINS_WITHIN, ENDS_WITHIN = timedelta(minutes=15), timedelta(hours=4, minutes=30)
 
@@ -27,6 +28,22 @@ def past_runs(instance: dg.DagsterInstance, job: str, grain: Grain, now: datetim
     going = RunsFilter(job_name=job, statuses=list(NOT_FINISHED_STATUSES))
     records |= {record.dagster_run.run_id: record for record in instance.get_run_records(going)}
     return [_past_run(record, grain, now) for record in records.values()]
+
+
+def begun_in_vain(instance: dg.DagsterInstance, job: str, grain: Grain) -> list[str]:
+    """The partitions of the newest runs of a job, back to the last that ended well; nothing where that is the newest one."""
+    keys: set[str] = set()
+    for run in instance.get_runs(RunsFilter(job_name=job, statuses=OVER), limit=LOOK_BACK):
+        if run.status is dg.DagsterRunStatus.SUCCESS:
+            break
+        keys |= {*_partitions(run.tags, grain)}
+    return sorted(keys)
+
+
+def is_worked_on(instance: dg.DagsterInstance, prefix: str, assets: Collection[dg.AssetKey]) -> bool:
+    """Whether a run is under way of a job whose name begins so, or of one of some assets."""
+    runs = instance.get_runs(RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES)))
+    return any(run.job_name.startswith(prefix) or not {*assets}.isdisjoint(run.asset_selection or ()) for run in runs)
 
 
 def _past_run(record: dg.RunRecord, grain: Grain, now: datetime) -> PastRun:

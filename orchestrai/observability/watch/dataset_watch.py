@@ -7,7 +7,6 @@ from itertools import pairwise
 from orchestrai.core.time.calendar import Grain, floor, window
 from orchestrai.core.time.duration_cron import format_duration
 from orchestrai.core.time.partition_key import by_value
-from orchestrai.errors import StorageError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.observability.alerts.condition import Condition
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
@@ -79,17 +78,18 @@ def _moment(day: date | datetime | None) -> datetime | None:
 
 
 def unprotected(runtime: Runtime, dataset: DatasetNode, now: datetime) -> Iterator[Condition]:
-    """Something landed longer ago than the declared RPO and is in no counted snapshot; raises StorageError where that cannot be asked."""
+    """Something landed longer ago than the declared RPO and is in no counted snapshot; raises what kept it from being asked."""
     point = recovery_point(runtime, dataset)
-    if point.problem:
-        raise StorageError(point.problem)
+    if point.error is not None:
+        raise point.error
     if not point.passed:
         yield Condition(
             "unprotected",
             dataset.prefix,
             f"all that landed to be in a snapshot within {format_duration(point.declared)}",
             point.message,
-            f"orchestrai backfill {dataset.shown}",
+            f"orchestrai landing status {dataset.shown} says why; then "
+            f"orchestrai backfill {dataset.pipeline} --from FIRST --to LAST, of the partitions that it names",
         )
 
 

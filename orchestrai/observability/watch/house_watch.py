@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrai.core.time.duration_cron import previous_tick
-from orchestrai.errors import ObjectNotFound
+from orchestrai.errors import ObjectNotFound, OrchestraiError
 from orchestrai.ledger.quarantine import Refusal, closed_gates
 from orchestrai.models.run import CHAMPION
 from orchestrai.observability.alerts.condition import Condition
@@ -49,7 +49,7 @@ def _refused(node: AssetNode[Any], kind: str, some: Mapping[str, Refusal]) -> Co
     show = f"orchestrai gate show {node.asset} {partition}"
     remedies = {
         "held": f'{show}; if it is well: orchestrai gate release {node.asset} {partition} --reason "..."',
-        "promotion_refused": f"orchestrai report {node.pipeline}; the champion of before goes on serving",
+        "promotion_refused": "orchestrai report; the champion of before goes on serving",
         "gate_closed": f"{show}; have the producer send it again" if node.stage.gate else show,
     }
     return Condition(
@@ -80,7 +80,7 @@ def checks(runtime: Runtime, node: AssetNode[Any], now: datetime) -> Iterator[Co
             node.asset,
             f"the check {check} to pass",
             messages[partition] or f"it failed for {partition}",
-            f"orchestrai report {node.pipeline}",
+            "orchestrai report",
             cause=check,
             members=tuple(sorted(messages)),
         )
@@ -105,13 +105,13 @@ def drills(runtime: Runtime, node: AssetNode[Any], now: datetime) -> Iterator[Co
             node.asset,
             f"a drill at {due.isoformat()} or since",
             f"the last at {last.time[:19]}" if last else "none ever",
-            f"orchestrai backfill {node.asset}"
-            if node.subject.kind != "dataset"
-            else f"orchestrai vault drill {node.subject.prefix}",
+            f"orchestrai vault drill {node.asset.rpartition('/')[0]}"
+            if node.stage.name == "drill"
+            else f"materialize {node.asset} in Dagster",
         )
 
 
-def stale(runtime: Runtime, now: datetime) -> tuple[list[Condition], dict[str, str]]:
+def stale(runtime: Runtime, now: datetime) -> tuple[list[Condition], Mapping[str, OrchestraiError]]:
     """Published partitions whose inputs changed, an asset each; and the assets that could not be judged, with why."""
     left = stale_assets(runtime.context(), runtime.project.nodes)
     found = []
@@ -125,11 +125,12 @@ def stale(runtime: Runtime, now: datetime) -> tuple[list[Condition], dict[str, s
                     asset,
                     "every partition to be what it would be now",
                     f"{len(own):,} are not, for example {own[0].partition}: {own[0].why}",
-                    f"orchestrai stale {asset}; then orchestrai backfill {asset.partition('/')[0]}",
+                    f"orchestrai stale; then orchestrai backfill {asset.partition('/')[0]} "
+                    f"--from {min(one.partition for one in own)} --to {max(one.partition for one in own)}",
                     members=tuple(one.partition for one in own),
                 )
             )
-    return found, dict(left.unreadable)
+    return found, left.errors
 
 
 def vault_findings(runtime: Runtime, now: datetime) -> Iterator[Condition]:
@@ -152,7 +153,7 @@ def vault_findings(runtime: Runtime, now: datetime) -> Iterator[Condition]:
                     f"vault/{position.name}",
                     f"the check {verdict.check} of its log to pass",
                     verdict.message,
-                    "orchestrai backup receive",
+                    f"orchestrai backup receive {position.name}",
                     cause=verdict.check,
                 )
 

@@ -36,7 +36,7 @@ def sla_missed(runtime: Runtime, model: ModelNode, now: datetime) -> Iterator[Co
             model.prefix,
             f"what arrived to be judged in a candidate within {format_duration(sla)} of {'its training' if cron else 'its arrival'}",
             f"{name} arrived at {arrived.isoformat()} and no judged candidate knows it",
-            f"orchestrai backfill {model.pipeline}; then orchestrai report {model.pipeline}",
+            f"orchestrai backfill {model.pipeline} --from FIRST --to LAST, of the partitions that arrived; then orchestrai report",
             members=tuple(sorted(name for _, name in late)),
         )
 
@@ -53,7 +53,7 @@ def champion_old(runtime: Runtime, model: ModelNode, now: datetime) -> Iterator[
             model.prefix,
             f"a champion of at most {format_duration(most)}",
             f"one that was promoted at {head.time[:19]}, {format_duration(timedelta(days=age.days))} ago",
-            f"orchestrai model trace {model.asset('champion')}; orchestrai backfill {model.pipeline}",
+            f"orchestrai report says whether candidates were refused; else run the job {model.pipeline}_train",
         )
 
 

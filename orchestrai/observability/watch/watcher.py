@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from orchestrai.errors import OrchestraiError
+from orchestrai.errors import OrchestraiError, StorageError, TransientStorageError
 from orchestrai.observability.alerts.condition import Condition, Sight
 from orchestrai.observability.watch.dataset_watch import dead_letters, silence, unprotected
 from orchestrai.observability.watch.house_watch import (
@@ -25,23 +25,34 @@ OF_MODELS = (sla_missed, champion_old)
 
 
 class _Looks:
-    """What was seen so far; what could not be looked at is a condition of its own, and nothing under it is said to be well."""
+    """What was seen so far; what could not be looked at is a condition of its own, and nothing under it is said to be well.
 
-    def __init__(self) -> None:
+    A store that does not answer is one condition, whatever was asked of it. Where it is one of `needed`, which every look asks, nothing
+    more is looked at: each look would wait for it, and say the same.
+    """
+
+    def __init__(self, needed: frozenset[str] = frozenset()) -> None:
         self.conditions: set[Condition] = set()
         self.unseen: set[str] = set()
+        self.needed = needed
 
     def take(self, subject: str, look: Callable[[], Iterable[Condition]]) -> None:
-        """Look once."""
+        """Look once, unless that is in vain."""
+        if "" in self.unseen:
+            return
         try:
             self.conditions.update(look())
         except OrchestraiError as exc:
-            self.cannot(subject, exc.message)
+            self.cannot(subject, exc)
 
-    def cannot(self, subject: str, problem: str) -> None:
+    def cannot(self, subject: str, error: OrchestraiError) -> None:
         """Note that a subject could not be looked at."""
-        self.unseen.add(subject)
-        told = Condition("unreadable", subject, "to be able to look at it", problem, "orchestrai doctor; orchestrai audit")
+        store = error.store if isinstance(error, StorageError) else ""
+        in_vain = isinstance(error, TransientStorageError) and store in self.needed
+        self.unseen.add("" if in_vain else subject)
+        told = Condition(
+            "unreadable", store or subject, "to be able to look at it", error.message, "orchestrai doctor; orchestrai audit"
+        )
         # one line a subject, whatever was asked of it
         if not any(one.id == told.id for one in self.conditions):
             self.conditions.add(told)
@@ -52,14 +63,16 @@ def watch(runtime: Runtime) -> Sight:
 
     Raises OrchestraiError only where nothing at all can be said: the lake does not answer, or no pipeline can be read.
     """
-    moment, looks = runtime.clock(), _Looks()
+    stores = [runtime.ledger.lake, *([runtime.ledger.vault] if runtime.ledger.vault is not None else [])]
+    moment, looks = runtime.clock(), _Looks(frozenset(store.url for store in stores))
     with runtime.ledger.reading():
         for about, look in _looks_at(runtime, refused_assets(runtime)):
             looks.take(about, lambda look=look: look(runtime, moment))  # type: ignore[misc]
-        left, unreadable = stale(runtime, moment)
-        looks.conditions.update(left)
-        for asset, problem in unreadable.items():
-            looks.cannot(asset, problem)
+        if "" not in looks.unseen:
+            left, unreadable = stale(runtime, moment)
+            looks.conditions.update(left)
+            for asset, error in unreadable.items():
+                looks.cannot(asset, error)
     # of what is left out nothing is looked at
     looks.unseen.update(pipeline.name for pipeline in runtime.project.left_out)
     return Sight(moment, frozenset({"ledger"}), frozenset(looks.conditions), frozenset(looks.unseen))

@@ -39,7 +39,8 @@ class Unprotected:
 class RecoveryPoint:
     """How much of a dataset would be lost now: the oldest of what nothing protects, and how many there are.
 
-    `problem` is what could not be asked; then nothing counts as protected. `landed` is false while there never was anything to lose.
+    `problem` is what could not be asked, `error` what was raised then; then nothing counts as protected. `landed` is false while there
+    never was anything to lose.
     """
 
     dataset: str
@@ -49,6 +50,7 @@ class RecoveryPoint:
     count: int = 0
     landed: bool = True
     problem: str = ""
+    error: OrchestraiError | None = None
 
     @property
     def age(self) -> timedelta:
@@ -115,7 +117,7 @@ def recovery_point(runtime: Runtime, dataset: DatasetNode, whole: Reconciliation
         exposed = [*_ingested(runtime, dataset, raw)]
         waiting, landed = _landed(runtime, dataset, raw, whole)
     except OrchestraiError as exc:
-        return RecoveryPoint(dataset.prefix, declared, now, problem=exc.message)
+        return RecoveryPoint(dataset.prefix, declared, now, problem=exc.message, error=exc)
     oldest = min([*exposed, *(one for one, _ in waiting)], key=lambda one: (one.since, one.name), default=None)
     count = len(exposed) + sum(number for _, number in waiting)
     return RecoveryPoint(dataset.prefix, declared, now, oldest, count, landed or raw is not None)

@@ -16,7 +16,17 @@ class StaleAssets:
     """Stale partitions, upstream first, and the assets whose records could not be read, with what was wrong."""
 
     partitions: tuple[StalePartition, ...]
-    unreadable: Mapping[str, str]
+    errors: Mapping[str, OrchestraiError]
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Those assets, with what was wrong in words."""
+        return {asset: error.message for asset, error in self.errors.items()}
+
+    def require(self, asset: str) -> None:
+        """Raise what kept one asset from being judged."""
+        if asset in self.errors:
+            raise self.errors[asset]
 
     def of(self, asset: str) -> tuple[StalePartition, ...]:
         """Those of one asset."""
@@ -33,7 +43,7 @@ class StaleAssets:
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"stale": [one.as_json() for one in self.partitions], "unreadable": dict(self.unreadable)}
+        return {"stale": [one.as_json() for one in self.partitions], "unreadable": self.unreadable}
 
     @property
     def by_asset(self) -> dict[str, list[StalePartition]]:
@@ -50,16 +60,16 @@ def stale_assets(
     """What is stale of the assets `wanted`, or of all; reads the ledger alone, and costs what changed since each was made."""
     chosen = [*nodes] if wanted is None else [asset for asset in wanted if asset in nodes]
     partitions: list[StalePartition] = []
-    unreadable: dict[str, str] = {}
+    errors: dict[str, OrchestraiError] = {}
     with context.ledger.reading():
         for asset in _upstream_first(nodes, chosen):
             node = nodes[asset]
             try:
                 partitions += node.stage.stale(context, node, stale_places(partitions))
             except OrchestraiError as error:
-                unreadable[asset] = error.message
+                errors[asset] = error
     own = {*chosen}
-    return StaleAssets(tuple(one for one in partitions if one.asset in own), unreadable)
+    return StaleAssets(tuple(one for one in partitions if one.asset in own), errors)
 
 
 def _upstream_first(nodes: Mapping[str, AssetNode[Any]], chosen: Sequence[str]) -> list[str]:

@@ -136,5 +136,5 @@ def translated(exc: OSError, key: str, done: str, url: str) -> StorageError:
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(f"{message}: give this user access to the folder", key=key)
     if exc.errno in _TRANSIENT:
-        return TransientStorageError(f"{message}: try again", key=key)
+        return TransientStorageError(f"{message}: try again", key=key, store=url)
     return StorageError(f"{message}: check the file system", key=key)

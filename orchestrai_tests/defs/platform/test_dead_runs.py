@@ -9,9 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.defs.assets import build_assets, translate
+from orchestrai.defs.assets import build_assets
 from orchestrai.defs.instance import PROCESS_TAG, open_instance, process_tag
 from orchestrai.defs.platform.dead_runs import BEGUN, OF_RUN, build_dead_run_sensor, end_dead_runs
+from orchestrai.defs.platform.patience import translate
 from orchestrai.errors import TransientStorageError
 from orchestrai.ingest.discovery.asking import PastRun, choose, digest
 from orchestrai.ledger.report import PartitionOutcome, StageReport
