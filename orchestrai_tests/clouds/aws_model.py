@@ -7,7 +7,7 @@ patterns and greatest lengths. Only the model of the service that is asked is re
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -155,51 +155,70 @@ def _typed(text: str, shape: Any) -> Any:
     return text == "true" if shape.type_name == "boolean" else text
 
 
-def _problems(value: Any, shape: Any, at: str) -> Any:
+def _problems(value: Any, shape: Any, at: str) -> Iterator[str]:
     """What botocore lets through: unknown members, enumerations, patterns and greatest sizes."""
-    if shape.type_name == "structure":
-        unknown = sorted(set(value) - set(shape.members))
-        if unknown:
-            yield f"no {', '.join(unknown)} in {at or 'it'}"
-        for name in set(value) & set(shape.members):
-            yield from _problems(value[name], shape.members[name], f"{at}.{name}".strip("."))
-    elif shape.type_name == "list":
-        if len(value) > shape.metadata.get("max", len(value)):
-            yield f"at most {shape.metadata['max']} in {at}, found {len(value)}"
-        for place, one in enumerate(value):
-            yield from _problems(one, shape.member, f"{at}[{place}]")
-    elif shape.type_name == "map":
-        if len(value) > shape.metadata.get("max", len(value)):
-            yield f"at most {shape.metadata['max']} in {at}, found {len(value)}"
-        for key, one in value.items():
-            yield from _problems(key, shape.key, f"{at} key")
-            yield from _problems(one, shape.value, f"{at}.{key}")
-    elif isinstance(value, str) and shape.type_name == "string":
-        if shape.enum and value not in shape.enum:
-            yield f"{at} to be one of {', '.join(shape.enum)}, found {value!r}"
-        if len(value) > shape.metadata.get("max", len(value)):
-            yield f"{at} of at most {shape.metadata['max']} characters, found {len(value)}"
-        pattern = shape.metadata.get("pattern")
-        if pattern and not _matches(pattern, value):
-            yield f"{at} to match {pattern}, found {value!r}"
-    elif isinstance(value, int) and shape.type_name in ("integer", "long"):
-        if value > shape.metadata.get("max", value):
-            yield f"{at} of at most {shape.metadata['max']}, found {value}"
+    checks: dict[str, Callable[[Any, Any, str], Iterator[str]]] = {
+        "structure": _structure, "list": _list, "map": _map, "string": _string, "integer": _number, "long": _number,
+    }  # fmt: skip
+    if shape.type_name in checks:
+        yield from checks[shape.type_name](value, shape, at)
+
+
+def _structure(value: Given, shape: Any, at: str) -> Iterator[str]:
+    unknown = sorted(set(value) - set(shape.members))
+    if unknown:
+        yield f"no {', '.join(unknown)} in {at or 'it'}"
+    for name in set(value) & set(shape.members):
+        yield from _problems(value[name], shape.members[name], f"{at}.{name}".strip("."))
+
+
+def _list(value: list[Any], shape: Any, at: str) -> Iterator[str]:
+    yield from _too_long(value, shape, at)
+    for place, one in enumerate(value):
+        yield from _problems(one, shape.member, f"{at}[{place}]")
+
+
+def _map(value: Given, shape: Any, at: str) -> Iterator[str]:
+    yield from _too_long(value, shape, at)
+    for key, one in value.items():
+        yield from _problems(key, shape.key, f"{at} key")
+        yield from _problems(one, shape.value, f"{at}.{key}")
+
+
+def _string(value: Any, shape: Any, at: str) -> Iterator[str]:
+    if shape.enum and value not in shape.enum:
+        yield f"{at} to be one of {', '.join(shape.enum)}, found {value!r}"
+    yield from _too_long(value, shape, at)
+    pattern = shape.metadata.get("pattern")
+    if pattern and not _matches(pattern, value):
+        yield f"{at} to match {pattern}, found {value!r}"
+
+
+def _number(value: Any, shape: Any, at: str) -> Iterator[str]:
+    if value > shape.metadata.get("max", value):
+        yield f"{at} of at most {shape.metadata['max']}, found {value}"
+
+
+def _too_long(value: Any, shape: Any, at: str) -> Iterator[str]:
+    if len(value) > shape.metadata.get("max", len(value)):
+        yield f"{at} of at most {shape.metadata['max']}, found {len(value)}"
 
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str] | None:
+    # classes of Java's expressions that Python's have not
+    if r"\p{" in pattern or "[:" in pattern:
+        return None
     try:
-        # what Java's expressions have and Python's do not
-        return re.compile(pattern.replace(r"\p{L}", r"^\W\d_").replace(r"\p{Z}", r"\s").replace(r"\p{N}", r"\d"))
+        return re.compile(pattern)
     except re.error:
         return None
 
 
 def _matches(pattern: str, value: str) -> bool:
-    compiled = _compiled(pattern) if r"\p{" not in pattern and "[:" not in pattern else None
+    compiled = _compiled(pattern)
     return (
-        compiled is None or compiled.search(value) is not None
-        if pattern.startswith("^")
-        else (compiled is None or compiled.fullmatch(value) is not None)
+        compiled is None
+        or compiled.fullmatch(value) is not None
+        or (pattern.startswith("^") and bool(compiled.search(value)))
     )
