@@ -6,17 +6,15 @@ Whatever a request or an answer has outside the model is a fault; a test ends wi
 """
 
 import contextlib
-import json
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from orchestrai_tests.clouds.aws_model import AwsModel, Given, OutsideModel, aws_model, encoded
 from orchestrai_tests.clouds.aws_resources import Refused, Region
+from orchestrai_tests.clouds.loopback import Reply, serving
 
 PAGE = 1
 Answer = Callable[[str, str, Given], Given]
@@ -119,38 +117,11 @@ def _page(answer: Given, paged: Mapping[str, Any], given: Given) -> Given:
 @contextlib.contextmanager
 def aws_server(*services: str, regions: tuple[str, ...] = ("us-east-1",)) -> Iterator[AwsServer]:
     """Serve on a free loopback port."""
-    lock = threading.Lock()
     served = AwsServer("", regions, {service: aws_model(service) for service in services})
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def ask(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        status, error, told = served.asked(method, url, headers, body)
+        return (status, {"x-amzn-ErrorType": error}, {"__type": error, **told}) if error else (status, {}, told)
 
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            with lock:
-                status, error, told = served.asked(self.command, self.path, self.headers, body)
-            data = json.dumps({"__type": error, **told} if error else told).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            if error:
-                self.send_header("x-amzn-ErrorType", error)
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = _serve
-
-        def log_message(self, format: str, *args: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02), daemon=True)
-    thread.start()
-    served.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with serving(ask) as served.url:
         yield served
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
