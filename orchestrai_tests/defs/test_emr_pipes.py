@@ -29,6 +29,7 @@ from orchestrai_tests.clouds.emr_serverless import APPLICATION, EmrServerlessRun
 from orchestrai_tests.features.battery import INTERPRETED, differing_bits, nasty_files, query_of, table_of
 from orchestrai_tests.features.test_parity import shipped
 from orchestrai_tests.servers.s3 import S3Server
+from orchestrai_tests.servers.spark import SMALL
 
 BUCKET = "telling"
 # what the job leaves and tells, without a Spark

@@ -219,10 +219,15 @@ class AwsBackup:
         )
         return str(answer["RestoreJobId"])
 
+    def describe_vault(self, vault: str, account: str = "") -> Mapping[str, Any]:
+        """A vault as the service describes it; `account` owns it where that is not the caller."""
+        found: Mapping[str, Any] = self._call("describe_backup_vault", BackupVaultName=vault, **_owner(account))
+        return found
+
     def require_air_gap(self, target: BackupTarget) -> None:
         """Raises StorageError unless the vault to copy to is logically air-gapped and takes so long a retention."""
         vault = target.copy_to.rpartition(":")[2]
-        found = self._call("describe_backup_vault", BackupVaultName=vault, **_owner(target.copy_account))
+        found = self.describe_vault(vault, target.copy_account)
         shortest, longest = int(found.get("MinRetentionDays", 0)), int(found.get("MaxRetentionDays", 0))
         if found.get("VaultType") != AIR_GAPPED:
             raise StorageError(

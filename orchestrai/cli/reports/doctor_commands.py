@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from orchestrai.cli.output import AsJson, emit, table
+from orchestrai.cli.reports.account_report import GivenValues, Prove, Yes, prove_account
 from orchestrai.errors import OrchestraiError
 from orchestrai.settings import Settings, known_settings
 
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
     from orchestrai.pipeline.runtime import Runtime
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(as_json: AsJson = False, prove: Prove = "", given: GivenValues = None, yes: Yes = False) -> None:
     """Look at settings, stores, keys and optional tools, and say what to do about each fault.
 
     Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Example: orchestrai doctor --json
+    With --prove it tries a cloud account instead, by small things that it makes, checks and removes; without --yes it says which.
+    Example: orchestrai doctor --prove aws --given store=s3://bucket/prove --given key=awskms://alias/vault --yes
     """
+    if prove:
+        prove_account(prove, given or [], yes, as_json)
+        return
     from orchestrai.pipeline.instance.instance_findings import judge_instance
     from orchestrai.pipeline.instance.instance_options import instance_options
 
