@@ -49,7 +49,7 @@ def emr_serverless_launcher(settings: Settings, context: dg.AssetExecutionContex
         minutes = max(1, round(file.time_limit.total_seconds() / 60))
         runs = WatchedRuns(aws_client("emr-serverless", region=file.region), file, context.log.info)
         client = PipesEMRServerlessClient(
-            client=runs,  # type: ignore[arg-type]
+            client=runs,
             message_reader=_reader(folder, file, context.log.warning),
             poll_interval=file.poll.total_seconds(),
         )

@@ -49,7 +49,16 @@ class GoogleDocument:
         self.document: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
         self.schemas: dict[str, Any] = self.document["schemas"]
         self.common = set(self.document["parameters"])
-        self._routes = [(m["httpMethod"], _pattern(m["flatPath"]), m) for m in _methods(self.document)]
+        service = self.document["servicePath"]
+        self._routes = [
+            # older documents have no flat paths, and their names may hold a colon
+            (
+                m["httpMethod"],
+                _pattern(m["flatPath"], "[^/:]+") if "flatPath" in m else _pattern(service + m["path"], "[^/]+"),
+                m,
+            )
+            for m in _methods(self.document)
+        ]
 
     def request(self, verb: str, url: str, body: Any) -> Call:
         """The method that is asked; raises OutsideModel."""
@@ -71,6 +80,8 @@ class GoogleDocument:
 
     def answer(self, call: Call, answer: Any) -> Any:
         """The answer, when it is what the method gives."""
+        if "response" not in call.method:
+            return answer
         self.check(answer, call.method["response"]["$ref"], f"answer of {call.method['id']}", writing=False)
         return answer
 
@@ -82,7 +93,8 @@ class GoogleDocument:
         for name in set(query) & set(known):
             value: Any = query[name]
             if known[name]["type"] in ("integer", "boolean"):
-                value = json.loads(value)
+                # the client library of storage writes True
+                value = json.loads(value.lower())
             for problem in _simple(value, known[name], name):
                 raise OutsideModel(f"{method['id']}: {problem}")
         named = filter_names(known.get("filter", {}).get("description", ""))
@@ -160,5 +172,5 @@ def _methods(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _methods(child)
 
 
-def _pattern(flat: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/:]+)", re.escape(flat)))
+def _pattern(path: str, value: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{value})", re.escape(path)))

@@ -108,7 +108,7 @@ def _tell(result: dict[str, Any]) -> None:
         from dagster_pipes import PipesEnvVarParamsLoader, PipesS3MessageWriter, open_dagster_pipes
 
         writer = None
-        if "bucket" in PipesEnvVarParamsLoader().load_messages_params():
+        if "bucket" in PipesEnvVarParamsLoader().load_messages_params():  # type: ignore[no-untyped-call]
             import boto3
 
             writer = PipesS3MessageWriter(client=boto3.client("s3"))
