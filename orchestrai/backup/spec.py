@@ -75,7 +75,8 @@ class RestoreTestSpec(Declaration):
 
 
 class ManagedBackupSpec(Declaration):
-    """A resource that AWS Backup keeps. `copy_to` is the ARN of a backup vault in another region or account.
+    """A resource that AWS Backup keeps. `copy_to` is the ARN of a backup vault in another region or account, with `air_gapped` of one that
+    is logically air-gapped.
 
     `region` is needed where the resource's ARN names none (S3). `after` names a dataset or model of this pipeline: the backup
     then also runs with it.
@@ -90,13 +91,14 @@ class ManagedBackupSpec(Declaration):
     every: Cron | None = "30 2 * * *"
     delete_after_days: Annotated[int, Field(ge=0)] = 35
     copy_to: str = ""
+    air_gapped: bool = False
     after: KeptName | None = None
     wait: Duration = timedelta(hours=12)
     test: RestoreTestSpec | None = None
 
     def target(self) -> BackupTarget:
         """What the service is asked for; raises ConfigError for a wrong ARN."""
-        return BackupTarget(self.resource, self.vault, self.role, self.delete_after_days, self.copy_to)
+        return BackupTarget(self.resource, self.vault, self.role, self.delete_after_days, self.copy_to, self.air_gapped)
 
     @property
     def home_region(self) -> str:

@@ -16,6 +16,7 @@ from orchestrai.defs.input_events import look_back, seen_inputs
 from orchestrai.defs.launch.named_coordinator import actor_of
 from orchestrai.defs.platform.dead_runs import note_process
 from orchestrai.defs.platform.patience import patient
+from orchestrai.defs.platform.run_traces import traced_step
 from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
 from orchestrai.defs.reporting.stage_events import report_events
 from orchestrai.defs.spark_transport import launching

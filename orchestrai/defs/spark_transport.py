@@ -53,6 +53,12 @@ def launcher(where: str, settings: Settings, context: dg.AssetExecutionContext) 
     """What starts a job and returns when it has ended. A run that is cancelled meanwhile cancels its job."""
     if where == "subprocess":
         return lambda url: _subprocess(context, url)
+    if where == "emr-serverless":
+        from orchestrai.defs.emr_pipes import emr_serverless_launcher
+
+        pipes = emr_serverless_launcher(settings, context)
+        if pipes is not None:
+            return pipes
     return lambda url: job_launcher(settings, context.log.info)(url)
 
 

@@ -170,6 +170,97 @@ def test_a_restored_table_that_is_not_there_fails_the_test(
     assert server.service.validations == ["FAILED"]
 
 
+OTHER_ACCOUNT = "arn:aws:backup:eu-central-1:999999999999:backup-vault:second"
+
+
+def test_a_copy_in_another_account_is_read_back_by_that_account(
+    server: BackupServer, runtime: Runtime, tmp_path: Path
+) -> None:
+    declared = DECLARED.replace("arn:aws:backup:eu-central-1:123456789012:backup-vault:second", OTHER_ACCOUNT)
+    elsewhere = fresh(tmp_path / "other", tmp_path / "other_declared", declared)
+    report = materialize(elsewhere, POINT)
+    assert checks(report) == {"recovery_point": True, "copy": True}
+    assert report.facts["copy"]["vault_arn"] == OTHER_ACCOUNT  # type: ignore[index, call-overload]
+
+
+@pytest.mark.parametrize(
+    ("vault", "told"),
+    [
+        ({"VaultType": "LOGICALLY_AIR_GAPPED_BACKUP_VAULT", "MinRetentionDays": 7, "MaxRetentionDays": 90}, ""),
+        ({"VaultType": "BACKUP_VAULT"}, "to be logically air-gapped, found BACKUP_VAULT"),
+        ({"VaultType": "LOGICALLY_AIR_GAPPED_BACKUP_VAULT", "MinRetentionDays": 40, "MaxRetentionDays": 90}, "40 to 90"),
+    ],
+)
+def test_a_copy_that_is_to_be_air_gapped_goes_into_no_other_vault(
+    server: BackupServer, runtime: Runtime, tmp_path: Path, vault: dict[str, Any], told: str
+) -> None:
+    server.service.vaults[OTHER_ACCOUNT] = vault
+    declared = DECLARED.replace(
+        "copy_to: arn:aws:backup:eu-central-1:123456789012:backup-vault:second",
+        f"copy_to: {OTHER_ACCOUNT}\n    air_gapped: true",
+    )
+    report = materialize(fresh(tmp_path / "other", tmp_path / "other_declared", declared), POINT)
+    messages = {v.check: v.message for o in report.outcomes for v in o.verdicts}
+    assert checks(report) == {"recovery_point": True, "copy": not told} and told in messages["copy"]
+    assert len(server.service.started("copy")) == (0 if told else 1)
+
+
+@pytest.mark.emulator
+def test_a_restored_table_is_removed_also_when_the_service_does_not_take_the_finding(
+    runtime: Runtime, server: BackupServer, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_table(moto, "shop-drill", monkeypatch)
+    client.update_table(TableName="shop-drill", DeletionProtectionEnabled=True)
+    materialize(runtime, POINT)
+    server.service.deaf = True
+    report = materialize(runtime, TEST)
+    assert checks(report) == {"restore_test": True, "cleanup": True}
+    assert "InvalidRequestException" in str(report.facts["restore_test"])
+    assert "shop-drill" not in client.list_tables()["TableNames"]
+
+
+@pytest.mark.emulator
+def test_a_restore_that_ended_while_nobody_waited_is_looked_at_and_removed_by_the_next_test(
+    runtime: Runtime, server: BackupServer, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_table(moto, "shop-drill", monkeypatch)
+    materialize(runtime, POINT)
+    real = AwsBackup._wait
+
+    def late(self: AwsBackup, of: str, *arguments: Any) -> Any:
+        raise TransientStorageError("the limit is over")
+
+    monkeypatch.setattr(AwsBackup, "_wait", late)
+    with pytest.raises(TransientStorageError):
+        materialize(runtime, TEST)
+    (job,) = server.service.started("restore")
+    job.state, job.states = "COMPLETED", []
+    monkeypatch.setattr(AwsBackup, "_wait", real)
+    moved = runtime.clock() + timedelta(days=1)
+    report = materialize(Runtime(runtime.settings, runtime.project, clock=lambda: moved), TEST)
+    assert checks(report) == {"restore_test": True, "cleanup": True}
+    assert len(server.service.started("restore")) == 1 and "shop-drill" not in client.list_tables()["TableNames"]
+    materialize(Runtime(runtime.settings, runtime.project, clock=lambda: moved + timedelta(days=1)), TEST)
+    assert len(server.service.started("restore")) == 2, "one that was looked at is not taken up again"
+
+
+@pytest.mark.emulator
+def test_what_somebody_else_restored_from_the_point_is_never_removed(
+    runtime: Runtime, server: BackupServer, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_table(moto, "shop-rescued", monkeypatch)
+    materialize(runtime, POINT)
+    server.service.created_as = "arn:aws:dynamodb:eu-west-1:123456789012:table/shop-rescued"
+    (point,) = (
+        server.service.points.values() if len(server.service.points) == 1 else [next(iter(server.service.points.values()))]
+    )
+    given = {"RecoveryPointArn": point["RecoveryPointArn"], "Metadata": {}}
+    server.service.StartRestoreJob({**given, "IdempotencyToken": "by hand"}, "eu-west-1")
+    report = materialize(runtime, TEST)
+    assert checks(report) == {"restore_test": True, "cleanup": False}
+    assert "shop-rescued" in client.list_tables()["TableNames"]
+
+
 def test_a_restore_test_without_a_recovery_point_is_refused(runtime: Runtime) -> None:
     report = materialize(runtime, TEST)
     assert "make one first" in report.refused[0].verdicts[0].message
@@ -187,6 +278,10 @@ def test_the_graph_puts_a_managed_backup_after_what_it_names(runtime: Runtime) -
     [
         (("arn:aws:dynamodb:eu-west-1:123456789012:table/shop", "shop"), "expected the ARN of a resource"),
         (("arn:aws:dynamodb:eu-west-1:123456789012:table/shop", "arn:aws:s3:::bucket"), "add region"),
+        (
+            ("arn:aws:dynamodb:eu-west-1:123456789012:table/shop", "arn:aws:rds:eu-west-1:1:snapshot:x"),
+            r"instance \(db\) or a cluster",
+        ),
         (("after: readings", "after: nothing"), "expected one of"),
     ],
 )
@@ -197,7 +292,7 @@ def test_a_mistaken_declaration_is_told_in_one_line(tmp_path: Path, change: tupl
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("service", ["rds", "dynamodb", "elasticfilesystem"])
+@pytest.mark.parametrize("service", ["rds", "aurora", "dynamodb", "elasticfilesystem"])
 def test_each_kind_of_resource_is_described_and_removed(
     moto: S3Server, monkeypatch: pytest.MonkeyPatch, service: str
 ) -> None:
@@ -205,8 +300,25 @@ def test_each_kind_of_resource_is_described_and_removed(
         return moto.client(name)
 
     if service == "rds":
-        client("rds").create_db_instance(DBInstanceIdentifier="drill", DBInstanceClass="db.t3.micro", Engine="postgres")
+        client("rds").create_db_instance(
+            DBInstanceIdentifier="drill", DBInstanceClass="db.t3.micro", Engine="postgres", DeletionProtection=True
+        )
         arn = "arn:aws:rds:us-east-1:123456789012:db:drill"
+    elif service == "aurora":
+        # the instance of the cluster's own name is another thing, and stays
+        rds = client("rds")
+        rds.create_db_instance(DBInstanceIdentifier="drill", DBInstanceClass="db.t3.micro", Engine="postgres")
+        rds.create_db_cluster(
+            DBClusterIdentifier="drill", Engine="aurora-postgresql", MasterUsername="root", MasterUserPassword="password",
+            DeletionProtection=True,
+        )  # fmt: skip
+        rds.create_db_instance(
+            DBInstanceIdentifier="drill-1",
+            DBInstanceClass="db.r6g.large",
+            Engine="aurora-postgresql",
+            DBClusterIdentifier="drill",
+        )
+        arn = "arn:aws:rds:us-east-1:123456789012:cluster:drill"
     elif service == "dynamodb":
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", moto.access_key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", moto.secret_key)
@@ -226,6 +338,10 @@ def test_each_kind_of_resource_is_described_and_removed(
         remove(found, arn)
     assert remove(found, "arn:aws:other") == ""
     assert "expected" in str(problem_of(found))
+    if service == "aurora":
+        left = [one["DBInstanceIdentifier"] for one in rds.describe_db_instances()["DBInstances"]]
+        assert left == ["drill"]
+        rds.delete_db_instance(DBInstanceIdentifier="drill", SkipFinalSnapshot=True)
 
 
 def test_a_restored_bucket_is_the_owners_to_delete() -> None:

@@ -1,18 +1,19 @@
 """Databricks, Dataproc and Synapse on loopback, as small as they are used: they keep what they are asked and run the job's script.
 
-What is recorded here is the published shape of requests and answers; nothing ran on those services.
+Dataproc is its discovery document; of Databricks and Synapse the shapes are recorded by hand. Nothing ran on those services.
 """
 
 import json
-import re
 import runpy
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from orchestrai_tests.clouds import loopback
+from orchestrai_tests.clouds.google_service import GoogleService, Held
+from orchestrai_tests.clouds.loopback import Reply
 
 WORDS = {
     "databricks": {"running": "RUNNING", "done": "SUCCESS", "failed": "FAILED", "cancelled": "CANCELED"},
@@ -46,6 +47,10 @@ class Cloud:
     executed: list[str] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
     execute: Callable[[Run], int] | None = None
+    batches: GoogleService = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.batches = GoogleService("dataproc.v1", ("europe-west4",), look=self._look_at_batch, cancel=self._cancel_batch)
 
     def add(self, token: str, script: str, arguments: list[str], body: dict[str, Any]) -> int:
         """Begin a job; returns its number."""
@@ -75,11 +80,9 @@ class Cloud:
             return 503, {"error": {"code": "UNAVAILABLE", "message": "try later"}}
         parts = urlsplit(url)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        for prefix, served in (
-            ("/api/2.2/jobs/runs/", self._databricks),
-            ("/v1/", self._dataproc),
-            ("/livyApi/", self._synapse),
-        ):
+        if parts.path.startswith("/v1/"):
+            return self._dataproc(method, url, body)
+        for prefix, served in (("/api/2.2/jobs/runs/", self._databricks), ("/livyApi/", self._synapse)):
             if parts.path.startswith(prefix):
                 return served(method, parts.path, query, body)
         return 404, {"error_code": "NOT_FOUND", "message": parts.path}
@@ -105,30 +108,25 @@ class Cloud:
         self.runs[int(body["run_id"]) - 1000].state = "cancelled"
         return 200, {}
 
-    def _dataproc(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
-        parent = "/v1/projects/my-project/locations/europe-west4/batches"
-        if method == "POST" and path == parent:
-            assert query["requestId"] == query["batchId"] and re.fullmatch(r"[a-z][a-z0-9-]{2,61}[a-z0-9]", query["batchId"])
-            assert len(query["requestId"]) <= 40
-            if self.named(query["batchId"]) is not None:
-                return 409, {"error": {"code": 409, "status": "ALREADY_EXISTS", "message": "Already exists"}}
-            work = body["pysparkBatch"]
-            self.add(query["batchId"], work["mainPythonFileUri"], work["args"], body)
-            return 200, {"name": "projects/my-project/regions/europe-west4/operations/0"}
-        cancelled = re.fullmatch(r"/v1/projects/my-project/regions/europe-west4/operations/(\d+):cancel", path)
-        if cancelled is not None:
-            assert method == "POST"
-            self.runs[int(cancelled[1])].state = "cancelled"
-            return 200, {}
-        assert method == "GET" and path.startswith(f"{parent}/"), path
-        number = self.named(path.rpartition("/")[2])
-        if number is None:
-            return 404, {"error": {"code": 404, "status": "NOT_FOUND", "message": "not found"}}
-        run = self.look(number)
-        operation = f"projects/my-project/regions/europe-west4/operations/{number}"
-        return 200, {
-            **run.body, "state": WORDS["dataproc"][run.state], "stateMessage": "see its log", "operation": operation,
-        }  # fmt: skip
+    def _dataproc(self, method: str, url: str, body: Any) -> tuple[int, Any]:
+        status, answer = self.batches.answer(method, url, body)
+        if method == "POST" and status == 200 and not url.endswith(":cancel"):
+            held = list(self.batches.resources.values())[-1]
+            token = held.name.rpartition("/")[2]
+            if self.named(token) is None:
+                work = held.body["pysparkBatch"]
+                self.add(token, work["mainPythonFileUri"], work["args"], held.body)
+        return status, answer
+
+    def _look_at_batch(self, held: Held) -> None:
+        number = self.named(held.name.rpartition("/")[2])
+        assert number is not None
+        held.told.update(state=WORDS["dataproc"][self.look(number).state], stateMessage="see its log")
+
+    def _cancel_batch(self, held: Held) -> None:
+        number = self.named(held.name.rpartition("/")[2])
+        assert number is not None
+        self.runs[number].state = "cancelled"
 
     def _synapse(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         base = "/livyApi/versions/2019-11-01-preview/sparkPools/features/batches"
@@ -164,31 +162,15 @@ def script(run: Run) -> int:
 def serving(cloud: Cloud) -> Iterator[Cloud]:
     """The services on a loopback port; `lost` answers are never sent."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            if not self.path.startswith("/.well-known/"):  # what Databricks' SDK asks of any host
-                cloud.tokens.add(self.headers.get("Authorization", ""))
-            size = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(size)) if size else None
-            status, told = cloud.answer(self.command, self.path, body)
-            if cloud.lost and self.command == "POST":
-                cloud.lost -= 1
-                self.close_connection = True
-                return
-            data = b"" if told is None else json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def ask(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        if not url.startswith("/.well-known/"):  # what Databricks' SDK asks of any host
+            cloud.tokens.add(headers.get("Authorization", ""))
+        status, told = cloud.answer(method, url, json.loads(body) if body else None)
+        if cloud.lost and method == "POST":
+            cloud.lost -= 1
+            status = 0
+        return status, {}, told
 
-        do_GET = do_PUT = do_POST = do_DELETE = _serve
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        cloud.url = f"http://127.0.0.1:{server.server_address[1]}"
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    with loopback.serving(ask) as cloud.url:
         yield cloud
-        server.shutdown()
+    assert cloud.batches.faults == []

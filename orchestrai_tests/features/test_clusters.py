@@ -44,12 +44,12 @@ from orchestrai.pipeline.engines import cluster_url
 from orchestrai.settings import Settings
 from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai.storage.url import open_store
+from orchestrai_tests.clouds.google_document import google_document
 from orchestrai_tests.features.battery import INTERPRETED, differing_bits, nasty_files, query_of, table_of
 from orchestrai_tests.features.clouds import Cloud, Run, script, serving
 from orchestrai_tests.features.conftest import READINGS, Publish, by_hour, readings
 from orchestrai_tests.features.test_compute import rolling
 from orchestrai_tests.features.test_parity import shipped
-from orchestrai_tests.published import check_discovery, discovery
 from orchestrai_tests.running import compute
 
 SERVICES = ["databricks", "dataproc", "synapse"]
@@ -422,19 +422,13 @@ def test_the_databricks_request_is_one_of_the_published_interface(tmp_path: Path
 
 
 def test_the_dataproc_request_is_one_of_the_published_interface(tmp_path: Path, cloud: Cloud) -> None:
-    document = discovery("dataproc.v1")
     file = read_file(DataprocFile, "dataproc", written(tmp_path, "dataproc", cloud, time_limit="1h"))
-    request = DataprocBatches(file).request(JOB)
-    check_discovery(document["schemas"], "Batch", request)
-    execution = request["environmentConfig"]["executionConfig"]
+    DataprocBatches(file).start(JOB)
+    (held,) = cloud.batches.resources.values()
+    execution = held.body["environmentConfig"]["executionConfig"]
     assert execution["ttl"] == "3600s" and execution["serviceAccount"].startswith("features@")
-    projects = document["resources"]["projects"]["resources"]
-    create = projects["locations"]["resources"]["batches"]["methods"]["create"]
-    assert create["flatPath"] == "v1/projects/{projectsId}/locations/{locationsId}/batches"
-    assert {"batchId", "requestId"} <= set(create["parameters"])
-    cancel = projects["regions"]["resources"]["operations"]["methods"]["cancel"]
-    assert cancel["flatPath"].endswith("/operations/{operationsId}:cancel")
-    assert {"SUCCEEDED", "FAILED", "CANCELLED"} <= set(document["schemas"]["Batch"]["properties"]["state"]["enum"])
+    words = google_document("dataproc.v1").schemas["Batch"]["properties"]["state"]["enum"]
+    assert {"SUCCEEDED", "FAILED", "CANCELLED"} <= set(words)
 
 
 SYNAPSE = {

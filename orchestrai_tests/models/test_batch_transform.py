@@ -1,4 +1,4 @@
-"""Batch predictions by a SageMaker transform job on moto's server; a stand-in scores the rows as the container does."""
+"""Batch predictions by a transform job of SageMaker as its model describes it; a stand-in scores the rows as the container does."""
 
 import io
 import tarfile
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-import boto3
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +20,8 @@ from orchestrai.models.remote import sagemaker_batch
 from orchestrai.models.remote.sagemaker_batch import BatchTransform
 from orchestrai.models.spec import SageMakerServing
 from orchestrai.storage.cloud.job_wait import Clock
+from orchestrai_tests.clouds.aws_resources import Resource
+from orchestrai_tests.clouds.aws_server import AwsServer, aws_server
 from orchestrai_tests.models.conftest import CHAMPION, customers, publish, spec
 from orchestrai_tests.models.test_sagemaker import WHERE
 from orchestrai_tests.servers.s3 import S3Server
@@ -36,28 +37,22 @@ NO_TEXT = ["channel"]
 
 
 class Container:
-    """moto's SageMaker, with the transform done as the built-in container does it."""
+    """SageMaker by its model, with the transform done as the built-in container does it."""
 
-    def __init__(self, client: Any, s3: Any) -> None:
-        self.client, self.s3 = client, s3
-        self.requests: list[dict[str, Any]] = []
-        self.stopped: list[str] = []
+    def __init__(self, server: AwsServer, s3: Any) -> None:
+        self.server, self.s3 = server, s3
+        self.sagemaker = server.region("sagemaker")
+        self.sagemaker.effects["TransformJob"] = self._transformed
         self.change: Callable[[Any], Any] = lambda scores: scores
-        self.described: dict[str, Any] = {}
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        return [job.made for job in self.sagemaker.made("TransformJob")]
 
-    def stop_transform_job(self, *, TransformJobName: str) -> None:
-        self.stopped.append(TransformJobName)
-
-    def describe_transform_job(self, **query: Any) -> Any:
-        return {**self.client.describe_transform_job(**query), **self.described}
-
-    def create_transform_job(self, **request: Any) -> Any:
-        self.requests.append(request)
+    def _transformed(self, job: Resource) -> None:
+        request = job.made
         bucket, prefix = request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"].removeprefix("s3://").split("/", 1)
-        url = self.client.describe_model(ModelName=request["ModelName"])["PrimaryContainer"]["ModelDataUrl"]
+        url = self.sagemaker.find("Model", request).made["PrimaryContainer"]["ModelDataUrl"]
         packed = self.s3.get_object(Bucket=bucket, Key=url.removeprefix(f"s3://{bucket}/"))["Body"].read()
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             booster = xgboost().Booster(model_file=bytearray(archive.extractfile("xgboost-model").read()))  # type: ignore[union-attr]
@@ -66,20 +61,19 @@ class Container:
         scores = self.change(booster.predict(xgboost().DMatrix(values), validate_features=False))
         key = request["TransformOutput"]["S3OutputPath"].removeprefix(f"s3://{bucket}/") + "rows.csv.out"
         self.s3.put_object(Bucket=bucket, Key=key, Body="\n".join(str(float(score)) for score in scores).encode())
-        return self.client.create_transform_job(**request)
+        request.update(TransformStartTime=job.created, TransformEndTime=job.created + timedelta(seconds=90))
 
 
 @pytest.fixture
 def container(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testkey")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testsecret")
-    s3 = boto3.client("s3", region_name="us-east-1")
+    s3 = moto.client("s3")
     s3.create_bucket(Bucket=BUCKET)
-    container = Container(boto3.client("sagemaker", region_name="us-east-1"), s3)
-    clients = {"s3": s3, "sagemaker": container}
-    monkeypatch.setattr(sagemaker_batch, "boto_clients", lambda _: clients.__getitem__)
-    yield container
+    with aws_server("sagemaker") as server:
+        container = Container(server, s3)
+        clients = {"s3": s3, "sagemaker": server.client("sagemaker")}
+        monkeypatch.setattr(sagemaker_batch, "boto_clients", lambda _: clients.__getitem__)
+        yield container
+    assert server.faults == []
     for one in s3.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
         s3.delete_object(Bucket=BUCKET, Key=one["Key"])
     s3.delete_bucket(Bucket=BUCKET)
@@ -128,7 +122,7 @@ def test_a_container_that_scores_otherwise_is_found_and_nothing_is_published(
 @pytest.mark.emulator
 def test_a_transform_past_its_time_limit_is_stopped(ledger: Ledger, run: Callable[..., Any], container: Container) -> None:
     run(spec(exclude=NO_TEXT), customers())
-    container.described = {"TransformJobStatus": "InProgress"}
+    container.sagemaker.plan["TransformJob"] = ["InProgress"]
     now = [0.0]
 
     def sleep(_: float) -> None:
@@ -139,7 +133,27 @@ def test_a_transform_past_its_time_limit_is_stopped(ledger: Ledger, run: Callabl
     transform = BatchTransform(where, clock=Clock(sleep, lambda: now[0]))
     with pytest.raises(ModelError, match="to end within 0:05:00"):
         transform.score(scorer, scorer.rows(customers(seed=34, per_moment=10)))
-    assert container.stopped == [container.requests[0]["TransformJobName"]]
+    assert container.server.calls["StopTransformJob"] == 1
+
+
+@pytest.mark.emulator
+def test_a_transform_that_failed_is_tried_again_under_another_name_with_key_and_tags(
+    ledger: Ledger, run: Callable[..., Any], container: Container
+) -> None:
+    run(spec(exclude=NO_TEXT), customers())
+    scorer = load_model(ledger, CHAMPION)
+    rows = scorer.rows(customers(seed=35, per_moment=10))
+    given = {**SERVING, "volume_kms_key": "alias/volumes", "kms_key": "alias/scores", "tags": {"team": "growth"}}
+    transform = BatchTransform(SageMakerServing.model_validate(given))
+    container.sagemaker.plan["TransformJob"] = ["InProgress", "Failed"]
+    with pytest.raises(ModelError, match="found Failed"):
+        transform.score(scorer, rows)
+    del container.sagemaker.plan["TransformJob"]
+    _, job = transform.score(scorer, rows)
+    assert job.name.endswith("-2") and (job.seconds, job.billable_seconds) == (90, 90)
+    request = container.requests[-1]
+    assert request["TransformResources"]["VolumeKmsKeyId"] == "alias/volumes"
+    assert request["TransformOutput"]["KmsKeyId"] == "alias/scores" and {"Key": "team", "Value": "growth"} in request["Tags"]
 
 
 def test_a_batch_without_a_role_is_told_when_it_is_declared() -> None:

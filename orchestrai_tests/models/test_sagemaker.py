@@ -1,4 +1,4 @@
-"""Training jobs against moto's server. moto runs no container, so a stand-in does what the built-in one does with the channels."""
+"""Training jobs against SageMaker as its model describes it; a stand-in does what the built-in container does with the channels."""
 
 import io
 import tarfile
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-import boto3
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +25,8 @@ from orchestrai.models.training import train
 from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.trace import trace
 from orchestrai.storage.cloud.job_wait import Clock
+from orchestrai_tests.clouds.aws_resources import Resource
+from orchestrai_tests.clouds.aws_server import AwsServer, aws_server
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, TRAINING_SET, customers, plans, publish, spec
 from orchestrai_tests.servers.s3 import S3Server
 
@@ -48,34 +49,32 @@ KNOWN = set(
 
 
 class Container:
-    """moto's SageMaker, with training done as the built-in container does it: label in the first column, no feature names."""
+    """SageMaker by its model, with training done as the built-in container does it: label in the first column, no feature names."""
 
-    def __init__(self, client: Any, s3: Any, packed: bytes | None = None, **described: Any) -> None:
-        self.client, self.s3, self.packed, self.described = client, s3, packed, described
-        self.requests: list[dict[str, Any]] = []
-        self.stopped: list[str] = []
+    def __init__(
+        self, server: AwsServer, s3: Any, packed: bytes | None = None, status: str = "Completed", **shown: Any
+    ) -> None:
+        self.server, self.s3, self.packed, self.shown = server, s3, packed, shown
+        self.sagemaker = server.region("sagemaker")
+        self.sagemaker.effects["TrainingJob"] = self._trained
+        self.sagemaker.plan["TrainingJob"] = ["InProgress", status]
+        self.client = server.client("sagemaker")
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        return [job.made for job in self.sagemaker.made("TrainingJob")]
 
-    def create_training_job(self, **request: Any) -> Any:
-        self.requests.append(request)
-        answer = self.client.create_training_job(**request)
-        described = self.client.describe_training_job(TrainingJobName=request["TrainingJobName"])
-        bucket, key = described["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://").split("/", 1)
+    @property
+    def stopped(self) -> int:
+        return self.server.calls["StopTrainingJob"]
+
+    def _trained(self, job: Resource) -> None:
+        request = job.made
+        artifact = f"{request['OutputDataConfig']['S3OutputPath']}/{job.name}/output/model.tar.gz"
+        bucket, key = artifact.removeprefix("s3://").split("/", 1)
         self.s3.put_object(Bucket=bucket, Key=key, Body=self.packed if self.packed is not None else self._train(request))
-        return answer
-
-    def describe_training_job(self, **query: Any) -> Any:
-        return {**self.client.describe_training_job(**query), "BillableTimeInSeconds": 90, **self.described}
-
-    def update_endpoint(self, **request: Any) -> Any:
-        # moto has no UpdateEndpoint
-        self.client.delete_endpoint(EndpointName=request["EndpointName"])
-        return self.client.create_endpoint(**request)
-
-    def stop_training_job(self, *, TrainingJobName: str) -> None:
-        self.stopped.append(TrainingJobName)
+        times = {"TrainingTimeInSeconds": 120, "BillableTimeInSeconds": 90}
+        request.update(ModelArtifacts={"S3ModelArtifacts": artifact}, **times, **self.shown)
 
     def _train(self, request: dict[str, Any]) -> bytes:
         hyper = dict(request["HyperParameters"])
@@ -111,22 +110,19 @@ def packed(files: dict[str, bytes]) -> bytes:
 
 @pytest.fixture
 def aws(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Container]]:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testkey")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testsecret")
-    s3 = boto3.client("s3", region_name="us-east-1")
+    s3 = moto.client("s3")
     s3.create_bucket(Bucket=BUCKET)
+    with aws_server("sagemaker") as server:
 
-    def make(body: bytes | None = None, **described: Any) -> Container:
-        container = Container(boto3.client("sagemaker", region_name="us-east-1"), s3, body, **described)
-        clients = {"s3": s3, "sagemaker": container}
-        for module in (sagemaker, sagemaker_registry):
-            monkeypatch.setattr(module, "boto_clients", lambda _: clients.__getitem__)
-        return container
+        def make(body: bytes | None = None, **described: Any) -> Container:
+            container = Container(server, s3, body, **described)
+            clients = {"s3": s3, "sagemaker": container.client}
+            for module in (sagemaker, sagemaker_registry):
+                monkeypatch.setattr(module, "boto_clients", lambda _: clients.__getitem__)
+            return container
 
-    yield make
-    for job in boto3.client("sagemaker", region_name="us-east-1").list_training_jobs(MaxResults=100)["TrainingJobSummaries"]:
-        assert job["TrainingJobName"].startswith("churn-")
+        yield make
+    assert server.faults == []
     for one in s3.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
         s3.delete_object(Bucket=BUCKET, Key=one["Key"])
     s3.delete_bucket(Bucket=BUCKET)
@@ -187,6 +183,32 @@ def test_the_same_training_again_takes_up_the_finished_job(aws: Callable[..., Co
 
 
 @pytest.mark.emulator
+def test_a_job_that_failed_is_tried_again_under_another_number_however_many_went_before(
+    aws: Callable[..., Container],
+) -> None:
+    model, where = _spec({**TREES, "seed": 4}), SageMakerTraining.model_validate(WHERE)
+    params = model.estimator.xgboost
+    assert params is not None
+    aws(status="Failed")
+    for _ in range(10):
+        with pytest.raises(ModelError, match="found Failed"):
+            SageMakerTrainer(where).train("churn", params, "binary", _rows(model))
+    container = aws()
+    network = {"subnets": ["subnet-1"], "security_groups": ["sg-1"], "encrypt_between": True}
+    given = {**WHERE, "network": network, "volume_kms_key": "alias/volumes", "tags": {"team": "growth"}}
+    _, job = SageMakerTrainer(SageMakerTraining.model_validate(given)).train("churn", params, "binary", _rows(model))
+    assert job.name.endswith("-11") and len(container.requests) == 11
+    request = container.requests[-1]
+    assert request["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    assert (
+        request["ResourceConfig"]["VolumeKmsKeyId"] == "alias/volumes" and request["EnableInterContainerTrafficEncryption"]
+    )
+    assert {"Key": "team", "Value": "growth"} in request["Tags"]
+    _, again = SageMakerTrainer(where).train("churn", params, "binary", _rows(model))
+    assert again.name == job.name and len(container.requests) == 11
+
+
+@pytest.mark.emulator
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -211,7 +233,7 @@ def test_an_artifact_that_is_no_model_is_refused(
 
 @pytest.mark.emulator
 def test_a_failed_job_is_told_with_its_reason(ledger: Ledger, aws: Callable[..., Container]) -> None:
-    aws(TrainingJobStatus="Failed", FailureReason="ClientError: no rows")
+    aws(status="Failed", FailureReason="ClientError: no rows")
     publish(ledger, TRAINING_SET, customers(seed=21))
     with pytest.raises(ModelError, match="found Failed: ClientError: no rows"):
         train(ledger, _spec({"seed": 21}), training_set=TRAINING_SET, asset=CANDIDATE)
@@ -219,7 +241,7 @@ def test_a_failed_job_is_told_with_its_reason(ledger: Ledger, aws: Callable[...,
 
 @pytest.mark.emulator
 def test_a_job_past_its_time_limit_is_stopped(aws: Callable[..., Container]) -> None:
-    container = aws(TrainingJobStatus="InProgress")
+    container = aws(status="InProgress")
     model = _spec({"seed": 22})
     params = model.estimator.xgboost
     assert params is not None
@@ -232,7 +254,7 @@ def test_a_job_past_its_time_limit_is_stopped(aws: Callable[..., Container]) -> 
     trainer = SageMakerTrainer(where, clock=Clock(sleep, lambda: now[0]))
     with pytest.raises(ModelError, match=r"within 0:10:00, found it InProgress: it was stopped"):
         trainer.train("churn", params, "binary", _rows(model))
-    assert container.stopped == [container.requests[0]["TrainingJobName"]] and now[0] <= 720
+    assert container.stopped == 1 and now[0] <= 720
 
 
 @pytest.mark.emulator
@@ -278,7 +300,11 @@ def test_classes_are_trained_there_as_here(ledger: Ledger, aws: Callable[..., Co
 
 
 SERVING = SageMakerServing.model_validate(
-    {**{name: WHERE[name] for name in ("role", "image", "output", "region")}, "group": "churn-models", "endpoint": "churn"}
+    {
+        **{name: WHERE[name] for name in ("role", "image", "output", "region", "poll")},
+        "group": "churn-models",
+        "endpoint": "churn",
+    }
 )
 
 
@@ -297,18 +323,31 @@ def test_the_champion_is_registered_once_and_the_endpoint_follows_promotion_and_
 
     second = str(run(spec(), customers(seed=2))[0].version)
     assert deploy(ledger, SERVING, champion=CHAMPION).model_version == second
-    assert _served(container) == second[7:27]
+    assert _served(container) == second[7:19]
     rollback(ledger, CHAMPION)
     assert deploy(ledger, SERVING, champion=CHAMPION).model_package == deployed.model_package
-    assert _served(container) == first[7:27]
-    packages = container.client.list_model_packages(ModelPackageGroupName="churn-models")["ModelPackageSummaryList"]
-    assert len(packages) == 2
+    assert _served(container) == first[7:19]
+    assert len(container.sagemaker.made("ModelPackage")) == 2
+
+
+@pytest.mark.emulator
+def test_a_package_that_failed_is_not_one_of_the_champion(
+    ledger: Ledger, aws: Callable[..., Container], run: Callable[..., Any]
+) -> None:
+    container = aws()
+    run(spec(), customers())
+    container.sagemaker.plan["ModelPackage"] = ["InProgress", "Failed"]
+    with pytest.raises(ModelError, match=r"model package .*found Failed"):
+        deploy(ledger, SERVING, champion=CHAMPION)
+    assert container.sagemaker.made("Endpoint") == []
+    del container.sagemaker.plan["ModelPackage"]
+    assert deploy(ledger, SERVING, champion=CHAMPION).model_package.endswith("/2")
 
 
 def _served(container: Container) -> str:
     config = container.client.describe_endpoint(EndpointName="churn")["EndpointConfigName"]
     variant = container.client.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
-    return str(variant["ModelName"]).removeprefix("churn-")
+    return str(variant["ModelName"]).split("-")[1]
 
 
 @pytest.mark.emulator

@@ -3,16 +3,11 @@
 Nothing here ran on Azure or Google Cloud. The service below keeps what it was asked and runs the script that a container would.
 """
 
-import importlib
 import json
-import re
 import runpy
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +27,12 @@ from orchestrai.provenance.export.page import trace_html
 from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.trace import trace
 from orchestrai.storage.cloud.job_wait import Clock
+from orchestrai_tests.clouds.aws_model import OutsideModel
+from orchestrai_tests.clouds.azure_model import azure_machine_learning
+from orchestrai_tests.clouds.google_document import google_document
+from orchestrai_tests.clouds.google_service import GoogleService, Held
+from orchestrai_tests.clouds.loopback import Reply, serving
 from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, publish, spec
-from orchestrai_tests.published import check_discovery, discovery
 
 TREES = {"num_boost_round": 12, "max_depth": 3, "subsample": 0.8, "early_stopping_rounds": 4}
 AZURE = {"running": "Running", "done": "Completed", "failed": "Failed", "cancelled": "Canceled"}
@@ -43,7 +42,6 @@ VERTEX = {
     "failed": "JOB_STATE_FAILED",
     "cancelled": "JOB_STATE_CANCELLED",
 }
-BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Cloud:
@@ -58,6 +56,10 @@ class Cloud:
         # a process of its own takes seconds to start, so only one test has it
         self.processes = False
         self.url = ""
+        self.faults: list[str] = []
+        self.vertex = GoogleService(
+            "aiplatform.v1", ("europe-west4",), look=self._look_at_vertex, cancel=self._cancel_on_vertex
+        )
 
     def run(self, job: str) -> None:
         """What the container does."""
@@ -80,82 +82,54 @@ class Cloud:
         if self.broken:
             self.broken -= 1
             return 503, {"error": {"code": "ServiceUnavailable", "message": "try later"}}
-        path, _, query = path.partition("?")
-        return self._azure(method, path, query, body) if "Microsoft" in path else self._vertex(method, path, query, body)
+        if "Microsoft" not in path:
+            return self.vertex.answer(method, path, body)
+        return self._azure(method, path, body)
 
-    def _azure(self, method: str, path: str, query: str, body: Any) -> tuple[int, Any]:
-        assert "api-version=2024-10-01" in query
-        found = re.fullmatch(
-            r"/subscriptions/[0-9a-f-]{36}/resourceGroups/rg/providers/Microsoft\.MachineLearningServices/workspaces/wks"
-            r"/jobs/([\w-]+)(/cancel)?",
-            path,
-        )
-        assert found is not None, path
-        job = found[1]
-        if method == "PUT":
+    def _azure(self, method: str, url: str, body: Any) -> tuple[int, Any]:
+        try:
+            operation, job = azure_machine_learning().request(method, url, body)
+        except OutsideModel as exc:
+            self.faults.append(str(exc))
+            return 400, {"error": {"code": "BadRequest", "message": str(exc)}}
+        if operation == "jobs_create_or_update":
             self.jobs[job], self.state[job] = body, "running"
             return 201, {**body, "name": job}
         if job not in self.jobs:
             return 404, {"error": {"code": "UserError", "message": "not found"}}
-        if found[2]:
+        if operation == "jobs_cancel":
             self.state[job] = "cancelled"
             return 202, None
-        return 200, {"name": job, "properties": {**self.jobs[job]["properties"], "status": AZURE[self.look(job)]}}
+        answer = {"name": job, "properties": {**self.jobs[job]["properties"], "status": AZURE[self.look(job)]}}
+        azure_machine_learning().check(answer, "JobBase")
+        return 200, answer
 
-    def _vertex(self, method: str, path: str, query: str, body: Any) -> tuple[int, Any]:
-        parent = "/v1/projects/my-project/locations/europe-west4/customJobs"
-        assert path.startswith(parent), path
-        if method == "POST" and path == parent:
-            self.jobs[body["displayName"]], self.state[body["displayName"]] = body, "running"
-            return 200, self._custom(body["displayName"])
-        if method == "POST":
-            number = int(re.fullmatch(rf"{parent}/(\d+):cancel", path)[1])  # type: ignore[index]
-            self.state[list(self.jobs)[number]] = "cancelled"
-            return 200, {}
-        wanted = re.search(r"displayName%3D%22([\w-]+)%22", query)
-        assert wanted is not None, query
-        return 200, {"customJobs": [self._custom(wanted[1])]} if wanted[1] in self.jobs else {}
+    def _look_at_vertex(self, held: Held) -> None:
+        job = held.body["displayName"]
+        self.jobs[job] = held.body
+        self.state.setdefault(job, "running")
+        held.told["state"] = VERTEX[self.look(job)]
+        if self.state[job] == "done":
+            held.told.update(startTime="2026-01-01T00:00:00Z", endTime="2026-01-01T00:01:30.000000001Z")
+        if self.state[job] == "failed":
+            held.told["error"] = {"message": "out of memory"}
 
-    def _custom(self, job: str) -> dict[str, Any]:
-        state = self.look(job)
-        times = {"startTime": BEGAN.isoformat(), "endTime": (BEGAN + timedelta(seconds=90)).isoformat()}
-        name = f"projects/my-project/locations/europe-west4/customJobs/{list(self.jobs).index(job)}"
-        return {
-            **self.jobs[job],
-            "name": name,
-            "createTime": BEGAN.isoformat(),
-            "state": VERTEX[state],
-            **(times if state == "done" else {}),
-            **({"error": {"message": "out of memory"}} if state == "failed" else {}),
-        }
+    def _cancel_on_vertex(self, held: Held) -> None:
+        self.state[held.body["displayName"]] = "cancelled"
 
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     cloud = Cloud(tmp_path / "staging")
 
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            cloud.tokens.add(self.headers["Authorization"])
-            size = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(size)) if size else None
-            status, told = cloud.answer(self.command, self.path, body)
-            data = b"" if told is None else json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def ask(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        cloud.tokens.add(headers["Authorization"])
+        status, told = cloud.answer(method, url, json.loads(body) if body else None)
+        return status, {}, told
 
-        do_GET = do_PUT = do_POST = _serve
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        cloud.url = f"http://127.0.0.1:{server.server_address[1]}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(ask) as cloud.url:
         yield cloud
-        server.shutdown()
+    assert cloud.vertex.faults == cloud.faults == []
 
 
 def _azure(cloud: Cloud, **changes: Any) -> AzureMLTraining:
@@ -352,54 +326,84 @@ def test_the_same_declaration_trains_there_and_the_receipt_has_the_job(
 
 @pytest.mark.parametrize("spot", [False, True])
 def test_the_vertex_request_is_one_of_the_published_interface(cloud: Cloud, spot: bool) -> None:
-    document = discovery("aiplatform.v1")
     where = _vertex(cloud, spot=spot, service_account="a@b", kms_key="projects/p/k", time_limit="2h")
-    request = vertex.VertexJobs(where).request("churn-1", "churn-1")
-    check_discovery(document["schemas"], "GoogleCloudAiplatformV1CustomJob", request)
-    methods = document["resources"]["projects"]["resources"]["locations"]["resources"]["customJobs"]["methods"]
-    assert methods["create"]["flatPath"] == "v1/projects/{projectsId}/locations/{locationsId}/customJobs"
-    assert methods["cancel"]["flatPath"].endswith("/customJobs/{customJobsId}:cancel")
-    states = document["schemas"]["GoogleCloudAiplatformV1CustomJob"]["properties"]["state"]["enum"]
+    cloud.looks = 100
+    vertex.VertexJobs(where, lambda: "t").start("churn-1", "churn-1")
+    (held,) = cloud.vertex.resources.values()
+    states = google_document("aiplatform.v1").schemas["GoogleCloudAiplatformV1CustomJob"]["properties"]["state"]["enum"]
     assert {*vertex.ENDED, *VERTEX.values()} <= set(states)
-    assert request["jobSpec"]["scheduling"]["strategy"] == ("SPOT" if spot else "STANDARD")
-    assert request["jobSpec"]["scheduling"]["timeout"] == "7200s"
+    assert held.body["jobSpec"]["scheduling"]["strategy"] == ("SPOT" if spot else "STANDARD")
+    assert held.body["jobSpec"]["scheduling"]["timeout"] == "7200s"
 
 
-AZURE_MODELS = {
-    "inputs": "UriFolderJobInput",
-    "outputs": "UriFolderJobOutput",
-    "limits": "CommandJobLimits",
-    "resources": "JobResourceConfiguration",
-    "queueSettings": "QueueSettings",
-}
+def test_a_vertex_job_is_found_on_a_later_page_and_the_newest_of_a_name_counts(cloud: Cloud) -> None:
+    jobs = vertex.VertexJobs(_vertex(cloud), lambda: "t")
+    cloud.looks, cloud.vertex.late = 100, True
+    for name in ("churn-1", "churn-2", "churn-1", "churn-3"):
+        jobs.start(name, "folder")
+    assert jobs.phase("churn-1") is None, "a list does not yet show it"
+    found = jobs._find("churn-1")
+    assert found is not None and found["name"].endswith("/2")
 
 
-def _fields(models: Any, name: str) -> set[str]:
-    known = getattr(models, name)._attr_to_rest_field
-    return {field._rest_name for field in known.values()}
+def test_a_vertex_job_elsewhere_is_refused_in_its_own_words(cloud: Cloud) -> None:
+    with pytest.raises(StorageError, match="us-east1 is not served"):
+        vertex.VertexJobs(_vertex(cloud, location="us-east1"), lambda: "t").start("churn-1", "churn-1")
 
 
 @pytest.mark.parametrize("spot", [False, True])
 def test_the_azure_request_is_one_of_the_published_interface(cloud: Cloud, spot: bool) -> None:
-    pytest.importorskip("azure.ai.ml")
-    models = importlib.import_module("azure.ai.ml._restclient.arm_ml_service.models")
-    request = azureml.AzureMLJobs(_azure(cloud, spot=spot, time_limit="2h")).request("churn-1", "churn-1")
-    properties = request["properties"]
-    getattr(models, "CommandJob")({})  # noqa: B009  the first of a kind fills the table of fields
-    assert set(properties) <= _fields(models, "CommandJob")
-    for key, name in AZURE_MODELS.items():
-        getattr(models, name)({})
-        values = properties[key].values() if key in ("inputs", "outputs") else [properties[key]]
-        for value in values:
-            assert set(value) <= _fields(models, name), (name, value)
-    assert properties["queueSettings"]["jobTier"] in {tier.value for tier in models.JobTier}
-    assert properties["inputs"]["job"]["mode"] in {mode.value for mode in models.InputDeliveryMode}
-    assert properties["outputs"]["model"]["mode"] in {mode.value for mode in models.OutputDeliveryMode}
+    cloud.looks = 100
+    jobs = azureml.AzureMLJobs(_azure(cloud, spot=spot, time_limit="2h"), lambda: "t")
+    jobs.start("churn-1", "churn-1")
+    properties = cloud.jobs["churn-1"]["properties"]
     assert properties["limits"]["timeout"] == "PT7200S"
-    states = {status.value for status in models.JobStatus}
-    assert {*azureml.ENDED, *AZURE.values()} <= states
-    on_cluster = azureml.AzureMLJobs(_azure(cloud, compute="trees")).request("churn-1", "churn-1")["properties"]
+    words = azure_machine_learning().words("JobStatus")
+    assert {*azureml.ENDED, *AZURE.values()} <= words
+    azureml.AzureMLJobs(_azure(cloud, compute="trees"), lambda: "t").start("churn-2", "churn-2")
+    on_cluster = cloud.jobs["churn-2"]["properties"]
     assert on_cluster["computeId"].endswith("/workspaces/wks/computes/trees") and "queueSettings" not in on_cluster
+
+
+@pytest.mark.parametrize(
+    ("service", "change", "told"),
+    [
+        ("azure", {"colour": "red"}, "CommandJob has no colour"),
+        ("azure", {"queueSettings": {"jobTier": "Cheap"}}, "expected one of .*, found 'Cheap'"),
+        ("azure", {"status": "Completed"}, "status cannot be set"),
+        ("azure", {"limits": {"jobLimitsType": "Command", "timeout": "2h"}}, "expected a duration"),
+        ("vertex", {"colour": "red"}, "has no colour"),
+        ("vertex", {"scheduling": {"strategy": "CHEAP"}}, "expected one of .*, found 'CHEAP'"),
+        ("vertex", {"scheduling": {"timeout": "2h"}}, "expected a google-duration"),
+    ],
+)
+def test_a_request_outside_the_published_interface_is_refused_by_the_fake(
+    cloud: Cloud, service: str, change: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: Any = (
+        azureml.AzureMLJobs(_azure(cloud), lambda: "t")
+        if service == "azure"
+        else vertex.VertexJobs(_vertex(cloud), lambda: "t")
+    )
+    real, inner = jobs.request, "properties" if service == "azure" else "jobSpec"
+
+    def changed(job: str, folder: str) -> dict[str, Any]:
+        body = real(job, folder)
+        return {**body, inner: {**body[inner], **change}}
+
+    monkeypatch.setattr(jobs, "request", changed)
+    with pytest.raises(StorageError, match=told):
+        jobs.start("churn-1", "churn-1")
+    assert cloud.jobs == {} and cloud.vertex.resources == {}
+    cloud.faults.clear()
+    cloud.vertex.faults.clear()
+
+
+def test_vertex_filters_by_the_names_that_the_document_gives(cloud: Cloud) -> None:
+    jobs = vertex.VertexJobs(_vertex(cloud), lambda: "t")
+    with pytest.raises(StorageError, match="filters by create_time, display_name, labels, state, found displayName"):
+        jobs.api.call("GET", f"{jobs.parent}/customJobs", query={"filter": 'displayName="churn-1"'})
+    cloud.vertex.faults.clear()
 
 
 def test_spot_on_a_named_compute_is_told_when_it_is_declared(cloud: Cloud) -> None:

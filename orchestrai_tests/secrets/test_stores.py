@@ -15,6 +15,7 @@ from orchestrai.secrets.kept import SECRETS, KeptSecrets
 from orchestrai.secrets.reference import check_reference, is_reference, remote_secret, resolve_secret
 from orchestrai.secrets.url_credentials import refuse_credentials
 from orchestrai.storage.cloud import secret_stores as stores
+from orchestrai_tests.clouds.google_document import google_document
 from orchestrai_tests.servers.s3 import S3Server
 
 CANARY = "canary-7f3a"
@@ -95,7 +96,9 @@ class Services:
         data = json.dumps({"key": CANARY}).encode()
         crc = google_crc32c.value(data) if self.crc else 1
         payload = {"data": base64.b64encode(data).decode(), "dataCrc32c": str(crc)}
-        return httpx.Response(200, json={"name": place.path, "payload": payload}, request=request)
+        document = google_document("secretmanager.v1")
+        answer = document.answer(document.request("GET", url, None), {"name": place.path, "payload": payload})
+        return httpx.Response(200, json=answer, request=request)
 
 
 @pytest.fixture

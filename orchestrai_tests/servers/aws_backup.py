@@ -1,18 +1,16 @@
-"""AWS Backup over HTTP, as far as we call it: every request and every answer is checked against botocore's own service model.
+"""AWS Backup as its model describes it, with the jobs that moto lacks; pages, regions and every member are the generated server's.
 
-Jobs advance by one state each time they are looked at. moto has no jobs, which is why this is here.
+Jobs advance by one state each time they are looked at.
 """
 
 import contextlib
-import json
-import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+
+from orchestrai_tests.clouds.aws_resources import Refused
+from orchestrai_tests.clouds.aws_server import aws_server
 
 Answer = dict[str, Any]
 ACCOUNT = "123456789012"
@@ -30,6 +28,7 @@ class Job:
     created: datetime
     result: str = ""
     state: str = "CREATED"
+    validated: str = ""
 
     def look(self) -> str:
         if self.states:
@@ -48,6 +47,8 @@ class Service:
     tokens: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     validations: list[str] = field(default_factory=list)
+    vaults: dict[str, Answer] = field(default_factory=dict)
+    deaf: bool = False
     now: datetime = datetime(2026, 11, 23, 2, tzinfo=UTC)
 
     def started(self, kind: str) -> list[Job]:
@@ -65,14 +66,15 @@ class Service:
         self.tokens[token] = job.id
         return job
 
-    def point(self, region: str, vault: str, resource: str, source: str = "") -> str:
-        arn = f"arn:aws:backup:{region}:{ACCOUNT}:recovery-point:{len(self.points) + 1}"
+    def point(self, vault: str, resource: str, source: str = "") -> str:
+        region, account, name = vault.split(":")[3], vault.split(":")[4], vault.split(":")[-1]
+        arn = f"arn:aws:backup:{region}:{account}:recovery-point:{len(self.points) + 1}"
         self.points[arn] = {
             "RecoveryPointArn": arn,
-            "BackupVaultName": vault,
-            "BackupVaultArn": f"arn:aws:backup:{region}:{ACCOUNT}:backup-vault:{vault}",
+            "BackupVaultName": name,
+            "BackupVaultArn": vault,
             "ResourceArn": resource,
-            "ResourceType": "DynamoDB",
+            "ResourceType": "Aurora" if ":cluster:" in resource else "DynamoDB",
             "Status": "COMPLETED",
             "CreationDate": self.now,
             "CompletionDate": self.now + timedelta(minutes=9),
@@ -83,6 +85,12 @@ class Service:
         }
         return arn
 
+    def answer(self, name: str, region: str, given: Answer) -> Answer:
+        """One operation."""
+        self.calls.append(name)
+        found: Answer = getattr(self, name)(given, region)
+        return found
+
     # -- operations ----------------------------------------------------------------------------------------------
 
     def StartBackupJob(self, given: Answer, region: str) -> Answer:
@@ -92,24 +100,39 @@ class Service:
     def DescribeBackupJob(self, given: Answer, region: str) -> Answer:
         job = self.jobs[given["BackupJobId"]]
         if job.look() == "COMPLETED" and not job.result:
-            job.result = self.point(region, job.given["BackupVaultName"], job.given["ResourceArn"])
+            arn = f"arn:aws:backup:{region}:{ACCOUNT}:backup-vault:{job.given['BackupVaultName']}"
+            job.result = self.point(arn, job.given["ResourceArn"])
         done = {"RecoveryPointArn": job.result} if job.result else {}
         return {"BackupJobId": job.id, "State": job.state, "StatusMessage": "as planned", **done}
 
     def ListBackupJobs(self, given: Answer, region: str) -> Answer:
-        found = [job for job in self.started("backup") if job.given["ResourceArn"] == given["ByResourceArn"]]
-        # one a page, so that pages are turned
-        at = int(given.get("NextToken", "0"))
-        entries = [
-            {"BackupJobId": job.id, "State": job.state, "CreationDate": job.created, "ResourceArn": job.given["ResourceArn"]}
-            for job in found[at : at + 1]
-        ]
-        return {"BackupJobs": entries, **({"NextToken": str(at + 1)} if at + 1 < len(found) else {})}
+        return {
+            "BackupJobs": [
+                {
+                    "BackupJobId": job.id,
+                    "State": job.state,
+                    "CreationDate": job.created,
+                    "ResourceArn": job.given["ResourceArn"],
+                }
+                for job in self.started("backup")
+                if job.given["ResourceArn"] == given["ByResourceArn"]
+            ]
+        }
 
     def DescribeRecoveryPoint(self, given: Answer, region: str) -> Answer:
-        found = self.points[given["RecoveryPointArn"]]
-        assert (found["BackupVaultName"], region) == (given["BackupVaultName"], found["RecoveryPointArn"].split(":")[3])
+        found = self.points.get(given["RecoveryPointArn"])
+        owner = given.get("BackupVaultAccountId", ACCOUNT)
+        vault = f"arn:aws:backup:{region}:{owner}:backup-vault:{given['BackupVaultName']}"
+        if found is None or found["BackupVaultArn"] != vault:
+            raise Refused("ResourceNotFoundException", f"no {given['RecoveryPointArn']} in {vault}")
         return found
+
+    def DescribeBackupVault(self, given: Answer, region: str) -> Answer:
+        owner = given.get("BackupVaultAccountId", ACCOUNT)
+        vault = f"arn:aws:backup:{region}:{owner}:backup-vault:{given['BackupVaultName']}"
+        if vault not in self.vaults:
+            raise Refused("ResourceNotFoundException", f"no {vault}")
+        return {"BackupVaultName": given["BackupVaultName"], "BackupVaultArn": vault, **self.vaults[vault]}
 
     def StartCopyJob(self, given: Answer, region: str) -> Answer:
         job = self.start("copy", given, region)
@@ -118,14 +141,12 @@ class Service:
     def DescribeCopyJob(self, given: Answer, region: str) -> Answer:
         job = self.jobs[given["CopyJobId"]]
         if job.look() == "COMPLETED" and not job.result:
-            vault = job.given["DestinationBackupVaultArn"].split(":")
             source = self.points[job.given["RecoveryPointArn"]]
-            job.result = self.point(vault[3], vault[-1], source["ResourceArn"], source["BackupVaultArn"])
+            job.result = self.point(job.given["DestinationBackupVaultArn"], source["ResourceArn"], source["BackupVaultArn"])
         done = {"DestinationRecoveryPointArn": job.result} if job.result else {}
         return {"CopyJob": {"CopyJobId": job.id, "State": job.state, "StatusMessage": "as planned", **done}}
 
     def ListCopyJobs(self, given: Answer, region: str) -> Answer:
-        found = [j for j in self.started("copy") if j.given["RecoveryPointArn"] == given["BySourceRecoveryPointArn"]]
         return {
             "CopyJobs": [
                 {
@@ -134,78 +155,37 @@ class Service:
                     "CreationDate": job.created,
                     "SourceRecoveryPointArn": job.given["RecoveryPointArn"],
                 }
-                for job in found
+                for job in self.started("copy")
+                if job.given["RecoveryPointArn"] == given["BySourceRecoveryPointArn"]
             ]
         }
 
     def GetRecoveryPointRestoreMetadata(self, given: Answer, region: str) -> Answer:
-        assert given["RecoveryPointArn"] in self.points
+        if given["RecoveryPointArn"] not in self.points:
+            raise Refused("ResourceNotFoundException", "no such point")
         return {"RecoveryPointArn": given["RecoveryPointArn"], "RestoreMetadata": {"originalTableName": "shop"}}
 
     def StartRestoreJob(self, given: Answer, region: str) -> Answer:
         return {"RestoreJobId": self.start("restore", given, region).id}
 
     def DescribeRestoreJob(self, given: Answer, region: str) -> Answer:
-        job = self.jobs[given["RestoreJobId"]]
-        done = {"CreatedResourceArn": self.created_as} if job.look() == "COMPLETED" else {}
-        return {"RestoreJobId": job.id, "Status": job.state, **done}
+        return self._restore(self.jobs[given["RestoreJobId"]], look=True)
 
     def ListRestoreJobsByProtectedResource(self, given: Answer, region: str) -> Answer:
-        return {
-            "RestoreJobs": [
-                {
-                    "RestoreJobId": job.id,
-                    "Status": job.state,
-                    "CreationDate": job.created,
-                    "RecoveryPointArn": job.given["RecoveryPointArn"],
-                }
-                for job in self.started("restore")
-            ]
-        }
+        return {"RestoreJobs": [self._restore(job) for job in self.started("restore")]}
+
+    def _restore(self, job: Job, look: bool = False) -> Answer:
+        done = {"CreatedResourceArn": self.created_as} if (job.look() if look else job.state) == "COMPLETED" else {}
+        validated = {"ValidationStatus": job.validated} if job.validated else {}
+        point = {"RecoveryPointArn": job.given["RecoveryPointArn"], "CreationDate": job.created}
+        return {"RestoreJobId": job.id, "Status": job.state, **point, **done, **validated}
 
     def PutRestoreValidationResult(self, given: Answer, region: str) -> Answer:
+        if self.deaf:
+            raise Refused("InvalidRequestException", "not now")
         self.validations.append(given["ValidationStatus"])
+        self.jobs[given["RestoreJobId"]].validated = given["ValidationStatus"]
         return {}
-
-
-class Model:
-    """botocore's model of the service: which operation a request is, and whether request and answer are what it says."""
-
-    def __init__(self) -> None:
-        import botocore.session
-        from botocore.validate import ParamValidator
-
-        self.model = botocore.session.get_session().get_service_model("backup")
-        self.validator = ParamValidator()
-        self.routes = []
-        for name in self.model.operation_names:
-            operation = self.model.operation_model(name)
-            path = operation.http["requestUri"].split("?")[0]
-            pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
-            self.routes.append((operation.http["method"], re.compile(f"{pattern}/?"), operation))
-
-    def request(self, method: str, url: str, body: bytes) -> tuple[Any, Answer]:
-        parts = urlsplit(url)
-        for verb, pattern, operation in self.routes:
-            match = pattern.fullmatch(parts.path)
-            if verb == method and match and hasattr(Service, operation.name):
-                given = json.loads(body) if body else {}
-                query = parse_qs(parts.query)
-                for name, shape in operation.input_shape.members.items():
-                    wire = shape.serialization.get("name", name)
-                    if shape.serialization.get("location") == "uri":
-                        given[name] = unquote(match[wire])
-                    elif shape.serialization.get("location") == "querystring" and wire in query:
-                        given[name] = query[wire][0]
-                self.check(given, operation.input_shape, f"request of {operation.name}")
-                return operation, given
-        raise AssertionError(f"no operation for {method} {url}")
-
-    def check(self, value: Answer, shape: Any, what: str) -> None:
-        problems = self.validator.validate(value, shape) if shape is not None else None
-        unknown = set(value) - set(shape.members) if shape is not None else set(value)
-        if (problems is not None and problems.has_errors()) or unknown:
-            raise AssertionError(f"{what}: {problems.generate_report() if problems else ''} {sorted(unknown)}")
 
 
 @dataclass(frozen=True)
@@ -219,48 +199,8 @@ class BackupServer:
 
 @contextlib.contextmanager
 def aws_backup_server() -> Iterator[BackupServer]:
-    """Serve on a free loopback port; leaving the block raises for anything outside the service model."""
-    service, model, faults = Service(), Model(), []  # type: ignore[var-annotated]
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            region = self.headers["Authorization"].split("Credential=")[1].split("/")[2]
-            try:
-                with lock:
-                    operation, given = model.request(self.command, self.path, body)
-                    service.calls.append(operation.name)
-                    answer = getattr(service, operation.name)(given, region)
-                    model.check(answer, operation.output_shape, f"answer of {operation.name}")
-            except (AssertionError, KeyError) as exc:
-                faults.append(repr(exc))
-                self._answer(400, {"message": str(exc)}, "InvalidParameterValueException")
-                return
-            self._answer(200, answer)
-
-        do_GET = do_PUT = do_POST = _serve
-
-        def _answer(self, status: int, body: Answer, error: str = "") -> None:
-            data = json.dumps(body, default=lambda moment: moment.timestamp()).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            if error:
-                self.send_header("x-amzn-ErrorType", error)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    serve: Callable[[], None] = lambda: server.serve_forever(poll_interval=0.05)  # noqa: E731
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield BackupServer(f"http://127.0.0.1:{server.server_address[1]}", service, faults)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    """Serve two regions on a free loopback port."""
+    service = Service()
+    with aws_server("backup", regions=("eu-west-1", "eu-central-1")) as server:
+        server.answers["backup"] = service.answer
+        yield BackupServer(server.url, service, server.faults)

@@ -1,6 +1,7 @@
 """A small fake of Google Cloud Storage's JSON API: metadata, generations, retention, holds and rewrite.
 
-No emulator that keeps these rules runs here, so this states the contract that the control plane is written against.
+No emulator that keeps these rules runs here, so this states the contract that the control plane is written against; which requests and
+answers there are is the discovery document's word.
 """
 
 import base64
@@ -15,6 +16,9 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from orchestrai_tests.clouds.aws_model import OutsideModel
+from orchestrai_tests.clouds.google_document import google_document
 
 
 class Refused(Exception):
@@ -33,6 +37,7 @@ class FakeGcs:
     buckets: dict[str, dict[str, Any]] = field(default_factory=dict)
     objects: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
     generation: int = 1_700_000_000_000_000
+    faults: list[str] = field(default_factory=list)
 
     def put(self, bucket: str, name: str, data: bytes) -> dict[str, Any]:
         """Add a generation."""
@@ -82,6 +87,19 @@ class FakeGcs:
         self.objects[bucket, name].remove(found)
 
     def handle(self, method: str, url: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer to a request of the discovery document; anything outside it is a fault."""
+        document = google_document("storage.v1")
+        # google-cloud-storage sends it along, though the document does not have it
+        body.get("retention", {}).pop("retentionExpirationTime", None)
+        try:
+            call = document.request(method, url, body or None)
+            answer = self._handle(method, url, body)
+            return answer if answer is None else dict(document.answer(call, answer))
+        except OutsideModel as exc:
+            self.faults.append(str(exc))
+            raise Refused(400) from exc
+
+    def _handle(self, method: str, url: str, body: dict[str, Any]) -> dict[str, Any] | None:
         parts = urlsplit(url)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         steps = [unquote(step) for step in parts.path.removeprefix("/storage/v1/b/").split("/")]
@@ -90,7 +108,10 @@ class FakeGcs:
         if len(steps) == 2:
             prefix = query.get("prefix", "")
             found = [made for (bucket, name), all_ in self.objects.items() if bucket == steps[0] for made in all_]
-            return {"items": [made for made in found if made["name"].startswith(prefix)]}
+            # one a page, so that pages are turned
+            found, at = [made for made in found if made["name"].startswith(prefix)], int(query.get("pageToken", "0"))
+            more = {"nextPageToken": str(at + 1)} if at + 1 < len(found) else {}
+            return {"items": found[at : at + 1], **more}
         source = self.find(steps[0], steps[2], query.get("generation") or query.get("sourceGeneration"))
         if method == "PATCH":
             return self.patch(source, body, query.get("overrideUnlockedRetention", "").lower() == "true")
@@ -150,3 +171,4 @@ def fake_gcs() -> Iterator[FakeGcs]:
         finally:
             server.shutdown()
             thread.join()
+    assert fake.faults == []

@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.errors import ConfigError, RestoreError, StorageError
+from orchestrai.errors import ConfigError, OrchestraiError, RestoreError, StorageError
 from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.cloud.cloud_errors import Fault, aws_errors
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 
-SERVICES = {"rds": "RDS", "elasticfilesystem": "EFS", "dynamodb": "DynamoDB", "s3": "S3"}
+SERVICES = {"rds": "RDS or Aurora", "elasticfilesystem": "EFS", "dynamodb": "DynamoDB", "s3": "S3"}
+AIR_GAPPED = "LOGICALLY_AIR_GAPPED_BACKUP_VAULT"
 ENDED = ("FAILED", "ABORTED", "ABORTING", "EXPIRED", "PARTIAL")
 Validation = Callable[[str], str | None]
 
@@ -25,7 +26,8 @@ Validation = Callable[[str], str | None]
 class BackupTarget:
     """A resource and the AWS Backup vault its recovery points go to; `role` is assumed by the service.
 
-    `delete_after_days` 0 keeps recovery points for ever. `copy_to` is the ARN of a vault in another region or account.
+    `delete_after_days` 0 keeps recovery points for ever. `copy_to` is the ARN of a vault in another region or account; with
+    `air_gapped` that vault must be a logically air-gapped one.
     """
 
     resource: str
@@ -33,14 +35,27 @@ class BackupTarget:
     role: str
     delete_after_days: int = 0
     copy_to: str = ""
+    air_gapped: bool = False
 
     def __post_init__(self) -> None:
         parts = self.resource.split(":")
         if len(parts) < 6 or parts[0] != "arn" or parts[2] not in SERVICES:
             kinds = ", ".join(sorted(SERVICES.values()))
             raise ConfigError(f"expected the ARN of a resource of {kinds}, found {self.resource!r}: correct it")
+        if parts[2] == "rds" and parts[5] not in ("db", "cluster"):
+            raise ConfigError(
+                f"expected the ARN of an instance (db) or a cluster of RDS, found {self.resource!r}: correct it"
+            )
         if self.copy_to and (not self.copy_to.startswith("arn:") or ":backup-vault:" not in self.copy_to):
             raise ConfigError(f"expected the ARN of a backup vault to copy to, found {self.copy_to!r}: correct it")
+        if self.air_gapped and not (self.copy_to and self.delete_after_days):
+            raise ConfigError("expected copy_to and delete_after_days beside air_gapped, found one missing: add it")
+
+    @property
+    def copy_account(self) -> str:
+        """The account of the vault to copy to, where it is another than the role's; else ""."""
+        account = self.copy_to.split(":")[4] if self.copy_to else ""
+        return account if account != self.role.split(":")[4] else ""
 
     @property
     def lifecycle(self) -> dict[str, int]:
@@ -88,16 +103,22 @@ class RecoveryPoint:
 
 @dataclass(frozen=True)
 class RestoreTest:
-    """What a restore test gave; `fault` is empty when the restored resource passed its validation."""
+    """What a restore test gave; `fault` is empty when the restored resource passed its validation.
+
+    `untold` says why the service was not told of the finding. `ours` is False for a restore that may be somebody else's.
+    """
 
     job: str
     created: str
     seconds: float
     fault: str = ""
+    untold: str = ""
+    ours: bool = True
 
     def as_json(self) -> dict[str, JsonValue]:
         """Facts for receipts."""
-        return {"job": self.job, "created": self.created, "seconds": round(self.seconds, 3), "fault": self.fault}
+        facts: dict[str, JsonValue] = {"job": self.job, "created": self.created, "seconds": round(self.seconds, 3)}
+        return {**facts, "fault": self.fault, **({"untold": self.untold} if self.untold else {})}
 
 
 @dataclass(frozen=True)
@@ -132,6 +153,8 @@ class AwsBackup:
 
         With `job`, that copy job is waited for and none is started.
         """
+        if target.air_gapped:
+            destination.require_air_gap(target)
         if not job:
             answer = self._call(
                 "start_copy_job",
@@ -144,8 +167,8 @@ class AwsBackup:
             )
             job = str(answer["CopyJobId"])
         description = self._wait("copy", job, lambda: self._call("describe_copy_job", CopyJobId=job)["CopyJob"], "State")
-        vault = target.copy_to.rpartition(":")[2]
-        return destination.point(vault, str(description["DestinationRecoveryPointArn"]), target.resource, job)
+        vault, copied = target.copy_to.rpartition(":")[2], str(description["DestinationRecoveryPointArn"])
+        return destination.point(vault, copied, target.resource, job, target.copy_account)
 
     def test_restore(
         self,
@@ -160,10 +183,11 @@ class AwsBackup:
         """Restore a recovery point to a new resource, let `validate` look at it and report its finding to the service.
 
         `metadata` overrides what the point's own restore metadata says (a new name, a private subnet). `validate` is given the
-        created resource's ARN and returns what is wrong, or None. The restored resource is the caller's to delete. With `job`, that
-        restore job is waited for and none is started.
+        created resource's ARN and returns what is wrong, or None. The restored resource is the caller's to delete, so that nothing is
+        raised any more once it is there. With `job`, that restore job is waited for and none is started; what it created counts as ours
+        when `metadata` names it.
         """
-        began = self.clock()
+        began, adopted = self.clock(), bool(job)
         job = job or self._start_restore(target, point, metadata, token)
         description = self._wait("restore", job, lambda: self._call("describe_restore_job", RestoreJobId=job), "Status")
         created = str(description.get("CreatedResourceArn", ""))
@@ -175,8 +199,13 @@ class AwsBackup:
         fault = validate(created) or ""
         status: Literal["FAILED", "SUCCESSFUL"] = "FAILED" if fault else "SUCCESSFUL"
         arguments = {"ValidationStatusMessage": fault[:1000]} if fault else {}
-        self._call("put_restore_validation_result", RestoreJobId=job, ValidationStatus=status, **arguments)
-        return RestoreTest(job, created, (self.clock() - began).total_seconds(), fault)
+        untold = ""
+        try:
+            self._call("put_restore_validation_result", RestoreJobId=job, ValidationStatus=status, **arguments)
+        except OrchestraiError as exc:
+            untold = exc.message
+        ours = not adopted or names(created, metadata)
+        return RestoreTest(job, created, (self.clock() - began).total_seconds(), fault, untold, ours)
 
     def _start_restore(self, target: BackupTarget, point: RecoveryPoint, metadata: Mapping[str, str], token: str) -> str:
         own = self._call("get_recovery_point_restore_metadata", BackupVaultName=point.vault, RecoveryPointArn=point.arn)
@@ -190,9 +219,33 @@ class AwsBackup:
         )
         return str(answer["RestoreJobId"])
 
-    def point(self, vault: str, arn: str, resource: str, job: str = "") -> RecoveryPoint:
-        """Read a recovery point back; raises StorageError unless it is whole and of `resource`."""
-        description = self._call("describe_recovery_point", BackupVaultName=vault, RecoveryPointArn=arn)
+    def describe_vault(self, vault: str, account: str = "") -> Mapping[str, Any]:
+        """A vault as the service describes it; `account` owns it where that is not the caller."""
+        found: Mapping[str, Any] = self._call("describe_backup_vault", BackupVaultName=vault, **_owner(account))
+        return found
+
+    def require_air_gap(self, target: BackupTarget) -> None:
+        """Raises StorageError unless the vault to copy to is logically air-gapped and takes so long a retention."""
+        vault = target.copy_to.rpartition(":")[2]
+        found = self.describe_vault(vault, target.copy_account)
+        shortest, longest = int(found.get("MinRetentionDays", 0)), int(found.get("MaxRetentionDays", 0))
+        if found.get("VaultType") != AIR_GAPPED:
+            raise StorageError(
+                f"expected {target.copy_to} to be logically air-gapped, found {found.get('VaultType')}: make such a vault, "
+                "its kind cannot be changed"
+            )
+        if not shortest <= target.delete_after_days <= (longest or target.delete_after_days):
+            raise StorageError(
+                f"expected {target.copy_to} to keep for {target.delete_after_days} days, found {shortest} to {longest}: "
+                "change delete_after_days"
+            )
+
+    def point(self, vault: str, arn: str, resource: str, job: str = "", account: str = "") -> RecoveryPoint:
+        """Read a recovery point back; raises StorageError unless it is whole and of `resource`.
+
+        `account` owns the vault where that is not the caller.
+        """
+        description = self._call("describe_recovery_point", BackupVaultName=vault, RecoveryPointArn=arn, **_owner(account))
         status, of = description.get("Status"), description.get("ResourceArn")
         if status not in ("COMPLETED", "AVAILABLE") or of != resource:
             raise StorageError(
@@ -255,6 +308,15 @@ class AwsBackup:
 def open_aws_backup(region: str, clock: Callable[[], datetime]) -> AwsBackup:
     """The service in `region`, with the standard credentials."""
     return AwsBackup(aws_client("backup", region=region), clock)
+
+
+def names(arn: str, metadata: Mapping[str, str]) -> bool:
+    """Whether a restore's metadata names the resource with this ARN, as that of RDS, DynamoDB and S3 does."""
+    return arn.split(":", 5)[5].rpartition("/")[2].rpartition(":")[2] in metadata.values()
+
+
+def _owner(account: str) -> dict[str, str]:
+    return {"BackupVaultAccountId": account} if account else {}
 
 
 def _token(*parts: str) -> str:

@@ -22,8 +22,9 @@ class Restored:
 
     @property
     def service(self) -> str:
-        """The service in the ARN."""
-        return self.arn.split(":")[2]
+        """The service in the ARN; of RDS with the kind, for a cluster (Aurora, Neptune, DocumentDB) is no instance."""
+        parts = self.arn.split(":")
+        return f"rds:{parts[5]}" if parts[2] == "rds" else parts[2]
 
     @property
     def name(self) -> str:
@@ -33,7 +34,13 @@ class Restored:
 
 def problem_of(restored: Restored) -> str | None:
     """What is wrong with a restored resource, or None: its service describes it as ready."""
-    states = {"rds": _rds_state, "dynamodb": _table_state, "elasticfilesystem": _efs_state, "s3": _bucket_state}
+    states = {
+        "rds:db": _rds_state,
+        "rds:cluster": _cluster_state,
+        "dynamodb": _table_state,
+        "elasticfilesystem": _efs_state,
+        "s3": _bucket_state,
+    }
     if restored.service not in states:
         return f"expected a resource of {', '.join(sorted(states))}, found {restored.arn}"
     try:
@@ -49,7 +56,12 @@ def remove(restored: Restored, source: str) -> str:
     """Delete a restored resource; returns why it is still there, or "". Raises ConfigError for the source itself."""
     if restored.arn == source:
         raise ConfigError(f"expected a restored resource to remove, found the live {source}: it is never removed")
-    ways = {"rds": _remove_rds, "dynamodb": _remove_table, "elasticfilesystem": _remove_efs}
+    ways = {
+        "rds:db": _remove_rds,
+        "rds:cluster": _remove_cluster,
+        "dynamodb": _remove_table,
+        "elasticfilesystem": _remove_efs,
+    }
     if restored.service not in ways:
         return f"{restored.arn} is yours to delete: a bucket goes only when it is empty"
     try:
@@ -63,6 +75,16 @@ def remove(restored: Restored, source: str) -> str:
 def _rds_state(restored: Restored) -> str:
     response = restored.client("rds").describe_db_instances(DBInstanceIdentifier=restored.name)
     return str(response["DBInstances"][0]["DBInstanceStatus"])
+
+
+def _cluster_of(restored: Restored) -> dict[str, Any]:
+    response = restored.client("rds").describe_db_clusters(DBClusterIdentifier=restored.name)
+    cluster: dict[str, Any] = response["DBClusters"][0]
+    return cluster
+
+
+def _cluster_state(restored: Restored) -> str:
+    return str(_cluster_of(restored)["Status"])
 
 
 def _table_state(restored: Restored) -> str:
@@ -80,13 +102,29 @@ def _bucket_state(restored: Restored) -> str:
 
 
 def _remove_rds(restored: Restored) -> None:
-    restored.client("rds").delete_db_instance(
-        DBInstanceIdentifier=restored.name, SkipFinalSnapshot=True, DeleteAutomatedBackups=True
-    )
+    rds = restored.client("rds")
+    described = rds.describe_db_instances(DBInstanceIdentifier=restored.name)["DBInstances"][0]
+    if described.get("DeletionProtection"):
+        # it came with the backup, and what was restored for a test is not worth protecting
+        rds.modify_db_instance(DBInstanceIdentifier=restored.name, DeletionProtection=False, ApplyImmediately=True)
+    rds.delete_db_instance(DBInstanceIdentifier=restored.name, SkipFinalSnapshot=True, DeleteAutomatedBackups=True)
+
+
+def _remove_cluster(restored: Restored) -> None:
+    rds, cluster = restored.client("rds"), _cluster_of(restored)
+    if cluster.get("DeletionProtection"):
+        rds.modify_db_cluster(DBClusterIdentifier=restored.name, DeletionProtection=False, ApplyImmediately=True)
+    # a restore makes none, but a cluster goes only without its instances
+    for member in cluster.get("DBClusterMembers", ()):
+        rds.delete_db_instance(DBInstanceIdentifier=member["DBInstanceIdentifier"], SkipFinalSnapshot=True)
+    rds.delete_db_cluster(DBClusterIdentifier=restored.name, SkipFinalSnapshot=True)
 
 
 def _remove_table(restored: Restored) -> None:
-    restored.client("dynamodb").delete_table(TableName=restored.name)
+    tables = restored.client("dynamodb")
+    if tables.describe_table(TableName=restored.name)["Table"].get("DeletionProtectionEnabled"):
+        tables.update_table(TableName=restored.name, DeletionProtectionEnabled=False)
+    tables.delete_table(TableName=restored.name)
 
 
 def _remove_efs(restored: Restored) -> None:

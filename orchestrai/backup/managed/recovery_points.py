@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrai.backup.managed.aws_backup import AwsBackup, BackupTarget, RecoveryPoint, RestoreTest, Validation
+from orchestrai.backup.managed.aws_backup import AwsBackup, BackupTarget, RecoveryPoint, RestoreTest, Validation, names
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
@@ -74,11 +74,23 @@ def _hour(service: AwsBackup) -> str:
     return f"{service.clock().astimezone(UTC):%Y-%m-%dT%H}"
 
 
-def running_restore(service: AwsBackup, point: RecoveryPoint) -> str:
-    """The newest restore job of a recovery point that is under way, or ""."""
+def unseen_restore(service: AwsBackup, point: RecoveryPoint, metadata: Mapping[str, str]) -> str:
+    """The newest restore job of a recovery point that runs, or that ended while nobody looked, or "".
+
+    One that ended is a test's when `metadata` names what it created and nobody has told the service of a finding: whatever else was
+    restored from the point is somebody's own.
+    """
     jobs = service.jobs("list_restore_jobs_by_protected_resource", "RestoreJobs", ResourceArn=point.resource)
-    mine = [job for job in jobs if job.get("RecoveryPointArn") == point.arn and job.get("Status") in RUNNING]
-    return _newest(mine, "RestoreJobId")
+    mine = [job for job in jobs if job.get("RecoveryPointArn") == point.arn]
+    left = [
+        job
+        for job in mine
+        if job.get("Status") == "COMPLETED"
+        and not job.get("ValidationStatus")
+        and job.get("DeletionStatus") is None
+        and names(str(job.get("CreatedResourceArn", ":::::")), metadata)
+    ]
+    return _newest(left + [job for job in mine if job.get("Status") in RUNNING], "RestoreJobId")
 
 
 def _newest(jobs: list[Mapping[str, Any]], name: str) -> str:
@@ -88,8 +100,9 @@ def _newest(jobs: list[Mapping[str, Any]], name: str) -> str:
 def try_point(
     service: AwsBackup, target: BackupTarget, point: RecoveryPoint, metadata: Mapping[str, str], validate: Validation
 ) -> RestoreTest:
-    """Restore a recovery point to a new resource and look at it; a restore of it that is under way is taken up."""
-    return service.test_restore(target, point, metadata, validate, _hour(service), job=running_restore(service, point))
+    """Restore a recovery point to a new resource and look at it; a restore of it that nobody has looked at is taken up."""
+    job = unseen_restore(service, point, metadata)
+    return service.test_restore(target, point, metadata, validate, _hour(service), job=job)
 
 
 def publish_backup(ledger: Ledger, *, asset: str, target: BackupTarget, done: ManagedBackup, now: datetime) -> StageReport:

@@ -60,7 +60,9 @@ def _test(context: RunContext, node: AssetNode[ManagedNode], partitions: Sequenc
 
     here, target = _service(context, managed, spec.home_region), spec.target()
     tested = try_point(here, target, point, spec.test.metadata, lambda arn: problem_of(restored(arn)))
-    left = remove(restored(tested.created), target.resource) if spec.test.cleanup else ""
+    left = f"{tested.created} may be somebody's own: it was restored by a job that we did not start, delete it"
+    if tested.ours:
+        left = remove(restored(tested.created), target.resource) if spec.test.cleanup else ""
     return publish_test(context.ledger, asset=node.asset, partition=key, point=point, tested=tested, left=left)
 
 

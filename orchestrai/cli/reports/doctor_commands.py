@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from orchestrai.cli.output import AsJson, emit, table
+from orchestrai.cli.reports.account_report import GivenValues, Prove, Yes, prove_account
 from orchestrai.errors import OrchestraiError
 from orchestrai.settings import Settings, known_settings, load_settings
 
@@ -24,17 +25,26 @@ def doctor(
     connections: Annotated[
         bool, typer.Option("--connections", help="try each connection instead: who it is, what it opens, what is missing")
     ] = False,
+    prove: Prove = "",
+    given: GivenValues = None,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Look at settings, stores, keys and optional tools, and say what to do about each fault.
 
     Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Examples: orchestrai doctor --json,
     orchestrai doctor --connections
+
+    With --prove it tries a cloud account instead, by small things that it makes, checks and removes; without --yes it says which.
+    Example: orchestrai doctor --prove aws --given store=s3://bucket/prove --given key=awskms://alias/vault --yes
     """
     if connections:
         from orchestrai.cli.reports.connection_commands import try_connections
 
         raise typer.Exit(0 if try_connections(load_settings(), as_json) else 1)
+    if prove:
+        prove_account(prove, given or [], yes, as_json)
+        return
     from orchestrai.pipeline.instance.instance_findings import judge_instance
     from orchestrai.pipeline.instance.instance_options import instance_options
 

@@ -94,23 +94,29 @@ def main(url: str) -> int:
         else:
             written = [row["path"] for row in session.read.format("binaryFile").load(job["out"]).select("path").collect()]
             result["inputs"], result["outputs"] = digests, hashes(session, sorted(written))
-    _tell(result)
+    # the receipt first: what cannot be told must not lose it
     _put(session, url.rsplit("/", 1)[0] + "/result", json.dumps(result, sort_keys=True))
+    _tell(result)
     return 1 if "error" in result else 0
 
 
 def _tell(result: dict[str, Any]) -> None:
     """Report to Dagster, where this process was started through Pipes and has its package."""
+    if "DAGSTER_PIPES_MESSAGES" not in os.environ:
+        return
     try:
-        from dagster_pipes import open_dagster_pipes
+        from dagster_pipes import PipesEnvVarParamsLoader, PipesS3MessageWriter, open_dagster_pipes
+
+        writer = None
+        if "bucket" in PipesEnvVarParamsLoader().load_messages_params():  # type: ignore[no-untyped-call]
+            import boto3
+
+            writer = PipesS3MessageWriter(client=boto3.client("s3"))
     except ImportError:
         return
-    if "DAGSTER_PIPES_MESSAGES" in os.environ:
-        with open_dagster_pipes() as pipes:
-            pipes.log.info(
-                f"spark {result['spark']}: {result.get('error') or str(len(result['outputs'])) + ' file(s) written'}"
-            )
-            pipes.report_custom_message(result)
+    with open_dagster_pipes(message_writer=writer) as pipes:
+        pipes.log.info(f"spark {result['spark']}: {result.get('error') or str(len(result['outputs'])) + ' file(s) written'}")
+        pipes.report_custom_message(result)
 
 
 def _text(session: Any, url: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
 from orchestrai.storage.cloud.aws import aws_client
@@ -11,11 +11,15 @@ from orchestrai.storage.cloud.job_wait import Phase, phase_of
 
 
 class EmrFile(ClusterFile):
-    """What `run_job_flow` or `start_job_run` takes, as AWS writes it, beside our limits."""
+    """What `run_job_flow` or `start_job_run` takes, as AWS writes it, beside our limits.
+
+    `messages` is the S3 folder over which a job on EMR Serverless tells Dagster of itself, where the exchange is none.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     region: str | None = None
+    messages: str | None = Field(default=None, pattern=r"^s3://[^/\s]+(/[^\s]*)?$")
 
     @property
     def given(self) -> dict[str, Any]:

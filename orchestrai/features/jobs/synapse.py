@@ -40,13 +40,14 @@ class SynapseBatches:
 
     def start(self, job: SparkJob) -> str:
         """Submit the batch, unless the pool has one of this name."""
-        batch = self._named(job.token)
+        batch = self.named(job.token)
         if batch is None:
             batch = self._api.call("POST", "batches", query={"detailed": "true"}, body=self.request(job), none_for=())
         assert batch is not None
         return str(batch["id"])
 
-    def _named(self, name: str) -> dict[str, Any] | None:
+    def named(self, name: str) -> dict[str, Any] | None:
+        """The batch of this name, on whatever page of the pool's list; None where there is none."""
         first = 0
         while True:
             query = {"from": str(first), "size": str(PAGE), "detailed": "true"}

@@ -11,10 +11,13 @@ from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import INFO_FILE
 from orchestrai.models.estimators.boosting import BoostedTrees
+from orchestrai.models.registry.sagemaker_endpoint import Endpoint
 from orchestrai.models.registry.target_port import RECEIPT_FILE, Champion, Registered, open_champion
-from orchestrai.models.remote.sagemaker import MODEL_MEMBER, Clients, boto_clients, split_url
+from orchestrai.models.remote.sagemaker import MODEL_MEMBER, Clients, boto_clients
+from orchestrai.models.remote.sagemaker_requests import listed, split_url, tags_of
 from orchestrai.models.spec import SageMakerServing
 from orchestrai.storage.cloud.cloud_errors import aws_errors
+from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting, phase_of
 
 VERSION_KEY = "orchestrai_version"
 
@@ -37,13 +40,21 @@ class Deployment:
 class SageMakerRegistry:
     """Registers champions as approved model packages of one group and moves the endpoint where one is declared."""
 
-    def __init__(self, where: SageMakerServing, *, clients: Clients | None = None) -> None:
+    def __init__(self, where: SageMakerServing, *, clients: Clients | None = None, clock: Clock | None = None) -> None:
         self.where = where
         self.url = f"sagemaker://{where.group}"
         self._clients = clients
+        self._waiting = Waiting(
+            where.time_limit, where.poll, "deploy again, it is taken up, or raise serve_on.sagemaker.time_limit",
+            clock or Clock(), ModelError,
+        )  # fmt: skip
 
     def register(self, champion: Champion) -> Registered:
-        """Upload, register and point the endpoint; idempotent per model version. Raises ModelError, StorageError."""
+        """Upload, register and point the endpoint; idempotent per model version. Raises ModelError, StorageError.
+
+        It returns when the package is complete and the endpoint in service with this version. Where it does not come into service it
+        has what it had before, and ModelError says why; one that is still under way is a TransientStorageError.
+        """
         where, scorer = self.where, champion.scorer
         if not isinstance(scorer.model, BoostedTrees):
             raise ModelError(
@@ -54,20 +65,34 @@ class SageMakerRegistry:
         artifact = _upload(s3, where, champion, scorer.model)
         earlier = _package(api, where, scorer.version)
         package = earlier or _register(api, where, champion, artifact)
-        moved = where.endpoint is not None and _point(api, where, scorer.version, artifact)
+        self._completed(api, package)
+        moved = where.endpoint is not None and Endpoint(api, where, where.endpoint, self._waiting).point(
+            scorer.version, artifact
+        )
         return Registered(
             self.url, where.group, package, "Approved", artifact, earlier is None or moved, where.endpoint or ""
         )
 
+    def _completed(self, api: Any, package: str) -> None:
+        def look() -> tuple[Phase, str]:
+            with aws_errors("AWS to describe a model package"):
+                described = api.describe_model_package(ModelPackageName=package)
+            details = described.get("ModelPackageStatusDetails", {}).get("ValidationStatuses") or [{}]
+            return phase_of(described["ModelPackageStatus"], "Completed", ("Failed",), details[0].get("FailureReason"))
 
-def deploy(ledger: Ledger, where: SageMakerServing, *, champion: str, clients: Clients | None = None) -> Deployment:
+        self._waiting.until_done(package, look, None, what="model package")
+
+
+def deploy(
+    ledger: Ledger, where: SageMakerServing, *, champion: str, clients: Clients | None = None, clock: Clock | None = None
+) -> Deployment:
     """Register the champion as an approved model package and point the endpoint at it; idempotent per model version.
 
     The model is checked as on any load first. Raises ModelError for a model that the container cannot serve, StorageError
     for AWS itself. The package's properties carry the versions of model and training set and the receipt's digest.
     """
     opened = open_champion(ledger, champion)
-    held = SageMakerRegistry(where, clients=clients).register(opened)
+    held = SageMakerRegistry(where, clients=clients, clock=clock).register(opened)
     return Deployment(opened.scorer.version, held.version, held.artifact, where.endpoint, held.changed)
 
 
@@ -94,21 +119,19 @@ def _upload(s3: Any, where: SageMakerServing, champion: Champion, model: Boosted
 
 
 def _package(api: Any, where: SageMakerServing, version: str) -> str | None:
+    """The package that holds this version and did not fail; the group is made where there is none."""
     with aws_errors("AWS to list model packages"):
-        groups = api.list_model_package_groups(NameContains=where.group)["ModelPackageGroupSummaryList"]
+        groups = listed(api, "list_model_package_groups", "ModelPackageGroupSummaryList", NameContains=where.group)
         if not any(one["ModelPackageGroupName"] == where.group for one in groups):
-            api.create_model_package_group(ModelPackageGroupName=where.group)
+            api.create_model_package_group(ModelPackageGroupName=where.group, **tags_of(where))
             return None
-        listed: dict[str, Any] = api.list_model_packages(ModelPackageGroupName=where.group)
-        while True:
-            for one in listed["ModelPackageSummaryList"]:
+        packages = listed(api, "list_model_packages", "ModelPackageSummaryList", ModelPackageGroupName=where.group)
+        for one in packages:
+            if one["ModelPackageStatus"] not in ("Failed", "Deleting"):
                 described = api.describe_model_package(ModelPackageName=one["ModelPackageArn"])
                 if described.get("CustomerMetadataProperties", {}).get(VERSION_KEY) == version:
                     return str(one["ModelPackageArn"])
-            token = listed.get("NextToken")
-            if not token:
-                return None
-            listed = api.list_model_packages(ModelPackageGroupName=where.group, NextToken=token)
+        return None
 
 
 def _register(api: Any, where: SageMakerServing, champion: Champion, artifact: str) -> str:
@@ -127,36 +150,3 @@ def _register(api: Any, where: SageMakerServing, champion: Champion, artifact: s
             CustomerMetadataProperties=properties,
         )
     return str(answer["ModelPackageArn"])
-
-
-def _point(api: Any, where: SageMakerServing, version: str, artifact: str) -> bool:
-    """Give the endpoint this version; False when it has it already."""
-    name = f"{where.endpoint}-{version.removeprefix('sha256:')[:20]}"
-    with aws_errors(f"AWS to update endpoint {where.endpoint}"):
-        known = api.list_endpoints(NameContains=where.endpoint)["Endpoints"]
-        exists = any(one["EndpointName"] == where.endpoint for one in known)
-        if exists and api.describe_endpoint(EndpointName=where.endpoint)["EndpointConfigName"] == name:
-            return False
-        ensure_model(api, where, name, artifact)
-        configs = api.list_endpoint_configs(NameContains=name)["EndpointConfigs"]
-        if not any(one["EndpointConfigName"] == name for one in configs):
-            variant = {
-                "VariantName": "champion",
-                "ModelName": name,
-                "InitialInstanceCount": where.instance_count,
-                "InstanceType": where.instance_type,
-                "InitialVariantWeight": 1.0,
-            }
-            api.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
-        change = api.update_endpoint if exists else api.create_endpoint
-        change(EndpointName=where.endpoint, EndpointConfigName=name)
-    return True
-
-
-def ensure_model(api: Any, where: SageMakerServing, name: str, artifact: str) -> None:
-    """The SageMaker model of an artifact, which endpoints and transform jobs run."""
-    if not any(one["ModelName"] == name for one in api.list_models(NameContains=name)["Models"]):
-        container = {"Image": where.image, "ModelDataUrl": artifact}
-        api.create_model(
-            ModelName=name, ExecutionRoleArn=where.role, PrimaryContainer=container, EnableNetworkIsolation=True
-        )

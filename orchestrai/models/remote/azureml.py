@@ -1,4 +1,4 @@
-"""Training on Azure Machine Learning: a command job over its REST interface (Microsoft.MachineLearningServices, 2024-10-01)."""
+"""Training on Azure Machine Learning: a command job over its REST interface (Microsoft.MachineLearningServices, 2025-12-01)."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from orchestrai.models.remote.training_job import training_wait
 from orchestrai.storage.cloud.job_wait import Clock, Phase, phase_of
 from orchestrai.storage.cloud.rest import Api, Token, azure_token
 
-API_VERSION = "2024-10-01"
+API_VERSION = "2025-12-01"
 ENDED = ("Failed", "Canceled")
 
 

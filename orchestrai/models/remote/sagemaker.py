@@ -6,7 +6,7 @@ tar with one file, `xgboost-model`, in UBJ (containers 3.0 and newer; older ones
 
 import io
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from orchestrai.errors import ModelError
 from orchestrai.models.estimators.boosting import BoostedTrees, centre, feature_types, settings, xgboost
+from orchestrai.models.remote.sagemaker_requests import attempt_of, attempts_at, network_of, next_attempt, split_url, tags_of
 from orchestrai.models.remote.spec import TRAINED_BY, is_trained_by
 from orchestrai.models.remote.training_job import RemoteJob, job_name, training_wait
 from orchestrai.models.rows import Rows
@@ -66,20 +67,16 @@ class SageMakerTrainer:
             channels["validation"] = _channel(stop, offset)
             hyper["early_stopping_rounds"] = str(params.early_stopping_rounds)
         job = job_name(name, {"hyper": hyper, "image": self.where.image}, channels)
-        described = self._finished(job) or self._run(job, hyper, channels)
+        earlier = attempts_at(self.jobs, "list_training_jobs", "TrainingJobSummaries", "TrainingJobName", job)
+        described = self._finished(earlier) or self._run(next_attempt(job, "TrainingJobName", earlier), hyper, channels)
         data = self._download(described)
         return _booster(data, rows, offset), self._cost(described)
 
-    def _finished(self, job: str) -> Mapping[str, Any] | None:
-        with aws_errors("AWS to list training jobs"):
-            summaries = self.jobs.list_training_jobs(NameContains=job, MaxResults=10)["TrainingJobSummaries"]
-        live = [one["TrainingJobName"] for one in summaries if one["TrainingJobStatus"] in ("InProgress", "Completed")]
-        return self._wait(sorted(live)[-1]) if live else None
+    def _finished(self, earlier: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        live = [one["TrainingJobName"] for one in earlier if one["TrainingJobStatus"] in ("InProgress", "Completed")]
+        return self._wait(max(live, key=attempt_of)) if live else None
 
-    def _run(self, job: str, hyper: Mapping[str, str], channels: Mapping[str, bytes]) -> Mapping[str, Any]:
-        with aws_errors("AWS to list training jobs"):
-            earlier = self.jobs.list_training_jobs(NameContains=job, MaxResults=100)["TrainingJobSummaries"]
-        attempt = f"{job}-{len(earlier) + 1}"
+    def _run(self, attempt: str, hyper: Mapping[str, str], channels: Mapping[str, bytes]) -> Mapping[str, Any]:
         bucket, prefix = split_url(self.where.output)
         for channel, data in channels.items():
             with aws_errors(f"AWS to store the {channel} channel in {bucket}"):
@@ -122,11 +119,16 @@ class SageMakerTrainer:
                 "InstanceType": where.instance_type,
                 "InstanceCount": 1,
                 "VolumeSizeInGB": where.volume_gb,
+                **({"VolumeKmsKeyId": where.volume_kms_key} if where.volume_kms_key else {}),
             },
             "StoppingCondition": stopping,
             "EnableManagedSpotTraining": where.spot,
             "EnableNetworkIsolation": True,
+            **tags_of(where),
+            **network_of(where),
         }
+        if where.network is not None and where.network.encrypt_between:
+            request["EnableInterContainerTrafficEncryption"] = True
         if where.spot:
             request["CheckpointConfig"] = {"S3Uri": f"s3://{bucket}/{prefix}{job}/checkpoints"}
         return request
@@ -226,9 +228,3 @@ def _booster(data: bytes, rows: Rows, offset: float) -> BoostedTrees:
     booster.feature_names = [column.name for column in rows.columns]
     booster.feature_types = ["q" if letter == "c" else letter for letter in feature_types(rows.columns)]
     return BoostedTrees(booster, offset, len(rows.classes))
-
-
-def split_url(url: str, *, folder: bool = True) -> tuple[str, str]:
-    """Bucket and key of an s3:// URL; a folder's key ends in a slash."""
-    bucket, _, key = url.removeprefix("s3://").partition("/")
-    return bucket, (key.rstrip("/") + "/" if key and folder else key)

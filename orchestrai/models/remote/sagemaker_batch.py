@@ -1,7 +1,7 @@
 """Batch predictions by a SageMaker transform job: rows of CSV in, a score a line out, checked against the champion itself."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,10 @@ import numpy as np
 from orchestrai.errors import ModelError
 from orchestrai.models.estimators.artifact import GOLDEN_ROWS, GOLDEN_TOLERANCE, INFO_FILE, Scorer
 from orchestrai.models.estimators.boosting import BoostedTrees
-from orchestrai.models.registry.sagemaker_registry import archive, ensure_model
-from orchestrai.models.remote.sagemaker import ENDED, Clients, boto_clients, split_url
+from orchestrai.models.registry.sagemaker_endpoint import ensure_model
+from orchestrai.models.registry.sagemaker_registry import archive
+from orchestrai.models.remote.sagemaker import ENDED, Clients, boto_clients
+from orchestrai.models.remote.sagemaker_requests import attempt_of, attempts_at, next_attempt, split_url, tags_of
 from orchestrai.models.remote.training_job import RemoteJob
 from orchestrai.models.rows import Floats, Rows
 from orchestrai.models.spec import SageMakerServing
@@ -42,7 +44,11 @@ class BatchTransform:
         digest = hashlib.sha256(scorer.version.encode() + hashlib.sha256(data).digest()).hexdigest()[:20]
         job = f"{str(scorer.info.recipe['name']).replace('_', '-')[:30]}-batch-{digest}"
         bucket, prefix = split_url(self.where.output)
-        described = self._known(job) or self._run(job, scorer, scorer.model, data)
+        earlier = attempts_at(self.api, "list_transform_jobs", "TransformJobSummaries", "TransformJobName", job)
+        described = self._known(earlier) or self._run(
+            next_attempt(job, "TransformJobName", earlier), scorer, scorer.model, data
+        )
+        job = described["TransformJobName"]
         key = f"{prefix}batch/{job}/output/rows.csv.out"
         with aws_errors(f"AWS to read the scores at {key}"):
             body = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -50,27 +56,20 @@ class BatchTransform:
         _check(scorer, rows, scores, job)
         return scores, self._cost(described)
 
-    def _known(self, job: str) -> Mapping[str, Any] | None:
-        with aws_errors("AWS to list transform jobs"):
-            summaries = self.api.list_transform_jobs(NameContains=job, MaxResults=10)["TransformJobSummaries"]
-        live = [
-            one
-            for one in summaries
-            if one["TransformJobName"] == job and one["TransformJobStatus"] in ("InProgress", "Completed")
-        ]
-        return self._wait(job) if live else None
+    def _known(self, earlier: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        live = [one["TransformJobName"] for one in earlier if one["TransformJobStatus"] in ("InProgress", "Completed")]
+        return self._wait(max(live, key=attempt_of)) if live else None
 
     def _run(self, job: str, scorer: Scorer, model: BoostedTrees, data: bytes) -> Mapping[str, Any]:
         where = self.where
         bucket, prefix = split_url(where.output)
         folder = f"{prefix}models/{scorer.version.removeprefix('sha256:')}/"
-        name = f"{where.group}-{scorer.version.removeprefix('sha256:')[:20]}"[:63]
         with aws_errors(f"AWS to store the rows of {job}"):
             self.s3.put_object(Bucket=bucket, Key=f"{folder}model.tar.gz", Body=archive(model))
             self.s3.put_object(Bucket=bucket, Key=f"{folder}{INFO_FILE}", Body=scorer.info.encode())
             self.s3.put_object(Bucket=bucket, Key=f"{prefix}batch/{job}/input/rows.csv", Body=data)
         with aws_errors(f"AWS to start transform job {job}"):
-            ensure_model(self.api, where, name, f"s3://{bucket}/{folder}model.tar.gz")
+            name = ensure_model(self.api, where, where.group, scorer.version, f"s3://{bucket}/{folder}model.tar.gz")
             self.api.create_transform_job(
                 TransformJobName=job,
                 ModelName=name,
@@ -86,8 +85,14 @@ class BatchTransform:
                     "S3OutputPath": f"s3://{bucket}/{prefix}batch/{job}/output/",
                     "Accept": "text/csv",
                     "AssembleWith": "Line",
+                    **({"KmsKeyId": where.kms_key} if where.kms_key else {}),
                 },
-                TransformResources={"InstanceType": where.instance_type, "InstanceCount": where.instance_count},
+                TransformResources={
+                    "InstanceType": where.instance_type,
+                    "InstanceCount": where.instance_count,
+                    **({"VolumeKmsKeyId": where.volume_kms_key} if where.volume_kms_key else {}),
+                },
+                **tags_of(where),
             )
         return self._wait(job)
 

@@ -1,7 +1,8 @@
 """What a user declares about where a model trains, and where its champion is registered and served."""
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -39,7 +40,29 @@ class RemoteLimits(Declaration):
         return self.time_limit + self.poll + (self.spot_wait if self.spot else timedelta())
 
 
-class SageMakerTraining(RemoteLimits):
+class SageMakerNetwork(Declaration):
+    """The subnets and security groups of an own network; with `encrypt_between` what a job's containers say to each other is encrypted."""
+
+    subnets: list[Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]{1,32}$")]] = Field(min_length=1, max_length=16)
+    security_groups: list[Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]{1,32}$")]] = Field(min_length=1, max_length=5)
+    encrypt_between: bool = False
+
+
+class SageMakerPlace(Declaration):
+    """What everything that SageMaker makes for us is given: a network, the key of its volumes (`volume_kms_key`), and tags.
+
+    Instances with disks of their own encrypt them themselves, and AWS refuses a key for them.
+    """
+
+    region: str | None = None
+    network: SageMakerNetwork | None = None
+    volume_kms_key: str | None = Field(default=None, max_length=2048)
+    tags: Mapping[Annotated[str, Field(min_length=1, max_length=128)], Annotated[str, Field(max_length=256)]] | None = Field(
+        default=None, max_length=50
+    )
+
+
+class SageMakerTraining(RemoteLimits, SageMakerPlace):
     """A SageMaker training job in Amazon's built-in XGBoost container (`image`: its ECR address, 3.0 or newer).
 
     Categories go as their codes.
@@ -48,16 +71,16 @@ class SageMakerTraining(RemoteLimits):
     role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
     image: str = Field(pattern=r"^[^\s]+sagemaker-xgboost:[^\s]+$")
     output: str = Field(pattern=r"^s3://[^/\s]+(/[^\s]*)?$")
-    region: str | None = None
     instance_type: str = Field(default="ml.m5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
     volume_gb: int = Field(default=30, ge=1, le=16384)
     kms_key: str | None = None
 
 
-class SageMakerServing(Declaration):
+class SageMakerServing(SageMakerPlace):
     """The SageMaker Model Registry group and, optionally, the endpoint that follow the champion.
 
-    With `batch` predictions are made by a batch transform job, in rows of CSV without entity or time, within `time_limit`.
+    With `batch` predictions are made by a batch transform job, in rows of CSV without entity or time. `time_limit` ends such a job, and is
+    how long to wait for the endpoint. `kms_key` encrypts what a batch writes.
     """
 
     role: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
@@ -66,7 +89,7 @@ class SageMakerServing(Declaration):
     group: str = Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,62}$")
     endpoint: str | None = Field(default=None, pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,40}$")
     batch: bool = False
-    region: str | None = None
+    kms_key: str | None = None
     instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
     instance_count: int = Field(default=1, ge=1)
     time_limit: Duration = timedelta(hours=1)

@@ -10,8 +10,7 @@ from orchestrai.storage.cloud.job_wait import Clock, Phase, phase_of
 from orchestrai.storage.cloud.rest import Api, Token, google_token
 
 ENDED = ("JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED")
-
-
+PAGE = 100
 _token: Token = google_token
 
 
@@ -25,17 +24,25 @@ class VertexJobs:
         self.parent = f"projects/{where.project}/locations/{where.location}"
 
     def _find(self, job: str) -> Any | None:
-        query = {"filter": f'displayName="{job}"', "pageSize": "10"}
-        response = self.api.call("GET", f"{self.parent}/customJobs", query=query) or {}
-        named = [one for one in response.get("customJobs", ()) if one["displayName"] == job]
-        return max(named, key=lambda one: str(one["createTime"]), default=None)
+        # the filter has names of its own, in another spelling than the fields
+        query = {"filter": f'display_name="{job}"', "pageSize": str(PAGE)}
+        named: list[Any] = []
+        while True:
+            # a page may be empty and not the last
+            page = self.api.call("GET", f"{self.parent}/customJobs", query=query) or {}
+            named += [one for one in page.get("customJobs", ()) if one.get("displayName") == job]
+            if not page.get("nextPageToken"):
+                return max(named, key=lambda one: str(one["createTime"]), default=None)
+            query["pageToken"] = str(page["nextPageToken"])
 
     def phase(self, job: str) -> tuple[Phase, str] | None:
         """How a job stands; None when there is none."""
         custom_job = self._find(job)
         if custom_job is None:
             return None
-        return phase_of(str(custom_job["state"]), "JOB_STATE_SUCCEEDED", ENDED, custom_job.get("error", {}).get("message"))
+        return phase_of(
+            str(custom_job.get("state")), "JOB_STATE_SUCCEEDED", ENDED, custom_job.get("error", {}).get("message")
+        )
 
     def start(self, job: str, folder: str) -> None:
         """Create the job."""
