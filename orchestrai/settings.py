@@ -51,6 +51,7 @@ class Settings:
     alerts: Annotated[
         str, "YAML file that declares who is told of alerts; empty means <home>/alerts.yaml, if it is there"
     ] = ""
+    prices: Annotated[str, "YAML file of the prices that apply here; empty means <home>/prices.yaml, if it is there"] = ""
     memory_limit: Annotated[str, "memory DuckDB may use, e.g. 1500MB"] = "1500MB"
     sealed_memory_bytes: Annotated[
         int, "memory that verified inputs may take at once; beyond it they are copied to files without a name"

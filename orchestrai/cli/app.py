@@ -18,7 +18,14 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.reports import alert_commands, doctor_commands, metrics_commands, report_commands, trail_commands
+from orchestrai.cli.reports import (
+    alert_commands,
+    cost_commands,
+    doctor_commands,
+    metrics_commands,
+    report_commands,
+    trail_commands,
+)
 from orchestrai.cli.streams import stream_commands
 from orchestrai.cli.vault import (
     heal_commands,
@@ -79,6 +86,7 @@ proof_commands.model.command("list")(model_commands.list_models)
 proof_commands.model.command("rollback")(model_commands.rollback)
 proof_commands.model.command("deploy")(model_commands.deploy)
 proof_commands.model.command("serve")(model_commands.serve)
+proof_commands.model.command("cost")(cost_commands.model_cost)
 app.command("rollback")(rollback_commands.rollback)
 app.add_typer(gate_commands.gate, name="gate")
 app.add_typer(landing_commands.landing, name="landing")

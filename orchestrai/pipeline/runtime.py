@@ -25,6 +25,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import Features
 from orchestrai.pipeline.admission import demanding_ledger
+from orchestrai.pipeline.costs.cost_book import CostBook
 from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
@@ -48,6 +49,7 @@ class Runtime:
         self.settings = settings
         self.clock = clock
         self._project = project
+        self.costs = CostBook(lambda: self.ledger, settings, clock)
         self.launch: Launch | None = None
         self.listener: Progress | None = None
 
@@ -138,7 +140,7 @@ class Runtime:
                 require_settled(self._unsettled_names, pipeline)
         with self.ledger.using(), self.ledger.reading():
             context = replace(self.context(self._told(progress), overrides), again=again)
-            return node.stage.perform(context, node, partitions)
+            return self.costs.perform(node, partitions, lambda: node.stage.perform(context, node, partitions))
 
     @cached_property
     def _unsettled_names(self) -> dict[str, str]:

@@ -46,6 +46,7 @@ def metadata_of(node: AssetNode, report: StageReport, outcome: PartitionOutcome,
             "orchestrai/bytes_read": cost.bytes_read,
             "orchestrai/bytes_written": cost.bytes_written,
             "orchestrai/peak_rss_mb": round(cost.peak_rss_bytes / 2**20, 1),
+            **{name: plain(value) for name, value in report.measured.items()},
         }
     return metadata
 
