@@ -50,6 +50,7 @@ app.command("check")(project_commands.check)
 app.command("doctor")(doctor_commands.doctor)
 app.command("instance")(project_commands.instance)
 app.add_typer(metrics_commands.metrics, name="metrics")
+app.add_typer(cost_commands.cost, name="cost")
 app.command("new")(project_commands.new)
 # proof: what is asked of the records
 app.add_typer(proof_commands.model, name="model")

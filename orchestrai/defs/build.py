@@ -12,6 +12,7 @@ from orchestrai.defs.checks.drift_checks import build_drift_checks
 from orchestrai.defs.checks.landing_checks import build_landing_checks
 from orchestrai.defs.current import build_current_checks, build_current_sensors
 from orchestrai.defs.launch.backup_jobs import build_keeping_jobs, build_keeping_schedules
+from orchestrai.defs.launch.cost_jobs import build_cost_jobs, build_cost_schedules
 from orchestrai.defs.launch.jobs import build_jobs
 from orchestrai.defs.launch.schedules import build_schedules
 from orchestrai.defs.platform.dead_runs import build_dead_run_sensor
@@ -48,7 +49,7 @@ def _build(runtime: Runtime) -> dg.Definitions:
             *build_landing_checks([dataset for pipeline in project.pipelines for dataset in pipeline.own_datasets]),
             *broken.checks,
         ],
-        jobs=[*build_jobs(project.pipelines, nodes), *build_keeping_jobs(nodes)],
+        jobs=[*build_jobs(project.pipelines, nodes), *build_keeping_jobs(nodes), *build_cost_jobs(nodes)],
         sensors=[
             *build_sensors(project.pipelines),
             *build_recall_sensors(project.pipelines),
@@ -59,7 +60,7 @@ def _build(runtime: Runtime) -> dg.Definitions:
             build_dead_run_sensor(),
             *broken.sensors,
         ],
-        schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],
+        schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes), *build_cost_schedules(nodes)],
         resources={"runtime": runtime, **spark_resources(runtime)},
         executor=executor,
     )

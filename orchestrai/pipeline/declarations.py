@@ -20,6 +20,7 @@ from orchestrai.errors import ConfigError
 from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec, SpineSpec
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
+from orchestrai.pipeline.costs.budget_spec import BudgetSpec
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
@@ -208,6 +209,7 @@ class PipelineSpec(Declaration):
     load: tuple[LoadSpec, ...] = ()
     databases: tuple[DatabaseSpec, ...] = ()
     managed_backups: tuple[CheckedManagedBackup, ...] = ()
+    budget: Annotated[BudgetSpec | None, Field(description="what its runs may cost in a day or a month")] = None
 
     @model_validator(mode="before")
     @classmethod

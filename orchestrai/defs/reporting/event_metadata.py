@@ -10,7 +10,7 @@ from orchestrai.ledger.report import PartitionOutcome, StageReport, shown_verdic
 from orchestrai.stage.stage import AssetNode
 
 # facts that are a list of rows alike, and how many of them the UI is given
-TABLES = ("decisions", "groups")
+TABLES = ("decisions", "groups", "days")
 MOST_ROWS = 500
 
 
