@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ObjectExists, OrchestraiError, SignatureInvalid, TransientStorageError
-from orchestrai.ledger.costs.cost_record import COSTS, CostRecord, costs_of_day, days_of
+from orchestrai.ledger.costs.cost_record import COSTS, costs_of_day, days_of
 from orchestrai.ledger.costs.run_meter import note_job
 from orchestrai.ledger.costs.usage import JobUsage
 from orchestrai.ledger.report import StageReport
@@ -14,11 +14,7 @@ from orchestrai.pipeline.runtime import Runtime
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.features.shop import FEATURES, FIRST, RAW, RESTORED, Shop, sales_of
 from orchestrai_tests.observability.simulated import keep, land, morning
-
-
-def records(runtime: Runtime) -> list[CostRecord]:
-    ledger = runtime.ledger
-    return [record for day in days_of(ledger.lake) for record in costs_of_day(ledger.lake, ledger.keyring, day)]
+from orchestrai_tests.pipeline.costs.cost_records import records
 
 
 def in_a_new_process(shop: Shop) -> None:
