@@ -58,6 +58,11 @@ class Settings:
     ] = 256 * 1024 * 1024
     engine: Annotated[str, "feature engine: auto, duckdb or spark"] = "auto"
     spark_threshold_bytes: Annotated[int, "input size from which 'auto' means spark"] = 0
+    step_seconds: Annotated[
+        int,
+        "seconds a step of features should take at most: 'auto' takes Spark, and Spark jobs as many workers, as earlier runs tell; "
+        "0 leaves it to what is declared",
+    ] = 0
     spark_url: Annotated[
         str,
         "Spark for views: a master such as local[2], sc://host:port (Connect), or a job: subprocess:, databricks:FILE, "
@@ -79,7 +84,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(os.path.abspath(Path(self.home).expanduser())))
-        for name in ("spark_threshold_bytes", "sealed_memory_bytes", "transfer_at_once"):
+        for name in ("spark_threshold_bytes", "sealed_memory_bytes", "transfer_at_once", "step_seconds"):
             object.__setattr__(self, name, _count(name, getattr(self, name)))
         for field in fields(self):
             value = getattr(self, field.name)

@@ -188,6 +188,8 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
             policy = retries_of(node.subject)
             _log_try(context, policy, error)
             raise translate(error, context.retry_number, policy) from error
+        if "orchestrai/chosen" in report.measured:
+            context.log.info(f"chosen: {report.measured['orchestrai/chosen']}")
         if node.stage is RAW_EVENTS:
             fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
             yield from dead_letters(runtime, node.subject, fed, context.instance)

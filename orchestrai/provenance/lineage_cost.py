@@ -6,13 +6,11 @@ from datetime import date, timedelta
 from typing import Any
 
 from orchestrai.ledger.costs.cost_record import CostRecord, costs_of_day
-from orchestrai.ledger.costs.price_table import Charge
+from orchestrai.ledger.costs.price_table import DECLARED, Charge, newly_charged
 from orchestrai.ledger.costs.usage import JobUsage, Usage
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.provenance.lineage import Step, use_of, walk
 from orchestrai.provenance.verified_records import Records
-
-DECLARED = "declared with "
 
 
 @dataclass(frozen=True)
@@ -122,12 +120,9 @@ def lineage_cost(
     receipts = {digest: receipt for step in steps for digest, receipt in step.receipts.items()}
     runs, run_of = _runs(records, receipts)
     lines: dict[str, dict[str, CostLine]] = {"stage": {}, "subject": {}}
-    total, declared = CostLine("total"), set[str]()
+    total, paid = CostLine("total"), dict[tuple[str, str], float]()
     for run in runs.values():
-        # a job that was taken up again by a later try is paid for once
-        charges = [one for one in run.charges if one.price not in declared]
-        declared |= {one.price for one in charges if one.price.startswith(DECLARED)}
-        line = CostLine("", 1, int(run.measured), run.usage, sum(one.usd for one in charges), int(bool(run.charges)))
+        line = CostLine("", 1, int(run.measured), run.usage, newly_charged(run.charges, paid), int(bool(run.charges)))
         total = total.plus(line)
         for kind, key in (("stage", run.stage), ("subject", run.asset.rpartition("/")[0])):
             lines[kind][key] = lines[kind].get(key, CostLine(key)).plus(line)
@@ -192,7 +187,7 @@ def _unrecorded(receipt: Receipt) -> _Run:
         name, usd, seconds = str(job.get("name", "")), job.get("usd"), job.get("billable_seconds")
         jobs = (JobUsage(name, str(job.get("place", "")), float(seconds) if isinstance(seconds, int | float) else 0.0),)
         if isinstance(usd, int | float):
-            charges = (Charge(f"{DECLARED}{name}", "job", 1.0, float(usd)),)
+            charges = (Charge(DECLARED, "job", 1.0, float(usd), name),)
     usage = Usage(
         cost.wall_seconds, cost.cpu_seconds, 0.0, cost.bytes_read, cost.bytes_written, cost.peak_rss_bytes, jobs=jobs
     )

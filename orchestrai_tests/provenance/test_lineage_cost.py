@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrai.ledger.costs.cost_record import COSTS, CostRecord
-from orchestrai.ledger.costs.price_table import Charge
+from orchestrai.ledger.costs.price_table import DECLARED, Charge
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.provenance.lineage_cost import lineage_cost, receipts_behind
 from orchestrai.provenance.verified_records import Records
@@ -80,7 +80,7 @@ def test_a_record_that_ended_after_midnight_is_found_and_a_job_taken_up_again_is
     def dear(record: CostRecord) -> CostRecord:
         later = shop.now.replace(hour=0) + timedelta(days=1, minutes=5)
         finished = later.isoformat() if record.finished > shop.now.replace(hour=0).isoformat() else record.finished
-        return replace(record, finished=finished, charges=(Charge("declared with train-1", "job", 1.0, 2.5),))
+        return replace(record, finished=finished, charges=(Charge(DECLARED, "job", 1.0, 2.5, "train-1"),))
 
     rewritten(shop.runtime, dear)
     cost = lineage_cost(records_of(shop.runtime), RAW)

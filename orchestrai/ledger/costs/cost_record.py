@@ -38,7 +38,8 @@ class CostRecord:
     """One run of a stage: what it published (receipts), used and cost.
 
     `usd` is the sum of the charges; `prices` names the table that they are from by its digest. `charges` is empty where no price
-    applies: then `usd` is 0 and says nothing. `choices` say what was chosen for the run, and why.
+    applies: then `usd` is 0 and says nothing. `choices` say what was chosen for the run, and why; `sized` are the bytes of input that they
+    went by.
     """
 
     run: str
@@ -54,6 +55,7 @@ class CostRecord:
     charges: tuple[Charge, ...] = ()
     prices: str = ""
     engine: str = ""
+    sized: int = 0
     choices: tuple[str, ...] = ()
     quiet: Quiet = field(default_factory=Quiet)
 

@@ -3,7 +3,7 @@
 The table that ships is `prices.yaml` beside this module. A site's own file names those that it applies, and adds or replaces prices.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -19,9 +19,11 @@ FORMAT = 1
 UNITS = {
     "run": ("cpu_hour", "wall_hour", "vcpu_hour", "gb_hour"),
     "store": ("thousand_reads", "thousand_writes", "gb_read", "gb_written"),
-    "job": ("hour", "vcpu_hour", "gb_hour", "dcu_hour"),
+    "job": ("hour", "vcpu_hour", "gb_hour", "dcu_hour", "normalized_instance_hour"),
 }
 GB = 1e9
+# the price of a job that has one of its own
+DECLARED = "declared with the job"
 DIGITS = 9
 
 
@@ -48,12 +50,13 @@ class Price:
 
 @dataclass(frozen=True)
 class Charge:
-    """So much of a unit at a price, in US dollars."""
+    """So much of a unit at a price, in US dollars; `job` is what it was used by, where that ran elsewhere."""
 
     price: str
     unit: str
     quantity: float
     usd: float
+    job: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The form that is kept."""
@@ -62,6 +65,7 @@ class Charge:
             "unit": self.unit,
             "quantity": round(self.quantity, DIGITS),
             "usd": round(self.usd, DIGITS),
+            "job": self.job,
         }
 
 
@@ -84,7 +88,7 @@ class PriceTable:
     def charges(self, usage: Usage) -> tuple[Charge, ...]:
         """What a run costs, by price; a job that has a declared price of its own costs that."""
         found = [charge for price in self.prices for charge in self._of(price, usage)]
-        found += [Charge(f"declared with {job.name}", "job", 1.0, job.usd) for job in usage.jobs if job.usd is not None]
+        found += [Charge(DECLARED, "job", 1.0, job.usd, job.name) for job in usage.jobs if job.usd is not None]
         return tuple(charge for charge in found if charge.quantity)
 
     def _of(self, price: Price, usage: Usage) -> Iterator[Charge]:
@@ -112,12 +116,26 @@ class PriceTable:
                     }[price.unit],
                 )
         else:
-            quantity = sum(_units(job, price.unit) for job in usage.jobs if job.usd is None and _is_of(rest, job))
-            yield _charge(price, quantity)
+            for job in usage.jobs:
+                if job.usd is None and _is_of(rest, job):
+                    yield _charge(price, _units(job, price.unit), job.name)
 
 
-def _charge(price: Price, quantity: float) -> Charge:
-    return Charge(price.name, price.unit, quantity, quantity * price.usd)
+def newly_charged(charges: Iterable[Charge], paid: dict[tuple[str, str], float]) -> float:
+    """The US dollars of some charges that are not in `paid` yet, which they join: a job that a later try took up is paid for once."""
+    total = 0.0
+    for charge in charges:
+        if not charge.job:
+            total += charge.usd
+            continue
+        before = paid.get((charge.price, charge.job), 0.0)
+        total += max(0.0, charge.usd - before)
+        paid[charge.price, charge.job] = max(before, charge.usd)
+    return total
+
+
+def _charge(price: Price, quantity: float, job: str = "") -> Charge:
+    return Charge(price.name, price.unit, quantity, quantity * price.usd, job)
 
 
 def _is_of(rest: str, job: JobUsage) -> bool:

@@ -17,10 +17,12 @@ from orchestrai.storage import traffic
 class RunMeter:
     """What a run uses from `begin` on; `receipts`, `jobs` and `choices` are noted while it goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, asset: str = "") -> None:
+        self.asset = asset
         self.receipts: list[str] = []
         self.jobs: dict[str, JobUsage] = {}
         self.choices: list[str] = []
+        self.sized = 0
         self._wall = time.perf_counter()
         self._cpu = time.process_time()
         self._children = _children()
@@ -54,12 +56,12 @@ _METER: ContextVar[RunMeter | None] = ContextVar("_METER", default=None)
 
 
 @contextmanager
-def metering() -> Iterator[RunMeter | None]:
-    """Measure what is run within; None within a run that is measured already."""
+def metering(asset: str = "") -> Iterator[RunMeter | None]:
+    """Measure a run of an asset; None within a run that is measured already."""
     if _METER.get() is not None:
         yield None
         return
-    meter = RunMeter()
+    meter = RunMeter(asset)
     token = _METER.set(meter)
     try:
         yield meter
@@ -86,6 +88,25 @@ def note_choice(choice: str) -> None:
     meter = _METER.get()
     if meter is not None and choice not in meter.choices:
         meter.choices.append(choice)
+
+
+def measured_asset() -> str:
+    """The asset whose run is measured; empty outside of one."""
+    meter = _METER.get()
+    return meter.asset if meter is not None else ""
+
+
+def measured_size() -> int:
+    """The bytes of input by which the run is sized; 0 where nobody noted them."""
+    meter = _METER.get()
+    return meter.sized if meter is not None else 0
+
+
+def note_size(size: int) -> None:
+    """The bytes of input by which a run is sized."""
+    meter = _METER.get()
+    if meter is not None:
+        meter.sized = max(meter.sized, size)
 
 
 def _children() -> float:

@@ -54,7 +54,7 @@ class CostBook:
 
     def perform(self, node: AssetNode[Any], partitions: Sequence[str], run: Callable[[], StageReport]) -> StageReport:
         """Run a stage and record what that took; the report says it too. Raises what the run raises."""
-        with metering() as meter:
+        with metering(node.asset) as meter:
             if meter is None:
                 return run()
             began, report, outage = self._clock(), None, False
@@ -95,6 +95,7 @@ class CostBook:
             charges=prices.charges(usage),
             prices=prices.digest,
             engine=str(report.facts.get("engine", "")) if report is not None else "",
+            sized=meter.sized,
             choices=tuple(choices),
             quiet=self._quiet,
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrai.errors import NotCounted
 from orchestrai.ledger.costs.cost_record import COSTS, CostRecord
+from orchestrai.ledger.costs.price_table import newly_charged
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 
@@ -91,12 +92,9 @@ def records_of(store: Store, keyring: Keyring, day: str, pipeline: str) -> Itera
 def sum_day(day: str, records: Iterable[CostRecord]) -> DayCost:
     """The sums of a day."""
     total, by_asset, quiet_runs, quiet_cpu = StageSum(), dict[str, StageSum](), 0, 0.0
-    declared: set[str] = set()
+    paid: dict[tuple[str, str], float] = {}
     for record in records:
         usage, traffic = record.usage, record.usage.traffic
-        # a job that a later try took up again is paid for once
-        charges = [one for one in record.charges if one.price not in declared]
-        declared |= {one.price for one in charges if one.unit == "job"}
         one = StageSum(
             1,
             int(record.outcome == "failed"),
@@ -109,7 +107,7 @@ def sum_day(day: str, records: Iterable[CostRecord]) -> DayCost:
             traffic.writes,
             usage.peak_rss_bytes,
             sum(job.seconds for job in usage.jobs),
-            sum(charge.usd for charge in charges),
+            newly_charged(record.charges, paid),
             int(bool(record.charges)),
         )
         total = total.plus(one)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrai.errors import ConfigError
-from orchestrai.ledger.costs.price_table import read_prices
+from orchestrai.ledger.costs.price_table import Charge, newly_charged, read_prices
 from orchestrai.ledger.costs.usage import JobUsage, Usage
 from orchestrai.storage.traffic import Traffic
 
@@ -52,8 +52,23 @@ def test_a_job_with_a_price_of_its_own_is_not_charged_again(tmp_path: Path) -> N
     own = JobUsage("a", "sagemaker", 3600, "ml.m5.xlarge", usd=1.5)
     bare = JobUsage("b", "sagemaker", 1800, "ml.m5.xlarge", instances=2)
     other = JobUsage("c", "sagemaker", 1800, "ml.m5.2xlarge")
-    charges = {charge.price: charge.usd for charge in table.charges(Usage(jobs=(own, bare, other)))}
-    assert charges == {"m5": pytest.approx(0.2), "declared with a": 1.5}
+    charges = {charge.job: charge.usd for charge in table.charges(Usage(jobs=(own, bare, other)))}
+    assert charges == {"b": pytest.approx(0.2), "a": 1.5}
+
+
+def test_a_job_that_a_later_try_takes_up_is_paid_for_once() -> None:
+    paid: dict[tuple[str, str], float] = {}
+    tries = [
+        Charge("p", "hour", 1, 1.0, "job-1"),
+        Charge("p", "hour", 3, 3.0, "job-1"),
+        Charge("p", "hour", 2, 2.0, "job-2"),
+    ]
+    assert newly_charged(tries, paid) == 5.0 and newly_charged(tries, paid) == 0.0
+    assert (
+        newly_charged([Charge("desk", "cpu_hour", 1, 1.0)], paid)
+        == newly_charged([Charge("desk", "cpu_hour", 1, 1.0)], paid)
+        == 1.0
+    )
 
 
 def test_another_price_gives_another_digest(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrai.errors import ObjectExists, OrchestraiError, SignatureInvalid, TransientStorageError
 from orchestrai.ledger.costs.cost_record import COSTS, costs_of_day, days_of
+from orchestrai.ledger.costs.price_table import DECLARED
 from orchestrai.ledger.costs.run_meter import note_job
 from orchestrai.ledger.costs.usage import JobUsage
 from orchestrai.ledger.report import StageReport
@@ -131,8 +132,12 @@ def test_jobs_elsewhere_are_in_the_record_and_only_applied_prices_count(tmp_path
     report = shop.runtime.costs.perform(node, [], works)
     (record,) = records(shop.runtime)
     charges = {charge.price: charge for charge in record.charges}
-    assert set(charges) == {"google-dataproc-dcu", "desk", "declared with train-1"}
-    assert charges["google-dataproc-dcu"].usd == pytest.approx(0.03) and charges["declared with train-1"].usd == 0.25
+    assert set(charges) == {"google-dataproc-dcu", "desk", DECLARED}
+    assert (
+        charges["google-dataproc-dcu"].usd == pytest.approx(0.03)
+        and charges[DECLARED].usd == 0.25
+        and charges[DECLARED].job == "train-1"
+    )
     assert charges["desk"].usd == pytest.approx(record.usage.wall_seconds, abs=0.002)
     assert {job.name for job in record.usage.jobs} == {"batch-1", "run-1", "train-1"}
     assert record.prices and report.measured["orchestrai/cost_usd"] == pytest.approx(record.usd)
