@@ -18,6 +18,7 @@ from orchestrai.secrets.url_credentials import refuse_credentials
 PREFIX = "ORCHESTRAI_"
 ENV_FILE = Path(".env")
 ENV_BYTES = 1024 * 1024
+RUN_LIMITS = ("keep_runs", "most_runs", "max_runs", "store_runs")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,12 @@ class Settings:
     instance_db: Annotated[
         str, "where the URL of the PostgreSQL database of Dagster's runs lies (env://NAME); empty means SQLite under home"
     ] = ""
+    keep_runs: Annotated[int, "days that finished runs stay in Dagster's database; 0 is for ever"] = 90
+    most_runs: Annotated[int, "runs that stay in Dagster's database at most, the oldest finished ones go; 0 is no limit"] = (
+        20_000
+    )
+    max_runs: Annotated[int, "runs at once at most, by Dagster's queue"] = 2
+    store_runs: Annotated[int, "runs at once at most that read one source's store; 0 is as many as there are runs"] = 0
     compute_logs: Annotated[
         str,
         "where Dagster puts what runs print: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; empty: home",
@@ -84,7 +91,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(os.path.abspath(Path(self.home).expanduser())))
-        for name in ("spark_threshold_bytes", "sealed_memory_bytes", "transfer_at_once", "step_seconds"):
+        for name in ("spark_threshold_bytes", "sealed_memory_bytes", "transfer_at_once", "step_seconds", *RUN_LIMITS):
             object.__setattr__(self, name, _count(name, getattr(self, name)))
         for field in fields(self):
             value = getattr(self, field.name)
@@ -97,6 +104,8 @@ class Settings:
             parse_rate(self.transfer_limit)
         except ConfigError as exc:
             raise ConfigError(f"{PREFIX}TRANSFER_LIMIT: {exc.message}") from None
+        if self.max_runs < 1:
+            raise _wrong("max_runs", "a number of at least 1", self.max_runs)
         if self.executor not in ("in_process", "multiprocess"):
             raise _wrong("executor", "in_process or multiprocess", self.executor)
 

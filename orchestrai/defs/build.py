@@ -16,6 +16,7 @@ from orchestrai.defs.launch.cost_jobs import build_cost_jobs, build_cost_schedul
 from orchestrai.defs.launch.jobs import build_jobs
 from orchestrai.defs.launch.schedules import build_schedules
 from orchestrai.defs.platform.dead_runs import build_dead_run_sensor
+from orchestrai.defs.platform.run_retention import build_retention_sensor
 from orchestrai.defs.sensors.alert_sensors import build_alert_sensors
 from orchestrai.defs.sensors.deployment_sensors import build_deployment_sensors
 from orchestrai.defs.sensors.landing_sensors import build_sensors
@@ -58,6 +59,7 @@ def _build(runtime: Runtime) -> dg.Definitions:
             *build_current_sensors(nodes),
             *build_log_sensors(nodes),
             build_dead_run_sensor(),
+            build_retention_sensor(),
             *broken.sensors,
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes), *build_cost_schedules(nodes)],

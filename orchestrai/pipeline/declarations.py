@@ -21,6 +21,7 @@ from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec,
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
 from orchestrai.pipeline.costs.budget_spec import BudgetSpec
+from orchestrai.pipeline.costs.run_spec import ResourcesSpec, RunsSpec
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
@@ -127,6 +128,8 @@ class DatasetSpec(Declaration):
         ),
     ] = None
     sensor: bool = True
+    runs: RunsSpec = RunsSpec()
+    resources: Annotated[ResourcesSpec | None, Field(description="what its runs are given on Kubernetes")] = None
     retries: RetryPolicy = RetryPolicy()
     share: Annotated[
         tuple[Literal["delta", "iceberg"], ...], Field(description="register the restored files as tables for other tools")
@@ -159,6 +162,9 @@ class PipelineModelSpec(ModelSpec):
     champion_max_age: Annotated[
         Duration | None, Field(description="people are told of a champion that was promoted longer ago than this")
     ] = None
+    resources: Annotated[ResourcesSpec | None, Field(description="what the run that trains it is given on Kubernetes")] = (
+        None
+    )
     retries: RetryPolicy = RetryPolicy()
 
     @model_validator(mode="after")

@@ -103,23 +103,38 @@ def demo(
     raise typer.Exit(1 if failures else 0)
 
 
-def sync(as_json: AsJson = False) -> None:
+def sync(
+    prune: Annotated[bool, typer.Option("--prune", help="first delete the runs that the settings let go")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Tell Dagster what the ledger holds and its database does not: materialized partitions and the verdicts of checks.
 
     For a database that was lost or made anew, and after a process that died before it had told all. Nothing is computed; a second call
     tells nothing. Exit code 1 where something published has no valid receipt.
 
-    Example: orchestrai sync
+    With --prune finished runs older than ORCHESTRAI_KEEP_RUNS days, or beyond ORCHESTRAI_MOST_RUNS, are deleted first, as a sensor does
+    each hour.
+
+    Example: orchestrai sync --prune
     """
     runtime = open_runtime()
     from orchestrai.defs.instance import site_instance
+    from orchestrai.defs.platform.run_retention import prune as delete_runs
+    from orchestrai.defs.platform.run_retention import run_limits
     from orchestrai.defs.reporting.ledger_sync import sync as tell
 
+    deleted = 0
     with site_instance(runtime.settings) as instance:
+        more = prune
+        while more:
+            done = delete_runs(runtime, instance, run_limits(runtime.settings), runtime.clock())
+            deleted, more = deleted + len(done.runs), done.more
         told = list(tell(runtime, instance))
     if as_json:
-        emit({"told": [asdict(one) for one in told]})
+        emit({"told": [asdict(one) for one in told], "deleted": deleted})
     else:
+        if prune:
+            out.print(f"deleted {deleted} runs from Dagster's database")
         rows = [(one.asset, one.partitions, one.checks, ", ".join(one.uncounted[:5]) or "-") for one in told]
         if rows:
             table("Told", ("asset", "partitions", "checks", "without a valid receipt"), rows)

@@ -89,20 +89,21 @@ def choose_workers(bounds: tuple[int, int], step_seconds: int, size: int, runs: 
     return Chosen(value, f"{value} workers: {why}")
 
 
-def choose_partitions(bounds: tuple[int, int], seconds: float, runs: Iterable[CostRecord]) -> Chosen:
-    """How many partitions a run is asked for, so that it takes about so many seconds; the most until something is measured."""
+def choose_partitions(bounds: tuple[int, int], seconds: float, stages: Sequence[Sequence[CostRecord]]) -> Chosen:
+    """How many partitions a run over some stages is asked for, so that it takes about so many seconds; the most until it is measured."""
     least, most = bounds
-    rates = [record.usage.wall_seconds / record.partitions for record in runs if record.partitions]
-    if not rates or not seconds:
+    rates = [[run.usage.wall_seconds / run.partitions for run in runs if run.partitions] for runs in stages]
+    rate = sum(median(one) for one in rates if one)
+    if not rate or not seconds:
         return Chosen(
             most, "" if not seconds else f"{most} partitions a run: none is measured yet, and at most {most} are declared"
         )
-    rate = median(rates)
-    wanted = math.floor(seconds / rate) if rate > 0 else most
+    wanted = math.floor(seconds / rate)
     value = min(max(wanted, least), most)
     bound = "" if value == wanted else f", {least} to {most} are declared"
+    count = max(map(len, rates))
     return Chosen(
-        value, f"{value} partitions a run: {rate:.3g} s each by {len(rates)} runs make {wanted} in {seconds:g} s{bound}"
+        value, f"{value} partitions a run: {rate:.3g} s each by {count} runs make {wanted} in {seconds:g} s{bound}"
     )
 
 

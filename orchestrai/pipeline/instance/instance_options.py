@@ -70,6 +70,8 @@ class InstanceOptions:
     launcher: str = "local"
     log_format: str = "text"
     passed_on: tuple[str, ...] = ()
+    max_runs: int = 2
+    store_runs: int = 0
 
     def __post_init__(self) -> None:
         if self.database:
@@ -83,6 +85,12 @@ class InstanceOptions:
     def log_section(self) -> str:
         """How a run's log is written beside Dagster's own console."""
         return JSON_LOG if self.log_format == "json" else ""
+
+    @property
+    def store_limit(self) -> str:
+        """How many runs may read one source's store at once."""
+        limit = "{applyLimitPerUniqueValue: true}, limit: "
+        return f"      - {{key: orchestrai/store, value: {limit}{self.store_runs}}}\n" if self.store_runs else ""
 
     @property
     def storage_section(self) -> str:
@@ -136,4 +144,12 @@ class InstanceOptions:
 def instance_options(settings: Settings) -> InstanceOptions:
     """What the settings say of the instance."""
     there = tuple(name for name in PASSED_ON if name in os.environ)
-    return InstanceOptions(settings.instance_db, settings.compute_logs, settings.run_launcher, settings.log_format, there)
+    return InstanceOptions(
+        settings.instance_db,
+        settings.compute_logs,
+        settings.run_launcher,
+        settings.log_format,
+        there,
+        settings.max_runs,
+        settings.store_runs,
+    )

@@ -77,12 +77,15 @@ def test_workers_follow_from_worker_seconds_a_byte_within_their_bounds() -> None
     assert "STEP_SECONDS" in choose_workers((3, 20), 0, 5 * GB, runs).why
 
 
-def test_partitions_a_run_follow_from_seconds_a_partition() -> None:
-    runs = [ran("", 30.0, partitions=10)]
-    assert choose_partitions((1, 400), 900, runs).value == 300
-    assert choose_partitions((1, 100), 900, runs).value == 100
-    assert choose_partitions((5, 100), 1, runs).value == 5
-    assert choose_partitions((1, 100), 900, []).value == 100 and choose_partitions((1, 100), 0, runs).value == 100
+def test_partitions_a_run_follow_from_seconds_a_partition_of_all_its_stages() -> None:
+    stages = [[ran("", 20.0, partitions=10)], [ran("", 10.0, partitions=10)], []]
+    assert choose_partitions((1, 400), 900, stages).value == 300
+    most = choose_partitions((1, 100), 900, stages)
+    assert (
+        most.value == 100 and most.why == "100 partitions a run: 3 s each by 1 runs make 300 in 900 s, 1 to 100 are declared"
+    )
+    assert choose_partitions((5, 100), 1, stages).value == 5
+    assert choose_partitions((1, 100), 900, [[], []]).value == 100 and choose_partitions((1, 100), 0, stages).value == 100
 
 
 def test_the_newest_runs_that_published_count(tmp_path: Path) -> None:
