@@ -71,12 +71,12 @@ def test_runs_beyond_the_limits_go_with_all_that_they_left_and_the_rest_stays(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     shop = Shop(tmp_path / "shop")
-    minutes(instance, 6)
+    minutes(instance, 5)
     going = instance.create_run_for_job(minute, status=DagsterRunStatus.STARTED)
     base = tmp_path / "shop" / "home" / "dagster"
     kept = [record.dagster_run.run_id for record in instance.get_run_records(limit=4)]
     done = prune(shop.runtime, instance, RunLimits(most=4), shop.now)
-    assert len(done.runs) == 3 and not done.more and done.told == ()
+    assert len(done.runs) == 2 and not done.more and done.told == ()
     assert {record.dagster_run.run_id for record in instance.get_run_records()} == {*kept} and going.run_id in kept
     for run_id in done.runs:
         assert not list(base.rglob(f"*{run_id}*.db*")), "no file of it is left"
@@ -95,27 +95,27 @@ def test_runs_beyond_the_limits_go_with_all_that_they_left_and_the_rest_stays(
 def test_a_database_of_many_minutes_stays_under_its_bound(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     shop = Shop(tmp_path / "shop")
     base = tmp_path / "shop" / "home" / "dagster"
-    minutes(instance, 8)
-    prune(shop.runtime, instance, RunLimits(most=4), shop.now)
+    minutes(instance, 4)
+    prune(shop.runtime, instance, RunLimits(most=2), shop.now)
     full, unpruned = bytes_of(base), 0
-    for _ in range(4):
-        minutes(instance, 8)
+    for _ in range(2):
+        minutes(instance, 4)
         unpruned = bytes_of(base)
-        prune(shop.runtime, instance, RunLimits(most=4), shop.now)
-    assert instance.get_runs_count() == 4
-    # 32 runs more than there were: pages of the index that are not used again yet are all that is left of them
+        prune(shop.runtime, instance, RunLimits(most=2), shop.now)
+    assert instance.get_runs_count() == 2
+    # eight runs more than there were: pages of the index that are not used again yet are all that is left of them
     assert bytes_of(base) < full * 1.15 and unpruned > full * 1.5
 
 
 def test_what_is_published_is_told_again_and_newest_evaluations_stay(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     shop = Shop(tmp_path / "shop")
-    days = taken(shop, instance, 3)
+    days = taken(shop, instance, 2)
     key = dg.AssetKey(RAW.split("/"))
     checks = [dg.AssetCheckKey(key, check.name) for check in shop.runtime.project.nodes[RAW].checks]
     before = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
     assert instance.get_materialized_partitions(key) == {*days} and before
     done = prune(shop.runtime, instance, RunLimits(most=1), shop.now)
-    assert len(done.runs) == 2 and {RAW, KEPT, RESTORED} <= {*done.assets}
+    assert len(done.runs) == 1 and {RAW, KEPT, RESTORED} <= {*done.assets}
     for asset in (RAW, KEPT, RESTORED):
         assert instance.get_materialized_partitions(dg.AssetKey(asset.split("/"))) == {*days}, "the ledger has told it again"
     after = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
@@ -127,9 +127,9 @@ def test_a_look_takes_so_many_at_most_and_the_sensor_goes_on_until_none_is_left(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = Shop(tmp_path / "shop")
-    minutes(instance, 5)
-    done = prune(shop.runtime, instance, RunLimits(most=1), shop.now, at_once=2)
-    assert len(done.runs) == 2 and done.more
+    minutes(instance, 4)
+    done = prune(shop.runtime, instance, RunLimits(most=1), shop.now, at_once=1)
+    assert len(done.runs) == 1 and done.more
     monkeypatch.setattr("orchestrai.defs.platform.run_retention.AT_ONCE", 1)
     monkeypatch.setattr("orchestrai.defs.platform.run_retention.prune.__defaults__", (1,))
     monkeypatch.setattr("orchestrai.defs.platform.run_retention.run_limits", lambda settings: RunLimits(most=1))
