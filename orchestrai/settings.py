@@ -19,6 +19,7 @@ from orchestrai.secrets.url_credentials import refuse_credentials
 PREFIX = "ORCHESTRAI_"
 ENV_FILE = Path(".env")
 ENV_BYTES = 1024 * 1024
+RUN_LIMITS = ("keep_runs", "most_runs", "max_runs", "store_runs")
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,18 @@ class Settings:
     alerts: Annotated[
         str, "YAML file that declares who is told of alerts; empty means <home>/alerts.yaml, if it is there"
     ] = ""
+    prices: Annotated[str, "YAML file of the prices that apply here; empty means <home>/prices.yaml, if it is there"] = ""
     memory_limit: Annotated[str, "memory DuckDB may use, e.g. 1500MB"] = "1500MB"
     sealed_memory_bytes: Annotated[
         int, "memory that verified inputs may take at once; beyond it they are copied to files without a name"
     ] = 256 * 1024 * 1024
     engine: Annotated[str, "feature engine: auto, duckdb or spark"] = "auto"
     spark_threshold_bytes: Annotated[int, "input size from which 'auto' means spark"] = 0
+    step_seconds: Annotated[
+        int,
+        "seconds a step of features should take at most: 'auto' takes Spark, and Spark jobs as many workers, as earlier runs tell; "
+        "0 leaves it to what is declared",
+    ] = 0
     spark_url: Annotated[
         str,
         "Spark for views: a master such as local[2], sc://host:port (Connect), or a job: subprocess:, databricks:FILE, "
@@ -85,6 +92,12 @@ class Settings:
     instance_db: Annotated[
         str, "where the URL of the PostgreSQL database of Dagster's runs lies (env://NAME); empty means SQLite under home"
     ] = ""
+    keep_runs: Annotated[int, "days that finished runs stay in Dagster's database; 0 is for ever"] = 90
+    most_runs: Annotated[int, "runs that stay in Dagster's database at most, the oldest finished ones go; 0 is no limit"] = (
+        20_000
+    )
+    max_runs: Annotated[int, "runs at once at most, by Dagster's queue"] = 2
+    store_runs: Annotated[int, "runs at once at most that read one source's store; 0 is as many as there are runs"] = 0
     compute_logs: Annotated[
         str,
         "where Dagster puts what runs print: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; empty: home",
@@ -100,7 +113,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(os.path.abspath(Path(self.home).expanduser())))
-        for name in ("spark_threshold_bytes", "sealed_memory_bytes", "transfer_at_once"):
+        for name in ("spark_threshold_bytes", "sealed_memory_bytes", "transfer_at_once", "step_seconds", *RUN_LIMITS):
             object.__setattr__(self, name, _count(name, getattr(self, name)))
         for field in fields(self):
             value = getattr(self, field.name)
@@ -113,6 +126,8 @@ class Settings:
             parse_rate(self.transfer_limit)
         except ConfigError as exc:
             raise ConfigError(f"{PREFIX}TRANSFER_LIMIT: {exc.message}") from None
+        if self.max_runs < 1:
+            raise _wrong("max_runs", "a number of at least 1", self.max_runs)
         if self.executor not in ("in_process", "multiprocess"):
             raise _wrong("executor", "in_process or multiprocess", self.executor)
         if self.identity not in ("os", "aws", "azure", "google"):

@@ -23,7 +23,14 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.reports import alert_commands, doctor_commands, metrics_commands, report_commands, trail_commands
+from orchestrai.cli.reports import (
+    alert_commands,
+    cost_commands,
+    doctor_commands,
+    metrics_commands,
+    report_commands,
+    trail_commands,
+)
 from orchestrai.cli.streams import stream_commands
 from orchestrai.cli.vault import (
     heal_commands,
@@ -68,6 +75,7 @@ app.command("check")(project_commands.check)
 app.command("doctor")(doctor_commands.doctor)
 app.command("instance")(project_commands.instance)
 app.add_typer(metrics_commands.metrics, name="metrics")
+app.add_typer(cost_commands.cost, name="cost")
 app.command("new")(project_commands.new)
 # proof: what is asked of the records
 app.add_typer(proof_commands.model, name="model")
@@ -104,6 +112,7 @@ proof_commands.model.command("list")(model_commands.list_models)
 proof_commands.model.command("rollback")(model_commands.rollback)
 proof_commands.model.command("deploy")(model_commands.deploy)
 proof_commands.model.command("serve")(model_commands.serve)
+proof_commands.model.command("cost")(cost_commands.model_cost)
 app.command("rollback")(rollback_commands.rollback)
 app.add_typer(gate_commands.gate, name="gate")
 app.add_typer(landing_commands.landing, name="landing")

@@ -192,6 +192,8 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
             ):
                 progress = step.heard(_log_progress(context))
                 report = step.report = orchestrai_runtime.run(node, keys, progress=progress, again=again)
+            if "orchestrai/chosen" in report.measured:
+                context.log.info(f"chosen: {report.measured['orchestrai/chosen']}")
             if node.stage is RAW_EVENTS:
                 fed = sorted({*keys, *(outcome.partition for outcome in report.outcomes)})
                 letters += dead_letters(orchestrai_runtime, node.subject, fed, context.instance)

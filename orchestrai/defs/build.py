@@ -12,9 +12,11 @@ from orchestrai.defs.checks.drift_checks import build_drift_checks
 from orchestrai.defs.checks.landing_checks import build_landing_checks
 from orchestrai.defs.current import build_current_checks, build_current_sensors
 from orchestrai.defs.launch.backup_jobs import build_keeping_jobs, build_keeping_schedules
+from orchestrai.defs.launch.cost_jobs import build_cost_jobs, build_cost_schedules
 from orchestrai.defs.launch.jobs import build_jobs
 from orchestrai.defs.launch.schedules import build_schedules
 from orchestrai.defs.platform.dead_runs import build_dead_run_sensor
+from orchestrai.defs.platform.run_retention import build_retention_sensor
 from orchestrai.defs.platform.run_traces import build_trace_sensors
 from orchestrai.defs.sensors.alert_sensors import build_alert_sensors
 from orchestrai.defs.sensors.deployment_sensors import build_deployment_sensors
@@ -49,7 +51,7 @@ def _build(runtime: Runtime, executor: bool) -> dg.Definitions:
             *build_landing_checks([dataset for pipeline in project.pipelines for dataset in pipeline.own_datasets]),
             *broken.checks,
         ],
-        jobs=[*build_jobs(project.pipelines, nodes), *build_keeping_jobs(nodes)],
+        jobs=[*build_jobs(project.pipelines, nodes), *build_keeping_jobs(nodes), *build_cost_jobs(nodes)],
         sensors=[
             *build_sensors(project.pipelines),
             *build_recall_sensors(project.pipelines),
@@ -59,9 +61,10 @@ def _build(runtime: Runtime, executor: bool) -> dg.Definitions:
             *build_log_sensors(nodes),
             build_dead_run_sensor(),
             *build_trace_sensors(runtime.settings),
+            build_retention_sensor(),
             *broken.sensors,
         ],
-        schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],
+        schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes), *build_cost_schedules(nodes)],
         resources={RUNTIME: runtime, **spark_resources(runtime)},
         executor=declared if executor else None,
     )

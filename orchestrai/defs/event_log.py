@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dagster._core.events.log import EventLogEntry
@@ -119,6 +120,18 @@ class EventLog(SqliteEventLogStorage):
             }
             for one, number in newest.values():
                 self._store_asset_event(connection, one, number)
+
+    def delete_events(self, run_id: str) -> None:
+        """Delete the events of a run, and its file: Dagster leaves an empty one, of a hundred kilobytes, for each run for ever."""
+        super().delete_events(run_id)
+        with self._db_lock:
+            engine = self._engines.pop(run_id, None)
+            if engine is not None:
+                engine.dispose()
+            self._initialized_dbs.discard(run_id)
+            file = Path(self.path_for_shard(run_id))
+            for ending in ("", "-wal", "-shm"):
+                file.with_name(file.name + ending).unlink(missing_ok=True)
 
     def dispose(self) -> None:
         """Close every kept connection."""

@@ -15,6 +15,8 @@ from orchestrai.settings import Settings
 if TYPE_CHECKING:
     from dagster_pyspark import LazyPySparkResource
 
+    from orchestrai.features.jobs.cluster_job import Size
+
 KEY = "orchestrai_pyspark"
 
 
@@ -42,14 +44,16 @@ def launching(runtime: Runtime, context: dg.AssetExecutionContext) -> Iterator[N
     """Let the runtime start Spark jobs from a step, where settings ask for jobs; the run's log hears of them."""
     where = runtime.settings.spark_url.partition(":")[0]
     if where in JOBS:
-        runtime.launch = launcher(where, runtime.settings, context)
+        runtime.launch = launcher(where, runtime.settings, context, runtime.workers)
     try:
         yield
     finally:
         runtime.launch = None
 
 
-def launcher(where: str, settings: Settings, context: dg.AssetExecutionContext) -> Callable[[str], None]:
+def launcher(
+    where: str, settings: Settings, context: dg.AssetExecutionContext, size: "Size | None" = None
+) -> Callable[[str], None]:
     """What starts a job and returns when it has ended. A run that is cancelled meanwhile cancels its job."""
     if where == "subprocess":
         return lambda url: _subprocess(context, url)
@@ -59,7 +63,7 @@ def launcher(where: str, settings: Settings, context: dg.AssetExecutionContext) 
         pipes = emr_serverless_launcher(settings, context)
         if pipes is not None:
             return pipes
-    return lambda url: job_launcher(settings, context.log.info)(url)
+    return lambda url: job_launcher(settings, context.log.info, size)(url)
 
 
 def _subprocess(context: dg.AssetExecutionContext, url: str) -> None:

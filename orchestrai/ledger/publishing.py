@@ -6,6 +6,7 @@ from datetime import UTC
 
 from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import ConcurrentCommit, ObjectExists
+from orchestrai.ledger.costs.run_meter import note_receipt
 from orchestrai.ledger.dataset import as_recorded, dataset_at
 from orchestrai.ledger.decisions.standing import Decision, standing_head, undecided
 from orchestrai.ledger.decisions.transactions import Transaction, decide
@@ -60,6 +61,7 @@ def publish(log: Log, wanted: Publication) -> Head:
             committed = append_head(log.lake, log.signer, _entry(log, wanted, newest, base, digests))
         except ObjectExists:
             continue
+        note_receipt(committed.receipt)
         # an entry by a key that was ended meanwhile may not count
         log.require_may("write")
         copy_head(log, committed, digests.values())

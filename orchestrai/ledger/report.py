@@ -80,7 +80,10 @@ class PartitionOutcome:
 
 @dataclass(frozen=True)
 class StageReport:
-    """What a stage did: the asset's version afterwards, an outcome per partition, facts and plots (PNG) for people."""
+    """What a stage did: the asset's version afterwards, an outcome per partition, facts and plots (PNG) for people.
+
+    `measured` is what the run took, for people: it is in no receipt.
+    """
 
     asset: str
     version: str | None
@@ -88,6 +91,7 @@ class StageReport:
     cost: Cost = field(default_factory=Cost)
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
     plots: Mapping[str, bytes] = field(default_factory=dict)
+    measured: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property
     def refused(self) -> tuple[PartitionOutcome, ...]:

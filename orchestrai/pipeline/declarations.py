@@ -20,6 +20,8 @@ from orchestrai.errors import ConfigError
 from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec, SpineSpec
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
+from orchestrai.pipeline.costs.budget_spec import BudgetSpec
+from orchestrai.pipeline.costs.run_spec import ResourcesSpec, RunsSpec
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
@@ -126,6 +128,8 @@ class DatasetSpec(Declaration):
         ),
     ] = None
     sensor: bool = True
+    runs: RunsSpec = RunsSpec()
+    resources: Annotated[ResourcesSpec | None, Field(description="what its runs are given on Kubernetes")] = None
     retries: RetryPolicy = RetryPolicy()
     share: Annotated[
         tuple[Literal["delta", "iceberg"], ...], Field(description="register the restored files as tables for other tools")
@@ -158,6 +162,9 @@ class PipelineModelSpec(ModelSpec):
     champion_max_age: Annotated[
         Duration | None, Field(description="people are told of a champion that was promoted longer ago than this")
     ] = None
+    resources: Annotated[ResourcesSpec | None, Field(description="what the run that trains it is given on Kubernetes")] = (
+        None
+    )
     retries: RetryPolicy = RetryPolicy()
 
     @model_validator(mode="after")
@@ -208,6 +215,7 @@ class PipelineSpec(Declaration):
     load: tuple[LoadSpec, ...] = ()
     databases: tuple[DatabaseSpec, ...] = ()
     managed_backups: tuple[CheckedManagedBackup, ...] = ()
+    budget: Annotated[BudgetSpec | None, Field(description="what its runs may cost in a day or a month")] = None
 
     @model_validator(mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrai.errors import ConfigError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
@@ -11,6 +12,9 @@ from orchestrai.features.engines.spark_engine import SparkEngine
 from orchestrai.features.jobs.exchange import RemoteSparkEngine
 from orchestrai.settings import Settings
 from orchestrai.storage.url import open_store
+
+if TYPE_CHECKING:
+    from orchestrai.features.jobs.cluster_job import Size
 
 Launch = Callable[[str], None]
 SERVICES = ("databricks", "dataproc", "synapse", "emr", "emr-serverless")
@@ -45,14 +49,14 @@ def cluster_url(exchange: str) -> str:
     return Path(exchange).expanduser().resolve().as_uri()
 
 
-def job_launcher(settings: Settings, tell: Callable[[str], None] | None = None) -> Launch:
-    """What starts jobs on the service that settings name; `tell` hears of each. Raises ConfigError."""
+def job_launcher(settings: Settings, tell: Callable[[str], None] | None = None, size: "Size | None" = None) -> Launch:
+    """What starts jobs on the service that settings name; `tell` hears of each, `size` chooses workers. Raises ConfigError."""
     from orchestrai.features.jobs.exchange import sent_script
     from orchestrai.features.jobs.launchers import cluster_launcher
 
     where, _, file = settings.spark_url.partition(":")
     script = sent_script(open_store(settings.spark_exchange), cluster_url(settings.spark_exchange))
-    return cluster_launcher(where, file, script, tell=tell)
+    return cluster_launcher(where, file, script, tell=tell, size=size)
 
 
 def embedded(settings: Settings) -> DuckDbEngine:
@@ -61,20 +65,26 @@ def embedded(settings: Settings) -> DuckDbEngine:
 
 
 def engine_for(
-    settings: Settings, session: Callable[[], object], launch: Launch | None, wanted: str = "auto", size: int = 0
+    settings: Settings,
+    session: Callable[[], object],
+    launch: Launch | None,
+    wanted: str = "auto",
+    choose: Callable[[], str] | None = None,
+    workers: "Size | None" = None,
 ) -> Engine:
-    """The engine by the settings, else as the view wants it, else by the size of its input in bytes.
+    """The engine by the settings, else as the view wants it, else as `choose` says, else DuckDB.
 
     Raises ConfigError where Spark jobs are chosen and nothing can start them.
     """
     choice = settings.engine if settings.engine != "auto" else wanted
     if choice == "auto":
-        threshold = settings.spark_threshold_bytes
-        choice = "spark" if threshold and size >= threshold else "duckdb"
-    return _spark(settings, session, launch) if choice == "spark" else embedded(settings)
+        choice = choose() if choose is not None else "duckdb"
+    return _spark(settings, session, launch, workers) if choice == "spark" else embedded(settings)
 
 
-def _spark(settings: Settings, session: Callable[[], object], launch: Launch | None) -> Engine:
+def _spark(
+    settings: Settings, session: Callable[[], object], launch: Launch | None, workers: "Size | None" = None
+) -> Engine:
     where, _, _ = settings.spark_url.partition(":")
     if where not in JOBS:
         return SparkEngine(session)
@@ -82,5 +92,5 @@ def _spark(settings: Settings, session: Callable[[], object], launch: Launch | N
         raise ConfigError(f"expected a run in Dagster to start Spark jobs by {where}, found none: materialize it in Dagster")
     if not settings.spark_exchange:
         raise ConfigError(f"expected ORCHESTRAI_SPARK_EXCHANGE beside {where}, found none: name a store both sides reach")
-    starter = launch or job_launcher(settings)
+    starter = launch or job_launcher(settings, size=workers)
     return RemoteSparkEngine(open_store(settings.spark_exchange), cluster_url(settings.spark_exchange), starter, where)

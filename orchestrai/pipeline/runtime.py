@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrai.backup.ports import Definitions
 from orchestrai.backup.proofs import own_drill, proof_of
@@ -20,11 +20,15 @@ from orchestrai.features.ports import Engines
 from orchestrai.features.views.moment_partitions import PointInTime
 from orchestrai.ingest.ports import SparkSession
 from orchestrai.ingest.sources.landing import open_landing
+from orchestrai.ledger.costs.cost_record import CostRecord
+from orchestrai.ledger.costs.run_meter import measured_asset, measured_size, note_choice, note_size
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import Features
 from orchestrai.pipeline.admission import demanding_ledger
+from orchestrai.pipeline.costs.cost_book import CostBook
+from orchestrai.pipeline.costs.measured_rates import EngineRule, choose_engine, choose_workers, newest_runs
 from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
@@ -40,6 +44,9 @@ from orchestrai.storage.base import Store
 from orchestrai.vault.protection import open_vault
 from orchestrai.vault.vault import Vault
 
+if TYPE_CHECKING:
+    from orchestrai.features.jobs.cluster_size import WorkerBounds
+
 
 class Runtime:
     """Settings, stores and declarations, opened once per process and only when first needed; runs the nodes of its graph."""
@@ -48,6 +55,7 @@ class Runtime:
         self.settings = settings
         self.clock = clock
         self._project = project
+        self.costs = CostBook(lambda: self.ledger, settings, clock)
         self.launch: Launch | None = None
         self.listener: Progress | None = None
 
@@ -138,7 +146,7 @@ class Runtime:
                 require_settled(self._unsettled_names, pipeline)
         with self.ledger.using(), self.ledger.reading():
             context = replace(self.context(self._told(progress), overrides), again=again)
-            return node.stage.perform(context, node, partitions)
+            return self.costs.perform(node, partitions, lambda: node.stage.perform(context, node, partitions))
 
     @cached_property
     def _unsettled_names(self) -> dict[str, str]:
@@ -161,8 +169,30 @@ class Runtime:
         return open_landing(dataset.spec.source.url, self.settings.home)
 
     def engine(self, wanted: str = "auto", size: int = 0) -> Engine:
-        """The engine by the settings, else as a view wants it, else by the bytes of its input."""
-        return engine_for(self.settings, self.spark_session, self.launch, wanted, size)
+        """The engine by the settings, else as a view wants it, else by the bytes of its input and what earlier runs took."""
+        note_size(size)
+        return engine_for(
+            self.settings, self.spark_session, self.launch, wanted, lambda: self._chosen_engine(size), self.workers
+        )
+
+    def _chosen_engine(self, size: int) -> str:
+        settings = self.settings
+        rule = EngineRule(settings.spark_threshold_bytes, bool(settings.spark_url), settings.step_seconds)
+        engine, why = choose_engine(rule, size, self._measured_runs)
+        if why:
+            note_choice(why)
+        return engine
+
+    def workers(self, bounds: "WorkerBounds") -> int:
+        """How many workers a Spark job of the run that is going on is given, within what its file declares."""
+        size = measured_size()
+        chosen = choose_workers((bounds.least, bounds.most), self.settings.step_seconds, size, self._measured_runs())
+        note_choice(chosen.why)
+        return chosen.value
+
+    def _measured_runs(self) -> list[CostRecord]:
+        asset = measured_asset()
+        return newest_runs(self.ledger, asset, self.clock()) if asset else []
 
     def spark_session(self) -> object:
         """The session that Spark views run in; replaced by the Dagster side with dagster-pyspark's."""

@@ -14,6 +14,7 @@ from orchestrai.features.run import FEATURES
 from orchestrai.features.training_set import TRAINING_SET
 from orchestrai.ingest.arrival import DEAD_LETTERS, LANDING, RAW_EVENTS
 from orchestrai.models.run import CANDIDATE, CHAMPION, DEPLOYMENT, EVALUATION, PREDICTIONS
+from orchestrai.pipeline.costs import cost_report
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.reports.pipeline_catalog import PRODUCER, write_catalog
 from orchestrai.restore.drill_run import DRILL
@@ -58,6 +59,16 @@ CATALOG: Stage[Pipeline] = Stage(
     role="catalog",
 )
 
+COSTS: Stage[Pipeline] = Stage(
+    "costs",
+    ("pipeline",),
+    "What the runs of the pipeline used and cost, a line a day (UTC), up to yesterday.",
+    frozenset({"json"}),
+    cost_report.PRODUCER,
+    lambda context, node, partitions: cost_report.write_costs(context, node.subject.name, node.asset),
+    role="account",
+)
+
 STAGES: tuple[Stage[Any], ...] = (
     LANDING,
     RAW_EVENTS,
@@ -87,6 +98,7 @@ STAGES: tuple[Stage[Any], ...] = (
     HEAL,
     PULL,
     CATALOG,
+    COSTS,
 )
 
 

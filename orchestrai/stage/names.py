@@ -33,6 +33,7 @@ StageName = Literal[
     "prune",
     "heal",
     "pull",
+    "costs",
 ]
 
 SubjectKind = Literal[

@@ -20,8 +20,9 @@ from orchestrai.stage.names import SubjectKind
 from orchestrai.stage.staleness import Places, StalePartition
 
 # data: on the way from landing to predictions; backup: kept beside events; copy: of a backup, elsewhere; trial: a backup tried out;
-# release: what lets snapshots and bytes go; mend: what brings damaged ones back; log: what follows a backup, all the time
-Role = Literal["data", "backup", "copy", "trial", "release", "mend", "catalog", "log"]
+# release: what lets snapshots and bytes go; mend: what brings damaged ones back; log: what follows a backup, all the time; account: what
+# all of it costs
+Role = Literal["data", "backup", "copy", "trial", "release", "mend", "catalog", "log", "account"]
 
 
 class Subject(Protocol):

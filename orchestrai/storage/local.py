@@ -20,8 +20,10 @@ from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo
 from orchestrai.storage.disk.local_walk import walk
 from orchestrai.storage.disk.posix import copy, etag, info, order, read_range, settle_time, syncfs, translated, write_all
 from orchestrai.storage.disk.rooted import OPEN_DIR, TEMPORARY, RootedTree
+from orchestrai.storage.traffic import count
 
 _ATTEMPTS = 200
+KIND = "file"
 
 
 class LocalStore:
@@ -46,6 +48,7 @@ class LocalStore:
     def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
         descriptor, status = self._open(key, version)
         os.close(descriptor)
+        count(KIND, reads=1)
         return info(key, status)
 
     def read(
@@ -62,6 +65,7 @@ class LocalStore:
             left = max(0, status.st_size - start)
             data = read_range(descriptor, start, left if length is None else min(left, length))
             self._require_etag(key, if_match, descriptor)
+            count(KIND, reads=1, came=len(data))
             return data
         except OSError as exc:
             raise translated(exc, key, "read", self.url) from exc
@@ -69,7 +73,8 @@ class LocalStore:
             os.close(descriptor)
 
     def stream(self, key: str, *, version: str | None = None, if_match: str | None = None) -> Iterator[bytes]:
-        descriptor, _ = self._open(key, version, if_match)
+        descriptor, status = self._open(key, version, if_match)
+        count(KIND, reads=1, came=status.st_size)
         # a file object closes itself when the stream is given up
         return self._chunks(key, FileIO(descriptor), if_match)
 
@@ -95,6 +100,7 @@ class LocalStore:
 
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         after = None if start_after is None else order(start_after)
+        count(KIND, lists=1)
         try:
             yield from walk(self._root, prefix, after, hidden=TEMPORARY)
         except OSError as exc:
@@ -168,7 +174,9 @@ class LocalStore:
             with self._errors(key, "written"):
                 self._place(temporary, segments, create)
                 moved = not create
-                return info(key, settle_time(descriptor))
+                written = settle_time(descriptor)
+                count(KIND, writes=1, went=written.st_size)
+                return info(key, written)
         finally:
             os.close(descriptor)
             if not moved:

@@ -16,6 +16,7 @@ from orchestrai.errors import (
     StorageError,
     TransientStorageError,
 )
+from orchestrai.storage import traffic
 from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo, check_key
 from orchestrai.storage.cloud.connection import Backend
 from orchestrai.storage.cloud.control import ControlPlane
@@ -40,6 +41,7 @@ class ObjectStore:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._process = os.getpid()
+        self._kind = backend.url.partition("://")[0]
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.url!r})"
@@ -57,6 +59,7 @@ class ObjectStore:
 
         name = self._name(key)
         if version is None:
+            traffic.count(self._kind, reads=1)
             with self._errors(key):
                 return self._info(obstore.head(self.backend.reads, name))
         return self._info(self._get(key, version, None, {"head": True}).meta)
@@ -79,7 +82,9 @@ class ObjectStore:
         try:
             result = self._get(key, version, if_match, wanted)
             with self._errors(key):
-                return bytes(result.bytes())
+                data = bytes(result.bytes())
+            traffic.count(self._kind, came=len(data))
+            return data
         except BeyondEnd:
             return b""
 
@@ -158,6 +163,7 @@ class ObjectStore:
         if if_match is not None:
             options["if_match"] = if_match
         name = self._name(key)
+        traffic.count(self._kind, reads=1)
         with self._version_errors(key, version), self._errors(key):
             result = obstore.get(self.backend.reads, name, options=options)
         self._require_version(key, result, version)
@@ -190,11 +196,13 @@ class ObjectStore:
                 chunk = next(chunks, None)
             if chunk is None:
                 return
+            traffic.count(self._kind, came=len(chunk))
             yield bytes(chunk)
 
     def _put(self, key: str, name: str, body: Any, create: bool) -> ObjectInfo:
         import obstore
 
+        traffic.count(self._kind, writes=1, went=len(body))
         with self._errors(key):
             put = obstore.put(self.backend.writes, name, body, mode="create" if create else "overwrite", use_multipart=False)
         return self._written(key, put)
@@ -207,7 +215,10 @@ class ObjectStore:
                 f"expected no object {key!r} in {self.url}, found one: read it or choose another key", key=key
             )
         # 10,000 parts at most
-        part = max(16 * 1024 * 1024, -(-path.stat().st_size // 9_000))
+        size = path.stat().st_size
+        part = max(16 * 1024 * 1024, -(-size // 9_000))
+        # beginning and end are requests too
+        traffic.count(self._kind, writes=-(-size // part) + 2, went=size)
         with self._errors(key):
             put = obstore.put(self.backend.reads, name, path, use_multipart=True, chunk_size=part, max_concurrency=4)
         return self._written(key, put)
@@ -260,6 +271,7 @@ class ObjectStore:
                 page = next(pages, None)
             if page is None:
                 return
+            traffic.count(self._kind, lists=1)
             for meta in page:
                 path = meta["path"]
                 if not path.startswith(full) or _order(path) <= _order(offset):

@@ -383,8 +383,8 @@ def test_a_secret_in_the_file_is_refused_and_not_shown(tmp_path: Path, cloud: Cl
 def test_a_mistake_in_the_file_is_told_in_one_line(tmp_path: Path, cloud: Cloud, service: str) -> None:
     with pytest.raises(ConfigError, match=rf"{service}.json: time_limit: "):
         cluster_launcher(service, written(tmp_path, service, cloud, time_limit="soon"), "s")
-    with pytest.raises(ConfigError, match=rf"{service}.json: workers: Extra inputs"):
-        cluster_launcher(service, written(tmp_path, service, cloud, workers=2), "s")
+    with pytest.raises(ConfigError, match=rf"{service}.json: machines: Extra inputs"):
+        cluster_launcher(service, written(tmp_path, service, cloud, machines=2), "s")
 
 
 def test_dataproc_ends_no_batch_before_ten_minutes(tmp_path: Path, cloud: Cloud) -> None:

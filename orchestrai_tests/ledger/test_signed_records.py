@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrai.core.canonical import canonical_json
 from orchestrai.errors import ConfigError, IntegrityError, SignatureInvalid, UnknownFormatVersion
+from orchestrai.ledger.costs.cost_record import COSTS
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.decisions.recalls import RecallRecord
 from orchestrai.ledger.decisions.signed_record import RecordKind, open_body
@@ -27,6 +28,7 @@ ALL: dict[str, RecordKind[Any]] = {
     HOLD_RECORDS.folder: HOLD_RECORDS,
     VERIFICATIONS.folder: VERIFICATIONS,
     ALERTS.folder: ALERTS,
+    COSTS.folder: COSTS,
 }
 FILES = sorted(str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*.json"))
 
@@ -134,7 +136,7 @@ def test_stores_that_hold_two_records_of_one_name_are_told(signer: Signer) -> No
 def test_all_decisions_of_a_store_are_listed_and_read(signer: Signer, store: MemoryStore) -> None:
     keys = decision_keys(store)
     assert sorted(keys) == [
-        key for key in FILES if not key.startswith((HOLD_RECORDS.folder, VERIFICATIONS.folder, ALERTS.folder))
+        key for key in FILES if not key.startswith((HOLD_RECORDS.folder, VERIFICATIONS.folder, ALERTS.folder, COSTS.folder))
     ]
     for key in keys:
         body = read_decision(store, signer.keyring(), key)

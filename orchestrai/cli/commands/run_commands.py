@@ -110,6 +110,7 @@ def sync(
             "--forget-former-keys", help="remove the history under keys of before 2026-11-30 from Dagster's database"
         ),
     ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="first delete the runs that the settings let go")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell Dagster what the ledger holds and its database does not: materialized partitions and the verdicts of checks.
@@ -120,21 +121,34 @@ def sync(
     Keys of assets said their subject in a part of its own once, `churn/orders/snapshot`; what Dagster remembers by these is named, and
     removed with --forget-former-keys.
 
-    Example: orchestrai sync
+    With --prune finished runs older than ORCHESTRAI_KEEP_RUNS days, or beyond ORCHESTRAI_MOST_RUNS, are deleted first, as a sensor does
+    each hour.
+
+    Example: orchestrai sync --prune
     """
     runtime = open_runtime()
     from orchestrai.defs.instance import site_instance
+    from orchestrai.defs.platform.run_retention import prune as delete_runs
+    from orchestrai.defs.platform.run_retention import run_limits
     from orchestrai.defs.reporting.ledger_sync import former_keys
     from orchestrai.defs.reporting.ledger_sync import sync as tell
 
+    deleted = 0
     with site_instance(runtime.settings) as instance:
+        more = prune
+        while more:
+            done = delete_runs(runtime, instance, run_limits(runtime.settings), runtime.clock())
+            deleted, more = deleted + len(done.runs), done.more
         told = list(tell(runtime, instance))
         former = former_keys(runtime, instance)
         if forget_former_keys:
             instance.wipe_assets(former)
     if as_json:
-        emit({"told": [asdict(one) for one in told], "former_keys": [key.to_user_string() for key in former]})
+        former_keys_told = [key.to_user_string() for key in former]
+        emit({"told": [asdict(one) for one in told], "former_keys": former_keys_told, "deleted": deleted})
     else:
+        if prune:
+            out.print(f"deleted {deleted} runs from Dagster's database")
         rows = [(one.asset, one.partitions, one.checks, ", ".join(one.uncounted[:5]) or "-") for one in told]
         if rows:
             table("Told", ("asset", "partitions", "checks", "without a valid receipt"), rows)

@@ -11,6 +11,8 @@ from orchestrai.core.time.calendar import window
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.assets import AGAIN, partitions_of
 from orchestrai.defs.launch.backup_jobs import kept_with_models, kept_with_snapshot
+from orchestrai.defs.launch.run_tags import dataset_tags, machine_tags
+from orchestrai.pipeline.costs.run_spec import ResourcesSpec
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import LoadNode
 from orchestrai.pipeline.nodes.model_node import ModelNode
@@ -56,7 +58,7 @@ def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolve
         selection=dg.AssetSelection.assets(
             *map(asset_key, [*(dataset.asset(stage) for stage in VERBATIM), f"{dataset.pipeline}/catalog", *views])
         ),
-        tags=MAX_RUNTIME,
+        tags={**MAX_RUNTIME, **dataset_tags(dataset)},
         description="Validate new objects, back them up, restore them from that backup and prove them equal.",
     )
 
@@ -68,7 +70,7 @@ def nightly_job(dataset: DatasetNode, nodes: Sequence[AssetNode] = ()) -> Unreso
     return dg.define_asset_job(
         job_name(dataset.prefix, "nightly"),
         selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.assets(asset_key(f"{dataset.pipeline}/catalog")),
-        tags=MAX_RUNTIME,
+        tags={**MAX_RUNTIME, **dataset_tags(dataset)},
         description="Nightly: validate the day's data, back it up, update the catalog.",
     )
 
@@ -152,9 +154,15 @@ def refresh_job(refresh: Refresh, nodes: Sequence[AssetNode] = ()) -> Unresolved
     return dg.define_asset_job(
         job_name(refresh.name, "refresh"),
         selection=dg.AssetSelection.assets(*map(asset_key, [*restored, *views, *models])),
-        tags=PROVING,
+        tags={**PROVING, **machine_tags(_resources(pipeline))},
         description="Restore the training data from the golden backup, verify it, then compute features, train, evaluate, promote.",
     )
+
+
+def _resources(pipeline: Pipeline) -> list[ResourcesSpec | None]:
+    """What is declared for all that a refresh runs."""
+    models = [model.spec.resources for model in pipeline.models]
+    return [*models, *(dataset.spec.resources for dataset in refreshed(pipeline))]
 
 
 def restore_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> UnresolvedAssetJobDefinition:
@@ -163,7 +171,7 @@ def restore_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolv
     return dg.define_asset_job(
         job_name(dataset.prefix, "restore"),
         selection=dg.AssetSelection.assets(*map(asset_key, [dataset.asset("restored"), *views])),
-        tags=PROVING,
+        tags={**PROVING, **dataset_tags(dataset)},
         description="Restore this dataset from the golden backup and verify it, beside the refresh of its pipeline.",
     )
 
@@ -191,7 +199,7 @@ def train_job(pipeline: Pipeline, nodes: Sequence[AssetNode] = ()) -> Unresolved
         selection=dg.AssetSelection.assets(
             *map(asset_key, [*views, *model_assets(pipeline), *kept_with_models(nodes, pipeline), *loaded_whole(pipeline)])
         ),
-        tags=MAX_RUNTIME,
+        tags={**MAX_RUNTIME, **machine_tags(model.spec.resources for model in pipeline.models)},
         description="Features, training set, candidate, evaluation, promotion and predictions from the data restored so far.",
     )
 

@@ -10,7 +10,7 @@ from orchestrai.ledger.report import PartitionOutcome, StageReport, shown_verdic
 from orchestrai.stage.stage import AssetNode
 
 # facts that are a list of rows alike, and how many of them the UI is given
-TABLES = ("decisions", "groups")
+TABLES = ("decisions", "groups", "days")
 MOST_ROWS = 500
 
 
@@ -46,6 +46,7 @@ def metadata_of(node: AssetNode, report: StageReport, outcome: PartitionOutcome,
             "orchestrai/bytes_read": cost.bytes_read,
             "orchestrai/bytes_written": cost.bytes_written,
             "orchestrai/peak_rss_mb": round(cost.peak_rss_bytes / 2**20, 1),
+            **{name: plain(value) for name, value in report.measured.items()},
         }
     return metadata
 

@@ -3,7 +3,7 @@
 The database is a view of the ledger. After it was lost, or where a process died before it had told all, this tells the rest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -32,9 +32,13 @@ class Told:
     uncounted: tuple[str, ...] = ()
 
 
-def sync(runtime: Runtime, instance: dg.DagsterInstance) -> Iterator[Told]:
-    """Tell Dagster of each published asset what it does not know; yields those of which something was told or does not count."""
+def sync(runtime: Runtime, instance: dg.DagsterInstance, only: Collection[str] | None = None) -> Iterator[Told]:
+    """Tell Dagster of each published asset, or `only` of some, what it does not know; yields those of which something was told or does
+    not count.
+    """
     for node in runtime.project.nodes.values():
+        if only is not None and node.asset not in only:
+            continue
         current = runtime.ledger.find(node.asset)
         if current is None:
             continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 import dagster as dg
 
@@ -15,6 +16,7 @@ from orchestrai.ingest.dead_letters import Unplaced, publish_unplaced
 from orchestrai.ingest.discovery.asking import choose
 from orchestrai.ingest.discovery.reconciliation import Judge
 from orchestrai.ingest.discovery.watch import LETTERS, Look
+from orchestrai.pipeline.costs.measured_rates import Chosen, choose_partitions, newest_runs
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.reports.open_work import open_work
 from orchestrai.pipeline.reports.recovery_point import recovery_point
@@ -46,8 +48,11 @@ def result_of(
     if found.early:
         context.log.info(f"{len(found.early)} partition(s) are not over yet, for example {found.early[0]}")
     due = carried_on(context.instance, runtime, dataset, whole=found.whole is not None) | dict(found.due)
+    requests, told = _requests(context.instance, runtime, dataset, judge, due)
+    if told:
+        context.log.info(told)
     return dg.SensorResult(
-        run_requests=_requests(context.instance, dataset, judge, due),
+        run_requests=requests,
         cursor=cursor.encode(),
         asset_events=events,
     )
@@ -71,16 +76,33 @@ def keep_unplaced(runtime: Runtime, dataset: DatasetNode, unplaced: tuple[Unplac
 
 
 def _requests(
-    instance: dg.DagsterInstance, dataset: DatasetNode, judge: Judge, due: Mapping[str, frozenset[int]]
-) -> list[dg.RunRequest]:
+    instance: dg.DagsterInstance, runtime: Runtime, dataset: DatasetNode, judge: Judge, due: Mapping[str, frozenset[int]]
+) -> tuple[list[dg.RunRequest], str]:
+    """As many runs as the queue has room for, each of as many partitions as its declaration and earlier runs say; and a word on it."""
     wanted = {key: identities for key, identities in due.items() if offered(dataset, key, judge.now)}
     if not wanted:
-        return []
-    grain = dataset.spec.partitions.grain
-    runs = past_runs(instance, job_name(dataset.prefix, "ingest"), grain, judge.now)
+        return [], ""
+    grain, runs = dataset.spec.partitions.grain, dataset.spec.runs
+    past = past_runs(instance, job_name(dataset.prefix, "ingest"), grain, judge.now)
     first = dataset.spec.source.ask_again
-    asking = choose(wanted, runs, now=judge.now, first=first, limit=MAX_OBJECTS_PER_TICK)
-    return [
-        asking_request(group, asking, sum(len(wanted[key]) for key in group), judge.now)
-        for group in contiguous(asking.due, grain)
-    ]
+    asking = choose(wanted, past, now=judge.now, first=first, limit=MAX_OBJECTS_PER_TICK)
+    groups = contiguous(asking.due, grain)
+    size = _partitions_a_run(runtime, dataset, max(map(len, groups), default=0), judge.now)
+    batches = [group[at : at + size.value] for group in groups for at in range(0, len(group), size.value)]
+    room = max(0, runs.waiting - sum(run.is_open for run in past))
+    told = [size.why] if size.why else []
+    if len(batches) > room:
+        told.append(
+            f"asked for {room} of {len(batches)} runs: {runs.waiting} may wait or go at once, the rest is asked for later"
+        )
+    requests = [asking_request(group, asking, sum(len(wanted[key]) for key in group), judge.now) for group in batches[:room]]
+    return requests, "; ".join(told)
+
+
+def _partitions_a_run(runtime: Runtime, dataset: DatasetNode, most: int, now: datetime) -> Chosen:
+    """How many partitions a run takes; earlier runs are looked at only where they may change that."""
+    runs = dataset.spec.runs
+    if not runs.seconds or most <= runs.least:
+        return Chosen(runs.most, "")
+    measured = [newest_runs(runtime.ledger, dataset.asset(stage), now) for stage in VERBATIM]
+    return choose_partitions((runs.least, runs.most), runs.wanted_seconds, measured)

@@ -5,7 +5,7 @@ What is particular to a deployment lies in a JSON file; secrets in it are refere
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,19 +15,24 @@ from pydantic import ConfigDict, ValidationError
 from orchestrai.core.declaration import Declaration, field_name
 from orchestrai.core.time.duration_cron import Duration
 from orchestrai.errors import ConfigError
+from orchestrai.features.jobs.cluster_size import WorkerBounds
+from orchestrai.ledger.costs.run_meter import note_job
+from orchestrai.ledger.costs.usage import JobUsage
 from orchestrai.secrets.url_credentials import REMEDY, credentials_in
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 
 Tell = Callable[[str], None]
+Size = Callable[[WorkerBounds], int]
 
 
 @dataclass(frozen=True)
 class SparkJob:
-    """One attempt at a job: `token` names it, and the same one is never run twice."""
+    """One attempt at a job: `token` names it, and the same one is never run twice. 0 `workers` are as many as the file says."""
 
     token: str
     script: str
     url: str
+    workers: int = 0
 
     @property
     def arguments(self) -> list[str]:
@@ -55,11 +60,16 @@ class Cluster(Protocol):
         """Ask for its end; no error when it has ended."""
         ...
 
+    def usage(self, run: str) -> JobUsage:
+        """What a run used, as the last look at it told; nothing is asked for it."""
+        ...
+
 
 class ClusterFile(Declaration):
     """What every file of parameters may hold.
 
-    `time_limit` ends a job; waiting for machines may take `start_wait` on top.
+    `time_limit` ends a job; waiting for machines may take `start_wait` on top. With `workers` their number follows from what earlier
+    runs took.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -67,6 +77,7 @@ class ClusterFile(Declaration):
     time_limit: Duration = timedelta(hours=2)
     start_wait: Duration = timedelta(minutes=30)
     poll: Duration = timedelta(seconds=15)
+    workers: WorkerBounds | None = None
 
 
 File = TypeVar("File", bound=ClusterFile)
@@ -86,18 +97,27 @@ class ClusterLauncher:
         *,
         tell: Tell | None = None,
         clock: Clock | None = None,
+        size: Size | None = None,
     ) -> None:
         self.cluster = cluster
         self._script = script
         self._tell = tell or _quiet
+        self._workers = 0 if limits.workers is None else size(limits.workers) if size is not None else limits.workers.least
         allowed = limits.time_limit + limits.start_wait + limits.poll
         self._waiting = Waiting(allowed, limits.poll, "raise time_limit or take larger machines", clock or Clock())
 
     def __call__(self, url: str) -> None:
-        job = SparkJob(url.rsplit("/", 2)[-2], self._script, url)
+        job = SparkJob(url.rsplit("/", 2)[-2], self._script, url, self._workers)
         run = self.cluster.start(job)
-        self._tell(f"{self.cluster.what}: {run} computes {job.token}")
-        self._waiting.until_done(f"{run} of {self.cluster.what}", lambda: self.cluster.phase(run), lambda: self._stop(run))
+        sized = f" with {job.workers} workers" if job.workers else ""
+        self._tell(f"{self.cluster.what}: {run} computes {job.token}{sized}")
+        try:
+            self._waiting.until_done(
+                f"{run} of {self.cluster.what}", lambda: self.cluster.phase(run), lambda: self._stop(run)
+            )
+        finally:
+            used = self.cluster.usage(run)
+            note_job(replace(used, instances=job.workers) if job.workers else used)
 
     def _stop(self, run: str) -> None:
         self._tell(f"{self.cluster.what}: {run} is cancelled")

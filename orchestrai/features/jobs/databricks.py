@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrai.core.declaration import field_reader
 from orchestrai.errors import ConfigError, MissingExtra
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
+from orchestrai.ledger.costs.usage import JobUsage
 from orchestrai.secrets.reference import check_reference, resolve_secret
 from orchestrai.storage.cloud.cloud_errors import Fault, Meaning, error_of
 from orchestrai.storage.cloud.job_wait import Phase
@@ -31,6 +32,12 @@ class DatabricksFile(ClusterFile):
     task: dict[str, Any]
     run: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _sizes_its_own(self) -> Self:
+        if self.workers is not None and "new_cluster" not in self.task:
+            raise ValueError("workers: expected task.new_cluster beside it, found none: an existing cluster has its size")
+        return self
+
     @field_validator("token", "client_secret")
     @classmethod
     def _reference(cls, value: str | None) -> str | None:
@@ -45,6 +52,7 @@ class DatabricksJobs:
     def __init__(self, file: DatabricksFile, api: Any = None) -> None:
         self._file = file
         self._api = api or _connect(file)
+        self._seen: dict[str, Any] = {}
 
     def start(self, job: SparkJob) -> str:
         """Submit the run; Databricks answers with the same run for the same token."""
@@ -61,6 +69,9 @@ class DatabricksJobs:
             "spark_python_task": {"python_file": job.script, "parameters": job.arguments},
             "timeout_seconds": int((self._file.time_limit + self._file.start_wait).total_seconds()),
         }
+        if job.workers:
+            machines = {key: value for key, value in task["new_cluster"].items() if key != "autoscale"}
+            task["new_cluster"] = {**machines, "num_workers": job.workers}
         return {
             "run_name": "orchestrai features",
             **self._file.run,
@@ -72,7 +83,8 @@ class DatabricksJobs:
     def phase(self, run: str) -> tuple[Phase, str]:
         """How the run stands."""
         with _translated(f"tell of run {run}"):
-            state = self._api.do("GET", "/api/2.2/jobs/runs/get", query={"run_id": int(run)}, headers=_HEADERS)["state"]
+            self._seen = self._api.do("GET", "/api/2.2/jobs/runs/get", query={"run_id": int(run)}, headers=_HEADERS)
+        state = self._seen["state"]
         cycle = str(state["life_cycle_state"])
         if cycle not in ENDED:
             return "running", cycle
@@ -85,6 +97,13 @@ class DatabricksJobs:
         """Ask for its end."""
         with _translated(f"cancel run {run}"):
             self._api.do("POST", "/api/2.2/jobs/runs/cancel", body={"run_id": int(run)}, headers=_HEADERS)
+
+    def usage(self, run: str) -> JobUsage:
+        """How long the run took, the start of its cluster included."""
+        parts = [self._seen.get(name) or 0 for name in ("setup_duration", "execution_duration", "cleanup_duration")]
+        cluster = self._file.task.get("new_cluster", {})
+        machine = str(cluster.get("node_type_id", ""))
+        return JobUsage(run, "databricks", (self._seen.get("run_duration") or sum(parts)) / 1000, machine)
 
 
 def _connect(file: DatabricksFile) -> Any:

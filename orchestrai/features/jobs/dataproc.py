@@ -8,6 +8,8 @@ from pydantic import Field
 from orchestrai.core.time.duration_cron import Duration
 from orchestrai.errors import StorageError
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
+from orchestrai.features.jobs.cluster_size import executor_settings, seconds_between
+from orchestrai.ledger.costs.usage import JobUsage
 from orchestrai.storage.cloud.job_wait import Phase, phase_of
 from orchestrai.storage.cloud.rest import Api, Token, google_token
 
@@ -33,6 +35,7 @@ class DataprocBatches:
         endpoint = file.endpoint or f"https://{file.region}-dataproc.googleapis.com"
         self._api = Api(f"{endpoint}/v1", token, what="Dataproc")
         self._parent = f"projects/{file.project}/locations/{file.region}"
+        self._seen: dict[str, Any] = {}
 
     def start(self, job: SparkJob) -> str:
         """Create the batch, unless there is one of this name."""
@@ -45,8 +48,14 @@ class DataprocBatches:
         given = self._file.batch
         environment = given.get("environmentConfig", {})
         limit = f"{int(self._file.time_limit.total_seconds())}s"
+        sized = {}
+        if job.workers:
+            config = given.get("runtimeConfig", {})
+            properties = {**config.get("properties", {}), **executor_settings(job.workers)}
+            sized = {"runtimeConfig": {**config, "properties": properties}}
         return {
             **given,
+            **sized,
             "pysparkBatch": {**given.get("pysparkBatch", {}), "mainPythonFileUri": job.script, "args": job.arguments},
             "environmentConfig": {
                 **environment,
@@ -64,7 +73,7 @@ class DataprocBatches:
 
     def phase(self, run: str) -> tuple[Phase, str]:
         """How the batch stands."""
-        batch = self._find(run)
+        batch = self._seen = self._find(run)
         return phase_of(str(batch["state"]), "SUCCEEDED", ("FAILED", "CANCELLED"), batch.get("stateMessage"))
 
     def cancel(self, run: str) -> None:
@@ -72,3 +81,11 @@ class DataprocBatches:
         operation = self._find(run).get("operation")
         if operation:
             self._api.call("POST", f"{operation}:cancel", body={})
+
+    def usage(self, run: str) -> JobUsage:
+        """The DCU hours that Google counted so far, and how long the batch was there."""
+        told = self._seen.get("runtimeInfo", {}).get("approximateUsage", {}).get("milliDcuSeconds")
+        # a number of 64 bits is told as text
+        units = {"dcu_hour": int(told) / 1000 / 3600} if str(told or "").isdigit() else {}
+        seconds = seconds_between(self._seen.get("createTime"), self._seen.get("stateTime"))
+        return JobUsage(run, "dataproc", seconds, units=units)

@@ -5,6 +5,8 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
+from orchestrai.features.jobs.cluster_size import executor_settings, fleets_of, seconds_between
+from orchestrai.ledger.costs.usage import JobUsage
 from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.cloud.cloud_errors import aws_errors
 from orchestrai.storage.cloud.job_wait import Phase, phase_of
@@ -35,6 +37,7 @@ class EmrClusters:
     def __init__(self, file: EmrFile, client: Any = None) -> None:
         self._file = file
         self._emr = client or aws_client("emr", region=file.region)
+        self._seen: dict[str, Any] = {}
 
     def start(self, job: SparkJob) -> str:
         """Start the cluster with the job, unless one of this name was started."""
@@ -49,7 +52,8 @@ class EmrClusters:
     def phase(self, run: str) -> tuple[Phase, str]:
         """How the cluster stands; it ends well when its job did."""
         with aws_errors(f"AWS to describe the cluster {run}"):
-            status = self._emr.describe_cluster(ClusterId=run)["Cluster"]["Status"]
+            self._seen = self._emr.describe_cluster(ClusterId=run)["Cluster"]
+        status = self._seen["Status"]
         state, reason = str(status["State"]), status.get("StateChangeReason", {})
         if state not in ("TERMINATED", "TERMINATED_WITH_ERRORS"):
             return "running", state
@@ -62,6 +66,14 @@ class EmrClusters:
         with aws_errors(f"AWS to terminate the cluster {run}"):
             self._emr.terminate_job_flows(JobFlowIds=[run])
 
+    def usage(self, run: str) -> JobUsage:
+        """How long the cluster was there, and its normalized instance hours."""
+        timeline = self._seen.get("Status", {}).get("Timeline", {})
+        seconds = seconds_between(timeline.get("CreationDateTime"), timeline.get("EndDateTime"))
+        hours = self._seen.get("NormalizedInstanceHours")
+        units = {"normalized_instance_hour": float(hours)} if isinstance(hours, int | float) else {}
+        return JobUsage(run, "emr", seconds, units=units)
+
 
 class EmrServerless:
     """Job runs of one application, one per token."""
@@ -72,6 +84,7 @@ class EmrServerless:
         self._file = file
         self._application = str(file.given.get("applicationId", ""))
         self._emr = client or aws_client("emr-serverless", region=file.region)
+        self._seen: dict[str, Any] = {}
 
     def start(self, job: SparkJob) -> str:
         """Start the run; AWS answers with the same run for the same token."""
@@ -83,13 +96,20 @@ class EmrServerless:
     def phase(self, run: str) -> tuple[Phase, str]:
         """How the run stands."""
         with aws_errors(f"AWS to describe the job run {run}"):
-            job_run = self._emr.get_job_run(applicationId=self._application, jobRunId=run)["jobRun"]
+            job_run = self._seen = self._emr.get_job_run(applicationId=self._application, jobRunId=run)["jobRun"]
         return phase_of(str(job_run["state"]), "SUCCESS", ("FAILED", "CANCELLED"), job_run.get("stateDetails"))
 
     def cancel(self, run: str) -> None:
         """Ask for its end."""
         with aws_errors(f"AWS to cancel the job run {run}"):
             self._emr.cancel_job_run(applicationId=self._application, jobRunId=run)
+
+    def usage(self, run: str) -> JobUsage:
+        """What AWS bills of the run, else what it used."""
+        told = self._seen.get("billedResourceUtilization") or self._seen.get("totalResourceUtilization") or {}
+        names = {"vcpu_hour": "vCPUHour", "gb_hour": "memoryGBHour"}
+        units = {unit: float(told[name]) for unit, name in names.items() if isinstance(told.get(name), int | float)}
+        return JobUsage(run, "emr-serverless", float(self._seen.get("totalExecutionDurationSeconds") or 0), units=units)
 
 
 def cluster_parameters(given: dict[str, Any], job: SparkJob) -> dict[str, Any]:
@@ -121,6 +141,8 @@ def cluster_parameters(given: dict[str, Any], job: SparkJob) -> dict[str, Any]:
         "KeepJobFlowAliveWhenNoSteps": False,
         "TerminationProtected": False,
     }
+    if job.workers:
+        instances = fleets_of(instances, job.workers)
     submit = ["spark-submit", "--deploy-mode", "cluster", job.script, *job.arguments]
     step = {
         "Name": "features",
@@ -140,6 +162,9 @@ def cluster_parameters(given: dict[str, Any], job: SparkJob) -> dict[str, Any]:
 def serverless_parameters(given: dict[str, Any], job: SparkJob, minutes: int) -> dict[str, Any]:
     """`start_job_run`; the file gives `applicationId` and `executionRoleArn`."""
     submit = given.get("jobDriver", {}).get("sparkSubmit", {})
+    if job.workers:
+        sized = " ".join(f"--conf {name}={value}" for name, value in executor_settings(job.workers).items())
+        submit = {**submit, "sparkSubmitParameters": f"{submit.get('sparkSubmitParameters', '')} {sized}".strip()}
     return {
         **given,
         "name": job.token,

@@ -1,6 +1,6 @@
 """Which service a Spark job is started on: `ORCHESTRAI_SPARK_URL=SERVICE:FILE`."""
 
-from orchestrai.features.jobs.cluster_job import Cluster, ClusterFile, ClusterLauncher, Tell, read_file
+from orchestrai.features.jobs.cluster_job import Cluster, ClusterFile, ClusterLauncher, Size, Tell, read_file
 from orchestrai.storage.cloud.job_wait import Clock
 
 
@@ -11,10 +11,14 @@ def cluster_launcher(
     *,
     tell: Tell | None = None,
     clock: Clock | None = None,
+    size: Size | None = None,
 ) -> ClusterLauncher:
-    """What starts jobs on a service by the parameters in `file`; `script` is the URL of `spark_job.py` for the cluster."""
+    """What starts jobs on a service by the parameters in `file`; `script` is the URL of `spark_job.py` for the cluster.
+
+    `size` chooses the number of workers within the bounds that the file declares.
+    """
     cluster, limits = _cluster(where, file)
-    return ClusterLauncher(cluster, limits, script, tell=tell, clock=clock)
+    return ClusterLauncher(cluster, limits, script, tell=tell, clock=clock, size=size)
 
 
 def _cluster(where: str, file: str) -> tuple[Cluster, ClusterFile]:

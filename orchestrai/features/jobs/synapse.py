@@ -6,6 +6,8 @@ from pydantic import Field
 
 from orchestrai.errors import StorageError
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
+from orchestrai.features.jobs.cluster_size import seconds_between
+from orchestrai.ledger.costs.usage import JobUsage
 from orchestrai.storage.cloud.job_wait import Phase
 from orchestrai.storage.cloud.rest import Api, Token, azure_token
 
@@ -37,6 +39,7 @@ class SynapseBatches:
         endpoint = file.endpoint or f"https://{file.workspace}.dev.azuresynapse.net"
         base = f"{endpoint}/livyApi/versions/{VERSION}/sparkPools/{file.pool}"
         self._api = Api(base, token or _token, what="Azure Synapse")
+        self._seen: dict[str, Any] = {}
 
     def start(self, job: SparkJob) -> str:
         """Submit the batch, unless the pool has one of this name."""
@@ -70,6 +73,7 @@ class SynapseBatches:
             "executorCores": file.cores,
             "numExecutors": file.executors,
             **file.batch,
+            **({"numExecutors": job.workers} if job.workers else {}),
             "name": job.token,
             "file": job.script,
             "args": job.arguments,
@@ -81,6 +85,7 @@ class SynapseBatches:
         batch = self._api.call("GET", f"batches/{run}", query={"detailed": "true"})
         if batch is None:
             raise StorageError(f"expected the batch {run} on Azure Synapse, found none: run the step again")
+        self._seen = batch
         state, result = str(batch.get("state")), str(batch.get("result"))
         if state in BROKEN or result in ("Failed", "Cancelled"):
             errors = "; ".join(str(one.get("message")) for one in batch.get("errorInfo") or ())
@@ -90,3 +95,10 @@ class SynapseBatches:
     def cancel(self, run: str) -> None:
         """Ask for its end."""
         self._api.call("DELETE", f"batches/{run}")
+
+    def usage(self, run: str) -> JobUsage:
+        """How long the batch ran."""
+        told = self._seen.get("livyInfo") or {}
+        ended = next((told[name] for name in ("successAt", "deadAt", "killedAt") if told.get(name)), None)
+        seconds = seconds_between(told.get("runningAt"), ended)
+        return JobUsage(run, "synapse", seconds, instances=self._file.executors)

@@ -33,6 +33,7 @@ _ALL = (
     ConditionKind("drill_overdue", "a restore drill is overdue"),
     ConditionKind("champion_old", "a champion is older than declared", "warning"),
     ConditionKind("promotion_refused", "a candidate was not promoted", "warning"),
+    ConditionKind("over_budget", "a pipeline costs what was declared as the most", "warning"),
     ConditionKind("check_failed", "a check failed", "warning"),
     ConditionKind("vault_finding", "the vault has a finding", "critical"),
     ConditionKind("left_out", "a pipeline is left out"),

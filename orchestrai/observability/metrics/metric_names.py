@@ -43,6 +43,14 @@ STALE = Metric(
 )
 LANDED = Metric("orchestrai_landing_objects", "Where landed objects are.", (*DATASET, "place"))
 WAITING = Metric("orchestrai_landing_oldest_waiting_timestamp_seconds", "When the oldest waiting object landed.", DATASET)
+COST_DAY = Metric(
+    "orchestrai_pipeline_day_cost_usd", "What its runs cost today (UTC), by the prices that apply.", ("pipeline",)
+)
+COST_CPU = Metric("orchestrai_pipeline_day_cpu_seconds", "CPU seconds of its runs today (UTC).", ("pipeline",))
+COST_RUNS = Metric(
+    "orchestrai_pipeline_day_runs", "Its runs of today (UTC), by what became of them.", ("pipeline", "outcome")
+)
+BUDGET = Metric("orchestrai_budget_used_ratio", "The share of a declared budget that is used.", ("pipeline", "of", "per"))
 SURVEYED = Metric("orchestrai_survey_timestamp_seconds", "When landings, RPO, gates and staleness were looked at.")
 SURVEY_CPU = Metric("orchestrai_survey_cpu_seconds", "CPU seconds that this took.")
 
@@ -65,5 +73,6 @@ SCRAPE_CPU = Metric("orchestrai_scrape_cpu_seconds", "CPU seconds of this scrape
 METRICS: tuple[Metric, ...] = (
     ROWS, BYTES, PARTITIONS, NEWEST_ROWS, PUBLISHED, WALL, CPU, READ, COST, CHECKS, FAILING, NEWEST_EVENT, FRESH_FOR, LETTERS,
     BACKED_UP, RPO_TARGET, RTO_TARGET, RTO, DRILLED, MODEL, CHAMPION, PROMOTED, RPO, UNPROTECTED, HELD, REFUSED, STALE, LANDED,
-    WAITING, SURVEYED, SURVEY_CPU, RUNS, HEARTBEAT, TICK, OLDEST_RUN, ALERTS, OWED, PROBLEM, LEFT_OUT, SCRAPE_CPU,
+    WAITING, COST_DAY, COST_CPU, COST_RUNS, BUDGET,
+    SURVEYED, SURVEY_CPU, RUNS, HEARTBEAT, TICK, OLDEST_RUN, ALERTS, OWED, PROBLEM, LEFT_OUT, SCRAPE_CPU,
 )  # fmt: skip

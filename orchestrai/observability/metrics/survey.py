@@ -12,7 +12,9 @@ from orchestrai.ingest.discovery.reconciliation import Reconciliation, reconcile
 from orchestrai.ledger.quarantine import closed_gates
 from orchestrai.observability.metrics import metric_names as names
 from orchestrai.observability.metrics.exposition import Figures
+from orchestrai.pipeline.costs.budgets import budget_use, spent
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
+from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.reports.landing_status import judge_of
 from orchestrai.pipeline.reports.recovery_point import recovery_point
 from orchestrai.pipeline.reports.stale_assets import stale_assets
@@ -28,6 +30,7 @@ def survey(runtime: Runtime, cpu: Callable[[], float] = time.thread_time) -> Fig
             for dataset in pipeline.own_datasets:
                 _look(figures, f"landing of {dataset.prefix}", partial(_landing, figures, runtime, dataset))
                 _look(figures, f"gates of {dataset.prefix}", partial(_gates, figures, runtime, dataset))
+            _look(figures, f"costs of {pipeline.name}", partial(_costs, figures, runtime, pipeline))
         _look(figures, "staleness", lambda: _stale(figures, runtime))
     figures.put(names.SURVEYED, runtime.clock().timestamp())
     figures.put(names.SURVEY_CPU, cpu() - began)
@@ -67,6 +70,23 @@ def _gates(figures: Figures, runtime: Runtime, dataset: DatasetNode) -> None:
         held = sum(refusal.held for refusal in closed.values())
         figures.put(names.HELD, held, dataset.pipeline, asset)
         figures.put(names.REFUSED, len(closed) - held, dataset.pipeline, asset)
+
+
+def _costs(figures: Figures, runtime: Runtime, pipeline: Pipeline) -> None:
+    now = runtime.clock()
+    today = spent(runtime.ledger, pipeline, now, "day")
+    figures.put(names.COST_DAY, today.total.usd, pipeline.name)
+    figures.put(names.COST_CPU, today.cpu_seconds, pipeline.name)
+    bad = today.total.failed + today.total.refused
+    for outcome, count in (
+        ("published", today.total.runs - bad),
+        ("failed", today.total.failed),
+        ("refused", today.total.refused),
+        ("idle", today.quiet_runs),
+    ):
+        figures.put(names.COST_RUNS, count, pipeline.name, outcome)
+    for use in budget_use(runtime.ledger, pipeline, now):
+        figures.put(names.BUDGET, use.share, pipeline.name, use.what, use.per)
 
 
 def _stale(figures: Figures, runtime: Runtime) -> None:

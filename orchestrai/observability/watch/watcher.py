@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrai.errors import OrchestraiError, StorageError, TransientStorageError
 from orchestrai.observability.alerts.condition import Condition, Sight
+from orchestrai.observability.watch.cost_watch import over_budget
 from orchestrai.observability.watch.dataset_watch import dead_letters, silence, unprotected
 from orchestrai.observability.watch.house_watch import (
     checks,
@@ -85,6 +86,8 @@ def _looks_at(runtime: Runtime, refused: frozenset[str]) -> Iterator[tuple[str, 
             yield from ((dataset.prefix, _of(look, dataset)) for look in OF_DATASETS)
         for model in pipeline.models:
             yield from ((model.prefix, _of(judge, model)) for judge in OF_MODELS)
+        if pipeline.spec.budget is not None:
+            yield f"{pipeline.name}/costs", _of(over_budget, pipeline)
     for node in runtime.project.nodes.values():
         if node.executable:
             yield from ((node.asset, _of(see, node)) for see in (checks, drills))

@@ -80,6 +80,8 @@ class InstanceOptions:
     log_format: str = "text"
     passed_on: tuple[str, ...] = ()
     user_header: str = ""
+    max_runs: int = 2
+    store_runs: int = 0
 
     def __post_init__(self) -> None:
         if self.database:
@@ -102,6 +104,12 @@ class InstanceOptions:
     def coordinator_section(self) -> str:
         """Whose runs are whose, where a proxy names people; nothing where there is none: then a header is no more than a claim."""
         return COORDINATOR.replace("HEADER", json.dumps(self.user_header)) if self.user_header else ""
+
+    @property
+    def store_limit(self) -> str:
+        """How many runs may read one source's store at once."""
+        limit = "{applyLimitPerUniqueValue: true}, limit: "
+        return f"      - {{key: orchestrai/store, value: {limit}{self.store_runs}}}\n" if self.store_runs else ""
 
     @property
     def storage_section(self) -> str:
@@ -156,5 +164,12 @@ def instance_options(settings: Settings) -> InstanceOptions:
     """What the settings say of the instance."""
     there = tuple(name for name in PASSED_ON if name in os.environ)
     return InstanceOptions(
-        settings.instance_db, settings.compute_logs, settings.run_launcher, settings.log_format, there, settings.user_header
+        database=settings.instance_db,
+        compute_logs=settings.compute_logs,
+        launcher=settings.run_launcher,
+        log_format=settings.log_format,
+        passed_on=there,
+        user_header=settings.user_header,
+        max_runs=settings.max_runs,
+        store_runs=settings.store_runs,
     )

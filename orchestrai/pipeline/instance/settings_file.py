@@ -22,6 +22,8 @@ def settings_text(base: str, options: InstanceOptions = EMBEDDED) -> str:
         "storage": options.storage_section,
         "compute_logs": options.logs_section(),
         "run_launcher": options.launcher_section() + options.coordinator_section + options.log_section,
+        "max_runs": str(options.max_runs),
+        "store_runs": options.store_limit,
     }
     for name, section in sections.items():
         text = text.replace(f"{{{name}}}", section)

@@ -1,0 +1,1 @@
+"""What runs cost: measured, priced, and kept in signed records beside the receipts."""

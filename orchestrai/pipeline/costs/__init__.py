@@ -1,0 +1,1 @@
+"""What runs cost, and what follows for the next one."""
