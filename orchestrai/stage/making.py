@@ -7,7 +7,7 @@ nothing. In doubt it is made again, and says itself what is wrong.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from platform import machine, python_version
 from typing import Any
@@ -141,6 +141,7 @@ def plain(value: Any) -> JsonValue:
     return str(value)
 
 
+@cache
 def _versions() -> list[str]:
     found = []
     for name in PACKAGES:
