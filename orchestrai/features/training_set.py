@@ -293,7 +293,7 @@ def _making(context: RunContext, node: AssetNode[Learner], given: Sequence[Verdi
         "given": given,
         "engine": context.port(Engines).choose("auto", 0).name,
     }
-    return Making(node.asset, PRODUCER, there, declared, UNPARTITIONED, _lacks_nothing)
+    return Making(node.asset, PRODUCER, there, declared, UNPARTITIONED, steady=_lacks_nothing)
 
 
 def _lacks_nothing(receipt: Receipt) -> bool:

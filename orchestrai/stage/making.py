@@ -52,6 +52,7 @@ class Making:
     """What a step would make `partition` of `asset` of: who makes it, the versions that it reads, and whatever is declared that may
     show in bytes, verdicts or facts.
 
+    Of `contents` the bytes alone count: not who published them again, from what.
     `steady` tells of a receipt whether the same making has to come to the same: not where a clock or another record had a say.
     """
 
@@ -60,6 +61,7 @@ class Making:
     inputs: Sequence[Dataset]
     declared: object
     partition: str = "all"
+    contents: Sequence[Dataset] = ()
     steady: Callable[[Receipt], bool] = _always
 
     @cached_property
@@ -71,11 +73,17 @@ class Making:
                     "asset": f"{self.asset}@{self.partition}",
                     "code": self.producer.code,
                     "inputs": [[one.asset, one.version, one.head.manifest] for one in self.inputs],
+                    "contents": [[one.asset, one.version] for one in self.contents],
                     "declared": plain(self.declared),
                     "machine": [machine(), python_version(), *_versions()],
                 }
             )
         )
+
+    @property
+    def read(self) -> tuple[Dataset, ...]:
+        """All that it reads."""
+        return (*self.inputs, *self.contents)
 
     @property
     def fact(self) -> dict[str, JsonValue]:
@@ -100,7 +108,7 @@ def as_it_stands(ledger: Ledger, making: Making) -> StageReport | None:
             if not intact(current, making.partition):
                 return None
             outcome = as_published(current, making.partition)
-            meter.read += sum(_read(one, receipt) for one in making.inputs)
+            meter.read += sum(_read(one, receipt) for one in making.read)
             confirm(ledger, current, [making.partition])
         except (IntegrityError, StorageError):
             return None
@@ -111,7 +119,7 @@ def _is_of(receipt: Receipt, making: Making) -> bool:
     return (
         receipt.code_version == making.producer.code
         and receipt.facts.get(FACT) == making.digest
-        and {(ref.asset, ref.version) for ref in receipt.inputs} <= {(one.asset, one.version) for one in making.inputs}
+        and {(ref.asset, ref.version) for ref in receipt.inputs} <= {(one.asset, one.version) for one in making.read}
         and making.steady(receipt)
     )
 

@@ -42,7 +42,8 @@ def evaluation_making(ledger: Ledger, spec: ModelSpec, assets: ModelAssets) -> M
     if candidate is None or learned is None:
         return None
     rival = rival_of(ledger, assets, candidate)
-    return Making(assets.evaluation, PRODUCER, [candidate, learned, *([rival] if rival is not None else [])], spec)
+    models = [candidate] if rival is None else [candidate, rival]
+    return Making(assets.evaluation, PRODUCER, [learned], spec, contents=models)
 
 
 def _learned_from(ledger: Ledger, candidate: Dataset | None, training_set: str) -> Dataset | None:
@@ -87,4 +88,4 @@ def predictions_making(
     if spec.serve_on is not None and spec.serve_on.sagemaker.batch:
         return None
     newest = time_part(max(there[0].partitions, key=time_part))
-    return Making(assets.predictions, PRODUCER, [champion, *there], [spec, *views], partition or newest)
+    return Making(assets.predictions, PRODUCER, there, [spec, *views], partition or newest, [champion])
