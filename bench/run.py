@@ -23,6 +23,7 @@ NEW_DAYS = 3
 # pipelines of some 27 assets that are loaded together
 MANY = 23
 ROUNDS = 3
+CUSTOMERS = 80
 failures: list[str] = []
 
 
@@ -51,16 +52,18 @@ def cpu_of(arguments: list[str], environment: dict[str, str], rounds: int = 1) -
 
 
 def generate(folder: pathlib.Path, days: int) -> None:
-    """Days of a small shop."""
+    """Days of a small shop whose customers leave one by one, so that there is something to learn and to hold it against."""
     chance = random.Random(5)
+    leaves = [chance.randrange(1, 2 * days) for _ in range(CUSTOMERS)]
     folder.mkdir(parents=True)
     for number in range(days):
         day = date(2010, 12, 1) + timedelta(days=number)
         if day.isoweekday() == 6:
             continue
+        there = [place for place, last in enumerate(leaves) if last >= number]
         rows = [
             f"{500000 + number * 100 + order},{10000 + chance.randrange(60)},THING,{chance.randrange(1, 9)},"
-            f"{day} {8 + order % 10:02d}:{chance.randrange(60):02d}:00,{chance.randrange(1, 90) / 10},{12000 + chance.randrange(80)},"
+            f"{day} {8 + order % 10:02d}:{chance.randrange(60):02d}:00,{chance.randrange(1, 90) / 10},{12000 + chance.choice(there)},"
             "United Kingdom"
             for order in range(40)
         ]

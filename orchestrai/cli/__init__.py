@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 done and something is wrong, 2 the input or usage is wrong, 3 an outside system failed.
 """
 
+import gc
 import json
 import os
 import sys
@@ -18,9 +19,13 @@ from orchestrai.settings import read_env_file
 INTERRUPTED = 130
 STOPPED = "orchestrai: interrupted. What was published stays, and nothing half done is ever read; the same command goes on from there\n"
 
+GARBAGE = 50_000
+
 
 def main() -> None:
     """Run the command line; an error is one line on stderr and an exit code."""
+    # a command makes many objects that stay, and little garbage: looking for it is a tenth of its start
+    gc.set_threshold(GARBAGE, 20, 50)
     with one_command():
         from orchestrai.cli.app import app
 

@@ -37,7 +37,7 @@ Read = TypeVar("Read")
 class Declaration(BaseModel):
     """Base of all that a user declares: immutable, and an unknown field is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, populate_by_name=True)
 
 
 def _listed(value: Any) -> Any:

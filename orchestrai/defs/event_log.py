@@ -2,21 +2,28 @@
 
 Dagster opens and closes the database three times for each event it stores: three commits that wait for the disk, and a WAL
 checkpoint at each close. For each event of a check it opens one more, to ask whether the table of checks is there. Here connections are
-kept open, tables that are there are remembered, and the WAL is synced at checkpoints only. Materializations of single partitions, which
-come in bursts at the end of a step, are written together, at the latest before anything else is written or read here. After a crash the
-newest events may be missing, never torn; what they tell of is in the ledger, and the next run tells it. Files and tables are
+kept open, tables and columns that are there are remembered, and the WAL is synced at checkpoints only. What a run plans, and what comes
+in bursts at the end of a step (outputs, evaluations, materializations of single partitions), is written together, at the latest before
+anything else is written or read here: that a step begins, ends or says something is written at once. After a crash the
+newest events may be missing, never torn; what they tell of is in the ledger, and the next run tells it. The database of a new run is made
+as that of all runs is, without Dagster's look at each of its migrations. What nobody reads of an event is left out. Files and tables are
 Dagster's own, so its stock storage can open them at any time.
 """
 
+import os
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from dagster import AssetKey, DagsterEventType
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.events.log import EventLogEntry
+from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
@@ -27,8 +34,16 @@ from dagster._serdes import ConfigurableClassData, serialize_value
 from sqlalchemy import Connection, CursorResult, Engine, StaticPool, event
 
 KEPT_ENGINES = 8
-# materializations that are written at once
+# events that are written at once
 BATCH = 200
+_SHARED = ASSET_EVENTS | ASSET_CHECK_EVENTS
+_BURSTS = {
+    one.value
+    for one in (DagsterEventType.STEP_OUTPUT, DagsterEventType.ASSET_CHECK_EVALUATION, DagsterEventType.ASSET_OBSERVATION)
+}
+_LEAN = {one.value for one in _SHARED}
+# tables before the indexes over them; what SQLite makes itself has no text
+_SCHEMA = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY type = 'index', rowid"
 
 
 class EventLog(SqliteEventLogStorage):
@@ -37,6 +52,8 @@ class EventLog(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._tables: set[str] = set()
+        self._columns: set[str] = set()
+        self._held: tuple[int, Connection] | None = None
         self._waiting: list[EventLogEntry] = []
         self._gathering = threading.Lock()
         super().__init__(base_dir, inst_data)
@@ -69,10 +86,20 @@ class EventLog(SqliteEventLogStorage):
         """A run over a range says once what it plans, not once for each partition; a refused one is planned when it is refused."""
         return True
 
+    def has_asset_key_col(self, column_name: str) -> bool:
+        """Whether the table of assets has a column; asked for each event and record of one, so what is there is remembered."""
+        if column_name not in self._columns and super().has_asset_key_col(column_name):
+            self._columns.add(column_name)
+        return column_name in self._columns
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        if column_name not in self._columns and super()._has_asset_key_col_on_connection(conn, column_name):
+            self._columns.add(column_name)
+        return column_name in self._columns
+
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event: that of a partition with those that follow it, every other at once."""
-        dagster_event = event.dagster_event
-        if dagster_event is None or not dagster_event.is_step_materialization or dagster_event.partition is None:
+        """Store an event: one of a burst with those that follow it, every other at once."""
+        if not _comes_in_bursts(event):
             super().store_event(event)
             return
         with self._gathering:
@@ -80,6 +107,23 @@ class EventLog(SqliteEventLogStorage):
             full = len(self._waiting) >= BATCH
         if full:
             self.flush()
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store what a run plans, or another batch of Dagster's, together and at once."""
+        if any(one.dagster_event_type not in _SHARED for one in events):
+            super().store_event_batch(events)
+            return
+        with self._gathering:
+            self._waiting += events
+        self.flush()
+
+    def _event_to_row(self, event: EventLogEntry) -> dict[str, Any]:
+        return super()._event_to_row(lean(event))
+
+    def index_connection(self) -> Any:
+        """The connection to what all runs share: that of a burst while it is written."""
+        held = self._held
+        return nullcontext(held[1]) if held is not None and held[0] == threading.get_ident() else super().index_connection()
 
     def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
         """One row for a check that a run plans; Dagster has one for each partition of the run, also of a check that has none, and they
@@ -93,33 +137,49 @@ class EventLog(SqliteEventLogStorage):
                     check_name=planned.check_name,
                     run_id=event.run_id,
                     execution_status=AssetCheckExecutionRecordStatus.PLANNED.value,
-                    evaluation_event=serialize_value(event),
+                    evaluation_event=serialize_value(lean(event)),
                     evaluation_event_timestamp=self._event_insert_timestamp(event),  # type: ignore[no-untyped-call]
                     evaluation_event_storage_id=event_id,
                 )
             )
 
     def flush(self) -> None:
-        """Write the materializations that wait, in the order in which they came: one transaction in each of the two databases."""
+        """Write what waits, in the order in which it came: one transaction in each of the two databases."""
         with self._gathering:
             events, self._waiting = self._waiting, []
         if not events:
             return
+        rows = [self._event_to_row(one) for one in events]
         for run_id in {one.run_id: None for one in events}:
-            rows = [self._event_to_row(one) for one in events if one.run_id == run_id]
             with self._open(run_id) as connection:
-                connection.execute(SqlEventLogStorageTable.insert(), rows)
-        with self._open(INDEX_SHARD_NAME) as connection:
-            ids = [_stored(connection.execute(self.prepare_insert_event(one))) for one in events]
-            self._store_asset_event_tags(connection, events, ids)
-            # of each asset the newest counts
-            newest = {
-                one.dagster_event.asset_key: (one, number)
-                for one, number in zip(events, ids, strict=True)
-                if one.dagster_event
-            }
-            for one, number in newest.values():
-                self._store_asset_event(connection, one, number)
+                own = [row for row in rows if row["run_id"] == run_id]
+                connection.execute(SqlEventLogStorageTable.insert(), own)
+        shared = [(one, row) for one, row in zip(events, rows, strict=True) if one.dagster_event_type in _SHARED]
+        if shared:
+            with self._open(INDEX_SHARD_NAME) as connection, self._holding(connection):
+                self._store_shared(connection, [one for one, _ in shared], [row for _, row in shared])
+
+    @contextmanager
+    def _holding(self, connection: Connection) -> Iterator[None]:
+        self._held = (threading.get_ident(), connection)
+        try:
+            yield
+        finally:
+            self._held = None
+
+    def _store_shared(self, connection: Connection, events: Sequence[EventLogEntry], rows: list[dict[str, Any]]) -> None:
+        """What runs share of some events: of assets and of checks."""
+        ids = [_stored(connection.execute(SqlEventLogStorageTable.insert(), row)) for row in rows]
+        numbered = list(zip(events, ids, strict=True))
+        of_assets = [(one, number) for one, number in numbered if one.dagster_event_type in ASSET_EVENTS]
+        self._store_asset_event_tags(connection, [one for one, _ in of_assets], [number for _, number in of_assets])
+        # of each asset and type the newest counts
+        newest = {(one.dagster_event_type, _asset(one)): (one, number) for one, number in of_assets}
+        for one, number in newest.values():
+            self._store_asset_event(connection, lean(one), number)
+        for one, number in numbered:
+            if one.dagster_event_type in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(lean(one), number)
 
     def delete_events(self, run_id: str) -> None:
         """Delete the events of a run, and its file: Dagster leaves an empty one, of a hundred kilobytes, for each run for ever."""
@@ -148,12 +208,66 @@ class EventLog(SqliteEventLogStorage):
         engine = create_engine(self.conn_string_for_shard(shard), poolclass=StaticPool, connect_args=arguments)
         event.listen(engine, "connect", _sync_at_checkpoints)
         if shard not in self._initialized_dbs:
-            self._initdb(engine)
+            if shard == INDEX_SHARD_NAME or not self._made_like_index(shard):
+                self._initdb(engine)
             self._initialized_dbs.add(shard)
         self._engines[shard] = engine
         if len(self._engines) > KEPT_ENGINES:
             self._engines.popitem(last=False)[1].dispose()
         return engine
+
+    def _made_like_index(self, shard: str) -> bool:
+        """Make the database of a new run with the tables and the revision that the shared one has; False where that cannot be.
+
+        Dagster reads each of its 150 migrations to say which is the last, once for each run.
+        """
+        if os.path.exists(self.path_for_shard(shard)):
+            return False
+        with self._engine(INDEX_SHARD_NAME).connect() as index:
+            statements = [row[0] for row in index.exec_driver_sql(_SCHEMA)]
+            revisions = [row[0] for row in index.exec_driver_sql("SELECT version_num FROM alembic_version")]
+        if len(revisions) != 1:
+            return False
+        made = sqlite3.connect(self.path_for_shard(shard), timeout=SQLITE_BUSY_TIMEOUT_SECONDS, isolation_level=None)
+        try:
+            made.execute("PRAGMA journal_mode=WAL")
+            made.execute("BEGIN IMMEDIATE")
+            if made.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                for statement in statements:
+                    made.execute(statement)
+                made.execute("INSERT INTO alembic_version VALUES (?)", revisions)
+            made.execute("COMMIT")
+        except sqlite3.Error:
+            return False  # another process makes it: Dagster waits for that
+        finally:
+            made.close()
+        return True
+
+
+def _comes_in_bursts(event: EventLogEntry) -> bool:
+    """Whether more follows at once, and after it the end of a step: not what is told without a run."""
+    told = event.dagster_event
+    if told is None or not event.run_id or event.run_id == RUNLESS_RUN_ID:
+        return told is not None and told.is_step_materialization and told.partition is not None
+    return told.event_type_value in _BURSTS or (told.is_step_materialization and told.partition is not None)
+
+
+def _asset(event: EventLogEntry) -> AssetKey | None:
+    return event.dagster_event.asset_key if event.dagster_event is not None else None
+
+
+def lean(event: EventLogEntry) -> EventLogEntry:
+    """An event without what is said elsewhere: the tags of its log line, and of a check, which has no partitions, those of the run."""
+    told = event.dagster_event
+    if told is None or told.event_type_value not in _LEAN:
+        return event
+    data = told.event_specific_data
+    if isinstance(data, AssetCheckEvaluationPlanned) and data.partitions_subset is not None:
+        data = AssetCheckEvaluationPlanned(asset_key=data.asset_key, check_name=data.check_name)
+    # the step is named by its key
+    return event._replace(
+        dagster_event=told._replace(event_specific_data=data, logging_tags={}, step_handle=None, node_handle=None)
+    )
 
 
 def _stored(result: CursorResult[Any]) -> int:

@@ -39,9 +39,10 @@ from orchestrai.features.views.view_inputs import open_inputs
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import UNPARTITIONED
-from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.receipt import InputRef, Receipt
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.making import Making, as_it_stands
 from orchestrai.stage.outcomes import Partitioned
 from orchestrai.stage.stage import AssetNode, Stage
 
@@ -72,14 +73,15 @@ def training_set(
     verdicts: Sequence[Verdict] = (),
     declared: Mapping[str, Partitioned] | None = None,
     incomplete: IncompleteRows | None = None,
+    noted: Mapping[str, JsonValue] | None = None,
 ) -> StageReport:
     """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
 
     The first feature view gives the rows. Only moments whose horizon is complete take part: it ends by the end of what the label reads
     (and by `as_of_limit`) and lacks no partition in which data was due, as the datasets `declared` by asset say; `incomplete` says what
     becomes of rows whose windows lack one. Of a dimension the rows of each value are made of its own partitions. Columns: the entity's,
-    `event_time`, `label`, then the features. The receipt carries `verdicts`, given on the inputs beforehand, with its own. Raises
-    FeatureViewError.
+    `event_time`, `label`, then the features. The receipt carries `verdicts`, given on the inputs beforehand, with its own, and
+    what is `noted`. Raises FeatureViewError.
     """
     declared, incomplete = declared or {}, incomplete or IncompleteRows()
     engine = engine or DuckDbEngine()
@@ -150,7 +152,7 @@ def training_set(
                 "incomplete": incomplete.model_dump(mode="json"),
             },
             cost=meter.cost(),
-            facts=facts,
+            facts={**facts, **(noted or {})},
         )
 
 
@@ -246,8 +248,13 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
     given += [kept_out] if kept_out is not None else []
     if any(verdict.closes_gate for verdict in given):
         return StageReport(node.asset, None, (PartitionOutcome("all", False, verdicts=tuple(given)),))
+    making = _making(context, node, given)
+    standing = as_it_stands(context.ledger, making) if making is not None and not context.again else None
+    if standing is not None:
+        return standing
+    noted = making.fact if making is not None else {}
     if model.spine is not None:
-        return spine_training_set(context.ledger, SpineSet(node.asset, model, PRODUCER, _declared(model)), given)
+        return spine_training_set(context.ledger, SpineSet(node.asset, model, PRODUCER, _declared(model)), given, noted)
     if model.label is None:
         raise FeatureViewError(f"{node.asset}: expected a label or a spine, found neither: declare one")
     return training_set(
@@ -264,7 +271,35 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
         verdicts=given,
         declared=_declared(model),
         incomplete=model.incomplete,
+        noted=noted,
     )
+
+
+def _making(context: RunContext, node: AssetNode[Learner], given: Sequence[Verdict]) -> Making | None:
+    """What the set is made of; None where some of it is not there, which is told when it is made."""
+    model, ledger = node.subject, context.ledger
+    restored = dict.fromkeys(dataset.asset("restored") for dataset in _read_for_rows(model))
+    inputs = [ledger.find(asset) for asset in (*(view.asset for view in model.views), *restored)]
+    there = [one for one in inputs if one is not None]
+    if len(there) < len(inputs):
+        return None
+    datasets = _declared(model)
+    declared = {
+        "definition": _definition(model),
+        "views": [one.view.spec for one in model.views],
+        "contracts": {asset: dataset.contract for asset, dataset in datasets.items()},
+        "cut": {asset: f"{dataset.grain} {dataset.positioned}" for asset, dataset in datasets.items()},
+        "label": model.label,
+        "given": given,
+        "engine": context.port(Engines).choose("auto", 0).name,
+    }
+    return Making(node.asset, PRODUCER, there, declared, UNPARTITIONED, steady=_lacks_nothing)
+
+
+def _lacks_nothing(receipt: Receipt) -> bool:
+    """Whether nothing was lacking: why something is lacks is told from skips and refusals, which are no inputs."""
+    passed = all(verdict.passed for verdict in receipt.verdicts.get(UNPARTITIONED, ()))
+    return passed and not {"incomplete", "windows_not_noted"} & set(receipt.facts)
 
 
 def _declared(model: Learner) -> dict[str, Partitioned]:

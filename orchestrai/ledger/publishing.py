@@ -1,13 +1,13 @@
 """One entry more in an asset's log: what a session commits, fenced against what others committed since it began."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 
 from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import ConcurrentCommit, ObjectExists
 from orchestrai.ledger.costs.run_meter import note_receipt
-from orchestrai.ledger.dataset import as_recorded, dataset_at
+from orchestrai.ledger.dataset import Dataset, as_recorded, dataset_at
 from orchestrai.ledger.decisions.standing import Decision, standing_head, undecided
 from orchestrai.ledger.decisions.transactions import Transaction, decide
 from orchestrai.ledger.format.dataset_pages import DatasetPages, encode_page
@@ -71,6 +71,13 @@ def publish(log: Log, wanted: Publication) -> Head:
             log.published(committed)
         return committed
     raise ConcurrentCommit(f"expected to publish {asset} within {MAX_ATTEMPTS} tries, found a rival each time: retry")
+
+
+def confirm(log: Log, current: Dataset, partitions: Sequence[str]) -> None:
+    """What publishing the same again does beside publishing nothing: a copy that lacks the entry, or what it names, gets it."""
+    log.require_may("write", anew=False)
+    copy_missing_heads(log, current.head)
+    copy_head(log, current.head, [current.partitions[key].manifest for key in partitions])
 
 
 def _entry(

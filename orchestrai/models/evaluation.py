@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
-from orchestrai.errors import ModelError
+from orchestrai.errors import ModelError, NotReceipted
+from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
@@ -36,15 +38,23 @@ CARD_FILE = "model_card.md"
 ONE_SCORE = frozenset({"binary", "ranking"})
 
 
-def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: Progress | None = None) -> StageReport:
+def evaluate(
+    ledger: Ledger,
+    spec: ModelSpec,
+    assets: ModelAssets,
+    *,
+    progress: Progress | None = None,
+    noted: Mapping[str, JsonValue] | None = None,
+) -> StageReport:
     """Score the candidate and the champion on held-out rows of the candidate's own training set, and publish the finding.
 
     Publishes metrics.json, model_card.md and the plots, whatever the outcome: the verdicts `promotion`,
-    `leak_alarm`, `beats_baseline` and `feature_drift` inform, and `promote` decides. Raises ModelError when the candidate
-    was trained with another declaration or its held-out rows hold one class only.
+    `leak_alarm`, `beats_baseline` and `feature_drift` inform, and `promote` decides. A candidate that serves already is held against
+    the champion before it. Raises ModelError when the candidate was trained with another declaration or its held-out rows hold one class
+    only. The receipt carries what is `noted`.
     """
     tell = progress or quiet
-    candidate, training_set, champion = assets.candidate, assets.training_set, assets.champion
+    candidate, training_set = assets.candidate, assets.training_set
     with Meter() as meter:
         session = ledger.session(assets.evaluation, PRODUCER)
         dataset = ledger.open(candidate)
@@ -52,7 +62,7 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
         _same_recipe(spec, challenger)
         learned = read_training_set(ledger, spec, training_set, challenger.info.training_set["version"])
         table, source, meter.read = learned.table, learned.ref, learned.size
-        current = serving_champion(ledger, champion)
+        current = rival_of(ledger, assets, dataset)
         incumbent = load_dataset(current) if current is not None else None
         apart = _not_compared(spec, challenger, incumbent)
         if apart:
@@ -83,7 +93,7 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
             meter.written += len(data)
         inputs = [InputRef(candidate, dataset.version, dataset.roots([WHOLE])), source]
         if current is not None:
-            inputs.append(InputRef(champion, current.version, current.roots([WHOLE])))
+            inputs.append(InputRef(assets.champion, current.version, current.roots([WHOLE])))
         report = session.commit(
             {WHOLE: verdicts},
             inputs=inputs,
@@ -98,9 +108,30 @@ def evaluate(ledger: Ledger, spec: ModelSpec, assets: ModelAssets, *, progress: 
                 **spec.card_facts,
                 "promotion": {"passed": verdicts[0].passed, "message": verdicts[0].message},
                 "rows": document["rows"],
+                **(noted or {}),
             },
         )
     return replace(report, plots=pictures)
+
+
+def rival_of(ledger: Ledger, assets: ModelAssets, candidate: Dataset) -> Dataset | None:
+    """The champion that a candidate is held against: the one that serves, and once it is this candidate the one before.
+
+    A model that serves gains nothing over itself: what it was judged against when it was promoted says more, and stays as it was.
+    """
+    current, judged = serving_champion(ledger, assets.champion), ledger.find(assets.evaluation)
+    if current is None or judged is None or current.version != candidate.version or WHOLE not in judged.partitions:
+        return current
+    try:
+        seen = {ref.asset: ref.version for ref in judged.receipt(WHOLE).inputs}
+        if seen.get(candidate.asset) != candidate.version:
+            return current
+        before = ledger.open(assets.champion, seen[assets.champion]) if assets.champion in seen else None
+        if before is not None:
+            before.receipt(WHOLE)
+    except NotReceipted:
+        return current
+    return before
 
 
 def _told(learned: TrainingSet) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def predict(
     asset: str,
     partition: str | None = None,
     judged: Callable[[str], Mapping[str, JsonValue]] | None = None,
+    noted: Mapping[str, JsonValue] | None = None,
 ) -> StageReport:
     """Score one partition of the champion's first view (by default the newest) and publish it under `asset`.
 
@@ -46,7 +47,7 @@ def predict(
     `probability_<class>` follows for each class. `known` joins what the champion's other views knew at each row's
     moment, as its training set was joined. `features` are the feature assets declared now. Raises ModelError where the champion
     learned from others, NotReceipted where a view's definition is another one by now. `judged` tells of the partition what its receipt
-    notes of staleness.
+    notes of staleness, which carries what is `noted`, too.
     """
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
@@ -74,6 +75,7 @@ def predict(
                 "views": _definitions(scorer),
                 **({"job": job} if job else {}),
                 **({FACT: dict(judged(given.partition))} if judged is not None else {}),
+                **(noted or {}),
             },
         )
     return replace(report, plots=draw_drift(shifts))

@@ -1,12 +1,13 @@
 """Promotion: the gate before a model serves. Candidate, evaluation, decision, and only then the champion's pointer."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
-from orchestrai.errors import ModelError
+from orchestrai.errors import ModelError, NotReceipted
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
@@ -21,12 +22,20 @@ from orchestrai.models.spec import ModelSpec
 PRODUCER = Producer("champion", __name__)
 
 
-def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str, asset: str) -> StageReport:
+def promote(
+    ledger: Ledger,
+    spec: ModelSpec,
+    *,
+    candidate: str,
+    evaluation: str,
+    asset: str,
+    noted: Mapping[str, JsonValue] | None = None,
+) -> StageReport:
     """Make the candidate the champion `asset` when its own, current evaluation allows it.
 
     The champion holds the candidate's very files, so the two versions are equal. A refusal is reported as a refused outcome
     with the verdict `promotion`; the candidate stays registered and the champion keeps serving. Golden rows are scored again
-    first. Atomic; promoting what already serves changes nothing.
+    first. Atomic; promoting what already serves changes nothing. The receipt carries what is `noted`.
     """
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
@@ -40,16 +49,19 @@ def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str,
             scorer = None
             verdicts.append(Verdict("golden_rows", False, exc.message))
         decision = decide_promotion(spec, document)
-        verdicts.insert(0, _earned(ledger, chosen, asset, decision))
+        inputs = (
+            InputRef(candidate, chosen.version, chosen.roots([WHOLE])),
+            InputRef(evaluation, judged.version, judged.roots([WHOLE])),
+        )
+        parameters = {"promote_when": spec.promote_when.model_dump(mode="json", exclude_none=True)}
+        current = serving_champion(ledger, asset)
+        verdicts.insert(0, _promoted_by(current, inputs, parameters) or _earned(current, chosen, decision))
         for entry in chosen.files(WHOLE).files:
             session.add_entry(WHOLE, entry)
         return session.commit(
             {WHOLE: verdicts},
-            inputs=[
-                InputRef(candidate, chosen.version, chosen.roots([WHOLE])),
-                InputRef(evaluation, judged.version, judged.roots([WHOLE])),
-            ],
-            parameters={"promote_when": spec.promote_when.model_dump(mode="json", exclude_none=True)},
+            inputs=inputs,
+            parameters=parameters,
             cost=meter.cost(),
             facts={
                 "model_version": chosen.version,
@@ -58,12 +70,23 @@ def promote(ledger: Ledger, spec: ModelSpec, *, candidate: str, evaluation: str,
                 **spec.card_facts,
                 "metrics": (document_measures(document, "candidate") or Measures({})).as_json(),
                 "decision": decision.reason,
+                **(noted or {}),
             },
         )
 
 
-def _earned(ledger: Ledger, chosen: Dataset, champion: str, decision: PromotionDecision) -> Verdict:
-    current = serving_champion(ledger, champion)
+def _promoted_by(current: Dataset | None, inputs: Sequence[InputRef], parameters: Mapping[str, JsonValue]) -> Verdict | None:
+    """The verdict by which the champion that serves was promoted, where it was by this very candidate, evaluation and rule."""
+    try:
+        receipt = current.receipt(WHOLE) if current is not None else None
+    except NotReceipted:
+        return None
+    if receipt is None or receipt.inputs != tuple(inputs) or receipt.parameters != parameters:
+        return None
+    return next((verdict for verdict in receipt.verdicts.get(WHOLE, ()) if verdict.check == "promotion"), None)
+
+
+def _earned(current: Dataset | None, chosen: Dataset, decision: PromotionDecision) -> Verdict:
     if current is not None and current.version == chosen.version:
         # an unchanged retraining gains nothing over itself, and loses nothing either
         return Verdict("promotion", True, f"{_short(chosen.version)} serves already", details=decision.as_json())

@@ -1,8 +1,9 @@
 """The stages of a model: candidate, evaluation, champion, deployment, predictions. Each module is loaded when its stage runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.verdict import CheckInfo
@@ -11,6 +12,7 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import DeclaredModel, Features
 from orchestrai.models.spec import ModelAssets
 from orchestrai.stage.context import RunContext
+from orchestrai.stage.making import Making, as_it_stands
 from orchestrai.stage.outcomes import with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, stale_by_receipt
@@ -35,25 +37,55 @@ def _assets(model: DeclaredModel) -> ModelAssets:
 
 
 def _candidate(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
-    from orchestrai.models.training import train
+    from orchestrai.models.staleness.step_makings import candidate_making
 
-    assets = _assets(node.subject)
-    return train(context.ledger, node.subject.spec, training_set=assets.training_set, asset=assets.candidate)
+    ledger, spec, assets = context.ledger, node.subject.spec, _assets(node.subject)
+
+    def made(noted: Mapping[str, JsonValue]) -> StageReport:
+        from orchestrai.models.training import train
+
+        return train(ledger, spec, training_set=assets.training_set, asset=assets.candidate, noted=noted)
+
+    return _unless_it_stands(context, candidate_making(ledger, spec, assets), made)
+
+
+def _unless_it_stands(
+    context: RunContext, making: Making | None, made: Callable[[Mapping[str, JsonValue]], StageReport]
+) -> StageReport:
+    """Make it, unless what is published was made of just the same; a run that is to prove something makes it again."""
+    if making is None:
+        return made({})
+    standing = None if context.again else as_it_stands(context.ledger, making)
+    return standing or made(making.fact)
 
 
 def _evaluation(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
-    from orchestrai.models.evaluation import evaluate
+    from orchestrai.models.staleness.step_makings import evaluation_making
 
-    return evaluate(context.ledger, node.subject.spec, _assets(node.subject))
+    ledger, spec, assets = context.ledger, node.subject.spec, _assets(node.subject)
+
+    def made(noted: Mapping[str, JsonValue]) -> StageReport:
+        from orchestrai.models.evaluation import evaluate
+
+        return evaluate(ledger, spec, assets, noted=noted)
+
+    return _unless_it_stands(context, evaluation_making(ledger, spec, assets), made)
 
 
 def _champion(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
-    from orchestrai.models.promotion import promote
     from orchestrai.models.registry.notify import told_of_rejection
+    from orchestrai.models.staleness.step_makings import champion_making
 
-    spec, assets = node.subject.spec, _assets(node.subject)
-    report = promote(context.ledger, spec, candidate=assets.candidate, evaluation=assets.evaluation, asset=assets.champion)
-    return told_of_rejection(spec, report)
+    ledger, spec, assets = context.ledger, node.subject.spec, _assets(node.subject)
+
+    def made(noted: Mapping[str, JsonValue]) -> StageReport:
+        from orchestrai.models.promotion import promote
+
+        return promote(
+            ledger, spec, candidate=assets.candidate, evaluation=assets.evaluation, asset=assets.champion, noted=noted
+        )
+
+    return told_of_rejection(spec, _unless_it_stands(context, champion_making(ledger, spec, assets), made))
 
 
 def _deployment(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
@@ -64,13 +96,19 @@ def _deployment(context: RunContext, node: Node, partitions: Sequence[str]) -> S
 
 
 def _predictions(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
-    from orchestrai.models.inference import predict
     from orchestrai.models.staleness.stale_predictions import judged_predictions, stale_predictions
+    from orchestrai.models.staleness.step_makings import predictions_making
 
     model, ledger, scored = node.subject, context.ledger, _scored(node)
     stale = stale_predictions(ledger, scored, {})
 
     def made(partition: str | None, before: Sequence[str]) -> StageReport:
+        making = predictions_making(ledger, model.spec, _assets(model), scored.features, partition)
+        return _unless_it_stands(context, making, lambda noted: scores(partition, before, noted))
+
+    def scores(partition: str | None, before: Sequence[str], noted: Mapping[str, JsonValue]) -> StageReport:
+        from orchestrai.models.inference import predict
+
         return predict(
             ledger,
             model.spec,
@@ -80,6 +118,7 @@ def _predictions(context: RunContext, node: Node, partitions: Sequence[str]) -> 
             asset=node.asset,
             partition=partition,
             judged=lambda key: judged_predictions(ledger, scored, stale, {*before, key}),
+            noted=noted,
         )
 
     report = made(None, ())

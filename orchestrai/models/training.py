@@ -1,12 +1,13 @@
 """Training: a pinned training set in, a registered candidate out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 
+from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
@@ -42,12 +43,18 @@ def quiet(_: str) -> None:
 
 
 def train(
-    ledger: Ledger, spec: ModelSpec, *, training_set: str, asset: str, progress: Progress | None = None
+    ledger: Ledger,
+    spec: ModelSpec,
+    *,
+    training_set: str,
+    asset: str,
+    progress: Progress | None = None,
+    noted: Mapping[str, JsonValue] | None = None,
 ) -> StageReport:
     """Train a candidate on the training part of `training_set` and register it under `asset`.
 
     Deterministic: the same training set version and views, recipe, code and library versions give the same version. Raises ModelError
-    when the rows cannot make a model; nothing is published then and the champion keeps serving.
+    when the rows cannot make a model; nothing is published then and the champion keeps serving. The receipt carries what is `noted`.
     """
     tell = progress or quiet
     with Meter() as meter:
@@ -88,6 +95,7 @@ def train(
                 "libraries": dict(info.libraries),
                 "top_features": _top(info.importance),
                 **facts,
+                **(noted or {}),
             },
         )
 

@@ -1,8 +1,11 @@
 """The event log: Dagster's own tables, connections kept."""
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -66,3 +69,84 @@ def test_many_runs_do_not_keep_many_databases_open(tmp_path: Path, monkeypatch) 
         log = instance.event_log_storage
         assert isinstance(log, EventLog)
         assert len(log._engines) <= KEPT_ENGINES
+
+
+def _made(path: Path) -> tuple[list[str], list[str]]:
+    """The tables and indexes of a database, and the migration that it is at."""
+    with closing(sqlite3.connect(path)) as database:
+        tables = sorted(row[0] for row in database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        return tables, [row[0] for row in database.execute("SELECT version_num FROM alembic_version")]
+
+
+def test_the_database_of_a_run_is_made_as_dagster_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    made: list[str] = []
+    stock = SqliteEventLogStorage._initdb
+    monkeypatch.setattr(
+        SqliteEventLogStorage,
+        "_initdb",
+        lambda log, engine, **more: made.append(str(engine.url)) or stock(log, engine, **more),
+    )
+    with open_instance(tmp_path) as instance:
+        made.clear()
+        run_id = dg.materialize([something], instance=instance).run_id
+        assert made == [], "Dagster looked at each of its migrations"
+    (tmp_path / "stock").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "stock")) as other:
+        of_stock = dg.materialize([something], instance=other).run_id
+    (theirs,) = (tmp_path / "stock").rglob(f"{of_stock}.db")
+    assert _made(tmp_path / "dagster" / "history" / "runs" / f"{run_id}.db") == _made(theirs)
+
+
+def _written(runs: Path, run_id: str) -> Counter[str]:
+    """The events of a run that another process would read now."""
+    with closing(sqlite3.connect(runs / f"{run_id}.db")) as database:
+        return Counter(row[0] for row in database.execute("SELECT dagster_event_type FROM event_logs"))
+
+
+def test_what_a_step_begins_and_says_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    seen: list[Counter[str]] = []
+
+    @dg.asset
+    def slow(context: dg.AssetExecutionContext) -> None:
+        runs = tmp_path / "dagster" / "history" / "runs"
+        seen.append(_written(runs, context.run_id))
+        context.log.info("a tenth is done")
+        seen.append(_written(runs, context.run_id))
+
+    with open_instance(tmp_path) as instance:
+        dg.materialize([slow], instance=instance)
+    begun, told = seen
+    assert begun["STEP_START"] == 1 and begun["ASSET_MATERIALIZATION_PLANNED"] == 1
+    assert told.total() == begun.total() + 1
+
+
+def _told(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
+    """What a storage says of a run of the asset with checks."""
+    log, key = instance.event_log_storage, dg.AssetKey("checked")
+    (record,) = instance.get_asset_records([key])
+    checks = [dg.AssetCheckKey(key, f"check_{number}") for number in range(5)]
+    found = log.get_latest_asset_check_execution_by_key(checks)
+    newest = record.asset_entry.last_materialization
+    assert newest is not None
+    return [
+        sorted(str(event.dagster_event_type) for event in log.get_logs_for_run(run_id)),
+        [(found[one].status, found[one].evaluation.passed if found[one].evaluation else None) for one in checks],
+        newest.asset_key,
+        [len(log.get_asset_check_execution_history(one, limit=9)) for one in checks],
+        record.asset_entry.last_run_id == run_id,
+    ]
+
+
+def test_what_is_written_together_says_what_dagsters_own_storage_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    told = []
+    (tmp_path / "stock").mkdir()
+    with open_instance(tmp_path) as ours, dg.DagsterInstance.local_temp(str(tmp_path / "stock")) as stock:
+        for instance in (ours, stock):
+            run_id = dg.materialize([checked, something], instance=instance).run_id
+            told.append(_told(instance, run_id))
+    assert told[0] == told[1]

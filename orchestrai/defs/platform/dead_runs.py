@@ -5,6 +5,9 @@ that any may take. Here each run that executes in one process notes which, and w
 retries the run, as dagster.yaml says, and what the run holds is free. A run on another machine is left to the longest time.
 """
 
+import os
+from collections import deque
+
 import dagster as dg
 from dagster._core.storage.dagster_run import RunsFilter
 
@@ -12,14 +15,18 @@ from orchestrai.defs.instance import PROCESS_TAG, process_tag, runs_here_no_more
 
 OF_RUN = "orchestrai/process_of_run"
 MOST = 200
+# what this process noted: of a run once, not once for each of its steps
+_NOTED: deque[tuple[int, str]] = deque(maxlen=MOST)
 BEGUN = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def note_process(context: dg.AssetExecutionContext) -> None:
     """Note which process executes a run: a retry has the tags of the run that died, so those of another run say nothing."""
     run = context.run
-    if run.tags.get(OF_RUN) != run.run_id:
+    if run.tags.get(OF_RUN) != run.run_id and (os.getpid(), run.run_id) not in _NOTED:
         context.instance.add_run_tags(run.run_id, {**process_tag(), OF_RUN: run.run_id})
+        # the tags of the run in memory stay as they were when it began
+        _NOTED.append((os.getpid(), run.run_id))
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:

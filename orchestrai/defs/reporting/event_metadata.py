@@ -20,20 +20,21 @@ def left_out_by(outcome: PartitionOutcome) -> Verdict | None:
 
 
 def metadata_of(node: AssetNode, report: StageReport, outcome: PartitionOutcome, single: bool) -> dict[str, Any]:
-    """The metadata of one partition; those of a `single` one also say what the whole step found and used."""
+    """The metadata of one partition; those of a `single` one also say what the whole step found and used.
+
+    Of many they are kept for each, twice: what the tags say, its version and whether something was due, is not said again.
+    """
     metadata: dict[str, Any] = {} if node.stage.rowless else {"dagster/row_count": outcome.rows}
     if single:
         # what a person opens the asset for comes first
         metadata |= {name: picture(name, png) for name, png in report.plots.items()}
         for name, value in report.facts.items():
             metadata |= _fact(name, value)
-    metadata |= {
-        "orchestrai/bytes": outcome.size,
-        "orchestrai/version": report.version or "none",
-        "orchestrai/root": outcome.root or "none",
-        "orchestrai/stage": node.stage.name,
-        "orchestrai/due": outcome.root is not None,
-    }
+    metadata["orchestrai/bytes"] = outcome.size
+    if single:
+        metadata |= {"orchestrai/version": report.version or "none", "orchestrai/root": outcome.root or "none"}
+    if single or outcome.root is None:
+        metadata["orchestrai/due"] = outcome.root is not None
     left_out = left_out_by(outcome)
     if left_out is not None:
         metadata["orchestrai/left_out"] = left_out.message

@@ -10,6 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_TAG,
+    DEFAULT_DATA_VERSION,
+    get_input_data_version_tag,
+)
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from dagster._core.storage.tags import BACKFILL_ID_TAG
@@ -48,6 +54,10 @@ def report_events(
             allow_retries=False,
         )
     if not partitioned:
+        if _stands_as_told(context, report):
+            yield from _nothing_new(context, node, report)
+            yield dg.Output(None, metadata=SILENT)
+            return
         yield dg.Output(
             None,
             metadata=metadata_of(node, report, _total(report), single=True),
@@ -63,14 +73,44 @@ def report_events(
             tags={**seen, **_tags(context, outcome)},
         )
     if not changed:
-        said = f"nothing new: {len(published)} partitions as they were"
-        context.log.info(f"{node.asset}: {said}")
-        yield dg.AssetObservation(
-            context.asset_key, description=said, metadata={"partitions": len(published), "version": report.version or "none"}
-        )
+        yield from _nothing_new(context, node, report)
     yield dg.Output(None, metadata=SILENT)
     for output in context.assets_def.check_specs_by_output_name:
         yield dg.Output(None, output_name=output)
+
+
+def _nothing_new(context: dg.AssetExecutionContext, node: AssetNode, report: StageReport) -> Iterator[dg.AssetObservation]:
+    published = [outcome for outcome in report.outcomes if outcome.published]
+    said = f"nothing new: {len(published)} partitions as they were" if node.grain != "all" else "nothing new"
+    context.log.info(f"{node.asset}: {said}")
+    yield dg.AssetObservation(
+        context.asset_key, description=said, metadata={"partitions": len(published), "version": report.version or "none"}
+    )
+
+
+def _stands_as_told(context: dg.AssetExecutionContext, report: StageReport) -> bool:
+    """Whether all stands that the step looked at, and Dagster knows it as it is: this version, by this code, of these inputs."""
+    if not all(outcome.published and outcome.standing for outcome in report.outcomes):
+        return False
+    newest = context.instance.get_latest_materialization_event(context.asset_key)
+    told = (
+        (newest.asset_materialization.tags or {}) if newest is not None and newest.asset_materialization is not None else {}
+    )
+    code = context.assets_def.code_versions_by_key.get(context.asset_key)
+    return (
+        told.get(DATA_VERSION_TAG) == report.version
+        and told.get(CODE_VERSION_TAG) == code
+        and all(told.get(get_input_data_version_tag(key)) == version for key, version in _input_versions(context).items())
+    )
+
+
+def _input_versions(context: dg.AssetExecutionContext) -> dict[dg.AssetKey, str]:
+    """The version of each input that Dagster would note of this step."""
+    step = context.get_step_execution_context()
+    deps = context.assets_def.asset_deps[context.asset_key]
+    found = {key: step.maybe_fetch_and_get_input_asset_version_info(key) for key in deps}
+    versions = {key: one.data_version if one is not None else None for key, one in found.items()}
+    return {key: (version or DEFAULT_DATA_VERSION).value for key, version in versions.items()}
 
 
 def _to_tell(

@@ -71,11 +71,13 @@ def recorded(view: FeatureView, asset: str) -> dict[str, JsonValue]:
     }
 
 
-def spine_training_set(ledger: Ledger, job: SpineSet, verdicts: Sequence[Verdict]) -> StageReport:
+def spine_training_set(
+    ledger: Ledger, job: SpineSet, verdicts: Sequence[Verdict], noted: Mapping[str, JsonValue] | None = None
+) -> StageReport:
     """Join what the views knew to each labelled row of the spine, and publish one Parquet partition `all`.
 
     Rows without a label are left out and counted; a row whose entity a view does not know has nulls, and is counted too. Columns: the
-    entity's, `event_time`, `label`, then the features. Raises FeatureViewError, NotReceipted.
+    entity's, `event_time`, `label`, then the features. The receipt carries what is `noted`. Raises FeatureViewError, NotReceipted.
     """
     spine, views, choice = job.spine, job.model.views, job.model.incomplete
     source = job.model.label_inputs[spine.source]
@@ -134,7 +136,7 @@ def spine_training_set(ledger: Ledger, job: SpineSet, verdicts: Sequence[Verdict
                 "incomplete": choice.model_dump(mode="json"),
             },
             cost=meter.cost(),
-            facts=facts,
+            facts={**facts, **(noted or {})},
         )
 
 

@@ -1,7 +1,9 @@
 """What a view gives: its SQL in DuckDB's dialect, and the exact types of the result."""
 
+import atexit
+import os
 from collections.abc import Mapping
-from contextlib import closing
+from functools import cache
 
 import pyarrow as pa
 from sqlglot import ErrorLevel, exp
@@ -25,15 +27,23 @@ def to_duckdb(tree: exp.Expr, origin: str) -> str:
         raise FeatureViewError(f"{origin}:1: expected SQL that DuckDB can run, found {exc}") from exc
 
 
+@cache
+def _database(process: int) -> ClosedDatabase:
+    """One for all views that a process looks at: to open one costs more than to ask it. A forked process needs its own."""
+    database = ClosedDatabase({"threads": 1})
+    atexit.register(database.close)
+    return database
+
+
 def result_schema(sql: str, tables: Mapping[str, pa.Schema], context: Context) -> pa.Schema:
     """The columns that DuckDB finds in the result; raises FeatureViewError for a type that is not portable."""
     import duckdb
 
-    with closing(ClosedDatabase()) as database:
-        connection = database.connection
+    # tables of a connection alone are gone with it
+    with _database(os.getpid()).connection.cursor() as connection:
         for name, schema in tables.items():
             columns = ", ".join(f"{quoted(field.name)} {duckdb_type(field.type)}" for field in schema)
-            connection.execute(f"CREATE TABLE {quoted(name)} ({columns})")
+            connection.execute(f"CREATE TEMP TABLE {quoted(name)} ({columns})")
         try:
             rows = connection.execute(f"DESCRIBE {sql}").fetchall()
         except duckdb.Error as exc:
