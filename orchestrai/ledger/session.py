@@ -25,6 +25,7 @@ from orchestrai.ledger.quarantine import answer_refusals, put_quarantine
 from orchestrai.ledger.receipt import InputRef, Material, Receipt
 from orchestrai.ledger.report import Cost, PartitionOutcome, StageReport
 from orchestrai.storage.base import CHUNK_BYTES
+from orchestrai.storage.zstd_stream import write_compressed
 
 
 @dataclass
@@ -66,18 +67,22 @@ class Session:
     def add_file(
         self, partition: str, path: str, source: Path, *, rows: int = 0, role: Literal["data", "landed"] = "data"
     ) -> FileEntry:
-        """Stage a local file, hashed as it is written, in bounded memory."""
+        """Stage a local file, hashed as it is written, in bounded memory; what landed lies compressed where it shrinks."""
         key = self.key(partition, path)
-        digest = hashlib.sha256()
+        lake, digest, size = self.ledger.lake, hashlib.sha256(), 0
 
         def chunks() -> Iterable[bytes]:
+            nonlocal size
             with source.open("rb") as stream:
                 while chunk := stream.read(CHUNK_BYTES):
                     digest.update(chunk)
+                    size += len(chunk)
                     yield chunk
 
-        info = self.ledger.lake.write(key, chunks())
-        return self.add_entry(partition, FileEntry(path, info.size, rows, digest.hexdigest(), key, "lake", role))
+        packed = write_compressed(lake, key, chunks()) if role == "landed" else 0
+        if role != "landed":
+            lake.write(key, chunks())
+        return self.add_entry(partition, FileEntry(path, size, rows, digest.hexdigest(), key, "lake", role, packed))
 
     def add_entry(self, partition: str, entry: FileEntry) -> FileEntry:
         """Stage a file whose bytes already lie under `entry.key` (in the lake or the vault) and were hashed by the caller."""

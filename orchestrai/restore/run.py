@@ -34,6 +34,7 @@ from orchestrai.stage.recorded_bytes import as_published, intact, made_when_over
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference
 from orchestrai.storage.cloud.control import control_plane
+from orchestrai.storage.zstd_stream import write_compressed
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.run import VERSION_CHECK
 from orchestrai.vault.vault import Vault
@@ -117,8 +118,14 @@ def restore(
 def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> None:
     ledger = context.ledger
 
+    packed: dict[str, int] = {}
+
     def put(file: StoredFile, data: Iterable[bytes]) -> None:
-        ledger.lake.write(session.key(part.partition, file.path), data)
+        key = session.key(part.partition, file.path)
+        if file.role == "landed":
+            packed[file.path] = write_compressed(ledger.lake, key, data)
+        else:
+            ledger.lake.write(key, data)
 
     done = 0
     # a store on this disk writes each chunk at once; another may gather them
@@ -129,7 +136,8 @@ def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionP
     for file in part.files:
         key = session.key(part.partition, file.path)
         role = "landed" if file.role == "landed" else "data"
-        entry = FileEntry(file.path, file.size, file.rows, file.sha256, key, "lake", role)  # type: ignore[arg-type]
+        lies = packed.get(file.path, 0)
+        entry = FileEntry(file.path, file.size, file.rows, file.sha256, key, "lake", role, lies)  # type: ignore[arg-type]
         session.add_entry(part.partition, entry)
 
 

@@ -95,7 +95,7 @@ def _downloaded(ledger: Ledger, entry: FileEntry, folder: Path) -> Path | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("wb") as sink:
-            for chunk in ledger.lake.stream(entry.key):
+            for chunk in ledger.stream(entry):
                 sink.write(chunk)
     except ObjectNotFound:
         return None

@@ -643,7 +643,11 @@ class Records:
             document = json.loads(data)
             files = document["files"]
             root = file_root((f["path"], f["size"], f["rows"], f["sha256"]) for f in files)
-            if canonical(document) != data or document["format"] != 1 or len({f["path"] for f in files}) != len(files):
+            if (
+                canonical(document) != data
+                or document["format"] not in (1, 2)
+                or len({f["path"] for f in files}) != len(files)
+            ):
                 raise Wrong("records", f"expected the list of files of {asset}@{line[0]} as it was written, found another")
             self.roots += 1
             self.lists[line[5]] = root, document
