@@ -18,7 +18,6 @@ from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring, Signer, rules_of
 from orchestrai.storage.base import Store, put_absent
 from orchestrai.storage.disk.sealed import SealedFiles
-from orchestrai.storage.zstd_stream import expanded_stream
 
 if TYPE_CHECKING:
     from orchestrai.ledger.dataset import Dataset
@@ -238,11 +237,6 @@ class Log:
         if store is None:
             raise IntegrityError(f"expected a vault to read {entry.key}, found none configured: set the vault's URL")
         return store
-
-    def stream(self, entry: FileEntry) -> Iterator[bytes]:
-        """A file's plain bytes as they lie there, which nobody checked: to look for something in them. Raises ObjectNotFound."""
-        store = self.store_of(entry)
-        return expanded_stream(store, entry.key, most=entry.size) if entry.packed else store.stream(entry.key)
 
     def assets(self, prefix: str = "") -> list[str]:
         """Every asset with a head, sorted."""
