@@ -9,7 +9,7 @@ the same step one after the other. Unencrypted is held against borg without encr
 Without a peer the run fails. `make bench-vault DATA=FOLDER` runs all. Files of 250 MB are held against `cp -r` alone. The shape "real" is
 what the bytes look like that people keep: the files of --data (CSV), a SQLite database of their rows that grows by a tenth a snapshot, the
 same as Parquet beside a model, and 120 MB in which a byte changes, then one comes in.
-"places" takes the files of --data (days of the shop that ships) through raw events, snapshot and restore, and tells the bytes in each place.
+"places" takes the files of --data (days of the shop that ships) through raw events, snapshot and restore: bytes by place.
 `history` has no peer: each step after 3,650 daily snapshots is held against itself after 10 (bench/vault_history.py).
 Snapshots of ours are committed and signed; verify reads every byte back; restore proves every hash.
 """

@@ -34,6 +34,7 @@ from orchestrai.stage.recorded_bytes import as_published, intact, made_when_over
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference
 from orchestrai.storage.cloud.control import control_plane
+from orchestrai.storage.local import LocalStore
 from orchestrai.storage.zstd_stream import write_compressed
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.run import VERSION_CHECK
@@ -116,16 +117,18 @@ def restore(
 
 
 def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> None:
-    ledger = context.ledger
-
+    ledger, lake = context.ledger, context.ledger.lake
     packed: dict[str, int] = {}
 
     def put(file: StoredFile, data: Iterable[bytes]) -> None:
         key = session.key(part.partition, file.path)
+        lies_whole = file.pack < 0 and not file.objects
+        if lies_whole and isinstance(lake, LocalStore) and lake.write_clone(key, lambda target: vault.clone(file, target)):
+            return
         if file.role == "landed":
-            packed[file.path] = write_compressed(ledger.lake, key, data)
+            packed[file.path] = write_compressed(lake, key, data)
         else:
-            ledger.lake.write(key, data)
+            lake.write(key, data)
 
     done = 0
     # a store on this disk writes each chunk at once; another may gather them
