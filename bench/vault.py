@@ -1,7 +1,7 @@
 """The vault against restic and borg: one JSON object a line, exit code 1 if any is not ok.
 
-python -m bench.vault [--rounds 5] [--shape 40x10MB --shape 10000x20KB --shape real --shape 4x250MB --shape 100k --shape million
-                      --shape history]
+python -m bench.vault [--rounds 5] [--shape 40x10MB --shape 10000x20KB --shape real --shape places --shape 4x250MB --shape 100k
+                      --shape million --shape history]
                       [--folder FOLDER] [--data FOLDER]
 
 Every measure is a whole command: start of the interpreter, imports and all. Rounds are interleaved: in each, ours and the peers do
@@ -9,6 +9,7 @@ the same step one after the other. Unencrypted is held against borg without encr
 Without a peer the run fails. `make bench-vault DATA=FOLDER` runs all. Files of 250 MB are held against `cp -r` alone. The shape "real" is
 what the bytes look like that people keep: the files of --data (CSV), a SQLite database of their rows that grows by a tenth a snapshot, the
 same as Parquet beside a model, and 120 MB in which a byte changes, then one comes in.
+"places" takes the files of --data (days of the shop that ships) through raw events, snapshot and restore: bytes by place.
 `history` has no peer: each step after 3,650 daily snapshots is held against itself after 10 (bench/vault_history.py).
 Snapshots of ours are committed and signed; verify reads every byte back; restore proves every hash.
 """
@@ -27,12 +28,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.vault_engines import OURS, Borg, Measured, Ours, Restic, line, size_of
+from bench.vault_places import places
 from bench.vault_real import real
 
 # objects of which one in a thousand changes; the smaller says in a minute what the larger does in ten
 MANY = {"100k": 100_000, "million": 1_000_000}
 SHAPES = {"40x10MB": (40, 10_000_000), "10000x20KB": (10_000, 20_000)}
 LARGE = {"4x250MB": (4, 250_000_000)}
+OF_DATA = {"real": real, "places": places}
 PIECE = 100_000
 STEPS = ("snapshot", "verify", "restore", "1% changed", "nothing changed")
 
@@ -41,7 +44,7 @@ def main() -> int:
     """Run what was asked for; everything unless told."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--shape", action="append", choices=[*SHAPES, *LARGE, *MANY, "real", "history"])
+    parser.add_argument("--shape", action="append", choices=[*SHAPES, *LARGE, *MANY, *OF_DATA, "history"])
     parser.add_argument("--data", type=Path, help="a folder of CSV files of one kind, for the shape real")
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
     asked = parser.parse_args()
@@ -50,13 +53,14 @@ def main() -> int:
         parser.error(
             f"expected borg and restic to compare with, found no {missing[0]}: `make bench-setup` says how to get them"
         )
-    shapes = asked.shape or [*SHAPES, *(["real"] if asked.data else []), *LARGE, "million"]
-    if "real" in shapes and asked.data is None:
-        parser.error("expected --data FOLDER with CSV files for the shape real, found none")
+    shapes = asked.shape or [*SHAPES, *(OF_DATA if asked.data else []), *LARGE, "million"]
+    if asked.data is None and (lacking := [shape for shape in shapes if shape in OF_DATA]):
+        parser.error(f"expected --data FOLDER with CSV files for the shape {lacking[0]}, found none")
     ok = True
     with tempfile.TemporaryDirectory(prefix="bench-vault-", dir=asked.folder) as name:
         for shape in shapes:
-            lines_of = real(Path(name), asked.data) if shape == "real" else measured(Path(name), shape, asked.rounds)
+            of_data = OF_DATA.get(shape)
+            lines_of = of_data(Path(name), asked.data) if of_data else measured(Path(name), shape, asked.rounds)
             for found in lines_of:
                 ok &= tell(found | {"rounds": asked.rounds, "load": round(os.getloadavg()[0], 1)})
     return 0 if ok else 1

@@ -134,7 +134,8 @@ class PartitionReading:
                 with self._checked(arrival) as path:
                     size = path.stat().st_size
                 entry = staged[arrival.name]
-                originals.append(Original(index, entry.key, landed_key(arrival.name), size, entry.sha256))
+                packed = entry.size if entry.packed else -1
+                originals.append(Original(index, entry.key, landed_key(arrival.name), size, entry.sha256, packed))
             except UnreadableObject as exc:
                 part.outcomes[index].unreadable = exc.message
         groups = grouped(originals)

@@ -203,7 +203,7 @@ def verified(log: Log, entry: FileEntry, remedy: str) -> Iterator[VerifiedFile]:
     store = log.store_of(entry)
     with ExitStack() as stack:
         try:
-            copy = stack.enter_context(log.sealed.of(store, entry.key, entry.size))
+            copy = stack.enter_context(log.sealed.of(store, entry.key, entry.size, packed=entry.packed > 0))
         except ObjectNotFound as exc:
             raise MissingObject(f"expected {entry.key} in {store.url}, found nothing: {remedy}") from exc
         if (copy.sha256, copy.size) != (entry.sha256, entry.size):
@@ -224,7 +224,7 @@ def as_recorded(log: Log, files: Sequence[FileEntry]) -> bool:
         store = log.store_of(entry)
         try:
             if store.local_path(entry.key) is None:
-                if store.head(entry.key).size != entry.size:
+                if store.head(entry.key).size != entry.stored_size:
                     return False
             else:
                 with verified(log, entry, "make it again"):

@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 FORMAT = 1
+# a partition's list with files that lie compressed: who does not know of them would take their bytes for damaged
+PACKED_FORMAT = 2
 UNPARTITIONED = "all"
 ARRIVED = "arrived"
 
@@ -51,7 +53,8 @@ class FileEntry:
     """One file of a partition; `path` is its name inside the partition, `key` where its bytes lie in `store`.
 
     Only path, size, rows and sha256 enter the version: the same data has the same version wherever it lies.
-    `role` is "data" for what engines read and "landed" for original objects kept beside it.
+    `role` is "data" for what engines read and "landed" for original objects kept beside it. Of one that lies compressed by zstd
+    `packed` is how many bytes lie under the key, 0 of any other; size and sha256 are always those of the plain bytes.
     """
 
     path: str
@@ -61,6 +64,12 @@ class FileEntry:
     key: str
     store: StoreName = "lake"
     role: Literal["data", "landed"] = "data"
+    packed: int = 0
+
+    @property
+    def stored_size(self) -> int:
+        """How many bytes lie under the key."""
+        return self.packed or self.size
 
     def leaf(self) -> bytes:
         """The bytes hashed into the partition root."""
@@ -76,6 +85,7 @@ class FileEntry:
             "key": self.key,
             "store": self.store,
             "role": self.role,
+            **({"packed": self.packed} if self.packed else {}),
         }
 
 
@@ -106,7 +116,7 @@ class PartitionManifest:
         """Canonical bytes."""
         return canonical_json(
             {
-                "format": FORMAT,
+                "format": PACKED_FORMAT if any(entry.packed for entry in self.files) else FORMAT,
                 "partition": self.partition,
                 "files": [entry.as_json() for entry in self.files],
                 "stats": dict(self.stats),
@@ -181,9 +191,11 @@ def _document(data: bytes) -> dict[str, Any]:
         document = json.loads(data)
     except ValueError as exc:
         raise IntegrityError(f"expected a manifest in JSON, found bytes that do not parse ({exc})") from exc
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") not in (FORMAT, PACKED_FORMAT):
         actual = document.get("format") if isinstance(document, dict) else type(document).__name__
-        raise UnknownFormatVersion(f"expected manifest format {FORMAT}, found {actual!r}: use a newer release")
+        raise UnknownFormatVersion(
+            f"expected manifest format {FORMAT} or {PACKED_FORMAT}, found {actual!r}: use a newer release"
+        )
     return document
 
 

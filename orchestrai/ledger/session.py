@@ -25,6 +25,7 @@ from orchestrai.ledger.quarantine import answer_refusals, put_quarantine
 from orchestrai.ledger.receipt import InputRef, Material, Receipt
 from orchestrai.ledger.report import Cost, PartitionOutcome, StageReport
 from orchestrai.storage.base import CHUNK_BYTES
+from orchestrai.storage.zstd_stream import write_compressed
 
 
 @dataclass
@@ -56,28 +57,36 @@ class Session:
     def add_bytes(
         self, partition: str, path: str, data: bytes, *, rows: int = 0, role: Literal["data", "landed"] = "data"
     ) -> FileEntry:
-        """Stage a small file."""
+        """Stage a small file; what landed lies compressed where it shrinks."""
         key = self.key(partition, path)
-        self.ledger.lake.write(key, data)
-        return self.add_entry(
-            partition, FileEntry(path, len(data), rows, hashlib.sha256(data).hexdigest(), key, "lake", role)
-        )
+        packed = self._write(key, [data], role)
+        digest = hashlib.sha256(data).hexdigest()
+        return self.add_entry(partition, FileEntry(path, len(data), rows, digest, key, "lake", role, packed))
 
     def add_file(
         self, partition: str, path: str, source: Path, *, rows: int = 0, role: Literal["data", "landed"] = "data"
     ) -> FileEntry:
-        """Stage a local file, hashed as it is written, in bounded memory."""
+        """Stage a local file, hashed as it is written, in bounded memory; what landed lies compressed where it shrinks."""
         key = self.key(partition, path)
-        digest = hashlib.sha256()
+        digest, size = hashlib.sha256(), 0
 
         def chunks() -> Iterable[bytes]:
+            nonlocal size
             with source.open("rb") as stream:
                 while chunk := stream.read(CHUNK_BYTES):
                     digest.update(chunk)
+                    size += len(chunk)
                     yield chunk
 
-        info = self.ledger.lake.write(key, chunks())
-        return self.add_entry(partition, FileEntry(path, info.size, rows, digest.hexdigest(), key, "lake", role))
+        packed = self._write(key, chunks(), role)
+        return self.add_entry(partition, FileEntry(path, size, rows, digest.hexdigest(), key, "lake", role, packed))
+
+    def _write(self, key: str, data: Iterable[bytes], role: str) -> int:
+        """Write a file; how long it lies there where it is compressed, else 0."""
+        if role == "landed":
+            return write_compressed(self.ledger.lake, key, data)
+        self.ledger.lake.write(key, data)
+        return 0
 
     def add_entry(self, partition: str, entry: FileEntry) -> FileEntry:
         """Stage a file whose bytes already lie under `entry.key` (in the lake or the vault) and were hashed by the caller."""

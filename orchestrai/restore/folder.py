@@ -18,7 +18,7 @@ from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Vault
 
-_WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def restore_folder(
@@ -117,6 +117,8 @@ def write_files(vault: Vault, files: Sequence[StoredFile], folder: Path) -> int:
     def put(file: StoredFile, data: Iterable[bytes]) -> None:
         descriptor = os.open(f"{root}/{file.path}", _WRITE_NEW, PRIVATE_FILE)
         try:
+            if vault.clone(file, descriptor):
+                return
             for chunk in data:
                 view = memoryview(chunk)
                 while view:

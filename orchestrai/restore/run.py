@@ -34,6 +34,8 @@ from orchestrai.stage.recorded_bytes import as_published, intact, made_when_over
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference
 from orchestrai.storage.cloud.control import control_plane
+from orchestrai.storage.local import LocalStore
+from orchestrai.storage.zstd_stream import write_compressed
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.run import VERSION_CHECK
 from orchestrai.vault.vault import Vault
@@ -115,10 +117,18 @@ def restore(
 
 
 def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> None:
-    ledger = context.ledger
+    ledger, lake = context.ledger, context.ledger.lake
+    packed: dict[str, int] = {}
 
     def put(file: StoredFile, data: Iterable[bytes]) -> None:
-        ledger.lake.write(session.key(part.partition, file.path), data)
+        key = session.key(part.partition, file.path)
+        lies_whole = file.pack < 0 and not file.objects
+        if lies_whole and isinstance(lake, LocalStore) and lake.write_clone(key, lambda target: vault.clone(file, target)):
+            return
+        if file.role == "landed":
+            packed[file.path] = write_compressed(lake, key, data)
+        else:
+            lake.write(key, data)
 
     done = 0
     # a store on this disk writes each chunk at once; another may gather them
@@ -129,7 +139,8 @@ def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionP
     for file in part.files:
         key = session.key(part.partition, file.path)
         role = "landed" if file.role == "landed" else "data"
-        entry = FileEntry(file.path, file.size, file.rows, file.sha256, key, "lake", role)  # type: ignore[arg-type]
+        lies = packed.get(file.path, 0)
+        entry = FileEntry(file.path, file.size, file.rows, file.sha256, key, "lake", role, lies)  # type: ignore[arg-type]
         session.add_entry(part.partition, entry)
 
 

@@ -26,6 +26,10 @@ _ATTEMPTS = 200
 KIND = "file"
 
 
+class _NotCloned(Exception):
+    """Nothing was stored: the blocks could not be shared."""
+
+
 class LocalStore:
     """A directory as a store; keys never leave it, and symbolic links in it are neither followed nor listed.
 
@@ -97,6 +101,19 @@ class LocalStore:
                     copy(source.fileno(), descriptor)
 
             return self._publish(key, fill, create)
+
+    def write_clone(self, key: str, fill: Callable[[int], bool]) -> bool:
+        """Store what `fill` makes of an open empty file by sharing blocks; False, and nothing stored, where it says that it cannot."""
+
+        def filled(descriptor: int) -> None:
+            if not fill(descriptor):
+                raise _NotCloned
+
+        try:
+            self._publish(key, filled, create=False)
+        except _NotCloned:
+            return False
+        return True
 
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         after = None if start_after is None else order(start_after)

@@ -135,6 +135,12 @@ def witness_of(settings: Settings) -> WitnessSource | None:
     return WitnessSource(settings.witness_url, StampAuthority(settings.timestamp_url, roots))
 
 
+def witness_store(settings: Settings, vault: Store) -> Store | None:
+    """The place outside a vault that the settings name; None where no witness is wanted. Raises ConfigError as `open_witness`."""
+    source = witness_of(settings)
+    return open_witness(source.url, vault, source.authority).store if source is not None else None
+
+
 def witness_now(vault: Vault, settings: Settings) -> None:
     """Have the ends of all chains witnessed, as after a prune."""
     witness = witness_of(settings)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound
 from orchestrai.storage.base import CHUNK_BYTES, Store
 from orchestrai.storage.disk.posix import BUFFER_BYTES, open_regular, page_buffer, translated
+from orchestrai.storage.disk.reflink import clone, hashed
 from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.keys.encryption import Cipher, block_sizes, context
@@ -48,6 +49,20 @@ def stream_file(
         size += len(chunk)
         yield chunk
     _require(file, size, digest.hexdigest())
+
+
+def clone_file(store: Store, cipher: Cipher | None, file: StoredFile, target: int) -> bool:
+    """Let an empty file share the blocks of an object that is the whole of `file` as it is, and hash what it then has.
+
+    False, and nothing changed, where it does not lie so, or the file system cannot. Raises MissingObject, DigestMismatch.
+    """
+    if cipher is not None or file.objects or file.piece or file.pack >= 0 or store.local_path(file.key) is None:
+        return False
+    with _opened(store, file) as source:
+        if not clone(source, target):
+            return False
+    _require(file, *hashed(target))
+    return True
 
 
 def read_packed(

@@ -13,7 +13,7 @@ from orchestrai.vault.commit.source import SourceFile
 from orchestrai.vault.format.layout import commit_key, tombstone_key
 from orchestrai.vault.format.lists import StoredFile, StoredPartition
 from orchestrai.vault.format.records import FORMAT, TOMBSTONE_TYPE, SnapshotCommit, open_record
-from orchestrai.vault.reader import stream_file
+from orchestrai.vault.reader import clone_file, stream_file
 from orchestrai.vault.vault_store import OpenedVault
 
 if TYPE_CHECKING:
@@ -211,6 +211,13 @@ class Vault(OpenedVault):
         With `reuse`, a chunk is valid only until the next is asked for: for who writes or hashes it at once.
         """
         return stream_file(self.store, self.identity(), self.cipher, file, reuse=reuse)
+
+    def clone(self, file: StoredFile, target: int) -> bool:
+        """Give an empty file one kept file's bytes by sharing blocks, hashed; False where that cannot be: then `stream` it.
+
+        Raises MissingObject, DigestMismatch.
+        """
+        return clone_file(self.store, self.cipher, file, target)
 
     def read_file(self, snapshot_id: str, partition: str, path: str) -> bytes:
         """One kept file's bytes, hashed; raises RestoreError, MissingObject, DigestMismatch."""

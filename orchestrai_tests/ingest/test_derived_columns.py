@@ -24,6 +24,7 @@ from orchestrai.ingest.sources.stream_rows import sliced
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.storage.local import LocalStore
+from orchestrai.storage.zstd_stream import write_frame
 from orchestrai_tests.running import ingest
 
 pytestmark = pytest.mark.usefixtures("by_arrow")
@@ -178,12 +179,17 @@ def test_the_careful_way_makes_what_the_fast_way_makes(
     assert pq.read_table(folder / "part").to_pylist() == rows
 
 
-def test_spark_makes_the_same_part(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_spark_makes_the_same_part(tmp_path: Path, packed: bool) -> None:
     lake = LocalStore(tmp_path / "lake")
     text = (HEADER + "2026,1,2,3,north,0.5\n").encode()
-    lake.write("original", [text])
+    if packed:
+        write_frame(lake, "original", [text])
+    else:
+        lake.write("original", [text])
     typing = Typing(SourceSpec(url="x", format="csv"), contract(tmp_path))
-    typed_group(f"{tmp_path}/lake", typing, [Original(0, "original", NAME, len(text), sha256(text).hexdigest())], "part")
+    original = Original(0, "original", NAME, len(text), sha256(text).hexdigest(), len(text) if packed else -1)
+    typed_group(f"{tmp_path}/lake", typing, [original], "part")
     (row,) = pq.read_table(tmp_path / "lake" / "part").to_pylist()
     assert {name: row[name] for name in FIRST} == FIRST
 

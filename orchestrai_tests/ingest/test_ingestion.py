@@ -89,7 +89,8 @@ def test_a_day_becomes_typed_rows_in_source_order_with_its_original_beside_it(sh
     assert table["description"][0].as_py() == "LAMP, RED"
     original = next(f for f in shop.ledger.open(RAW).files(DAY).files if f.role == "landed")
     assert original.path == f"landed/{DAY}.csv"
-    assert shop.ledger.lake.read(original.key).decode() == HEADER + lines(100)
+    with shop.ledger.open(RAW).fetched([DAY], role="landed") as files:
+        assert files[DAY][0].path.read_bytes().decode() == HEADER + lines(100)
     material = shop.ledger.open(RAW).receipt(DAY).materials[0]
     assert (material.uri, material.sha256) == (f"{shop.landing.url}/{DAY}.csv", original.sha256)
     assert material.etag == shop.landing.head(f"{DAY}.csv").etag

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import csv
 
 from orchestrai.contracts.contract import Column, Contract, VolumeRule
+from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, DigestMismatch, IntegrityError
 from orchestrai.ingest.dead_letter_list import list_letters
 from orchestrai.ingest.spec import SourceSpec
@@ -34,6 +35,7 @@ from orchestrai.vault.dead_letter_copy import keep_dead_letters
 from orchestrai.vault.lifecycle.legal_hold import place_hold
 from orchestrai.vault.lifecycle.lock import lock_snapshot
 from orchestrai_tests.copies import copies
+from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World
 from orchestrai_tests.running import ingest
 from orchestrai_tests.servers.s3 import S3Server
@@ -443,6 +445,27 @@ def test_what_a_gate_refused_in_clear_before_is_named(world: World, tmp_path: Pa
     for key in copy.lake_keys:
         world.lake.delete(key)
     assert plan_erasure(world.ledger, keys, "17850").complete
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_refused_original_that_lies_compressed_is_looked_into_and_named_where_it_does_not_open(
+    world: World, tmp_path: Path, damaged: bool
+) -> None:
+    """Of this one no row could be typed, so that the original alone tells whom it is about."""
+    keys = PersonKeys(MemoryStore())
+    land(world, keys, "2026-01-02", orders("13047"), tmp_path)
+    session = world.ledger.session(f"{ORDERS}/raw_events", producer("raw_events"))
+    text = b"".join(b"%d;LAMP;%s\n" % (n, b"17850" if n == 1999 else b"13047") for n in range(2000))
+    entry = session.add_bytes("2026-01-01", "landed/2026-01-01.csv", text, role="landed")
+    session.commit({"2026-01-01": [Verdict("schema", False, "expected columns, found none")]})
+    data = world.lake.read(entry.key)
+    assert entry.packed == len(data) and b"17850" not in data
+    if damaged:
+        world.lake.write(entry.key, data[: len(data) // 2])
+    # what does not open may be about anybody
+    (copy,) = plan_erasure(world.ledger, keys, "99999" if damaged else "17850").clear
+    assert copy.lake_keys == (entry.key,)
+    assert damaged or plan_erasure(world.ledger, keys, "99999").complete
 
 
 def test_a_copy_in_a_locked_vault_is_named_with_the_day_its_lock_ends(

@@ -40,7 +40,7 @@ class PlainOpens(SealedFiles):
     """The guard taken away: a file is hashed, closed, and opened again where it lies."""
 
     @contextmanager
-    def of(self, store: Store, key: str, size: int) -> Iterator[Sealed]:
+    def of(self, store: Store, key: str, size: int, *, packed: bool = False) -> Iterator[Sealed]:
         path = store.local_path(key)
         assert path is not None
         data = path.read_bytes()

@@ -143,12 +143,15 @@ def _proof(name: str, to: Path, as_json: bool) -> None:
     from orchestrai.provenance.export.proof_folder import write_proof
     from orchestrai.provenance.naming import find_asset
     from orchestrai.provenance.verified_records import Records
+    from orchestrai.settings import load_settings
+    from orchestrai.vault.protection import witness_store
 
     ledger, vault = _open_vault()
     asset, version = find_asset(Records(vault, ledger.keyring), name)
     with ledger.open(asset, version).fetched(["all"]) as files:
         model = {file.entry.path: file.path for file in files["all"]}
-        proof = write_proof(model, vault=vault, keyring=ledger.keyring, asset=asset, to=to)
+        witness = witness_store(load_settings(), vault)
+        proof = write_proof(model, vault=vault, keyring=ledger.keyring, asset=asset, to=to, witness=witness)
     if as_json:
         emit(proof.as_json())
     else:

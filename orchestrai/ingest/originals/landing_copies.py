@@ -14,6 +14,7 @@ from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.session import Session
 from orchestrai.storage.base import ObjectInfo, Store
+from orchestrai.storage.zstd_stream import write_compressed
 
 MAX_READS = 3
 
@@ -99,11 +100,12 @@ class LandingCopies:
                 if sink:
                     sink.close()
 
+        original = None
         if self.keep:
-            lake.write(key, chunks())
+            packed = write_compressed(lake, key, chunks())
+            original = FileEntry(name, size, 0, digest.hexdigest(), key, "lake", "landed", packed)
         else:
             deque(chunks(), maxlen=0)
-        original = FileEntry(name, size, 0, digest.hexdigest(), key, "lake", "landed") if self.keep else None
         self.bytes_read += size
         self.objects_read += 1
         etag, modified = info.version or info.etag, info.modified.isoformat()

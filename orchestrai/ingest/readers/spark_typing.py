@@ -18,8 +18,9 @@ from orchestrai.ingest.readers.compression import unpacked
 from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.readers.rejects import Mark, Refused
-from orchestrai.storage.base import CHUNK_BYTES
+from orchestrai.storage.base import CHUNK_BYTES, Store
 from orchestrai.storage.url import open_store
+from orchestrai.storage.zstd_stream import expanded_stream
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,13 +30,21 @@ _SCHEMA = "number int, body string"
 
 @dataclass(frozen=True)
 class Original:
-    """One landed object in the lake; `index` is its place among the arrivals of its partition, `name` its key in the landing."""
+    """One landed object in the lake; `index` is its place among the arrivals of its partition, `name` its key in the landing.
+
+    One that lies compressed has its length when it landed as `packed`, any other has -1.
+    """
 
     index: int
     key: str
     name: str
     size: int
     sha256: str
+    packed: int = -1
+
+    def chunks(self, lake: Store) -> Iterator[bytes]:
+        """Its bytes as they landed."""
+        return lake.stream(self.key) if self.packed < 0 else expanded_stream(lake, self.key, most=self.packed)
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,7 @@ def typed_group(lake_url: str, typing: Typing, originals: Sequence[Original], ke
             path = Path(folder) / f"{original.index:06d}{Path(original.name).suffix}"
             came = sha256()
             with path.open("wb") as sink:
-                for chunk in lake.stream(original.key):
+                for chunk in original.chunks(lake):
                     came.update(chunk)
                     sink.write(chunk)
             if came.hexdigest() != original.sha256:

@@ -6,11 +6,12 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.errors import MissingObject, NotReceipted, ObjectNotFound
+from orchestrai.errors import DigestMismatch, MissingObject, NotReceipted, ObjectNotFound
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.quarantine import quarantined
+from orchestrai.storage.zstd_stream import expanded_stream
 
 if TYPE_CHECKING:
     from orchestrai.vault.vault import Vault
@@ -84,8 +85,8 @@ def _refused(ledger: Ledger, asset: str, column: str, person: str, folder: Path)
         place = folder / "refused" / f"{number}"
         files = [(entry, path) for entry in entries if (path := _downloaded(ledger, entry, place)) is not None]
         keys = [entry.key for entry, path in files if entry.role == "data" and holds([path], column, person)]
-        # an original may be compressed: what was typed of it tells
-        keys += [entry.key for entry, path in files if entry.role == "landed" and (keys or _quotes(path, person))]
+        # an original may have landed compressed: what was typed of it tells
+        keys += [entry.key for entry, path in files if entry.role == "landed" and (keys or _quotes(entry, path, person))]
         if keys:
             yield ClearCopy(asset, partition, record, (), tuple(keys))
 
@@ -95,14 +96,23 @@ def _downloaded(ledger: Ledger, entry: FileEntry, folder: Path) -> Path | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("wb") as sink:
-            for chunk in ledger.lake.stream(entry.key):
+            for chunk in _plain(ledger, entry):
                 sink.write(chunk)
     except ObjectNotFound:
         return None
+    except DigestMismatch:
+        pass  # damaged: what can be opened is looked at, and its length tells
     return path
 
 
-def _quotes(path: Path, person: str) -> bool:
+def _plain(ledger: Ledger, entry: FileEntry) -> Iterator[bytes]:
+    return expanded_stream(ledger.lake, entry.key, most=entry.size) if entry.packed else ledger.lake.stream(entry.key)
+
+
+def _quotes(entry: FileEntry, path: Path, person: str) -> bool:
+    """Whether an original names the person; of one that does not open nobody can say that it does not."""
+    if entry.packed and path.stat().st_size != entry.size:
+        return True
     if not path.stat().st_size:
         return False
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:

@@ -291,6 +291,7 @@ KEY_LOG = "application/vnd.orchestrai.key-log+json"
 COMMIT = "application/vnd.orchestrai.snapshot+json"
 HEAD = "application/vnd.orchestrai.head+json"
 TOMBSTONE = "application/vnd.orchestrai.tombstone+json"
+WITNESS = "application/vnd.orchestrai.witness+json"
 ROLES = {"write", "prune", "release", "decide"}
 NOTES = {"fence": {"prune"}, "hold": {"write", "release"}, "opened": ROLES}
 
@@ -643,7 +644,11 @@ class Records:
             document = json.loads(data)
             files = document["files"]
             root = file_root((f["path"], f["size"], f["rows"], f["sha256"]) for f in files)
-            if canonical(document) != data or document["format"] != 1 or len({f["path"] for f in files}) != len(files):
+            if (
+                canonical(document) != data
+                or document["format"] not in (1, 2)
+                or len({f["path"] for f in files}) != len(files)
+            ):
                 raise Wrong("records", f"expected the list of files of {asset}@{line[0]} as it was written, found another")
             self.roots += 1
             self.lists[line[5]] = root, document
@@ -651,6 +656,53 @@ class Records:
         if (root, document["partition"]) != (line[1], line[0]):
             raise Wrong("merkle", f"expected the files of {asset}@{line[0]} to give {line[1]}, found {root}")
         return document
+
+
+class Witness:
+    """What a place outside the vault had seen of its chains, and when: signed records, each naming the hash of the one before.
+
+    An end of a chain stands for all before it. A record that accepts a loss begins anew. Keys that were ended since still count: a
+    record is guarded by the place where it lay, and by those behind it.
+    """
+
+    def __init__(self, records: Records, vault: str) -> None:
+        self.times: list[str] = []
+        self.ends: dict[str, tuple[int, str, str]] = {}
+        self.seen: dict[str, list[tuple[int, str]]] = {}
+        self.accepted: list[str] = []
+        self.before = ""
+        names = records.place.names(f"witness/{vault}/")
+        self.stamps = sum(name.endswith(".tsr") for name in names)
+        for number, name in enumerate((name for name in names if name.endswith(".json")), 1):
+            self.read(records, vault, number, name)
+
+    def read(self, records: Records, vault: str, number: int, name: str) -> None:
+        """One record: by a known key, of this vault, behind the one before."""
+        envelope = records.place.read(name)
+        body, payload, signatures = records.opened(WITNESS, name, envelope)
+        place = name, body["format"], body["seq"], body["vault"], body["previous"]
+        if place != (f"witness/{vault}/{number:012d}.json", 1, number, vault, self.before):
+            raise Wrong("witness", f"expected record {number} of the witness of this vault, found another in {name}")
+        if not signatures or not {key for key, _ in signatures} <= records.keys.keys():
+            raise Wrong("witness", f"expected {name} to be signed by a trusted key, found it is not")
+        for key, signature in signatures:
+            records.gather(f"{name} ({key})", records.keys[key], WITNESS, payload, signature)
+        if records.key_log is not None and records.key_log.digests:
+            records.key_log.known(name, body["key_log"])
+        if body["accepted"]:
+            self.ends, self.seen = {}, {}
+            self.accepted.append(f"{body['time'][:19]} by {body['by']}: {body['accepted']}")
+        for dataset, (end, digest) in body["heads"].items():
+            self.ends[dataset] = end, digest, body["time"]
+            seen = self.seen.setdefault(dataset, [])
+            if not seen or seen[-1][0] < end:
+                seen.append((end, body["time"]))
+        self.times.append(body["time"])
+        self.before = sha256(envelope)
+
+    def since(self, dataset: str, number: int) -> str:
+        """From when on a record of a chain was seen; nothing where it never was."""
+        return next((time for end, time in self.seen.get(dataset, ()) if end >= number), "")
 
 
 class Verifier:
@@ -663,6 +715,8 @@ class Verifier:
         self.counts = dict.fromkeys(("partitions", "verdicts", "waived", "steps", "equal", "commits", "forgotten"), 0)
         self.objects: set[tuple[str, str]] = set()
         self.snapshots: dict[str, tuple[str, Json, dict[str, str]]] = {}
+        self.witness: Witness | None = None
+        self.witnessed: dict[str, str] = {}
         self.notes: dict[str, list[Json]] = {}  # what stands between the commits of a dataset's chain, oldest first
 
     def say(self, check: str, where: str, why: str) -> None:
@@ -806,6 +860,7 @@ class Verifier:
                 self.chain(vault, dataset)
             except Wrong as error:
                 self.say(error.check, dataset, str(error))
+        self.outside(vault)
         for done, (asset, receipt, roots) in enumerate(self.snapshots.values()):
             try:
                 commit = self.commit(vault, receipt)
@@ -817,6 +872,27 @@ class Verifier:
                 self.say(error.check, asset, str(error))
             tell(done + 1, len(self.snapshots))
         return files, size
+
+    def outside(self, vault: str) -> None:
+        """Hold what a witness saw against the chains that were used, and note since when it had seen each snapshot."""
+        try:
+            self.witness = Witness(self.records, vault)
+        except Wrong as error:
+            self.say(error.check, "witness", str(error))
+            return
+        place = self.records.place
+        for _, receipt, _ in self.snapshots.values():
+            dataset, number = receipt["facts"].get("dataset"), receipt["facts"].get("snapshot_seq", 0)
+            end, digest, time_seen = self.witness.ends.get(dataset, (0, "", ""))
+            name = f"vault/snapshots/{dataset}/{end:012d}.json"
+            if digest and (not place.has(name) or sha256(place.read(name)) != digest):
+                self.say(
+                    "witness",
+                    dataset,
+                    f"expected {name} as it was seen at {time_seen[:19]}, found another or none: rolled back",
+                )
+            elif self.witness.since(dataset, number):
+                self.witnessed[f"{dataset}@{number}"] = self.witness.since(dataset, number)
 
     def commit(self, vault: str, receipt: Json) -> "Json | None":
         """The commit that a snapshot receipt names; None where retention has forgotten it since."""
@@ -1221,6 +1297,20 @@ def verified(records: Records, asset: str, model: "dict[str, str]", vault: "Plac
                 "as long as the signed lists say, and hash so where those name a hash; "
                 "to open them too take Python 3.14, or `pip install zstandard` and leave -S out"
             )
+    witness = verifier.witness
+    if witness is None or not witness.times:
+        unprovable.append("since when the snapshots were there: no records of a witness outside the vault are in the proof")
+    else:
+        first, last = (min(verifier.witnessed.values(), default="")[:19], max(verifier.witnessed.values(), default="")[:19])
+        about = f"snapshots seen outside the vault, from {first} to {last}" if first else "snapshots seen outside the vault"
+        checks.append(("witness", len(verifier.witnessed), about))
+        unprovable.append("the times of the witness, which are by the clock of whoever wrote it")
+        if witness.stamps:
+            unprovable.append(
+                f"the {witness.stamps} time-stamps beside its records: check one by `openssl ts -verify -data RECORD.json -in RECORD.tsr "
+                "-CAfile ROOTS.pem`"
+            )
+        unprovable += [f"what the vault had lost when it was accepted {told}" for told in witness.accepted]
     if counts["forgotten"]:
         unprovable.append(f"the bytes of {counts['forgotten']} snapshots that retention has removed since")
     failed = {problem[0] for problem in verifier.problems}
@@ -1234,6 +1324,7 @@ def verified(records: Records, asset: str, model: "dict[str, str]", vault: "Plac
         "checks": [{"name": n, "count": c, "passed": n not in failed, "about": about} for n, c, about in checks],
         "problems": [{"check": check, "where": where, "message": why} for check, where, why in verifier.problems],
         "unprovable": unprovable,
+        "witnessed": verifier.witnessed,
         "seconds": round(time.perf_counter() - started, 3),
     }
 

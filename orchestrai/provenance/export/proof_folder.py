@@ -20,11 +20,13 @@ from orchestrai.provenance.export.new_place import new_place
 from orchestrai.provenance.verify.findings import Verification
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.base import Store
-from orchestrai.vault.format.layout import IDENTITY
+from orchestrai.vault.format.layout import IDENTITY, SNAPSHOTS, commit_key
+from orchestrai.vault.witness.witness_copy import WitnessCopy, copy_witness
 
 FORMAT = 2
 SHARED_LISTS = "shared_lists.json"
 VERIFIER = "verify.py"
+WITNESSED = "witness"
 # what stands between the lines of a list, and how a list of a dataset begins in canonical JSON
 BETWEEN, _DATASET_LIST = "],[", b'{"asset":'
 # no time of writing: the same records give the same zip file
@@ -38,6 +40,8 @@ checks it with plain Python: no package, no network. FINGERPRINT is that of the 
 by another way; --key KEY.pem, a public key that signed for the root, does as well. Without either the keys in keys/ are taken, and you
 compare their names with the owner's. With --vault FOLDER,
 a copy of the vault, every file of the snapshots that the model learned from is read and hashed too.
+
+witness/, where there is one, is what a place outside the vault had seen of it, and when.
 
 verify.py is short enough to be read. What is in here are the signed records of each step, under the names they have in the vault.
 """
@@ -84,14 +88,19 @@ class _Noting:
         return data
 
 
-def write_proof(model: Mapping[str, Path], *, vault: Store, keyring: Keyring, asset: str, to: Path) -> ProofFolder:
+def write_proof(
+    model: Mapping[str, Path], *, vault: Store, keyring: Keyring, asset: str, to: Path, witness: Store | None = None
+) -> ProofFolder:
     """Write the proof of a model's files, by name, as a folder, or as one file where `to` ends in .zip.
 
-    Nothing is written unless all of it verifies. Raises ConfigError where `to` is taken, IntegrityError naming what does not verify.
+    What a `witness` saw of the vault goes with it. Nothing is written unless all of it verifies. Raises ConfigError where `to` is taken,
+    IntegrityError naming what does not verify, or was lost since it was witnessed.
     """
     if to.exists():
         raise ConfigError(f"expected a new place for the proof, found {to} there already: name another, or remove it")
     noting = _Noting(vault)
+    # first, so that the vault has all that it names
+    seen = copy_witness(witness, vault, keyring) if witness is not None else WitnessCopy()
     outcome = verify_model(next(iter(model.values())), vault=noting, keyring=keyring, asset=asset)
     if not outcome.ok:
         first = outcome.problems[0]
@@ -102,9 +111,23 @@ def write_proof(model: Mapping[str, Path], *, vault: Store, keyring: Keyring, as
         )
     for key in (IDENTITY, *(info.key for prefix in (KEY_LOG, CENSUS) for info in vault.list(prefix))):
         noting.read(key)
+    for key in [key for dataset in sorted(_datasets(noting.noted)) for key in _chain_to(vault, dataset, seen)]:
+        noting.read(key)
     members = dict(sorted(_members(model, noting.noted, keyring, outcome)))
+    members |= {f"{WITNESSED}/{key}": data for key, data in seen.members.items()}
     _write(members, to)
     return ProofFolder(to, len(noting.noted), sum(map(len, members.values())), outcome)
+
+
+def _datasets(records: Iterable[str]) -> set[str]:
+    """The datasets of which records of the vault's chains are among some keys."""
+    return {key.removeprefix(SNAPSHOTS).rpartition("/")[0] for key in records if key.startswith(SNAPSHOTS)}
+
+
+def _chain_to(vault: Store, dataset: str, seen: WitnessCopy) -> Iterator[str]:
+    """The records of a chain up to the one that was seen last, which nobody asked for where none of them was used."""
+    last = commit_key(dataset, seen.ends[dataset].seq) if dataset in seen.ends else ""
+    yield from (info.key for info in vault.list(commit_key(dataset, 0).rpartition("/")[0] + "/") if info.key <= last)
 
 
 def _members(

@@ -15,6 +15,7 @@ from orchestrai.provenance.decision_log import KINDS, read_decision
 from orchestrai.provenance.recall.position_recovery import REASON, positioned_format, take_back
 from orchestrai.provenance.verified_records import Records
 from orchestrai.storage.base import Store, exists, put_absent
+from orchestrai.storage.zstd_stream import write_frame
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.vault import Vault
 
@@ -152,7 +153,11 @@ class _Recovery:
             if file is None:
                 lost.add(partition)
                 continue
-            self.ledger.lake.write(entry.key, self.vault.stream(file))
+            # as its list says, which tells who reads it how it lies
+            if entry.packed:
+                write_frame(self.ledger.lake, entry.key, self.vault.stream(file))
+            else:
+                self.ledger.lake.write(entry.key, self.vault.stream(file))
             self.files, self.size = self.files + 1, self.size + entry.size
         return tuple(sorted(lost))
 

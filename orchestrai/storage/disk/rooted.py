@@ -11,7 +11,7 @@ from orchestrai.storage.disk.posix import remove_stale
 TEMPORARY = ".orchestrai-tmp"
 OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # for the user, and the group as far as the umask lets it: data of a team is nobody else's
 PRIVATE_FILE, PRIVATE_FOLDER = 0o660, 0o770
 

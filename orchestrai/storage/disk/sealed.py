@@ -20,6 +20,7 @@ from pathlib import Path
 from orchestrai.errors import ConfigError
 from orchestrai.storage.base import Store
 from orchestrai.storage.disk.posix import copy, page_buffer, translated, write_all
+from orchestrai.storage.zstd_stream import expanded_stream
 
 DEFAULT_MEMORY = 256 * 1024 * 1024
 FOLDER = "/proc/self/fd"
@@ -36,6 +37,22 @@ class Sealed:
     path: Path
     size: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """An object to copy: how long it should be, and whether it lies compressed."""
+
+    store: Store
+    key: str
+    size: int
+    packed: bool
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its plain bytes."""
+        if self.packed:
+            return expanded_stream(self.store, self.key, most=self.size)
+        return self.store.stream(self.key)
 
 
 class _Numbers:
@@ -121,28 +138,32 @@ class SealedFiles:
         self._lock = threading.Lock()
 
     @contextmanager
-    def of(self, store: Store, key: str, size: int) -> Iterator[Sealed]:
-        """A private copy of an object for the length of a `with` block; `size` is what it should take. Raises ObjectNotFound."""
+    def of(self, store: Store, key: str, size: int, *, packed: bool = False) -> Iterator[Sealed]:
+        """A private copy of an object for the length of a `with` block; `size` is what it should take. Raises ObjectNotFound.
+
+        Of a `packed` object it has the plain bytes; raises DigestMismatch where they cannot be opened.
+        """
         with ExitStack() as stack:
             in_memory = self._reserve(size)
             if in_memory:
                 stack.callback(self._release, size)
-            yield self._sealed(store, key, in_memory, size, stack)
+            yield self._sealed(_Wanted(store, key, size, packed), in_memory, stack)
 
-    def _sealed(self, store: Store, key: str, in_memory: bool, size: int, stack: ExitStack) -> Sealed:
-        local = store.local_path(key)
+    def _sealed(self, wanted: "_Wanted", in_memory: bool, stack: ExitStack) -> Sealed:
+        local = wanted.store.local_path(wanted.key)
         if not hasattr(os, "memfd_create"):
-            return _named(store, key, stack)
+            return _named(wanted, stack)
         with ExitStack() as open_files:
             target = _memory() if in_memory else _disk(local)
             open_files.callback(os.close, target)
             try:
-                filled = (
-                    _filled_here(local, target, in_memory, size) if local is not None else _filled(store, key, target, size)
-                )
+                if local is None or wanted.packed:
+                    filled = _filled(wanted, target)
+                else:
+                    filled = _filled_here(local, target, in_memory, wanted.size)
                 reading = _closed_to_writers(target, in_memory)
             except OSError as exc:
-                raise translated(exc, key, "copied", store.url) from exc
+                raise translated(exc, wanted.key, "copied", wanted.store.url) from exc
             open_files.callback(os.close, reading)
             number = _numbers.take(reading)
         stack.callback(_numbers.give_back, number)
@@ -202,12 +223,12 @@ def _through(source: int, target: int | None = None, most: int = 0) -> tuple[int
     return size, digest.hexdigest()
 
 
-def _filled(store: Store, key: str, target: int, most: int) -> tuple[int, str]:
+def _filled(wanted: "_Wanted", target: int) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
-    for chunk in store.stream(key):
+    for chunk in wanted.chunks():
         digest.update(chunk)
         size += len(chunk)
-        if size > most:
+        if size > wanted.size:
             break  # refused by its size: no reason to fill the memory
         write_all(target, chunk)
     return size, digest.hexdigest()
@@ -222,12 +243,12 @@ def _closed_to_writers(target: int, in_memory: bool) -> int:
     return os.open(f"{FOLDER}/{target}", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _named(store: Store, key: str, stack: ExitStack) -> Sealed:
+def _named(wanted: "_Wanted", stack: ExitStack) -> Sealed:
     """Where the kernel knows no files without a name: a copy in a folder of this user alone."""
     path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-"))) / "copy"
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as sink:
-        for chunk in store.stream(key):
+        for chunk in wanted.chunks():
             digest.update(chunk)
             size += sink.write(chunk)
     return Sealed(path, size, digest.hexdigest())

@@ -10,6 +10,7 @@ def sources_of(ledger: Ledger, manifest: PartitionManifest) -> list[SourceFile]:
     sources = []
     for entry in manifest.files:
         store = ledger.store_of(entry)
-        content = store.local_path(entry.key) or StoredAt(store, entry.key)
+        packed = StoredAt(store, entry.key, entry.size) if entry.packed else None
+        content = packed or store.local_path(entry.key) or StoredAt(store, entry.key)
         sources.append(SourceFile(entry.path, entry.size, content, entry.sha256, entry.rows, entry.role))
     return sources

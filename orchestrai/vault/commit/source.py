@@ -9,6 +9,7 @@ from typing import NamedTuple
 from orchestrai.errors import DigestMismatch, MissingObject, ObjectNotFound, PreconditionFailed
 from orchestrai.storage.base import Store
 from orchestrai.storage.disk.posix import open_regular, page_buffer
+from orchestrai.storage.zstd_stream import expanded_stream
 
 _BLOCK = 1024 * 1024
 # where the byte goes that shows that a file is longer than it was; nobody reads it
@@ -16,10 +17,17 @@ _BEYOND = bytearray(1)
 
 
 class StoredAt(NamedTuple):
-    """Bytes in a store."""
+    """Bytes in a store; of what lies there compressed `packed` is the length of the plain bytes, -1 of anything else."""
 
     store: Store
     key: str
+    packed: int = -1
+
+    def chunks(self) -> Iterator[bytes]:
+        """The plain bytes; raises ObjectNotFound, DigestMismatch."""
+        if self.packed < 0:
+            return self.store.stream(self.key)
+        return expanded_stream(self.store, self.key, most=self.packed)
 
 
 class SourceFile(NamedTuple):
@@ -65,7 +73,7 @@ def read_whole(source: SourceFile) -> bytes:
             os.close(descriptor)
         return data
     try:
-        return content.store.read(content.key)
+        return content.store.read(content.key) if content.packed < 0 else b"".join(content.chunks())
     except ObjectNotFound as exc:
         raise _gone(source) from exc
 
@@ -99,7 +107,7 @@ def chunks(source: SourceFile, *, reuse: bool = False) -> Generator[bytes, None,
         yield from _file_chunks(source, content, reuse)
     else:
         try:
-            yield from content.store.stream(content.key)
+            yield from content.chunks()
         except ObjectNotFound as exc:
             raise _gone(source) from exc
 

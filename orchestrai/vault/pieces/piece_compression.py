@@ -7,17 +7,13 @@ from threading import local
 from typing import TYPE_CHECKING
 
 from orchestrai.errors import DigestMismatch
+from orchestrai.storage.zstd_stream import WORTH, compressor, looks_compressible
 
 if TYPE_CHECKING:
-    from zstandard import ZstdCompressor, ZstdDecompressor
+    from zstandard import ZstdDecompressor
 
 PIECE_BYTES = 1024 * 1024
-_LEVEL = 2
-# what a compressed piece may keep of its length: less than that spared is not worth opening it
-_WORTH = 0.97
-_SAMPLE = 4096
-_PLACES = 3
-# what one thread uses again and again: neither may be shared by two at once
+# what one thread uses again and again: it may not be shared by two at once
 _tools = local()
 
 
@@ -26,18 +22,8 @@ def compressed(data: bytes | memoryview) -> bytes | None:
     size = len(data)
     if size > PIECE_BYTES or not looks_compressible(data):
         return None
-    frame = _compressor().compress(data)
-    return frame if len(frame) < size * _WORTH else None
-
-
-def looks_compressible(data: bytes | memoryview) -> bool:
-    """Whether samples from the start, the middle and the end shrink; what is compressed already does not, and is told in 10 us."""
-    size = len(data)
-    sample: bytes | memoryview = data
-    if size > _SAMPLE * _PLACES:
-        step = (size - _SAMPLE) // (_PLACES - 1)
-        sample = b"".join(bytes(data[place * step : place * step + _SAMPLE]) for place in range(_PLACES))
-    return len(_compressor().compress(sample)) < len(sample) * _WORTH
+    frame = compressor().compress(data)
+    return frame if len(frame) < size * WORTH else None
 
 
 def expanded(frame: bytes | memoryview, size: int, key: str) -> bytes:
@@ -62,15 +48,6 @@ def expanded(frame: bytes | memoryview, size: int, key: str) -> bytes:
             f"expected a piece of {size} bytes in {key}, found {len(data)}: run `orchestrai vault heal --apply`", key=key
         )
     return data
-
-
-def _compressor() -> "ZstdCompressor":
-    if not hasattr(_tools, "compressor"):
-        from zstandard import ZstdCompressor
-
-        _tools.compressor = ZstdCompressor(level=_LEVEL)
-    compressor: ZstdCompressor = _tools.compressor
-    return compressor
 
 
 def _decompressor() -> "ZstdDecompressor":

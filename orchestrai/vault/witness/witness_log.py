@@ -124,7 +124,7 @@ class WitnessLog:
             state |= {one: (place, record.moment) for one, place in record.heads.items() if _is_new(state, one, place)}
             records.append(record)
         stamps, until, problem = self._stamped(name, records)
-        losses = [loss for one in sorted(state) for loss in _lost(vault, one, *state[one])]
+        losses = [loss for one in sorted(state) for loss in lost_end(vault.store, one, *state[one])]
         losses += _key_log_lost(vault, records)
         heads = {one: place for one, (place, _) in state.items()}
         first, last = (records[0].moment, records[-1].moment) if records else (None, None)
@@ -145,12 +145,12 @@ class WitnessLog:
                 with suppress(IntegrityError):  # the check tells of a stamp that does not hold; a later one may
                     since = Since(since.witnessed, self._time_of(name, record.seq))
         # nothing is proven of what was put in the place of what was witnessed
-        return since if end is not None and not _lost(vault, dataset, end) else None
+        return since if end is not None and not lost_end(vault.store, dataset, end) else None
 
     def _stamped(self, vault: str, records: list[Witnessed]) -> tuple[int, datetime | None, str]:
         """How many time-stamps hold, the newest one's time, and what is wrong with those that do not or cannot be judged."""
         times: list[datetime] = []
-        problem, there = "", set(self._numbers(vault, ".tsr"))
+        problem, there = "", set(self.numbers(vault, ".tsr"))
         for record in records if there else ():
             if record.seq not in there:
                 continue
@@ -191,7 +191,8 @@ class WitnessLog:
             raise wrong_record(vault, last + 1, "none, and some behind it")
         return last
 
-    def _numbers(self, vault: str, suffix: str) -> Iterator[int]:
+    def numbers(self, vault: str, suffix: str) -> Iterator[int]:
+        """The numbers of a vault's objects in the witness that end so, ascending."""
         for info in self.store.list(f"{vault}/"):
             stem = info.key.rpartition("/")[2].removesuffix(suffix)
             if stem.isdigit():
@@ -212,7 +213,7 @@ def _moved_on(vault: Vault, state: Mapping[str, Place], places: Mapping[str, Pla
     moved = {name: place for name, place in places.items() if state.get(name) != place}
     for name in [name for name in moved if name in state and moved[name].seq <= state[name].seq]:
         # another writer, or a fence, was witnessed first
-        for loss in _lost(vault, name, state[name]):
+        for loss in lost_end(vault.store, name, state[name]):
             raise IntegrityError(loss)
         del moved[name]
     return moved
@@ -223,9 +224,10 @@ def _is_new(state: Mapping[str, tuple[Place, datetime]], name: str, place: Place
     return name not in state or state[name][0] != place
 
 
-def _lost(vault: Vault, name: str, place: Place, time: datetime | None = None) -> list[str]:
+def lost_end(vault: Store, name: str, place: Place, time: datetime | None = None) -> list[str]:
+    """What to say where a chain no longer has the record that was its end, or has another under that number; nothing where it has."""
     try:
-        digest = sha256_hex(vault.store.read(commit_key(name, place.seq)))
+        digest = sha256_hex(vault.read(commit_key(name, place.seq)))
     except ObjectNotFound:
         digest = "none"
     if digest == place.digest:
