@@ -1,6 +1,8 @@
 """A runtime -> one `dagster.Definitions`."""
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -22,18 +24,23 @@ from orchestrai.defs.sensors.log_sensors import build_log_sensors
 from orchestrai.defs.sensors.recall_sensors import build_recall_sensors
 from orchestrai.defs.spark_transport import spark_resources
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.project.in_force import connections
 
 
-def build_definitions(runtime: Runtime) -> dg.Definitions:
-    """Everything of a project, as Dagster sees it."""
+def build_definitions(runtime: Runtime, resources: Mapping[str, object] | None = None) -> dg.Definitions:
+    """Everything of a project, as Dagster sees it, with more `resources`.
+
+    One of dagster-aws, dagster-azure or dagster-gcp that has the name of a connection takes its place here. Raises ConfigError.
+    """
     with warnings.catch_warnings():
         # Dagster's decorators warn in their own name, not in that of the caller
         warnings.simplefilter("ignore", dg.PreviewWarning)
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return _build(runtime)
+        return _build(runtime, resources or {})
 
 
-def _build(runtime: Runtime) -> dg.Definitions:
+def _build(runtime: Runtime, resources: Mapping[str, object]) -> dg.Definitions:
+    offered = _connection_resources(resources)
     project = runtime.project
     nodes = list(project.nodes.values())
     broken = build_broken_pipelines(project.left_out)
@@ -60,6 +67,18 @@ def _build(runtime: Runtime) -> dg.Definitions:
             *broken.sensors,
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes)],
-        resources={"runtime": runtime, **spark_resources(runtime)},
+        resources={**offered, "runtime": runtime, **spark_resources(runtime), **resources},
         executor=executor,
     )
+
+
+def _connection_resources(resources: Mapping[str, object]) -> dict[str, Any]:
+    declared = connections()
+    if not declared.by_name:
+        return {}
+    # here, because most projects declare none
+    from orchestrai.defs.connection_resources.as_resources import connection_resources
+    from orchestrai.defs.connection_resources.from_resources import adopt_resources
+
+    adopt_resources(declared, resources)
+    return dict(connection_resources(declared))

@@ -14,6 +14,8 @@ from orchestrai.project.identity_spec import KINDS, Cloud, Identity
 from orchestrai.project.url_cover import check_cover
 
 CONNECTION_NAME = r"^[a-z][a-z0-9-]{0,39}$"
+# keys of resources that are taken
+RESERVED = ("runtime", "pyspark")
 ConnectionName = Annotated[str, Field(pattern=CONNECTION_NAME)]
 
 
