@@ -104,6 +104,14 @@ class Identity(Declaration):
         return tuple(name for name in names if getattr(self, name))
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that its secrets lie in: what a container of a run must be given too."""
+        keys, principal = self.access_key, self.service_principal
+        secrets = (keys.id, keys.secret, keys.token) if keys else (principal.secret,) if principal else ()
+        references = (*secrets, self.account_key, self.sas, self.service_account)
+        return tuple(one.removeprefix("env://") for one in references if one and one.startswith("env://"))
+
+    @property
     def shown(self) -> str:
         """Who that is, in words that hold no secret."""
         if not self.kinds:
