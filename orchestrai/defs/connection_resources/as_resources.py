@@ -82,11 +82,12 @@ def _blob(one: Connection) -> object:
     if one.identity.anonymous:
         credential = AzureBlobStorageAnonymousCredential()
     elif secret is not None:
-        kinds = {
-            "account_key": lambda text: AzureBlobStorageKeyCredential(key=text),
-            "sas": lambda text: AzureBlobStorageSASTokenCredential(token=text),
-        }
-        credential = kinds[secret[0]](secret[1])
+        kind, text = secret
+        credential = (
+            AzureBlobStorageKeyCredential(key=text)
+            if kind == "account_key"
+            else AzureBlobStorageSASTokenCredential(token=text)
+        )
     url = one.endpoint_of("blob") or f"https://{_account(one)}.blob.core.windows.net"
     return AzureBlobStorageResource(account_url=url, credential=credential)
 

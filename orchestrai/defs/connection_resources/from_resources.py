@@ -130,7 +130,8 @@ def _of_google(resource: Any) -> _Standing:
 
         from orchestrai.storage.cloud.access.google_access import SCOPES
 
-        found, _ = google.auth.load_credentials_from_dict(json.loads(base64.b64decode(text)), scopes=SCOPES)
+        load: Any = google.auth.load_credentials_from_dict
+        found, _ = load(json.loads(base64.b64decode(text)), scopes=SCOPES)
         return found
 
     return _Standing(fields, Provider(google=account))
