@@ -28,8 +28,7 @@ def doctor(
 ) -> None:
     """Look at settings, stores, keys and optional tools, and say what to do about each fault.
 
-    Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Examples: orchestrai doctor --json,
-    orchestrai doctor --connections
+    Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Example: orchestrai doctor --json
     """
     if connections:
         from orchestrai.cli.reports.connection_commands import try_connections
