@@ -1,6 +1,8 @@
 """A runtime -> one `dagster.Definitions`."""
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -25,18 +27,25 @@ from orchestrai.defs.sensors.log_sensors import build_log_sensors
 from orchestrai.defs.sensors.recall_sensors import build_recall_sensors
 from orchestrai.defs.spark_transport import spark_resources
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.project.in_force import connections
 
 
-def build_definitions(runtime: Runtime, *, executor: bool = True) -> dg.Definitions:
-    """Everything of a project, as Dagster sees it; without an executor where a host has its own."""
+def build_definitions(
+    runtime: Runtime, resources: Mapping[str, object] | None = None, *, executor: bool = True
+) -> dg.Definitions:
+    """Everything of a project, as Dagster sees it, with more `resources`; without an executor where a host has its own.
+
+    One of dagster-aws, dagster-azure or dagster-gcp that has the name of a connection takes its place here. Raises ConfigError.
+    """
     with warnings.catch_warnings():
         # Dagster's decorators warn in their own name, not in that of the caller
         warnings.simplefilter("ignore", dg.PreviewWarning)
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return _build(runtime, executor)
+        return _build(runtime, resources or {}, executor)
 
 
-def _build(runtime: Runtime, executor: bool) -> dg.Definitions:
+def _build(runtime: Runtime, resources: Mapping[str, object], executor: bool) -> dg.Definitions:
+    offered = _connection_resources(resources)
     project = runtime.project
     nodes = list(project.nodes.values())
     broken = build_broken_pipelines(project.left_out)
@@ -65,6 +74,18 @@ def _build(runtime: Runtime, executor: bool) -> dg.Definitions:
             *broken.sensors,
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes), *build_cost_schedules(nodes)],
-        resources={RUNTIME: runtime, **spark_resources(runtime)},
+        resources={**offered, RUNTIME: runtime, **spark_resources(runtime), **resources},
         executor=declared if executor else None,
     )
+
+
+def _connection_resources(resources: Mapping[str, object]) -> dict[str, Any]:
+    declared = connections()
+    if not declared.by_name:
+        return {}
+    # here, because most projects declare none
+    from orchestrai.defs.connection_resources.as_resources import connection_resources
+    from orchestrai.defs.connection_resources.from_resources import adopt_resources
+
+    adopt_resources(declared, resources)
+    return dict(connection_resources(declared))

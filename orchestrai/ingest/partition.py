@@ -22,6 +22,7 @@ from orchestrai.ledger.manifest import FileEntry, Run, arrival_stats
 from orchestrai.ledger.receipt import Material
 from orchestrai.ledger.session import Session
 from orchestrai.privacy.ingest_guard import Sealing
+from orchestrai.storage.url import address_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -144,7 +145,7 @@ class PartitionReading:
 
         def typed_parts() -> list[Part]:
             # executors only type: a part is looked at where it is judged
-            parts = type_on_spark(session, lake.url, replace(self.typing, lens=None), groups, keys)
+            parts = type_on_spark(session, address_of(lake), replace(self.typing, lens=None), groups, keys)
             for typed in parts:
                 for index, outcome in typed.outcomes:
                     part.outcomes[index] = outcome

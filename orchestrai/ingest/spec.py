@@ -119,7 +119,7 @@ class NotificationOptions(Declaration):
     `sqs://host/account/name`, `azure-queue://account.queue.core.windows.net/name`, `pubsub://project/subscription`.
     """
 
-    queue: Annotated[str, Field(pattern=r"^(sqs|azure-queue|pubsub)://[^@\s]+$")]
+    queue: Annotated[str, Field(pattern=r"^(sqs|azure-queue|pubsub)(\+[a-z][a-z0-9-]*)?://[^@\s]+$")]
     reconcile_every: Annotated[Duration, Field(description="how often the landing is listed")] = timedelta(hours=1)
 
 

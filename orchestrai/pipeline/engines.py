@@ -10,6 +10,7 @@ from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.engines.spark_engine import SparkEngine
 from orchestrai.features.jobs.exchange import RemoteSparkEngine
+from orchestrai.project.url_cover import named
 from orchestrai.settings import Settings
 from orchestrai.storage.url import open_store
 
@@ -38,7 +39,11 @@ def session_settings(url: str) -> dict[str, str]:
 
 
 def cluster_url(exchange: str) -> str:
-    """The exchange as Spark names it; raises ConfigError for a URL that only we understand."""
+    """The exchange as Spark names it; raises ConfigError for a URL that only we understand.
+
+    Without the name of a connection: a cluster reaches it as its own identity.
+    """
+    exchange, _ = named(exchange)
     scheme, separator, _ = exchange.partition("://")
     if scheme in ("az", "azure"):
         raise ConfigError(

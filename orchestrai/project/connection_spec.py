@@ -11,9 +11,11 @@ from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.time.duration_cron import Duration, format_duration
 from orchestrai.errors import ConfigError
 from orchestrai.project.identity_spec import KINDS, Cloud, Identity
-from orchestrai.project.url_cover import check_cover
+from orchestrai.project.url_cover import CLOUDS, check_cover
 
 CONNECTION_NAME = r"^[a-z][a-z0-9-]{0,39}$"
+# keys of resources that are taken
+RESERVED = ("runtime", "pyspark")
 ConnectionName = Annotated[str, Field(pattern=CONNECTION_NAME)]
 
 
@@ -53,7 +55,7 @@ Cover = Annotated[str, AfterValidator(field_reader(check_cover))]
 
 
 class Budget(Declaration):
-    """How often a call is made before its error is told, and for how long at most it is repeated."""
+    """How often a call is made before its error is told; `within` is for how long at most a store's reads are repeated."""
 
     attempts: Annotated[int, Field(ge=1, le=20)] = 5
     within: Duration | None = None
@@ -95,6 +97,9 @@ class Connection(Declaration):
 
     @model_validator(mode="after")
     def _of_its_cloud(self) -> Self:
+        for url in self.covers:
+            if CLOUDS.get(url.partition(":")[0], self.cloud) != self.cloud:
+                raise ValueError(f"covers: expected URLs of {self.cloud}, found {url!r}")
         kinds = [kind for kind in self.identity.kinds if kind not in KINDS[self.cloud]]
         if kinds:
             raise ValueError(f"identity: expected one of {', '.join(KINDS[self.cloud])} for {self.cloud}, found {kinds[0]}")

@@ -46,6 +46,18 @@ KINDS: dict[Cloud, tuple[str, ...]] = {
 }
 
 
+# an identity that is taken on from another one
+TAKEN_ON = frozenset(
+    frozenset(pair)
+    for pair in (
+        ("role", "profile"),
+        ("role", "access_key"),
+        ("impersonate", "service_account"),
+        ("impersonate", "external_account"),
+    )
+)
+
+
 class Identity(Declaration):
     """Who calls: one kind, or none for the cloud's own chain. A role may be assumed from a profile or a key pair.
 
@@ -80,12 +92,7 @@ class Identity(Declaration):
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         kinds = self.kinds
-        # an identity that another one is taken on from
-        if len(kinds) > 1 and set(kinds) not in (
-            {"role", "profile"},
-            {"role", "access_key"},
-            {"impersonate", "service_account"},
-        ):
+        if len(kinds) > 1 and frozenset(kinds) not in TAKEN_ON:
             raise ValueError(f"expected one kind of identity, found {' and '.join(kinds)}")
         if self.external_id is not None and self.role is None:
             raise ValueError("external_id: expected a role to assume with it, found none")
@@ -102,6 +109,14 @@ class Identity(Declaration):
         """Which kinds are declared; none for the cloud's own chain."""
         names = dict.fromkeys(kind for kinds in KINDS.values() for kind in kinds)
         return tuple(name for name in names if getattr(self, name))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that its secrets lie in: what a container of a run must be given too."""
+        keys, principal = self.access_key, self.service_principal
+        secrets = (keys.id, keys.secret, keys.token) if keys else (principal.secret,) if principal else ()
+        references = (*secrets, self.account_key, self.sas, self.service_account)
+        return tuple(one.removeprefix("env://") for one in references if one and one.startswith("env://"))
 
     @property
     def shown(self) -> str:

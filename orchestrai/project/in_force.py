@@ -43,6 +43,12 @@ def service_connection(service: str, region: str | None, cloud: "Cloud" = "aws")
     return connections().of_url(f"{service}://{region or ''}", cloud)
 
 
+def receive_connections(text: str) -> None:
+    """Let the connections that another process sent be in force in this one, a worker of a cluster, unless it has its own."""
+    if not os.environ.get(SENT) and text != "{}":
+        os.environ[SENT] = text
+
+
 def replace_connection(one: "Connection") -> None:
     """Put a connection in the place of the declared one of its name, for this process."""
     _REPLACED[one.name] = one

@@ -23,7 +23,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from orchestrai.core.declaration import Declaration, LineOf, Location, explain, field_name, field_reader, load_yaml, mistake
 from orchestrai.core.variables import expand
 from orchestrai.errors import ConfigError
-from orchestrai.project.connection_spec import CONNECTION_NAME, Connection
+from orchestrai.project.connection_spec import CONNECTION_NAME, RESERVED, Connection
 from orchestrai.project.identity_spec import Secret
 from orchestrai.project.url_cover import segments
 from orchestrai.secrets.url_credentials import refuse_credentials
@@ -121,8 +121,14 @@ def read_project(path: Path, environment: Mapping[str, str] | None = None) -> Pr
 def _check_names(path: Path, connections: Any, line_of: LineOf) -> None:
     for name, one in connections.items() if isinstance(connections, dict) else ():
         at: Location = ("connections", name)
-        if not re.fullmatch(CONNECTION_NAME, name):
-            raise mistake(path, line_of(at), field_name(at), "a name of lower case letters, digits and dashes", repr(name))
+        if name in RESERVED or not re.fullmatch(CONNECTION_NAME, name):
+            raise mistake(
+                path,
+                line_of(at),
+                field_name(at),
+                f"a name of lower case letters, digits and dashes, none of {', '.join(RESERVED)}",
+                repr(name),
+            )
         if isinstance(one, dict) and "name" in one:
             at = (*at, "name")
             raise mistake(path, line_of(at), field_name(at), "the name before the colon alone", "a name within")

@@ -62,6 +62,15 @@ def cloud_of(url: str) -> "Cloud":
     return _CLOUDS.get(named(url)[0].partition(":")[0], "azure")
 
 
+def address_of(store: Store) -> str:
+    """The URL by which another process opens a store as this one did: with the name of the connection that it is reached by."""
+    inner: object = store
+    while (base := getattr(inner, "base", None)) is not None:
+        inner = base
+    connection = getattr(getattr(getattr(inner, "backend", None), "options", None), "connection", None)
+    return store.url if connection is None else store.url.replace("://", f"+{connection.name}://", 1)
+
+
 def open_within_limits(url: str, settings: Settings) -> Store:
     """Open the store of a vault or replica at `url`, within the limits of the settings; raises as `open_store`."""
     store = open_store(url)

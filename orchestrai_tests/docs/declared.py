@@ -21,6 +21,7 @@ def check_yaml(text: str, folder: Path) -> str:
     from orchestrai.core.declaration import load_yaml
     from orchestrai.core.variables import expand
     from orchestrai.pipeline.declarations import PipelineSpec
+    from orchestrai.project.project_file import ProjectFile, read_project
 
     path = folder / "example.yaml"
     path.write_text(text)
@@ -28,6 +29,9 @@ def check_yaml(text: str, folder: Path) -> str:
     if isinstance(document, dict) and document.get("kind") == "DataContract":
         load_contract(path)
         return "contract"
+    if isinstance(document, dict) and {*document} & ({*ProjectFile.model_fields} - {"lake"}):
+        read_project(path, {})
+        return "project"
     environment = {name: f"memory:{name.lower()}" for name in _variables(text)}
     filled = expand(document, environment)
     if isinstance(filled, dict) and "pipeline" in filled:

@@ -112,6 +112,8 @@ def test_connections_know_their_names_and_an_empty_file_is_a_project(tmp_path: P
             ":5: connections.b.covers",
             "like a",
         ),
+        ("connections:\n  a:\n    cloud: aws\n    covers: [gs://x]\n", ":4: connections.a.covers", "'gs://x'"),
+        ("connections:\n  a:\n    cloud: aws\n    covers: [s3://x/../y]\n", ":4: connections.a.covers", "'s3://x/../y'"),
         ("connections:\n  a: {cloud: aws, default: true}\n  b:\n    cloud: aws\n    default: true\n", ":5:", "a and b"),
         ("connections:\n  a: {cloud: aws, covers: [/tmp/x]}\n", ":2: connections.a.covers", "'/tmp/x'"),
         ("lake: s3://key:secret@bucket/x\n", ":1: lake", "a password before the host"),

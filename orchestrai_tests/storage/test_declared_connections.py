@@ -10,6 +10,7 @@ import pytest
 
 from orchestrai.errors import AccessRefused, ConfigError, StorageError, TransientStorageError
 from orchestrai.ledger.signing import Signer, load_or_create_signer
+from orchestrai.storage.cloud.access.aws_access import forget_roles
 from orchestrai.storage.url import open_store
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
@@ -108,6 +109,22 @@ def test_a_url_that_is_signed_for_another_region_says_which_one_and_is_not_tried
     # botocore goes where it is sent
     assert list(open_store(f"s3://{bucket}/x").control_plane().versions("")) == []  # type: ignore[attr-defined]
     assert there.seen[-1][1:] == ("eu-central-1", 200)
+
+
+@pytest.mark.emulator
+def test_a_role_that_is_not_given_is_told_as_that_and_not_as_the_stores_refusal(
+    project: Write, regions: tuple[RegionServer, RegionServer]
+) -> None:
+    here, _ = regions
+    forget_roles()
+    role = "arn:aws:iam::123456789012:role/reader"
+    project(
+        f"connections: {{here: {{cloud: aws, region: eu-west-1, endpoint: '{here.endpoint}', default: true, identity: "
+        f"{{role: '{role}', access_key: {{id: env://FRANKFURT_ID, secret: env://FRANKFURT_SECRET}}}}}}}}\n"
+    )
+    with pytest.raises(AccessRefused, match=f"to assume {role}"):
+        open_store("s3://bucket/x").read("k")
+    assert {status for _, _, status in here.seen} == {403}
 
 
 @pytest.mark.emulator

@@ -15,12 +15,13 @@ from orchestrai.ingest.sources.access.kafka_tokens import token_source
 from orchestrai.project.connection_set import ConnectionSet, read_connections
 from orchestrai.project.connection_spec import Connection
 from orchestrai.project.identity_spec import AccessKey, Identity
-from orchestrai.project.in_force import connected, connections
+from orchestrai.project.in_force import connected, connections, receive_connections
 from orchestrai.secrets.reference import resolve_secret
 from orchestrai.storage.cloud.access.aws_access import forget_roles
 from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.cloud.rest import Api, azure_token, token_of
-from orchestrai.storage.url import open_store
+from orchestrai.storage.memory import MemoryStore
+from orchestrai.storage.url import address_of, open_store
 from orchestrai_tests.servers.s3 import S3Server
 
 ROLE = "arn:aws:iam::123456789012:role/replica"
@@ -330,5 +331,18 @@ def test_a_process_that_is_spawned_finds_the_same_connections(tmp_path: Path, mo
     )
     monkeypatch.setenv("ORCHESTRAI_PROJECT", str(tmp_path / "orchestrai.yaml"))
     script = "from orchestrai.project.in_force import connection_for as c; print(c('s3://far/x', 'aws').region)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/", timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/", timeout=300, check=True)
     assert done.stdout.strip() == "eu-central-1"
+
+
+def test_a_worker_elsewhere_opens_the_store_by_the_connection_that_it_was_opened_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRAI_CONNECTIONS", "")
+    there = aws(name="there", region="eu-central-1", default=False)
+    with connected(aws(), there):
+        store = open_store("s3+there://bucket/lake")
+        sent, address = connections().text(), address_of(store)
+        assert (store.url, address) == ("s3://bucket/lake", "s3+there://bucket/lake")
+    assert address_of(MemoryStore(name="m")) == MemoryStore(name="m").url
+    receive_connections(sent)
+    options: Any = open_store(address).base.backend.options  # type: ignore[attr-defined]
+    assert options.region == "eu-central-1" and "testsecret" not in sent

@@ -18,6 +18,7 @@ from orchestrai.ingest.readers.compression import unpacked
 from orchestrai.ingest.readers.object_reader import SMALL_BYTES, ObjectOutcome, Typing, large_part
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.readers.rejects import Mark, Refused
+from orchestrai.project.in_force import connections, receive_connections
 from orchestrai.storage.base import CHUNK_BYTES, Store
 from orchestrai.storage.url import open_store
 from orchestrai.storage.zstd_stream import expanded_stream
@@ -85,13 +86,14 @@ def type_on_spark(
         for number, (group, key) in enumerate(zip(groups, keys, strict=True))
     ]
     frame = spark.createDataFrame(rows, _SCHEMA).repartition(len(rows))
-    results = frame.mapInArrow(partial(_task, lake_url, typing), _SCHEMA).collect()
+    results = frame.mapInArrow(partial(_task, lake_url, typing, connections().text()), _SCHEMA).collect()
     return [_part(json.loads(row["body"])) for row in sorted(results, key=lambda row: row["number"])]
 
 
-def _task(lake_url: str, typing: Typing, batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+def _task(lake_url: str, typing: Typing, sent: str, batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
     import pyarrow as pa
 
+    receive_connections(sent)
     for batch in batches:
         for number, body in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
             document = json.loads(body)

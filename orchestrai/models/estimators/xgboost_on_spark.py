@@ -133,6 +133,7 @@ def _staged(where: SparkTraining, rows: Rows, stop: Rows | None, offset: float) 
                 (Path(folder) / name).write_bytes(data)
             yield [(Path(folder) / name).as_uri() for name, _ in parts]
         return
+    from orchestrai.project.url_cover import named
     from orchestrai.storage.url import open_store
 
     # a folder of its own: what another training left beside it is not read
@@ -140,7 +141,9 @@ def _staged(where: SparkTraining, rows: Rows, stop: Rows | None, offset: float) 
     try:
         for name, data in parts:
             store.write(f"{folder}/{name}", data)
-        base = where.staging if "://" in where.staging else Path(where.staging).expanduser().resolve().as_uri()
+        # executors read it as the cluster's own identity, which knows no names of connections
+        plain, _ = named(where.staging)
+        base = plain if "://" in plain else Path(plain).expanduser().resolve().as_uri()
         yield [f"{base.rstrip('/')}/{folder}/{name}" for name, _ in parts]
     finally:
         for name, _ in parts:

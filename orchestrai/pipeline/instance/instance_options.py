@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from orchestrai.errors import ConfigError
+from orchestrai.project.in_force import connection_for, connections
 from orchestrai.secrets.reference import check_reference
 from orchestrai.settings import Settings, variables
 
@@ -130,6 +131,11 @@ class InstanceOptions:
                       "default_azure_credential": {}}  # fmt: skip
         else:
             container, config = parts.netloc, {"bucket": parts.netloc, "prefix": prefix or "dagster"}
+        if parts.scheme == "s3":
+            # by whom it is reached, the chain of the machine says: no key stands in a file
+            one = connection_for(self.compute_logs, "aws")
+            more = {"region": one.region, "endpoint_url": one.endpoint_of("s3")}
+            config = {**config, **{name: value for name, value in more.items() if value}}
         if parts.scheme not in _LOGS or not parts.netloc or not container:
             raise ConfigError(
                 "ORCHESTRAI_COMPUTE_LOGS: expected s3://bucket/prefix, gs://bucket/prefix or az://account/container/prefix, "
@@ -162,7 +168,8 @@ class InstanceOptions:
 
 def instance_options(settings: Settings) -> InstanceOptions:
     """What the settings say of the instance."""
-    there = tuple(name for name in PASSED_ON if name in os.environ)
+    secrets = [name for one in connections().by_name.values() for name in one.identity.variables]
+    there = tuple(name for name in dict.fromkeys((*PASSED_ON, *secrets)) if name in os.environ)
     return InstanceOptions(
         database=settings.instance_db,
         compute_logs=settings.compute_logs,

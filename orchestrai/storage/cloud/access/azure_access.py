@@ -40,7 +40,7 @@ def _credential(connection: Connection) -> Any:
         ) from exc
     identity = connection.identity
     if identity.managed_identity is not None:
-        named = {} if identity.managed_identity == "system" else {"client_id": identity.managed_identity}
+        named: dict[str, Any] = {} if identity.managed_identity == "system" else {"client_id": identity.managed_identity}
         return library.ManagedIdentityCredential(**named)
     if identity.workload_identity is not None:
         told = identity.workload_identity

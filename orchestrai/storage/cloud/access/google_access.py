@@ -50,7 +50,8 @@ def _credentials(_: Connection, account: str, external: str | None, impersonate:
     try:
         with google_errors("credentials of Google Cloud"):
             if account:
-                found, _project = google.auth.load_credentials_from_dict(json.loads(account), scopes=SCOPES)
+                load: Any = google.auth.load_credentials_from_dict
+                found, _project = load(json.loads(account), scopes=SCOPES)
             elif external:
                 found = _external(json.loads(Path(external).expanduser().read_bytes()))
             else:
