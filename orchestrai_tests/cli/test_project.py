@@ -196,3 +196,19 @@ def test_a_vault_is_not_made_plain_while_the_pipeline_that_may_encrypt_it_is_lef
     path.write_text(path.read_text().replace('every: "0 2 * * *"', "encrypt: true"))
     with pytest.raises(ConfigError, match="expected shop to load before a vault is made"):
         assert Runtime(load_settings()).vault
+
+
+def test_doctor_is_not_green_where_a_named_landing_lacks_or_holds_a_page_alone(
+    pipelines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(pipelines / "corner")
+    folder = tmp_path / "exports"
+    monkeypatch.setenv("ORDERS_URL", str(folder))
+    code, found = findings()
+    assert (code, "expected the landing folder" in found["missing landing of churn/orders"][1]) == (1, True)
+    folder.mkdir()
+    code, found = findings()
+    assert (code, found["landing of churn/orders"][1].endswith("no object yet")) == (0, True)
+    (folder / "README.md").write_text("# put files here")
+    code, found = findings()
+    assert (code, found["landing without data of churn/orders"][0]) == (1, False)

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from orchestrai.cli.output import AsJson, emit, table
 from orchestrai.cli.reports.account_report import GivenValues, Prove, Yes, prove_account
-from orchestrai.errors import OrchestraiError
+from orchestrai.errors import OrchestraiError, StorageError
 from orchestrai.settings import Settings, known_settings, load_settings
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def doctor(
         findings.append((f"extra {extra}", there, "installed" if there else f"pip install 'orchestrai[{extra}]'"))
     needed = (
         "python", "settings", "lake", "vault", "signing key", "trusted keys", "pipeline", "instance", "unusual change", "database",
+        "missing landing", "landing without data",
     )  # fmt: skip
     healthy = all(ok for name, ok, _ in findings if name.startswith(needed))
     if as_json:
@@ -238,11 +239,18 @@ def _landing(node: "DatasetNode", runtime: "Runtime") -> tuple[str, bool, str]:
         fresh = not (runtime.settings.key_folder / "signing.pem").exists()
         judge = judge_of(runtime, node, blank=fresh)
         whole = reconcile(judge)
+    except StorageError as error:
+        # a folder of the home comes with the first object; one that was named has to be there
+        named = "://" in node.spec.source.url or Path(node.spec.source.url).is_absolute()
+        return f"missing {name}" if named else name, False, error.message
     except OrchestraiError as error:
         return name, False, error.message
     url = judge.zone.landing.url
     if not whole.listed:
         return name, False, f"{url}: no object yet"
+    no_data = whole.counts["passed_over"] + whole.counts["dead_letters"] + len(whole.unplaced)
+    if whole.listed == no_data:
+        return f"landing without data of {node.shown}", False, f"{url}: {whole.listed:,} objects, none of which is data"
     places = ", ".join(f"{count:,} {place.replace('_', ' ')}" for place, count in whole.counts.items() if count)
     held = f"; {whole.held_up:,} wait for you: see `orchestrai landing status`" if whole.held_up else ""
     if fresh:
