@@ -4,7 +4,7 @@ Level 2, as in the vault's pieces. What an object's plain bytes are is said by t
 """
 
 from collections.abc import Iterable, Iterator
-from io import RawIOBase
+from io import BufferedReader, RawIOBase
 from itertools import chain
 from threading import local
 from typing import TYPE_CHECKING
@@ -88,7 +88,8 @@ def expanded_stream(store: Store, key: str, *, most: int) -> Iterator[bytes]:
     opened = ZstdDecompressor(max_window_size=_MAX_WINDOW)
     left = most + 1
     try:
-        with opened.stream_reader(_Pieces(store.stream(key)), read_size=_READ_BYTES) as reader:
+        pieces = BufferedReader(_Pieces(store.stream(key)), _READ_BYTES)
+        with opened.stream_reader(pieces, read_size=_READ_BYTES) as reader:
             while left > 0 and (chunk := reader.read(min(CHUNK_BYTES, left))):
                 left -= len(chunk)
                 yield chunk

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from orchestrai.core.parallel import in_order
 from orchestrai.storage.base import Store
+from orchestrai.storage.zstd_stream import looks_compressible
 from orchestrai.vault.commit.known_content import Known
 from orchestrai.vault.commit.source import Hashing, SourceFile, chunks, read_into, require_equal
 from orchestrai.vault.format.layout import object_key, pack_key
@@ -15,7 +16,7 @@ from orchestrai.vault.keys.encryption import Cipher, context
 from orchestrai.vault.pieces.chunk_index import FewChunks
 from orchestrai.vault.pieces.chunk_writer import ChunkWriter, Cut, Found, Sealing, whole_pieces
 from orchestrai.vault.pieces.chunker import CHUNKED_FROM, chunker
-from orchestrai.vault.pieces.piece_compression import compressed, looks_compressible
+from orchestrai.vault.pieces.piece_compression import compressed
 
 PACK_BELOW = 256 * 1024
 PACK_BYTES = 16 * 1024 * 1024
