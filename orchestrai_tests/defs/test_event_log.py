@@ -133,7 +133,7 @@ def _told(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
     return [
         sorted(str(event.dagster_event_type) for event in log.get_logs_for_run(run_id)),
         [(found[one].status, found[one].evaluation.passed if found[one].evaluation else None) for one in checks],
-        newest.asset_key,
+        str(newest.dagster_event_type),
         [len(log.get_asset_check_execution_history(one, limit=9)) for one in checks],
         record.asset_entry.last_run_id == run_id,
     ]
