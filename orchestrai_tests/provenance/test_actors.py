@@ -2,8 +2,9 @@
 
 import base64
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pytest
@@ -22,6 +23,7 @@ from orchestrai.observability.alerts.alert_settings import Tellers
 from orchestrai.observability.alerts.wording import Wording
 from orchestrai.provenance.audit_trail import Event, trail
 from orchestrai.provenance.verified_records import Records
+from orchestrai.storage.base import Store
 from orchestrai_tests.observability.hooks import NOW, seen, silent
 from orchestrai_tests.producers import producer
 
@@ -254,7 +256,7 @@ def test_what_was_done_to_a_trail_is_found(damage: str, full: bool, told: str, l
     publish(ledger, "churn/clicks/raw_events")
     store = ledger.vault
     assert store is not None
-    first = check_trail(store, ledger.keyring, tmp_path / "seen")
+    first = check_trail(store, ledger.keyring, tmp_path / "seen", ledger.signer)
     assert first.ok and (first.logs, first.entries, first.read) == (2, 5, 5)
     key = f"heads/{RAW}/{{:012d}}.json"
     if damage == "cut":
@@ -270,8 +272,50 @@ def test_what_was_done_to_a_trail_is_found(damage: str, full: bool, told: str, l
     else:
         number = 4 if damage == "change the last" else 1
         store.write(key.format(number), store.read(key.format(number)).replace(b'"sig":"', b'"sig":"A'))
-    report = check_trail(store, ledger.keyring, tmp_path / "seen", full=full)
+    report = check_trail(store, ledger.keyring, tmp_path / "seen", ledger.signer, full=full)
     assert not report.ok and report.problems[0].startswith(f"{RAW}: ") and told in report.problems[0], report.problems
-    assert not check_trail(store, ledger.keyring, tmp_path / "seen", full=full).ok, (
+    assert not check_trail(store, ledger.keyring, tmp_path / "seen", ledger.signer, full=full).ok, (
         "what is wrong is not remembered as sound"
     )
+
+
+class Counted:
+    """A store that counts what is read of it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.reads = store, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def read(self, key: str, **how: Any) -> bytes:
+        self.reads += 1
+        return self.store.read(key, **how)
+
+
+def test_a_second_look_costs_what_is_new_and_believes_its_own_key_alone(ledger: Ledger, tmp_path: Path) -> None:
+    from orchestrai.ledger.signing import new_signer
+    from orchestrai.provenance.verify.trail_check import check_trail
+
+    for day in range(1, 25):
+        publish(ledger, day=f"2026-01-{day:02d}")
+    assert ledger.vault is not None
+    store, seen = Counted(ledger.vault), tmp_path / "seen"
+    look = partial(check_trail, cast(Store, store), ledger.keyring, seen)
+    assert look(ledger.signer).read == 24
+    store.reads = 0
+    assert look(ledger.signer).read == 0 and store.reads == 1
+    publish(ledger, day="2026-01-25")
+    assert look(ledger.signer).read == 1
+    (point,) = seen.iterdir()
+    kept = point.read_bytes()
+    # by another key, by none, altered, of before: each is a look at everything
+    stranger = new_signer()
+    assert look(stranger).read == 25 and look(ledger.signer).read == 25
+    assert look(None).read == 25 and look(ledger.signer).read == 0
+    point.write_bytes(kept.replace(b'"sig":"', b'"sig":"A'))
+    assert look(ledger.signer).read == 25
+    point.write_bytes(b'{"store": "x", "logs": {}}')
+    assert look(ledger.signer).read == 25
+    first = json.loads(base64.b64decode(json.loads(kept)["payload"]))
+    assert (first["number"], len(first["previous"])) == (3, 64)

@@ -114,15 +114,18 @@ def verify_command(
 ) -> None:
     """Check that nothing was changed in the trail, taken out of its middle or cut off its end: signatures, numbers, chains.
 
-    What was verified before is remembered under the home: only its end is looked at again, and what came since is read. With
-    --full every entry is. Exit code 1 when something does not verify. `orchestrai audit` also checks what the entries name.
+    What was verified before is remembered under the home, signed by its key: only its end is looked at again, and what came since is
+    read. With --full every entry is, and where the home has no key. Exit code 1 when something does not verify. `orchestrai audit`
+    also checks what the entries name.
 
     Example: orchestrai trail verify --full
     """
+    from orchestrai.ledger.signing import load_signer
     from orchestrai.provenance.verify.trail_check import check_trail
 
     store, keyring = open_records(vault, key)
-    report = check_trail(store, keyring, load_settings().home / "trail", full=full)
+    settings = load_settings()
+    report = check_trail(store, keyring, settings.home / "trail", load_signer(settings.key_folder), full=full)
     if as_json:
         emit(report.as_json())
     else:

@@ -1,24 +1,27 @@
 """Is the trail whole? Every log of heads: numbers without a gap, each entry signed and naming the one before it.
 
-How far each log was found sound is remembered in a file of the home, which is believed as the home's keys are. The next look reads the
-entry at which it ended, which must still hash to the same, and what came since: it costs what is new. An earlier entry that was changed
-since is found by a full look, and by `orchestrai audit`.
+How far each log was found sound is remembered in a file of the home, signed by the home's own key and naming the point before it: what
+somebody else wrote there counts for nothing, and every entry is read again. The next look reads the entry at which it ended, which must
+still hash to the same, and what came since: it costs what is new, whatever the length. An earlier entry that was changed since is found by
+a full look, and by `orchestrai audit`; whoever has no key of the home looks at everything.
 """
 
-import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrai.core.canonical import canonical_json, sha256_hex
-from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound
+from orchestrai.core.canonical import sha256_hex
+from orchestrai.errors import IntegrityError, NotCounted, ObjectNotFound, OrchestraiError
+from orchestrai.ledger.decisions.signed_record import open_body, sign_body
 from orchestrai.ledger.heads import has_head, head_key, head_prefix, last_number, read_head
-from orchestrai.ledger.signing import Keyring
+from orchestrai.ledger.signing import Keyring, Signer
 from orchestrai.storage.base import Store
 
 NEAR = 6
+POINT_TYPE = "application/vnd.orchestrai.trail-point+json"
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,12 @@ def logs_of(store: Store) -> Iterator[str]:
         after = f"heads/{asset}0"
 
 
-def check_trail(store: Store, keyring: Keyring, folder: Path, *, full: bool = False) -> TrailReport:
-    """Check every log of a store; what was found sound is remembered in `folder`, by the store's address."""
+def check_trail(
+    store: Store, keyring: Keyring, folder: Path, signer: Signer | None = None, *, full: bool = False
+) -> TrailReport:
+    """Check every log of a store; what was found sound is remembered in `folder`, by the store's address, where `signer` can sign it."""
     begun = time.perf_counter()
-    seen = _Seen(folder, store.url)
+    seen = _Seen(folder, store.url, signer)
     before = {} if full else seen.load()
     known: dict[str, tuple[int, str]] = {}
     problems, read = [], 0
@@ -113,29 +118,42 @@ def _digest(store: Store, asset: str, seq: int) -> str:
 
 
 class _Seen:
-    """How far the logs of a store were found sound; what cannot be read counts as nothing known."""
+    """How far the logs of a store were found sound; what cannot be read, or is not signed by this home, counts as nothing known."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
+    def __init__(self, folder: Path, url: str, signer: Signer | None) -> None:
+        self.folder, self.url, self.signer = folder, url, signer
         self.path = folder / f"{sha256_hex(url.encode())[:16]}.json"
+        self.previous, self.number = "", 0
 
     def load(self) -> dict[str, tuple[int, str]]:
-        """What is known; nothing where there is none, or one of another store."""
+        """What is known; nothing where there is none, or one of another store or key."""
+        if self.signer is None:
+            return {}
         try:
-            body = json.loads(self.path.read_bytes())
+            envelope = self.path.read_bytes()
+            body = open_body(self.signer.keyring(), POINT_TYPE, envelope, "point of a trail")
+            if body["store"] != self.url:
+                return {}
             known = {str(asset): (int(seq), str(digest)) for asset, (seq, digest) in body["logs"].items()}
-            return known if body["store"] == self.url else {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            self.previous, self.number = sha256_hex(envelope), int(body["number"])
+            return known
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OrchestraiError):
             return {}
 
     def save(self, known: Mapping[str, tuple[int, str]]) -> None:
-        """Remember it; a home that cannot be written remembers nothing."""
-        body = {"store": self.url, "logs": {asset: list(end) for asset, end in known.items()}}
+        """Remember it; a home that cannot be written, or has no key, remembers nothing."""
+        if self.signer is None:
+            return
+        body = {
+            "store": self.url,
+            "logs": {asset: list(end) for asset, end in known.items()},
+            "number": self.number + 1,
+            "previous": self.previous,
+        }
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            staged = self.path.with_suffix(".tmp")
-            staged.write_bytes(canonical_json(body))
+            staged = self.path.with_suffix(f".{os.getpid()}.tmp")
+            staged.write_bytes(sign_body(self.signer, POINT_TYPE, body))
             staged.replace(self.path)
         except OSError:
             return
