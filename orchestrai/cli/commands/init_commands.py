@@ -7,7 +7,8 @@ import typer
 
 from orchestrai.cli.output import AsJson, emit, out
 from orchestrai.errors import ConfigError
-from orchestrai.settings import load_settings, project_path
+from orchestrai.project.project_place import project_path
+from orchestrai.settings import load_settings
 
 
 def init(

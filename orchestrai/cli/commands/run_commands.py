@@ -155,8 +155,8 @@ def sync(
         else:
             out.print("nothing new: Dagster knows all that is published")
         if former:
-            done = "were removed" if forget_former_keys else "stay until `orchestrai sync --forget-former-keys`"
-            out.print(f"{len(former)} assets under the keys that they had before {done}")
+            became = "were removed" if forget_former_keys else "stay until `orchestrai sync --forget-former-keys`"
+            out.print(f"{len(former)} assets under the keys that they had before {became}")
     raise typer.Exit(1 if any(one.uncounted for one in told) else 0)
 
 
