@@ -106,7 +106,9 @@ class LocalStore:
         """Store what `fill` makes of an open empty file by sharing blocks; False, and nothing stored, where it says that it cannot."""
 
         def filled(descriptor: int) -> None:
-            if not fill(descriptor):
+            with self._errors(key, "written"):
+                cloned = fill(descriptor)
+            if not cloned:
                 raise _NotCloned
 
         try:

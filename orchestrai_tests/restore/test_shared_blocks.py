@@ -128,6 +128,10 @@ def test_a_restored_dataset_shares_blocks_and_is_published_only_where_they_prove
     restore(ledger, vault, **first)
     assert kernel.cloned == 2
     ledger.open("p/d/restored").require_whole("2026-01-01")
+    kernel.refuses = errno.ENOSPC
+    with pytest.raises(StorageError, match="free space"):
+        restore(ledger, vault, **{**first, "partitions": ["2026-01-02"]})
+    kernel.refuses = 0
     damaged = next(f.key for f in vault.files(vault.latest("p/d/raw_events"), "2026-01-02") if f.role == "data")
     path = store.local_path(damaged)
     assert path is not None
