@@ -143,7 +143,7 @@ def plain(value: Any) -> JsonValue:
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, set | frozenset):
-        return sorted(str(one) for one in value)
+        return [*sorted(str(one) for one in value)]
     if isinstance(value, Sequence):
         return [plain(one) for one in value]
     return str(value)

@@ -80,17 +80,18 @@ def _made(path: Path) -> tuple[list[str], list[str]]:
 
 def test_the_database_of_a_run_is_made_as_dagster_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    made: list[str] = []
+    made: Counter[str] = Counter()
     stock = SqliteEventLogStorage._initdb
-    monkeypatch.setattr(
-        SqliteEventLogStorage,
-        "_initdb",
-        lambda log, engine, **more: made.append(str(engine.url)) or stock(log, engine, **more),
-    )
+
+    def initdb(log: SqliteEventLogStorage, engine: Any, **more: Any) -> None:
+        made.update([str(engine.url)])
+        stock(log, engine, **more)
+
+    monkeypatch.setattr(SqliteEventLogStorage, "_initdb", initdb)
     with open_instance(tmp_path) as instance:
         made.clear()
         run_id = dg.materialize([something], instance=instance).run_id
-        assert made == [], "Dagster looked at each of its migrations"
+        assert not made, "Dagster looked at each of its migrations"
     (tmp_path / "stock").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "stock")) as other:
         of_stock = dg.materialize([something], instance=other).run_id
@@ -132,7 +133,7 @@ def _told(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
     assert newest is not None
     return [
         sorted(str(event.dagster_event_type) for event in log.get_logs_for_run(run_id)),
-        [(found[one].status, found[one].evaluation.passed if found[one].evaluation else None) for one in checks],
+        [(found[one].status, getattr(found[one].evaluation, "passed", None)) for one in checks],
         str(newest.dagster_event_type),
         [len(log.get_asset_check_execution_history(one, limit=9)) for one in checks],
         record.asset_entry.last_run_id == run_id,

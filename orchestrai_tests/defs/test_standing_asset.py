@@ -25,7 +25,7 @@ def _run(
     def above() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=dg.DataVersion(read))
 
-    @dg.asset(key=asset_key(node.asset), deps=["above"], dagster_type=dg.Nothing, code_version="c1")
+    @dg.asset(key=asset_key(node.asset), deps=["above"], dagster_type=dg.Nothing, code_version="c1")  # type: ignore[call-overload, untyped-decorator]
     def below(context: dg.AssetExecutionContext) -> Iterator[Any]:
         yield from report_events(context, node, report, {}, {})
 
