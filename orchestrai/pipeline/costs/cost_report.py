@@ -15,15 +15,15 @@ from orchestrai.ledger.costs.cost_record import COSTS, days_of
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.report import Meter, StageReport
-from orchestrai.pipeline.costs.day_costs import DayCost, StageSum, read_day, records_of, sum_day, without_assets
+from orchestrai.pipeline.costs.day_costs import DayCost, StageSum, day_so_far, read_day, records_of, sum_day, without_assets
 from orchestrai.stage.context import RunContext
 
 PRODUCER = Producer("costs", __name__, also=("orchestrai.pipeline.costs.day_costs",))
 FILE = "costs.json"
 # a record that a store was owed may come later than its day; what is older stands as it was summed
-SETTLED = timedelta(days=3)
+SETTLED = timedelta(days=1)
 # how long the records of single runs stay beside the sums of their days
-KEPT = timedelta(days=400)
+KEPT = timedelta(days=100)
 # days whose sums are in the receipt; the file has all
 IN_RECEIPT = 31
 
@@ -121,7 +121,7 @@ def spent_since(ledger: Ledger, pipeline: str, asset: str, first: date, now: dat
     day = first
     while day <= now.date():
         name = day.isoformat()
-        one = known.get(name) or sum_day(name, records_of(ledger.lake, ledger.keyring, name, pipeline))
+        one = known.get(name) or day_so_far(ledger, name, pipeline)
         total = DayCost(
             total.day,
             total.total.plus(one.total),

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from orchestrai.errors import NotCounted
 from orchestrai.ledger.costs.cost_record import COSTS, CostRecord
 from orchestrai.ledger.costs.price_table import newly_charged
+from orchestrai.ledger.log import Log
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 
@@ -82,9 +84,43 @@ def read_day(body: Mapping[str, Any]) -> DayCost:
 
 def records_of(store: Store, keyring: Keyring, day: str, pipeline: str) -> Iterator[CostRecord]:
     """The records of all assets of a pipeline on a day that count; raises SignatureInvalid, IntegrityError, StorageError."""
-    for info in store.list(f"{COSTS.folder}{day}/{pipeline}/"):
+    return _read(store, keyring, [info.key for info in store.list(f"{COSTS.folder}{day}/{pipeline}/")])
+
+
+# of days that are looked at again and again: which records are summed already, and what they came to
+_SUMMED: WeakKeyDictionary[Log, dict[tuple[str, str], tuple[frozenset[str], DayCost]]] = WeakKeyDictionary()
+
+
+def day_so_far(log: Log, day: str, pipeline: str) -> DayCost:
+    """The sums of a day that goes on; in a process that looks again, only records that it has not seen are read.
+
+    A job that was taken up by a later try counts once within what is read at a time. Raises as `records_of`.
+    """
+    summed = _SUMMED.setdefault(log, {})
+    keys = frozenset(info.key for info in log.lake.list(f"{COSTS.folder}{day}/{pipeline}/"))
+    seen, before = summed.get((day, pipeline), (frozenset(), DayCost(day)))
+    if not seen <= keys:
+        # a lake that was put back or made anew
+        seen, before = frozenset(), DayCost(day)
+    fresh = sum_day(day, _read(log.lake, log.keyring, sorted(keys - seen)))
+    by_asset = dict(before.by_asset)
+    for asset, one in fresh.by_asset.items():
+        by_asset[asset] = by_asset.get(asset, StageSum()).plus(one)
+    whole = DayCost(
+        day,
+        before.total.plus(fresh.total),
+        by_asset,
+        before.quiet_runs + fresh.quiet_runs,
+        before.quiet_cpu_seconds + fresh.quiet_cpu_seconds,
+    )
+    summed[day, pipeline] = keys, whole
+    return whole
+
+
+def _read(store: Store, keyring: Keyring, keys: Iterable[str]) -> Iterator[CostRecord]:
+    for key in keys:
         try:
-            yield COSTS.read(store, keyring, info.key)
+            yield COSTS.read(store, keyring, key)
         except NotCounted:
             continue
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from orchestrai.ledger.costs.cost_record import COSTS, CostRecord, days_of
+from orchestrai.pipeline.costs.day_costs import _SUMMED
 from orchestrai.pipeline.runtime import Runtime
 
 
@@ -20,6 +21,8 @@ def records(runtime: Runtime) -> list[CostRecord]:
 def rewritten(runtime: Runtime, change: Callable[[CostRecord], CostRecord]) -> None:
     """Put other records in the place of those that are there."""
     ledger = runtime.ledger
+    # a record is written once: whoever read it need not look again
+    _SUMMED.pop(ledger, None)
     for record in records(runtime):
         ledger.lake.delete(COSTS.key(record.name))
         other = change(record)

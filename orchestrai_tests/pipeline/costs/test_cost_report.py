@@ -95,6 +95,12 @@ def test_a_day_that_is_settled_is_not_read_from_its_records_again(shop: Shop, mo
     days = [prefix for prefix in asked if prefix.startswith(COSTS.folder)]
     assert "costs/2026-10-03/late/" not in days and "costs/2026-10-07/late/" in days
     assert month.total.usd == pytest.approx(1.5) and month.total.runs == 7
+    # looked at again, nothing is read but what is new
+    read: list[str] = []
+    reads = LocalStore.read
+    monkeypatch.setattr(LocalStore, "read", lambda self, key, **more: (read.append(key), reads(self, key, **more))[1])
+    assert spent(shop.runtime.ledger, pipeline, shop.now, "month") == month
+    assert [key for key in read if key.startswith(COSTS.folder)] == []
     assert [*recent_days(shop.runtime.ledger, REPORT)] == [f"2026-10-0{number}" for number in range(2, 7)]
 
 
