@@ -5,6 +5,7 @@ Real processes of Dagster, a store over HTTP that refuses, seeded faults. Exits 
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -41,6 +42,8 @@ def main() -> int:
     words.add_argument("--minutes", type=float, default=60, help="no fault is begun after so many")
     words.add_argument("--rest", type=float, default=300, help="seconds in which all has to come to rest")
     given = words.parse_args()
+    # whoever ends it ends what it started, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         began = time.monotonic()
         chaos, found = day_of_faults(

@@ -56,14 +56,27 @@ def _started(pid: int) -> str:
 
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Free the pools of runs whose process was killed: no daemon looks after what a command executes itself."""
+    free_pools(instance)
     log = instance.event_log_storage
     for run_id in log.get_concurrency_run_ids() if log.supports_global_concurrency_limits else ():
         run = instance.get_run_by_id(run_id)
-        if run is None or run.is_finished:
-            log.free_concurrency_slots_for_run(run_id)
-        elif runs_here_no_more(run.tags.get(PROCESS_TAG, "")):
+        if run is not None and runs_here_no_more(run.tags.get(PROCESS_TAG, "")):
             instance.report_run_failed(run, "the process that executed this run is gone")
             log.free_concurrency_slots_for_run(run_id)
+
+
+def free_pools(instance: dg.DagsterInstance) -> list[str]:
+    """Free the pools that runs hold which are over; their ids.
+
+    A code server reports a run as failed whose worker was killed, and frees nothing: whatever writes the same asset would wait for ever.
+    """
+    log, freed = instance.event_log_storage, []
+    for run_id in sorted(log.get_concurrency_run_ids()) if log.supports_global_concurrency_limits else ():
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            log.free_concurrency_slots_for_run(run_id)
+            freed.append(run_id)
+    return freed
 
 
 def runs_here_no_more(tag: str) -> bool:

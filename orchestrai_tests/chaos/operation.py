@@ -67,7 +67,7 @@ class Operation:
         text = settings_text(str(base)).replace("poll_interval_seconds: 60", "poll_interval_seconds: 3")
         # a run that was killed while it began is ended after so long; nothing sooner tells it from one that begins slowly
         text = text.replace("start_timeout_seconds: 300", "start_timeout_seconds: 150")
-        assert "poll_interval_seconds: 3}" in text and "start_timeout_seconds: 150" in text
+        assert "poll_interval_seconds: 3," in text and "start_timeout_seconds: 150" in text
         (base / NAME).write_text(text)
 
     # -- processes ---------------------------------------------------------------------------------------------

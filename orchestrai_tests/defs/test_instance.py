@@ -115,7 +115,7 @@ def test_two_first_commands_at_once_on_one_new_home_both_succeed(tmp_path: Path)
         assert command.returncode == 0, said[-1500:]
 
 
-def started(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:
+def started(instance: dg.DagsterInstance, tags: dict[str, str], pool: str = "pool") -> str:
     """A run that holds a pool, as one whose process was killed leaves it."""
 
     @dg.job
@@ -123,8 +123,8 @@ def started(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:
         pass
 
     run = instance.create_run_for_job(held, status=dg.DagsterRunStatus.STARTED, tags=tags)
-    instance.event_log_storage.initialize_concurrency_limit_to_default("pool")
-    assert instance.event_log_storage.claim_concurrency_slot("pool", run.run_id, "step").is_claimed
+    instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
+    assert instance.event_log_storage.claim_concurrency_slot(pool, run.run_id, "step").is_claimed
     return run.run_id
 
 

@@ -11,7 +11,7 @@ from collections import deque
 import dagster as dg
 from dagster._core.storage.dagster_run import RunsFilter
 
-from orchestrai.defs.instance import PROCESS_TAG, process_tag, runs_here_no_more
+from orchestrai.defs.instance import PROCESS_TAG, free_pools, process_tag, runs_here_no_more
 
 OF_RUN = "orchestrai/process_of_run"
 MOST = 200
@@ -51,10 +51,11 @@ def build_dead_run_sensor() -> dg.SensorDefinition:
         name="orchestrai_dead_runs",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Ends runs whose process on this machine was killed, so that they are retried and hold no pool.",
+        description="Ends runs whose process on this machine was killed, so that they are retried, and frees what runs hold that are over.",
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        ended = end_dead_runs(context.instance)
-        return dg.SkipReason(f"ended {', '.join(ended)}" if ended else "every run that began has its process")
+        ended, freed = end_dead_runs(context.instance), free_pools(context.instance)
+        told = [f"{what} {', '.join(runs)}" for what, runs in (("ended", ended), ("freed the pools of", freed)) if runs]
+        return dg.SkipReason("; ".join(told) or "every run that began has its process, and none that is over holds a pool")
 
     return look

@@ -60,6 +60,19 @@ def test_a_run_whose_process_was_killed_is_ended_and_holds_nothing(gone: str, tm
     assert dg.DagsterRunStatus.STARTED in BEGUN
 
 
+def test_a_run_that_its_code_server_found_killed_holds_nothing_either(tmp_path: Path) -> None:
+    with open_instance(tmp_path) as instance:
+        killed, going = started(instance, {}), started(instance, process_tag(), "other_pool")
+        run = instance.get_run_by_id(killed)
+        assert run is not None
+        # as the code server does when its worker dies: the run is over, and its pool is taken
+        instance.report_run_failed(run, "terminated by signal 9 (SIGKILL)")
+        assert instance.event_log_storage.get_concurrency_run_ids() == {killed, going}
+        told = build_dead_run_sensor()(dg.build_sensor_context(instance))
+        assert isinstance(told, dg.SkipReason) and killed in (told.skip_message or "")
+        assert instance.event_log_storage.get_concurrency_run_ids() == {going}
+
+
 def _job() -> dg.JobDefinition:
     @dg.job
     def nothing() -> None:
