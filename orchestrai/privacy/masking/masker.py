@@ -61,7 +61,7 @@ class Masker:
             column,
             len(array),
             self.survey.edges.get((dataset, column.name)),
-            lambda count: self.key.stream(f"{dataset}\0{column.name}\0{place}", count),
+            lambda count: self.key.numbers(f"{dataset}\0{column.name}\0{place}", count),
         )
         return pc.if_else(array.is_valid(), typed_values(new, array.type), None)
 
