@@ -70,7 +70,7 @@ class MaskKey:
             left, right = right, left ^ (mixed & mask)
         return left << half | right
 
-    def stream(self, use: str, count: int) -> Iterable[int]:
+    def numbers(self, use: str, count: int) -> Iterable[int]:
         """`count` numbers of 64 bits that follow from the key and the use alone."""
         seed = self.digest(f"stream {use}", b"")
         data = hashlib.shake_256(seed).digest(8 * count)

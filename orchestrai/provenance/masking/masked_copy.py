@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrai.contracts.columns.older_columns import reading_of
+from orchestrai.contracts.contract import physical_type
 from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.core.time.calendar import WHOLE, window
 from orchestrai.errors import ConfigError
@@ -77,12 +79,25 @@ class _Source:
         import pyarrow.parquet as pq
 
         assert self.opened is not None
-        schema = self.node.contract.arrow_schema()
         with self.opened.fetched([partition]) as files:
             for file in files[partition]:
                 if file.entry.path.endswith(".parquet"):
-                    rows = pq.read_table(file.path, partitioning=None)
-                    yield rows.cast(schema) if rows.column_names == schema.names else rows
+                    yield self._declared(pq.read_table(file.path, partitioning=None), partition)
+
+    def _declared(self, rows: "pa.Table", partition: str) -> "pa.Table":
+        """Rows as the contract has them now, which may be younger than the file: what came to it is null, what left it is left out."""
+        import pyarrow as pa
+
+        stored = {field.name: physical_type(field.type) for field in rows.schema}
+        columns = []
+        for column, kind in zip(self.node.contract.columns, self.node.contract.arrow_schema().types, strict=True):
+            reading = reading_of(column.name, column.type, stored, optional=not column.required)
+            if reading is None:
+                raise ConfigError(
+                    f"expected {column.name} of {self.node.prefix} as its contract has it, found another in {partition}: backfill it first"
+                )
+            columns.append(pa.nulls(rows.num_rows, kind) if reading == "null" else rows.column(column.name).cast(kind))
+        return pa.table(columns, schema=self.node.contract.arrow_schema())
 
 
 def write_masked_copy(

@@ -202,6 +202,7 @@ def test_headers_are_pairs_and_a_mistake_in_them_is_not_shown() -> None:
     assert "canary" not in told.value.message
 
 
+@pytest.mark.thorough("test_a_backfill_is_a_trace_of_run_stages_and_partitions")
 def test_nothing_of_it_is_imported_where_no_collector_is_named(tmp_path: Path) -> None:
     code = (
         "import sys; from orchestrai.defs.build import build_definitions; from orchestrai.pipeline.runtime import Runtime;"

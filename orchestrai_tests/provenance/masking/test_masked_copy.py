@@ -1,7 +1,7 @@
 """A masked copy of a pipeline: no person in it anywhere, orchestrai trains on it, and the trail says who made it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +100,13 @@ def patient(number: int) -> str:
 class Clinic:
     """A home with nine patients, one of whom is new on each of nine days."""
 
-    def __init__(self, folder: Path, remark: str = "calm") -> None:
+    def __init__(self, folder: Path, remark: str = "calm", days: Sequence[str] = DAYS) -> None:
         self.folder, home = folder, folder / "home"
         declared = folder / "declared" / "clinic"
         declared.mkdir(parents=True)
         for name, text in (("pipeline.yaml", PIPELINE), ("people.contract.yaml", PEOPLE), ("visits.contract.yaml", VISITS)):
             (declared / name).write_text(text)
-        for day in DAYS:
+        for day in days:
             people, visits = home / "landing" / "people" / f"{day}.csv", home / "landing" / "visits" / f"{day}.jsonl"
             for path in (people, visits):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ class Clinic:
                 with visits.open("a") as stream:
                     stream.write(json.dumps(visit) + "\n")
         self.runtime = Runtime(load_settings(home=home), load_project([declared], {}))
-        run_all(self.runtime, DAYS, stages=("raw_events", "snapshot"))
+        run_all(self.runtime, list(days), stages=("raw_events", "snapshot"))
 
     def copy(self, to: str, key: MaskKey = KEY, *asked: tuple[str, str]) -> MaskedCopy:
         request = Request(("clinic",), "ana", "new starter", asked)
@@ -235,13 +235,36 @@ def test_the_trail_tells_of_it_in_lake_and_vault_and_the_audit_holds(
 
 
 def test_a_public_column_that_names_a_patient_stops_the_copy_and_nothing_is_written(tmp_path: Path) -> None:
-    clinic = Clinic(tmp_path, remark=f"asked for {patient(3)} again")
+    clinic = Clinic(tmp_path, remark=f"asked for {patient(3)} again", days=DAYS[:1])
     with pytest.raises(IntegrityError, match=r"clinic/visits\.remark"):
         clinic.copy("copy")
     assert not (tmp_path / "copy").exists() and not EXPORTS.keys(clinic.runtime.ledger.lake)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".export-")]
     made = clinic.copy("copy", KEY, ("clinic/visits.remark", "token"))
     assert made.record.columns["clinic/visits"]["remark"] == "token"
+
+
+def test_days_of_before_a_column_came_or_went_are_copied_as_the_contract_has_them_now(clinic: Clinic) -> None:
+    folder = clinic.folder / "younger" / "clinic"
+    folder.mkdir(parents=True)
+    for path in (clinic.folder / "declared" / "clinic").iterdir():
+        text = path.read_text().replace("      - {name: remark, logicalType: string, classification: public}\n", "")
+        (folder / path.name).write_text(
+            text.replace("- {name: note, logicalType: string}", "- {name: nick, logicalType: string}")
+        )
+    request = Request(("clinic",), "ana", "r")
+    made = write_masked_copy(load_project([folder], {}), clinic.runtime.ledger, request, KEY, clinic.folder / "young")
+    assert "remark" not in made.record.columns["clinic/visits"] and "note" not in made.record.columns["clinic/people"]
+    assert {row["nick"] for row in rows(clinic.folder / "young", "people")} == {None}
+    assert not any("canary" in text.lower() for _, text in everything(clinic.folder / "young"))
+
+
+def test_a_pipeline_that_has_published_nothing_gives_declarations_alone(clinic: Clinic, tmp_path: Path) -> None:
+    fresh = Runtime(load_settings(home=tmp_path / "fresh"), clinic.runtime.project)
+    made = write_masked_copy(fresh.project, fresh.ledger, Request(("clinic",), "ana", "r"), KEY, tmp_path / "empty")
+    assert (made.files, made.record.rows, made.spans) == (0, 0, {}) and load_project(
+        [tmp_path / "empty" / "pipelines" / "clinic"], {}
+    )
 
 
 def test_a_wrong_request_is_told_before_anything_is_read(clinic: Clinic) -> None:
