@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrai.core.variables import expand
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.pipeline.load import SHIPPED, load_project, pipeline_folders
 from orchestrai.pipeline.template import write_template
-from orchestrai.core.variables import expand
 
 Edit = Callable[[str, str], Path]
 
