@@ -63,7 +63,9 @@ def _of_table(time: Guess) -> Cut:
 
     micros = micros_of(time)
     micros = micros[micros > np.iinfo("i8").min]
-    first, last = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(one)) for one in (micros.min(), micros.max()))
+    first, last = (
+        datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(one)) for one in (micros.min(), micros.max())
+    )
     # the newest day may go on
     last = last - timedelta(days=1) if (last - first).days > 1 else last
     return Cut("day", {}, f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}", notes=["a day each, by the times of the rows"])
