@@ -67,7 +67,8 @@ def find_shape(sample: Sample, guesses: Sequence[Guess]) -> Shape:
         return _table(sample, rest, Shape("table", None, key, target=target))
     found = entity_column(rest, sample.rows)
     series = _series(sample, rest, time, found, key)
-    if series is not None and not (target and target.sure):
+    # a price at even steps is a series, whatever it is called
+    if series is not None and not (target and target.sure and target.task != "regression"):
         return series
     # amounts of somebody's events are no outcome of theirs
     amount = target is not None and target.task == "regression" and found is not None and found.sure
