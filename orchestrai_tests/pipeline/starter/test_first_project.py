@@ -238,6 +238,15 @@ def test_a_column_of_distinct_numbers_does_not_give_a_number_away(tmp_path: Path
     assert [guess.name for guess in shape.features] == ["span"] and not shape.left_out
 
 
+def test_rows_of_a_few_days_to_which_nobody_comes_twice_are_things_and_no_events(tmp_path: Path) -> None:
+    draw = random.Random(4)
+    rows = [f"car {n},{draw.randrange(9)},19{70 + n // 10}-01-01,{'EU' if n % 3 else 'US'}" for n in range(120)]
+    (tmp_path / "cars.csv").write_text("name,power,built,origin\n" + "\n".join(rows))
+    shape = find_out("cars", str(tmp_path)).shape
+    assert shape.target is not None
+    assert (shape.kind, shape.target.guess.name, shape.target.task) == ("table", "origin", "binary")
+
+
 def test_days_without_a_file_are_told_as_closed(tmp_path: Path) -> None:
     for number in range(42):
         day = START + timedelta(days=number)
