@@ -212,3 +212,35 @@ def test_doctor_is_not_green_where_a_named_landing_lacks_or_holds_a_page_alone(
     (folder / "README.md").write_text("# put files here")
     code, found = findings()
     assert (code, found["landing without data of churn/orders"][0]) == (1, False)
+
+
+def test_init_and_new_write_a_project_of_a_look_at_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ORCHESTRAI_PIPELINES", raising=False)
+    (tmp_path / "in {braces}").mkdir()
+    rows = [f"{number},{number % 5},{'ab'[number % 2]},{number * 7 % 3 > 0}" for number in range(60)]
+    (tmp_path / "in {braces}" / "leads.csv").write_text("lead_id,visits,channel,converted\n" + "\n".join(rows))
+    code, text = command("init", "--from", "in {braces}/leads.csv", "--json")
+    told = json.loads(text)
+    assert (code, told["pipeline"]) == (0, "leads")
+    assert told["next"] == ["orchestrai check", "orchestrai backfill leads"]
+    assert [Path(file).name for file in told["files"]] == [
+        "orchestrai.yaml", "pipeline.yaml", "leads.contract.yaml", "features.sql", "label.sql",
+    ]  # fmt: skip
+    assert command("check", "--json")[0] == 0
+    assert command("new", "again", "--from", "in {braces}", "--json")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "pipelines").iterdir()) == ["again", "leads"]
+    with pytest.raises(ConfigError, match="choose another name"):
+        command("init", "leads", "--from", "in {braces}")
+    with pytest.raises(ConfigError, match="expected --from"):
+        command("init", "other")
+
+
+def test_init_leaves_nothing_half_where_it_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ORCHESTRAI_PIPELINES", raising=False)
+    (tmp_path / "leads.csv").write_text("a,b\n" + "\n".join(f"{number},{number % 2}" for number in range(60)))
+    (tmp_path / "pipelines").write_text("a file where the folder should be")
+    with pytest.raises(ConfigError, match="expected a place that can be written"):
+        command("init", "--from", "leads.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["leads.csv", "pipelines"]

@@ -281,3 +281,32 @@ def test_a_column_that_is_made_otherwise_is_a_breaking_change(tmp_path: Path) ->
 def test_what_only_objects_have_is_refused_of_a_stream(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the number of a row in it"):
         check_source(SourceSpec(url="log://air", format="jsonl"), contract(tmp_path), "day")
+
+
+CLOCKED = """\
+      - {name: day, physicalType: DATE}
+      - {name: time, physicalType: STRING}
+      - {name: at, physicalType: TIMESTAMP, customProperties: [{property: derive, value: {time: {date: day, clock: time}}}]}
+"""
+
+
+def test_a_date_and_a_clock_in_text_become_a_moment(tmp_path: Path) -> None:
+    path, outcome = tmp_path / "object.csv", ObjectOutcome()
+    path.write_text(
+        "day,time\n2026-01-02,14:05\n2026-01-02,9.05.30\n2026-01-02,\n2026-01-02,24:00\n2026-01-02,noon\n2026-01-02,2:30\n"
+    )
+    typing = Typing(SourceSpec(url="x", format="csv", max_refused_share=1), contract(tmp_path, CLOCKED))
+    rows = [row for batch in typing.batches(path, outcome) for row in batch.to_pylist()]
+    assert [row["at"] for row in rows] == [
+        datetime(2026, 1, 2, 14, 5, tzinfo=UTC),
+        datetime(2026, 1, 2, 9, 5, 30, tzinfo=UTC),
+        None,
+        datetime(2026, 1, 2, 2, 30, tzinfo=UTC),
+    ]
+    assert [letter.reason.rpartition(", ")[2] for letter in outcome.refused] == ["clock 24:00", "clock noon"]
+
+
+@pytest.mark.parametrize("parts", ["{clock: time}", "{date: day, hour: h, clock: time}", "{year: y, month: m, clock: time}"])
+def test_a_clock_stands_alone_beside_a_day(tmp_path: Path, parts: str) -> None:
+    with pytest.raises(DeclarationError):
+        contract(tmp_path, CLOCKED.replace("{date: day, clock: time}", parts))

@@ -1,5 +1,6 @@
 """`init`: a first project from a look at data."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -24,8 +25,7 @@ def init(
 
     Example: orchestrai init shop --from ./exports --explain
     """
-    from orchestrai.pipeline.starter.starter import find_out
-    from orchestrai.pipeline.starter.texts.project_files import name_of_place, plain_name, write_first
+    from orchestrai.pipeline.starter.texts.project_files import name_of_place, plain_name
 
     if place is None:
         raise ConfigError(
@@ -36,27 +36,37 @@ def init(
     folder = _folder(project) / chosen
     if folder.exists():
         raise ConfigError(f"expected {folder} not to exist, found it: choose another name")
-    findings = find_out(chosen, place)
+    start(chosen, place, project, folder, Telling(explain, as_json))
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How what was done is told."""
+
+    explain: bool
+    as_json: bool
+
+
+def start(name: str, place: str, project: Path | None, folder: Path, telling: Telling) -> None:
+    """Look at a place, write a pipeline of it into `folder`, and tell; raises ConfigError."""
+    from orchestrai.pipeline.starter.starter import find_out
+    from orchestrai.pipeline.starter.texts.project_files import write_first
+
+    findings = find_out(name, place)
     written = write_first(findings, project, folder)
     span = f" --from {written.first} --to {written.last}" if written.first else ""
-    run = f"orchestrai backfill {chosen}{span}"
-    if as_json:
+    run = f"orchestrai backfill {name}{span}"
+    if telling.as_json:
         files = [str(path) for path in written.files]
         unsure = [line for line in findings.reasons if "(unsure" in line]
         emit(
-            {
-                "pipeline": chosen,
-                "files": files,
-                "why": findings.reasons,
-                "unsure": unsure,
-                "next": ["orchestrai check", run],
-            }
+            {"pipeline": name, "files": files, "why": findings.reasons, "unsure": unsure, "next": ["orchestrai check", run]}
         )
         return
     for path in written.files:
         out.print(f"wrote {path}", soft_wrap=True)
     for line in findings.reasons:
-        if explain or "(unsure" in line:
+        if telling.explain or "(unsure" in line:
             out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     out.print(f"Next: [bold]orchestrai check[/bold], then [bold]{run}[/bold]", soft_wrap=True)
 

@@ -192,17 +192,23 @@ def instance(as_json: AsJson = False) -> None:
 def new(
     name: Annotated[str, typer.Argument(help="lower case, digits and underscores")],
     into: Annotated[Path, typer.Option("--into", help="folder to put it in")] = Path("pipelines"),
+    place: Annotated[str | None, typer.Option("--from", help="a folder, file, URL or table with data to look at")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start a pipeline of your own from a template: YAML, a contract and a feature view.
+    """Start a pipeline of your own from a template, or from a look at data: YAML, a contract and a feature view.
 
     Example: orchestrai new sales && orchestrai check pipelines/sales
     """
-    from orchestrai.pipeline.template import write_template
+    from orchestrai.pipeline.template import require_name, write_template
 
     target = into / name
     if target.exists():
         raise ConfigError(f"expected {target} not to exist, found it: choose another name")
+    if place is not None:
+        from orchestrai.cli.commands.init_commands import Telling, start
+
+        require_name(name)
+        return start(name, place, None, target, Telling(False, as_json))
     files = write_template(name, target)
     if as_json:
         emit({"folder": str(target), "files": [str(path) for path in files]})

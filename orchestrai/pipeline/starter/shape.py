@@ -22,6 +22,7 @@ MOST_CATEGORIES = 200
 TIME_PARTS = ("year", "month", "day", "hour", "minute", "second", "weekday", "day_of_week")
 # a little below what an evaluation takes for a leak
 LEAK = 0.995
+FEWEST_MOMENTS = 30
 
 
 @dataclass
@@ -67,14 +68,18 @@ def find_shape(sample: Sample, guesses: Sequence[Guess]) -> Shape:
         return _table(sample, rest, Shape("table", None, key, target=target))
     found = entity_column(rest, sample.rows)
     series = _series(sample, rest, time, found, key)
-    if series is not None and not (target and target.sure):
+    # a price at even steps is a series, whatever it is called
+    if series is not None and not (target and target.sure and target.task != "regression"):
         return series
     # amounts of somebody's events are no outcome of theirs
     amount = target is not None and target.task == "regression" and found is not None and found.sure
     if target is not None and target.sure and not amount:
         return _table(sample, rest, Shape("table", time, key, target=target))
-    if found is not None:
-        return _events(rest, time, key, found)
+    # of a dozen days, or where nobody comes twice, a row is a thing and no event
+    if found is not None and time.distinct >= FEWEST_MOMENTS:
+        events, again = _events(rest, time, key, found)
+        if again:
+            return events
     return _table(sample, rest, Shape("table", time, key, target=target))
 
 
@@ -221,8 +226,8 @@ def _step(micros: "np.ndarray[Any, Any]", groups: "np.ndarray[Any, Any]") -> int
     return max(mode // 1_000_000, 1) if near.mean() >= 0.6 and mode >= 1_000_000 else 0
 
 
-def _events(rest: Sequence[Guess], time: Guess, key: Guess | None, found: Entity) -> Shape:
-    """Events of somebody at uneven times: what they did, and whether they come again."""
+def _events(rest: Sequence[Guess], time: Guess, key: Guess | None, found: Entity) -> tuple[Shape, float]:
+    """Events of somebody at uneven times: what they did, and whether they come again, with the share of those who do."""
     import numpy as np
 
     entity = found.guess
@@ -244,7 +249,7 @@ def _events(rest: Sequence[Guess], time: Guess, key: Guess | None, found: Entity
         f"{rate:.0%} of those seen in {shape.window // 3600} h come again within {shape.horizon // 3600} h"
         + (": too even for yes or no, so how often is learnt" if shape.count else "")
     )
-    return shape
+    return shape, rate
 
 
 def _lengths(span: int) -> tuple[int, int, int]:

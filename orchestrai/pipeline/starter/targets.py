@@ -136,6 +136,8 @@ def gives_away(guess: Guess, target: Guess) -> bool:
     """Whether a column says the same as the target in other words, value for value."""
     import pyarrow as pa
 
+    if guess.distinct > 0.5 * guess.present:
+        return False  # what is different in nearly every row says everything, and nothing
     if not target.distinct or not 2 <= guess.distinct <= max(target.distinct, 2) * 2 or target.distinct > 1_000:
         return False
     pairs = pa.table({"a": guess.values, "b": target.values}).group_by(["a", "b"]).aggregate([])

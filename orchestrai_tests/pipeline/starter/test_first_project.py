@@ -2,7 +2,9 @@
 
 import json
 import random
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -230,6 +232,21 @@ def test_a_column_that_gives_the_outcome_away_is_left_out_with_the_reason(tmp_pa
     assert left["verdict"].startswith("alone tells the target (AUC 1.0000)")
 
 
+def test_a_column_of_distinct_numbers_does_not_give_a_number_away(tmp_path: Path) -> None:
+    (tmp_path / "spots.csv").write_text("span,activity\n" + "\n".join(f"{n * 1.5},{(n * 37) % 101}.5" for n in range(90)))
+    shape = find_out("spots", str(tmp_path)).shape
+    assert [guess.name for guess in shape.features] == ["span"] and not shape.left_out
+
+
+def test_rows_of_a_few_days_to_which_nobody_comes_twice_are_things_and_no_events(tmp_path: Path) -> None:
+    draw = random.Random(4)
+    rows = [f"car {n},{draw.randrange(9)},19{70 + n // 10}-01-01,{'EU' if n % 3 else 'US'}" for n in range(120)]
+    (tmp_path / "cars.csv").write_text("name,power,built,origin\n" + "\n".join(rows))
+    shape = find_out("cars", str(tmp_path)).shape
+    assert shape.target is not None
+    assert (shape.kind, shape.target.guess.name, shape.target.task) == ("table", "origin", "binary")
+
+
 def test_days_without_a_file_are_told_as_closed(tmp_path: Path) -> None:
     for number in range(42):
         day = START + timedelta(days=number)
@@ -297,3 +314,44 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 )
 def test_a_place_gives_a_name(place: str, name: str) -> None:
     assert name_of_place(place) == name
+
+
+def test_a_table_is_read_on_from_its_time_and_key(tmp_path: Path) -> None:
+    draw = random.Random(5)
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.execute("CREATE TABLE purchases (id INTEGER PRIMARY KEY, customer_id TEXT, bought_at TEXT, amount REAL)")
+        rows = [
+            (
+                number,
+                f"c{int(40 * draw.random() ** 3)}",
+                str(START + timedelta(minutes=number * 61 + draw.randrange(50))),
+                draw.random(),
+            )
+            for number in range(900)
+        ]
+        connection.executemany("INSERT INTO purchases VALUES (?, ?, ?, ?)", rows)
+        connection.execute("CREATE TABLE plain (a TEXT, b REAL)")
+        connection.executemany("INSERT INTO plain VALUES (?, ?)", [("xyz"[number % 3], number) for number in range(60)])
+        connection.commit()
+    place = f"sqlite:///{tmp_path}/shop.db"
+    findings = find_out("purchases", f"{place}#purchases")
+    written = write_first(findings, tmp_path / "orchestrai.yaml", tmp_path / "pipelines" / "purchases")
+    (report,) = check_project([written.folder], {})
+    assert [mistake.message for mistake in report.mistakes] == []
+    assert (findings.cut.grain, written.first, findings.shape.kind) == ("day", "2026-01-01", "events")
+    for table, said in (
+        ("plain", "a time and a key by which a table is read on"),
+        ("none", "no such table"),
+        ("", "expected a table behind"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            find_out("other", f"{place}#{table}")
+
+
+def test_a_date_and_a_clock_in_text_are_one_moment(tmp_path: Path) -> None:
+    rows = ["Date;Time;CO"]
+    rows += [f"{START + timedelta(hours=hour):%d/%m/%Y;%H.%M.%S};{hour % 7},{hour % 10}" for hour in range(200)]
+    (tmp_path / "air.csv").write_text("\n".join(rows))
+    findings = find_out("air", str(tmp_path))
+    assert findings.time is not None
+    assert (findings.time.derive, findings.shape.step) == ("{time: {date: date_, clock: time_}}", 3600)

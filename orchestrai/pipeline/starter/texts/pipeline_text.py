@@ -96,7 +96,10 @@ def _split(findings: Findings) -> str:
 def source_keys(findings: Findings) -> dict[str, Any]:
     """What `source` says."""
     variable = f"{findings.name.upper()}_URL"
-    keys: dict[str, Any] = {"url": f"${{{variable}:-{findings.look.url}}}", **findings.sample.reading, **findings.marks}
+    # a brace in a path would end the default
+    plain = set("{}$") & set(findings.look.url)
+    url = findings.look.url if plain else f"${{{variable}:-{findings.look.url}}}"
+    keys: dict[str, Any] = {"url": url, **findings.sample.reading, **findings.marks}
     if findings.look.pattern != "*":
         keys["pattern"] = findings.look.pattern
     nulls = sorted({word for guess in findings.columns for word in guess.nulls} - {""})

@@ -1,6 +1,7 @@
 """Write a first project: the project file where there is none, and the folder of the pipeline."""
 
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,19 +37,34 @@ def name_of_place(place: str) -> str:
     return plain_name(last.split(".")[0] or last)
 
 
-def write_first(findings: Findings, project: Path, folder: Path) -> Written:
-    """Write the files; raises ConfigError for a folder that is there, so that nothing of anybody's is written over."""
+def write_first(findings: Findings, project: Path | None, folder: Path) -> Written:
+    """Write the files, and `project` where it is named and not there yet.
+
+    Raises ConfigError for a folder that is there, so that nothing of anybody's is written over, and for a place that cannot be written.
+    """
     if folder.exists():
         raise ConfigError(f"expected {folder} not to exist, found it: choose another name")
     texts = {
-        folder / "pipeline.yaml": pipeline_text(findings),
-        folder / f"{findings.name}.contract.yaml": contract_text(findings),
-        folder / "features.sql": view_text(findings),
-        folder / "label.sql": label_text(findings),
+        "pipeline.yaml": pipeline_text(findings),
+        f"{findings.name}.contract.yaml": contract_text(findings),
+        "features.sql": view_text(findings),
+        "label.sql": label_text(findings),
     }
-    folder.mkdir(parents=True)
-    if not project.exists():
-        texts = {project: PROJECT.format(pipelines=_FOLDER), **texts}
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
-    return Written(tuple(texts), folder, findings.cut.first, findings.cut.last)
+    begun: list[Path] = []
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # whole or not at all: a folder that is there is somebody's
+        half = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        half.chmod(0o755)
+        for name, text in texts.items():
+            (half / name).write_text(text, encoding="utf-8")
+        half.rename(folder)
+        if project is not None and not project.exists():
+            project.write_text(PROJECT.format(pipelines=_FOLDER), encoding="utf-8")
+            begun.append(project)
+    except OSError as exc:
+        raise ConfigError(
+            f"expected a place that can be written, found {exc.strerror or exc} at {exc.filename}: run it in another folder"
+        ) from exc
+    files = (*begun, *(folder / name for name in texts))
+    return Written(files, folder, findings.cut.first, findings.cut.last)
