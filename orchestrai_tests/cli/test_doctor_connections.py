@@ -27,6 +27,7 @@ def doctor(folder: Path, text: str) -> tuple[int, dict[str, Any]]:
     (folder / "orchestrai.yaml").write_text(text, encoding="utf-8")
     done = CliRunner().invoke(app, ["doctor", "--connections", "--json"])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    assert "testsecret" not in done.output
     found = json.loads(done.output)
     return done.exit_code, {one["name"]: one for one in found["connections"]}
 
