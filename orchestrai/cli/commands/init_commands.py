@@ -92,7 +92,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of a file, for editors that complete its keys; generated from what `check` reads by.
 
-    Example: orchestrai schema pipeline > pipelines/pipeline.schema.json
+    Example: orchestrai schema project
     """
     from orchestrai.pipeline.declared_schema import declared_schema
 
