@@ -225,11 +225,11 @@ def test_init_and_new_write_a_project_of_a_look_at_data(tmp_path: Path, monkeypa
     assert (code, told["pipeline"]) == (0, "leads")
     assert told["next"] == ["orchestrai check", "orchestrai backfill leads"]
     assert [Path(file).name for file in told["files"]] == [
-        "orchestrai.yaml", "pipeline.yaml", "leads.contract.yaml", "features.sql", "label.sql",
+        "pipeline.schema.json", "orchestrai.yaml", "pipeline.yaml", "leads.contract.yaml", "features.sql", "label.sql",
     ]  # fmt: skip
     assert command("check", "--json")[0] == 0
     assert command("new", "again", "--from", "in {braces}", "--json")[0] == 0
-    assert sorted(path.name for path in (tmp_path / "pipelines").iterdir()) == ["again", "leads"]
+    assert sorted(path.name for path in (tmp_path / "pipelines").iterdir()) == ["again", "leads", "pipeline.schema.json"]
     with pytest.raises(ConfigError, match="choose another name"):
         command("init", "leads", "--from", "in {braces}")
     with pytest.raises(ConfigError, match="expected --from"):

@@ -14,10 +14,12 @@ from orchestrai.core.time.calendar import WHOLE
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError
 from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Sighting, sightings
+from orchestrai.ingest.readers.chunks import Untidy
 from orchestrai.ingest.readers.compression import unpacked
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.readers.row_rules import RowRules
 from orchestrai.ingest.sources.landing import open_landing, require_landing
+from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.storage.base import Store
@@ -31,6 +33,10 @@ LISTED = 5_000
 OBJECTS = 3
 HEAD_BYTES = 1 << 20
 UNPACKED_BYTES = 64 << 20
+# of Parquet, in the reader's batches
+BATCHES = 2
+TOO_LARGE = "{} is larger than a look, and was not looked at"
+_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 Weight = Literal["refused", "told"]
 
 
@@ -158,15 +164,26 @@ def _read(sampled: SampledRows, landing: Store, sighting: Sighting, scratch: Pat
     node, info = sampled.node, sighting.info
     source = node.spec.source
     try:
-        path, whole = _fetched(landing, sighting, scratch, source.format == "parquet")
+        path, whole = _fetched(landing, sighting, scratch, source)
         if not whole and source.footer_lines:
             source = source.model_copy(update={"footer_lines": 0})
         rules = RowRules(node.contract, str(sighting.partition), node.grain)
         outcome = ObjectOutcome()
         typing = Typing(source, node.contract, rules)
-        batches = list(typing.batches(path, outcome, info.key))
+        if source.format == "parquet":
+            batches = list(islice(typing.large(path, outcome, info.key, careful=False), BATCHES))
+        else:
+            batches = list(typing.batches(path, outcome, info.key))
+    except Untidy:
+        sampled.say("told", ("source",), f"{info.key} has values that are set aside, and was not looked at further")
+        return
     except OrchestraiError as exc:
-        sampled.say("refused", ("source",), f"{info.key}: {exc.message}")
+        large = f"at most {UNPACKED_BYTES} bytes" in exc.message
+        sampled.say(
+            "told" if large else "refused",
+            ("source",),
+            f"{info.key}: {exc.message}" if not large else TOO_LARGE.format(info.key),
+        )
         return
     sampled.paths.append(path)
     sampled.batches += batches
@@ -202,23 +219,21 @@ def _judge(sampled: SampledRows, key: str, outcome: ObjectOutcome, *, whole: boo
         sampled.say("refused", ("source",), f"{key}: expected rows, found none")
 
 
-def _fetched(landing: Store, sighting: Sighting, scratch: Path, columnar: bool) -> tuple[Path, bool]:
-    """An object's bytes here: where they are, or the head of a long text."""
+def _fetched(landing: Store, sighting: Sighting, scratch: Path, source: SourceSpec) -> tuple[Path, bool]:
+    """An object's bytes here: where they are, or the head of a long text. What ends anywhere only is read whole."""
     info = sighting.info
+    wide = source.encoding.lower().startswith(("utf-16", "utf-32", "utf_16", "utf_32"))
+    whole = source.format in ("parquet", "json") or wide or info.size <= HEAD_BYTES
     local = landing.local_path(info.key)
-    if local is not None and (columnar or info.size <= HEAD_BYTES):
-        return unpacked(local, UNPACKED_BYTES if not columnar else info.size, scratch.with_suffix(".raw")), True
-    head = landing.read(info.key, length=None if columnar or info.size <= HEAD_BYTES else HEAD_BYTES)
-    whole = len(head) == info.size
-    scratch.write_bytes(head if whole or _is_packed(head) else head[: head.rfind(b"\n") + 1])
-    if not whole and _is_packed(head):
-        scratch.write_bytes(landing.read(info.key))
-        whole = True
-    return unpacked(scratch, UNPACKED_BYTES, scratch.with_suffix(".raw")), whole
-
-
-def _is_packed(head: bytes) -> bool:
-    return head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"))
+    if local is None or not whole:
+        head = landing.read(info.key, length=None if whole else HEAD_BYTES)
+        if not whole and head.startswith(_PACKED):
+            head, whole = landing.read(info.key), True
+        scratch.write_bytes(head if whole else head[: head.rfind(b"\n") + 1])
+        local = scratch
+    if source.format == "parquet":
+        return local, True
+    return unpacked(local, UNPACKED_BYTES, scratch.with_suffix(".raw")), whole
 
 
 def look_at_landings(

@@ -1,5 +1,6 @@
 """`orchestrai check` over a landing: what will be refused and why, what only has to be known, and what --fix writes."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -200,3 +201,17 @@ def test_without_a_landing_asked_for_nothing_is_read(shop: Path, monkeypatch: py
     assert command("check", "--landing", "none", "--json")[0] == 0
     with pytest.raises(AssertionError, match="was read"):
         command("check", "--json")
+
+
+def test_a_large_object_is_looked_at_by_its_head_and_a_packed_one_beyond_a_look_is_told(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(shop, lambda day: rows(day) + rows(day, amount="dear").split("\n", 1)[1])
+    monkeypatch.setattr(landing_sample, "HEAD_BYTES", 900)
+    assert looked(shop) == ([], [], [])
+    monkeypatch.setattr(landing_sample, "UNPACKED_BYTES", 1000)
+    for day in DAYS:
+        path = shop.parent.parent / "landing" / f"{day}.csv"
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    refused, told, _ = looked(shop)
+    assert refused == [] and len(told) == 2 and "2026-01-02.csv is larger than a look, and was not looked at" in told[0]

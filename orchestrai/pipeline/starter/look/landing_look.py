@@ -151,4 +151,6 @@ def _head(path: Path, target: Path) -> Path:
 def _end_at_a_line(path: Path) -> None:
     """Cut what follows the last line end of a head."""
     data = path.read_bytes()
-    path.write_bytes(data[: data.rfind(b"\n") + 1] or data)
+    # of UTF-16 a line end is two bytes
+    wide = next((mark for mark in (b"\n\0", b"\0\n") if b"\0" in data[:1024] and mark in data), b"\n")
+    path.write_bytes(data[: data.rfind(wide) + len(wide)] if wide in data else data)

@@ -8,6 +8,8 @@ from orchestrai.pipeline.starter.shape import DAY
 from orchestrai.pipeline.starter.starter import Findings
 from orchestrai.pipeline.starter.texts.view_text import entity_of, time_of
 
+# beside the pipelines of a project, for editors
+SCHEMA = "pipeline.schema.json"
 BOOSTING = "xgboost: {max_depth: 3, num_boost_round: 100, eta: 0.1}"
 PROJECT = """# A project of orchestrai: where its pipelines lie, and where landing, lake, vault and keys are kept.
 # Every key is optional; a variable ORCHESTRAI_<SETTING> comes before the file. Stores, clouds, instance: docs/deploy.md.
@@ -25,6 +27,7 @@ def pipeline_text(findings: Findings) -> str:
 
 def _lines(findings: Findings) -> Iterator[str]:
     cut, shape = findings.cut, findings.shape
+    yield f"# yaml-language-server: $schema=../{SCHEMA}"
     yield "# Written by `orchestrai init`; what is unsure says so. `orchestrai check` tells what is wrong, and why."
     yield f"pipeline: {findings.name}"
     yield "description: What this pipeline is for."

@@ -1,14 +1,16 @@
 """Write a first project: the project file where there is none, and the folder of the pipeline."""
 
+import json
 import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.errors import ConfigError
+from orchestrai.pipeline.declared_schema import declared_schema
 from orchestrai.pipeline.starter.starter import Findings
 from orchestrai.pipeline.starter.texts.contract_text import contract_text
-from orchestrai.pipeline.starter.texts.pipeline_text import PROJECT, pipeline_text
+from orchestrai.pipeline.starter.texts.pipeline_text import PROJECT, SCHEMA, pipeline_text
 from orchestrai.pipeline.starter.texts.view_text import label_text, view_text
 
 _FOLDER = "pipelines"
@@ -59,6 +61,10 @@ def write_first(findings: Findings, project: Path | None, folder: Path) -> Writt
         for name, text in texts.items():
             (half / name).write_text(text, encoding="utf-8")
         half.rename(folder)
+        schema = folder.parent / SCHEMA
+        if not schema.exists():
+            schema.write_text(json.dumps(declared_schema("pipeline"), indent=1) + "\n", encoding="utf-8")
+            begun.append(schema)
         if project is not None and not project.exists():
             project.write_text(PROJECT.format(pipelines=_FOLDER), encoding="utf-8")
             begun.append(project)
