@@ -9,7 +9,7 @@ import numpy as np
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
-from orchestrai.errors import ModelError, NotReceipted
+from orchestrai.errors import IntegrityError, ModelError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
@@ -129,7 +129,7 @@ def rival_of(ledger: Ledger, assets: ModelAssets, candidate: Dataset) -> Dataset
         before = ledger.open(assets.champion, seen[assets.champion]) if assets.champion in seen else None
         if before is not None:
             before.receipt(WHOLE)
-    except NotReceipted:
+    except IntegrityError:
         return current
     return before
 

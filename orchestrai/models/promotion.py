@@ -7,7 +7,7 @@ from typing import Any
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import Verdict
-from orchestrai.errors import ModelError, NotReceipted
+from orchestrai.errors import IntegrityError, ModelError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
@@ -79,7 +79,7 @@ def _promoted_by(current: Dataset | None, inputs: Sequence[InputRef], parameters
     """The verdict by which the champion that serves was promoted, where it was by this very candidate, evaluation and rule."""
     try:
         receipt = current.receipt(WHOLE) if current is not None else None
-    except NotReceipted:
+    except IntegrityError:
         return None
     if receipt is None or receipt.inputs != tuple(inputs) or receipt.parameters != parameters:
         return None

@@ -6,7 +6,7 @@ None where a step comes out of more than that, or where what it would read is no
 from collections.abc import Sequence
 
 from orchestrai.core.time.partition_key import time_part
-from orchestrai.errors import NotReceipted
+from orchestrai.errors import IntegrityError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Receipt
@@ -56,7 +56,7 @@ def _learned_from(ledger: Ledger, candidate: Dataset | None, training_set: str) 
         if newest is not None and [newest.version] == versions:
             return newest
         return ledger.open(training_set, versions[0]) if versions else None
-    except NotReceipted:
+    except IntegrityError:
         return None
 
 
