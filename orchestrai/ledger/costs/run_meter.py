@@ -30,15 +30,14 @@ class RunMeter:
         self._stores = traffic.counted()
 
     def usage(self, stage: Cost | None) -> Usage:
-        """What was used up to now; bytes of data are those that the stage counted, or of all stores where it did not end."""
+        """What was used up to now; of bytes the larger of what the stage counted and what went through stores, which differ: a stage
+        may read files where they lie, and not every stage counts what it writes.
+        """
         stores = traffic.since(self._stores)
         peak = _peak()
         measured = Usage(stores=stores)
-        read, written = (
-            (stage.bytes_read, stage.bytes_written)
-            if stage is not None
-            else (measured.traffic.bytes_read, measured.traffic.bytes_written)
-        )
+        through, told = measured.traffic, stage or Cost()
+        read, written = max(told.bytes_read, through.bytes_read), max(told.bytes_written, through.bytes_written)
         return Usage(
             time.perf_counter() - self._wall,
             time.process_time() - self._cpu,
