@@ -10,7 +10,8 @@ import pytest
 from orchestrai.core.progress import Progress
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.assets import build_assets
-from orchestrai.defs.platform.patience import translate
+from orchestrai.defs.checks.complete_checks import build_complete_checks
+from orchestrai.defs.platform.patience import passing_errors, translate
 from orchestrai.errors import (
     ConcurrentCommit,
     ConfigError,
@@ -208,6 +209,51 @@ def test_a_mistaken_policy_is_one_line(tmp_path: Path, place: str, wrong: str, t
     with pytest.raises(DeclarationError) as caught:
         load_project([declared(tmp_path / "declared", **{place: wrong})], {})
     assert told in caught.value.message and "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("asked", ["orchestrai.defs.assets.dead_letters", "orchestrai.defs.assets.closed_by"])
+def test_what_a_step_asks_of_a_store_after_its_stage_is_tried_again_too(
+    asked: str, runtime: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [TransientStorageError("a 503")]
+
+    def ask(*args: object) -> dict[str, object]:
+        if faults:
+            raise faults.pop()
+        return {}
+
+    monkeypatch.setattr(asked, ask)
+    result, waits = run(runtime, lambda: PUBLISHED)
+    assert result.success and waits == [0]
+    # told once, whatever was tried twice
+    assert [event.partition for event in result.get_asset_materialization_events()] == [DAY]
+
+
+def test_a_check_that_is_a_step_of_its_own_waits_for_a_store(runtime: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [TransientStorageError("a 503")]
+
+    def ask(*args: object) -> dict[str, dict[str, str]]:
+        if faults:
+            raise faults.pop()
+        return {}
+
+    monkeypatch.setattr("orchestrai.defs.checks.complete_checks.incomplete", ask)
+    runtime.answers = (lambda: PUBLISHED,)
+    node = runtime.project.nodes[RAW]
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [*build_assets([node]), *build_complete_checks([node])],
+            resources={"orchestrai_runtime": runtime},
+            partition_key=DAY,
+            instance=instance,
+            raise_on_error=False,
+        )
+    assert result.success and faults == []
+
+
+def test_the_errors_that_pass_are_named_on_failed_steps() -> None:
+    assert passing_errors() >= {"TransientStorageError", "ConcurrentCommit", "SessionExpired"}
+    assert not passing_errors() & {"GateClosed", "StorageError", "DigestMismatch"}
 
 
 def test_only_three_errors_are_worth_a_retry() -> None:

@@ -153,7 +153,7 @@ def test_the_page_brings_a_lost_region_back_from_its_replica(
     code, text = command("landing", "status", "shop/readings", "--json")
     (status,) = json.loads(text)
     assert (status["waiting"], status["raw_events"]) == (1, 4), status
-    ended = {key["key"]: key for key in json.loads(command("keys", "list", "--json")[1])["keys"]}
+    ended = {key["key"]: key for key in json.loads(command("keys", "list", "--json")[1])["key_log"]["keys"]}
     assert ended[lost.old_key]["ended"], ended
     with open_instance(empty) as instance:
         assert {run.run_id for run in instance.get_runs()} >= lost.runs

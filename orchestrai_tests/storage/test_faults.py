@@ -190,3 +190,39 @@ def test_a_listing_goes_on_behind_the_last_key_it_gave() -> None:
     for number in range(5):
         base.write(f"{number}", b"")
     assert [info.key for info in RetryingStore(base, sleep=lambda seconds: None).list()] == ["0", "1", "2", "3", "4"]
+
+
+@dataclasses.dataclass
+class Silent:
+    """A store of which every read fails, and is counted, until it answers."""
+
+    calls: int = 0
+    answers: bool = False
+
+    def read(self, key: str, **more: Any) -> bytes:
+        self.calls += 1
+        if not self.answers:
+            raise TransientStorageError("503")
+        return b"x"
+
+
+def test_a_store_that_was_given_up_is_tried_once_a_call_for_half_a_minute() -> None:
+    base, moment, pauses = Silent(), [0.0], list[float]()
+    store = RetryingStore(base, sleep=pauses.append, clock=lambda: moment[0])  # type: ignore[arg-type]
+    for tries in (4, 1, 1):
+        base.calls = 0
+        with pytest.raises(TransientStorageError):
+            store.read("a")
+        assert base.calls == tries
+    assert pauses == [0.2, 0.4, 0.8]
+    # a step that comes back after minutes finds all patience again, and so does whoever was answered
+    moment[0], base.calls = 31.0, 0
+    with pytest.raises(TransientStorageError):
+        store.read("a")
+    assert base.calls == 4
+    base.answers = True
+    assert store.read("a") == b"x"
+    base.answers, base.calls = False, 0
+    with pytest.raises(TransientStorageError):
+        store.read("a")
+    assert base.calls == 4

@@ -14,6 +14,7 @@ from orchestrai.pipeline.reports.database_findings import log_positions
 from orchestrai.pipeline.reports.stale_assets import stale_assets
 from orchestrai.pipeline.reports.unusual_snapshots import unusual_snapshots
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.restore.drill_run import DRILL
 from orchestrai.stage.stage import AssetNode
 
 # how long after its time a drill may begin and end
@@ -106,7 +107,7 @@ def drills(runtime: Runtime, node: AssetNode[Any], now: datetime) -> Iterator[Co
             f"a drill at {due.isoformat()} or since",
             f"the last at {last.time[:19]}" if last else "none ever",
             f"orchestrai vault drill {node.asset.rpartition('/')[0]}"
-            if node.stage.name == "drill"
+            if node.stage is DRILL
             else f"materialize {node.asset} in Dagster",
         )
 
