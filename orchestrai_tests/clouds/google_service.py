@@ -111,7 +111,7 @@ class GoogleService:
             found, unseen = [held for held in found if held.shown], [held for held in found if not held.shown]
             for held in unseen:
                 held.shown = True
-        found.sort(key=lambda held: -held.number)
+        # no order is promised: the oldest first, so that the newest is on the last page
         at = int(call.query.get("pageToken", "0"))
         page = [self._shown(held, document, items) for held in found[at : at + 1]]
         more = {"nextPageToken": str(at + 1)} if at + 1 < len(found) else {}

@@ -341,9 +341,15 @@ def test_a_vertex_job_is_found_on_a_later_page_and_the_newest_of_a_name_counts(c
     cloud.looks, cloud.vertex.late = 100, True
     for name in ("churn-1", "churn-2", "churn-1", "churn-3"):
         jobs.start(name, "folder")
+    jobs = vertex.VertexJobs(_vertex(cloud), lambda: "t")
     assert jobs.phase("churn-1") is None, "a list does not yet show it"
     found = jobs._find("churn-1")
     assert found is not None and found["name"].endswith("/2")
+
+
+def test_a_vertex_job_that_no_list_shows_yet_is_waited_for(cloud: Cloud) -> None:
+    cloud.looks, cloud.vertex.late = 3, True
+    assert _train(_trainer("vertex", cloud))[1].seconds == 90 and len(cloud.jobs) == 1
 
 
 def test_a_vertex_job_elsewhere_is_refused_in_its_own_words(cloud: Cloud) -> None:

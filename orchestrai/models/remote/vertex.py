@@ -22,8 +22,12 @@ class VertexJobs:
         endpoint = where.endpoint or f"https://{where.location}-aiplatform.googleapis.com"
         self.api = Api(f"{endpoint}/v1", token or _token, what="Vertex AI")
         self.parent = f"projects/{where.project}/locations/{where.location}"
+        self._made: dict[str, str] = {}
 
     def _find(self, job: str) -> Any | None:
+        if job in self._made:
+            # a list may not show yet what was made a moment ago, and the job would count as gone while it runs
+            return self.api.call("GET", self._made[job])
         # the filter has names of its own, in another spelling than the fields
         query = {"filter": f'display_name="{job}"', "pageSize": str(PAGE)}
         named: list[Any] = []
@@ -46,7 +50,9 @@ class VertexJobs:
 
     def start(self, job: str, folder: str) -> None:
         """Create the job."""
-        self.api.call("POST", f"{self.parent}/customJobs", body=self.request(job, folder))
+        made = self.api.call("POST", f"{self.parent}/customJobs", body=self.request(job, folder))
+        if made is not None:
+            self._made[job] = str(made["name"])
 
     def request(self, job: str, folder: str) -> dict[str, Any]:
         """The body of the job; the bucket is seen as a folder below /gcs."""
