@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orchestrai.backup.managed.aws_backup import BackupTarget
-from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.time.duration_cron import Cron, Duration
+from orchestrai.core.yaml.declaration import Declaration, field_reader
 from orchestrai.vault.spec import BackupSpec, KeepSpec
 
 KeptName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and underscores")]

@@ -63,7 +63,7 @@ def _tell(kind: str, message: str, code: int) -> NoReturn:
 def _actor() -> Actor:
     """Who runs this command; asked when it signs something."""
     from orchestrai.settings import load_settings
-    from orchestrai.storage.known_person import known_person
+    from orchestrai.storage.cloud.known_person import known_person
 
     name, known_by = known_person(load_settings())
     return Actor(name or f"uid {os.getuid()}", known_by, "command line")

@@ -11,10 +11,8 @@ from orchestrai.cli.commands import (
     erase_commands,
     export_commands,
     gate_commands,
-    init_commands,
     landing_commands,
     model_commands,
-    project_commands,
     proof_commands,
     recall_commands,
     rollback_commands,
@@ -23,6 +21,7 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
+from orchestrai.cli.project import init_commands, project_commands
 from orchestrai.cli.reports import (
     alert_commands,
     cost_commands,

@@ -108,7 +108,7 @@ def this_user(by: str | None = None) -> str:
     if settings.identity == "os":
         known = os_user()
     else:
-        from orchestrai.storage.known_person import known_person
+        from orchestrai.storage.cloud.known_person import known_person
 
         known, _ = known_person(settings)
     return said_by(by, known, f"uid {os.getuid()}")

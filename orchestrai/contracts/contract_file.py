@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestrai.core.declaration import LineOf, Location, field_name, mistake
 from orchestrai.core.time.duration_cron import LONGEST, UNITS
+from orchestrai.core.yaml.declaration import LineOf, Location, field_name, mistake
 from orchestrai.errors import DeclarationError
 
 # the standard's spellings of our units, and its years

@@ -16,8 +16,8 @@ from orchestrai.contracts.columns.personal_columns import person_column
 from orchestrai.contracts.contract import WEEKDAYS, ClosedDays, Column, Contract, VolumeRule, normal_type
 from orchestrai.contracts.contract_file import ContractFile
 from orchestrai.contracts.rules.column_rules import check_column
-from orchestrai.core.declaration import Declaration, Location, explain, load_yaml, refuse_unknown
 from orchestrai.core.sql.quoting import name_fault
+from orchestrai.core.yaml.declaration import Declaration, Location, explain, load_yaml, refuse_unknown
 from orchestrai.secrets.url_credentials import REMEDY, credentials_in
 
 LOGICAL = {

@@ -19,7 +19,7 @@ from orchestrai.defs.platform.patience import patient
 from orchestrai.defs.platform.run_traces import traced_step
 from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
 from orchestrai.defs.reporting.stage_events import report_events
-from orchestrai.defs.spark_transport import launching
+from orchestrai.defs.spark.spark_transport import launching
 from orchestrai.features.run import FEATURES
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.ingest.arrival import RAW_EVENTS

@@ -25,7 +25,7 @@ from orchestrai.defs.sensors.deployment_sensors import build_deployment_sensors
 from orchestrai.defs.sensors.landing_sensors import build_sensors
 from orchestrai.defs.sensors.log_sensors import build_log_sensors
 from orchestrai.defs.sensors.recall_sensors import build_recall_sensors
-from orchestrai.defs.spark_transport import spark_resources
+from orchestrai.defs.spark.spark_transport import spark_resources
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.project.in_force import connections
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from orchestrai.core.declaration import Declaration, FormerNames
 from orchestrai.core.former_names import first_name
 from orchestrai.core.time.duration_cron import Duration
 from orchestrai.core.time.partition_key import time_part
+from orchestrai.core.yaml.declaration import Declaration, FormerNames
 
 ARRIVAL = "arrival"
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"

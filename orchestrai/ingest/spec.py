@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.time.calendar import Grain, zone_name
 from orchestrai.core.time.duration_cron import Duration
 from orchestrai.core.time.local_clock import Ambiguous, LocalClock
+from orchestrai.core.yaml.declaration import Declaration, field_reader
 from orchestrai.ingest.conversions.declared_formats import spelled_out
 from orchestrai.ingest.discovery.passed_over import UNFINISHED, check_patterns
 from orchestrai.ingest.readers.csv.csv_dialect import CsvDialect

@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.declaration import Declaration, FormerNames, field_reader
 from orchestrai.core.former_names import first_name
 from orchestrai.core.time.duration_cron import Cron, Duration, DurationOrZero
+from orchestrai.core.yaml.declaration import Declaration, FormerNames, field_reader
 from orchestrai.models.estimators.space import Range, Search
 from orchestrai.models.estimators.spec import (
     SKLEARN_CLASSES,

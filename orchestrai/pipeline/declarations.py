@@ -12,10 +12,10 @@ from pydantic_core import PydanticKnownError
 
 from orchestrai.backup.airgap.spec import PulledVaultSpec
 from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, WeeklyBackup
-from orchestrai.core.declaration import Declaration, FormerNames, field_reader
 from orchestrai.core.time.calendar import DividedGrain, Grain, GrainName, grain_in, zone_name
 from orchestrai.core.time.duration_cron import Cron, Duration
 from orchestrai.core.time.partition_key import Dimension, check_value
+from orchestrai.core.yaml.declaration import Declaration, FormerNames, field_reader
 from orchestrai.errors import ConfigError
 from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec, SpineSpec
 from orchestrai.ingest.spec import SourceSpec

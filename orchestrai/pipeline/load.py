@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestrai.core.declaration import Location
+from orchestrai.core.yaml.declaration import Location
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.pipeline.check.draft import Draft, assemble, declared_datasets
 from orchestrai.pipeline.check.mistake import Mistake

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_serializer, field_validator, model_validator
 
-from orchestrai.core.declaration import Declaration, field_reader
 from orchestrai.core.time.duration_cron import Duration, format_duration
+from orchestrai.core.yaml.declaration import Declaration, field_reader
 from orchestrai.errors import ConfigError
 from orchestrai.project.identity_spec import KINDS, Cloud, Identity
 from orchestrai.project.url_cover import CLOUDS, check_cover

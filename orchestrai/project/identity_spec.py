@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_serializer, model_validator
 
-from orchestrai.core.declaration import Declaration, field_reader
+from orchestrai.core.yaml.declaration import Declaration, field_reader
 from orchestrai.secrets.reference import check_reference
 
 Cloud = Literal["aws", "azure", "gcp"]

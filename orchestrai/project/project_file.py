@@ -20,8 +20,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from orchestrai.core.declaration import Declaration, LineOf, Location, explain, field_name, field_reader, load_yaml, mistake
-from orchestrai.core.variables import expand
+from orchestrai.core.yaml.declaration import (
+    Declaration,
+    LineOf,
+    Location,
+    explain,
+    field_name,
+    field_reader,
+    load_yaml,
+    mistake,
+)
+from orchestrai.core.yaml.variables import expand
 from orchestrai.errors import ConfigError
 from orchestrai.project.connection_spec import CONNECTION_NAME, RESERVED, Connection
 from orchestrai.project.identity_spec import Secret

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from orchestrai.core.declaration import Declaration
 from orchestrai.core.time.duration_cron import DurationOrZero
+from orchestrai.core.yaml.declaration import Declaration
 
 # a run is ended after four hours (dagster.yaml), waiting included
 LONGEST = timedelta(hours=3)

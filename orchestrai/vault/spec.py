@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from orchestrai.core.declaration import Declaration
 from orchestrai.core.time.duration_cron import Cron, Duration, format_duration
+from orchestrai.core.yaml.declaration import Declaration
 from orchestrai.errors import ConfigError
 from orchestrai.storage.url import check_url
 

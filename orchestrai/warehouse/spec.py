@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orchestrai.core.declaration import Declaration, field_reader
+from orchestrai.core.yaml.declaration import Declaration, field_reader
 from orchestrai.secrets.reference import is_reference
 from orchestrai.storage.postgres import check_address
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orchestrai.contracts.odcs import load_contract
-from orchestrai.core.declaration import explain, load_yaml
+from orchestrai.core.yaml.declaration import explain, load_yaml
 from orchestrai.errors import DeclarationError
 
 GOOD = """\

@@ -13,8 +13,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import orchestrai
 from orchestrai.contracts.contract_file import ContractFile
-from orchestrai.core.declaration import Declaration, models_in
 from orchestrai.core.time.duration_cron import LONGEST, UNITS, Duration, DurationOrZero, format_duration, parse_duration
+from orchestrai.core.yaml.declaration import Declaration, models_in
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.pipeline.declarations import PipelineSpec
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from orchestrai.core.yaml_edit import with_value
+from orchestrai.core.yaml.yaml_edit import with_value
 from orchestrai.errors import ConfigError
 
 TEXT = """# mine

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from orchestrai import pipeline_definitions
-from orchestrai.defs.component import Project
-from orchestrai.defs.embedding import _put_in_force
+from orchestrai.defs.embedding.component import Project
+from orchestrai.defs.embedding.host_definitions import _put_in_force
 from orchestrai.errors import ConfigError
 from orchestrai.pipeline.template import write_template
 
@@ -86,14 +86,14 @@ def test_a_second_project_in_a_process_and_a_missing_file_are_refused_with_what_
 def test_a_component_scaffolds_a_project_and_loads_it(tmp_path: Path, models: Path) -> None:
     from dagster.components.scaffold.scaffold import NoParams
 
-    from orchestrai.defs.component import ProjectScaffolder
+    from orchestrai.defs.embedding.component import ProjectScaffolder
 
     folder = tmp_path / "defs" / "shop"
     folder.mkdir(parents=True)
     for _ in range(2):
         ProjectScaffolder().scaffold(
             dg.ScaffoldRequest(
-                type_name="orchestrai.defs.component.Project",
+                type_name="orchestrai.defs.embedding.component.Project",
                 target_path=folder,
                 scaffold_format="yaml",
                 project_root=tmp_path,
@@ -102,7 +102,7 @@ def test_a_component_scaffolds_a_project_and_loads_it(tmp_path: Path, models: Pa
         )
         (folder / "orchestrai.yaml").write_text("# mine\npipelines: [pipelines]\nhome: state\n")
     assert (folder / "orchestrai.yaml").read_text().startswith("# mine")
-    assert "orchestrai.defs.component.Project" in (folder / "defs.yaml").read_text()
+    assert "orchestrai.defs.embedding.component.Project" in (folder / "defs.yaml").read_text()
     definitions = dg.build_defs_for_component(Project(project=str(folder / "orchestrai.yaml")))
     assert definitions.executor is None
     keys = {key.to_user_string() for key in definitions.get_repository_def().asset_graph.get_all_asset_keys()}

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import dagster as dg
 import pytest
 
-from orchestrai.defs.spark_transport import launcher
+from orchestrai.defs.spark.spark_transport import launcher
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.jobs.cluster_job import ClusterFile

@@ -18,8 +18,8 @@ from orchestrai_tests.docs.pages import ROOT
 def check_yaml(text: str, folder: Path) -> str:
     """Raise for an example that would be refused; returns what it was taken for."""
     from orchestrai.contracts.odcs import load_contract
-    from orchestrai.core.declaration import load_yaml
-    from orchestrai.core.variables import expand
+    from orchestrai.core.yaml.declaration import load_yaml
+    from orchestrai.core.yaml.variables import expand
     from orchestrai.pipeline.declarations import PipelineSpec
     from orchestrai.project.project_file import ProjectFile, read_project
 

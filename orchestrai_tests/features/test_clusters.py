@@ -22,7 +22,7 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from orchestrai.defs.spark_transport import launcher
+from orchestrai.defs.spark.spark_transport import launcher
 from orchestrai.errors import (
     ConfigError,
     DigestMismatch,
@@ -309,7 +309,7 @@ def test_a_run_that_is_ended_while_it_waits_cancels_its_job(
 
 RUN = """
 import dagster as dg
-from orchestrai.defs.spark_transport import launcher
+from orchestrai.defs.spark.spark_transport import launcher
 from orchestrai.settings import Settings
 from orchestrai.storage.cloud.job_wait import Clock
 

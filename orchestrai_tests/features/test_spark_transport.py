@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from orchestrai.defs.spark_transport import launcher, spark_resources
+from orchestrai.defs.spark.spark_transport import launcher, spark_resources
 from orchestrai.errors import ConfigError, StorageError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.jobs.exchange import SCRIPT, RemoteSparkEngine, sent_script

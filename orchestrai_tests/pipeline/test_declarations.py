@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.core.variables import expand
+from orchestrai.core.yaml.variables import expand
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.pipeline.load import SHIPPED, load_project, pipeline_folders
 from orchestrai.pipeline.template import write_template

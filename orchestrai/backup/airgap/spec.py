@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from orchestrai.backup.spec import KeptName
-from orchestrai.core.declaration import Declaration
 from orchestrai.core.time.duration_cron import Cron, Duration
+from orchestrai.core.yaml.declaration import Declaration
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.trust.key_log import typed_fingerprint
 from orchestrai.vault.spec import StoreUrl

@@ -6,8 +6,8 @@ from pydantic import Field, ValidationError
 
 from orchestrai.contracts.contract import HoldRule
 from orchestrai.contracts.contract_file import ContractFile
-from orchestrai.core.declaration import Declaration, Location, explain
 from orchestrai.core.time.duration_cron import Duration
+from orchestrai.core.yaml.declaration import Declaration, Location, explain
 
 MOST = 0.2
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from orchestrai.contracts.contract import Column
 from orchestrai.contracts.contract_file import ContractFile
-from orchestrai.core.declaration import Location
+from orchestrai.core.yaml.declaration import Location
 
 
 def person_column(reader: ContractFile, custom: dict[str, tuple[Location, Any]], columns: tuple[Column, ...]) -> str | None:

@@ -10,7 +10,7 @@ from dagster._serdes import ConfigurableClassData
 
 from orchestrai.core.actor import Actor
 from orchestrai.settings import Settings
-from orchestrai.storage.known_person import known_person
+from orchestrai.storage.cloud.known_person import known_person
 
 USER_TAG = "orchestrai/user"
 HEADER = "X-Forwarded-User"

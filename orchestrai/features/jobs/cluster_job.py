@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
-from orchestrai.core.declaration import Declaration, field_name
 from orchestrai.core.time.duration_cron import Duration
+from orchestrai.core.yaml.declaration import Declaration, field_name
 from orchestrai.errors import ConfigError
 from orchestrai.features.jobs.cluster_size import WorkerBounds
 from orchestrai.ledger.costs.run_meter import note_job

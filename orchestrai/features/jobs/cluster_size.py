@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from orchestrai.core.declaration import Declaration
+from orchestrai.core.yaml.declaration import Declaration
 
 
 class WorkerBounds(Declaration):

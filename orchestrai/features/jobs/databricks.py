@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from orchestrai.core.declaration import field_reader
+from orchestrai.core.yaml.declaration import field_reader
 from orchestrai.errors import ConfigError, MissingExtra
 from orchestrai.features.jobs.cluster_job import ClusterFile, SparkJob
 from orchestrai.ledger.costs.usage import JobUsage

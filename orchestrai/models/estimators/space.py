@@ -4,8 +4,8 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from orchestrai.core.declaration import Declaration
 from orchestrai.core.time.duration_cron import Duration
+from orchestrai.core.yaml.declaration import Declaration
 from orchestrai.models.estimators.spec import XGBoostParams
 
 FIXED = ("monotone_constraints", "objective", "quantile_alpha", "device", "nthread", "seed")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from orchestrai.core.declaration import Declaration
+from orchestrai.core.yaml.declaration import Declaration
 
 Share = Annotated[float, Field(gt=0, le=1)]
 

@@ -6,8 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from orchestrai.core.declaration import Declaration
 from orchestrai.core.time.duration_cron import Duration, DurationOrZero
+from orchestrai.core.yaml.declaration import Declaration
 
 # the objectives that a place trains; of a place that is not named, all that a declaration takes but those over groups
 TRAINED_BY: dict[str, tuple[str, ...]] = {

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from orchestrai.core.declaration import Declaration, explain, field_reader, load_yaml
 from orchestrai.core.time.duration_cron import Duration
+from orchestrai.core.yaml.declaration import Declaration, explain, field_reader, load_yaml
 from orchestrai.observability.alerts.alert_changes import Policy, Route
 from orchestrai.observability.alerts.condition_kinds import Severity
 from orchestrai.observability.alerts.receivers.mail_receiver import Mail

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.declaration import Location, field_name, load_yaml
-from orchestrai.core.yaml_edit import with_value
+from orchestrai.core.yaml.declaration import Location, field_name, load_yaml
+from orchestrai.core.yaml.yaml_edit import with_value
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from orchestrai.contracts.contract import Contract
-from orchestrai.core.declaration import Location
 from orchestrai.core.time.calendar import dimension_of
 from orchestrai.core.time.partition_key import Dimension
+from orchestrai.core.yaml.declaration import Location
 from orchestrai.pipeline.check.pipeline_file import PipelineFile
 from orchestrai.pipeline.declarations import DatasetSpec, PipelineModelSpec, PipelineViewSpec
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode

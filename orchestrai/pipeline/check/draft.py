@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.contracts.odcs import load_contract
-from orchestrai.core.declaration import Location
 from orchestrai.core.time.calendar import WHOLE
+from orchestrai.core.yaml.declaration import Location
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.features.views.lint.look_back import require_counted_rows
 from orchestrai.features.views.view import FeatureView, load_view

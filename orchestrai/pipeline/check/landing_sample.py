@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from orchestrai.core.declaration import Location, field_name, load_yaml
 from orchestrai.core.time.calendar import WHOLE
+from orchestrai.core.yaml.declaration import Location, field_name, load_yaml
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError
 from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Sighting, sightings

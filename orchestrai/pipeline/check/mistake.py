@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from orchestrai.core.declaration import LineOf, Location, field_name, mistake
+from orchestrai.core.yaml.declaration import LineOf, Location, field_name, mistake
 from orchestrai.errors import DeclarationError, OrchestraiError
 
 _WORDS = re.compile(r"expected (?P<expected>.*?), found(?P<found>[: ].*)", re.DOTALL)

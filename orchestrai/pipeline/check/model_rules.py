@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from orchestrai.core.declaration import Location
+from orchestrai.core.yaml.declaration import Location
 from orchestrai.errors import ConfigError, ModelError, OrchestraiError
 from orchestrai.features.labels import declared_label
 from orchestrai.models.estimators.spec import SklearnParams

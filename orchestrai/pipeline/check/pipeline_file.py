@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrai.backup.subjects import HOUSE
-from orchestrai.core.declaration import Location, explain_all, load_yaml
-from orchestrai.core.variables import expand
+from orchestrai.core.yaml.declaration import Location, explain_all, load_yaml
+from orchestrai.core.yaml.variables import expand
 from orchestrai.errors import ConfigError, DeclarationError
 from orchestrai.pipeline.check.mistake import Mistakes
 from orchestrai.pipeline.declarations import (

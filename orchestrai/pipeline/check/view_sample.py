@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.core.declaration import Location, field_name, load_yaml
+from orchestrai.core.yaml.declaration import Location, field_name, load_yaml
 from orchestrai.errors import OrchestraiError
 from orchestrai.features.views.view import FeatureView
 from orchestrai.pipeline.check.draft import schemas_of

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from orchestrai.core.declaration import Declaration
 from orchestrai.core.time.duration_cron import Duration
+from orchestrai.core.yaml.declaration import Declaration
 
 
 class BudgetSpec(Declaration):

@@ -5,8 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from orchestrai.core.declaration import Declaration
 from orchestrai.core.time.duration_cron import Duration
+from orchestrai.core.yaml.declaration import Declaration
 
 
 class RunsSpec(Declaration):

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from orchestrai.core.declaration import load_yaml
 from orchestrai.core.time.partition_key import Key
+from orchestrai.core.yaml.declaration import load_yaml
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.privacy.masking.mask_plan import MaskPlan

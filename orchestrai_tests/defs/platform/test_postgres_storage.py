@@ -126,7 +126,7 @@ def test_commands_have_one_way_to_open_an_instance() -> None:
     root = Path(orchestrai.__file__).parent
     callers = {str(path.relative_to(root)) for path in root.rglob("*.py") if "open_instance(" in path.read_text()}
     # `instance` has written its settings already, and makes the tables of them
-    assert callers == {"defs/instance.py", "cli/commands/project_commands.py"}
+    assert callers == {"defs/instance.py", "cli/project/project_commands.py"}
 
 
 @pytest.mark.emulator

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from orchestrai.core.declaration import Declaration
+from orchestrai.core.yaml.declaration import Declaration
 
 OneCharacter = Annotated[str, Field(min_length=1, max_length=1)]
 OneOrNone = Annotated[str, Field(max_length=1)]

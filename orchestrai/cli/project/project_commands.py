@@ -205,7 +205,7 @@ def new(
     if target.exists():
         raise ConfigError(f"expected {target} not to exist, found it: choose another name")
     if place is not None:
-        from orchestrai.cli.commands.init_commands import Telling, start
+        from orchestrai.cli.project.init_commands import Telling, start
 
         require_name(name)
         return start(name, place, None, target, Telling(False, as_json))

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from orchestrai.core.declaration import PARSER, Location
+from orchestrai.core.yaml.declaration import PARSER, Location
 from orchestrai.errors import ConfigError
 
 

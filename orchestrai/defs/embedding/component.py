@@ -1,11 +1,11 @@
-"""The project as a component of Dagster's: `dg scaffold defs orchestrai.defs.component.Project NAME`."""
+"""The project as a component of Dagster's: `dg scaffold defs orchestrai.defs.embedding.component.Project NAME`."""
 
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from orchestrai.defs.embedding import pipeline_definitions
+from orchestrai.defs.embedding.host_definitions import pipeline_definitions
 from orchestrai.pipeline.template import write_template
 
 PROJECT_FILE = "orchestrai.yaml"

@@ -58,7 +58,7 @@ def launcher(
     if where == "subprocess":
         return lambda url: _subprocess(context, url)
     if where == "emr-serverless":
-        from orchestrai.defs.emr_pipes import emr_serverless_launcher
+        from orchestrai.defs.spark.emr_pipes import emr_serverless_launcher
 
         pipes = emr_serverless_launcher(settings, context)
         if pipes is not None:

@@ -1,0 +1,1 @@
+"""Commands that begin and check a project."""

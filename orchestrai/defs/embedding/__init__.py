@@ -1,0 +1,1 @@
+"""The project within a code location or a `dg` project of somebody else."""

@@ -1,0 +1,1 @@
+"""Spark of Dagster: sessions, processes and jobs elsewhere."""
