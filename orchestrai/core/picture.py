@@ -10,8 +10,8 @@ COLOURS = 64
 def png(paint: Callable[[Any], None], size: tuple[float, float], dpi: int) -> bytes:
     """What `paint` draws on a matplotlib Figure of `size` inches.
 
-    `Figure.savefig` lays out and draws twice, which is most of its time; here each is done once. A tight layout measures each text once, a
-    constrained one six times.
+    `Figure.savefig` lays out and draws twice, which is most of its time; here each is done once. A tight layout costs
+    two thirds of a constrained one.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
