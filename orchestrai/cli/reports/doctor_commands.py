@@ -32,8 +32,10 @@ def doctor(
 ) -> None:
     """Look at settings, stores, keys and optional tools, and say what to do about each fault.
 
-    Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. Examples: orchestrai doctor --json,
-    orchestrai doctor --connections
+    Exit code 1 when something that the work needs is missing, or a pipeline has a mistake. With --connections each
+    connection of the project file is tried instead.
+
+    Examples: orchestrai doctor --json    orchestrai doctor --connections
 
     With --prove it tries a cloud account instead, by small things that it makes, checks and removes; without --yes it says which.
     Example: orchestrai doctor --prove aws --given store=s3://bucket/prove --given key=awskms://alias/vault --yes
