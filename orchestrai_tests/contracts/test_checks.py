@@ -1,5 +1,6 @@
 """The audit: what a day may look like, and what closes the gate."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from orchestrai.contracts.checks import check_names, check_partition
 from orchestrai.contracts.contract import ClosedDays, Column, Contract, VolumeRule
 from orchestrai.core.verdict import Verdict
+from orchestrai.ingest.readers.row_rules import _reason
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONTRACT = Contract(
@@ -117,6 +119,25 @@ def test_a_broken_rule_on_values_is_named(tmp_path: Path, columns: dict[str, obj
     found = judge([day(tmp_path, **columns)])
     assert failed(found) == {"values"}
     assert words in found["values"].message
+
+
+def test_a_verdict_says_no_value_of_a_personal_column(tmp_path: Path) -> None:
+    """It goes into receipts and logs, from which nobody is ever erased."""
+    secret = ("+49 30 1234", 4711.25, "a name too long for it")
+    columns = (
+        Column("id", "BIGINT", "id", required=True, key=1),
+        Column("kind", "STRING", "kind", pattern="[a-z ]+", max_length=8, classification="pii"),
+        Column("price", "DOUBLE", "price", minimum=0, maximum=100, classification="PII"),
+        Column("at", "TIMESTAMP", "at", required=True),
+    )
+    guarded = replace(CONTRACT, columns=columns)
+    found = judge([day(tmp_path, kind=[secret[0], secret[2]] * 5, price=[secret[1]] * 10)], contract=guarded)
+    assert failed(found) == {"values"}
+    assert "kind" in found["values"].message and "price up to 100" in found["values"].message
+    told = str([(verdict.message, verdict.details) for verdict in found.values()])
+    assert not [value for value in secret if str(value) in told]
+    for rule, column, value in (("pattern", columns[1], secret[0]), ("maximum", columns[2], secret[1])):
+        assert str(value) not in _reason(column, rule, value) and "personal" in _reason(column, rule, value)
 
 
 def test_nulls_are_no_break_of_ranges_and_enumerations(tmp_path: Path) -> None:

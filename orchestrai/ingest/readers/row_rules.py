@@ -148,5 +148,7 @@ def _reason(column: Column, rule: RuleName, value: Any) -> str:
         "max_length": f"at most {column.max_length} characters",
     }[rule]
     text = str(value)
+    if column.personal and rule != "max_length":
+        return f"expected {expected}, found another, which is personal"
     actual = repr(text[:SHOWN]) if column.type == "STRING" else text[:SHOWN]
     return f"expected {expected}, found {f'{len(text)}' if rule == 'max_length' else actual}"
