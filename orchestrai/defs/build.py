@@ -70,7 +70,8 @@ def _build(runtime: Runtime, resources: Mapping[str, object], executor: bool) ->
             *build_log_sensors(nodes),
             build_dead_run_sensor(),
             *build_trace_sensors(runtime.settings),
-            build_retention_sensor(),
+            # whose runs an instance holds is known only where the project is alone in it
+            *([build_retention_sensor()] if executor else []),
             *broken.sensors,
         ],
         schedules=[*build_schedules(project.pipelines), *build_keeping_schedules(nodes), *build_cost_schedules(nodes)],

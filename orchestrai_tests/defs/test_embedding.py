@@ -105,5 +105,7 @@ def test_a_component_scaffolds_a_project_and_loads_it(tmp_path: Path, models: Pa
     assert "orchestrai.defs.embedding.component.Project" in (folder / "defs.yaml").read_text()
     definitions = dg.build_defs_for_component(Project(project=str(folder / "orchestrai.yaml")))
     assert definitions.executor is None
+    # a host's runs are not ours to delete
+    assert "orchestrai_run_retention" not in {sensor.name for sensor in definitions.get_repository_def().sensor_defs}
     keys = {key.to_user_string() for key in definitions.get_repository_def().asset_graph.get_all_asset_keys()}
     assert "shop/shop_events_snapshot" in keys
