@@ -146,5 +146,5 @@ def test_no_package_of_a_cloud_is_imported_until_an_asset_asks(project: Path) ->
         "print(sorted(defs.resources), [name for name in sys.modules if name.startswith(clouds)])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True)
-    names = ["a", "a_parameters", "a_secrets", "b", "b_data_lake", "c", "c_bigquery", "runtime"]
+    names = ["a", "a_parameters", "a_secrets", "b", "b_data_lake", "c", "c_bigquery", "orchestrai_runtime"]
     assert done.stdout.strip() == f"{names} []"
