@@ -12,6 +12,7 @@ from orchestrai.pipeline.starter.cut_guess import Cut, find_cut
 from orchestrai.pipeline.starter.look.landing_look import Look, look_at
 from orchestrai.pipeline.starter.look.sample import Sample, read_sample
 from orchestrai.pipeline.starter.look.table_look import is_table, read_table
+from orchestrai.pipeline.starter.name_words import TAKEN
 from orchestrai.pipeline.starter.roles import is_person, personal_reason, sql_names
 from orchestrai.pipeline.starter.shape import Shape, find_shape, is_persistent, season
 
@@ -123,4 +124,4 @@ def _leave_persons_out(findings: Findings) -> None:
 
 
 def _dataset_name(name: str) -> str:
-    return f"{name}_rows" if name in ("spine", "orders_") else name
+    return f"{name}_rows" if name in TAKEN else name
