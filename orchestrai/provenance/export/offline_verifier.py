@@ -883,7 +883,9 @@ class Verifier:
         for _, receipt, _ in self.snapshots.values():
             dataset, number = receipt["facts"].get("dataset"), receipt["facts"].get("snapshot_seq", 0)
             # a chain may have grown past what took the place of an end that was seen
-            lost = next((seen for seen in self.witness.seen.get(dataset, ()) if self.unlike(vault, dataset, *seen[:2])), None)
+            lost = next(
+                (seen for seen in self.witness.seen.get(dataset, ()) if self.unlike(vault, dataset, *seen[:2])), None
+            )
             if lost is not None:
                 self.say(
                     "witness",

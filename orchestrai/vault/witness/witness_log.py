@@ -131,7 +131,8 @@ class WitnessLog:
         losses = [
             loss
             for one in sorted(state)
-            for loss in lost_end(vault.store, one, *state[one]) or lost_on_the_way(vault.store, vault.keyring, one, passed[one])
+            for loss in lost_end(vault.store, one, *state[one])
+            or lost_on_the_way(vault.store, vault.keyring, one, passed[one])
         ]
         losses += _key_log_lost(vault, records)
         heads = {one: place for one, (place, _) in state.items()}

@@ -358,6 +358,21 @@ def test_odd_letters_in_names_of_columns_are_written_as_they_are(tmp_path: Path,
     assert [finding.message for finding in looked] == []
 
 
+@pytest.mark.parametrize("odd", ["it's", "a\\\\b", "a\\\\", "\\\\' OR 1", "-- x", "{{ x }}", "${HOME}"])
+def test_odd_letters_in_the_outcome_are_compared_as_they_are(tmp_path: Path, odd: str) -> None:
+    data = tmp_path / "data" / "odd.csv"
+    data.parent.mkdir()
+    data.write_text(plain(yes="other").replace(",no\n", f",{odd}\n"))
+    findings = find_out("odd", str(data))
+    assert findings.shape.target is not None
+    written = write_first(findings, None, tmp_path / "pipelines" / "odd")
+    (report,) = check_project([written.folder], {})
+    assert [mistake.message for mistake in report.mistakes] == [] and report.pipeline is not None
+    # a label that does not vary is told
+    looked, _ = look_at_landings([report.pipeline], tmp_path / "home")
+    assert [finding.message for finding in looked] == []
+
+
 @pytest.mark.parametrize(
     ("names", "place"),
     [

@@ -59,11 +59,11 @@ class Look:
 def look_at(place: str, scratch: Path) -> Look:
     """List a folder, file or prefix and bring a sample of it here; raises ConfigError where there is nothing to learn from."""
     url, only = _folder_and_name(place)
+    store = open_store(url)
     if "${" in url:
         raise ConfigError(
             f"expected a place without ${{, which declarations take for a variable, found {place}: name it otherwise"
         )
-    store = open_store(url)
     data: list[ObjectInfo] = []
     beside: list[str] = []
     for info in _some(store.list("")):
