@@ -212,7 +212,8 @@ def test_a_day_as_event_time_says_no_more_than_its_partition(timed_key: int | No
 
 
 def test_a_dimension_that_is_personal_or_to_be_masked_is_refused_since_it_names_files() -> None:
-    for classification, asked in (("pii", {}), ("public", {"clinic": "token"})):
+    cases: list[tuple[str, dict[str, str]]] = [("pii", {}), ("public", {"clinic": "token"})]
+    for classification, asked in cases:
         made = contract(column("clinic", "STRING", classification=classification))
         with pytest.raises(ConfigError, match=r"d\.clinic, whose values name partitions"):
             mask_plan("d", made, (), asked, "clinic")
