@@ -15,6 +15,7 @@ from orchestrai.pipeline.starter.look.table_look import is_table, read_table
 from orchestrai.pipeline.starter.name_words import TAKEN
 from orchestrai.pipeline.starter.roles import is_person, personal_reason, sql_names
 from orchestrai.pipeline.starter.shape import Shape, find_shape, is_persistent, season
+from orchestrai.secrets.url_credentials import refuse_credentials
 
 
 @dataclass
@@ -62,6 +63,8 @@ class Findings:
 
 def find_out(name: str, place: str) -> Findings:
     """Look at a place and decide; raises ConfigError, with what was expected and found, where no project comes of it."""
+    # the name of a file may carry one too, which no store looks at
+    refuse_credentials(place)
     if is_table(place):
         look, sample = read_table(place)
     else:

@@ -298,6 +298,15 @@ def test_an_empty_folder_and_a_place_that_is_not_there_are_refused(tmp_path: Pat
         find_out("data", str(tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize(
+    "place", ["s3://bucket/raw/x.csv?X-Amz-Signature=5ecret", "s3://key:5ecret@bucket/raw/", "https://h/x.csv?sig=5ecret"]
+)
+def test_a_place_with_a_credential_is_refused_and_not_shown(place: str) -> None:
+    with pytest.raises(ConfigError, match="a URL without credentials") as told:
+        find_out("data", place)
+    assert "5ecret" not in told.value.message
+
+
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     findings, written = started(tmp_path, "flower")
     before = (written.folder / "pipeline.yaml").read_bytes()
