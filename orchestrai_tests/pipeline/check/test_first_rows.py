@@ -221,7 +221,14 @@ def test_a_large_object_is_looked_at_by_its_head_and_a_packed_one_beyond_a_look_
     land(shop, lambda day: rows(day) + rows(day, amount="dear").split("\n", 1)[1])
     monkeypatch.setattr(landing_sample, "HEAD_BYTES", 900)
     assert looked(shop) == ([], [], [])
+    # not even the first line
+    monkeypatch.setattr(landing_sample, "HEAD_BYTES", 20)
+    refused, told, _ = looked(shop)
+    assert len(refused) == 2 and "set aside by amount" in refused[0]
     monkeypatch.setattr(landing_sample, "UNPACKED_BYTES", 1000)
+    refused, told, _ = looked(shop)
+    assert refused == [] and len(told) == 2 and "2026-01-02.csv is larger than a look, and was not looked at" in told[0]
+    monkeypatch.setattr(landing_sample, "HEAD_BYTES", 900)
     for day in DAYS:
         path = shop.parent.parent / "landing" / f"{day}.csv"
         path.write_bytes(gzip.compress(path.read_bytes()))
