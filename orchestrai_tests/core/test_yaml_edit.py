@@ -47,3 +47,23 @@ def test_one_line_is_written_and_every_other_stays(at: tuple[str | int, ...], va
 def test_what_has_no_place_of_its_own_is_left_to_a_person(at: tuple[str | int, ...]) -> None:
     with pytest.raises(ConfigError, match="by hand"):
         with_value(TEXT, at, [])
+
+
+def test_a_comment_before_the_brace_swallows_nothing_and_what_has_no_value_gets_one() -> None:
+    text = "source: {\n  url: x,  # the place\n  header:\n}\nother: {a: 1,}\nnulls:\n"
+    for at in (("source", "quote"), ("source", "header"), ("other", "b"), ("nulls",)):
+        text = with_value(text, at, "it\u0085\u2028 \x7f")
+    assert "# the place" in text
+    written = "it\u0085\u2028 \x7f"
+    assert yaml.safe_load(text) == {
+        "source": {"url": "x", "header": written, "quote": written},
+        "other": {"a": 1, "b": written},
+        "nulls": written,
+    }
+
+
+def test_what_is_written_elsewhere_and_named_here_is_left_to_a_person() -> None:
+    text = "a: &one {x: 1}\nb: *one\nc: {y: *one}\nd:\n- {x: 1}\n- *one\n"
+    for at in (("b", "x"), ("b", "z"), ("c", "y"), ("c", "z"), ("d", 1, "x")):
+        with pytest.raises(ConfigError, match="an alias: change the file by hand"):
+            with_value(text, at, 2)

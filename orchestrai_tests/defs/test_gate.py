@@ -7,11 +7,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import create_execution_plan, execute_run
 
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.assets import build_assets
 from orchestrai.defs.build import build_definitions
 from orchestrai.defs.checks.complete_checks import build_complete_checks
+from orchestrai.defs.launch.backfill import SILENT_CONSOLE
 from orchestrai.ledger.decisions.skips import SKIPS, Skip
 from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.vault.format.lists import StoredFile
@@ -45,6 +48,23 @@ def test_good_days_flow_beside_a_refused_one_and_the_run_is_red(project: Project
     raw, kept, restored = (ledger.open(asset) for asset in (RAW, SNAPSHOT, RESTORED))
     assert raw.version == kept.version == restored.version
     assert bad not in raw.partitions
+
+
+def test_a_run_that_leaves_the_check_of_the_gate_out_is_red_by_itself(project: Project) -> None:
+    bad = project.landed.bad_day
+    assert not project.run("churn_orders_ingest", bad).success
+    job = project.definitions.resolve_job_def("churn_orders_ingest")
+    alone = job.execute_in_process(
+        run_config=SILENT_CONSOLE,
+        instance=project.instance,
+        tags={RANGE_START: bad, RANGE_END: bad},
+        raise_on_error=False,
+        op_selection=["churn__orders_snapshot_complete"],
+    )
+    assert not alone.success
+    plan = create_execution_plan(job, step_keys_to_execute=["churn__orders_snapshot_complete"])
+    run = project.instance.create_run_for_job(job, execution_plan=plan, tags={RANGE_START: bad, RANGE_END: bad})
+    assert not execute_run(InMemoryJob(job), run, project.instance).success
 
 
 def test_a_later_run_of_only_the_downstream_of_the_bad_day_is_refused(project: Project) -> None:

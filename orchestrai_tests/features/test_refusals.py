@@ -314,3 +314,9 @@ def test_without_bounds_in_the_contract_or_a_count_of_rows_nothing_is_refused() 
     fine = SPIKE.format(formula="spike(v, w)", scale=1000)
     minutes = fine.replace("ORDER BY ts, seq ROWS BETWEEN 9", "ORDER BY ts RANGE BETWEEN INTERVAL 9 MINUTES")
     assert bounded(1e6, minutes).features == ("f",)
+
+
+@pytest.mark.parametrize("text", ["'open", r"'it\'", "/* open"])
+def test_a_text_that_does_not_end_is_told_in_one_line(text: str) -> None:
+    with pytest.raises(FeatureViewError, match="expected Spark SQL, found"):
+        row(f"CASE WHEN level = 1 THEN {text} END")

@@ -241,6 +241,7 @@ def test_the_command_filters_exports_and_verifies(tmp_path: Path, monkeypatch: p
     ("damage", "full", "told"),
     [
         ("cut", False, "cut off"),
+        ("cut", True, "cut off"),
         ("change the last", False, "found it changed"),
         ("change an early one", True, "expected a DSSE envelope"),
         ("leave one out", True, "found none"),

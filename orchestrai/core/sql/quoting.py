@@ -33,6 +33,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def spark_literal(text: str) -> str:
+    """A text as a value of Spark SQL, where a doubled quote parts two texts and a backslash begins an escape."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def name_fault(name: str) -> str | None:
     """What keeps a text from being the name of a column; None for a legal one."""
     if not name or name != name.strip():

@@ -1,5 +1,7 @@
 """What a declaration would have to say for its landing to be read, where the sample leaves no doubt: each fix was tried on it."""
 
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,10 +67,15 @@ def apply_fixes(fixes: Sequence[Fix]) -> None:
     """Write fixes into their files, all else unchanged. Raises ConfigError before any file was written."""
     texts: dict[Path, str] = {}
     for fix in fixes:
-        text = texts.get(fix.path) or fix.path.read_text(encoding="utf-8")
+        # bytes, since a line's end is somebody's too
+        text = texts.get(fix.path) or fix.path.read_bytes().decode("utf-8")
         texts[fix.path] = with_value(text, fix.at, fix.value)
     for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
+        staged = path.resolve().with_name(f".{path.name}.{os.getpid()}.tmp")
+        staged.write_bytes(text.encode())
+        shutil.copymode(path, staged)
+        # whole or not at all
+        staged.replace(path.resolve())
 
 
 def _lost(source: SourceSpec, contract: Contract, paths: Sequence[Path]) -> float:

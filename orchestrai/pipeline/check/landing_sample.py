@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.yaml.declaration import Location, field_name, load_yaml
-from orchestrai.errors import ConfigError, OrchestraiError, StorageError
+from orchestrai.errors import ConfigError, OrchestraiError, StorageError, UnreadableObject
 from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Sighting, sightings
 from orchestrai.ingest.readers.chunks import Untidy
@@ -226,8 +226,11 @@ def _fetched(landing: Store, sighting: Sighting, scratch: Path, source: SourceSp
     whole = source.format in ("parquet", "json") or wide or info.size <= HEAD_BYTES
     local = landing.local_path(info.key)
     if local is None or not whole:
-        head = landing.read(info.key, length=None if whole else HEAD_BYTES)
-        if not whole and head.startswith(_PACKED):
+        head = b"" if whole else landing.read(info.key, length=HEAD_BYTES)
+        # what is packed, and a first line that goes on, say nothing by their head
+        if whole or head.startswith(_PACKED) or b"\n" not in head:
+            if info.size > UNPACKED_BYTES:
+                raise UnreadableObject(f"expected at most {UNPACKED_BYTES} bytes, found {info.size}")
             head, whole = landing.read(info.key), True
         scratch.write_bytes(head if whole else head[: head.rfind(b"\n") + 1])
         local = scratch

@@ -12,8 +12,10 @@ from orchestrai.pipeline.starter.cut_guess import Cut, find_cut
 from orchestrai.pipeline.starter.look.landing_look import Look, look_at
 from orchestrai.pipeline.starter.look.sample import Sample, read_sample
 from orchestrai.pipeline.starter.look.table_look import is_table, read_table
+from orchestrai.pipeline.starter.name_words import TAKEN
 from orchestrai.pipeline.starter.roles import is_person, personal_reason, sql_names
 from orchestrai.pipeline.starter.shape import Shape, find_shape, is_persistent, season
+from orchestrai.secrets.url_credentials import refuse_credentials
 
 
 @dataclass
@@ -61,6 +63,8 @@ class Findings:
 
 def find_out(name: str, place: str) -> Findings:
     """Look at a place and decide; raises ConfigError, with what was expected and found, where no project comes of it."""
+    # the name of a file may carry one too, which no store looks at
+    refuse_credentials(place)
     if is_table(place):
         look, sample = read_table(place)
     else:
@@ -123,4 +127,4 @@ def _leave_persons_out(findings: Findings) -> None:
 
 
 def _dataset_name(name: str) -> str:
-    return f"{name}_rows" if name in ("spine", "orders_") else name
+    return f"{name}_rows" if name in TAKEN else name

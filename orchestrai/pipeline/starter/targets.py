@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.core.sql.quoting import literal
+from orchestrai.core.sql.quoting import VARIABLE, spark_literal
 from orchestrai.pipeline.starter.column_guess import Guess
 from orchestrai.pipeline.starter.name_words import EVENTS, OUTCOMES, POSITIVE
 
@@ -81,13 +81,13 @@ def _target(guess: Guess, rows: int, why: str, *, sure: bool) -> Target:
     if task == "regression":
         return Target(guess, task, f"CAST({guess.name} AS DOUBLE)", why, sure)
     counts = _counts(guess)
-    positive = next(
-        (v for v in counts if str(v).strip().lower() in POSITIVE), min(counts, key=lambda v: (counts[v], str(v)))
-    )
+    # views take braces for a snippet, and Spark for a variable
+    able = [v for v in counts if not any(mark in str(v) for mark in ("{{", VARIABLE))] or list(counts)
+    positive = next((v for v in able if str(v).strip().lower() in POSITIVE), min(able, key=lambda v: (counts[v], str(v))))
     if guess.type == "BOOLEAN":
         return Target(guess, task, f"CASE WHEN {guess.name} THEN 1 ELSE 0 END", why, sure, True)
     value = (
-        literal(positive)
+        spark_literal(positive)
         if isinstance(positive, str)
         else f"CAST({positive} AS DOUBLE)"
         if isinstance(positive, float)

@@ -67,6 +67,17 @@ def span_within(value: int, window: tuple[int, int] | None) -> tuple[int, int]:
     return value - value % DAY_US, DAY_US
 
 
+def days_within(value: int, window: tuple[int, int] | None) -> tuple[int, int]:
+    """Where a day, counted from 1970, is banded: its partition, alone beside it, and its month where there is none."""
+    if window is None:
+        return month_of_days(value)
+    if window[0] <= value * DAY_US < window[1]:
+        # the days whose midnight lies in it, of which this is one
+        first, after = -(-window[0] // DAY_US), -(-window[1] // DAY_US)
+        return first, after - first
+    return value, 1
+
+
 def microseconds(moment: datetime) -> int:
     """A moment as microseconds since 1970."""
     return (moment - _EPOCH) // _MICROSECOND

@@ -74,11 +74,18 @@ def mask_plan(
 ) -> MaskPlan:
     """The method of every column; `asked` are methods that a person chose, by column.
 
-    Raises ConfigError for a column or a method that there is not, a personal column that is to be copied, and a key of floating point.
+    Raises ConfigError for a column or a method that there is not, a personal column that is to be copied, a key of floating point, and a
+    dimension of partitions that is personal or to be masked.
     """
     unknown = sorted({*asked} - {*contract.names})
     if unknown:
         raise ConfigError(f"expected columns of {dataset} ({', '.join(contract.names)}), found {', '.join(unknown)}")
+    if dimension and (dimension in asked or dimension in {*contract.personal_columns, *contract.tokenised_columns}):
+        # the partitions, and so the files of a copy, are named by its values
+        raise ConfigError(
+            f"expected {dataset}.{dimension}, whose values name partitions, to be copied as they are, found it personal or to be masked: "
+            f"leave {dataset} out"
+        )
     return MaskPlan(dataset, tuple(_columns(dataset, contract, frozenset(joined), asked, dimension)))
 
 
@@ -90,7 +97,7 @@ def _columns(
         unique = column.key is not None or column.unique
         if column.name in asked:
             method = _checked(dataset, column, asked[column.name], personal=personal, unique=unique)
-        elif column.name == dimension and not personal:
+        elif column.name == dimension:
             method = "copy"
         else:
             method = _default(dataset, column, personal, unique or column.name in joined)

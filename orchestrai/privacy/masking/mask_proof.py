@@ -9,11 +9,12 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import IntegrityError
 from orchestrai.privacy.masking.mask_plan import WHOLE_NUMBERS, ColumnMask, MaskPlan
-from orchestrai.privacy.masking.mask_survey import LEAST_ROWS, MOST_WORDS, WORDS, MaskSurvey
+from orchestrai.privacy.masking.mask_survey import LEAST_ROWS, MOST_WORDS, MaskSurvey, words_of
 from orchestrai.privacy.masking.masked_column import Window, band_of, plain_values
 
 if TYPE_CHECKING:
@@ -56,13 +57,24 @@ class MaskProof:
         return column.method == "token" and column.type in WHOLE_NUMBERS and value in self.survey.numbers
 
     def _holds(self, text: str) -> bool:
-        words = [word.casefold() for word in WORDS.findall(text)]
+        words = words_of(text)
         telling = self.survey.telling
-        return any(
-            " ".join(words[first:last]) in telling
-            for first in range(len(words))
-            for last in range(first + 1, min(first + MOST_WORDS, len(words)) + 1)
-        )
+        for first in range(len(words)):
+            few = range(first + 1, min(first + MOST_WORDS, len(words)) + 1)
+            many = (first + length for length in self._longer.get(" ".join(words[first : first + MOST_WORDS]), ()))
+            if any(" ".join(words[first:last]) in telling for last in (*few, *many)):
+                return True
+        return False
+
+    @cached_property
+    def _longer(self) -> dict[str, set[int]]:
+        """How many words the longer texts have that are searched for, by their first words."""
+        found: dict[str, set[int]] = {}
+        for text in self.survey.telling:
+            words = text.split(" ")
+            if len(words) > MOST_WORDS:
+                found.setdefault(" ".join(words[:MOST_WORDS]), set()).add(len(words))
+        return found
 
     def verdict(self) -> dict[str, int]:
         """What was looked at, for the record; raises IntegrityError where an original value was found, or a band of too few rows."""

@@ -20,6 +20,9 @@ LEAST_ROWS = 5
 LEAST_TEXT, LEAST_DIGITS = 5, 9
 _PLAIN_NUMBER = re.compile(r"[\d.,+-]+")
 WORDS = re.compile(r"[^\s,;:()<>\[\]{}\"'|]+")
+# what ends a sentence or stands around a word is no part of it
+_AROUND = ".!?…*_#~=`´'\u2018\u2019\u201a\u201c\u201d\u201e«»‹›¿¡/\\-\u2013\u2014"
+# of longer texts so many words are looked for first
 MOST_WORDS = 6
 
 
@@ -82,12 +85,17 @@ class MaskSurvey:
         return min(rows, key=lambda band: (-rows[band], band)) if rows else None
 
 
+def words_of(text: str) -> list[str]:
+    """A text as it is compared, word by word: without case and what stands around words."""
+    return [word for found in WORDS.findall(text) if (word := found.strip(_AROUND).casefold())]
+
+
 def telling_texts(values: Any) -> set[str]:
-    """Those of some texts that a search can be for, as they are compared: without case, with single blanks."""
+    """Those of some texts that a search can be for, as they are compared: word by word."""
     found = set()
     for value in values:
-        text = " ".join(WORDS.findall(value)).casefold()
+        text = " ".join(words_of(value))
         least = LEAST_DIGITS if _PLAIN_NUMBER.fullmatch(text) else LEAST_TEXT
-        if len(text) >= least and len(text.split()) <= MOST_WORDS:
+        if len(text) >= least:
             found.add(text)
     return found

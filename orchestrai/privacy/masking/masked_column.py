@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.privacy.masking.bands import (
+    days_within,
     decimal_band,
     double_band,
     month_of_days,
@@ -58,7 +59,7 @@ def band_of(column: ColumnMask, value: Any, window: Window) -> Any:
         # the event time stays within its partition
         return (span_within(value, window) if column.timed else month_of_microseconds(value))[0]
     if column.type == "DATE":
-        return value if column.timed else month_of_days(value)[0]
+        return (days_within(value, window) if column.timed else month_of_days(value))[0]
     return decimal_band(value)
 
 
@@ -70,9 +71,7 @@ def permuted(column: ColumnMask, value: Any, window: Window, key: MaskKey) -> An
         begin, span = span_within(value, window) if column.timed else month_of_microseconds(value)
         return begin + key.permuted(value - begin, span, f"time {begin}")
     if column.type == "DATE":
-        if column.timed:
-            return value
-        begin, span = month_of_days(value)
+        begin, span = days_within(value, window) if column.timed else month_of_days(value)
         return begin + key.permuted(value - begin, span, f"date {begin}")
     return _permuted_decimal(value, key)
 

@@ -78,13 +78,17 @@ def write_declarations(pipeline: Pipeline, plans: dict[str, MaskPlan], to: Path)
     _write(folder / "pipeline.yaml", body)
     for node in nodes.values():
         contract, _ = load_yaml(pipeline.folder / node.spec.contract)
-        path = folder / node.spec.contract
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, copied_contract(contract, plans[node.prefix]))
+        _write(folder / _contract_name(node), copied_contract(contract, plans[node.prefix]))
+
+
+def _contract_name(node: DatasetNode) -> str:
+    """A file of its own in the folder: the original may lie anywhere, and be of several datasets that are masked differently."""
+    return f"{node.spec.name}.contract.yaml"
 
 
 def _dataset(entry: dict[str, Any], node: DatasetNode) -> dict[str, Any]:
     body = {name: entry[name] for name in _DATASET if name in entry}
+    body["contract"] = _contract_name(node)
     body["source"] = {"url": f"{LANDING}/{node.prefix}/", "format": "parquet", "partition_from": "filename"}
     partitions = dict(entry["partitions"])
     if partitions.get("by") == "arrival":

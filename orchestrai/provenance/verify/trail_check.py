@@ -63,13 +63,13 @@ def check_trail(
     """Check every log of a store; what was found sound is remembered in `folder`, by the store's address, where `signer` can sign it."""
     begun = time.perf_counter()
     seen = _Seen(folder, store.url, signer)
-    before = {} if full else seen.load()
+    before = seen.load()
     known: dict[str, tuple[int, str]] = {}
     problems, read = [], 0
     assets = {*logs_of(store), *before}
     for asset in sorted(assets):
         try:
-            last, digest, new = _check(store, keyring, asset, before.get(asset, (0, "")))
+            last, digest, new = _check(store, keyring, asset, before.get(asset, (0, "")), full=full)
         except (IntegrityError, ObjectNotFound) as exc:
             problems.append(f"{asset}: {exc.message}")
             continue
@@ -80,14 +80,19 @@ def check_trail(
     return TrailReport(len(assets), entries, read, time.perf_counter() - begun, tuple(problems))
 
 
-def _check(store: Store, keyring: Keyring, asset: str, before: tuple[int, str]) -> tuple[int, str, int]:
-    """The last entry of a log with its digest, and how many were read, from where a look ended before."""
+def _check(
+    store: Store, keyring: Keyring, asset: str, before: tuple[int, str], *, full: bool = False
+) -> tuple[int, str, int]:
+    """The last entry of a log with its digest, and how many were read: from where a look ended before, or all of them."""
     number, digest = before
     if number:
         if not has_head(store, asset, number):
             raise IntegrityError(f"expected entry {number}, which was verified before, found the log cut off before it")
         if _digest(store, asset, number) != digest:
             raise IntegrityError(f"expected entry {number} as it was when it was verified, found it changed")
+    if full:
+        # what was there is there; all before it is read again
+        number, digest = 0, ""
     last = last_number(store, asset, number)
     for seq in range(number + 1, last + 1):
         previous = digest

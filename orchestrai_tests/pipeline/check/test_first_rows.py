@@ -186,6 +186,18 @@ def test_fix_writes_a_name_as_the_header_has_it(shop: Path) -> None:
     assert 'physicalName: "ORDER"' in (shop / "orders.contract.yaml").read_text()
 
 
+def test_a_fix_leaves_line_ends_and_rights_of_a_file_as_they_are(shop: Path) -> None:
+    land(shop, lambda day: rows(day, ";"))
+    path = shop / "pipeline.yaml"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    path.chmod(0o640)
+    before = path.read_bytes()
+    assert command("check", "--fix", "--json")[0] == 0
+    after = path.read_bytes()
+    assert after.replace(b', delimiter: ";"', b"") == before and path.stat().st_mode & 0o777 == 0o640
+    assert not [other.name for other in shop.iterdir() if other.name.endswith(".tmp")]
+
+
 def test_what_a_fix_does_not_mend_is_not_written(shop: Path) -> None:
     land(shop, lambda day: rows(day, amount="dear"))
     refused, _, fixes = looked(shop)
@@ -209,7 +221,14 @@ def test_a_large_object_is_looked_at_by_its_head_and_a_packed_one_beyond_a_look_
     land(shop, lambda day: rows(day) + rows(day, amount="dear").split("\n", 1)[1])
     monkeypatch.setattr(landing_sample, "HEAD_BYTES", 900)
     assert looked(shop) == ([], [], [])
+    # not even the first line
+    monkeypatch.setattr(landing_sample, "HEAD_BYTES", 20)
+    refused, told, _ = looked(shop)
+    assert len(refused) == 2 and "set aside by amount" in refused[0]
     monkeypatch.setattr(landing_sample, "UNPACKED_BYTES", 1000)
+    refused, told, _ = looked(shop)
+    assert refused == [] and len(told) == 2 and "2026-01-02.csv is larger than a look, and was not looked at" in told[0]
+    monkeypatch.setattr(landing_sample, "HEAD_BYTES", 900)
     for day in DAYS:
         path = shop.parent.parent / "landing" / f"{day}.csv"
         path.write_bytes(gzip.compress(path.read_bytes()))

@@ -14,14 +14,17 @@ import yaml
 
 from orchestrai.core.time.calendar import keys_between
 from orchestrai.errors import ConfigError
-from orchestrai.pipeline.check.landing_sample import look_at_landings
+from orchestrai.pipeline.check.landing_sample import look_at_landings, sample_landing
 from orchestrai.pipeline.check.project_check import check_project
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
+from orchestrai.pipeline.starter.look import landing_look
 from orchestrai.pipeline.starter.starter import Findings, find_out
 from orchestrai.pipeline.starter.texts.project_files import Written, name_of_place, write_first
 from orchestrai.project.project_file import read_project
 from orchestrai.settings import Settings
+from orchestrai.storage.base import ObjectInfo
+from orchestrai.storage.memory import MemoryStore
 
 Make = Callable[[Path, random.Random], None]
 START = datetime(2026, 1, 1)  # noqa: DTZ001 clocks in files name no zone
@@ -269,6 +272,9 @@ def test_days_without_a_file_are_told_as_closed(tmp_path: Path) -> None:
         ("a.bin", random.Random(1).randbytes(5000), "binary data"),
         ("a.zip", b"PK\x03\x04" + bytes(100), "a zip archive"),
         ("a.csv", b"a,b\n1,2\n", "at least 20 rows"),
+        ("a.csv", b",,,\n" * 40, "a line with a value in most of its fields"),
+        ("a.json", b"[" * 100_000, "expected JSON records"),
+        ("a.jsonl", b'{"a":' * 900, "expected JSON records"),
         ("a.parquet", b"PAR1" + bytes(40), "expected readable Parquet"),
         (
             "a.csv",
@@ -290,6 +296,15 @@ def test_an_empty_folder_and_a_place_that_is_not_there_are_refused(tmp_path: Pat
         find_out("data", str(tmp_path))
     with pytest.raises(ConfigError, match="found nothing at"):
         find_out("data", str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://bucket/raw/x.csv?X-Amz-Signature=5ecret", "s3://key:5ecret@bucket/raw/", "https://h/x.csv?sig=5ecret"]
+)
+def test_a_place_with_a_credential_is_refused_and_not_shown(place: str) -> None:
+    with pytest.raises(ConfigError, match="a URL without credentials") as told:
+        find_out("data", place)
+    assert "5ecret" not in told.value.message
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
@@ -314,6 +329,97 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 )
 def test_a_place_gives_a_name(place: str, name: str) -> None:
     assert name_of_place(place) == name
+
+
+def plain(header: str = "id,a,b,churn", yes: str = "yes") -> str:
+    draw = random.Random(3)
+    rows = [f"id{number},{number * 3 % 17},{draw.random():.3f},{yes if number * 7 % 3 else 'no'}" for number in range(60)]
+    return "\n".join([header, *rows]) + "\n"
+
+
+@pytest.mark.parametrize("name", ["values", "order", "null", "on", "spine", "label"])
+def test_a_word_of_sql_or_yaml_is_a_name_too(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.csv").write_text(plain())
+    written = write_first(find_out(name, str(tmp_path / f"{name}.csv")), None, tmp_path / "pipelines" / name)
+    (report,) = check_project([written.folder], {})
+    assert [mistake.message for mistake in report.mistakes] == []
+    assert report.pipeline is not None and report.pipeline.name == name
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        'id,"a\x7f",b\x80x,churn',
+        'id,"a\x85z",b\u2028x,churn',
+        'id,${HOME},"{{ b }}",churn',
+        'id,"a ""q"" \'s",b: {x} #y,churn\\',
+    ],
+)
+def test_odd_letters_in_names_of_columns_are_written_as_they_are(tmp_path: Path, header: str) -> None:
+    data = tmp_path / "data" / "odd.csv"
+    data.parent.mkdir()
+    data.write_text(plain(header, yes="ye\x01\x7fs"), encoding="utf-8")
+    findings = find_out("odd", str(data))
+    written = write_first(findings, None, tmp_path / "pipelines" / "odd")
+    (dataset,) = load_project([written.folder], {}).pipelines[0].own_datasets
+    assert [column.source for column in dataset.contract.columns if not column.derive][:4] == list(findings.sample.columns)
+    looked, _ = look_at_landings(load_project([written.folder], {}).pipelines, tmp_path / "home")
+    assert [finding.message for finding in looked] == []
+
+
+@pytest.mark.parametrize("odd", ["it's", "a\\\\b", "a\\\\", "\\\\' OR 1", "-- x", "{{ x }}", "${HOME}"])
+def test_odd_letters_in_the_outcome_are_compared_as_they_are(tmp_path: Path, odd: str) -> None:
+    data = tmp_path / "data" / "odd.csv"
+    data.parent.mkdir()
+    data.write_text(plain(yes="other").replace(",no\n", f",{odd}\n"))
+    findings = find_out("odd", str(data))
+    assert findings.shape.target is not None
+    written = write_first(findings, None, tmp_path / "pipelines" / "odd")
+    (report,) = check_project([written.folder], {})
+    assert [mistake.message for mistake in report.mistakes] == [] and report.pipeline is not None
+    # a label that does not vary is told
+    looked, _ = look_at_landings([report.pipeline], tmp_path / "home")
+    assert [finding.message for finding in looked] == []
+
+
+@pytest.mark.parametrize(
+    ("names", "place"),
+    [
+        (["data[1].csv"], "data[1].csv"),
+        (["a*b.csv", "axb.csv"], "a*b.csv"),
+        (["${HOME}.csv"], "${HOME}.csv"),
+        (["DATA.CSV", "other.md"], "."),
+        (["DATA.CSV", "data2.csv", "x.jsonl"], "."),
+    ],
+)
+def test_the_files_that_were_looked_at_are_those_that_are_taken(tmp_path: Path, names: list[str], place: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in names:
+        (data / name).write_text(plain() if name.lower().endswith("csv") else "{}")
+    findings = find_out("odd", str(data / place))
+    written = write_first(findings, None, tmp_path / "pipelines" / "odd")
+    (dataset,) = load_project([written.folder], {}).pipelines[0].own_datasets
+    looked = sample_landing(dataset, tmp_path / "home", tmp_path)
+    assert looked.objects == len(findings.look.objects) > 0
+
+
+def test_a_folder_of_many_kinds_of_files_is_looked_at_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = [ObjectInfo(f"{number}.{'csv' if number % 2 else 'txt'}", 10, "", START) for number in range(2_000)]
+    compared = 0
+
+    def counted(self: ObjectInfo, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return self is other
+
+    store = MemoryStore(name="many")
+    monkeypatch.setattr(MemoryStore, "list", lambda self, prefix: iter(objects))
+    monkeypatch.setattr(landing_look, "open_store", lambda url: store)
+    monkeypatch.setattr(landing_look, "_fetched", lambda store, mine, scratch: ())
+    monkeypatch.setattr(ObjectInfo, "__eq__", counted)
+    look = landing_look.look_at("memory://many", Path())
+    assert len(look.objects) == len(look.others) == 1_000 and compared < 10
 
 
 def test_a_table_is_read_on_from_its_time_and_key(tmp_path: Path) -> None:

@@ -167,13 +167,58 @@ def plan_with(*columns: ColumnMask) -> MaskPlan:
 
 
 @pytest.mark.parametrize(
-    "note", ["Call anna lindqvist today", "ANNA  LINDQVIST", "(Anna Lindqvist)", "see anna lindqvist's file"][:3]
+    "note",
+    [
+        "Call anna lindqvist today",
+        "ANNA  LINDQVIST",
+        "(Anna Lindqvist)",
+        "see anna lindqvist's file",
+        "It was Anna Lindqvist.",
+        "\u201cAnna Lindqvist!\u201d",
+    ],
 )
 def test_a_public_text_that_names_a_person_is_found_and_not_shown(note: str) -> None:
     plan = plan_with(ColumnMask("name", "STRING", "token", True, False), ColumnMask("note", "STRING", "copy", False, False))
     with pytest.raises(IntegrityError, match=r"d\.note \(1 cells\)") as told:
         masked([plan], [pa.table({"name": ["Anna Lindqvist", "Bo"], "note": [note, "Bo is short"]})])
     assert "indqvist" not in str(told.value)
+
+
+def test_a_long_personal_text_is_found_too() -> None:
+    plan = plan_with(ColumnMask("home", "STRING", "token", True, False), ColumnMask("note", "STRING", "copy", False, False))
+    home = "12 Rue de la Paix, 75002 Paris, France"
+    for note in (home, f"send it to {home.upper()}!"):
+        with pytest.raises(IntegrityError, match=r"d\.note \(1 cells\)"):
+            masked([plan], [pa.table({"home": [home], "note": [note]})])
+    masked([plan], [pa.table({"home": [home], "note": ["12 Rue de la Paix, 75002 Lyon"]})])
+
+
+@pytest.mark.parametrize("timed_key", [None, 1])
+def test_a_day_as_event_time_says_no_more_than_its_partition(timed_key: int | None) -> None:
+    days = [date(2026, 3, 1 + number) for number in range(31)]
+    made = contract(column("day", "DATE", key=timed_key, classification="pii"), event_time="day")
+    table = pa.table({"day": pa.array(days, arrow_type("DATE"))})
+    plan = mask_plan("d", made, (), {})
+    begin = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) * 10**6
+    for window in ((begin, begin + 31 * 86_400 * 10**6), None):
+        survey = MaskSurvey()
+        survey.look(plan, table, window)
+        after = Masker(KEY, survey).table(plan, table, "all", window)
+        told = after.column("day").to_pylist()
+        proof = MaskProof(survey)
+        proof.look(plan, after, window)
+        assert proof.verdict()["cells"] == 31
+        assert told != days and (set(told) == set(days) if timed_key else set(told) == {days[0]})
+
+
+def test_a_dimension_that_is_personal_or_to_be_masked_is_refused_since_it_names_files() -> None:
+    cases: list[tuple[str, dict[str, str]]] = [("pii", {}), ("public", {"clinic": "token"})]
+    for classification, asked in cases:
+        made = contract(column("clinic", "STRING", classification=classification))
+        with pytest.raises(ConfigError, match=r"d\.clinic, whose values name partitions"):
+            mask_plan("d", made, (), asked, "clinic")
+    plain = contract(column("clinic", "STRING"))
+    assert mask_plan("d", plain, (), {}, "clinic").as_json() == {"clinic": "copy"}
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,21 @@ def test_days_of_before_a_column_came_or_went_are_copied_as_the_contract_has_the
     assert not any("canary" in text.lower() for _, text in everything(clinic.folder / "young"))
 
 
+def test_contracts_that_lie_elsewhere_stay_as_they_are_and_the_copy_has_its_own(clinic: Clinic, tmp_path: Path) -> None:
+    folder = tmp_path / "declared" / "clinic"
+    folder.mkdir(parents=True)
+    people, visits = tmp_path / "people.yaml", tmp_path / "visits.yaml"
+    people.write_text(PEOPLE)
+    visits.write_text(VISITS)
+    text = PIPELINE.replace("people.contract.yaml", str(people)).replace("visits.contract.yaml", "../../visits.yaml")
+    (folder / "pipeline.yaml").write_text(text)
+    fresh = Runtime(load_settings(home=tmp_path / "fresh"), load_project([folder], {}))
+    write_masked_copy(fresh.project, fresh.ledger, Request(("clinic",), "ana", "r"), KEY, tmp_path / "copies" / "one")
+    assert (people.read_text(), visits.read_text()) == (PEOPLE, VISITS)
+    copied = load_project([tmp_path / "copies" / "one" / "pipelines" / "clinic"], {}).dataset("clinic/people")
+    assert copied.contract.column("id").pattern is None
+
+
 def test_a_pipeline_that_has_published_nothing_gives_declarations_alone(clinic: Clinic, tmp_path: Path) -> None:
     fresh = Runtime(load_settings(home=tmp_path / "fresh"), clinic.runtime.project)
     made = write_masked_copy(fresh.project, fresh.ledger, Request(("clinic",), "ana", "r"), KEY, tmp_path / "empty")

@@ -13,7 +13,7 @@ from typing import Literal, NoReturn
 import pyarrow as pa
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import OptimizeError, ParseError
+from sqlglot.errors import OptimizeError, ParseError, TokenError
 from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.qualify import qualify
 
@@ -145,6 +145,11 @@ def parse(text: str, origin: str) -> exp.Select | exp.Union:
         hint = f" (asof: {_INSTEAD['ASOF']})" if "asof join" in text.lower() else ""
         raise FeatureViewError(
             f"{origin}:{first.get('line', 1)}: expected Spark SQL, found something else near {near!r}{hint}"
+        ) from exc
+    except TokenError as exc:
+        line = text[: getattr(exc, "start", None) or 0].count("\n") + 1
+        raise FeatureViewError(
+            f"{origin}:{line}: expected Spark SQL, found text that does not end: close its quote"
         ) from exc
     if len(statements) != 1 or not isinstance(statements[0], exp.Select | exp.Union):
         raise FeatureViewError(f"{origin}:1: expected one SELECT, found {len(statements)} statement(s) or another kind")

@@ -147,7 +147,10 @@ def _parsed(path: Path, dialect: Mapping[str, Any]) -> _Parsed:
 def _head(shape: CsvShape, best: _Parsed) -> None:
     """Where the data begins, and what names its fields."""
     lines = [text for _, text in best.rows]
-    first = next(place for place, row in enumerate(lines) if len(row) == best.width and sum(map(bool, row)) * 2 > len(row))
+    full = (place for place, row in enumerate(lines) if len(row) == best.width and sum(map(bool, row)) * 2 > len(row))
+    first = next(full, None)
+    if first is None:
+        raise ConfigError("expected a line with a value in most of its fields, found none: name another file")
     body = [row for row in lines[first + 1 :] if len(row) == best.width]
     header = lines[first]
     if first and len(lines[first - 1]) == best.width - 1 and not _like_data(lines[first - 1], header):

@@ -1,5 +1,6 @@
 """What lies at a place: the objects that are data, those that are passed over, and the local bytes of a few of them."""
 
+import glob
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,8 @@ HEAD_BYTES = 6 * 1024 * 1024
 MOST_OBJECTS = 400
 LISTED = 50_000
 _UNPACKED = 256 * 1024 * 1024
+# of what is elsewhere and can be read whole only
+_CARRIED = 1024 * 1024 * 1024
 # what lies beside data and is none
 _BESIDE = re.compile(
     r"(^|/)(readme|licen[cs]e|copying|changelog|provenance|notice|files\.tsv|makefile|dockerfile)([._-][^/]*)?$"
@@ -57,6 +60,10 @@ def look_at(place: str, scratch: Path) -> Look:
     """List a folder, file or prefix and bring a sample of it here; raises ConfigError where there is nothing to learn from."""
     url, only = _folder_and_name(place)
     store = open_store(url)
+    if "${" in url:
+        raise ConfigError(
+            f"expected a place without ${{, which declarations take for a variable, found {place}: name it otherwise"
+        )
     data: list[ObjectInfo] = []
     beside: list[str] = []
     for info in _some(store.list("")):
@@ -69,8 +76,8 @@ def look_at(place: str, scratch: Path) -> Look:
         found = f"only {', '.join(beside[:3])}" if beside else "no object"
         raise ConfigError(f"expected files of data in {place}, found {found}: put one file there, or name another folder")
     kind, mine = _largest_kind(data)
-    others = tuple(info.key for info in data if info not in mine)
-    pattern = only or (f"*{kind}" if others or beside else "*")
+    others = tuple(info.key for info in data if ending(info.key) != kind)
+    pattern = _pattern(only, "") if only else _pattern("*", kind, mine) if others or beside else "*"
     return Look(url, pattern, tuple(mine), tuple(_fetched(store, mine, scratch)), others, tuple(beside))
 
 
@@ -83,6 +90,16 @@ def _folder_and_name(place: str) -> tuple[str, str]:
     if not path.exists():
         raise ConfigError(f"expected a folder, file, URL or table, found nothing at {place}: check the path")
     return (str(path.parent), path.name) if path.is_file() else (str(path), "")
+
+
+def _pattern(name: str, kind: str, mine: Sequence[ObjectInfo] = ()) -> str:
+    """A shell pattern of one name, or of an ending in the cases that objects have it in."""
+    if not kind:
+        # a declaration takes ${ for a variable
+        return name if name == "*" else glob.escape(name).replace("$", "[$]")
+    if all(info.key.endswith(kind) for info in mine):
+        return f"{name}{glob.escape(kind)}"
+    return name + "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else glob.escape(letter) for letter in kind)
 
 
 def _some(listing: Iterable[ObjectInfo]) -> Iterable[ObjectInfo]:
@@ -116,6 +133,13 @@ def _fetched(store: Store, objects: Sequence[ObjectInfo], scratch: Path) -> Iter
         path = store.local_path(info.key)
         columnar = ending(info.key).startswith((".parquet", ".pq"))
         whole = info.size <= max(left, HEAD_BYTES) or columnar or info.key.lower().endswith(_PACKED)
+        if path is None and whole and info.size > _CARRIED:
+            # it is read whole or not at all
+            if number:
+                continue
+            raise ConfigError(
+                f"expected an object of at most {_CARRIED:,} bytes, found {info.size:,} in {info.key}: bring it here, and name it"
+            )
         if path is None or not whole:
             path = scratch / f"object-{number}"
             path.write_bytes(store.read(info.key, length=None if whole else HEAD_BYTES))

@@ -58,7 +58,7 @@ def read_sample(look: Look) -> Sample:
         names = []
     else:
         reading, names = _json_fields(paths, kind)
-    names = [name for name in names if name and "\0" not in name]
+    names = [name for name in names if _is_text(name)]
     if len(names) > MAX_COLUMNS:
         raise ConfigError(f"expected at most {MAX_COLUMNS} columns, found {len(names)}: name another file")
     sample = _parquet(look, reading) if kind == "parquet" else _texts(look, reading, names)
@@ -81,7 +81,12 @@ def read_texts(look: Look, source: SourceSpec) -> Sample:
     dialect = {name: value for name, value in reading.items() if name in CsvDialect.model_fields or name == "format"}
     paths = [one.path for one in look.fetched]
     names = list(source.columns) if not source.header else _headers(source, paths)
-    return _texts(look, dialect, [name for name in names if name and "\0" not in name])
+    return _texts(look, dialect, [name for name in names if _is_text(name)])
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file can say a name: half a letter, which JSON can, is none."""
+    return bool(name) and "\0" not in name and name.encode("utf-8", "ignore").decode() == name
 
 
 def _format(path: Path) -> str:
@@ -96,7 +101,7 @@ def _format(path: Path) -> str:
         try:
             json.loads(text.split(b"\n", 1)[0])
             return "jsonl"
-        except ValueError:
+        except (ValueError, RecursionError):
             return "json"
     return "csv"
 
@@ -138,7 +143,7 @@ def _json_fields(paths: Sequence[Path], kind: str) -> tuple[dict[str, Any], list
 def _parsed(text: bytes) -> Any:
     try:
         return json.loads(text.decode("utf-8-sig"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

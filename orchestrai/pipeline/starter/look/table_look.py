@@ -59,7 +59,7 @@ def _column(values: Sequence[Any]) -> "pa.Array":
 def _of_sqlite(path: Path, table: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     if not path.is_file():
         raise ConfigError(f"expected an SQLite file, found none at {path}: check the path")
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
     try:
         cursor = connection.execute(f"SELECT * FROM {quoted(table)} LIMIT {ROWS}")
         return [one[0] for one in cursor.description], cursor.fetchall()

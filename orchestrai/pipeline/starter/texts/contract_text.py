@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+from orchestrai.core.yaml.yaml_text import flow_value, one_line
 from orchestrai.pipeline.starter.column_guess import Guess
 from orchestrai.pipeline.starter.cut_guess import earliest
 from orchestrai.pipeline.starter.starter import Findings
@@ -73,7 +74,7 @@ def _lines(findings: Findings) -> Iterator[str]:
     yield from _derived(findings)
     if shape.time is not None and cut.latency_hours:
         yield "slaProperties:"
-        yield f"  # {cut.notes[0]}" if cut.notes else "  # as the history had it"
+        yield f"  # {one_line(cut.notes[0])}" if cut.notes else "  # as the history had it"
         yield f"  - {{property: latency, value: {cut.latency_hours}, unit: h, element: {name}.{shape.time.name}}}"
     yield from _custom(findings, person)
 
@@ -84,9 +85,9 @@ def _column(findings: Findings, guess: Guess, token: bool) -> Iterator[str]:
     why = findings.personal.get(guess.name)
     if why:
         seen.append(f"personal, guessed by {why}" + ("; kept as a token under the person's key" if token else ""))
-    yield f"      # {_plain('; '.join(seen))}"
+    yield f"      # {one_line('; '.join(seen))}"
     kind = f"logicalType: {_LOGICAL[guess.type]}" if guess.type in _LOGICAL else f'physicalType: "{guess.type}"'
-    parts = [f"name: {guess.name}", f"physicalName: {json.dumps(guess.source, ensure_ascii=False)}", kind]
+    parts = [f"name: {guess.name}", f"physicalName: {flow_value(guess.source)}", kind]
     if guess is shape.key and findings.sample.whole:
         parts.append("primaryKey: true, primaryKeyPosition: 1")
     elif guess is shape.time and guess.present == findings.sample.rows:
@@ -101,16 +102,11 @@ def _column(findings: Findings, guess: Guess, token: bool) -> Iterator[str]:
     yield f"      - {{{', '.join(parts)}}}"
 
 
-def _plain(text: str) -> str:
-    """A comment stands in one line."""
-    return " ".join(text.split())[:300]
-
-
 def _derived(findings: Findings) -> Iterator[str]:
     shape = findings.shape
     for guess in findings.columns:
         if guess.derive:
-            yield f"      # {_plain('; '.join(guess.notes))}"
+            yield f"      # {one_line('; '.join(guess.notes))}"
             yield from _made(guess.name, "TIMESTAMP", guess.derive, required=guess.present == findings.sample.rows)
     if shape.numbered:
         yield "      # no column tells rows apart: what no file sends tells them"

@@ -1,9 +1,10 @@
 """pipeline.yaml and orchestrai.yaml of a first project, with what was seen beside what was written."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrai.core.yaml.yaml_text import flow_value, one_line
+from orchestrai.pipeline.starter.name_words import TAKEN
 from orchestrai.pipeline.starter.shape import DAY
 from orchestrai.pipeline.starter.starter import Findings
 from orchestrai.pipeline.starter.texts.view_text import entity_of, time_of
@@ -29,19 +30,20 @@ def _lines(findings: Findings) -> Iterator[str]:
     cut, shape = findings.cut, findings.shape
     yield f"# yaml-language-server: $schema=../{SCHEMA}"
     yield "# Written by `orchestrai init`; what is unsure says so. `orchestrai check` tells what is wrong, and why."
-    yield f"pipeline: {findings.name}"
+    # null and on are names too
+    yield f"pipeline: {flow_value(findings.name) if findings.name in TAKEN else findings.name}"
     yield "description: What this pipeline is for."
     yield "owner: team:data"
     yield ""
     yield "datasets:"
     yield f"  - name: {findings.dataset}"
-    yield from (f"    # {_plain(note)}" for note in findings.sample.notes)
+    yield from (f"    # {one_line(note)}" for note in findings.sample.notes)
     if findings.look.others:
-        yield f"    # passed over, as of another kind: {_plain(', '.join(findings.look.others[:5]))} (unsure)"
+        yield f"    # passed over, as of another kind: {one_line(', '.join(findings.look.others[:5]))} (unsure)"
     yield "    source:"
     yield from (f"      {key}: {_flow(value)}" for key, value in source_keys(findings).items())
     yield f"    contract: {findings.name}.contract.yaml"
-    yield from (f"    # {_plain(note)}" for note in cut.notes)
+    yield from (f"    # {one_line(note)}" for note in cut.notes)
     start = f", start: {_start(cut.first)}" if cut.grain != "all" else ""
     yield f"    partitions: {{grain: {cut.grain}{start}}}"
     keep = "{last: 10}" if cut.grain == "all" else "{daily: 7, weekly: 5, monthly: 12}"
@@ -70,7 +72,7 @@ def _model(findings: Findings) -> Iterator[str]:
     target = shape.target
     task = ("regression" if shape.count else "binary") if shape.kind == "events" or target is None else target.task
     yield "models:"
-    yield from (f"  # {_plain(note)}" for note in shape.notes)
+    yield from (f"  # {one_line(note)}" for note in shape.notes)
     yield f"  - name: {findings.name}_model"
     yield f"    features: [{findings.name}_features]"
     yield f"    entity: {entity_of(findings)}"
@@ -146,12 +148,4 @@ def _start(key: str) -> str:
 def _flow(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return (
-        json.dumps(value, ensure_ascii=False)
-        if not (isinstance(value, str) and value.isalnum() and not value.isdigit())
-        else value
-    )
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split())[:300]
+    return flow_value(value) if not (isinstance(value, str) and value.isalnum() and not value.isdigit()) else value

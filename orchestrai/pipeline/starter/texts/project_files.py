@@ -56,11 +56,12 @@ def write_first(findings: Findings, project: Path | None, folder: Path) -> Writt
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # whole or not at all: a folder that is there is somebody's
-        half = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        half.chmod(0o755)
-        for name, text in texts.items():
-            (half / name).write_text(text, encoding="utf-8")
-        half.rename(folder)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            half = Path(scratch) / folder.name
+            half.mkdir()
+            for name, text in texts.items():
+                (half / name).write_text(text, encoding="utf-8")
+            half.rename(folder)
         schema = folder.parent / SCHEMA
         if not schema.exists():
             schema.write_text(json.dumps(declared_schema("pipeline"), indent=1) + "\n", encoding="utf-8")

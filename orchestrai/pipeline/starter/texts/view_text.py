@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from orchestrai.core.yaml.yaml_text import one_line
 from orchestrai.pipeline.starter.column_guess import Guess
 from orchestrai.pipeline.starter.shape import DAY
 from orchestrai.pipeline.starter.starter import Findings
@@ -49,7 +50,7 @@ def _table_view(findings: Findings) -> Iterator[str]:
     yield "-- Each row as the file says it." + (
         "" if shape.time is not None else " It has no clock, so every row is given the same moment."
     )
-    yield from (f"-- left out: {name}, {why}" for name, why in shape.left_out.items())
+    yield from (f"-- left out: {name}, {one_line(why)}" for name, why in shape.left_out.items())
     columns = [entity_of(findings), _clock(findings), *(_feature(guess) for guess in shape.features)]
     yield "SELECT " + ",\n  ".join(columns)
     yield f"FROM {findings.dataset}"
@@ -64,7 +65,7 @@ def _feature(guess: Guess) -> str:
 def _table_label(findings: Findings) -> Iterator[str]:
     target = findings.shape.target
     assert target is not None
-    yield f"-- {target.guess.name} is what is learnt: {target.why}{'' if target.sure else ' (unsure: name another column here)'}."
+    yield f"-- {target.guess.name} is what is learnt: {one_line(target.why)}{'' if target.sure else ' (unsure: name another column here)'}."
     yield f"SELECT {entity_of(findings)}, {_clock(findings)}, {target.label} AS label"
     yield f"FROM {findings.dataset}"
     yield f"WHERE {target.guess.name} IS NOT NULL"
