@@ -11,6 +11,7 @@ import pytest
 
 import orchestrai.features.training_set as training_set_module
 import orchestrai.models.run as models_module
+from orchestrai.core import code_identity
 from orchestrai.errors import IntegrityError, OrchestraiError
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.registry.versions import rollback
@@ -221,6 +222,22 @@ def test_a_training_that_a_clock_had_a_say_in_is_done_again(shop: Shop, monkeypa
 def test_other_libraries_make_it_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(making, "_versions", lambda: ["numpy 99"])
     assert _standing(shop.run()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "made"),
+    [
+        ("orchestrai.features.views.moment_partitions", ["predictions"]),
+        ("orchestrai.features.engines.duckdb_engine", ["training_set"]),
+    ],
+)
+def test_other_code_behind_a_port_makes_it_again(
+    shop: Shop, module: str, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What joins features to score them, and what runs a label, are of another room than the stage that asks them."""
+    of_sources = code_identity.identity
+    monkeypatch.setattr(code_identity, "identity", lambda modules: "0" * 16 if modules == (module,) else of_sources(modules))
+    assert [step for step in STEPS if step not in _standing(shop.run())] == made
 
 
 def test_a_refusal_that_nothing_answered_is_answered(shop: Shop) -> None:
