@@ -16,6 +16,7 @@ from dagster._core.storage.runs.schema import RunTagsTable
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrai.defs.asset_keys import ledger_names
 from orchestrai.defs.reporting.ledger_sync import Told, sync
 from orchestrai.errors import StorageError
 from orchestrai.pipeline.runtime import Runtime
@@ -61,7 +62,9 @@ def prune(
         more, runs = len(runs) > at_once, runs[:at_once]
         if not runs:
             return Pruned()
-        assets = _assets_of(instance, runs)
+        # assets of others, which no ledger has, are told of by nobody
+        names = ledger_names(runtime.project.nodes)
+        assets = sorted(names[key] for key in _assets_of(instance, runs) if key in names)
         for run_id in runs:
             _forget_checks(instance, run_id)
             _forget_output(instance, run_id)
@@ -88,8 +91,8 @@ def _beyond(instance: dg.DagsterInstance, limits: RunLimits, now: datetime, coun
     return list(found)[:count]
 
 
-def _assets_of(instance: dg.DagsterInstance, runs: Sequence[str]) -> list[str]:
-    """The assets that some runs materialized."""
+def _assets_of(instance: dg.DagsterInstance, runs: Sequence[str]) -> list[dg.AssetKey]:
+    """The keys of the assets that some runs materialized."""
     log = instance.event_log_storage
     if not isinstance(log, SqlEventLogStorage):
         return []
@@ -98,7 +101,7 @@ def _assets_of(instance: dg.DagsterInstance, runs: Sequence[str]) -> list[str]:
     with log.index_connection() as connection:
         rows = connection.execute(query).fetchall()
     keys = [dg.AssetKey.from_db_string(row[0]) for row in rows]
-    return sorted("/".join(key.path) for key in keys if key is not None)
+    return [key for key in keys if key is not None]
 
 
 def _forget_checks(instance: dg.DagsterInstance, run_id: str) -> None:
