@@ -3,6 +3,7 @@
 The database is a view of the ledger. What a deleted run had told of an asset is told again, without a run, where it is what is published.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from orchestrai.settings import Settings
 
 # so many at once: a look must not take long, and the next one goes on
 AT_ONCE = 200
+UNTOLD = "orchestrai/assets_of_deleted_runs"
 HOURLY = 3600
 
 
@@ -60,11 +62,14 @@ def prune(
     try:
         runs = _beyond(instance, limits, now, at_once + 1)
         more, runs = len(runs) > at_once, runs[:at_once]
-        if not runs:
+        untold = _untold(instance)
+        if not runs and not untold:
             return Pruned()
         # assets of others, which no ledger has, are told of by nobody
         names = ledger_names(runtime.project.nodes)
-        assets = sorted(names[key] for key in _assets_of(instance, runs) if key in names)
+        assets = sorted({*untold, *(names[key] for key in _assets_of(instance, runs) if key in names)})
+        # of what is deleted nobody could tell afterwards whom it told of: who is killed here leaves it to the next look
+        _note_untold(instance, assets)
         for run_id in runs:
             _forget_checks(instance, run_id)
             _forget_output(instance, run_id)
@@ -73,7 +78,18 @@ def prune(
     except SQLAlchemyError as exc:
         raise StorageError(f"expected Dagster's storage to answer, found {type(exc).__name__}: look at it") from None
     told = tuple(sync(runtime, instance, frozenset(assets)))
+    _note_untold(instance, ())
     return Pruned(tuple(runs), tuple(assets), told, more)
+
+
+def _untold(instance: dg.DagsterInstance) -> list[str]:
+    """The assets that a look had deleted runs of before it was cut off."""
+    noted = instance.daemon_cursor_storage.get_cursor_values({UNTOLD}).get(UNTOLD)
+    return [str(asset) for asset in json.loads(noted)] if noted else []
+
+
+def _note_untold(instance: dg.DagsterInstance, assets: Sequence[str]) -> None:
+    instance.daemon_cursor_storage.set_cursor_values({UNTOLD: json.dumps([*assets])})
 
 
 def _beyond(instance: dg.DagsterInstance, limits: RunLimits, now: datetime, count: int) -> list[str]:
