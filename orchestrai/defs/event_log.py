@@ -59,6 +59,7 @@ class EventLog(SqliteEventLogStorage):
         # what the databases of runs have, and that of all runs has not yet
         self._unshared: list[EventLogEntry] = []
         self._gathering = threading.Lock()
+        self._together = 0
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -102,7 +103,7 @@ class EventLog(SqliteEventLogStorage):
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event: one of a burst with those that follow it, every other at once."""
-        if not _comes_in_bursts(event):
+        if not _comes_in_bursts(event, runless=self._together > 0):
             super().store_event(event)
             return
         with self._gathering:
@@ -145,6 +146,16 @@ class EventLog(SqliteEventLogStorage):
                     evaluation_event_storage_id=event_id,
                 )
             )
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Materializations that are told without a run meanwhile are written together, at the end at the latest."""
+        self._together += 1
+        try:
+            yield
+        finally:
+            self._together -= 1
+            self.flush()
 
     def flush(self) -> None:
         """Write what waits, in the order in which it came: one transaction in each of the two databases.
@@ -265,11 +276,13 @@ class EventLog(SqliteEventLogStorage):
         return True
 
 
-def _comes_in_bursts(event: EventLogEntry) -> bool:
-    """Whether more follows at once, and after it the end of a step: not what is told without a run."""
+def _comes_in_bursts(event: EventLogEntry, *, runless: bool) -> bool:
+    """Whether more follows at once, and after it the end of a step; of what is told without a run, whoever tells it says so."""
     told = event.dagster_event
-    if told is None or not event.run_id or event.run_id == RUNLESS_RUN_ID:
-        return told is not None and told.is_step_materialization and told.partition is not None
+    if told is None:
+        return False
+    if not event.run_id or event.run_id == RUNLESS_RUN_ID:
+        return runless and told.is_step_materialization and told.partition is not None
     return told.event_type_value in _BURSTS or (told.is_step_materialization and told.partition is not None)
 
 

@@ -181,3 +181,19 @@ def test_what_a_busy_database_did_not_take_is_written_by_the_next(tmp_path: Path
         evaluation = log.get_latest_asset_check_execution_by_key([check])[check].evaluation
         assert evaluation is not None and evaluation.passed
         assert _written(tmp_path / "dagster" / "history" / "runs", run_id)["ASSET_CHECK_EVALUATION"] == 1
+
+
+def test_what_is_told_without_a_run_is_there_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The webserver says yes to whoever reports a materialization, and may be killed before anybody looks at it."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    runs = tmp_path / "dagster" / "history" / "runs"
+    with open_instance(tmp_path) as instance:
+        log = instance.event_log_storage
+        assert isinstance(log, EventLog)
+        instance.report_runless_asset_event(dg.AssetMaterialization("something", partition="2026-10-01"))
+        assert _written(runs, "index")["ASSET_MATERIALIZATION"] == 1
+        with log.together():
+            for day in range(2, 5):
+                instance.report_runless_asset_event(dg.AssetMaterialization("something", partition=f"2026-10-0{day}"))
+            assert _written(runs, "index")["ASSET_MATERIALIZATION"] == 1
+        assert _written(runs, "index")["ASSET_MATERIALIZATION"] == 4
