@@ -4,6 +4,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 import orchestrai.features.training_set as training_set_module
 import orchestrai.models.run as models_module
+from orchestrai.contracts.contract import Contract
 from orchestrai.core import code_identity
+from orchestrai.core.canonical import canonical_json
 from orchestrai.errors import IntegrityError, OrchestraiError
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.registry.versions import rollback
@@ -238,6 +241,12 @@ def test_other_code_behind_a_port_makes_it_again(
     of_sources = code_identity.identity
     monkeypatch.setattr(code_identity, "identity", lambda modules: "0" * 16 if modules == (module,) else of_sources(modules))
     assert [step for step in STEPS if step not in _standing(shop.run())] == made
+
+
+def test_a_declaration_says_in_a_digest_what_json_cannot() -> None:
+    contracts = [Contract("readings", "1", (), extra={"limit": limit}) for limit in (inf, -inf, nan, 1.0, None)]
+    said = [canonical_json(making.plain(contract)) for contract in contracts]
+    assert len(set(said)) == len(said) and canonical_json(making.plain(contracts[2])) == said[2]
 
 
 def test_a_refusal_that_nothing_answered_is_answered(shop: Shop) -> None:
