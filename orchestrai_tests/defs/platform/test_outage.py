@@ -14,9 +14,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.defs.instance import PROCESS_TAG, process_tag
+from orchestrai.defs.instance import PROCESS_TAG, open_instance, process_tag
 from orchestrai.defs.platform.dead_runs import OF_RUN, end_dead_runs
 from orchestrai.defs.sensors import instance_conditions
+from orchestrai.defs.sensors.arrival_requests import carried_on
 from orchestrai.observability.alerts.condition import Condition
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
@@ -184,6 +185,18 @@ def test_runs_that_an_outage_ended_are_looked_at_together(tmp_path: Path, monkey
     shop.run(FEATURES)
     (left,) = instance_conditions.without_done(shop.runtime, [told])
     assert left.members == members[3:]
+
+
+def test_a_dataset_whose_name_goes_on_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`late/sales_eu` that is ingested all day must not keep what was left of `late/sales` waiting."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    shop = shop_with(tmp_path / "shop")
+    dataset, shop.now = shop.runtime.project.nodes[RAW].subject, FIRST + timedelta(days=1, hours=2)
+    shop.run(RAW, land(shop, 0))
+    with open_instance(tmp_path / "shop" / "home") as instance:
+        for job, left in (("late_sales_eu_ingest", 1), (JOB, 0)):
+            instance.add_run(dg.DagsterRun(job, status=dg.DagsterRunStatus.STARTED))
+            assert len(carried_on(instance, shop.runtime, dataset, whole=True)) == left
 
 
 def test_a_worker_that_was_killed_half_way_is_told_once_and_its_work_carried_on(
