@@ -32,6 +32,7 @@ from dagster._core.storage.sql import create_engine
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData, serialize_value
 from sqlalchemy import Connection, CursorResult, Engine, StaticPool, event
+from sqlalchemy.exc import OperationalError
 
 KEPT_ENGINES = 8
 # events that are written at once
@@ -55,7 +56,10 @@ class EventLog(SqliteEventLogStorage):
         self._columns: set[str] = set()
         self._held: tuple[int, Connection] | None = None
         self._waiting: list[EventLogEntry] = []
+        # what the databases of runs have, and that of all runs has not yet
+        self._unshared: list[EventLogEntry] = []
         self._gathering = threading.Lock()
+        self._together = 0
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -99,7 +103,7 @@ class EventLog(SqliteEventLogStorage):
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event: one of a burst with those that follow it, every other at once."""
-        if not _comes_in_bursts(event):
+        if not _comes_in_bursts(event, runless=self._together > 0):
             super().store_event(event)
             return
         with self._gathering:
@@ -113,9 +117,9 @@ class EventLog(SqliteEventLogStorage):
         if any(one.dagster_event_type not in _SHARED for one in events):
             super().store_event_batch(events)
             return
-        with self._gathering:
-            self._waiting += events
         self.flush()
+        # what fails here waits nowhere: Dagster stores the events of a batch one by one then
+        self._write(events, [], set())
 
     def _event_to_row(self, event: EventLogEntry) -> dict[str, Any]:
         return super()._event_to_row(lean(event))
@@ -143,21 +147,49 @@ class EventLog(SqliteEventLogStorage):
                 )
             )
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Materializations that are told without a run meanwhile are written together, at the end at the latest."""
+        self._together += 1
+        try:
+            yield
+        finally:
+            self._together -= 1
+            self.flush()
+
     def flush(self) -> None:
-        """Write what waits, in the order in which it came: one transaction in each of the two databases."""
+        """Write what waits, in the order in which it came: one transaction in each of the two databases.
+
+        What a busy database or a full disk did not take waits on, and so does what an interrupt met: whoever made this call may be a
+        message or a look, whose failure stops nothing.
+        """
         with self._gathering:
             events, self._waiting = self._waiting, []
-        if not events:
-            return
-        rows = [self._event_to_row(one) for one in events]
+            unshared, self._unshared = self._unshared, []
+        done: set[str] = set()
+        try:
+            self._write(events, unshared, done)
+        except BaseException as exc:
+            # what no database will ever take must not hold up what follows
+            if not isinstance(exc, Exception) or isinstance(exc, OperationalError | sqlite3.OperationalError):
+                begun = [one for one in events if one.run_id in done and one.dagster_event_type in _SHARED]
+                with self._gathering:
+                    self._waiting = [*(one for one in events if one.run_id not in done), *self._waiting]
+                    self._unshared = [*unshared, *begun, *self._unshared]
+            raise
+
+    def _write(self, events: Sequence[EventLogEntry], unshared: Sequence[EventLogEntry], done: set[str]) -> None:
+        """Write events to the databases of their runs, each of which is then `done`, and what is shared, `unshared` too, to that of all."""
         for run_id in {one.run_id: None for one in events}:
+            own = [self._event_to_row(one) for one in events if one.run_id == run_id]
             with self._open(run_id) as connection:
-                own = [row for row in rows if row["run_id"] == run_id]
                 connection.execute(SqlEventLogStorageTable.insert(), own)
-        shared = [(one, row) for one, row in zip(events, rows, strict=True) if one.dagster_event_type in _SHARED]
+            done.add(run_id)
+        shared = [*unshared, *(one for one in events if one.dagster_event_type in _SHARED)]
         if shared:
+            rows = [self._event_to_row(one) for one in shared]
             with self._open(INDEX_SHARD_NAME) as connection, self._holding(connection):
-                self._store_shared(connection, [one for one, _ in shared], [row for _, row in shared])
+                self._store_shared(connection, shared, rows)
 
     @contextmanager
     def _holding(self, connection: Connection) -> Iterator[None]:
@@ -244,11 +276,13 @@ class EventLog(SqliteEventLogStorage):
         return True
 
 
-def _comes_in_bursts(event: EventLogEntry) -> bool:
-    """Whether more follows at once, and after it the end of a step: not what is told without a run."""
+def _comes_in_bursts(event: EventLogEntry, *, runless: bool) -> bool:
+    """Whether more follows at once, and after it the end of a step; of what is told without a run, whoever tells it says so."""
     told = event.dagster_event
-    if told is None or not event.run_id or event.run_id == RUNLESS_RUN_ID:
-        return told is not None and told.is_step_materialization and told.partition is not None
+    if told is None:
+        return False
+    if not event.run_id or event.run_id == RUNLESS_RUN_ID:
+        return runless and told.is_step_materialization and told.partition is not None
     return told.event_type_value in _BURSTS or (told.is_step_materialization and told.partition is not None)
 
 

@@ -42,7 +42,16 @@ def _alone(home: Path) -> Iterator[None]:
 
 def process_tag() -> dict[str, str]:
     """The tag of a run that this process executes itself, by which another one sees that it died."""
-    return {PROCESS_TAG: f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"}
+    return {PROCESS_TAG: f"{_here()}/{os.getpid()}/{_started(os.getpid())}"}
+
+
+def _here() -> str:
+    """This machine, as far as numbers of processes go: containers that share the name of their host have numbers of their own."""
+    try:
+        space = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()}@{space}"
 
 
 def _started(pid: int) -> str:
@@ -60,9 +69,17 @@ def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     log = instance.event_log_storage
     for run_id in log.get_concurrency_run_ids() if log.supports_global_concurrency_limits else ():
         run = instance.get_run_by_id(run_id)
-        if run is not None and runs_here_no_more(run.tags.get(PROCESS_TAG, "")):
-            instance.report_run_failed(run, "the process that executed this run is gone")
+        if run is not None and runs_here_no_more(run.tags.get(PROCESS_TAG, "")) and end_run(instance, run_id):
             log.free_concurrency_slots_for_run(run_id)
+
+
+def end_run(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """End a run whose process is gone; False where it was over before, as that process had said meanwhile."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return False
+    instance.report_run_failed(run, "the process that executed this run is gone")
+    return True
 
 
 def free_pools(instance: dg.DagsterInstance) -> list[str]:
@@ -83,7 +100,7 @@ def runs_here_no_more(tag: str) -> bool:
     """Whether the process that a tag names was one of this machine and is gone; false of another machine's, and of no tag."""
     host, _, rest = tag.partition("/")
     pid, _, started = rest.partition("/")
-    if host != socket.gethostname() or not pid.isdigit():
+    if host != _here() or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)

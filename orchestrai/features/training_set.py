@@ -283,7 +283,7 @@ def _making(context: RunContext, node: AssetNode[Learner], given: Sequence[Verdi
     there = [one for one in inputs if one is not None]
     if len(there) < len(inputs):
         return None
-    datasets = _declared(model)
+    datasets, engine = _declared(model), context.port(Engines).choose("auto", 0)
     declared = {
         "definition": _definition(model),
         "views": [one.view.spec for one in model.views],
@@ -291,7 +291,8 @@ def _making(context: RunContext, node: AssetNode[Learner], given: Sequence[Verdi
         "cut": {asset: f"{dataset.grain} {dataset.positioned}" for asset, dataset in datasets.items()},
         "label": model.label,
         "given": given,
-        "engine": context.port(Engines).choose("auto", 0).name,
+        # one that is chosen elsewhere is not covered by the code of the stage
+        "engine": [engine.name, Producer("engine", type(engine).__module__).code],
     }
     return Making(node.asset, PRODUCER, there, declared, UNPARTITIONED, steady=_lacks_nothing)
 

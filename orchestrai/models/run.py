@@ -100,10 +100,12 @@ def _predictions(context: RunContext, node: Node, partitions: Sequence[str]) -> 
     from orchestrai.models.staleness.step_makings import predictions_making
 
     model, ledger, scored = node.subject, context.ledger, _scored(node)
-    stale = stale_predictions(ledger, scored, {})
+    stale, known = stale_predictions(ledger, scored, {}), context.port(Features).open()
+    # the join is another room's, so that the code of the stage does not cover it
+    join = Producer("join", type(known).__module__)
 
     def made(partition: str | None, before: Sequence[str]) -> StageReport:
-        making = predictions_making(ledger, model.spec, _assets(model), scored.features, partition)
+        making = predictions_making(ledger, model.spec, _assets(model), scored.features, partition, join)
         return _unless_it_stands(context, making, lambda noted: scores(partition, before, noted))
 
     def scores(partition: str | None, before: Sequence[str], noted: Mapping[str, JsonValue]) -> StageReport:
@@ -114,7 +116,7 @@ def _predictions(context: RunContext, node: Node, partitions: Sequence[str]) -> 
             model.spec,
             champion=scored.champion,
             features=scored.features,
-            known=context.port(Features).open(),
+            known=known,
             asset=node.asset,
             partition=partition,
             judged=lambda key: judged_predictions(ledger, scored, stale, {*before, key}),

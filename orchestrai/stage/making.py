@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from platform import machine, python_version
 from typing import Any
 
@@ -133,6 +134,8 @@ def _read(dataset: Dataset, receipt: Receipt) -> int:
 
 def plain(value: Any) -> JsonValue:
     """A declaration as JSON, the same in each process: what has no order of its own is sorted."""
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)  # YAML can say it, JSON cannot
     if value is None or isinstance(value, str | bool | int | float):
         return value
     dump = getattr(value, "model_dump", None)

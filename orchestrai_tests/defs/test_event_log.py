@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from sqlalchemy.exc import OperationalError
 
 from orchestrai.defs.event_log import KEPT_ENGINES, EventLog
 from orchestrai.defs.instance import open_instance
@@ -151,3 +152,48 @@ def test_what_is_written_together_says_what_dagsters_own_storage_says(
             run_id = dg.materialize([checked, something], instance=instance).run_id
             told.append(_told(instance, run_id))
     assert told[0] == told[1]
+
+
+def test_what_a_busy_database_did_not_take_is_written_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message of the step meets the busy database: Dagster swallows its failure, and the evaluation before it must not go with it."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    key, refused = dg.AssetKey("telling"), list[int]()
+    stock = EventLog._store_shared
+
+    def busy(log: EventLog, connection: Any, events: Any, rows: Any) -> None:
+        if not refused and any(one.dagster_event_type == "ASSET_CHECK_EVALUATION" for one in events):
+            refused.append(len(events))
+            raise OperationalError("INSERT", {}, sqlite3.OperationalError("database is locked"))
+        stock(log, connection, events, rows)
+
+    monkeypatch.setattr(EventLog, "_store_shared", busy)
+
+    @dg.asset(check_specs=[dg.AssetCheckSpec("well", asset="telling")])
+    def telling(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield dg.AssetCheckResult(check_name="well", passed=True)
+        context.log.info("a message")
+        yield dg.Output(None)
+
+    with open_instance(tmp_path) as instance:
+        run_id = dg.materialize([telling], instance=instance).run_id
+        assert refused
+        log, check = instance.event_log_storage, dg.AssetCheckKey(key, "well")
+        evaluation = log.get_latest_asset_check_execution_by_key([check])[check].evaluation
+        assert evaluation is not None and evaluation.passed
+        assert _written(tmp_path / "dagster" / "history" / "runs", run_id)["ASSET_CHECK_EVALUATION"] == 1
+
+
+def test_what_is_told_without_a_run_is_there_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The webserver says yes to whoever reports a materialization, and may be killed before anybody looks at it."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    runs = tmp_path / "dagster" / "history" / "runs"
+    with open_instance(tmp_path) as instance:
+        log = instance.event_log_storage
+        assert isinstance(log, EventLog)
+        instance.report_runless_asset_event(dg.AssetMaterialization("something", partition="2026-10-01"))
+        assert _written(runs, "index")["ASSET_MATERIALIZATION"] == 1
+        with log.together():
+            for day in range(2, 5):
+                instance.report_runless_asset_event(dg.AssetMaterialization("something", partition=f"2026-10-0{day}"))
+            assert _written(runs, "index")["ASSET_MATERIALIZATION"] == 1
+        assert _written(runs, "index")["ASSET_MATERIALIZATION"] == 4

@@ -4,6 +4,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 
 import orchestrai.features.training_set as training_set_module
 import orchestrai.models.run as models_module
+from orchestrai.contracts.contract import Contract
+from orchestrai.core import code_identity
+from orchestrai.core.canonical import canonical_json
 from orchestrai.errors import IntegrityError, OrchestraiError
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.registry.versions import rollback
@@ -221,6 +225,28 @@ def test_a_training_that_a_clock_had_a_say_in_is_done_again(shop: Shop, monkeypa
 def test_other_libraries_make_it_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(making, "_versions", lambda: ["numpy 99"])
     assert _standing(shop.run()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "made"),
+    [
+        ("orchestrai.features.views.moment_partitions", ["predictions"]),
+        ("orchestrai.features.engines.duckdb_engine", ["training_set"]),
+    ],
+)
+def test_other_code_behind_a_port_makes_it_again(
+    shop: Shop, module: str, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What joins features to score them, and what runs a label, are of another room than the stage that asks them."""
+    of_sources = code_identity.identity
+    monkeypatch.setattr(code_identity, "identity", lambda modules: "0" * 16 if modules == (module,) else of_sources(modules))
+    assert [step for step in STEPS if step not in _standing(shop.run())] == made
+
+
+def test_a_declaration_says_in_a_digest_what_json_cannot() -> None:
+    contracts = [Contract("readings", "1", (), extra={"limit": limit}) for limit in (inf, -inf, nan, 1.0, None)]
+    said = [canonical_json(making.plain(contract)) for contract in contracts]
+    assert len(set(said)) == len(said) and canonical_json(making.plain(contracts[2])) == said[2]
 
 
 def test_a_refusal_that_nothing_answered_is_answered(shop: Shop) -> None:

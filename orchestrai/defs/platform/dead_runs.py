@@ -11,7 +11,7 @@ from collections import deque
 import dagster as dg
 from dagster._core.storage.dagster_run import RunsFilter
 
-from orchestrai.defs.instance import PROCESS_TAG, free_pools, process_tag, runs_here_no_more
+from orchestrai.defs.instance import PROCESS_TAG, end_run, free_pools, process_tag, runs_here_no_more
 
 OF_RUN = "orchestrai/process_of_run"
 MOST = 200
@@ -37,7 +37,9 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         run = record.dagster_run
         if run.tags.get(OF_RUN) != run.run_id or not runs_here_no_more(run.tags.get(PROCESS_TAG, "")):
             continue
-        instance.report_run_failed(run, "the process that executed this run is gone")
+        # a process that ended well is gone, too: what it said of the run since is read anew
+        if not end_run(instance, run.run_id):
+            continue
         if log.supports_global_concurrency_limits:
             log.free_concurrency_slots_for_run(run.run_id)
         ended.append(run.run_id)

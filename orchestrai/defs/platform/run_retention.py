@@ -3,6 +3,7 @@
 The database is a view of the ledger. What a deleted run had told of an asset is told again, without a run, where it is what is published.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from dagster._core.storage.runs.schema import RunTagsTable
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrai.defs.asset_keys import ledger_names
 from orchestrai.defs.reporting.ledger_sync import Told, sync
 from orchestrai.errors import StorageError
 from orchestrai.pipeline.runtime import Runtime
@@ -23,6 +25,7 @@ from orchestrai.settings import Settings
 
 # so many at once: a look must not take long, and the next one goes on
 AT_ONCE = 200
+UNTOLD = "orchestrai/assets_of_deleted_runs"
 HOURLY = 3600
 
 
@@ -59,9 +62,14 @@ def prune(
     try:
         runs = _beyond(instance, limits, now, at_once + 1)
         more, runs = len(runs) > at_once, runs[:at_once]
-        if not runs:
+        untold = _untold(instance)
+        if not runs and not untold:
             return Pruned()
-        assets = _assets_of(instance, runs)
+        # assets of others, which no ledger has, are told of by nobody
+        names = ledger_names(runtime.project.nodes)
+        assets = sorted({*untold, *(names[key] for key in _assets_of(instance, runs) if key in names)})
+        # of what is deleted nobody could tell afterwards whom it told of: who is killed here leaves it to the next look
+        _note_untold(instance, assets)
         for run_id in runs:
             _forget_checks(instance, run_id)
             _forget_output(instance, run_id)
@@ -70,7 +78,18 @@ def prune(
     except SQLAlchemyError as exc:
         raise StorageError(f"expected Dagster's storage to answer, found {type(exc).__name__}: look at it") from None
     told = tuple(sync(runtime, instance, frozenset(assets)))
+    _note_untold(instance, ())
     return Pruned(tuple(runs), tuple(assets), told, more)
+
+
+def _untold(instance: dg.DagsterInstance) -> list[str]:
+    """The assets that a look had deleted runs of before it was cut off."""
+    noted = instance.daemon_cursor_storage.get_cursor_values({UNTOLD}).get(UNTOLD)
+    return [str(asset) for asset in json.loads(noted)] if noted else []
+
+
+def _note_untold(instance: dg.DagsterInstance, assets: Sequence[str]) -> None:
+    instance.daemon_cursor_storage.set_cursor_values({UNTOLD: json.dumps([*assets])})
 
 
 def _beyond(instance: dg.DagsterInstance, limits: RunLimits, now: datetime, count: int) -> list[str]:
@@ -88,8 +107,8 @@ def _beyond(instance: dg.DagsterInstance, limits: RunLimits, now: datetime, coun
     return list(found)[:count]
 
 
-def _assets_of(instance: dg.DagsterInstance, runs: Sequence[str]) -> list[str]:
-    """The assets that some runs materialized."""
+def _assets_of(instance: dg.DagsterInstance, runs: Sequence[str]) -> list[dg.AssetKey]:
+    """The keys of the assets that some runs materialized."""
     log = instance.event_log_storage
     if not isinstance(log, SqlEventLogStorage):
         return []
@@ -98,7 +117,7 @@ def _assets_of(instance: dg.DagsterInstance, runs: Sequence[str]) -> list[str]:
     with log.index_connection() as connection:
         rows = connection.execute(query).fetchall()
     keys = [dg.AssetKey.from_db_string(row[0]) for row in rows]
-    return sorted("/".join(key.path) for key in keys if key is not None)
+    return [key for key in keys if key is not None]
 
 
 def _forget_checks(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -4,6 +4,7 @@ The database is a view of the ledger. After it was lost, or where a process died
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import dagster as dg
@@ -11,6 +12,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.assets import closed_by, node_partitions
+from orchestrai.defs.event_log import EventLog
 from orchestrai.defs.reporting.check_events import partitioned_evaluations
 from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
 from orchestrai.defs.reporting.event_metadata import metadata_of
@@ -70,15 +72,17 @@ def _told(runtime: Runtime, instance: dg.DagsterInstance, node: AssetNode, curre
         known = (newest.asset_materialization.tags or {}) if newest and newest.asset_materialization else {}
         unknown = [] if known.get(DATA_VERSION_TAG) == current.version else [whole]
     report = StageReport(node.asset, current.version, tuple(outcomes))
-    for outcome in unknown:
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(
-                key,
-                partition=outcome.partition if cut else None,
-                metadata=metadata_of(node, report, outcome, single=False),
-                tags=version_tags(outcome, code),
+    log = instance.event_log_storage
+    with log.together() if isinstance(log, EventLog) else nullcontext():
+        for outcome in unknown:
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(
+                    key,
+                    partition=outcome.partition if cut else None,
+                    metadata=metadata_of(node, report, outcome, single=False),
+                    tags=version_tags(outcome, code),
+                )
             )
-        )
     return Told(node.asset, len(unknown), _checks(runtime, instance, node, report), tuple(uncounted))
 
 

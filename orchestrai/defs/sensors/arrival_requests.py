@@ -24,6 +24,8 @@ from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.names import VERBATIM
 
 MAX_OBJECTS_PER_TICK = 5_000
+# the jobs of a dataset (launch/jobs.py)
+JOBS = ("ingest", "nightly", "restore", "drill")
 
 
 def result_of(
@@ -65,7 +67,8 @@ def carried_on(
     grain = dataset.spec.partitions.grain
     begun = begun_in_vain(instance, job_name(dataset.prefix, "ingest"), grain)
     own = [asset_key(dataset.asset(stage)) for stage in VERBATIM]
-    if not (begun or whole) or is_worked_on(instance, job_name(dataset.prefix, ""), own):
+    jobs = {job_name(dataset.prefix, what) for what in JOBS}
+    if not (begun or whole) or is_worked_on(instance, jobs, own):
         return {}
     return open_work(runtime, dataset, begun)
 

@@ -164,10 +164,14 @@ def without_done(runtime: Runtime, conditions: Iterable[Condition]) -> Iterator[
             yield condition
             continue
         try:
+            spans = [_passing_keys(dataset, place) for place in places]
+            # one look at the landing for all of them: an outage may have ended hundreds of runs
+            keys = set[str]().union(*spans)
+            lacking = {*open_work(runtime, dataset, keys), *reconcile(judge_of(runtime, dataset)).due} if keys else keys
             left = tuple(
                 member
-                for member, place in zip(condition.members, places, strict=True)
-                if PASSES not in place or _lacks(runtime, dataset, place)
+                for member, own in zip(condition.members, spans, strict=True)
+                if not own or not own.isdisjoint(lacking)
             )
         except OrchestraiError:
             # what cannot be looked at is not over
@@ -176,15 +180,13 @@ def without_done(runtime: Runtime, conditions: Iterable[Condition]) -> Iterator[
             yield replace(condition, members=left)
 
 
-def _lacks(runtime: Runtime, dataset: DatasetNode, place: Sequence[str]) -> bool:
-    """Whether anything is left to do of the partitions of a run; of a run without partitions nobody can tell."""
+def _passing_keys(dataset: DatasetNode, place: Sequence[str]) -> set[str]:
+    """The partitions of a run that was ended by what passes; none of any other, and of one of whose partitions nobody can tell."""
     _, first, last, *_ = place
     grain = dataset.spec.partitions.grain
-    if not first or grain == "all" or dataset.spec.source.kind != "objects":
-        return True
-    keys = set(keys_between(first, last, grain))
-    lacking = {*open_work(runtime, dataset, keys)} | {*reconcile(judge_of(runtime, dataset)).due}
-    return not keys.isdisjoint(lacking)
+    if PASSES not in place or not first or grain == "all" or dataset.spec.source.kind != "objects":
+        return set()
+    return set(keys_between(first, last, grain))
 
 
 # -- ticks and checks --------------------------------------------------------------------------------------------

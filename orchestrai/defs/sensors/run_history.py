@@ -40,10 +40,10 @@ def begun_in_vain(instance: dg.DagsterInstance, job: str, grain: Grain) -> list[
     return sorted(keys)
 
 
-def is_worked_on(instance: dg.DagsterInstance, prefix: str, assets: Collection[dg.AssetKey]) -> bool:
-    """Whether a run is under way of a job whose name begins so, or of one of some assets."""
+def is_worked_on(instance: dg.DagsterInstance, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> bool:
+    """Whether a run is under way of one of some jobs, or of one of some assets."""
     runs = instance.get_runs(RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES)))
-    return any(run.job_name.startswith(prefix) or not {*assets}.isdisjoint(run.asset_selection or ()) for run in runs)
+    return any(run.job_name in jobs or not {*assets}.isdisjoint(run.asset_selection or ()) for run in runs)
 
 
 def _past_run(record: dg.RunRecord, grain: Grain, now: datetime) -> PastRun:

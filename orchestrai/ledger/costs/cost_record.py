@@ -114,10 +114,17 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()
 
 
-def costs_of_day(store: Store, keyring: Keyring, day: date | str, asset: str = "") -> Iterator[CostRecord]:
-    """The records of a day that count, of one asset or of all; each verified. Raises SignatureInvalid, IntegrityError."""
+def costs_of_day(
+    store: Store, keyring: Keyring, day: date | str, asset: str = "", *, newest_first: bool = False
+) -> Iterator[CostRecord]:
+    """The records of a day that count, of one asset or of all; each verified. Raises SignatureInvalid, IntegrityError.
+
+    Of one asset they come in the order in which its runs ended, or with `newest_first` the other way round: each is read when it is asked
+    for.
+    """
     prefix = f"{COSTS.folder}{day}/" + (f"{asset}/" if asset else "")
-    for info in store.list(prefix):
+    listed = store.list(prefix)
+    for info in sorted(listed, key=lambda one: one.key, reverse=True) if newest_first else listed:
         # another asset's key may go on where this one ends
         if asset and info.key[len(prefix) :].count("/"):
             continue

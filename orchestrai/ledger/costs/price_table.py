@@ -25,6 +25,8 @@ GB = 1e9
 # the price of a job that has one of its own
 DECLARED = "declared with the job"
 DIGITS = 9
+# no price or machine is larger
+MOST = 1e12
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def _document(file: Path) -> Mapping[str, Any]:
 
     try:
         body = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as exc:
+        # a ValueError is text that is no UTF-8, or a date that no calendar has
         raise ConfigError(
             f"expected a YAML file of prices in {file}, found {type(exc).__name__}: correct or remove it"
         ) from exc
@@ -246,7 +249,7 @@ def _price(file: Path, number: int, body: Any) -> Price:
 
 
 def _number(file: Path, at: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
         raise ConfigError(f"{file}: {at}: expected a number of at least 0, found {value!r}: correct it")
     return float(value)
 

@@ -5,6 +5,7 @@ None where a step comes out of more than that, or where what it would read is no
 
 from collections.abc import Sequence
 
+from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.partition_key import time_part
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.dataset import Dataset
@@ -73,9 +74,9 @@ def champion_making(ledger: Ledger, spec: ModelSpec, assets: ModelAssets) -> Mak
 
 
 def predictions_making(
-    ledger: Ledger, spec: ModelSpec, assets: ModelAssets, views: Sequence[str], partition: str | None
+    ledger: Ledger, spec: ModelSpec, assets: ModelAssets, views: Sequence[str], partition: str | None, join: Producer
 ) -> Making | None:
-    """Predictions of a partition, by default the newest: the champion that serves, and the tables of all its views.
+    """Predictions of a partition, by default the newest: the champion that serves, the tables of all its views, who joins these.
 
     None where another system scores.
     """
@@ -88,4 +89,4 @@ def predictions_making(
     if spec.serve_on is not None and spec.serve_on.sagemaker.batch:
         return None
     newest = time_part(max(there[0].partitions, key=time_part))
-    return Making(assets.predictions, PRODUCER, there, [spec, *views], partition or newest, [champion])
+    return Making(assets.predictions, PRODUCER, there, [spec, *views, join.code], partition or newest, [champion])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from orchestrai.errors import ConfigError
+from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.observability.traces.span import Span, Value, request_of
 from orchestrai.secrets.reference import resolve_secret
 from orchestrai.settings import Settings
@@ -64,7 +64,7 @@ class Sender:
             with _DIRECT.open(request, timeout=SECONDS) as answer:
                 answer.read()
                 return True
-        except (OSError, http.client.HTTPException, ConfigError, ValueError) as exc:
+        except (OSError, http.client.HTTPException, OrchestraiError, ValueError) as exc:
             self._quiet_until = self.clock() + PAUSE
             LOG.warning(
                 "%d spans were not taken by the collector (%s); the next are sent in %d s",

@@ -4,6 +4,7 @@ A run that found nothing to do leaves none: it is counted with the next record o
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.identity import new_session_id
-from orchestrai.errors import ConfigError, OrchestraiError, StorageError
+from orchestrai.errors import ConfigError, ObjectExists, OrchestraiError, StorageError
 from orchestrai.ledger.costs.cost_record import COSTS, CostRecord, Outcome, Quiet, utc_text
 from orchestrai.ledger.costs.price_table import PriceTable, read_prices
 from orchestrai.ledger.costs.run_meter import RunMeter, metering
@@ -115,7 +116,9 @@ class CostBook:
             ledger = self._ledger()
             while self._owed:
                 first = self._owed[0]
-                ledger.lake.write(COSTS.key(first.name), COSTS.sign(ledger.signer, first), create=True)
+                # one whose answer was lost lies there: its name is of this run alone
+                with suppress(ObjectExists):
+                    ledger.lake.write(COSTS.key(first.name), COSTS.sign(ledger.signer, first), create=True)
                 self._owed.pop(0)
         except OrchestraiError as exc:
             return f"the cost was not recorded: {exc.message}"

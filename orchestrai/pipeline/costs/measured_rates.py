@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 
+from orchestrai.errors import IntegrityError, StorageError
 from orchestrai.ledger.costs.cost_record import CostRecord, costs_of_day
 from orchestrai.ledger.ledger import Ledger
 
@@ -37,15 +38,24 @@ class EngineRule:
 
 
 def newest_runs(ledger: Ledger, asset: str, now: datetime, count: int = RUNS) -> list[CostRecord]:
-    """The newest runs of an asset that published something, newest first; raises what the ledger raises."""
+    """The newest runs of an asset that published something, newest first; no more records are read than that takes.
+
+    A record that is damaged, or a store that does not answer, stops no run: what is behind it counts as not measured.
+    """
     found: list[CostRecord] = []
     for back in range(DAYS):
         day = (now - timedelta(days=back)).date()
-        records = costs_of_day(ledger.lake, ledger.keyring, day, asset)
-        found += sorted((r for r in records if r.outcome == "published"), key=lambda r: r.finished, reverse=True)
-        if len(found) >= count:
+        records = costs_of_day(ledger.lake, ledger.keyring, day, asset, newest_first=True)
+        try:
+            for record in records:
+                found += [record] if record.outcome == "published" else []
+                if len(found) == count:
+                    return found
+        except IntegrityError:
+            continue
+        except StorageError:
             break
-    return found[:count]
+    return found
 
 
 def choose_engine(rule: EngineRule, size: int, runs: Callable[[], Sequence[CostRecord]]) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from orchestrai.defs.assets import build_assets
-from orchestrai.defs.instance import PROCESS_TAG, open_instance, process_tag
+from orchestrai.defs.instance import PROCESS_TAG, open_instance, process_tag, runs_here_no_more
 from orchestrai.defs.platform.dead_runs import BEGUN, OF_RUN, build_dead_run_sensor, end_dead_runs
 from orchestrai.defs.platform.patience import translate
 from orchestrai.errors import TransientStorageError
@@ -58,6 +58,27 @@ def test_a_run_whose_process_was_killed_is_ended_and_holds_nothing(gone: str, tm
         assert status == dict.fromkeys((alive, elsewhere, untold, retry), dg.DagsterRunStatus.STARTED)
         assert end_dead_runs(instance) == []
     assert dg.DagsterRunStatus.STARTED in BEGUN
+
+
+def test_a_run_that_ends_well_while_it_is_looked_at_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_instance(tmp_path) as instance:
+        run = instance.create_run_for_job(_job(), status=dg.DagsterRunStatus.STARTED, tags=process_tag())
+        instance.add_run_tags(run.run_id, {OF_RUN: run.run_id})
+
+        def ends_now(tag: str) -> bool:
+            instance.report_run_canceled(run)
+            return True
+
+        monkeypatch.setattr("orchestrai.defs.platform.dead_runs.runs_here_no_more", ends_now)
+        assert end_dead_runs(instance) == []
+        ended = instance.get_run_by_id(run.run_id)
+        assert ended is not None and ended.status is dg.DagsterRunStatus.CANCELED
+
+
+def test_a_container_with_the_name_of_its_host_has_processes_of_its_own(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runs_here_no_more(gone)
+    monkeypatch.setattr("orchestrai.defs.instance.os.readlink", lambda _: "pid:[1]")
+    assert not runs_here_no_more(gone)
 
 
 def test_a_run_that_its_code_server_found_killed_holds_nothing_either(tmp_path: Path) -> None:

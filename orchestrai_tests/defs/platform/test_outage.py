@@ -1,6 +1,7 @@
 """A store that answers 503 for ten minutes, over real HTTP: no day is lost, nobody has to do anything, and it is told once."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -13,8 +14,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.defs.instance import PROCESS_TAG, process_tag
+from orchestrai.defs.instance import PROCESS_TAG, open_instance, process_tag
 from orchestrai.defs.platform.dead_runs import OF_RUN, end_dead_runs
+from orchestrai.defs.sensors import instance_conditions
+from orchestrai.defs.sensors.arrival_requests import carried_on
+from orchestrai.observability.alerts.condition import Condition
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai.storage import retry
@@ -22,7 +26,7 @@ from orchestrai.storage.cloud import connection
 from orchestrai_tests.defs.deploying import record
 from orchestrai_tests.defs.platform.simulated_daemon import JOB, SENSOR, SimulatedDaemon, simulated_daemon
 from orchestrai_tests.docs.walk import variables_of, walk
-from orchestrai_tests.features.shop import FIRST, KEPT, RAW, RESTORED
+from orchestrai_tests.features.shop import FEATURES, FIRST, KEPT, RAW, RESTORED
 from orchestrai_tests.observability.hooks import Hook, webhook
 from orchestrai_tests.observability.simulated import land, shop_with
 from orchestrai_tests.servers.proxy import Fault, FaultProxy, fault_proxy
@@ -164,6 +168,35 @@ def test_what_outlasts_a_steps_patience_is_carried_on_by_the_sensor(
         assert place.told()["run_failed"] == Counter(opened=1, resolved=1)
         for kind, changes in place.told().items():
             assert changes == Counter(opened=1, resolved=1), kind
+
+
+def test_runs_that_an_outage_ended_are_looked_at_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, looks = shop_with(tmp_path / "shop"), list[str]()
+    days = [land(shop, number) for number in range(4)]
+    shop.now = FIRST + timedelta(days=8)
+    shop.runtime = Runtime(Settings(home=shop.runtime.settings.home), shop.project, clock=lambda: shop.now)
+    of_landing = instance_conditions.reconcile
+    monkeypatch.setattr(instance_conditions, "reconcile", lambda judge: looks.append("look") or of_landing(judge))
+    members = tuple(json.dumps(["", day, day, instance_conditions.PASSES]) for day in days)
+    told = Condition("run_failed", JOB, "", "", "", cause="503", members=members, source="dagster")
+    assert [*instance_conditions.without_done(shop.runtime, [told])] == [told] and looks == ["look"]
+    shop.run(RAW, *days[:3])
+    shop.restored(days[:3])
+    shop.run(FEATURES)
+    (left,) = instance_conditions.without_done(shop.runtime, [told])
+    assert left.members == members[3:]
+
+
+def test_a_dataset_whose_name_goes_on_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`late/sales_eu` that is ingested all day must not keep what was left of `late/sales` waiting."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    shop = shop_with(tmp_path / "shop")
+    dataset, shop.now = shop.runtime.project.nodes[RAW].subject, FIRST + timedelta(days=1, hours=2)
+    shop.run(RAW, land(shop, 0))
+    with open_instance(tmp_path / "shop" / "home") as instance:
+        for job, left in (("late_sales_eu_ingest", 1), (JOB, 0)):
+            instance.add_run(dg.DagsterRun(job, status=dg.DagsterRunStatus.STARTED))
+            assert len(carried_on(instance, shop.runtime, dataset, whole=True)) == left
 
 
 def test_a_worker_that_was_killed_half_way_is_told_once_and_its_work_carried_on(

@@ -124,6 +124,26 @@ def test_what_is_published_is_told_again_and_newest_evaluations_stay(tmp_path: P
     assert prune(shop.runtime, instance, RunLimits(most=1), shop.now).told == ()
 
 
+def test_a_look_that_was_killed_after_it_deleted_is_made_good_by_the_next(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(tmp_path / "shop")
+    days = taken(shop, instance, 2)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrai.defs.platform.run_retention.sync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prune(shop.runtime, instance, RunLimits(most=1), shop.now)
+    assert instance.get_materialized_partitions(asset_key(RAW)) == {days[1]}
+    done = prune(shop.runtime, instance, RunLimits(most=1), shop.now)
+    assert done.runs == () and RAW in done.assets
+    assert instance.get_materialized_partitions(asset_key(RAW)) == {*days}
+    assert prune(shop.runtime, instance, RunLimits(most=1), shop.now).assets == ()
+
+
 def test_a_look_takes_so_many_at_most_and_the_sensor_goes_on_until_none_is_left(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,12 @@ def test_another_price_gives_another_digest(tmp_path: Path) -> None:
         ("apply: [aws-fargate-vcpu]\n", "machine: expected what a run is given"),
         ("machine: [2]\n", "machine: expected vcpus"),
         ("a: [\n", "expected a YAML file of prices"),
+        ("prices: [{name: x, of: run, unit: cpu_hour, usd: 1, date: 2026-02-30, source: us}]\n", "found ValueError"),
+        (
+            f"prices: [{{name: x, of: run, unit: cpu_hour, usd: 1{400 * '0'}, date: 2026-01-01, source: us}}]\n",
+            "prices[0].usd",
+        ),
+        ("[" * 5000, "found RecursionError"),
     ],
 )
 def test_a_mistake_is_told_by_file_and_field(tmp_path: Path, text: str, told: str) -> None:

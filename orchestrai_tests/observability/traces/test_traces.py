@@ -16,7 +16,7 @@ import pytest
 from orchestrai.defs.build import build_definitions
 from orchestrai.defs.launch.backfill import backfill
 from orchestrai.defs.platform.run_traces import build_trace_sensors, send_run_span
-from orchestrai.errors import ConfigError
+from orchestrai.errors import ConfigError, TransientStorageError
 from orchestrai.ledger.report import Cost, PartitionOutcome, StageReport
 from orchestrai.observability.traces.sender import PAUSE, Sender, headers_of
 from orchestrai.observability.traces.span import Span, request_of, span_id, trace_id
@@ -187,6 +187,15 @@ def test_a_collector_that_is_down_is_left_alone_for_a_while_and_then_asked_again
     collector.answer = 307
     assert not sender.send(span)
     assert not Sender("http://127.0.0.1:9/v1/traces").send(span)
+
+
+def test_a_store_of_secrets_that_is_down_costs_no_run_either(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(reference: str) -> str:
+        raise TransientStorageError(f"expected the store of {reference} to answer, found status 503: try again")
+
+    monkeypatch.setattr("orchestrai.observability.traces.sender.resolve_secret", down)
+    span = [Span(trace_id("r"), span_id("r"), "", "a", 1, 2)]
+    assert not Sender(collector.url, "awssm://collector").send(span) and not collector.bodies
 
 
 @pytest.mark.parametrize("url", ["http://collector.example/v1/traces", "ftp://x", "collector:4318"])

@@ -97,6 +97,27 @@ def test_a_store_that_does_not_answer_is_owed_the_record_and_the_run_ends_as_it_
     assert len(records(shop.runtime)) == 2, "what was owed came with the next"
 
 
+def test_a_record_that_came_though_its_answer_was_lost_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(tmp_path / "shop")
+    morning(shop, 1)
+    first, second = land(shop, 0), land(shop, 1)
+    write = LocalStore.write
+
+    def answer_lost(self: LocalStore, key: str, data: object, **more: bool) -> object:
+        done = write(self, key, data, **more)  # type: ignore[arg-type]
+        if key.startswith("costs/"):
+            raise TransientStorageError("expected the store to answer, found a closed connection: wait")
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStore, "write", answer_lost)
+        assert "orchestrai/cost_problem" in shop.run(RAW, first).measured
+    assert "orchestrai/cost_problem" not in shop.run(RAW, second).measured
+    assert len(records(shop.runtime)) == 2
+
+
 def test_an_outage_of_the_stage_itself_is_not_asked_once_more_for_its_record(tmp_path: Path) -> None:
     shop = Shop(tmp_path / "shop")
     node = shop.runtime.project.nodes[RAW]

@@ -1,10 +1,13 @@
 """The next run's engine, workers and partitions follow from what was measured, within declared bounds, and the reason is said."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from orchestrai.errors import TransientStorageError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.spark_engine import SparkEngine
 from orchestrai.features.jobs.cluster_size import WorkerBounds
@@ -20,6 +23,7 @@ from orchestrai.pipeline.costs.measured_rates import (
 )
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings
+from orchestrai.storage.local import LocalStore
 from orchestrai_tests.features.shop import FEATURES, FIRST, Shop
 
 GB = 10**9
@@ -96,6 +100,32 @@ def test_the_newest_runs_that_published_count(tmp_path: Path) -> None:
     found = newest_runs(ledger, FEATURES, FIRST.replace(day=10), 3)
     assert [record.usage.wall_seconds for record in found] == [9, 8, 7]
     assert newest_runs(ledger, FEATURES, FIRST.replace(month=11), 3) == [], "so old ones say nothing"
+
+
+def test_damaged_records_stop_no_run_and_no_more_are_read_than_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(tmp_path / "shop")
+    ledger = shop.runtime.ledger
+    many = [
+        replace(ran("duckdb", number, day=2), finished=f"2026-10-02T{number:02d}:00:00+00:00") for number in range(1, 20)
+    ]
+    for record in (ran("duckdb", 50, day=1), *many, ran("duckdb", 60, day=3)):
+        ledger.lake.write(COSTS.key(record.name), COSTS.sign(ledger.signer, record))
+    torn = COSTS.key(ran("duckdb", 60, day=3).name)
+    ledger.lake.write(torn, ledger.lake.read(torn)[:100])
+    read: list[str] = []
+    of_store = LocalStore.read
+    monkeypatch.setattr(LocalStore, "read", lambda self, key, **more: read.append(key) or of_store(self, key, **more))
+    found = newest_runs(ledger, FEATURES, FIRST.replace(day=3), 3)
+    assert [record.usage.wall_seconds for record in found] == [19, 18, 17]
+    assert len([key for key in read if key.startswith("costs/")]) == 4, "the torn one and three"
+    monkeypatch.setattr(LocalStore, "list", _down)
+    assert newest_runs(ledger, FEATURES, FIRST.replace(day=3), 3) == []
+
+
+def _down(*_: object, **__: object) -> Iterator[object]:
+    raise TransientStorageError("expected the store to answer, found 503: wait")
 
 
 def test_a_run_of_features_is_sized_its_choice_is_recorded_and_told(tmp_path: Path) -> None:
