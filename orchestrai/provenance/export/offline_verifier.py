@@ -668,7 +668,7 @@ class Witness:
     def __init__(self, records: Records, vault: str) -> None:
         self.times: list[str] = []
         self.ends: dict[str, tuple[int, str, str]] = {}
-        self.seen: dict[str, list[tuple[int, str]]] = {}
+        self.seen: dict[str, list[tuple[int, str, str]]] = {}
         self.accepted: list[str] = []
         self.before = ""
         names = records.place.names(f"witness/{vault}/")
@@ -695,14 +695,14 @@ class Witness:
         for dataset, (end, digest) in body["heads"].items():
             self.ends[dataset] = end, digest, body["time"]
             seen = self.seen.setdefault(dataset, [])
-            if not seen or seen[-1][0] < end:
-                seen.append((end, body["time"]))
+            if not seen or seen[-1][:2] != (end, digest):
+                seen.append((end, digest, body["time"]))
         self.times.append(body["time"])
         self.before = sha256(envelope)
 
     def since(self, dataset: str, number: int) -> str:
         """From when on a record of a chain was seen; nothing where it never was."""
-        return next((time for end, time in self.seen.get(dataset, ()) if end >= number), "")
+        return next((time for end, _, time in self.seen.get(dataset, ()) if end >= number), "")
 
 
 class Verifier:
@@ -880,19 +880,31 @@ class Verifier:
         except Wrong as error:
             self.say(error.check, "witness", str(error))
             return
-        place = self.records.place
         for _, receipt, _ in self.snapshots.values():
             dataset, number = receipt["facts"].get("dataset"), receipt["facts"].get("snapshot_seq", 0)
-            end, digest, time_seen = self.witness.ends.get(dataset, (0, "", ""))
-            name = f"vault/snapshots/{dataset}/{end:012d}.json"
-            if digest and (not place.has(name) or sha256(place.read(name)) != digest):
+            # a chain may have grown past what took the place of an end that was seen
+            lost = next(
+                (seen for seen in self.witness.seen.get(dataset, ()) if self.unlike(vault, dataset, *seen[:2])), None
+            )
+            if lost is not None:
                 self.say(
                     "witness",
                     dataset,
-                    f"expected {name} as it was seen at {time_seen[:19]}, found another or none: rolled back",
+                    f"expected vault/snapshots/{dataset}/{lost[0]:012d}.json as it was seen at {lost[2][:19]}, found another or none: "
+                    "rolled back",
                 )
             elif self.witness.since(dataset, number):
                 self.witnessed[f"{dataset}@{number}"] = self.witness.since(dataset, number)
+
+    def unlike(self, vault: str, dataset: str, number: int, digest: str) -> bool:
+        """Whether a record of a chain is not the one that was seen; of a former end that was given up or forgotten nobody asks."""
+        name = f"vault/snapshots/{dataset}/{number:012d}.json"
+        if self.records.place.has(name) and sha256(self.records.place.read(name)) == digest:
+            return False
+        last = self.witness is not None and self.witness.ends.get(dataset, (0, ""))[0] == number
+        gone = {"dataset": dataset, "snapshot_seq": number}
+        stone = name.replace("snapshots", "forgotten", 1)
+        return last or not any(self.forgotten(vault, {**gone, "commit": commit}, stone) for commit in ("", digest))
 
     def commit(self, vault: str, receipt: Json) -> "Json | None":
         """The commit that a snapshot receipt names; None where retention has forgotten it since."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.layout import IDENTITY
 from orchestrai.vault.format.records import IDENTITY_TYPE, document
-from orchestrai.vault.witness.witness_log import WitnessLog, lost_end
+from orchestrai.vault.witness.witness_log import WitnessLog, lost_end, lost_on_the_way
 from orchestrai.vault.witness.witness_record import Place, stamp_key, witness_key
 
 
@@ -24,10 +25,15 @@ def copy_witness(witness: Store, vault: Store, keyring: Keyring) -> WitnessCopy:
     """All that a witness has of a vault; raises IntegrityError, SignatureInvalid where it is not whole, or the vault lost what it names."""
     log, name = WitnessLog(witness), str(document(keyring, IDENTITY_TYPE, vault.read(IDENTITY))["vault"])
     ends: dict[str, Place] = {}
+    passed: dict[str, dict[Place, datetime]] = {}
     keys = [stamp_key(name, seq) for seq in log.numbers(name, ".tsr")]
     for record in log.records(name, keyring):
         ends = {**({} if record.accepted else ends), **record.heads}
+        passed = {} if record.accepted else passed
+        for dataset, place in record.heads.items():
+            passed.setdefault(dataset, {}).setdefault(place, record.moment)
         keys.append(witness_key(name, record.seq))
-    for loss in (loss for dataset in sorted(ends) for loss in lost_end(vault, dataset, ends[dataset])):
-        raise IntegrityError(loss)
+    for dataset in sorted(ends):
+        for loss in lost_end(vault, dataset, ends[dataset]) or lost_on_the_way(vault, keyring, dataset, passed[dataset]):
+            raise IntegrityError(loss)
     return WitnessCopy({key: witness.read(key) for key in sorted(keys)}, ends)

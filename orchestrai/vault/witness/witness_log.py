@@ -16,8 +16,8 @@ from orchestrai.ledger.decisions.signed_record import require_reason
 from orchestrai.ledger.heads import last_present
 from orchestrai.ledger.signing import Keyring, rules_of
 from orchestrai.storage.base import Store, exists
-from orchestrai.vault.format.layout import commit_key
-from orchestrai.vault.format.records import WITNESS_TYPE
+from orchestrai.vault.format.layout import commit_key, tombstone_key
+from orchestrai.vault.format.records import TOMBSTONE_TYPE, WITNESS_TYPE, document
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.witness.time_stamp import StampAuthority
 from orchestrai.vault.witness.witness_record import (
@@ -116,15 +116,24 @@ class WitnessLog:
         Raises IntegrityError, SignatureInvalid where the witness itself is not whole.
         """
         name, state, accepted = vault.identity(), dict[str, tuple[Place, datetime]](), list[str]()
+        passed: dict[str, dict[Place, datetime]] = {}
         records: list[Witnessed] = []
         for record in self.records(name, vault.keyring):
             if record.accepted:
                 state.clear()
+                passed.clear()
                 accepted.append(f"{record.time[:19]} by {record.by}: {record.accepted}")
             state |= {one: (place, record.moment) for one, place in record.heads.items() if _is_new(state, one, place)}
+            for one, place in record.heads.items():
+                passed.setdefault(one, {}).setdefault(place, record.moment)
             records.append(record)
         stamps, until, problem = self._stamped(name, records)
-        losses = [loss for one in sorted(state) for loss in lost_end(vault.store, one, *state[one])]
+        losses = [
+            loss
+            for one in sorted(state)
+            for loss in lost_end(vault.store, one, *state[one])
+            or lost_on_the_way(vault.store, vault.keyring, one, passed[one])
+        ]
         losses += _key_log_lost(vault, records)
         heads = {one: place for one, (place, _) in state.items()}
         first, last = (records[0].moment, records[-1].moment) if records else (None, None)
@@ -135,17 +144,20 @@ class WitnessLog:
         name = vault.identity()
         since: Since | None = None
         end: Place | None = None
+        covering: dict[Place, datetime] = {}
         for record in self.records(name, vault.keyring):
             if record.accepted:
                 since = end = None
             end = record.heads.get(dataset, end)
             if since is None and end is not None and end.seq >= seq:
-                since = Since(record.moment)
+                since, covering = Since(record.moment), {end: record.moment}
             if since is not None and since.stamped is None:
                 with suppress(IntegrityError):  # the check tells of a stamp that does not hold; a later one may
                     since = Since(since.witnessed, self._time_of(name, record.seq))
         # nothing is proven of what was put in the place of what was witnessed
-        return since if end is not None and not lost_end(vault.store, dataset, end) else None
+        if since is None or end is None or lost_end(vault.store, dataset, end):
+            return None
+        return None if lost_on_the_way(vault.store, vault.keyring, dataset, covering) else since
 
     def _stamped(self, vault: str, records: list[Witnessed]) -> tuple[int, datetime | None, str]:
         """How many time-stamps hold, the newest one's time, and what is wrong with those that do not or cannot be judged."""
@@ -237,6 +249,26 @@ def lost_end(vault: Store, name: str, place: Place, time: datetime | None = None
         f"expected record {place.seq} of {name} as it was witnessed{when}, found {digest[:12]}: the vault was rolled back; see what its "
         "replica has by `orchestrai vault heal`, or accept the loss by `orchestrai vault witness --accept`"
     ]
+
+
+def lost_on_the_way(vault: Store, keyring: Keyring, name: str, places: Mapping[Place, datetime]) -> list[str]:
+    """As `lost_end` of the first of these former ends that is another now: a chain may have grown past what took its place.
+
+    What a signed tombstone gives up for lost, or forgets as it was witnessed, is no loss.
+    """
+    for place in sorted(places):
+        told = lost_end(vault, name, place, places[place])
+        if told and not _given_up(vault, keyring, name, place):
+            return told
+    return []
+
+
+def _given_up(vault: Store, keyring: Keyring, name: str, place: Place) -> bool:
+    try:
+        stone = document(keyring, TOMBSTONE_TYPE, vault.read(tombstone_key(name, place.seq)))
+    except (ObjectNotFound, IntegrityError):
+        return False
+    return (stone["dataset"], stone["seq"]) == (name, place.seq) and stone["commit"] in ("", place.digest)
 
 
 def _key_log_lost(vault: Vault, records: list[Witnessed]) -> list[str]:
