@@ -1,6 +1,7 @@
 """Who calls by a connection: a role, an identity of the machine, a key that lies elsewhere; and for whom a token is kept."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from orchestrai.ingest.sources.access.kafka_tokens import token_source
 from orchestrai.project.connection_set import ConnectionSet, read_connections
 from orchestrai.project.connection_spec import Connection
 from orchestrai.project.identity_spec import AccessKey, Identity
-from orchestrai.project.in_force import connected, connections, receive_connections
+from orchestrai.project.in_force import connected, connection_for, connections, receive_connections
 from orchestrai.secrets.reference import resolve_secret
 from orchestrai.storage.cloud.access.aws_access import forget_roles
 from orchestrai.storage.cloud.aws import aws_client
@@ -346,3 +347,19 @@ def test_a_worker_elsewhere_opens_the_store_by_the_connection_that_it_was_opened
     receive_connections(sent)
     options: Any = open_store(address).base.backend.options  # type: ignore[attr-defined]
     assert options.region == "eu-central-1" and "testsecret" not in sent
+
+
+def test_a_worker_that_is_used_again_has_the_connections_that_were_sent_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRAI_CONNECTIONS", "")
+    for region in ("eu-central-1", "eu-west-1"):
+        with connected(aws(name="there", region=region, covers=("s3://bucket",), default=False)):
+            sent = connections().text()
+        receive_connections(sent)
+        assert connection_for("s3://bucket/lake", "aws").region == region
+    receive_connections("{}")
+    assert "there" not in connections().by_name
+    # its own are left to it
+    own = '{"own":{"cloud":"aws"}}'
+    monkeypatch.setenv("ORCHESTRAI_CONNECTIONS", own)
+    receive_connections(sent)
+    assert os.environ["ORCHESTRAI_CONNECTIONS"] == own
