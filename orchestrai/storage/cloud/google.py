@@ -110,6 +110,9 @@ class GcsBackend(Backend):
         else:
             # whatever kind of account it is, its tokens come from Google's own library: obstore knows fewer kinds
             settings["credential_provider"] = self.given_by(partial(_storage_token, options.connection))
+            if options.connection is not None:
+                # obstore reads the variables too
+                settings["skip_signature"] = False
             if options.endpoint_url:
                 settings["base_url"] = options.endpoint_url
         return GCSStore(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)
