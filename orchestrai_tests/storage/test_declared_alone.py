@@ -127,3 +127,13 @@ def test_a_container_is_asked_with_the_key_or_signature_that_is_declared(
         assert heard.paths == ["/far/x/key?sv=2024&sig=declared"] and "authorization" not in heard.headers[0]
     else:
         assert heard.paths == ["/far/x/key"] and heard.headers[0]["authorization"].startswith("SharedKey declared:")
+
+
+def test_the_control_plane_of_a_declared_bucket_is_no_emulator_that_a_variable_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", ELSEWHERE)
+    far = Connection(name="far", cloud="gcp", identity=Identity(anonymous=True), covers=("gs://far",))
+    with connected(far):
+        store = open_store("gs://far/x")
+        assert store.base.backend.client._connection.API_BASE_URL == "https://storage.googleapis.com"  # type: ignore[attr-defined]
