@@ -48,6 +48,8 @@ FINE = [
     "https://api.example/day/{partition}?signature=",
     "https://api.example/items?api_key=${secret:ITEMS}",
     "https://api.example/items?api_key=env://ITEMS_KEY",
+    "https://api.example/items?api_key=awssm+here://items/key",
+    "host=db dbname=shop user=loader password=awssm+here://shop/password",
     "https://${secret:USER}:${secret:PASSWORD}@api.example/items",
     "https://host:8080/mails/a@b.example",
     "http://[::1]:8080/x",
@@ -83,6 +85,7 @@ def test_what_is_shown_of_a_url_has_no_user_and_no_query(text: str) -> None:
 
 def test_a_container_is_shown_with_its_account() -> None:
     assert shown_url("abfss://c@account.dfs.core.windows.net/p?sig=x") == "abfss://c@account.dfs.core.windows.net/p"
+    assert shown_url("abfss+far://c@account.dfs.core.windows.net/p") == "abfss+far://c@account.dfs.core.windows.net/p"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from orchestrai.project.identity_spec import Cloud
 
 _REPLACED: dict[str, "Connection"] = {}
+# what another process sent last, under SENT of this one's environment
+_RECEIVED: list[str] = []
 
 
 def connections() -> "ConnectionSet":
@@ -44,8 +46,16 @@ def service_connection(service: str, region: str | None, cloud: "Cloud" = "aws")
 
 
 def receive_connections(text: str) -> None:
-    """Let the connections that another process sent be in force in this one, a worker of a cluster, unless it has its own."""
-    if not os.environ.get(SENT) and text != "{}":
+    """Let the connections that another process sent be in force in this one, a worker of a cluster, unless it has its own.
+
+    A worker is used again, by whom other connections may be in force: what was received before gives way.
+    """
+    if (there := os.environ.get(SENT)) and there not in _RECEIVED:
+        return
+    _RECEIVED[:] = [text]
+    if text == "{}":
+        os.environ.pop(SENT, None)
+    else:
         os.environ[SENT] = text
 
 

@@ -94,8 +94,8 @@ class ProjectFile(Declaration):
         """What the file sets, by the names of the settings; `folder` is where it lies."""
         instance = self.instance
         given = {
-            "pipelines": ":".join(str(folder / one) for one in self.pipelines or ()),
-            "home": str(folder / self.home) if self.home else None,
+            "pipelines": ":".join(str(folder / Path(one).expanduser()) for one in self.pipelines or ()),
+            "home": str(folder / Path(self.home).expanduser()) if self.home else None,
             "lake_url": _placed(self.lake, folder),
             "vault_url": _placed(self.vault, folder),
             "replica_url": _placed(self.replica, folder),

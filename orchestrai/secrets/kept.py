@@ -35,8 +35,9 @@ class KeptSecrets:
     fetch: Fetch = fetch
     clock: Callable[[], float] = time.monotonic
     _read: dict[str, _Read] = field(default_factory=dict)
-    # held while a store is asked, whose own credentials may be a secret of another store
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    # each is held while a store is asked for one secret, so that it is asked once. Its own credentials may be a secret of another store,
+    # which another thread asks for: one lock for all would have the two wait for each other
+    _locks: dict[str, threading.RLock] = field(default_factory=dict)
 
     def text(self, place: RemoteSecret) -> str:
         """The secret, asked of its store when it is older than declared.
@@ -44,7 +45,7 @@ class KeptSecrets:
         Raises ConfigError where it is not there or not allowed, from then on; TransientStorageError where the store does not answer and
         nothing young enough is kept.
         """
-        with self._lock:
+        with self._locks.setdefault(place.reference, threading.RLock()):
             read, now = self._read.get(place.reference), self.clock()
             if read is None or now - read.at >= place.keep:
                 read = self._anew(place, read, now)
@@ -52,8 +53,7 @@ class KeptSecrets:
 
     def forget(self) -> None:
         """Read every secret anew at its next use."""
-        with self._lock:
-            self._read.clear()
+        self._read.clear()
 
     def _anew(self, place: RemoteSecret, read: _Read | None, now: float) -> _Read:
         try:

@@ -32,7 +32,8 @@ _DSN_PASSWORD = re.compile(r"\bpassword\s*=\s*([^\s;&]+)")
 _DSN = re.compile(r"\b(?:host|hostaddr|dbname)\s*=")
 # what stands for a value that lies elsewhere
 _FILLED_IN = re.compile(r"\$\{[^}]*\}")
-_REFERENCE = re.compile(rf"\{{[a-z_]+\}}|(?:{'|'.join(SCHEMES)})(?:\\+[a-z0-9-]+)?://.*")
+# the plus before a connection's name is a space where a query was taken apart
+_REFERENCE = re.compile(rf"\{{[a-z_]+\}}|(?:{'|'.join(SCHEMES)})(?:[+ ][a-z0-9-]+)?://.*")
 
 
 def refuse_credentials(text: str) -> str:
@@ -68,7 +69,7 @@ def shown_url(url: str) -> str:
         return url
     place = re.split(r"[?#]|;[\w.-]+=", rest, maxsplit=1)[0]
     authority, slash, path = place.partition("/")
-    if scheme in _NAMED_USERS and ":" not in authority.rpartition("@")[0]:
+    if scheme.partition("+")[0] in _NAMED_USERS and ":" not in authority.rpartition("@")[0]:
         return f"{scheme}://{place}"
     # a password may have a slash in it that nobody escaped
     if "@" in path and not _HOSTS.fullmatch(authority):

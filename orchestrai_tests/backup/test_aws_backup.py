@@ -280,6 +280,14 @@ def test_a_restore_that_did_not_complete_is_an_error(service: Service, status: s
         service.backup.test_restore(TARGET, a_point(), {"DBInstanceIdentifier": "shop-drill"}, lambda arn: None, "p")
 
 
+def test_a_restore_into_a_file_system_that_exists_is_refused_before_it_starts(service: Service) -> None:
+    own = {"file-system-id": "fs-live", "newFileSystem": "false"}
+    service.answers("get_recovery_point_restore_metadata", {"RestoreMetadata": own})
+    with pytest.raises(ConfigError, match="new file system"):
+        service.backup.test_restore(TARGET, a_point(), {"file-system-id": "fs-other"}, lambda arn: None, "p")
+    service.stub.assert_no_pending_responses()
+
+
 @pytest.mark.parametrize("created", [None, DATABASE])
 def test_a_restore_over_the_live_resource_is_an_error_and_not_validated(service: Service, created: str | None) -> None:
     restoring(service, created)

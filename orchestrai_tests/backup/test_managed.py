@@ -160,6 +160,18 @@ def test_a_restore_test_looks_at_the_restored_table_and_removes_it(
 
 
 @pytest.mark.emulator
+def test_a_second_test_within_the_hour_restores_again(
+    runtime: Runtime, server: BackupServer, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_table(moto, "shop-drill", monkeypatch)
+    materialize(runtime, POINT)
+    materialize(runtime, TEST)
+    make_table(moto, "shop-drill", monkeypatch)
+    assert checks(materialize(runtime, TEST)) == {"restore_test": True, "cleanup": True}
+    assert len(server.service.started("restore")) == 2
+
+
+@pytest.mark.emulator
 def test_a_restored_table_that_is_not_there_fails_the_test(
     runtime: Runtime, server: BackupServer, moto: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,16 @@ def test_a_variable_comes_before_the_file_and_the_file_may_lie_elsewhere(
     assert settings.home == tmp_path / "state"
 
 
+def test_a_tilde_is_the_users_folder_in_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/people/ada")
+    read = read_project(written(tmp_path, "home: ~/state\npipelines: [~/p, q]\nlake: ~/lake\n"), {})
+    assert read.settings(tmp_path) == {
+        "home": "/people/ada/state",
+        "pipelines": f"/people/ada/p:{tmp_path}/q",
+        "lake_url": "/people/ada/lake",
+    }
+
+
 def test_a_named_file_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHESTRAI_PROJECT", str(tmp_path / "none.yaml"))
     with pytest.raises(DeclarationError, match=r"none\.yaml"):

@@ -15,7 +15,10 @@ from orchestrai.errors import IntegrityError
 from orchestrai.provenance.export.proof_folder import write_proof
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.memory import MemoryStore
+from orchestrai.vault.format.layout import commit_key
+from orchestrai.vault.vault import Vault
 from orchestrai.vault.witness.witness_log import WitnessLog, ends_of
+from orchestrai.vault.witness.witness_record import Place
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, World, written
 from orchestrai_tests.provenance.test_offline_verifier import check
 
@@ -121,6 +124,37 @@ def test_a_chain_that_was_rolled_back_behind_what_was_seen_is_found(copy: Path) 
     code, found, _ = check(copy)
     assert code == 1
     assert [problem["check"] for problem in found["problems"]] == ["witness"]  # type: ignore[attr-defined]
+
+
+def test_a_rollback_is_found_although_the_chain_has_grown_past_it(seen: Seen, tmp_path: Path) -> None:
+    """The chain is whole and its end is as it was seen last; what was seen before that was another record."""
+    name, dataset = seen.world.vault.identity(), f"{ORDERS}/raw_events"
+    ends = ends_of(seen.world.vault)
+    log = WitnessLog(MemoryStore())
+    log.note(seen.world.vault, {**ends, dataset: Place(1, "0" * 64)})
+    log.note(seen.world.vault, ends)
+    kept = {info.key: seen.witness.read(info.key) for info in seen.witness.list(f"{name}/")}
+    place = Path(shutil.copytree(seen.proof("grown"), tmp_path / "grown"))
+    for key in kept:
+        (place / "witness" / key).unlink()
+    for info in log.store.list(f"{name}/"):
+        (place / "witness" / info.key).write_bytes(log.store.read(info.key))
+    code, found, _ = check(place)
+    assert code == 1 and found["witnessed"] == {}
+    assert [problem["check"] for problem in found["problems"]] == ["witness"]  # type: ignore[attr-defined]
+
+
+def test_a_record_that_was_given_up_for_lost_does_not_refute_the_proof(tmp_path: Path) -> None:
+    seen = Seen(tmp_path)
+    dataset = f"{ORDERS}/raw_events"
+    lost = seen.world.vault.catalog.head(dataset).seq
+    seen.world.prove({"2026-01-04": b"and a day that nobody lost"})
+    seen.note()
+    seen.world.store.delete(commit_key(dataset, lost))
+    again = Vault(seen.world.store, seen.world.signer, clock=seen.world.vault.clock)
+    again.forget_record(dataset, lost, reason="lost with a disk")
+    code, found, _ = check(seen.proof("proof"))
+    assert (code, found["problems"]) == (0, [])
 
 
 def test_a_proof_is_not_written_where_the_vault_lost_what_was_seen(tmp_path: Path) -> None:

@@ -264,3 +264,25 @@ def test_a_reference_is_no_credential(reference: str) -> None:
     assert is_reference(reference) and check_reference(reference) == reference
     assert refuse_credentials(reference) == reference
     assert refuse_credentials(f"https://api.example/items?token={reference}")
+
+
+def test_a_store_that_is_slow_holds_up_no_other_secret() -> None:
+    """Whoever waits for one may need another first: the credentials of its store, which another thread is about to get."""
+    other_was_read = threading.Event()
+    slow, other = remote_secret("vault://m/slow"), remote_secret("vault://m/other")
+    assert slow is not None and other is not None
+
+    def fetch(place: Any) -> str:
+        if place.path == slow.path:
+            thread.start()
+            assert other_was_read.wait(10)
+        return str(place.path)
+
+    def read_other() -> None:
+        kept.text(other)
+        other_was_read.set()
+
+    kept = KeptSecrets(fetch)
+    thread = threading.Thread(target=read_other, daemon=True)
+    assert kept.text(slow) == slow.path
+    thread.join(10)

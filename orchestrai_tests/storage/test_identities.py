@@ -1,6 +1,7 @@
 """Who calls by a connection: a role, an identity of the machine, a key that lies elsewhere; and for whom a token is kept."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,12 @@ import pytest
 from orchestrai.errors import ConfigError, TransientStorageError
 from orchestrai.ingest.discovery.queues.queue_services import SqsQueue, open_queue
 from orchestrai.ingest.sources.access.kafka_tokens import token_source
+from orchestrai.models.remote.sagemaker import boto_clients
+from orchestrai.models.spec import SageMakerServing
 from orchestrai.project.connection_set import ConnectionSet, read_connections
 from orchestrai.project.connection_spec import Connection
 from orchestrai.project.identity_spec import AccessKey, Identity
-from orchestrai.project.in_force import connected, connections, receive_connections
+from orchestrai.project.in_force import connected, connection_for, connections, receive_connections
 from orchestrai.secrets.reference import resolve_secret
 from orchestrai.storage.cloud.access.aws_access import forget_roles
 from orchestrai.storage.cloud.aws import aws_client
@@ -346,3 +349,30 @@ def test_a_worker_elsewhere_opens_the_store_by_the_connection_that_it_was_opened
     receive_connections(sent)
     options: Any = open_store(address).base.backend.options  # type: ignore[attr-defined]
     assert options.region == "eu-central-1" and "testsecret" not in sent
+
+
+def test_what_a_model_is_written_to_is_reached_by_the_connection_that_covers_it() -> None:
+    serving = SageMakerServing(
+        image="1.dkr.ecr/sagemaker-xgboost:3.0-5", output="s3://models/shop", group="shop", region="eu-west-1"
+    )
+    far = aws(name="models", endpoint="https://models.example", covers=("s3://models",), default=False)
+    with connected(aws(endpoint="https://other.example"), far):
+        make = boto_clients(serving)
+        assert make("s3").meta.endpoint_url == "https://models.example"
+        assert make("sagemaker").meta.endpoint_url == "https://other.example"
+
+
+def test_a_worker_that_is_used_again_has_the_connections_that_were_sent_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRAI_CONNECTIONS", "")
+    for region in ("eu-central-1", "eu-west-1"):
+        with connected(aws(name="there", region=region, covers=("s3://bucket",), default=False)):
+            sent = connections().text()
+        receive_connections(sent)
+        assert connection_for("s3://bucket/lake", "aws").region == region
+    receive_connections("{}")
+    assert "there" not in connections().by_name
+    # its own are left to it
+    own = '{"own":{"cloud":"aws"}}'
+    monkeypatch.setenv("ORCHESTRAI_CONNECTIONS", own)
+    receive_connections(sent)
+    assert os.environ["ORCHESTRAI_CONNECTIONS"] == own

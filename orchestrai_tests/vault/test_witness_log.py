@@ -17,6 +17,7 @@ from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
 from orchestrai.vault.witness.time_stamp import StampAuthority
+from orchestrai.vault.witness.witness_copy import copy_witness
 from orchestrai.vault.witness.witness_log import WHOLE_EVERY, WitnessLog, ends_of, open_witness
 from orchestrai.vault.witness.witness_record import Place, Since
 from orchestrai_tests.servers.process import ServerAbsent
@@ -77,6 +78,34 @@ def test_a_vault_that_was_rolled_back_is_found_with_the_time_of_what_it_lost(
         log.note(old, {"d": Place(other.seq, other.digest)})
     assert verify(anew(old), witness=log).rollback == "found"
     assert log.since(old, "d", 3) is None
+
+
+def test_a_rollback_is_found_although_the_chain_has_grown_past_it(vault: Vault, log: WitnessLog, clock: Clock) -> None:
+    for number in range(3):
+        commit(vault, log, "d", f"p{number}")
+        clock.pass_by(days=1)
+    vault.store.delete(commit_key("d", 3))
+    old = anew(vault)
+    old.commit("d", {"q": sources("q")})
+    # a place behind the lost one: nothing of what was seen is looked at for it
+    commit(old, log, "d", "r")
+    report = verify(anew(old), witness=log)
+    assert report.rollback == "found"
+    assert any("record 3 of d as it was witnessed at 2026-11-03 12:00:00 UTC" in one.problem for one in report.findings)
+    assert log.since(old, "d", 3) is None and log.since(old, "d", 2) == Since(datetime(2026, 11, 2, 12, tzinfo=UTC))
+    with pytest.raises(IntegrityError, match="record 3 of d as it was witnessed"):
+        copy_witness(log.store, old.store, old.keyring)
+
+
+def test_a_witnessed_record_that_was_given_up_for_lost_is_no_rollback(vault: Vault, log: WitnessLog) -> None:
+    for number in range(3):
+        commit(vault, log, "d", f"p{number}")
+    vault.store.delete(commit_key("d", 2))
+    assert verify(anew(vault), witness=log).rollback == "found"
+    old = anew(vault)
+    old.forget_record("d", 2, reason="lost with a disk")
+    assert verify(anew(old), witness=log).rollback == "none found"
+    copy_witness(log.store, old.store, old.keyring)
 
 
 def test_a_loss_that_somebody_accepts_is_told_ever_after_and_fails_no_more(

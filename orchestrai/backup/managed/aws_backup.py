@@ -209,10 +209,17 @@ class AwsBackup:
 
     def _start_restore(self, target: BackupTarget, point: RecoveryPoint, metadata: Mapping[str, str], token: str) -> str:
         own = self._call("get_recovery_point_restore_metadata", BackupVaultName=point.vault, RecoveryPointArn=point.arn)
+        wanted = {**own.get("RestoreMetadata", {}), **metadata}
+        # of EFS alone: what exists would be written into, and then be removed as what was restored
+        if str(wanted.get("newFileSystem", True)).lower() == "false":
+            raise ConfigError(
+                f"expected a restore test of {point.resource} to make a new file system, found newFileSystem false: set it to true in the "
+                "test's metadata"
+            )
         answer = self._call(
             "start_restore_job",
             RecoveryPointArn=point.arn,
-            Metadata={**own.get("RestoreMetadata", {}), **metadata},
+            Metadata=wanted,
             IamRoleArn=target.role,
             IdempotencyToken=_token(token, point.arn, "restore"),
             ResourceType=point.resource_type,

@@ -74,14 +74,18 @@ def _hour(service: AwsBackup) -> str:
     return f"{service.clock().astimezone(UTC):%Y-%m-%dT%H}"
 
 
-def unseen_restore(service: AwsBackup, point: RecoveryPoint, metadata: Mapping[str, str]) -> str:
-    """The newest restore job of a recovery point that runs, or that ended while nobody looked, or "".
+def restores_of(service: AwsBackup, point: RecoveryPoint) -> list[Mapping[str, Any]]:
+    """The restore jobs of a recovery point."""
+    jobs = service.jobs("list_restore_jobs_by_protected_resource", "RestoreJobs", ResourceArn=point.resource)
+    return [job for job in jobs if job.get("RecoveryPointArn") == point.arn]
+
+
+def unseen_restore(mine: list[Mapping[str, Any]], metadata: Mapping[str, str]) -> str:
+    """The newest of a recovery point's restore jobs that runs, or that ended while nobody looked, or "".
 
     One that ended is a test's when `metadata` names what it created and nobody has told the service of a finding: whatever else was
     restored from the point is somebody's own.
     """
-    jobs = service.jobs("list_restore_jobs_by_protected_resource", "RestoreJobs", ResourceArn=point.resource)
-    mine = [job for job in jobs if job.get("RecoveryPointArn") == point.arn]
     left = [
         job
         for job in mine
@@ -101,8 +105,10 @@ def try_point(
     service: AwsBackup, target: BackupTarget, point: RecoveryPoint, metadata: Mapping[str, str], validate: Validation
 ) -> RestoreTest:
     """Restore a recovery point to a new resource and look at it; a restore of it that nobody has looked at is taken up."""
-    job = unseen_restore(service, point, metadata)
-    return service.test_restore(target, point, metadata, validate, _hour(service), job=job)
+    mine = restores_of(service, point)
+    # a test after one that ended is another request, also within the hour
+    token = f"{_hour(service)}/{len(mine)}"
+    return service.test_restore(target, point, metadata, validate, token, job=unseen_restore(mine, metadata))
 
 
 def publish_backup(ledger: Ledger, *, asset: str, target: BackupTarget, done: ManagedBackup, now: datetime) -> StageReport:

@@ -64,9 +64,12 @@ def _complete(node: AssetNode) -> dg.AssetChecksDefinition:
 
 
 def _gates_run(context: dg.AssetCheckExecutionContext, node: AssetNode) -> bool:
-    """Whether every gate that may hold a partition back runs beside this check, and fails the run itself."""
-    before = {asset_key(gate) for gate in gates_before(node)}
-    return bool(before) and before <= context.op_execution_context.job_def.asset_layer.selected_asset_keys
+    """Whether this very check of every gate that may hold a partition back runs in this run too, and fails it itself."""
+    before = {f"{asset_key(gate).to_python_identifier()}_{COMPLETE}" for gate in gates_before(node)}
+    # a run that is tried again, or of steps that a person chose, has a part of its job
+    steps = context.run.step_keys_to_execute
+    there = {one.name for one in context.op_execution_context.job_def.nodes}
+    return bool(before) and before <= (there if steps is None else there & {*steps})
 
 
 def _reasons(refused: Mapping[str, Mapping[str, str]]) -> dg.TableMetadataValue:

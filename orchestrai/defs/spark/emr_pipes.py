@@ -104,7 +104,8 @@ def _reader(folder: str, file: EmrFile, tell: Tell) -> "PipesS3MessageReader":
                 finally:
                     _clear(self.client, bucket, f"{own}/", tell)
 
-    return Messages(bucket=bucket, client=aws_client("s3", region=file.region), interval=file.poll.total_seconds())
+    client = aws_client("s3", region=file.region, url=folder)
+    return Messages(bucket=bucket, client=client, interval=file.poll.total_seconds())
 
 
 def _clear(s3: Any, bucket: str, prefix: str, tell: Tell) -> None:

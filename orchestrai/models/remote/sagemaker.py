@@ -7,7 +7,6 @@ tar with one file, `xgboost-model`, in UBJ (containers 3.0 and newer; older ones
 import io
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,8 +33,8 @@ Clients = Callable[[str], Any]
 
 
 def boto_clients(where: SageMakerTraining | SageMakerServing) -> Clients:
-    """boto3 clients in the declared region; endpoint and credentials as boto3 finds them."""
-    return partial(aws_client, region=where.region)
+    """boto3 clients in the declared region, by the connection that covers the service; S3 by that of the place that is written to."""
+    return lambda service: aws_client(service, region=where.region, url=where.output if service == "s3" else None)
 
 
 class SageMakerTrainer:

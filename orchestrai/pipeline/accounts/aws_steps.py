@@ -55,7 +55,7 @@ def _model(given: Given) -> str:
     from orchestrai.models.remote.spec import SageMakerServing
 
     where = declared(SageMakerServing, given)
-    api, s3 = aws_client("sagemaker", region=where.region), aws_client("s3", region=where.region)
+    api, s3 = aws_client("sagemaker", region=where.region), aws_client("s3", region=where.region, url=where.output)
     bucket, prefix = split_url(where.output)
     key, version = f"{prefix}prove/{secrets.token_hex(8)}/model.tar.gz", secrets.token_hex(32)
     made: list[str] = []

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +16,9 @@ from orchestrai.storage.cloud.control_planes.aws_control import S3ControlPlane
 
 ATTEMPTS = 5
 CONNECT_SECONDS = 10.0
+# what obstore reads by itself: the token it would send with any key
+_TOKENS = ("AWS_SESSION_TOKEN", "AWS_TOKEN")
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 @cache
@@ -128,21 +131,29 @@ class S3Backend(Backend):
             "checksum_algorithm": "SHA256",
             "region": options.region or self._session.region_name or "us-east-1",
         }
+        # obstore reads the variables too: the one of S3's endpoint comes before an endpoint, so each is said by that name
         if options.endpoint_url:
-            settings["endpoint"] = options.endpoint_url
+            settings["aws_endpoint_url_s3"] = options.endpoint_url
             if self.addressing == "virtual":
-                settings["endpoint"] = _of_bucket(options.endpoint_url, self.bucket)
+                settings["aws_endpoint_url_s3"] = _of_bucket(options.endpoint_url, self.bucket)
                 settings["virtual_hosted_style_request"] = True
-        if options.anonymous:
-            settings["skip_signature"] = True
-        elif options.access_key_id and options.secret_access_key:
-            settings["access_key_id"] = options.access_key_id
-            settings["secret_access_key"] = options.reveal("secret_access_key")
-            if options.session_token:
-                settings["session_token"] = options.reveal("session_token")
-        else:
-            settings["credential_provider"] = self._provider()
+        elif options.connection is not None and any(os.environ.get(name) for name in _ENDPOINTS):
+            settings["aws_endpoint_url_s3"] = f"https://s3.{settings['region']}.amazonaws.com"
+        if options.connection is not None:
+            settings["skip_signature"] = options.anonymous
+        if not options.anonymous:
+            settings |= self._signed()
         return S3Store(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)
+
+    def _signed(self) -> dict[str, Any]:
+        """What obstore signs with."""
+        options = self.options
+        if not (options.access_key_id and options.secret_access_key):
+            return {"credential_provider": self._provider()}
+        if not options.session_token and any(os.environ.get(name) for name in _TOKENS):
+            return {"credential_provider": self.given_by(partial(_keys, options))}
+        keys = {"access_key_id": options.access_key_id, "secret_access_key": options.reveal("secret_access_key")}
+        return {**keys, "session_token": options.reveal("session_token")} if options.session_token else keys
 
     @cached_property
     def _session(self) -> Any:
@@ -164,6 +175,16 @@ class S3Backend(Backend):
                 return provider()
 
         return self.given_by(give)
+
+
+def _keys(options: StoreOptions) -> dict[str, object]:
+    """A key pair alone, as obstore takes it."""
+    return {
+        "access_key_id": options.access_key_id,
+        "secret_access_key": options.reveal("secret_access_key"),
+        "token": None,
+        "expires_at": None,
+    }
 
 
 def _of_bucket(endpoint: str, bucket: str) -> str:

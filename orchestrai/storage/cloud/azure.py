@@ -52,6 +52,12 @@ def _storage_token(connection: Connection | None) -> dict[str, object]:
     return {"token": token.value, "expires_at": datetime.fromtimestamp(token.expires, UTC)}
 
 
+def _declared_secret(options: StoreOptions) -> dict[str, object]:
+    """The key or the signature of an account, as obstore takes it."""
+    kind = "access_key" if options.account_key else "sas_token"
+    return {kind: options.reveal("account_key") or options.reveal("sas_token"), "expires_at": None}
+
+
 @dataclass
 class AzureBackend(Backend):
     """One container, or a prefix of it."""
@@ -92,12 +98,15 @@ class AzureBackend(Backend):
         settings: dict[str, Any] = {"account_name": options.account_name}
         if options.endpoint_url:
             settings["endpoint"] = options.endpoint_url
-        if options.account_key:
+        if options.connection is not None:
+            # obstore reads the variables too, and takes a token, an application or a key of theirs before what is declared here
+            settings |= {"skip_signature": options.anonymous, "use_emulator": False}
+        if options.connection is not None and (options.account_key or options.sas_token):
+            settings["credential_provider"] = self.given_by(partial(_declared_secret, options))
+        elif options.account_key:
             settings["account_key"] = options.reveal("account_key")
-        elif options.anonymous:
-            settings["skip_signature"] = True
         elif options.sas_token:
             settings["sas_key"] = options.reveal("sas_token")
-        else:
+        elif not options.anonymous:
             settings["credential_provider"] = self.given_by(partial(_storage_token, options.connection))
         return AzureStore(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)

@@ -14,6 +14,8 @@ from orchestrai.storage.cloud.connection import Backend
 from orchestrai.storage.cloud.control_planes.google_control import GcsControlPlane
 from orchestrai.storage.cloud.rest import GOOGLE_SCOPE, AccessToken, token_of
 
+API = "https://storage.googleapis.com"
+
 
 @cache
 def default_credentials() -> Any:
@@ -73,7 +75,9 @@ class GcsBackend(Backend):
         from google.cloud.storage import Client
 
         options = self.options
-        where: Any = {"client_options": {"api_endpoint": options.endpoint_url}} if options.endpoint_url else {}
+        # the library reads STORAGE_EMULATOR_HOST too, which is not meant for what was declared
+        endpoint = options.endpoint_url or (API if options.connection is not None else None)
+        where: Any = {"client_options": {"api_endpoint": endpoint}} if endpoint else {}
         if self._unsigned:
             anonymous: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
             return Client(project="test", credentials=anonymous, **where)
@@ -110,6 +114,9 @@ class GcsBackend(Backend):
         else:
             # whatever kind of account it is, its tokens come from Google's own library: obstore knows fewer kinds
             settings["credential_provider"] = self.given_by(partial(_storage_token, options.connection))
+            if options.connection is not None:
+                # obstore reads the variables too
+                settings["skip_signature"] = False
             if options.endpoint_url:
                 settings["base_url"] = options.endpoint_url
         return GCSStore(self.bucket, client_options=options.client_options(), retry_config=retries, **settings)
