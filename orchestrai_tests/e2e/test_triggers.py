@@ -40,6 +40,7 @@ mutation Launch($params: ExecutionParams!) {
 }
 """
 CHAIN = [f"churn/orders/{stage}" for stage in ("raw_events", "snapshot", "restored")]
+KEYS = [asset_key(asset).to_user_string() for asset in CHAIN]
 DRY_RUN = """
 mutation DryRun($selector: SensorSelector!) {
   sensorDryRun(selectorData: $selector, cursor: null) {
@@ -120,7 +121,7 @@ def test_dagsters_own_command_line_refuses_the_bad_day_and_its_downstream_later(
 def test_a_range_on_dagsters_command_line_restores_the_good_days_and_fails(deployment: Deployment) -> None:
     bad = date.fromisoformat(deployment.bad_day)
     first, last = bad - timedelta(days=1), bad + timedelta(days=1)
-    ran = deployment.materialize(",".join(CHAIN), f"{first}...{last}")
+    ran = deployment.materialize(",".join(KEYS), f"{first}...{last}")
     assert ran.returncode != 0
     assert f"{bad}: " in ran.stderr + ran.stdout
     for asset in CHAIN:
@@ -158,7 +159,7 @@ def test_dg_knows_the_project(deployment: Deployment) -> None:
     assert checked.returncode == 0, checked.stdout[-2000:] + checked.stderr[-2000:]
     listed = deployment.cli("dg", "list", "defs", "--json")
     assert listed.returncode == 0, listed.stdout[-2000:] + listed.stderr[-2000:]
-    for name in (*CHAIN, "churn_orders_landing_sensor", "churn_weekly_refresh", "churn_refresh"):
+    for name in (*KEYS, "churn_orders_landing_sensor", "churn_weekly_refresh", "churn_refresh"):
         assert f'"{name}"' in listed.stdout, name
 
 
