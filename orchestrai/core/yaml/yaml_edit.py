@@ -27,7 +27,8 @@ def with_value(text: str, at: Location, value: Any) -> str:
             return text[: old.start_mark.index] + blank + written + text[old.end_mark.index :]
     if node.flow_style:
         # behind the last value: what stands before the brace may be a comment
-        end = _own(*node.value[-1], at).end_mark.index
+        last, value_of_last = node.value[-1]
+        end = _own(last, value_of_last, at).end_mark.index
         return f"{text[:end]}, {key}: {written}{text[end:]}"
     first = node.value[0][0].start_mark
     return text[: first.index] + f"{key}: {written}\n{' ' * first.column}" + text[first.index :]
