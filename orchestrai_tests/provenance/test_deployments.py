@@ -16,6 +16,7 @@ from orchestrai.provenance.index import ReceiptIndex
 from orchestrai.provenance.recall.recall import apply_recall, plan_recall
 from orchestrai.provenance.recall.retraining import redeploy
 from orchestrai.settings import load_settings
+from orchestrai_tests.dagster_names import ledger_name
 from orchestrai_tests.provenance.places import Place
 from orchestrai_tests.provenance.small import CHAMPION, DAYS, NOW, RAW, Small
 
@@ -75,7 +76,7 @@ def requests(small: Small, later: timedelta = timedelta(0)) -> list[tuple[str | 
             found = sensor.evaluate_tick(context).run_requests or ()
     finally:
         runtime.clock = clock
-    return [(run.run_key, [key.to_user_string() for key in run.asset_selection or ()]) for run in found]
+    return [(run.run_key, [ledger_name(key) for key in run.asset_selection or ()]) for run in found]
 
 
 def test_the_sensor_asks_once_for_what_was_rolled_back_elsewhere_and_nothing_once_it_is_deployed(

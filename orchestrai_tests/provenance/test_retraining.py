@@ -17,6 +17,7 @@ from orchestrai.provenance.recall.retraining import outstanding, read_requests, 
 from orchestrai.provenance.trace import trace
 from orchestrai.provenance.verify.audit import audit
 from orchestrai_tests.copies import copies
+from orchestrai_tests.dagster_names import ledger_name
 from orchestrai_tests.provenance.builder import World
 from orchestrai_tests.provenance.small import (
     CANDIDATE,
@@ -178,7 +179,7 @@ def test_the_sensor_turns_the_request_into_one_run_and_a_clean_champion_serves(b
         assert tick() == []
         recalled(bitten)
         (first,) = tick()
-        assert [key.to_user_string() for key in first.asset_selection or ()] == [
+        assert [ledger_name(key) for key in first.asset_selection or ()] == [
             TRAINING, CANDIDATE, "small/alarm/evaluation", CHAMPION, PREDICTIONS,
         ]  # fmt: skip
         assert tick()[0].run_key == first.run_key

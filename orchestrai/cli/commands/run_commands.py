@@ -185,20 +185,20 @@ def run_pipelines(
         for name, (first, last) in spans.items():
             pipeline = runtime.project.pipeline(name)
             runs += run_all(definitions, runtime, instance, pipeline, first, last, models=models, progress=progress)
-        if again:
-            later = [line for run in runs for line in _downstream(definitions, runtime, instance, run)]
+    if again:
+        later = [line for run in runs for line in _downstream(definitions, runtime, run)]
     return runs, later
 
 
-def _downstream(definitions: Any, runtime: "Runtime", instance: Any, run: "RunSummary") -> list[str]:
-    from orchestrai.defs.launch.backfill import run_dataset
+def _downstream(definitions: Any, runtime: "Runtime", run: "RunSummary") -> list[str]:
+    from orchestrai.defs.launch.backfill import is_refused_later
     from orchestrai.defs.launch.jobs import job_name
 
     lines = []
     datasets = {job_name(d.prefix, "ingest"): d for pipeline in runtime.project.pipelines for d in pipeline.datasets}
     for partition in sorted(run.refused):
         dataset = datasets[run.job]
-        result = run_dataset(definitions, instance, dataset, (partition, partition), only=("snapshot", "restored"))
-        verdict = "[red]let through[/red]" if result.success else "[green]refused again[/green]"
+        refused = is_refused_later(definitions, dataset, partition)
+        verdict = "[green]refused again[/green]" if refused else "[red]let through[/red]"
         lines.append(f"a later run of only the downstream of {dataset.shown}@{partition}: {verdict}")
     return lines

@@ -106,6 +106,15 @@ def fed_beside(runtime: Runtime, dataset: DatasetNode) -> list[tuple[str, str]]:
     return spans
 
 
+def is_refused_later(definitions: dg.Definitions, dataset: DatasetNode, partition: str) -> bool:
+    """Whether a run of only what comes after the gate of a dataset is refused a partition.
+
+    It runs in an instance of its own: a trial is not to be what the UI shows last of assets that are well.
+    """
+    with dg.DagsterInstance.ephemeral() as instance:
+        return not run_dataset(definitions, instance, dataset, (partition, partition), only=("snapshot", "restored")).success
+
+
 def run_dataset(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
