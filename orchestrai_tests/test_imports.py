@@ -46,6 +46,7 @@ def test_backing_up_verifying_and_restoring_a_folder_loads_nothing_heavy(tmp_pat
     run(f"""
 import sys
 from pathlib import Path
+from orchestrai_tests.unpacked import unpack
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.restore.folder import restore_folder
@@ -72,7 +73,7 @@ import sys, tarfile
 from pathlib import Path
 folder = Path({str(tmp_path)!r})
 with tarfile.open({str(frozen)!r}) as archive:
-    archive.extractall(folder, filter="data")
+    unpack(archive, folder)
 before = set(sys.modules)
 from orchestrai.ledger.trust.trust_list import trusted_keyring
 from orchestrai.provenance.verify.model_proof import verify_model

@@ -20,6 +20,7 @@ from orchestrai.provenance.verified_records import Records
 from orchestrai.provenance.verify.model_proof import verify_model
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.copies import copies
+from orchestrai_tests.unpacked import unpack
 
 FORMATS = {1: "format-1.tar.xz", 2: "format-2.tar.xz"}
 CHAMPION = "small/alarm/champion"
@@ -42,7 +43,7 @@ def stated(request: pytest.FixtureRequest) -> int:
 def home(stated: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("frozen")
     with tarfile.open(Path(__file__).parent / "golden" / FORMATS[stated]) as archive:
-        archive.extractall(folder, filter="data")
+        unpack(archive, folder)
     # whoever made them signed with a key of their own, which a person puts on this home's list
     signer = load_or_create_signer(folder / "keys")
     (theirs,) = (path for path in (folder / "keys" / "trusted").glob("*.pem") if path.stem != signer.key_id)

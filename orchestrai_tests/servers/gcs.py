@@ -51,7 +51,7 @@ class XmlShim:
         self._app = app
         self._numbers = itertools.count(1_700_000_000_000_000)
         self._generations: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self._lock, self._writes = threading.Lock(), threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path, query, method = environ["PATH_INFO"], environ.get("QUERY_STRING", ""), environ["REQUEST_METHOD"]
@@ -79,7 +79,11 @@ class XmlShim:
                 renamed.append(("x-goog-generation", self._generations[path]))
             return start_response(status, renamed, exc_info)
 
-        return self._app(environ, answer)  # type: ignore[no-any-return]
+        if not writes:
+            return self._app(environ, answer)  # type: ignore[no-any-return]
+        # one after the other: moto looks whether a key is taken before it puts, and two may both find it free
+        with self._writes:
+            return list(self._app(environ, answer))
 
     def _listed(self, bucket: str, query: str, start_response: Any) -> Iterable[bytes]:
         """The objects of a bucket, whose one version is the newest, in the JSON API's words."""

@@ -202,6 +202,9 @@ def test_a_version_that_is_written_as_another_service_writes_them_is_not_there(
         def refuse(self, name: str) -> None:
             return None
 
+        def credentials_error(self, exc: Exception) -> None:
+            return None
+
     def refused(*args: object, **options: object) -> None:
         raise GenericError(told)
 

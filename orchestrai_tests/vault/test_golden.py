@@ -23,6 +23,7 @@ from orchestrai.vault.lifecycle.anchor import Anchor
 from orchestrai.vault.lifecycle.prune import plan_prune
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
+from orchestrai_tests.unpacked import unpack
 
 ARCHIVE = Path(__file__).parent / "golden" / "format-1.tar.xz"
 SHA256 = "c7b8072ae4019bb69b67435d3b1ae67d19cd4ca274db411fca3e07f78e05f6ba"
@@ -37,7 +38,7 @@ WRITTEN = {
 def golden(tmp_path: Path) -> Path:
     # the store's times are part of a vault, so it is kept in an archive that has them
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path / "golden", filter="data")
+        unpack(archive, tmp_path / "golden")
     (tmp_path / "golden" / "vault.key").chmod(0o600)
     return tmp_path / "golden"
 

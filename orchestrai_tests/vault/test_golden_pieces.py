@@ -17,6 +17,7 @@ from orchestrai.vault.format.lists import ColumnCodec
 from orchestrai.vault.keys.key_file import FileKey
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.verify import verify
+from orchestrai_tests.unpacked import unpack
 from orchestrai_tests.vault.contents import files, read_all
 
 ARCHIVE = Path(__file__).parent / "golden" / "pieces.tar.xz"
@@ -35,7 +36,7 @@ WRITTEN = {
 @pytest.fixture(params=["plain", "sealed"])
 def vault(request: pytest.FixtureRequest, tmp_path: Path, signer: Signer) -> Vault:
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
+        unpack(archive, tmp_path)
     (tmp_path / "vault.key").chmod(0o600)
     numbers = itertools.count()
     key = FileKey(tmp_path / "vault.key") if request.param == "sealed" else None

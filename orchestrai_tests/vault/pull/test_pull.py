@@ -25,6 +25,7 @@ from orchestrai.vault.verify.verify import verify
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.storage.conftest import s3_options
 from orchestrai_tests.storage.faults import Died, FaultStore
+from orchestrai_tests.unpacked import unpack
 from orchestrai_tests.vault.contents import files
 from orchestrai_tests.vault.pull.two_accounts import PULLER, WRITER, TwoAccounts, clone, contents, filled
 from orchestrai_tests.vault.test_golden import ARCHIVE
@@ -214,7 +215,7 @@ def test_what_was_written_over_in_a_bucket_with_versions_is_pulled_as_it_was_wri
 @pytest.mark.parametrize("name", ["plain", "sealed"])
 def test_a_vault_from_before_the_key_log_is_pulled_by_its_writers_key(tmp_path: Path, name: str) -> None:
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
+        unpack(archive, tmp_path)
     (tmp_path / "vault.key").chmod(0o600)
     store, key = ReadOnlyStore(LocalStore(tmp_path / name)), FileKey(tmp_path / "vault.key") if name == "sealed" else None
     old = Vault(store, PULLER, governed(store, WRITER.keyring()), workers=0, encryption=key)
