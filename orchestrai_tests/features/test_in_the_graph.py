@@ -72,7 +72,7 @@ def test_the_drift_check_compares_with_what_the_champion_learned_from(tmp_path: 
 
     def looked() -> dg.AssetCheckResult:
         with dg.DagsterInstance.ephemeral() as instance:
-            found = check(dg.build_asset_check_context(instance=instance), runtime=world.runtime)
+            found = check(dg.build_asset_check_context(instance=instance), orchestrai_runtime=world.runtime)
         assert isinstance(found, dg.AssetCheckResult)
         return found
 
