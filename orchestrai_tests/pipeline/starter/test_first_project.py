@@ -163,7 +163,7 @@ def champion(tmp_path: Path, name: str) -> Runtime:
         if stage in ("raw_events", "snapshot", "restored"):
             assert not runtime.run(node, keys).refused, asset
         elif stage in ("features", "training_set", "candidate", "evaluation", "champion"):
-            report = runtime.run(node, None if stage == "features" and node.subject.view.kind == "entity" else ["all"])  # type: ignore[arg-type, union-attr]
+            report = runtime.run(node, ["all"])
             assert not report.refused, (asset, report.refused)
     return runtime
 
