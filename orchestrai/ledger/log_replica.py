@@ -26,6 +26,7 @@ RECORDS = (
     "renames/",
     "acknowledgements/",
     "alerts/",
+    "exports/",
     "void_heads/",
 )
 

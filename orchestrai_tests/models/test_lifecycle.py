@@ -145,6 +145,9 @@ def test_rollback_serves_the_earlier_champion_and_can_be_undone(ledger: Ledger, 
     first = run(spec(), customers())[0].version
     second = run(spec(), customers(seed=2))[0].version
     assert load_model(ledger, CHAMPION).version == second != first
+    # held against the champion before it, which a first candidate has none of
+    judged = {verdict.check for verdict in ledger.open(EVALUATION).receipt("all").verdicts["all"]}
+    assert {"champion_unseen", "feature_drift"} <= judged
     report = rollback(ledger, CHAMPION, reason="complaints")
     assert report.version == load_model(ledger, CHAMPION).version == first
     head = ledger.head(CHAMPION)

@@ -273,5 +273,6 @@ def test_one_module_makes_boto3_clients() -> None:
         for path in root.rglob("*.py")
         if "import boto3" in path.read_text(encoding="utf-8")
     }
-    assert makers == {"storage/cloud/aws.py"}
+    # and the one file of a Spark job, which runs where nothing else of orchestrai is
+    assert makers == {"storage/cloud/aws.py", "features/engines/spark_job.py"}
     assert importlib.import_module("orchestrai.storage.cloud.aws").aws_client
