@@ -52,14 +52,14 @@ def _aws(connection: Connection) -> Caller:
 
 def _azure(connection: Connection) -> Caller:
     from orchestrai.storage.cloud.access.azure_access import storage_secret
-    from orchestrai.storage.cloud.azure import STORAGE
+    from orchestrai.storage.cloud.control_planes.azure_control import STORAGE_SCOPE
     from orchestrai.storage.cloud.rest import token_of
 
     secret = storage_secret(connection)
     if secret is not None:
         words = {"account_key": "the account's key", "sas": "a signature (SAS)"}
         return Caller(words[secret[0]], connection.account or "")
-    claims = claims_of(token_of(connection, f"{STORAGE}/.default")())
+    claims = claims_of(token_of(connection, STORAGE_SCOPE)())
     who = claims.get("upn") or claims.get("app_displayname") or claims.get("appid") or claims.get("oid") or ""
     return Caller(str(who), str(claims.get("tid", "")))
 
