@@ -49,8 +49,7 @@ def _declared(url: str) -> "StoreOptions":
     from orchestrai.storage.cloud.connection import StoreOptions
 
     _require_cloud(named(url)[0].partition(":")[0])
-    declared = connection_for(url, cloud_of(url))
-    return StoreOptions(connection=declared if declared.name else None)
+    return StoreOptions(connection=connection_for(url, cloud_of(url)).declared)
 
 
 def _require_cloud(scheme: str) -> None:

@@ -34,9 +34,8 @@ def _aws(connection: Connection) -> Caller:
     from orchestrai.storage.cloud.aws import aws_client
     from orchestrai.storage.cloud.connection import StoreOptions
 
-    own = connection if connection.name else None
     options = StoreOptions(
-        endpoint_url=connection.endpoint_of("sts"), region=connection.region or "us-east-1", connection=own
+        endpoint_url=connection.endpoint_of("sts"), region=connection.region or "us-east-1", connection=connection.declared
     )
     client = aws_client("sts", options=options, read_timeout=10)
     try:
