@@ -193,7 +193,7 @@ def _from_project() -> dict[str, Any]:
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment, then from the project file; raises ConfigError with one line per mistake."""
     names = variables()
-    unknown = unknownvariables() + sorted(name for name in overrides if name not in names.values())
+    unknown = unknown_names() + sorted(name for name in overrides if name not in names.values())
     if unknown:
         raise ConfigError(
             f"expected one of {', '.join(names)}, found {', '.join(unknown)} in the environment: rename or unset it"
@@ -203,10 +203,10 @@ def load_settings(**overrides: Any) -> Settings:
 
 def known_settings() -> tuple[Settings, list[str]]:
     """The settings, and the names in the environment that are none: for whoever tells of them and goes on."""
-    return Settings(**(_from_project() | _from_environment(variables()))), unknownvariables()
+    return Settings(**(_from_project() | _from_environment(variables()))), unknown_names()
 
 
-def unknownvariables() -> list[str]:
+def unknown_names() -> list[str]:
     """Variables that begin like a setting and are none."""
     names = variables()
     return sorted(

@@ -123,6 +123,11 @@ class Connection(Declaration):
         return self.endpoints.get(service, self.endpoint)
 
     @property
+    def declared(self) -> Self | None:
+        """This one; None for what the environment says."""
+        return self if self.name else None
+
+    @property
     def shown(self) -> str:
         """Which connection this is, in a message."""
         return f"connection {self.name}" if self.name else f"the environment's connection to {self.cloud}"

@@ -1,15 +1,19 @@
 """Which URLs a connection covers: by whole segments, so that `s3://a/eu` covers `s3://a/eu/x` and not `s3://a/europe`."""
 
 import re
+from typing import TYPE_CHECKING
 
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.url_credentials import refuse_credentials
+
+if TYPE_CHECKING:
+    from orchestrai.project.identity_spec import Cloud
 
 Segments = tuple[str, ...]
 # one service, several names of it
 _SAME = {"s3a": "s3", "gcs": "gs", "azure": "az", "abfs": "abfss"}
 # whose service a scheme is; one that is not here may be of any cloud
-CLOUDS = {
+CLOUDS: dict[str, "Cloud"] = {
     **dict.fromkeys(("s3", "s3a", "sqs", "awskms", "awssm", "ssm"), "aws"),
     **dict.fromkeys(("az", "azure", "abfs", "abfss", "azure-queue", "azurekv", "azkv"), "azure"),
     **dict.fromkeys(("gs", "gcs", "pubsub", "gcpkms", "gcpsm"), "gcp"),

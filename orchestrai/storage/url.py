@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from orchestrai.errors import ConfigError
 from orchestrai.project.in_force import connection_for
-from orchestrai.project.url_cover import named
+from orchestrai.project.url_cover import CLOUDS, named
 from orchestrai.secrets.url_credentials import refuse_credentials
 from orchestrai.settings import Settings
 from orchestrai.storage.base import Store
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from orchestrai.storage.cloud.connection import Backend, StoreOptions
 
 CLOUD = ("s3", "s3a", "az", "azure", "abfs", "abfss", "gs", "gcs")
-_CLOUDS: dict[str, "Cloud"] = {"s3": "aws", "s3a": "aws", "gs": "gcp", "gcs": "gcp"}
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
 
@@ -31,9 +30,10 @@ def open_store(url: str, options: "StoreOptions | None" = None) -> Store:
     Without `options` it is reached by the connection that the URL names (`s3+replica://bucket`) or that covers it, else as the cloud's
     standard environment variables say, read now. A cloud store retries. Raises ConfigError, never with a secret in its message.
     """
-    url, name = named(url)
+    given = url
+    url, name = named(given)
     if name and options is None:
-        options = _declared(f"{url.partition(':')[0]}+{name}:{url.partition(':')[2]}")
+        options = _declared(given)
     scheme = _scheme(url)
     if not scheme:
         return LocalStore(Path(url).expanduser())
@@ -48,18 +48,20 @@ def _declared(url: str) -> "StoreOptions":
     """The options of the connection in force for a URL of a cloud."""
     from orchestrai.storage.cloud.connection import StoreOptions
 
-    scheme = named(url)[0].partition(":")[0]
+    _require_cloud(named(url)[0].partition(":")[0])
+    return StoreOptions(connection=connection_for(url, cloud_of(url)).declared)
+
+
+def _require_cloud(scheme: str) -> None:
     if scheme not in CLOUD:
         raise ConfigError(
             f"expected the name of a connection in a URL of {', '.join(CLOUD)}, found {scheme}: leave the name out"
         )
-    declared = connection_for(url, cloud_of(url))
-    return StoreOptions(connection=declared if declared.name else None)
 
 
 def cloud_of(url: str) -> "Cloud":
     """The cloud of a URL of `CLOUD`."""
-    return _CLOUDS.get(named(url)[0].partition(":")[0], "azure")
+    return CLOUDS.get(named(url)[0].partition(":")[0], "azure")
 
 
 def address_of(store: Store) -> str:
@@ -86,10 +88,8 @@ def check_url(url: str) -> None:
     """Raise ConfigError for a URL that no store has; opens nothing and asks for no credentials."""
     url, name = named(url)
     scheme = _scheme(url)
-    if name and scheme not in CLOUD:
-        raise ConfigError(
-            f"expected the name of a connection in a URL of {', '.join(CLOUD)}, found {scheme}: leave the name out"
-        )
+    if name:
+        _require_cloud(scheme)
     if scheme == "file":
         _file_path(url)
     elif scheme in CLOUD:

@@ -74,7 +74,7 @@ def aws_client(
 
     if options is None:
         found = service_connection(service, region) if url is None else connection_for(url, "aws")
-        declared = found if found.name else None
+        declared = found.declared
         endpoint = declared.endpoint_of(service) if declared else None
         # boto3 reads AWS_DEFAULT_REGION alone; stores and all other SDKs of Amazon read this one first
         where = region or (declared.region if declared else os.environ.get("AWS_REGION") or None)

@@ -10,10 +10,8 @@ from orchestrai.project.connection_spec import Connection
 from orchestrai.storage.cloud.access.azure_access import azure_identity_of
 from orchestrai.storage.cloud.cloud_errors import azure_errors
 from orchestrai.storage.cloud.connection import Backend, StoreOptions
-from orchestrai.storage.cloud.control_planes.azure_control import AzureControlPlane
+from orchestrai.storage.cloud.control_planes.azure_control import STORAGE_SCOPE, AzureControlPlane
 from orchestrai.storage.cloud.rest import AccessToken, token_of
-
-STORAGE = "https://storage.azure.com"
 
 
 @cache
@@ -48,7 +46,7 @@ def fetch_token(scope: str, connection: Connection | None = None) -> AccessToken
 
 def _storage_token(connection: Connection | None) -> dict[str, object]:
     """The token of the data plane, as obstore takes it."""
-    token = token_of(connection or Connection(cloud="azure"), f"{STORAGE}/.default").current()
+    token = token_of(connection or Connection(cloud="azure"), STORAGE_SCOPE).current()
     return {"token": token.value, "expires_at": datetime.fromtimestamp(token.expires, UTC)}
 
 

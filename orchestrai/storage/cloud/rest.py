@@ -71,7 +71,7 @@ class CachedToken:
 @cache
 def token_of(connection: Connection, scope: str) -> CachedToken:
     """The token of a connection for a scope: one for the process, whoever asks for it."""
-    own = connection if connection.name else None
+    own = connection.declared
     if connection.cloud == "azure":
         from orchestrai.storage.cloud import azure
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from orchestrai.errors import ConfigError
 from orchestrai.storage.base import Store
 from orchestrai.storage.disk.posix import copy, page_buffer, translated, write_all
+from orchestrai.storage.disk.reflink import hashed
 from orchestrai.storage.zstd_stream import expanded_stream
 
 DEFAULT_MEMORY = 256 * 1024 * 1024
@@ -206,19 +207,17 @@ def _filled_here(source: Path, target: int, in_memory: bool, most: int) -> tuple
         copy(descriptor, target)
     finally:
         os.close(descriptor)
-    os.lseek(target, 0, os.SEEK_SET)
-    return _through(target)
+    return hashed(target)
 
 
-def _through(source: int, target: int | None = None, most: int = 0) -> tuple[int, str]:
-    """Hash a file, and copy it where there is a target; one that is longer than it should be is refused by its size."""
+def _through(source: int, target: int, most: int) -> tuple[int, str]:
+    """Hash a file and copy it; one that is longer than it should be is refused by its size."""
     digest, size = hashlib.sha256(), 0
     with page_buffer() as buffer:
-        while (count := os.readv(source, [buffer])) and (target is None or size <= most):
+        while (count := os.readv(source, [buffer])) and size <= most:
             view = buffer[:count]
             digest.update(view)
-            if target is not None:
-                write_all(target, view)  # type: ignore[arg-type]  # a view stands in for bytes
+            write_all(target, view)  # type: ignore[arg-type]  # a view stands in for bytes
             size += count
     return size, digest.hexdigest()
 

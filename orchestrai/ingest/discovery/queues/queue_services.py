@@ -187,7 +187,7 @@ def _sqs(base: str, path: str, host: str, connection: Connection) -> SqsQueue:
     named_by_amazon = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
     endpoint = connection.endpoint_of("sqs") or (None if named_by_amazon else base)
     region = _region(host) or connection.region
-    options = StoreOptions(endpoint_url=endpoint, region=region, connection=connection if connection.name else None)
+    options = StoreOptions(endpoint_url=endpoint, region=region, connection=connection.declared)
     return SqsQueue(aws_client("sqs", options=options), f"{base}/{path}")
 
 
@@ -204,7 +204,7 @@ def _azure_queue(url: str, host: str, connection: Connection) -> AzureQueue:
 
     # an emulator has its account in the path
     account = host.partition(".")[0] if ".queue." in host else urlsplit(url).path.strip("/").partition("/")[0]
-    options = StoreOptions(account_name=account, connection=connection if connection.name else None).for_azure(os.environ)
+    options = StoreOptions(account_name=account, connection=connection.declared).for_azure(os.environ)
     return AzureQueue(QueueClient.from_queue_url(url, credential=storage_credential(options)))
 
 

@@ -1,12 +1,11 @@
 """Who a cloud says that a connection calls as: the least call that each has for it."""
 
-import base64
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrai.errors import AccessRefused, ConfigError, StorageError, TransientStorageError
 from orchestrai.project.connection_spec import Connection
+from orchestrai.storage.cloud.caller_identity import claims_of
 from orchestrai.storage.cloud.cloud_errors import aws_errors
 
 
@@ -35,9 +34,8 @@ def _aws(connection: Connection) -> Caller:
     from orchestrai.storage.cloud.aws import aws_client
     from orchestrai.storage.cloud.connection import StoreOptions
 
-    own = connection if connection.name else None
     options = StoreOptions(
-        endpoint_url=connection.endpoint_of("sts"), region=connection.region or "us-east-1", connection=own
+        endpoint_url=connection.endpoint_of("sts"), region=connection.region or "us-east-1", connection=connection.declared
     )
     client = aws_client("sts", options=options, read_timeout=10)
     try:
@@ -53,14 +51,14 @@ def _aws(connection: Connection) -> Caller:
 
 def _azure(connection: Connection) -> Caller:
     from orchestrai.storage.cloud.access.azure_access import storage_secret
-    from orchestrai.storage.cloud.azure import STORAGE
+    from orchestrai.storage.cloud.control_planes.azure_control import STORAGE_SCOPE
     from orchestrai.storage.cloud.rest import token_of
 
     secret = storage_secret(connection)
     if secret is not None:
         words = {"account_key": "the account's key", "sas": "a signature (SAS)"}
         return Caller(words[secret[0]], connection.account or "")
-    claims = _claims(token_of(connection, f"{STORAGE}/.default")())
+    claims = claims_of(token_of(connection, STORAGE_SCOPE)())
     who = claims.get("upn") or claims.get("app_displayname") or claims.get("appid") or claims.get("oid") or ""
     return Caller(str(who), str(claims.get("tid", "")))
 
@@ -77,13 +75,3 @@ def _google(connection: Connection) -> Caller:
     who = next((str(name) for name in names if name and name != "default"), "")
     project = connection.project or getattr(credentials, "project_id", None)
     return Caller(who or "an account that its token does not name", str(project or ""))
-
-
-def _claims(token: str) -> dict[str, Any]:
-    """What a token says of its bearer; not verified, as it is shown and decides nothing."""
-    parts = token.split(".")
-    try:
-        body = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (IndexError, ValueError):
-        return {}
-    return body if isinstance(body, dict) else {}

@@ -9,9 +9,10 @@ from orchestrai.errors import ConfigError
 from orchestrai.project.connection_spec import Connection
 from orchestrai.storage.cloud.access.own_secrets import provider_of, secret_of
 from orchestrai.storage.cloud.cloud_errors import google_errors
+from orchestrai.storage.cloud.rest import GOOGLE_SCOPE
 
 AWS_SUBJECT = "urn:ietf:params:aws:token-type:aws4_request"
-SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+SCOPES = (GOOGLE_SCOPE,)
 
 
 def google_credentials_of(connection: Connection) -> Any:
