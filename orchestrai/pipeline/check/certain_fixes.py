@@ -43,7 +43,7 @@ def certain_fixes(sampled: SampledRows) -> list[Fix]:
     if not any(finding.weight == "refused" for finding in sampled.findings) or not sampled.paths:
         return []
     source, contract = sampled.node.spec.source, sampled.node.contract
-    before = _lost(source, contract, sampled.paths)
+    declared = before = _lost(source, contract, sampled.paths)
     fixes: list[Fix] = []
     for change in (_dialect, _names, _columns):
         try:
@@ -60,7 +60,7 @@ def certain_fixes(sampled: SampledRows) -> list[Fix]:
             if lost <= before:
                 source, contract, before = new_source, new_contract, lost
                 fixes.append(one)
-    return fixes if before < _lost(sampled.node.spec.source, sampled.node.contract, sampled.paths) else []
+    return fixes if before < declared else []
 
 
 def apply_fixes(fixes: Sequence[Fix]) -> None:

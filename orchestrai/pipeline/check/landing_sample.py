@@ -247,7 +247,7 @@ def look_at_landings(
     Nothing is published and no file changed.
     """
     from orchestrai.pipeline.check.certain_fixes import certain_fixes
-    from orchestrai.pipeline.check.view_sample import sampled_views
+    from orchestrai.pipeline.check.view_sample import sample_files, sampled_views
 
     found: list[SampleFinding] = []
     fixes: list[Fix] = []
@@ -260,6 +260,7 @@ def look_at_landings(
                 one = sampled[node.prefix] = sample_landing(node, home, scratch, remote=remote)
                 found += one.findings
                 fixes += certain_fixes(one)
+        files = sample_files(sampled, Path(folder))
         for pipeline in pipelines:
-            found += sampled_views(pipeline, sampled, Path(folder))
+            found += sampled_views(pipeline, sampled, files)
     return found, fixes

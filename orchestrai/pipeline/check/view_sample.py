@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 Files = Mapping[str, Path]
 
 
-def sampled_views(pipeline: Pipeline, sampled: Mapping[str, SampledRows], scratch: Path) -> list[SampleFinding]:
-    """Run each view and label whose inputs have sampled rows; `sampled` is by what the ledger calls a dataset."""
-    files = {
+def sample_files(sampled: Mapping[str, SampledRows], scratch: Path) -> dict[str, Path]:
+    """The sampled rows of each dataset that has some, as a file that views read; `sampled` is by what the ledger calls a dataset."""
+    return {
         name: _written(one, scratch / f"{name.replace('/', '-')}.parquet") for name, one in sampled.items() if one.batches
     }
+
+
+def sampled_views(pipeline: Pipeline, sampled: Mapping[str, SampledRows], files: Files) -> list[SampleFinding]:
+    """Run each view and label whose inputs have sampled rows, which are in `files`."""
     found: list[SampleFinding] = []
     document, line_of = load_yaml(pipeline.folder / "pipeline.yaml")
 
