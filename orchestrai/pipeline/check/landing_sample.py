@@ -4,15 +4,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from orchestrai.core.time.calendar import WHOLE
 from orchestrai.core.yaml.declaration import Location, field_name, load_yaml
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, UnreadableObject
-from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Sighting, sightings
 from orchestrai.ingest.readers.chunks import Untidy
 from orchestrai.ingest.readers.compression import unpacked
@@ -134,23 +132,16 @@ def _judge_names(sampled: SampledRows, seen: Sequence[Sighting]) -> list[Sightin
 def _within(sampled: SampledRows, mine: Sequence[Sighting]) -> list[Sighting]:
     """The objects of declared partitions; those before the start and after the end are told."""
     cut = sampled.node.spec.partitions
-    if cut.unit == WHOLE:
-        return list(mine)
-    span = Span(cut.grain, _moment(cut.start), _moment(cut.end))
-    outside = [one for one in mine if span.opening(str(one.partition), datetime.max.replace(tzinfo=UTC)) == "outside"]
+    span, inside, outside = cut.span, list[Sighting](), list[Sighting]()
+    for one in mine:
+        opening = span.opening(str(one.partition), datetime.max.replace(tzinfo=UTC))
+        (outside if opening == "outside" else inside).append(one)
     if outside:
         keys = sorted(str(one.partition) for one in outside)
         at: Location = ("partitions", "start" if cut.end is None else "end")
         then = f"{len(outside)} of {len(mine)} objects lie outside the declared span and are passed over: {keys[0]} to {keys[-1]}"
         sampled.say("told", at, then)
-    return [one for one in mine if one not in outside]
-
-
-def _moment(day: date | datetime | None) -> datetime | None:
-    if day is None:
-        return None
-    moment = day if isinstance(day, datetime) else datetime(day.year, day.month, day.day)  # noqa: DTZ001 made UTC in the next line
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return inside
 
 
 def _spread(mine: Sequence[Sighting]) -> list[Sighting]:
