@@ -15,7 +15,7 @@ from orchestrai.core.yaml.yaml_edit import with_value
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
-from orchestrai.pipeline.check.landing_sample import SampledRows
+from orchestrai.pipeline.check.landing_sample import SampledRows, place_of
 from orchestrai.pipeline.starter.column_guess import guess_column, number_marks
 from orchestrai.pipeline.starter.look.csv_shape import csv_shape
 from orchestrai.pipeline.starter.look.landing_look import Fetched, Look
@@ -88,12 +88,6 @@ def _lost(source: SourceSpec, contract: Contract, paths: Sequence[Path]) -> floa
     return lost / len(paths)
 
 
-def _place(sampled: SampledRows) -> tuple[str | int, ...]:
-    document, _ = load_yaml(sampled.node.folder / "pipeline.yaml")
-    names = [item.get("name") for item in document["datasets"] if isinstance(item, dict)]
-    return ("datasets", names.index(sampled.node.spec.name), "source")
-
-
 def _applied(fix: Fix, source: SourceSpec, contract: Contract) -> tuple[SourceSpec, Contract]:
     if fix.at[-1] == "physicalName":
         index = int(fix.at[-2])
@@ -117,7 +111,9 @@ def _dialect(sampled: SampledRows, source: SourceSpec, contract: Contract) -> It
 
 
 def _fix(sampled: SampledRows, name: str, value: Any, why: str) -> Fix:
-    return Fix(sampled.node.folder / "pipeline.yaml", (*_place(sampled), name), value, why)
+    path = sampled.node.folder / "pipeline.yaml"
+    document, _ = load_yaml(path)
+    return Fix(path, (*place_of(document, "datasets", sampled.node.spec.name), "source", name), value, why)
 
 
 def _names(sampled: SampledRows, source: SourceSpec, contract: Contract) -> Iterator[Fix]:

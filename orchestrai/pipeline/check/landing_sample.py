@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrai.core.yaml.declaration import Location, field_name, load_yaml
+from orchestrai.core.yaml.declaration import LineOf, Location, field_name, load_yaml
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, UnreadableObject
 from orchestrai.ingest.discovery.partitioning import Sighting, sightings
 from orchestrai.ingest.readers.chunks import Untidy
@@ -61,6 +61,19 @@ class SampleFinding:
         }
 
 
+def place_of(document: Any, part: str, name: str) -> tuple[str | int, ...]:
+    """Where what is called `name` lies in a pipeline.yaml."""
+    names = [item.get("name") for item in document.get(part, ()) if isinstance(item, dict)]
+    return (part, names.index(name))
+
+
+def finding_at(subject: str, weight: Weight, path: Path, line_of: LineOf, at: Location, message: str) -> SampleFinding:
+    """A finding at a field of a pipeline.yaml, told as mistakes are."""
+    line, where = line_of(at), field_name(at)
+    text = f"{path.parent.name}/{path.name}:{line}: {where}: {message}"
+    return SampleFinding(subject, weight, str(path), line, where, text)
+
+
 @dataclass
 class SampledRows:
     """The typed rows of a dataset's sample, with what was found on the way; `paths` are the objects that were read, unpacked."""
@@ -75,11 +88,8 @@ class SampledRows:
         """Add a finding at a field of the dataset in pipeline.yaml."""
         path = self.node.folder / "pipeline.yaml"
         document, line_of = load_yaml(path)
-        names = [item.get("name") for item in document.get("datasets", ()) if isinstance(item, dict)]
-        place: Location = ("datasets", names.index(self.node.spec.name), *at)
-        where, line = field_name(place), line_of(place)
-        text = f"{path.parent.name}/{path.name}:{line}: {where}: {message}"
-        self.findings.append(SampleFinding(self.node.shown, weight, str(path), line, where, text))
+        place = (*place_of(document, "datasets", self.node.spec.name), *at)
+        self.findings.append(finding_at(self.node.shown, weight, path, line_of, place, message))
 
 
 def sample_landing(node: DatasetNode, home: Path, scratch: Path, *, remote: bool = False) -> SampledRows:
