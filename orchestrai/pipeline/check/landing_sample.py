@@ -13,7 +13,7 @@ from orchestrai.core.yaml.declaration import LineOf, Location, field_name, load_
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, UnreadableObject
 from orchestrai.ingest.discovery.partitioning import Sighting, sightings
 from orchestrai.ingest.readers.chunks import Untidy
-from orchestrai.ingest.readers.compression import unpacked
+from orchestrai.ingest.readers.compression import PACKED, unpacked
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.readers.row_rules import RowRules
 from orchestrai.ingest.sources.landing import open_landing, require_landing
@@ -34,7 +34,6 @@ UNPACKED_BYTES = 64 << 20
 # of Parquet, in the reader's batches
 BATCHES = 2
 TOO_LARGE = "{} is larger than a look, and was not looked at"
-_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 Weight = Literal["refused", "told"]
 
 
@@ -229,7 +228,7 @@ def _fetched(landing: Store, sighting: Sighting, scratch: Path, source: SourceSp
     if local is None or not whole:
         head = b"" if whole else landing.read(info.key, length=HEAD_BYTES)
         # what is packed, and a first line that goes on, say nothing by their head
-        if whole or head.startswith(_PACKED) or b"\n" not in head:
+        if whole or head.startswith(PACKED) or b"\n" not in head:
             if info.size > UNPACKED_BYTES:
                 raise UnreadableObject(f"expected at most {UNPACKED_BYTES} bytes, found {info.size}")
             head, whole = landing.read(info.key), True
