@@ -114,17 +114,16 @@ def utc_text(moment: datetime) -> str:
 
 
 def costs_of_day(
-    store: Store, keyring: Keyring, day: date | str, asset: str = "", *, newest_first: bool = False
+    store: Store, keyring: Keyring, day: date | str, asset: str, *, newest_first: bool = False
 ) -> Iterator[CostRecord]:
-    """The records of a day that count, of one asset or of all; each verified. Raises SignatureInvalid, IntegrityError.
+    """The records of an asset on a day that count; each verified. Raises SignatureInvalid, IntegrityError.
 
-    Of one asset they come in the order in which its runs ended, or with `newest_first` the other way round: each is read when it is asked
-    for.
+    They come in the order in which its runs ended, or with `newest_first` the other way round: each is read when it is asked for.
     """
-    prefix = f"{COSTS.folder}{day}/" + (f"{asset}/" if asset else "")
+    prefix = f"{COSTS.folder}{day}/{asset}/"
     listed = store.list(prefix)
     # another asset's key may go on where this one ends
-    keys = (info.key for info in listed if not asset or "/" not in info.key[len(prefix) :])
+    keys = (info.key for info in listed if "/" not in info.key[len(prefix) :])
     yield from COSTS.counted(store, keyring, sorted(keys, reverse=True) if newest_first else keys)
 
 
