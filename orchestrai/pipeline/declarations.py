@@ -18,6 +18,7 @@ from orchestrai.core.time.partition_key import Dimension, check_value
 from orchestrai.core.yaml.declaration import Declaration, FormerNames, field_reader
 from orchestrai.errors import ConfigError
 from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec, SpineSpec
+from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.models.spec import ModelSpec
 from orchestrai.pipeline.costs.budget_spec import BudgetSpec
@@ -86,6 +87,11 @@ class PartitionSpec(Declaration):
         """The grain with its zone and dimension: what turns keys into spans of time."""
         grain = grain_in(self.unit, self.timezone)
         return grain if self.dimension is None else DividedGrain(grain, self.dimension.dimension)
+
+    @property
+    def span(self) -> Span:
+        """From when to when partitions are declared; a date is its midnight in UTC."""
+        return Span(self.grain, _moment(self.start) if self.start else None, _moment(self.end) if self.end else None)
 
     @model_validator(mode="after")
     def _has_start(self) -> "PartitionSpec":

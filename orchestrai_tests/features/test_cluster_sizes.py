@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from orchestrai_tests.published import check_discovery, discovery
 
 from orchestrai.errors import ConfigError, StorageError
 from orchestrai.features.jobs.cluster_job import ClusterLauncher, SparkJob, read_file
@@ -18,6 +17,7 @@ from orchestrai.features.jobs.emr import EmrClusters, EmrFile, EmrServerless, cl
 from orchestrai.features.jobs.synapse import SynapseBatches, SynapseFile
 from orchestrai.ledger.costs.run_meter import metering
 from orchestrai.storage.cloud.job_wait import Clock, Phase
+from orchestrai_tests.clouds.google_document import google_document
 from orchestrai_tests.features.test_clusters import APPLICATION, CLUSTER, JOB, stubbed
 
 SIZED = SparkJob(JOB.token, JOB.script, JOB.url, 7)
@@ -64,7 +64,7 @@ def test_the_other_services_are_told_in_their_own_words() -> None:
     assert told.startswith("--conf a=b --conf spark.executor.instances=7") and "maxExecutors=7" in told
     assert "sparkSubmitParameters" not in serverless_parameters({}, JOB, 90)["jobDriver"]["sparkSubmit"]
     batch = DataprocBatches(DATAPROC).request(SIZED)
-    check_discovery(discovery("dataproc.v1")["schemas"], "Batch", batch)
+    google_document("dataproc.v1").check(batch, "Batch", "the batch", writing=True)
     assert batch["runtimeConfig"]["properties"] == {"spark.executor.cores": "4", **executor_settings(7)}
     task = DatabricksJobs(DatabricksFile.model_validate(DATABRICKS), api=object()).request(SIZED)["tasks"][0]
     assert task["new_cluster"] == {"spark_version": "16.4", "node_type_id": "r6g.xlarge", "num_workers": 7}
@@ -109,7 +109,7 @@ def test_the_others_tell_what_their_last_answer_said(monkeypatch: pytest.MonkeyP
         "stateTime": "2026-11-30T06:05:00.123456789Z",
         "runtimeInfo": {"approximateUsage": {"milliDcuSeconds": "7200000", "shuffleStorageGbSeconds": "1"}},
     }
-    schemas = discovery("dataproc.v1")["schemas"]
+    schemas = google_document("dataproc.v1").schemas
     assert {*batch} <= {*schemas["Batch"]["properties"]} and "approximateUsage" in schemas["RuntimeInfo"]["properties"]
     assert schemas["UsageMetrics"]["properties"]["milliDcuSeconds"]["type"] == "string"
     monkeypatch.setattr(batches, "_find", lambda run: batch)

@@ -21,10 +21,6 @@ class WorkerBounds(Declaration):
             raise ValueError(f"most: expected at least {self.least}, found {self.most}")
         return self
 
-    def within(self, wanted: int) -> int:
-        """The number that is wanted, or the bound that it is beyond."""
-        return min(max(wanted, self.least), self.most)
-
 
 def executor_settings(workers: int) -> dict[str, str]:
     """Spark's own settings for so many executors and no more."""

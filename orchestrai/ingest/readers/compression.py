@@ -67,6 +67,8 @@ _PACKINGS: dict[bytes, tuple[str, Pieces]] = {
     b"BZh": ("bzip2", _bzip2),
     b"\xfd7zXZ\x00": ("xz", _xz),
 }
+# what an object that is packed begins with; text may too
+PACKED = tuple(_PACKINGS)
 # what a bzip2 stream goes on with, since text may begin with BZh
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 _ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!\x1a\x07": "a rar archive"}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from orchestrai.errors import NotCounted
 from orchestrai.ledger.costs.price_table import Charge
 from orchestrai.ledger.costs.usage import Usage, read_usage
 from orchestrai.ledger.decisions.signed_record import RecordKind
@@ -115,23 +114,17 @@ def utc_text(moment: datetime) -> str:
 
 
 def costs_of_day(
-    store: Store, keyring: Keyring, day: date | str, asset: str = "", *, newest_first: bool = False
+    store: Store, keyring: Keyring, day: date | str, asset: str, *, newest_first: bool = False
 ) -> Iterator[CostRecord]:
-    """The records of a day that count, of one asset or of all; each verified. Raises SignatureInvalid, IntegrityError.
+    """The records of an asset on a day that count; each verified. Raises SignatureInvalid, IntegrityError.
 
-    Of one asset they come in the order in which its runs ended, or with `newest_first` the other way round: each is read when it is asked
-    for.
+    They come in the order in which its runs ended, or with `newest_first` the other way round: each is read when it is asked for.
     """
-    prefix = f"{COSTS.folder}{day}/" + (f"{asset}/" if asset else "")
+    prefix = f"{COSTS.folder}{day}/{asset}/"
     listed = store.list(prefix)
-    for info in sorted(listed, key=lambda one: one.key, reverse=True) if newest_first else listed:
-        # another asset's key may go on where this one ends
-        if asset and info.key[len(prefix) :].count("/"):
-            continue
-        try:
-            yield COSTS.read(store, keyring, info.key)
-        except NotCounted:
-            continue
+    # another asset's key may go on where this one ends
+    keys = (info.key for info in listed if "/" not in info.key[len(prefix) :])
+    yield from COSTS.counted(store, keyring, sorted(keys, reverse=True) if newest_first else keys)
 
 
 def days_of(store: Store) -> list[str]:

@@ -1,7 +1,7 @@
 """What may be wrong with a dataset: its source is silent, it is unprotected, rows were refused."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from orchestrai.core.time.calendar import Grain, floor, window
@@ -57,7 +57,7 @@ def newest_event(raw: Dataset, partition: str, grain: Grain) -> datetime:
 
 def _due(dataset: DatasetNode, keys: Sequence[str], now: datetime, promise: timedelta) -> datetime:
     grain = dataset.grain
-    ends = _moment(dataset.spec.partitions.end) or now
+    ends = dataset.spec.partitions.span.end or now
     if grain == "all" or dataset.positioned:
         return min(now, ends) - promise
     return min(floor(now - promise, grain), ends) - promise - _pause(keys[-PAST:], grain)
@@ -68,13 +68,6 @@ def _pause(keys: Sequence[str], grain: Grain) -> timedelta:
     spans = [window(key, grain) for key in keys]
     pauses = sorted((after[0] - before[1] for before, after in pairwise(spans)), reverse=True)
     return max(pauses[1], timedelta()) if len(pauses) > 1 else timedelta()
-
-
-def _moment(day: date | datetime | None) -> datetime | None:
-    if day is None:
-        return None
-    moment = day if isinstance(day, datetime) else datetime.combine(day, time())
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def unprotected(runtime: Runtime, dataset: DatasetNode, now: datetime) -> Iterator[Condition]:

@@ -15,7 +15,7 @@ from orchestrai.core.yaml.yaml_edit import with_value
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.spec import SourceSpec
-from orchestrai.pipeline.check.landing_sample import SampledRows
+from orchestrai.pipeline.check.landing_sample import SampledRows, place_of
 from orchestrai.pipeline.starter.column_guess import guess_column, number_marks
 from orchestrai.pipeline.starter.look.csv_shape import csv_shape
 from orchestrai.pipeline.starter.look.landing_look import Fetched, Look
@@ -43,7 +43,7 @@ def certain_fixes(sampled: SampledRows) -> list[Fix]:
     if not any(finding.weight == "refused" for finding in sampled.findings) or not sampled.paths:
         return []
     source, contract = sampled.node.spec.source, sampled.node.contract
-    before = _lost(source, contract, sampled.paths)
+    declared = before = _lost(source, contract, sampled.paths)
     fixes: list[Fix] = []
     for change in (_dialect, _names, _columns):
         try:
@@ -60,7 +60,7 @@ def certain_fixes(sampled: SampledRows) -> list[Fix]:
             if lost <= before:
                 source, contract, before = new_source, new_contract, lost
                 fixes.append(one)
-    return fixes if before < _lost(sampled.node.spec.source, sampled.node.contract, sampled.paths) else []
+    return fixes if before < declared else []
 
 
 def apply_fixes(fixes: Sequence[Fix]) -> None:
@@ -88,12 +88,6 @@ def _lost(source: SourceSpec, contract: Contract, paths: Sequence[Path]) -> floa
     return lost / len(paths)
 
 
-def _place(sampled: SampledRows) -> tuple[str | int, ...]:
-    document, _ = load_yaml(sampled.node.folder / "pipeline.yaml")
-    names = [item.get("name") for item in document["datasets"] if isinstance(item, dict)]
-    return ("datasets", names.index(sampled.node.spec.name), "source")
-
-
 def _applied(fix: Fix, source: SourceSpec, contract: Contract) -> tuple[SourceSpec, Contract]:
     if fix.at[-1] == "physicalName":
         index = int(fix.at[-2])
@@ -117,7 +111,9 @@ def _dialect(sampled: SampledRows, source: SourceSpec, contract: Contract) -> It
 
 
 def _fix(sampled: SampledRows, name: str, value: Any, why: str) -> Fix:
-    return Fix(sampled.node.folder / "pipeline.yaml", (*_place(sampled), name), value, why)
+    path = sampled.node.folder / "pipeline.yaml"
+    document, _ = load_yaml(path)
+    return Fix(path, (*place_of(document, "datasets", sampled.node.spec.name), "source", name), value, why)
 
 
 def _names(sampled: SampledRows, source: SourceSpec, contract: Contract) -> Iterator[Fix]:

@@ -4,18 +4,16 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrai.core.time.calendar import WHOLE
-from orchestrai.core.yaml.declaration import Location, field_name, load_yaml
+from orchestrai.core.yaml.declaration import LineOf, Location, field_name, load_yaml
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, UnreadableObject
-from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Sighting, sightings
 from orchestrai.ingest.readers.chunks import Untidy
-from orchestrai.ingest.readers.compression import unpacked
+from orchestrai.ingest.readers.compression import PACKED, unpacked
 from orchestrai.ingest.readers.object_reader import ObjectOutcome, Typing
 from orchestrai.ingest.readers.row_rules import RowRules
 from orchestrai.ingest.sources.landing import open_landing, require_landing
@@ -36,7 +34,6 @@ UNPACKED_BYTES = 64 << 20
 # of Parquet, in the reader's batches
 BATCHES = 2
 TOO_LARGE = "{} is larger than a look, and was not looked at"
-_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 Weight = Literal["refused", "told"]
 
 
@@ -63,6 +60,19 @@ class SampleFinding:
         }
 
 
+def place_of(document: Any, part: str, name: str) -> tuple[str | int, ...]:
+    """Where what is called `name` lies in a pipeline.yaml."""
+    names = [item.get("name") for item in document.get(part, ()) if isinstance(item, dict)]
+    return (part, names.index(name))
+
+
+def finding_at(subject: str, weight: Weight, path: Path, line_of: LineOf, at: Location, message: str) -> SampleFinding:
+    """A finding at a field of a pipeline.yaml, told as mistakes are."""
+    line, where = line_of(at), field_name(at)
+    text = f"{path.parent.name}/{path.name}:{line}: {where}: {message}"
+    return SampleFinding(subject, weight, str(path), line, where, text)
+
+
 @dataclass
 class SampledRows:
     """The typed rows of a dataset's sample, with what was found on the way; `paths` are the objects that were read, unpacked."""
@@ -77,11 +87,8 @@ class SampledRows:
         """Add a finding at a field of the dataset in pipeline.yaml."""
         path = self.node.folder / "pipeline.yaml"
         document, line_of = load_yaml(path)
-        names = [item.get("name") for item in document.get("datasets", ()) if isinstance(item, dict)]
-        place: Location = ("datasets", names.index(self.node.spec.name), *at)
-        where, line = field_name(place), line_of(place)
-        text = f"{path.parent.name}/{path.name}:{line}: {where}: {message}"
-        self.findings.append(SampleFinding(self.node.shown, weight, str(path), line, where, text))
+        place = (*place_of(document, "datasets", self.node.spec.name), *at)
+        self.findings.append(finding_at(self.node.shown, weight, path, line_of, place, message))
 
 
 def sample_landing(node: DatasetNode, home: Path, scratch: Path, *, remote: bool = False) -> SampledRows:
@@ -134,23 +141,16 @@ def _judge_names(sampled: SampledRows, seen: Sequence[Sighting]) -> list[Sightin
 def _within(sampled: SampledRows, mine: Sequence[Sighting]) -> list[Sighting]:
     """The objects of declared partitions; those before the start and after the end are told."""
     cut = sampled.node.spec.partitions
-    if cut.unit == WHOLE:
-        return list(mine)
-    span = Span(cut.grain, _moment(cut.start), _moment(cut.end))
-    outside = [one for one in mine if span.opening(str(one.partition), datetime.max.replace(tzinfo=UTC)) == "outside"]
+    span, inside, outside = cut.span, list[Sighting](), list[Sighting]()
+    for one in mine:
+        opening = span.opening(str(one.partition), datetime.max.replace(tzinfo=UTC))
+        (outside if opening == "outside" else inside).append(one)
     if outside:
         keys = sorted(str(one.partition) for one in outside)
         at: Location = ("partitions", "start" if cut.end is None else "end")
         then = f"{len(outside)} of {len(mine)} objects lie outside the declared span and are passed over: {keys[0]} to {keys[-1]}"
         sampled.say("told", at, then)
-    return [one for one in mine if one not in outside]
-
-
-def _moment(day: date | datetime | None) -> datetime | None:
-    if day is None:
-        return None
-    moment = day if isinstance(day, datetime) else datetime(day.year, day.month, day.day)  # noqa: DTZ001 made UTC in the next line
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return inside
 
 
 def _spread(mine: Sequence[Sighting]) -> list[Sighting]:
@@ -228,7 +228,7 @@ def _fetched(landing: Store, sighting: Sighting, scratch: Path, source: SourceSp
     if local is None or not whole:
         head = b"" if whole else landing.read(info.key, length=HEAD_BYTES)
         # what is packed, and a first line that goes on, say nothing by their head
-        if whole or head.startswith(_PACKED) or b"\n" not in head:
+        if whole or head.startswith(PACKED) or b"\n" not in head:
             if info.size > UNPACKED_BYTES:
                 raise UnreadableObject(f"expected at most {UNPACKED_BYTES} bytes, found {info.size}")
             head, whole = landing.read(info.key), True
@@ -247,7 +247,7 @@ def look_at_landings(
     Nothing is published and no file changed.
     """
     from orchestrai.pipeline.check.certain_fixes import certain_fixes
-    from orchestrai.pipeline.check.view_sample import sampled_views
+    from orchestrai.pipeline.check.view_sample import sample_files, sampled_views
 
     found: list[SampleFinding] = []
     fixes: list[Fix] = []
@@ -260,6 +260,7 @@ def look_at_landings(
                 one = sampled[node.prefix] = sample_landing(node, home, scratch, remote=remote)
                 found += one.findings
                 fixes += certain_fixes(one)
+        files = sample_files(sampled, Path(folder))
         for pipeline in pipelines:
-            found += sampled_views(pipeline, sampled, Path(folder))
+            found += sampled_views(pipeline, sampled, files)
     return found, fixes

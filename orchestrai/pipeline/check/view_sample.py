@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.core.yaml.declaration import Location, field_name, load_yaml
+from orchestrai.core.yaml.declaration import Location, load_yaml
 from orchestrai.errors import OrchestraiError
 from orchestrai.features.views.view import FeatureView
 from orchestrai.pipeline.check.draft import schemas_of
-from orchestrai.pipeline.check.landing_sample import SampledRows, SampleFinding, Weight
+from orchestrai.pipeline.check.landing_sample import SampledRows, SampleFinding, Weight, finding_at, place_of
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
@@ -20,35 +20,32 @@ if TYPE_CHECKING:
 Files = Mapping[str, Path]
 
 
-def sampled_views(pipeline: Pipeline, sampled: Mapping[str, SampledRows], scratch: Path) -> list[SampleFinding]:
-    """Run each view and label whose inputs have sampled rows; `sampled` is by what the ledger calls a dataset."""
-    files = {
+def sample_files(sampled: Mapping[str, SampledRows], scratch: Path) -> dict[str, Path]:
+    """The sampled rows of each dataset that has some, as a file that views read; `sampled` is by what the ledger calls a dataset."""
+    return {
         name: _written(one, scratch / f"{name.replace('/', '-')}.parquet") for name, one in sampled.items() if one.batches
     }
+
+
+def sampled_views(pipeline: Pipeline, sampled: Mapping[str, SampledRows], files: Files) -> list[SampleFinding]:
+    """Run each view and label whose inputs have sampled rows, which are in `files`."""
     found: list[SampleFinding] = []
-    document, line_of = load_yaml(pipeline.folder / "pipeline.yaml")
+    path = pipeline.folder / "pipeline.yaml"
+    document, line_of = load_yaml(path)
 
     def say(weight: Weight, at: Location, message: str) -> None:
-        path = pipeline.folder / "pipeline.yaml"
-        line = line_of(at)
-        text = f"{path.parent.name}/{path.name}:{line}: {field_name(at)}: {message}"
-        found.append(SampleFinding(pipeline.name, weight, str(path), line, field_name(at), text))
+        found.append(finding_at(pipeline.name, weight, path, line_of, at, message))
 
     for node in pipeline.views:
-        at = _place(document, "features", node.name)
+        at = place_of(document, "features", node.name)
         inputs = _inputs(node.inputs, files)
         if inputs is not None and node.view.python is None:
             rows = _rows(node.view, inputs, sampled, node.inputs, lambda text, at=at: say("refused", (*at, "sql"), text))
             if rows is not None:
                 _judge_view(node.view, rows, at, say)
     for model in pipeline.models:
-        _label(model, files, sampled, _place(document, "models", model.spec.name), say)
+        _label(model, files, sampled, place_of(document, "models", model.spec.name), say)
     return found
-
-
-def _place(document: Any, part: str, name: str) -> tuple[str | int, ...]:
-    names = [item.get("name") for item in document.get(part, ()) if isinstance(item, dict)]
-    return (part, names.index(name))
 
 
 def _inputs(nodes: Mapping[str, DatasetNode], files: Files) -> dict[str, Path] | None:

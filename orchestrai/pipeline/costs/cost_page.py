@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
 from orchestrai.pipeline.costs.budgets import BudgetUse
-from orchestrai.pipeline.costs.day_costs import DayCost, StageSum
+from orchestrai.pipeline.costs.day_costs import DayCost, summed
 
 WIDTH, HEIGHT, LEFT, GAP = 720, 140, 70, 3
 STYLE = (
@@ -67,10 +67,7 @@ def _bars(days: Sequence[DayCost], measure: Measure) -> str:
 
 
 def _assets(days: Sequence[DayCost]) -> str:
-    sums: dict[str, StageSum] = {}
-    for day in days:
-        for asset, one in day.by_asset.items():
-            sums[asset] = sums.get(asset, StageSum()).plus(one)
+    sums = summed(part for day in days for part in day.by_asset.items())
     rows = "".join(
         f"<tr><td>{escape(asset)}</td><td class=n>{one.runs:,}</td><td class=n>{one.failed + one.refused:,}</td>"
         f"<td class=n>{one.cpu_seconds:,.2f}</td><td class=n>{one.wall_seconds:,.2f}</td>"

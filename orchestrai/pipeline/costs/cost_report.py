@@ -11,11 +11,11 @@ from typing import Any
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import WHOLE
-from orchestrai.ledger.costs.cost_record import COSTS, days_of
+from orchestrai.ledger.costs.cost_record import days_of
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.report import Meter, StageReport
-from orchestrai.pipeline.costs.day_costs import DayCost, StageSum, day_so_far, read_day, records_of, sum_day, without_assets
+from orchestrai.pipeline.costs.day_costs import DayCost, StageSum, day_so_far, keys_of, read_day, whole_day, without_assets
 from orchestrai.stage.context import RunContext
 
 PRODUCER = Producer("costs", __name__, also=("orchestrai.pipeline.costs.day_costs",))
@@ -37,7 +37,7 @@ def write_costs(context: RunContext, pipeline: str, asset: str) -> StageReport:
         settled = (today - SETTLED).isoformat()
         for day in there:
             if day not in known or day >= settled:
-                summed = sum_day(day, records_of(ledger.lake, ledger.keyring, day, pipeline))
+                summed = whole_day(ledger, day, pipeline)
                 if summed.total.runs or day in known:
                     known[day] = summed
         days = [known[day] for day in sorted(known)]
@@ -101,15 +101,15 @@ def _remove_old(ledger: Ledger, pipeline: str, days: Sequence[str], before: str)
     for day in days:
         if day >= before:
             return
-        for info in list(ledger.lake.list(f"{COSTS.folder}{day}/{pipeline}/")):
-            ledger.lake.delete(info.key)
+        for key in keys_of(ledger.lake, day, pipeline):
+            ledger.lake.delete(key)
 
 
 def last_days(ledger: Ledger, pipeline: str, now: datetime, count: int) -> list[DayCost]:
     """The last days (UTC) up to today on which something ran, oldest first, by asset, from the records of runs."""
     today = now.astimezone(UTC).date()
     days = [(today - timedelta(days=back)).isoformat() for back in reversed(range(count))]
-    summed = [sum_day(day, records_of(ledger.lake, ledger.keyring, day, pipeline)) for day in days]
+    summed = [day_so_far(ledger, day, pipeline) for day in days]
     return [day for day in summed if day.total.runs]
 
 
@@ -122,12 +122,6 @@ def spent_since(ledger: Ledger, pipeline: str, asset: str, first: date, now: dat
     while day <= now.date():
         name = day.isoformat()
         one = known.get(name) or day_so_far(ledger, name, pipeline)
-        total = DayCost(
-            total.day,
-            total.total.plus(one.total),
-            {},
-            total.quiet_runs + one.quiet_runs,
-            total.quiet_cpu_seconds + one.quiet_cpu_seconds,
-        )
+        total = total.plus(without_assets(one))
         day += timedelta(days=1)
     return total

@@ -1,15 +1,14 @@
 """What a pipeline cost on a day, summed from the records of its runs."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from orchestrai.errors import NotCounted
 from orchestrai.ledger.costs.cost_record import COSTS, CostRecord
 from orchestrai.ledger.costs.price_table import newly_charged
 from orchestrai.ledger.log import Log
-from orchestrai.ledger.signing import Keyring
 from orchestrai.storage.base import Store
 
 
@@ -41,6 +40,14 @@ class StageSum:
         return {n: round(v, 6) if isinstance(v, float) else v for n, v in self.__dict__.items()}
 
 
+def summed(parts: Iterable[tuple[str, StageSum]]) -> dict[str, StageSum]:
+    """Those of one name together."""
+    found: dict[str, StageSum] = {}
+    for name, one in parts:
+        found[name] = found.get(name, StageSum()).plus(one)
+    return found
+
+
 @dataclass(frozen=True)
 class DayCost:
     """A day (UTC) of a pipeline, whole and by asset; `quiet_runs` found nothing to do."""
@@ -59,11 +66,17 @@ class DayCost:
     @property
     def by_stage(self) -> dict[str, StageSum]:
         """By the last part of the asset's key."""
-        found: dict[str, StageSum] = {}
-        for asset, one in self.by_asset.items():
-            stage = asset.rpartition("/")[2]
-            found[stage] = found.get(stage, StageSum()).plus(one)
-        return found
+        return summed((asset.rpartition("/")[2], one) for asset, one in self.by_asset.items())
+
+    def plus(self, other: "DayCost") -> "DayCost":
+        """Both together, as of the day of this one."""
+        return DayCost(
+            self.day,
+            self.total.plus(other.total),
+            summed(chain(self.by_asset.items(), other.by_asset.items())),
+            self.quiet_runs + other.quiet_runs,
+            self.quiet_cpu_seconds + other.quiet_cpu_seconds,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The form that is published."""
@@ -82,9 +95,14 @@ def read_day(body: Mapping[str, Any]) -> DayCost:
     return DayCost(body["day"], StageSum(**body["total"]), by_asset, body["quiet_runs"], body["quiet_cpu_seconds"])
 
 
-def records_of(store: Store, keyring: Keyring, day: str, pipeline: str) -> Iterator[CostRecord]:
-    """The records of all assets of a pipeline on a day that count; raises SignatureInvalid, IntegrityError, StorageError."""
-    return _read(store, keyring, [info.key for info in store.list(f"{COSTS.folder}{day}/{pipeline}/")])
+def keys_of(store: Store, day: str, pipeline: str) -> list[str]:
+    """The keys of the records of all assets of a pipeline on a day, ascending; raises StorageError."""
+    return sorted(info.key for info in store.list(f"{COSTS.folder}{day}/{pipeline}/"))
+
+
+def whole_day(log: Log, day: str, pipeline: str) -> DayCost:
+    """The sums of a day, of all its records at once; raises SignatureInvalid, IntegrityError, StorageError."""
+    return sum_day(day, COSTS.counted(log.lake, log.keyring, keys_of(log.lake, day, pipeline)))
 
 
 # of days that are looked at again and again: which records are summed already, and what they came to
@@ -94,35 +112,17 @@ _SUMMED: WeakKeyDictionary[Log, dict[tuple[str, str], tuple[frozenset[str], DayC
 def day_so_far(log: Log, day: str, pipeline: str) -> DayCost:
     """The sums of a day that goes on; in a process that looks again, only records that it has not seen are read.
 
-    A job that was taken up by a later try counts once within what is read at a time. Raises as `records_of`.
+    A job that was taken up by a later try counts once within what is read at a time. Raises as `whole_day`.
     """
-    summed = _SUMMED.setdefault(log, {})
-    keys = frozenset(info.key for info in log.lake.list(f"{COSTS.folder}{day}/{pipeline}/"))
-    seen, before = summed.get((day, pipeline), (frozenset(), DayCost(day)))
+    known = _SUMMED.setdefault(log, {})
+    keys = frozenset(keys_of(log.lake, day, pipeline))
+    seen, before = known.get((day, pipeline), (frozenset(), DayCost(day)))
     if not seen <= keys:
         # a lake that was put back or made anew
         seen, before = frozenset(), DayCost(day)
-    fresh = sum_day(day, _read(log.lake, log.keyring, sorted(keys - seen)))
-    by_asset = dict(before.by_asset)
-    for asset, one in fresh.by_asset.items():
-        by_asset[asset] = by_asset.get(asset, StageSum()).plus(one)
-    whole = DayCost(
-        day,
-        before.total.plus(fresh.total),
-        by_asset,
-        before.quiet_runs + fresh.quiet_runs,
-        before.quiet_cpu_seconds + fresh.quiet_cpu_seconds,
-    )
-    summed[day, pipeline] = keys, whole
+    whole = before.plus(sum_day(day, COSTS.counted(log.lake, log.keyring, sorted(keys - seen))))
+    known[day, pipeline] = keys, whole
     return whole
-
-
-def _read(store: Store, keyring: Keyring, keys: Iterable[str]) -> Iterator[CostRecord]:
-    for key in keys:
-        try:
-            yield COSTS.read(store, keyring, key)
-        except NotCounted:
-            continue
 
 
 def sum_day(day: str, records: Iterable[CostRecord]) -> DayCost:

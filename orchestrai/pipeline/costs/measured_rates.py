@@ -64,8 +64,8 @@ def choose_engine(rule: EngineRule, size: int, runs: Callable[[], Sequence[CostR
     if not (rule.step_seconds and rule.spark and size):
         why = f"the input has {_gb(size)}, Spark is declared from {_gb(rule.threshold)} on" if rule.threshold else ""
         return declared, f"{declared}: {why}" if why else ""
-    rates = {engine: _rate(runs(), engine) for engine in ("duckdb", "spark")}
-    duckdb, spark = rates["duckdb"], rates["spark"]
+    newest = runs()
+    duckdb, spark = _rate(newest, "duckdb"), _rate(newest, "spark")
     if duckdb is None:
         return declared, f"{declared}: no run of DuckDB is measured yet, so the declared size decides"
     expected = duckdb * size

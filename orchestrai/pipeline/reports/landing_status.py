@@ -1,9 +1,6 @@
 """Landings held against the ledger, for whoever asks: sensors, the check `accounted`, the command line, `doctor`."""
 
-from datetime import UTC, date, datetime, time
-
 from orchestrai.ingest.discovery.known_objects import Records
-from orchestrai.ingest.discovery.opening import Span
 from orchestrai.ingest.discovery.partitioning import Zone
 from orchestrai.ingest.discovery.reconciliation import Judge
 from orchestrai.ingest.sources.landing import require_landing
@@ -18,13 +15,5 @@ def judge_of(runtime: Runtime, dataset: DatasetNode, *, blank: bool = False) -> 
     """
     source, partitions = dataset.spec.source, dataset.spec.partitions
     zone = Zone(require_landing(runtime.landing(dataset), source), source, partitions.grain)
-    span = Span(partitions.grain, _moment(partitions.start), _moment(partitions.end))
     records = Records(None if blank else runtime.ledger, dataset.asset("raw_events"))
-    return Judge(zone, span, records, runtime.clock(), dataset.contract.hold.release_after)
-
-
-def _moment(day: date | datetime | None) -> datetime | None:
-    if day is None:
-        return None
-    moment = day if isinstance(day, datetime) else datetime.combine(day, time())
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return Judge(zone, partitions.span, records, runtime.clock(), dataset.contract.hold.release_after)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -18,7 +19,7 @@ class StaleAssets:
     partitions: tuple[StalePartition, ...]
     errors: Mapping[str, OrchestraiError]
 
-    @property
+    @cached_property
     def unreadable(self) -> dict[str, str]:
         """Those assets, with what was wrong in words."""
         return {asset: error.message for asset, error in self.errors.items()}
@@ -45,7 +46,7 @@ class StaleAssets:
         """For `--json`."""
         return {"stale": [one.as_json() for one in self.partitions], "unreadable": self.unreadable}
 
-    @property
+    @cached_property
     def by_asset(self) -> dict[str, list[StalePartition]]:
         """By asset, in their order."""
         assets: dict[str, list[StalePartition]] = {}
