@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrai.cli.output import TRANSFER_LIMIT, err
-from orchestrai.core.actor import os_user, said_by
+from orchestrai.core.actor import said_by
 from orchestrai.core.time.partition_key import Key
 from orchestrai.core.transfer_rate import parse_rate
 from orchestrai.errors import ConfigError, RestoreError
@@ -104,13 +104,9 @@ def chosen_records(vault: str | None, keys: Sequence[Path] | None) -> "tuple[Rec
 
 def this_user(by: str | None = None) -> str:
     """Who runs this process, for signed records; a name given by --by is kept as claimed, and believed only where nobody is known."""
-    settings = load_settings()
-    if settings.identity == "os":
-        known = os_user()
-    else:
-        from orchestrai.storage.cloud.known_person import known_person
+    from orchestrai.storage.cloud.known_person import known_person
 
-        known, _ = known_person(settings)
+    known, _ = known_person(load_settings())
     return said_by(by, known, f"uid {os.getuid()}")
 
 

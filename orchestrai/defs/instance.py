@@ -69,16 +69,18 @@ def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     log = instance.event_log_storage
     for run_id in log.get_concurrency_run_ids() if log.supports_global_concurrency_limits else ():
         run = instance.get_run_by_id(run_id)
-        if run is not None and runs_here_no_more(run.tags.get(PROCESS_TAG, "")) and end_run(instance, run_id):
-            log.free_concurrency_slots_for_run(run_id)
+        if run is not None and runs_here_no_more(run.tags.get(PROCESS_TAG, "")):
+            end_run(instance, run_id)
 
 
 def end_run(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """End a run whose process is gone; False where it was over before, as that process had said meanwhile."""
-    run = instance.get_run_by_id(run_id)
+    """End a run whose process is gone, and free its pools; False where it was over before, as that process had said meanwhile."""
+    run, log = instance.get_run_by_id(run_id), instance.event_log_storage
     if run is None or run.is_finished:
         return False
     instance.report_run_failed(run, "the process that executed this run is gone")
+    if log.supports_global_concurrency_limits:
+        log.free_concurrency_slots_for_run(run_id)
     return True
 
 

@@ -39,7 +39,7 @@ def command(*arguments: str) -> tuple[int, str]:
 @pytest.fixture(autouse=True)
 def nobody_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container whose user has no name, so that --by is believed; test_actors.py says what becomes of it elsewhere."""
-    monkeypatch.setattr("orchestrai.cli.lookup.os_user", lambda: "")
+    monkeypatch.setattr("orchestrai.storage.cloud.known_person.os_user", lambda: "")
 
 
 @pytest.fixture(scope="session")

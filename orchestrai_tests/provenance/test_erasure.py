@@ -276,7 +276,7 @@ def test_the_command_plans_and_is_loud_about_copies_in_clear(tmp_path: Path, mon
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done.exit_code, done.stdout
 
-    monkeypatch.setattr("orchestrai.cli.lookup.os_user", lambda: "root")
+    monkeypatch.setattr("orchestrai.storage.cloud.known_person.os_user", lambda: "root")
     code, text = run("17850", "--plan")
     assert code == 1
     assert "IN CLEAR" in text and "vault forget" in text and "nothing was changed" in text

@@ -152,9 +152,10 @@ def _others(runtime: "Runtime", records: "Records", asset: str) -> dict[str, fro
 
     models = [model for pipeline in runtime.project.pipelines for model in pipeline.models]
     own = next((model for model in models if asset.startswith(f"{model.prefix}/")), None)
+    read = {dataset.prefix for dataset in own.datasets} if own is not None else set()
     found = {}
-    for model in models if own is not None else ():
-        if model is own or not _read(own) & _read(model):
+    for model in models:
+        if model is own or read.isdisjoint(dataset.prefix for dataset in model.datasets):
             continue
         try:
             if runtime.ledger.head(model.asset("champion")) is not None:
@@ -163,11 +164,3 @@ def _others(runtime: "Runtime", records: "Records", asset: str) -> dict[str, fro
             # what is wrong with another model is told by its own commands
             continue
     return found
-
-
-def _read(model: "object") -> set[str]:
-    from orchestrai.pipeline.nodes.model_node import ModelNode
-
-    assert isinstance(model, ModelNode)
-    nodes = [*model.label_inputs.values(), *(dataset for view in model.views for dataset in view.inputs.values())]
-    return {dataset.prefix for dataset in nodes}

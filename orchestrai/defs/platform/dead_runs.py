@@ -32,17 +32,13 @@ def note_process(context: dg.AssetExecutionContext) -> None:
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """End the runs whose process on this machine is gone, and free their pools; their ids."""
     ended = []
-    log = instance.event_log_storage
     for record in instance.get_run_records(RunsFilter(statuses=BEGUN), limit=MOST, ascending=True):
         run = record.dagster_run
         if run.tags.get(OF_RUN) != run.run_id or not runs_here_no_more(run.tags.get(PROCESS_TAG, "")):
             continue
         # a process that ended well is gone, too: what it said of the run since is read anew
-        if not end_run(instance, run.run_id):
-            continue
-        if log.supports_global_concurrency_limits:
-            log.free_concurrency_slots_for_run(run.run_id)
-        ended.append(run.run_id)
+        if end_run(instance, run.run_id):
+            ended.append(run.run_id)
     return ended
 
 

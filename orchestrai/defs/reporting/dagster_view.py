@@ -19,6 +19,13 @@ def version_tags(outcome: PartitionOutcome, code: str | None) -> dict[str, str]:
     return tags | ({CODE_VERSION_TAG: code} if code else {})
 
 
+def newest_tags(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, str]:
+    """The tags of what Dagster was told last of an asset: its version, of which code and inputs; none where it was told nothing."""
+    newest = instance.get_latest_materialization_event(key)
+    told = newest.asset_materialization if newest is not None else None
+    return (told.tags or {}) if told is not None else {}
+
+
 class DagsterView:
     """The newest version of each partition of an asset that Dagster knows, and the code of the newest of all: two queries."""
 
@@ -29,9 +36,7 @@ class DagsterView:
             [DATA_VERSION_TAG],
             asset_partitions=list(partitions) if len(partitions) <= MOST_NAMED else None,
         )
-        newest = instance.get_latest_materialization_event(key)
-        told = newest.asset_materialization if newest is not None else None
-        self._code = (told.tags or {}).get(CODE_VERSION_TAG) if told is not None else None
+        self._code = newest_tags(instance, key).get(CODE_VERSION_TAG)
 
     def unknown(self, node: AssetNode, outcomes: Iterable[PartitionOutcome], code: str | None) -> list[PartitionOutcome]:
         """Those of some published partitions that Dagster knows otherwise, or not at all; all of them once the code is another.

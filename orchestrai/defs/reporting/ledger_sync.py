@@ -14,7 +14,7 @@ from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.assets import closed_by, node_partitions
 from orchestrai.defs.event_log import EventLog
 from orchestrai.defs.reporting.check_events import partitioned_evaluations
-from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
+from orchestrai.defs.reporting.dagster_view import DagsterView, newest_tags, version_tags
 from orchestrai.defs.reporting.event_metadata import metadata_of
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset
@@ -68,9 +68,7 @@ def _told(runtime: Runtime, instance: dg.DagsterInstance, node: AssetNode, curre
         unknown = DagsterView(instance, key, [outcome.partition for outcome in outcomes]).unknown(node, outcomes, code)
     else:
         whole = PartitionOutcome("all", True, current.version, current.rows, sum(o.size for o in outcomes), standing=True)
-        newest = instance.get_latest_materialization_event(key)
-        known = (newest.asset_materialization.tags or {}) if newest and newest.asset_materialization else {}
-        unknown = [] if known.get(DATA_VERSION_TAG) == current.version else [whole]
+        unknown = [] if newest_tags(instance, key).get(DATA_VERSION_TAG) == current.version else [whole]
     report = StageReport(node.asset, current.version, tuple(outcomes))
     log = instance.event_log_storage
     with log.together() if isinstance(log, EventLog) else nullcontext():

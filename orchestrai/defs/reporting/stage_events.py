@@ -21,7 +21,7 @@ from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from orchestrai.defs.reporting.check_events import Closed, partitioned_evaluations, whole_results
-from orchestrai.defs.reporting.dagster_view import DagsterView, version_tags
+from orchestrai.defs.reporting.dagster_view import DagsterView, newest_tags, version_tags
 from orchestrai.defs.reporting.event_metadata import metadata_of
 from orchestrai.ledger.report import PartitionOutcome, StageReport
 from orchestrai.stage.outcomes import blocked
@@ -92,10 +92,7 @@ def _stands_as_told(context: dg.AssetExecutionContext, report: StageReport) -> b
     """Whether all stands that the step looked at, and Dagster knows it as it is: this version, by this code, of these inputs."""
     if not all(outcome.published and outcome.standing for outcome in report.outcomes):
         return False
-    newest = context.instance.get_latest_materialization_event(context.asset_key)
-    told = (
-        (newest.asset_materialization.tags or {}) if newest is not None and newest.asset_materialization is not None else {}
-    )
+    told = newest_tags(context.instance, context.asset_key)
     code = context.assets_def.code_versions_by_key.get(context.asset_key)
     return (
         told.get(DATA_VERSION_TAG) == report.version

@@ -157,6 +157,7 @@ def without_done(runtime: Runtime, conditions: Iterable[Condition]) -> Iterator[
         for dataset in pipeline.own_datasets
         for what in ("ingest", "nightly")
     }
+    landed: dict[str, set[str]] = {}
     for condition in conditions:
         dataset = jobs.get(condition.subject)
         places = [json.loads(member) for member in condition.members]
@@ -165,9 +166,11 @@ def without_done(runtime: Runtime, conditions: Iterable[Condition]) -> Iterator[
             continue
         try:
             spans = [_passing_keys(dataset, place) for place in places]
-            # one look at the landing for all of them: an outage may have ended hundreds of runs
             keys = set[str]().union(*spans)
-            lacking = {*open_work(runtime, dataset, keys), *reconcile(judge_of(runtime, dataset)).due} if keys else keys
+            # one look at a landing for all of them: an outage may have ended hundreds of runs, at several steps
+            if keys and dataset.prefix not in landed:
+                landed[dataset.prefix] = {*reconcile(judge_of(runtime, dataset)).due}
+            lacking = {*open_work(runtime, dataset, keys), *landed[dataset.prefix]} if keys else keys
             left = tuple(
                 member
                 for member, own in zip(condition.members, spans, strict=True)

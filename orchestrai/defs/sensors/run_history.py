@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, NOT_FINISHED_STATUSES, RunsFilter
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, IN_PROGRESS_RUN_STATUSES, NOT_FINISHED_STATUSES, RunsFilter
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -17,7 +17,6 @@ from orchestrai.ingest.discovery.asking import DIGEST_LENGTH, PastRun
 
 ASKED, ATTEMPT, ARRIVALS = "orchestrai/asked", "orchestrai/attempt", "orchestrai/arrivals"
 LOOK_BACK = 250
-OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 # a run that was made and not begun by now never will be; one that began is ended by then (MAX_RUNTIME), whoever died meanwhile
 BEGINS_WITHIN, ENDS_WITHIN = timedelta(minutes=15), timedelta(hours=4, minutes=30)
 
@@ -33,7 +32,11 @@ def past_runs(instance: dg.DagsterInstance, job: str, grain: Grain, now: datetim
 def begun_in_vain(instance: dg.DagsterInstance, job: str, grain: Grain) -> list[str]:
     """The partitions of the newest runs of a job, back to the last that ended well; nothing where that is the newest one."""
     keys: set[str] = set()
-    for run in instance.get_runs(RunsFilter(job_name=job, statuses=OVER), limit=LOOK_BACK):
+    over = RunsFilter(job_name=job, statuses=list(FINISHED_STATUSES))
+    # each tick asks, and mostly the newest run ended well: the others are read where it did not
+    if all(run.status is dg.DagsterRunStatus.SUCCESS for run in instance.get_runs(over, limit=1)):
+        return []
+    for run in instance.get_runs(over, limit=LOOK_BACK):
         if run.status is dg.DagsterRunStatus.SUCCESS:
             break
         keys |= {*_partitions(run.tags, grain)}

@@ -22,7 +22,7 @@ def sla_missed(runtime: Runtime, model: ModelNode, now: datetime) -> Iterator[Co
         return
     learned = learned_versions(runtime.ledger, model.asset("evaluation"))
     late = []
-    for dataset in _datasets(model):
+    for dataset in model.datasets:
         arrived = unlearned_since(runtime.ledger, dataset, learned.get(dataset.asset("restored"), ""))
         if arrived is None:
             continue
@@ -87,9 +87,3 @@ def unlearned_since(ledger: Ledger, dataset: DatasetNode, learned: str) -> datet
     receipt = ledger.receipt(first.receipt)
     seen = [datetime.fromisoformat(one.arrived) for one in receipt.materials if one.arrived]
     return min([*seen, datetime.fromisoformat(first.time)])
-
-
-def _datasets(model: ModelNode) -> list[DatasetNode]:
-    """Every dataset that a model learns from, once."""
-    nodes = [*model.label_inputs.values(), *(dataset for view in model.views for dataset in view.inputs.values())]
-    return list({dataset.prefix: dataset for dataset in nodes}.values())

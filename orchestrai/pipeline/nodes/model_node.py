@@ -30,6 +30,12 @@ class ModelNode(DeclaredSubject):
         return self.spec.name
 
     @property
+    def datasets(self) -> list[DatasetNode]:
+        """Every dataset that it learns from, once: those of its labels, then those of its views."""
+        nodes = [*self.label_inputs.values(), *(dataset for view in self.views for dataset in view.inputs.values())]
+        return list({dataset.prefix: dataset for dataset in nodes}.values())
+
+    @property
     def former_names(self) -> tuple[str, ...]:
         """The names that it had before, oldest first."""
         return self.spec.renamed_from

@@ -180,6 +180,9 @@ def test_runs_that_an_outage_ended_are_looked_at_together(tmp_path: Path, monkey
     members = tuple(json.dumps(["", day, day, instance_conditions.PASSES]) for day in days)
     told = Condition("run_failed", JOB, "", "", "", cause="503", members=members, source="dagster")
     assert [*instance_conditions.without_done(shop.runtime, [told])] == [told] and looks == ["look"]
+    # two steps that it ended are two conditions of one landing
+    both = [told, dataclasses.replace(told, cause="504")]
+    assert [*instance_conditions.without_done(shop.runtime, both)] == both and looks == ["look"] * 2
     shop.run(RAW, *days[:3])
     shop.restored(days[:3])
     shop.run(FEATURES)
