@@ -42,7 +42,7 @@ from orchestrai.ledger.manifest import UNPARTITIONED
 from orchestrai.ledger.receipt import InputRef, Receipt
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.stage.context import RunContext
-from orchestrai.stage.making import Making, as_it_stands
+from orchestrai.stage.making import Making, unless_it_stands
 from orchestrai.stage.outcomes import Partitioned
 from orchestrai.stage.stage import AssetNode, Stage
 
@@ -249,10 +249,13 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
     if any(verdict.closes_gate for verdict in given):
         return StageReport(node.asset, None, (PartitionOutcome("all", False, verdicts=tuple(given)),))
     making = _making(context, node, given)
-    standing = as_it_stands(context.ledger, making) if making is not None and not context.again else None
-    if standing is not None:
-        return standing
-    noted = making.fact if making is not None else {}
+    return unless_it_stands(context, making, lambda noted: _made(context, node, given, noted))
+
+
+def _made(
+    context: RunContext, node: AssetNode[Learner], given: Sequence[Verdict], noted: Mapping[str, JsonValue]
+) -> StageReport:
+    model = node.subject
     if model.spine is not None:
         return spine_training_set(context.ledger, SpineSet(node.asset, model, PRODUCER, _declared(model)), given, noted)
     if model.label is None:
