@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from orchestrai.errors import NotCounted
 from orchestrai.ledger.costs.price_table import Charge
 from orchestrai.ledger.costs.usage import Usage, read_usage
 from orchestrai.ledger.decisions.signed_record import RecordKind
@@ -123,15 +122,9 @@ def costs_of_day(
     for.
     """
     prefix = f"{COSTS.folder}{day}/" + (f"{asset}/" if asset else "")
-    listed = store.list(prefix)
-    for info in sorted(listed, key=lambda one: one.key, reverse=True) if newest_first else listed:
-        # another asset's key may go on where this one ends
-        if asset and info.key[len(prefix) :].count("/"):
-            continue
-        try:
-            yield COSTS.read(store, keyring, info.key)
-        except NotCounted:
-            continue
+    # another asset's key may go on where this one ends
+    keys = (info.key for info in store.list(prefix) if not asset or "/" not in info.key[len(prefix) :])
+    yield from COSTS.those(store, keyring, sorted(keys, reverse=True) if newest_first else keys)
 
 
 def days_of(store: Store) -> list[str]:

@@ -81,7 +81,11 @@ class RecordKind(Generic[Record]):
 
     def all(self, store: Store, keyring: Keyring) -> Iterator[Record]:
         """Every record of a store that counts, each verified."""
-        for key in self.keys(store):
+        yield from self.those(store, keyring, self.keys(store))
+
+    def those(self, store: Store, keyring: Keyring, keys: Iterable[str]) -> Iterator[Record]:
+        """The records at some keys that count, each verified when it is asked for."""
+        for key in keys:
             try:
                 yield self.read(store, keyring, key)
             except NotCounted:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from orchestrai.errors import NotCounted
 from orchestrai.ledger.costs.cost_record import COSTS, CostRecord
 from orchestrai.ledger.costs.price_table import newly_charged
 from orchestrai.ledger.log import Log
@@ -84,7 +83,7 @@ def read_day(body: Mapping[str, Any]) -> DayCost:
 
 def records_of(store: Store, keyring: Keyring, day: str, pipeline: str) -> Iterator[CostRecord]:
     """The records of all assets of a pipeline on a day that count; raises SignatureInvalid, IntegrityError, StorageError."""
-    return _read(store, keyring, [info.key for info in store.list(f"{COSTS.folder}{day}/{pipeline}/")])
+    return COSTS.those(store, keyring, [info.key for info in store.list(f"{COSTS.folder}{day}/{pipeline}/")])
 
 
 # of days that are looked at again and again: which records are summed already, and what they came to
@@ -102,7 +101,7 @@ def day_so_far(log: Log, day: str, pipeline: str) -> DayCost:
     if not seen <= keys:
         # a lake that was put back or made anew
         seen, before = frozenset(), DayCost(day)
-    fresh = sum_day(day, _read(log.lake, log.keyring, sorted(keys - seen)))
+    fresh = sum_day(day, COSTS.those(log.lake, log.keyring, sorted(keys - seen)))
     by_asset = dict(before.by_asset)
     for asset, one in fresh.by_asset.items():
         by_asset[asset] = by_asset.get(asset, StageSum()).plus(one)
@@ -115,14 +114,6 @@ def day_so_far(log: Log, day: str, pipeline: str) -> DayCost:
     )
     summed[day, pipeline] = keys, whole
     return whole
-
-
-def _read(store: Store, keyring: Keyring, keys: Iterable[str]) -> Iterator[CostRecord]:
-    for key in keys:
-        try:
-            yield COSTS.read(store, keyring, key)
-        except NotCounted:
-            continue
 
 
 def sum_day(day: str, records: Iterable[CostRecord]) -> DayCost:
