@@ -42,7 +42,7 @@ from orchestrai.ledger.manifest import UNPARTITIONED
 from orchestrai.ledger.receipt import InputRef, Receipt
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.stage.context import RunContext
-from orchestrai.stage.making import Making, as_it_stands
+from orchestrai.stage.making import Making, unless_it_stands
 from orchestrai.stage.outcomes import Partitioned
 from orchestrai.stage.stage import AssetNode, Stage
 
@@ -248,11 +248,20 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
     given += [kept_out] if kept_out is not None else []
     if any(verdict.closes_gate for verdict in given):
         return StageReport(node.asset, None, (PartitionOutcome("all", False, verdicts=tuple(given)),))
-    making = _making(context, node, given)
-    standing = as_it_stands(context.ledger, making) if making is not None and not context.again else None
-    if standing is not None:
-        return standing
-    noted = making.fact if making is not None else {}
+    # the rows of a spine are joined on this machine
+    engine = context.port(Engines).choose("auto", 0) if model.spine is None else None
+    making = _making(context, node, given, engine)
+    return unless_it_stands(context, making, lambda noted: _made(context, node, given, engine, noted))
+
+
+def _made(
+    context: RunContext,
+    node: AssetNode[Learner],
+    given: Sequence[Verdict],
+    engine: Engine | None,
+    noted: Mapping[str, JsonValue],
+) -> StageReport:
+    model = node.subject
     if model.spine is not None:
         return spine_training_set(context.ledger, SpineSet(node.asset, model, PRODUCER, _declared(model)), given, noted)
     if model.label is None:
@@ -267,7 +276,7 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
             model.folder,
             {table: dataset.table_schema for table, dataset in model.label_inputs.items()},
         ),
-        engine=context.port(Engines).choose("auto", 0),
+        engine=engine,
         verdicts=given,
         declared=_declared(model),
         incomplete=model.incomplete,
@@ -275,7 +284,7 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
     )
 
 
-def _making(context: RunContext, node: AssetNode[Learner], given: Sequence[Verdict]) -> Making | None:
+def _making(context: RunContext, node: AssetNode[Learner], given: Sequence[Verdict], engine: Engine | None) -> Making | None:
     """What the set is made of; None where some of it is not there, which is told when it is made."""
     model, ledger = node.subject, context.ledger
     restored = dict.fromkeys(dataset.asset("restored") for dataset in _read_for_rows(model))
@@ -283,7 +292,7 @@ def _making(context: RunContext, node: AssetNode[Learner], given: Sequence[Verdi
     there = [one for one in inputs if one is not None]
     if len(there) < len(inputs):
         return None
-    datasets, engine = _declared(model), context.port(Engines).choose("auto", 0)
+    datasets = _declared(model)
     declared = {
         "definition": _definition(model),
         "views": [one.view.spec for one in model.views],
@@ -292,7 +301,7 @@ def _making(context: RunContext, node: AssetNode[Learner], given: Sequence[Verdi
         "label": model.label,
         "given": given,
         # one that is chosen elsewhere is not covered by the code of the stage
-        "engine": [engine.name, Producer("engine", type(engine).__module__).code],
+        "engine": engine and [engine.name, Producer("engine", type(engine).__module__).code],
     }
     return Making(node.asset, PRODUCER, there, declared, UNPARTITIONED, steady=_lacks_nothing)
 

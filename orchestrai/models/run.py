@@ -1,6 +1,6 @@
 """The stages of a model: candidate, evaluation, champion, deployment, predictions. Each module is loaded when its stage runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue
@@ -12,7 +12,7 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.models.ports import DeclaredModel, Features
 from orchestrai.models.spec import ModelAssets
 from orchestrai.stage.context import RunContext
-from orchestrai.stage.making import Making, as_it_stands
+from orchestrai.stage.making import unless_it_stands
 from orchestrai.stage.outcomes import with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, stale_by_receipt
@@ -46,17 +46,7 @@ def _candidate(context: RunContext, node: Node, partitions: Sequence[str]) -> St
 
         return train(ledger, spec, training_set=assets.training_set, asset=assets.candidate, noted=noted)
 
-    return _unless_it_stands(context, candidate_making(ledger, spec, assets), made)
-
-
-def _unless_it_stands(
-    context: RunContext, making: Making | None, made: Callable[[Mapping[str, JsonValue]], StageReport]
-) -> StageReport:
-    """Make it, unless what is published was made of just the same; a run that is to prove something makes it again."""
-    if making is None:
-        return made({})
-    standing = None if context.again else as_it_stands(context.ledger, making)
-    return standing or made(making.fact)
+    return unless_it_stands(context, candidate_making(ledger, spec, assets), made)
 
 
 def _evaluation(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
@@ -69,7 +59,7 @@ def _evaluation(context: RunContext, node: Node, partitions: Sequence[str]) -> S
 
         return evaluate(ledger, spec, assets, noted=noted)
 
-    return _unless_it_stands(context, evaluation_making(ledger, spec, assets), made)
+    return unless_it_stands(context, evaluation_making(ledger, spec, assets), made)
 
 
 def _champion(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
@@ -85,7 +75,7 @@ def _champion(context: RunContext, node: Node, partitions: Sequence[str]) -> Sta
             ledger, spec, candidate=assets.candidate, evaluation=assets.evaluation, asset=assets.champion, noted=noted
         )
 
-    return told_of_rejection(spec, _unless_it_stands(context, champion_making(ledger, spec, assets), made))
+    return told_of_rejection(spec, unless_it_stands(context, champion_making(ledger, spec, assets), made))
 
 
 def _deployment(context: RunContext, node: Node, partitions: Sequence[str]) -> StageReport:
@@ -106,7 +96,7 @@ def _predictions(context: RunContext, node: Node, partitions: Sequence[str]) -> 
 
     def made(partition: str | None, before: Sequence[str]) -> StageReport:
         making = predictions_making(ledger, model.spec, _assets(model), scored.features, partition, join)
-        return _unless_it_stands(context, making, lambda noted: scores(partition, before, noted))
+        return unless_it_stands(context, making, lambda noted: scores(partition, before, noted))
 
     def scores(partition: str | None, before: Sequence[str], noted: Mapping[str, JsonValue]) -> StageReport:
         from orchestrai.models.inference import predict

@@ -22,6 +22,7 @@ from orchestrai.ledger.publishing import confirm
 from orchestrai.ledger.quarantine import standing_refusals
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.stage.context import RunContext
 from orchestrai.stage.recorded_bytes import as_published, intact
 
 # the fact of a receipt that holds the digest
@@ -90,6 +91,19 @@ class Making:
     def fact(self) -> dict[str, JsonValue]:
         """What a receipt is to carry."""
         return {FACT: self.digest}
+
+
+def unless_it_stands(
+    context: RunContext, making: Making | None, made: Callable[[Mapping[str, JsonValue]], StageReport]
+) -> StageReport:
+    """Make it, unless what is published was made of just the same; a run that is to prove something makes it again.
+
+    `made` is given what its receipt is to carry.
+    """
+    if making is None:
+        return made({})
+    standing = None if context.again else as_it_stands(context.ledger, making)
+    return standing or made(making.fact)
 
 
 def as_it_stands(ledger: Ledger, making: Making) -> StageReport | None:

@@ -267,6 +267,16 @@ def test_an_error_of_aws_is_one_of_ours(aws: Callable[..., Container]) -> None:
         SageMakerTrainer(where).train("churn", params.model_copy(update={"seed": 23}), "binary", _rows(_spec()))
 
 
+def test_an_error_of_aws_where_jobs_are_listed_is_one_of_ours() -> None:
+    params = _spec().estimator.xgboost
+    assert params is not None
+    with aws_server("sagemaker") as server:
+        elsewhere = {"s3": None, "sagemaker": server.client("sagemaker", "eu-west-1")}
+        trainer = SageMakerTrainer(SageMakerTraining.model_validate(WHERE), clients=elsewhere.__getitem__)
+        with pytest.raises(StorageError, match=r"AWS to list training jobs.*valid region"):
+            trainer.train("churn", params, "binary", _rows(_spec()))
+
+
 @pytest.mark.emulator
 def test_a_regression_is_centred_so_that_any_reader_scores_it_alike(ledger: Ledger, aws: Callable[..., Container]) -> None:
     aws()

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-import orchestrai.features.training_set as training_set_module
-import orchestrai.models.run as models_module
 from orchestrai.contracts.contract import Contract
 from orchestrai.core import code_identity
 from orchestrai.core.canonical import canonical_json
@@ -321,8 +319,7 @@ def _both_ways(folder: Path, seed: int, length: int, monkeypatch: pytest.MonkeyP
             ACTIONS[action](one, random.Random(f"{seed} {number} dice"))
             with monkeypatch.context() as patch:
                 if place:
-                    patch.setattr(models_module, "as_it_stands", lambda *_: None)
-                    patch.setattr(training_set_module, "as_it_stands", lambda *_: None)
+                    patch.setattr(making, "as_it_stands", lambda *_: None)
                 ended.append((one.tried(), one.state()))
         seen.append(f"{action}: {ended[0][0]}")
         assert ended[0] == ended[1], seen

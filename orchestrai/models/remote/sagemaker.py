@@ -6,14 +6,14 @@ tar with one file, `xgboost-model`, in UBJ (containers 3.0 and newer; older ones
 
 import io
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from orchestrai.errors import ModelError
 from orchestrai.models.estimators.boosting import BoostedTrees, centre, feature_types, settings, xgboost
-from orchestrai.models.remote.sagemaker_requests import attempt_of, attempts_at, network_of, next_attempt, split_url, tags_of
+from orchestrai.models.remote.sagemaker_requests import attempts_at, network_of, next_attempt, split_url, tags_of, taken_up
 from orchestrai.models.remote.spec import TRAINED_BY, is_trained_by
 from orchestrai.models.remote.training_job import RemoteJob, job_name, training_wait
 from orchestrai.models.rows import Rows
@@ -66,14 +66,11 @@ class SageMakerTrainer:
             channels["validation"] = _channel(stop, offset)
             hyper["early_stopping_rounds"] = str(params.early_stopping_rounds)
         job = job_name(name, {"hyper": hyper, "image": self.where.image}, channels)
-        earlier = attempts_at(self.jobs, "list_training_jobs", "TrainingJobSummaries", "TrainingJobName", job)
-        described = self._finished(earlier) or self._run(next_attempt(job, "TrainingJobName", earlier), hyper, channels)
+        earlier = attempts_at(self.jobs, "training", job)
+        going = taken_up(earlier)
+        described = self._wait(going) if going else self._run(next_attempt(job, earlier), hyper, channels)
         data = self._download(described)
         return _booster(data, rows, offset), self._cost(described)
-
-    def _finished(self, earlier: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        live = [one["TrainingJobName"] for one in earlier if one["TrainingJobStatus"] in ("InProgress", "Completed")]
-        return self._wait(max(live, key=attempt_of)) if live else None
 
     def _run(self, attempt: str, hyper: Mapping[str, str], channels: Mapping[str, bytes]) -> Mapping[str, Any]:
         bucket, prefix = split_url(self.where.output)

@@ -1,7 +1,7 @@
 """Batch predictions by a SageMaker transform job: rows of CSV in, a score a line out, checked against the champion itself."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from orchestrai.models.estimators.boosting import BoostedTrees
 from orchestrai.models.registry.sagemaker_endpoint import ensure_model
 from orchestrai.models.registry.sagemaker_registry import archive
 from orchestrai.models.remote.sagemaker import ENDED, Clients, boto_clients
-from orchestrai.models.remote.sagemaker_requests import attempt_of, attempts_at, next_attempt, split_url, tags_of
+from orchestrai.models.remote.sagemaker_requests import attempts_at, next_attempt, split_url, tags_of, taken_up
 from orchestrai.models.remote.training_job import RemoteJob
 from orchestrai.models.rows import Floats, Rows
 from orchestrai.models.spec import SageMakerServing
@@ -44,10 +44,9 @@ class BatchTransform:
         digest = hashlib.sha256(scorer.version.encode() + hashlib.sha256(data).digest()).hexdigest()[:20]
         job = f"{str(scorer.info.recipe['name']).replace('_', '-')[:30]}-batch-{digest}"
         bucket, prefix = split_url(self.where.output)
-        earlier = attempts_at(self.api, "list_transform_jobs", "TransformJobSummaries", "TransformJobName", job)
-        described = self._known(earlier) or self._run(
-            next_attempt(job, "TransformJobName", earlier), scorer, scorer.model, data
-        )
+        earlier = attempts_at(self.api, "transform", job)
+        going = taken_up(earlier)
+        described = self._wait(going) if going else self._run(next_attempt(job, earlier), scorer, scorer.model, data)
         job = described["TransformJobName"]
         key = f"{prefix}batch/{job}/output/rows.csv.out"
         with aws_errors(f"AWS to read the scores at {key}"):
@@ -55,10 +54,6 @@ class BatchTransform:
         scores = _scores(body, len(rows), job) + scorer.model.offset
         _check(scorer, rows, scores, job)
         return scores, self._cost(described)
-
-    def _known(self, earlier: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        live = [one["TransformJobName"] for one in earlier if one["TransformJobStatus"] in ("InProgress", "Completed")]
-        return self._wait(max(live, key=attempt_of)) if live else None
 
     def _run(self, job: str, scorer: Scorer, model: BoostedTrees, data: bytes) -> Mapping[str, Any]:
         where = self.where

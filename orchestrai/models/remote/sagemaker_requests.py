@@ -1,10 +1,11 @@
 """What requests to SageMaker have in common: attempts at a job, names, tags, network."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from orchestrai.models.remote.spec import SageMakerPlace
+from orchestrai.storage.cloud.cloud_errors import aws_errors
 
 MADE_BY = {"Key": "made_by", "Value": "orchestrai"}
 
@@ -20,13 +21,21 @@ def listed(api: Any, operation: str, member: str, **asked: Any) -> list[Mapping[
     return [one for page in api.get_paginator(operation).paginate(**asked) for one in page[member]]
 
 
-def attempts_at(api: Any, operation: str, member: str, name: str, job: str) -> list[Mapping[str, Any]]:
-    """The attempts at a job: it alone, or with a number behind; the filter of the service finds the name anywhere."""
-    return [
-        one
-        for one in listed(api, operation, member, NameContains=job)
-        if one[name] == job or (one[name].startswith(f"{job}-") and attempt_of(one[name]))
-    ]
+def attempts_at(api: Any, kind: Literal["training", "transform"], job: str) -> dict[str, str]:
+    """How each attempt at a job stands: it alone, or with a number behind; the filter of the service finds the name anywhere."""
+    what = f"{kind.title()}Job"
+    with aws_errors(f"AWS to list {kind} jobs"):
+        found = listed(api, f"list_{kind}_jobs", f"{what}Summaries", NameContains=job)
+    states = {one[f"{what}Name"]: one[f"{what}Status"] for one in found}
+    return {
+        name: state for name, state in states.items() if name == job or (name.startswith(f"{job}-") and attempt_of(name))
+    }
+
+
+def taken_up(attempts: Mapping[str, str]) -> str | None:
+    """The last attempt that runs or ended well, which is taken up instead of paying for another; None where there is none."""
+    live = [name for name, state in attempts.items() if state in ("InProgress", "Completed")]
+    return max(live, key=attempt_of, default=None)
 
 
 def attempt_of(name: str) -> int:
@@ -35,9 +44,9 @@ def attempt_of(name: str) -> int:
     return int(number) if number.isdecimal() and len(number) < 20 else 0
 
 
-def next_attempt(job: str, name: str, earlier: Sequence[Mapping[str, Any]]) -> str:
+def next_attempt(job: str, attempts: Iterable[str]) -> str:
     """A name that no attempt had: those of jobs are taken for ever, also after they failed."""
-    return f"{job}-{max((attempt_of(one[name]) for one in earlier), default=0) + 1}"
+    return f"{job}-{max(map(attempt_of, attempts), default=0) + 1}"
 
 
 def tags_of(where: SageMakerPlace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.partition_key import time_part
+from orchestrai.core.tree.ordered_keys import BEHIND, keys_before
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
@@ -88,5 +89,5 @@ def predictions_making(
         return None
     if spec.serve_on is not None and spec.serve_on.sagemaker.batch:
         return None
-    newest = time_part(max(there[0].partitions, key=time_part))
-    return Making(assets.predictions, PRODUCER, there, [spec, *views, join.code], partition or newest, [champion])
+    scored = partition or time_part(next(keys_before(there[0].partitions, BEHIND)))
+    return Making(assets.predictions, PRODUCER, there, [spec, *views, join.code], scored, [champion])
