@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.core.time.calendar import Grain, grain_in, window
-from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.partitioning import place
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.starter.column_guess import Guess
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 _GRAINS = ("hour", "day", "week", "month", "year")
-# promises are of data that goes on; of a day alone nothing follows
-_HISTORY = 14
 
 
 @dataclass
@@ -163,10 +160,3 @@ def earliest(time: Guess) -> date | None:
     micros = micros[micros > np.iinfo("i8").min]
     first = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(micros.min())) if len(micros) else None
     return first.date() if first is not None and first.year < 1990 else None
-
-
-def require_time(time: Guess | None) -> Guess:
-    """The time of a shape that has one."""
-    if time is None:
-        raise ConfigError("expected a column of times, found none: name one as eventTime in the contract")
-    return time

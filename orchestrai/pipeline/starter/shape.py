@@ -63,7 +63,7 @@ def find_shape(sample: Sample, guesses: Sequence[Guess]) -> Shape:
     time = event_time(guesses)
     key = key_column([g for g in guesses if g is not time], sample.rows, sample.whole)
     rest = [g for g in guesses if g not in (time, key)]
-    target = find_target(rest, sample.rows)
+    target = find_target(rest)
     if time is None:
         return _table(sample, rest, Shape("table", None, key, target=target))
     found = entity_column(rest, sample.rows)

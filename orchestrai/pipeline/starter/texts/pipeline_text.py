@@ -146,6 +146,4 @@ def _start(key: str) -> str:
 
 
 def _flow(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
     return flow_value(value) if not (isinstance(value, str) and value.isalnum() and not value.isdigit()) else value
