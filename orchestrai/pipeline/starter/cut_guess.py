@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.contracts.contract import WEEKDAYS
 from orchestrai.core.time.calendar import Grain, grain_in, window
 from orchestrai.ingest.discovery.partitioning import place
 from orchestrai.ingest.spec import SourceSpec
@@ -134,10 +135,9 @@ def _closed(cut: Cut, days: Sequence[date]) -> None:
     first, last = days[0], days[-1]
     every = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     missing = sorted(set(every) - set(days))
-    names = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
     if len(every) >= 3 * 7:
         shut = [number for number in range(7) if not any(day.weekday() == number for day in days)]
-        cut.closed_weekdays = tuple(names[number] for number in shut)
+        cut.closed_weekdays = tuple(WEEKDAYS[number] for number in shut)
         missing = [day for day in missing if day.weekday() not in shut]
         if shut:
             cut.notes.append(f"no file of a {', '.join(cut.closed_weekdays)} in {len(every)} days")

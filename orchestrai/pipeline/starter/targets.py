@@ -120,15 +120,15 @@ def _is_positive(target: Target) -> "np.ndarray[Any, Any]":
 def _auc(values: "np.ndarray[Any, Any]", positive: "np.ndarray[Any, Any]") -> float:
     import numpy as np
 
+    from orchestrai.models.metrics.binary import ranked
+
     known = ~np.isnan(values)
     values, positive = values[known], positive[known]
     ones = int(positive.sum())
     zeros = len(positive) - ones
     if ones < 5 or zeros < 5:
         return 0.5
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    area = (float(ranks[positive].sum()) - ones * (ones + 1) / 2) / (ones * zeros)
+    area = ranked(values, positive.astype(np.float64)).area(np.ones(len(values)))
     return max(area, 1 - area)
 
 
