@@ -128,12 +128,17 @@ def started(instance: dg.DagsterInstance, tags: dict[str, str], pool: str = "poo
     return run.run_id
 
 
-def test_a_killed_command_does_not_hold_its_pool_for_ever(tmp_path: Path) -> None:
-    over = subprocess.Popen([sys.executable, "-c", ""])
+def gone_process() -> str:
+    """The tag of a process of this machine that is over."""
+    over = subprocess.Popen([sys.executable, "-S", "-c", ""])
     over.wait()
     host, _, start = process_tag()[PROCESS_TAG].split("/")
+    return f"{host}/{over.pid}/{start}"
+
+
+def test_a_killed_command_does_not_hold_its_pool_for_ever(tmp_path: Path) -> None:
     with open_instance(tmp_path) as instance:
-        dead = started(instance, {PROCESS_TAG: f"{host}/{over.pid}/{start}"})
+        dead = started(instance, {PROCESS_TAG: gone_process()})
     with open_instance(tmp_path) as instance:
         assert instance.event_log_storage.get_concurrency_run_ids() == set()
         run = instance.get_run_by_id(dead)

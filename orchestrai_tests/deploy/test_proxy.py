@@ -2,11 +2,8 @@
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +14,7 @@ from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Re
 import pytest
 
 from orchestrai_tests.servers.openid_provider import CLIENT, SECRET, OpenIdProvider, openid_provider
+from orchestrai_tests.servers.process import ServerAbsent, free_port, running
 
 CONF = Path(__file__).resolve().parents[2] / "deploy" / "proxy" / "proxy.conf"
 # the files of Debian's packages, unpacked anywhere
@@ -32,12 +30,6 @@ pytestmark = [
         reason="Apache with mod_auth_openidc is not installed: install the packages apache2-bin and libapache2-mod-auth-openidc",
     ),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -79,18 +71,6 @@ class Site:
     def command(self, *more: str) -> list[str]:
         return [str(APACHE), "-f", str(CONF), *more]
 
-    def start(self) -> subprocess.Popen[bytes]:
-        with self.log.open("wb") as log:
-            process = subprocess.Popen(self.command("-D", "FOREGROUND"), env=self.environment, stdout=log, stderr=log)
-        for _ in range(300):
-            if process.poll() is not None:
-                raise AssertionError(self.log.read_text())
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.ports[0])) == 0:
-                    return process
-            time.sleep(0.05)
-        raise AssertionError(self.log.read_text())
-
     def get(self, browser: OpenerDirector, which: int, path: str = "/runs", **headers: str) -> tuple[int, str]:
         request = Request(
             f"http://127.0.0.1:{self.ports[which]}{path}", headers={n.replace("_", "-"): v for n, v in headers.items()}
@@ -114,12 +94,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     with openid_provider() as provider:
         site = Site(tmp_path_factory.mktemp("proxy"), provider, [server.server_port for server in servers])
-        process = site.start()
+        command = site.command("-D", "FOREGROUND")
         try:
-            yield site
+            with running(command, site.ports[0], log=site.log, seconds=15, environment=site.environment):
+                yield site
+        except ServerAbsent as exc:
+            raise AssertionError(site.log.read_text()) from exc
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
             for server in servers:
                 server.shutdown()
                 server.server_close()

@@ -4,17 +4,17 @@ import base64
 import hashlib
 import json
 import secrets
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from orchestrai_tests.clouds.loopback import Reply, serving
 
 CLIENT, SECRET = "orchestrai", "s3cret-of-the-client"
 
@@ -83,40 +83,17 @@ class OpenIdProvider:
 def openid_provider() -> Iterator[OpenIdProvider]:
     """A provider on loopback, for the length of a `with` block."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
+    provider = OpenIdProvider("")
 
-        def _answer(self, body: dict[str, Any] | None) -> None:
-            data = json.dumps(body if body is not None else {"error": "invalid_grant"}).encode()
-            self.send_response(200 if body is not None else 400)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def ask(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        parts = urlsplit(url)
+        if method == "POST":
+            told = provider.exchange(parse_qs(body.decode()), headers.get("Authorization", ""))
+        elif parts.path == "/authorize":
+            return 302, {"Location": provider.authorize(parse_qs(parts.query))}, None
+        else:
+            told = provider.documents(parts.path)
+        return (400, {}, {"error": "invalid_grant"}) if told is None else (200, {}, told)
 
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            if parts.path == "/authorize":
-                self.send_response(302)
-                self.send_header("Location", provider.authorize(parse_qs(parts.query)))
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-            else:
-                self._answer(provider.documents(parts.path))
-
-        def do_POST(self) -> None:
-            form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            self._answer(provider.exchange(form, self.headers.get("Authorization", "")))
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    provider = OpenIdProvider(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with serving(ask) as provider.issuer:
         yield provider
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -2,13 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.contracts.contract import WEEKDAYS
 from orchestrai.core.time.calendar import Grain, grain_in, window
-from orchestrai.errors import ConfigError
 from orchestrai.ingest.discovery.partitioning import place
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.starter.column_guess import Guess
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 _GRAINS = ("hour", "day", "week", "month", "year")
-# promises are of data that goes on; of a day alone nothing follows
-_HISTORY = 14
 
 
 @dataclass
@@ -59,13 +57,7 @@ def find_cut(look: Look, sample: Sample, time: Guess | None) -> Cut:
 
 def _of_table(time: Guess) -> Cut:
     """Rows of a table go to the days that their times tell."""
-    import numpy as np
-
-    micros = micros_of(time)
-    micros = micros[micros > np.iinfo("i8").min]
-    first, last = (
-        datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(one)) for one in (micros.min(), micros.max())
-    )
+    first, last = span_of(time)
     # the newest day may go on
     last = last - timedelta(days=1) if (last - first).days > 1 else last
     return Cut("day", {}, f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}", notes=["a day each, by the times of the rows"])
@@ -74,7 +66,7 @@ def _of_table(time: Guess) -> Cut:
 def _placed(look: Look, grain: str, source: dict[str, Any]) -> list[str] | None:
     """The partition of each object by its name; None where a name tells none."""
     spec = SourceSpec(url="look/", format="csv", **source)
-    keys = [place(spec, grain_in(grain, "UTC"), info) for info in look.objects]  # type: ignore[arg-type]
+    keys = [place(spec, _grain(grain), info) for info in look.objects]
     told = [key for key in keys if key is not None]
     return told if len(told) == len(keys) and len(keys) > 0 else None
 
@@ -89,21 +81,37 @@ def micros_of(guess: Guess) -> "np.ndarray[Any, Any]":
     return np.asarray(pc.fill_null(moments, np.iinfo("i8").min).to_numpy(zero_copy_only=False))
 
 
-def _strays(look: Look, sample: Sample, time: Guess, grain: str, keys: Sequence[str]) -> str:
-    """What rows lie outside the partition that the name of their object tells."""
+def span_of(guess: Guess) -> tuple[datetime, datetime]:
+    """The first and the last moment of a column that has one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pc.min_max(guess.values.cast(pa.timestamp("us", tz="UTC"))).as_py()
+    return found["min"], found["max"]
+
+
+def _by_object(
+    look: Look, sample: Sample, time: Guess, keys: Sequence[str]
+) -> "Iterator[tuple[str, str, np.ndarray[Any, Any]]]":
+    """The objects of a sample, the partitions that their names tell, and the moments of their rows; those without any are left out."""
     import numpy as np
 
     of = dict(zip((info.key for info in look.objects), keys, strict=True))
     micros, owners = micros_of(time), np.asarray(sample.objects)
+    known = micros > np.iinfo("i8").min
     for number, key in enumerate(sample.keys):
-        mine = micros[owners == number]
-        mine = mine[mine > np.iinfo("i8").min]
-        if not len(mine):
-            continue
-        begin, end = (int(moment.timestamp() * 1e6) for moment in window(of[key], _grain(grain)))
+        mine = micros[known & (owners == number)]
+        if len(mine):
+            yield key, of[key], mine
+
+
+def _strays(look: Look, sample: Sample, time: Guess, grain: str, keys: Sequence[str]) -> str:
+    """What rows lie outside the partition that the name of their object tells."""
+    for key, told, mine in _by_object(look, sample, time, keys):
+        begin, end = (int(moment.timestamp() * 1e6) for moment in window(told, _grain(grain)))
         out = (mine < begin) | (mine >= end)
         if out.mean() > 0.005:
-            return f"{out.mean():.0%} of the rows of {key} lie outside {of[key]} by {time.name}"
+            return f"{out.mean():.0%} of the rows of {key} lie outside {told} by {time.name}"
     return ""
 
 
@@ -113,16 +121,11 @@ def _grain(name: str) -> Grain:
 
 def _promises(cut: Cut, look: Look, sample: Sample, time: Guess, keys: Sequence[str]) -> Cut:
     """Closed days and the age of the newest event, as the history had them."""
-    import numpy as np
-
     grain = _grain(cut.grain)
-    of = dict(zip((info.key for info in look.objects), keys, strict=True))
-    micros, owners = micros_of(time), np.asarray(sample.objects)
-    ages = []
-    for number, key in enumerate(sample.keys):
-        mine = micros[owners == number]
-        if len(mine) and mine.max() > np.iinfo("i8").min:
-            ages.append(window(of[key], grain)[1].timestamp() - float(mine.max()) / 1e6)
+    ages = [
+        window(told, grain)[1].timestamp() - float(mine.max()) / 1e6
+        for _, told, mine in _by_object(look, sample, time, keys)
+    ]
     if ages:
         worst = max(max(ages), 0.0) / 3600
         cut.latency_hours = math.ceil(worst + 2) if cut.grain == "hour" else max(26, math.ceil(worst * 1.1 + 2))
@@ -137,10 +140,9 @@ def _closed(cut: Cut, days: Sequence[date]) -> None:
     first, last = days[0], days[-1]
     every = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     missing = sorted(set(every) - set(days))
-    names = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
     if len(every) >= 3 * 7:
         shut = [number for number in range(7) if not any(day.weekday() == number for day in days)]
-        cut.closed_weekdays = tuple(names[number] for number in shut)
+        cut.closed_weekdays = tuple(WEEKDAYS[number] for number in shut)
         missing = [day for day in missing if day.weekday() not in shut]
         if shut:
             cut.notes.append(f"no file of a {', '.join(cut.closed_weekdays)} in {len(every)} days")
@@ -157,16 +159,5 @@ def _closed(cut: Cut, days: Sequence[date]) -> None:
 
 def earliest(time: Guess) -> date | None:
     """The first day of the data, where it lies before the one that a contract takes unasked."""
-    import numpy as np
-
-    micros = micros_of(time)
-    micros = micros[micros > np.iinfo("i8").min]
-    first = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(micros.min())) if len(micros) else None
+    first = span_of(time)[0] if time.present else None
     return first.date() if first is not None and first.year < 1990 else None
-
-
-def require_time(time: Guess | None) -> Guess:
-    """The time of a shape that has one."""
-    if time is None:
-        raise ConfigError("expected a column of times, found none: name one as eventTime in the contract")
-    return time

@@ -4,13 +4,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from orchestrai.pipeline.starter.column_guess import Guess
 from orchestrai.pipeline.starter.name_words import ENTITIES, PERSONS, TAKEN
-
-if TYPE_CHECKING:
-    pass
 
 _PERSON = frozenset(PERSONS)
 _PERSONAL_NAME = re.compile(
@@ -100,13 +96,12 @@ class Entity:
     sure: bool
 
 
-def entity_column(guesses: Sequence[Guess], rows: int, leave: Sequence[Guess] = ()) -> Entity | None:
+def entity_column(guesses: Sequence[Guess], rows: int) -> Entity | None:
     """The column by which rows repeat: named like a person, a thing or a place, or a text that repeats."""
     able = [
         g
         for g in guesses
-        if g not in leave
-        and (g.type == "STRING" or (g.type == "BIGINT" and _named(g) < 9))
+        if (g.type == "STRING" or (g.type == "BIGINT" and _named(g) < 9))
         and 1 < g.distinct <= 0.67 * max(g.present, 1)
         and g.present > 0.3 * rows
     ]

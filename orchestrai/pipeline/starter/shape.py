@@ -3,11 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrai.errors import ConfigError
 from orchestrai.pipeline.starter.column_guess import ID_WORD, Guess
-from orchestrai.pipeline.starter.cut_guess import micros_of
+from orchestrai.pipeline.starter.cut_guess import micros_of, span_of
 from orchestrai.pipeline.starter.look.sample import Sample
 from orchestrai.pipeline.starter.roles import Entity, entity_column, key_column, words
 from orchestrai.pipeline.starter.targets import Target, alone_tells, find_target, gives_away
@@ -63,7 +64,7 @@ def find_shape(sample: Sample, guesses: Sequence[Guess]) -> Shape:
     time = event_time(guesses)
     key = key_column([g for g in guesses if g is not time], sample.rows, sample.whole)
     rest = [g for g in guesses if g not in (time, key)]
-    target = find_target(rest, sample.rows)
+    target = find_target(rest)
     if time is None:
         return _table(sample, rest, Shape("table", None, key, target=target))
     found = entity_column(rest, sample.rows)
@@ -179,12 +180,9 @@ def _counts_rows(guess: Guess) -> bool:
 
 def season(shape: Shape) -> int:
     """The season of a series in seconds: a day of shorter steps, a week of days, a year of weeks and months; a step of a short history."""
-    import numpy as np
-
     assert shape.time is not None
-    micros, step = micros_of(shape.time), shape.step
-    micros = micros[micros > np.iinfo("i8").min]
-    span = int(micros.max() - micros.min()) // 1_000_000
+    (first, last), step = span_of(shape.time), shape.step
+    span = (last - first) // timedelta(seconds=1)
     found = DAY if step < DAY and DAY % step == 0 else 7 * DAY if step == DAY else 364 * DAY if step == 7 * DAY else 7 * step
     found = 365 * DAY if 28 * DAY <= step <= 31 * DAY else found
     return found if span >= 4 * found else step

@@ -27,26 +27,26 @@ class Target:
     positive: Any = None
 
 
-def find_target(guesses: Sequence[Guess], rows: int) -> Target | None:
+def find_target(guesses: Sequence[Guess]) -> Target | None:
     """The likeliest outcome among the columns; None where none can be learnt."""
-    able = [g for g in guesses if _task(g, rows)]
+    able = [g for g in guesses if _task(g)]
     named = sorted((g for g in able if g.name.strip("_") in OUTCOMES), key=lambda g: OUTCOMES.index(g.name.strip("_"))) or [
         g for g in able if any(word in EVENTS for word in g.name.split("_"))
     ]
     if named:
-        return _target(named[0], rows, "by its name", sure=True)
+        return _target(named[0], "by its name", sure=True)
     last = guesses[-1] if guesses else None
-    if last in able and last is not None and _task(last, rows) != "regression":
-        return _target(last, rows, "the last column, of few values", sure=False)
+    if last in able and last is not None and _task(last) != "regression":
+        return _target(last, "the last column, of few values", sure=False)
     flags = [g for g in able if g.type == "BOOLEAN" or re.match(r"(is|has|was|did)_", g.name)]
     if flags:
-        return _target(flags[-1], rows, "a column of yes and no", sure=False)
+        return _target(flags[-1], "a column of yes and no", sure=False)
     numbers = [g for g in able if g.numeric]
     chosen = last if last in able else next(reversed(numbers or able), None)
-    return _target(chosen, rows, "the last column that can be learnt", sure=False) if chosen is not None else None
+    return _target(chosen, "the last column that can be learnt", sure=False) if chosen is not None else None
 
 
-def _task(guess: Guess, rows: int) -> str:
+def _task(guess: Guess) -> str:
     """What the values of a column ask for; nothing where they cannot be learnt."""
     if guess.timed or guess.present < 10 or guess.distinct < 2 or guess.derive:
         return ""
@@ -74,8 +74,8 @@ def _consecutive(guess: Guess) -> bool:
     return bool(values[-1] - values[0] <= 2 * len(values) and abs(values[0]) <= 10)
 
 
-def _target(guess: Guess, rows: int, why: str, *, sure: bool) -> Target:
-    task = _task(guess, rows)
+def _target(guess: Guess, why: str, *, sure: bool) -> Target:
+    task = _task(guess)
     if task == "multiclass":
         return Target(guess, task, guess.name, why, sure)
     if task == "regression":
@@ -120,15 +120,15 @@ def _is_positive(target: Target) -> "np.ndarray[Any, Any]":
 def _auc(values: "np.ndarray[Any, Any]", positive: "np.ndarray[Any, Any]") -> float:
     import numpy as np
 
+    from orchestrai.models.metrics.binary import ranked
+
     known = ~np.isnan(values)
     values, positive = values[known], positive[known]
     ones = int(positive.sum())
     zeros = len(positive) - ones
     if ones < 5 or zeros < 5:
         return 0.5
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    area = (float(ranks[positive].sum()) - ones * (ones + 1) / 2) / (ones * zeros)
+    area = ranked(values, positive.astype(np.float64)).area(np.ones(len(values)))
     return max(area, 1 - area)
 
 

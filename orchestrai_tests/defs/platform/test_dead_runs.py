@@ -1,7 +1,5 @@
 """Runs whose process was killed are ended by a look, also those that the UI started; a long outage is waited for, and then asked again."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,16 +21,12 @@ from orchestrai.settings import Settings
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai_tests.defs import shop
 from orchestrai_tests.defs.shop import DAYS, RAW
-from orchestrai_tests.defs.test_instance import started
+from orchestrai_tests.defs.test_instance import gone_process, started
 
 
 @pytest.fixture(scope="module")
 def gone() -> str:
-    """The tag of a process of this machine that is over."""
-    over = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    over.wait()
-    host, _, start = process_tag()[PROCESS_TAG].split("/")
-    return f"{host}/{over.pid}/{start}"
+    return gone_process()
 
 
 def test_a_run_whose_process_was_killed_is_ended_and_holds_nothing(gone: str, tmp_path: Path) -> None:

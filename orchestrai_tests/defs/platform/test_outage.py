@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestrai.defs.instance import PROCESS_TAG, open_instance, process_tag
+from orchestrai.defs.instance import PROCESS_TAG, open_instance
 from orchestrai.defs.platform.dead_runs import OF_RUN, end_dead_runs
 from orchestrai.defs.sensors import instance_conditions
 from orchestrai.defs.sensors.arrival_requests import carried_on
@@ -25,6 +23,7 @@ from orchestrai.storage import retry
 from orchestrai.storage.cloud import connection
 from orchestrai_tests.defs.deploying import record
 from orchestrai_tests.defs.platform.simulated_daemon import JOB, SENSOR, SimulatedDaemon, simulated_daemon
+from orchestrai_tests.defs.test_instance import gone_process
 from orchestrai_tests.docs.walk import variables_of, walk
 from orchestrai_tests.features.shop import FEATURES, FIRST, KEPT, RAW, RESTORED
 from orchestrai_tests.observability.hooks import Hook, webhook
@@ -140,14 +139,6 @@ def test_ten_minutes_without_the_vault_cost_no_day_and_no_person(place: Place, m
     assert not place.daemon.failed["alerts"]
 
 
-def gone() -> str:
-    """The tag of a process of this machine that is over."""
-    over = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    over.wait()
-    host, _, start = process_tag()[PROCESS_TAG].split("/")
-    return f"{host}/{over.pid}/{start}"
-
-
 SOONER = pytest.mark.thorough("an outage half way through the run")
 
 
@@ -220,7 +211,7 @@ def test_a_worker_that_was_killed_half_way_is_told_once_and_its_work_carried_on(
         (request,) = daemon.sensors[SENSOR].tick()
         # its worker publishes the raw events and is gone; Dagster's own retries end likewise
         run = record(daemon.project, JOB, request, dg.DagsterRunStatus.STARTED)
-        daemon.instance.add_run_tags(run.run_id, {PROCESS_TAG: gone(), OF_RUN: run.run_id})
+        daemon.instance.add_run_tags(run.run_id, {PROCESS_TAG: gone_process(), OF_RUN: run.run_id})
         shop.run(RAW, day)
         daemon.minutes(3)
         assert [result.success for result in daemon.results] == [], "a run that may still end well is not asked for again"

@@ -4,9 +4,7 @@ import base64
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from orchestrai.observability.traces.span import Span, request_of, span_id, trac
 from orchestrai.observability.traces.stage_trace import MOST_PARTITIONS, StageTrace
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
+from orchestrai_tests.clouds.loopback import Reply, serving
 from orchestrai_tests.provenance.small import DAYS, Small
 
 
@@ -33,28 +32,13 @@ class Collector:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.answer = 200
-        collector = self
+        self.url = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-            def do_POST(self) -> None:
-                collector.headers.append(dict(self.headers.items()))
-                collector.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(collector.answer)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"{}")
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/v1/traces"
+    def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        assert method == "POST"
+        self.headers.append(dict(headers.items()))
+        self.bodies.append(json.loads(body))
+        return self.answer, {}, {}
 
     def spans(self) -> list[dict[str, Any]]:
         return [
@@ -65,17 +49,13 @@ class Collector:
             for span in scope["spans"]
         ]
 
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     made = Collector()
-    yield made
-    made.close()
+    with serving(made.ask) as url:
+        made.url = f"{url}/v1/traces"
+        yield made
 
 
 def test_a_backfill_is_a_trace_of_run_stages_and_partitions(

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from orchestrai.errors import ConfigError, UnreadableObject
@@ -66,7 +67,7 @@ def look_at(place: str, scratch: Path) -> Look:
         )
     data: list[ObjectInfo] = []
     beside: list[str] = []
-    for info in _some(store.list("")):
+    for info in islice(store.list(""), LISTED):
         if only and info.key != only:
             continue
         named = re.sub(r"(^|/)(\.{1,2}/)+", r"\1", info.key)
@@ -100,13 +101,6 @@ def _pattern(name: str, kind: str, mine: Sequence[ObjectInfo] = ()) -> str:
     if all(info.key.endswith(kind) for info in mine):
         return f"{name}{glob.escape(kind)}"
     return name + "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else glob.escape(letter) for letter in kind)
-
-
-def _some(listing: Iterable[ObjectInfo]) -> Iterable[ObjectInfo]:
-    for number, info in enumerate(listing):
-        if number == LISTED:
-            return
-        yield info
 
 
 def ending(key: str) -> str:

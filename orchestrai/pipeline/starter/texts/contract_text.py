@@ -3,19 +3,14 @@
 import json
 from collections.abc import Iterator
 
+from orchestrai.contracts.odcs import LOGICAL
 from orchestrai.core.yaml.yaml_text import flow_value, one_line
 from orchestrai.pipeline.starter.column_guess import Guess
 from orchestrai.pipeline.starter.cut_guess import earliest
+from orchestrai.pipeline.starter.roles import is_person
 from orchestrai.pipeline.starter.starter import Findings
 
-_LOGICAL = {
-    "STRING": "string",
-    "BIGINT": "integer",
-    "DOUBLE": "number",
-    "BOOLEAN": "boolean",
-    "DATE": "date",
-    "TIMESTAMP": "timestamp",
-}
+_LOGICAL = {ours: logical for logical, ours in LOGICAL.items()}
 
 
 def contract_text(findings: Findings) -> str:
@@ -33,8 +28,6 @@ def person_of(findings: Findings) -> str:
 
 
 def _names_person(findings: Findings, guess: Guess) -> bool:
-    from orchestrai.pipeline.starter.roles import is_person
-
     return is_person(guess) and guess.present == findings.sample.rows
 
 

@@ -1,11 +1,12 @@
 """pipeline.yaml and orchestrai.yaml of a first project, with what was seen beside what was written."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+from orchestrai.core.time.duration_cron import format_duration
 from orchestrai.core.yaml.yaml_text import flow_value, one_line
 from orchestrai.pipeline.starter.name_words import TAKEN
-from orchestrai.pipeline.starter.shape import DAY
 from orchestrai.pipeline.starter.starter import Findings
 from orchestrai.pipeline.starter.texts.view_text import entity_of, time_of
 
@@ -135,17 +136,12 @@ def _iso(findings: Findings) -> list[str]:
 
 def span_text(seconds: int) -> str:
     """A length of time as declarations have it."""
-    for unit, size in (("d", DAY), ("h", 3600), ("m", 60)):
-        if seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+    return format_duration(timedelta(seconds=seconds))
 
 
 def _start(key: str) -> str:
-    return f'"{key.replace("-", "T", 3).replace("T", "-", 2)}"' if len(key) > 10 else key
+    return f'"{key[:10]}T{key[11:]}"' if len(key) > 10 else key
 
 
 def _flow(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
     return flow_value(value) if not (isinstance(value, str) and value.isalnum() and not value.isdigit()) else value

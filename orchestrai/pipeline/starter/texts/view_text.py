@@ -87,15 +87,13 @@ def _scale(guess: Guess) -> int:
 
 def _moments_of(findings: Findings, guesses: list[tuple[Guess, int]]) -> Iterator[str]:
     """One row a moment, of whole numbers: a value that was delivered twice counts once."""
-    shape, time = findings.shape, time_of(findings)
-    entity = entity_of(findings)
+    entity, time = entity_of(findings), time_of(findings)
     inner = "'all' AS series" if entity == "series" else entity
     values = [f"{{{{ fixed({guess.name}, {scale}) }}}} AS v{number}" for number, (guess, scale) in enumerate(guesses)]
     most = ", ".join(f"MAX(v{number}) AS v{number}" for number in range(len(guesses)))
     yield f"  SELECT {entity}, {time}, {most}"
     yield f"  FROM (SELECT {inner}, {time}, {', '.join(values)} FROM {findings.dataset}) AS whole"
     yield f"  GROUP BY {entity}, {time}"
-    del shape
 
 
 def series_values(findings: Findings) -> list[tuple[Guess, int]]:
