@@ -5,13 +5,13 @@ to anybody, and later copies have other tokens.
 """
 
 import hashlib
-import os
 import secrets
 
 from orchestrai.errors import ConfigError
 from orchestrai.privacy.masking.keyed_values import MaskKey
 from orchestrai.secrets.reference import resolve_secret
 from orchestrai.settings import Settings
+from orchestrai.storage.disk.private_file import create_private
 
 LEAST_CHARACTERS = 32
 FILE = "masking.key"
@@ -29,21 +29,7 @@ def load_mask_key(settings: Settings, reference: str = "") -> MaskKey:
 
 
 def _own(settings: Settings) -> str:
-    folder = settings.key_folder
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / FILE
-    staged = folder / f".{FILE}.{secrets.token_hex(4)}"
+    path = settings.key_folder / FILE
     if not path.exists():
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(secrets.token_hex(32))
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            # whole or not at all, and the first of two counts
-            os.link(staged, path)
-        except FileExistsError:
-            pass
-        finally:
-            staged.unlink()
+        create_private(path, secrets.token_hex(32).encode())
     return path.read_text("ascii").strip()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.errors import IntegrityError
 from orchestrai.privacy.masking.mask_plan import WHOLE_NUMBERS, ColumnMask, MaskPlan
 from orchestrai.privacy.masking.mask_survey import LEAST_ROWS, MOST_WORDS, MaskSurvey, words_of
-from orchestrai.privacy.masking.masked_column import Window, band_of, plain_values
+from orchestrai.privacy.masking.masked_column import Window, band_of, counted_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,12 +33,8 @@ class MaskProof:
 
     def look(self, plan: MaskPlan, table: "pa.Table", window: Window) -> None:
         """Take in some rows that were written."""
-        import pyarrow.compute as pc
-
         for column in plan.columns:
-            counts = pc.value_counts(table.column(column.name).combine_chunks())
-            pairs = zip(plain_values(counts.field("values")), counts.field("counts").to_pylist(), strict=True)
-            known = [(value, count) for value, count in pairs if value is not None]
+            known = counted_values(table.column(column.name))
             self.cells += sum(count for _, count in known)
             bad = sum(count for value, count in known if self._tells(column, value, window))
             if bad:

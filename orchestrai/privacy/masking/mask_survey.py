@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.privacy.masking.mask_plan import WHOLE_NUMBERS, ColumnMask, MaskPlan
-from orchestrai.privacy.masking.masked_column import band_of, plain_values
+from orchestrai.privacy.masking.masked_column import Window, band_of, counted_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,17 +37,15 @@ class MaskSurvey:
     telling: set[str] = field(default_factory=set)
     edges: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)
 
-    def look(self, plan: MaskPlan, table: "pa.Table", window: tuple[int, int] | None) -> None:
+    def look(self, plan: MaskPlan, table: "pa.Table", window: Window) -> None:
         """Take in some rows of a dataset; `window` is that of their partition."""
-        import pyarrow.compute as pc
-
         for column in plan.columns:
             if column.method == "copy":
                 continue
-            counts = pc.value_counts(table.column(column.name).combine_chunks())
-            values = [value for value in plain_values(counts.field("values")) if value is not None]
+            known = counted_values(table.column(column.name))
+            values = [value for value, _ in known]
             if column.method == "band":
-                self._count(plan.dataset, column, counts, window)
+                self._count(plan.dataset, column, known, window)
             elif column.method == "synthetic":
                 self._edge(plan.dataset, column, values)
             elif column.type in WHOLE_NUMBERS:
@@ -60,10 +58,10 @@ class MaskSurvey:
             elif column.personal and column.type in WHOLE_NUMBERS:
                 self.telling.update(telling_texts(str(value) for value in values))
 
-    def _count(self, dataset: str, column: ColumnMask, counts: Any, window: tuple[int, int] | None) -> None:
+    def _count(self, dataset: str, column: ColumnMask, known: list[tuple[Any, int]], window: Window) -> None:
         rows = self.bands.setdefault((dataset, column.name), Counter())
-        for value, count in zip(plain_values(counts.field("values")), counts.field("counts").to_pylist(), strict=True):
-            band = None if value is None else band_of(column, value, window)
+        for value, count in known:
+            band = band_of(column, value, window)
             if band is not None:
                 rows[band] += count
 

@@ -36,6 +36,15 @@ def plain_values(values: "pa.Array") -> list[Any]:
     return list(values.to_pylist())
 
 
+def counted_values(column: "pa.ChunkedArray") -> list[tuple[Any, int]]:
+    """Each value that there is, as `plain_values` has it, with how many cells hold it."""
+    import pyarrow.compute as pc
+
+    counts = pc.value_counts(column.combine_chunks())
+    pairs = zip(plain_values(counts.field("values")), counts.field("counts").to_pylist(), strict=True)
+    return [(value, count) for value, count in pairs if value is not None]
+
+
 def typed_values(values: list[Any], kind: "pa.DataType") -> "pa.Array":
     """The way back."""
     import pyarrow as pa

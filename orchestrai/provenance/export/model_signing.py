@@ -8,8 +8,6 @@ of ours counts by it. The home's own key vouches for it in a signed statement.
 import base64
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from orchestrai.errors import ConfigError
 from orchestrai.ledger.receipt import STATEMENT
 from orchestrai.ledger.signing import STATEMENT_TYPE, Signer, signed_text
 from orchestrai.provenance.export.new_place import new_place
+from orchestrai.storage.disk.private_file import create_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -126,12 +125,11 @@ def _signing_key(folder: Path) -> "EllipticCurvePrivateKey":
 
     path = folder / PRIVATE_KEY
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         form = serialization.PrivateFormat.PKCS8
         pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
             serialization.Encoding.PEM, form, serialization.NoEncryption()
         )
-        _create(path, pem)
+        create_private(path, pem)
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError) as exc:
@@ -139,22 +137,6 @@ def _signing_key(folder: Path) -> "EllipticCurvePrivateKey":
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ConfigError(f"expected an elliptic curve key (P-256) in {path}, found another: move the file away")
     return key
-
-
-def _create(path: Path, data: bytes) -> None:
-    """Write a private file whole, unless another process has done so."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(temporary)
 
 
 def _public_pem(key: "EllipticCurvePrivateKey") -> bytes:

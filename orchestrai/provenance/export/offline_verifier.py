@@ -880,12 +880,14 @@ class Verifier:
         except Wrong as error:
             self.say(error.check, "witness", str(error))
             return
+        losses: dict[str, tuple[int, str, str] | None] = {}
         for _, receipt, _ in self.snapshots.values():
             dataset, number = receipt["facts"].get("dataset"), receipt["facts"].get("snapshot_seq", 0)
-            # a chain may have grown past what took the place of an end that was seen
-            lost = next(
-                (seen for seen in self.witness.seen.get(dataset, ()) if self.unlike(vault, dataset, *seen[:2])), None
-            )
+            if dataset not in losses:
+                # a chain may have grown past what took the place of an end that was seen
+                ends = self.witness.seen.get(dataset, ())
+                losses[dataset] = next((seen for seen in ends if self.unlike(vault, dataset, *seen[:2])), None)
+            lost = losses[dataset]
             if lost is not None:
                 self.say(
                     "witness",

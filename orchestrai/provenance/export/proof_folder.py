@@ -111,8 +111,9 @@ def write_proof(
         )
     for key in (IDENTITY, *(info.key for prefix in (KEY_LOG, CENSUS) for info in vault.list(prefix))):
         noting.read(key)
-    for key in [key for dataset in sorted(_datasets(noting.noted)) for key in _chain_to(vault, dataset, seen)]:
-        noting.read(key)
+    for dataset in sorted(_datasets(noting.noted) & {*seen.ends}):
+        for key in _chain_to(vault, dataset, seen.ends[dataset].seq):
+            noting.read(key)
     members = dict(sorted(_members(model, noting.noted, keyring, outcome)))
     members |= {f"{WITNESSED}/{key}": data for key, data in seen.members.items()}
     _write(members, to)
@@ -124,9 +125,9 @@ def _datasets(records: Iterable[str]) -> set[str]:
     return {key.removeprefix(SNAPSHOTS).rpartition("/")[0] for key in records if key.startswith(SNAPSHOTS)}
 
 
-def _chain_to(vault: Store, dataset: str, seen: WitnessCopy) -> Iterator[str]:
+def _chain_to(vault: Store, dataset: str, seq: int) -> Iterator[str]:
     """The records of a chain up to the one that was seen last, which nobody asked for where none of them was used."""
-    last = commit_key(dataset, seen.ends[dataset].seq) if dataset in seen.ends else ""
+    last = commit_key(dataset, seq)
     yield from (info.key for info in vault.list(commit_key(dataset, 0).rpartition("/")[0] + "/") if info.key <= last)
 
 

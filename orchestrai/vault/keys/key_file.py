@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 
 from orchestrai.errors import ConfigError
+from orchestrai.storage.disk.private_file import create_private
 from orchestrai.vault.keys.encryption import aead
 
 KEY_FILE = "vault.key"
@@ -40,20 +41,7 @@ class FileKey:
 
     def _key(self) -> bytes:
         if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary = self.path.with_name(f".{self.path.name}.{os.urandom(4).hex()}")
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.write(descriptor, os.urandom(32))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            try:
-                os.link(temporary, self.path)
-            except FileExistsError:
-                pass  # another process made it first: read that one
-            finally:
-                temporary.unlink()
+            create_private(self.path, os.urandom(32))
         key = self.path.read_bytes()
         if len(key) != 32:
             raise ConfigError(f"expected 32 bytes in {self.path.name}, found {len(key)}: use the vault's key file")
