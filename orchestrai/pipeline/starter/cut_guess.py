@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import WEEKDAYS
-from orchestrai.core.time.calendar import Grain, grain_in, window
+from orchestrai.core.time.calendar import TimeGrain, grain_in, window
 from orchestrai.ingest.discovery.partitioning import place
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.pipeline.starter.column_guess import Guess
@@ -115,7 +115,7 @@ def _strays(look: Look, sample: Sample, time: Guess, grain: str, keys: Sequence[
     return ""
 
 
-def _grain(name: str) -> Grain:
+def _grain(name: str) -> TimeGrain:
     return grain_in(name, "UTC")  # type: ignore[arg-type]
 
 
