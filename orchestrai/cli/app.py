@@ -21,7 +21,7 @@ from orchestrai.cli.commands import (
 from orchestrai.cli.features import feature_commands
 from orchestrai.cli.keys import approval_commands, key_log_commands, trust_commands
 from orchestrai.cli.output import make_app
-from orchestrai.cli.project import init_commands, project_commands
+from orchestrai.cli.project import init_commands, project_commands, reference_commands
 from orchestrai.cli.reports import (
     alert_commands,
     cost_commands,
@@ -70,7 +70,8 @@ app.command("stale")(report_commands.stale)
 app.command("watch")(alert_commands.watch)
 app.add_typer(alert_commands.alerts, name="alerts")
 app.command("init")(init_commands.init)
-app.command("schema")(init_commands.schema)
+app.command("explain")(reference_commands.explain)
+app.command("schema")(reference_commands.schema)
 app.command("check")(project_commands.check)
 app.command("doctor")(doctor_commands.doctor)
 app.command("instance")(project_commands.instance)

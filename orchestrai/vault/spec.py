@@ -22,7 +22,9 @@ def _is_store(url: str) -> str:
 def _several(value: Any) -> Any:
     """One URL alone, or a list of them; of what is empty, as a variable that is not set, nothing."""
     given = [value] if isinstance(value, str) else ([] if value is None else value)
-    return tuple(dict.fromkeys(url for url in given if url)) if isinstance(given, list | tuple) else given
+    if not isinstance(given, list | tuple) or not all(isinstance(url, str) for url in given if url):
+        return given
+    return tuple(dict.fromkeys(url for url in given if url))
 
 
 def _are_stores(urls: tuple[str, ...]) -> tuple[str, ...]:

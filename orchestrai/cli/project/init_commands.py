@@ -1,7 +1,6 @@
 """`init`: a first project from a look at data."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -77,24 +76,3 @@ def _folder(project: Path) -> Path:
     if not project.is_file():
         return project.parent / "pipelines"
     return Path((load_settings().pipelines or str(project.parent / "pipelines")).split(":")[0])
-
-
-class Declared(StrEnum):
-    """Files that have a schema."""
-
-    pipeline = "pipeline"
-    project = "project"
-
-
-def schema(
-    of: Annotated[
-        Declared, typer.Argument(help="pipeline (pipeline.yaml) or project (orchestrai.yaml)")
-    ] = Declared.pipeline,
-) -> None:
-    """Print the JSON Schema of a file, for editors that complete its keys; generated from what `check` reads by.
-
-    Example: orchestrai schema project
-    """
-    from orchestrai.pipeline.declared_schema import declared_schema
-
-    emit(declared_schema(of.value))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrai.errors import ConfigError
-from orchestrai.pipeline.declared_schema import declared_schema
+from orchestrai.pipeline.reference.declared_schema import declared_schema
 from orchestrai.pipeline.starter.starter import Findings
 from orchestrai.pipeline.starter.texts.contract_text import contract_text
 from orchestrai.pipeline.starter.texts.pipeline_text import PROJECT, SCHEMA, pipeline_text

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from orchestrai.pipeline.declared_schema import declared_schema
 from orchestrai.pipeline.load import SHIPPED
+from orchestrai.pipeline.reference.declared_schema import declared_schema
 from orchestrai_tests.docs.pages import ROOT
 
 FILES = sorted([*SHIPPED.glob("[a-z]*/pipeline.yaml"), *(ROOT / "examples").glob("*/pipeline.yaml")])

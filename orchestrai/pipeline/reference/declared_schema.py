@@ -5,17 +5,30 @@ An editor's schema is wider than the models where those read a shorter spelling:
 
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 Declared = Literal["pipeline", "project"]
 _VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
 
 
-def declared_schema(of: Declared) -> dict[str, Any]:
-    """The schema of a kind of file."""
+def model_of(of: Declared) -> type[BaseModel]:
+    """What `check` reads a kind of file by."""
     from orchestrai.pipeline.declarations import PipelineSpec
     from orchestrai.project.project_file import ProjectFile
 
-    model = PipelineSpec if of == "pipeline" else ProjectFile
-    schema: dict[str, Any] = _wider(model.model_json_schema(by_alias=True))
+    return PipelineSpec if of == "pipeline" else ProjectFile
+
+
+def declared_schema(of: Declared) -> dict[str, Any]:
+    """The schema of a kind of file; each key says what it is, and gives an example where there is one."""
+    from orchestrai.pipeline.reference.declared_keys import declared_keys
+
+    schema: dict[str, Any] = model_of(of).model_json_schema(by_alias=True)
+    for key in declared_keys(of):
+        block = schema.get("$defs", {}).get(key.block, schema)
+        told = {"description": key.says} | ({} if key.example is None else {"examples": [key.example]})
+        block["properties"][key.name] |= told
+    schema = _wider(schema)
     if of == "pipeline":
         # a pipeline that only pulls has none
         schema["required"] = [name for name in schema["required"] if name != "datasets"]
@@ -38,7 +51,7 @@ def _or_variable(value: Any) -> Any:
     """A field that may also be a variable, or one text in place of a list of texts."""
     if not isinstance(value, dict):
         return value
-    described = {name: value[name] for name in ("description", "title", "default") if name in value}
+    described = {name: value[name] for name in ("description", "title", "default", "examples") if name in value}
     if value.get("type") == "array":
         return {**described, "anyOf": [value, {"type": "string"}]}
     if value.get("type") == "string" and "enum" not in value and "pattern" not in value:

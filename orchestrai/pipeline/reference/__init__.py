@@ -1,0 +1,1 @@
+"""What may be declared: each key with its words, as a schema for editors, a page, and answers to questions."""
