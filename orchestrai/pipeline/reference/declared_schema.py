@@ -3,6 +3,7 @@
 An editor's schema is wider than the models where those read a shorter spelling: one text for a list of one, and a variable for any value.
 """
 
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -26,13 +27,18 @@ def declared_schema(of: Declared) -> dict[str, Any]:
     schema: dict[str, Any] = model_of(of).model_json_schema(by_alias=True)
     for key in declared_keys(of):
         block = schema.get("$defs", {}).get(key.block, schema)
-        told = {"description": key.says} | ({} if key.example is None else {"examples": [key.example]})
+        told = {"description": key.says} | ({} if key.example is None else {"examples": [_plain(key.example)]})
         block["properties"][key.name] |= told
     schema = _wider(schema)
     if of == "pipeline":
         # a pipeline that only pulls has none
         schema["required"] = [name for name in schema["required"] if name != "datasets"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"orchestrai {of}", **schema}
+
+
+def _plain(example: Any) -> Any:
+    """An example as JSON has it: a date is text."""
+    return json.loads(json.dumps(example, default=str))
 
 
 def _wider(node: Any) -> Any:

@@ -1,11 +1,12 @@
 """The reference of keys: every key has words, every word a key, and every example is a value that the models take."""
 
-from typing import Any, cast
+import json
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from orchestrai.pipeline.reference.declared_keys import DeclaredKey, declared_keys, models_in
+from orchestrai.pipeline.reference.declared_keys import declared_keys, models_in
 from orchestrai.pipeline.reference.declared_schema import Declared, declared_schema, model_of
 from orchestrai.pipeline.reference.key_words import all_words, named_words
 from orchestrai.pipeline.reference.reference_page import PAGE, reference_page
@@ -68,7 +69,7 @@ def test_the_page_is_what_the_models_say() -> None:
 
 
 def test_the_schema_for_editors_says_what_each_key_is() -> None:
-    schema = declared_schema("pipeline")
+    schema = json.loads(json.dumps(declared_schema("pipeline")))
     source = schema["$defs"]["SourceSpec"]["properties"]
     assert source["partition_format"]["description"].startswith("strptime format") and source["timezone"]["examples"] == [
         "Europe/Berlin"
@@ -78,6 +79,6 @@ def test_the_schema_for_editors_says_what_each_key_is() -> None:
 
 
 def test_a_key_says_in_json_what_it_says_on_the_page() -> None:
-    key = cast(DeclaredKey, next(key for key in declared_keys("pipeline") if key.path == "datasets[].source.late"))
+    key = next(key for key in declared_keys("pipeline") if key.path == "datasets[].source.late")
     facts = key.as_json()
     assert facts["takes"] == "a length of time, such as 26h" and facts["default"] == "3d" and not facts["required"]
