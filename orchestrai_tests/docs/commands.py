@@ -91,6 +91,8 @@ def check_line(line: str) -> None:
             assert not unknown, f"{line}: make knows no {', '.join(unknown)}"
         elif program in ("python", "pytest"):
             check_paths(given)
+        elif program in ("export", "moto_server"):
+            continue
         else:
             raise AssertionError(f"{line}: nothing here knows {program}; give a reason above it: <!-- not run: ... -->")
 

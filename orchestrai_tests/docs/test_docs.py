@@ -9,6 +9,8 @@ import pytest
 
 from orchestrai_tests.docs import commands, declared
 from orchestrai_tests.docs.pages import PAGES, ROOT, Block, blocks, blocks_of, prose, spoken, tracked
+from orchestrai_tests.docs.tutorial import FOLDER as TUTORIALS
+from orchestrai_tests.docs.tutorial import file_of
 
 RUN = {"sh", "console", "bash", "yaml", "json", "python", "sql"}
 # blocks that nothing here can run or judge; each has its reason above it
@@ -27,7 +29,10 @@ CHEAP = {"check", "doctor", "new"}
 
 def of(*languages: str) -> list[object]:
     return [
-        pytest.param(block, id=block.place) for block in blocks() if block.language in languages and block.not_run is None
+        pytest.param(block, id=block.place)
+        for block in blocks()
+        # the files of tutorials are written, read and run by test_tutorials.py
+        if block.language in languages and block.not_run is None and not (block.page.parent == TUTORIALS and file_of(block))
     ]
 
 
@@ -90,6 +95,8 @@ def cheap(page: Path) -> list[str]:
     lines = [
         line for block in blocks() if block.page == page and block.language == "sh" for line in commands.lines_of(block.text)
     ]
+    if page.parent == TUTORIALS:
+        return []  # their commands need what was typed before them
     return [line for line in lines if line.startswith("orchestrai ") and line.split()[1] in CHEAP]
 
 

@@ -1,5 +1,6 @@
 """`orchestrai recall`: what something bad reached, and the way back to what it did not reach."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def recall(
     target: Annotated[
-        str, typer.Argument(help="URI or SHA-256 of a landed object, snapshot id, asset@partition, or version")
+        str, typer.Argument(help="URI, path or SHA-256 of a landed object, snapshot id, asset@partition, or version")
     ],
     apply: Annotated[
         bool, typer.Option("--apply", help="refuse all of it, drop its partitions, roll champions back, request retraining")
@@ -41,7 +42,7 @@ def recall(
     # the model that is to serve again is asked for its evidence
     ledger = open_runtime().ledger if apply else open_ledger()
     index = ReceiptIndex.build(ledger.lake, ledger.keyring)
-    before = plan_recall(ledger, index, ledger.renames().key(target), reason, this_user(by))
+    before = plan_recall(ledger, index, ledger.renames().key(_uri(target)), reason, this_user(by))
     plan = apply_recall(ledger, before) if apply else before
     reports = _follow(before, quiet=as_json) if apply else []
     reports += _retrain(plan, quiet=as_json) if retrain else []
@@ -58,6 +59,12 @@ def recall(
         out.print("to be made again: " + ", ".join(plan.retrain), soft_wrap=True)
     _show_request(plan, reports)
     out.print("[green]in force[/green]" if plan.in_force else "nothing was changed; add --apply to recall it")
+
+
+def _uri(target: str) -> str:
+    """What a person names: the path of a file that landed is its URI."""
+    path = Path(target)
+    return f"file://{path.resolve()}" if path.is_file() else target
 
 
 def _show_reach(plan: "RecallPlan") -> None:
