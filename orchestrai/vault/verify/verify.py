@@ -24,7 +24,7 @@ from orchestrai.vault.format.layout import BYTES, SNAPSHOTS
 from orchestrai.vault.format.lists import PagePlace, StoredFile, StoredPartition, partition_root
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.format.tree_pages import Tree
-from orchestrai.vault.reader import read_packed
+from orchestrai.vault.pieces.pack_reader import read_packed
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.chain_check import check_chains
 from orchestrai.vault.verify.chunk_check import read_chunks
