@@ -143,7 +143,7 @@ def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: 
                 going_on,
                 states,
                 Reasons(ledger, task.declared, tuple(states.values())).of,
-            )
+            ).side_by_side([one for one in todo if one.key not in mends], Path(scratch))
             for number, one in enumerate(todo):
                 context.told(f"{asset} {one.key}", number, len(todo))
                 verdicts[one.key] = run.partition(one, mends.get(one.key), Path(scratch) / f"{number:06d}")
