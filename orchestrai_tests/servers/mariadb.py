@@ -38,7 +38,14 @@ class MariadbServer:
 
         with (
             contextlib.closing(
-                pymysql.connect(host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, database=database)
+                pymysql.connect(
+                    host="127.0.0.1",
+                    port=self.port,
+                    user=USER,
+                    password=PASSWORD,
+                    database=database,
+                    init_command="SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'",
+                )
             ) as opened,
             opened.cursor() as cursor,
         ):

@@ -1,7 +1,7 @@
 """How databases differ in their SQL: one row of facts for each, so that a statement is written once and said in any of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrai.core.sql.quoting import literal, quoted
@@ -11,12 +11,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_NARROWER = {"BIGINT": ("SMALLINT", "INTEGER"), "DOUBLE": ("REAL", "FLOAT", "SMALLINT", "INTEGER"), "TIMESTAMPTZ": ("DATE",)}
+
+
 @dataclass(frozen=True)
 class Dialect:
     """The facts of one database. Texts with `{}` take what they are about.
 
     `parser` is its name in sqlglot. `types` has a column type for each family of Arrow types, `keys` the type of a text that is part of
     a primary key. `back` is a moment before another by microseconds. `row_values` when rows are compared whole, `(a, b) > (c, d)`.
+    `update` takes table, columns set, staging table and condition; `delete` table and condition, both of them by the names t and s.
+    `narrower` has for the first word of a type those of a table that is there which it may take the place of.
     """
 
     parser: str
@@ -29,6 +34,14 @@ class Dialect:
     keys: str = ""
     row_values: bool = False
     backslashes: bool = False
+    sets: str = "{0} = s.{0}"
+    update: str = "UPDATE {0} AS t SET {1} FROM {2} AS s WHERE {3}"
+    delete: str = "DELETE FROM {0} AS t WHERE {1}"
+    widen: str = "ALTER TABLE {0} ALTER COLUMN {1} SET DATA TYPE {2}"
+    drop_staged: str = "DROP TABLE {0}"
+    schema: str = "current_schema()"
+    table_options: str = ""
+    narrower: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NARROWER)
 
     def name(self, table: str) -> str:
         """A table, `name` or `schema.name`, as an identifier."""
@@ -127,7 +140,19 @@ MYSQL = Dialect(
     },
     text="CAST({0} AS CHAR)",
     back="(CAST({0} AS DATETIME(6)) - INTERVAL {1} MICROSECOND)",
-    decimal="DECIMAL({0},{1})",
     differs="NOT ({0} <=> {1})",
     keys="VARCHAR(255)",
+    # both tables of a join have the column
+    sets="t.{0} = s.{0}",
+    update="UPDATE {0} AS t JOIN {2} AS s ON {3} SET {1}",
+    delete="DELETE t FROM {0} AS t WHERE {1}",
+    widen="ALTER TABLE {0} MODIFY COLUMN {1} {2}",
+    drop_staged="DROP TEMPORARY TABLE {0}",
+    schema="DATABASE()",
+    table_options=" ENGINE=InnoDB CHARACTER SET utf8mb4",
+    narrower={
+        "BIGINT": ("SMALLINT", "INT", "MEDIUMINT"),
+        "DOUBLE": ("FLOAT", "SMALLINT", "INT", "MEDIUMINT"),
+        "DATETIME(6)": ("DATE",),
+    },
 )
