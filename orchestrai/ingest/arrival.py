@@ -19,6 +19,9 @@ from orchestrai.stage.outcomes import settle
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.base import Store
 
+RECONCILED = CheckInfo(
+    "reconciled", True, "As many rows were read as the source counts in the window, asked again in the same snapshot."
+)
 _KINDS = {"objects": "file", "stream": "stream", "http": "api", "sql": "sql"}
 
 
@@ -53,7 +56,8 @@ def _checks(dataset: LandedDataset) -> list[CheckInfo]:
     """Those of the contract, with its keys across partitions; whether a partition is an ordinary one, where partitions are read whole."""
     contract, grain = dataset.contract, dataset.grain
     whole = () if dataset.source.positioned else hold_check(contract, grain)
-    return [*check_names(contract), *key_check(contract, grain), *whole]
+    counted = (RECONCILED,) if dataset.source.kind == "sql" and dataset.source.sql.reconcile else ()
+    return [*check_names(contract), *key_check(contract, grain), *whole, *counted]
 
 
 def _after_landing(dataset: LandedDataset) -> tuple[str, ...]:
