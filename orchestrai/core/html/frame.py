@@ -40,6 +40,7 @@ table{border-collapse:collapse;width:100%;font-size:13px}caption{text-align:left
 th,td{text-align:left;padding:6px 10px;border-top:1px solid var(--line);vertical-align:top;overflow-wrap:break-word}
 tbody th{font-weight:600}thead th{color:var(--dim);white-space:nowrap;border-top:0}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.tight{white-space:nowrap}
+.do{display:inline-block;min-width:18rem}
 dl{display:grid;grid-template-columns:minmax(140px,max-content) 1fr;gap:4px 18px;margin:12px 0}
 dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}
 details{margin:8px 0}summary{cursor:pointer;color:var(--link)}

@@ -89,6 +89,11 @@ def png_picture(data: bytes, caption: str, about: str) -> Markup:
     return element("figure", element("figcaption", caption), element("img", src=source, alt=about))
 
 
+def counted(count: int, one: str, more: str = "") -> str:
+    """How many of something, in its singular or its plural."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
 def size_of(count: float) -> str:
     """Bytes for people."""
     size = float(count)

@@ -163,8 +163,9 @@ def _mark(x: float, y: float, one: Series, value: float) -> Markup:
 def _legend(plot: Plot) -> Iterator[Markup]:
     """What is what, above the picture; a series alone needs none."""
     entries: list[tuple[Markup, str]] = []
-    if len(plot.series) > 1 or plot.band or plot.target is not None:
-        entries += [(_sample(one), one.name) for one in plot.series if one.points]
+    drawn = [one for one in plot.series if one.points]
+    if len(drawn) > 1 or plot.band or plot.target is not None:
+        entries += [(_sample(one), one.name) for one in drawn]
     if plot.band:
         entries.append((element("rect", x=0, y=3, width=14, height=9, class_="band"), plot.band_name))
     if plot.target is not None:

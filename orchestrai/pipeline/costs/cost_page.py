@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from orchestrai.core.html.frame import PageSection, page
 from orchestrai.core.html.markup import Markup, joined
-from orchestrai.core.html.parts import paragraph, table
+from orchestrai.core.html.parts import counted, paragraph, table
 from orchestrai.core.html.svg_plot import Plot, Series, ends_and_middle, figure, plots
 from orchestrai.pipeline.costs.budgets import BudgetUse
 from orchestrai.pipeline.costs.day_costs import DayCost, summed
@@ -49,8 +49,7 @@ def _bars(days: Sequence[DayCost], title: str, unit: str, measure: Measure) -> M
     values = [measure(day) for day in days]
     names = [day.day for day in days]
     most = max(range(len(days)), key=lambda place: values[place])
-    counted = f"{len(days)} day{'' if len(days) == 1 else 's'}"
-    about = f"{counted}, {sum(values):,.4g} {unit} in all; the most on {names[most]}, {values[most]:,.4g} {unit}."
+    about = f"{counted(len(days), 'day')}, {sum(values):,.4g} {unit} in all; the most on {names[most]}, {values[most]:,.4g} {unit}."
     series = Series(unit, list(enumerate(values)), "bars")
     rows = [(name, round(value, 6)) for name, value in zip(names, values, strict=True)]
     return figure(Plot(title, about, (series,), ends_and_middle(names), columns=("day", unit), rows=rows))

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrai.core.html.frame import PageSection, page
 from orchestrai.core.html.markup import Markup, element, joined
-from orchestrai.core.html.parts import note, paragraph, table
+from orchestrai.core.html.parts import counted, note, paragraph, table
 from orchestrai.core.html.svg_plot import Plot, Series, figure, plots
 from orchestrai.core.time.duration_cron import format_duration
 from orchestrai.provenance.compliance.compliance import Compliance, Point, Protected
@@ -22,7 +22,7 @@ def compliance_html(report: Compliance) -> str:
     verdict = (
         note("Nothing is wrong, unusual or unprotected.", state="good")
         if report.ok
-        else note(f"{wrong} thing(s) need a person: see below.", state="bad")
+        else note(f"{counted(wrong, 'thing needs', 'things need')} a person: see below.", state="bad")
     )
     source = paragraph(
         f"As of {_time(report.time)}, from the signed records of the ledger and of the vault ",
@@ -184,7 +184,7 @@ def _history(one: Protected) -> Markup:
 def recovery_plots(one: Protected) -> Iterator[Markup]:
     """How much would have been lost at most, and how long each drill took, beside what is declared."""
     gaps = [(_time(point.time), round(point.value / 3600, 2)) for point in one.gap_seconds[: -LISTED - 1 : -1]]
-    about = f"{len(one.gap_seconds)} times between snapshots of {one.dataset}; declared RPO {_span(one.rpo_target)}."
+    about = f"Between {counted(one.snapshots, 'snapshot')} of {one.dataset}; declared RPO {span(one.rpo_target)}."
     yield _over_time(
         Plot(
             "RPO: hours between snapshots",
@@ -197,9 +197,9 @@ def recovery_plots(one: Protected) -> Iterator[Markup]:
         one.gap_seconds,
     )
     took = [(_time(point.time), round(point.value, 2)) for point in one.rto_seconds[: -LISTED - 1 : -1]]
-    about = f"{len(one.rto_seconds)} drills of {one.dataset}; declared RTO {_span(one.rto_target)}."
+    about = f"{counted(len(one.rto_seconds), 'drill')} of {one.dataset}; declared RTO {span(one.rto_target)}."
     target = (one.rto_target, "declared RTO") if _near(one.rto_seconds, one.rto_target) else None
-    about += "" if target else " That is far above the highest point, so its line is not drawn."
+    about += "" if target or not one.rto_seconds else " That is far above the highest point, so its line is not drawn."
     yield _over_time(
         Plot(
             "RTO: seconds of a drill",
@@ -227,7 +227,8 @@ def _over_time(plot: Plot, points: Sequence[Point]) -> Markup:
     return figure(replace(plot, ticks=[(points[at].time.timestamp(), _time(points[at].time)) for at in places]))
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Seconds as people say them."""
     return format_duration(timedelta(seconds=seconds))
 
 

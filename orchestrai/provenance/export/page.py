@@ -30,7 +30,7 @@ def _colours() -> str:
 
 
 GRAPH_STYLE = """
-.scroll{padding:8px}.scroll td{white-space:nowrap}
+.scroll{padding:8px}.steps td{white-space:nowrap}
 .dot{display:inline-block;width:9px;height:9px;border-radius:3px;margin-right:8px;background:var(--c)}
 .share{display:inline-block;height:6px;border-radius:3px;background:var(--edge);margin-left:8px;vertical-align:middle}
 details.step{border:1px solid var(--line);border-radius:10px;background:var(--card);padding:9px 14px}.step summary{color:inherit}
@@ -52,7 +52,7 @@ def trace_html(trace: Trace) -> str:
     sections = (
         PageSection("From landed objects to here", graph(trace)),
         PageSection("Steps", steps_table(trace)),
-        PageSection("Details", joined(_details(node) for node in trace.nodes)),
+        PageSection("Details", steps_details(trace)),
     )
     return page(trace.root.asset, lead, sections, Extras(GRAPH_STYLE, wide=True))
 
@@ -102,7 +102,7 @@ def steps_table(trace: Trace) -> Markup:
         element("thead", element("tr", *head)),
         element("tbody", *rows),
     )
-    return element("div", inner, class_="scroll", tabindex=0, role="region", aria_label="Steps")
+    return element("div", inner, class_="scroll steps", tabindex=0, role="region", aria_label="Steps")
 
 
 def _dot(node: TraceNode) -> Markup:
@@ -130,6 +130,11 @@ def _checks(node: TraceNode) -> Markup:
     good = element("span", f"{passed:,} passed", class_="good") if passed else None
     warned = element("span", f"{len(node.warned)} warned", class_="warn") if node.warned else None
     return joined((good, " " if good and warned else None, warned, None if good or warned else "none"))
+
+
+def steps_details(trace: Trace) -> Markup:
+    """Everything that is recorded of each step, folded."""
+    return joined(_details(node) for node in trace.nodes)
 
 
 def _details(node: TraceNode) -> Markup:

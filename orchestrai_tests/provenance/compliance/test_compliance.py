@@ -126,5 +126,5 @@ def test_the_page_is_self_contained_and_accessible(whole: World) -> None:
     place_hold(whole.vault, RAW, None, None, reason="<script>alert(1)</script>")
     page = compliance_html(told(whole))
     assert faults(page) == [] and "&lt;script&gt;" in page
-    assert "RTO: seconds of a drill. 1 drills of" in page and "RPO: hours between snapshots. " in page
+    assert "RTO: seconds of a drill. 1 drill of" in page and "RPO: hours between snapshots. " in page
     assert not re.search(r"https?://(?!www\.w3\.org)", page)
