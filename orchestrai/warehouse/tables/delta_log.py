@@ -102,8 +102,8 @@ class DeltaLog:
         if first not in checkpoints:
             state = self._from(max((n for n in checkpoints if n <= first), default=-1), [n for n in commits if n <= first])
             self.checkpoint(state, newest=not any(number > first for number in checkpoints))
-        # the newest first: what is left of a list that begins at the first commit can still be read
-        for number in reversed(older):
+        # the oldest first: what is left by a death is then still what made them go
+        for number in older:
             self.store.delete(self._commit(number))
         for number in checkpoints:
             if number < first:
