@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from orchestrai.backup.ports import Definitions
 from orchestrai.backup.proofs import own_drill, proof_of
@@ -36,7 +36,7 @@ from orchestrai.pipeline.name_changes import record_renames, require_settled
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.stage_registry import gates
 from orchestrai.privacy.persons import PersonKeys, open_person_keys
-from orchestrai.restore.ports import Drilled, Drills, Proofs, RecoveryPoints, Sharing
+from orchestrai.restore.ports import Drilled, Drills, Proofs, RecoveryPoints
 from orchestrai.settings import Settings
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode
@@ -103,17 +103,11 @@ class Runtime:
             Engines: lambda: Engines(self.engine, lambda: embedded(self.settings)),
             Proofs: lambda: Proofs(lambda subject: proof_of(subject, self.settings.home, self._definitions())),
             Drills: lambda: Drills(own_drill),
-            Sharing: lambda: Sharing(self._share),
             RecoveryPoints: lambda: RecoveryPoints(self._recovery_point),
             Definitions: self._definitions,
             Features: lambda: Features(lambda: PointInTime(self.ledger, embedded(self.settings))),
         }
         return RunContext(self.ledger, self.settings, self.clock, lambda: self.persons, progress, overrides, ports)
-
-    def _share(self, report: StageReport, formats: Sequence[Literal["delta", "iceberg"]]) -> StageReport:
-        from orchestrai.features.table_formats import shared
-
-        return shared(self.ledger, report, formats, self.settings.home / "tables")
 
     def _recovery_point(self, subject: Drilled) -> Verdict | None:
         from orchestrai.pipeline.reports.recovery_point import recovery_point

@@ -23,6 +23,7 @@ from orchestrai.stage.names import VERBATIM
 from orchestrai.stage.stage import Role, Stage
 from orchestrai.vault.run import SNAPSHOT
 from orchestrai.warehouse.run import WAREHOUSE
+from orchestrai.warehouse.tables.share_run import TABLE
 
 
 def catalogued(pipeline: Pipeline) -> Iterator[str]:
@@ -83,6 +84,7 @@ STAGES: tuple[Stage[Any], ...] = (
     DEPLOYMENT,
     PREDICTIONS,
     WAREHOUSE,
+    TABLE,
     FEATURE_BACKUP,
     MODEL_BACKUP,
     DUMP,

@@ -15,6 +15,7 @@ from orchestrai.core.time.calendar import Grain
 from orchestrai.core.tree.ordered_keys import Overlay
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
+from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ledger.dataset import Dataset, verified
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
@@ -24,7 +25,6 @@ from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.restore.closed_partitions import ClosedPartitions, closing_check
 from orchestrai.restore.plan import PartitionPlan, plan_restore
-from orchestrai.restore.ports import RestoredDataset, Sharing
 from orchestrai.restore.read_back import copy_out
 from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
@@ -156,7 +156,7 @@ def _staged_data(ledger: Ledger, session: Session, partition: str) -> Iterator[l
 # -- the stage ---------------------------------------------------------------------------------------------------
 
 
-def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequence[str]) -> StageReport:
+def _run(context: RunContext, node: AssetNode[LandedDataset], partitions: Sequence[str]) -> StageReport:
     dataset, ledger = node.subject, context.ledger
     upstream = dataset.asset("snapshot")
     ready, missing = published(ledger, upstream, dataset, partitions)
@@ -172,13 +172,11 @@ def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequ
     else:
         report = StageReport(node.asset, None, ())
     report = with_standing(report, current, standing)
-    if dataset.share:
-        report = context.port(Sharing).register(report, dataset.share)
     return settle(with_outcomes(report, missing), dataset, partitions)
 
 
 def _restored_already(
-    context: RunContext, node: AssetNode[RestoredDataset], ready: Sequence[str], parameters: Mapping[str, JsonValue]
+    context: RunContext, node: AssetNode[LandedDataset], ready: Sequence[str], parameters: Mapping[str, JsonValue]
 ) -> list[PartitionOutcome]:
     """The partitions that are restored from what the snapshot holds of them now, as published: the same root under the same contract
     and code, judged when the partition was over, and every byte of it still here.
@@ -198,12 +196,12 @@ def _restored_already(
     return [as_published(current, key) for key in same if _made_so(current, key, node, parameters) and intact(current, key)]
 
 
-def _made_so(current: Dataset, key: str, node: AssetNode[RestoredDataset], parameters: Mapping[str, JsonValue]) -> bool:
+def _made_so(current: Dataset, key: str, node: AssetNode[LandedDataset], parameters: Mapping[str, JsonValue]) -> bool:
     receipt = made_when_over(current, key, node.grain, PRODUCER.code)
     return receipt is not None and dict(receipt.parameters) == dict(parameters)
 
 
-def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
+def _audit(context: RunContext, node: AssetNode[LandedDataset]) -> Judge:
     dataset = node.subject
     raw = context.ledger.find(dataset.asset("raw_events"))
     history = Overlay[int](raw.partitions if raw else None, attrgetter("rows"))
@@ -218,7 +216,7 @@ def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
     return audit
 
 
-def _stale(context: RunContext, node: AssetNode[RestoredDataset], above: Places) -> tuple[StalePartition, ...]:
+def _stale(context: RunContext, node: AssetNode[LandedDataset], above: Places) -> tuple[StalePartition, ...]:
     """Restored partitions of which the raw events have another version: not backed up and restored yet."""
     restored, source = context.ledger.find(node.asset), node.subject.asset("raw_events")
     raw = context.ledger.find(source)
@@ -233,7 +231,7 @@ def _stale(context: RunContext, node: AssetNode[RestoredDataset], above: Places)
     return tuple(StalePartition(node.asset, key, why) for key, why in causes.items() if why)
 
 
-def _grain(dataset: RestoredDataset) -> Grain:
+def _grain(dataset: LandedDataset) -> Grain:
     return dataset.grain
 
 

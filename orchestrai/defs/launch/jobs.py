@@ -17,6 +17,7 @@ from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import LoadNode
 from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
+from orchestrai.pipeline.nodes.share_node import ShareNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.stage_registry import stages_of
 from orchestrai.stage.names import VERBATIM
@@ -53,11 +54,11 @@ def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolve
     """landing -> raw events -> snapshot -> restored, and the feature views that are cut like the dataset."""
     views = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
     views += [load.asset for pipeline in pipelines for load in pipeline.loads if load.partitioned_like == dataset]
+    assets = [*(dataset.asset(stage) for stage in VERBATIM), f"{dataset.pipeline}/catalog", *views]
+    assets += tables_of([share for pipeline in pipelines for share in pipeline.shares], assets)
     return dg.define_asset_job(
         job_name(dataset.prefix, "ingest"),
-        selection=dg.AssetSelection.assets(
-            *map(asset_key, [*(dataset.asset(stage) for stage in VERBATIM), f"{dataset.pipeline}/catalog", *views])
-        ),
+        selection=dg.AssetSelection.assets(*map(asset_key, assets)),
         tags={**MAX_RUNTIME, **dataset_tags(dataset)},
         description="Validate new objects, back them up, restore them from that backup and prove them equal.",
     )
@@ -65,11 +66,12 @@ def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolve
 
 def nightly_job(dataset: DatasetNode, nodes: Sequence[AssetNode] = ()) -> UnresolvedAssetJobDefinition:
     """Validate -> snapshot -> catalog; the catalog is not partitioned and runs last."""
-    keys = [asset_key(dataset.asset(stage)) for stage in ("raw_events", "snapshot")]
-    keys += map(asset_key, kept_with_snapshot(nodes, dataset))
+    assets = [dataset.asset("raw_events"), dataset.asset("snapshot"), *kept_with_snapshot(nodes, dataset)]
+    assets += tables_of([node.subject for node in nodes if isinstance(node.subject, ShareNode)], assets)
     return dg.define_asset_job(
         job_name(dataset.prefix, "nightly"),
-        selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.assets(asset_key(f"{dataset.pipeline}/catalog")),
+        selection=dg.AssetSelection.assets(*map(asset_key, assets))
+        | dg.AssetSelection.assets(asset_key(f"{dataset.pipeline}/catalog")),
         tags={**MAX_RUNTIME, **dataset_tags(dataset)},
         description="Nightly: validate the day's data, back it up, update the catalog.",
     )
@@ -151,9 +153,10 @@ def refresh_job(refresh: Refresh, nodes: Sequence[AssetNode] = ()) -> Unresolved
     restored = [dataset.asset("restored") for dataset in datasets]
     views = [view.asset for view in pipeline.views if view.partitioned_like in (None, *datasets)]
     models = [*model_assets(pipeline), *kept_with_models(nodes, pipeline), *loaded_whole(pipeline)]
+    assets = [*restored, *views, *models]
     return dg.define_asset_job(
         job_name(refresh.name, "refresh"),
-        selection=dg.AssetSelection.assets(*map(asset_key, [*restored, *views, *models])),
+        selection=dg.AssetSelection.assets(*map(asset_key, [*assets, *tables_of(pipeline.shares, assets)])),
         tags={**PROVING, **machine_tags(_resources(pipeline))},
         description="Restore the training data from the golden backup, verify it, then compute features, train, evaluate, promote.",
     )
@@ -167,10 +170,12 @@ def _resources(pipeline: Pipeline) -> list[ResourcesSpec | None]:
 
 def restore_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> UnresolvedAssetJobDefinition:
     """Restore and verify one dataset, and compute the views that are cut like it."""
-    views = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
+    assets = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
+    assets.append(dataset.asset("restored"))
+    assets += tables_of([share for pipeline in pipelines for share in pipeline.shares], assets)
     return dg.define_asset_job(
         job_name(dataset.prefix, "restore"),
-        selection=dg.AssetSelection.assets(*map(asset_key, [dataset.asset("restored"), *views])),
+        selection=dg.AssetSelection.assets(*map(asset_key, assets)),
         tags={**PROVING, **dataset_tags(dataset)},
         description="Restore this dataset from the golden backup and verify it, beside the refresh of its pipeline.",
     )
@@ -179,6 +184,11 @@ def restore_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolv
 def loaded_whole(pipeline: Pipeline) -> list[str]:
     """The warehouse tables that are loaded whole, from as-of features, predictions and what is not cut by time."""
     return [load.asset for load in pipeline.loads if load.partitioned_like is None]
+
+
+def tables_of(shares: Sequence[ShareNode], assets: Sequence[str]) -> list[str]:
+    """The tables with time travel of what a job makes: each follows its source as a whole."""
+    return [share.asset for share in shares if share.source_asset in assets]
 
 
 def model_assets(pipeline: Pipeline) -> list[str]:
@@ -193,12 +203,11 @@ def model_assets(pipeline: Pipeline) -> list[str]:
 
 def train_job(pipeline: Pipeline, nodes: Sequence[AssetNode] = ()) -> UnresolvedAssetJobDefinition:
     """Features to predictions on what is restored already."""
-    views = [view.asset for view in pipeline.views if view.partitioned_like is None]
+    assets = [view.asset for view in pipeline.views if view.partitioned_like is None]
+    assets += [*model_assets(pipeline), *kept_with_models(nodes, pipeline), *loaded_whole(pipeline)]
     return dg.define_asset_job(
         job_name(pipeline.name, "train"),
-        selection=dg.AssetSelection.assets(
-            *map(asset_key, [*views, *model_assets(pipeline), *kept_with_models(nodes, pipeline), *loaded_whole(pipeline)])
-        ),
+        selection=dg.AssetSelection.assets(*map(asset_key, [*assets, *tables_of(pipeline.shares, assets)])),
         tags={**MAX_RUNTIME, **machine_tags(model.spec.resources for model in pipeline.models)},
         description="Features, training set, candidate, evaluation, promotion and predictions from the data restored so far.",
     )
@@ -211,7 +220,9 @@ def moments_job(pipeline: Pipeline) -> UnresolvedAssetJobDefinition | None:
         return None
     return dg.define_asset_job(
         job_name(pipeline.name, "features"),
-        selection=dg.AssetSelection.assets(*map(asset_key, [*views, *loaded_whole(pipeline)])),
+        selection=dg.AssetSelection.assets(
+            *map(asset_key, [*views, *loaded_whole(pipeline), *tables_of(pipeline.shares, views)])
+        ),
         tags=MAX_RUNTIME,
         description="Features at moments from the data restored so far; with models they are made by the job that trains.",
     )
