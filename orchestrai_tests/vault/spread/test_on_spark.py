@@ -83,7 +83,7 @@ def test_an_executor_that_is_killed_in_the_middle_changes_nothing(tmp_path: Path
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LOST_ONCE": str(tmp_path / "lost")}
     done = subprocess.run(
         [sys.executable, "-m", "orchestrai_tests.vault.spread.cluster_program", str(tmp_path)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=1200, check=False,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
