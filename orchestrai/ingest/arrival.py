@@ -9,7 +9,7 @@ from orchestrai.core.verdict import CheckInfo
 from orchestrai.ingest.anomaly.hold_audit import hold_check
 from orchestrai.ingest.incremental import follow
 from orchestrai.ingest.keys.key_audit import key_check
-from orchestrai.ingest.ports import LandedDataset, SparkSession
+from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ingest.run import ingest
 from orchestrai.ingest.sources.landing import open_landing, require_landing
 from orchestrai.ingest.spec import DatasetTask
@@ -18,6 +18,7 @@ from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import settle
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.base import Store
+from orchestrai.storage.spread.spark_session import SparkSession
 
 RECONCILED = CheckInfo(
     "reconciled", True, "As many rows were read as the source counts in the window, asked again in the same snapshot."

@@ -16,6 +16,7 @@ from orchestrai.stage.making import unless_it_stands
 from orchestrai.stage.outcomes import with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, stale_by_receipt
+from orchestrai.storage.spread.spark_session import SparkSession
 
 if TYPE_CHECKING:
     from orchestrai.models.staleness.stale_predictions import Scored
@@ -44,7 +45,10 @@ def _candidate(context: RunContext, node: Node, partitions: Sequence[str]) -> St
     def made(noted: Mapping[str, JsonValue]) -> StageReport:
         from orchestrai.models.training import train
 
-        return train(ledger, spec, training_set=assets.training_set, asset=assets.candidate, noted=noted)
+        on_spark = spec.train_on is not None and spec.train_on.spark is not None
+        # the session that the settings name, as every stage on Spark has it
+        spark = context.port(SparkSession).open if on_spark else None
+        return train(ledger, spec, training_set=assets.training_set, asset=assets.candidate, noted=noted, spark=spark)
 
     return unless_it_stands(context, candidate_making(ledger, spec, assets), made)
 

@@ -18,7 +18,6 @@ from orchestrai.errors import ConfigError
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.ports import Engines
 from orchestrai.features.views.moment_partitions import PointInTime
-from orchestrai.ingest.ports import SparkSession
 from orchestrai.ingest.sources.landing import open_landing
 from orchestrai.ledger.costs.cost_record import CostRecord
 from orchestrai.ledger.costs.run_meter import measured_asset, measured_size, note_choice, note_size
@@ -29,7 +28,7 @@ from orchestrai.models.ports import Features
 from orchestrai.pipeline.admission import demanding_ledger
 from orchestrai.pipeline.costs.cost_book import CostBook
 from orchestrai.pipeline.costs.measured_rates import EngineRule, choose_engine, choose_workers, newest_runs
-from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
+from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings, vault_spread
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
 from orchestrai.pipeline.name_changes import record_renames, require_settled
@@ -41,6 +40,7 @@ from orchestrai.settings import Settings
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode
 from orchestrai.storage.base import Store
+from orchestrai.storage.spread.spark_session import SparkSession
 from orchestrai.vault.protection import open_vault
 from orchestrai.vault.vault import Vault
 
@@ -72,7 +72,9 @@ class Runtime:
     @cached_property
     def vault(self) -> Vault:
         """The backup engine over the vault store; sealed as a whole when any dataset declares `encrypt`."""
-        return open_vault(self.ledger, self.settings.key_folder, self._seals)
+        vault = open_vault(self.ledger, self.settings.key_folder, self._seals)
+        vault.spread = vault_spread(self.settings, lambda: self.spark_session(), vault.store)
+        return vault
 
     @cached_property
     def persons(self) -> PersonKeys:

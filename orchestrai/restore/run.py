@@ -34,10 +34,9 @@ from orchestrai.stage.recorded_bytes import as_published, intact, made_when_over
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference
 from orchestrai.storage.cloud.control import control_plane
-from orchestrai.storage.local import LocalStore
-from orchestrai.storage.zstd_stream import write_compressed
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.run import VERSION_CHECK
+from orchestrai.vault.spread.copy_tasks import put_out
 from orchestrai.vault.vault import Vault
 
 PRODUCER = Producer("restored", __name__)
@@ -80,8 +79,8 @@ def restore(
         verdicts, here = Audit(), asset.rsplit("/", 1)[-1]
         above = snapshot.rsplit("/", 1)[-1]
         roots: dict[str, dict[str, str | None]] = {}
+        _stage(context, vault, session, plan.partitions)
         for part in plan.partitions:
-            _stage(context, vault, session, part)
             session.add_stats(part.partition, **source.files(part.partition).stats)
             staged = session.staged(part.partition).root
             roots[part.partition] = {part.source: part.source_root, above: part.root, here: staged}
@@ -116,32 +115,40 @@ def restore(
         return report if closing is None else closing.without_held(ledger, report, session)
 
 
-def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> None:
-    ledger, lake = context.ledger, context.ledger.lake
+def _stage(context: RunContext, vault: Vault, session: Session, parts: Sequence[PartitionPlan]) -> None:
+    """Write the files of some partitions, each hashed on the way, and add them to the session."""
+    files = [(file, session.key(part.partition, file.path)) for part in parts for file in part.files]
+    spread, lake = vault.spread, context.ledger.lake
+    if spread is not None and spread.takes_copies(sum(file.size for file, _ in files), lake):
+        packed = dict(zip((key for _, key in files), spread.copy_out(vault, lake, files, context.progress), strict=True))
+    else:
+        packed = {}
+        for part in parts:
+            packed |= _copied(context, vault, session, part)
+    for part in parts:
+        for file in part.files:
+            key = session.key(part.partition, file.path)
+            role = "landed" if file.role == "landed" else "data"
+            entry = FileEntry(file.path, file.size, file.rows, file.sha256, key, "lake", role, packed[key])  # type: ignore[arg-type]
+            session.add_entry(part.partition, entry)
+
+
+def _copied(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> dict[str, int]:
+    """Write the files of a partition here; how long each lies compressed, 0 where it does not, by its key."""
+    lake = context.ledger.lake
     packed: dict[str, int] = {}
 
     def put(file: StoredFile, data: Iterable[bytes]) -> None:
         key = session.key(part.partition, file.path)
-        lies_whole = file.pack < 0 and not file.objects
-        if lies_whole and isinstance(lake, LocalStore) and lake.write_clone(key, lambda target: vault.clone(file, target)):
-            return
-        if file.role == "landed":
-            packed[file.path] = write_compressed(lake, key, data)
-        else:
-            lake.write(key, data)
+        packed[key] = put_out(lake, key, file, data, vault.clone)
 
     done = 0
     # a store on this disk writes each chunk at once; another may gather them
-    reuse = ledger.lake.local_path(session.key(part.partition, "probe")) is not None
+    reuse = lake.local_path(session.key(part.partition, "probe")) is not None
     for count in copy_out(vault, part.files, put, workers=vault.workers, reuse=reuse):
         done += count
         context.told(f"restore {part.partition}", done, len(part.files))
-    for file in part.files:
-        key = session.key(part.partition, file.path)
-        role = "landed" if file.role == "landed" else "data"
-        lies = packed.get(file.path, 0)
-        entry = FileEntry(file.path, file.size, file.rows, file.sha256, key, "lake", role, lies)  # type: ignore[arg-type]
-        session.add_entry(part.partition, entry)
+    return packed
 
 
 @contextmanager
