@@ -86,6 +86,7 @@ RAW_EVENTS = Stage(
     grain=_grain,
     gate=True,
     verbatim=True,
+    tried=True,
 )
 DEAD_LETTERS = Stage(
     "dead_letters",

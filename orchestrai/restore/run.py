@@ -71,6 +71,7 @@ def restore(
     writes over live data.
     """
     ledger, snapshot, asset = context.ledger, task.snapshot, task.asset
+    context.begin(f"{asset}@{task.partitions[0]}" if task.partitions else asset)
     begun = time.perf_counter()
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
@@ -173,6 +174,7 @@ def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequ
         report = StageReport(node.asset, None, ())
     report = with_standing(report, current, standing)
     if dataset.share:
+        context.begin(f"tables of {node.asset}")
         report = context.port(Sharing).register(report, dataset.share)
     return settle(with_outcomes(report, missing), dataset, partitions)
 
@@ -252,4 +254,5 @@ RESTORED = Stage(
     verbatim=True,
     stale=_stale,
     proven=True,
+    tried=True,
 )
