@@ -141,6 +141,7 @@ def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: 
                 Reasons(ledger, task.declared, tuple(states.values())).of,
             ).side_by_side([one for one in todo if one.key not in mends], Path(scratch))
             for number, one in enumerate(todo):
+                context.begin(f"{asset}@{one.key}")
                 context.told(f"{asset} {one.key}", number, len(todo))
                 verdicts[one.key] = run.partition(one, mends.get(one.key), Path(scratch) / f"{number:06d}")
             meter.read = sum(path.stat().st_size for part in files.values() for paths in part.values() for path in paths)
@@ -262,6 +263,8 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
     engine = engines.embedded() if view.python is not None else engines.choose(view.spec.engine, size)
     report = compute(context, view, task, engine)
     if isinstance(view.spec, FeatureViewSpec):
+        if view.spec.online:
+            context.begin(f"what is kept beside {node.asset}")
         if view.spec.online and report.version is not None:
             from orchestrai.features.by_key.online import online_path, update_online
 
@@ -291,4 +294,5 @@ FEATURES = Stage(
     definition=lambda subject: subject.view.hash,
     stale=lambda context, node, above: stale_features(context.ledger, node.subject, code_of(node.subject.view), above),
     proven=True,
+    tried=True,
 )

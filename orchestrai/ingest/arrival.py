@@ -91,6 +91,7 @@ RAW_EVENTS = Stage(
     grain=_grain,
     gate=True,
     verbatim=True,
+    tried=True,
 )
 DEAD_LETTERS = Stage(
     "dead_letters",

@@ -197,6 +197,7 @@ CANDIDATE = Stage(
     proven=True,
     rowless=True,
     stale=_stale_candidate,
+    tried=True,
 )
 EVALUATION = Stage(
     "evaluation",
@@ -209,6 +210,7 @@ EVALUATION = Stage(
     checks=_evaluation_checks,
     proven=True,
     rowless=True,
+    tried=True,
 )
 CHAMPION = Stage(
     "champion",
@@ -221,6 +223,7 @@ CHAMPION = Stage(
     checks=lambda model: CHAMPION_CHECKS,
     proven=True,
     rowless=True,
+    tried=True,
 )
 DEPLOYMENT = Stage(
     "deployment",
@@ -244,4 +247,5 @@ PREDICTIONS = Stage(
     deps=lambda model: (model.asset("champion"), *(view.asset for view in model.views)),
     checks=lambda model: PREDICTION_CHECKS,
     stale=_stale_predictions,
+    tried=True,
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrai.backup.ports import Definitions
 from orchestrai.backup.proofs import own_drill, proof_of
@@ -128,11 +128,13 @@ class Runtime:
         *,
         overrides: Sequence[Override] = (),
         again: bool = False,
+        trial: Callable[[str], NoReturn] | None = None,
     ) -> StageReport:
         """Materialize a node for some partitions; raises OrchestraiError.
 
         What fails its audit is not published, unless one of `overrides` waives it, which only raw events and restored data take. With
-        `again` what is restored already is restored once more, as a proof.
+        `again` what is restored already is restored once more, as a proof. With a `trial` nothing is to come of it, and no record of its
+        cost is left.
         """
         if overrides and not node.stage.gate:
             known = " or ".join(gates())
@@ -141,7 +143,9 @@ class Runtime:
             if pipeline.name == node.pipeline:
                 require_settled(self._unsettled_names, pipeline)
         with self.ledger.using(), self.ledger.reading():
-            context = replace(self.context(self._told(progress), overrides), again=again)
+            context = replace(self.context(self._told(progress), overrides), again=again, trial=trial)
+            if trial is not None:
+                return node.stage.perform(context, node, partitions)
             return self.costs.perform(node, partitions, lambda: node.stage.perform(context, node, partitions))
 
     @cached_property

@@ -55,9 +55,10 @@ CATALOG: Stage[Pipeline] = Stage(
     "What the pipeline holds: versions, snapshots, rows and bytes of every dataset, as backed up.",
     frozenset({"json"}),
     PRODUCER,
-    lambda context, node, partitions: write_catalog(context.ledger, catalogued(node.subject), node.asset),
+    lambda context, node, partitions: write_catalog(context, catalogued(node.subject), node.asset),
     deps=_deps,
     role="catalog",
+    tried=True,
 )
 
 COSTS: Stage[Pipeline] = Stage(

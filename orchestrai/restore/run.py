@@ -70,6 +70,7 @@ def restore(
     writes over live data.
     """
     ledger, snapshot, asset = context.ledger, task.snapshot, task.asset
+    context.begin(f"{asset}@{task.partitions[0]}" if task.partitions else asset)
     begun = time.perf_counter()
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
@@ -257,4 +258,5 @@ RESTORED = Stage(
     verbatim=True,
     stale=_stale,
     proven=True,
+    tried=True,
 )

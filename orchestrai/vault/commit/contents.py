@@ -28,7 +28,10 @@ _BYTES_A_LIST = 64 * 1024
 
 @dataclass(frozen=True)
 class Request:
-    """What a session is asked to commit; `after` is the number of a commit that is known to be there, so that none before it is listed."""
+    """What a session is asked to commit; `after` is the number of a commit that is known to be there, so that none before it is listed.
+
+    `only_changes`: where nothing differs from the newest snapshot that one stands, whatever the tags.
+    """
 
     dataset: str
     contents: Mapping[str, Sequence[SourceFile]]
@@ -37,6 +40,7 @@ class Request:
     source: Mapping[str, JsonValue] = field(default_factory=dict)
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
     after: int = 0
+    only_changes: bool = False
 
 
 class Wanted(NamedTuple):
